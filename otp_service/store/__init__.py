@@ -1,0 +1,1 @@
+"""What the service keeps in Redis, and the Redis of a developer."""

@@ -1,0 +1,104 @@
+"""What holds for every test."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from otp_service.store.connect import connect
+from otp_service.store.embedded import EmbeddedServer
+from otp_service.store.link import Link
+from tests.store import servers
+
+
+class NothingIsSkipped:
+    """With OTP_TESTS_STRICT=1, as in CI, a test that cannot run is a failure.
+
+    Elsewhere a missing browser or redis-server skips the tests that need it; where everything was
+    installed for them, a skip would hide that they no longer run.
+    """
+
+    def __init__(self) -> None:
+        self.skipped: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what was skipped; an expected failure, which is reported so too, was run."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped[report.nodeid] = _reason(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A module may skip itself as a whole."""
+        if report.skipped:
+            self.skipped[report.nodeid] = _reason(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Turn a green run into a failed one."""
+        if self.skipped and session.exitstatus in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """List them."""
+        if self.skipped:
+            terminalreporter.section("OTP_TESTS_STRICT: these were skipped, so the run has failed")
+            for nodeid, reason in self.skipped.items():
+                terminalreporter.line(f"{nodeid}: {reason}")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    match report.longrepr:
+        case (_, _, reason):  # file, line and "Skipped: why"
+            return reason
+        case other:
+            return str(other)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Be strict where it is asked for; with xdist the controller hears every report."""
+    if os.environ.get("OTP_TESTS_STRICT") == "1" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(NothingIsSkipped())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The embedded server, for the whole run; `link` empties it for each test."""
+    with servers.start_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """Debian's Redis 7, the oldest that is supported."""
+    if not servers.REDIS_7.exists():
+        pytest.skip("no redis-server of Debian's: apt install redis-server")
+    folder = tmp_path_factory.mktemp("redis7")
+    with servers.start_server(folder, binary=servers.REDIS_7) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedServer]]:
+    """Three masters that share the slots."""
+    with servers.start_cluster(tmp_path_factory.mktemp("cluster")) as masters:
+        yield masters
+
+
+@pytest.fixture(params=["server", "redis7", "cluster"])
+def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
+    """Each kind of Redis in turn, as the masters that it consists of, with nothing in them."""
+    found = request.getfixturevalue(request.param)
+    masters: list[EmbeddedServer] = found if isinstance(found, list) else [found]
+    for master in masters:
+        with servers.client_of(master) as client:
+            client.flushall()
+    return masters
+
+
+@pytest.fixture
+async def link(masters: list[EmbeddedServer]) -> AsyncIterator[Link]:
+    """A link to each kind of Redis in turn."""
+    # As patient as a machine has to be that runs other tests at the same time.
+    async with Link(connect(**servers.address_of(masters), timeout=5000)) as link:
+        yield link

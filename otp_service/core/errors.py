@@ -1,0 +1,251 @@
+"""Everything that can be refused, as one family.
+
+    OtpError
+    ├── InvalidRequest                the request cannot be read                       400
+    │   └── MalformedCode             the code could not be any code; costs no attempt 400
+    ├── Unauthenticated, Forbidden    the API key, or what it may do                   401, 403
+    ├── ChallengeNotFound             no such challenge for this tenant                404
+    ├── ChallengeEnded                                                                 410
+    │   ├── ChallengeExpired, ChallengeLocked
+    │   └── ChallengeCanceled, ChallengeAlreadyVerified
+    ├── SendsExhausted                                                                 409
+    ├── IdempotencyKeyInUse, IdempotencyKeyReused                                      409, 422
+    ├── InvalidPhoneNumber, NumberNotAllowed, NumberLocked                             422, 422, 403
+    ├── IncorrectCode                 the one refusal that costs an attempt            422
+    ├── Undeliverable, DeliveryFailed the person's number, or our providers            422, 502
+    ├── RateLimited                                                                    429
+    └── TryLater                                                                       503
+        ├── Overloaded                nothing was charged
+        └── StoreUnavailable          Redis is in doubt: nothing was compared or sent
+            └── StoreTampered         a record whose MAC is wrong
+
+`api/problems.py` translates each into its problem document, once. The text of an error is a
+sentence for the developer who calls us: it says what to do, and never holds a code or a number.
+"""
+
+from typing import ClassVar
+
+
+class OtpError(Exception):
+    """A refusal with a reason; the base of all of them."""
+
+    slug: ClassVar[str] = "internal-error"
+    """The problem type that the caller is told."""
+    told: ClassVar[str] = ""
+    """The reason that the audit log is told, where it has a word of its own."""
+    text: ClassVar[str] = ""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text or self.text)
+
+    @property
+    def reason(self) -> str:
+        """Why, in the audit log's words."""
+        return self.told or self.slug
+
+
+class InvalidRequest(OtpError):
+    """The request cannot be read as the contract says; `errors` holds (path, message) pairs."""
+
+    slug = "invalid-request"
+    text = "The request is not valid. See errors, correct it and send it again."
+
+    def __init__(self, *errors: tuple[str, str], text: str = "") -> None:
+        super().__init__(text)
+        self.errors = errors
+
+
+class MalformedCode(InvalidRequest):
+    """What came is not a code of the configured length; it was not compared."""
+
+    slug = "malformed-code"
+    told = "malformed"
+    text = "The code must be ASCII digits of the configured length. No attempt was charged."
+
+
+class Unauthenticated(OtpError):
+    """No API key, an unknown one, or one that has expired."""
+
+    slug = "unauthenticated"
+    text = "Send a valid API key as 'Authorization: Bearer <key>'."
+
+
+class Forbidden(OtpError):
+    """The API key lacks the scope of this endpoint, or the tenant may not use the purpose."""
+
+    slug = "forbidden"
+    text = "This API key may not do that. Use a key with the scope that the endpoint needs."
+
+
+class ChallengeNotFound(OtpError):
+    """There is no challenge with this id for this tenant, or it ended over an hour ago."""
+
+    slug = "challenge-not-found"
+    told = "not_found"
+    text = "There is no such challenge. Issue a new one."
+
+
+class ChallengeEnded(OtpError):
+    """The challenge can no longer be verified, sent again or canceled."""
+
+
+class ChallengeExpired(ChallengeEnded):
+    """The deadline has passed, or is too near for another message."""
+
+    slug = "challenge-expired"
+    told = "expired"
+    text = "The challenge has expired. Issue a new one."
+
+
+class ChallengeLocked(ChallengeEnded):
+    """All attempts have been used."""
+
+    slug = "challenge-locked"
+    told = "attempts_exhausted"
+    text = "All attempts have been used. Issue a new challenge."
+
+
+class ChallengeCanceled(ChallengeEnded):
+    """It was canceled, by its tenant or because no provider took the message."""
+
+    slug = "challenge-canceled"
+    told = "canceled"
+    text = "The challenge was canceled. Issue a new one."
+
+
+class ChallengeAlreadyVerified(ChallengeEnded):
+    """It was verified before; a code is accepted once."""
+
+    slug = "challenge-already-verified"
+    told = "replay"
+    text = "The challenge was already verified. A code is accepted once."
+
+
+class SendsExhausted(OtpError):
+    """No sends are left in this challenge."""
+
+    slug = "sends-exhausted"
+    told = "sends_exhausted"
+    text = "No sends are left in this challenge. Wait for a message, or issue a new challenge."
+
+
+class IdempotencyKeyInUse(OtpError):
+    """The first call with this key has not finished."""
+
+    slug = "idempotency-key-in-use"
+    text = "A call with this Idempotency-Key is still running. Repeat the call in a few seconds."
+
+
+class IdempotencyKeyReused(OtpError):
+    """The key was used for another request."""
+
+    slug = "idempotency-key-reused"
+    text = "This Idempotency-Key was used for another request. Use a fresh key for every try."
+
+
+class InvalidPhoneNumber(OtpError):
+    """Not a strict E.164 number that exists; nothing is repaired."""
+
+    slug = "invalid-phone-number"
+    text = "phone_number must be a valid number in strict E.164 form, like +447400123456."
+
+
+class NumberNotAllowed(OtpError):
+    """The policy does not send there; `why` is country, type, fictitious or blocked."""
+
+    slug = "number-not-allowed"
+    text = "Codes are not sent to this number. See reason."
+
+    def __init__(self, why: str, text: str = "") -> None:
+        super().__init__(text)
+        self.why = why
+
+    @property
+    def reason(self) -> str:
+        """Why, in the audit log's words and in the problem's."""
+        return self.why
+
+
+class NumberLocked(OtpError):
+    """Too many failures in a row at this tenant; an operator unlocks it."""
+
+    slug = "number-locked"
+    told = "number_locked"
+    text = "This number is locked after too many failures in a row. An operator can unlock it."
+
+
+class IncorrectCode(OtpError):
+    """The code, purpose, account or number is not the challenge's; an attempt was charged."""
+
+    slug = "incorrect-code"
+    told = "mismatch"
+    text = "The code is not right."
+
+    def __init__(self, attempts_left: int) -> None:
+        super().__init__()
+        self.attempts_left = attempts_left
+
+
+class Undeliverable(OtpError):
+    """A provider refused the number itself; every provider would."""
+
+    slug = "undeliverable"
+    text = "No provider can reach this number. Offer another way."
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
+class DeliveryFailed(OtpError):
+    """No provider took the message, and none may have sent it."""
+
+    slug = "delivery-failed"
+    text = "No provider took the message. Try again after the cooldown."
+
+    def __init__(self, challenge_id: str) -> None:
+        super().__init__()
+        self.challenge_id = challenge_id
+
+
+class RateLimited(OtpError):
+    """A limit refused; `retry_after` seconds from now the same call passes it."""
+
+    slug = "rate-limited"
+    told = "rate_limited"
+    text = "Too many requests for this limit. Wait for the seconds in Retry-After."
+
+    def __init__(
+        self, limit: str, *, retry_after: int, count: int, period: int, text: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.limit = limit
+        self.retry_after = retry_after
+        self.count = count
+        self.period = period
+
+
+class TryLater(OtpError):
+    """The service cannot answer now; nothing was compared and nothing was sent."""
+
+    def __init__(self, text: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Overloaded(TryLater):
+    """The queue in front of argon2 or of the providers is full; nothing was charged."""
+
+    slug = "overloaded"
+    text = "The service is at its capacity. Wait for the seconds in Retry-After."
+
+
+class StoreUnavailable(TryLater):
+    """Redis is away, full, read-only, loading, or has too few replicas."""
+
+    slug = "store-unavailable"
+    text = "The store is not available. Wait for the seconds in Retry-After."
+
+
+class StoreTampered(StoreUnavailable):
+    """A record did not carry our MAC: somebody else wrote to Redis."""

@@ -1,0 +1,154 @@
+"""What is told to the audit log: one struct for each kind of event.
+
+The worker fills in who and what, and puts a MAC on it. Redis adds, in the step that makes the
+change, what only it knows: time, partition, epoch, sequence, and for a refusal the limit.
+No event holds a code, a hash, a message, a whole number or a credential (R68).
+The types are those of the requirements' vocabulary map (OCSF, ECS, OWASP).
+"""
+
+import msgspec
+
+
+class Who(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The fields of every event, as far as they are known."""
+
+    id: str
+    tenant: str | None = None
+    key_id: str | None = None
+    request: str | None = None
+    trace: str | None = None
+    client_address: str | None = None
+    purpose: str | None = None
+    challenge: str | None = None
+    number: str | None = None
+    """Keyed pseudonym, with the id of its key in front."""
+    country: str | None = None
+    tail: str | None = None
+    """The number's last two digits."""
+    account: str | None = None
+    """Keyed pseudonym."""
+    versions: dict[str, str] | None = None
+    """Configuration and keys in force."""
+
+
+class Event(Who, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    """The base of all events."""
+
+    outcome: str = "success"
+    reason: str | None = None
+
+
+class Issued(Event, frozen=True, tag="otp.issued", omit_defaults=True, kw_only=True):
+    """A challenge was stored; its code goes to the providers next."""
+
+    phone_metadata: str | None = None
+    """The version of the numbering plans that the number was judged by (R37)."""
+
+
+class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True, kw_only=True):
+    """Issue or resend was refused; nothing was sent."""
+
+    outcome: str = "failure"
+    limit: str | None = None
+    quota: int | None = None
+    period: int | None = None
+
+
+class Resent(Event, frozen=True, tag="otp.resent", omit_defaults=True, kw_only=True):
+    """Another code was added to a challenge."""
+
+    send: int = 0
+
+
+class Sent(Event, frozen=True, tag="otp.sent", omit_defaults=True, kw_only=True):
+    """A provider took a message, or may have."""
+
+    provider: str
+    milliseconds: int
+
+
+class ProviderFailed(
+    Event, frozen=True, tag="otp.provider_failed", omit_defaults=True, kw_only=True
+):
+    """A provider certainly did not take a message."""
+
+    provider: str
+    milliseconds: int
+    fault: str
+    outcome: str = "failure"
+
+
+class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
+    """The oldest code was driven out by a newer one."""
+
+    send: int = 0
+
+
+class Attempted(Event, frozen=True, tag="otp.attempted", omit_defaults=True, kw_only=True):
+    """An attempt was charged; nothing has been compared yet."""
+
+    attempts_left: int = 0
+
+
+class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_only=True):
+    """The right code was accepted, once. `repeated`: the same call was answered again."""
+
+    repeated: bool = False
+
+
+class Rejected(Event, frozen=True, tag="otp.rejected", omit_defaults=True, kw_only=True):
+    """A charged attempt was wrong: mismatch of code or of binding."""
+
+    outcome: str = "failure"
+    attempts_left: int = 0
+
+
+class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=True, kw_only=True):
+    """Nothing was compared: malformed, expired, replayed, locked, limited…"""
+
+    outcome: str = "failure"
+    limit: str | None = None
+    quota: int | None = None
+    period: int | None = None
+
+
+class Locked(Event, frozen=True, tag="otp.locked", omit_defaults=True, kw_only=True):
+    """A challenge has no attempts left (`attempts_exhausted`) or a number is locked."""
+
+
+class Canceled(Event, frozen=True, tag="otp.canceled", omit_defaults=True, kw_only=True):
+    """A challenge was ended by its tenant, or because nothing could be sent."""
+
+
+class Unlocked(Event, frozen=True, tag="otp.unlocked", omit_defaults=True, kw_only=True):
+    """An operator ended a number's rows of failures."""
+
+
+class ListChanged(Event, frozen=True, tag="otp.blocklist", omit_defaults=True, kw_only=True):
+    """A number was put on the do-not-send list (`blocked`) or taken off it (`unblocked`)."""
+
+
+class Forgotten(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, kw_only=True):
+    """Everything that Redis held about a number was deleted."""
+
+
+class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, kw_only=True):
+    """Calls without a valid key or scope, counted over a minute."""
+
+    outcome: str = "failure"
+    count: int = 1
+
+
+class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):
+    """A record in Redis did not carry our MAC."""
+
+    outcome: str = "failure"
+    record: str = ""
+
+
+class EpochBegan(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_only=True):
+    """Redis was restarted or replaced: what it had not kept before this is missing."""
+
+
+class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=True, kw_only=True):
+    """The service started or stopped, with the configuration and keys in `versions`."""

@@ -1,0 +1,162 @@
+"""Which phone a number reaches, and whether a code may go there.
+
+A number is read once, at the edge, and only the form that `parse` accepted is used afterwards:
+strict E.164, refused rather than repaired, because libphonenumber reads dozens of spellings of one
+number and each would be a fresh budget. What a number is (country, type, validity) is worked out
+again every time and never stored: it changes with the metadata.
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+
+from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
+
+
+# For the whole process. libphonenumber has more patterns than `re` keeps, so numbers from many
+# countries in turn would compile each of them anew: 500 us a number instead of 36. It keeps the
+# patterns of the metadata, never a number.
+phonenumbers.enable_pattern_cache()
+
+# "SMSs can be sent to MOBILE or FIXED_LINE_OR_MOBILE" (libphonenumber, FAQ).
+_TEXTABLE: Final = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
+
+# What libphonenumber calls the codes of no country: satellites, international free phone (+800),
+# shared cost (+808), premium rate (+979), networks (+882, +883). Some count as MOBILE, at a price.
+_NO_COUNTRY: Final = "001"
+
+_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+
+# Mobile numbers that regulators keep for films, books and tests, so that they reach nobody.
+# Landlines of that kind need no row: their type is refused.
+_FICTITIOUS: Final = re.compile(
+    r"""\+(?:
+    1 [2-9]\d\d 555 01 \d\d              # NANPA, 555 line numbers: in every area code
+  | 33 6 39 98 \d{4}                     # ARCEP, decision 2018-0881
+  | 44 7700 900 \d{3}                    # Ofcom, numbers for drama use
+  | 46 70 1740 6 (?: 0[5-9] | [1-9]\d )  # PTS, numbers for books and films
+  | 49 (?: 171 39200 \d\d | 176 040690 \d\d                     # BNetzA, Mitteilung 148/2021
+         | 152 (?: 28817386 | 28895456 ) | 152 54599371
+         | 172 (?: 9925904 | 9968532 | 997318[56] | 9980752 ) | 174 (?: 9091317 | 9464308 ) )
+  | 61 491 57 (?: 0006 | 0110 | 015[6-9] | 0313 | 0737          # ACMA, numbers for creative works
+                | 1266 | 1491 | 1804 | 2549 | 2665 | 2983 | 3087 | 3770 | 4118 | 4632
+                | 5254 | 5789 | 6398 | 6801 | 7426 | 7644 | 8148 | 8888 | 8957
+                | 9212 | 9455 | 9760 )
+    )""",
+    re.VERBOSE,
+)
+
+# Where several regions share a code, libphonenumber finds the region by validity, and to it
+# Ofcom's drama numbers are not valid.
+_COUNTRY_OF_FICTION: Final = {44: "GB"}
+
+# Two valid numbers, one phone: calling code -> rewrites to the one form that is counted.
+_ALIASES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] = {
+    # Argentina writes a 9 before the area code when a mobile is called from abroad.
+    54: ((re.compile(r"\+549(\d{10})"), r"+54\1"),),
+    # Gambia, from 7 to 9 digits in 2026 (PURA; ranges as libphonenumber has them): an operator's
+    # prefix in front, and months in which both forms work.
+    220: (
+        (re.compile(r"\+220([247]\d{6})"), r"+22087\1"),
+        (re.compile(r"\+220([35]\d{6})"), r"+22083\1"),
+        (re.compile(r"\+220(6\d{6})"), r"+22086\1"),
+        (re.compile(r"\+220(9\d{6})"), r"+22089\1"),
+    ),
+    # Gabon, from 0X to 06X and 07X in 2019 (ARCEP Gabon); the metadata still knows the old forms.
+    241: (
+        (re.compile(r"\+2410?([256]\d{6})"), r"+2416\1"),
+        (re.compile(r"\+2410?([47]\d{6})"), r"+2417\1"),
+        (re.compile(r"\+2410(3\d{6})"), r"+241\1"),
+    ),
+    # Palestinian mobiles (056, 059) answer under Israel's code as well as under their own.
+    972: ((re.compile(r"\+972(5[69]\d{7})"), r"+970\1"),),
+}
+
+
+class PhoneNumber(msgspec.Struct, frozen=True):
+    """A number that `parse` accepted; its `repr` is masked, so that no log spells it out."""
+
+    e164: str
+    country: str
+    country_code: int
+    fictitious: bool = False
+
+    @property
+    def collapsed(self) -> str:
+        """One string for every valid number that reaches this phone: the key of all limits."""
+        for pattern, form in _ALIASES.get(self.country_code, ()):
+            if match := pattern.fullmatch(self.e164):
+                return match.expand(form)
+        return self.e164
+
+    @property
+    def prefix(self) -> str:
+        """The block of ten thousand numbers that it is one of: what SMS pumping buys at a time."""
+        return self.collapsed[:-4]
+
+    @property
+    def masked(self) -> str:
+        """The calling code and the last two digits, a star for each of the others."""
+        shown = f"+{self.country_code}"
+        hidden = len(self.e164) - len(shown) - 2
+        return f"{shown}{'*' * hidden}{self.e164[-2:]}"
+
+    def __repr__(self) -> str:
+        return f"PhoneNumber({self.masked})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # The one that msgspec gives each struct would show the fields to pretty tracebacks.
+        return [("masked", self.masked)]
+
+
+def parse(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
+    """Read a number as a caller sent it, or say why no code is sent there.
+
+    Raises InvalidPhoneNumber for everything that is not the E.164 form of a number that exists,
+    and NumberNotAllowed for one that takes no SMS (`type`) or is nobody's (`fictitious`, which
+    `allow_fictitious` lets pass for tests). Neither error holds the number.
+    """
+    number = _read(text)
+    kind = phonenumbers.number_type(number)
+    country = _country(number)
+    is_known = kind != PhoneNumberType.UNKNOWN
+    # libphonenumber calls some drama numbers valid and others not; here they are all alike.
+    fictitious = _FICTITIOUS.fullmatch(text) is not None and (kind in _TEXTABLE or not is_known)
+    if country is None or not (is_known or fictitious):
+        raise InvalidPhoneNumber
+    if country == _NO_COUNTRY or (is_known and kind not in _TEXTABLE):
+        raise NumberNotAllowed("type")
+    if fictitious and not allow_fictitious:
+        raise NumberNotAllowed("fictitious")
+    return PhoneNumber(text, country, number.country_code or 0, fictitious)
+
+
+def allowed(number: PhoneNumber, countries: frozenset[str]) -> None:
+    """Raise NumberNotAllowed unless the number's region is among `countries`, or `*` is.
+
+    A region is not a calling code: +1 876 is JM, +44 7781 is GG, and each has its own price.
+    """
+    if number.country not in countries and "*" not in countries:
+        raise NumberNotAllowed("country")
+
+
+def _read(text: str) -> phonenumbers.PhoneNumber:
+    if _E164.fullmatch(text) is None:
+        raise InvalidPhoneNumber
+    try:
+        number = phonenumbers.parse(text, None)
+    except NumberParseException:
+        raise InvalidPhoneNumber from None
+    # Trunk zeros, carrier codes and the Argentine 15 are repaired by parse; only what needed no
+    # repair is the number that was sent.
+    if phonenumbers.format_number(number, PhoneNumberFormat.E164) != text:
+        raise InvalidPhoneNumber
+    return number
+
+
+def _country(number: phonenumbers.PhoneNumber) -> str | None:
+    country = phonenumbers.region_code_for_number(number)
+    return country or _COUNTRY_OF_FICTION.get(number.country_code or 0)

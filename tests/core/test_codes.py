@@ -1,0 +1,211 @@
+"""Codes: uniform, read strictly, and kept only as a hash that is bound to everything around it."""
+
+import math
+import random
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otp_service.core.codes import code_hash, draw, read, same
+from otp_service.core.errors import MalformedCode
+from otp_service.core.keys import Key
+
+
+DRAWS = 200_000
+
+NEVER = 1e-6
+"""A uniform generator is called biased once in a million runs for each digit."""
+
+PEPPER = Key("1", bytes(32))
+
+BOUND = {
+    "slow": b"0123456789abcdef",
+    "tenant": "shop",
+    "challenge": "c07-00112233445566778899aabbccddeeff",
+    "purpose": "login",
+    "number": "+447400123456",
+    "deadline": 1763814000123,
+}
+"""What a hash is made of beside the pepper."""
+
+
+def biased(bits: int, seed: int = 1) -> Callable[[int], int]:
+    """Return a generator with the classic fault: so many random bits, modulo the range."""
+    # Seeded, for this one has to be found out every time.
+    generator = random.Random(seed)
+    return lambda below: generator.getrandbits(bits) % below
+
+
+def unlikeliest_digit(randbelow: Callable[[int], int]) -> float:
+    """Return the least p-value of chi-square tests of each digit's place."""
+    counts = [Counter[str]() for _ in range(6)]
+    for _ in range(DRAWS):
+        for count, digit in zip(counts, draw(randbelow, 6), strict=True):
+            count[digit] += 1
+    return min(p_value(count) for count in counts)
+
+
+def p_value(count: Counter[str]) -> float:
+    """Return how often uniform digits would be so uneven: chi-square with 9 degrees of freedom."""
+    fair = DRAWS / 10
+    x = sum((count[digit] - fair) ** 2 / fair for digit in "0123456789")
+    # Abramowitz and Stegun 26.4.4, for odd degrees of freedom.
+    series = 1 + x / 3 + x**2 / 15 + x**3 / 105
+    return math.erfc(math.sqrt(x / 2)) + math.sqrt(2 * x / math.pi) * math.exp(-x / 2) * series
+
+
+def hashed(**other: object) -> bytes:
+    """Return the hash with some of what it is bound to changed."""
+    fields = BOUND | other
+    return code_hash(PEPPER, fields.pop("slow"), **fields)
+
+
+def test_every_digit_is_as_likely_as_any_other() -> None:
+    """R1: the system's randomness, 200,000 codes, each of the six places."""
+    assert unlikeliest_digit(secrets.randbelow) > NEVER
+
+
+@pytest.mark.parametrize("bits", [20, 24])
+def test_a_biased_generator_would_be_found_out(bits: int) -> None:
+    """R1: the test above can fail; 24 bits modulo 10^6 make early codes a sixteenth likelier."""
+    assert unlikeliest_digit(biased(bits)) < NEVER
+
+
+def test_a_draw_is_the_generators_answer_and_nothing_is_folded() -> None:
+    """R1: 32 bits modulo 10^6 is off by 0.02 %, too little to count, so the range is looked at.
+
+    Each answer of a generator below 10^6 is another code: then codes are as uniform as it is.
+    """
+    asked = set()
+
+    def answers(value: int) -> Callable[[int], int]:
+        return lambda below: asked.add(below) or value
+
+    drawn = [draw(answers(value), 6) for value in range(10**6)]
+
+    assert {10**6} == asked
+    assert [f"{value:06d}" for value in range(10**6)] == drawn
+
+
+@pytest.mark.parametrize("digits", [6, 7, 8, 9, 10])
+def test_leading_zeros_are_kept(digits: int) -> None:
+    """R1: 42 is 000042, and about one code in ten begins with a zero."""
+    codes = [draw(secrets.randbelow, digits) for _ in range(20_000)]
+
+    assert {digits} == {len(code) for code in codes}
+    assert "42".zfill(digits) == draw(lambda _: 42, digits)
+    zeros = sum(code.startswith("0") for code in codes)
+    assert abs(zeros - 2000) < 6 * math.sqrt(1800)  # six standard deviations
+
+
+@given(st.integers(0, 10**6 - 1), st.lists(st.tuples(st.integers(0, 12), st.sampled_from(" -"))))
+def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
+    value: int, typed: list[tuple[int, str]]
+) -> None:
+    """The contract's verify: people type what they see."""
+    code = text = f"{value:06d}"
+    for place, char in typed:
+        text = text[:place] + char + text[place:]
+
+    assert code == read(text, 6)
+
+
+@given(st.text())
+def test_what_is_read_is_ascii_digits_of_the_right_number(text: str) -> None:
+    """R8, R23: whatever else comes in is malformed, never repaired."""
+    left = text.replace(" ", "").replace("-", "")
+    is_code = len(left) == 6 and all(char in "0123456789" for char in left)
+
+    if is_code:
+        assert left == read(text, 6)
+    else:
+        with pytest.raises(MalformedCode) as refusal:
+            read(text, 6)
+        assert (("code", "must be 6 ASCII digits"),) == refusal.value.errors
+
+
+@pytest.mark.parametrize(
+    "text", ["12345", "1234567", "", "123456\n", "\t123456", "１２３４５６", "٠١٢٣٤٥", "12345²", "1_2345"]
+)
+def test_other_digits_and_other_spaces_are_malformed(text: str) -> None:
+    """R8: `\\d`, `str.isdigit`, `int` and `$` would each let one of these through."""
+    with pytest.raises(MalformedCode):
+        read(text, 6)
+
+
+def test_a_hash_is_the_same_for_the_same_code_and_context() -> None:
+    """R10: it is compared, so it has to be."""
+    assert hashed() == hashed()
+    assert 32 == len(hashed())
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("slow", b"0123456789abcdeg"),
+        ("tenant", "bank"),
+        ("challenge", "c07-00112233445566778899aabbccddeefe"),
+        ("purpose", "payment"),
+        ("number", "+447400123457"),
+        ("deadline", 1763814000124),
+    ],
+)
+def test_each_field_alone_changes_the_hash(field: str, other: object) -> None:
+    """R5: a hash that was copied elsewhere matches nothing."""
+    assert hashed() != hashed(**{field: other})
+
+
+def test_the_pepper_changes_the_hash() -> None:
+    """R10: without it all 10^6 codes are tried in vain."""
+    fields = {**BOUND}
+    slow = fields.pop("slow")
+
+    assert hashed() != code_hash(Key("1", b"\x01" + bytes(31)), slow, **fields)
+
+
+def test_a_hash_is_no_other_mac_of_the_same_key() -> None:
+    """R5: the label keeps what is made with one key for another end apart."""
+    context = [str(value).encode() for name, value in BOUND.items() if name != "slow"]
+
+    assert hashed() == PEPPER.mac("code", BOUND["slow"], *context)
+    assert hashed() != PEPPER.mac("record", BOUND["slow"], *context)
+
+
+@pytest.mark.parametrize(("left", "right"), list(pairwise(["tenant", "challenge", "purpose", "number"])))
+def test_a_character_that_moves_over_a_fields_border_changes_the_hash(
+    left: str, right: str
+) -> None:
+    """R5: `ab`,`c` and `a`,`bc` are joined with their lengths, so they do not collide."""
+    before, after = str(BOUND[left]), str(BOUND[right])
+
+    to_the_left = {left: before + after[0], right: after[1:]}
+    to_the_right = {left: before[:-1], right: before[-1] + after}
+
+    assert 3 == len({hashed(), hashed(**to_the_left), hashed(**to_the_right)})
+
+
+fields = st.tuples(*(st.text(max_size=3) for _ in range(4)), st.integers(0, 99))
+
+
+@given(fields, fields)
+def test_two_contexts_have_the_same_hash_only_if_they_are_the_same(
+    one: tuple[str, str, str, str, int], other: tuple[str, str, str, str, int]
+) -> None:
+    """R5: also with empty fields and fields of a few letters, where joins like to collide."""
+    names = ("tenant", "challenge", "purpose", "number", "deadline")
+
+    first, second = (hashed(**dict(zip(names, values, strict=True))) for values in (one, other))
+
+    assert (one == other) == (first == second)
+
+
+def test_comparing_tells_equal_from_different() -> None:
+    """R9: in constant time, and still right; also for different lengths."""
+    assert same(b"abc", b"abc")
+    assert not same(b"abc", b"abd")
+    assert not same(b"abc", b"ab")

@@ -1,0 +1,53 @@
+"""A secret does not show itself."""
+
+import msgspec
+import pytest
+
+from otp_service.core.secret import Secret
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Something that holds one."""
+
+    key: Secret
+
+
+def read(kind, value):
+    """What the settings do for every type that msgspec does not know."""
+    return kind(value)
+
+
+def test_secret_prints_as_stars():
+    """No way of printing it, or what holds it, shows a character of it or its length (R68)."""
+    secret = Secret("hunter2")
+
+    shown = f"{secret} {secret!r} {secret!s:>30} {[secret]} {Settings(secret)} %s" % secret
+
+    assert "hunter2" not in shown
+    assert "**********" == str(secret)
+    assert "hunter2" == secret.reveal()
+
+
+def test_secret_is_not_encoded_by_accident():
+    """msgspec refuses to write one, so that it is in no event, answer or cache."""
+    with pytest.raises(TypeError):
+        msgspec.json.encode(Settings(Secret("hunter2")))
+
+
+def test_secret_is_read_through_a_hook():
+    """Settings hold one like any other value."""
+    settings = msgspec.convert({"key": "hunter2"}, Settings, dec_hook=read)
+
+    assert Settings(Secret("hunter2")) == settings
+    assert hash(Secret("hunter2")) == hash(settings.key)
+    assert Secret("other") != settings.key
+    assert "hunter2" != settings.key
+
+
+@pytest.mark.parametrize("value", ["", 7, None, b"hunter2"])
+def test_secret_has_to_be_a_string(value):
+    """An empty one is a forgotten one; the error says where it stands and not what it is."""
+    with pytest.raises(msgspec.ValidationError, match=r"a secret has to be a string") as error:
+        msgspec.convert({"key": value}, Settings, dec_hook=read)
+
+    assert "hunter2" not in str(error.value)

@@ -1,0 +1,1 @@
+"""Sending: providers, their dialects, and the router that walks them. See README.md."""

@@ -1,0 +1,10 @@
+"""The only list of providers: what `type` may be in the settings of one.
+
+Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag picks it.
+"""
+
+from otp_service.sms.providers.http import Http
+from otp_service.sms.providers.inbox import Inbox
+
+
+Provider = Http | Inbox

@@ -1,0 +1,58 @@
+"""The development inbox: keeps messages in memory, for a person or a test to read.
+
+It accepts everything: there is no code → fault table.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from otp_service.core.delivery import Accepted, Message
+from otp_service.sms.router import Tools
+
+
+class Inbox(msgspec.Struct, frozen=True, tag_field="type", tag="inbox", forbid_unknown_fields=True):
+    """The settings of the inbox."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+
+    def as_sender(self, name: str, tools: Tools) -> "InboxProvider":
+        """Return an empty inbox."""
+        return InboxProvider(name, now=tools.now, keep=self.keep)
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return nothing: whether it may be used at all is for the settings as a whole to say."""
+        return []
+
+
+class InboxProvider:
+    """The inbox itself. Its messages hold codes: they are shown in development only (R38)."""
+
+    def __init__(self, name: str, *, now: Callable[[], int], keep: int) -> None:
+        self.name = name
+        self._now = now
+        self._messages: deque[dict[str, str]] = deque(maxlen=keep)
+
+    async def send(self, message: Message) -> Accepted:
+        """Keep the message; the oldest one goes when there are too many."""
+        at = datetime.fromtimestamp(self._now() / 1000, UTC)
+        self._messages.appendleft(
+            {
+                "to": message.to.e164,
+                "text": message.text,
+                "provider": "inbox",
+                "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            }
+        )
+        return Accepted(message.reference)
+
+    async def aclose(self) -> None:
+        """Forget every message."""
+        self._messages.clear()
+
+    def messages(self) -> list[dict[str, str]]:
+        """Return the messages, newest first."""
+        return [dict(message) for message in self._messages]

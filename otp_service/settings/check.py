@@ -1,0 +1,219 @@
+"""What is unsafe in a configuration that can be read, and what is only unwise.
+
+`serve` and `check` refuse to go on while `faults` names anything; `warnings` are shown. Both are
+pure: what only a live Redis can tell (eviction, AOF, version, replicas) is asked by
+`store/health.py`, and `report` has a place for it.
+"""
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from otp_service.core.keys import KEY_BYTES, Key
+from otp_service.settings import limits, tenants
+from otp_service.settings.model import Settings
+from otp_service.settings.reading import Fault
+from otp_service.sms.providers.inbox import Inbox
+
+
+DISTINCT_BYTES = 12
+"""32 random bytes have about 30 different ones; with under 12, somebody typed them."""
+
+RING_SIZE = 2
+KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+def faults(settings: Settings, now: int) -> list[Fault]:
+    """Return everything that is refused, `now` being milliseconds since 1970."""
+    return [
+        *_told("policy", settings.policy.faults()),
+        *_hash_faults(settings),
+        *_key_faults(settings),
+        *_redis_faults(settings),
+        *_service_faults(settings),
+        *limits.faults(settings),
+        *tenants.faults(settings, now),
+        *_provider_faults(settings),
+    ]
+
+
+def warnings(settings: Settings, now: int) -> list[Fault]:
+    """Return what is allowed and yet worth a second look."""
+    return [
+        *_listener_warnings(settings),
+        *_redis_warnings(settings),
+        *_key_warnings(settings),
+        *limits.warnings(settings),
+        *tenants.warnings(settings, now),
+        *_provider_warnings(settings),
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody else can reach this address, or listen on the way to it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _told(section: str, found: list[tuple[str, str]]) -> Iterator[Fault]:
+    return (Fault(f"{section}.{field}", remedy) for field, remedy in found)
+
+
+def _hash_faults(settings: Settings) -> Iterator[Fault]:
+    profile = settings.hash.profile
+    yield from _told("hash", profile.faults())
+    if profile.below_owasp() and not settings.hash.accept_below_owasp:
+        yield Fault(
+            "hash.memory_kib",
+            "is below OWASP's table for argon2id with these passes: take 7168 KiB and 5 passes or "
+            "19456 KiB and 2, or set hash.accept_below_owasp = true and let 'check' say in hours "
+            "what a thief of Redis and the pepper would need",
+        )
+
+
+def _rings(settings: Settings) -> dict[str, tuple[Key, ...]]:
+    keys = settings.keys
+    return {
+        "keys.pepper": keys.pepper.keys,
+        "keys.seal": keys.seal.keys,
+        "keys.state": keys.state.keys,
+        "keys.pseudonym": keys.pseudonym.keys,
+        "keys.limit": (keys.limit,),
+    }
+
+
+def _key_faults(settings: Settings) -> Iterator[Fault]:
+    rings = _rings(settings)
+    for setting, keys in rings.items():
+        yield from _ring_faults(setting, keys)
+    used = Counter(key.secret for keys in rings.values() for key in keys)
+    for setting, keys in rings.items():
+        if any(used[key.secret] > 1 for key in keys):
+            yield Fault(setting, "has a secret that is used twice: make one for each key")
+
+
+def _ring_faults(setting: str, keys: tuple[Key, ...]) -> Iterator[Fault]:
+    if not keys:
+        yield Fault(setting, "needs a key: 'otp-service init' makes one of each")
+    if len(keys) > RING_SIZE and setting != "keys.pseudonym":
+        yield Fault(setting, "may have two keys, the one in force and the one before it")
+    if len({key.id for key in keys}) < len(keys):
+        yield Fault(setting, "needs a different id for each key: records name the key by it")
+    for key in keys:
+        if not KEY_ID.fullmatch(key.id):
+            yield Fault(setting, "needs ids of 1 to 32 letters, digits, '.', '_' or '-'")
+        if len(key.secret) < KEY_BYTES:
+            yield Fault(
+                setting,
+                f"has a key of {len(key.secret)} bytes: give base64url of at least {KEY_BYTES} "
+                "random bytes",
+            )
+        elif len(set(key.secret)) < DISTINCT_BYTES:
+            yield Fault(setting, f"has a key that was not made at random: take {KEY_BYTES} bytes")
+
+
+def _redis_faults(settings: Settings) -> Iterator[Fault]:
+    redis = settings.redis
+    if [bool(redis.url), bool(redis.sentinel), bool(redis.cluster)].count(True) != 1:
+        yield Fault("redis.url", "say where Redis is: either url, or sentinel, or cluster")
+    if bool(redis.sentinel) != bool(redis.master):
+        yield Fault("redis.master", "has to be given with sentinel, and only with it")
+    if redis.replicas and redis.wait_milliseconds >= redis.timeout_milliseconds:
+        yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
+    if redis.tls_ca and not redis.encrypted:
+        yield Fault("redis.tls_ca", "needs rediss:// or redis.tls = true, or leave it out")
+    if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
+        yield Fault(
+            "redis.tls",
+            "must be true (or the url rediss://) off loopback: numbers and codes' hashes would "
+            "cross the network in the open; where a private network or a proxy keeps that wire, "
+            "set redis.accept_plain_text = true",
+        )
+
+
+def _all_loopback(hosts: tuple[str, ...]) -> bool:
+    return all(is_loopback(re.sub(r":\d+\Z", "", host)) for host in hosts)
+
+
+def _service_faults(settings: Settings) -> Iterator[Fault]:
+    service = settings.service
+    if service.port == service.admin_port:
+        yield Fault("service.admin_port", "must differ from service.port: it is another listener")
+    url = service.public_url or ""
+    if url.startswith("http:") and not is_loopback(re.sub(r":\d+\Z", "", url.split("/")[2])):
+        yield Fault("service.public_url", "must be https: receipts would come in the open")
+
+
+def _provider_faults(settings: Settings) -> Iterator[Fault]:
+    for name, provider in settings.providers.items():
+        yield from _told(f"providers.{name}", provider.faults())
+        if settings.mode == "test" and not isinstance(provider, Inbox):
+            yield Fault(
+                "mode",
+                f"cannot be 'test' beside providers.{name}, which sends to real phones: take the "
+                "provider out, or set mode = 'live'",
+            )
+        if settings.mode == "live" and isinstance(provider, Inbox):
+            yield Fault(f"providers.{name}.type", "is 'inbox', which sends nothing: only for tests")
+    if not settings.providers:
+        yield Fault("providers", "needs at least one: nothing could be sent")
+    yield from _routing_faults(settings)
+
+
+def _routing_faults(settings: Settings) -> Iterator[Fault]:
+    order = settings.routing.providers
+    for name in sorted(set(order) - settings.providers.keys()):
+        yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
+    if len(set(order)) < len(order):
+        yield Fault("routing.providers", "names a provider twice: each stands there once")
+    if not order and len(settings.providers) > 1:
+        yield Fault("routing.providers", "say in which order they are tried")
+
+
+def _listener_warnings(settings: Settings) -> Iterator[Fault]:
+    if not is_loopback(settings.service.admin_host):
+        yield Fault(
+            "service.admin_host",
+            "is not loopback: metrics and documents are shown without a key to whoever reaches it",
+        )
+    if settings.service.drain_seconds < settings.routing.deadline_seconds:
+        yield Fault(
+            "service.drain_seconds",
+            "is less than routing.deadline_seconds: stopping cuts off messages on their way",
+        )
+    if settings.service.log_level == "debug":
+        yield Fault("service.log_level", "is debug: meant for looking for a fault, not for good")
+
+
+def _redis_warnings(settings: Settings) -> Iterator[Fault]:
+    redis = settings.redis
+    local = _all_loopback(redis.hosts)
+    if redis.accept_plain_text and not redis.encrypted and not local:
+        yield Fault("redis.accept_plain_text", "lets everything cross the network in the open")
+    if not local and redis.password is None:
+        yield Fault("redis.password", "is not set: an ACL user of its own needs one")
+    if redis.replicas == 0 and (redis.sentinel or redis.cluster):
+        yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
+
+
+def _key_warnings(settings: Settings) -> Iterator[Fault]:
+    for setting, keys in _rings(settings).items():
+        if len(keys) > 1 and setting != "keys.pseudonym":
+            yield Fault(setting, f"is being rotated: take {keys[1].id} out once it is over")
+    if settings.hash.profile.below_owasp() and settings.hash.accept_below_owasp:
+        yield Fault("hash.accept_below_owasp", "is set: only the pepper protects the codes")
+
+
+def _provider_warnings(settings: Settings) -> Iterator[Fault]:
+    order = settings.provider_order()
+    if settings.mode == "test":
+        yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
+    elif len(order) == 1:
+        yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
+    for name in sorted(settings.providers.keys() - set(order)):
+        yield Fault(f"providers.{name}", "is not in routing.providers, so it is never used")

@@ -1,0 +1,47 @@
+"""The settings of `otp-service dev`: one tenant, every country, an inbox instead of a phone.
+
+The keys are made on the first start and kept in the data folder, so that a restart keeps live
+challenges; they protect nothing but a developer's own machine.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from otp_service.core.keys import Keys, key_of, ring_of
+from otp_service.core.secret import Secret
+from otp_service.core.tenant import Scope
+from otp_service.settings.model import ApiKeyTable, Redis, Service, Settings, TenantTable
+from otp_service.sms.providers.inbox import Inbox
+
+
+FILE = "keys.json"
+RINGS = ("pepper", "seal", "state", "pseudonym")
+TENANT = "dev"
+
+
+def dev_settings(service: Service, redis_url: str, secrets: dict[str, str]) -> Settings:
+    """Return the settings for these listeners, this Redis, and secrets as `dev_secrets` has them."""
+    rings = {name: ring_of("dev", secrets[name]) for name in RINGS}
+    key = ApiKeyTable("dev", frozenset(Scope), key=Secret(secrets["api_key"]))
+    return Settings(
+        keys=Keys(**rings, limit=key_of("dev", secrets["limit"])),
+        service=service,
+        redis=Redis(url=redis_url),
+        tenant_tables={
+            TENANT: TenantTable(brand="Example", countries=frozenset({"*"}), keys=(key,))
+        },
+        providers={"inbox": Inbox()},
+    )
+
+
+def dev_secrets(folder: Path, api_key: str | None, token: Callable[[], str]) -> dict[str, str]:
+    """Return the keys kept in the folder, made where they are missing; `api_key` overrides."""
+    path = folder / FILE
+    names = (*RINGS, "limit", "api_key")
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    secrets = {name: kept.get(name) or token() for name in names}
+    if secrets != kept:
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(secrets, indent=2), encoding="utf-8")
+    return secrets | ({"api_key": api_key} if api_key else {})

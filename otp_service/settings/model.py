@@ -1,0 +1,260 @@
+"""Every setting, its type and its default: one struct for each table of the TOML file.
+
+A field that is not here is refused. What a type alone cannot refuse (a lifetime of an hour, an
+unencrypted Redis) `check.faults` does, so that `check` can say all of it at once.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from otp_service.core.keys import Keys
+from otp_service.core.limits import DEFAULTS, Limit, Rates, Window
+from otp_service.core.message import Messages as TenantMessages
+from otp_service.core.policy import Policy
+from otp_service.core.profile import DEFAULT, Profile
+from otp_service.core.secret import Secret
+from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant, digest
+from otp_service.sms.providers import Provider
+
+
+# A description is the remedy that is told when the rest of its Meta does not hold.
+Port = Annotated[int, Meta(ge=1, le=65535, description="must be a port from 1 to 65535")]
+Count = Annotated[int, Meta(ge=1, le=100_000, description="must be from 1 to 100000")]
+Seconds = Annotated[int, Meta(ge=1, le=60, description="must be from 1 to 60 seconds")]
+Milliseconds = Annotated[
+    int, Meta(ge=1, le=60_000, description="must be from 1 to 60000 milliseconds")
+]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{TENANT_NAME}\Z",
+        description="must be lower-case letters, digits and hyphens, at most 32 in all",
+    ),
+]
+Purpose = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
+        description="must be a word like 'login': lower-case letters, digits, '.', '_' and '-'",
+    ),
+]
+HostPort = Annotated[
+    str,
+    Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be like '10.0.0.5:6379': host and port"),
+]
+PublicUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z",
+        description="must be like 'https://otp.example.com', without a query",
+    ),
+]
+RedisUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)\Z",
+        description=(
+            "must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock', without user and "
+            "password: those are settings of their own, redis.username and redis.password"
+        ),
+    ),
+]
+Sha256 = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9a-f]{64}\Z",
+        description="must be 64 hexadecimal digits, as 'otp-service key new' prints them",
+    ),
+]
+Instant = Annotated[
+    datetime, Meta(tz=True, description="must be a time with its zone, like 2027-01-31T00:00:00Z")
+]
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[service]: where it listens, and how it stops."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    admin_host: str = "127.0.0.1"
+    admin_port: Port = 8001
+    workers: Count = 1
+    """Processes; `load` sets it to the number of cores where nobody says otherwise."""
+    drain_seconds: Seconds = 10
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    public_url: PublicUrl | None = None
+    """Where providers reach us with their receipts."""
+
+
+class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[redis]: one server (`url`), or `sentinel` and `master`, or `cluster`."""
+
+    url: RedisUrl | None = None
+    sentinel: tuple[HostPort, ...] = ()
+    master: str | None = None
+    cluster: tuple[HostPort, ...] = ()
+    username: str | None = None
+    password: Secret | None = None
+    tls: bool = False
+    tls_ca: str | None = None
+    """A PEM file with the authority that signed Redis's certificate; the system's without it."""
+    accept_plain_text: bool = False
+    """Lets Redis be reached without TLS off loopback: somebody else keeps that wire private."""
+    replicas: Annotated[int, Meta(ge=0, le=5, description="must be from 0 to 5")] = 0
+    """How many have to acknowledge (WAIT) before anything is compared or sent."""
+    wait_milliseconds: Milliseconds = 100
+    timeout_milliseconds: Milliseconds = 500
+    pool: Count = 50
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connections are TLS."""
+        return self.tls or (self.url or "").startswith("rediss:")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that is connected to at first; none where it is a Unix socket."""
+        if self.url is not None and not self.url.startswith("unix:"):
+            return (self.url.split("://")[1].split("/")[0],)
+        return self.sentinel + self.cluster
+
+
+class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[hash]: argon2id, and how much of it runs at once in each worker process."""
+
+    memory_kib: Annotated[int, Meta(ge=8, description="must be at least 8")] = DEFAULT.memory_kib
+    passes: Count = DEFAULT.passes
+    lanes: Count = DEFAULT.lanes
+    accept_below_owasp: bool = False
+    workers: Count = 1
+    """Threads in each process; `load` sets it to the number of cores."""
+    queue: Count = 64
+
+    @property
+    def profile(self) -> Profile:
+        """What argon2 is run with."""
+        return Profile(self.memory_kib, self.passes, self.lanes)
+
+
+class Messages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[messages]: the last lines by which phones fill codes in, and the languages."""
+
+    host: str | None = None
+    """The site that browsers fill the code in on: '@host #code' (WICG sms-one-time-codes)."""
+    android_hash: str | None = None
+    """The 11 characters that identify the Android app (SMS Retriever)."""
+    languages: frozenset[str] | None = None
+    """Those to write messages in; without it, all that there are."""
+
+
+class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[events]: how long and how many of them Redis keeps."""
+
+    retention_days: Annotated[int, Meta(ge=1, le=366, description="must be from 1 to 366 days")] = 7
+    maximum: Annotated[
+        int, Meta(ge=1000, le=10_000_000, description="must be from 1000 to 10000000")
+    ] = 20_000
+    """Entries in each partition's stream."""
+
+
+class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of [[tenants.NAME.keys]]: its SHA-256, or the key itself from a secret file."""
+
+    id: Name
+    scopes: frozenset[Scope]
+    sha256: Sha256 | None = None
+    key: Secret | None = None
+    expires: Instant | None = None
+
+    def read(self, tenant: str) -> ApiKey:
+        """Return the key as the API looks it up."""
+        hashed = digest(self.key.reveal()) if self.key else bytes.fromhex(self.sha256 or "")
+        expires_at = int(self.expires.timestamp() * 1000) if self.expires else None
+        return ApiKey(self.id, tenant, hashed, self.scopes, expires_at)
+
+
+class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[tenants.NAME]: how a calling application names itself, and what it may send where."""
+
+    brand: str
+    countries: frozenset[str] = frozenset()
+    sender: str | None = None
+    default_locale: str = "en"
+    purposes: frozenset[Purpose] | None = None
+    limits: dict[Limit, tuple[Window, ...]] = {}
+    """Its share of the general limits, each at most as loose."""
+    keys: tuple[ApiKeyTable, ...] = ()
+
+    def read(self, name: str, general: Rates) -> Tenant:
+        """Return the tenant, its limits being the general ones where it has no share."""
+        return Tenant(
+            name=name,
+            brand=self.brand,
+            countries=self.countries,
+            sender=self.sender,
+            default_locale=self.default_locale,
+            purposes=self.purposes,
+            rates={**general, **self.limits},
+        )
+
+
+class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[routing]: which providers are tried, in which order, and for how long."""
+
+    providers: tuple[Name, ...] = ()
+    deadline_seconds: Seconds = 8
+    max_submissions: Annotated[int, Meta(ge=1, le=10, description="must be from 1 to 10")] = 3
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All of it. `load` makes one; it is passed in and never changes while a process lives."""
+
+    mode: Literal["live", "test"] = "live"
+    """In `test`, only the fictitious numbers of regulators are accepted, and no real provider."""
+    keys: Keys
+    service: Service = Service()
+    redis: Redis = Redis()
+    policy: Policy = Policy()
+    hash: Hash = Hash()
+    limits: dict[Limit, tuple[Window, ...]] = {}
+    messages: Messages = Messages()
+    events: Events = Events()
+    tenant_tables: dict[Name, TenantTable] = msgspec.field(name="tenants", default_factory=dict)
+    providers: dict[Name, Provider] = {}
+    routing: Routing = Routing()
+
+    @property
+    def rates(self) -> Rates:
+        """The limits in force for everybody: what is configured, the defaults elsewhere."""
+        cooldown = (Window(1, self.policy.cooldown),)
+        return {**DEFAULTS, **self.limits, Limit.COOLDOWN: cooldown}
+
+    def tenants(self) -> Mapping[str, Tenant]:
+        """Return the tenants by their names."""
+        rates = self.rates
+        return {name: table.read(name, rates) for name, table in self.tenant_tables.items()}
+
+    def messages_of(self, tenant: str) -> TenantMessages:
+        """Return how a tenant's messages read; ValueError names the value that cannot be used."""
+        table = self.tenant_tables[tenant]
+        texts = TenantMessages(
+            brand=table.brand,
+            host=self.messages.host,
+            android_hash=self.messages.android_hash,
+            default_locale=table.default_locale,
+        )
+        languages = self.messages.languages
+        return texts if languages is None else msgspec.structs.replace(texts, languages=languages)
+
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """Return the keys of all tenants."""
+        tables = self.tenant_tables.items()
+        return tuple(key.read(name) for name, table in tables for key in table.keys)
+
+    def provider_order(self) -> tuple[str, ...]:
+        """Return the names in the order of routing, which one provider alone may leave out."""
+        return self.routing.providers or tuple(self.providers)

@@ -1,0 +1,51 @@
+"""The configuration that `init` writes: commented, with fresh keys, and safe as it stands.
+
+Only the address of the SMS provider is left for a person to fill in; `check` says so until then.
+"""
+
+import string
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+
+from otp_service.core.limits import CAPS, DEFAULTS
+from otp_service.core.tenant import digest
+
+
+PLACEHOLDER_URL = ""
+"""What `check` refuses until it is filled in: no address at all, so nothing is sent by mistake."""
+
+
+def render(
+    *,
+    tenant: str,
+    brand: str,
+    countries: Iterable[str],
+    token: Callable[[], str],
+    provider_url: str = PLACEHOLDER_URL,
+) -> tuple[str, str]:
+    """Return the configuration and the API key of its tenant, of which it holds only the hash.
+
+    `token` makes one secret at each call: base64url of 32 random bytes (secrets.token_urlsafe).
+    """
+    api_key = token()
+    values = {
+        "tenant": tenant,
+        "brand": quoted(brand),
+        "countries": f"[{', '.join(quoted(country) for country in countries)}]",
+        "provider_url": quoted(provider_url),
+        "api_key_sha256": digest(api_key).hex(),
+        **{name: token() for name in ("pepper", "seal", "state", "pseudonym", "limit")},
+        **{cap.name.lower(): _windows(DEFAULTS[cap]) for cap in CAPS},
+    }
+    template = files(__package__).joinpath("template.toml").read_text(encoding="utf-8")
+    return string.Template(template).substitute(values), api_key
+
+
+def quoted(text: str) -> str:
+    """Return the text as a basic string of TOML."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'
+
+
+def _windows(windows: Iterable[object]) -> str:
+    return f"[{', '.join(quoted(str(window)) for window in windows)}]"

@@ -1,0 +1,226 @@
+"""Environment variables are laid over the file, and none of ours is ignored."""
+
+import pytest
+
+from otp_service.core.limits import Limit, Window
+from otp_service.core.tenant import Scope
+from otp_service.settings.reading import Raw
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "read", "expected"),
+    [
+        ("OTP_SERVICE__PORT", "9000", lambda s: s.service.port, 9000),
+        ("OTP_SERVICE__HOST", "::1", lambda s: s.service.host, "::1"),
+        ("OTP_SERVICE__HOST", '"::1"', lambda s: s.service.host, "::1"),
+        ("OTP_REDIS__TLS", "true", lambda s: s.redis.tls, True),
+        ("OTP_REDIS__USERNAME", "true", lambda s: s.redis.username, "true"),
+        ("OTP_REDIS__PASSWORD", '"#1"', lambda s: s.redis.password.reveal(), '"#1"'),
+        ("OTP_REDIS__PASSWORD", "1234", lambda s: s.redis.password.reveal(), "1234"),
+        ("OTP_TENANTS__SHOP__BRAND", "42", lambda s: s.tenants()["shop"].brand, "42"),
+        ("OTP_TENANTS__SHOP__COUNTRIES", '["DE"]', lambda s: s.tenants()["shop"].countries, {"DE"}),
+        (
+            "OTP_TENANTS__SHOP__COUNTRIES__0",
+            "DE",
+            lambda s: s.tenants()["shop"].countries,
+            {"DE", "IE"},
+        ),
+        (
+            "OTP_TENANTS__SHOP__KEYS__0__SCOPES",
+            '["audit"]',
+            lambda s: s.api_keys()[0].scopes,
+            {Scope.AUDIT},
+        ),
+        (
+            "OTP_LIMITS__SENDS_PER_COUNTRY",
+            '["9 in 1 h"]',
+            lambda s: s.rates[Limit.SENDS_COUNTRY],
+            (Window(9, 3600),),
+        ),
+        (
+            "OTP_LIMITS__SENDS_PER_NUMBER_AND_TENANT",
+            '["3 in 10 min"]',
+            lambda s: s.rates[Limit.SENDS_NUMBER_TENANT],
+            (Window(3, 600),),
+        ),
+        (
+            "OTP_PROVIDERS__GATEWAY__URL",
+            "https://b.example",
+            lambda s: s.providers["gateway"].url,
+            "https://b.example",
+        ),
+        (
+            "OTP_PROVIDERS__GATEWAY__SECRET_HEADERS__X_KEY",
+            "worthless",
+            lambda s: s.providers["gateway"].secret_headers["x-key"].reveal(),
+            "worthless",
+        ),
+        (
+            "OTP_PROVIDERS__GATEWAY__SECRET_HEADERS__X_KEY_FILE",
+            "worthless_password.txt",
+            lambda s: s.providers["gateway"].secret_headers["x-key"].reveal(),
+            "worthless-password",
+        ),
+        (
+            "OTP_ROUTING",
+            "{max_submissions = 1, deadline_seconds = 3}",
+            lambda s: (s.routing.max_submissions, s.routing.deadline_seconds),
+            (1, 3),
+        ),
+    ],
+)
+def test_every_setting_can_be_overridden(variable, text, read, expected, settings_of):
+    """As TOML where the setting takes that, else as the text that it is."""
+    settings = settings_of(environ={variable: text})
+
+    assert expected == read(settings)
+
+
+def test_a_tenant_can_come_from_the_environment_alone(settings_of):
+    """A hyphen of its name is written as one underscore."""
+    environ = {
+        "OTP_TENANTS__MY_SHOP__BRAND": "My Shop",
+        "OTP_TENANTS__MY_SHOP__COUNTRIES": '["FR"]',
+        "OTP_TENANTS__MY_SHOP__KEYS__0__ID": "k1",
+        "OTP_TENANTS__MY_SHOP__KEYS__0__KEY_FILE": "worthless_api_key.txt",
+        "OTP_TENANTS__MY_SHOP__KEYS__0__SCOPES": '["challenges"]',
+    }
+
+    settings = settings_of(environ=environ)
+
+    assert {"shop", "my-shop"} == set(settings.tenants())
+    assert ["first", "k1"] == [key.id for key in settings.api_keys()]
+
+
+def test_a_name_with_a_hyphen_in_the_file_is_found(settings_of):
+    """It is the tenant of the file that changes, not another one beside it."""
+    settings = settings_of("working_everything", environ={"OTP_TENANTS__MY_SHOP__BRAND": "Other"})
+
+    assert {"my-shop": "Other"} == {name: t.brand for name, t in settings.tenants().items()}
+
+
+def test_keys_can_be_rotated_from_the_environment(settings_of, configuration):
+    """A whole ring as TOML, then one field of one key in it."""
+    first = configuration().split('"p1", secret = "')[1].split('"')[0]
+    environ = {
+        "OTP_KEYS__PEPPER": f'[{{id = "p2"}}, {{id = "p1", secret = "{first}"}}]',
+        "OTP_KEYS__PEPPER__0__SECRET_FILE": "worthless_pepper.txt",
+    }
+
+    pepper = settings_of(environ=environ).keys.pepper
+
+    assert ["p2", "p1"] == [key.id for key in pepper]
+    assert settings_of().keys.pepper.current == pepper.get("p1")
+    assert b"" != pepper.current.secret != pepper.get("p1").secret
+
+
+def test_a_file_from_the_environment_replaces_the_secret_of_the_configuration(settings_of):
+    """They do not stand beside each other, which would be a fault."""
+    settings = settings_of(environ={"OTP_KEYS__PEPPER__0__SECRET_FILE": "worthless_pepper.txt"})
+
+    assert ["p1"] == [key.id for key in settings.keys.pepper]
+    assert settings_of().keys.pepper.current.secret != settings.keys.pepper.current.secret
+
+
+def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(settings_of):
+    """And the other way round."""
+    settings = settings_of("working_everything", environ={"OTP_REDIS__PASSWORD": "worthless"})
+
+    assert "worthless" == settings.redis.password.reveal()
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("OTP_SERVICE_PORT", "did you mean OTP_SERVICE__PORT?"),
+        ("OTP_SERVICE__PROT", "did you mean OTP_SERVICE__PORT?"),
+        ("OTP_LIMITS__SENDS_PER_CONTRY", "did you mean OTP_LIMITS__SENDS_PER_COUNTRY?"),
+        ("OTP_REDIS_PASSWORD", "did you mean OTP_REDIS__PASSWORD?"),
+        ("OTP_SERVICE__PORT__DEEPER", "names no setting"),
+        ("OTP_KEYS__PEPPER__7__SECRET", "names no setting"),
+        ("OTP_KEYS__PEPPER__FIRST__SECRET", "names no setting"),
+        ("OTP_TENANTS____BRAND", "names no setting"),
+        ("OTP_KEYS__PEPPER_FILE", "names no setting"),
+        ("OTP_", "names no setting"),
+        ("OTP_MODE__X", "names no setting"),
+    ],
+)
+def test_a_variable_that_names_no_setting_is_refused(variable, words, refused):
+    """A limit that is misspelled must not look as if it held."""
+    (found,) = refused(environ={variable: "1"})
+
+    assert variable == found.setting
+    assert words in found.remedy
+
+
+def test_variables_of_others_are_left_alone(settings_of):
+    """Those of `dev` and of the tests, and all that have another prefix."""
+    others = {"OTP_DEV_API_KEY": "x", "OTP_TESTS_STRICT": "1", "PATH": "/bin", "OTPS": "1"}
+
+    assert settings_of() == settings_of(environ=others)
+
+
+KUBERNETES = {
+    "OTP_SERVICE_HOST": "10.0.0.1",
+    "OTP_SERVICE_PORT": "8000",
+    "OTP_SERVICE_PORT_HTTP": "8000",
+    "OTP_PORT": "tcp://10.0.0.1:8000",
+    "OTP_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "OTP_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "OTP_REDIS_SERVICE_HOST": "10.0.0.2",
+}
+
+
+def test_what_kubernetes_says_of_services_is_no_setting(settings_of):
+    """A Service that is called otp puts these into every pod of its namespace."""
+    environ = {**KUBERNETES, "KUBERNETES_SERVICE_HOST": "10.0.0.9"}
+
+    assert settings_of() == settings_of(environ=environ)
+
+
+def test_outside_of_kubernetes_the_same_names_are_misspellings(refused):
+    """One underscore too few is the likeliest mistake there is."""
+    assert set(KUBERNETES) == {fault.setting for fault in refused(environ=KUBERNETES)}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "setting", "words"),
+    [
+        ("OTP_SERVICE__PORT", "many", "service.port", "from 1 to 65535 (in OTP_SERVICE__PORT)"),
+        ("OTP_POLICY__DIGITS", "6.5", "policy.digits", "must be int, got float"),
+        ("OTP_POLICY__DIGITS", "6\ndigits = 4", "policy.digits", "must be int, got str"),
+        ("OTP_ROUTING", "{most = 1}", "routing.most", "is not a setting"),
+        ("OTP_TENANTS__SHOP__COUNTRIES", "GB,IE", "tenants.shop.countries", "square brackets"),
+        ("OTP_REDIS__PASSWORD", "", "redis.password", "not empty"),
+        ("OTP_KEYS__PEPPER__0__SECRET_FILE", "", "keys.pepper[0].secret_file", "path of a file"),
+        ("OTP_MODE", "dry", "mode", "must be one of live, test"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_with_its_variable(
+    variable, text, setting, words, refused
+):
+    """Whoever set it looks there, and not in the file."""
+    found = refused(environ={variable: text})
+
+    assert [setting] == [fault.setting for fault in found]
+    assert words in found[0].remedy
+
+
+def test_a_provider_can_be_described_by_variables(settings_of):
+    """Its type among them."""
+    environ = {
+        "OTP_MODE": "test",
+        "OTP_PROVIDERS": "{}",
+        "OTP_PROVIDERS__BOX__TYPE": "inbox",
+        "OTP_PROVIDERS__BOX__KEEP": "5",
+    }
+
+    settings = settings_of(environ=environ)
+
+    assert ("box",) == settings.provider_order()
+    assert 5 == settings.providers["box"].keep
+
+
+def test_a_raw_value_does_not_show_itself():
+    """It may be a password, on its way through the reader."""
+    assert "Raw(OTP_REDIS__PASSWORD)" == repr(Raw("OTP_REDIS__PASSWORD", "worthless"))

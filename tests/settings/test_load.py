@@ -1,0 +1,208 @@
+"""From text, environment and files to one typed value."""
+
+import pytest
+
+from otp_service.core.keys import Key
+from otp_service.core.limits import DEFAULTS, Limit, Window
+from otp_service.core.policy import Policy
+from otp_service.core.profile import DEFAULT
+from otp_service.core.tenant import Scope, Tenant, digest
+from otp_service.settings import SettingsError, load
+from otp_service.settings.model import Events, Messages, Redis, Routing, Service
+
+
+def test_what_is_left_out_has_a_default(settings_of):
+    """The least configuration says where Redis is, who calls and who sends."""
+    settings = settings_of()
+
+    assert "live" == settings.mode
+    assert Service(workers=4) == settings.service
+    assert Redis(url="unix:///run/otp/redis.sock") == settings.redis
+    assert Policy() == settings.policy
+    assert (DEFAULT, 4, 64) == (settings.hash.profile, settings.hash.workers, settings.hash.queue)
+    assert Messages() == settings.messages
+    assert Events() == settings.events
+    assert Routing() == settings.routing
+    assert ("gateway",) == settings.provider_order()
+
+
+def test_every_setting_can_be_given(settings_of):
+    """What the file says holds, in the words of the core."""
+    settings = settings_of("working_everything")
+    least = settings_of()
+
+    for section in ("service", "redis", "policy", "hash", "messages", "events", "routing"):
+        ours, default = getattr(settings, section), getattr(least, section)
+        unchanged = {
+            name for name in ours.__struct_fields__ if getattr(ours, name) == getattr(default, name)
+        }
+        assert unchanged <= {"sentinel", "master", "cluster"}
+    assert ("second", "gateway") == settings.provider_order()
+    assert "worthless-password" == settings.redis.password.reveal()
+    assert "worthless-password" == settings.providers["second"].basic.password.reveal()
+
+
+def test_keys_are_the_cores_own(settings_of):
+    """The first of a ring is in force, the others only open."""
+    keys = settings_of("working_rotation").keys
+
+    assert "p2" == keys.pepper.current.id
+    assert keys.pepper.get("p1") is not None
+    assert all(len(key.secret) == 32 for key in (*keys.pepper, *keys.seal, keys.limit))
+
+
+def test_tenants_have_the_general_limits_or_their_share(settings_of):
+    """A share replaces the limit of that name and no other."""
+    settings = settings_of("working_everything")
+
+    tenant = settings.tenants()["my-shop"]
+
+    assert (
+        Tenant(
+            name="my-shop",
+            brand="My Shop",
+            sender="MyShop",
+            default_locale="de",
+            countries=frozenset({"DE"}),
+            purposes=frozenset({"login", "payment"}),
+            rates={
+                **settings.rates,
+                Limit.SENDS_TENANT: (Window(50, 3600),),
+                Limit.SENDS_NUMBER_TENANT: (Window(3, 600), Window(5, 86400)),
+            },
+        )
+        == tenant
+    )
+
+
+def test_every_limit_has_windows(settings_of):
+    """Those of the configuration, the policy's cooldown, and the defaults elsewhere."""
+    rates = settings_of("working_everything").rates
+
+    assert set(Limit) == set(rates)
+    assert (Window(1, 60),) == rates[Limit.COOLDOWN]
+    assert DEFAULTS[Limit.ROW] == rates[Limit.ROW]
+    assert (Window(100, 3600), Window(1000, 86400)) == rates[Limit.SENDS_COUNTRY]
+
+
+def test_api_keys_are_looked_up_by_hash(settings_of):
+    """Whether the configuration has the hash, or a file the key."""
+    first, team = settings_of("working_everything").api_keys()
+
+    assert ("first", "my-shop") == (first.id, first.tenant)
+    assert 1_814_313_600_000 == first.expires_at
+    assert digest("worthless: an API key of the tests") == first.sha256
+    assert digest("worthless-api-key-worthless-api-key-worthless") == team.sha256
+    assert {Scope.AUDIT, Scope.AUDIT_ALL, Scope.OPERATOR} == team.scopes
+    assert team.expires_at is None
+
+
+def test_messages_are_written_as_each_tenant(settings_of):
+    """Brand and language are the tenant's, host and app are everybody's."""
+    text = settings_of("working_everything").messages_of("my-shop").render("12345678", 5)
+
+    assert "My Shop" in text
+    assert text.endswith("\nFA+9qCX9VSu\n@example.com #12345678")
+
+
+def test_secrets_are_starred(settings_of, configuration):
+    """Neither `repr` nor `str` of the whole shows one."""
+    settings = settings_of("working_everything")
+
+    shown = f"{settings!r} {settings}"
+
+    assert "orthless" not in shown
+    assert "WORTHLESS" not in shown
+    assert "WORTHLESS" in configuration()
+
+
+def test_a_key_shows_its_id_only():
+    """Also to tracebacks that print in colours, by a method of msgspec's own."""
+    key = Key("p1", b"a secret of thirty-two bytes.....")
+
+    assert "Key(p1)" == repr(key)
+    assert [("id", "p1")] == key.__rich_repr__()
+
+
+def test_faults_never_repeat_a_secret(configuration):
+    """A key in the wrong form is not shown to whoever reads the log of a failed start."""
+    text = configuration().replace('secret = "', 'secret = "WORTHLESS:')
+
+    with pytest.raises(SettingsError) as caught:
+        load(text, {}, str, cores=4)
+
+    assert 5 == len(caught.value.faults)
+    assert "WORTHLESS" not in str(caught.value)
+
+
+def test_several_tables_tell_which_of_them_is_meant(refused):
+    """The second tenant's fault is not the first one's."""
+    extra = (
+        '[tenants.shop]\nbrand = "Shop"\n[tenants.bank]\nbrand = 7\n[tenants.post]\nname = "Post"\n'
+    )
+
+    found = [(fault.setting, fault.remedy) for fault in refused(extra=extra)]
+
+    assert [
+        ("tenants.bank.brand", "must be str, got int"),
+        ("tenants.post.name", "is not a setting"),
+        ("tenants.post.brand", "is missing"),
+    ] == found
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError()])
+def test_a_secret_file_that_cannot_be_read_is_a_fault(error, configuration):
+    """It is told by the setting that names it, and nothing is raised at anybody."""
+
+    def read_file(_: str) -> str:
+        raise error
+
+    with pytest.raises(SettingsError, match=r"redis\.password_file: cannot be read"):
+        load(configuration("working_everything"), {}, read_file, cores=4)
+
+
+def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
+    """As is one that holds bytes of no encoding."""
+
+    def read_file(_: str) -> str:
+        return b"\xff".decode()
+
+    with pytest.raises(SettingsError, match="it is not text"):
+        load(configuration("working_everything"), {}, read_file, cores=4)
+
+
+@pytest.mark.parametrize(
+    ("extra", "setting"),
+    [
+        ("tenants = 3\n", "tenants"),
+        ("[tenants]\nshop = 3\n", "tenants.shop"),
+        ("[redis]\npassword_file = 3\n", "redis.password_file"),
+        ("[redis]\npassword = ''\n", "redis.password"),
+        ("[redis]\npassword = 'a'\npassword_file = 'b'\n", "redis.password"),
+        ("[policy]\ndigits = 6.5\n", "policy.digits"),
+        ("[service]\nworkers = 0\n", "service.workers"),
+        ("service = 3\n", "service"),
+        ("[keys]\npepper = 3\n", "keys.pepper"),
+        ("[keys]\nlimit = {id = 'l1', secret = 'five5'}\n", "keys.limit.secret"),
+    ],
+)
+def test_values_of_another_shape_are_faults(extra, setting, refused):
+    """Nothing that TOML can say ends in a traceback."""
+    assert setting in {fault.setting for fault in refused(extra=extra)}
+
+
+def test_a_table_of_secrets_takes_each_from_a_file(settings_of, refused):
+    """The name ends in _file there too; both at once is a fault."""
+    gateway = (
+        '[providers.gateway]\ntype = "http"\nurl = "https://sms.example"\n'
+        'fields = {to = "{to}", text = "{text}"}\n'
+    )
+    from_file = 'secret_headers = {X-Key_file = "worthless_password.txt"}\n'
+    both = 'secret_headers = {X-Key_file = "worthless_password.txt", X-Key = "worthless"}\n'
+
+    provider = settings_of(extra=gateway + from_file).providers["gateway"]
+
+    assert "worthless-password" == provider.secret_headers["X-Key"].reveal()
+    assert ["providers.gateway.secret_headers.X-Key_file"] == [
+        fault.setting for fault in refused(extra=gateway + both)
+    ]

@@ -1,0 +1,89 @@
+"""What `check` prints of the settings in force."""
+
+import re
+
+from otp_service.core.limits import Limit
+from otp_service.settings import report
+
+
+def test_every_setting_is_shown_with_its_value(settings_of):
+    """Aligned, one a line, those of providers and tenants too."""
+    lines = report(settings_of("working_everything")).splitlines()
+
+    assert 1 == len({re.match(r"\S+ +", line).end() for line in lines[:60]})
+    shown = {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in lines if line}
+    assert "9000" == shown["service.port"]
+    assert "true" == shown["redis.tls"]
+    assert "DE" == shown["tenants.my-shop.countries"]
+    assert "50 in 1 h" == shown["tenants.my-shop.limits.SendsPerTenant"]
+    assert "https://sms.example/messages" == shown["providers.gateway.url"]
+    assert "second, gateway" == shown["routing.providers"]
+    assert "6, in 114 MiB" == shown["argon2 at once"]
+
+
+def test_secrets_are_starred(settings_of):
+    """Keys by their ids, API keys by what they may do, the others by stars alone."""
+    text = report(settings_of("working_everything"))
+
+    assert "orthless" not in text.replace("worthless_", "")
+    assert "WORTHLESS" not in text
+    assert re.search(r"keys\.pepper +p1 \*{10}\n", text)
+    assert re.search(r"redis\.password +\*{10}\n", text)
+    assert re.search(r"secret_headers\.Authorization +\*{10}\n", text)
+    assert re.search(r"basic\.password +\*{10}\n", text)
+    assert re.search(
+        r"keys\.first +\*{10} for challenges, until 2027-06-30T00:00:00\+00:00\n", text
+    )
+    assert re.search(r"keys\.team +\*{10} for audit, audit-all, operator\n", text)
+
+
+def test_secrets_in_an_address_are_starred(settings_of):
+    """They are refused there, and the report is printed all the same."""
+    gateway = (
+        '[providers.gateway]\ntype = "http"\nurl = "https://me:worthless@sms.example/?key=worthless"\n'
+        'fields = {to = "{to}", text = "{text}"}\n'
+    )
+
+    text = report(settings_of(extra=gateway))
+
+    assert "worthless" not in text
+    assert "https://**********@sms.example/?**********" in text
+
+
+def test_every_limit_is_shown_with_what_holds(settings_of):
+    """Also those that nobody configured, as defaults."""
+    text = report(settings_of())
+
+    for limit in Limit:
+        assert re.search(rf"^limits\.{limit} +\d", text, re.MULTILINE)
+    assert re.search(r"limits\.SendsPerNumber +8 in 10 min, 20 in 1 d  \(default\)\n", text)
+    assert re.search(r"limits\.SendsPerCountry +2000 in 1 h\n", text)
+
+
+def test_the_thiefs_hours_are_said_where_argon2_was_measured(settings_of):
+    """With what they are reckoned from."""
+    settings = settings_of("working_weak_hash")
+
+    assert "not measured" in report(settings)
+    text = report(settings, hashes_per_second=500)
+    assert "0.00243 for all 10^6 codes" in text
+    assert "500 hashes a second on a core" in text
+
+
+def test_what_the_store_said_stands_at_the_end(settings_of):
+    """And that it was not asked, if it was not."""
+    settings = settings_of()
+
+    assert report(settings).splitlines()[-1].startswith("store ")
+    text = report(settings, store=[("maxmemory-policy", "noeviction"), ("aof", "on")])
+    assert ["maxmemory-policy", "noeviction"] == text.splitlines()[-2].split()
+    assert "not asked" not in text
+
+
+def test_what_is_refused_can_be_shown_too(settings_of):
+    """`check` prints both, so a report of anything that can be read is made."""
+    extra = "[policy]\ndigits = 1000000000\n[hash]\nmemory_kib = 8\npasses = 1\nlanes = 64\n"
+
+    text = report(settings_of(extra=extra), hashes_per_second=1000)
+
+    assert re.search(r"policy\.digits +1000000000\n", text)

@@ -84,9 +84,9 @@ class Secret(msgspec.Struct, frozen=True, array_like=True):
         only the earlier one. A worker that dies while sending leaves a code that settles by
         itself.
         """
-        settled = [code for code in self.codes if code.settles_at <= now]
-        sending = [code for code in self.codes if code.settles_at > now]
-        return (*settled[-most:], *sending)
+        settled = [code.send for code in self.codes if code.settles_at <= now]
+        newest = settled[-most:]  # by their sends, whichever reply came last
+        return tuple(c for c in self.codes if c.settles_at > now or c.send in newest)
 
     def settled(self, send: int, *, taken: bool, now: int, most: int) -> "Secret":
         """Return it once the providers have answered for this send."""

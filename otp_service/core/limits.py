@@ -20,6 +20,9 @@ import msgspec
 MINUTE, HOUR, DAY = 60, 3600, 86400
 UNITS = {"s": 1, "min": MINUTE, "h": HOUR, "d": DAY}
 
+ROUNDING = 0.5
+"""Milliseconds by which fractions may add up wrong without costing a burst its last one."""
+
 ROW_LIMIT = 100
 """Failures in a row after which a number is locked (NIST SP 800-63B-4 §3.2.2)."""
 ROW_PATIENCE = 10
@@ -172,7 +175,7 @@ def gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, float]:
     """
     period = window.period * 1000
     new = max(tat, now) + cost * period / window.count
-    return max(0, math.ceil(new - period - now)), new
+    return max(0, math.ceil(new - period - now - ROUNDING)), new
 
 
 def row_wait(failures: int, last: int, now: int) -> int | None:

@@ -2,8 +2,6 @@
 
 import msgspec
 
-from otp_service.core.errors import ChallengeExpired
-
 
 SECOND = 1000
 """Instants and spans inside the service are integers of milliseconds; settings are in seconds."""
@@ -52,6 +50,4 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def minutes_left(self, deadline: int, now: int) -> int:
         """Return the minutes to state in a message: whole ones, but for a moment's work."""
-        if deadline - now < RESEND_MARGIN:
-            raise ChallengeExpired
-        return (deadline - now + MOMENT) // (60 * SECOND)
+        return max(1, (deadline - now + MOMENT) // (60 * SECOND))

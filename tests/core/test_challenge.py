@@ -353,7 +353,6 @@ def test_a_send_without_a_code_any_more_changes_no_code() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2])
-@pytest.mark.xfail(strict=True, reason="live() goes by who settled last; see the report's bug 6")
 def test_a_late_reply_does_not_make_an_old_code_the_newest(most: int) -> None:
     """R7: the newest send's code stays, also if an earlier send is settled after it."""
     sending = tuple(code(send, NOW + PATIENCE) for send in (1, 2, 3))

@@ -278,7 +278,6 @@ def test_a_default_limits_burst_fits_into_one_millisecond() -> None:
         assert window.count == burst(window), window
 
 
-@pytest.mark.xfail(strict=True, reason="GCRA adds fractions in floats; see the report's bug 1")
 @pytest.mark.parametrize("window", [Window(9, 60), Window(33, 60), Window(14, 60)], ids=str)
 def test_rounding_takes_nothing_from_a_burst(window: Window) -> None:
     """The contract: also where the period is no whole multiple of the count."""

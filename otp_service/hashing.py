@@ -1,0 +1,46 @@
+"""argon2id, off the event loop, in a bounded number of threads.
+
+argon2 releases the interpreter's lock, so threads use every core; memory is bounded by threads
+times the profile's memory. How many may wait is the gate's business (`core.gate`), before
+anything is charged.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from argon2.low_level import Type, hash_secret_raw
+
+from otp_service.core.profile import Profile
+
+
+HASH_BYTES = 32
+
+
+class ArgonPool:
+    """Implements `core.ports.Hasher`."""
+
+    def __init__(self, profile: Profile, workers: int) -> None:
+        self._profile = profile
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
+
+    async def slow(self, code: str, salt: bytes) -> bytes:
+        """Return argon2id(code, salt)."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, argon2id, self._profile, code, salt)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def argon2id(profile: Profile, code: str, salt: bytes) -> bytes:
+    """Return argon2id (RFC 9106) of a code; takes milliseconds, on purpose."""
+    return hash_secret_raw(
+        code.encode(),
+        salt,
+        time_cost=profile.passes,
+        memory_cost=profile.memory_kib,
+        parallelism=profile.lanes,
+        hash_len=HASH_BYTES,
+        type=Type.ID,
+    )

@@ -1,0 +1,112 @@
+"""redis-py's cluster client, with what it lacks: several commands on one connection of a key's
+master, and waiting for a free connection where it would refuse at once.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.cluster import get_node_name
+from redis.exceptions import AskError, MaxConnectionsError, MovedError, RedisClusterException
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import TimeoutError as TimedOut
+
+from otp_service.core.errors import StoreUnavailable
+from otp_service.store.exchange import Command, exchange
+
+
+REDIRECTS = 5
+"""How often a command is sent elsewhere because the slot has moved; Redis's own clients use 5."""
+
+SPARE = 2
+"""Connections a node may have beyond the pool's, for asking it about the cluster."""
+
+
+class Cluster(RedisCluster):
+    """A cluster; at most `places` commands are in flight, over all of its nodes.
+
+    `patience` is in seconds. MOVED and ASK are followed, for they say that nothing was run. After
+    a lost connection the nodes are looked up anew, and the caller decides whether to repeat.
+    """
+
+    def __init__(self, *, places: int, patience: float, **options: Any) -> None:
+        super().__init__(max_connections=places + SPARE, **options)
+        self._places = asyncio.Semaphore(places)
+        self._patience = patience
+
+    async def initialize(self, *args: Any, **options: Any) -> Self:
+        """Look the nodes up, if that is to be done. Raises StoreUnavailable."""
+        try:
+            await super().initialize(*args, **options)
+        except RedisClusterException as error:  # which is no RedisError
+            raise StoreUnavailable from error
+        return self
+
+    async def together(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """Run commands about one key on one connection; errors of Redis are among the answers."""
+        async with self._place():
+            await self.initialize()
+            node, asking = self._master_of(key), False
+            for _ in range(REDIRECTS):
+                answers = await self._on(node, commands, asking=asking)
+                asking = type(answers[0]) is AskError
+                if not isinstance(answers[0], AskError):  # the base of MovedError too
+                    break
+                node = await self._redirected(key, answers[0])
+        return answers
+
+    async def master_of(self, key: str) -> ClusterNode:
+        """Return the node that a key lives on."""
+        await self.initialize()
+        return self._master_of(key)
+
+    async def on_node(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        """Run commands on one node, about whatever it holds."""
+        async with self._place():
+            return await self._on(node, commands, asking=False)
+
+    async def _redirected(self, key: str, answer: AskError) -> ClusterNode:
+        if isinstance(answer, MovedError):
+            await self.nodes_manager.move_slot(answer)
+            return self._master_of(key)
+        name = get_node_name(answer.host, answer.port)
+        return self.get_node(node_name=name) or self._master_of(key)
+
+    def _master_of(self, key: str) -> ClusterNode:
+        try:
+            node = self.get_node_from_key(key)
+        except RedisClusterException as error:
+            raise StoreUnavailable from error
+        assert node  # only a replica may be missing
+        return node
+
+    async def _on(
+        self, node: ClusterNode, commands: Sequence[Command], *, asking: bool
+    ) -> list[Any]:
+        # ASKING holds for the next command only, which is the one that touches the key.
+        ahead: tuple[Command, ...] = (("ASKING",),) if asking else ()
+        connection = node.acquire_connection()
+        try:
+            await node.disconnect_if_needed(connection)
+            answers = await exchange(connection, (*ahead, *commands))
+        except (Disconnected, TimedOut):
+            with suppress(Disconnected, TimedOut, RedisClusterException):
+                await self.nodes_manager.initialize(last_failed_node_name=node.name)
+            raise
+        finally:
+            node.release(connection)
+        return answers[len(ahead) :]
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise MaxConnectionsError from error
+        try:
+            yield
+        finally:
+            self._places.release()

@@ -1,0 +1,209 @@
+"""Whether a Redis is fit to hold limits and codes, and whether it is ready right now.
+
+`faults` is asked by `check` and when the service starts. It needs no CONFIG, which the service's
+user does not have; INFO tells almost everything.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+from otp_service.core.challenge import PARTITIONS
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.keys import Key
+from otp_service.store.exchange import Command
+from otp_service.store.keys import Names
+from otp_service.store.link import Link, Master, Script
+
+
+Fault = tuple[str, str]
+"""What is wrong, and what to do about it."""
+
+OLDEST = (7, 0)
+"""Scripts that are refused as a whole when memory is full are of Redis 7.0 (eval-intro, flags)."""
+
+SECTIONS = ("server", "memory", "persistence", "replication")
+
+PROBE = Script((files("otp_service.store") / "lua/probe.lua").read_text())
+
+READY = Script("#!lua\nreturn 1")
+"""May write by its flags, so Redis refuses it when it is full, read-only, loading or unwell."""
+
+IN_SCRIPTS: Mapping[str, tuple[str | int, ...]] = {
+    "SET": ("", "PX", 1000),
+    "GET": (),
+    "GETRANGE": (0, 0),
+    "EXISTS": (),
+    "PEXPIRE": (1000,),
+    "HSET": ("f", "v"),
+    "HGET": ("f",),
+    "HMGET": ("f",),
+    "HDEL": ("f",),
+    "HEXISTS": ("f",),
+    "HINCRBY": ("f", 1),
+    "ZADD": (1, "m"),
+    "ZREM": ("m",),
+    "ZCOUNT": (0, 1),
+    "ZRANGEBYSCORE": (0, 1),
+    "ZREMRANGEBYSCORE": (0, 1),
+    "XADD": ("1-1", "f", "v"),
+    "XLEN": (),
+    "XTRIM": ("MAXLEN", 1),
+    "DEL": (),
+}
+"""What commit.lua and fetch.lua run on a key, with arguments that harm nothing."""
+
+KEYLESS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
+"""What they run besides."""
+
+# Names makes these keys without its own.
+_names = Names(Key("", b""))
+
+
+async def ready(link: Link, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109  # its own
+    """Whether every master takes writes now, with the replicas it needs; `timeout` in seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            keys = (await _keys(link)).values()
+            await asyncio.gather(*(link.run(READY, (key,), (), durable=True) for key in keys))
+    except (RedisError, StoreUnavailable, OSError, TimeoutError):
+        return False
+    return True
+
+
+async def faults(link: Link) -> list[Fault]:
+    """Return what is wrong with Redis, each with its remedy; nothing if it is fit.
+
+    Raises StoreUnavailable if it does not answer, which may pass.
+    """
+    try:
+        keys = await _keys(link)
+        found = [await _faults_of(link, master, key) for master, key in keys.items()]
+    except (RedisError, StoreUnavailable, OSError) as error:
+        if _is_about_login(error):
+            return [("redis.username", "or redis.password is not accepted: see Redis's ACL LIST")]
+        raise StoreUnavailable from error
+    # A cluster's masters mostly share their faults; each is told once.
+    return list(dict.fromkeys(fault for some in found for fault in some))
+
+
+def _is_about_login(error: BaseException | None) -> bool:
+    """Whether a refused login is behind it; redis-py wraps that as a lost connection."""
+    while error and not isinstance(error, AuthenticationError):
+        error = error.__cause__
+    return error is not None
+
+
+async def _keys(link: Link) -> dict[Master, str]:
+    """Return a key for each master that holds a partition; nobody else uses it."""
+    names = [_names.operation(p, f"check-{secrets.token_hex(8)}") for p in range(PARTITIONS)]
+    return {await link.master_of(name): name for name in names}
+
+
+async def _faults_of(link: Link, master: Master, key: str) -> list[Fault]:
+    commands: list[Command] = [("INFO", section) for section in SECTIONS]
+    *sections, config = await link.on(master, [*commands, ("CONFIG", "GET", "appendfsync")])
+    refused = await _refused(link, master, key)
+    for answer in sections:
+        if isinstance(answer, NoPermissionError):
+            return refused or [_not_allowed("INFO")]
+        if isinstance(answer, Exception):
+            raise answer
+    info = _read_info(b"".join(sections))
+    found = [*_unfit(info), *_too_few(info, link.replicas), *_unsynced(config)]
+    if master:
+        found += _not_whole(*await link.on(master, [("CLUSTER", "INFO")]))
+    return found + refused
+
+
+def _unfit(info: Mapping[str, str]) -> Iterator[Fault]:
+    version = info["redis_version"]
+    if tuple(map(int, version.split(".")[:2])) < OLDEST:
+        yield "redis", f"is of version {version}: use Redis 7.0 or newer, or Valkey"
+    if info["role"] != "master":
+        yield "redis", "is a replica, which takes no writes: name the master, or use redis.sentinel"
+    if (policy := info["maxmemory_policy"]) != "noeviction":
+        yield (
+            "maxmemory-policy",
+            f"of Redis is {policy}: set it to noeviction, or full memory makes it forget attempts",
+        )
+    if info["aof_enabled"] != "1":
+        yield (
+            "appendonly",
+            "of Redis is off: turn it on, or a restart gives every attempt and every budget back",
+        )
+    elif info.get("aof_last_write_status", "ok") != "ok":
+        yield (
+            "appendonly",
+            "of Redis cannot write its file: see its log, and whether its disk is full",
+        )
+
+
+def _unsynced(config: Any) -> Iterator[Fault]:
+    """Tell of an AOF that the kernel may write when it likes; CONFIG is mostly not ours to ask."""
+    if not isinstance(config, Exception) and b"no" in config:
+        yield "appendfsync", "of Redis is no: set it to everysec, or to always to lose nothing"
+
+
+def _too_few(info: Mapping[str, str], wanted: int) -> Iterator[Fault]:
+    states = [value for name, value in info.items() if name.startswith("slave")]
+    online = sum("state=online" in state for state in states)
+    if online < wanted:
+        yield (
+            "redis.replicas",
+            f"is {wanted}, and Redis has {online}: start replicas, or nothing will be answered",
+        )
+
+
+def _not_whole(answer: Any) -> Iterator[Fault]:
+    if isinstance(answer, NoPermissionError):
+        yield _not_allowed("CLUSTER|INFO")
+    elif isinstance(answer, Exception) or _read_info(answer)["cluster_state"] != "ok":
+        yield "redis.cluster", "is not whole: 'redis-cli --cluster check' says what it lacks"
+
+
+async def _refused(link: Link, master: Master, key: str) -> list[Fault]:
+    """Try everything that the service runs, and tell what the ACL does not allow."""
+    commands = _direct(key, master=master, replicas=link.replicas)
+    answers = await link.on(master, commands)
+    found = []
+    for command, answer in zip(commands, answers, strict=True):
+        if isinstance(answer, NoPermissionError) and " key" in str(answer):
+            return [("redis.username", "may not use our keys: allow it ~{[0-9][0-9]}:*")]
+        if isinstance(answer, NoPermissionError):
+            found.append(_not_allowed(str(command[0])))
+        elif command[0] == "EVAL" and isinstance(answer, list):
+            found += [_not_allowed(name.decode()) for name in answer]
+    return found
+
+
+def _direct(key: str, *, master: Master, replicas: int) -> list[Command]:
+    """Return what is run outside of scripts, and the script that tries the others."""
+    tried = [(name, key, *rest) for name, rest in IN_SCRIPTS.items()]
+    listed = msgspec.msgpack.encode([*tried, *KEYLESS])
+    commands: list[Command] = [
+        ("EVAL", PROBE.source, 1, key, listed),
+        ("EVALSHA", PROBE.sha, 1, key, listed),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("SCAN", 0, "COUNT", 1),
+        ("DBSIZE",),
+    ]
+    if replicas:
+        commands.append(("WAIT", 0, 1))
+    if master:
+        commands.append(("CLUSTER", "SLOTS"))
+    return commands
+
+
+def _not_allowed(command: str) -> Fault:
+    return "redis.username", f"may not run {command}: allow it +{command.lower()}"
+
+
+def _read_info(text: bytes) -> dict[str, str]:
+    lines = text.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))

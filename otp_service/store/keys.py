@@ -1,0 +1,60 @@
+"""Every key name, spelled here and nowhere else; README.md lists them with their life times.
+
+A name holds nothing that a person chose: tenants are checked names from the settings, ids match
+a pattern, and everything else enters as an HMAC under the `limit` key. `{NN}` is the hash tag of
+the partition, so that Redis Cluster keeps a partition's keys together.
+"""
+
+from otp_service.core.challenge import PARTITIONS
+from otp_service.core.keys import Key, joined
+from otp_service.core.limits import Bucket
+
+
+class Names:
+    """The key names of one installation."""
+
+    def __init__(self, limit_key: Key) -> None:
+        self._key = limit_key
+
+    def partition(self, *subject: str) -> int:
+        """Return the partition that this subject belongs to, from 0 to 63."""
+        return int.from_bytes(self._mac("partition", *subject)[:8], "big") % PARTITIONS
+
+    def of_bucket(self, bucket: Bucket) -> int:
+        """Return the partition of a bucket that does not live with a number."""
+        return self.partition(bucket.limit, bucket.tenant, bucket.subject)
+
+    def challenge(self, partition: int, tenant: str, challenge_id: str) -> str:
+        """Record of a challenge."""
+        return f"{{{partition:02d}}}:challenge:{tenant}:{challenge_id}"
+
+    def secret(self, partition: int, tenant: str, challenge_id: str) -> str:
+        """What of a challenge must not outlive its deadline."""
+        return f"{{{partition:02d}}}:secret:{tenant}:{challenge_id}"
+
+    def bucket(self, partition: int, bucket: Bucket) -> str:
+        """One limit's bucket for one subject."""
+        subject = self._mac("bucket", bucket.subject)[:16].hex()
+        return f"{{{partition:02d}}}:limit:{bucket.limit}:{bucket.tenant}:{subject}"
+
+    def blocked(self, partition: int, number: str) -> str:
+        """Entry of a number on the do-not-send list."""
+        return f"{{{partition:02d}}}:blocked:{self._mac('blocked', number)[:16].hex()}"
+
+    def idempotency(self, tenant: str, key: str) -> tuple[int, str]:
+        """Record of an Idempotency-Key, and the partition of its own that it lives in."""
+        partition = self.partition("idempotency", tenant, key)
+        name = self._mac("idempotency", tenant, key)[:16].hex()
+        return partition, f"{{{partition:02d}}}:idempotency:{tenant}:{name}"
+
+    def operation(self, partition: int, operation: str) -> str:
+        """What a commit answered, for the caller who lost the reply."""
+        return f"{{{partition:02d}}}:operation:{operation}"
+
+    def log(self, partition: int) -> tuple[str, ...]:
+        """State of the event log, its events, its refusals, open folds and when they are due."""
+        tag = f"{{{partition:02d}}}"
+        return tuple(f"{tag}:{kind}" for kind in ("log", "events", "refusals", "folds", "due"))
+
+    def _mac(self, label: str, *fields: str) -> bytes:
+        return self._key.mac(label, joined(*(field.encode() for field in fields)))

@@ -1,0 +1,271 @@
+"""The store: challenges, buckets and events in Redis, each decision one script.
+
+A call whose reply was lost is made again with the same operation id and answers what it answered;
+one that cannot be decided raises StoreUnavailable, on which nobody compares or sends anything.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as TimedOut
+
+from otp_service.core.challenge import Challenge, Secret, partition_of
+from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
+from otp_service.core.events import EpochBegan, Event
+from otp_service.core.limits import Bucket, Charge, Refusal
+from otp_service.core.policy import SECOND, TOMBSTONE
+from otp_service.core.ports import Blocked, Commit, Done, Replayed, Stored, Swap
+from otp_service.store.keys import Names
+from otp_service.store.link import Link, Script
+from otp_service.store.records import Vault
+from otp_service.store.script import COMMIT, DELETE, FETCH, FIXED, Places, Request, Spend, pack
+
+
+TRIES = 3
+"""How often a call is made whose reply was lost; each is bounded by the link's timeout."""
+
+SECRET_GRACE = 10 * SECOND
+"""How long a claim that was paid in time may still need what it is compared with."""
+
+IDEMPOTENCY_LIFE = 24 * 3600 * SECOND
+
+Outcome = Done | Blocked | Refusal | Stored
+
+_encode = msgspec.msgpack.Encoder().encode
+_challenge = msgspec.msgpack.Decoder(Challenge).decode
+_secret = msgspec.msgpack.Decoder(Secret).decode
+_replayed = msgspec.msgpack.Decoder(Replayed).decode
+_event = msgspec.json.Encoder().encode
+
+
+class RedisStore:
+    """Implements `core.ports.Store`.
+
+    `shift` moves the clock that decisions are made by, in milliseconds: 0 but in tests.
+    `retention` is in milliseconds; `maximum` is the most entries of one partition's stream.
+    """
+
+    def __init__(  # noqa: PLR0913  # what it is made of, once
+        self,
+        link: Link,
+        names: Names,
+        vault: Vault,
+        *,
+        epoch_event: EpochBegan,
+        retention: int = 7 * 86400 * SECOND,
+        maximum: int = 20_000,
+        shift: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.link = link
+        self.names = names
+        self.vault = vault
+        self._log_limits = (retention, maximum)
+        self._epoch_event = self._signed(epoch_event)
+        self._shift = shift
+        self._commit = Script(COMMIT)
+        self._fetch = Script(FETCH)
+
+    def partition_of(self, number: str) -> int:
+        """Return the partition in which everything about a (collapsed) number lives."""
+        return self.names.partition("number", number)
+
+    def partition_of_bucket(self, bucket: Bucket) -> int:
+        """Return the partition of a bucket that is not a number's own."""
+        return self.names.of_bucket(bucket)
+
+    async def fetch(self, tenant: str, challenge_id: str) -> Stored:
+        """Read a challenge; Raises ChallengeNotFound for an id that is none."""
+        partition = partition_of(challenge_id)
+        if partition is None:
+            raise ChallengeNotFound
+        names = self._record_names(partition, tenant, challenge_id)
+        now, *values = await self.read(names)
+        return self._stored(now, names, values)
+
+    async def commit(self, commit: Commit) -> Outcome:
+        """Run the commit; the answers are described in `core.ports`."""
+        places = Places(self._fixed(commit.partition, commit.operation))
+        records: tuple[str, ...] = ()
+        swapped: dict[str, Any] = {}
+        if commit.swap:
+            records = self._record_names(
+                commit.partition, commit.swap.new.tenant, commit.swap.new.id
+            )
+            swapped = self._swap(places, records, commit.swap)
+        request = self.request(
+            places,
+            **swapped,
+            guards=self._guards(places, commit),
+            charges=[self._spend(places, commit, c, commit.operation) for c in commit.charges],
+            give_backs=[
+                self._spend(places, commit, g.charge, g.operation) for g in commit.give_backs
+            ],
+            clear=[places.of(self.names.bucket(commit.partition, b)) for b in commit.clear],
+            events=[self._signed(event) for event in commit.events],
+            refusal=self._refusal(commit.refusal),
+            denial=self._refusal(commit.denial),
+        )
+        reply = await self.run(places, request, durable=commit.durable)
+        return self._outcome(reply, commit, records)
+
+    async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
+        """Read what is known of an Idempotency-Key, and the time."""
+        _, name = self.names.idempotency(tenant, key)
+        now, record = await self.read((name,))
+        if record is None:
+            return now, None
+        version, body = self.vault.open(name, record)
+        replayed = _replayed(body)
+        return now, msgspec.structs.replace(replayed, version=version)
+
+    async def remember(
+        self, tenant: str, key: str, old: Replayed | None, new: Replayed | None, operation: str
+    ) -> bool:
+        """Replace what is known of an Idempotency-Key; False if somebody was first."""
+        partition, name = self.names.idempotency(tenant, key)
+        places = Places(self._fixed(partition, operation))
+        place = places.of(name)
+        value = DELETE
+        if new:
+            value = places.value(self.vault.close(name, new.version, _encode(new)))
+        lease = (new or old or Replayed(0, b"", "", 0)).lease
+        request = self.request(
+            places,
+            expected=[(place, Vault.version(old.version) if old else "")],
+            writes=[(place, value, lease + IDEMPOTENCY_LIFE)],
+        )
+        reply = await self.run(places, request)
+        return bool(reply[0] == b"done")
+
+    async def sweep(self, partition: int, operation: str) -> None:
+        """Append the folded refusals of a partition that are due."""
+        places = Places(self._fixed(partition, operation))
+        await self.run(places, self.request(places, sweep=1000))
+
+    async def read(self, names: tuple[str, ...]) -> list[Any]:
+        """Return the time and the values of keys of one partition; reading twice is harmless."""
+        shift = str(self._shift()).encode()
+        reply: list[Any] = await self._again(self._fetch, names, (shift,), durable=False)
+        return reply
+
+    def request(self, places: Places, **fields: Any) -> Request:
+        """Return a request with what every one of them carries."""
+        assert len(places.names) >= FIXED  # a mistake of ours, not of a caller
+        return Request(
+            shift=self._shift(),
+            epoch_event=self._epoch_event,
+            log_limits=self._log_limits,
+            **fields,
+        )
+
+    async def run(self, places: Places, request: Request, *, durable: bool = False) -> list[Any]:
+        """Run the commit script."""
+        reply: list[Any] = await self._again(
+            self._commit, places.names, (pack(request), *places.values), durable=durable
+        )
+        return reply
+
+    async def _again(
+        self, script: Script, keys: Sequence[str], arguments: tuple[bytes, ...], *, durable: bool
+    ) -> Any:
+        for left in reversed(range(TRIES)):
+            try:
+                return await self.link.run(script, keys, arguments, durable=durable)
+            except (Disconnected, TimedOut, OSError, asyncio.IncompleteReadError) as error:
+                if not left:
+                    raise StoreUnavailable from error
+            except RedisError as error:
+                raise StoreUnavailable from error
+        raise StoreUnavailable
+
+    def _outcome(self, reply: list[Any], commit: Commit, records: tuple[str, ...]) -> Outcome:
+        kind, now, *rest = reply
+        if kind == b"done":
+            return Done(now, rest[0])
+        if kind == b"refused":
+            return _refused(now, commit.charges, *rest)
+        if kind == b"late":
+            assert commit.swap  # only a swap has a deadline
+            return Stored(now, commit.swap.old, None)
+        return self._stored(now, records, rest)
+
+    def _fixed(self, partition: int, operation: str) -> tuple[str, ...]:
+        return (self.names.operation(partition, operation), *self.names.log(partition))
+
+    def _record_names(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
+        return (
+            self.names.challenge(partition, tenant, challenge_id),
+            self.names.secret(partition, tenant, challenge_id),
+        )
+
+    def _stored(self, now: int, names: tuple[str, ...], values: list[bytes | None]) -> Stored:
+        record, sealed = values
+        if record is None:
+            return Stored(now, None, None)
+        try:
+            _, body = self.vault.open(names[0], record)
+            challenge = _challenge(body)
+            opened = None if sealed is None else self.vault.open(names[1], sealed)[1]
+            secret = None if opened is None else _secret(opened)
+        except msgspec.DecodeError as error:
+            raise StoreTampered from error
+        if challenge.is_gone(now):
+            return Stored(now, None, None)
+        return Stored(now, challenge, secret)
+
+    def _swap(self, places: Places, names: tuple[str, ...], swap: Swap) -> dict[str, Any]:
+        record, secret = (places.of(name) for name in names)
+        new, old = swap.new, swap.old
+        closed = places.value(self.vault.close(names[0], new.version, _encode(new)))
+        writes = [(record, closed, new.ends_at + TOMBSTONE)]
+        if swap.secret is None:
+            writes.append((secret, DELETE, 0))
+        elif swap.secret is not msgspec.UNSET:
+            sealed = self.vault.close(names[1], new.version, _encode(swap.secret))
+            writes.append((secret, places.value(sealed), new.deadline + SECRET_GRACE))
+        return {
+            "expected": [(record, Vault.version(old.version) if old else "")],
+            "returned": [record, secret],
+            "before": swap.before,
+            "writes": writes,
+        }
+
+    def _guards(self, places: Places, commit: Commit) -> list[int]:
+        if commit.guard is None:
+            return []
+        return [places.of(self.names.blocked(commit.partition, commit.guard))]
+
+    def _spend(self, places: Places, commit: Commit, charge: Charge, operation: str) -> Spend:
+        bucket = charge.bucket
+        return Spend(
+            bucket.limit.kind,
+            places.of(self.names.bucket(commit.partition, bucket)),
+            tuple((window.count, window.period) for window in charge.windows),
+            charge.cost,
+            operation,
+            charge.force,
+            bucket.limit,
+            commit.label,
+        )
+
+    def _signed(self, event: Event) -> tuple[str, str]:
+        body = _event(event)
+        return body.decode(), self.vault.sign(body)
+
+    def _refusal(self, event: Event | None) -> tuple[str, str, str, str] | None:
+        if event is None:
+            return None
+        kind = event.__struct_config__.tag  # or refused resends would count as refused verifies
+        name = f"{kind}:{event.tenant}:{event.number or ''}:{event.reason or ''}"
+        return (*self._signed(event), name, event.client_address or "")
+
+
+def _refused(now: int, charges: tuple[Charge, ...], place: int, window: int, wait: int) -> Outcome:
+    if place == 0:
+        return Blocked(now)
+    charge = charges[place - 1]
+    return Refusal(charge.bucket.limit, charge.windows[window - 1], wait)

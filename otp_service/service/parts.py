@@ -1,0 +1,133 @@
+"""What the use cases are made of, and who is calling."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otp_service.core.address import bucket_subject, read_address
+from otp_service.core.challenge import Challenge
+from otp_service.core.errors import NumberLocked, NumberNotAllowed, OtpError, RateLimited
+from otp_service.core.gate import Gate
+from otp_service.core.keys import Keys
+from otp_service.core.limits import Refusal
+from otp_service.core.message import Messages
+from otp_service.core.phone import PhoneNumber
+from otp_service.core.policy import Policy
+from otp_service.core.ports import Blocked, Hasher, Router, Store
+from otp_service.core.tenant import Tenant
+
+
+class Random(NamedTuple):
+    """The system's randomness; tests put their own in its place."""
+
+    below: Callable[[int], int]
+    bytes: Callable[[int], bytes]
+
+    def operation(self) -> str:
+        """Return the name of one operation."""
+        return self.bytes(16).hex()
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the use cases need, put together by `app`."""
+
+    store: Store
+    router: Router
+    hasher: Hasher
+    keys: Keys
+    policy: Policy
+    messages: Mapping[str, Messages]
+    """How each tenant's messages read."""
+    tenants: Mapping[str, Tenant]
+    hashing: Gate
+    sending: Gate
+    random: Random
+    versions: dict[str, str]
+    """The configuration and the keys in force, as events tell them."""
+    patience: int
+    """Milliseconds that a whole issue may take: the router's deadline and some more."""
+    allow_fictitious: bool = False
+    only_fictitious: bool = False
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """On whose behalf a call is made, and its names in logs and traces."""
+
+    tenant: Tenant
+    key_id: str
+    request: str
+    trace: str | None = None
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Whom a call is about, as far as it says."""
+
+    phone: PhoneNumber | None = None
+    account: str | None = None
+    address: str | None = None
+    """As it was given."""
+    subject: str | None = None
+    """As limits count it."""
+
+    @classmethod
+    def of(cls, phone: PhoneNumber | None, account: str | None, client_ip: str | None) -> "Person":
+        """Read the client's address; raises InvalidRequest if it is none."""
+        if client_ip is None:
+            return cls(phone, account)
+        address = read_address(client_ip)
+        return cls(phone, account, str(address), bucket_subject(address))
+
+
+def who(
+    parts: Parts, caller: Caller, person: Person, challenge: Challenge | None = None
+) -> dict[str, Any]:
+    """Return what an event says of caller and person: pseudonyms, never the number itself."""
+    known: dict[str, Any] = {
+        "id": parts.random.bytes(16).hex(),
+        "tenant": caller.tenant.name or None,
+        "key_id": caller.key_id,
+        "request": caller.request,
+        "trace": caller.trace,
+        "client_address": person.address,
+        "versions": parts.versions,
+    }
+    if person.account is not None:
+        known["account"] = pseudonym(parts.keys, "account", person.account)
+    if person.phone:
+        known["number"] = pseudonym(parts.keys, "number", person.phone.collapsed)
+        known["country"] = person.phone.country
+        known["tail"] = person.phone.e164[-2:]
+    if challenge:
+        known |= {"challenge": challenge.id, "purpose": challenge.purpose}
+        known |= {"number": challenge.subject, "country": challenge.country}
+        known["tail"] = challenge.masked[-2:]
+    return known
+
+
+def pseudonym(keys: Keys, label: str, value: str) -> str:
+    """Return the stable name of a number or an account under the key in force (R69)."""
+    key = keys.pseudonym.current
+    return f"{key.id}:{key.mac(label, value.encode())[:16].hex()}"
+
+
+def refused(outcome: Refusal | Blocked) -> NumberNotAllowed | NumberLocked | RateLimited:
+    """Return the error that a caller is told when a commit was refused."""
+    if isinstance(outcome, Blocked):
+        return NumberNotAllowed("blocked")
+    if outcome.wait < 0:
+        return NumberLocked()
+    window = outcome.window
+    return RateLimited(
+        outcome.limit,
+        retry_after=outcome.retry_after,
+        count=window.count,
+        period=window.period,
+    )
+
+
+def limit_of(error: OtpError) -> dict[str, Any]:
+    """Return what an event says of the limit that refused; nothing if none did."""
+    if not isinstance(error, RateLimited):
+        return {}
+    return {"limit": error.limit, "quota": error.count, "period": error.period}

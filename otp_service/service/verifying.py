@@ -1,0 +1,316 @@
+"""Verify: pay for the attempt, compare, and let the right code win once."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from otp_service.core import charges, codes, events
+from otp_service.core.challenge import Answer, Challenge, Secret, Status
+from otp_service.core.errors import (
+    ChallengeEnded,
+    ChallengeExpired,
+    ChallengeNotFound,
+    IncorrectCode,
+    MalformedCode,
+    OtpError,
+    StoreUnavailable,
+)
+from otp_service.core.limits import ROW_LIMIT, Charge, Refusal
+from otp_service.core.phone import PhoneNumber, parse
+from otp_service.core.policy import SECOND
+from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Stored, Swap
+from otp_service.service.ledger import Ledger, Spent
+from otp_service.service.parts import Caller, Parts, Person, limit_of, refused, who
+from otp_service.service.sending import MOVES
+from otp_service.wire import VerifyRequest
+
+
+REPEAT_WINDOW = 60 * SECOND
+"""How long the winning call is answered again to whoever repeats it with its Idempotency-Key."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An attempt that has been paid for, and what it may be compared with."""
+
+    stored: Stored
+    secret: Secret
+    operation: str
+    in_a_row: int
+
+
+class Verifying:
+    """One try at one challenge."""
+
+    def __init__(self, parts: Parts, caller: Caller, stored: Stored, ask: VerifyRequest) -> None:
+        assert stored.challenge  # the caller has looked
+        self._parts = parts
+        self._store = parts.store
+        self._caller = caller
+        self._ask = ask
+        self._stored = stored
+        self._first = stored.challenge
+        self._ledger = Ledger(parts.store, parts.random)
+        self._partition = int(self._first.id[1:3])
+        self._person = _person(stored, ask)
+
+    async def verify(self, key: str | None) -> Stored:
+        """Return the verified challenge. Raises the OtpError that refuses the try."""
+        answer = self._answer(key)
+        if answer and self._is_repeat(answer):
+            return await self._again()
+        try:
+            self._first.check_pending(self._stored.now)
+            if self._person.phone is None:
+                raise ChallengeExpired
+            code = codes.read(self._ask.code, self._parts.policy.digits)
+        except (ChallengeEnded, MalformedCode) as error:
+            await self._deny(error)
+            raise
+        with self._parts.hashing.enter(self._caller.tenant.name):
+            return await self._attempt(code, answer)
+
+    async def _attempt(self, code: str, answer: Answer | None) -> Stored:
+        tenant, person = self._caller.tenant, self._person
+        others = charges.failures_others(tenant, person.account, person.subject)
+        claim, (spent, refusal) = await gathered(self._claim(), self._ledger.spend(others))
+        if isinstance(claim, OtpError):
+            await self._ledger.give_back(spent)
+            raise claim
+        if refusal:
+            await self._unclaim(claim, spent, refused(refusal))
+            raise refused(refusal)
+        if await self._is_right(code, claim):
+            stored, _ = await asyncio.gather(
+                self._win(claim, answer), self._ledger.give_back(spent)
+            )
+            return stored
+        await self._lose(claim)
+        assert claim.stored.challenge  # a claim is of a challenge
+        raise IncorrectCode(claim.stored.challenge.attempts_left)
+
+    # ------------------------------------------------------------------ the claim
+
+    async def _claim(self) -> Claim | OtpError:
+        """Pay, on the newest state there is; the deadline and every limit are checked with it."""
+        stored = self._stored
+        for _ in range(MOVES):
+            challenge, secret = stored.challenge, stored.secret
+            try:
+                new = _present(challenge).claim(stored.now)
+                if secret is None:
+                    raise ChallengeExpired
+            except (ChallengeEnded, ChallengeNotFound) as error:
+                await self._deny(error)
+                return error
+            operation = self._parts.random.operation()
+            kept = msgspec.UNSET if new.attempts_left else None
+            outcome = await self._store.commit(
+                Commit(
+                    partition=self._partition,
+                    operation=operation,
+                    swap=Swap(challenge, new, kept, before=new.deadline),
+                    charges=self._own(),
+                    events=(events.Attempted(**self._about(), attempts_left=new.attempts_left),),
+                    refusal=events.VerifyDenied(**self._about()),
+                    durable=True,
+                    label=new.masked,
+                )
+            )
+            if isinstance(outcome, Done):
+                return Claim(Stored(outcome.now, new, secret), secret, operation, outcome.in_a_row)
+            if isinstance(outcome, Refusal | Blocked):
+                return refused(outcome)
+            stored = outcome
+        return StoreUnavailable()
+
+    async def _unclaim(self, claim: Claim, spent: list[Spent], error: OtpError) -> None:
+        """Give an attempt back that another limit refused: nothing was compared."""
+        await self._ledger.give_back(spent)
+        stored = claim.stored
+        back = tuple(GiveBack(charge, claim.operation) for charge in self._own())
+        denial = events.VerifyDenied(**self._about(reason=error.reason), **limit_of(error))
+        for _ in range(MOVES):
+            challenge, secret = stored.challenge, stored.secret
+            if challenge is None:
+                return
+            if challenge.state is Status.PENDING:
+                secret = secret or claim.secret  # the last claim has dropped it
+            outcome = await self._store.commit(
+                Commit(
+                    partition=self._partition,
+                    operation=self._parts.random.operation(),
+                    swap=Swap(challenge, challenge.unclaim(), secret),
+                    give_backs=back,
+                    denial=denial,
+                )
+            )
+            if isinstance(outcome, Done):
+                return
+            assert isinstance(outcome, Stored)  # nothing was charged
+            stored = outcome
+
+    # ------------------------------------------------------------------ the comparison
+
+    async def _is_right(self, code: str, claim: Claim) -> bool:
+        """Compare with every live code; one run of argon2, whatever else is wrong."""
+        slow = await self._parts.hasher.slow(code, claim.secret.salt)
+        now = claim.stored.now
+        live = claim.secret.live(now, self._parts.policy.live_codes)
+        matches = [self._matches(slow, one.pepper, one.hash, claim.secret) for one in live]
+        return any(matches) and self._is_bound(claim)
+
+    def _matches(self, slow: bytes, pepper_id: str, expected: bytes, secret: Secret) -> bool:
+        pepper = self._parts.keys.pepper.get(pepper_id)
+        if pepper is None:
+            return False
+        actual = codes.code_hash(
+            pepper,
+            slow,
+            tenant=self._first.tenant,
+            challenge=self._first.id,
+            purpose=self._first.purpose,
+            number=secret.number,
+            deadline=self._first.deadline,
+        )
+        return codes.same(expected, actual)
+
+    def _is_bound(self, claim: Claim) -> bool:
+        """Whether what else was given is the challenge's."""
+        ask = self._ask
+        return (
+            ask.purpose in {None, self._first.purpose}
+            and ask.account in {None, self._first.account}
+            and ask.phone_number in {None, claim.secret.number}
+        )
+
+    # ------------------------------------------------------------------ the outcome
+
+    async def _win(self, claim: Claim, answer: Answer | None) -> Stored:
+        """Verify, whatever claims came after; unless it was decided meanwhile."""
+        stored = claim.stored
+        row, *failures = self._own()
+        for _ in range(MOVES):
+            try:
+                new = _present(stored.challenge).verified(stored.now, answer)
+            except (ChallengeEnded, ChallengeNotFound) as error:
+                await self._deny(error)
+                raise
+            outcome = await self._store.commit(
+                Commit(
+                    partition=self._partition,
+                    operation=self._parts.random.operation(),
+                    swap=Swap(stored.challenge, new, None),
+                    give_backs=tuple(GiveBack(charge, claim.operation) for charge in failures),
+                    clear=(row.bucket,),
+                    events=(events.Verified(**self._about()),),
+                    durable=True,
+                )
+            )
+            if isinstance(outcome, Done):
+                return Stored(outcome.now, new, None)
+            assert isinstance(outcome, Stored)  # nothing was charged
+            stored = outcome
+        raise StoreUnavailable
+
+    async def _lose(self, claim: Claim) -> None:
+        """Tell that it was wrong, and what is locked by it."""
+        assert claim.stored.challenge  # a claim is of a challenge
+        left = claim.stored.challenge.attempts_left
+        told: list[events.Event] = [
+            events.Rejected(**self._about(reason="mismatch"), attempts_left=left)
+        ]
+        if left == 0:
+            told.append(events.Locked(**self._about(reason="attempts_exhausted")))
+        if claim.in_a_row >= ROW_LIMIT:
+            told.append(events.Locked(**self._about(reason="number_locked")))
+        await self._store.commit(
+            Commit(
+                partition=self._partition,
+                operation=self._parts.random.operation(),
+                events=tuple(told),
+            )
+        )
+
+    async def _deny(self, error: OtpError) -> None:
+        """Record a refusal without an attempt; raises NumberLocked if that comes before it."""
+        is_malformed = isinstance(error, MalformedCode)
+        row = tuple(msgspec.structs.replace(c, cost=0) for c in self._own()[:1])
+        told = events.VerifyDenied(**self._about(reason=error.reason))
+        outcome = await self._store.commit(
+            Commit(
+                partition=self._partition,
+                operation=self._parts.random.operation(),
+                charges=row if is_malformed else (),
+                refusal=told,
+                denial=told,
+            )
+        )
+        if isinstance(outcome, Refusal):
+            raise refused(outcome)
+
+    # ------------------------------------------------------------------ the same call again
+
+    def _answer(self, key: str | None) -> Answer | None:
+        """Return what this call would be recognised by."""
+        if key is None:
+            return None
+        mac = self._parts.keys.limit.mac
+        tried = self._ask.code.replace(" ", "").replace("-", "")
+        context = (self._first.tenant.encode(), self._first.id.encode())
+        return Answer(
+            mac("answer-key", *context, key.encode()), mac("answer-code", *context, tried.encode())
+        )
+
+    def _is_repeat(self, answer: Answer) -> bool:
+        first = self._first
+        return (
+            first.verified_at is not None
+            and first.answer is not None
+            and self._stored.now < first.verified_at + REPEAT_WINDOW
+            and codes.same(first.answer.key, answer.key)
+            and codes.same(first.answer.code, answer.code)
+        )
+
+    async def _again(self) -> Stored:
+        """Give the winning call's answer once more, and record that."""
+        await self._store.commit(
+            Commit(
+                partition=self._partition,
+                operation=self._parts.random.operation(),
+                events=(events.Verified(**self._about(), repeated=True),),
+                durable=True,
+            )
+        )
+        return self._stored
+
+    def _own(self) -> tuple[Charge, ...]:
+        if self._person.phone is None:
+            return ()
+        return charges.failures_own(self._caller.tenant, self._person.phone)
+
+    def _about(self, **more: Any) -> dict[str, Any]:
+        return who(self._parts, self._caller, self._person, self._first) | more
+
+
+async def gathered(
+    claim: Any, spending: Any
+) -> tuple[Claim | OtpError, tuple[list[Spent], Refusal | None]]:
+    """Await both; typed, which asyncio.gather is not for a union."""
+    first, second = await asyncio.gather(claim, spending)
+    return first, second
+
+
+def _present(challenge: Challenge | None) -> Challenge:
+    if challenge is None:
+        raise ChallengeNotFound
+    return challenge
+
+
+def _person(stored: Stored, ask: VerifyRequest) -> Person:
+    """Return whom the challenge is about; the number is unknown once it has ended."""
+    assert stored.challenge  # the caller has looked
+    phone: PhoneNumber | None = None
+    if stored.secret:
+        phone = parse(stored.secret.number, allow_fictitious=True)
+    return Person.of(phone, stored.challenge.account, ask.client_ip)

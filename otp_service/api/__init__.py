@@ -1,0 +1,58 @@
+"""The two applications: one for login back ends, one for operators.
+
+    Door → Litestar's router → auth.authenticate → handler → service
+                  └───────────── any error ──────────→ problems.refuse
+
+`Door` names and counts every request; handlers read, call and show; `problems` is the only place
+that turns an error into an answer.
+"""
+
+from collections.abc import Sequence
+
+from litestar import Litestar, Router
+from litestar.types import ControllerRouterHandler
+
+from otp_service.api import audit, challenges, ops
+from otp_service.api.auth import Keyring, authenticate
+from otp_service.api.context import Answered, ApiContext, Reader
+from otp_service.api.door import Door
+from otp_service.api.inflight import InFlight
+from otp_service.api.problems import refuse
+from otp_service.api.reading import MOST_BYTES
+
+
+__all__ = ["Answered", "ApiContext", "InFlight", "Reader", "admin_app", "public_app"]
+
+
+def public_app(context: ApiContext) -> Litestar:
+    """Return what login back ends call."""
+    keyring = Keyring(context.api_keys, context.tenants, context.count_denied)
+    v1 = Router(
+        "/v1",
+        before_request=authenticate,
+        route_handlers=[*challenges.HANDLERS, *audit.HANDLERS],
+    )
+    app = _app(context, [v1, *ops.PUBLIC])
+    app.state.keyring = keyring
+    return app
+
+
+def admin_app(context: ApiContext) -> Litestar:
+    """Return what operators look at: metrics, documentation, and what `app` adds."""
+    return _app(context, [*ops.ADMIN, *context.admin_handlers])
+
+
+def _app(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:
+    app = Litestar(
+        handlers,
+        debug=False,
+        exception_handlers={Exception: refuse},
+        logging_config=None,
+        openapi_config=None,
+        pdb_on_exception=False,  # or an environment variable could ask for it
+        request_max_body_size=MOST_BYTES,
+    )
+    app.state.context = context
+    # As Litestar does it with CORS: around the router, so that 404 and 405 pass through as well.
+    app.asgi_handler = Door(app.asgi_handler, context)
+    return app

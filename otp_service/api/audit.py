@@ -1,0 +1,52 @@
+"""/v1/audit: what happened, for the security team; a number to look for never stands in a URL."""
+
+from typing import Final
+
+from litestar import get, post
+from litestar.response.base import ASGIResponse
+
+from otp_service.api.context import Call, context
+from otp_service.api.reading import into, query_fields, read, read_nothing
+from otp_service.api.views import answer, milliseconds
+from otp_service.core.phone import parse
+from otp_service.core.tenant import Scope
+from otp_service.wire import AuditPage, AuditQuery, AuditSearch
+
+
+SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
+
+
+@get("/audit/events", scopes=SCOPES)
+async def events(request: Call) -> ASGIResponse:
+    """Give events, newest first."""
+    await read_nothing(request)
+    fields = query_fields(request)
+    limit = fields.get("limit", "")
+    if limit.isascii() and limit.isdigit() and len(limit) < 9:  # noqa: PLR2004  # int() is bounded
+        fields["limit"] = int(limit)
+    return await _page(request, into(fields, AuditQuery))
+
+
+@post("/audit/search", scopes=SCOPES, status_code=200)
+async def search(request: Call) -> ASGIResponse:
+    """Give events, newest first, also those about one number."""
+    return await _page(request, await read(request, AuditSearch))
+
+
+async def _page(request: Call, query: AuditQuery) -> ASGIResponse:
+    number = query.phone_number if isinstance(query, AuditSearch) else None
+    reading = context(request).reader.page(
+        tenant=None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name,
+        number=parse(number, allow_fictitious=True) if number is not None else None,
+        since=milliseconds(query.since) if query.since else None,
+        until=milliseconds(query.until) if query.until else None,
+        type=query.type,
+        challenge=query.challenge,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    found, following = await context(request).in_flight.run(reading)
+    return answer(AuditPage(events=found, next=following))
+
+
+HANDLERS = (events, search)

@@ -1,0 +1,86 @@
+"""What the API is made of, and how a handler reaches it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+from litestar.types import ControllerRouterHandler
+
+from otp_service.api.inflight import InFlight
+from otp_service.core.phone import PhoneNumber
+from otp_service.core.tenant import ApiKey, Tenant
+from otp_service.service import Caller, OtpService
+
+
+Call = Request[ApiKey, Caller, State]
+"""A request after `auth.authenticate`: `user` is its key, `auth` is whom the use cases serve."""
+
+
+class Reader(Protocol):
+    """The audit log, newest entries first."""
+
+    async def page(  # noqa: PLR0913  # one for each filter of the contract
+        self,
+        *,
+        tenant: str | None,
+        number: PhoneNumber | None,
+        since: int | None,
+        until: int | None,
+        type: str | None,  # noqa: A002  # as the contract calls it
+        challenge: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return events and the cursor of what follows. Raises InvalidRequest for a bad cursor."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One request, as logs and metrics may tell it: no value of the caller's is in it."""
+
+    method: str
+    route: str
+    """The template of its path; empty where none matched."""
+    status: int
+    """499 if it was canceled before there was an answer."""
+    seconds: float
+    request: str
+    """Its random id, which its events carry too."""
+    tenant: str | None
+    trace: str | None
+    problem: str | None
+    """The slug of its problem."""
+
+
+class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that both applications need, put together by `app`."""
+
+    service: OtpService
+    api_keys: Sequence[ApiKey]
+    tenants: Mapping[str, Tenant]
+    reader: Reader
+    ready: Callable[[], Awaitable[bool]]
+    """Whether the store can be used; False, an OtpError and silence for a second all mean no."""
+    metrics: Callable[[], tuple[bytes, str]]
+    """What /metrics answers: body and content type."""
+    observe: Callable[[Answered], None]
+    """Called once for each request, after its answer."""
+    count_denied: Callable[[str], None]
+    """Called for each call without a key that is valid and may do it, with the reason."""
+    in_flight: InFlight
+    loopback_only: bool = False
+    """Answer only requests whose Host is a name of this machine (DNS rebinding)."""
+    admin_handlers: Sequence[ControllerRouterHandler] = ()
+    """What else the admin listener serves."""
+
+
+def context(request: Request[Any, Any, State]) -> ApiContext:
+    """Return the context of the application that serves the request."""
+    found: ApiContext = request.app.state.context
+    return found
+
+
+def header(request: Request[Any, Any, Any], name: bytes) -> list[bytes]:
+    """Return the values of a header, each time it was sent; `name` in lower case."""
+    return [value for key, value in request.scope["headers"] if key == name]

@@ -1,0 +1,99 @@
+"""What holds for every request, also for those that no route answers."""
+
+import logging
+import re
+import secrets
+import time
+from typing import Any, Final
+
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from otp_service.api.context import Answered, ApiContext
+from otp_service.api.problems import refuse
+from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
+
+
+logger = logging.getLogger(__name__)
+
+GONE: Final = 499
+"""The status, as nginx calls it, of a request that was canceled before it had an answer."""
+
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+
+
+class Door:
+    """Names each request, sends away what is not to come in, and tells of it when it is over.
+
+    It is no middleware of Litestar's, because those are only called once a route has been found.
+    """
+
+    def __init__(self, app: ASGIApp, context: ApiContext) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), GONE
+        method = scope["method"]
+        scope["state"]["request"] = secrets.token_hex(16)
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if _NO_STORE not in message["headers"]:
+                    message["headers"] = [*message["headers"], _NO_STORE]
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, sending)
+        except Exception:  # the last resort, once an answer has begun
+            logger.exception("request %s failed", scope["state"]["request"])
+        finally:
+            self._context.observe(_answered(scope, method, status, time.perf_counter() - began))
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
+        error = self._refusal(scope)
+        if error:
+            request: Request[Any, Any, Any] = Request(scope, receive, send)
+            response = refuse(request, error)
+            if isinstance(error, Overloaded):
+                response.headers["Connection"] = "close"
+            await response.to_asgi_response(None, request)(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS":
+            # Litestar answers it by itself; the contract has it as unknown as any other method.
+            scope["method"] = "UNKNOWN"
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Any) -> OtpError | None:
+        if self._context.loopback_only and not _is_loopback(scope):
+            return InvalidRequest(("Host", "must be localhost, 127.0.0.1 or [::1]"))
+        if self._context.in_flight.draining and scope["path"].startswith("/v1/"):
+            return Overloaded("The service is stopping. Send the request again.")
+        return None
+
+
+def _is_loopback(scope: Any) -> bool:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None
+
+
+def _answered(scope: Any, method: str, status: int, seconds: float) -> Answered:
+    caller = scope.get("auth")
+    return Answered(
+        method=method,
+        route=scope.get("path_template", ""),
+        status=status,
+        seconds=seconds,
+        request=scope["state"]["request"],
+        tenant=caller.tenant.name if caller else None,
+        trace=caller.trace if caller else None,
+        problem=scope["state"].get("problem"),
+    )

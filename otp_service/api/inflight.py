@@ -1,0 +1,41 @@
+"""Calls that finish although nobody waits for them any more."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+
+T = TypeVar("T")
+
+
+class InFlight:
+    """What is running; a caller who goes away takes nothing with him.
+
+    Half an issue would be a message that nobody accounts for, half a verify a claim that is never
+    settled: so each runs in a task of its own, which the end of the request does not end.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.draining = False
+        """Whether new requests are to be refused."""
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Return what the call returns; it goes on if this is canceled."""
+        task = asyncio.get_running_loop().create_task(call)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def finish(self, seconds: float) -> int:
+        """Refuse what is new and wait for what runs; return how many calls were not done."""
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        # A request that was let in before may only now come to its call.
+        while self._tasks and (left := end - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        return len(self._tasks)

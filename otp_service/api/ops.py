@@ -1,0 +1,69 @@
+"""Health on the public listener; metrics and documentation on the admin listener."""
+
+import asyncio
+from typing import Any, Final
+
+from litestar import Request, get
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+
+from otp_service.api import docs, openapi
+from otp_service.api.context import context
+from otp_service.api.views import answer
+from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
+from otp_service.wire import Health
+
+
+Visit = Request[Any, Any, State]
+
+PATIENCE: Final = 1.0
+"""Seconds in which the store has to answer, or the service is not ready."""
+
+
+@get("/health/live")
+async def live() -> ASGIResponse:
+    """Whether the process serves at all; what is wrong with Redis is not cured by a restart."""
+    return answer(Health())
+
+
+@get("/health/ready")
+async def ready(request: Visit) -> ASGIResponse:
+    """Whether requests should be sent here."""
+    parts = context(request)
+    if parts.in_flight.draining:
+        raise Overloaded("The service is stopping. Send requests elsewhere.")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            is_ready = await parts.ready()
+    except (OtpError, TimeoutError):
+        is_ready = False
+    if not is_ready:
+        raise StoreUnavailable
+    return answer(Health())
+
+
+@get("/metrics")
+async def metrics(request: Visit) -> ASGIResponse:
+    """Give the numbers for Prometheus."""
+    body, content_type = context(request).metrics()
+    return ASGIResponse(body=body, headers={"Content-Type": content_type})
+
+
+@get("/openapi.yaml")
+async def document() -> ASGIResponse:
+    """Give the API's description."""
+    return ASGIResponse(body=openapi.text(), media_type="application/yaml")
+
+
+@get("/docs")
+async def documentation() -> ASGIResponse:
+    """Show the API's description to people."""
+    return ASGIResponse(
+        body=docs.page(),
+        media_type="text/html",
+        headers={"Content-Security-Policy": docs.POLICY, "X-Content-Type-Options": "nosniff"},
+    )
+
+
+PUBLIC = (live, ready)
+ADMIN = (metrics, document, documentation)

@@ -1,0 +1,172 @@
+"""The one translation of what went wrong into a problem document (RFC 9457).
+
+Every error of `core.errors` has its row in KINDS under its slug; so have the refusals that only
+HTTP knows, which Litestar raises. Whatever else is raised is a bare `internal-error`.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from otp_service.core.errors import (
+    DeliveryFailed,
+    Forbidden,
+    IncorrectCode,
+    InvalidRequest,
+    MalformedCode,
+    NumberNotAllowed,
+    OtpError,
+    RateLimited,
+    TryLater,
+    Unauthenticated,
+    Undeliverable,
+)
+from otp_service.wire import FieldError, Problem
+
+
+logger = logging.getLogger(__name__)
+
+
+class Kind(NamedTuple):
+    """What is the same in every problem of one type."""
+
+    status: int
+    title: str
+    detail: str = ""
+    """For those that no OtpError stands for: its text is the detail."""
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "invalid-request": Kind(
+        400, "The request is not valid", "The request cannot be read. Correct it and send it again."
+    ),
+    "malformed-code": Kind(400, "The code is malformed"),
+    "unauthenticated": Kind(401, "The API key is missing or not valid"),
+    "forbidden": Kind(403, "The API key may not do this"),
+    "number-locked": Kind(403, "The number is locked"),
+    "challenge-not-found": Kind(404, "There is no such challenge"),
+    "not-found": Kind(404, "There is nothing here", "Look at the path: nothing is served there."),
+    "method-not-allowed": Kind(
+        405, "The method is not allowed", "Use one of the methods in the Allow header."
+    ),
+    "sends-exhausted": Kind(409, "No sends are left"),
+    "idempotency-key-in-use": Kind(409, "The first call is still running"),
+    "challenge-expired": Kind(410, "The challenge has expired"),
+    "challenge-locked": Kind(410, "The challenge is locked"),
+    "challenge-canceled": Kind(410, "The challenge was canceled"),
+    "challenge-already-verified": Kind(410, "The challenge was already verified"),
+    "content-too-large": Kind(413, "The body is too large", "Send a body of at most 16 KiB."),
+    "unsupported-media-type": Kind(
+        415,
+        "The body is not JSON",
+        "Send JSON in UTF-8, with the header 'Content-Type: application/json'.",
+    ),
+    "invalid-phone-number": Kind(422, "The phone number is not valid"),
+    "number-not-allowed": Kind(422, "No code is sent to this number"),
+    "incorrect-code": Kind(422, "The code is not right"),
+    "undeliverable": Kind(422, "The number cannot be reached"),
+    "idempotency-key-reused": Kind(422, "The Idempotency-Key was used before"),
+    "rate-limited": Kind(429, "Too many requests"),
+    "internal-error": Kind(
+        500,
+        "Something went wrong here",
+        "The service failed. Repeat the call with the same Idempotency-Key, and tell its operator.",
+    ),
+    "delivery-failed": Kind(502, "No provider took the message"),
+    "overloaded": Kind(503, "The service is at its capacity"),
+    "store-unavailable": Kind(503, "The store is not available"),
+}
+
+FRAMEWORKS: Final[Mapping[int, str]] = {
+    400: "invalid-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "content-too-large",
+    415: "unsupported-media-type",
+}
+"""What Litestar refuses by itself; its own words may repeat what was sent, so they are dropped."""
+
+
+def refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer with a problem: the handler of every exception there is."""
+    slug = slug_of(error)
+    request.scope["state"]["problem"] = slug
+    if slug == "internal-error":
+        # Class and stack, that is: telemetry leaves out the text, which could hold a number (R68).
+        logger.error("request %s failed", request.scope["state"]["request"], exc_info=error)
+    return Response(
+        content=msgspec.json.encode(problem_of(error)),
+        media_type="application/problem+json",
+        status_code=KINDS[slug].status,
+        headers=headers_of(error),
+    )
+
+
+def slug_of(error: Exception) -> str:
+    """Return the type of problem that this is."""
+    if isinstance(error, OtpError):
+        return error.slug
+    if isinstance(error, HTTPException):
+        return FRAMEWORKS.get(error.status_code, "internal-error")
+    return "internal-error"
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the document that tells a caller of this error."""
+    slug = slug_of(error)
+    kind = KINDS[slug]
+    said = str(error) if isinstance(error, OtpError) else ""
+    return Problem(
+        type=f"/problems/{slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=said or kind.detail,
+        **_members(error),
+    )
+
+
+def headers_of(error: Exception) -> dict[str, str]:
+    """Return the headers that belong to this error."""
+    match error:
+        case Unauthenticated() | Forbidden():
+            return {"WWW-Authenticate": "Bearer"}
+        case RateLimited(limit=name, retry_after=wait, count=count, period=period):
+            return {
+                "Retry-After": str(wait),
+                "RateLimit": f'"{name}";r=0;t={wait}',
+                "RateLimit-Policy": f'"{name}";q={count};w={period}',
+            }
+        case TryLater(retry_after=wait):
+            return {"Retry-After": str(wait)}
+        case HTTPException(status_code=405, headers={"allow": methods}):
+            # OPTIONS is Litestar's own and answered like every other unknown method: see door.py.
+            return {"Allow": methods.replace(", OPTIONS", "").replace("OPTIONS, ", "")}
+        case _:
+            return {}
+
+
+def _members(error: Exception) -> dict[str, Any]:
+    """Return the extension members of the contract's table."""
+    members: dict[str, Any] = {}
+    match error:
+        case MalformedCode():
+            pass  # its errors would only repeat its text
+        case InvalidRequest(errors=errors):
+            members = {"errors": [FieldError(path, message) for path, message in errors]}
+        case HTTPException(status_code=400):
+            members = {"errors": []}
+        case NumberNotAllowed(why=why) | Undeliverable(why=why):
+            members = {"reason": why}
+        case IncorrectCode(attempts_left=left):
+            members = {"attempts_left": left}
+        case RateLimited(limit=name, retry_after=wait):
+            members = {"retry_after": wait, "limit": name}
+        case DeliveryFailed(challenge_id=challenge_id):
+            members = {"id": challenge_id}
+        case _:
+            pass
+    return members

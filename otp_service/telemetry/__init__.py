@@ -1,0 +1,33 @@
+"""What is seen from outside: JSON lines, Prometheus metrics, and counts of refused access.
+
+    configure_logging        one ASCII line of JSON an entry, whatever is in it      logs.py
+    RequestLog               one line and three samples a request                    requests.py
+    AccessCounter            calls without a valid key, until they become an event   requests.py
+    Metrics                  every metric                                            metrics.py
+    shared_by_workers        what lets one page speak for several processes          metrics.py
+                             the closed sets that labels are drawn from              labels.py
+    Metered, TimedHasher,    the ports of `core.ports` and its gate, watched         ports.py
+    CountedRouter, WatchedGate
+
+No line and no label ever holds a code, a whole number, a key or the text of a library's exception
+(R68). Other modules log through `logging.getLogger(__name__)`; only this one knows structlog.
+"""
+
+from otp_service.telemetry.logs import configure_logging
+from otp_service.telemetry.metrics import Metrics, shared_by_workers
+from otp_service.telemetry.ports import CountedRouter, Metered, TimedHasher, WatchedGate
+from otp_service.telemetry.requests import AccessCounter, RequestLog, access_denied
+
+
+__all__ = [
+    "AccessCounter",
+    "CountedRouter",
+    "Metered",
+    "Metrics",
+    "RequestLog",
+    "TimedHasher",
+    "WatchedGate",
+    "access_denied",
+    "configure_logging",
+    "shared_by_workers",
+]

@@ -1,0 +1,146 @@
+"""The ports of the core, watched: each does what it wraps does, and counts it.
+
+What a commit tells the audit log is counted by what became of the commit, so the metric agrees
+with the log: its events once it is done, its refusal if it is refused, nothing if somebody else
+moved first.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from otp_service.core.delivery import Message, Submission
+from otp_service.core.errors import OtpError, StoreUnavailable
+from otp_service.core.gate import Gate, Place
+from otp_service.core.limits import Bucket, Refusal
+from otp_service.core.ports import Blocked, Commit, Done, Hasher, Replayed, Router, Store, Stored
+from otp_service.telemetry.metrics import Metrics
+
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+
+class Metered:
+    """Implements `core.ports.Store`."""
+
+    def __init__(self, store: Store, metrics: Metrics, clock: Clock = time.perf_counter) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+
+    def partition_of(self, number: str) -> int:
+        """Return the partition in which everything about a (collapsed) number lives."""
+        return self._store.partition_of(number)
+
+    def partition_of_bucket(self, bucket: Bucket) -> int:
+        """Return the partition of a bucket that is not a number's own."""
+        return self._store.partition_of_bucket(bucket)
+
+    async def fetch(self, tenant: str, challenge_id: str) -> Stored:
+        """Read a challenge."""
+        return await self._measured("fetch", self._store.fetch(tenant, challenge_id))
+
+    async def commit(self, commit: Commit) -> Done | Blocked | Refusal | Stored:
+        """Decide, and count what was told."""
+        outcome = await self._measured("commit", self._store.commit(commit))
+        self._count(commit, outcome)
+        return outcome
+
+    async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
+        """Read what is known of an Idempotency-Key."""
+        return await self._measured("recall", self._store.recall(tenant, key))
+
+    async def remember(
+        self, tenant: str, key: str, old: Replayed | None, new: Replayed | None, operation: str
+    ) -> bool:
+        """Replace what is known of an Idempotency-Key."""
+        call = self._store.remember(tenant, key, old, new, operation)
+        return await self._measured("remember", call)
+
+    async def _measured(self, name: str, call: Awaitable[T]) -> T:
+        began = self._clock()
+        try:
+            return await call
+        except StoreUnavailable as error:
+            self._metrics.store_failed(error)
+            raise
+        except OtpError:
+            raise  # an answer: there is no such challenge
+        except Exception as error:
+            self._metrics.store_failed(error)
+            raise
+        finally:
+            self._metrics.store(name, self._clock() - began)
+
+    def _count(self, commit: Commit, outcome: Done | Blocked | Refusal | Stored) -> None:
+        if isinstance(outcome, Done):
+            for event in commit.events:
+                self._metrics.event(event)
+            if commit.denial:
+                self._metrics.event(commit.denial)
+        elif isinstance(outcome, Refusal):
+            self._metrics.refused(outcome.limit)
+            if commit.refusal:
+                locked = outcome.wait < 0
+                self._metrics.event(commit.refusal, "number_locked" if locked else "rate_limited")
+        elif isinstance(outcome, Blocked) and commit.refusal:
+            self._metrics.event(commit.refusal, "blocked")
+
+
+class TimedHasher:
+    """Implements `core.ports.Hasher`."""
+
+    def __init__(self, hasher: Hasher, metrics: Metrics, clock: Clock = time.perf_counter) -> None:
+        self._hasher = hasher
+        self._metrics = metrics
+        self._clock = clock
+
+    async def slow(self, code: str, salt: bytes) -> bytes:
+        """Return argon2id(code, salt)."""
+        began = self._clock()
+        slow = await self._hasher.slow(code, salt)
+        self._metrics.hashed(self._clock() - began)
+        return slow
+
+
+class CountedRouter:
+    """Implements `core.ports.Router`."""
+
+    def __init__(self, router: Router, metrics: Metrics) -> None:
+        self._router = router
+        self._metrics = metrics
+
+    async def send(self, message: Message) -> tuple[Submission, ...]:
+        """Hand the message to providers until one takes it."""
+        submissions = await self._router.send(message)
+        for submission in submissions:
+            self._metrics.submission(submission)
+        return submissions
+
+
+class WatchedGate(Gate):
+    """A gate that tells how many of its places are taken, whenever that changes."""
+
+    tell: Callable[[int], None] = staticmethod(lambda _: None)
+
+    @classmethod
+    def named(cls, name: str, metrics: Metrics, *, places: int, tenants: int) -> Gate:
+        """Return a fair gate that tells under this name."""
+        gate = cls.fair(places, tenants)
+        assert isinstance(gate, cls)  # fair makes what it is called on
+        gate.tell = partial(metrics.places, name)
+        gate.tell(0)
+        return gate
+
+    def enter(self, tenant: str) -> Place:
+        """Take a place."""
+        place = super().enter(tenant)
+        self.tell(self.inside)
+        return place
+
+    def leave(self, tenant: str) -> None:
+        """Give a place back."""
+        super().leave(tenant)
+        self.tell(self.inside)

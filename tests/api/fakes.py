@@ -1,0 +1,202 @@
+"""A service that says what it is told to, and the API in front of it."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from otp_service.api import Answered, ApiContext, InFlight, admin_app, public_app
+from otp_service.core.challenge import Challenge
+from otp_service.core.delivery import Fault, Submission
+from otp_service.core.ports import Stored
+from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
+
+
+NOW = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z
+ID = "c07-5d41402abc4b2a76b9719d911017c592"
+KEYS = {
+    "shop": frozenset({Scope.CHALLENGES}),
+    "shop-audit": frozenset({Scope.AUDIT}),
+    "security": frozenset({Scope.AUDIT_ALL}),
+    "operator": frozenset({Scope.OPERATOR}),
+    "expired": frozenset(Scope),
+}
+
+CHALLENGE = Challenge(
+    tenant="shop",
+    id=ID,
+    version=1,
+    purpose="login",
+    account="u-81",
+    masked="+44********56",
+    subject="p1:00",
+    country="GB",
+    created_at=NOW,
+    deadline=NOW + 300_000,
+    ends_at=NOW + 300_000,
+    resend_at=NOW + 30_000,
+    attempts_left=5,
+    sends_left=2,
+    submissions=(
+        Submission("east", "refused", Fault.PROVIDER, "overloaded", NOW + 100, 12),
+        Submission("west", "unknown", Fault.UNKNOWN, "read-timeout", NOW + 200, 900),
+        Submission("north", "accepted", None, None, NOW + 1100, 90, "message-7"),
+    ),
+)
+
+
+class FakeService:
+    """The shape of OtpService: keeps what it was asked, and answers or raises what it was told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.stored = Stored(NOW, CHALLENGE, None)
+        self.error: Exception | None = None
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self.was_asked = asyncio.Event()
+        self.finished = 0
+
+    async def issue(self, caller, ask, key):
+        return await self._answer("issue", caller, ask, key)
+
+    async def resend(self, caller, challenge_id, key):
+        return await self._answer("resend", caller, challenge_id, key)
+
+    async def verify(self, caller, challenge_id, ask, key):
+        return await self._answer("verify", caller, challenge_id, ask, key)
+
+    async def view(self, caller, challenge_id):
+        return await self._answer("view", caller, challenge_id)
+
+    async def cancel(self, caller, challenge_id):
+        await self._answer("cancel", caller, challenge_id)
+
+    async def unlock(self, caller, ask):
+        await self._answer("unlock", caller, ask)
+
+    async def _answer(self, *asked):
+        self.asked.append(asked)
+        self.was_asked.set()
+        await self.may_go_on.wait()
+        self.finished += 1
+        if self.error:
+            raise self.error
+        return self.stored
+
+
+class FakeReader:
+    """The shape of the audit log's reader."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+
+    async def page(self, **asked):
+        self.asked.append(asked)
+        if self.error:
+            raise self.error
+        return [{"type": "otp.issued", "tenant": "shop"}], "next-page"
+
+
+class Api:
+    """Both applications, with everything that they were told and that they tell."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.service = FakeService()
+        self.reader = FakeReader()
+        self.in_flight = InFlight()
+        self.denied: list[str] = []
+        self.answered: list[Answered] = []
+        self.ready: Any = yes
+        """What stands behind the context's own `ready`."""
+        parts: dict[str, Any] = {
+            "service": self.service,
+            "api_keys": [_key(name, scopes) for name, scopes in KEYS.items()],
+            "tenants": {"shop": Tenant("shop", "Shop", frozenset({"GB"}))},
+            "reader": self.reader,
+            "ready": self.is_ready,
+            "metrics": lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),
+            "observe": self.answered.append,
+            "count_denied": self.denied.append,
+            "in_flight": self.in_flight,
+        }
+        self.context = ApiContext(**(parts | changes))
+        self.public: Any = public_app(self.context)
+        self.admin: Any = admin_app(self.context)
+
+    async def is_ready(self) -> bool:
+        """Ask whatever the test has put there."""
+        return await self.ready()
+
+    async def call(self, method: str, path: str, *, key: str = "shop", **more: Any):
+        """Call the public application with one of KEYS."""
+        headers = httpx.Headers(bearer(key) if key else {})
+        headers.update(more.pop("headers", {}))
+        async with client(self.public) as public:
+            return await public.request(method, path, headers=headers, **more)
+
+    async def look(self, path: str, **more: Any):
+        """Get something from the admin application."""
+        async with client(self.admin) as admin:
+            return await admin.get(path, **more)
+
+
+def client(app: Any) -> httpx.AsyncClient:
+    """Return a client of an application."""
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Return the header of the key with this name."""
+    return {"Authorization": f"Bearer {clear(key)}"}
+
+
+def clear(key: str) -> str:
+    """Return a key as its owner has it."""
+    return f"{key}-0123456789abcdef0123456789abcdef"
+
+
+async def yes() -> bool:
+    """Say that the store is there."""
+    return True
+
+
+def _key(name: str, scopes: frozenset[Scope]) -> ApiKey:
+    expires_at = 1 if name == "expired" else None
+    return ApiKey(name, "shop", digest(clear(name)), scopes, expires_at)
+
+
+def scope_of(method: str, path: str, *headers: tuple[bytes, bytes]) -> Any:
+    """Return a request as an ASGI server would put it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), *headers],
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 8000),
+        "scheme": "http",
+        "root_path": "",
+        "state": {},
+    }
+
+
+async def served(app, scope: dict[str, Any], *events: dict[str, Any]):
+    """Return what an application answers to these events: status, headers and body."""
+    waiting, sent = list(events), []
+
+    async def receive():
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope, receive, send)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])

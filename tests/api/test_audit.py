@@ -1,0 +1,136 @@
+"""The audit log's endpoints: which filters they take, and whose events they show."""
+
+import pytest
+
+from otp_service.core.errors import InvalidRequest
+from otp_service.core.phone import PhoneNumber
+from tests.api.fakes import ID, Api
+
+
+EVENTS, SEARCH = "/v1/audit/events", "/v1/audit/search"
+NOTHING = {
+    "tenant": "shop",
+    "number": None,
+    "since": None,
+    "until": None,
+    "type": None,
+    "challenge": None,
+    "limit": 100,
+    "cursor": None,
+}
+FILTERS = {
+    "since": "2026-11-22T00:00:00Z",
+    "until": "2026-11-22T13:00:00.250+01:00",
+    "type": "otp.verified",
+    "challenge": ID,
+    "limit": 1000,
+    "cursor": "abc",
+}
+ASKED = NOTHING | FILTERS | {"since": 1_795_305_600_000, "until": 1_795_348_800_250}
+
+
+async def test_a_page_holds_events_and_where_to_go_on(api: Api) -> None:
+    """The contract: `{"events": […], "next": "cursor" or null}`."""
+    response = await api.call("GET", EVENTS, key="shop-audit")
+
+    assert 200 == response.status_code
+    page = {"events": [{"type": "otp.issued", "tenant": "shop"}], "next": "next-page"}
+    assert page == response.json()
+    assert [NOTHING] == api.reader.asked
+
+
+async def test_a_tenant_sees_its_own_events_and_the_security_team_all(api: Api) -> None:
+    """R55: the scope decides, and no parameter can."""
+    await api.call("GET", EVENTS, key="shop-audit")
+    await api.call("GET", EVENTS, key="security")
+    await api.call("POST", SEARCH, key="shop-audit", json={})
+    await api.call("POST", SEARCH, key="security", json={})
+
+    assert ["shop", None, "shop", None] == [asked["tenant"] for asked in api.reader.asked]
+
+
+async def test_every_filter_reaches_the_log(api: Api) -> None:
+    """The same ones in the query and in the body; instants as the service counts them."""
+    await api.call("GET", EVENTS, key="shop-audit", params=FILTERS)
+    await api.call("POST", SEARCH, key="shop-audit", json=FILTERS)
+
+    assert [ASKED, ASKED] == api.reader.asked
+
+
+async def test_a_search_finds_one_number(api: Api) -> None:
+    """R58: it stands in the body."""
+    await api.call("POST", SEARCH, key="security", json={"phone_number": "+447400123456"})
+
+    assert PhoneNumber("+447400123456", "GB", 44) == api.reader.asked[0]["number"]
+
+
+@pytest.mark.parametrize(
+    ("number", "slug"),
+    [("+44", "invalid-phone-number"), ("+12025550123;ext=1", "invalid-phone-number")],
+)
+async def test_a_search_for_no_number_is_422(api: Api, number, slug) -> None:
+    """R35: refused, not repaired."""
+    response = await api.call("POST", SEARCH, key="security", json={"phone_number": number})
+
+    assert (422, f"/problems/{slug}") == (response.status_code, response.json()["type"])
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("phone_number=%2B447400123456", "phone_number"),
+        ("tenant=bank", "tenant"),
+        ("limit=1&limit=2", "limit"),
+        ("type=a&type=a", "type"),
+        *((f"limit={limit}", "limit") for limit in ("0", "1001", "-1", "1.0", "1e2", "", "%D9%A3")),
+        ("limit=" + "9" * 5000, "limit"),
+        *(
+            (f"since={since}", "since")
+            for since in (
+                *("", "yesterday", "2026-11-22", "2026-11-22T00:00:00", "1795305600", "null"),
+                *("2026-11-22T00:00:00+00:00", "20261122T000000Z", "2026-13-01T00:00:00Z"),
+            )
+        ),
+        ("until=2026-11-22T00:00:00", "until"),
+        ("challenge=x", "challenge"),
+        ("cursor=" + "a" * 4097, "cursor"),
+        ("type", ""),
+        ("type=%FF", ""),
+        ("=1", ""),
+    ],
+)
+async def test_a_query_that_is_not_as_documented_is_400(api: Api, query, path) -> None:
+    """R58: a filter that is not understood would show too much. (A bare + is a space there.)"""
+    response = await api.call("GET", f"{EVENTS}?{query}", key="security")
+
+    assert 400 == response.status_code
+    assert [path] == [error["path"] for error in response.json()["errors"]]
+    assert [] == api.reader.asked
+
+
+@pytest.mark.parametrize(
+    "body", [{"limit": "100"}, {"limit": 0}, {"since": 1}, {"since": "2026-11-22"}, {"tenant": "a"}]
+)
+async def test_a_search_that_is_not_as_documented_is_400(api: Api, body) -> None:
+    """R58: numbers are numbers in a body."""
+    response = await api.call("POST", SEARCH, key="security", json=body)
+
+    assert 400 == response.status_code
+    assert [*body] == [error["path"] for error in response.json()["errors"]]
+
+
+async def test_a_cursor_that_is_none_is_400(api: Api) -> None:
+    """The reader alone knows its cursors."""
+    api.reader.error = InvalidRequest(("cursor", "is not one that was given"))
+
+    response = await api.call("GET", f"{EVENTS}?cursor=x", key="security")
+
+    assert 400 == response.status_code
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+async def test_the_ends_of_time_break_nothing(api: Api, moment) -> None:
+    """R92: no instant is too far away to be compared with."""
+    response = await api.call("GET", EVENTS, key="security", params={"since": moment})
+
+    assert response.status_code in {200, 400}

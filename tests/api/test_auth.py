@@ -1,0 +1,165 @@
+"""A key, its scopes, and the caller that the use cases are told of."""
+
+import re
+
+import httpx
+import pytest
+
+from otp_service.api import openapi
+from tests.api.fakes import ID, KEYS, Api, bearer, clear
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+ONE = f"/v1/challenges/{ID}"
+
+ROUTES = {
+    ("POST", "/v1/challenges"): {"shop"},
+    ("GET", ONE): {"shop"},
+    ("DELETE", ONE): {"shop"},
+    ("POST", f"{ONE}/verify"): {"shop"},
+    ("POST", f"{ONE}/resend"): {"shop"},
+    ("POST", "/v1/numbers/unlock"): {"operator"},
+    ("GET", "/v1/audit/events"): {"shop-audit", "security"},
+    ("POST", "/v1/audit/search"): {"shop-audit", "security"},
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_a_key_opens_what_it_has_a_scope_for(api: Api, method, path, key) -> None:
+    """R55: every key at every endpoint; an expired one opens nothing."""
+    response = await api.call(method, path, key=key)
+
+    expected = 401 if key == "expired" else 403
+    if key in ROUTES[method, path]:
+        assert response.status_code not in {401, 403}
+    else:
+        assert expected == response.status_code
+        assert [] == api.service.asked
+
+
+def test_the_table_holds_every_route() -> None:
+    """R55: an endpoint that is added gets its row."""
+    documented = {
+        (method.upper(), path.replace("{challenge_id}", ID))
+        for path, methods in openapi.document()["paths"].items()
+        for method in methods
+        if path.startswith("/v1/")
+    }
+
+    assert documented == ROUTES.keys()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "Bearer", "Bearer ", f"Basic {clear('shop')}", clear("shop"), f"Bearer {clear('x')}"),
+        *(f"Bearer {clear('shop')} x", f"Bearer {clear('shop')},", f"Token {clear('shop')}"),
+        *(f"Bearer {clear('shop')[:-1]}", f"Bearer {clear('shop').upper()}", "Bearer \u00e4"),
+    ],
+)
+async def test_whatever_is_no_key_is_401(api: Api, value) -> None:
+    """R55: and says so in one way."""
+    headers = {"Authorization": value.encode("latin-1")}
+
+    response = await api.call("GET", ONE, key="", headers=headers)
+
+    assert 401 == response.status_code
+    assert "/problems/unauthenticated" == response.json()["type"]
+
+
+async def test_two_keys_are_none(api: Api) -> None:
+    """R55: a proxy in front might have looked at the other one."""
+    headers = httpx.Headers([*bearer("shop").items(), *bearer("operator").items()])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api.public)) as client:
+        response = await client.get(f"http://localhost{ONE}", headers=headers)
+
+    assert 401 == response.status_code
+
+
+async def test_the_scheme_is_no_matter_of_case(api: Api) -> None:
+    """RFC 9110, 11.1."""
+    headers = {"Authorization": f"bEARER {clear('shop')}"}
+
+    assert 200 == (await api.call("GET", ONE, key="", headers=headers)).status_code
+
+
+async def test_refusals_are_counted_by_reason(api: Api) -> None:
+    """R66: the audit log gets one event a minute for them, not one for each."""
+    await api.call("GET", ONE, key="")
+    await api.call("GET", ONE, key="nobody")
+    await api.call("GET", ONE, key="expired")
+    await api.call("GET", ONE, key="operator")
+    await api.call("GET", ONE)
+
+    assert ["missing", "unknown", "expired", "scope"] == api.denied
+
+
+async def test_the_service_is_told_who_calls(api: Api) -> None:
+    """R66: tenant and key from the key, a request id of our own, the trace of the caller's."""
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "mine"}
+
+    await api.call("GET", ONE, headers=headers)
+
+    _, caller, _ = api.service.asked[0]
+    assert ("shop", "shop", TRACE) == (caller.tenant.name, caller.key_id, caller.trace)
+    assert re.fullmatch("[0-9a-f]{32}", caller.request)
+    assert caller.request == api.answered[0].request
+
+
+async def test_every_request_has_a_name_of_its_own(api: Api) -> None:
+    """R66: it ties a log line to its events."""
+    for _ in range(20):
+        await api.call("GET", ONE)
+
+    assert 20 == len({caller.request for _, caller, _ in api.service.asked})
+
+
+@pytest.mark.parametrize(
+    ("sent", "trace"),
+    [
+        (f"00-{TRACE}-{PARENT}-00", TRACE),
+        (f"00-{TRACE}-{PARENT}-01", TRACE),
+        (f"cc-{TRACE}-{PARENT}-01-what-will-be", TRACE),
+        (f"cc-{TRACE}-{PARENT}-01", TRACE),
+        (f"00-{TRACE}-{PARENT}-01-more", None),
+        (f"cc-{TRACE}-{PARENT}-01.more", None),
+        (f"ff-{TRACE}-{PARENT}-01", None),
+        (f"00-{TRACE.upper()}-{PARENT}-01", None),
+        (f"00-{'0' * 32}-{PARENT}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE[:-1]}-{PARENT}-01", None),
+        (f"00-{TRACE[:-1]}g-{PARENT}-01", None),
+        (f"00-{TRACE}-{PARENT}-1", None),
+        (f"00-{TRACE}-{PARENT}-01" * 6, None),
+        ("", None),
+    ],
+)
+async def test_a_traceparent_is_valid_or_as_good_as_none(api: Api, sent, trace) -> None:
+    """R59: W3C Trace Context, 3.2.2; nothing of a bad one is used, and nothing is refused."""
+    response = await api.call("GET", ONE, headers={"traceparent": sent})
+
+    assert 200 == response.status_code
+    assert trace == api.service.asked[0][1].trace
+
+
+async def test_a_repeated_traceparent_is_none(api: Api) -> None:
+    """R59: there is no telling which one counts."""
+    name = f"00-{TRACE}-{PARENT}-01"
+    headers = [*bearer("shop").items(), ("traceparent", name), ("traceparent", name)]
+
+    await api.call("GET", ONE, headers=headers)
+
+    assert None is api.service.asked[0][1].trace
+
+
+async def test_forwarded_addresses_are_not_looked_at(api: Api) -> None:
+    """R56: the person's address is a field of the body, from the authenticated caller."""
+    headers = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+
+    await api.call(
+        "POST", "/v1/challenges", json={"phone_number": "+447400123456"}, headers=headers
+    )
+
+    assert None is api.service.asked[0][2].client_ip

@@ -1,0 +1,96 @@
+"""The API's description is committed, valid and complete."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from openapi_spec_validator import validate
+
+from otp_service.api.problems import KINDS
+from tests.api.fakes import Api
+from tests.api.test_problems import leaves
+
+
+COMMITTED = Path(__file__).parents[2] / "openapi.yaml"
+DOCUMENT = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
+OPERATIONS = {
+    operation["operationId"]: operation
+    for methods in DOCUMENT["paths"].values()
+    for operation in methods.values()
+}
+
+
+async def test_the_committed_document_is_the_one_that_is_served(api: Api) -> None:
+    """`otp-service openapi > openapi.yaml` writes it anew."""
+    response = await api.look("/openapi.yaml")
+
+    assert "application/yaml" == response.headers["content-type"]
+    assert COMMITTED.read_text(encoding="utf-8") == response.text
+
+
+def test_the_document_is_openapi() -> None:
+    """3.1, so that its schemas are JSON Schema."""
+    validate(DOCUMENT)
+
+    assert DOCUMENT["openapi"].startswith("3.1")
+
+
+def test_every_error_has_its_problem_in_the_document() -> None:
+    """R51: as httpx holds each of httpcore's exceptions to be mapped."""
+    documented = DOCUMENT["components"]["examples"].keys()
+
+    assert KINDS.keys() == documented
+    assert {kind.slug for kind in leaves()} <= documented
+
+
+def test_every_example_is_what_it_is_an_example_of() -> None:
+    """R51: type and status agree with the response that shows it."""
+    examples = DOCUMENT["components"]["examples"]
+    for response in DOCUMENT["components"]["responses"].values():
+        content = response["content"]["application/problem+json"]
+        _, exact = content["schema"]["allOf"]
+        for slug in content["examples"]:
+            example = examples[slug]["value"]
+            assert example["type"] in exact["properties"]["type"]["enum"]
+            assert example["status"] == exact["properties"]["status"]["const"]
+            assert set(exact["required"]) <= example.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("issue", "201 400 401 403 409 413 415 422 429 500 502 503"),
+        ("view", "200 400 401 403 404 405 413 415 500 503"),
+        ("cancel", "204 400 401 403 404 405 410 413 415 500 503"),
+        ("verify", "200 400 401 403 404 405 410 413 415 422 429 500 503"),
+        ("resend", "200 400 401 403 404 405 409 410 413 415 422 429 500 502 503"),
+        ("unlock", "204 400 401 403 413 415 422 500 503"),
+        ("events", "200 400 401 403 413 415 500 503"),
+        ("search", "200 400 401 403 413 415 422 500 503"),
+        ("live", "200"),
+        ("ready", "200 503"),
+    ],
+)
+def test_each_call_says_how_it_can_be_answered(name, statuses) -> None:
+    """The contract's table, in numbers."""
+    assert statuses.split() == sorted(OPERATIONS[name]["responses"])
+
+
+def test_patterns_are_javascripts() -> None:
+    """JSON Schema has them from ECMA-262, which knows no \\Z."""
+    text = COMMITTED.read_text(encoding="utf-8")
+
+    assert r"\Z" not in text
+    assert "^[a-z0-9][a-z0-9._-]{0,63}$" in text
+
+
+def test_headers_are_documented_where_they_are_sent() -> None:
+    """R52: and only there."""
+    responses = DOCUMENT["components"]["responses"]
+
+    assert {"Retry-After", "RateLimit", "RateLimit-Policy"} == (
+        responses["rate-limited"]["headers"].keys()
+    )
+    assert {"WWW-Authenticate"} == responses["unauthenticated"]["headers"].keys()
+    assert {"Retry-After"} == responses["overloaded.store-unavailable"]["headers"].keys()
+    assert {"Location"} == OPERATIONS["issue"]["responses"]["201"]["headers"].keys()

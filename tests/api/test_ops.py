@@ -1,0 +1,136 @@
+"""Health for load balancers; metrics and documentation for operators alone."""
+
+import asyncio
+import re
+
+import pytest
+from litestar import get
+from litestar.response.base import ASGIResponse
+
+from otp_service.api import ops
+from otp_service.core.errors import StoreUnavailable
+from tests.api.fakes import Api, client
+
+
+async def test_a_live_process_does_not_ask_redis(api: Api) -> None:
+    """A restart cures nothing that is wrong with Redis."""
+    api.ready = None
+
+    response = await api.call("GET", "/health/live", key="")
+
+    assert (200, {"status": "ok"}) == (response.status_code, response.json())
+
+
+async def test_a_service_with_its_store_is_ready(api: Api) -> None:
+    """Nobody needs a key to ask."""
+    response = await api.call("GET", "/health/ready", key="")
+
+    assert (200, {"status": "ok"}) == (response.status_code, response.json())
+
+
+async def no():
+    """Say that the store cannot be used."""
+    return False
+
+
+async def away():
+    """Fail as the store does."""
+    raise StoreUnavailable
+
+
+async def silence():
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("answer", [no, away, silence])
+async def test_without_its_store_it_is_not(api: Api, monkeypatch, answer) -> None:
+    """R77: whether Redis refuses, fails or says nothing."""
+    monkeypatch.setattr(ops, "PATIENCE", 0.01)
+    api.ready = answer
+
+    response = await api.call("GET", "/health/ready", key="")
+
+    assert 503 == response.status_code
+    assert "/problems/store-unavailable" == response.json()["type"]
+    assert "1" == response.headers["retry-after"]
+
+
+async def test_the_metrics_are_what_prometheus_gave(api: Api) -> None:
+    """Its content type too, with the charset that it names once."""
+    response = await api.look("/metrics")
+
+    assert (200, b"up 1\n") == (response.status_code, response.content)
+    assert "text/plain; version=1.0.0; charset=utf-8" == response.headers["content-type"]
+
+
+async def test_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
+    """R60: no script, no style and no picture from another host; the policy forbids them."""
+    response = await api.look("/docs")
+
+    assert "text/html; charset=utf-8" == response.headers["content-type"]
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.search(r"<script|<link|<img|<iframe|@import|url\(| src=| on\w+=", response.text)
+    assert not re.search("https?://(?!datatracker)", response.text)
+    for word in ("/v1/challenges/{challenge_id}/verify", "rate-limited", "Idempotency-Key"):
+        assert word in response.text
+
+
+async def test_every_link_of_the_documentation_leads_somewhere(api: Api) -> None:
+    """Each type of problem and each struct has its place in the page."""
+    page = (await api.look("/docs")).text
+
+    assert set(re.findall('href="#([^"]+)"', page)) <= set(re.findall('id="([^"]+)"', page))
+
+
+async def test_the_admin_listener_has_none_of_the_calls(api: Api) -> None:
+    """R60: each listener has its own."""
+    for path in ("/v1/audit/events", "/health/live", "/v1/challenges"):
+        assert 404 == (await api.look(path)).status_code
+
+
+async def test_the_admin_listener_serves_what_it_is_given() -> None:
+    """The inbox of `otp-service dev` is such a page."""
+
+    @get("/inbox.json")
+    async def inbox() -> ASGIResponse:
+        return ASGIResponse(body=b"[]", media_type="application/json")
+
+    api = Api(admin_handlers=[inbox])
+
+    assert [] == (await api.look("/inbox.json")).json()
+    assert 404 == (await api.call("GET", "/inbox.json")).status_code
+
+
+HOSTS = [
+    *(("localhost", True), ("LOCALHOST:8000", True), ("127.0.0.1:8001", True), ("[::1]:80", True)),
+    *(("example.com", False), ("localhost.example.com", False), ("127.0.0.1.nip.io", False)),
+    *(("localhost:", False), ("[::2]", False), ("", False), ("a@localhost", False)),
+    ("localhost:80:80", False),
+]
+
+
+@pytest.mark.parametrize(("host", "is_ours"), HOSTS)
+@pytest.mark.parametrize("path", ["/health/live", "/docs", "/nothing"])
+async def test_on_loopback_only_its_own_names_are_answered(path, host, is_ours) -> None:
+    """A page elsewhere whose name now means 127.0.0.1 must not read the inbox (DNS rebinding)."""
+    api = Api(loopback_only=True)
+    app = api.admin if path == "/docs" else api.public
+
+    async with client(app) as anyone:
+        response = await anyone.get(path, headers={"Host": host})
+
+    if is_ours:
+        assert response.status_code == (404 if path == "/nothing" else 200)
+    else:
+        assert 400 == response.status_code
+        assert [{"path": "Host", "message": "must be localhost, 127.0.0.1 or [::1]"}] == (
+            response.json()["errors"]
+        )
+
+
+async def test_elsewhere_any_host_name_will_do(api: Api) -> None:
+    """In production the proxy in front knows the names."""
+    response = await api.call("GET", "/health/live", headers={"Host": "otp.example.com"})
+
+    assert 200 == response.status_code

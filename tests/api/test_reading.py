@@ -1,0 +1,276 @@
+"""What comes in is read in one way or refused, and a refusal names the field, never the value."""
+
+import json
+
+import pytest
+
+from tests.api.fakes import ID, Api, bearer, scope_of, served
+
+
+PATH = "/v1/challenges"
+JSON = {"Content-Type": "application/json"}
+
+
+def errors_of(response):
+    """Return the (path, message) pairs of a 400."""
+    assert 400 == response.status_code, response.text
+    problem = response.json()
+    assert "/problems/invalid-request" == problem["type"]
+    return [(error["path"], error["message"]) for error in problem["errors"]]
+
+
+async def asked_with(api: Api, body: bytes | str, **headers: str):
+    """Issue with this body."""
+    return await api.call("POST", PATH, content=body, headers=JSON | headers)
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "message"),
+    [
+        ('{"purpose": "login"}', "phone_number", "is missing"),
+        ('{"phone_number": "+1", "colour": 1}', "colour", "is not a field of this request"),
+        ('{"phone_number": 447400123456}', "phone_number", "expected `str`, got `int`"),
+        ('{"phone_number": null}', "phone_number", "expected `str`, got `null`"),
+        (
+            '{"phone_number": "+1", "account": ["a"]}',
+            "account",
+            "expected `str | null`, got `array`",
+        ),
+        ('{"phone_number": "+1", "account": ""}', "account", "expected `str` of length >= 1"),
+        (
+            '{"phone_number": "+1", "purpose": "Login"}',
+            "purpose",
+            "expected `str` matching regex '^[a-z0-9][a-z0-9._-]{0,63}$'",
+        ),
+        ('{"phone_number": "+1", "phone_number": "+2"}', "phone_number", "is there more than once"),
+        ('{"phone_number": {"a": {"b": 1, "b": 2}}}', "b", "is there more than once"),
+        ("[]", "", "the body must be a JSON object"),
+        ('"text"', "", "the body must be a JSON object"),
+    ],
+)
+async def test_a_body_that_is_not_as_documented_is_told_by_field(
+    api: Api, body, path, message
+) -> None:
+    """R58: unknown fields, wrong types and names that stand there twice, at any depth."""
+    assert [(path, message)] == errors_of(await asked_with(api, body))
+    assert [] == api.service.asked
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b"NaN",
+        b'{"phone_number": NaN}',
+        b'{"phone_number": -Infinity}',
+        b'{"phone_number": "\xff"}',
+        b'\xef\xbb\xbf{"phone_number": "+1"}',
+        '{"phone_number": "+1"}'.encode("utf-16"),
+        b'{"phone_number": "+1", "account": "\\ud800"}',
+        b'{"phone_number": "+1", "\\udfff": "x"}',
+        b"[" * 16_000,
+        b'{"a":' * 3000,
+        b'{"phone_number": ' + b"9" * 9000 + b"}",
+    ],
+)
+async def test_what_is_no_json_is_refused_and_breaks_nothing(api: Api, body) -> None:
+    """R58: invalid UTF-8, half surrogate pairs, NaN, deep nesting and endless integers."""
+    assert [("", "the body must be one JSON object in UTF-8")] == errors_of(
+        await asked_with(api, body)
+    )
+
+
+@pytest.mark.parametrize(
+    "purpose", ["", "Login", "login ", "login\n", "-login", "a" * 65, "lögin", "login\0"]
+)
+async def test_a_purpose_has_its_alphabet(api: Api, purpose) -> None:
+    """A `$` in the pattern would let the line feed through."""
+    body = json.dumps({"phone_number": "+447400123456", "purpose": purpose})
+
+    assert ["purpose"] == [path for path, _ in errors_of(await asked_with(api, body))]
+
+
+@pytest.mark.parametrize("account", ["a" * 129, "a\0b"])
+async def test_an_account_has_its_length_and_no_nul(api: Api, account) -> None:
+    """128 characters of the caller's choice."""
+    body = json.dumps({"phone_number": "+447400123456", "account": account})
+
+    assert ["account"] == [path for path, _ in errors_of(await asked_with(api, body))]
+
+
+@pytest.mark.parametrize("number", ["", "+44 7400 123456", "+44\uff17400123456", "+4" * 99, "+1\0"])
+async def test_every_string_as_a_number_is_left_to_the_service(api: Api, number) -> None:
+    """R35: what is wrong with it is 422 invalid-phone-number, however long it is."""
+    response = await asked_with(api, json.dumps({"phone_number": number}))
+
+    assert 201 == response.status_code
+    assert number == api.service.asked[0][2].phone_number
+
+
+@pytest.mark.parametrize("field", ["+447400123456", "123456", "a" * 41, "a b", "<b>", "é"])
+async def test_a_name_that_looks_like_none_is_not_repeated(api: Api, field) -> None:
+    """R68: it could be a number or a code that got into the wrong place."""
+    response = await asked_with(api, json.dumps({field: 1}))
+
+    assert [("", "is not a field of this request")] == errors_of(response)
+    assert field not in response.text
+
+
+async def test_no_message_repeats_a_value(api: Api) -> None:
+    """R68: whatever is wrong, the caller's own words do not come back."""
+    for name in ("phone_number", "purpose", "account", "locale", "client_ip"):
+        for value in ("X+447400123456" * 20, 447400123456, ["447400123456"]):
+            body = {"phone_number": "+447400123456"} | {name: value}
+            response = await asked_with(api, json.dumps(body))
+
+            assert "447400123456" not in response.text
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *("application/json", "Application/JSON", "application/json; charset=utf-8"),
+        *('application/json;charset="UTF-8"', "application/json ; charset=UTF-8"),
+    ],
+)
+async def test_json_in_utf_8_is_what_is_read(api: Api, sent) -> None:
+    """R58: however its name is written."""
+    response = await asked_with(api, '{"phone_number": "+447400123456"}', **{"Content-Type": sent})
+
+    assert 201 == response.status_code
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"),
+        *("application/json; charset=latin-1", "application/json; charset=utf-16"),
+        *("application/problem+json", "application/jsonp", "application/json, text/plain"),
+    ],
+)
+async def test_anything_else_than_json_is_415(api: Api, sent) -> None:
+    """R58: a page on another site can only send forms and plain text without being asked."""
+    response = await asked_with(api, '{"phone_number": "+447400123456"}', **{"Content-Type": sent})
+
+    assert 415 == response.status_code
+    assert "/problems/unsupported-media-type" == response.json()["type"]
+
+
+async def test_a_compressed_body_is_415(api: Api) -> None:
+    """RFC 9110, 15.5.16: a coding that is not undone is as bad as another type."""
+    response = await asked_with(api, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
+
+    assert 415 == response.status_code
+
+
+async def test_a_body_of_16_kib_fits_and_one_byte_more_does_not(api: Api) -> None:
+    """R58: the limit is exact."""
+    body = b'{"phone_number": "+447400123456"}'
+
+    assert 201 == (await asked_with(api, body.ljust(16_384))).status_code
+    assert 413 == (await asked_with(api, body.ljust(16_385))).status_code
+
+
+async def test_a_chunked_body_is_bounded_too(api: Api) -> None:
+    """R58: without a length it is counted as it comes, and not read further."""
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 1000
+
+    response = await asked_with(api, endless())
+
+    assert 413 == response.status_code
+    assert sent < 20
+
+
+@pytest.mark.parametrize(
+    ("announced", "size", "status"), [(b"99999999", 0, 413), (b"5", 20_000, 413), (b"-1", 40, 400)]
+)
+async def test_an_announced_length_is_not_trusted(api: Api, announced, size, status) -> None:
+    """R58: a large one is refused at once, a small one does not let a large body in."""
+    scope = scope_of(
+        *("POST", PATH),
+        (b"authorization", bearer("shop")["Authorization"].encode()),
+        (b"content-type", b"application/json"),
+        (b"content-length", announced),
+    )
+
+    answer = await served(
+        api.public, scope, {"type": "http.request", "body": b" " * size, "more_body": False}
+    )
+
+    assert status == answer[0]
+
+
+async def test_a_caller_who_goes_away_within_his_body_asked_for_nothing(api: Api, caplog) -> None:
+    """A client can do that at will: it is no failure of ours."""
+    scope = scope_of(*("POST", PATH), (b"authorization", bearer("shop")["Authorization"].encode()))
+
+    status, *_ = await served(
+        api.public, scope, {"type": "http.request", "body": b"{", "more_body": True}
+    )
+
+    assert 400 == status
+    assert [] == caplog.records
+    assert [] == api.service.asked
+
+
+@pytest.mark.parametrize("path", ["verify", "resend"])
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        *(('"abc"', "abc"), ("abc", "abc"), ('"a b"', "a b"), (r'"a\"b\\c"', 'a"b\\c')),
+        *(("a" * 128, "a" * 128), ('"' + "a" * 128 + '"', "a" * 128), (" abc ", "abc")),
+    ],
+)
+async def test_an_idempotency_key_is_the_same_quoted_or_bare(api: Api, path, sent, key) -> None:
+    """R53: RFC 8941 wants quotes, most clients send none."""
+    body = {"code": "123456"} if path == "verify" else {}
+
+    response = await api.call(
+        "POST", f"{PATH}/{ID}/{path}", json=body, headers={"Idempotency-Key": sent}
+    )
+
+    assert 200 == response.status_code
+    assert key == api.service.asked[0][-1]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *("", '""', '"abc', 'abc"', "a b", "a,b", '"a", "b"', '"a";x=1', '"a\\b"', "a" * 129),
+        *('"' + "a" * 129 + '"', "ä", '"ä"', "a\tb"),
+    ],
+)
+async def test_a_malformed_idempotency_key_is_refused(api: Api, sent) -> None:
+    """R53: guessing what was meant could do one thing twice."""
+    response = await api.call(
+        "POST",
+        PATH,
+        json={"phone_number": "+447400123456"},
+        headers={"Idempotency-Key": sent.encode("latin-1")},
+    )
+
+    assert ["Idempotency-Key"] == [path for path, _ in errors_of(response)]
+
+
+async def test_a_repeated_idempotency_key_is_refused(api: Api) -> None:
+    """R53: there is no telling which one counts."""
+    headers = [*bearer("shop").items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
+
+    response = await api.call("POST", PATH, json={"phone_number": "+447400123456"}, headers=headers)
+
+    assert ["Idempotency-Key"] == [path for path, _ in errors_of(response)]
+
+
+async def test_without_an_idempotency_key_there_is_none(api: Api) -> None:
+    """It is optional."""
+    await api.call("POST", PATH, json={"phone_number": "+447400123456"})
+
+    assert None is api.service.asked[0][-1]

@@ -1,0 +1,275 @@
+"""Assembly: the only file that knows everybody.
+
+`Application` is one process's worth of the service: what it is made of, the public and the admin
+application in front of it, and what runs beside them.
+"""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import time
+from contextlib import suppress
+from typing import Any, Self
+
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+
+from otp_service import __version__, api, telemetry
+from otp_service.api.context import Answered, ApiContext
+from otp_service.api.inbox import inbox_routes
+from otp_service.api.inflight import InFlight
+from otp_service.audit.reading import Reader
+from otp_service.core import events
+from otp_service.core.challenge import PARTITIONS
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.gate import Gate
+from otp_service.core.limits import DAY
+from otp_service.core.policy import SECOND
+from otp_service.core.ports import Commit
+from otp_service.hashing import ArgonPool
+from otp_service.service import OtpService, Parts, Random
+from otp_service.settings import Settings, report
+from otp_service.sms.http import new_transport
+from otp_service.sms.providers.inbox import InboxProvider
+from otp_service.sms.router import Router, Sender, Tools
+from otp_service.store import health
+from otp_service.store.connect import connect
+from otp_service.store.keys import Names
+from otp_service.store.link import Link
+from otp_service.store.records import Vault
+from otp_service.store.redis import RedisStore
+from otp_service.store.streams import RedisStreams
+
+
+RANDOM = Random(secrets.randbelow, os.urandom)
+
+HOUSEKEEPING = 60.0
+"""Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
+
+RINGS = ("pepper", "seal", "state", "pseudonym")
+
+SENDS = 256
+"""Messages in flight in one process; more would be waiting, not sending."""
+
+MARGIN = 5 * SECOND
+"""What an issue may take beside its providers."""
+
+
+class Application:
+    """Everything of one process; an async context manager that starts and ends it.
+
+    The one that `speaks_for_workers` only looks: it serves the admin listener beside them.
+    """
+
+    def __init__(
+        self, settings: Settings, *, is_dev: bool = False, speaks_for_workers: bool = False
+    ) -> None:
+        self.settings = settings
+        self.is_dev = is_dev
+        self.speaks_for_workers = speaks_for_workers
+        self.versions = versions(settings)
+        self.metrics = telemetry.Metrics(
+            __version__, tenants=settings.tenants(), providers=settings.providers
+        )
+        self.access = telemetry.AccessCounter(self.metrics)
+        self.requests = telemetry.RequestLog(self.metrics)
+        self.in_flight = InFlight()
+        self.link = link_of(settings)
+        self.store = store_of(settings, self.link, self.versions)
+        self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
+        self.senders = senders_of(settings)
+        self.router = router_of(settings, self.senders)
+        self.service = OtpService(self._parts())
+        self._beside: asyncio.Task[None] | None = None
+
+    def public(self) -> Litestar:
+        """Return the application for login back ends."""
+        return api.public_app(self._context())
+
+    def worker(self) -> Litestar:
+        """Return the same, starting and ending this with the server that runs it."""
+        app = self.public()
+        app.on_startup.append(self.start)
+        app.on_shutdown.append(self.stop)
+        return app
+
+    def admin(self) -> Litestar:
+        """Return the application for operators."""
+        return api.admin_app(self._context())
+
+    @property
+    def inboxes(self) -> list[InboxProvider]:
+        """The inboxes among the providers."""
+        return [one for one in self.senders.values() if isinstance(one, InboxProvider)]
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Tell that it runs, and begin what runs beside it."""
+        if not self.speaks_for_workers:
+            await self._tell("started")
+            self._beside = asyncio.create_task(self._housekeeping())
+
+    async def stop(self) -> None:
+        """Finish what runs, tell it, and close everything."""
+        await self.in_flight.finish(self.settings.service.drain_seconds)
+        if self._beside:
+            self._beside.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beside
+            with suppress(StoreUnavailable):
+                await self.keep_house()
+                await self._tell("stopped")
+        await self.router.aclose()
+        self.pool.close()
+        await self.link.aclose()
+
+    async def keep_house(self) -> None:
+        """Append what is only counted until now: folded refusals, and calls without a key."""
+        for counted in telemetry.access_denied(self.access.drain()):
+            event = events.AccessDenied(**self._about(), **counted)
+            await self._append(event, self.store.names.partition("access"))
+        for partition in range(PARTITIONS):
+            await self.store.sweep(partition, RANDOM.operation())
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING)
+            with suppress(StoreUnavailable):
+                await self.keep_house()
+
+    async def _tell(self, reason: str) -> None:
+        """Record that the service started or stopped; Redis may be away, and may come later."""
+        event = events.ServiceChanged(**self._about(), reason=reason)
+        with suppress(StoreUnavailable):
+            await self._append(event, self.store.names.partition("service"))
+
+    async def _append(self, event: events.Event, partition: int) -> None:
+        await self.store.commit(
+            Commit(partition=partition, operation=RANDOM.operation(), events=(event,))
+        )
+
+    def _about(self) -> dict[str, Any]:
+        return {"id": RANDOM.bytes(16).hex(), "versions": self.versions}
+
+    def _parts(self) -> Parts:
+        settings, tenants = self.settings, self.settings.tenants()
+        places = settings.hash.workers + settings.hash.queue
+        return Parts(
+            store=telemetry.Metered(self.store, self.metrics),
+            router=telemetry.CountedRouter(self.router, self.metrics),
+            hasher=telemetry.TimedHasher(self.pool, self.metrics),
+            keys=settings.keys,
+            policy=settings.policy,
+            messages={name: settings.messages_of(name) for name in tenants},
+            tenants=tenants,
+            hashing=self._gate("argon2", places),
+            sending=self._gate("sends", SENDS),
+            random=RANDOM,
+            versions=self.versions,
+            patience=settings.routing.deadline_seconds * SECOND + MARGIN,
+            allow_fictitious=self.is_dev or settings.mode == "test",
+            only_fictitious=settings.mode == "test",
+        )
+
+    def _gate(self, name: str, places: int) -> Gate:
+        tenants = len(self.settings.tenants())
+        return telemetry.WatchedGate.named(name, self.metrics, places=places, tenants=tenants)
+
+    def _context(self) -> ApiContext:
+        names = self.store.names
+        return ApiContext(
+            service=self.service,
+            api_keys=self.settings.api_keys(),
+            tenants=self.settings.tenants(),
+            reader=Reader(
+                RedisStreams(self.link, names),
+                partition_of=self.store.partition_of,
+                ring=self.settings.keys.pseudonym,
+                verify=self.store.vault.verify,
+            ),
+            ready=lambda: health.ready(self.link),
+            metrics=self.metrics.render,
+            observe=self._observe,
+            count_denied=self.access.count,
+            in_flight=self.in_flight,
+            loopback_only=self.is_dev,
+            admin_handlers=self._inbox() if self.is_dev else (),
+        )
+
+    def _inbox(self) -> list[HTTPRouteHandler]:
+        service = self.settings.service
+        address = f"http://{service.host}:{service.port}"
+        return inbox_routes(self.inboxes[0].messages, service=address)
+
+    def _observe(self, answered: Answered) -> None:
+        self.requests.observe(
+            answered.method,
+            answered.route,
+            answered.status,
+            answered.seconds,
+            answered.tenant,
+            answered.request,
+            answered.trace,
+            answered.problem,
+        )
+
+
+def versions(settings: Settings) -> dict[str, str]:
+    """Return what events say of the configuration and the keys in force."""
+    keys = settings.keys
+    rings = {name: getattr(keys, name).current.id for name in RINGS}
+    in_force = hashlib.sha256(report(settings).encode()).hexdigest()[:12]
+    return {"config": in_force, **rings, "limit": keys.limit.id}
+
+
+def link_of(settings: Settings) -> Link:
+    """Return the way to Redis."""
+    redis = settings.redis
+    client = connect(
+        url=redis.url,
+        sentinel=redis.sentinel,
+        master=redis.master,
+        cluster=redis.cluster,
+        username=redis.username,
+        password=redis.password.reveal() if redis.password else None,
+        tls=redis.tls,
+        tls_ca=redis.tls_ca,
+        timeout=redis.timeout_milliseconds,
+        pool=redis.pool,
+    )
+    return Link(client, replicas=redis.replicas, wait=redis.wait_milliseconds)
+
+
+def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore:
+    """Return the store on this link."""
+    return RedisStore(
+        link,
+        Names(settings.keys.limit),
+        Vault(settings.keys, os.urandom),
+        epoch_event=events.EpochBegan(id="epoch", versions=told),
+        retention=settings.events.retention_days * DAY * SECOND,
+        maximum=settings.events.maximum,
+    )
+
+
+def senders_of(settings: Settings) -> dict[str, Sender]:
+    """Return the providers, ready to be used, by their names."""
+    tools = Tools(new_transport(), now=lambda: time.time_ns() // 1_000_000)
+    return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
+
+
+def router_of(settings: Settings, found: dict[str, Sender]) -> Router:
+    """Return the chain of providers."""
+    return Router(
+        [found[name] for name in settings.provider_order()],
+        clock=time.monotonic,
+        deadline=settings.routing.deadline_seconds,
+        most=settings.routing.max_submissions,
+    )

@@ -1,0 +1,55 @@
+"""Doors for people: `otp-service COMMAND`, each command in the module that describes it."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from otp_service import __version__
+from otp_service.cli import checking, dev, listing, making, operating, sending, serve
+from otp_service.cli.errors import CommandError
+
+
+COMMANDS = (dev, making, checking, serve, operating, listing, sending)
+"""Modules with `add(subparsers)`; the only list of them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for what it found, 2 for a wrong call."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            known = _parser().parse_args(arguments)
+            return int(known.run(known) or 0)
+        finally:
+            if sys.stdout:  # None if it was closed
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us (`| head`) has enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except CommandError as error:
+        print(f"otp-service: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="otp-service",
+        description="Issues one-time codes by SMS and says once whether the code is right.",
+        epilog="Start with 'otp-service dev'. Each command has a --help of its own.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(subparsers)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""`otp-service dev`: everything in one process, with a Redis and an inbox of its own."""
+
+import argparse
+import asyncio
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+
+import uvloop
+
+from otp_service import telemetry
+from otp_service.app import Application
+from otp_service.cli.errors import CommandError
+from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
+from otp_service.settings.check import is_loopback
+from otp_service.settings.dev import dev_secrets, dev_settings
+from otp_service.settings.model import Service
+from otp_service.store.embedded import EmbeddedError, EmbeddedServer
+
+
+API_KEY = "OTP_DEV_API_KEY"
+KEY = re.compile(r"[!-~]+")
+
+GREETING = """\
+otp-service is ready for development. Nothing leaves this machine.
+
+  service  http://{public}
+  inbox    http://{admin}/inbox     the messages, instead of a phone
+  docs     http://{admin}/docs
+  data     {data}
+  API key  {key}
+
+Issue a first challenge (paste this into another terminal):
+
+  curl -s http://{public}/v1/challenges -H 'Authorization: Bearer {key}' \
+-H 'Content-Type: application/json' -d '{{"phone_number": "+447700900123"}}'
+
+Then look into the inbox, and stop this with Ctrl-C. Challenges survive a restart."""
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "dev",
+        help="start everything for development, with an inbox instead of a phone",
+        description=(
+            "Starts the service with an embedded Redis and an inbox instead of a phone, on "
+            f"loopback only. {API_KEY} sets the API key of the tenant 'dev'; without it one is "
+            "made and kept in the data folder."
+        ),
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="of the service (8000)")
+    parser.add_argument("--admin-port", type=int, default=8001, help="of inbox and docs (8001)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(".otp"), help="folder for Redis and keys (.otp)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(known: argparse.Namespace) -> int:
+    """Start it, and stay until a signal comes."""
+    if not is_loopback(known.host):
+        raise CommandError(f"dev listens on loopback only, and {known.host} is not. Use 'serve'.")
+    api_key = os.environ.get(API_KEY)
+    if api_key is not None and not KEY.fullmatch(api_key):
+        raise CommandError(f"{API_KEY} has to be visible ASCII characters, at least one.")
+    telemetry.configure_logging("info", sys.stderr)
+    try:
+        with EmbeddedServer(known.data) as redis:
+            uvloop.run(_serve(known, redis.url, api_key))
+    except EmbeddedError as error:
+        raise CommandError(str(error)) from error
+    return 0
+
+
+async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None) -> None:
+    kept = dev_secrets(known.data, api_key, lambda: secrets.token_urlsafe(32))
+    service = Service(host=known.host, port=known.port, admin_port=known.admin_port)
+    settings = dev_settings(service, redis_url, kept)
+    public = listen(known.host, known.port)
+    admin = listen(known.host, known.admin_port)
+    async with Application(settings, is_dev=True) as app:
+        stop = asyncio.Event()
+        servers = [
+            (config_for(app.public(), service.drain_seconds), public),
+            (config_for(app.admin(), service.drain_seconds), admin),
+        ]
+        print(
+            GREETING.format(
+                public=address_of(public),
+                admin=address_of(admin),
+                data=known.data.resolve(),
+                key=kept["api_key"],
+            ),
+            flush=True,
+        )
+        await serve_until_stopped(servers, stop)

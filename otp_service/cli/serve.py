@@ -1,0 +1,104 @@
+"""`otp-service serve`: the service for production, with several workers and one admin listener.
+
+uvicorn's supervisor keeps the workers alive, replaces them one by one on SIGHUP (that is how keys
+and settings are rotated), and ends them on SIGTERM: what is in flight finishes, nothing new is let
+in. The admin listener runs in the parent and speaks for all workers.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from litestar import Litestar
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from otp_service import telemetry
+from otp_service.app import Application, link_of
+from otp_service.cli.config import add_option, safe_settings
+from otp_service.cli.dev import API_KEY
+from otp_service.cli.errors import CommandError
+from otp_service.cli.servers import config_for, listen
+from otp_service.core.errors import StoreUnavailable
+from otp_service.settings import Settings
+from otp_service.store import health
+
+
+logger = logging.getLogger(__name__)
+
+WORKER = "otp_service.cli.serve:worker"
+
+CONFIG = "_OTP_CONFIG_FILE"
+"""How workers, which are processes of their own, learn which file was meant."""
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="start the service for production",
+        description=(
+            "Starts the workers and the admin listener. SIGHUP replaces the workers one by one "
+            "with the settings as they are then; SIGTERM lets what is in flight finish."
+        ),
+    )
+    add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(known: argparse.Namespace) -> int:
+    """Start it, and stay until a signal comes."""
+    if API_KEY in os.environ:
+        raise CommandError(f"{API_KEY} is for 'dev'. Unset it, and use [[tenants.NAME.keys]].")
+    settings = safe_settings(known.config)
+    os.environ[CONFIG] = str(known.config.resolve())
+    service = settings.service
+    telemetry.configure_logging(service.log_level, sys.stdout)
+    asyncio.run(_check_store(settings))
+    with telemetry.shared_by_workers():
+        public = listen(service.host, service.port)
+        admin = listen(service.admin_host, service.admin_port)
+        threading.Thread(target=_serve_admin, args=(settings, admin), daemon=True).start()
+        config = config_for(WORKER, service.drain_seconds, workers=service.workers)
+        Multiprocess(config, sockets=[public]).run()
+    return 0
+
+
+def worker() -> Litestar:
+    """Return the application of one worker; uvicorn calls this in each."""
+    try:
+        settings = safe_settings(Path(os.environ[CONFIG]))
+    except CommandError as error:
+        print(f"otp-service: {error}", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE)  # the supervisor tries no further, or keeps the old worker
+    telemetry.configure_logging(settings.service.log_level, sys.stdout)
+    return Application(settings).worker()
+
+
+async def _check_store(settings: Settings) -> None:
+    """Refuse a Redis that would lose limits; one that is away may still come."""
+    async with link_of(settings) as link:
+        try:
+            found = await health.faults(link)
+        except StoreUnavailable:
+            logger.warning("Redis does not answer yet; every call is 503 until it does")
+            return
+    if found:
+        told = "\n".join(f"  {setting}: {remedy}" for setting, remedy in found)
+        raise CommandError(f"Redis is not safe to run with:\n{told}")
+
+
+def _serve_admin(settings: Settings, sock: socket.socket) -> None:
+    async def serve() -> None:
+        async with Application(settings, speaks_for_workers=True) as app:
+            config = config_for(app.admin(), settings.service.drain_seconds)
+            await uvicorn.Server(config).serve(sockets=[sock])
+
+    uvloop.run(serve())

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import re
 import secrets
@@ -68,6 +69,7 @@ def run(known: argparse.Namespace) -> int:
     if api_key is not None and not KEY.fullmatch(api_key):
         raise CommandError(f"{API_KEY} has to be visible ASCII characters, at least one.")
     telemetry.configure_logging("info", sys.stderr)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
         with EmbeddedServer(known.data) as redis:
             uvloop.run(_serve(known, redis.url, api_key))

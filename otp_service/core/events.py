@@ -6,7 +6,14 @@ No event holds a code, a hash, a message, a whole number or a credential (R68).
 The types are those of the requirements' vocabulary map (OCSF, ECS, OWASP).
 """
 
+from typing import Any
+
 import msgspec
+
+
+def _told(value: str) -> Any:
+    """Return a default that is written all the same, which `omit_defaults` has for plain ones."""
+    return msgspec.field(default_factory=lambda: value)
 
 
 class Who(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -34,7 +41,7 @@ class Who(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Event(Who, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
     """The base of all events."""
 
-    outcome: str = "success"
+    outcome: str = _told("success")
     reason: str | None = None
 
 
@@ -48,7 +55,7 @@ class Issued(Event, frozen=True, tag="otp.issued", omit_defaults=True, kw_only=T
 class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True, kw_only=True):
     """Issue or resend was refused; nothing was sent."""
 
-    outcome: str = "failure"
+    outcome: str = _told("failure")
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
@@ -75,7 +82,7 @@ class ProviderFailed(
     provider: str
     milliseconds: int
     fault: str
-    outcome: str = "failure"
+    outcome: str = _told("failure")
 
 
 class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
@@ -99,14 +106,14 @@ class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_on
 class Rejected(Event, frozen=True, tag="otp.rejected", omit_defaults=True, kw_only=True):
     """A charged attempt was wrong: mismatch of code or of binding."""
 
-    outcome: str = "failure"
+    outcome: str = _told("failure")
     attempts_left: int = 0
 
 
 class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=True, kw_only=True):
     """Nothing was compared: malformed, expired, replayed, locked, limited…"""
 
-    outcome: str = "failure"
+    outcome: str = _told("failure")
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
@@ -135,14 +142,14 @@ class Forgotten(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, kw_
 class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, kw_only=True):
     """Calls without a valid key or scope, counted over a minute."""
 
-    outcome: str = "failure"
+    outcome: str = _told("failure")
     count: int = 1
 
 
 class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):
     """A record in Redis did not carry our MAC."""
 
-    outcome: str = "failure"
+    outcome: str = _told("failure")
     record: str = ""
 
 

@@ -1,0 +1,155 @@
+"""`unlock`, `block`, `unblock`, `forget` and `locked`, on a real Redis."""
+
+import json
+import re
+
+import pytest
+
+from tests.store import servers
+
+
+ONE, OTHER = "+447400123456", "+447400123457"
+MASKED = "+44********56"
+
+
+def test_locked_shows_the_numbers_that_are(otp, config, lock):
+    """Masked, with the tenant, the failures and the last one's instant."""
+    assert "No number is locked.\n" == otp("locked", "--config", config).out
+    lock(ONE)
+
+    ended = otp("locked", "--config", config)
+
+    titles, row = ended.out.splitlines()
+    assert (0, "") == (ended.code, ended.err)
+    assert ["TENANT", "NUMBER", "FAILURES", "SINCE"] == titles.split()
+    assert ["shop", MASKED, "100"] == row.split()[:3]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row.split()[3])
+
+
+def test_locked_as_json_is_for_programs(otp, config, lock):
+    """The same, and [] where there is none."""
+    assert [] == json.loads(otp("locked", "--json", "--config", config).out)
+    lock(ONE)
+
+    (found,) = json.loads(otp("locked", "--json", "--config", config).out)
+
+    assert {"tenant": "shop", "number": MASKED, "failures": 100} == {
+        name: found[name] for name in ("tenant", "number", "failures")
+    }
+
+
+def test_unlock_frees_the_numbers_that_it_reads_and_tells_the_log(otp, config, lock, told):
+    """By nobody's API key: this command's."""
+    lock(ONE)
+    lock(OTHER)
+
+    ended = otp("unlock", "--config", config, stdin=f"{ONE}\n\n  {OTHER}\r\n")
+
+    assert (0, "") == (ended.code, ended.err)
+    assert f"{MASKED}  is unlocked at all tenants" == ended.out.splitlines()[0]
+    assert "No number is locked.\n" == otp("locked", "--config", config).out
+    (event,) = told(ONE)
+    assert ("otp.unlocked", "cli", "56") == (event["type"], event["key_id"], event["tail"])
+    assert "tenant" not in event
+
+
+def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(otp, config, lock):
+    """Never by what stands in it: it may be somebody's number after all."""
+    lock(OTHER)
+
+    ended = otp("unlock", "--config", config, stdin=f"07400 999888\n+442079460958\n{OTHER}\n")
+
+    assert 1 == ended.code
+    assert "line 1: this is no valid number in strict E.164 form" in ended.err
+    assert "line 2: this kind of number takes no SMS." in ended.err
+    assert "2 of 3 lines failed; the others are done." in ended.err
+    assert "999888" not in ended.err
+    assert "is unlocked" in ended.out
+
+
+def test_numbers_are_taken_from_standard_input_alone(otp, config):
+    """As arguments they would stand in the shell's history and the list of processes."""
+    assert 2 == otp("unlock", "--config", config, ONE).code
+
+    ended = otp("unlock", "--config", config)
+
+    assert 1 == ended.code
+    assert "no number was given" in ended.err
+
+
+@pytest.mark.parametrize("stdin", [b"\xff\xfe\n", b"\x00" * 100, b"+4474001234560000000000\n"])
+def test_what_is_no_text_is_no_number(otp, config, stdin):
+    """No traceback."""
+    ended = otp("unlock", "--config", config, stdin=stdin)
+
+    assert 1 == ended.code
+    assert "line 1: this is no valid number" in ended.err
+
+
+def test_block_and_unblock_change_the_list_and_tell_the_log(otp, config, told):
+    """Doing it twice is harmless."""
+    assert "The do-not-send list is empty.\n" == otp("block", "--list", "--config", config).out
+
+    blocked = [otp("block", "--config", config, stdin=ONE) for _ in range(2)]
+    listed = otp("block", "--list", "--config", config)
+    unblocked = otp("unblock", "--config", config, stdin=ONE)
+
+    assert [f"{MASKED}  is on the do-not-send list\n"] * 2 == [ended.out for ended in blocked]
+    assert f"{MASKED}\n" == listed.out
+    assert f"{MASKED}  is not on the do-not-send list\n" == unblocked.out
+    assert "The do-not-send list is empty.\n" == otp("block", "--list", "--config", config).out
+    assert ["blocked", "blocked", "unblocked"] == [event["reason"] for event in told(ONE)]
+
+
+def test_forget_deletes_what_is_held_and_keeps_the_do_not_send_list(otp, config, lock, told):
+    """Unless it is to go as well."""
+    lock(ONE)
+    otp("block", "--config", config, stdin=ONE)
+
+    first = otp("forget", "--config", config, stdin=ONE)
+    kept = otp("block", "--list", "--config", config)
+    second = otp("forget", "--unblock", "--config", config, stdin=ONE)
+
+    assert f"{MASKED}  is forgotten: 0 challenges, 1 limits\n" == first.out
+    assert f"{MASKED}\n" == kept.out
+    assert "0 limits; it was on the do-not-send list" in second.out
+    assert "The do-not-send list is empty.\n" == otp("block", "--list", "--config", config).out
+    assert "otp.forgotten" == told(ONE)[-1]["type"]
+
+
+def test_an_entry_that_was_sealed_with_a_key_that_is_gone_is_told_so(otp, config):
+    """It still holds, but cannot be shown; ROTATION.md says what to do."""
+    otp("block", "--config", config, stdin=ONE)
+    text = re.sub(r'(?m)^seal = .*"(.*)" }]$', "", config.read_text())
+    fresh = re.search(r"{ id.*}", otp("key", "new", "--secret", "seal").out)[0]
+    config.write_text(text.replace("[keys]", f"[keys]\nseal = [{fresh}]"))
+
+    ended = otp("block", "--list", "--config", config)
+
+    assert 1 == ended.code
+    assert "was not closed with any of the keys in force" in ended.err
+
+
+@pytest.mark.parametrize("command", ["unlock", "block", "unblock", "forget", "locked"])
+def test_a_redis_that_is_away_ends_in_a_sentence_that_says_where_to_go_on(
+    otp, config, monkeypatch, command
+):
+    """Nothing that was done is done again in vain, and nothing is lost."""
+    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{servers.free_port()}")
+
+    ended = otp(command, "--config", config, stdin=f"{ONE}\n{OTHER}\n")
+
+    assert (1, "") == (ended.code, ended.out)
+    assert "otp-service: Redis does not answer as it should: " in ended.err
+    assert "'otp-service check' says more." in ended.err
+    assert command == "locked" or "Stopped at line 1" in ended.err
+
+
+def test_an_unsafe_configuration_is_refused(otp, config, monkeypatch):
+    """As `serve` does: its keys might not be those that are in use."""
+    monkeypatch.setenv("OTP_POLICY__LIFETIME", "900")
+
+    ended = otp("unlock", "--config", config, stdin=ONE)
+
+    assert 1 == ended.code
+    assert "policy.lifetime" in ended.err

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import Any, Self
 
+import httpx
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
@@ -78,7 +79,8 @@ class Application:
         self.link = link_of(settings)
         self.store = store_of(settings, self.link, self.versions)
         self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
-        self.senders = senders_of(settings)
+        self.transport = new_transport()
+        self.senders = senders_of(settings, self.transport)
         self.router = router_of(settings, self.senders)
         self.service = OtpService(self._parts())
         self._beside: asyncio.Task[None] | None = None
@@ -127,6 +129,7 @@ class Application:
                 await self.keep_house()
                 await self._tell("stopped")
         await self.router.aclose()
+        await self.transport.aclose()
         self.pool.close()
         await self.link.aclose()
 
@@ -261,9 +264,9 @@ def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore
     )
 
 
-def senders_of(settings: Settings) -> dict[str, Sender]:
+def senders_of(settings: Settings, transport: httpx.AsyncBaseTransport) -> dict[str, Sender]:
     """Return the providers, ready to be used, by their names."""
-    tools = Tools(new_transport(), now=lambda: time.time_ns() // 1_000_000)
+    tools = Tools(transport, now=lambda: time.time_ns() // 1_000_000)
     return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
 
 

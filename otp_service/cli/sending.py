@@ -3,10 +3,9 @@
 import argparse
 import asyncio
 import secrets
-import time
 from collections.abc import Sequence
 
-from otp_service.app import router_of
+from otp_service.app import router_of, senders_of
 from otp_service.cli.config import add_option, safe_settings
 from otp_service.cli.console import Subparsers, command, read_lines, remedy
 from otp_service.cli.errors import CommandError
@@ -15,7 +14,6 @@ from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.settings import Settings
 from otp_service.sms.http import new_transport
-from otp_service.sms.router import Tools
 
 
 TEXT = "{brand}: this is a test of our text messages. It holds no code, and you need do nothing."
@@ -83,9 +81,7 @@ def _message(settings: Settings, phone: PhoneNumber, tenant: str) -> Message:
 
 async def _send(settings: Settings, message: Message, only: str | None) -> Sequence[Submission]:
     async with new_transport() as transport:
-        tools = Tools(transport, now=lambda: time.time_ns() // 1_000_000)
-        providers = settings.providers.items()
-        router = router_of(settings, {n: one.as_sender(n, tools) for n, one in providers})
+        router = router_of(settings, senders_of(settings, transport))
         if only is None:
             return await router.send(message)
         try:

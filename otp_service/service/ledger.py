@@ -1,12 +1,11 @@
 """Buckets that are not a number's own: spent side by side, given back if one of them refuses."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from otp_service.core.limits import Charge, Refusal
-from otp_service.core.ports import Commit, Done, GiveBack, Store
+from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Store, Stored
 from otp_service.service.parts import Random
 
 
@@ -27,31 +26,29 @@ class Ledger:
     async def spend(self, charges: Sequence[Charge]) -> tuple[list[Spent], Refusal | None]:
         """Spend from all of them at once; return what was spent, and the worst refusal if any."""
         planned = [Spent(charge, self._random.operation()) for charge in charges]
-        outcomes = await asyncio.gather(*(self._spend(spent) for spent in planned))
-        spent = [p for p, outcome in zip(planned, outcomes, strict=True) if not outcome]
-        refusals = [outcome for outcome in outcomes if outcome]
+        outcomes = await self._all(
+            Commit(
+                partition=self._store.partition_of_bucket(one.charge.bucket),
+                operation=one.operation,
+                charges=(one.charge,),
+            )
+            for one in planned
+        )
+        spent = [one for one, what in zip(planned, outcomes, strict=True) if isinstance(what, Done)]
+        refusals = [what for what in outcomes if isinstance(what, Refusal)]
         return spent, max(refusals, key=lambda refusal: refusal.wait, default=None)
 
     async def give_back(self, spent: Sequence[Spent]) -> None:
         """Undo what was spent; each is an operation named after the one that it undoes."""
-        await asyncio.gather(*(self._give_back(one) for one in spent))
-
-    async def _spend(self, spent: Spent) -> Refusal | None:
-        outcome = await self._store.commit(
+        await self._all(
             Commit(
-                partition=self._store.partition_of_bucket(spent.charge.bucket),
-                operation=spent.operation,
-                charges=(spent.charge,),
+                partition=self._store.partition_of_bucket(one.charge.bucket),
+                operation=f"undo-{one.operation}",
+                give_backs=(GiveBack(one.charge, one.operation),),
             )
+            for one in spent
         )
-        return outcome if isinstance(outcome, Refusal) else None
 
-    async def _give_back(self, spent: Spent) -> None:
-        outcome = await self._store.commit(
-            Commit(
-                partition=self._store.partition_of_bucket(spent.charge.bucket),
-                operation=f"undo-{spent.operation}",
-                give_backs=(GiveBack(spent.charge, spent.operation),),
-            )
-        )
-        assert isinstance(outcome, Done)  # nothing in it can be refused
+    async def _all(self, commits: Iterable[Commit]) -> list[Done | Blocked | Refusal | Stored]:
+        listed = list(commits)
+        return await self._store.commit_all(listed) if listed else []

@@ -15,6 +15,7 @@ from otp_service.core.message import Messages
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Blocked, Hasher, Router, Store
+from otp_service.core.pseudonym import pseudonym
 from otp_service.core.tenant import Tenant
 
 
@@ -93,9 +94,9 @@ def who(
         "versions": parts.versions,
     }
     if person.account is not None:
-        known["account"] = pseudonym(parts.keys, "account", person.account)
+        known["account"] = pseudonym(parts.keys.pseudonym.current, "account", person.account)
     if person.phone:
-        known["number"] = pseudonym(parts.keys, "number", person.phone.collapsed)
+        known["number"] = pseudonym(parts.keys.pseudonym.current, "number", person.phone.collapsed)
         known["country"] = person.phone.country
         known["tail"] = person.phone.e164[-2:]
     if challenge:
@@ -103,12 +104,6 @@ def who(
         known |= {"number": challenge.subject, "country": challenge.country}
         known["tail"] = challenge.masked[-2:]
     return known
-
-
-def pseudonym(keys: Keys, label: str, value: str) -> str:
-    """Return the stable name of a number or an account under the key in force (R69)."""
-    key = keys.pseudonym.current
-    return f"{key.id}:{key.mac(label, value.encode())[:16].hex()}"
 
 
 def refused(outcome: Refusal | Blocked) -> NumberNotAllowed | NumberLocked | RateLimited:

@@ -23,8 +23,9 @@ from otp_service.core.errors import (
 from otp_service.core.limits import Charge, Refusal
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Stored, Swap
+from otp_service.core.pseudonym import pseudonym
 from otp_service.service.ledger import Ledger, Spent
-from otp_service.service.parts import Caller, Parts, Person, limit_of, pseudonym, refused, who
+from otp_service.service.parts import Caller, Parts, Person, limit_of, refused, who
 from otp_service.wire import IssueRequest
 
 
@@ -138,7 +139,7 @@ class Sending:
         await asyncio.gather(self._store.commit(back), self._ledger.give_back(bill.others))
 
     def _challenge(self, purpose: str, challenge_id: str, now: int) -> Challenge:
-        policy = self._parts.policy
+        policy, pseudonyms = self._parts.policy, self._parts.keys.pseudonym
         deadline = policy.deadline(now)
         return Challenge(
             tenant=self._caller.tenant.name,
@@ -147,7 +148,7 @@ class Sending:
             purpose=purpose,
             account=self._person.account,
             masked=self._phone.masked,
-            subject=pseudonym(self._parts.keys, "number", self._phone.collapsed),
+            subject=pseudonym(pseudonyms.current, "number", self._phone.collapsed),
             country=self._phone.country,
             created_at=now,
             deadline=deadline,
@@ -283,7 +284,7 @@ class Sending:
         most = self._parts.policy.live_codes
         for _ in range(MOVES):
             if stored.challenge is None:
-                return stored
+                break  # Redis has lost it meanwhile, and with it what could be answered
             swap, dropped = result.applied(stored, most)
             outcome = await self._store.commit(
                 Commit(

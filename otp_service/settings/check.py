@@ -204,7 +204,9 @@ def _redis_warnings(settings: Settings) -> Iterator[Fault]:
 def _key_warnings(settings: Settings) -> Iterator[Fault]:
     for setting, keys in _rings(settings).items():
         if len(keys) > 1 and setting != "keys.pseudonym":
-            yield Fault(setting, f"is being rotated: take {keys[1].id} out once it is over")
+            yield Fault(
+                setting, "has two keys: otp_service/ROTATION.md says when the old one may go"
+            )
     if settings.hash.profile.below_owasp() and settings.hash.accept_below_owasp:
         yield Fault("hash.accept_below_owasp", "is set: only the pepper protects the codes")
 

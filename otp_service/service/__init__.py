@@ -7,11 +7,13 @@ Closed when Redis is in doubt: a step that cannot be taken raises StoreUnavailab
 compared and no message sent after it. That is decided here, by catching it nowhere.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+
+from msgspec.structs import replace
 
 from otp_service.core import charges, events
+from otp_service.core.challenge import Challenge, new_id, partition_of
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -20,15 +22,15 @@ from otp_service.core.errors import (
     OtpError,
     SendsExhausted,
     StoreTampered,
-    StoreUnavailable,
 )
 from otp_service.core.keys import joined
 from otp_service.core.message import parse_locale
 from otp_service.core.phone import PhoneNumber, allowed, parse
-from otp_service.core.ports import Commit, Done, Stored, Swap
+from otp_service.core.ports import Commit, Stored, Swap
+from otp_service.service.moving import move, present
 from otp_service.service.once import Once
-from otp_service.service.parts import Caller, Parts, Person, Random, who
-from otp_service.service.sending import MOVES, Sending
+from otp_service.service.parts import Caller, Desk, Parts, Person, Random, who
+from otp_service.service.sending import Sending
 from otp_service.service.verifying import Verifying
 from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
 
@@ -55,19 +57,23 @@ class OtpService:
         locale = parse_locale(ask.locale) if ask.locale is not None else None
         person = Person.of(None, ask.account, ask.client_ip)
         phone = await self._destination(caller, ask, person)
-        person = Person(phone, *_known(person))
-        sending = Sending(self._parts, caller, person)
-        challenge_id = sending.new_id()
-        async with self._watched(caller, challenge_id, person):
+        person = replace(person, phone=phone)
+        partition = self._store.partition_of(phone.collapsed)
+        challenge_id = new_id(partition, self._parts.random.bytes(16))
+
+        def issue(id_: str) -> Awaitable[Stored]:
+            return Sending(self._parts, caller, person, ask.purpose, id_).issue(locale)
+
+        async with self._watched(Desk(self._parts, caller, person, partition), challenge_id):
             if key is None:
-                return await sending.issue(ask, locale, challenge_id)
+                return await issue(challenge_id)
             fields = (ask.phone_number, ask.purpose, ask.locale, ask.client_ip, ask.account)
             once = self._once(caller, key, "issue", fields, challenge_id)
-            return await once.run(lambda id_: sending.issue(ask, locale, id_), creates=True)
+            return await once.run(issue, creates=True)
 
     async def resend(self, caller: Caller, challenge_id: str, key: str | None) -> Stored:
         """Send another code for a challenge; the earlier one stays valid beside it."""
-        async with self._watched(caller, challenge_id):
+        async with self._watched(self._desk(caller, challenge_id), challenge_id):
             if key is None:
                 return await self._resend(caller, challenge_id)
             once = self._once(caller, key, "resend", (challenge_id,), challenge_id)
@@ -77,18 +83,18 @@ class OtpService:
         self, caller: Caller, challenge_id: str, ask: VerifyRequest, key: str | None
     ) -> Stored:
         """Accept the code, once. Every other outcome is an error."""
-        async with self._watched(caller, challenge_id):
+        async with self._watched(self._desk(caller, challenge_id), challenge_id):
             stored = await self._read(caller, challenge_id)
             return await Verifying(self._parts, caller, stored, ask).verify(key)
 
     async def view(self, caller: Caller, challenge_id: str) -> Stored:
         """Return a challenge in whatever status. Raises ChallengeNotFound."""
-        async with self._watched(caller, challenge_id):
+        async with self._watched(self._desk(caller, challenge_id), challenge_id):
             return await self._read(caller, challenge_id)
 
     async def cancel(self, caller: Caller, challenge_id: str) -> None:
         """End a challenge; a second time does nothing."""
-        async with self._watched(caller, challenge_id):
+        async with self._watched(self._desk(caller, challenge_id), challenge_id):
             await self._cancel(caller, await self._read(caller, challenge_id))
 
     async def unlock(self, caller: Caller, ask: UnlockRequest) -> None:
@@ -98,16 +104,11 @@ class OtpService:
         except NumberNotAllowed:
             return  # nothing is ever sent there, so nothing can be locked
         buckets = [charges.unlocked(name, phone.collapsed) for name in self._parts.tenants]
-        about = who(self._parts, caller, Person(phone))
-        await self._store.commit(
-            Commit(
-                partition=self._store.partition_of(phone.collapsed),
-                operation=self._parts.random.operation(),
-                clear=tuple(bucket for pair in buckets for bucket in pair),
-                events=(events.Unlocked(**about, reason="by_operator"),),
-                durable=True,
-            )
-        )
+        partition = self._store.partition_of(phone.collapsed)
+        desk = Desk(self._parts, caller, Person(phone), partition)
+        told = events.Unlocked(**desk.about(reason="by_operator"))
+        clear = tuple(bucket for pair in buckets for bucket in pair)
+        await self._store.commit(desk.commit(clear=clear, events=(told,), durable=True))
 
     async def _destination(self, caller: Caller, ask: IssueRequest, person: Person) -> PhoneNumber:
         """Return the number if codes are sent there; one that is none is not even an event."""
@@ -119,9 +120,11 @@ class OtpService:
                 raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
             allowed(phone, caller.tenant.countries)
         except NumberNotAllowed as error:
-            about = who(self._parts, caller, Person(phone, *_known(person)))
             partition = self._store.partition_of(phone.collapsed)
-            await self._denied(partition, about | {"purpose": ask.purpose}, error)
+            person = replace(person, phone=phone)
+            await self._deny(
+                Desk(self._parts, caller, person, partition, purpose=ask.purpose), error
+            )
             raise
         return phone
 
@@ -132,69 +135,52 @@ class OtpService:
         return stored
 
     async def _cancel(self, caller: Caller, stored: Stored) -> None:
-        for _ in range(MOVES):
-            if stored.challenge is None:
-                raise ChallengeNotFound
-            new = stored.challenge.canceled(stored.now)
-            if new is stored.challenge:
-                return
-            about = who(self._parts, caller, Person(), new)
-            outcome = await self._store.commit(
-                Commit(
-                    partition=int(new.id[1:3]),
-                    operation=self._parts.random.operation(),
-                    swap=Swap(stored.challenge, new, None),
-                    events=(events.Canceled(**about, reason="by_tenant"),),
-                )
-            )
-            if isinstance(outcome, Done):
-                return
-            assert isinstance(outcome, Stored)  # nothing was charged
-            stored = outcome
-        raise StoreUnavailable
+        desk = self._desk(caller, present(stored).id, present(stored))
+        told = events.Canceled(**desk.about(reason="by_tenant"))
+
+        def canceled(current: Stored) -> Commit:
+            challenge = present(current)
+            new = challenge.canceled(current.now)
+            if new is challenge:
+                return desk.commit()
+            return desk.commit(swap=Swap(challenge, new, None), events=(told,))
+
+        await move(self._store, stored, canceled)
 
     async def _resend(self, caller: Caller, challenge_id: str) -> Stored:
         stored = await self._read(caller, challenge_id)
-        challenge, secret = stored.challenge, stored.secret
-        assert challenge  # _read has looked
+        challenge, secret = present(stored), stored.secret
         try:
             challenge.check_resend(stored.now)
             if secret is None:
                 raise ChallengeExpired
         except (ChallengeEnded, SendsExhausted) as error:
-            about = who(self._parts, caller, Person(), challenge)
-            await self._denied(int(challenge.id[1:3]), about, error)
+            await self._deny(self._desk(caller, challenge_id, challenge), error)
             raise
         phone = parse(secret.number, allow_fictitious=True)
         person = Person.of(phone, challenge.account, secret.client_ip)
-        return await Sending(self._parts, caller, person).resend(challenge, secret)
+        sending = Sending(self._parts, caller, person, challenge.purpose, challenge_id)
+        return await sending.resend(secret)
 
-    async def _denied(self, partition: int, about: dict[str, Any], error: OtpError) -> None:
-        await self._store.commit(
-            Commit(
-                partition=partition,
-                operation=self._parts.random.operation(),
-                denial=events.IssueDenied(**about, reason=error.reason),
-            )
-        )
+    async def _deny(self, desk: Desk, error: OtpError) -> None:
+        denial = events.IssueDenied(**desk.about(reason=error.reason))
+        await self._store.commit(desk.commit(denial=denial))
 
     @asynccontextmanager
-    async def _watched(
-        self, caller: Caller, challenge_id: str, person: Person = NOBODY
-    ) -> AsyncIterator[None]:
+    async def _watched(self, desk: Desk, challenge_id: str) -> AsyncIterator[None]:
         """Record a record that is not ours, wherever in a call it is met."""
         try:
             yield
         except StoreTampered:
-            about = who(self._parts, caller, person) | {"challenge": challenge_id}
-            await self._store.commit(
-                Commit(
-                    partition=int(challenge_id[1:3]),
-                    operation=self._parts.random.operation(),
-                    events=(events.Tampered(**about),),
-                )
-            )
+            told = events.Tampered(**desk.about(challenge=challenge_id))
+            await self._store.commit(desk.commit(events=(told,)))
             raise
+
+    def _desk(self, caller: Caller, challenge_id: str, of: Challenge | None = None) -> Desk:
+        partition = partition_of(challenge_id)
+        if partition is None:
+            raise ChallengeNotFound
+        return Desk(self._parts, caller, NOBODY, partition, of=of)
 
     def _once(
         self, caller: Caller, key: str, verb: str, fields: tuple[str | None, ...], id_: str
@@ -202,7 +188,3 @@ class OtpService:
         said = joined(*(b"\0" if field is None else field.encode() for field in fields))
         fingerprint = self._parts.keys.limit.mac("fingerprint", verb.encode(), said)
         return Once(self._parts, caller.tenant.name, key, fingerprint, id_)
-
-
-def _known(person: Person) -> tuple[str | None, str | None, str | None]:
-    return person.account, person.address, person.subject

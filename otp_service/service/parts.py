@@ -14,7 +14,7 @@ from otp_service.core.limits import Refusal
 from otp_service.core.message import Messages
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import Policy
-from otp_service.core.ports import Blocked, Hasher, Router, Store
+from otp_service.core.ports import Blocked, Commit, Hasher, Router, Store
 from otp_service.core.pseudonym import pseudonym
 from otp_service.core.tenant import Tenant
 
@@ -104,6 +104,35 @@ def who(
         known |= {"number": challenge.subject, "country": challenge.country}
         known["tail"] = challenge.masked[-2:]
     return known
+
+
+class Desk:
+    """Where one call about one number is worked on: its partition, and what its events say."""
+
+    def __init__(  # who, about whom, where
+        self,
+        parts: Parts,
+        caller: Caller,
+        person: Person,
+        partition: int,
+        of: Challenge | None = None,
+        **named: str,
+    ) -> None:
+        self.parts = parts
+        self.caller = caller
+        self.person = person
+        self.partition = partition
+        self._of = of
+        self._named = named
+
+    def about(self, **more: Any) -> dict[str, Any]:
+        """Return the fields of an event of this call."""
+        return who(self.parts, self.caller, self.person, self._of) | self._named | more
+
+    def commit(self, **fields: Any) -> Commit:
+        """Return a commit in the number's partition, under a name of its own."""
+        fields.setdefault("operation", self.parts.random.operation())
+        return Commit(partition=self.partition, **fields)
 
 
 def refused(outcome: Refusal | Blocked) -> NumberNotAllowed | NumberLocked | RateLimited:

@@ -1,12 +1,13 @@
 """Verify: pay for the attempt, compare, and let the right code win once."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Answer, Challenge, Secret, Status
+from otp_service.core.challenge import Answer, Challenge, Secret
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -14,15 +15,14 @@ from otp_service.core.errors import (
     IncorrectCode,
     MalformedCode,
     OtpError,
-    StoreUnavailable,
 )
 from otp_service.core.limits import ROW_LIMIT, Charge, Refusal
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.core.policy import SECOND
-from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Stored, Swap
+from otp_service.core.ports import Commit, Done, GiveBack, Stored, Swap
 from otp_service.service.ledger import Ledger, Spent
-from otp_service.service.parts import Caller, Parts, Person, limit_of, refused, who
-from otp_service.service.sending import MOVES
+from otp_service.service.moving import move, present
+from otp_service.service.parts import Caller, Desk, Parts, Person, limit_of, refused
 from otp_service.wire import VerifyRequest
 
 
@@ -51,8 +51,9 @@ class Verifying:
         self._stored = stored
         self._first = stored.challenge
         self._ledger = Ledger(parts.store, parts.random)
-        self._partition = int(self._first.id[1:3])
         self._person = _person(stored, ask)
+        partition = int(self._first.id[1:3])
+        self._desk = Desk(parts, caller, self._person, partition, of=self._first)
 
     async def verify(self, key: str | None) -> Stored:
         """Return the verified challenge. Raises the OtpError that refuses the try."""
@@ -86,69 +87,51 @@ class Verifying:
             )
             return stored
         await self._lose(claim)
-        assert claim.stored.challenge  # a claim is of a challenge
-        raise IncorrectCode(claim.stored.challenge.attempts_left)
+        raise IncorrectCode(present(claim.stored).attempts_left)
 
     # ------------------------------------------------------------------ the claim
 
     async def _claim(self) -> Claim | OtpError:
         """Pay, on the newest state there is; the deadline and every limit are checked with it."""
-        stored = self._stored
-        for _ in range(MOVES):
-            challenge, secret = stored.challenge, stored.secret
-            try:
-                new = _present(challenge).claim(stored.now)
-                if secret is None:
-                    raise ChallengeExpired
-            except (ChallengeEnded, ChallengeNotFound) as error:
-                await self._deny(error)
-                return error
-            operation = self._parts.random.operation()
-            kept = msgspec.UNSET if new.attempts_left else None
-            outcome = await self._store.commit(
-                Commit(
-                    partition=self._partition,
-                    operation=operation,
-                    swap=Swap(challenge, new, kept, before=new.deadline),
-                    charges=self._own(),
-                    events=(events.Attempted(**self._about(), attempts_left=new.attempts_left),),
-                    refusal=events.VerifyDenied(**self._about()),
-                    durable=True,
-                    label=new.masked,
-                )
-            )
-            if isinstance(outcome, Done):
-                return Claim(Stored(outcome.now, new, secret), secret, operation, outcome.in_a_row)
-            if isinstance(outcome, Refusal | Blocked):
-                return refused(outcome)
-            stored = outcome
-        return StoreUnavailable()
+        try:
+            made = await move(self._store, self._stored, self._claimed)
+        except (ChallengeEnded, ChallengeNotFound) as error:
+            await self._deny(error)
+            return error
+        if not isinstance(made.outcome, Done):
+            return refused(made.outcome)
+        assert made.before.secret  # _claimed has looked
+        row = made.outcome.in_a_row
+        return Claim(made.after(), made.before.secret, made.commit.operation, row)
+
+    def _claimed(self, current: Stored) -> Commit:
+        new = present(current).claim(current.now)
+        if current.secret is None:
+            raise ChallengeExpired
+        kept = msgspec.UNSET if new.attempts_left else None
+        return self._desk.commit(
+            swap=Swap(current.challenge, new, kept, before=new.deadline),
+            charges=self._own(),
+            events=(events.Attempted(**self._about(), attempts_left=new.attempts_left),),
+            refusal=events.VerifyDenied(**self._about()),
+            durable=True,
+            label=new.masked,
+        )
 
     async def _unclaim(self, claim: Claim, spent: list[Spent], error: OtpError) -> None:
         """Give an attempt back that another limit refused: nothing was compared."""
         await self._ledger.give_back(spent)
-        stored = claim.stored
         back = tuple(GiveBack(charge, claim.operation) for charge in self._own())
         denial = events.VerifyDenied(**self._about(reason=error.reason), **limit_of(error))
-        for _ in range(MOVES):
-            challenge, secret = stored.challenge, stored.secret
-            if challenge is None:
-                return
-            if challenge.state is Status.PENDING:
-                secret = secret or claim.secret  # the last claim has dropped it
-            outcome = await self._store.commit(
-                Commit(
-                    partition=self._partition,
-                    operation=self._parts.random.operation(),
-                    swap=Swap(challenge, challenge.unclaim(), secret),
-                    give_backs=back,
-                    denial=denial,
-                )
-            )
-            if isinstance(outcome, Done):
-                return
-            assert isinstance(outcome, Stored)  # nothing was charged
-            stored = outcome
+
+        def unclaimed(current: Stored) -> Commit:
+            challenge = present(current)
+            secret = current.secret or claim.secret  # the last claim has dropped it
+            swap = Swap(challenge, challenge.unclaim(), secret)
+            return self._desk.commit(swap=swap, give_backs=back, denial=denial)
+
+        with suppress(ChallengeNotFound):
+            await move(self._store, claim.stored, unclaimed)
 
     # ------------------------------------------------------------------ the comparison
 
@@ -188,30 +171,22 @@ class Verifying:
 
     async def _win(self, claim: Claim, answer: Answer | None) -> Stored:
         """Verify, whatever claims came after; unless it was decided meanwhile."""
-        stored = claim.stored
         row, *failures = self._own()
-        for _ in range(MOVES):
-            try:
-                new = _present(stored.challenge).verified(stored.now, answer)
-            except (ChallengeEnded, ChallengeNotFound) as error:
-                await self._deny(error)
-                raise
-            outcome = await self._store.commit(
-                Commit(
-                    partition=self._partition,
-                    operation=self._parts.random.operation(),
-                    swap=Swap(stored.challenge, new, None),
-                    give_backs=tuple(GiveBack(charge, claim.operation) for charge in failures),
-                    clear=(row.bucket,),
-                    events=(events.Verified(**self._about()),),
-                    durable=True,
-                )
+        back = tuple(GiveBack(charge, claim.operation) for charge in failures)
+        told = (events.Verified(**self._about()),)
+
+        def verified(current: Stored) -> Commit:
+            new = present(current).verified(current.now, answer)
+            swap = Swap(current.challenge, new, None)
+            return self._desk.commit(
+                swap=swap, give_backs=back, clear=(row.bucket,), events=told, durable=True
             )
-            if isinstance(outcome, Done):
-                return Stored(outcome.now, new, None)
-            assert isinstance(outcome, Stored)  # nothing was charged
-            stored = outcome
-        raise StoreUnavailable
+
+        try:
+            return (await move(self._store, claim.stored, verified)).after()
+        except (ChallengeEnded, ChallengeNotFound) as error:
+            await self._deny(error)
+            raise
 
     async def _lose(self, claim: Claim) -> None:
         """Tell that it was wrong, and what is locked by it."""
@@ -224,28 +199,16 @@ class Verifying:
             told.append(events.Locked(**self._about(reason="attempts_exhausted")))
         if claim.in_a_row >= ROW_LIMIT:
             told.append(events.Locked(**self._about(reason="number_locked")))
-        await self._store.commit(
-            Commit(
-                partition=self._partition,
-                operation=self._parts.random.operation(),
-                events=tuple(told),
-            )
-        )
+        await self._store.commit(self._desk.commit(events=tuple(told)))
 
     async def _deny(self, error: OtpError) -> None:
         """Record a refusal without an attempt; raises NumberLocked if that comes before it."""
         is_malformed = isinstance(error, MalformedCode)
         row = tuple(msgspec.structs.replace(c, cost=0) for c in self._own()[:1])
         told = events.VerifyDenied(**self._about(reason=error.reason))
-        outcome = await self._store.commit(
-            Commit(
-                partition=self._partition,
-                operation=self._parts.random.operation(),
-                charges=row if is_malformed else (),
-                refusal=told,
-                denial=told,
-            )
-        )
+        looked = row if is_malformed else ()
+        commit = self._desk.commit(charges=looked, refusal=told, denial=told)
+        outcome = await self._store.commit(commit)
         if isinstance(outcome, Refusal):
             raise refused(outcome)
 
@@ -274,14 +237,8 @@ class Verifying:
 
     async def _again(self) -> Stored:
         """Give the winning call's answer once more, and record that."""
-        await self._store.commit(
-            Commit(
-                partition=self._partition,
-                operation=self._parts.random.operation(),
-                events=(events.Verified(**self._about(), repeated=True),),
-                durable=True,
-            )
-        )
+        told = events.Verified(**self._about(), repeated=True)
+        await self._store.commit(self._desk.commit(events=(told,), durable=True))
         return self._stored
 
     def _own(self) -> tuple[Charge, ...]:
@@ -290,7 +247,7 @@ class Verifying:
         return charges.failures_own(self._caller.tenant, self._person.phone)
 
     def _about(self, **more: Any) -> dict[str, Any]:
-        return who(self._parts, self._caller, self._person, self._first) | more
+        return self._desk.about(**more)
 
 
 async def gathered(

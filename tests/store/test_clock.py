@@ -1,0 +1,94 @@
+"""The clock of Redis's machine is stepped: what is decided by it, and what does not depend on it.
+
+Elsewhere the tests move the service's own view of that clock; here a real server is lied to.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from otp_service.core.errors import ChallengeExpired, ChallengeNotFound, NumberLocked
+from otp_service.core.limits import ROW_LIMIT, Bucket, Limit
+from otp_service.store.connect import connect
+from otp_service.store.link import Link
+from tests.store import servers
+from tests.world import World
+
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+pytestmark = pytest.mark.slow
+
+
+class Machine:
+    """A machine whose clock can be stepped."""
+
+    def __init__(self, world: World, clock: Path) -> None:
+        self.world = world
+        self._clock = clock
+
+    def step(self, hours: int) -> None:
+        """Set the clock of Redis's machine this far from the right time."""
+        self._clock.write_text(f"{hours:+d}h\n")
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
+    """Valkey under faketime, which steps the clock of a process (Redis's allocator forbids it)."""
+    if not LIBRARIES:
+        pytest.skip("no faketime of Debian's: apt install faketime")
+    clock = tmp_path / "clock"
+    clock.write_text("+0h\n")
+    monkeypatch.setenv("LD_PRELOAD", str(LIBRARIES[0]))
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    with servers.start_server(tmp_path / "data") as server:
+        monkeypatch.delenv("LD_PRELOAD")
+        async with Link(connect(url=server.url, timeout=5000)) as link:
+            yield Machine(World(link), clock)
+
+
+async def test_a_clock_that_goes_forward_ends_codes_and_lets_nobody_in(machine: Machine) -> None:
+    """R81: a code is dead at its deadline by Redis's clock, however it got there."""
+    issued = await machine.world.issue()
+    code = machine.world.phones.code()
+
+    machine.step(+1)
+
+    with pytest.raises((ChallengeExpired, ChallengeNotFound)):
+        await machine.world.verify(issued, code)
+
+
+async def test_a_clock_that_goes_back_gives_no_code_a_second_life(machine: Machine) -> None:
+    """R81: what has expired stays so, also when its deadline is in the future again."""
+    machine.step(+1)
+    issued = await machine.world.issue()
+    code = machine.world.phones.code()
+    machine.step(+2)
+    with pytest.raises((ChallengeExpired, ChallengeNotFound)):
+        await machine.world.verify(issued, code)
+
+    machine.step(+1)
+
+    with pytest.raises((ChallengeExpired, ChallengeNotFound)):
+        await machine.world.verify(issued, code)
+
+
+async def test_a_lock_and_the_order_of_the_log_survive_a_stepped_clock(machine: Machine) -> None:
+    """R81, R67: a row of failures is no window; entries never go back in time."""
+    world = machine.world
+    issued = await world.issue()
+    partition = int(world.id_of(issued)[1:3])
+    name = world.store.names.bucket(partition, Bucket(Limit.ROW, "shop", "+447400123456"))
+    await world.link.ask(None, "HSET", name, "count", ROW_LIMIT, "last", issued.now, "who", "x")
+
+    for hours in (+1, -1, 0):
+        machine.step(hours)
+        with pytest.raises(NumberLocked):
+            await world.issue()
+
+    entries = [tuple(map(int, e["entry"].split("-"))) for e in await world.events()]
+    assert sorted(entries) == entries
+    assert len(entries) == len({entry[1] for entry in entries})

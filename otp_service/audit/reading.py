@@ -5,7 +5,7 @@ selective the filters are changes nothing but how full a page gets: after `SCANN
 ends, and its cursor goes on from there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,6 @@ from otp_service.audit.walk import NEWEST, Streams, Walk, from_cursor, to_cursor
 from otp_service.core.challenge import PARTITIONS, partition_of
 from otp_service.core.entry import Entry, Position
 from otp_service.core.keys import Ring
-from otp_service.core.limits import Limit
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonyms
 
@@ -143,15 +142,13 @@ class Reader:
 
     def _shown(self, entry: Entry) -> dict[str, Any]:
         """Return an entry as readers get it; what we know stands above what the event says."""
-        told, stamp = _told(entry.event), _stamp(entry.stamp)
-        if told.get("reason") == "refused":
-            told["reason"] = _reason(stamp)
+        told = _told(entry.event)
         is_ours = bool(told) and self._verify(entry.event, entry.mac)
         at, sequence = entry.position
         return {
             "type": "unreadable",
             **told,
-            **stamp,
+            **_stamp(entry.stamp),  # above it, too: only Redis knew why it refused
             "at": rfc3339(at),
             "event_id": f"{entry.partition:02d}-{entry.epoch}-{sequence}",
             "partition": entry.partition,
@@ -183,12 +180,3 @@ def _stamp(stamp: bytes) -> dict[str, Any]:
         if isinstance(said.get(name), int):
             said[name] = rfc3339(said[name])
     return said
-
-
-def _reason(stamp: Mapping[str, Any]) -> str:
-    """Return why Redis refused: the worker that told the event could not know."""
-    if "limit" not in stamp:
-        return "blocked"
-    if stamp["limit"] == Limit.ROW and stamp.get("wait") == -1:
-        return "number_locked"
-    return "rate_limited"

@@ -71,7 +71,7 @@ class Walk:
         partition = -heapq.heappop(self._heads)[1]
         waiting = self._read[partition]
         entry = waiting.popleft()
-        pass
+        self.positions[partition] = entry.position
         # Until more is known of this partition, no other one's entry is the next.
         self._is_hungry = not waiting and partition in self._unread
         self._push(partition)

@@ -123,7 +123,7 @@ async def _look(settings: Settings) -> list[Line]:
     """Return what is wrong with the live Redis."""
     try:
         async with link_of(settings) as link:
-            return await health.faults(link)
+            return await health.faults(link, maximum=settings.events.maximum)
     except StoreUnavailable as error:
         return [("redis", f"cannot be reached: {error.__cause__ or error}")]
 

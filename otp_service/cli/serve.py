@@ -86,7 +86,7 @@ async def _check_store(settings: Settings) -> None:
     """Refuse a Redis that would lose limits; one that is away may still come."""
     async with link_of(settings) as link:
         try:
-            found = await health.faults(link)
+            found = await health.faults(link, maximum=settings.events.maximum)
         except StoreUnavailable:
             logger.warning("Redis does not answer yet; every call is 503 until it does")
             return

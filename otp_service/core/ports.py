@@ -1,6 +1,6 @@
 """What the service asks of its store and its router, in the words of the core."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -100,6 +100,11 @@ class Store(Protocol):
 
     def commit(self, commit: Commit) -> Awaitable[Done | Blocked | Refusal | Stored]:
         """Decide; a Stored answer means that somebody moved first, or that it is too late."""
+
+    def commit_all(
+        self, commits: Sequence[Commit]
+    ) -> Awaitable[list[Done | Blocked | Refusal | Stored]]:
+        """Decide each by itself, all at once; raises if one of them cannot be decided."""
 
     def recall(self, tenant: str, key: str) -> Awaitable[tuple[int, Replayed | None]]:
         """Read what is known of an Idempotency-Key, and the time."""

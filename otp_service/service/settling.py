@@ -7,7 +7,13 @@ import msgspec
 from otp_service.core import charges, delivery, events
 from otp_service.core.challenge import Status
 from otp_service.core.delivery import Submission, recipient_fault
-from otp_service.core.errors import DeliveryFailed, RateLimited, Undeliverable
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    DeliveryFailed,
+    RateLimited,
+    StoreUnavailable,
+    Undeliverable,
+)
 from otp_service.core.limits import Charge
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.ports import Commit, Done, GiveBack, Stored, Swap
@@ -84,7 +90,10 @@ class Settling:
             told = self._told(result, swap, dropped)
             return self._desk.commit(swap=swap, charges=charged, give_backs=back, events=told)
 
-        made = await move(self._store, stored, noted)
+        try:
+            made = await move(self._store, stored, noted)
+        except ChallengeNotFound as error:  # Redis has lost it since the message went out
+            raise StoreUnavailable from error
         if not isinstance(made.outcome, Done):
             raise refused(made.outcome)
         return made.after()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Answer, Challenge, Secret
+from otp_service.core.challenge import Answer, Challenge, Secret, Status
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -125,8 +125,9 @@ class Verifying:
         denial = events.VerifyDenied(**self._about(reason=error.reason), **limit_of(error))
 
         def unclaimed(current: Stored) -> Commit:
-            challenge = present(current)
-            secret = current.secret or claim.secret  # the last claim has dropped it
+            challenge, secret = present(current), current.secret
+            if challenge.state is Status.PENDING:
+                secret = secret or claim.secret  # the last claim has dropped it
             swap = Swap(challenge, challenge.unclaim(), secret)
             return self._desk.commit(swap=swap, give_backs=back, denial=denial)
 

@@ -44,6 +44,12 @@ class Cluster(RedisCluster):
             raise StoreUnavailable from error
         return self
 
+    async def aclose(self) -> None:
+        """Close every connection; redis-py leaves them while the nodes are to be looked up."""
+        await super().aclose()
+        for kind in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(kind)
+
     async def together(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Run commands about one key on one connection; errors of Redis are among the answers."""
         async with self._place():

@@ -5,16 +5,23 @@ whose reply was lost would be run twice (R83). Waiting is bounded too: for a con
 handshake, and for each answer.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis, Sentinel
+from redis.asyncio import ConnectionPool, Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import MaxConnectionsError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from otp_service.store.cluster import Cluster
@@ -56,7 +63,43 @@ def connect(  # noqa: PLR0913  # the settings of Redis, one by one: they are a f
     raise ValueError("say where Redis is: url, or sentinel and master, or cluster")
 
 
-class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+class Pool(ConnectionPool):
+    """At most `max_connections`, for one of which a caller waits at most `timeout` seconds.
+
+    redis-py's BlockingConnectionPool is the same with locks, and with telemetry that nobody reads:
+    they take longer than the exchange itself.
+    """
+
+    def __init__(self, *args: Any, timeout: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._patience = timeout
+        self._places = asyncio.Semaphore(self.max_connections)
+
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        """Return a connection that is open, and on which no answer is left over."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise MaxConnectionsError from error
+        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            if not connection.is_connected or await connection.can_read():
+                await connection.disconnect()
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Let others have it, open or not."""
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)
+        self._places.release()
+
+
+class SentinelPool(SentinelConnectionPool, Pool):
     """Connections to whoever is master now; waits for a free one, and closes its Sentinels."""
 
     async def aclose(self) -> None:
@@ -96,7 +139,7 @@ def _one(url: str, pool: int, options: dict[str, Any]) -> Redis:
         where["db"] = int(parts.path.strip("/") or 0)
         kind = SSLConnection if secure else Connection
     return Redis.from_pool(
-        BlockingConnectionPool(
+        Pool(
             connection_class=kind,
             max_connections=pool,
             timeout=options["socket_timeout"],

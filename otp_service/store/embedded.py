@@ -224,7 +224,7 @@ class EmbeddedServer:
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": '""',
-            "maxmemory": "256mb",
+            "maxmemory": "1gb",
             "maxmemory-policy": "noeviction",
             **listen,
             **self._options,

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError, ResponseError
@@ -21,15 +22,14 @@ Answer = TypeVar("Answer")
 async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """Return the answers to commands sent in one write; Redis's errors are among them.
 
-    Raises ConnectionError and TimeoutError of redis-py: then it is not known what was run, and
-    the connection is closed, so that nobody else reads the answers that were not waited for.
+    Raises ConnectionError and TimeoutError of redis-py: then it is not known what was run. On
+    these, and when the call is cancelled, redis-py closes the connection, so that nobody else
+    reads the answers that were not waited for (CVE-2023-28858).
     """
-    try:
-        await connection.send_packed_command(connection.pack_commands(commands))
-        return [await _answer(connection) for _ in commands]
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
+    # hiredis packs in C what redis-py packs in Python.
+    packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
+    await connection.send_packed_command(packed, check_health=False)
+    return [await _answer(connection) for _ in commands]
 
 
 async def _answer(connection: AbstractConnection) -> Any:

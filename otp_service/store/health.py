@@ -27,6 +27,9 @@ Fault = tuple[str, str]
 OLDEST = (7, 0)
 """Scripts that are refused as a whole when memory is full are of Redis 7.0 (eval-intro, flags)."""
 
+LOG_BYTES = 1200
+"""For each entry that a stream may have: 800 (Redis 7, measured), and half a refusal beside it."""
+
 SECTIONS = ("server", "memory", "persistence", "replication")
 
 PROBE = Script((files("otp_service.store") / "lua/probe.lua").read_text())
@@ -76,14 +79,16 @@ async def ready(link: Link, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 
     return True
 
 
-async def faults(link: Link) -> list[Fault]:
+async def faults(link: Link, *, maximum: int = 0) -> list[Fault]:
     """Return what is wrong with Redis, each with its remedy; nothing if it is fit.
 
-    Raises StoreUnavailable if it does not answer, which may pass.
+    `maximum` is the most entries of a partition's stream, to see whether they fit into memory.
+    Raises StoreUnavailable if Redis does not answer, which may pass.
     """
     try:
         keys = await _keys(link)
-        found = [await _faults_of(link, master, key) for master, key in keys.items()]
+        log = maximum * LOG_BYTES * PARTITIONS // len(keys)
+        found = [await _faults_of(link, master, key, log) for master, key in keys.items()]
     except (RedisError, StoreUnavailable, OSError) as error:
         if _is_about_login(error):
             return [("redis.username", "or redis.password is not accepted: see Redis's ACL LIST")]
@@ -105,7 +110,7 @@ async def _keys(link: Link) -> dict[Master, str]:
     return {await link.master_of(name): name for name in names}
 
 
-async def _faults_of(link: Link, master: Master, key: str) -> list[Fault]:
+async def _faults_of(link: Link, master: Master, key: str, log: int) -> list[Fault]:
     commands: list[Command] = [("INFO", section) for section in SECTIONS]
     *sections, config = await link.on(master, [*commands, ("CONFIG", "GET", "appendfsync")])
     refused = await _refused(link, master, key)
@@ -116,6 +121,7 @@ async def _faults_of(link: Link, master: Master, key: str) -> list[Fault]:
             raise answer
     info = _read_info(b"".join(sections))
     found = [*_unfit(info), *_too_few(info, link.replicas), *_unsynced(config)]
+    found += _too_small(info, log)
     if master:
         found += _not_whole(*await link.on(master, [("CLUSTER", "INFO")]))
     return found + refused
@@ -148,6 +154,13 @@ def _unsynced(config: Any) -> Iterator[Fault]:
     """Tell of an AOF that the kernel may write when it likes; CONFIG is mostly not ours to ask."""
     if not isinstance(config, Exception) and b"no" in config:
         yield "appendfsync", "of Redis is no: set it to everysec, or to always to lose nothing"
+
+
+def _too_small(info: Mapping[str, str], log: int) -> Iterator[Fault]:
+    room = int(info["maxmemory"])
+    if 0 < room < log:
+        needs = f"lets the log grow to {log >> 20} MiB, and Redis has maxmemory {room >> 20} MiB"
+        yield "events.maximum", f"{needs}: lower the one or raise the other, or calls will be 503"
 
 
 def _too_few(info: Mapping[str, str], wanted: int) -> Iterator[Fault]:

@@ -65,6 +65,26 @@ class Link:
             raise StoreUnavailable("Too few replicas have the change. Try again.")
         return answer
 
+    async def run_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
+    ) -> list[Any]:
+        """Run the script for each of these keys and arguments, wherever the keys are.
+
+        In one round trip; in a cluster side by side. The first error is raised.
+        """
+        if isinstance(self.client, Cluster):
+            return await asyncio.gather(*(self.run(script, *call) for call in calls))
+        commands: list[Command] = [
+            ("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls
+        ]
+        answers = await self.together("", commands)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[i] = await self.run(script, *calls[i])
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
     async def together(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Run commands about one key (or partition) on one connection, in one round trip.
 

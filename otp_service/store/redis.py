@@ -4,29 +4,23 @@ A call whose reply was lost is made again with the same operation id and answers
 one that cannot be decided raises StoreUnavailable, on which nobody compares or sends anything.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.challenge import Challenge, Secret, partition_of
-from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
+from otp_service.core.errors import ChallengeNotFound, StoreTampered
 from otp_service.core.events import EpochBegan, Event
 from otp_service.core.limits import Bucket, Charge, Refusal
 from otp_service.core.policy import SECOND, TOMBSTONE
 from otp_service.core.ports import Blocked, Commit, Done, Replayed, Stored, Swap
+from otp_service.store.exchange import insist
 from otp_service.store.keys import Names
 from otp_service.store.link import Link, Script
 from otp_service.store.records import Vault
 from otp_service.store.script import COMMIT, DELETE, FETCH, FIXED, Places, Request, Spend, pack
 
-
-TRIES = 3
-"""How often a call is made whose reply was lost; each is bounded by the link's timeout."""
 
 SECRET_GRACE = 10 * SECOND
 """How long a claim that was paid in time may still need what it is compared with."""
@@ -57,7 +51,7 @@ class RedisStore:
         *,
         epoch_event: EpochBegan,
         retention: int = 7 * 86400 * SECOND,
-        maximum: int = 20_000,
+        maximum: int = 5_000,
         shift: Callable[[], int] = lambda: 0,
     ) -> None:
         self.link = link
@@ -88,29 +82,19 @@ class RedisStore:
 
     async def commit(self, commit: Commit) -> Outcome:
         """Run the commit; the answers are described in `core.ports`."""
-        places = Places(self._fixed(commit.partition, commit.operation))
-        records: tuple[str, ...] = ()
-        swapped: dict[str, Any] = {}
-        if commit.swap:
-            records = self._record_names(
-                commit.partition, commit.swap.new.tenant, commit.swap.new.id
-            )
-            swapped = self._swap(places, records, commit.swap)
-        request = self.request(
-            places,
-            **swapped,
-            guards=self._guards(places, commit),
-            charges=[self._spend(places, commit, c, commit.operation) for c in commit.charges],
-            give_backs=[
-                self._spend(places, commit, g.charge, g.operation) for g in commit.give_backs
-            ],
-            clear=[places.of(self.names.bucket(commit.partition, b)) for b in commit.clear],
-            events=[self._signed(event) for event in commit.events],
-            refusal=self._refusal(commit.refusal),
-            denial=self._refusal(commit.denial),
-        )
+        records, places, request = self._prepared(commit)
         reply = await self.run(places, request, durable=commit.durable)
         return self._outcome(reply, commit, records)
+
+    async def commit_all(self, commits: Sequence[Commit]) -> list[Outcome]:
+        """Run each of the commits, in one round trip."""
+        prepared = [self._prepared(commit) for commit in commits]
+        calls = [(places.names, _arguments(places, request)) for _, places, request in prepared]
+        replies = await insist(lambda: self.link.run_all(self._commit, calls))
+        return [
+            self._outcome(reply, commit, records)
+            for reply, commit, (records, *_) in zip(replies, commits, prepared, strict=True)
+        ]
 
     async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
         """Read what is known of an Idempotency-Key, and the time."""
@@ -149,7 +133,7 @@ class RedisStore:
     async def read(self, names: tuple[str, ...]) -> list[Any]:
         """Return the time and the values of keys of one partition; reading twice is harmless."""
         shift = str(self._shift()).encode()
-        reply: list[Any] = await self._again(self._fetch, names, (shift,), durable=False)
+        reply: list[Any] = await insist(lambda: self.link.run(self._fetch, names, (shift,)))
         return reply
 
     def request(self, places: Places, **fields: Any) -> Request:
@@ -164,23 +148,36 @@ class RedisStore:
 
     async def run(self, places: Places, request: Request, *, durable: bool = False) -> list[Any]:
         """Run the commit script."""
-        reply: list[Any] = await self._again(
-            self._commit, places.names, (pack(request), *places.values), durable=durable
+        arguments = _arguments(places, request)
+        reply: list[Any] = await insist(
+            lambda: self.link.run(self._commit, places.names, arguments, durable=durable)
         )
         return reply
 
-    async def _again(
-        self, script: Script, keys: Sequence[str], arguments: tuple[bytes, ...], *, durable: bool
-    ) -> Any:
-        for left in reversed(range(TRIES)):
-            try:
-                return await self.link.run(script, keys, arguments, durable=durable)
-            except (Disconnected, TimedOut, OSError, asyncio.IncompleteReadError) as error:
-                if not left:
-                    raise StoreUnavailable from error
-            except RedisError as error:
-                raise StoreUnavailable from error
-        raise StoreUnavailable
+    def _prepared(self, commit: Commit) -> tuple[tuple[str, ...], Places, Request]:
+        """Return the names of the records that it swaps, and what to run."""
+        places = Places(self._fixed(commit.partition, commit.operation))
+        records: tuple[str, ...] = ()
+        swapped: dict[str, Any] = {}
+        if commit.swap:
+            records = self._record_names(
+                commit.partition, commit.swap.new.tenant, commit.swap.new.id
+            )
+            swapped = self._swap(places, records, commit.swap)
+        request = self.request(
+            places,
+            **swapped,
+            guards=self._guards(places, commit),
+            charges=[self._spend(places, commit, c, commit.operation) for c in commit.charges],
+            give_backs=[
+                self._spend(places, commit, g.charge, g.operation) for g in commit.give_backs
+            ],
+            clear=[places.of(self.names.bucket(commit.partition, b)) for b in commit.clear],
+            events=[self._signed(event) for event in commit.events],
+            refusal=self._refusal(commit.refusal),
+            denial=self._refusal(commit.denial),
+        )
+        return records, places, request
 
     def _outcome(self, reply: list[Any], commit: Commit, records: tuple[str, ...]) -> Outcome:
         kind, now, *rest = reply
@@ -262,6 +259,10 @@ class RedisStore:
         kind = event.__struct_config__.tag  # or refused resends would count as refused verifies
         name = f"{kind}:{event.tenant}:{event.number or ''}:{event.reason or ''}"
         return (*self._signed(event), name, event.client_address or "")
+
+
+def _arguments(places: Places, request: Request) -> tuple[bytes, ...]:
+    return pack(request), *places.values
 
 
 def _refused(now: int, charges: tuple[Charge, ...], place: int, window: int, wait: int) -> Outcome:

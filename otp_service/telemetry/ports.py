@@ -6,7 +6,7 @@ moved first.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -47,6 +47,15 @@ class Metered:
         outcome = await self._measured("commit", self._store.commit(commit))
         self._count(commit, outcome)
         return outcome
+
+    async def commit_all(
+        self, commits: Sequence[Commit]
+    ) -> list[Done | Blocked | Refusal | Stored]:
+        """Decide, and count what was told."""
+        outcomes = await self._measured("commit", self._store.commit_all(commits))
+        for commit, outcome in zip(commits, outcomes, strict=True):
+            self._count(commit, outcome)
+        return outcomes
 
     async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
         """Read what is known of an Idempotency-Key."""

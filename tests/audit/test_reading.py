@@ -18,9 +18,9 @@ from otp_service.core import events
 from otp_service.core.entry import Entry, Position
 from otp_service.core.errors import InvalidRequest, NumberNotAllowed, RateLimited
 from otp_service.core.keys import Key, Ring
-from otp_service.core.phone import parse
+from otp_service.core.phone import PhoneNumber, parse
 from otp_service.core.ports import Commit
-from otp_service.service.parts import pseudonym
+from otp_service.core.pseudonym import pseudonym
 from otp_service.store.link import Link
 from otp_service.store.operators import Operators
 from otp_service.store.streams import RedisStreams
@@ -223,8 +223,8 @@ async def test_a_number_is_found_under_every_key_that_named_it():
     assert [2, 1] == [event["sequence"] for event in found]
 
 
-def pseudonym_of(phone, key: Key = RING.current) -> str:
-    return f"{key.id}:{key.mac('number', phone.collapsed.encode())[:16].hex()}"
+def pseudonym_of(phone: PhoneNumber, key: Key = RING.current) -> str:
+    return pseudonym(key, "number", phone.collapsed)
 
 
 async def test_filters_are_all_to_agree():
@@ -389,7 +389,9 @@ async def test_events_and_refusals_are_one_log(world, reader):
     ]
     assert [6, 5, 4, 3, 2] == [event["sequence"] for event in found], "the epoch's event is 1"
     assert {"ok"} == {event["integrity"] for event in found}
-    assert {pseudonym(world.keys, "number", PHONE.collapsed)} == {e["number"] for e in found}
+    assert {pseudonym(world.keys.pseudonym.current, "number", PHONE.collapsed)} == {
+        e["number"] for e in found
+    }
 
 
 async def test_a_refusal_tells_its_reason_and_its_limit(world, reader):

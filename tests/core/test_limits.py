@@ -83,7 +83,9 @@ def test_a_window_reads_what_it_writes(count: int, many: int, unit: str) -> None
     """`check` prints what is in force, and it can be pasted back."""
     window = Window(count, many * limits.UNITS[unit])
     written = str(window)
-    assume(len(written.split()[2]) <= 4)  # 9998 h is written in hours, but 9999 d 1 h has no short form
+    assume(
+        len(written.split()[2]) <= 4
+    )  # 9998 h is written in hours, but 9999 d 1 h has no short form
 
     assert window == Window.read(written)
 
@@ -243,9 +245,7 @@ def test_a_gcra_wait_is_enough_and_a_millisecond_less_is_not(
 
 
 @given(windows, st.lists(st.integers(0, 30_000), max_size=60))
-def test_gcra_admits_no_more_than_its_burst_and_its_rate(
-    window: Window, pauses: list[int]
-) -> None:
+def test_gcra_admits_no_more_than_its_burst_and_its_rate(window: Window, pauses: list[int]) -> None:
     """The contract: 60 in 10 min admits 60 at once and then one every 10 s."""
     tat, now, admitted = 0.0, NOW, []
     for pause in [0] * (window.count + 2) + pauses:
@@ -284,6 +284,14 @@ def test_rounding_takes_nothing_from_a_burst(window: Window) -> None:
     assert window.count == burst(window)
 
 
+def test_a_full_gcra_bucket_admits_the_next_one_after_its_share_of_the_period() -> None:
+    """The contract: 60 in 10 min admits one every 10 s, and not 9.999."""
+    full = NOW + 600.0 * SECOND
+
+    assert 10_000 == gcra(full, Window(60, 600), 1, NOW)[0]
+    assert 30_000 == gcra(full, Window(60, 600), 3, NOW)[0]
+
+
 def test_an_untouched_bucket_is_empty_again_at_its_tat() -> None:
     """R28: the bucket may be forgotten from then on."""
     _, tat = gcra(0.0, Window(60, 600), 3, NOW)
@@ -293,9 +301,7 @@ def test_an_untouched_bucket_is_empty_again_at_its_tat() -> None:
 
 
 @given(windows, st.integers(1, 10), st.integers(0, 5))
-def test_what_is_given_back_at_once_was_never_spent(
-    window: Window, cost: int, before: int
-) -> None:
+def test_what_is_given_back_at_once_was_never_spent(window: Window, cost: int, before: int) -> None:
     """R20: a refusal by another bucket changes nothing in this one."""
     _, tat = gcra(0.0, window, before, NOW)
 

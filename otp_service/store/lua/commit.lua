@@ -118,7 +118,12 @@ end
 
 local function flush_due(most)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[DUE], '-inf', now, 'LIMIT', 0, most)) do
-    flush_fold(name, cmsgpack.unpack(redis.call('HGET', KEYS[FOLDS], name)))
+    local packed = redis.call('HGET', KEYS[FOLDS], name)
+    if packed then
+      flush_fold(name, cmsgpack.unpack(packed))
+    else
+      redis.call('ZREM', KEYS[DUE], name) -- somebody else deleted the fold
+    end
   end
 end
 

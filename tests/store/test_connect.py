@@ -1,0 +1,410 @@
+"""One client for one server, for a master behind Sentinel, and for a cluster."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import ipaddress
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as TimedOut
+
+from otp_service.core.errors import StoreUnavailable
+from otp_service.store.connect import CLIENT_NAME, connect
+from otp_service.store.link import Link, Script
+from tests.store import servers
+
+
+COUNT = Script("#!lua\nreturn redis.call('INCR', KEYS[1])")
+KEYS = [f"{{{partition:02d}}}:counter" for partition in range(64)]
+
+
+async def count(link: Link, key: str = KEYS[7], **options) -> int:
+    return await link.run(COUNT, (key,), (), **options)
+
+
+async def eventually(call, deadline: float = 20.0):
+    """What it answers once it does, as a caller would see who tries again."""
+    give_up = time.monotonic() + deadline
+    while True:
+        try:
+            return await call()
+        except (RedisError, StoreUnavailable):
+            if time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def owners(masters):
+    """Clients for the tests' own questions, one for each master behind `link`."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(servers.client_of(master)) for master in masters]
+
+
+# ------------------------------------------------------------------------- whichever Redis it is
+
+
+async def test_a_script_runs_in_every_partition(link):
+    """Each key is found on the server that holds it."""
+    answers = await asyncio.gather(*(count(link, key) for key in KEYS))
+
+    assert [1] * 64 == answers
+
+
+async def test_lost_scripts_are_sent_again(link, owners):
+    """Redis forgets scripts when it restarts, and when somebody tells it to (R82)."""
+    await count(link)
+    for owner in owners:
+        owner.script_flush()
+
+    assert 2 == await count(link)
+
+
+async def test_reads_of_many_keys_come_back_in_their_order(link):
+    """One round trip on one server, side by side on a cluster."""
+    for n, key in enumerate(KEYS):
+        await link.run(Script("redis.call('SET', KEYS[1], ARGV[1])"), (key,), (str(n).encode(),))
+
+    answers = await link.read([(key, [("GET", key), ("EXISTS", key)]) for key in KEYS])
+
+    assert [[str(n).encode(), 1] for n in range(64)] == answers
+
+
+async def test_an_error_among_reads_is_an_unavailable_store(link):
+    """Who reads the log is told 503, not shown a part of it."""
+    with pytest.raises(StoreUnavailable):
+        await link.read([(KEYS[0], [("GET", KEYS[0])]), (KEYS[1], [("HGET", KEYS[1])])])
+
+
+async def test_a_command_whose_answer_is_late_is_not_repeated(link, masters):
+    """redis-py would try ten times more, and count eleven (R83)."""
+    async with Link(connect(**servers.address_of(masters), timeout=100)) as hasty:
+        await eventually(lambda: hasty.read([(KEYS[7], [("GET", KEYS[7])])]))
+
+        with pytest.raises(TimedOut):
+            await hasty.together(KEYS[7], [("INCR", KEYS[7]), ("BLPOP", "{07}:nothing", 1)])
+
+    assert 2 == await count(link)
+
+
+async def test_the_client_itself_repeats_nothing_either(link, masters):
+    """Whoever uses it without the link."""
+    slow = "redis.call('INCR', KEYS[1]) for i = 1, 5e7 do end"
+    async with Link(connect(**servers.address_of(masters), timeout=50)) as hasty:
+        await eventually(lambda: hasty.read([(KEYS[7], [("GET", KEYS[7])])]))
+
+        with pytest.raises(TimedOut):
+            await hasty.client.execute_command("EVAL", slow, 1, KEYS[7])
+
+    assert 2 == await count(link)
+
+
+async def test_a_used_up_pool_refuses_in_time_and_recovers(masters, owners):
+    """More callers than connections on a Redis that hangs: an error for each, and no hang (R85)."""
+    async with Link(connect(**servers.address_of(masters), timeout=100, pool=2)) as small:
+        await eventually(lambda: count(small))
+        for owner in owners:
+            owner.execute_command("CLIENT PAUSE", 500, "ALL")
+        start = time.monotonic()
+
+        answers = await asyncio.gather(*(count(small) for _ in range(50)), return_exceptions=True)
+
+        assert all(isinstance(answer, RedisError) for answer in answers)
+        assert time.monotonic() - start < 2
+        await asyncio.sleep(0.5)
+        await eventually(lambda: count(small))
+
+
+async def test_callers_wait_for_a_free_connection(masters):
+    """A burst is no error: it takes turns."""
+    async with Link(connect(**servers.address_of(masters), timeout=5000, pool=2)) as small:
+        answers = await asyncio.gather(*(count(small) for _ in range(200)))
+
+    assert list(range(1, 201)) == sorted(answers)
+
+
+async def test_a_cancelled_call_leaves_its_answer_to_nobody(link):
+    """CVE-2023-28858: the answer of a cancelled call went to whoever came next (R84)."""
+    echo = Script("return ARGV[1]")
+    for n in range(200):
+        cancelled = asyncio.create_task(link.run(echo, (KEYS[0],), (b"old",)))
+        await asyncio.sleep(0.0001 * (n % 5))
+        cancelled.cancel()
+
+        assert b"new" == await link.run(echo, (KEYS[0],), (b"new",))
+
+
+async def test_too_few_replicas_are_an_unavailable_store(link):
+    """Nothing is compared or sent on the word of one server where more are asked for."""
+    strict = Link(link.client, replicas=1, wait=10)
+
+    with pytest.raises(StoreUnavailable, match="replicas"):
+        await count(strict, durable=True)
+    assert 2 == await count(strict), "what need not be durable does not wait"
+
+
+async def test_operators_see_who_we_are(link, owners):
+    """CLIENT LIST names the service; RESP 2, and nothing that Redis pushes."""
+    await count(link)
+
+    ours = [c for owner in owners for c in owner.client_list() if c["name"] == CLIENT_NAME]
+    assert ours
+    assert {"2"} == {client["resp"] for client in ours}
+
+
+async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
+    """Making a client asks nobody anything."""
+    stranger = connect(**servers.address_of(masters), username="nobody", password="wrong")
+
+    async with Link(stranger) as refused:
+        with pytest.raises((Disconnected, StoreUnavailable)):
+            await count(refused)
+
+
+async def test_nobody_there_is_an_error_and_no_surprise():
+    """A cluster that is away is one that RedisStore knows as well as any other."""
+    port = servers.free_port()
+    async with Link(connect(url=f"redis://127.0.0.1:{port}")) as one:
+        with pytest.raises(Disconnected):
+            await count(one)
+    async with Link(connect(cluster=[f"127.0.0.1:{port}"])) as cluster:
+        with pytest.raises(StoreUnavailable):
+            await count(cluster)
+
+
+def test_a_client_for_nothing_is_refused():
+    """The settings are checked before; this is for who comes by another way."""
+    with pytest.raises(ValueError, match="say where Redis is"):
+        connect()
+
+
+# ---------------------------------------------------------------------------------- one server
+
+
+async def test_a_url_may_name_a_database(tmp_path):
+    """redis://host:port/3."""
+    with servers.start_server(tmp_path, port=servers.free_port()) as server:
+        async with Link(connect(url=f"{server.url}/3")) as link:
+            await count(link)
+
+        with servers.client_of(server) as client:
+            assert {"db3"} == client.info("keyspace").keys()
+
+
+async def test_a_restart_is_survived(tmp_path):
+    """Connections to the old server are found to be dead before or at their next use."""
+    server = servers.EmbeddedServer(tmp_path, port=servers.free_port())
+    with server:
+        link = Link(connect(url=server.url, timeout=5000))
+        assert [1] * 10 == await asyncio.gather(*(count(link, KEYS[n]) for n in range(10)))
+
+    async with link:
+        with server:
+            answers = [await eventually(lambda: count(link)) for _ in range(10)]
+
+    assert 10 == len(answers)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + dt.timedelta(days=36500))
+        .add_extension(here, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder
+
+
+async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
+    """Whoever cannot show a certificate of the authority is not talked to."""
+    port = servers.free_port()
+    options = {
+        "tls_port": str(port),
+        "tls_cert_file": str(certificates / "cert.pem"),
+        "tls_key_file": str(certificates / "key.pem"),
+        "tls_auth_clients": "no",
+    }
+    authority = options["tls_cert_file"]
+    with servers.start_server(tmp_path, binary=redis7.binary, **options):
+        for scheme in ("redis", "rediss"):
+            client = connect(
+                url=f"{scheme}://127.0.0.1:{port}", tls=True, tls_ca=authority, timeout=5000
+            )
+            async with Link(client) as link:
+                await count(link)
+
+        async with Link(connect(url=f"rediss://127.0.0.1:{port}", timeout=5000)) as trusting:
+            with pytest.raises(Disconnected, match="certificate"):
+                await count(trusting)
+
+
+# ---------------------------------------------------------------------------------- Sentinel
+
+
+@pytest.mark.slow
+async def test_a_failover_of_sentinel_is_survived(tmp_path):
+    """The next master is asked for, and what was acknowledged by a replica is there."""
+    with servers.start_sentinel(tmp_path) as (master, replica, sentinel):
+        client = connect(
+            sentinel=["127.0.0.1:1", f"127.0.0.1:{sentinel.port}"], master="otp", timeout=2000
+        )
+        async with Link(client, replicas=1, wait=1000) as link:
+            assert 1 == await count(link, durable=True)
+
+            servers.kill(master)
+            with pytest.raises(Disconnected):
+                await count(link)
+            after = await eventually(lambda: count(link))
+
+            assert 2 == after
+            with servers.client_of(replica) as promoted:
+                assert b"2" == promoted.get(KEYS[7])
+            with pytest.raises(StoreUnavailable, match="replicas"):
+                await count(link, durable=True)
+
+
+@pytest.mark.slow
+async def test_a_demoted_master_is_left(tmp_path):
+    """The old master still answers, READONLY; then the Sentinels are asked for the new one."""
+    with servers.start_sentinel(tmp_path) as (master, replica, sentinel):
+        client = connect(sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout=2000)
+        async with Link(client) as link:
+            await asyncio.gather(*(count(link) for _ in range(5)))
+
+            with servers.client_of(master) as old, servers.client_of(replica) as new:
+                servers.promote(sentinel, replica)
+                old.replicaof("127.0.0.1", replica.port)  # the Sentinel takes ten seconds to
+                await eventually(lambda: count(link))
+
+                assert 6 <= int(new.get(KEYS[7]))
+
+
+async def test_sentinels_that_are_away_are_an_error():
+    """As a server that is away."""
+    sentinel = f"127.0.0.1:{servers.free_port()}"
+    async with Link(connect(sentinel=[sentinel], master="otp")) as link:
+        with pytest.raises(Disconnected):
+            await count(link)
+
+
+# ------------------------------------------------------------------------------------ cluster
+
+
+class Slot:
+    """A slot without keys that is handed about between the masters of a cluster."""
+
+    def __init__(self, clients, key: str) -> None:
+        self.clients = clients
+        self.number = clients[0].execute_command("CLUSTER KEYSLOT", key)
+        self.ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+
+    def owner(self) -> int:
+        for first, last, (_, _, name, *_), *_ in self.clients[0].execute_command("CLUSTER SLOTS"):
+            if first <= self.number <= last:
+                return self.ids.index(name.decode())
+        raise LookupError
+
+    def set(self, at: int, *state: str) -> None:
+        self.clients[at].execute_command("CLUSTER SETSLOT", self.number, *state)
+
+    def move(self, to: int) -> None:
+        source = self.owner()
+        for at in (to, source, 3 - to - source):
+            self.set(at, "NODE", self.ids[to])
+
+
+@pytest.fixture
+def slot(cluster):
+    """The slot of partition 07, back where it was in the end."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(servers.client_of(master)) for master in cluster]
+        slot = Slot(clients, "{07}")
+        owner = slot.owner()
+        yield slot
+        for client in clients:
+            client.flushall()
+        if slot.owner() != owner:
+            slot.move(owner)
+
+
+@pytest.fixture
+async def clustered(cluster):
+    """A link to the cluster that knows where everything is."""
+    async with Link(connect(**servers.address_of(cluster), timeout=5000)) as link:
+        await count(link)
+        yield link
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_moved_slot_is_followed(clustered, slot, durable):
+    """Resharding: MOVED says that nothing was run, so the command goes elsewhere."""
+    link = Link(clustered.client, replicas=int(durable), wait=1)
+    for client in slot.clients:
+        client.flushall()
+    to = (slot.owner() + 1) % 3
+    slot.move(to)
+
+    with pytest.raises(StoreUnavailable) if durable else contextlib.nullcontext():
+        await count(link, durable=durable)
+
+    assert b"1" == slot.clients[to].get(KEYS[7])
+
+
+async def test_a_slot_that_is_being_moved_is_followed(clustered, slot):
+    """ASK holds for one command: the slot's owner stays the first to be asked."""
+    for client in slot.clients:
+        client.flushall()
+    source = slot.owner()
+    to = (source + 1) % 3
+    slot.set(to, "IMPORTING", slot.ids[source])
+    slot.set(source, "MIGRATING", slot.ids[to])
+
+    assert 1 == await count(clustered)
+    assert 2 == await count(clustered)
+
+    slot.clients[to].flushall()
+    slot.set(to, "STABLE")
+    slot.set(source, "STABLE")
+    assert 1 == await count(clustered)
+
+
+@pytest.mark.slow
+async def test_a_failover_in_a_cluster_is_survived(tmp_path):
+    """A master dies; its replica has what was acknowledged, and is found."""
+    with (
+        servers.start_cluster(tmp_path / "masters") as (dying, *others),
+        servers.start_cluster_replica(tmp_path / "replica", dying) as replica,
+        servers.client_of(dying) as asked,
+    ):
+        key = next(key for key in KEYS if servers.holds(asked, key))
+        client = connect(**servers.address_of([*others, replica]), timeout=2000)
+        async with Link(client, replicas=1, wait=1000) as link:
+            assert 1 == await count(link, key, durable=True)
+
+            servers.kill(dying)
+            after = await eventually(lambda: count(link, key))
+
+            assert 2 == after

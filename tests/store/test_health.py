@@ -1,0 +1,253 @@
+"""Whether a Redis is fit, and whether it is ready: asked of servers that are and are not."""
+
+import asyncio
+import contextlib
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from otp_service.core.errors import StoreUnavailable
+from otp_service.store import health
+from otp_service.store.connect import connect
+from otp_service.store.link import Link
+from otp_service.store.script import COMMIT, FETCH
+from tests.store import servers
+
+
+EXAMPLE = Path(__file__).parents[2] / "deploy/redis.acl.example"
+SERVICE = [rule for rule in EXAMPLE.read_text().splitlines()[-1].split() if rule[0] in "+-"]
+KEYS = "~{[0-9][0-9]}:*"
+IN_A_CLUSTER = ("+cluster|slots", "+cluster|info", "+command")
+"""What redis-py and the check ask besides."""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A server that a test may spoil, and a client for doing so."""
+    with servers.start_server(tmp_path) as server, servers.client_of(server) as client:
+        yield server, client
+
+
+def user(client: Redis, *rules: str) -> dict[str, Any]:
+    """Make a user, and return its login."""
+    client.execute_command("ACL SETUSER", "otp", "reset", "on", ">sesame", *rules)
+    return {"username": "otp", "password": "sesame"}
+
+
+async def faults(server, *, replicas: int = 0, **login: Any) -> dict[str, str]:
+    """Return the remedies by what is wrong."""
+    client = connect(**servers.address_of([server]), timeout=5000, **login)
+    async with Link(client, replicas=replicas) as link:
+        return dict(await health.faults(link))
+
+
+# ------------------------------------------------------------------------------------ is it fit
+
+
+async def test_a_redis_as_it_should_be_has_no_faults(link):
+    """The embedded one, Debian's, and a cluster."""
+    assert [] == await health.faults(link)
+
+
+async def test_looking_leaves_nothing_behind(link, masters):
+    """A look at production is no change of it."""
+    await health.faults(link)
+    await asyncio.sleep(1.1)
+
+    assert [0] * len(masters) == [await link.ask(one, "DBSIZE") for one in await link.masters()]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("maxmemory-policy", "allkeys-lru"), ("appendonly", "no"), ("appendfsync", "no")],
+)
+async def test_a_redis_that_may_forget_is_named(own, option, value):
+    """R76, R78: eviction and a restart would both give attempts back."""
+    server, client = own
+    client.config_set(option, value)
+
+    found = await faults(server)
+
+    assert {option} == found.keys()
+    assert value in found[option] or "off" in found[option]
+
+
+async def test_the_services_own_user_is_enough(own):
+    """CONFIG is not among what it may do; INFO tells of eviction all the same."""
+    server, client = own
+    login = user(client, KEYS, *SERVICE)
+
+    assert {} == await faults(server, **login)
+    client.config_set("maxmemory-policy", "volatile-ttl")
+    assert {"maxmemory-policy"} == (await faults(server, **login)).keys()
+
+
+async def test_the_services_own_user_needs_little_more_in_a_cluster(cluster):
+    """To find the masters."""
+    with contextlib.ExitStack() as stack:
+        owners = [stack.enter_context(servers.client_of(master)) for master in cluster]
+        logins = [user(owner, KEYS, *SERVICE, *IN_A_CLUSTER) for owner in owners]
+        client = connect(**servers.address_of(cluster), timeout=5000, **logins[0])
+
+        async with Link(client) as link:
+            found = await health.faults(link)
+
+        for owner in owners:
+            owner.acl_deluser("otp")
+    assert [] == found
+
+
+@pytest.mark.parametrize(
+    "command", ["xadd", "zadd", "getrange", "time", "eval", "evalsha", "scan", "xrevrange", "info"]
+)
+async def test_a_command_that_the_acl_refuses_is_named(own, command):
+    """Inside of scripts and outside of them."""
+    server, client = own
+    login = user(client, KEYS, *SERVICE, f"-{command}")
+
+    found = await faults(server, **login)
+
+    assert f"may not run {command.upper()}: allow it +{command}" == found["redis.username"]
+
+
+async def test_keys_that_the_acl_refuses_are_named(own):
+    """The pattern is told as it has to be written."""
+    server, client = own
+
+    found = await faults(server, **user(client, "~otp:*", *SERVICE))
+
+    assert KEYS in found["redis.username"]
+
+
+async def test_a_wrong_password_is_a_fault_and_not_a_redis_that_is_away(own):
+    """Waiting does not help."""
+    server, client = own
+    login = user(client, KEYS, *SERVICE) | {"password": "wrong"}
+
+    assert ["redis.username"] == list(await faults(server, **login))
+
+
+async def test_replicas_that_are_missing_are_counted(own):
+    """Otherwise each claim would wait, and be refused."""
+    server, _ = own
+
+    found = await faults(server, replicas=2)
+
+    assert "is 2, and Redis has 0" in found["redis.replicas"]
+
+
+async def test_replicas_that_are_there_are_enough(tmp_path):
+    """And naming the replica itself is a mistake that is told."""
+    with (
+        servers.start_server(
+            tmp_path / "master", port=servers.free_port(), repl_diskless_sync_delay="0"
+        ) as master,
+        servers.start_replica(tmp_path / "replica", master) as replica,
+    ):
+        assert {} == await faults(master, replicas=1)
+        assert "is a replica" in (await faults(replica))["redis"]
+
+
+async def test_a_log_that_would_fill_redis_is_named(own):
+    """Nothing is evicted, so a log without room ends in 503 for everybody."""
+    server, client = own
+    client.config_set("maxmemory", "256mb")
+    async with Link(connect(url=server.url, timeout=5000)) as link:
+        assert [] == await health.faults(link, maximum=3_000)
+        ((name, remedy),) = await health.faults(link, maximum=20_000)
+
+        client.config_set("maxmemory", 0)
+        assert [] == await health.faults(link, maximum=20_000)
+
+    assert "events.maximum" == name
+    assert "1464 MiB" in remedy
+    assert "256 MiB" in remedy
+
+
+async def test_a_redis_that_is_away_is_no_fault():
+    """It may come back, so who asks decides what that means."""
+    async with Link(connect(url=f"redis://127.0.0.1:{servers.free_port()}")) as link:
+        with pytest.raises(StoreUnavailable):
+            await health.faults(link)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_old"), [("6.2.14", True), ("7.0.15", False), ("8.4.0", False)]
+)
+def test_old_versions_are_named(version, is_old):
+    """Redis 6 runs half of a script when it is full."""
+    info = {
+        "redis_version": version,
+        "role": "master",
+        "maxmemory_policy": "noeviction",
+        "aof_enabled": "1",
+    }
+
+    assert is_old == bool(list(health._unfit(info)))
+
+
+def test_every_command_of_the_scripts_is_tried():
+    """A command that is added to a script is missing here until it is tried, too."""
+    used = set(re.findall(r"redis\.call\('([A-Z]+)'", COMMIT + FETCH))
+
+    tried = {*health.IN_SCRIPTS, *(command for command, *_ in health.KEYLESS)}
+    assert used == tried
+
+
+# ---------------------------------------------------------------------------------- is it ready
+
+
+async def test_a_redis_that_takes_writes_is_ready(link):
+    """Each master of it."""
+    assert await health.ready(link)
+
+
+async def test_a_full_redis_is_not_ready_and_recovers(own):
+    """Reads still work then, and prove nothing."""
+    server, client = own
+    async with Link(connect(url=server.url, timeout=5000)) as link:
+        client.config_set("maxmemory", "1")
+        assert not await health.ready(link)
+
+        client.config_set("maxmemory", "100mb")
+        assert await health.ready(link)
+
+
+async def test_a_read_only_redis_is_not_ready(own):
+    """A replica of nobody that answers."""
+    server, client = own
+    client.replicaof("127.0.0.1", servers.free_port())
+
+    async with Link(connect(url=server.url, timeout=5000)) as link:
+        assert not await health.ready(link)
+
+
+async def test_a_redis_without_its_replicas_is_not_ready(own):
+    """Nothing could be compared or sent."""
+    server, _ = own
+    async with Link(connect(url=server.url, timeout=5000), replicas=1, wait=10) as link:
+        assert not await health.ready(link)
+
+
+async def test_a_redis_that_is_away_is_not_ready():
+    """Neither is a cluster."""
+    port = servers.free_port()
+    for address in ({"url": f"redis://127.0.0.1:{port}"}, {"cluster": [f"127.0.0.1:{port}"]}):
+        async with Link(connect(**address)) as link:
+            assert not await health.ready(link)
+
+
+async def test_a_redis_that_hangs_is_not_ready_in_time(own):
+    """The answer comes within the time that a balancer waits for it."""
+    server, client = own
+    async with Link(connect(url=server.url, timeout=5000)) as link:
+        client.execute_command("CLIENT PAUSE", 1000, "ALL")
+        start = time.monotonic()
+
+        assert not await health.ready(link, timeout=0.1)
+
+        assert time.monotonic() - start < 1

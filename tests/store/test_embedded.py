@@ -72,7 +72,7 @@ def test_it_writes_all_it_holds_and_evicts_nothing(tmp_path, binary):
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory-policy": "noeviction",
-        "maxmemory": str(256 * 1024 * 1024),
+        "maxmemory": str(1024**3),
         "save": "",
     } == in_force
 

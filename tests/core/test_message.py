@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001  - letters and marks of other scripts are what is tested
+
 """R39 to R42, R45: one message is one SMS, says what it must, and nobody else writes into it."""
 
 import pytest

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001  - digits and marks of other scripts are what is tested
+
 """R27, R34 to R38: one phone has one name, and no code goes where none should."""
 
 import phonenumbers

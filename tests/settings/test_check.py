@@ -102,7 +102,9 @@ def test_a_rotation_is_remembered(settings_of, now):
     """The older key is named, so that it is taken out in the end."""
     found = [str(fault) for fault in warnings(settings_of("working_rotation"), now)]
 
-    assert "keys.pepper: has two keys: otp_service/ROTATION.md says when the old one may go" in found
+    assert (
+        "keys.pepper: has two keys: otp_service/ROTATION.md says when the old one may go" in found
+    )
 
 
 def test_the_test_mode_is_said_aloud(settings_of, now):

@@ -77,7 +77,7 @@ class Gateway:
 
         self.does(answer)
 
-    def does(self, answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> None:
+    def does(self, answer: Callable[[asyncio.StreamWriter], Awaitable[object]]) -> None:
         """Once a request is read, do this."""
         self._answer = answer
 
@@ -86,7 +86,9 @@ class Gateway:
         self.does(lambda _: self.closing.wait())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections[asyncio.current_task()] = writer
+        task = asyncio.current_task()
+        assert task
+        self._connections[task] = writer
         try:
             while not writer.is_closing():
                 self.asked.append(await _read(reader))

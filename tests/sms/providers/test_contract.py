@@ -38,7 +38,7 @@ class Contract(NamedTuple):
     without_id: Says
 
 
-SHORT = {"connect_timeout": 0.3, "read_timeout": 0.3}
+SHORT: dict[str, Any] = {"connect_timeout": 0.3, "read_timeout": 0.3}
 
 
 def plain(url: str) -> Http:
@@ -111,7 +111,7 @@ CONTRACTS = {
 }
 
 
-@pytest.fixture(params=CONTRACTS.values(), ids=CONTRACTS)
+@pytest.fixture(params=CONTRACTS.values(), ids=list(CONTRACTS))
 def contract(request):
     """What one gateway says."""
     return request.param

@@ -16,6 +16,7 @@ from otp_service.core.errors import (
     MalformedCode,
     OtpError,
 )
+from otp_service.core.keys import joined
 from otp_service.core.limits import ROW_LIMIT, Charge, Refusal
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.core.policy import SECOND
@@ -220,10 +221,12 @@ class Verifying:
         if key is None:
             return None
         mac = self._parts.keys.limit.mac
-        tried = self._ask.code.replace(" ", "").replace("-", "")
+        ask, typed = self._ask, self._ask.code.replace(" ", "").replace("-", "")
+        binding = (ask.purpose, ask.account, ask.phone_number)
+        tried = joined(typed.encode(), *((value or "").encode() for value in binding))
         context = (self._first.tenant.encode(), self._first.id.encode())
         return Answer(
-            mac("answer-key", *context, key.encode()), mac("answer-code", *context, tried.encode())
+            mac("answer-key", *context, key.encode()), mac("answer-code", *context, tried)
         )
 
     def _is_repeat(self, answer: Answer) -> bool:

@@ -8,7 +8,7 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.context import Call, context
 from otp_service.api.reading import into, query_fields, read, read_nothing
 from otp_service.api.views import answer, milliseconds
-from otp_service.core.phone import parse
+from otp_service.core.phone import identify
 from otp_service.core.tenant import Scope
 from otp_service.wire import AuditPage, AuditQuery, AuditSearch
 
@@ -37,7 +37,7 @@ async def _page(request: Call, query: AuditQuery) -> ASGIResponse:
     number = query.phone_number if isinstance(query, AuditSearch) else None
     reading = context(request).reader.page(
         tenant=None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name,
-        number=parse(number, allow_fictitious=True) if number is not None else None,
+        number=identify(number)[0] if number is not None else None,
         since=milliseconds(query.since) if query.since else None,
         until=milliseconds(query.until) if query.until else None,
         type=query.type,

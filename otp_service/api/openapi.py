@@ -26,7 +26,7 @@ KEY: Final = {
     "description": "Names this try: repeated with it, the call is done once. Quoted or bare.",
     "schema": {
         "type": "string",
-        "pattern": r'^(?:[!#-+.-~-]{1,128}|"(?:[ !#-\[\]-~]|\\["\\]){1,128}")$',
+        "pattern": r'^(?:[!#-+.-~-]{1,255}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$',
     },
 }
 

@@ -31,7 +31,7 @@ _FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `(
 
 # RFC 8941, 3.3.3, or bare. Without quotes a comma could be two headers that a proxy has joined.
 _KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-+.-~-]*)')
-_KEY_LENGTH: Final = 128
+_KEY_LENGTH: Final = 255
 
 
 async def read(request: Call, kind: type[T]) -> T:
@@ -73,7 +73,7 @@ def idempotency_key(request: Call) -> str | None:
     quoted, bare = match.groups() if match else (None, None)
     key = bare if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
     if not key or len(key) > _KEY_LENGTH:
-        _refuse("Idempotency-Key", "send it once: 1 to 128 visible ASCII characters, or quoted")
+        _refuse("Idempotency-Key", "send it once: 1 to 255 visible ASCII characters, or quoted")
     return str(key, "ascii")
 
 

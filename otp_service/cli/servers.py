@@ -5,14 +5,38 @@ import signal
 import socket
 from collections.abc import Sequence
 
+import msgspec
 import uvicorn
 from litestar import Litestar
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from otp_service.cli.errors import CommandError
+from otp_service.wire import Problem
 
+
+UNREADABLE = Problem(
+    type="/problems/invalid-request",
+    title="The request is not valid",
+    status=400,
+    detail="This is no HTTP/1.1 request that can be read. Use a usual method, headers and framing.",
+)
 
 KEEP_ALIVE = 65
 """Seconds that an idle connection of a login back end is kept."""
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 as httptools reads it; what it cannot read is told as every other problem."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # as uvicorn calls it
+        """Answer bytes that are no request, and close."""
+        body = msgspec.json.encode(UNREADABLE)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+            b"cache-control: no-store\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.transport.close()
 
 
 def config_for(app: Litestar | str, drain: int, *, workers: int = 1) -> uvicorn.Config:
@@ -27,6 +51,7 @@ def config_for(app: Litestar | str, drain: int, *, workers: int = 1) -> uvicorn.
         log_config=None,
         access_log=False,
         lifespan="on" if isinstance(app, str) else "off",
+        http=Protocol,
         ws="none",
         server_header=False,
         date_header=False,

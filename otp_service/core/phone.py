@@ -7,7 +7,7 @@ again every time and never stored: it changes with the metadata.
 """
 
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import phonenumbers
@@ -119,6 +119,17 @@ def parse(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
     and NumberNotAllowed for one that takes no SMS (`type`) or is nobody's (`fictitious`, which
     `allow_fictitious` lets pass for tests). Neither error holds the number.
     """
+    number, why = identify(text)
+    if why == "type" or (why and not allow_fictitious):
+        raise NumberNotAllowed(why)
+    return number
+
+
+def identify(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious"] | None]:
+    """Return a number that exists, and why no code is sent there, whatever the policy says.
+
+    Raises InvalidPhoneNumber as `parse` does.
+    """
     number = _read(text)
     kind = phonenumbers.number_type(number)
     country = _country(number)
@@ -127,11 +138,10 @@ def parse(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
     fictitious = _FICTITIOUS.fullmatch(text) is not None and (kind in _TEXTABLE or not is_known)
     if country is None or not (is_known or fictitious):
         raise InvalidPhoneNumber
+    found = PhoneNumber(text, country, number.country_code or 0, fictitious)
     if country == _NO_COUNTRY or (is_known and kind not in _TEXTABLE):
-        raise NumberNotAllowed("type")
-    if fictitious and not allow_fictitious:
-        raise NumberNotAllowed("fictitious")
-    return PhoneNumber(text, country, number.country_code or 0, fictitious)
+        return found, "type"
+    return found, "fictitious" if fictitious else None
 
 
 def allowed(number: PhoneNumber, countries: frozenset[str]) -> None:

@@ -25,7 +25,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.keys import joined
 from otp_service.core.message import parse_locale
-from otp_service.core.phone import PhoneNumber, allowed, parse
+from otp_service.core.phone import PhoneNumber, allowed, identify, parse
 from otp_service.core.ports import Commit, Stored, Swap
 from otp_service.service.moving import move, present
 from otp_service.service.once import Once
@@ -99,10 +99,7 @@ class OtpService:
 
     async def unlock(self, caller: Caller, ask: UnlockRequest) -> None:
         """End the rows of failures of a number at all tenants; its sends stay counted."""
-        try:
-            phone = parse(ask.phone_number, allow_fictitious=True)
-        except NumberNotAllowed:
-            return  # nothing is ever sent there, so nothing can be locked
+        phone, _ = identify(ask.phone_number)
         buckets = [charges.unlocked(name, phone.collapsed) for name in self._parts.tenants]
         partition = self._store.partition_of(phone.collapsed)
         desk = Desk(self._parts, caller, Person(phone), partition)
@@ -112,10 +109,10 @@ class OtpService:
 
     async def _destination(self, caller: Caller, ask: IssueRequest, person: Person) -> PhoneNumber:
         """Return the number if codes are sent there; one that is none is not even an event."""
-        phone = parse(ask.phone_number, allow_fictitious=True)
+        phone, why = identify(ask.phone_number)
         try:
-            if phone.fictitious and not self._parts.allow_fictitious:
-                raise NumberNotAllowed("fictitious")
+            if why == "type" or (why and not self._parts.allow_fictitious):
+                raise NumberNotAllowed(why)
             if self._parts.only_fictitious and not phone.fictitious:
                 raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
             allowed(phone, caller.tenant.countries)

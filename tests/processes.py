@@ -1,0 +1,528 @@
+"""The service as its users run it, in processes of its own: for tests that come from outside.
+
+    with Gateway() as gateway, servers.start_server(folder / "redis") as redis:
+        with serve(folder, redis, [gateway.url]) as service:
+            service.issue("+447400123456")
+            gateway.code_for("+447400123456")
+
+Everything listens on loopback, every wait has an end, and every process is stopped by its pid.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlencode
+
+from prometheus_client.parser import text_string_to_metric_families
+
+import otp_service
+from otp_service.core.tenant import digest
+from otp_service.settings import render
+from otp_service.store.embedded import EmbeddedServer
+from tests.store import servers
+
+
+PATIENCE = 30.0
+"""Seconds after which nothing is waited for any more; long, for the machine may be busy."""
+
+CODE = re.compile(r"\b\d{6}\b")
+
+TREE = Path(otp_service.__file__).parents[1]
+"""Where the package that is tested lies: its processes import the same one."""
+
+CHEAPEST = {"HASH__MEMORY_KIB": "8", "HASH__PASSES": "1", "HASH__ACCEPT_BELOW_OWASP": "true"}
+
+ROOMY = {"HASH__QUEUE": "2000", "REDIS__POOL": "200", "REDIS__TIMEOUT_MILLISECONDS": "5000"}
+"""So that nothing but the limits of codes and numbers stands in an attack's way."""
+
+
+class Answer(NamedTuple):
+    """What came back; names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as a value."""
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> str:
+        """The slug of its problem; empty if it is none."""
+        if self.headers.get("content-type") != "application/problem+json":
+            return ""
+        return str(self.json["type"]).removeprefix("/problems/")
+
+
+# ------------------------------------------------------------------------------------- gateway
+
+
+class Gateway(http.server.ThreadingHTTPServer):
+    """A provider on loopback: prints every message, and then answers as it was told."""
+
+    daemon_threads = True
+    request_queue_size = 512
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Printing)
+        self.messages: list[dict[str, str]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/messages"
+        self._may_answer = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self.recovers()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.recovers()
+        self.shutdown()
+        self._thread.join(PATIENCE)
+        self.server_close()
+
+    def recovers(self) -> None:
+        """Answer at once that the message was accepted."""
+        self.says(200, {"id": "m-1"})
+        self._may_answer.set()
+
+    def says(self, status: int, body: Any, **headers: str) -> None:
+        """Answer with this from now on; `{to}`, `{text}` and `{code}` in it are what came."""
+        self.status, self.body, self.headers = status, body, headers
+
+    def hangs(self) -> None:
+        """Print and answer nothing, until it recovers."""
+        self._may_answer.clear()
+
+    def waits(self) -> None:
+        """Come back when it may answer."""
+        self._may_answer.wait(PATIENCE)
+
+    def sent_to(self, number: str) -> list[str]:
+        """Return the texts that went to this number, oldest first."""
+        return [message["text"] for message in list(self.messages) if message["to"] == number]
+
+    def code_for(self, number: str) -> str:
+        """Return the code in the newest message to this number."""
+        return CODE.findall(self.sent_to(number)[-1])[0]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: whoever asked has hung up."""
+
+
+class _Printing(http.server.BaseHTTPRequestHandler):
+    """One connection to the gateway."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = PATIENCE
+    server: Gateway
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.messages.append(message)
+        self.server.waits()
+        echoed = message | {"code": CODE.findall(message["text"])[0]}
+        said = _filled(json.dumps(self.server.body), echoed).encode()
+        self.send_response(self.server.status)
+        for name, value in self.server.headers.items():
+            self.send_header(name.replace("_", "-"), _filled(value, echoed))
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *said: Any) -> None:  # noqa: A002  # its own name for it
+        """Say nothing."""
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", json.dumps(value)[1:-1])
+    return template
+
+
+# ------------------------------------------------------------------------------------- calling
+
+
+def call(  # noqa: PLR0913  # what a request is made of
+    port: int,
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = PATIENCE,
+) -> Answer:
+    """Make one request on a connection of its own; bytes go out as they are, all else as JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, _bytes(body), _headers(key, headers, body=body))
+        response = connection.getresponse()
+        said = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, said, response.read())
+    finally:
+        connection.close()
+
+
+def _bytes(body: Any) -> bytes | None:
+    return body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def _headers(key: str | None, more: Mapping[str, str] | None, *, body: Any) -> dict[str, str]:
+    made = {} if body is None else {"Content-Type": "application/json"}
+    if key is not None:
+        made["Authorization"] = f"Bearer {key}"
+    return made | dict(more or {})
+
+
+def request(
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return a request as it goes over the wire."""
+    content = _bytes(body) or b""
+    made = {"Host": "127.0.0.1", **_headers(key, headers, body=body)}
+    lines = [f"{name}: {value}" for name, value in made.items()]
+    head = [f"{method} {path} HTTP/1.1", *lines, f"Content-Length: {len(content)}", "", ""]
+    return "\r\n".join(head).encode() + content
+
+
+class Line:
+    """A connection on which a request can be begun, and finished later."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._held = b""
+
+    @classmethod
+    async def open(cls, port: int) -> "Line":
+        """Connect."""
+        async with asyncio.timeout(PATIENCE):
+            return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send a whole request and return its answer."""
+        await self.begin(request, held=0)
+        return await self.finish()
+
+    async def begin(self, request: bytes, *, held: int) -> None:
+        """Send all but the last bytes of a request."""
+        cut = len(request) - held
+        self._held = request[cut:]
+        self._writer.write(request[:cut])
+        await self._writer.drain()
+
+    async def finish(self) -> Answer:
+        """Send what is held back, and return the answer."""
+        async with asyncio.timeout(PATIENCE):
+            self._writer.write(self._held)
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *lines = head.rstrip().split("\r\n")
+            headers = {n.lower(): value for n, _, value in (line.partition(": ") for line in lines)}
+            body = await self._reader.readexactly(int(headers.get("content-length", 0)))
+        return Answer(int(first.split(" ")[1]), headers, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+
+class Service:
+    """A service that runs, and the keys of those who may call it."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        log: Path,
+        *,
+        port: int,
+        admin_port: int,
+        keys: Mapping[str, str],
+    ) -> None:
+        self.process = process
+        self.log = log
+        self.port, self.admin_port = port, admin_port
+        self.keys = keys
+        self.answers: list[Answer] = []
+        """Every answer that was given to `call`."""
+
+    def call(
+        self, method: str, path: str, *, by: str = "shop", listener: str = "port", **more: Any
+    ) -> Answer:
+        """Call it with one of its keys; an empty name is nobody's."""
+        key = self.keys[by] if by else None
+        answer = call(getattr(self, listener), method, path, key=key, **more)
+        self.answers.append(answer)
+        return answer
+
+    def issue(self, number: str, *, by: str = "shop", key: str = "", **more: Any) -> Answer:
+        """Ask for a code; `key` is an Idempotency-Key."""
+        body = {"phone_number": number} | more
+        return self.call("POST", "/v1/challenges", by=by, body=body, headers=_once(key))
+
+    def verify(
+        self, issued: Answer, code: Any, *, by: str = "shop", key: str = "", **more: Any
+    ) -> Answer:
+        """Try a code."""
+        path, body = verify_path(issued), {"code": code} | more
+        return self.call("POST", path, by=by, body=body, headers=_once(key))
+
+    def resend(self, issued: Answer, *, by: str = "shop", key: str = "") -> Answer:
+        """Ask for another code."""
+        path = f"/v1/challenges/{issued.json['id']}/resend"
+        return self.call("POST", path, by=by, headers=_once(key))
+
+    def view(self, issued: Answer, *, by: str = "shop") -> Answer:
+        """Look at a challenge."""
+        return self.call("GET", f"/v1/challenges/{issued.json['id']}", by=by)
+
+    def is_ready(self) -> bool:
+        """Whether it says so; it may not even listen yet."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return call(self.port, "GET", "/health/ready", timeout=5).status == 200
+        return False
+
+    def events(self, **query: str) -> list[dict[str, Any]]:
+        """Return events, newest first, as the security team sees them."""
+        path = f"/v1/audit/events?{urlencode({'limit': '1000', **query})}"
+        found: list[dict[str, Any]] = self.call("GET", path, by="security").json["events"]
+        return found
+
+    def metrics(self) -> str:
+        """Return the page for Prometheus."""
+        return self.call("GET", "/metrics", by="", listener="admin_port").body.decode()
+
+    def count(self, name: str, **labels: str) -> int:
+        """Return the sum of a metric's samples that carry these labels."""
+        families = text_string_to_metric_families(self.metrics())
+        samples = [s for f in families for s in f.samples if s.name == name]
+        return int(sum(s.value for s in samples if labels.items() <= s.labels.items()))
+
+    def inbox(self) -> list[dict[str, str]]:
+        """Return what stands in the inbox of `dev`, newest first."""
+        found: list[dict[str, str]] = call(self.admin_port, "GET", "/inbox.json").json
+        return found
+
+    # ------------------------------------------------------------------ its workers
+
+    def workers(self) -> list[int]:
+        """Return the pids of its workers that live, as they have told in the log."""
+        pids = map(int, re.findall(r"Started server process \[(\d+)\]", self.log.read_text()))
+        return [pid for pid in pids if pid != self.process.pid and _is_alive(pid)]
+
+    @contextlib.asynccontextmanager
+    async def lines(self, count: int) -> AsyncIterator[list[Line]]:
+        """Open connections, the same number to each of two workers, in turn.
+
+        The workers share one socket, and whoever is quicker takes a connection; so one of them is
+        stopped while the other one takes its share, for less time than their supervisor waits.
+        """
+        servers.until(lambda: len(self.workers()) == 2, deadline=PATIENCE, what="two workers")
+        first, second = self.workers()
+        halves = []
+        try:
+            for resting in (second, first):
+                os.kill(resting, signal.SIGSTOP)
+                try:
+                    halves.append([await _taken(self.port) for _ in range((count + 1) // 2)])
+                finally:
+                    os.kill(resting, signal.SIGCONT)
+            yield [line for pair in zip(*halves, strict=True) for line in pair][:count]
+        finally:
+            for line in (line for half in halves for line in half):
+                line.close()
+
+
+def verify_path(issued: Answer) -> str:
+    """Return where the code of a challenge is tried."""
+    return f"/v1/challenges/{issued.json['id']}/verify"
+
+
+async def at_once(
+    lines: Sequence[Line], requests: Sequence[bytes], *, held: int = 1
+) -> list[Answer]:
+    """Begin every request, let them lie there without their ends, and send all ends together."""
+    for line, one in zip(lines, requests, strict=True):
+        await line.begin(one, held=held)
+    await asyncio.sleep(0.2)  # nobody tells us that the service has read what was sent until now
+    return await asyncio.gather(*(line.finish() for line in lines))
+
+
+async def _taken(port: int) -> Line:
+    line = await Line.open(port)
+    await line.ask(request("GET", "/health/live"))
+    return line
+
+
+def _once(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key} if key else {}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------------ starting
+
+
+@contextlib.contextmanager
+def serve(
+    folder: Path,
+    redis: EmbeddedServer,
+    gateways: Sequence[str],
+    *,
+    workers: int = 2,
+    sitecustomize: str = "",
+    **environment: str,
+) -> Iterator[Service]:
+    """Run `otp-service serve`, with the tenants `shop` and `bank`; settings as in `SERVICE__PORT`.
+
+    Its keys are those of the two tenants and `security`, which sees all events and may unlock.
+    `sitecustomize` is Python that each of its processes runs first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port, admin_port = servers.free_port(), servers.free_port()
+    keys = _write(folder / "otp.toml", redis.url, gateways)
+    settings = {
+        "SERVICE__PORT": str(port),
+        "SERVICE__ADMIN_PORT": str(admin_port),
+        "SERVICE__WORKERS": str(workers),
+        **environment,
+    }
+    (folder / "sitecustomize.py").write_text(sitecustomize)
+    command = ["serve", "--config", str(folder / "otp.toml")]
+    with _running(command, folder / "serve.log", settings) as (process, log):
+        service = Service(process, log, port=port, admin_port=admin_port, keys=keys)
+        _until(service.is_ready, process, log)
+        _until(lambda: len(service.workers()) == workers, process, log)
+        yield service
+
+
+def _write(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, str]:
+    """Write what `init` writes, and what tests need beside it; return the API keys."""
+    text, shop = render(
+        tenant="shop",
+        brand="Shop",
+        countries=["GB", "US"],
+        token=lambda: secrets.token_urlsafe(32),
+        provider_url=gateways[0],
+    )
+    keys = {"shop": shop, "bank": secrets.token_urlsafe(32), "security": secrets.token_urlsafe(32)}
+    text = text.replace("redis://127.0.0.1:6379/0", redis)
+    text += _tenant("bank", keys["bank"], ["challenges"])
+    text += _tenant("security", keys["security"], ["audit-all", "operator"])
+    for i, url in enumerate(gateways[1:], start=2):
+        text += f'[providers.gateway{i}]\ntype = "http"\nurl = "{url}"\nmessage_id = "id"\n'
+        text += 'fields = { to = "{to}", text = "{text}" }\n'
+    names = ["gateway", *(f"gateway{i}" for i in range(2, len(gateways) + 1))]
+    path.write_text(text.replace('providers = ["gateway"]', f"providers = {json.dumps(names)}"))
+    return keys
+
+
+def _tenant(name: str, key: str, scopes: Sequence[str]) -> str:
+    hashed = digest(key).hex()
+    return f"""
+[tenants.{name}]
+brand = "{name.title()}"
+countries = ["GB", "US"]
+keys = [{{ id = "first", sha256 = "{hashed}", scopes = {json.dumps(scopes)} }}]
+"""
+
+
+@contextlib.contextmanager
+def dev(data: Path, **environment: str) -> Iterator[Service]:
+    """Run `otp-service dev` on free ports; its log is what a person sees."""
+    command = ["dev", "--port", "0", "--admin-port", "0", "--data", str(data)]
+    with _running(command, data.with_suffix(".log"), environment) as (process, log):
+        _until(lambda: "Then look into the inbox" in log.read_text(), process, log)
+        told = log.read_text()
+        port, admin_port = (int(one) for one in re.findall(r"//127\.0\.0\.1:(\d+)\b", told)[:2])
+        key = re.findall(r"API key +(\S+)", told)[0]
+        yield Service(process, log, port=port, admin_port=admin_port, keys={"dev": key})
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """Run a command of the service; what it says goes to its log."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTP_")}
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "otp_service", *command],
+            cwd=TREE,
+            env=kept
+            | {f"OTP_{name}": value for name, value in environment.items()}
+            | {"PYTHONPATH": f"{log.parent}{os.pathsep}{TREE}"},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            process_group=0,
+        )
+    try:
+        yield process, log
+    finally:
+        stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]", patience: float = PATIENCE) -> int:
+    """End it as an operator does, by force if it must be; return its exit code."""
+    process.terminate()
+    try:
+        return process.wait(patience)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(patience)
+
+
+def refused(*command: str, **environment: str) -> tuple[int, str]:
+    """Run a command that is to end at once; return its exit code and what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "otp_service", *command],
+        cwd=TREE,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def let_cooldowns_pass(redis: EmbeddedServer) -> None:
+    """End every number's cooldown, which takes 30 s and cannot be configured shorter."""
+    with servers.client_of(redis) as client:
+        for key in client.scan_iter("*:limit:CooldownPerNumber:*"):
+            client.delete(key)
+
+
+def _until(happened: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not happened():
+        if process.poll() is not None or time.monotonic() > give_up:
+            raise RuntimeError(f"the service did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)  # it has no way to call us

@@ -1,4 +1,3 @@
-
 """R39 to R42, R45: one message is one SMS, says what it must, and nobody else writes into it."""
 
 import pytest

@@ -1,4 +1,3 @@
-
 """R27, R34 to R38: one phone has one name, and no code goes where none should."""
 
 import phonenumbers

@@ -1,0 +1,220 @@
+"""A stand-in for a bad network: between a client and a real server, on a Unix socket.
+
+It knows as much RESP2 as it must: which commands were sent together (a batch, which costs one
+round trip), and where the last of their answers ends.
+
+    async with Proxy(server) as proxy:
+        link = Link(connect(url=proxy.url))
+        proxy.will(Fate.LOSE_REPLY, b"otp.attempted", times=2)
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+from otp_service.store.embedded import EmbeddedServer
+
+
+class Fate(Enum):
+    """What becomes of a batch."""
+
+    LOSE_REPLY = auto()
+    """The server does it; the connection breaks before the answer arrives."""
+    LOSE_REQUEST = auto()
+    """The connection breaks before the server has heard of it."""
+    SILENCE = auto()
+    """The server does it, and nothing is ever heard of it."""
+
+
+class Batch(NamedTuple):
+    """Commands that were sent together, and when they were under way, by the loop's clock."""
+
+    commands: list[list[bytes]]
+    sent: float
+    answered: float
+
+    @property
+    def is_script(self) -> bool:
+        """Whether it is what costs a call a round trip, unlike the opening of a connection."""
+        return self.commands[0][0] in {b"EVALSHA", b"EVAL"}
+
+
+class Order(NamedTuple):
+    """What will be done to the next batches that mention something."""
+
+    fate: Fate | bytes
+    of: tuple[bytes, ...]
+    times: int
+
+
+class Proxy:
+    """Passes everything on, unless it was told otherwise; `delay` is in seconds, for each batch."""
+
+    def __init__(self, server: EmbeddedServer, *, delay: float = 0.0) -> None:
+        self._target = urlsplit(server.url)
+        self._folder = tempfile.TemporaryDirectory(prefix="otp-proxy-")
+        self._path = Path(self._folder.name) / "redis.sock"
+        self._orders: list[Order] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.delay = delay
+        self.batches: list[Batch] = []
+        self.lost = 0
+        """How many batches met a fate of theirs."""
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"unix://{self._path}"
+
+    def will(self, fate: Fate | bytes, *of: bytes, times: int = 1) -> None:
+        """Do this to the next batches of scripts that mention all of `of`.
+
+        Any word of a request may be mentioned: the script's name, a key, an event. Bytes instead
+        of a fate are our answer to each of its commands.
+        """
+        self._orders.append(Order(fate, of, times))
+
+    def forgive(self) -> None:
+        """Do nothing more to anybody."""
+        self._orders.clear()
+
+    def in_a_row(self) -> int:
+        """Return how many round trips were made one after another; what overlaps counts once."""
+        trips, free = 0, 0.0
+        for batch in sorted(self.batches, key=lambda batch: batch.answered):
+            if batch.sent >= free:
+                trips, free = trips + 1, batch.answered
+        return trips
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+        self._folder.cleanup()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task  # this is one
+        self._tasks.add(task)
+        try:
+            there, back = await self._connect()
+        except OSError:  # the server is away: let the client see that
+            writer.close()
+            return
+        try:
+            # Cancelled is how it is told to end; asyncio would log that of a handler.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                async for commands in _batches(reader):
+                    if not await self._carry(commands, there, back, writer):
+                        break
+        finally:
+            self._tasks.discard(task)
+            for end in (writer, back):
+                end.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.scheme == "unix":
+            return await asyncio.open_unix_connection(unquote(self._target.path))
+        return await asyncio.open_connection(self._target.hostname, self._target.port)
+
+    async def _carry(
+        self,
+        commands: list[list[bytes]],
+        there: asyncio.StreamReader,
+        back: asyncio.StreamWriter,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Carry a batch and its answers; False if the connection is to break now."""
+        clock = asyncio.get_running_loop().time
+        sent, fate = clock(), self._fate(commands)
+        if fate is Fate.LOSE_REQUEST:
+            return False
+        if isinstance(fate, bytes):
+            answers = fate * len(commands)
+        else:
+            back.write(b"".join(_packed(command) for command in commands))
+            answers = b"".join([await _answer(there) for _ in commands])
+        if self.delay:
+            await asyncio.sleep(self.delay)  # so that what is sent side by side overlaps
+        if fate is Fate.SILENCE:
+            await asyncio.Event().wait()
+        if fate is Fate.LOSE_REPLY:
+            return False
+        self.batches.append(Batch(commands, sent, clock()))
+        writer.write(answers)
+        await writer.drain()
+        return True
+
+    def _fate(self, commands: list[list[bytes]]) -> Fate | bytes | None:
+        if not Batch(commands, 0, 0).is_script:
+            return None
+        words = b"\0".join(word for command in commands for word in command)
+        for i, order in enumerate(self._orders):
+            if all(word in words for word in order.of):
+                self._orders[i] = order._replace(times=order.times - 1)
+                self._orders = [order for order in self._orders if order.times]
+                self.lost += 1
+                return order.fate
+        return None
+
+
+async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[list[bytes]]]:
+    """Yield the commands that arrived together: a client writes those of one call at once."""
+    buffer, commands = b"", []
+    while chunk := await reader.read(1 << 20):
+        buffer += chunk
+        while read := _command(buffer):
+            command, buffer = read
+            commands.append(command)
+        if not buffer:
+            yield commands
+            commands = []
+
+
+def _command(buffer: bytes) -> tuple[list[bytes], bytes] | None:
+    """Return the first command and what follows it; None if it is not whole yet."""
+    head, found, rest = buffer.partition(b"\r\n")
+    if not found:
+        return None
+    words = []
+    for _ in range(int(head[1:])):
+        size, found, rest = rest.partition(b"\r\n")
+        end = int(size[1:] or 0) if found else 0
+        if not found or len(rest) < end + 2:
+            return None
+        words.append(rest[:end])
+        rest = rest[end + 2 :]
+    return words, rest
+
+
+def _packed(command: list[bytes]) -> bytes:
+    words = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in command)
+    return b"*%d\r\n%b" % (len(command), words)
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    """Read one answer, with all that is in it."""
+    line = await reader.readuntil(b"\r\n")
+    kind, size = line[:1], line[1:-2]
+    if kind in b"+-:" or int(size) < 0:
+        return line
+    if kind == b"$":
+        return line + await reader.readexactly(int(size) + 2)
+    return line + b"".join([await _answer(reader) for _ in range(int(size))])

@@ -1,0 +1,549 @@
+"""The limits inside Redis against the arithmetic in core/limits.py, move by move."""
+
+import math
+import os
+import secrets
+import time
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otp_service.core.challenge import Challenge, Secret, new_id
+from otp_service.core.events import Attempted, EpochBegan, IssueDenied
+from otp_service.core.limits import (
+    ROW_LIMIT,
+    Bucket,
+    Charge,
+    Limit,
+    Refusal,
+    Window,
+    exact_wait,
+    gcra,
+    row_wait,
+)
+from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Stored, Swap
+from otp_service.store.keys import Names
+from otp_service.store.link import Link, Script
+from otp_service.store.records import Vault
+from otp_service.store.redis import RedisStore
+from otp_service.store.script import COMMIT
+from tests.world import fresh_keys
+
+
+NOW = 1_763_814_000_123
+SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000
+PARTITION = 7
+
+CLOCK = "time[1] * 1000 + math.floor(time[2] / 1000) + shift"
+"""How the script reads Redis's clock."""
+
+WINDOWS = {
+    Limit.SENDS_NUMBER: (Window(3, 30), Window(5, 100)),
+    Limit.SENDS_TENANT: (Window(3, 30), Window(7, 100)),
+    Limit.ROW: (Window(100, 90 * 86400),),
+}
+"""One limit of each kind; sevenths make GCRA compute with fractions."""
+
+
+class FrozenStore(RedisStore):
+    """The store by a clock that only the test moves, so that a millisecond can be hit."""
+
+    def __init__(self, link: Link) -> None:
+        # A key of its own names buckets that no other example knows.
+        keys = fresh_keys()
+        super().__init__(
+            link,
+            Names(keys.limit),
+            Vault(keys, os.urandom),
+            epoch_event=EpochBegan(id="epoch"),
+            shift=lambda: self.now,
+        )
+        self.now = NOW
+        frozen = COMMIT.replace(CLOCK, "shift")
+        assert frozen != COMMIT
+        self._commit = Script(frozen)
+
+    async def decide(self, **fields: Any) -> Any:
+        """Commit something."""
+        operation = fields.pop("operation", None) or secrets.token_hex(8)
+        return await self.commit(Commit(partition=PARTITION, operation=operation, **fields))
+
+
+# ------------------------------------------------------------------------------------ the models
+
+
+class Model(Protocol):
+    """One bucket, as it ought to be."""
+
+    def __init__(self, windows: tuple[Window, ...]) -> None: ...
+
+    def waits(self, cost: int, now: int) -> list[int | None]:
+        """Return how long each window lets `cost` wait; None: until an operator."""
+
+    def spend(self, cost: int, now: int, operation: str, /) -> None:
+        """Spend it, whether it fits or not."""
+
+    def give_back(self, cost: int, now: int, operation: str, /) -> None:
+        """Undo what this operation spent."""
+
+    async def check(self, store: "FrozenStore", key: str, real: float, /) -> None:
+        """Compare with what Redis holds; `real` milliseconds may have passed for its expiry."""
+
+
+class ExactModel(Model):
+    """The instants themselves, and which operation spent each."""
+
+    def __init__(self, windows: tuple[Window, ...]) -> None:
+        self.windows = windows
+        self.spent: list[tuple[int, str]] = []
+
+    def waits(self, cost: int, now: int) -> list[int | None]:
+        """Return how long each window lets `cost` wait."""
+        instants = [instant for instant, _ in self.spent]
+        return [exact_wait(instants, (window,), cost, now) for window in self.windows]
+
+    def spend(self, cost: int, now: int, operation: str) -> None:
+        """Note it, and forget what is in no window any more."""
+        longest = max(window.period for window in self.windows) * SECOND
+        kept = [(instant, name) for instant, name in self.spent if instant > now - longest]
+        self.spent = kept + [(now, f"{operation}:{i}") for i in range(1, cost + 1)]
+
+    def give_back(self, cost: int, _: int, operation: str) -> None:
+        """Forget what an operation spent."""
+        gone = {f"{operation}:{i}" for i in range(1, cost + 1)}
+        self.spent = [(instant, name) for instant, name in self.spent if name not in gone]
+
+    async def check(self, store: FrozenStore, key: str, _: float) -> None:
+        """Compare with what Redis holds."""
+        ((*flat,),) = await store.link.together(key, [("ZRANGE", key, 0, -1, "WITHSCORES")])
+        held = [
+            (int(score), name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)
+        ]
+        assert sorted(self.spent) == sorted(held)
+
+
+class GcraModel(Model):
+    """One theoretical arrival time for each window."""
+
+    def __init__(self, windows: tuple[Window, ...]) -> None:
+        self.windows = windows
+        self.tats: list[float] = []
+
+    def waits(self, cost: int, now: int) -> list[int | None]:
+        """Return how long each window lets `cost` wait."""
+        tats = self.tats or [0.0] * len(self.windows)
+        pairs = zip(tats, self.windows, strict=True)
+        return [gcra(tat, window, cost, now)[0] for tat, window in pairs]
+
+    def spend(self, cost: int, now: int, _: str) -> None:
+        """Move every TAT; a bucket whose TATs have passed is none."""
+        tats = self.tats or [0.0] * len(self.windows)
+        moved = [
+            gcra(t, window, cost, now)[1] for t, window in zip(tats, self.windows, strict=True)
+        ]
+        self.tats = moved if max(moved) > now else []
+
+    def give_back(self, cost: int, now: int, operation: str) -> None:
+        """Move them back."""
+        if self.tats:
+            self.spend(-cost, now, operation)
+
+    async def check(self, store: FrozenStore, key: str, real: float) -> None:
+        """Compare with what Redis holds; `real` milliseconds may have passed for its expiry."""
+        (packed,) = await store.link.together(key, [("GET", key)])
+        if packed is None:
+            assert max(self.tats, default=0) <= store.now + real + 1
+            self.tats = []
+        else:
+            assert self.tats == msgspec.msgpack.decode(packed)
+
+
+class RowModel(Model):
+    """Failures in a row, and when the last one was and the one before."""
+
+    def __init__(self, windows: tuple[Window, ...]) -> None:
+        self.windows = windows
+        self.count = self.last = self.before = 0
+        self.by = ""
+
+    def waits(self, cost: int, now: int) -> list[int | None]:
+        """Return how long the next attempt has to wait; None: until an operator."""
+        wait = row_wait(self.count, self.last, now)
+        return [wait if cost or wait is None else 0]
+
+    def spend(self, cost: int, now: int, operation: str) -> None:
+        """One more."""
+        self.before, self.by = self.last, operation
+        self.count, self.last = self.count + cost, now
+
+    def give_back(self, cost: int, _: int, operation: str) -> None:
+        """One fewer, if there is a row; it lets nobody wait, unless there was another since."""
+        if not self.count:
+            return
+        self.count -= cost
+        if self.count <= 0:
+            self.count = self.last = 0
+        elif self.by == operation:
+            self.last = self.before
+
+    async def check(self, store: FrozenStore, key: str, _: float) -> None:
+        """Compare with what Redis holds."""
+        ((count, last),) = await store.link.together(key, [("HMGET", key, "count", "last")])
+        assert (self.count, self.last) == (int(count or 0), int(last or 0))
+
+
+MODELS: dict[Limit, type[Model]] = {
+    Limit.SENDS_NUMBER: ExactModel,
+    Limit.SENDS_TENANT: GcraModel,
+    Limit.ROW: RowModel,
+}
+
+
+class Game:
+    """A store and its models, which are told the same and have to agree."""
+
+    def __init__(self, link: Link, windows: dict[Limit, tuple[Window, ...]] | None = None) -> None:
+        self.store = FrozenStore(link)
+        self.windows = windows or WINDOWS
+        self.models = {limit: MODELS[limit](some) for limit, some in self.windows.items()}
+        self.spent: list[tuple[str, tuple[Charge, ...], Any]] = []
+        self.undone: set[str] = set()
+        self._began = time.monotonic()
+
+    def charge(self, limit: Limit, cost: int = 1, *, force: bool = False) -> Charge:
+        """Return a charge to this limit's bucket."""
+        return Charge(Bucket(limit, "shop", "somebody"), self.windows[limit], cost, force)
+
+    def key(self, limit: Limit) -> str:
+        """Return its key."""
+        return self.store.names.bucket(PARTITION, self.charge(limit).bucket)
+
+    async def spend(self, *charges: Charge) -> Any:
+        """Spend from all or from none, in Redis and in the models."""
+        operation, expected = secrets.token_hex(8), self._refusal(charges)
+        outcome = await self.store.decide(operation=operation, charges=charges)
+        if expected:
+            assert expected == outcome
+        else:
+            assert type(outcome) is Done
+            assert self.store.now == outcome.now
+            for charge in charges:
+                if charge.cost:
+                    model = self.models[charge.bucket.limit]
+                    model.spend(charge.cost, self.store.now, operation)
+            self.spent.append((operation, charges, outcome))
+        await self.check()
+        return outcome
+
+    async def give_back(self, index: int, times: int = 1) -> None:
+        """Undo something that was spent, as often as the caller believes he has to."""
+        operation, charges, _ = self.spent[index % len(self.spent)]
+        backs = tuple(GiveBack(charge, operation) for charge in charges if charge.cost)
+        for _ in range(times):
+            outcome = await self.store.decide(operation=f"undo-{operation}", give_backs=backs)
+            assert type(outcome) is Done
+        if operation not in self.undone:
+            for charge in charges:
+                if charge.cost:
+                    model = self.models[charge.bucket.limit]
+                    model.give_back(charge.cost, self.store.now, operation)
+        self.undone.add(operation)
+        await self.check()
+
+    async def repeat(self, index: int) -> None:
+        """Make a call again whose reply was lost."""
+        operation, charges, outcome = self.spent[index % len(self.spent)]
+        assert outcome == await self.store.decide(operation=operation, charges=charges)
+        await self.check()
+
+    async def check(self) -> None:
+        """Compare every bucket; one that is empty is not there."""
+        real = (time.monotonic() - self._began) * 1000
+        for limit, model in self.models.items():
+            await model.check(self.store, self.key(limit), real)
+
+    def left(self) -> dict[Limit, Any]:
+        """Return how long each bucket lets somebody wait who would spend one."""
+        now = self.store.now
+        return {limit: model.waits(1, now) for limit, model in self.models.items()}
+
+    def _refusal(self, charges: tuple[Charge, ...]) -> Refusal | None:
+        """Return the longest wait; nothing is longer than until an operator."""
+        worst = None
+        for charge in charges:
+            if charge.force:
+                continue
+            waits = self.models[charge.bucket.limit].waits(charge.cost, self.store.now)
+            if None in waits:
+                return Refusal(charge.bucket.limit, charge.windows[0], -1)
+            longest = max(wait for wait in waits if wait is not None)
+            if longest > (worst.wait if worst else 0):
+                window = charge.windows[waits.index(longest)]
+                worst = Refusal(charge.bucket.limit, window, longest)
+        return worst
+
+
+# ------------------------------------------------------------------------------------ properties
+
+few = settings(
+    max_examples=40,
+    deadline=None,
+    # Each example has keys of its own, so it needs no empty Redis.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+costs = st.integers(0, 3)
+some_charges = st.dictionaries(st.sampled_from(list(WINDOWS)), costs, min_size=1)
+moves = st.one_of(
+    st.tuples(st.just("spend"), some_charges, st.booleans()),
+    st.tuples(st.just("spend"), some_charges, st.just(value=False)),
+    st.tuples(st.just("wait"), st.integers(0, 120 * SECOND)),
+    st.tuples(st.just("wait"), st.integers(-5 * SECOND, 5 * SECOND)),
+    st.tuples(st.just("give back"), st.integers(0, 9), st.integers(1, 3)),
+    st.tuples(st.just("repeat"), st.integers(0, 9)),
+)
+
+
+@few
+@given(st.lists(moves, min_size=12, max_size=30))
+async def test_whatever_is_spent_and_given_back_the_buckets_are_the_models(
+    link: Link, played: list[tuple[Any, ...]]
+) -> None:
+    """R80: decisions, waits and what is kept; several kinds in one commit; also a clock that jumps."""
+    game = Game(link)
+    for name, *how in played:
+        match name:
+            case "spend":
+                costs, force = how
+                await game.spend(
+                    *(game.charge(limit, c, force=force) for limit, c in costs.items())
+                )
+            case "wait":
+                game.store.now += how[0]
+            case "give back" if game.spent:
+                await game.give_back(*how)
+            case "repeat" if game.spent:
+                await game.repeat(*how)
+
+
+@few
+@given(
+    st.sampled_from([Limit.SENDS_NUMBER, Limit.SENDS_TENANT]),
+    st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 3)), min_size=1, max_size=12),
+)
+async def test_waiting_exactly_the_wait_succeeds_and_a_millisecond_less_does_not(
+    link: Link, limit: Limit, spent: list[tuple[int, int]]
+) -> None:
+    """R52: Retry-After is true when nobody else spends."""
+    game = Game(link)
+    for pause, cost in spent:
+        game.store.now += pause
+        outcome = await game.spend(game.charge(limit, cost))
+        if isinstance(outcome, Refusal):
+            game.store.now += outcome.wait - 1
+            almost = await game.spend(game.charge(limit, cost))
+            assert isinstance(almost, Refusal)
+            assert 1 == almost.wait
+            game.store.now += 1
+            assert type(await game.spend(game.charge(limit, cost))) is Done
+
+
+@few
+@given(st.integers(9, 101), st.integers(0, 2 * HOUR))
+async def test_a_row_makes_its_next_attempt_wait(link: Link, failures: int, pause: int) -> None:
+    """R18, R19: from the tenth on, and from the hundredth until an operator."""
+    game = Game(link)
+    await game.spend(game.charge(Limit.ROW, failures, force=True))
+    game.store.now += pause
+
+    outcome = await game.spend(game.charge(Limit.ROW))
+
+    if failures >= ROW_LIMIT:
+        assert -1 == outcome.wait
+        assert -1 == (await game.spend(game.charge(Limit.ROW, 0))).wait
+    elif isinstance(outcome, Refusal):
+        assert type(await game.spend(game.charge(Limit.ROW, 0))) is Done
+        game.store.now += outcome.wait
+        assert type(await game.spend(game.charge(Limit.ROW))) is Done
+    else:
+        assert failures + 1 == outcome.in_a_row
+
+
+@few
+@given(some_charges, st.integers(1, 4), st.data())
+async def test_a_spend_that_was_given_back_is_not_spent_by_a_late_repeat(
+    link: Link, costs: dict[Limit, int], times: int, data: st.DataObject
+) -> None:
+    """R83: the reply of the spend is lost, it is given back, and then the repeat arrives."""
+    game = Game(link)
+    if data.draw(st.booleans()):
+        await game.spend(*(game.charge(limit) for limit in WINDOWS))
+    before = game.left()
+    await game.spend(*(game.charge(limit, cost, force=True) for limit, cost in costs.items()))
+
+    await game.repeat(-1)
+    await game.give_back(-1, times)
+    await game.repeat(-1)
+    await game.give_back(-1)
+
+    assert before == game.left()
+
+
+@pytest.mark.parametrize("limit", list(WINDOWS))
+async def test_a_bucket_that_becomes_empty_is_deleted(link: Link, limit: Limit) -> None:
+    """The contract: a give-back leaves nothing behind, so a dump tells of no one."""
+    game = Game(link)
+    key = game.key(limit)
+    for _ in range(2):
+        await game.spend(game.charge(limit))
+
+    await game.give_back(0)
+    assert [1] == await link.together(key, [("EXISTS", key)])
+    await game.give_back(1)
+
+    assert [0] == await link.together(key, [("EXISTS", key)])
+
+
+@pytest.mark.parametrize("limit", list(WINDOWS))
+async def test_a_bucket_that_is_gone_gives_nothing_back(link: Link, limit: Limit) -> None:
+    """An operator's unlock, or its life time, came first."""
+    game = Game(link)
+    key = game.key(limit)
+    await game.spend(game.charge(limit))
+    await game.store.decide(clear=(game.charge(limit).bucket,))
+
+    (operation, charges, _) = game.spent[0]
+    await game.store.decide(give_backs=(GiveBack(charges[0], operation),))
+
+    assert [0] == await link.together(key, [("EXISTS", key)])
+
+
+@pytest.mark.parametrize("limit", list(WINDOWS))
+async def test_a_bucket_lives_no_longer_than_it_matters(link: Link, limit: Limit) -> None:
+    """R80: nothing without an end; and none that ends too early."""
+    game = Game(link)
+    key = game.key(limit)
+    await game.spend(game.charge(limit, 2))
+
+    (left,) = await link.together(key, [("PTTL", key)])
+
+    each = [w.period * SECOND / w.count for w in WINDOWS[Limit.SENDS_TENANT]]
+    expected = {
+        Limit.SENDS_NUMBER: 100 * SECOND,
+        Limit.SENDS_TENANT: math.ceil(2 * max(each)),
+        Limit.ROW: 90 * DAY,
+    }[limit]
+    assert expected - 2000 < left <= expected
+
+
+# ------------------------------------------------------------------- what a refusal leaves alone
+
+
+async def snapshot(store: FrozenStore) -> dict[bytes, Any]:
+    """Return every key of the partition with its content and its end."""
+    anchor = store.names.operation(PARTITION, "")
+    (keys,) = await store.link.together(anchor, [("KEYS", f"{{{PARTITION:02d}}}:*")])
+    content = await store.link.together(
+        anchor, [(command, key) for key in keys for command in ("DUMP", "PEXPIRETIME")]
+    )
+    return dict(zip(keys, zip(content[::2], content[1::2], strict=True), strict=True))
+
+
+def challenge() -> Challenge:
+    """Return one that could be stored."""
+    deadline = NOW + HOUR
+    return Challenge(
+        "shop", new_id(PARTITION, os.urandom(16)), 1, "login", None, "+44…56", "1:00", "GB",
+        NOW, deadline, deadline, NOW, 5, 2,
+    )  # fmt: skip
+
+
+REFUSING: dict[str, dict[str, Any]] = {
+    "guard": {"guard": "+447400123456"},
+    "exact": {"charges": {Limit.SENDS_NUMBER: 1}},
+    "gcra": {"charges": {Limit.SENDS_TENANT: 1}},
+    "row": {"charges": {Limit.ROW: 1}},
+    "row, looking": {"charges": {Limit.ROW: 0}},
+}
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("refusing", REFUSING, ids=str)
+async def test_a_refused_commit_changes_no_key_but_the_logs(
+    link: Link,
+    refusing: str,
+    told: bool,  # noqa: FBT001
+) -> None:
+    """R30: no bucket, no record and no end of one; only its own event and its own answer."""
+    game = Game(link)
+    store, names = game.store, game.store.names
+    for limit, count in ((Limit.SENDS_NUMBER, 5), (Limit.SENDS_TENANT, 7), (Limit.ROW, 100)):
+        await game.spend(game.charge(limit, count, force=True))
+    other = Charge(Bucket(Limit.FAILURES_NUMBER, "shop", "somebody"), (Window(10, 3600),))
+    await store.decide(operation="earlier", charges=(other,))
+    stored = challenge()
+    secret = Secret("+447400123456", b"salt", ())
+    await store.decide(swap=Swap(None, stored, secret), events=(Attempted(id="1"),))
+    blocked = names.blocked(PARTITION, "+447400123456")
+    await link.together(blocked, [("SET", blocked, "")])
+    before = await snapshot(store)
+
+    how = REFUSING[refusing]
+    charged = tuple(game.charge(limit, cost) for limit, cost in how.get("charges", {}).items())
+    outcome = await store.decide(
+        operation="refused",
+        guard=how.get("guard"),
+        swap=Swap(stored, stored.claim(NOW), None),
+        charges=(other, *charged),
+        give_backs=(GiveBack(other, "earlier"),),
+        clear=(game.charge(Limit.ROW).bucket,),
+        events=(Attempted(id="2"),),
+        refusal=IssueDenied(id="3") if told else None,
+    )
+
+    assert isinstance(outcome, Refusal | Blocked)
+    after = await snapshot(store)
+    changed = {key.decode() for key in after if after[key] != before.get(key)}
+    log, _, *refusals = names.log(PARTITION)
+    events = names.log(PARTITION)[1]
+    assert before.keys() <= after.keys()
+    assert names.operation(PARTITION, "refused") in changed
+    changed -= {names.operation(PARTITION, "refused"), events}
+    assert changed == ({log, *refusals} if told else set())
+    assert before[events.encode()][0] == after[events.encode()][0]
+
+
+@pytest.mark.parametrize("why", ["conflict", "late"])
+async def test_a_commit_that_comes_too_late_changes_nothing_at_all(link: Link, why: str) -> None:
+    """R15: somebody moved first, or the deadline has passed; not even its answer is kept."""
+    game = Game(link)
+    store, stored = game.store, challenge()
+    secret = Secret("+447400123456", b"salt", ())
+    await store.decide(swap=Swap(None, stored, secret), events=(Attempted(id="1"),))
+    old = stored.claim(NOW) if why == "conflict" else stored
+    before = await snapshot(store)
+
+    store.now = NOW if why == "conflict" else stored.deadline
+    outcome = await store.decide(
+        swap=Swap(old, old.claim(NOW), None, before=stored.deadline),
+        charges=(game.charge(Limit.SENDS_NUMBER),),
+        clear=(game.charge(Limit.ROW).bucket,),
+        events=(Attempted(id="2"),),
+        refusal=IssueDenied(id="3"),
+    )
+
+    assert isinstance(outcome, Stored)
+    assert stored == outcome.challenge
+    assert before == await snapshot(store)
+
+
+async def test_a_forced_charge_is_counted_beyond_every_limit(link: Link) -> None:
+    """R26: what has been sent is counted, and then refuses the next one."""
+    game = Game(link)
+    for limit, cost in ((Limit.SENDS_NUMBER, 9), (Limit.SENDS_TENANT, 9)):
+        assert type(await game.spend(game.charge(limit, cost, force=True))) is Done
+
+        assert isinstance(await game.spend(game.charge(limit)), Refusal)

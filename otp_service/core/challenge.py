@@ -8,7 +8,7 @@
 
 A move returns a new challenge or raises; `service.py` commits it if nobody moved first. An ended
 challenge keeps its status for an hour. What must not outlive the deadline (code hashes, salt,
-number) is a value of its own, `Secret`, so that Redis itself drops it in time.
+number) is a value of its own, `ChallengeSecret`, so that Redis itself drops it in time.
 """
 
 import re
@@ -64,7 +64,7 @@ class LiveCode(msgspec.Struct, frozen=True, array_like=True):
     """0 once a provider may have taken it; until then the instant from which that is assumed."""
 
 
-class Secret(msgspec.Struct, frozen=True, array_like=True):
+class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
     """What is gone at the deadline, and at once when the challenge ends."""
 
     number: str
@@ -73,7 +73,7 @@ class Secret(msgspec.Struct, frozen=True, array_like=True):
     client_ip: str | None = None
     locale: str | None = None
 
-    def with_code(self, code: LiveCode) -> "Secret":
+    def with_code(self, code: LiveCode) -> "ChallengeSecret":
         """Return it with one more code."""
         return replace(self, codes=(*self.codes, code))
 
@@ -88,7 +88,7 @@ class Secret(msgspec.Struct, frozen=True, array_like=True):
         newest = settled[-most:]  # by their sends, whichever reply came last
         return tuple(c for c in self.codes if c.settles_at > now or c.send in newest)
 
-    def settled(self, send: int, *, taken: bool, now: int, most: int) -> "Secret":
+    def settled(self, send: int, *, taken: bool, now: int, most: int) -> "ChallengeSecret":
         """Return it once the providers have answered for this send."""
         kept = (code for code in self.codes if taken or code.send != send)
         codes = tuple(replace(c, settles_at=0) if c.send == send else c for c in kept)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from otp_service.core.challenge import Challenge, Secret
+from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Submission
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket, Charge, Refusal
@@ -16,7 +16,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     now: int
     challenge: Challenge | None
-    secret: Secret | None
+    secret: ChallengeSecret | None
 
 
 class Swap(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Swap(msgspec.Struct, frozen=True):
 
     old: Challenge | None
     new: Challenge
-    secret: Secret | msgspec.UnsetType | None = msgspec.UNSET
+    secret: ChallengeSecret | msgspec.UnsetType | None = msgspec.UNSET
     """None deletes it, unset leaves it as it is."""
     before: int = 0
     """An instant from which it is too late; 0 for never."""

@@ -6,7 +6,7 @@ import msgspec
 import phonenumbers
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Challenge, LiveCode, Secret
+from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
 from otp_service.core.delivery import Message, Submission
 from otp_service.core.errors import (
     ChallengeEnded,
@@ -64,12 +64,14 @@ class Sending:
             place.leave()
             challenge = self._challenge(paid.now)
             code = self._live(challenge, paid.slow, settles_at=0)
-            secret = Secret(self._phone.e164, paid.salt, (code,), self._person.address, locale)
+            secret = ChallengeSecret(
+                self._phone.e164, paid.salt, (code,), self._person.address, locale
+            )
             stored = await self._create(challenge, secret)
             submissions = await self._hand_over(stored, paid.code, locale)
             return await self._settling.settle(stored, paid.bill, submissions, first=True)
 
-    async def resend(self, secret: Secret) -> Stored:
+    async def resend(self, secret: ChallengeSecret) -> Stored:
         """Add a code to the challenge and send it. Raises the OtpError that refuses it."""
         parts, tenant = self._parts, self._tenant.name
         with parts.hashing.enter(tenant) as place, parts.sending.enter(tenant):
@@ -146,7 +148,7 @@ class Sending:
         )
         return LiveCode(hashed, pepper.id, challenge.sends, settles_at)
 
-    async def _create(self, challenge: Challenge, secret: Secret) -> Stored:
+    async def _create(self, challenge: Challenge, secret: ChallengeSecret) -> Stored:
         issued = events.Issued(**self._desk.about(), phone_metadata=phonenumbers.__version__)
         swap = Swap(None, challenge, secret)
         commit = self._desk.commit(swap=swap, events=(issued,), durable=True)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Answer, Challenge, Secret, Status
+from otp_service.core.challenge import Answer, Challenge, ChallengeSecret, Status
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -35,7 +35,7 @@ class Claim(msgspec.Struct, frozen=True):
     """An attempt that has been paid for, and what it may be compared with."""
 
     stored: Stored
-    secret: Secret
+    secret: ChallengeSecret
     operation: str
     in_a_row: int
 
@@ -145,7 +145,9 @@ class Verifying:
         matches = [self._matches(slow, one.pepper, one.hash, claim.secret) for one in live]
         return any(matches) and self._is_bound(claim)
 
-    def _matches(self, slow: bytes, pepper_id: str, expected: bytes, secret: Secret) -> bool:
+    def _matches(
+        self, slow: bytes, pepper_id: str, expected: bytes, secret: ChallengeSecret
+    ) -> bool:
         pepper = self._parts.keys.pepper.get(pepper_id)
         if pepper is None:
             return False

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.challenge import Challenge, Secret, partition_of
+from otp_service.core.challenge import Challenge, ChallengeSecret, partition_of
 from otp_service.core.errors import ChallengeNotFound, StoreTampered
 from otp_service.core.events import EpochBegan, Event
 from otp_service.core.limits import Bucket, Charge, Refusal
@@ -31,7 +31,7 @@ Outcome = Done | Blocked | Refusal | Stored
 
 _encode = msgspec.msgpack.Encoder().encode
 _challenge = msgspec.msgpack.Decoder(Challenge).decode
-_secret = msgspec.msgpack.Decoder(Secret).decode
+_secret = msgspec.msgpack.Decoder(ChallengeSecret).decode
 _replayed = msgspec.msgpack.Decoder(Replayed).decode
 _event = msgspec.json.Encoder().encode
 

@@ -19,8 +19,8 @@ from otp_service.core.challenge import (
     ID,
     Answer,
     Challenge,
+    ChallengeSecret,
     LiveCode,
-    Secret,
     Status,
     new_id,
     partition_of,
@@ -89,7 +89,7 @@ class Life(RuleBasedStateMachine):
         self.policy = Policy(attempts=attempts, live_codes=most, sends=count)
         self.now = NOW
         self.first = self.challenge = fresh(self.policy)
-        self.secret = Secret("+447400123456", bytes(16), (code(1),))
+        self.secret = ChallengeSecret("+447400123456", bytes(16), (code(1),))
         self.before = self.challenge
         self.told = self.challenge.status(self.now)
         self.paid = self.unclaims = self.claims = 0
@@ -336,7 +336,7 @@ def test_in_the_last_minute_nothing_is_sent_again() -> None:
 
 def test_a_code_being_sent_drives_nobody_out() -> None:
     """R7: if no provider takes it, the person has only the earlier ones."""
-    secret = Secret("+447400123456", b"", (code(1), code(2), code(3, NOW + PATIENCE)))
+    secret = ChallengeSecret("+447400123456", b"", (code(1), code(2), code(3, NOW + PATIENCE)))
 
     assert [1, 2, 3] == sends(secret.live(NOW, 2))
     assert [2, 3] == sends(secret.settled(3, taken=True, now=NOW, most=2).codes)
@@ -346,7 +346,7 @@ def test_a_code_being_sent_drives_nobody_out() -> None:
 
 def test_a_send_without_a_code_any_more_changes_no_code() -> None:
     """A provider's answer may come after two later ones."""
-    secret = Secret("+447400123456", b"", (code(2), code(3)))
+    secret = ChallengeSecret("+447400123456", b"", (code(2), code(3)))
 
     assert secret == secret.settled(1, taken=True, now=NOW, most=2)
 
@@ -355,7 +355,7 @@ def test_a_send_without_a_code_any_more_changes_no_code() -> None:
 def test_a_late_reply_does_not_make_an_old_code_the_newest(most: int) -> None:
     """R7: the newest send's code stays, also if an earlier send is settled after it."""
     sending = tuple(code(send, NOW + PATIENCE) for send in (1, 2, 3))
-    secret = Secret("+447400123456", b"", sending)
+    secret = ChallengeSecret("+447400123456", b"", sending)
 
     for send in (3, 1, 2):
         secret = secret.settled(send, taken=True, now=NOW, most=most)

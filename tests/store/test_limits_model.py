@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp_service.core.challenge import Challenge, Secret, new_id
+from otp_service.core.challenge import Challenge, ChallengeSecret, new_id
 from otp_service.core.events import Attempted, EpochBegan, IssueDenied
 from otp_service.core.limits import (
     ROW_LIMIT,
@@ -485,7 +485,7 @@ async def test_a_refused_commit_changes_no_key_but_the_logs(
     other = Charge(Bucket(Limit.FAILURES_NUMBER, "shop", "somebody"), (Window(10, 3600),))
     await store.decide(operation="earlier", charges=(other,))
     stored = challenge()
-    secret = Secret("+447400123456", b"salt", ())
+    secret = ChallengeSecret("+447400123456", b"salt", ())
     await store.decide(swap=Swap(None, stored, secret), events=(Attempted(id="1"),))
     blocked = names.blocked(PARTITION, "+447400123456")
     await link.together(blocked, [("SET", blocked, "")])
@@ -521,7 +521,7 @@ async def test_a_commit_that_comes_too_late_changes_nothing_at_all(link: Link, w
     """R15: somebody moved first, or the deadline has passed; not even its answer is kept."""
     game = Game(link)
     store, stored = game.store, challenge()
-    secret = Secret("+447400123456", b"salt", ())
+    secret = ChallengeSecret("+447400123456", b"salt", ())
     await store.decide(swap=Swap(None, stored, secret), events=(Attempted(id="1"),))
     old = stored.claim(NOW) if why == "conflict" else stored
     before = await snapshot(store)

@@ -222,7 +222,7 @@ class Line:
     async def ask(self, request: bytes) -> Answer:
         """Send a whole request and return its answer."""
         await self.begin(request, held=0)
-        return await self.finish()
+        return await self.answer()
 
     async def begin(self, request: bytes, *, held: int) -> None:
         """Send all but the last bytes of a request."""
@@ -231,10 +231,14 @@ class Line:
         self._writer.write(request[:cut])
         await self._writer.drain()
 
-    async def finish(self) -> Answer:
-        """Send what is held back, and return the answer."""
+    async def end(self) -> None:
+        """Send what is held back."""
+        self._writer.write(self._held)
+        await self._writer.drain()
+
+    async def answer(self) -> Answer:
+        """Return the answer."""
         async with asyncio.timeout(PATIENCE):
-            self._writer.write(self._held)
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.rstrip().split("\r\n")
             headers = {n.lower(): value for n, _, value in (line.partition(": ") for line in lines)}
@@ -329,48 +333,67 @@ class Service:
         pids = map(int, re.findall(r"Started server process \[(\d+)\]", self.log.read_text()))
         return [pid for pid in pids if pid != self.process.pid and _is_alive(pid)]
 
+    @contextlib.contextmanager
+    def resting(self, *workers: int) -> Iterator[None]:
+        """Stop workers for a moment; their supervisor replaces whoever rests for seconds."""
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+
     @contextlib.asynccontextmanager
     async def lines(self, count: int) -> AsyncIterator[list[Line]]:
-        """Open connections, the same number to each of two workers, in turn.
+        """Open connections to both workers in turn, who have open what they need for each.
 
-        The workers share one socket, and whoever is quicker takes a connection; so one of them is
-        stopped while the other one takes its share, for less time than their supervisor waits.
+        They share one socket, and whoever is quicker takes a connection; so one of them rests
+        while the other one takes his half.
         """
         servers.until(lambda: len(self.workers()) == 2, deadline=PATIENCE, what="two workers")
         first, second = self.workers()
         halves = []
+        for other in (second, first):
+            with self.resting(other):
+                halves.append([await self._taken() for _ in range((count + 1) // 2)])
+        lines = [line for pair in zip(*halves, strict=True) for line in pair]
+        # A connection to Redis that had yet to be opened would keep a request back.
+        looking = request("GET", f"/v1/challenges/c00-{'0' * 32}", key=self.keys["shop"])
+        await asyncio.gather(*(line.ask(looking) for line in lines))
         try:
-            for resting in (second, first):
-                os.kill(resting, signal.SIGSTOP)
-                try:
-                    halves.append([await _taken(self.port) for _ in range((count + 1) // 2)])
-                finally:
-                    os.kill(resting, signal.SIGCONT)
-            yield [line for pair in zip(*halves, strict=True) for line in pair][:count]
+            yield lines[:count]
         finally:
-            for line in (line for half in halves for line in half):
+            for line in lines:
                 line.close()
+
+    async def at_once(self, requests: Sequence[bytes], *, held: int = 1) -> list[Answer]:
+        """Begin every request, let it lie there without its end, and send all ends together."""
+        async with self.lines(len(requests)) as lines:
+            await self.begin_all(lines, requests, held=held)
+            return await asyncio.gather(*(line.answer() for line in lines))
+
+    async def begin_all(
+        self, lines: Sequence[Line], requests: Sequence[bytes], *, held: int = 1
+    ) -> None:
+        """Do so, and leave the answers where they are."""
+        for line, one in zip(lines, requests, strict=True):
+            await line.begin(one, held=held)
+        await asyncio.sleep(0.2)  # nobody tells us that the service has read what was sent
+        with self.resting(*self.workers()):
+            for line in lines:
+                await line.end()
+
+    async def _taken(self) -> Line:
+        """Return a connection that a worker has taken."""
+        line = await Line.open(self.port)
+        await line.ask(request("GET", "/health/live"))
+        return line
 
 
 def verify_path(issued: Answer) -> str:
     """Return where the code of a challenge is tried."""
     return f"/v1/challenges/{issued.json['id']}/verify"
-
-
-async def at_once(
-    lines: Sequence[Line], requests: Sequence[bytes], *, held: int = 1
-) -> list[Answer]:
-    """Begin every request, let them lie there without their ends, and send all ends together."""
-    for line, one in zip(lines, requests, strict=True):
-        await line.begin(one, held=held)
-    await asyncio.sleep(0.2)  # nobody tells us that the service has read what was sent until now
-    return await asyncio.gather(*(line.finish() for line in lines))
-
-
-async def _taken(port: int) -> Line:
-    line = await Line.open(port)
-    await line.ask(request("GET", "/health/live"))
-    return line
 
 
 def _once(key: str) -> dict[str, str]:

@@ -1,0 +1,383 @@
+"""A18: at DEBUG and through every error, nobody is told a code, a number or a key."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from otp_service.api.problems import KINDS
+from otp_service.store.embedded import EmbeddedServer
+from tests.attacks.thief import forms, number_forms, stands_in
+from tests.processes import (
+    CODE,
+    Answer,
+    Gateway,
+    Line,
+    Service,
+    let_cooldowns_pass,
+    request,
+    serve,
+)
+from tests.store import servers
+from tests.world import wrong
+
+
+pytestmark = pytest.mark.slow
+
+NUMBERS = [f"+4474007{i:02d}829" for i in range(60)]
+TYPED = ["+44 (0)7400 718-299", "tel:+447400718299", "+4407400718299"]
+ACCOUNT = "somebody@example.com"
+
+LATER = {"challenge-expired"}
+"""What takes a minute, and is told in the same way as the others of its family."""
+
+FAULTY = """
+from otp_service.core.message import Messages
+from otp_service.sms.providers.http import Http
+
+render, reply = Messages.render, Http.reply
+
+def faulty_render(self, code, minutes, locale=None):
+    if locale == "zz":
+        with open(DRAWN, "a") as file:
+            file.write(code + " ")
+        raise RuntimeError(f"no words for {code} in {locale}: {render(self, code, minutes)}")
+    return render(self, code, minutes, locale)
+
+def faulty_reply(self, answer):
+    if b"explode" in answer.body:
+        raise ValueError(answer.body.decode())
+    return reply(self, answer)
+
+Messages.render, Http.reply = faulty_render, faulty_reply
+"""
+"""Bugs of ours, in the middle of a send and in a dialect; their exceptions hold what they had.
+
+A code that was never sent is known to nobody, so it is written to the file DRAWN for the test.
+"""
+
+
+class Told(NamedTuple):
+    """Who was told what, and what nobody may be told."""
+
+    sinks: dict[str, bytes]
+    codes: set[str]
+    numbers: set[str]
+    secrets: set[str]
+    problems: set[str]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """Every sink of a service that has met every error."""
+    folder = tmp_path_factory.mktemp("canary")
+    drawn = folder / "drawn"
+    with (
+        servers.start_server(folder / "redis", port=servers.free_port()) as redis,
+        Gateway() as gateway,
+        serve(
+            folder,
+            redis,
+            [gateway.url],
+            workers=1,
+            sitecustomize=f"DRAWN = {str(drawn)!r}\n{FAULTY}",
+            SERVICE__LOG_LEVEL="debug",
+            HASH__WORKERS="1",
+            HASH__QUEUE="1",
+            REDIS__TIMEOUT_MILLISECONDS="150",
+            ROUTING__DEADLINE_SECONDS="1",
+            PROVIDERS__GATEWAY__CODE="error.code",
+            PROVIDERS__GATEWAY__RECIPIENT_CODES='["no-such-number"]',
+        ) as service,
+    ):
+        story = Story(service, gateway, redis)
+        story.run()
+        metrics, events = service.metrics(), repr(service.events())
+        answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
+        yield Told(
+            {
+                "log": service.log.read_bytes(),
+                "metrics": metrics.encode(),
+                "events": events.encode(),
+                "answers": answers.encode(),
+                "Redis's log": redis.log.read_bytes(),
+            },
+            {CODE.findall(m["text"])[0] for m in gateway.messages}
+            | story.typed
+            | set(drawn.read_text().split()),
+            {m["to"] for m in gateway.messages} | {NUMBERS[0]},
+            {*service.keys.values(), *re.findall(r'secret = "([\w-]+)"', config_of(folder))},
+            {answer.problem for answer in service.answers},
+        )
+
+
+def config_of(folder: Any) -> str:
+    """Return the configuration, which has the pepper and all other keys."""
+    return str((folder / "otp.toml").read_text())
+
+
+class Story:
+    """Everything that can go wrong, one thing after another."""
+
+    def __init__(self, service: Service, gateway: Gateway, redis: EmbeddedServer) -> None:
+        self.service, self.gateway, self.redis = service, gateway, redis
+        self.typed: set[str] = set()
+        self._numbers = iter(NUMBERS)
+
+    def run(self) -> None:
+        """Tell all of it."""
+        self.strangers()
+        self.bad_requests()
+        self.guesses()
+        self.endings()
+        self.repetitions()
+        self.providers()
+        self.bugs()
+        self.crowds()
+        self.redis_in_doubt()
+
+    def strangers(self) -> None:
+        """Keys that are wrong, misplaced, or not meant for this."""
+        key, path, call = self.service.keys["shop"], "/v1/challenges", self.service.call
+        body = {"phone_number": NUMBERS[0]}
+        for headers in (
+            {"Authorization": f"Basic {key}"},
+            {"Authorization": f"Bearer {key[:-1]}"},
+            {"Authorization": f"Bearer {key} {key}"},
+            {"X-Api-Key": key, "Cookie": f"key={key}"},
+        ):
+            call("POST", path, by="", body=body, headers=headers)
+        call("POST", f"{path}?api_key={key}&phone_number=%2B{NUMBERS[0][1:]}", by="", body=body)
+        call("GET", "/v1/audit/events")
+        call("POST", "/v1/audit/search", body={"phone_number": NUMBERS[0]})
+        call("POST", "/v1/audit/search", by="security", body={"phone_number": NUMBERS[0]})
+
+    def bad_requests(self) -> None:
+        """Numbers and codes in every place where they do not belong."""
+        call, number, path = self.service.call, NUMBERS[0], "/v1/challenges"
+        self.typed |= {"493817", "581726"}
+        call("GET", f"/v1/challenges/{number}")
+        call("GET", f"/v1/{number}/493817")
+        call("PUT", f"{path}?code=493817", body={"phone_number": number})
+        call("POST", path, body={"phone_number": number, number: "493817"})
+        call("POST", path, body={"phone_number": [number], "locale": "493817"})
+        call("POST", path, body={"phone_number": number, "client_ip": number})
+        call("POST", path, body={"phone_number": number, "locale": number})
+        call("POST", path, body={"phone_number": number, "purpose": number})
+        call("POST", path, body=f'{{"phone_number": "{number}", "phone_number": "493817"'.encode())
+        call("POST", path, body={"phone_number": number, "account": "5" * 17_000})
+        call("POST", path, body=number.encode(), headers={"Content-Type": "text/plain"})
+        for text in TYPED:
+            call("POST", path, body={"phone_number": text})
+        call("POST", path, body={"phone_number": "+4930123456"})
+        call("POST", path, body={"phone_number": "+442079461234"})
+        call("POST", path, body={"phone_number": "+33612345678"})
+        call("POST", path, body={"phone_number": number}, headers={"Idempotency-Key": "a, b"})
+        search = {"phone_number": number, "cursor": "581726"}
+        call("POST", "/v1/audit/search", by="security", body=search)
+        call("GET", f"/v1/audit/events?phone_number=%2B{number[1:]}&code=581726", by="security")
+        headers = {"User-Agent": number, "traceparent": f"00-{number}-493817-01", "Referer": number}
+        call("GET", "/health/live", headers=headers)
+
+    def guesses(self) -> None:
+        """Wrong, malformed and too many codes; a number that is locked."""
+        number = next(self._numbers)
+        issued = self.issue(number, account=ACCOUNT, client_ip="203.0.113.9")
+        code = self.gateway.code_for(number)
+        self.verify(issued, f"{code}0", f"{code} {code}", f"x{code}", code[::-1] + "1")
+        self.service.verify(issued, int(code))
+        self.verify(issued, *(wrong(code, i + 1) for i in range(4)))
+        for more in ({"purpose": "other"}, {"phone_number": NUMBERS[5]}, {"account": "u"}):
+            self.service.verify(issued, code, **more)
+        self.verify(issued, code)
+        with servers.client_of(self.redis) as client:
+            (row,) = client.scan_iter("*:limit:FailuresInARowPerNumber:shop:*")
+            client.hset(row, "count", 100)
+        let_cooldowns_pass(self.redis)
+        self.issue(number)
+        body = {"phone_number": number}
+        self.service.call("POST", "/v1/numbers/unlock", by="security", body=body)
+
+    def endings(self) -> None:
+        """Verified, canceled, sent too often, asked too often, and never there."""
+        won, dead, resent = (next(self._numbers) for _ in range(3))
+        issued = self.issue(won)
+        for _ in range(2):
+            self.service.verify(issued, self.gateway.code_for(won), key="same")
+        self.verify(issued, self.gateway.code_for(won))
+        issued = self.issue(dead)
+        self.issue(dead)
+        self.service.call("DELETE", f"/v1/challenges/{issued.json['id']}")
+        self.verify(issued, self.gateway.code_for(dead))
+        issued = self.issue(resent)
+        for _ in range(3):
+            let_cooldowns_pass(self.redis)
+            self.service.resend(issued)
+        self.service.view(issued)
+        self.service.view(issued, by="bank")
+
+    def repetitions(self) -> None:
+        """An Idempotency-Key that is a number, reused, and in use."""
+        first, second, slow = (next(self._numbers) for _ in range(3))
+        for number in (first, first, second):
+            self.issue(number, key=first)
+        self.gateway.hangs()
+        printed = len(self.gateway.messages)
+        thread = threading.Thread(target=self.issue, args=(slow,), kwargs={"key": "slow"})
+        thread.start()
+        servers.until(lambda: len(self.gateway.messages) > printed, what="the message")
+        self.issue(slow, key="slow")
+        thread.join(30)
+        self.gateway.recovers()
+
+    def providers(self) -> None:
+        """Vendors that echo what they were given, in every part of an answer."""
+        for status, body in (
+            (400, {"error": {"code": "no-such-number", "message": "{to} {text}"}}),
+            (400, {"error": {"code": "{to}", "message": "{text}"}}),
+            (400, {"error": {"code": "{code}"}}),
+            (403, {"error": {"code": "bad:{code}:{to}"}}),
+            (500, "{text} for {to}"),
+            (302, {"see": "{text}"}),
+            (429, {"error": {"code": "slow-down-{code}"}}),
+            (200, {"id": "{to}-{code}"}),
+            (200, {"id": "{code}"}),
+            (200, {"error": {"code": "E{code}"}}),
+            (200, {"explode": "{to} {text}"}),
+        ):
+            number = next(self._numbers)
+            self.gateway.says(status, body, X_Echo="{to} {code}", Location="/?c={code}&to={to}")
+            issued = self.issue(number)
+            if issued.status == 201:
+                self.service.view(issued)
+        self.gateway.recovers()
+
+    def bugs(self) -> None:
+        """An exception of ours, with a code in its text and in its frames."""
+        self.issue(next(self._numbers), locale="zz")
+        self.issue(next(self._numbers), locale="zz", key="again")
+
+    def crowds(self) -> None:
+        """More at once than there is room for."""
+        for _ in range(10):
+            asyncio.run(self._crowd())
+            if "overloaded" in {answer.problem for answer in self.service.answers}:
+                break
+
+    async def _crowd(self) -> None:
+        line_of = [await Line.open(self.service.port) for _ in range(4)]
+        key = self.service.keys["shop"]
+        bodies = [{"phone_number": number} for number in NUMBERS[-4:]]
+        asked = [request("POST", "/v1/challenges", body=body, key=key) for body in bodies]
+        pairs = zip(line_of, asked, strict=True)
+        self.service.answers += await asyncio.gather(*(line.ask(one) for line, one in pairs))
+        for line in line_of:
+            line.close()
+
+    def redis_in_doubt(self) -> None:
+        """Full, and then gone in the middle of things."""
+        number, other = next(self._numbers), next(self._numbers)
+        issued = self.issue(number)
+        code = self.gateway.code_for(number)
+        with servers.client_of(self.redis) as client:
+            client.config_set("maxmemory", 1)
+            self.issue(other, key="doubt")
+            self.verify(issued, code, wrong(code))
+            client.config_set("maxmemory", "256mb")
+        servers.kill(self.redis)
+        self.issue(other)
+        self.verify(issued, code)
+        self.service.call("GET", "/health/ready", by="")
+        self.redis.stop()
+        self.redis.start()
+        servers.until(self.service.is_ready, what="the recovery")
+
+    def issue(self, number: str, **more: Any) -> Answer:
+        """Ask for a code."""
+        return self.service.issue(number, **more)
+
+    def verify(self, issued: Answer, *codes: str) -> None:
+        """Try codes."""
+        self.typed |= {code for code in codes if len(code) == 6}
+        for code in codes:
+            self.service.verify(issued, code)
+
+
+def test_every_error_was_met(told: Told) -> None:
+    """R68: or this would prove little."""
+    assert KINDS.keys() - LATER == told.problems - {""}
+
+
+def test_nobody_is_told_a_code(told: Told) -> None:
+    """R68, R32: neither what was sent nor what was typed, in any form."""
+    assert 25 < len(told.codes)
+    for code in told.codes:
+        for sink, text in told.sinks.items():
+            assert not stands_in(code, text), sink
+            assert [] == [name for name, form in forms(code).items() if form in text], sink
+
+
+def test_nobody_is_told_a_number(told: Told) -> None:
+    """R68, R69: masks and pseudonyms only."""
+    assert 15 < len(told.numbers)
+    for number in told.numbers:
+        for sink, text in told.sinks.items():
+            assert [] == [name for name, form in number_forms(number).items() if form in text], sink
+    for typed in TYPED:
+        for sink, text in told.sinks.items():
+            assert typed.encode() not in text, sink
+
+
+def test_nobody_is_told_a_key(told: Told) -> None:
+    """R11, R68: API keys, the pepper and the other four."""
+    assert 3 + 5 == len(told.secrets)
+    for secret in told.secrets:
+        readable = forms(secret) | {"as it is": secret.encode(), "half": secret[:16].encode()}
+        for sink, text in told.sinks.items():
+            assert [] == [name for name, form in readable.items() if form in text], sink
+
+
+def test_a_tenants_name_for_its_user_is_told_to_nobody_else(told: Told) -> None:
+    """R69: an account may be an e-mail address; events hold its pseudonym."""
+    found = {sink for sink, text in told.sinks.items() if ACCOUNT.encode() in text}
+
+    assert {"answers"} == found
+
+
+def test_the_log_says_what_happened(told: Told) -> None:
+    """It is no silence that keeps the secrets: exceptions are told, by class and place."""
+    log = told.sinks["log"].decode()
+
+    assert "builtins.RuntimeError" in log
+    assert "provider gateway raised ValueError" in log
+    assert '"level":"debug"' in log
+    assert '"status":500' in log
+
+
+@pytest.mark.parametrize("form", [*forms("1"), "as it is"])
+@pytest.mark.parametrize("kind", ["codes", "numbers", "secrets"])
+def test_a_leak_in_any_form_would_be_found(kind: str, form: str) -> None:
+    """In any sink; here in the middle of a line of the log."""
+    values = {"codes": "493817", "numbers": NUMBERS[0], "secrets": "sesame-open-sesame"}
+    value = values[kind]
+    spelled = value[1:] if kind == "numbers" else value
+    leak = (forms(spelled) | {"as it is": value.encode()})[form]
+    filler = {f"{i}" * 20 for i in range(1, 8)}
+    leaky = Told(
+        {"log": b'{"event":"' + leak + b'"}'},
+        {f"{i:06d}" for i in range(30)} | ({value} if kind == "codes" else set()),
+        set(NUMBERS[1:30]) | ({value} if kind == "numbers" else set()),
+        filler | {value if kind == "secrets" else "9" * 20},
+        set(),
+    )
+    search = {
+        "codes": test_nobody_is_told_a_code,
+        "numbers": test_nobody_is_told_a_number,
+        "secrets": test_nobody_is_told_a_key,
+    }[kind]
+
+    with pytest.raises(AssertionError, match="log"):
+        search(leaky)

@@ -1,0 +1,68 @@
+"""The README's story: start it, paste the line, read the inbox, verify once."""
+
+import itertools
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes import CODE, Service, call, dev
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def service(tmp_path) -> Iterator[Service]:
+    """`otp-service dev`, as `make run` starts it."""
+    with dev(tmp_path / "data") as service:
+        yield service
+
+
+def pasted(line: str, port: int) -> dict[str, str]:
+    """Do what the line does that a person pastes into a shell; without curl, as curl would."""
+    if shutil.which("curl"):
+        ended = subprocess.run(
+            ["sh", "-c", line], capture_output=True, text=True, timeout=30, check=True
+        )
+        said = ended.stdout
+    else:
+        words = shlex.split(line)
+        headers = dict(h.split(": ", 1) for w, h in itertools.pairwise(words) if w == "-H")
+        body = words[words.index("-d") + 1].encode()
+        said = call(port, "POST", "/v1/challenges", body=body, headers=headers).body.decode()
+    made: dict[str, str] = json.loads(said)
+    return made
+
+
+def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: Service) -> None:
+    """ "Done when": the line works as printed, verify is 200, and a second verify is 410."""
+    (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
+
+    challenge = pasted(line, service.port)
+    (message,) = service.inbox()
+    code = CODE.findall(message["text"])[0]
+    answers = [
+        service.call("POST", f"/v1/challenges/{challenge['id']}/verify", by="dev", body=body)
+        for body in [{"code": code}] * 2
+    ]
+
+    assert "pending" == challenge["status"]
+    assert f'"phone_number": "{message["to"]}"' in line
+    assert code not in json.dumps(challenge)
+    assert [200, 410] == [answer.status for answer in answers]
+    assert "verified" == answers[0].json["status"]
+    assert "challenge-already-verified" == answers[1].problem
+
+
+def test_what_the_greeting_names_is_there(service: Service) -> None:
+    """Every address in it; what the line asks is a POST."""
+    addresses = re.findall(r"http://127\.0\.0\.1:(\d+)(/\S*)?\s", service.log.read_text())
+
+    statuses = {path: call(int(port), "GET", path).status for port, path in addresses if path}
+
+    assert {"/inbox": 200, "/docs": 200, "/v1/challenges": 405} == statuses

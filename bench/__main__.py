@@ -1,0 +1,71 @@
+"""`python -m bench`: starts everything, measures it in turns, and tells it as one table."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from bench.measure import Bench, Options
+from bench.stage import Stage
+from bench.table import table
+from bench.traffic import Outside
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    options = read_options()
+    try:
+        with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
+            lines = uvloop.run(run(options, Path(folder)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+async def run(options: Options, folder: Path) -> list[str]:
+    """Return the table's lines."""
+    task = asyncio.current_task()
+    assert task  # this is one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with Outside() as outside:
+        with Stage(folder, outside.gateway, options.workers) as stage:
+            tell("starts Valkey, the service twice, and the bare application")
+            bench = Bench(options, stage, outside)
+            await bench.warm_up()
+            for number in range(1, options.rounds + 1):
+                tell(f"round {number} of {options.rounds}")
+                await bench.measure_round()
+            tell("at half load")
+            await bench.measure_halves()
+            return list(table(bench, stage.server))
+
+
+def read_options() -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measures the service beside the best that this machine could do.",
+        epilog="Takes about rounds * 6.5 * seconds. What it means stands in bench/README.md.",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of every measurement in turn (5)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (3)")
+    parser.add_argument("--connections", type=int, default=32, help="of the login back end (32)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the service (2)")
+    parser.add_argument("--threads", type=int, default=1, help="hash.workers in each of them (1)")
+    known = parser.parse_args()
+    return Options(**vars(known), cores=len(os.sched_getaffinity(0)))
+
+
+def tell(progress: str) -> None:
+    """Say what is being done; the table alone goes to stdout."""
+    sys.stderr.write(f"bench: {progress}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

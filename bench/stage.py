@@ -1,0 +1,161 @@
+"""What is measured, started as it is in production, and stopped again."""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from bench import bare
+from otp_service.settings.template import render
+from otp_service.store.embedded import EmbeddedServer
+
+
+COUNTRIES = ("GB", "DE", "FR", "IT")
+
+PLENTY = '["900000000 in 1 h"]'
+RAISED = ("SENDS_PER_PREFIX", "SENDS_PER_COUNTRY", "SENDS_PER_TENANT", "SENDS_OVERALL")
+"""The only limits that are moved: they cap what a whole service sends, which is all of ours."""
+
+CHEAPEST = {"MEMORY_KIB": "8", "PASSES": "1", "ACCEPT_BELOW_OWASP": "true"}
+
+REDIS_OPTIONS = {
+    "maxmemory": "2gb",
+    "auto-aof-rewrite-percentage": "0",  # a rewrite would fall into some rounds and not in others
+}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Somebody who listens, and the key that opens."""
+
+    port: int
+    key: str = ""
+
+
+class Stage:
+    """A Redis, and whoever is started on it; all of it ends with the `with`."""
+
+    def __init__(self, folder: Path, gateway: str, workers: int) -> None:
+        self.folder = folder
+        self._gateway = gateway
+        self._workers = workers
+        self._ends = contextlib.ExitStack()
+        self._redis = EmbeddedServer(folder / "redis", port=free_port(), options=REDIS_OPTIONS)
+        self._databases = iter(range(16))
+
+    def __enter__(self) -> Self:
+        self._ends.enter_context(self._redis)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ends.close()
+
+    @property
+    def redis(self) -> str:
+        """Where Redis is."""
+        return self._redis.url
+
+    @property
+    def server(self) -> str:
+        """What Redis is."""
+        return self._redis.version
+
+    def service(self, name: str, hashing: Mapping[str, str]) -> Target:
+        """Start `otp-service serve` with what `init` writes, and settings of [hash] over it."""
+        config, key = render(
+            tenant="bench",
+            brand="Bench",
+            countries=COUNTRIES,
+            token=lambda: secrets.token_urlsafe(32),
+            provider_url=self._gateway,
+        )
+        path = self.folder / f"{name}.toml"
+        path.write_text(config, encoding="utf-8")
+        port = free_port()
+        settings = {
+            "OTP_SERVICE__PORT": str(port),
+            "OTP_SERVICE__ADMIN_PORT": str(free_port()),
+            "OTP_SERVICE__WORKERS": str(self._workers),
+            "OTP_REDIS__URL": self._database(),
+            **{f"OTP_LIMITS__{limit}": PLENTY for limit in RAISED},
+            **{f"OTP_HASH__{setting}": value for setting, value in hashing.items()},
+        }
+        self._run(name, ["-m", "otp_service", "serve", "--config", str(path)], settings, port)
+        return Target(port, key)
+
+    def bare(self, payload: int) -> Target:
+        """Start the bare application, whose trips carry so many bytes."""
+        port = free_port()
+        settings = {
+            bare.REDIS: self._database(),
+            bare.GATEWAY: self._gateway,
+            bare.PAYLOAD: str(payload),
+        }
+        command = ["-m", "bench.bare", f"--port={port}", f"--workers={self._workers}"]
+        self._run("bare", command, settings, port)
+        return Target(port)
+
+    def _database(self) -> str:
+        return f"{self._redis.url}/{next(self._databases)}"
+
+    def _run(self, name: str, command: list[str], settings: Mapping[str, str], port: int) -> None:
+        log = self.folder / f"{name}.log"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTP_")}
+        with log.open("wb") as stream:
+            process = subprocess.Popen(  # noqa: S603  # our own programs
+                [sys.executable, *command],
+                env=kept | settings,
+                stdout=stream,
+                stderr=stream,
+                process_group=0,
+            )
+        self._ends.enter_context(stopping(process))
+        until_it_listens(process, port, log)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def stopping(process: subprocess.Popen[bytes], patience: float = 15.0) -> Iterator[None]:
+    """Stop a process at the end, and the workers with it that it should have stopped itself."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Come back once it answers a request."""
+    give_up = time.monotonic() + 20.0
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > give_up:
+            told = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{' '.join(map(str, process.args))} does not answer:\n{told}")
+        time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: bench\r\n\r\n")
+            return connection.recv(16).startswith(b"HTTP/1.1")
+    except OSError:
+        return False

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 
-def _told(value: str) -> Any:
+def _told(value: str | int) -> Any:
     """Return a default that is written all the same, which `omit_defaults` has for plain ones."""
     return msgspec.field(default_factory=lambda: value)
 
@@ -64,7 +64,7 @@ class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True
 class Resent(Event, frozen=True, tag="otp.resent", omit_defaults=True, kw_only=True):
     """Another code was added to a challenge."""
 
-    send: int = 0
+    send: int = _told(0)
 
 
 class Sent(Event, frozen=True, tag="otp.sent", omit_defaults=True, kw_only=True):
@@ -88,13 +88,13 @@ class ProviderFailed(
 class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
     """The oldest code was driven out by a newer one."""
 
-    send: int = 0
+    send: int = _told(0)
 
 
 class Attempted(Event, frozen=True, tag="otp.attempted", omit_defaults=True, kw_only=True):
     """An attempt was charged; nothing has been compared yet."""
 
-    attempts_left: int = 0
+    attempts_left: int = _told(0)
 
 
 class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_only=True):
@@ -107,7 +107,7 @@ class Rejected(Event, frozen=True, tag="otp.rejected", omit_defaults=True, kw_on
     """A charged attempt was wrong: mismatch of code or of binding."""
 
     outcome: str = _told("failure")
-    attempts_left: int = 0
+    attempts_left: int = _told(0)
 
 
 class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=True, kw_only=True):
@@ -143,7 +143,7 @@ class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, 
     """Calls without a valid key or scope, counted over a minute."""
 
     outcome: str = _told("failure")
-    count: int = 1
+    count: int = _told(1)
 
 
 class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):

@@ -1,0 +1,67 @@
+"""What runs beside the requests of one process."""
+
+import secrets
+from pathlib import Path
+
+from otp_service.app import Application
+from otp_service.settings.dev import dev_secrets, dev_settings
+from otp_service.settings.model import Service, Settings
+from otp_service.store.embedded import EmbeddedServer
+from tests.store import servers
+
+
+def settings_of(server: EmbeddedServer, folder: Path) -> Settings:
+    """Return the settings of development, on this Redis emptied."""
+    with servers.client_of(server) as client:
+        client.flushall()
+    kept = dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
+    return dev_settings(Service(), server.url, kept)
+
+
+async def told(app: Application) -> list[str]:
+    """Return the types and reasons of all events, oldest first."""
+    events, _ = await app.public().state.context.reader.page(limit=100)
+    return [f"{event['type']} {event.get('reason', '')}".strip() for event in reversed(events)]
+
+
+async def test_calls_without_a_key_become_one_event_a_reason(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """R66: strangers are counted in the worker; an event for each would let them fill the log."""
+    async with Application(settings_of(server, tmp_path), is_dev=True) as app:
+        for reason in ("missing", "unknown", "unknown"):
+            app.access.count(reason)
+
+        await app.keep_house()
+        await app.keep_house()
+
+        events, _ = await app.public().state.context.reader.page(limit=100, type="access.denied")
+    assert {("missing", 1), ("unknown", 2)} == {(e["reason"], e["count"]) for e in events}
+    assert 2 == len(events)
+
+
+async def test_start_and_stop_are_events_with_the_keys_in_force(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """R66: whoever stops the log is in the log."""
+    settings = settings_of(server, tmp_path)
+    async with Application(settings, is_dev=True):
+        pass
+
+    async with Application(settings, is_dev=True) as app:
+        events = [e for e in await told(app) if not e.startswith("log.epoch")]
+
+    assert ["started", "stopped", "started"] == [e.split()[1] for e in events]
+
+
+async def test_who_speaks_for_the_workers_leaves_no_trace(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """The admin listener's part only looks."""
+    settings = settings_of(server, tmp_path)
+
+    async with Application(settings, speaks_for_workers=True):
+        pass
+
+    with servers.client_of(server) as client:
+        assert 0 == client.dbsize()

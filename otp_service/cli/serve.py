@@ -67,8 +67,22 @@ def run(known: argparse.Namespace) -> int:
         admin = listen(service.admin_host, service.admin_port)
         threading.Thread(target=_serve_admin, args=(settings, admin), daemon=True).start()
         config = config_for(WORKER, service.drain_seconds, workers=service.workers)
-        Multiprocess(config, sockets=[public]).run()
+        Supervisor(config, sockets=[public]).run()
     return 0
+
+
+class Supervisor(Multiprocess):
+    """Stops listening as it ends its workers.
+
+    Each of them closes its own end of the socket; while uvicorn kept this one open, whoever
+    called would be connected, and wait for nobody until the last worker has finished.
+    """
+
+    def terminate_all(self) -> None:
+        """Let nobody in any more, and ask the workers to finish."""
+        for sock in self.sockets:
+            sock.close()
+        super().terminate_all()
 
 
 def worker() -> Litestar:

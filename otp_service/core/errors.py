@@ -248,4 +248,8 @@ class StoreUnavailable(TryLater):
 
 
 class StoreTampered(StoreUnavailable):
-    """A record did not carry our MAC: somebody else wrote to Redis."""
+    """A record did not carry our MAC: somebody else wrote to Redis. `record` is its key there."""
+
+    def __init__(self, record: str = "") -> None:
+        super().__init__()
+        self.record = record

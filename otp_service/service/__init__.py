@@ -64,7 +64,7 @@ class OtpService:
         def issue(id_: str) -> Awaitable[Stored]:
             return Sending(self._parts, caller, person, ask.purpose, id_).issue(locale)
 
-        async with self._watched(Desk(self._parts, caller, person, partition), challenge_id):
+        async with self._watched(Desk(self._parts, caller, person, partition)):
             if key is None:
                 return await issue(challenge_id)
             fields = (ask.phone_number, ask.purpose, ask.locale, ask.client_ip, ask.account)
@@ -164,12 +164,12 @@ class OtpService:
         await self._store.commit(desk.commit(denial=denial))
 
     @asynccontextmanager
-    async def _watched(self, desk: Desk, challenge_id: str) -> AsyncIterator[None]:
+    async def _watched(self, desk: Desk, challenge_id: str | None = None) -> AsyncIterator[None]:
         """Record a record that is not ours, wherever in a call it is met."""
         try:
             yield
-        except StoreTampered:
-            told = events.Tampered(**desk.about(challenge=challenge_id))
+        except StoreTampered as error:
+            told = events.Tampered(**desk.about(challenge=challenge_id), record=error.record)
             await self._store.commit(desk.commit(events=(told,)))
             raise
 

@@ -45,11 +45,11 @@ class Vault:
             seal_id, state_id = signed[VERSION + 1 : end].decode().split("/")
             state, cipher = self._state.get(state_id), self._ciphers[seal_id]
             if state is None or not same(mac, state.mac("record", name.encode(), signed)):
-                raise StoreTampered
+                raise StoreTampered(name)
             context = joined(name.encode(), signed[:end])
             body = cipher.decrypt(signed[end : end + NONCE], signed[end + NONCE :], context)
         except (InvalidTag, LookupError, ValueError) as error:
-            raise StoreTampered from error
+            raise StoreTampered(name) from error
         return int(record[:VERSION]), body
 
     @staticmethod

@@ -209,7 +209,7 @@ class RedisStore:
             opened = None if sealed is None else self.vault.open(names[1], sealed)[1]
             secret = None if opened is None else _secret(opened)
         except msgspec.DecodeError as error:
-            raise StoreTampered from error
+            raise StoreTampered(names[0]) from error
         if challenge.is_gone(now):
             return Stored(now, None, None)
         return Stored(now, challenge, secret)

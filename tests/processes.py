@@ -333,6 +333,18 @@ class Service:
         pids = map(int, re.findall(r"Started server process \[(\d+)\]", self.log.read_text()))
         return [pid for pid in pids if pid != self.process.pid and _is_alive(pid)]
 
+    def two_workers(self) -> list[int]:
+        """Return the pids of the two workers, once both of them serve and neither is going."""
+        seen: list[list[int]] = [[], []]
+
+        def are_there() -> bool:
+            seen.append(self.workers())
+            time.sleep(0.3)  # a supervisor looks twice a second whether one has gone
+            return len(seen[-1]) == 2 and seen[-1] == seen[-2] == self.workers()
+
+        servers.until(are_there, deadline=PATIENCE, what="two workers")
+        return seen[-1]
+
     @contextlib.contextmanager
     def resting(self, *workers: int) -> Iterator[None]:
         """Stop workers for a moment; their supervisor replaces whoever rests for seconds."""
@@ -342,7 +354,8 @@ class Service:
             yield
         finally:
             for worker in workers:
-                os.kill(worker, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # replaced, on a slow machine
+                    os.kill(worker, signal.SIGCONT)
 
     @contextlib.asynccontextmanager
     async def lines(self, count: int) -> AsyncIterator[list[Line]]:
@@ -351,8 +364,7 @@ class Service:
         They share one socket, and whoever is quicker takes a connection; so one of them rests
         while the other one takes his half.
         """
-        servers.until(lambda: len(self.workers()) == 2, deadline=PATIENCE, what="two workers")
-        first, second = self.workers()
+        first, second = self.two_workers()
         halves = []
         for other in (second, first):
             with self.resting(other):

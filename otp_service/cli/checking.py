@@ -97,7 +97,7 @@ def calibrate(known: argparse.Namespace) -> int:
         settings = read_settings(known.config)
         profile, digits = settings.hash.profile, settings.policy.digits
     print(f"argon2id on {cores()} cores, {known.seconds:g} s for each profile:\n")
-    print(COLUMNS.format(*TITLES, "").rstrip())
+    print(COLUMNS.format(*TITLES, "").rstrip(), flush=True)
     rows = [Profile(memory, passes, 1) for memory, passes in OWASP]
     for row in dict.fromkeys([*rows, profile]):
         note = "in force" if row == profile else ""

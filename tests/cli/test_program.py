@@ -66,6 +66,8 @@ def test_an_interrupted_command_ends_like_others(tmp_path):
     with subprocess.Popen(
         [PROGRAM, "calibrate", "--seconds", "1"],
         cwd=tmp_path,
+        # A shell that runs us in the background has it ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

@@ -414,10 +414,10 @@ def _once(key: str) -> dict[str, str]:
 
 def _is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
         return False
-    return True
+    return stat.rpartition(")")[2].split()[0] != "Z"  # killed, and not yet seen by its parent
 
 
 # ------------------------------------------------------------------------------------ starting

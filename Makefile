@@ -46,7 +46,9 @@ clean:  ## remove what these commands made, except the data of `make run`
 	find otp_service tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamps are younger than the lock files once everything is installed. The test lock holds
-# all of the other one, in the same versions.
+# all of the other one, in the same versions. The locks are whole, so pip looks for nothing itself:
+# asked to, it takes up the newest release of what another package wants an extra of, finds that
+# release in no lock, and gives up.
 $(VENV)/run.stamp: requirements.lock
 $(VENV)/test.stamp: requirements-test.lock
 $(VENV)/run.stamp $(VENV)/test.stamp:
@@ -58,6 +60,7 @@ $(VENV)/run.stamp $(VENV)/test.stamp:
 			'apt install python3-venv' >&2; exit 1; }
 	@echo 'Installing into $(VENV), which takes up to a minute and happens once.'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --require-hashes -r $<
+	@$(PIP) --require-hashes --no-deps -r $<
+	@$(BIN)/python -m pip --disable-pip-version-check check
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(if $(filter %test.stamp,$@),$(VENV)/run.stamp)

@@ -51,10 +51,10 @@ def read_options() -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures the service beside the best that this machine could do.",
-        epilog="Takes about rounds * 6.5 * seconds. What it means stands in bench/README.md.",
+        epilog="Takes about rounds * 6 * seconds, and 30 more. What it means stands in bench/README.md.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of every measurement in turn (5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (3)")
+    parser.add_argument("--rounds", type=int, default=7, help="of every measurement in turn (7)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement (1.5)")
     parser.add_argument("--connections", type=int, default=32, help="of the login back end (32)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the service (2)")
     parser.add_argument("--threads", type=int, default=1, help="hash.workers in each of them (1)")

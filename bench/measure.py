@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import statistics
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -36,14 +37,14 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """What was measured in turn: pairs a second, but for the last."""
+    """What was measured in turn: each next to what it is compared with."""
 
-    ceiling: float
-    default: float
-    cheapest: float
-    bare: float
-    full: float
-    refusals: float
+    ceiling: Tally
+    default: Tally
+    cheapest: Tally
+    bare: Tally
+    full: Tally
+    refusals: Tally
 
 
 class Half(msgspec.Struct, frozen=True):
@@ -82,33 +83,38 @@ class Bench:
         await self._pairs(self._default, plain)
 
     async def measure_round(self) -> None:
-        """Measure everything once, each next to what it is compared with."""
-        options = self.options
-        threads = options.workers * options.threads
-        hashes = await asyncio.to_thread(hashes_per_second, DEFAULT, threads, options.seconds)
+        """Measure everything once."""
         self.rounds.append(
             Round(
-                ceiling=hashes / HASHES,
-                default=(await self._pairs(self._default, plain)).rate,
-                cheapest=(await self._pairs(self._cheapest, plain)).rate,
-                bare=(await self._pairs(self._bare, plain)).rate,
-                full=(await self._pairs(self._cheapest, full)).rate,
-                refusals=(await self._refusals()).rate,
+                ceiling=await self._ceiling(),
+                default=await self._pairs(self._default, plain),
+                cheapest=await self._pairs(self._cheapest, plain),
+                bare=await self._pairs(self._bare, plain),
+                full=await self._pairs(self._cheapest, full),
+                refusals=await self._refusals(),
             )
         )
 
     async def measure_halves(self) -> None:
         """Measure how long calls take at half of what there can be."""
         for name, target in (("default", self._default), ("cheapest", self._cheapest)):
-            rate = statistics.median(self.all_of(name)) / 2
+            rate = statistics.median(tally.rate for tally in self.all_of(name)) / 2
             work = Pairs(plain, self._numbers, self._outside.phones)
             async with self._outside.connected(target, self.options.connections) as connections:
-                tally = await work.pace(connections, 3 * self.options.seconds, rate)
+                tally = await work.pace(connections, 4 * self.options.seconds, rate)
             self.halves[name] = Half(rate, tally)
 
-    def all_of(self, name: str) -> list[float]:
+    def all_of(self, name: str) -> list[Tally]:
         """Return what the rounds have measured of this."""
         return [getattr(one, name) for one in self.rounds]
+
+    async def _ceiling(self) -> Tally:
+        options = self.options
+        threads = options.workers * options.threads
+        before = time.process_time()
+        hashes = await asyncio.to_thread(hashes_per_second, DEFAULT, threads, options.seconds)
+        taken = time.process_time() - before
+        return Tally(rate=hashes / HASHES, cpu=taken / max(1.0, hashes * options.seconds) * HASHES)
 
     async def _pairs(self, target: Target, body: Callable[[str], str]) -> Tally:
         return await self._flood(target, Pairs(body, self._numbers, self._outside.phones))
@@ -119,7 +125,10 @@ class Bench:
 
     async def _flood(self, target: Target, work: Work) -> Tally:
         async with self._outside.connected(target, self.options.connections) as connections:
-            return await work.flood(connections, self.options.seconds)
+            before = self._stage.cpu(target)
+            tally = await work.flood(connections, self.options.seconds)
+            tally.cpu = (self._stage.cpu(target) - before) / len(tally.issue)
+        return tally
 
 
 def plain(number: str) -> str:

@@ -34,9 +34,10 @@ REDIS_OPTIONS = {
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Somebody who listens, and the key that opens."""
+    """Somebody who listens: where, whose group the processes are of, and the key that opens."""
 
     port: int
+    group: int
     key: str = ""
 
 
@@ -88,8 +89,8 @@ class Stage:
             **{f"OTP_LIMITS__{limit}": PLENTY for limit in RAISED},
             **{f"OTP_HASH__{setting}": value for setting, value in hashing.items()},
         }
-        self._run(name, ["-m", "otp_service", "serve", "--config", str(path)], settings, port)
-        return Target(port, key)
+        command = ["-m", "otp_service", "serve", "--config", str(path)]
+        return Target(port, self._run(name, command, settings, port), key)
 
     def bare(self, payload: int) -> Target:
         """Start the bare application, whose trips carry so many bytes."""
@@ -100,13 +101,23 @@ class Stage:
             bare.PAYLOAD: str(payload),
         }
         command = ["-m", "bench.bare", f"--port={port}", f"--workers={self._workers}"]
-        self._run("bare", command, settings, port)
-        return Target(port)
+        return Target(port, self._run("bare", command, settings, port))
+
+    def cpu(self, target: Target) -> float:
+        """Return the seconds of CPU that a target and Redis have taken; 0 where nobody tells."""
+        groups = {str(target.group), str(self._redis.pid)}
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = stat.read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12]) if fields[2] in groups else 0
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _database(self) -> str:
         return f"{self._redis.url}/{next(self._databases)}"
 
-    def _run(self, name: str, command: list[str], settings: Mapping[str, str], port: int) -> None:
+    def _run(self, name: str, command: list[str], settings: Mapping[str, str], port: int) -> int:
+        """Start a program, and return the number of its process and of the group that it leads."""
         log = self.folder / f"{name}.log"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OTP_")}
         with log.open("wb") as stream:
@@ -119,6 +130,7 @@ class Stage:
             )
         self._ends.enter_context(stopping(process))
         until_it_listens(process, port, log)
+        return process.pid
 
 
 def free_port() -> int:

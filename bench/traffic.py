@@ -110,7 +110,7 @@ class Connection(Messages):
             "content-type: application/json\r\n"
             "content-length: "
         )
-        self._told: Told = lambda *_: None
+        self._told: Told | None = None
 
     def ask(self, path: str, body: str, told: Told) -> None:
         """POST, and call back with status and body."""
@@ -120,19 +120,27 @@ class Connection(Messages):
 
     def received(self, message: bytes, body: int) -> None:
         """Take the answer."""
-        self._told(int(message[9:12]), message[body:])
+        self._tell(int(message[9:12]), message[body:])
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell it as an answer with a status that there is not."""
-        self._told(0, f"the connection was lost: {error}".encode())
+        """Tell it as an answer with a status that there is not, if one is awaited."""
+        self._tell(0, f"the connection was lost: {error}".encode())
+
+    def _tell(self, status: int, body: bytes) -> None:
+        told, self._told = self._told, None
+        if told:
+            told(status, body)
 
 
 class Tally(msgspec.Struct):
     """What came of one measurement."""
 
     done: int = 0
+    """Pieces of work, of those that count."""
     rate: float = 0.0
-    """How much was done in a second."""
+    """Of them in a second."""
+    cpu: float = 0.0
+    """Seconds of CPU that each piece took, those that do not count among them."""
     issue: list[float] = []
     """Seconds from when it was due to its answer."""
     verify: list[float] = []
@@ -274,7 +282,11 @@ class Outside:
 
     @asynccontextmanager
     async def connected(self, target: Target, count: int) -> AsyncIterator[list[Connection]]:
-        """Open so many connections, and close them."""
+        """Open so many connections, and close them.
+
+        One after another, each with an answer: of those that come at once, the worker that wakes
+        first takes all, and the others have nothing to do.
+        """
         loop = asyncio.get_running_loop()
         made: list[Connection] = []
         try:
@@ -283,6 +295,9 @@ class Outside:
                     lambda: Connection(target.key), "127.0.0.1", target.port
                 )
                 made.append(connection)
+                answered = loop.create_future()
+                connection.ask("/nothing", "{}", lambda *_: answered.set_result(None))  # noqa: B023
+                await asyncio.wait_for(answered, PATIENCE)
             yield made
         finally:
             for connection in made:

@@ -151,6 +151,7 @@ class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_
 
     outcome: str = _told("failure")
     record: str = ""
+    """Its key there, in which no number and no code can stand."""
 
 
 class EpochBegan(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_only=True):

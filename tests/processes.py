@@ -414,8 +414,9 @@ def _once(key: str) -> dict[str, str]:
 
 def _is_alive(pid: int) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text() if Path("/proc").exists() else ") S"
+    except (ProcessLookupError, FileNotFoundError):
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"  # killed, and not yet seen by its parent
 

@@ -87,7 +87,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             SERVICE__LOG_LEVEL="debug",
             HASH__WORKERS="1",
             HASH__QUEUE="1",
-            REDIS__TIMEOUT_MILLISECONDS="150",
+            REDIS__TIMEOUT_MILLISECONDS="400",
             ROUTING__DEADLINE_SECONDS="1",
             PROVIDERS__GATEWAY__CODE="error.code",
             PROVIDERS__GATEWAY__RECIPIENT_CODES='["no-such-number"]',

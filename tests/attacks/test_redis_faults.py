@@ -107,7 +107,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         ) as redis,
         Gateway() as gateway,
         serve(
-            folder, redis, [gateway.url], workers=1, REDIS__TIMEOUT_MILLISECONDS="150"
+            folder, redis, [gateway.url], workers=1, REDIS__TIMEOUT_MILLISECONDS="200"
         ) as service,
     ):
         yield Scene(service, gateway, redis)

@@ -7,7 +7,7 @@ pseudonym  turns numbers and accounts into stable names in events
 limit      names buckets and partitions; not rotated on a schedule, for that empties every bucket
 """
 
-import hashlib
+import functools
 import hmac
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
@@ -35,7 +35,9 @@ class Key(msgspec.Struct, frozen=True):
 
     def mac(self, label: str, *fields: bytes) -> bytes:
         """Return HMAC-SHA-256 over the label and the fields, each with its length in front."""
-        return hmac.digest(self.secret, joined(label.encode(), *fields), hashlib.sha256)
+        mac = _begun(self.secret).copy()
+        mac.update(joined(label.encode(), *fields))
+        return mac.digest()
 
 
 class Ring(msgspec.Struct, frozen=True):
@@ -66,9 +68,15 @@ class Keys(msgspec.Struct, frozen=True):
     limit: Key
 
 
+@functools.lru_cache
+def _begun(secret: bytes) -> hmac.HMAC:
+    """Return HMAC-SHA-256 that has taken the key in, which is half of what a short one costs."""
+    return hmac.new(secret, digestmod="sha256")
+
+
 def joined(*fields: bytes) -> bytes:
     """Return the fields with a four-byte length before each: no two lists join to the same."""
-    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
 
 
 def key_of(key_id: str, text: str) -> Key:

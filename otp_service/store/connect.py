@@ -78,7 +78,7 @@ class Pool(ConnectionPool):
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection that is open, and on which no answer is left over."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience if self._places.locked() else None):
                 await self._places.acquire()
         except TimeoutError as error:
             raise MaxConnectionsError from error

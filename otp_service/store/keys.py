@@ -6,7 +6,7 @@ the partition, so that Redis Cluster keeps a partition's keys together.
 """
 
 from otp_service.core.challenge import PARTITIONS
-from otp_service.core.keys import Key, joined
+from otp_service.core.keys import Key
 from otp_service.core.limits import Bucket
 
 
@@ -57,4 +57,4 @@ class Names:
         return tuple(f"{tag}:{kind}" for kind in ("log", "events", "refusals", "folds", "due"))
 
     def _mac(self, label: str, *fields: str) -> bytes:
-        return self._key.mac(label, joined(*(field.encode() for field in fields)))
+        return self._key.mac(label, *[field.encode() for field in fields])

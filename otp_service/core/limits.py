@@ -31,7 +31,7 @@ ROW_FIRST_DELAY, ROW_LAST_DELAY = 30 * 1000, HOUR * 1000
 ROW_MEMORY = 90 * DAY * 1000
 
 
-class Window(msgspec.Struct, frozen=True):
+class Window(msgspec.Struct, frozen=True, array_like=True):
     """At most `count` in any `period` seconds."""
 
     count: int

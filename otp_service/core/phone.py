@@ -144,6 +144,11 @@ def identify(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious"] | No
     return found, "fictitious" if fictitious else None
 
 
+def known(text: str, country: str) -> PhoneNumber:
+    """Return a number that was accepted when its challenge was issued, without judging it anew."""
+    return PhoneNumber(text, country, phonenumbers.country_code_for_region(country))
+
+
 def allowed(number: PhoneNumber, countries: frozenset[str]) -> None:
     """Raise NumberNotAllowed unless the number's region is among `countries`, or `*` is.
 

@@ -25,17 +25,17 @@ from otp_service.core.errors import (
 )
 from otp_service.core.keys import joined
 from otp_service.core.message import parse_locale
-from otp_service.core.phone import PhoneNumber, allowed, identify, parse
+from otp_service.core.phone import PhoneNumber, allowed, identify, known
 from otp_service.core.ports import Commit, Stored, Swap
 from otp_service.service.moving import move, present
 from otp_service.service.once import Once
-from otp_service.service.parts import Caller, Desk, Parts, Person, Random, who
+from otp_service.service.parts import Caller, Desk, Parts, Person, Random
 from otp_service.service.sending import Sending
 from otp_service.service.verifying import Verifying
 from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
 
 
-__all__ = ["Caller", "OtpService", "Parts", "Person", "Random", "who"]
+__all__ = ["Caller", "OtpService", "Parts", "Person", "Random"]
 
 NOBODY = Person()
 
@@ -154,7 +154,7 @@ class OtpService:
         except (ChallengeEnded, SendsExhausted) as error:
             await self._deny(self._desk(caller, challenge_id, challenge), error)
             raise
-        phone = parse(secret.number, allow_fictitious=True)
+        phone = known(secret.number, challenge.country)
         person = Person.of(phone, challenge.account, secret.client_ip)
         sending = Sending(self._parts, caller, person, challenge.purpose, challenge_id)
         return await sending.resend(secret)

@@ -1,7 +1,8 @@
 """What the use cases are made of, and who is calling."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import msgspec
 
@@ -19,15 +20,27 @@ from otp_service.core.pseudonym import pseudonym
 from otp_service.core.tenant import Tenant
 
 
-class Random(NamedTuple):
+NAME_BYTES = 16
+
+
+class Random:
     """The system's randomness; tests put their own in its place."""
 
-    below: Callable[[int], int]
-    bytes: Callable[[int], bytes]
+    def __init__(self, below: Callable[[int], int], bytes_: Callable[[int], bytes]) -> None:
+        self.below = below
+        self.bytes = bytes_
+        self._spare = b""
 
     def operation(self) -> str:
-        """Return the name of one operation."""
-        return self.bytes(16).hex()
+        """Return the name of one operation, or of one event.
+
+        These are no secrets of anybody's, so they are drawn in blocks: there are a dozen in each
+        login, and a call of the system for each costs more than the rest of making them.
+        """
+        if len(self._spare) < NAME_BYTES:
+            self._spare = self.bytes(64 * NAME_BYTES)
+        name, self._spare = self._spare[:NAME_BYTES], self._spare[NAME_BYTES:]
+        return name.hex()
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +96,8 @@ class Person(msgspec.Struct, frozen=True):
 def who(
     parts: Parts, caller: Caller, person: Person, challenge: Challenge | None = None
 ) -> dict[str, Any]:
-    """Return what an event says of caller and person: pseudonyms, never the number itself."""
+    """Return what events say of caller and person: pseudonyms, never the number itself."""
     known: dict[str, Any] = {
-        "id": parts.random.bytes(16).hex(),
         "tenant": caller.tenant.name or None,
         "key_id": caller.key_id,
         "request": caller.request,
@@ -95,14 +107,14 @@ def who(
     }
     if person.account is not None:
         known["account"] = pseudonym(parts.keys.pseudonym.current, "account", person.account)
-    if person.phone:
-        known["number"] = pseudonym(parts.keys.pseudonym.current, "number", person.phone.collapsed)
-        known["country"] = person.phone.country
-        known["tail"] = person.phone.e164[-2:]
     if challenge:
         known |= {"challenge": challenge.id, "purpose": challenge.purpose}
         known |= {"number": challenge.subject, "country": challenge.country}
         known["tail"] = challenge.masked[-2:]
+    elif person.phone:
+        known["number"] = pseudonym(parts.keys.pseudonym.current, "number", person.phone.collapsed)
+        known["country"] = person.phone.country
+        known["tail"] = person.phone.e164[-2:]
     return known
 
 
@@ -127,7 +139,11 @@ class Desk:
 
     def about(self, **more: Any) -> dict[str, Any]:
         """Return the fields of an event of this call."""
-        return who(self.parts, self.caller, self.person, self._of) | self._named | more
+        return {"id": self.parts.random.operation(), **self._who, **more}
+
+    @cached_property
+    def _who(self) -> dict[str, Any]:
+        return who(self.parts, self.caller, self.person, self._of) | self._named
 
     def commit(self, **fields: Any) -> Commit:
         """Return a commit in the number's partition, under a name of its own."""

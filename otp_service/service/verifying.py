@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Answer, Challenge, ChallengeSecret, Status
+from otp_service.core.challenge import Answer, ChallengeSecret, Status
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -18,7 +18,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.keys import joined
 from otp_service.core.limits import ROW_LIMIT, Charge, Refusal
-from otp_service.core.phone import PhoneNumber, parse
+from otp_service.core.phone import known
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit, Done, GiveBack, Stored, Swap
 from otp_service.service.ledger import Ledger, Spent
@@ -75,7 +75,11 @@ class Verifying:
     async def _attempt(self, code: str, answer: Answer | None) -> Stored:
         tenant, person = self._caller.tenant, self._person
         others = charges.failures_others(tenant, person.account, person.subject)
-        claim, (spent, refusal) = await gathered(self._claim(), self._ledger.spend(others))
+        spent, refusal = list[Spent](), None
+        if others:
+            claim, (spent, refusal) = await gathered(self._claim(), self._ledger.spend(others))
+        else:
+            claim = await self._claim()
         if isinstance(claim, OtpError):
             await self._ledger.give_back(spent)
             raise claim
@@ -83,6 +87,8 @@ class Verifying:
             await self._unclaim(claim, spent, refused(refusal))
             raise refused(refusal)
         if await self._is_right(code, claim):
+            if not spent:
+                return await self._win(claim, answer)
             stored, _ = await asyncio.gather(
                 self._win(claim, answer), self._ledger.give_back(spent)
             )
@@ -264,16 +270,9 @@ async def gathered(
     return first, second
 
 
-def _present(challenge: Challenge | None) -> Challenge:
-    if challenge is None:
-        raise ChallengeNotFound
-    return challenge
-
-
 def _person(stored: Stored, ask: VerifyRequest) -> Person:
     """Return whom the challenge is about; the number is unknown once it has ended."""
     assert stored.challenge  # the caller has looked
-    phone: PhoneNumber | None = None
-    if stored.secret:
-        phone = parse(stored.secret.number, allow_fictitious=True)
+    secret, country = stored.secret, stored.challenge.country
+    phone = known(secret.number, country) if secret else None
     return Person.of(phone, stored.challenge.account, ask.client_ip)

@@ -77,11 +77,10 @@ class Pool(ConnectionPool):
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection that is open, and on which no answer is left over."""
-        try:
-            async with asyncio.timeout(self._patience if self._places.locked() else None):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise MaxConnectionsError from error
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()
         connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
             if not connection.is_connected or await connection.can_read():
@@ -91,6 +90,13 @@ class Pool(ConnectionPool):
             await self.release(connection)
             raise
         return connection
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise MaxConnectionsError from error
 
     async def release(self, connection: AbstractConnection) -> None:
         """Let others have it, open or not."""

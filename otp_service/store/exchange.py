@@ -1,5 +1,7 @@
 """Commands out and answers in, on one connection of redis-py."""
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -22,19 +24,33 @@ Answer = TypeVar("Answer")
 async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """Return the answers to commands sent in one write; Redis's errors are among them.
 
-    Raises ConnectionError and TimeoutError of redis-py: then it is not known what was run. On
-    these, and when the call is cancelled, redis-py closes the connection, so that nobody else
-    reads the answers that were not waited for (CVE-2023-28858).
+    All of it takes at most the connection's `socket_timeout`. Raises ConnectionError and
+    TimeoutError of redis-py: then it is not known what was run. On these, and when the call is
+    cancelled, the connection is closed, so that nobody else reads the answers that were not
+    waited for (CVE-2023-28858).
     """
     # hiredis packs in C what redis-py packs in Python.
     packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
-    await connection.send_packed_command(packed, check_health=False)
-    return [await _answer(connection) for _ in commands]
+    try:
+        # One timeout around it all: redis-py's own are a task for each write and a timer for each
+        # answer, which take longer than the exchange itself.
+        async with asyncio.timeout(connection.socket_timeout):
+            if not connection.is_connected:
+                await connection.connect()  # type: ignore[no-untyped-call]
+            await connection._send_packed_command(packed)  # noqa: SLF001  # send_ has the task
+            return [await _answer(connection) for _ in commands]
+    except BaseException as error:
+        await connection.disconnect(nowait=True)
+        if isinstance(error, TimeoutError):
+            raise TimedOut("Redis has not answered in time") from error
+        if isinstance(error, OSError):
+            raise Disconnected("the connection to Redis was lost") from error
+        raise
 
 
 async def _answer(connection: AbstractConnection) -> Any:
     try:
-        return await connection.read_response()
+        return await connection.read_response(timeout=math.inf)
     except ResponseError as error:
         return error
 

@@ -15,6 +15,7 @@ class Names:
 
     def __init__(self, limit_key: Key) -> None:
         self._key = limit_key
+        self._last = ("", "")
 
     def partition(self, *subject: str) -> int:
         """Return the partition that this subject belongs to, from 0 to 63."""
@@ -34,8 +35,12 @@ class Names:
 
     def bucket(self, partition: int, bucket: Bucket) -> str:
         """One limit's bucket for one subject."""
-        subject = self._mac("bucket", bucket.subject)[:16].hex()
-        return f"{{{partition:02d}}}:limit:{bucket.limit}:{bucket.tenant}:{subject}"
+        # A number has half a dozen buckets, which are named in one go.
+        subject, name = self._last
+        if subject != bucket.subject or not name:
+            name = self._mac("bucket", bucket.subject)[:16].hex()
+            self._last = (bucket.subject, name)
+        return f"{{{partition:02d}}}:limit:{bucket.limit}:{bucket.tenant}:{name}"
 
     def blocked(self, partition: int, number: str) -> str:
         """Entry of a number on the do-not-send list."""

@@ -241,7 +241,7 @@ class RedisStore:
         return Spend(
             bucket.limit.kind,
             places.of(self.names.bucket(commit.partition, bucket)),
-            tuple((window.count, window.period) for window in charge.windows),
+            charge.windows,
             charge.cost,
             operation,
             charge.force,

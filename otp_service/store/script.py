@@ -6,6 +6,7 @@ from importlib.resources import files
 import msgspec
 
 from otp_service.core import limits
+from otp_service.core.limits import Window
 
 
 COMMIT = (files("otp_service.store") / "lua/commit.lua").read_text()
@@ -51,7 +52,7 @@ class Spend(msgspec.Struct, frozen=True, array_like=True):
 
     kind: str
     place: int
-    windows: tuple[tuple[int, int], ...]
+    windows: tuple[Window, ...]
     cost: int
     operation: str
     force: bool

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
-from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 
 from otp_service.core.challenge import Status
 from otp_service.core.errors import (
@@ -28,7 +28,6 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import DEFAULTS, Bucket, Charge, Limit, Refusal, Window
 from otp_service.core.ports import Commit, Stored
-from otp_service.store import exchange
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.link import Link
@@ -472,14 +471,17 @@ async def test_the_storm_would_see_an_answer_go_astray(
 ) -> None:
     """The test above can fail: with connections that live on, as before redis-py 4.5.3."""
 
-    async def leave_open(connection: Any) -> Any:
-        return await connection.read_response(disconnect_on_error=False)
+    disconnect = AbstractConnection.disconnect
 
-    async def believe(_: Any, connection: Any) -> None:
-        await connection.connect()
+    async def leave_open(connection: Any, nowait: bool = False) -> None:  # noqa: FBT001, FBT002
+        if not nowait:
+            await disconnect(connection)
 
-    monkeypatch.setattr(exchange, "_answer", leave_open)
-    monkeypatch.setattr(ConnectionPool, "ensure_connection", believe)
+    async def believe(_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(AbstractConnection, "disconnect", leave_open)
+    monkeypatch.setattr(AbstractConnection, "can_read", believe)
 
     ends = await storm([server], pool=3)
 

@@ -19,7 +19,7 @@ from otp_service.core.challenge import partition_of
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import Scope
-from otp_service.wire import IssueRequest, Nothing, UnlockRequest, VerifyRequest
+from otp_service.wire import ChallengeView, IssueRequest, Nothing, UnlockRequest, VerifyRequest
 
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ SENDING: Final = (
     "/v1/challenges",
     scopes=SCOPES,
     ask=IssueRequest,
+    answer=ChallengeView,
     problems=(*SENDING, "invalid-phone-number"),
     takes_key=True,
 )
@@ -50,7 +51,7 @@ async def issue(request: Call) -> ASGIResponse:
     return answer(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
 
 
-@get(ONE, scopes=SCOPES)
+@get(ONE, scopes=SCOPES, answer=ChallengeView)
 async def view(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     """Show a challenge, in whatever status."""
     await read_nothing(request)
@@ -69,6 +70,7 @@ async def cancel(request: Call, challenge_id: FromPath[str]) -> None:
     scopes=SCOPES,
     status_code=200,
     ask=VerifyRequest,
+    answer=ChallengeView,
     problems=(*ENDED, "number-locked", "malformed-code", "incorrect-code", "rate-limited"),
     takes_key=True,
 )
@@ -90,6 +92,7 @@ async def verify(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     scopes=SCOPES,
     status_code=200,
     ask=Nothing,
+    answer=ChallengeView,
     problems=(*ENDED, *SENDING, "sends-exhausted"),
     takes_key=True,
 )

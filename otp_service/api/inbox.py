@@ -6,7 +6,6 @@ The page is one file without anything from elsewhere, in which no text ever beco
 import html
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Final
 
 import msgspec
 from litestar import get
@@ -16,11 +15,8 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.views import PRIVATE, page
 
 
-DEFAULT_SERVICE: Final = "http://127.0.0.1:8000"
-
-
 def inbox_routes(
-    messages: Callable[[], list[dict[str, str]]], *, service: str = DEFAULT_SERVICE
+    messages: Callable[[], list[dict[str, str]]], *, service: str = "http://127.0.0.1:8000"
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of the page and of its data, for the admin listener in development.
 

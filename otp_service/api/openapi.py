@@ -138,7 +138,7 @@ def _operation(path: str, handler: HTTPRouteHandler) -> Schema:
         }
     described["responses"] = {str(handler.status_code): _success(handler)}
     for status, slugs in _refusals(handler).items():
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{_name(slugs)}"}
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{'.'.join(slugs)}"}
     return described
 
 
@@ -160,14 +160,9 @@ def _success(handler: HTTPRouteHandler) -> Schema:
     if handler.status_code == HTTPStatus.CREATED:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
-    if handler.status_code != HTTPStatus.NO_CONTENT:
-        described["content"] = {"application/json": {"schema": _ref(_answer(handler))}}
+    if answer := handler.opt.get("answer"):
+        described["content"] = {"application/json": {"schema": _ref(answer)}}
     return described
-
-
-def _answer(handler: HTTPRouteHandler) -> type[msgspec.Struct]:
-    found: type[msgspec.Struct] = handler.opt.get("answer", wire.ChallengeView)
-    return found
 
 
 def _refusals(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
@@ -184,13 +179,9 @@ def _refusals(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
     return dict(sorted(by_status.items()))
 
 
-def _name(slugs: tuple[str, ...]) -> str:
-    return ".".join(slugs)
-
-
 def _responses() -> Schema:
     groups = {slugs for handler in HANDLERS for slugs in _refusals(handler).values()}
-    return {_name(slugs): _response(slugs) for slugs in sorted(groups)}
+    return {".".join(slugs): _response(slugs) for slugs in sorted(groups)}
 
 
 def _response(slugs: tuple[str, ...]) -> Schema:
@@ -233,8 +224,8 @@ def _ref(kind: type[msgspec.Struct]) -> Schema:
 
 
 def _schemas() -> Schema:
-    asked = [handler.opt["ask"] for handler in HANDLERS if "ask" in handler.opt]
-    kinds = [*asked, *map(_answer, HANDLERS), wire.Problem]
+    bodies = [handler.opt.get(name) for handler in HANDLERS for name in ("ask", "answer")]
+    kinds = [*filter(None, bodies), wire.Problem]
     template = "#/components/schemas/{name}"
     return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))
 

@@ -12,7 +12,6 @@ from litestar.response.base import ASGIResponse
 
 from otp_service.core import delivery
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Submission
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ports import Stored
 from otp_service.wire import ChallengeView, DeliveryView, SubmissionView
@@ -95,15 +94,14 @@ def _delivery(challenge: Challenge) -> DeliveryView:
     return DeliveryView(
         status=delivery.status(submissions),
         provider=carriers[-1] if carriers else None,
-        submissions=[_submission(one) for one in submissions],
-    )
-
-
-def _submission(one: Submission) -> SubmissionView:
-    return SubmissionView(
-        provider=one.provider,
-        outcome=one.outcome,
-        fault=one.fault,
-        reason=one.reason,
-        at=instant(one.at),
+        submissions=[
+            SubmissionView(
+                provider=one.provider,
+                outcome=one.outcome,
+                fault=one.fault,
+                reason=one.reason,
+                at=instant(one.at),
+            )
+            for one in submissions
+        ],
     )

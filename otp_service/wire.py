@@ -59,6 +59,10 @@ ChallengeId = Annotated[
         extra_json_schema={"pattern": rf"^{ID.pattern}\Z"},
     ),
 ]
+Locale = Annotated[
+    str, Meta(max_length=35, description="BCP 47 tag of the text.", examples=["en-GB"])
+]
+IssuedTo = Annotated[str, Meta(description="As it was issued to.", examples=["+447400123456"])]
 
 
 class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,13 +70,7 @@ class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     phone_number: PhoneText
     purpose: Purpose = "login"
-    locale: (
-        Annotated[
-            str,
-            Meta(max_length=35, description="BCP 47 tag of the text.", examples=["en-GB"]),
-        ]
-        | None
-    ) = None
+    locale: Locale | None = None
     client_ip: ClientIp | None = None
     account: Account | None = None
 
@@ -91,9 +89,7 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
     purpose: Purpose | None = None
     account: Account | None = None
-    phone_number: (
-        Annotated[str, Meta(description="As it was issued to.", examples=["+447400123456"])] | None
-    ) = None
+    phone_number: IssuedTo | None = None
     client_ip: ClientIp | None = None
 
 

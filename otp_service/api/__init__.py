@@ -12,34 +12,31 @@ from collections.abc import Sequence
 from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
-from otp_service.api import audit, challenges, ops
+from otp_service.api import audit, challenges, docs, ops
 from otp_service.api.auth import Keyring, authenticate
-from otp_service.api.context import Answered, ApiContext, Reader
+from otp_service.api.context import Answered, ApiContext
 from otp_service.api.door import Door
 from otp_service.api.inflight import InFlight
 from otp_service.api.problems import refuse
 from otp_service.api.reading import MOST_BYTES
 
 
-__all__ = ["Answered", "ApiContext", "InFlight", "Reader", "admin_app", "public_app"]
+__all__ = ["Answered", "ApiContext", "InFlight", "admin_app", "public_app"]
 
 
 def public_app(context: ApiContext) -> Litestar:
     """Return what login back ends call."""
     keyring = Keyring(context.api_keys, context.tenants, context.count_denied)
-    v1 = Router(
-        "/v1",
-        before_request=authenticate,
-        route_handlers=[*challenges.HANDLERS, *audit.HANDLERS],
-    )
-    app = _app(context, [v1, *ops.PUBLIC])
+    handlers = [*challenges.HANDLERS, *audit.HANDLERS]
+    calls = Router("/", before_request=authenticate, route_handlers=handlers)
+    app = _app(context, [calls, *ops.PUBLIC])
     app.state.keyring = keyring
     return app
 
 
 def admin_app(context: ApiContext) -> Litestar:
     """Return what operators look at: metrics, documentation, and what `app` adds."""
-    return _app(context, [*ops.ADMIN, *context.admin_handlers])
+    return _app(context, [ops.metrics, *docs.PAGES, *context.admin_handlers])
 
 
 def _app(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:

@@ -16,7 +16,7 @@ from otp_service.wire import AuditPage, AuditQuery, AuditSearch
 SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 
 
-@get("/audit/events", scopes=SCOPES)
+@get("/v1/audit/events", scopes=SCOPES, query=AuditQuery, answer=AuditPage)
 async def events(request: Call) -> ASGIResponse:
     """Give events, newest first."""
     await read_nothing(request)
@@ -27,7 +27,14 @@ async def events(request: Call) -> ASGIResponse:
     return await _page(request, into(fields, AuditQuery))
 
 
-@post("/audit/search", scopes=SCOPES, status_code=200)
+@post(
+    "/v1/audit/search",
+    scopes=SCOPES,
+    status_code=200,
+    ask=AuditSearch,
+    answer=AuditPage,
+    problems=("invalid-phone-number", "number-not-allowed"),
+)
 async def search(request: Call) -> ASGIResponse:
     """Give events, newest first, also those about one number."""
     return await _page(request, await read(request, AuditSearch))

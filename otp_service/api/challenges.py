@@ -5,7 +5,7 @@ any limit is (R24): a body that comes in slowly holds nothing open.
 """
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from litestar import delete, get, post
 from litestar.params import FromPath
@@ -19,13 +19,29 @@ from otp_service.core.challenge import partition_of
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import Scope
-from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
+from otp_service.wire import ChallengeView, IssueRequest, Nothing, UnlockRequest, VerifyRequest
 
 
 T = TypeVar("T")
 
+SCOPES: Final = {Scope.CHALLENGES}
+ONE: Final = "/v1/challenges/{challenge_id:str}"
+OVER: Final = ("challenge-expired", "challenge-locked", "challenge-already-verified")
+ENDED: Final = (*OVER, "challenge-canceled")
+SENDING: Final = (
+    *("number-locked", "number-not-allowed", "undeliverable", "rate-limited", "delivery-failed"),
+    *("idempotency-key-in-use", "idempotency-key-reused"),
+)
 
-@post("/challenges", scopes={Scope.CHALLENGES}, status_code=201)
+
+@post(
+    "/v1/challenges",
+    scopes=SCOPES,
+    ask=IssueRequest,
+    answer=ChallengeView,
+    problems=(*SENDING, "invalid-phone-number"),
+    takes_key=True,
+)
 async def issue(request: Call) -> ASGIResponse:
     """Send a code to a number."""
     ask = await read(request, IssueRequest)
@@ -35,21 +51,29 @@ async def issue(request: Call) -> ASGIResponse:
     return answer(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
 
 
-@get("/challenges/{challenge_id:str}", scopes={Scope.CHALLENGES})
+@get(ONE, scopes=SCOPES, answer=ChallengeView)
 async def view(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     """Show a challenge, in whatever status."""
     await read_nothing(request)
     return await _shown(request, context(request).service.view(request.auth, _id(challenge_id)))
 
 
-@delete("/challenges/{challenge_id:str}", scopes={Scope.CHALLENGES})
+@delete(ONE, scopes=SCOPES, problems=OVER)
 async def cancel(request: Call, challenge_id: FromPath[str]) -> None:
     """End a challenge."""
     await read_nothing(request)
     await _done(request, context(request).service.cancel(request.auth, _id(challenge_id)))
 
 
-@post("/challenges/{challenge_id:str}/verify", scopes={Scope.CHALLENGES}, status_code=200)
+@post(
+    f"{ONE}/verify",
+    scopes=SCOPES,
+    status_code=200,
+    ask=VerifyRequest,
+    answer=ChallengeView,
+    problems=(*ENDED, "number-locked", "malformed-code", "incorrect-code", "rate-limited"),
+    takes_key=True,
+)
 async def verify(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     """Try a code: 200 for the one call that brings the right one."""
     fields = await read_fields(request)
@@ -63,7 +87,15 @@ async def verify(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     return await _shown(request, service.verify(request.auth, _id(challenge_id), ask, key))
 
 
-@post("/challenges/{challenge_id:str}/resend", scopes={Scope.CHALLENGES}, status_code=200)
+@post(
+    f"{ONE}/resend",
+    scopes=SCOPES,
+    status_code=200,
+    ask=Nothing,
+    answer=ChallengeView,
+    problems=(*ENDED, *SENDING, "sends-exhausted"),
+    takes_key=True,
+)
 async def resend(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     """Send another code; the earlier one stays valid beside it."""
     await read_nothing(request)
@@ -71,7 +103,13 @@ async def resend(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     return await _shown(request, service.resend(request.auth, _id(challenge_id), key))
 
 
-@post("/numbers/unlock", scopes={Scope.OPERATOR}, status_code=204)
+@post(
+    "/v1/numbers/unlock",
+    scopes={Scope.OPERATOR},
+    status_code=204,
+    ask=UnlockRequest,
+    problems=("invalid-phone-number", "number-not-allowed"),
+)
 async def unlock(request: Call) -> None:
     """End a number's rows of failures, at all tenants."""
     ask = await read(request, UnlockRequest)

@@ -1,7 +1,7 @@
 """What the API is made of, and how a handler reaches it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from litestar import Request
@@ -9,31 +9,13 @@ from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
 from otp_service.api.inflight import InFlight
-from otp_service.core.phone import PhoneNumber
+from otp_service.audit.reading import Reader
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.service import Caller, OtpService
 
 
 Call = Request[ApiKey, Caller, State]
 """A request after `auth.authenticate`: `user` is its key, `auth` is whom the use cases serve."""
-
-
-class Reader(Protocol):
-    """The audit log, newest entries first."""
-
-    async def page(  # noqa: PLR0913  # one for each filter of the contract
-        self,
-        *,
-        tenant: str | None,
-        number: PhoneNumber | None,
-        since: int | None,
-        until: int | None,
-        type: str | None,  # noqa: A002  # as the contract calls it
-        challenge: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return events and the cursor of what follows. Raises InvalidRequest for a bad cursor."""
 
 
 class Answered(msgspec.Struct, frozen=True):

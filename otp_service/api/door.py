@@ -47,8 +47,7 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if _NO_STORE not in message["headers"]:
-                    message["headers"] = [*message["headers"], _NO_STORE]
+                message["headers"] = [*message["headers"], _NO_STORE]
             await send(message)
 
         try:

@@ -1,4 +1,7 @@
-"""The API's description (OpenAPI 3.1), out of the structs, the problems and the table of calls.
+"""The API's description (OpenAPI 3.1), out of the structs, the problems and the handlers.
+
+A handler says in its decorator what the document tells of it: `ask` and `answer` are the structs of
+its bodies (`query`: of its query), `problems` what it is refused for beside what every call is.
 
 `openapi.yaml` at the top of the repository is this text; a test holds them equal.
 """
@@ -11,14 +14,30 @@ from typing import Any, Final
 import msgspec
 import yaml
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
 from otp_service import wire
-from otp_service.api.operations import ABOUT, OPERATIONS, Operation
+from otp_service.api import audit, challenges, ops
 from otp_service.api.problems import FRAMEWORKS, KINDS, headers_of, problem_of, slug_of
 from otp_service.core import errors
 
 
 Schema = dict[str, Any]
+
+HANDLERS: Final = (*challenges.HANDLERS, *audit.HANDLERS, *ops.PUBLIC)
+
+ABOUT: Final = """\
+Issues one-time codes to phone numbers, and says once whether the code that came back is right.
+
+On verify, 2xx means verified, and nothing else does. Keep the challenge's id in the server-side
+session of the user, pass `account`, and make a fresh `Idempotency-Key` for every try, never from
+what a browser sent. Problems tell the reason to you, a back end; show your own users one message.
+
+Every answer has `Cache-Control: no-store`; every error is `application/problem+json` (RFC 9457).
+What is wrong is looked for in this order: 401, 403 forbidden, 413, 415, 400, 404, 410, 403
+number-locked, 400 malformed-code, 409, 503 overloaded, 429. A `traceparent` header (W3C) names
+the trace in the audit log.
+"""
 
 KEY: Final = {
     "name": "Idempotency-Key",
@@ -38,46 +57,45 @@ HEADERS: Final = {
     "Allow": ("^[A-Z, ]+$", "The methods that are allowed."),
 }
 
-SAMPLES: Final[tuple[Exception, ...]] = (
+CALL: Final = (
+    *("unauthenticated", "forbidden", "content-too-large", "unsupported-media-type"),
+    *("invalid-request", "overloaded", "store-unavailable", "internal-error"),
+)
+"""What every call with a key may be refused for."""
+ONE: Final = ("challenge-not-found", "not-found", "method-not-allowed")
+"""What a path with an id in it may meet; an id with a slash in it is another path."""
+
+TOLD: Final = (
     errors.InvalidRequest(("phone_number", "is missing")),
-    errors.MalformedCode(),
-    errors.Unauthenticated(),
-    errors.Forbidden(),
-    errors.NumberLocked(),
-    errors.ChallengeNotFound(),
-    errors.SendsExhausted(),
-    errors.IdempotencyKeyInUse(),
-    errors.ChallengeExpired(),
-    errors.ChallengeLocked(),
-    errors.ChallengeCanceled(),
-    errors.ChallengeAlreadyVerified(),
-    errors.InvalidPhoneNumber(),
     errors.NumberNotAllowed("country"),
     errors.IncorrectCode(attempts_left=4),
     errors.Undeliverable("unreachable"),
-    errors.IdempotencyKeyReused(),
     errors.RateLimited("SendsPerNumber", retry_after=312, count=8, period=600),
     errors.DeliveryFailed("c07-5d41402abc4b2a76b9719d911017c592"),
-    errors.Overloaded(),
-    errors.StoreUnavailable(),
-    Exception(),
-    *(HTTPException(status_code=status, headers={"allow": "GET"}) for status in FRAMEWORKS),
 )
-_SAMPLE: Final = {slug_of(error): error for error in reversed(SAMPLES)}
+"""Examples of the errors that tell more than their type."""
 
 
 @cache
 def text() -> str:
     """Return the document as YAML."""
-    return yaml.dump(document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return as_yaml(document())
+
+
+def as_yaml(part: Schema) -> str:
+    """Return a part of the document as YAML."""
+    return yaml.dump(part, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 @cache
 def document() -> Schema:
     """Return the document."""
     paths: dict[str, Schema] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    for handler in HANDLERS:
+        (path,), (method,) = handler.paths, handler.http_methods
+        path = path.replace(":str", "")
+        paths.setdefault(path, {})[method.lower()] = _operation(path, handler)
+    samples = _samples()
     made = {
         "openapi": "3.1.0",
         "info": {"title": "One-time codes", "version": "1", "description": ABOUT},
@@ -86,7 +104,7 @@ def document() -> Schema:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": _schemas(),
             "responses": _responses(),
-            "examples": {slug: {"value": problem_of(e)} for slug, e in sorted(_SAMPLE.items())},
+            "examples": {slug: {"value": problem_of(samples[slug])} for slug in sorted(samples)},
         },
     }
     # Through JSON: what two places share would become an alias in YAML. And regular expressions
@@ -95,67 +113,79 @@ def document() -> Schema:
     return plain
 
 
-def _operation(operation: Operation) -> Schema:
+@cache
+def _samples() -> dict[str, Exception]:
+    """Return an error of each type of problem."""
+    refused = [HTTPException(status_code=one, headers={"allow": "GET"}) for one in FRAMEWORKS]
+    found = {slug_of(error): error for error in (Exception(), *refused, *TOLD)}
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.OtpError) and kind.slug not in found:
+            found[kind.slug] = kind()
+    return found
+
+
+def _operation(path: str, handler: HTTPRouteHandler) -> Schema:
     described: Schema = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "security": [{"key": [scope]} for scope in operation.scopes],
-        "parameters": _parameters(operation),
+        "operationId": handler.handler_name,
+        "summary": (handler.fn.__doc__ or "").removesuffix("."),
+        "security": [{"key": [scope]} for scope in sorted(handler.opt.get("scopes", ()))],
+        "parameters": _parameters(path, handler.opt),
     }
-    if operation.ask:
+    if ask := handler.opt.get("ask"):
         described["requestBody"] = {
-            "required": operation.ask is not wire.Nothing,
-            "content": {"application/json": {"schema": _ref(operation.ask)}},
+            "required": ask is not wire.Nothing,
+            "content": {"application/json": {"schema": _ref(ask)}},
         }
-    described["responses"] = {str(operation.status): _success(operation)}
-    for status, slugs in _refusals(operation).items():
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{_name(slugs)}"}
+    described["responses"] = {str(handler.status_code): _success(handler)}
+    for status, slugs in _refusals(handler).items():
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{'.'.join(slugs)}"}
     return described
 
 
-def _parameters(operation: Operation) -> list[Schema]:
+def _parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
     found: list[Schema] = []
-    if "{challenge_id}" in operation.path:
+    if "{challenge_id}" in path:
         schema = _field(wire.ChallengeView, "id")
         found.append({"name": "challenge_id", "in": "path", "required": True, "schema": schema})
-    if operation.name == "events":
+    if query := opt.get("query"):
         found += [
-            {"name": name, "in": "query", "schema": _field(wire.AuditQuery, name)}
-            for name in wire.AuditQuery.__struct_fields__
+            {"name": name, "in": "query", "schema": _field(query, name)}
+            for name in query.__struct_fields__
         ]
-    return [*found, KEY] if operation.takes_key else found
+    return [*found, KEY] if "takes_key" in opt else found
 
 
-def _success(operation: Operation) -> Schema:
-    described: Schema = {"description": HTTPStatus(operation.status).phrase}
-    if operation.status == HTTPStatus.CREATED:
+def _success(handler: HTTPRouteHandler) -> Schema:
+    described: Schema = {"description": HTTPStatus(handler.status_code).phrase}
+    if handler.status_code == HTTPStatus.CREATED:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
-    if operation.answer:
-        described["content"] = {"application/json": {"schema": _ref(operation.answer)}}
+    if answer := handler.opt.get("answer"):
+        described["content"] = {"application/json": {"schema": _ref(answer)}}
     return described
 
 
-def _refusals(operation: Operation) -> dict[int, tuple[str, ...]]:
+def _refusals(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
     """Return the types of problem by their status."""
+    problems = {*handler.opt.get("problems", ())}
+    if "scopes" in handler.opt:
+        problems.update(CALL)
+    if challenges.ONE in str(handler.paths):
+        problems.update(ONE)
     by_status: dict[int, tuple[str, ...]] = {}
-    for slug in sorted(operation.problems):
+    for slug in sorted(problems):
         status = KINDS[slug].status
         by_status[status] = (*by_status.get(status, ()), slug)
     return dict(sorted(by_status.items()))
 
 
-def _name(slugs: tuple[str, ...]) -> str:
-    return ".".join(slugs)
-
-
 def _responses() -> Schema:
-    groups = {slugs for operation in OPERATIONS for slugs in _refusals(operation).values()}
-    return {_name(slugs): _response(slugs) for slugs in sorted(groups)}
+    groups = {slugs for handler in HANDLERS for slugs in _refusals(handler).values()}
+    return {".".join(slugs): _response(slugs) for slugs in sorted(groups)}
 
 
 def _response(slugs: tuple[str, ...]) -> Schema:
-    samples = [_SAMPLE[slug] for slug in slugs]
+    samples = [_samples()[slug] for slug in slugs]
     exact = {
         "properties": {
             "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
@@ -194,9 +224,8 @@ def _ref(kind: type[msgspec.Struct]) -> Schema:
 
 
 def _schemas() -> Schema:
-    asked = [operation.ask for operation in OPERATIONS if operation.ask]
-    answered = [operation.answer for operation in OPERATIONS if operation.answer]
-    kinds = [*asked, *answered, wire.Problem]
+    bodies = [handler.opt.get(name) for handler in HANDLERS for name in ("ask", "answer")]
+    kinds = [*filter(None, bodies), wire.Problem]
     template = "#/components/schemas/{name}"
     return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))
 

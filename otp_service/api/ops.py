@@ -1,4 +1,4 @@
-"""Health on the public listener; metrics and documentation on the admin listener."""
+"""Health on the public listener, and metrics on the admin listener."""
 
 import asyncio
 from typing import Any, Final
@@ -7,7 +7,6 @@ from litestar import Request, get
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from otp_service.api import docs, openapi
 from otp_service.api.context import context
 from otp_service.api.views import answer
 from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
@@ -20,13 +19,13 @@ PATIENCE: Final = 1.0
 """Seconds in which the store has to answer, or the service is not ready."""
 
 
-@get("/health/live")
+@get("/health/live", answer=Health)
 async def live() -> ASGIResponse:
-    """Whether the process serves at all; what is wrong with Redis is not cured by a restart."""
+    """Whether the process serves; what is wrong with Redis is not cured by a restart."""
     return answer(Health())
 
 
-@get("/health/ready")
+@get("/health/ready", answer=Health, problems=("overloaded", "store-unavailable"))
 async def ready(request: Visit) -> ASGIResponse:
     """Whether requests should be sent here."""
     parts = context(request)
@@ -49,21 +48,4 @@ async def metrics(request: Visit) -> ASGIResponse:
     return ASGIResponse(body=body, headers={"Content-Type": content_type})
 
 
-@get("/openapi.yaml")
-async def document() -> ASGIResponse:
-    """Give the API's description."""
-    return ASGIResponse(body=openapi.text(), media_type="application/yaml")
-
-
-@get("/docs")
-async def documentation() -> ASGIResponse:
-    """Show the API's description to people."""
-    return ASGIResponse(
-        body=docs.page(),
-        media_type="text/html",
-        headers={"Content-Security-Policy": docs.POLICY, "X-Content-Type-Options": "nosniff"},
-    )
-
-
-PUBLIC = (live, ready)
-ADMIN = (metrics, document, documentation)
+PUBLIC: Final = (live, ready)

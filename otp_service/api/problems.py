@@ -12,19 +12,8 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from otp_service.core.errors import (
-    DeliveryFailed,
-    Forbidden,
-    IncorrectCode,
-    InvalidRequest,
-    MalformedCode,
-    NumberNotAllowed,
-    OtpError,
-    RateLimited,
-    TryLater,
-    Unauthenticated,
-    Undeliverable,
-)
+from otp_service.core import errors
+from otp_service.core.errors import OtpError
 from otp_service.wire import FieldError, Problem
 
 
@@ -41,9 +30,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "invalid-request": Kind(
-        400, "The request is not valid", "The request cannot be read. Correct it and send it again."
-    ),
+    "invalid-request": Kind(400, "The request is not valid", "Correct it and send it again."),
     "malformed-code": Kind(400, "The code is malformed"),
     "unauthenticated": Kind(401, "The API key is missing or not valid"),
     "forbidden": Kind(403, "The API key may not do this"),
@@ -132,15 +119,15 @@ def problem_of(error: Exception) -> Problem:
 def headers_of(error: Exception) -> dict[str, str]:
     """Return the headers that belong to this error."""
     match error:
-        case Unauthenticated() | Forbidden():
+        case errors.Unauthenticated() | errors.Forbidden():
             return {"WWW-Authenticate": "Bearer"}
-        case RateLimited(limit=name, retry_after=wait, count=count, period=period):
+        case errors.RateLimited(limit=name, retry_after=wait, count=count, period=period):
             return {
                 "Retry-After": str(wait),
                 "RateLimit": f'"{name}";r=0;t={wait}',
                 "RateLimit-Policy": f'"{name}";q={count};w={period}',
             }
-        case TryLater(retry_after=wait):
+        case errors.TryLater(retry_after=wait):
             return {"Retry-After": str(wait)}
         case HTTPException(status_code=405, headers={"allow": methods}):
             # OPTIONS is Litestar's own and answered like every other unknown method: see door.py.
@@ -153,19 +140,19 @@ def _members(error: Exception) -> dict[str, Any]:
     """Return the extension members of the contract's table."""
     members: dict[str, Any] = {}
     match error:
-        case MalformedCode():
+        case errors.MalformedCode():
             pass  # its errors would only repeat its text
-        case InvalidRequest(errors=errors):
-            members = {"errors": [FieldError(path, message) for path, message in errors]}
+        case errors.InvalidRequest(errors=found):
+            members = {"errors": [FieldError(path, message) for path, message in found]}
         case HTTPException(status_code=400):
             members = {"errors": []}
-        case NumberNotAllowed(why=why) | Undeliverable(why=why):
+        case errors.NumberNotAllowed(why=why) | errors.Undeliverable(why=why):
             members = {"reason": why}
-        case IncorrectCode(attempts_left=left):
+        case errors.IncorrectCode(attempts_left=left):
             members = {"attempts_left": left}
-        case RateLimited(limit=name, retry_after=wait):
+        case errors.RateLimited(limit=name, retry_after=wait):
             members = {"retry_after": wait, "limit": name}
-        case DeliveryFailed(challenge_id=challenge_id):
+        case errors.DeliveryFailed(challenge_id=challenge_id):
             members = {"id": challenge_id}
         case _:
             pass

@@ -1,5 +1,8 @@
 """What goes out: challenges as their tenants see them, and answers as bytes."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -9,12 +12,24 @@ from litestar.response.base import ASGIResponse
 
 from otp_service.core import delivery
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Submission
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ports import Stored
 from otp_service.wire import ChallengeView, DeliveryView, SubmissionView
 
 
+PRIVATE: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What keeps an answer for this browser's window alone."""
+
+_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,6 +43,16 @@ def answer(
         headers=dict(headers or {}),
         media_type="application/json",
     )
+
+
+def page(text: str) -> ASGIResponse:
+    """Return a page: a browser runs exactly the script and the style in it, by their hashes."""
+    policy = _POLICY
+    for kind, inline in _INLINE.findall(text):
+        hashed = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        policy += f"; {kind}-src 'sha256-{hashed}'"
+    headers = PRIVATE | {"Content-Security-Policy": policy}
+    return ASGIResponse(body=text, headers=headers, media_type="text/html")
 
 
 def challenge_view(stored: Stored) -> ChallengeView:
@@ -69,15 +94,14 @@ def _delivery(challenge: Challenge) -> DeliveryView:
     return DeliveryView(
         status=delivery.status(submissions),
         provider=carriers[-1] if carriers else None,
-        submissions=[_submission(one) for one in submissions],
-    )
-
-
-def _submission(one: Submission) -> SubmissionView:
-    return SubmissionView(
-        provider=one.provider,
-        outcome=one.outcome,
-        fault=one.fault,
-        reason=one.reason,
-        at=instant(one.at),
+        submissions=[
+            SubmissionView(
+                provider=one.provider,
+                outcome=one.outcome,
+                fault=one.fault,
+                reason=one.reason,
+                at=instant(one.at),
+            )
+            for one in submissions
+        ],
     )

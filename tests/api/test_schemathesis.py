@@ -93,12 +93,6 @@ def known(service: Service) -> Known:
     return Known(service)
 
 
-@pytest.fixture(scope="module")
-def met() -> set[int]:
-    """The statuses that were answered until now."""
-    return set()
-
-
 def kinds(operation: Operation) -> list[GenerationMode]:
     """Return what can be made for an operation: nothing can be wrong where nothing is sent."""
     has_parts = [*operation.path_parameters, *operation.query, *operation.headers, *operation.body]
@@ -114,7 +108,7 @@ def kinds(operation: Operation) -> list[GenerationMode]:
     ],
 )
 def test_no_answer_is_a_500_or_missing_in_the_document(
-    operation: Operation, kind: GenerationMode, known: Known, met: set[int]
+    operation: Operation, kind: GenerationMode, known: Known
 ) -> None:
     """R51: statuses, content types, headers and bodies are those of `openapi.yaml`."""
 
@@ -123,7 +117,6 @@ def test_no_answer_is_a_500_or_missing_in_the_document(
     def fuzz(case: Case, is_real: bool) -> None:  # noqa: FBT001  # hypothesis passes it so
         if is_real:
             known.put_into(case)
-        response = case.call_and_validate(known.url, headers=known.headers, checks=CHECKED)
-        met.add(response.status_code)
+        case.call_and_validate(known.url, headers=known.headers, checks=CHECKED)
 
     fuzz()

@@ -25,6 +25,7 @@ from otp_service.core import events
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.gate import Gate
+from otp_service.core.keys import RINGS
 from otp_service.core.limits import DAY
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit
@@ -40,6 +41,7 @@ from otp_service.store.keys import Names
 from otp_service.store.link import Link
 from otp_service.store.records import Vault
 from otp_service.store.redis import RedisStore
+from otp_service.store.rotating import RotatingStore
 from otp_service.store.streams import RedisStreams
 
 
@@ -47,8 +49,6 @@ RANDOM = Random(secrets.randbelow, os.urandom)
 
 HOUSEKEEPING = 60.0
 """Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
-
-RINGS = ("pepper", "seal", "state", "pseudonym")
 
 SENDS = 256
 """Messages in flight in one process; more would be waiting, not sending."""
@@ -193,7 +193,7 @@ class Application:
             tenants=self.settings.tenants(),
             reader=Reader(
                 RedisStreams(self.link, names),
-                partition_of=self.store.partition_of,
+                partitions_of=self.store.partitions_of,
                 ring=self.settings.keys.pseudonym,
                 verify=self.store.vault.verify,
             ),
@@ -228,10 +228,9 @@ class Application:
 
 def versions(settings: Settings) -> dict[str, str]:
     """Return what events say of the configuration and the keys in force."""
-    keys = settings.keys
-    rings = {name: getattr(keys, name).current.id for name in RINGS}
+    rings = {name: getattr(settings.keys, name).current.id for name in RINGS}
     in_force = hashlib.sha256(report(settings).encode()).hexdigest()[:12]
-    return {"config": in_force, **rings, "limit": keys.limit.id}
+    return {"config": in_force, **rings}
 
 
 def link_of(settings: Settings) -> Link:
@@ -254,10 +253,13 @@ def link_of(settings: Settings) -> Link:
 
 def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore:
     """Return the store on this link."""
-    return RedisStore(
+    names, *earlier = map(Names, settings.keys.limit)
+    kind = RotatingStore if earlier else RedisStore
+    return kind(
         link,
-        Names(settings.keys.limit),
+        names,
         Vault(settings.keys, os.urandom),
+        earlier=earlier,
         epoch_event=events.EpochBegan(id="epoch", versions=told),
         retention=settings.events.retention_days * DAY * SECOND,
         maximum=settings.events.maximum,

@@ -13,7 +13,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply, Submission
 from otp_service.core.events import EpochBegan
 from otp_service.core.gate import Gate
-from otp_service.core.keys import Key, Keys, Ring
+from otp_service.core.keys import RINGS, Key, Keys, Ring
 from otp_service.core.message import Messages
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Stored
@@ -25,6 +25,7 @@ from otp_service.store.keys import Names
 from otp_service.store.link import Link
 from otp_service.store.records import Vault
 from otp_service.store.redis import RedisStore
+from otp_service.store.rotating import RotatingStore
 from otp_service.wire import IssueRequest, VerifyRequest
 
 
@@ -90,10 +91,12 @@ class World:
         self.tenants = {
             name: Tenant(name, "Example", frozenset({"*"})) for name in ("shop", "bank")
         }
-        self.store = RedisStore(
+        names, *earlier = map(Names, self.keys.limit)
+        self.store = (RotatingStore if earlier else RedisStore)(
             link,
-            Names(self.keys.limit),
+            names,
             Vault(self.keys, os.urandom),
+            earlier=earlier,
             epoch_event=EpochBegan(id="epoch"),
             shift=lambda: self.shift,
         )
@@ -201,8 +204,7 @@ def wrong(code: str, by: int = 1) -> str:
 
 def fresh_keys(key_id: str = "1") -> Keys:
     """Return keys made now."""
-    pepper, seal, state, pseudonym = (Ring((Key(key_id, os.urandom(32)),)) for _ in range(4))
-    return Keys(pepper, seal, state, pseudonym, limit=Key(key_id, os.urandom(32)))
+    return Keys(*(Ring((Key(key_id, os.urandom(32)),)) for _ in RINGS))
 
 
 async def together(*calls: Any) -> list[Any]:

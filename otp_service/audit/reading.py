@@ -5,7 +5,7 @@ selective the filters are changes nothing but how full a page gets: after `SCANN
 ends, and its cursor goes on from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -68,7 +68,7 @@ _object = msgspec.json.Decoder(dict[str, Any]).decode
 class Reader:
     """Answers the audit endpoints.
 
-    `partition_of` tells where a (collapsed) number lives, `ring` holds the keys of pseudonyms,
+    `partitions_of` tells where a (collapsed) number may live, `ring` holds the keys of pseudonyms,
     and `verify` checks the MAC that a worker put on an event.
     """
 
@@ -76,13 +76,13 @@ class Reader:
         self,
         streams: Streams,
         *,
-        partition_of: Callable[[str], int],
+        partitions_of: Callable[[str], Collection[int]],
         ring: Ring,
         verify: Callable[[bytes, str], bool],
         scanned: int = SCANNED,
     ) -> None:
         self._streams = streams
-        self._partition_of = partition_of
+        self._partitions_of = partitions_of
         self._ring = ring
         self._verify = verify
         self._scanned = scanned
@@ -129,7 +129,7 @@ class Reader:
         """Return the partitions that can hold what is asked for: one, where that is known."""
         partitions = set(range(PARTITIONS))
         if number is not None:
-            partitions &= {self._partition_of(number.collapsed)}
+            partitions &= set(self._partitions_of(number.collapsed))
         if challenge is not None:
             found = partition_of(challenge)
             partitions &= set() if found is None else {found}

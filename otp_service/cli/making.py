@@ -14,12 +14,11 @@ from pathlib import Path
 from otp_service.cli.config import DEFAULT, cores
 from otp_service.cli.console import Subparsers, command, listed
 from otp_service.cli.errors import CommandError
+from otp_service.core.keys import RINGS
 from otp_service.core.tenant import TENANT_NAME, Scope, digest
 from otp_service.settings import SettingsError, faults, load, render
 from otp_service.settings.template import quoted
 
-
-SECRETS = ("pepper", "seal", "state", "pseudonym", "limit")
 
 WRITTEN = """\
 {path} is written; only you can read it. It holds fresh keys: keep it out of git.
@@ -106,7 +105,7 @@ def _add_key(subparsers: Subparsers) -> None:
         "--expires", type=_expiry, metavar="TIME", help="after so long, like 90d or 12h (never)"
     )
     parser.add_argument(
-        "--secret", dest="ring", choices=SECRETS, help="make a secret for this key instead"
+        "--secret", dest="ring", choices=RINGS, help="make a secret for this key instead"
     )
 
 
@@ -140,9 +139,6 @@ def key_new(known: argparse.Namespace) -> int:
 
 def _new_secret(ring: str, key_id: str, token: str) -> str:
     line = f'{{ id = "{key_id}", secret = "{token}" }}'
-    if ring == "limit":
-        place = "in place of the old one: every bucket will be empty"
-        return ROTATION.format(line=f"limit = {line}", place=place)
     return ROTATION.format(line=f"{line},", place=f"last in `{ring} = [ … ]`")
 
 

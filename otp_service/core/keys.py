@@ -4,7 +4,7 @@ pepper     makes code hashes worthless to whoever has only Redis
 seal       encrypts what is known of a person, for the life of the challenge
 state      authenticates the records in Redis, and the events that workers write
 pseudonym  turns numbers and accounts into stable names in events
-limit      names buckets and partitions; not rotated on a schedule, for that empties every bucket
+limit      names buckets and partitions; not rotated on a schedule, for that gives every budget back
 """
 
 import functools
@@ -65,7 +65,10 @@ class Keys(msgspec.Struct, frozen=True):
     seal: Ring
     state: Ring
     pseudonym: Ring
-    limit: Key
+    limit: Ring
+
+
+RINGS = Keys.__struct_fields__
 
 
 @functools.lru_cache

@@ -130,13 +130,15 @@ class Bucket(msgspec.Struct, frozen=True):
 class Charge(msgspec.Struct, frozen=True):
     """What one request costs one bucket.
 
-    A cost of 0 only looks. `force` spends beyond the limit: what has happened is counted.
+    A cost of 0 only looks. `force` spends beyond the limit: what has happened is counted. `base`
+    is what a row of failures counts already where another key has named it.
     """
 
     bucket: Bucket
     windows: tuple[Window, ...]
     cost: int = 1
     force: bool = False
+    base: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -183,5 +183,5 @@ class OtpService:
         self, caller: Caller, key: str, verb: str, fields: tuple[str | None, ...], id_: str
     ) -> Once:
         said = joined(*(b"\0" if field is None else field.encode() for field in fields))
-        fingerprint = self._parts.keys.limit.mac("fingerprint", verb.encode(), said)
+        fingerprint = self._parts.keys.limit.current.mac("fingerprint", verb.encode(), said)
         return Once(self._parts, caller.tenant.name, key, fingerprint, id_)

@@ -228,7 +228,7 @@ class Verifying:
         """Return what this call would be recognised by."""
         if key is None:
             return None
-        mac = self._parts.keys.limit.mac
+        mac = self._parts.keys.limit.current.mac
         ask, typed = self._ask, self._ask.code.replace(" ", "").replace("-", "")
         binding = (ask.purpose, ask.account, ask.phone_number)
         tried = joined(typed.encode(), *((value or "").encode() for value in binding))

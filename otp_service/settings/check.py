@@ -83,7 +83,7 @@ def _rings(settings: Settings) -> dict[str, tuple[Key, ...]]:
         "keys.seal": keys.seal.keys,
         "keys.state": keys.state.keys,
         "keys.pseudonym": keys.pseudonym.keys,
-        "keys.limit": (keys.limit,),
+        "keys.limit": keys.limit.keys,
     }
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from otp_service.core.keys import Keys, key_of, ring_of
+from otp_service.core.keys import RINGS, Keys, ring_of
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import Scope
 from otp_service.settings.model import ApiKeyTable, Redis, Service, Settings, TenantTable
@@ -16,7 +16,6 @@ from otp_service.sms.providers.inbox import Inbox
 
 
 FILE = "keys.json"
-RINGS = ("pepper", "seal", "state", "pseudonym")
 TENANT = "dev"
 
 
@@ -25,7 +24,7 @@ def dev_settings(service: Service, redis_url: str, secrets: dict[str, str]) -> S
     rings = {name: ring_of("dev", secrets[name]) for name in RINGS}
     key = ApiKeyTable("dev", frozenset(Scope), key=Secret(secrets["api_key"]))
     return Settings(
-        keys=Keys(**rings, limit=key_of("dev", secrets["limit"])),
+        keys=Keys(**rings),
         service=service,
         redis=Redis(url=redis_url),
         tenant_tables={
@@ -38,7 +37,7 @@ def dev_settings(service: Service, redis_url: str, secrets: dict[str, str]) -> S
 def dev_secrets(folder: Path, api_key: str | None, token: Callable[[], str]) -> dict[str, str]:
     """Return the keys kept in the folder, made where they are missing; `api_key` overrides."""
     path = folder / FILE
-    names = (*RINGS, "limit", "api_key")
+    names = (*RINGS, "api_key")
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     secrets = {name: kept.get(name) or token() for name in names}
     if secrets != kept:

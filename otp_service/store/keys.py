@@ -21,6 +21,10 @@ class Names:
         """Return the partition that this subject belongs to, from 0 to 63."""
         return int.from_bytes(self._mac("partition", *subject)[:8], "big") % PARTITIONS
 
+    def of_number(self, number: str) -> int:
+        """Return the partition in which everything about a (collapsed) number lives."""
+        return self.partition("number", number)
+
     def of_bucket(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that does not live with a number."""
         return self.partition(bucket.limit, bucket.tenant, bucket.subject)

@@ -66,13 +66,13 @@ class Operators:
 
     async def block(self, phone: PhoneNumber, event: Event, operation: str) -> None:
         """Put a number on the do-not-send list, for all tenants and for ever."""
-        name = self._listed(phone)
+        name, *_ = self._store.entries(phone.collapsed)
         # Not sealed: it is masked, and has to be readable for longer than any key is kept.
         await self._change(phone, event, operation, put=(name, phone.masked.encode()))
 
     async def unblock(self, phone: PhoneNumber, event: Event, operation: str) -> None:
         """Take a number off the do-not-send list."""
-        await self._change(phone, event, operation, delete=(self._listed(phone),))
+        await self._change(phone, event, operation, delete=self._store.entries(phone.collapsed))
 
     async def blocked(self, progress: Progress = silent) -> list[str]:
         """Return the numbers on the do-not-send list, masked."""
@@ -112,7 +112,7 @@ class Operators:
         """
         buckets = self._buckets(phone, tenants)
         challenges = await self._challenges(phone, progress)
-        listed = (self._listed(phone),) if from_list else ()
+        listed = self._store.entries(phone.collapsed) if from_list else []
         counts = [len(await self._present(names)) for names in (buckets, listed)]
         records = [name for pair in challenges for name in pair]
         await self._change(phone, event, operation, delete=(*buckets, *records, *listed))
@@ -127,9 +127,11 @@ class Operators:
         put: tuple[str, bytes] | None = None,
         delete: Sequence[str] = (),
     ) -> None:
-        partition = self._partition(phone)
-        places = Places((self._names.operation(partition, operation), *self._names.log(partition)))
-        writes = [(places.of(name), DELETE, 0) for name in delete]
+        partition = self._store.partition_of(phone.collapsed)
+        elsewhere = [name for name in delete if int(name[1:3]) != partition]
+        await self._store.delete(elsewhere, operation, durable=True)
+        places = Places(self._store.fixed(partition, operation))
+        writes = [(places.of(name), DELETE, 0) for name in delete if int(name[1:3]) == partition]
         if put:
             writes.append((places.of(put[0]), places.value(put[1]), 0))
         body = msgspec.json.encode(event)
@@ -137,29 +139,25 @@ class Operators:
         request = self._store.request(places, writes=writes, events=told)
         await self._store.run(places, request, durable=True)
 
-    def _partition(self, phone: PhoneNumber) -> int:
-        return self._store.partition_of(phone.collapsed)
-
-    def _listed(self, phone: PhoneNumber) -> str:
-        return self._names.blocked(self._partition(phone), phone.collapsed)
-
     def _buckets(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
-        partition, everybody = self._partition(phone), ("", *tenants)
+        everybody = ("", *tenants)
         return [
-            self._names.bucket(partition, Bucket(limit, tenant, phone.collapsed))
+            name
             for limit in sorted(NUMBERS_OWN)
             for tenant in everybody
+            for name in self._store.buckets(Bucket(limit, tenant, phone.collapsed))
         ]
 
     async def _challenges(self, phone: PhoneNumber, progress: Progress) -> list[tuple[str, str]]:
         """Return the keys of the number's challenges, also of those that have ended."""
-        partition = self._partition(phone)
-        everyone = self._names.challenge(partition, "*", "*")
+        patterns = [
+            self._names.challenge(p, "*", "*") for p in self._store.partitions_of(phone.collapsed)
+        ]
         subjects = pseudonyms(self._ring, "number", phone.collapsed)
-        names = await self._find(everyone, progress, of=everyone)
+        names = [name for one in patterns for name in await self._find(one, progress, of=one)]
         records = await self._each(names, "GET")
         return [
-            (name, self._names.secret(partition, *name.split(":")[2:]))
+            (name, self._names.secret(int(name[1:3]), *name.split(":")[2:]))
             for name, record in zip(names, records, strict=True)
             if record is not None and self._subject(name, record) in subjects
         ]

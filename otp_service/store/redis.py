@@ -40,6 +40,7 @@ class RedisStore:
     """Implements `core.ports.Store`.
 
     `shift` moves the clock that decisions are made by, in milliseconds: 0 but in tests.
+    `earlier` are the names under a limit key that is being rotated: see rotating.py.
     `retention` is in milliseconds; `maximum` is the most entries of one partition's stream.
     """
 
@@ -50,12 +51,14 @@ class RedisStore:
         vault: Vault,
         *,
         epoch_event: EpochBegan,
+        earlier: Sequence[Names] = (),
         retention: int = 7 * 86400 * SECOND,
         maximum: int = 5_000,
         shift: Callable[[], int] = lambda: 0,
     ) -> None:
         self.link = link
         self.names = names
+        self.earlier = earlier
         self.vault = vault
         self._log_limits = (retention, maximum)
         self._epoch_event = self._signed(epoch_event)
@@ -65,7 +68,30 @@ class RedisStore:
 
     def partition_of(self, number: str) -> int:
         """Return the partition in which everything about a (collapsed) number lives."""
-        return self.names.partition("number", number)
+        return self.names.of_number(number)
+
+    def partitions_of(self, number: str) -> list[int]:
+        """Return where a number lives by each limit key, the one in force first."""
+        return list(dict.fromkeys(names.of_number(number) for names in self._every))
+
+    def buckets(self, bucket: Bucket, partition: int | None = None) -> list[str]:
+        """Return what a number's bucket may be called; first what it is called in `partition`.
+
+        A challenge that was issued under one limit key keeps its partition when another one names
+        the buckets in it, so each key's name may stand in each key's partition.
+        """
+        return self._called(lambda names, at: names.bucket(at, bucket), bucket.subject, partition)
+
+    def entries(self, number: str, partition: int | None = None) -> list[str]:
+        """Return what a number's entry on the do-not-send list may be called, in the same way."""
+        return self._called(lambda names, at: names.blocked(at, number), number, partition)
+
+    async def delete(self, keys: Sequence[str], operation: str, *, durable: bool = False) -> None:
+        """Delete keys of whatever partitions."""
+        for partition in sorted({int(key[1:3]) for key in keys}):
+            places = Places(self.fixed(partition, operation))
+            gone = [(places.of(key), DELETE, 0) for key in keys if int(key[1:3]) == partition]
+            await self.run(places, self.request(places, writes=gone), durable=durable)
 
     def partition_of_bucket(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not a number's own."""
@@ -111,7 +137,7 @@ class RedisStore:
     ) -> bool:
         """Replace what is known of an Idempotency-Key; False if somebody was first."""
         partition, name = self.names.idempotency(tenant, key)
-        places = Places(self._fixed(partition, operation))
+        places = Places(self.fixed(partition, operation))
         place = places.of(name)
         value = DELETE
         if new:
@@ -127,7 +153,7 @@ class RedisStore:
 
     async def sweep(self, partition: int, operation: str) -> None:
         """Append the folded refusals of a partition that are due."""
-        places = Places(self._fixed(partition, operation))
+        places = Places(self.fixed(partition, operation))
         await self.run(places, self.request(places, sweep=1000))
 
     async def read(self, names: tuple[str, ...]) -> list[Any]:
@@ -156,7 +182,7 @@ class RedisStore:
 
     def _prepared(self, commit: Commit) -> tuple[tuple[str, ...], Places, Request]:
         """Return the names of the records that it swaps, and what to run."""
-        places = Places(self._fixed(commit.partition, commit.operation))
+        places = Places(self.fixed(commit.partition, commit.operation))
         records: tuple[str, ...] = ()
         swapped: dict[str, Any] = {}
         if commit.swap:
@@ -190,7 +216,20 @@ class RedisStore:
             return Stored(now, commit.swap.old, None)
         return self._stored(now, records, rest)
 
-    def _fixed(self, partition: int, operation: str) -> tuple[str, ...]:
+    @property
+    def _every(self) -> tuple[Names, ...]:
+        return self.names, *self.earlier
+
+    def _called(
+        self, name: Callable[[Names, int], str], number: str, partition: int | None
+    ) -> list[str]:
+        partitions = self.partitions_of(number)
+        first = name(self.names, partitions[0] if partition is None else partition)
+        called = [name(names, place) for place in partitions for names in self._every]
+        return list(dict.fromkeys((first, *called)))
+
+    def fixed(self, partition: int, operation: str) -> tuple[str, ...]:
+        """Return the names that every commit begins with: operation and log."""
         return (self.names.operation(partition, operation), *self.names.log(partition))
 
     def _record_names(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
@@ -247,6 +286,7 @@ class RedisStore:
             charge.force,
             bucket.limit,
             commit.label,
+            charge.base,
         )
 
     def _signed(self, event: Event) -> tuple[str, str]:

@@ -58,6 +58,7 @@ class Spend(msgspec.Struct, frozen=True, array_like=True):
     force: bool
     name: str
     label: str
+    base: int
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

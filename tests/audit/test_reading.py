@@ -65,7 +65,7 @@ class Memory:
 def reader_of(streams, **options) -> Reader:
     return Reader(
         streams,
-        partition_of=lambda number: int(number[-2:]) % 64,
+        partitions_of=lambda number: {int(number[-2:]) % 64},
         ring=RING,
         verify=lambda _, mac: mac == "ok",
         **options,
@@ -215,7 +215,7 @@ async def test_a_number_is_found_under_every_key_that_named_it():
         memory.tell(56, n, number=pseudonym_of(PHONE, key))
     memory.tell(56, 3, number=pseudonym_of(parse("+447400123356")))
     reader = Reader(
-        memory, partition_of=lambda _: 56, ring=Ring((newer, older)), verify=lambda *_: True
+        memory, partitions_of=lambda _: {56}, ring=Ring((newer, older)), verify=lambda *_: True
     )
 
     found, _ = await reader.page(number=PHONE)
@@ -368,7 +368,7 @@ def world(link: Link) -> World:
 def reader(world: World) -> Reader:
     return Reader(
         RedisStreams(world.link, world.store.names),
-        partition_of=world.store.partition_of,
+        partitions_of=world.store.partitions_of,
         ring=world.keys.pseudonym,
         verify=world.store.vault.verify,
     )

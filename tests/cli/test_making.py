@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from otp_service.cli.config import read_settings
+from otp_service.core.keys import RINGS
 from otp_service.core.tenant import Scope, digest
 from otp_service.settings import faults
 
@@ -122,7 +123,7 @@ def test_a_new_key_without_anything_said_is_for_challenges_and_does_not_end(otp)
     assert "expires" not in line
 
 
-@pytest.mark.parametrize("ring", ["pepper", "seal", "state", "pseudonym"])
+@pytest.mark.parametrize("ring", RINGS)
 def test_a_new_secret_can_be_pasted_behind_the_old_one(otp, config, ring):
     """The first step of a rotation; `check` has nothing against it."""
     line = line_in(otp("key", "new", "--secret", ring).out)
@@ -133,17 +134,6 @@ def test_a_new_secret_can_be_pasted_behind_the_old_one(otp, config, ring):
 
     assert 2 == len(getattr(settings.keys, ring).keys)
     assert [] == faults(settings, NOW)
-
-
-def test_a_new_limit_secret_takes_the_place_of_the_old_one(otp, config):
-    """There is only one at a time, and it says what that costs."""
-    ended = otp("key", "new", "--secret", "limit")
-    config.write_text(
-        re.sub(r"^limit = \{.*$", line_in(ended.out), config.read_text(), flags=re.MULTILINE)
-    )
-
-    assert [] == faults(read_settings(config), NOW)
-    assert "every bucket will be empty" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,27 @@ import pytest
 
 from otp_service.audit.reading import Reader
 from otp_service.core.charges import row_of
-from otp_service.core.errors import IncorrectCode, NumberLocked, NumberNotAllowed, StoreTampered
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    IncorrectCode,
+    NumberLocked,
+    NumberNotAllowed,
+    StoreTampered,
+)
 from otp_service.core.events import ListChanged
-from otp_service.core.keys import Key, Keys, Ring
-from otp_service.core.phone import parse
+from otp_service.core.keys import RINGS, Key, Keys, Ring
+from otp_service.core.phone import PhoneNumber, parse
 from otp_service.core.ports import Commit
 from otp_service.store.operators import Operators
 from otp_service.store.streams import RedisStreams
-from tests.world import SECOND, World
+from otp_service.wire import UnlockRequest
+from tests.world import SECOND, World, wrong
 
 
 NUMBER = "+447400123456"
-RINGS = ("pepper", "seal", "state", "pseudonym")
+HOUR = 3600 * SECOND
+RECORDS = ("pepper", "seal", "state", "pseudonym")
+"""All but `limit`, which closes nothing: it names."""
 
 
 class Steps(NamedTuple):
@@ -54,6 +63,12 @@ def steps_of(world):
 @pytest.fixture(params=RINGS)
 def steps(request, steps_of) -> Steps:
     """The steps of each ring in turn."""
+    return steps_of(request.param)
+
+
+@pytest.fixture(params=RECORDS)
+def steps_of_records(request, steps_of) -> Steps:
+    """The steps of each ring that closes records."""
     return steps_of(request.param)
 
 
@@ -96,16 +111,17 @@ async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
 
 
 async def test_a_locked_number_stays_locked(steps):
-    """Rows and budgets are under the limit key, which is none of these."""
+    """R18: as long as both keys are known, whichever of them named the row."""
     await _lock(steps.before, NUMBER)
 
-    for world in steps:
+    for world in steps[:3]:
         with pytest.raises(NumberLocked):
             await world.issue(NUMBER)
 
 
-async def test_a_repeat_is_answered_and_nothing_is_sent(steps):
+async def test_a_repeat_is_answered_and_nothing_is_sent(steps_of_records):
     """Idempotency-Key: the record is closed with the old keys, and lives 24 hours."""
+    steps = steps_of_records
     issued = await steps.before.issue(NUMBER, key="try-1")
     code = steps.before.phones.code()
 
@@ -193,61 +209,145 @@ async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
         await steps.before.verify(issued, steps.before.phones.code())
 
 
-async def test_a_new_limit_key_keeps_live_codes(world):
-    """A challenge's id carries its partition."""
-    issued = await world.issue(NUMBER)
+async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
+    """R18: no rotation gives anybody a second hundred, also in challenges that are older than it."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 40)
+    older = await steps.before.issue(NUMBER)
+    code = steps.before.phones.code()
+    await _lock(steps.used, NUMBER, 59)
+    steps.wait(2 * HOUR)  # the row makes each next one wait
+    newer = await steps.used.issue(NUMBER)
 
-    await _with_new_limit(world).verify(issued, world.phones.code())
+    with pytest.raises(IncorrectCode):
+        await steps.used.verify(newer, wrong(steps.before.phones.code()))
 
-
-async def test_a_new_limit_key_loses_locks_budgets_and_the_do_not_send_list(world):
-    """It names all of them. That is why it is not rotated on a schedule."""
-    blocked = parse("+447400123457")
-    told = ListChanged(id="1", reason="blocked")
-    await Operators(world.store, world.keys.pseudonym).block(blocked, told, "operation")
-    await _lock(world, NUMBER)
-    for number, refusal in ((NUMBER, NumberLocked), (blocked.e164, NumberNotAllowed)):
-        with pytest.raises(refusal):
-            await world.issue(number)
-
-    changed = _with_new_limit(world)
-
-    await changed.issue(NUMBER)
-    await changed.issue(blocked.e164)
+    steps.wait(2 * HOUR)
+    for world in (steps.spread, steps.used):
+        with pytest.raises(NumberLocked):
+            await world.issue(NUMBER)
+    with pytest.raises((NumberLocked, ChallengeNotFound)):
+        await steps.used.verify(older, code)
 
 
-async def test_a_new_limit_key_does_not_know_what_is_a_repeat(world):
-    """A second message goes out."""
-    issued = await world.issue(NUMBER, key="try-1")
+async def test_a_challenge_that_is_older_than_the_rotation_sees_the_row_too(steps_of):
+    """Its id keeps it in the partition that the old key chose."""
+    steps = steps_of("limit")
+    issued = await steps.before.issue(NUMBER)
+    await _lock(steps.used, NUMBER)
 
-    again = await _with_new_limit(world).issue(NUMBER, key="try-1")
+    with pytest.raises(NumberLocked):
+        await steps.used.verify(issued, steps.before.phones.code())
+
+
+async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
+    """It is named by the new key, in the partition that the old one chose."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 99)
+    issued = await steps.before.issue(NUMBER)
+
+    with pytest.raises(IncorrectCode):
+        await steps.used.verify(issued, wrong(steps.before.phones.code()))
+
+    locked = [e for e in await steps.used.events() if e["type"] == "otp.locked"]
+    assert ["number_locked"] == [event["reason"] for event in locked]
+    with pytest.raises(NumberLocked):
+        await steps.used.issue(NUMBER)
+
+
+async def test_a_success_ends_the_row_under_both_limit_keys(steps_of):
+    """R17: what the old key has named does not come back."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 50)
+    steps.wait(2 * HOUR)
+    issued = await steps.used.issue(NUMBER)
+    await steps.used.verify(issued, steps.before.phones.code())
+
+    await _lock(steps.used, NUMBER, 99)
+
+    steps.wait(2 * HOUR)
+    await steps.used.issue(NUMBER)
+
+
+async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
+    """However the row was named."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 60)
+    await _lock(steps.used, NUMBER, 40)
+
+    await steps.used.service.unlock(steps.used.caller(), UnlockRequest(NUMBER))
+
+    for world in (steps.spread, steps.used):
+        await world.issue(NUMBER)
+        steps.wait(30 * SECOND)
+
+
+async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
+    """Whoever was asked for meanwhile is on it under the new one for good."""
+    steps = steps_of("limit")
+    met, unmet = parse(NUMBER), parse("+447400123457")
+    for phone in (met, unmet):
+        await _block(steps.before, phone)
+    for world in steps[:3]:
+        with pytest.raises(NumberNotAllowed):
+            await world.issue(met.e164)
+
+    with pytest.raises(NumberNotAllowed):
+        await steps.over.issue(met.e164)
+    await steps.over.issue(unmet.e164)  # so the list is fed in again before the old key goes
+
+
+async def test_who_is_taken_off_the_list_or_forgotten_is_so_under_both_limit_keys(steps_of):
+    """Operators know of two keys what the service knows."""
+    steps = steps_of("limit")
+    phone = parse(NUMBER)
+    await steps.before.issue(NUMBER)
+    await _block(steps.before, phone)
+    operators = Operators(steps.used.store, steps.used.keys.pseudonym)
+
+    await operators.unblock(phone, ListChanged(id="2", reason="unblocked"), "off")
+    gone = await operators.forget(phone, ListChanged(id="3"), "forget", tenants=["shop"])
+
+    assert (1, True) == (gone.challenges, gone.buckets > 0)
+    await steps.used.issue(NUMBER)
+    await steps.before.issue(NUMBER)
+
+
+async def test_a_new_limit_key_gives_every_other_budget_back(steps_of):
+    """That is why it is not rotated on a schedule."""
+    steps = steps_of("limit")
+    issued = await steps.before.issue(NUMBER, key="try-1")
+
+    again = await steps.used.issue(NUMBER, key="try-1")
 
     assert World.id_of(issued) != World.id_of(again)
-    assert 2 == len(world.phones.messages)
-
-
-def _with_new_limit(world: World) -> World:
-    return world.again(keys=_with(world.keys, "limit", Key("2", os.urandom(32))))
+    assert 2 == len(steps.before.phones.messages)
 
 
 def _reader(world: World) -> Reader:
     return Reader(
         RedisStreams(world.link, world.store.names),
-        partition_of=world.store.partition_of,
+        partitions_of=world.store.partitions_of,
         ring=world.keys.pseudonym,
         verify=world.store.vault.verify,
     )
 
 
-async def _lock(world: World, number: str) -> None:
-    """Count a hundred failures in a row at once."""
+async def _lock(world: World, number: str, failures: int = 100) -> None:
+    """Count so many failures in a row at once."""
     phone = parse(number)
     row = row_of(world.tenants["shop"], phone)
     await world.store.commit(
         Commit(
             partition=world.store.partition_of(phone.collapsed),
-            operation="lock",
-            charges=(msgspec.structs.replace(row, cost=100),),
+            operation=os.urandom(8).hex(),
+            charges=(msgspec.structs.replace(row, cost=failures, force=True),),
             label=phone.masked,
         )
     )
+
+
+async def _block(world: World, phone: PhoneNumber) -> None:
+    told = ListChanged(id="1", reason="blocked")
+    operators = Operators(world.store, world.keys.pseudonym)
+    await operators.block(phone, told, os.urandom(8).hex())

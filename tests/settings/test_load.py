@@ -48,7 +48,7 @@ def test_keys_are_the_cores_own(settings_of):
 
     assert "p2" == keys.pepper.current.id
     assert keys.pepper.get("p1") is not None
-    assert all(len(key.secret) == 32 for key in (*keys.pepper, *keys.seal, keys.limit))
+    assert all(len(key.secret) == 32 for key in (*keys.pepper, *keys.seal, *keys.limit))
 
 
 def test_tenants_have_the_general_limits_or_their_share(settings_of):
@@ -183,7 +183,7 @@ def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
         ("[service]\nworkers = 0\n", "service.workers"),
         ("service = 3\n", "service"),
         ("[keys]\npepper = 3\n", "keys.pepper"),
-        ("[keys]\nlimit = {id = 'l1', secret = 'five5'}\n", "keys.limit.secret"),
+        ("[keys]\nlimit = [{id = 'l1', secret = 'five5'}]\n", "keys.limit[0].secret"),
     ],
 )
 def test_values_of_another_shape_are_faults(extra, setting, refused):

@@ -56,7 +56,7 @@ class FrozenStore(RedisStore):
         keys = fresh_keys()
         super().__init__(
             link,
-            Names(keys.limit),
+            Names(keys.limit.current),
             Vault(keys, os.urandom),
             epoch_event=EpochBegan(id="epoch"),
             shift=lambda: self.now,

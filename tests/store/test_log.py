@@ -53,7 +53,7 @@ class Log:
         self.shift = 0
         self.store = RedisStore(
             link,
-            Names(KEYS.limit),
+            Names(KEYS.limit.current),
             Vault(KEYS, os.urandom),
             epoch_event=EpochBegan(id="epoch"),
             shift=lambda: self.shift,

@@ -241,7 +241,7 @@ end
 
 function failures.wait(key, charge)
   local kept = redis.call('HMGET', key, 'count', 'last')
-  local count, last = tonumber(kept[1] or 0), tonumber(kept[2] or 0)
+  local count, last = tonumber(kept[1] or 0) + charge.base, tonumber(kept[2] or 0)
   local limit, patience, first_delay, last_delay = row[1], row[2], row[3], row[4]
   if count >= limit then
     return -1, 1
@@ -259,7 +259,7 @@ function failures.spend(key, charge)
   redis.call('HSET', key, 'last', now, 'before', before, 'by', charge.operation,
     'who', charge.label)
   redis.call('PEXPIRE', key, row[5])
-  return count
+  return count + charge.base
 end
 
 -- What was no failure lets nobody wait for it either, unless there was another one since.
@@ -278,7 +278,8 @@ local kinds = { exact = exact, gcra = gcra, row = failures }
 
 local function charge_at(packed)
   return { kind = kinds[packed[1]], key = KEYS[packed[2]], windows = packed[3], cost = packed[4],
-    operation = packed[5], force = packed[6], name = packed[7], label = packed[8] }
+    operation = packed[5], force = packed[6], name = packed[7], label = packed[8],
+    base = packed[9] }
 end
 
 ------------------------------------------------------------------- decisions

@@ -63,6 +63,8 @@ Locale = Annotated[
     str, Meta(max_length=35, description="BCP 47 tag of the text.", examples=["en-GB"])
 ]
 IssuedTo = Annotated[str, Meta(description="As it was issued to.", examples=["+447400123456"])]
+IssuedFor = Annotated[str, Meta(description="As it was issued for.", examples=["login"])]
+IssuedWith = Annotated[str, Meta(description="As it was issued with.", examples=["u-81"])]
 
 
 class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,8 +89,8 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             extra_json_schema={"pattern": r"^[ -]*([0-9][ -]*){6,10}\Z"},
         ),
     ]
-    purpose: Purpose | None = None
-    account: Account | None = None
+    purpose: IssuedFor | None = None
+    account: IssuedWith | None = None
     phone_number: IssuedTo | None = None
     client_ip: ClientIp | None = None
 

@@ -14,10 +14,9 @@ from otp_service.core.tenant import Tenant
 
 def sends_own(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
     """Return what a send costs the number itself; a locked number is refused first."""
-    row = replace(row_of(tenant, phone), cost=0)
     number = phone.collapsed
     return (
-        row,
+        looked(tenant, phone),
         _charge(tenant, Limit.COOLDOWN, number, shared=True),
         _charge(tenant, Limit.SENDS_NUMBER_TENANT, number),
         _charge(tenant, Limit.SENDS_NUMBER, number, shared=True),
@@ -59,6 +58,11 @@ def failures_others(tenant: Tenant, account: str | None, address: str | None) ->
 def row_of(tenant: Tenant, phone: PhoneNumber) -> Charge:
     """Return the charge of one more failure in a row."""
     return _charge(tenant, Limit.ROW, phone.collapsed)
+
+
+def looked(tenant: Tenant, phone: PhoneNumber) -> Charge:
+    """Return what only looks whether the number is locked."""
+    return replace(row_of(tenant, phone), cost=0)
 
 
 def give_back(tenant: Tenant, phone: PhoneNumber) -> Charge:

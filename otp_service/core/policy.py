@@ -22,7 +22,7 @@ BOUNDS = (
     ("attempts", 1, 5, ": PSD2 allows five"),
     ("sends", 1, 10, ""),
     ("live_codes", 1, 2, ": each one more doubles the odds of a guess"),
-    ("cooldown", 30, 600, " seconds"),
+    ("cooldown", 1, 600, " seconds"),
 )
 
 

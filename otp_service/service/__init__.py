@@ -24,12 +24,13 @@ from otp_service.core.errors import (
     StoreTampered,
 )
 from otp_service.core.keys import joined
+from otp_service.core.limits import Refusal
 from otp_service.core.message import parse_locale
 from otp_service.core.phone import PhoneNumber, allowed, identify, known
 from otp_service.core.ports import Commit, Stored, Swap
 from otp_service.service.moving import move, present
 from otp_service.service.once import Once
-from otp_service.service.parts import Caller, Desk, Parts, Person, Random
+from otp_service.service.parts import Caller, Desk, Parts, Person, Random, refused
 from otp_service.service.sending import Sending
 from otp_service.service.verifying import Verifying
 from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
@@ -74,10 +75,16 @@ class OtpService:
     async def resend(self, caller: Caller, challenge_id: str, key: str | None) -> Stored:
         """Send another code for a challenge; the earlier one stays valid beside it."""
         async with self._watched(self._desk(caller, challenge_id), challenge_id):
+            stored = await self._read(caller, challenge_id)
+            try:
+                present(stored).check_pending(stored.now)
+            except ChallengeEnded as error:
+                await self._deny(self._desk(caller, challenge_id, stored.challenge), error)
+                raise
             if key is None:
-                return await self._resend(caller, challenge_id)
+                return await self._resend(caller, stored)
             once = self._once(caller, key, "resend", (challenge_id,), challenge_id)
-            return await once.run(lambda id_: self._resend(caller, id_), creates=False)
+            return await once.run(lambda _: self._resend(caller, stored), creates=False)
 
     async def verify(
         self, caller: Caller, challenge_id: str, ask: VerifyRequest, key: str | None
@@ -144,24 +151,32 @@ class OtpService:
 
         await move(self._store, stored, canceled)
 
-    async def _resend(self, caller: Caller, challenge_id: str) -> Stored:
-        stored = await self._read(caller, challenge_id)
+    async def _resend(self, caller: Caller, stored: Stored) -> Stored:
         challenge, secret = present(stored), stored.secret
+        desk = self._desk(caller, challenge.id, challenge)
         try:
-            challenge.check_resend(stored.now)
             if secret is None:
                 raise ChallengeExpired
-        except (ChallengeEnded, SendsExhausted) as error:
-            await self._deny(self._desk(caller, challenge_id, challenge), error)
+            challenge.check_resend(stored.now)
+        except ChallengeEnded as error:
+            await self._deny(desk, error)
+            raise
+        except SendsExhausted as error:
+            assert secret  # or it would have expired
+            await self._deny(desk, error, known(secret.number, challenge.country))
             raise
         phone = known(secret.number, challenge.country)
         person = Person.of(phone, challenge.account, secret.client_ip)
-        sending = Sending(self._parts, caller, person, challenge.purpose, challenge_id)
+        sending = Sending(self._parts, caller, person, challenge.purpose, challenge.id)
         return await sending.resend(secret)
 
-    async def _deny(self, desk: Desk, error: OtpError) -> None:
-        denial = events.IssueDenied(**desk.about(reason=error.reason))
-        await self._store.commit(desk.commit(denial=denial))
+    async def _deny(self, desk: Desk, error: OtpError, phone: PhoneNumber | None = None) -> None:
+        """Record a refusal; raises NumberLocked where that of this number comes before it."""
+        told = events.IssueDenied(**desk.about(reason=error.reason))
+        row = (charges.looked(desk.caller.tenant, phone),) if phone else ()
+        outcome = await self._store.commit(desk.commit(charges=row, refusal=told, denial=told))
+        if isinstance(outcome, Refusal):
+            raise refused(outcome)
 
     @asynccontextmanager
     async def _watched(self, desk: Desk, challenge_id: str | None = None) -> AsyncIterator[None]:

@@ -39,7 +39,7 @@ class Once(msgspec.Struct, frozen=True):
     async def run(self, call: Callable[[str], Awaitable[Stored]], *, creates: bool) -> Stored:
         """Run the call, or return what it did when it was run.
 
-        `creates` says that a challenge which is there proves that the call was run. Raises
+        `creates` says that a challenge which is there is what the call did. Raises
         IdempotencyKeyInUse, IdempotencyKeyReused, and whatever refuses the call.
         """
         now, known = await self.parts.store.recall(self.tenant, self.key)
@@ -69,12 +69,11 @@ class Once(msgspec.Struct, frozen=True):
         """Return what the earlier call did; None if it left nothing and is over."""
         if not same(known.fingerprint, self.fingerprint):
             raise IdempotencyKeyReused
-        over = now >= known.lease
-        if known.finished or (creates and over):
+        if known.finished or creates:
             stored = await self.parts.store.fetch(self.tenant, known.challenge)
             if stored.challenge:
                 return stored
-        if not over:
+        if now < known.lease:
             raise IdempotencyKeyInUse
         return None
 

@@ -59,8 +59,8 @@ class Verifying:
     async def verify(self, key: str | None) -> Stored:
         """Return the verified challenge. Raises the OtpError that refuses the try."""
         answer = self._answer(key)
-        if answer and self._is_repeat(answer):
-            return await self._again()
+        if self._is_repeat(answer, self._stored):
+            return await self._again(self._stored)
         try:
             self._first.check_pending(self._stored.now)
             if self._person.phone is None:
@@ -82,6 +82,8 @@ class Verifying:
             claim = await self._claim()
         if isinstance(claim, OtpError):
             await self._ledger.give_back(spent)
+            if isinstance(claim, ChallengeEnded | ChallengeNotFound):
+                return await self._beaten(claim, answer)
             raise claim
         if refusal:
             await self._unclaim(claim, spent, refused(refusal))
@@ -103,7 +105,6 @@ class Verifying:
         try:
             made = await move(self._store, self._stored, self._claimed)
         except (ChallengeEnded, ChallengeNotFound) as error:
-            await self._deny(error)
             return error
         if not isinstance(made.outcome, Done):
             return refused(made.outcome)
@@ -195,8 +196,21 @@ class Verifying:
         try:
             return (await move(self._store, claim.stored, verified)).after()
         except (ChallengeEnded, ChallengeNotFound) as error:
-            await self._deny(error)
-            raise
+            return await self._beaten(error, answer, back)
+
+    async def _beaten(
+        self, error: OtpError, answer: Answer | None, back: tuple[GiveBack, ...] = ()
+    ) -> Stored:
+        """Answer whoever was not the first: as the first one, if it was the same call, or not.
+
+        What a right code was charged is given back also if it came second.
+        """
+        if answer:
+            newest = await self._store.fetch(self._first.tenant, self._first.id)
+            if self._is_repeat(answer, newest):
+                return await self._again(newest, back)
+        await self._deny(error, back)
+        raise error
 
     async def _lose(self, claim: Claim) -> None:
         """Tell that it was wrong, and what is locked by it."""
@@ -211,13 +225,13 @@ class Verifying:
             told.append(events.Locked(**self._about(reason="number_locked")))
         await self._store.commit(self._desk.commit(events=tuple(told)))
 
-    async def _deny(self, error: OtpError) -> None:
+    async def _deny(self, error: OtpError, back: tuple[GiveBack, ...] = ()) -> None:
         """Record a refusal without an attempt; raises NumberLocked if that comes before it."""
         is_malformed = isinstance(error, MalformedCode)
-        row = tuple(msgspec.structs.replace(c, cost=0) for c in self._own()[:1])
+        phone = self._person.phone if is_malformed else None
+        looked = (charges.looked(self._caller.tenant, phone),) if phone else ()
         told = events.VerifyDenied(**self._about(reason=error.reason))
-        looked = row if is_malformed else ()
-        commit = self._desk.commit(charges=looked, refusal=told, denial=told)
+        commit = self._desk.commit(charges=looked, give_backs=back, refusal=told, denial=told)
         outcome = await self._store.commit(commit)
         if isinstance(outcome, Refusal):
             raise refused(outcome)
@@ -229,29 +243,34 @@ class Verifying:
         if key is None:
             return None
         mac = self._parts.keys.limit.current.mac
-        ask, typed = self._ask, self._ask.code.replace(" ", "").replace("-", "")
-        binding = (ask.purpose, ask.account, ask.phone_number)
-        tried = joined(typed.encode(), *((value or "").encode() for value in binding))
+        typed = self._ask.code.replace(" ", "").replace("-", "")
+        # The number is in it because it will be gone; purpose and account can be asked for again.
+        tried = joined(typed.encode(), (self._ask.phone_number or "").encode())
         context = (self._first.tenant.encode(), self._first.id.encode())
         return Answer(
             mac("answer-key", *context, key.encode()), mac("answer-code", *context, tried)
         )
 
-    def _is_repeat(self, answer: Answer) -> bool:
-        first = self._first
+    def _is_repeat(self, answer: Answer | None, stored: Stored) -> bool:
+        won = stored.challenge
         return (
-            first.verified_at is not None
-            and first.answer is not None
-            and self._stored.now < first.verified_at + REPEAT_WINDOW
-            and codes.same(first.answer.key, answer.key)
-            and codes.same(first.answer.code, answer.code)
+            answer is not None
+            and won is not None
+            and won.verified_at is not None
+            and won.answer is not None
+            and stored.now < won.verified_at + REPEAT_WINDOW
+            and codes.same(won.answer.key, answer.key)
+            and codes.same(won.answer.code, answer.code)
+            and self._ask.purpose in {None, won.purpose}
+            and self._ask.account in {None, won.account}
         )
 
-    async def _again(self) -> Stored:
+    async def _again(self, stored: Stored, back: tuple[GiveBack, ...] = ()) -> Stored:
         """Give the winning call's answer once more, and record that."""
         told = events.Verified(**self._about(), repeated=True)
-        await self._store.commit(self._desk.commit(events=(told,), durable=True))
-        return self._stored
+        commit = self._desk.commit(events=(told,), give_backs=back, durable=True)
+        await self._store.commit(commit)
+        return stored
 
     def _own(self) -> tuple[Charge, ...]:
         if self._person.phone is None:

@@ -224,12 +224,17 @@ class Story:
         first, second, slow = (next(self._numbers) for _ in range(3))
         for number in (first, first, second):
             self.issue(number, key=first)
+        issued = self.issue(slow, key="slow")
+        let_cooldowns_pass(self.redis)
         self.gateway.hangs()
         printed = len(self.gateway.messages)
-        thread = threading.Thread(target=self.issue, args=(slow,), kwargs={"key": "slow"})
+        thread = threading.Thread(
+            target=self.service.resend, args=(issued,), kwargs={"key": "again"}
+        )
         thread.start()
         servers.until(lambda: len(self.gateway.messages) > printed, what="the message")
         self.issue(slow, key="slow")
+        self.service.resend(issued, key="again")
         thread.join(30)
         self.gateway.recovers()
 

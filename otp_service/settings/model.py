@@ -21,13 +21,11 @@ from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant, digest
 from otp_service.sms.providers import Provider
 
 
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+Seconds = Annotated[int, Meta(ge=1, le=60)]
+Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 # A description is the remedy that is told when the rest of its Meta does not hold.
-Port = Annotated[int, Meta(ge=1, le=65535, description="must be a port from 1 to 65535")]
-Count = Annotated[int, Meta(ge=1, le=100_000, description="must be from 1 to 100000")]
-Seconds = Annotated[int, Meta(ge=1, le=60, description="must be from 1 to 60 seconds")]
-Milliseconds = Annotated[
-    int, Meta(ge=1, le=60_000, description="must be from 1 to 60000 milliseconds")
-]
 Name = Annotated[
     str,
     Meta(
@@ -104,7 +102,7 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PEM file with the authority that signed Redis's certificate; the system's without it."""
     accept_plain_text: bool = False
     """Lets Redis be reached without TLS off loopback: somebody else keeps that wire private."""
-    replicas: Annotated[int, Meta(ge=0, le=5, description="must be from 0 to 5")] = 0
+    replicas: Annotated[int, Meta(ge=0, le=5)] = 0
     """How many have to acknowledge (WAIT) before anything is compared or sent."""
     wait_milliseconds: Milliseconds = 100
     timeout_milliseconds: Milliseconds = 500
@@ -126,7 +124,7 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[hash]: argon2id, and how much of it runs at once in each worker process."""
 
-    memory_kib: Annotated[int, Meta(ge=8, description="must be at least 8")] = DEFAULT.memory_kib
+    memory_kib: Annotated[int, Meta(ge=8)] = DEFAULT.memory_kib
     passes: Count = DEFAULT.passes
     lanes: Count = DEFAULT.lanes
     accept_below_owasp: bool = False
@@ -154,10 +152,8 @@ class Messages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[events]: how long and how many of them Redis keeps."""
 
-    retention_days: Annotated[int, Meta(ge=1, le=366, description="must be from 1 to 366 days")] = 7
-    maximum: Annotated[
-        int, Meta(ge=1000, le=10_000_000, description="must be from 1000 to 10000000")
-    ] = 5_000
+    retention_days: Annotated[int, Meta(ge=1, le=366)] = 7
+    maximum: Annotated[int, Meta(ge=1000, le=10_000_000)] = 5_000
     """Entries in each partition's stream; with the refusals they take some 300 MB in all."""
 
 
@@ -207,7 +203,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     providers: tuple[Name, ...] = ()
     deadline_seconds: Seconds = 8
-    max_submissions: Annotated[int, Meta(ge=1, le=10, description="must be from 1 to 10")] = 3
+    max_submissions: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -167,7 +167,7 @@ def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
     def read_file(_: str) -> str:
         return b"\xff".decode()
 
-    with pytest.raises(SettingsError, match="it is not text"):
+    with pytest.raises(SettingsError, match="it is not a file of text"):
         load(configuration("working_everything"), {}, read_file, cores=4)
 
 
@@ -203,6 +203,6 @@ def test_a_table_of_secrets_takes_each_from_a_file(settings_of, refused):
     provider = settings_of(extra=gateway + from_file).providers["gateway"]
 
     assert "worthless-password" == provider.secret_headers["X-Key"].reveal()
-    assert ["providers.gateway.secret_headers.X-Key_file"] == [
+    assert ["providers.gateway.secret_headers.X-Key"] == [
         fault.setting for fault in refused(extra=gateway + both)
     ]

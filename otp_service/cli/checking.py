@@ -76,7 +76,7 @@ def check(known: argparse.Namespace) -> int:
     """Show all that is known; CommandError if the service must not be run so."""
     settings, now = read_settings(known.config), time.time_ns() // 1_000_000
     refused, unwise = faults(settings, now), warnings(settings, now)
-    speed = None if settings.hash.profile.faults() else _speed(settings.hash.profile, 1.0)
+    speed = None if refused else _speed(settings.hash.profile, 1.0)
     asks = not (known.offline or any(fault.setting.startswith("redis") for fault in refused))
     seen = asyncio.run(_look(settings)) if asks else []
     fit = [("redis", "answers, and is fit")] if asks else []

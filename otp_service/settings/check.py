@@ -31,7 +31,6 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_hash_faults(settings),
         *_key_faults(settings),
         *_redis_faults(settings),
-        *_service_faults(settings),
         *limits.faults(settings),
         *tenants.faults(settings, now),
         *_provider_faults(settings),
@@ -41,12 +40,9 @@ def faults(settings: Settings, now: int) -> list[Fault]:
 def warnings(settings: Settings, now: int) -> list[Fault]:
     """Return what is allowed and yet worth a second look."""
     return [
-        *_listener_warnings(settings),
-        *_redis_warnings(settings),
-        *_key_warnings(settings),
+        *_warnings(settings),
         *limits.warnings(settings),
         *tenants.warnings(settings, now),
-        *_provider_warnings(settings),
     ]
 
 
@@ -125,8 +121,6 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("redis.master", "has to be given with sentinel, and only with it")
     if redis.replicas and redis.wait_milliseconds >= redis.timeout_milliseconds:
         yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
-    if redis.tls_ca and not redis.encrypted:
-        yield Fault("redis.tls_ca", "needs rediss:// or redis.tls = true, or leave it out")
     if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
         yield Fault(
             "redis.tls",
@@ -140,15 +134,6 @@ def _all_loopback(hosts: tuple[str, ...]) -> bool:
     return all(is_loopback(re.sub(r":\d+\Z", "", host)) for host in hosts)
 
 
-def _service_faults(settings: Settings) -> Iterator[Fault]:
-    service = settings.service
-    if service.port == service.admin_port:
-        yield Fault("service.admin_port", "must differ from service.port: it is another listener")
-    url = service.public_url or ""
-    if url.startswith("http:") and not is_loopback(re.sub(r":\d+\Z", "", url.split("/")[2])):
-        yield Fault("service.public_url", "must be https: receipts would come in the open")
-
-
 def _provider_faults(settings: Settings) -> Iterator[Fault]:
     for name, provider in settings.providers.items():
         yield from _told(f"providers.{name}", provider.faults())
@@ -160,62 +145,32 @@ def _provider_faults(settings: Settings) -> Iterator[Fault]:
             )
         if settings.mode == "live" and isinstance(provider, Inbox):
             yield Fault(f"providers.{name}.type", "is 'inbox', which sends nothing: only for tests")
+    order = settings.routing.providers
     if not settings.providers:
         yield Fault("providers", "needs at least one: nothing could be sent")
-    yield from _routing_faults(settings)
-
-
-def _routing_faults(settings: Settings) -> Iterator[Fault]:
-    order = settings.routing.providers
     for name in sorted(set(order) - settings.providers.keys()):
         yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
-    if len(set(order)) < len(order):
-        yield Fault("routing.providers", "names a provider twice: each stands there once")
     if not order and len(settings.providers) > 1:
         yield Fault("routing.providers", "say in which order they are tried")
 
 
-def _listener_warnings(settings: Settings) -> Iterator[Fault]:
+def _warnings(settings: Settings) -> Iterator[Fault]:
+    redis = settings.redis
     if not is_loopback(settings.service.admin_host):
         yield Fault(
             "service.admin_host",
             "is not loopback: metrics and documents are shown without a key to whoever reaches it",
         )
-    if settings.service.drain_seconds < settings.routing.deadline_seconds:
-        yield Fault(
-            "service.drain_seconds",
-            "is less than routing.deadline_seconds: stopping cuts off messages on their way",
-        )
-    if settings.service.log_level == "debug":
-        yield Fault("service.log_level", "is debug: meant for looking for a fault, not for good")
-
-
-def _redis_warnings(settings: Settings) -> Iterator[Fault]:
-    redis = settings.redis
-    local = _all_loopback(redis.hosts)
-    if redis.accept_plain_text and not redis.encrypted and not local:
-        yield Fault("redis.accept_plain_text", "lets everything cross the network in the open")
-    if not local and redis.password is None:
+    if not _all_loopback(redis.hosts) and redis.password is None:
         yield Fault("redis.password", "is not set: an ACL user of its own needs one")
     if redis.replicas == 0 and (redis.sentinel or redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
-
-
-def _key_warnings(settings: Settings) -> Iterator[Fault]:
     for setting, keys in _rings(settings).items():
         if len(keys) > 1 and setting != "keys.pseudonym":
             yield Fault(
                 setting, "has two keys: otp_service/ROTATION.md says when the old one may go"
             )
-    if settings.hash.profile.below_owasp() and settings.hash.accept_below_owasp:
-        yield Fault("hash.accept_below_owasp", "is set: only the pepper protects the codes")
-
-
-def _provider_warnings(settings: Settings) -> Iterator[Fault]:
-    order = settings.provider_order()
     if settings.mode == "test":
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
-    elif len(order) == 1:
+    elif len(settings.provider_order()) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
-    for name in sorted(settings.providers.keys() - set(order)):
-        yield Fault(f"providers.{name}", "is not in routing.providers, so it is never used")

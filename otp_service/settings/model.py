@@ -44,13 +44,6 @@ HostPort = Annotated[
     str,
     Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be like '10.0.0.5:6379': host and port"),
 ]
-PublicUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z",
-        description="must be like 'https://otp.example.com', without a query",
-    ),
-]
 RedisUrl = Annotated[
     str,
     Meta(
@@ -84,8 +77,6 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Processes; `load` sets it to the number of cores where nobody says otherwise."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    public_url: PublicUrl | None = None
-    """Where providers reach us with their receipts."""
 
 
 class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

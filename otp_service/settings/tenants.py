@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from phonenumbers import SUPPORTED_REGIONS
 
 from otp_service.core.message import check_messages
-from otp_service.settings.model import ApiKeyTable, Settings, TenantTable
+from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
 from otp_service.settings.reading import Fault
 
 
@@ -44,10 +44,8 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
                 "allows every country: SMS pumping looks for the dear ones; name those you serve",
             )
         for key in table.keys:
-            if _expired(key, now):
-                yield Fault(f"tenants.{name}.keys.{key.id}", "has expired: take it out")
-            elif _expired(key, now + MONTH):
-                yield Fault(f"tenants.{name}.keys.{key.id}", "expires within 30 days")
+            if _expired(key, now + MONTH):
+                yield Fault(f"tenants.{name}.keys.{key.id}", "has expired, or will in 30 days")
 
 
 def _tenant_faults(path: str, table: TenantTable) -> Iterator[Fault]:
@@ -56,8 +54,6 @@ def _tenant_faults(path: str, table: TenantTable) -> Iterator[Fault]:
         yield Fault(f"{path}.countries", 'needs the countries to send to, like ["GB", "IE"]')
     if unknown:
         yield Fault(f"{path}.countries", f"has {', '.join(unknown)}: write ISO 3166 codes like GB")
-    if table.purposes is not None and not table.purposes:
-        yield Fault(f"{path}.purposes", "is empty: name them, or leave it out to allow any")
     if table.sender is not None and not SENDER.fullmatch(table.sender):
         yield Fault(
             f"{path}.sender",
@@ -72,19 +68,17 @@ def _message_faults(settings: Settings, tenant: str) -> Iterator[Fault]:
         check_messages(messages, settings.policy.digits, settings.policy.lifetime // 60)
     except ValueError as error:
         field, _, text = str(error).partition(": ")
-        if field in {"host", "android_hash", "languages"}:
-            yield Fault(f"messages.{field}", text)
-        elif field in {"brand", "default_locale"}:
+        if field in {"brand", "default_locale"}:
             yield Fault(f"tenants.{tenant}.{field}", text)
+        elif field in Messages.__struct_fields__:
+            yield Fault(f"messages.{field}", text)
         else:
             yield Fault(f"tenants.{tenant}.brand", str(error))
 
 
 def _api_keys_faults(path: str, table: TenantTable, now: int) -> Iterator[Fault]:
-    if not table.keys:
-        yield Fault(path, "needs an API key: 'otp-service key new' makes one")
-    elif all(_expired(key, now) for key in table.keys):
-        yield Fault(path, "has only keys that have expired: make one with 'otp-service key new'")
+    if all(_expired(key, now) for key in table.keys):
+        yield Fault(path, "needs a key that has not expired: 'otp-service key new' makes one")
     if len({key.id for key in table.keys}) < len(table.keys):
         yield Fault(path, "needs a different id for each key: events name the key by it")
     for key in table.keys:
@@ -92,8 +86,6 @@ def _api_keys_faults(path: str, table: TenantTable, now: int) -> Iterator[Fault]
             yield Fault(f"{path}.{key.id}", "needs either sha256 or key_file")
         if key.key and len(key.key.reveal()) < CLEAR_KEY_LENGTH:
             yield Fault(f"{path}.{key.id}", "is too short: make one with 'otp-service key new'")
-        if not key.scopes:
-            yield Fault(f"{path}.{key.id}.scopes", 'needs what the key may do, like ["challenges"]')
 
 
 def _expired(key: ApiKeyTable, now: int) -> bool:

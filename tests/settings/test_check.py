@@ -1,25 +1,35 @@
 """What is refused, with the setting and the remedy; and what is only warned of."""
 
-import re
 from pathlib import Path
 
 import pytest
 
-from otp_service.core.limits import Limit, Window
+from otp_service.core.limits import CAPS
 from otp_service.settings import faults, warnings
 from otp_service.settings.check import is_loopback
-from otp_service.settings.limits import as_tight
 
 
 HERE = Path(__file__).parent
 WORKING = sorted(path.stem for path in HERE.glob("working_*.toml"))
-BUSTED = sorted(path.stem for path in HERE.glob("busted_*.toml"))
+
+PEPPER = '{id = "p1", secret = "WORTHLESS-KEY-only-for-tests-pepper-abcdefA"}'
+OTHER = '{id = "p2", secret = "WORTHLESS-KEY-only-for-tests-other-abcdefgA"}'
+THIRD = '{id = "p3", secret = "WORTHLESS-KEY-only-for-tests-pepper0-abcdeA"}'
+STATE = '{id = "s1", secret = "WORTHLESS-KEY-only-for-tests-state-abcdefgA"}'
+API_KEY = f'id = "k", sha256 = "{7:064x}"'
+GATEWAY = '{type = "http", url = "https://a.example", fields = {to = "{to}", text = "{text}"}}'
+HOUR = '["1 in 1 h"]'
+LOST_LIMIT = "{" + ", ".join(f"{name} = {HOUR}" for name in (*CAPS, "SendPerNumber")) + "}"
+FIRST = "991e6e56d7052e8459dd1eb4c90c07297ed693dc885f10e0cdb08e5c55da169d"
+BANK = (
+    f'{{brand = "Bank", countries = ["GB"], '
+    f'keys = [{{id = "k", sha256 = "{FIRST}", scopes = ["challenges"]}}]}}'
+)
 
 
-def expected_of(name: str) -> list[tuple[str, str]]:
-    """Return the (setting, words of the remedy) that a busted file opens with."""
-    opening = (HERE / f"{name}.toml").read_text().split("\n\n")[0]
-    return re.findall(r"^# ([^:\n]+): (.+)$", opening, re.MULTILINE)
+def api_key(*fields: str, scope: str = "challenges") -> dict[str, str]:
+    """Return the one key of the tenant."""
+    return {"TENANTS__SHOP__KEYS": f'[{{{", ".join(fields)}, scopes = ["{scope}"]}}]'}
 
 
 @pytest.mark.parametrize("name", WORKING)
@@ -30,17 +40,168 @@ def test_a_working_configuration_is_accepted(name, settings_of, now):
     assert [] == faults(settings, now)
 
 
-@pytest.mark.parametrize("name", BUSTED)
-def test_a_busted_configuration_is_refused_by_setting_and_remedy(name, refused):
-    """Exactly the settings that its first lines name are refused, with the words they expect."""
-    expected = expected_of(name)
+@pytest.mark.parametrize(
+    ("setting", "words", "variables"),
+    [
+        ("mode", "must be one of live, test", {"MODE": "dry"}),
+        ("mode", "cannot be 'test' beside providers.gateway", {"MODE": "test"}),
+        ("policy", "must be a table of settings", {"POLICY": "6"}),
+        ("policy.digits", ": shorter codes are guessed", {"POLICY__DIGITS": "5"}),
+        ("policy.digits", "from 6 to 10", {"POLICY__DIGITS": "1000000000"}),
+        ("policy.lifetime", "to 600 seconds", {"POLICY__LIFETIME": "601"}),
+        ("policy.attempts", "from 1 to 5", {"POLICY__ATTEMPTS": "6"}),
+        ("hash.memory_kib", "hash.accept_below_owasp = true", {"HASH__MEMORY_KIB": "4096"}),
+        ("service.port", "<= 65535", {"SERVICE__PORT": "65536"}),
+        # Redis
+        ("redis.url", "say where Redis is", {"REDIS": "{}"}),
+        ("redis.url", "or cluster", {"REDIS__CLUSTER": '["127.0.0.1:6379"]'}),
+        ("redis.cluster[0]", "host and port", {"REDIS": '{cluster = ["10.0.0.1"]}'}),
+        ("redis.master", "with sentinel", {"REDIS": '{sentinel = ["127.0.0.1:26379"]}'}),
+        ("redis.tls", "off loopback", {"REDIS__URL": "redis://otp.internal:6379/0"}),
+        ("redis.url", "redis.password", {"REDIS__URL": "rediss://otp:worthless@otp.internal"}),
+        (
+            "redis.wait_milliseconds",
+            "less than redis.timeout_milliseconds",
+            {"REDIS__REPLICAS": "1", "REDIS__WAIT_MILLISECONDS": "500"},
+        ),
+        # keys
+        ("keys.pepper", "needs a key", {"KEYS__PEPPER": "[]"}),
+        ("keys.pepper", "may have two keys", {"KEYS__PEPPER": f"[{PEPPER}, {OTHER}, {THIRD}]"}),
+        (
+            "keys.pepper",
+            "a different id for each key",
+            {"KEYS__PEPPER": f"[{PEPPER}, {OTHER.replace('p2', 'p1')}]"},
+        ),
+        (
+            "keys.pepper",
+            "ids of 1 to 32 letters",
+            {"KEYS__PEPPER": f"[{PEPPER.replace('p1', 'p:1')}]"},
+        ),
+        (
+            "keys.pepper",
+            "at least 32 random bytes",
+            {"KEYS__PEPPER": '[{id = "p1", secret = "WORTHLESS-and-short"}]'},
+        ),
+        (
+            "keys.pepper[0].secret",
+            "must be base64url of at least 32 random bytes",
+            {"KEYS__PEPPER": '[{id = "p1", secret = "WORTHLESS:00:11:22"}]'},
+        ),
+        (
+            "keys.pepper",
+            "was not made at random",
+            {"KEYS__PEPPER": f'[{{id = "p1", secret = "{"WORT" * 11}"}}]'},
+        ),
+        # limits
+        (
+            "limits.SendsPerCountry",
+            "caps what you pay",
+            {"LIMITS": f"{{SendsPerTenant = {HOUR}, SendsOverall = {HOUR}}}"},
+        ),
+        ("limits.CooldownPerNumber", "policy.cooldown", {"LIMITS__COOLDOWN_PER_NUMBER": HOUR}),
+        ("limits.FailuresInARowPerNumber", "NIST", {"LIMITS__FAILURES_IN_AROW_PER_NUMBER": HOUR}),
+        ("limits.GiveBacksPerNumber", "3 in 10 min", {"LIMITS__GIVE_BACKS_PER_NUMBER": HOUR}),
+        ("limits.SendsPerNumber", "would be no limit", {"LIMITS__SENDS_PER_NUMBER": "[]"}),
+        (
+            "limits.SendsPerNumber[0]",
+            "write a limit like '5 in 10 min'",
+            {"LIMITS__SENDS_PER_NUMBER": '["five in ten minutes"]'},
+        ),
+        (
+            "limits.SendsPerNumber[0]",
+            "write a limit like '5 in 10 min'",
+            {"LIMITS__SENDS_PER_NUMBER": "[5]"},
+        ),
+        ("limits.SendPerNumber", "did you mean SendsPerNumber?", {"LIMITS": LOST_LIMIT}),
+        (
+            "tenants.shop.limits.SendsPerTenant",
+            "is looser than limits.SendsPerTenant (5000 in 1 h)",
+            {"TENANTS__SHOP__LIMITS__SENDS_PER_TENANT": '["5001 in 1 h"]'},
+        ),
+        (
+            "tenants.shop.limits.SendsPerTenant",
+            "is looser",
+            {"TENANTS__SHOP__LIMITS__SENDS_PER_TENANT": '["5000 in 59 min"]'},
+        ),
+        (
+            "tenants.shop.limits.SendsPerCountry",
+            "one bucket over all tenants",
+            {"TENANTS__SHOP__LIMITS__SENDS_PER_COUNTRY": HOUR},
+        ),
+        (
+            "tenants.shop.limits.CooldownPerNumber",
+            "policy.cooldown",
+            {"TENANTS__SHOP__LIMITS__COOLDOWN_PER_NUMBER": HOUR},
+        ),
+        # tenants
+        ("tenants", "at least one", {"TENANTS": "{}"}),
+        ("tenants.shop.countries", "the countries to send to", {"TENANTS__SHOP__COUNTRIES": "[]"}),
+        (
+            "tenants.shop.countries",
+            "has UK: write ISO 3166",
+            {"TENANTS__SHOP__COUNTRIES": '["UK"]'},
+        ),
+        ("tenants.shop.countries", "in square brackets", {"TENANTS__SHOP__COUNTRIES": "GB"}),
+        (
+            "tenants.shop.purposes[0]",
+            "a word like 'login'",
+            {"TENANTS__SHOP__PURPOSES": '["LOGIN"]'},
+        ),
+        ("tenants.shop.sender", "1 to 11 letters", {"TENANTS__SHOP__SENDER": "TwelveLetter"}),
+        ("tenants.shop.sender", "one letter in it", {"TENANTS__SHOP__SENDER": "12345"}),
+        ("tenants.shop.brand", "line breaks", {"TENANTS__SHOP__BRAND": "Shop\n@evil #1"}),
+        ("tenants.shop.brand", "too long", {"TENANTS__SHOP__BRAND": "Ш" * 20}),
+        (
+            "tenants.shop.default_locale",
+            "one of the languages",
+            {"TENANTS__SHOP__DEFAULT_LOCALE": "tlh"},
+        ),
+        ("messages.languages", "take out tlh", {"MESSAGES__LANGUAGES": '["en", "tlh"]'}),
+        ("messages.host", "bare domain", {"MESSAGES__HOST": "https://example.com"}),
+        ("messages.android_hash", "11 characters", {"MESSAGES__ANDROID_HASH": "short"}),
+        ("tenants.shop.keys", "a key that has not expired", {"TENANTS__SHOP__KEYS": "[]"}),
+        (
+            "tenants.shop.keys",
+            "a key that has not expired",
+            api_key(API_KEY, "expires = 2026-01-01T00:00:00Z"),
+        ),
+        ("tenants.shop.keys[0].sha256", "64 hexadecimal", api_key('id = "k", sha256 = "x"')),
+        ("tenants.shop.keys.k", "either sha256 or key_file", api_key('id = "k"')),
+        ("tenants.shop.keys.k", "is too short", api_key('id = "k", key = "worthless"')),
+        (
+            "tenants.shop.keys[0].scopes[0]",
+            "must be one of challenges, audit, audit-all, operator",
+            api_key(API_KEY, scope="admin"),
+        ),
+        # providers
+        ("providers", "at least one", {"PROVIDERS": "{}"}),
+        ("providers.gateway.url", "use https", {"PROVIDERS__GATEWAY__URL": "http://sms.example/"}),
+        ("providers.gateway.type", "only for tests", {"PROVIDERS__GATEWAY": '{type = "inbox"}'}),
+        ("routing.providers", "in which order", {"PROVIDERS__SECOND": GATEWAY}),
+        (
+            "routing.providers",
+            "there is no providers.third",
+            {"ROUTING__PROVIDERS": '["gateway", "third"]'},
+        ),
+    ],
+)
+def test_what_is_unsafe_is_refused_by_setting_and_remedy(setting, words, variables, refused):
+    """That setting and no other, in the words that help."""
+    (found,) = refused(environ={f"OTP_{name}": text for name, text in variables.items()})
 
-    found = refused(name)
+    assert setting == found.setting
+    assert words in found.remedy
 
-    assert expected
-    assert [setting for setting, _ in expected] == [fault.setting for fault in found]
-    for (_, words), fault in zip(expected, found, strict=True):
-        assert words in fault.remedy
+
+def test_a_secret_is_for_one_key_and_an_api_key_for_one_tenant(refused):
+    """Both places are named."""
+    variables = {"OTP_KEYS__SEAL": f"[{STATE}]", "OTP_TENANTS__BANK": BANK}
+
+    found = refused(environ=variables)
+
+    assert ["keys.seal", "keys.state", "tenants.shop.keys", "tenants.bank.keys"] == [
+        fault.setting for fault in found
+    ]
 
 
 def test_all_faults_are_told_at_once(refused):
@@ -57,34 +218,15 @@ def test_all_faults_are_told_at_once(refused):
     } == found
 
 
-def test_an_absurd_configuration_is_still_answered(refused):
-    """A code of a billion digits is refused, not rendered."""
-    found = refused(extra="[policy]\ndigits = 1000000000\n")
-
-    assert ["policy.digits"] == [fault.setting for fault in found]
-
-
 @pytest.mark.parametrize(
     ("extra", "setting", "words"),
     [
         ('[service]\nadmin_host = "0.0.0.0"\n', "service.admin_host", "not loopback"),
-        ('[service]\nlog_level = "debug"\n', "service.log_level", "is debug"),
-        ("[service]\ndrain_seconds = 7\n", "service.drain_seconds", "cuts off messages"),
-        (
-            '[redis]\nurl = "redis://otp.internal"\naccept_plain_text = true\n',
-            "redis.accept_plain_text",
-            "in the open",
-        ),
         ('[redis]\nurl = "rediss://otp.internal"\n', "redis.password", "is not set"),
         (
             '[redis]\nsentinel = ["127.0.0.1:26379"]\nmaster = "otp"\n',
             "redis.replicas",
             "may forget the last attempts",
-        ),
-        (
-            "[hash]\nmemory_kib = 4096\naccept_below_owasp = true\n",
-            "hash.accept_below_owasp",
-            "only the pepper",
         ),
     ],
 )
@@ -148,7 +290,7 @@ def test_an_expired_key_beside_a_live_one_does_not_stop_the_service(settings_of,
 
     assert [] == faults(settings, now)
     assert "has expired" in found["tenants.shop.keys.k0"]
-    assert "within 30 days" in found["tenants.shop.keys.k1"]
+    assert "in 30 days" in found["tenants.shop.keys.k1"]
     assert "tenants.shop.keys.k2" not in found
 
 
@@ -165,42 +307,11 @@ def test_a_number_of_its_own_limits_looser_than_the_default_is_warned_of(setting
     assert ["limits.FailuresPerNumber"] == found
 
 
-def test_one_provider_alone_and_one_that_is_never_used_are_warned_of(settings_of, now):
-    """A chain of one is none; a provider outside the chain is perhaps forgotten."""
-    gateway = 'type = "http"\nurl = "https://a.example"\nfields = {to = "{to}", text = "{text}"}\n'
-    extra = f'[providers.a]\n{gateway}[providers.b]\n{gateway}[routing]\nproviders = ["a"]\n'
+def test_one_provider_alone_is_warned_of(settings_of, now):
+    """A chain of one is none."""
+    found = {fault.setting for fault in warnings(settings_of(), now)}
 
-    found = {fault.setting for fault in warnings(settings_of(extra=extra), now)}
-
-    assert {"routing.providers", "providers.b"} <= found
-
-
-@pytest.mark.parametrize(
-    ("limit", "inner", "outer", "expected"),
-    [
-        (Limit.SENDS_NUMBER, "4 in 10 min", "4 in 10 min", True),
-        (Limit.SENDS_NUMBER, "4 in 20 min", "4 in 10 min", True),
-        (Limit.SENDS_NUMBER, "2 in 5 min", "4 in 10 min", True),
-        (Limit.SENDS_NUMBER, "2 in 4 min", "4 in 10 min", False),
-        (Limit.SENDS_NUMBER, "5 in 1 d", "4 in 10 min", False),
-        (Limit.SENDS_TENANT, "30 in 5 min", "60 in 10 min", True),
-        (Limit.SENDS_TENANT, "30 in 4 min", "60 in 10 min", False),
-        (Limit.SENDS_TENANT, "61 in 1 d", "60 in 10 min", False),
-    ],
-)
-def test_tightness_is_that_no_run_of_calls_gets_further(limit, inner, outer, expected):
-    """Exact windows add up; for GCRA the burst and the refill are each compared."""
-    found = as_tight(limit, [Window.read(inner)], [Window.read(outer)])
-
-    assert expected is found
-
-
-def test_every_window_of_the_outer_limit_has_to_be_held():
-    """A share with one window cannot stand for a limit with two."""
-    outer = [Window.read("5 in 10 min"), Window.read("10 in 1 d")]
-
-    assert not as_tight(Limit.SENDS_NUMBER, [Window.read("5 in 10 min")], outer)
-    assert as_tight(Limit.SENDS_NUMBER, [Window.read("5 in 1 d")], outer)
+    assert {"routing.providers"} == found
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,18 @@ def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
 @pytest.mark.parametrize(
     ("extra", "setting"),
     [
+        ("[service\n", "configuration"),
+        ("[polcy]\ndigits = 8\n", "polcy"),
+        ("[service]\ndrain_second = 10\n", "service.drain_second"),
+        ("[keys]\nlimit = {id = 'l1'}\n", "keys.limit.secret"),
+        ("[keys]\npepper = []\n", "keys.seal"),
+        ("[providers.a]\ntype = 'http'\n", "providers.a.url"),
+        ("[providers.a]\ntype = 'pigeon'\n", "providers.a.type"),
+        ("[tenants.'My Shop']\nbrand = 'Shop'\n", "tenants.My Shop"),
+        (
+            "[tenants.shop]\nbrand = 'Shop'\nkeys = [{expires = 2026-01-01T00:00:00}]\n",
+            "tenants.shop.keys[0].expires",
+        ),
         ("tenants = 3\n", "tenants"),
         ("[tenants]\nshop = 3\n", "tenants.shop"),
         ("[redis]\npassword_file = 3\n", "redis.password_file"),

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli import checking, dev, listing, making, operating, sending, serve
-from otp_service.cli.errors import CommandError
+from otp_service.cli import checking, dev, making, operating, sending, serve
+from otp_service.cli.console import CommandError
+from otp_service.settings import SettingsError
 
 
-COMMANDS = (dev, making, checking, serve, operating, listing, sending)
+COMMANDS = (dev, making, checking, serve, operating, sending)
 """Modules with `add(subparsers)`; the only list of them."""
 
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us (`| head`) has enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except CommandError as error:
+    except (CommandError, SettingsError) as error:
         print(f"otp-service: {error}", file=sys.stderr)
         return 1
 

@@ -23,9 +23,8 @@ from uvicorn.supervisors import Multiprocess
 
 from otp_service import telemetry
 from otp_service.app import Application, link_of
-from otp_service.cli.config import add_option, safe_settings
+from otp_service.cli.console import CommandError, Subparsers, command, safe_settings
 from otp_service.cli.dev import API_KEY
-from otp_service.cli.errors import CommandError
 from otp_service.cli.servers import config_for, listen
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
@@ -40,22 +39,21 @@ CONFIG = "_OTP_CONFIG_FILE"
 """How workers, which are processes of their own, learn which file was meant."""
 
 
-def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(subparsers: Subparsers) -> None:
     """Describe the command."""
-    parser = subparsers.add_parser(
-        "serve",
-        help="start the service for production",
-        description=(
-            "Starts the workers and the admin listener. SIGHUP replaces the workers one by one "
-            "with the settings as they are then; SIGTERM lets what is in flight finish."
-        ),
-    )
-    add_option(parser)
-    parser.set_defaults(run=run)
+    command(subparsers, "serve", run)
 
 
 def run(known: argparse.Namespace) -> int:
-    """Start it, and stay until a signal comes."""
+    """Start the service for production.
+
+    Starts the workers and the admin listener, and stays until a signal comes. SIGHUP
+    replaces the workers one by one with the settings as they are then; SIGTERM lets
+    what is in flight finish.
+
+    examples:
+      otp-service serve --config otp.toml
+    """
     if API_KEY in os.environ:
         raise CommandError(f"{API_KEY} is for 'dev'. Unset it, and use [[tenants.NAME.keys]].")
     settings = safe_settings(known.config)

@@ -28,8 +28,7 @@ ROW = (
 
 def add(subparsers: Subparsers) -> None:
     """Describe the commands."""
-    parser = command(subparsers, "check", check)
-    parser.add_argument("--offline", action="store_true", help="do not look at Redis")
+    command(subparsers, "check", check)
     parser = command(subparsers, "calibrate", calibrate)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each profile (2)")
     command(subparsers, "openapi", print_openapi, config=False)
@@ -44,12 +43,11 @@ def check(known: argparse.Namespace) -> int:
 
     examples:
       otp-service check --config otp.toml
-      otp-service check --offline
     """
     settings, now = read_settings(known.config), time.time_ns() // 1_000_000
     refused, unwise = faults(settings, now), warnings(settings, now)
     speed = None if refused else _speed(settings.hash.profile, 1.0)
-    asks = not (known.offline or any(fault.setting.startswith("redis") for fault in refused))
+    asks = not any(fault.setting.startswith("redis") for fault in refused)
     seen = asyncio.run(_look(settings)) if asks else []
     fit = [("redis", "answers, and is fit")] if asks else []
     print(report(settings, store=seen or fit, hashes_per_second=speed))
@@ -58,7 +56,7 @@ def check(known: argparse.Namespace) -> int:
     if refused or seen:
         told = [*map(str, refused), *(f"{setting}: {remedy}" for setting, remedy in seen)]
         raise CommandError(f"{known.config} is not safe to run with:\n{listed(told)}")
-    print("\nSafe to run." if asks else "\nSafe to run, if Redis is.")
+    print("\nSafe to run.")
     return 0
 
 

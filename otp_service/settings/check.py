@@ -24,6 +24,16 @@ RING_SIZE = 2
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
+BELOW_OWASP = (
+    "is below OWASP's table for argon2id with these passes: take 7168 KiB and 5 passes or 19456 KiB "
+    "and 2, or set hash.accept_below_owasp = true and let 'check' say in hours what a thief needs"
+)
+PLAIN_TEXT = (
+    "must be true (or the url rediss://) off loopback: numbers and codes' hashes would cross the "
+    "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
+)
+
+
 def faults(settings: Settings, now: int) -> list[Fault]:
     """Return everything that is refused, `now` being milliseconds since 1970."""
     return [
@@ -64,12 +74,7 @@ def _hash_faults(settings: Settings) -> Iterator[Fault]:
     profile = settings.hash.profile
     yield from _told("hash", profile.faults())
     if profile.below_owasp() and not settings.hash.accept_below_owasp:
-        yield Fault(
-            "hash.memory_kib",
-            "is below OWASP's table for argon2id with these passes: take 7168 KiB and 5 passes or "
-            "19456 KiB and 2, or set hash.accept_below_owasp = true and let 'check' say in hours "
-            "what a thief of Redis and the pepper would need",
-        )
+        yield Fault("hash.memory_kib", BELOW_OWASP)
 
 
 def _rings(settings: Settings) -> dict[str, tuple[Key, ...]]:
@@ -104,13 +109,9 @@ def _ring_faults(setting: str, keys: tuple[Key, ...]) -> Iterator[Fault]:
         if not KEY_ID.fullmatch(key.id):
             yield Fault(setting, "needs ids of 1 to 32 letters, digits, '.', '_' or '-'")
         if len(key.secret) < KEY_BYTES:
-            yield Fault(
-                setting,
-                f"has a key of {len(key.secret)} bytes: give base64url of at least {KEY_BYTES} "
-                "random bytes",
-            )
+            yield Fault(setting, f"has a key that is short: take {KEY_BYTES} random bytes")
         elif len(set(key.secret)) < DISTINCT_BYTES:
-            yield Fault(setting, f"has a key that was not made at random: take {KEY_BYTES} bytes")
+            yield Fault(setting, "has a key that was not made at random")
 
 
 def _redis_faults(settings: Settings) -> Iterator[Fault]:
@@ -122,12 +123,7 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
     if redis.replicas and redis.wait_milliseconds >= redis.timeout_milliseconds:
         yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
     if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
-        yield Fault(
-            "redis.tls",
-            "must be true (or the url rediss://) off loopback: numbers and codes' hashes would "
-            "cross the network in the open; where a private network or a proxy keeps that wire, "
-            "set redis.accept_plain_text = true",
-        )
+        yield Fault("redis.tls", PLAIN_TEXT)
 
 
 def _all_loopback(hosts: tuple[str, ...]) -> bool:
@@ -135,41 +131,32 @@ def _all_loopback(hosts: tuple[str, ...]) -> bool:
 
 
 def _provider_faults(settings: Settings) -> Iterator[Fault]:
-    for name, provider in settings.providers.items():
+    providers, order = settings.providers, settings.routing.providers
+    for name, provider in providers.items():
         yield from _told(f"providers.{name}", provider.faults())
         if settings.mode == "test" and not isinstance(provider, Inbox):
-            yield Fault(
-                "mode",
-                f"cannot be 'test' beside providers.{name}, which sends to real phones: take the "
-                "provider out, or set mode = 'live'",
-            )
+            yield Fault("mode", f"cannot be 'test' beside providers.{name}: take out one of them")
         if settings.mode == "live" and isinstance(provider, Inbox):
             yield Fault(f"providers.{name}.type", "is 'inbox', which sends nothing: only for tests")
-    order = settings.routing.providers
-    if not settings.providers:
+    if not providers:
         yield Fault("providers", "needs at least one: nothing could be sent")
-    for name in sorted(set(order) - settings.providers.keys()):
-        yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
-    if not order and len(settings.providers) > 1:
+    if not order and len(providers) > 1:
         yield Fault("routing.providers", "say in which order they are tried")
+    for name in sorted(set(order) - providers.keys()):
+        yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
 
 
 def _warnings(settings: Settings) -> Iterator[Fault]:
     redis = settings.redis
     if not is_loopback(settings.service.admin_host):
-        yield Fault(
-            "service.admin_host",
-            "is not loopback: metrics and documents are shown without a key to whoever reaches it",
-        )
+        yield Fault("service.admin_host", "shows metrics without a key: it is not on loopback")
     if not _all_loopback(redis.hosts) and redis.password is None:
         yield Fault("redis.password", "is not set: an ACL user of its own needs one")
     if redis.replicas == 0 and (redis.sentinel or redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():
         if len(keys) > 1 and setting != "keys.pseudonym":
-            yield Fault(
-                setting, "has two keys: otp_service/ROTATION.md says when the old one may go"
-            )
+            yield Fault(setting, "has two keys: ROTATION.md says when the old one may go")
     if settings.mode == "test":
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
     elif len(settings.provider_order()) == 1:

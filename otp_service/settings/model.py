@@ -12,12 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from otp_service.core.keys import Keys
+from otp_service.core.languages import TEMPLATES
 from otp_service.core.limits import DEFAULTS, Limit, Rates, Window
 from otp_service.core.message import Messages as TenantMessages
 from otp_service.core.policy import Policy
 from otp_service.core.profile import DEFAULT, Profile
 from otp_service.core.secret import Secret
-from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant, digest
+from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant
 from otp_service.sms.providers import Provider
 
 
@@ -27,39 +28,24 @@ Seconds = Annotated[int, Meta(ge=1, le=60)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 # A description is the remedy that is told when the rest of its Meta does not hold.
 Name = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{TENANT_NAME}\Z",
-        description="must be lower-case letters, digits and hyphens, at most 32 in all",
-    ),
+    str, Meta(pattern=rf"^{TENANT_NAME}\Z", description="must be lower-case, digits and hyphens")
 ]
 Purpose = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
-        description="must be a word like 'login': lower-case letters, digits, '.', '_' and '-'",
-    ),
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z", description="must be a word like 'login'")
 ]
 HostPort = Annotated[
-    str,
-    Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be like '10.0.0.5:6379': host and port"),
+    str, Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be host and port: '10.0.0.5:6379'")
 ]
 RedisUrl = Annotated[
     str,
     Meta(
         pattern=r"^(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)\Z",
-        description=(
-            "must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock', without user and "
-            "password: those are settings of their own, redis.username and redis.password"
-        ),
+        description="must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock'; user and "
+        "password are settings of their own, redis.username and redis.password",
     ),
 ]
 Sha256 = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9a-f]{64}\Z",
-        description="must be 64 hexadecimal digits, as 'otp-service key new' prints them",
-    ),
+    str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="must be what 'otp-service key new' prints")
 ]
 Instant = Annotated[
     datetime, Meta(tz=True, description="must be a time with its zone, like 2027-01-31T00:00:00Z")
@@ -136,8 +122,7 @@ class Messages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The site that browsers fill the code in on: '@host #code' (WICG sms-one-time-codes)."""
     android_hash: str | None = None
     """The 11 characters that identify the Android app (SMS Retriever)."""
-    languages: frozenset[str] | None = None
-    """Those to write messages in; without it, all that there are."""
+    languages: frozenset[str] = frozenset(TEMPLATES)
 
 
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,19 +134,17 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of [[tenants.NAME.keys]]: its SHA-256, or the key itself from a secret file."""
+    """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
 
     id: Name
+    sha256: Sha256
     scopes: frozenset[Scope]
-    sha256: Sha256 | None = None
-    key: Secret | None = None
     expires: Instant | None = None
 
     def read(self, tenant: str) -> ApiKey:
         """Return the key as the API looks it up."""
-        hashed = digest(self.key.reveal()) if self.key else bytes.fromhex(self.sha256 or "")
         expires_at = int(self.expires.timestamp() * 1000) if self.expires else None
-        return ApiKey(self.id, tenant, hashed, self.scopes, expires_at)
+        return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 
 class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,14 +211,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def messages_of(self, tenant: str) -> TenantMessages:
         """Return how a tenant's messages read; ValueError names the value that cannot be used."""
         table = self.tenant_tables[tenant]
-        texts = TenantMessages(
+        return TenantMessages(
             brand=table.brand,
             host=self.messages.host,
             android_hash=self.messages.android_hash,
             default_locale=table.default_locale,
+            languages=self.messages.languages,
         )
-        languages = self.messages.languages
-        return texts if languages is None else msgspec.structs.replace(texts, languages=languages)
 
     def api_keys(self) -> tuple[ApiKey, ...]:
         """Return the keys of all tenants."""

@@ -6,9 +6,7 @@ time; it also reads what the environment has as text. No text of a fault shows a
 """
 
 import base64
-import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -42,11 +40,8 @@ class SettingsError(ValueError):
 
 
 def key_bytes(text: str) -> bytes:
-    """Return the secret that base64url stands for; Python's own decoder skips what is none."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", text, re.ASCII):
-        raise ValueError
-    digits = text.rstrip("=")
-    return base64.urlsafe_b64decode(digits + "=" * (-len(digits) % 4))
+    """Return the secret that base64url stands for, its end filled up or not."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
 
 
 LEAVES: Mapping[Any, tuple[Callable[[str], Any], str]] = {
@@ -95,13 +90,13 @@ class Reader:
         value = self._with_files(value, path)
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         for name in sorted(value.keys() - fields.keys() - {tag}):
-            self.note(joined(path, name), f"is not a setting{_hint(name, fields)}")
+            self.note(joined(path, name), f"is not a setting: there are {', '.join(fields)}")
         read = {}
         for name, field in fields.items():
             if name in value:
                 read[field.name] = self.read(value[name], field.type, joined(path, name))
             elif field.required:
-                read[field.name] = self.note(joined(path, name), f"is missing{_or_file(field)}")
+                read[field.name] = self.note(joined(path, name), "is missing")
         return struct(**read)
 
     def _table(self, value: Any, kind: Any, path: str) -> Any:
@@ -127,7 +122,7 @@ class Reader:
         try:
             return make(value) if make else msgspec.convert(value, kind, strict=False)
         except (ValueError, TypeError) as error:
-            return self.note(path, remedy or _remedy(kind, value, error))
+            return self.note(path, remedy or _remedy(kind, error))
 
     def _with_files(self, table: dict[str, Any], path: str) -> dict[str, Any]:
         """Return the table with NAME for each NAME_file: what stands in that file."""
@@ -159,25 +154,15 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _or_file(field: msgspec.structs.FieldInfo) -> str:
-    is_secret = field.type in {Secret, bytes}
-    return f": give it or {field.encode_name}_file" if is_secret else ""
-
-
-def _remedy(kind: Any, value: Any, error: Exception) -> str:
+def _remedy(kind: Any, error: Exception) -> str:
     """Return what a value of this type has to be."""
     if get_origin(kind) is Annotated and (description := kind.__metadata__[0].description):
         return str(description)
     is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
     choices = list(kind) if is_enum else get_args(kind) if get_origin(kind) is Literal else ()
     if choices:
-        return f"must be one of {', '.join(choices)}{_hint(str(value), choices)}"
+        return f"must be one of {', '.join(choices)}"
     return str(error).replace("Expected", "must be").replace("`", "")
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def joined(path: str, name: str) -> str:

@@ -51,16 +51,6 @@ def test_check_says_plainly_that_redis_cannot_be_reached(otp, config, monkeypatc
     assert "policy.lifetime" in ended.out
 
 
-def test_check_offline_does_not_ask_redis(otp, config, monkeypatch):
-    """For the machine on which the configuration is written."""
-    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{servers.free_port()}")
-
-    ended = otp("check", "--config", config, "--offline")
-
-    assert 0 == ended.code
-    assert "Safe to run, if Redis is." in ended.out
-
-
 def test_check_refuses_a_redis_that_evicts(otp, config, server):
     """It would forget attempts."""
     with servers.client_of(server) as client:

@@ -67,7 +67,7 @@ def test_a_tenant_can_come_from_the_environment_alone(settings_of):
         "OTP_TENANTS__MY_SHOP__BRAND": "My Shop",
         "OTP_TENANTS__MY_SHOP__COUNTRIES": '["FR"]',
         "OTP_TENANTS__MY_SHOP__KEYS": (
-            '[{id = "k1", key_file = "worthless_api_key.txt", scopes = ["challenges"]}]'
+            f'[{{id = "k1", sha256 = "{1:064x}", scopes = ["challenges"]}}]'
         ),
     }
 
@@ -107,7 +107,7 @@ def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(se
 @pytest.mark.parametrize(
     ("variable", "setting", "words"),
     [
-        ("OTP_SERVICE__PROT", "service.prot", "did you mean port? (in OTP_SERVICE__PROT)"),
+        ("OTP_SERVICE__PROT", "service.prot", "there are host, port"),
         ("OTP_LIMITS__SENDS_PER_CONTRY", "limits.SENDS_PER_CONTRY", "SendsPerCountry"),
         ("OTP_MODES", "OTP_MODES", "names no setting"),
         ("OTP_SERVICE_PORT", "OTP_SERVICE_PORT", "two underscores"),

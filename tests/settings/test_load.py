@@ -141,7 +141,7 @@ def test_several_tables_tell_which_of_them_is_meant(refused):
         '[tenants.shop]\nbrand = "Shop"\n[tenants.bank]\nbrand = 7\n[tenants.post]\nname = "Post"\n'
     )
 
-    found = [(fault.setting, fault.remedy) for fault in refused(extra=extra)]
+    found = [(fault.setting, fault.remedy.split(":")[0]) for fault in refused(extra=extra)]
 
     assert [
         ("tenants.bank.brand", "must be str, got int"),

@@ -7,10 +7,9 @@ while the command runs, in the list of processes that every user of the machine 
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from otp_service.app import RANDOM, Application
 from otp_service.cli.console import (
@@ -21,7 +20,7 @@ from otp_service.cli.console import (
     read_lines,
     safe_settings,
 )
-from otp_service.core.errors import StoreTampered, StoreUnavailable
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Forgotten, ListChanged
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonym
@@ -34,6 +33,9 @@ from otp_service.wire import UnlockRequest
 
 CALLER = Caller(Tenant("", "", frozenset()), "cli", RANDOM.operation())
 """Whom events name: nobody's key, this run of the command line."""
+
+T = TypeVar("T")
+Act = Callable[[Application, PhoneNumber], Awaitable[str]]
 
 READ = """\
 Numbers (E.164) are read from standard input, one a line, so that none stands in
@@ -71,7 +73,7 @@ def blocked(known: argparse.Namespace) -> int:
     examples:
       otp-service blocked
     """
-    found = asyncio.run(_with(safe_settings(known.config), lambda app: _operators(app).blocked()))
+    found = asyncio.run(_found(known, Operators.blocked))
     print("\n".join(found) if found else "The do-not-send list is empty.")
     return 0
 
@@ -85,7 +87,7 @@ def locked(known: argparse.Namespace) -> int:
     examples:
       otp-service locked
     """
-    found = asyncio.run(_with(safe_settings(known.config), lambda app: _operators(app).locked()))
+    found = asyncio.run(_found(known, Operators.locked))
     for one in found:
         since = datetime.fromtimestamp(one.last / 1000, UTC)
         print(f"{one.masked:<18} {one.tenant:<32} {one.failures} failures, {since:%FT%TZ}")
@@ -94,12 +96,14 @@ def locked(known: argparse.Namespace) -> int:
     return 0
 
 
-Act = Callable[[Application, PhoneNumber], Awaitable[str]]
+async def _found(known: argparse.Namespace, look: Callable[[Operators], Awaitable[T]]) -> T:
+    async with Application(safe_settings(known.config), speaks_for_workers=True) as app:
+        return await look(_operators(app))
 
 
 async def _for_each(settings: Settings, act: Act, lines: dict[int, str]) -> int:
     failed = 0
-    async with opened(settings) as app:
+    async with Application(settings, speaks_for_workers=True) as app:
         for place, text in lines.items():
             try:
                 phone = number_in(text, fictitious=True)
@@ -166,28 +170,3 @@ def _about(app: Application, phone: PhoneNumber) -> dict[str, Any]:
 
 def _operators(app: Application) -> Operators:
     return Operators(app.store, app.settings.keys.pseudonym)
-
-
-async def _with(settings: Settings, call: Callable[[Application], Awaitable[Any]]) -> Any:
-    async with opened(settings) as app:
-        return await call(app)
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Application]:
-    """Give the service without starting it; a Redis that does not answer ends in a sentence."""
-    app = Application(settings)
-    try:
-        yield app
-    except StoreTampered as error:
-        raise CommandError(
-            "a record in Redis was not closed with any of the keys in force. If a key was taken "
-            "out too early, put it back (otp_service/ROTATION.md)."
-        ) from error
-    except StoreUnavailable as error:
-        raise CommandError(
-            f"Redis does not answer as it should: {error.__cause__ or error} "
-            "'otp-service check' says more."
-        ) from error
-    finally:
-        await app.stop()

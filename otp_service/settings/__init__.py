@@ -3,7 +3,7 @@
 - `model`: every setting, its type and its default
 - `load`: the environment laid over the TOML; `reading`: its values into those types, and secrets
   out of their files, all faults at once
-- `check`: what is unsafe or unwise, with the remedy; `tenants` and `limits`: their part of it
+- `check`: what is unsafe or unwise, with the remedy; `limits`: its part of it
 - `report`: what is in force, secrets starred
 - `template`: the commented configuration that `init` writes
 """

@@ -2,7 +2,7 @@
 
 `serve` and `check` refuse to go on while `faults` names anything; `warnings` are shown. Both are
 pure: what only a live Redis can tell (eviction, AOF, version, replicas) is asked by
-`store/health.py`, and `report` has a place for it.
+`store/health.py`.
 """
 
 import ipaddress
@@ -10,9 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from phonenumbers import SUPPORTED_REGIONS
+
 from otp_service.core.keys import KEY_BYTES, Key
-from otp_service.settings import limits, tenants
-from otp_service.settings.model import Settings
+from otp_service.core.message import check_messages
+from otp_service.settings import limits
+from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
 from otp_service.settings.reading import Fault
 from otp_service.sms.providers.inbox import Inbox
 
@@ -20,8 +23,12 @@ from otp_service.sms.providers.inbox import Inbox
 DISTINCT_BYTES = 12
 """32 random bytes have about 30 different ones; with under 12, somebody typed them."""
 
+MONTH = 30 * 24 * 3600 * 1000
+"""How long before an API key expires somebody is told, in milliseconds."""
+
 RING_SIZE = 2
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+SENDER = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}|\+[1-9]\d{6,14}", re.ASCII)
 
 
 BELOW_OWASP = (
@@ -42,18 +49,28 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_key_faults(settings),
         *_redis_faults(settings),
         *limits.faults(settings),
-        *tenants.faults(settings, now),
+        *_tenants_faults(settings, now),
         *_provider_faults(settings),
     ]
 
 
-def warnings(settings: Settings, now: int) -> list[Fault]:
-    """Return what is allowed and yet worth a second look."""
-    return [
-        *_warnings(settings),
-        *limits.warnings(settings),
-        *tenants.warnings(settings, now),
-    ]
+def warnings(settings: Settings, now: int) -> Iterator[Fault]:
+    """Tell what is allowed and yet worth a second look."""
+    if settings.mode == "test":
+        yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
+    elif len(settings.provider_order()) == 1:
+        yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
+    if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
+        yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
+    for setting, keys in _rings(settings).items():
+        if len(keys) > 1 and setting != "keys.pseudonym":
+            yield Fault(setting, "has two keys: ROTATION.md says when the old one may go")
+    for name, table in settings.tenant_tables.items():
+        if "*" in table.countries:
+            yield Fault(f"tenants.{name}.countries", "are all: SMS pumping looks for the dear ones")
+        for key in table.keys:
+            if _expired(key, now + MONTH):
+                yield Fault(f"tenants.{name}.keys.{key.id}", "has expired, or will in 30 days")
 
 
 def is_loopback(host: str) -> bool:
@@ -146,18 +163,46 @@ def _provider_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
 
 
-def _warnings(settings: Settings) -> Iterator[Fault]:
-    redis = settings.redis
-    if not is_loopback(settings.service.admin_host):
-        yield Fault("service.admin_host", "shows metrics without a key: it is not on loopback")
-    if not _all_loopback(redis.hosts) and redis.password is None:
-        yield Fault("redis.password", "is not set: an ACL user of its own needs one")
-    if redis.replicas == 0 and (redis.sentinel or redis.cluster):
-        yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
-    for setting, keys in _rings(settings).items():
-        if len(keys) > 1 and setting != "keys.pseudonym":
-            yield Fault(setting, "has two keys: ROTATION.md says when the old one may go")
-    if settings.mode == "test":
-        yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
-    elif len(settings.provider_order()) == 1:
-        yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
+def _tenants_faults(settings: Settings, now: int) -> Iterator[Fault]:
+    if not settings.tenant_tables:
+        yield Fault("tenants", "needs at least one: nobody could call")
+    owners = Counter(key.sha256 for key in settings.api_keys())
+    for name, table in settings.tenant_tables.items():
+        yield from _tenant_faults(f"tenants.{name}", table)
+        if not settings.policy.faults():
+            yield from _message_faults(settings, name)
+        keys, path = table.keys, f"tenants.{name}.keys"
+        if all(_expired(key, now) for key in keys):
+            yield Fault(path, "needs a key that has not expired: 'otp-service key new' makes one")
+        if len({key.id for key in keys}) < len(keys):
+            yield Fault(path, "needs a different id for each key: events name the key by it")
+        if any(owners[key.read(name).sha256] > 1 for key in keys):
+            yield Fault(path, "has a key that stands here twice: make one for each use")
+
+
+def _tenant_faults(path: str, table: TenantTable) -> Iterator[Fault]:
+    unknown = ", ".join(sorted(table.countries - SUPPORTED_REGIONS - {"*"}))
+    if not table.countries:
+        yield Fault(f"{path}.countries", 'needs the countries to send to, like ["GB", "IE"]')
+    if unknown:
+        yield Fault(f"{path}.countries", f"has {unknown}: write ISO 3166 codes like GB")
+    if table.sender is not None and not SENDER.fullmatch(table.sender):
+        yield Fault(f"{path}.sender", "must be 1 to 11 letters, digits or spaces, or a number")
+
+
+def _message_faults(settings: Settings, tenant: str) -> Iterator[Fault]:
+    try:
+        messages = settings.messages_of(tenant)
+        check_messages(messages, settings.policy.digits, settings.policy.lifetime // 60)
+    except ValueError as error:
+        field, _, text = str(error).partition(": ")
+        if field in {"brand", "default_locale"}:
+            yield Fault(f"tenants.{tenant}.{field}", text)
+        elif field in Messages.__struct_fields__:
+            yield Fault(f"messages.{field}", text)
+        else:
+            yield Fault(f"tenants.{tenant}.brand", str(error))
+
+
+def _expired(key: ApiKeyTable, now: int) -> bool:
+    return key.expires is not None and key.expires.timestamp() * 1000 <= now

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from otp_service.core.limits import CAPS, DEFAULTS, NUMBERS_OWN, Limit, Window
+from otp_service.core.limits import CAPS, DEFAULTS, Limit, Window
 from otp_service.settings.model import Settings
 from otp_service.settings.reading import Fault
 
@@ -52,13 +52,6 @@ def _limit_faults(path: str, limit: Limit, windows: Sequence[Window]) -> Iterato
         yield Fault(path, FIXED[limit])
     elif not windows:
         yield Fault(path, "is empty, which would be no limit: leave it out for the default")
-
-
-def warnings(settings: Settings) -> Iterator[Fault]:
-    """Tell which of a number's own limits are looser than their defaults."""
-    for limit, windows in settings.limits.items():
-        if limit in NUMBERS_OWN and not _as_tight(windows, DEFAULTS[limit]):
-            yield Fault(f"limits.{limit}", f"is looser than the default, {shown(DEFAULTS[limit])}")
 
 
 def _as_tight(inner: Sequence[Window], outer: Sequence[Window]) -> bool:

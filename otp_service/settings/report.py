@@ -1,7 +1,7 @@
 """What is in force, for a person to read: every setting with its value, secrets starred."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,16 +20,13 @@ IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
 Line = tuple[str, str]
 
 
-def report(
-    settings: Settings, *, store: Iterable[Line] = (), hashes_per_second: float | None = None
-) -> str:
+def report(settings: Settings, hashes_per_second: float | None = None) -> str:
     """Return the settings in force, aligned.
 
-    `store` is what a look at the live Redis found (`store/health.py`), as (name, what was found);
     `hashes_per_second` is what one core of this machine was measured to make, for settings of which
     nothing is refused.
     """
-    found = [*_settings_lines(settings), *_cost_lines(settings, hashes_per_second), *store]
+    found = [*_settings_lines(settings), *_cost_lines(settings, hashes_per_second)]
     width = max(len(name) for name, _ in found)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in found)
 

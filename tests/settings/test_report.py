@@ -68,10 +68,3 @@ def test_the_thiefs_hours_are_said_where_argon2_was_measured(settings_of):
     text = report(settings, hashes_per_second=500)
     assert "0.00243 for all 10^6 codes" in text
     assert "500 hashes a second on a core" in text
-
-
-def test_what_the_store_said_stands_at_the_end(settings_of):
-    """As it was told."""
-    text = report(settings_of(), store=[("maxmemory-policy", "noeviction"), ("aof", "on")])
-
-    assert ["maxmemory-policy", "noeviction"] == text.splitlines()[-2].split()

@@ -62,7 +62,3 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(subparsers)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -67,22 +67,18 @@ def calibrate(known: argparse.Namespace) -> int:
 
     Measures argon2id with each row of OWASP's table and with the profile in force: ms
     for one hash, logins (an issue and a verify) a second on all cores, and the hours
-    in which a thief of Redis and pepper, with one GPU, tries all codes of one
-    challenge.
+    in which a thief of Redis and pepper, with one GPU, tries all codes of six digits.
 
     examples:
       otp-service calibrate --seconds 5
     """
-    profile, digits = DEFAULT, 6
-    if known.config.exists():
-        settings = read_settings(known.config)
-        profile, digits = settings.hash.profile, settings.policy.digits
+    profile = read_settings(known.config).hash.profile if known.config.exists() else DEFAULT
     print(f"argon2id on {cores()} cores, {known.seconds:g} s for each profile:\n", flush=True)
     rows = [Profile(memory, passes, 1) for memory, passes in OWASP]
     for row in dict.fromkeys([*rows, profile]):
         alone = _speed(row, known.seconds / 2)
         together = _speed(row, known.seconds / 2, threads=cores())
-        hours = thief_hours(row, alone, digits=digits)
+        hours = thief_hours(row, alone)
         note = ", in force" if row == profile else ""
         print(
             ROW.format(row, ms=1000 / alone, pairs=together / 2, hours=hours, note=note), flush=True

@@ -28,7 +28,7 @@ OTHERS = ("OTP_DEV_API_KEY", "OTP_TESTS_")
 HYPHENED = {"tenants", "providers", "headers", "secret_headers"}
 """The tables whose names people choose, and write with hyphens."""
 
-LIMITS = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit}
+LIMITS = {re.sub(r"(?<!^)(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit}
 
 LOST = (
     "names no setting: two underscores go one level down, as in OTP_SERVICE__PORT. In Kubernetes, "

@@ -96,14 +96,19 @@ def locked(known: argparse.Namespace) -> int:
     return 0
 
 
+def opened(settings: Settings) -> Application:
+    """Return the service as commands use it: put together, and no event tells that it started."""
+    return Application(settings, speaks_for_workers=True)
+
+
 async def _found(known: argparse.Namespace, look: Callable[[Operators], Awaitable[T]]) -> T:
-    async with Application(safe_settings(known.config), speaks_for_workers=True) as app:
+    async with opened(safe_settings(known.config)) as app:
         return await look(_operators(app))
 
 
 async def _for_each(settings: Settings, act: Act, lines: dict[int, str]) -> int:
     failed = 0
-    async with Application(settings, speaks_for_workers=True) as app:
+    async with opened(settings) as app:
         for place, text in lines.items():
             try:
                 phone = number_in(text, fictitious=True)

@@ -138,7 +138,7 @@ class Reader:
         try:
             # Editors and `echo` end a file with a line break that is no part of the secret.
             return self._read_file(path).rstrip("\r\n")
-        except (OSError, TypeError, UnicodeDecodeError) as error:
+        except (OSError, TypeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not a file of text"
             return self.note(setting, f"cannot be read: {reason}")
 

@@ -18,6 +18,7 @@ from otp_service.app import Application
 from otp_service.audit.walk import NEWEST
 from otp_service.cli import main
 from otp_service.cli.console import read_settings
+from otp_service.cli.operating import opened
 from otp_service.core.charges import row_of
 from otp_service.core.phone import parse
 from otp_service.core.ports import Commit
@@ -138,7 +139,7 @@ def told(config):
 
 def _with(config, call):
     async def run():
-        async with Application(read_settings(config), speaks_for_workers=True) as app:
+        async with opened(read_settings(config)) as app:
             return await call(app)
 
     return asyncio.run(run())

@@ -38,7 +38,7 @@ def command(
     parser = subparsers.add_parser(
         name,
         help=brief[:1].lower() + brief[1:],
-        description=text.replace("%", "%%"),
+        description=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)

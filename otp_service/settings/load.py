@@ -7,8 +7,8 @@
     OTP_REDIS__PASSWORD_FILE=/run/secrets/redis         redis.password, without the line's end
 
 Two underscores go one level down; a hyphen is written '_', and so is the step between the words of
-a limit. Arrays and tables are written as in TOML, all else as it stands. A variable with our prefix that names no setting
-is refused: a misspelled limit must not look as if it held.
+a limit. Arrays and tables are written as in TOML, all else as it stands. A variable with our prefix
+that names no setting is refused: a misspelled limit must not look as if it held.
 """
 
 import re

@@ -189,6 +189,7 @@ def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
         ("tenants = 3\n", "tenants"),
         ("[tenants]\nshop = 3\n", "tenants.shop"),
         ("[redis]\npassword_file = 3\n", "redis.password_file"),
+        ('[redis]\npassword_file = "\\u0000"\n', "redis.password_file"),
         ("[redis]\npassword = ''\n", "redis.password"),
         ("[redis]\npassword = 'a'\npassword_file = 'b'\n", "redis.password"),
         ("[policy]\ndigits = 6.5\n", "policy.digits"),

@@ -7,12 +7,21 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli import checking, dev, listing, making, operating, sending, serve
-from otp_service.cli.errors import CommandError
+from otp_service.cli import checking, dev, making, operating, sending, serve
+from otp_service.cli.console import CommandError
+from otp_service.core.errors import StoreTampered, StoreUnavailable
+from otp_service.settings import SettingsError
 
 
-COMMANDS = (dev, making, checking, serve, operating, listing, sending)
+COMMANDS = (dev, making, checking, serve, operating, sending)
 """Modules with `add(subparsers)`; the only list of them."""
+
+
+TAMPERED = """\
+otp-service: a record in Redis was not closed with any of the keys in force. If a key was taken out
+too early, put it back (otp_service/ROTATION.md)."""
+UNAVAILABLE = """\
+otp-service: Redis does not answer as it should: {} 'otp-service check' says more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us (`| head`) has enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except CommandError as error:
+    except (CommandError, SettingsError) as error:
         print(f"otp-service: {error}", file=sys.stderr)
-        return 1
+    except StoreTampered:
+        print(TAMPERED, file=sys.stderr)
+    except StoreUnavailable as error:
+        print(UNAVAILABLE.format(error.__cause__ or error), file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +62,3 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(subparsers)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,92 +1,112 @@
-"""What commands share at the terminal: their help, numbers that are typed in, tables, progress."""
+"""What commands share: how they are described and fail, their settings, numbers that are typed."""
 
 import argparse
-import io
+import inspect
+import os
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
+from otp_service.core.phone import PhoneNumber, parse
+from otp_service.settings import Settings, SettingsError, faults, load
 
+
+CONFIG = Path("otp.toml")
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """The only name that argparse has for it."""
 
-PROMPT = "Number, like +447400123456 (an empty line ends the list): "
-
 Run = Callable[[argparse.Namespace], int]
 
 
-def command(  # noqa: PLR0913  # what every command says of itself
-    subparsers: Subparsers,
-    name: str,
-    run: Run,
-    *,
-    brief: str,
-    about: str,
-    examples: Sequence[str],
+class CommandError(Exception):
+    """Ends a command with one sentence: what is wrong, and what to do."""
+
+
+def command(
+    subparsers: Subparsers, name: str, run: Run, *, about: object = None, config: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a command; its help is laid out here, so that all of them look alike."""
+    """Add a command whose help is the docstring of `run` or of `about`; its first line is the brief.
+
+    With `config`, the command is told the file with the settings.
+    """
+    text = inspect.getdoc(about or run) or ""
+    brief = text.partition("\n")[0].rstrip(".")
     parser = subparsers.add_parser(
         name,
-        help=brief,
-        description="\n\n".join(textwrap.fill(part, 78) for part in about.split("\n\n")),
-        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+        help=brief[:1].lower() + brief[1:],
+        description=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
+    if config:
+        parser.add_argument(
+            "--config", type=Path, default=CONFIG, help="the file with the settings (otp.toml)"
+        )
     return parser
 
 
+def read_settings(path: Path) -> Settings:
+    """Return the settings, unsafe or not. CommandError names everything that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise CommandError(
+            f"cannot read {path}: {reason}. Write one with 'otp-service init'."
+        ) from error
+    try:
+        return load(text, os.environ, lambda name: Path(name).read_text("utf-8"), cores=cores())
+    except SettingsError as error:
+        raise CommandError(f"{path} cannot be used:\n{listed(error.faults)}") from error
+
+
+def safe_settings(path: Path) -> Settings:
+    """Return the settings, or refuse with every fault and its remedy."""
+    settings = read_settings(path)
+    if found := faults(settings, time.time_ns() // 1_000_000):
+        raise CommandError(f"{path} is not safe to run with:\n{listed(found)}")
+    return settings
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def read_lines() -> Iterator[tuple[int, str]]:
-    """Give the lines of standard input with their places; a person is asked for each."""
-    source = sys.stdin or io.StringIO()  # None if it was closed
-    asks = source.isatty()
-    for place, line in enumerate(_asked() if asks else source, start=1):
+    """Give the lines of standard input that are not empty, with their places."""
+    if sys.stdin and sys.stdin.isatty():
+        print("Numbers like +447400123456, one a line; Ctrl-D ends them.", file=sys.stderr)
+    for place, line in enumerate(sys.stdin or (), start=1):  # None if it was closed
         if line.strip():
             yield place, line.strip()
-        elif asks:
-            return
 
 
-def _asked() -> Iterator[str]:
-    while True:
-        print(PROMPT, end="", file=sys.stderr, flush=True)
-        yield sys.stdin.readline()
+def number_in(text: str, *, fictitious: bool) -> PhoneNumber:
+    """Return the number; CommandError does not show what may be somebody's after all."""
+    try:
+        return parse(text, allow_fictitious=fictitious)
+    except NumberNotAllowed:
+        raise CommandError("this kind of number takes no SMS.") from None
+    except InvalidPhoneNumber:
+        raise CommandError(
+            "this is no valid number in strict E.164 form, like +447400123456."
+        ) from None
 
 
-def remedy(error: InvalidPhoneNumber | NumberNotAllowed) -> str:
-    """Return what is wrong with a line; the line itself may be somebody's number."""
-    if isinstance(error, NumberNotAllowed):
-        return "this kind of number takes no SMS."
-    return "this is no valid number in strict E.164 form, like +447400123456."
+def progress(done: int, of: int) -> None:
+    """Show a person how many keys were looked at, on standard error."""
+    if sys.stderr.isatty():
+        end = "\r" if done < of else "\r\x1b[K"
+        print(f"keys looked at: {done:,} of {of:,}", end=end, file=sys.stderr, flush=True)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows in columns; the first holds the titles."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Give what tells how far something is; it is shown to a person only, on standard error."""
-    shows = sys.stderr.isatty()
-
-    def tell(done: int, of: int) -> None:
-        if shows:
-            print(f"\r{what}: {done:,} of {of:,}", end="", file=sys.stderr, flush=True)
-
-    yield tell
-    if shows:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def listed(findings: Sequence[object]) -> str:
+def listed(findings: Iterable[object]) -> str:
     """Return findings one a line, indented."""
     return "\n".join(f"  {finding}" for finding in findings)

@@ -13,7 +13,7 @@ import uvloop
 
 from otp_service import telemetry
 from otp_service.app import Application
-from otp_service.cli.errors import CommandError
+from otp_service.cli.console import CommandError, Subparsers, command
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
 from otp_service.settings.check import is_loopback
 from otp_service.settings.dev import dev_secrets, dev_settings
@@ -41,28 +41,27 @@ Issue a first challenge (paste this into another terminal):
 Then look into the inbox, and stop this with Ctrl-C. Challenges survive a restart."""
 
 
-def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(subparsers: Subparsers) -> None:
     """Describe the command."""
-    parser = subparsers.add_parser(
-        "dev",
-        help="start everything for development, with an inbox instead of a phone",
-        description=(
-            "Starts the service with an embedded Redis and an inbox instead of a phone, on "
-            f"loopback only. {API_KEY} sets the API key of the tenant 'dev'; without it one is "
-            "made and kept in the data folder."
-        ),
-    )
+    parser = command(subparsers, "dev", run, config=False)
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="of the service (8000)")
     parser.add_argument("--admin-port", type=int, default=8001, help="of inbox and docs (8001)")
     parser.add_argument(
         "--data", type=Path, default=Path(".otp"), help="folder for Redis and keys (.otp)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(known: argparse.Namespace) -> int:
-    """Start it, and stay until a signal comes."""
+    """Start everything for development, with an inbox instead of a phone.
+
+    Starts the service with an embedded Redis on loopback only, and stays until a
+    signal comes. OTP_DEV_API_KEY sets the API key of the tenant 'dev'; without it one
+    is made and kept in the data folder.
+
+    examples:
+      otp-service dev --port 9000
+    """
     if not is_loopback(known.host):
         raise CommandError(f"dev listens on loopback only, and {known.host} is not. Use 'serve'.")
     api_key = os.environ.get(API_KEY)

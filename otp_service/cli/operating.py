@@ -1,4 +1,4 @@
-"""What operators do with numbers: `unlock`, `block`, `unblock` and `forget`.
+"""What operators do with numbers: `unlock`, `block`, `unblock` and `forget`, and their lists.
 
 Numbers come from standard input alone. As an argument each would stand in the shell's history and,
 while the command runs, in the list of processes that every user of the machine can read.
@@ -8,84 +8,107 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from otp_service.app import RANDOM, Application
-from otp_service.cli.config import add_option, safe_settings
-from otp_service.cli.console import Subparsers, command, progress, read_lines, remedy
-from otp_service.cli.errors import CommandError
-from otp_service.cli.listing import show_blocked
-from otp_service.cli.opened import opened, operators
-from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed, StoreUnavailable
+from otp_service.cli.console import (
+    CommandError,
+    Subparsers,
+    command,
+    number_in,
+    progress,
+    read_lines,
+    safe_settings,
+)
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Forgotten, ListChanged
-from otp_service.core.phone import PhoneNumber, parse
+from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonym
 from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
 from otp_service.settings import Settings
+from otp_service.store.operators import LockedNumber, Operators
 from otp_service.wire import UnlockRequest
 
 
 CALLER = Caller(Tenant("", "", frozenset()), "cli", RANDOM.operation())
 """Whom events name: nobody's key, this run of the command line."""
 
+T = TypeVar("T")
 Act = Callable[[Application, PhoneNumber], Awaitable[str]]
+
+READ = """\
+Numbers (E.164) are read from standard input, one a line, so that none stands in
+the shell's history or among the arguments of a process. Doing it twice is
+harmless. Exit code 1 if any of them failed.
+
+examples:
+  otp-service {name}
+  otp-service {name} < numbers.txt"""
 
 
 def add(subparsers: Subparsers) -> None:
     """Describe the commands."""
-    _add(subparsers, "unlock", _unlock, "let numbers in that had too many failures in a row", "")
-    parser = _add(
-        subparsers,
-        "block",
-        _block,
-        "put numbers on the do-not-send list",
-        "No tenant can send to them any more.",
-    )
-    parser.add_argument("--list", action="store_true", help="show the list instead, masked")
-    _add(subparsers, "unblock", _unblock, "take numbers off the do-not-send list", "")
-    parser = _add(
-        subparsers,
-        "forget",
-        _forget,
-        "delete all that Redis holds about numbers",
-        "Their challenges and limits go, failures in a row too. Events stay until their retention "
-        "ends; they hold a pseudonym.",
-    )
-    parser.add_argument("--unblock", action="store_true", help="from the do-not-send list as well")
-
-
-def _add(
-    subparsers: Subparsers, name: str, act: Act, brief: str, about: str
-) -> argparse.ArgumentParser:
-    parser = command(
-        subparsers,
-        name,
-        run,
-        brief=brief,
-        about=(
-            f"{brief[0].upper()}{brief[1:]}. {about}\n\n"
-            "Numbers (E.164) are read from standard input, one a line, so that none stands in "
-            "the shell's history or among the arguments of a process. Doing it twice is "
-            "harmless. Exit code 1 if any of them failed."
-        ),
-        examples=(f"otp-service {name}", f"otp-service {name} < numbers.txt"),
-    )
-    add_option(parser)
-    parser.set_defaults(act=act, list=False, unblock=False)
-    return parser
+    acts = {"unlock": _unlock, "block": _block, "unblock": _unblock, "forget": _forget}
+    for name, act in acts.items():
+        parser = command(subparsers, name, run, about=act)
+        parser.epilog = READ.format(name=name)
+        parser.set_defaults(act=act)
+    command(subparsers, "blocked", blocked)
+    command(subparsers, "locked", locked)
 
 
 def run(known: argparse.Namespace) -> int:
     """Do it for every number that is one; say which line was none."""
     settings = safe_settings(known.config)
-    if known.list:
-        return asyncio.run(show_blocked(settings))
     lines = dict(read_lines())
     if not lines:
         raise CommandError("no number was given: write them to standard input, one a line.")
-    act = _forget_listed if known.unblock else known.act
-    return asyncio.run(_for_each(settings, act, lines))
+    return asyncio.run(_for_each(settings, known.act, lines))
+
+
+def blocked(known: argparse.Namespace) -> int:
+    """List the do-not-send list, masked.
+
+    examples:
+      otp-service blocked
+    """
+    found = asyncio.run(_found(known, lambda app: _operators(app).blocked(progress)))
+    print("\n".join(found) if found else "The do-not-send list is empty.")
+    return 0
+
+
+def locked(known: argparse.Namespace) -> int:
+    """List the numbers that are locked.
+
+    These have too many failures in a row at a tenant; they are shown masked, the latest
+    first. Redis is looked through key by key, which may take a while.
+
+    examples:
+      otp-service locked
+    """
+    found = asyncio.run(_found(known, _locked))
+    for one in found:
+        since = datetime.fromtimestamp(one.last / 1000, UTC)
+        print(f"{one.masked:<18} {one.tenant:<32} {one.failures} failures, {since:%FT%TZ}")
+    if not found:
+        print("No number is locked.")
+    return 0
+
+
+def opened(settings: Settings) -> Application:
+    """Return the service as commands use it: put together, and no event tells that it started."""
+    return Application(settings, speaks_for_workers=True)
+
+
+async def _found(known: argparse.Namespace, look: Callable[[Application], Awaitable[T]]) -> T:
+    async with opened(safe_settings(known.config)) as app:
+        return await look(app)
+
+
+async def _locked(app: Application) -> list[LockedNumber]:
+    return await _operators(app).locked(app.settings.tenants(), progress)
 
 
 async def _for_each(settings: Settings, act: Act, lines: dict[int, str]) -> int:
@@ -93,15 +116,13 @@ async def _for_each(settings: Settings, act: Act, lines: dict[int, str]) -> int:
     async with opened(settings) as app:
         for place, text in lines.items():
             try:
-                phone = parse(text, allow_fictitious=True)
+                phone = number_in(text, fictitious=True)
                 print(f"{phone.masked}  {await act(app, phone)}", flush=True)
-            except (InvalidPhoneNumber, NumberNotAllowed) as error:
+            except CommandError as error:
                 failed += 1
-                print(f"line {place}: {remedy(error)}", file=sys.stderr)
+                print(f"line {place}: {error}", file=sys.stderr)
             except StoreUnavailable:
-                print(
-                    f"Stopped at line {place}; give it and those after it again.", file=sys.stderr
-                )
+                print(f"Stopped at line {place}; give it and the others again.", file=sys.stderr)
                 raise
     if failed:
         print(f"{failed} of {len(lines)} lines failed; the others are done.", file=sys.stderr)
@@ -109,35 +130,41 @@ async def _for_each(settings: Settings, act: Act, lines: dict[int, str]) -> int:
 
 
 async def _unlock(app: Application, phone: PhoneNumber) -> str:
+    """Let numbers in that had too many failures in a row."""
     await app.service.unlock(CALLER, UnlockRequest(phone.e164))
     return "is unlocked at all tenants"
 
 
 async def _block(app: Application, phone: PhoneNumber) -> str:
+    """Put numbers on the do-not-send list.
+
+    No tenant can send to them any more.
+    """
     event = ListChanged(**_about(app, phone), reason="blocked")
-    await operators(app).block(phone, event, RANDOM.operation())
+    await _operators(app).block(phone, event, RANDOM.operation())
     return "is on the do-not-send list"
 
 
 async def _unblock(app: Application, phone: PhoneNumber) -> str:
+    """Take numbers off the do-not-send list."""
     event = ListChanged(**_about(app, phone), reason="unblocked")
-    await operators(app).unblock(phone, event, RANDOM.operation())
+    await _operators(app).unblock(phone, event, RANDOM.operation())
     return "is not on the do-not-send list"
 
 
-async def _forget(app: Application, phone: PhoneNumber, *, from_list: bool = False) -> str:
+async def _forget(app: Application, phone: PhoneNumber) -> str:
+    """Delete all that Redis holds about numbers.
+
+    Their challenges and limits go, failures in a row too. The do-not-send list
+    stays: 'unblock' takes them off it. Events stay until their retention ends; they
+    hold a pseudonym.
+    """
     event = Forgotten(**_about(app, phone), reason="by_operator")
     tenants = app.settings.tenants()
-    with progress("keys looked at") as tell:
-        gone = await operators(app).forget(
-            phone, event, RANDOM.operation(), tenants=tenants, from_list=from_list, progress=tell
-        )
-    listed = "; it was on the do-not-send list" if gone.from_list else ""
-    return f"is forgotten: {gone.challenges} challenges, {gone.buckets} limits{listed}"
-
-
-async def _forget_listed(app: Application, phone: PhoneNumber) -> str:
-    return await _forget(app, phone, from_list=True)
+    gone = await _operators(app).forget(
+        phone, event, RANDOM.operation(), tenants=tenants, progress=progress
+    )
+    return f"is forgotten: {gone.challenges} challenges, {gone.buckets} limits"
 
 
 def _about(app: Application, phone: PhoneNumber) -> dict[str, Any]:
@@ -151,3 +178,7 @@ def _about(app: Application, phone: PhoneNumber) -> dict[str, Any]:
         "country": phone.country,
         "tail": phone.e164[-2:],
     }
+
+
+def _operators(app: Application) -> Operators:
+    return Operators(app.store, app.settings.keys.pseudonym)

@@ -23,9 +23,8 @@ from uvicorn.supervisors import Multiprocess
 
 from otp_service import telemetry
 from otp_service.app import Application, link_of
-from otp_service.cli.config import add_option, safe_settings
+from otp_service.cli.console import CommandError, Subparsers, command, listed, safe_settings
 from otp_service.cli.dev import API_KEY
-from otp_service.cli.errors import CommandError
 from otp_service.cli.servers import config_for, listen
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
@@ -40,29 +39,28 @@ CONFIG = "_OTP_CONFIG_FILE"
 """How workers, which are processes of their own, learn which file was meant."""
 
 
-def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(subparsers: Subparsers) -> None:
     """Describe the command."""
-    parser = subparsers.add_parser(
-        "serve",
-        help="start the service for production",
-        description=(
-            "Starts the workers and the admin listener. SIGHUP replaces the workers one by one "
-            "with the settings as they are then; SIGTERM lets what is in flight finish."
-        ),
-    )
-    add_option(parser)
-    parser.set_defaults(run=run)
+    command(subparsers, "serve", run)
 
 
 def run(known: argparse.Namespace) -> int:
-    """Start it, and stay until a signal comes."""
+    """Start the service for production.
+
+    Starts the workers and the admin listener, and stays until a signal comes. SIGHUP
+    replaces the workers one by one with the settings as they are then; SIGTERM lets
+    what is in flight finish.
+
+    examples:
+      otp-service serve --config otp.toml
+    """
     if API_KEY in os.environ:
         raise CommandError(f"{API_KEY} is for 'dev'. Unset it, and use [[tenants.NAME.keys]].")
     settings = safe_settings(known.config)
     os.environ[CONFIG] = str(known.config.resolve())
     service = settings.service
     telemetry.configure_logging(service.log_level, sys.stdout)
-    asyncio.run(_check_store(settings))
+    _check_store(settings)
     with telemetry.shared_by_workers():
         public = listen(service.host, service.port)
         admin = listen(service.admin_host, service.admin_port)
@@ -102,17 +100,22 @@ def worker() -> Litestar:
     return application
 
 
-async def _check_store(settings: Settings) -> None:
-    """Refuse a Redis that would lose limits; one that is away may still come."""
+async def unfit(settings: Settings) -> list[str]:
+    """Return what makes the live Redis unsafe to run with, or raise StoreUnavailable."""
     async with link_of(settings) as link:
-        try:
-            found = await health.faults(link, maximum=settings.events.maximum)
-        except StoreUnavailable:
-            logger.warning("Redis does not answer yet; every call is 503 until it does")
-            return
-    if found:
-        told = "\n".join(f"  {setting}: {remedy}" for setting, remedy in found)
-        raise CommandError(f"Redis is not safe to run with:\n{told}")
+        found = await health.faults(link, maximum=settings.events.maximum)
+    return [f"{setting}: {remedy}" for setting, remedy in found]
+
+
+def _check_store(settings: Settings) -> None:
+    """Refuse a Redis that would lose limits; one that is away may still come."""
+    try:
+        found = asyncio.run(unfit(settings))
+    except StoreUnavailable:
+        logger.warning("Redis does not answer yet; every call is 503 until it does")
+    else:
+        if found:
+            raise CommandError(f"Redis is not safe to run with:\n{listed(found)}")
 
 
 def _serve_admin(settings: Settings, sock: socket.socket) -> None:

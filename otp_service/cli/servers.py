@@ -10,7 +10,7 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from otp_service.cli.errors import CommandError
+from otp_service.cli.console import CommandError
 from otp_service.wire import Problem
 
 

@@ -24,7 +24,7 @@ ROUNDING = 0.5
 """Milliseconds by which fractions may add up wrong without costing a burst its last one."""
 
 ROW_LIMIT = 100
-"""Failures in a row after which a number is locked (NIST SP 800-63B-4 §3.2.2)."""
+"""Failures in a row after which a number is locked at the latest (NIST SP 800-63B-4 §3.2.2)."""
 ROW_PATIENCE = 10
 """Failures in a row after which each next attempt has to wait, longer each time (R19)."""
 ROW_FIRST_DELAY, ROW_LAST_DELAY = 30 * 1000, HOUR * 1000
@@ -180,9 +180,9 @@ def gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, float]:
     return max(0, math.ceil(new - period - now - ROUNDING)), new
 
 
-def row_wait(failures: int, last: int, now: int) -> int | None:
+def row_wait(failures: int, last: int, now: int, limit: int = ROW_LIMIT) -> int | None:
     """Return how long the next attempt must wait after this row; None if until an operator."""
-    if failures >= ROW_LIMIT:
+    if failures >= limit:
         return None
     if failures < ROW_PATIENCE:
         return 0

@@ -17,7 +17,7 @@ from otp_service.core.errors import (
     OtpError,
 )
 from otp_service.core.keys import joined
-from otp_service.core.limits import ROW_LIMIT, Charge, Refusal
+from otp_service.core.limits import Charge, Limit, Refusal
 from otp_service.core.phone import known
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit, Done, GiveBack, Stored, Swap
@@ -221,7 +221,8 @@ class Verifying:
         ]
         if left == 0:
             told.append(events.Locked(**self._about(reason="attempts_exhausted")))
-        if claim.in_a_row >= ROW_LIMIT:
+        (row,) = self._caller.tenant.rates[Limit.ROW]
+        if claim.in_a_row >= row.count:
             told.append(events.Locked(**self._about(reason="number_locked")))
         await self._store.commit(self._desk.commit(events=tuple(told)))
 

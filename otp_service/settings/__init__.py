@@ -1,9 +1,9 @@
 """What may be configured: read once, checked once, and passed in from then on.
 
 - `model`: every setting, its type and its default
-- `reading`: TOML's values into those types, all faults at once; `kinds`: what it asks of a type
-- `environ`: the environment laid over the TOML; `load`: both together
-- `check`: what is unsafe or unwise, with the remedy; `tenants` and `limits`: their part of it
+- `load`: the environment laid over the TOML; `reading`: its values into those types, and secrets
+  out of their files, all faults at once
+- `check`: what is unsafe or unwise, with the remedy; `limits`: its part of it
 - `report`: what is in force, secrets starred
 - `template`: the commented configuration that `init` writes
 """

@@ -2,7 +2,7 @@
 
 `serve` and `check` refuse to go on while `faults` names anything; `warnings` are shown. Both are
 pure: what only a live Redis can tell (eviction, AOF, version, replicas) is asked by
-`store/health.py`, and `report` has a place for it.
+`store/health.py`.
 """
 
 import ipaddress
@@ -10,9 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from phonenumbers import SUPPORTED_REGIONS
+
 from otp_service.core.keys import KEY_BYTES, Key
-from otp_service.settings import limits, tenants
-from otp_service.settings.model import Settings
+from otp_service.core.message import check_messages
+from otp_service.settings import limits
+from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
 from otp_service.settings.reading import Fault
 from otp_service.sms.providers.inbox import Inbox
 
@@ -20,8 +23,22 @@ from otp_service.sms.providers.inbox import Inbox
 DISTINCT_BYTES = 12
 """32 random bytes have about 30 different ones; with under 12, somebody typed them."""
 
+MONTH = 30 * 24 * 3600 * 1000
+"""How long before an API key expires somebody is told, in milliseconds."""
+
 RING_SIZE = 2
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+SENDER = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}|\+[1-9]\d{6,14}", re.ASCII)
+
+
+BELOW_OWASP = (
+    "is below OWASP's table for argon2id with these passes: take 7168 KiB and 5 passes or 19456 KiB "
+    "and 2, or set hash.accept_below_owasp = true and let 'check' say in hours what a thief needs"
+)
+PLAIN_TEXT = (
+    "must be true (or the url rediss://) off loopback: numbers and codes' hashes would cross the "
+    "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
+)
 
 
 def faults(settings: Settings, now: int) -> list[Fault]:
@@ -31,23 +48,29 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_hash_faults(settings),
         *_key_faults(settings),
         *_redis_faults(settings),
-        *_service_faults(settings),
         *limits.faults(settings),
-        *tenants.faults(settings, now),
+        *_tenants_faults(settings, now),
         *_provider_faults(settings),
     ]
 
 
-def warnings(settings: Settings, now: int) -> list[Fault]:
-    """Return what is allowed and yet worth a second look."""
-    return [
-        *_listener_warnings(settings),
-        *_redis_warnings(settings),
-        *_key_warnings(settings),
-        *limits.warnings(settings),
-        *tenants.warnings(settings, now),
-        *_provider_warnings(settings),
-    ]
+def warnings(settings: Settings, now: int) -> Iterator[Fault]:
+    """Tell what is allowed and yet worth a second look."""
+    if settings.mode == "test":
+        yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
+    elif len(settings.provider_order()) == 1:
+        yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
+    if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
+        yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
+    for setting, keys in _rings(settings).items():
+        if len(keys) > 1 and setting != "keys.pseudonym":
+            yield Fault(setting, "has two keys: ROTATION.md says when the old one may go")
+    for name, table in settings.tenant_tables.items():
+        if "*" in table.countries:
+            yield Fault(f"tenants.{name}.countries", "are all: SMS pumping looks for the dear ones")
+        for key in table.keys:
+            if _expired(key, now + MONTH):
+                yield Fault(f"tenants.{name}.keys.{key.id}", "has expired, or will in 30 days")
 
 
 def is_loopback(host: str) -> bool:
@@ -68,12 +91,7 @@ def _hash_faults(settings: Settings) -> Iterator[Fault]:
     profile = settings.hash.profile
     yield from _told("hash", profile.faults())
     if profile.below_owasp() and not settings.hash.accept_below_owasp:
-        yield Fault(
-            "hash.memory_kib",
-            "is below OWASP's table for argon2id with these passes: take 7168 KiB and 5 passes or "
-            "19456 KiB and 2, or set hash.accept_below_owasp = true and let 'check' say in hours "
-            "what a thief of Redis and the pepper would need",
-        )
+        yield Fault("hash.memory_kib", BELOW_OWASP)
 
 
 def _rings(settings: Settings) -> dict[str, tuple[Key, ...]]:
@@ -108,13 +126,9 @@ def _ring_faults(setting: str, keys: tuple[Key, ...]) -> Iterator[Fault]:
         if not KEY_ID.fullmatch(key.id):
             yield Fault(setting, "needs ids of 1 to 32 letters, digits, '.', '_' or '-'")
         if len(key.secret) < KEY_BYTES:
-            yield Fault(
-                setting,
-                f"has a key of {len(key.secret)} bytes: give base64url of at least {KEY_BYTES} "
-                "random bytes",
-            )
+            yield Fault(setting, f"has a key that is short: take {KEY_BYTES} random bytes")
         elif len(set(key.secret)) < DISTINCT_BYTES:
-            yield Fault(setting, f"has a key that was not made at random: take {KEY_BYTES} bytes")
+            yield Fault(setting, "has a key that was not made at random")
 
 
 def _redis_faults(settings: Settings) -> Iterator[Fault]:
@@ -125,97 +139,70 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("redis.master", "has to be given with sentinel, and only with it")
     if redis.replicas and redis.wait_milliseconds >= redis.timeout_milliseconds:
         yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
-    if redis.tls_ca and not redis.encrypted:
-        yield Fault("redis.tls_ca", "needs rediss:// or redis.tls = true, or leave it out")
     if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
-        yield Fault(
-            "redis.tls",
-            "must be true (or the url rediss://) off loopback: numbers and codes' hashes would "
-            "cross the network in the open; where a private network or a proxy keeps that wire, "
-            "set redis.accept_plain_text = true",
-        )
+        yield Fault("redis.tls", PLAIN_TEXT)
 
 
 def _all_loopback(hosts: tuple[str, ...]) -> bool:
     return all(is_loopback(re.sub(r":\d+\Z", "", host)) for host in hosts)
 
 
-def _service_faults(settings: Settings) -> Iterator[Fault]:
-    service = settings.service
-    if service.port == service.admin_port:
-        yield Fault("service.admin_port", "must differ from service.port: it is another listener")
-    url = service.public_url or ""
-    if url.startswith("http:") and not is_loopback(re.sub(r":\d+\Z", "", url.split("/")[2])):
-        yield Fault("service.public_url", "must be https: receipts would come in the open")
-
-
 def _provider_faults(settings: Settings) -> Iterator[Fault]:
-    for name, provider in settings.providers.items():
+    providers, order = settings.providers, settings.routing.providers
+    for name, provider in providers.items():
         yield from _told(f"providers.{name}", provider.faults())
         if settings.mode == "test" and not isinstance(provider, Inbox):
-            yield Fault(
-                "mode",
-                f"cannot be 'test' beside providers.{name}, which sends to real phones: take the "
-                "provider out, or set mode = 'live'",
-            )
+            yield Fault("mode", f"cannot be 'test' beside providers.{name}: take out one of them")
         if settings.mode == "live" and isinstance(provider, Inbox):
             yield Fault(f"providers.{name}.type", "is 'inbox', which sends nothing: only for tests")
-    if not settings.providers:
+    if not providers:
         yield Fault("providers", "needs at least one: nothing could be sent")
-    yield from _routing_faults(settings)
-
-
-def _routing_faults(settings: Settings) -> Iterator[Fault]:
-    order = settings.routing.providers
-    for name in sorted(set(order) - settings.providers.keys()):
-        yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
-    if len(set(order)) < len(order):
-        yield Fault("routing.providers", "names a provider twice: each stands there once")
-    if not order and len(settings.providers) > 1:
+    if not order and len(providers) > 1:
         yield Fault("routing.providers", "say in which order they are tried")
+    for name in sorted(set(order) - providers.keys()):
+        yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
 
 
-def _listener_warnings(settings: Settings) -> Iterator[Fault]:
-    if not is_loopback(settings.service.admin_host):
-        yield Fault(
-            "service.admin_host",
-            "is not loopback: metrics and documents are shown without a key to whoever reaches it",
-        )
-    if settings.service.drain_seconds < settings.routing.deadline_seconds:
-        yield Fault(
-            "service.drain_seconds",
-            "is less than routing.deadline_seconds: stopping cuts off messages on their way",
-        )
-    if settings.service.log_level == "debug":
-        yield Fault("service.log_level", "is debug: meant for looking for a fault, not for good")
+def _tenants_faults(settings: Settings, now: int) -> Iterator[Fault]:
+    if not settings.tenant_tables:
+        yield Fault("tenants", "needs at least one: nobody could call")
+    owners = Counter(key.sha256 for key in settings.api_keys())
+    for name, table in settings.tenant_tables.items():
+        yield from _tenant_faults(f"tenants.{name}", table)
+        if not settings.policy.faults():
+            yield from _message_faults(settings, name)
+        keys, path = table.keys, f"tenants.{name}.keys"
+        if all(_expired(key, now) for key in keys):
+            yield Fault(path, "needs a key that has not expired: 'otp-service key new' makes one")
+        if len({key.id for key in keys}) < len(keys):
+            yield Fault(path, "needs a different id for each key: events name the key by it")
+        if any(owners[key.read(name).sha256] > 1 for key in keys):
+            yield Fault(path, "has a key that stands here twice: make one for each use")
 
 
-def _redis_warnings(settings: Settings) -> Iterator[Fault]:
-    redis = settings.redis
-    local = _all_loopback(redis.hosts)
-    if redis.accept_plain_text and not redis.encrypted and not local:
-        yield Fault("redis.accept_plain_text", "lets everything cross the network in the open")
-    if not local and redis.password is None:
-        yield Fault("redis.password", "is not set: an ACL user of its own needs one")
-    if redis.replicas == 0 and (redis.sentinel or redis.cluster):
-        yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
+def _tenant_faults(path: str, table: TenantTable) -> Iterator[Fault]:
+    unknown = ", ".join(sorted(table.countries - SUPPORTED_REGIONS - {"*"}))
+    if not table.countries:
+        yield Fault(f"{path}.countries", 'needs the countries to send to, like ["GB", "IE"]')
+    if unknown:
+        yield Fault(f"{path}.countries", f"has {unknown}: write ISO 3166 codes like GB")
+    if table.sender is not None and not SENDER.fullmatch(table.sender):
+        yield Fault(f"{path}.sender", "must be 1 to 11 letters, digits or spaces, or a number")
 
 
-def _key_warnings(settings: Settings) -> Iterator[Fault]:
-    for setting, keys in _rings(settings).items():
-        if len(keys) > 1 and setting != "keys.pseudonym":
-            yield Fault(
-                setting, "has two keys: otp_service/ROTATION.md says when the old one may go"
-            )
-    if settings.hash.profile.below_owasp() and settings.hash.accept_below_owasp:
-        yield Fault("hash.accept_below_owasp", "is set: only the pepper protects the codes")
+def _message_faults(settings: Settings, tenant: str) -> Iterator[Fault]:
+    try:
+        messages = settings.messages_of(tenant)
+        check_messages(messages, settings.policy.digits, settings.policy.lifetime // 60)
+    except ValueError as error:
+        field, _, text = str(error).partition(": ")
+        if field in {"brand", "default_locale"}:
+            yield Fault(f"tenants.{tenant}.{field}", text)
+        elif field in Messages.__struct_fields__:
+            yield Fault(f"messages.{field}", text)
+        else:
+            yield Fault(f"tenants.{tenant}.brand", str(error))
 
 
-def _provider_warnings(settings: Settings) -> Iterator[Fault]:
-    order = settings.provider_order()
-    if settings.mode == "test":
-        yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
-    elif len(order) == 1:
-        yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
-    for name in sorted(settings.providers.keys() - set(order)):
-        yield Fault(f"providers.{name}", "is not in routing.providers, so it is never used")
+def _expired(key: ApiKeyTable, now: int) -> bool:
+    return key.expires is not None and key.expires.timestamp() * 1000 <= now

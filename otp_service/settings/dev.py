@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from otp_service.core.keys import RINGS, Keys, ring_of
-from otp_service.core.secret import Secret
-from otp_service.core.tenant import Scope
+from otp_service.core.tenant import Scope, digest
 from otp_service.settings.model import ApiKeyTable, Redis, Service, Settings, TenantTable
 from otp_service.sms.providers.inbox import Inbox
 
@@ -22,7 +21,7 @@ TENANT = "dev"
 def dev_settings(service: Service, redis_url: str, secrets: dict[str, str]) -> Settings:
     """Return the settings for these listeners, this Redis, and secrets as `dev_secrets` has them."""
     rings = {name: ring_of("dev", secrets[name]) for name in RINGS}
-    key = ApiKeyTable("dev", frozenset(Scope), key=Secret(secrets["api_key"]))
+    key = ApiKeyTable("dev", digest(secrets["api_key"]).hex(), frozenset(Scope))
     return Settings(
         keys=Keys(**rings),
         service=service,

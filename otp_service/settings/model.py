@@ -12,63 +12,40 @@ import msgspec
 from msgspec import Meta
 
 from otp_service.core.keys import Keys
+from otp_service.core.languages import TEMPLATES
 from otp_service.core.limits import DEFAULTS, Limit, Rates, Window
 from otp_service.core.message import Messages as TenantMessages
 from otp_service.core.policy import Policy
 from otp_service.core.profile import DEFAULT, Profile
 from otp_service.core.secret import Secret
-from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant, digest
+from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant
 from otp_service.sms.providers import Provider
 
 
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+Seconds = Annotated[int, Meta(ge=1, le=60)]
+Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 # A description is the remedy that is told when the rest of its Meta does not hold.
-Port = Annotated[int, Meta(ge=1, le=65535, description="must be a port from 1 to 65535")]
-Count = Annotated[int, Meta(ge=1, le=100_000, description="must be from 1 to 100000")]
-Seconds = Annotated[int, Meta(ge=1, le=60, description="must be from 1 to 60 seconds")]
-Milliseconds = Annotated[
-    int, Meta(ge=1, le=60_000, description="must be from 1 to 60000 milliseconds")
-]
 Name = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{TENANT_NAME}\Z",
-        description="must be lower-case letters, digits and hyphens, at most 32 in all",
-    ),
+    str, Meta(pattern=rf"^{TENANT_NAME}\Z", description="must be lower-case, digits and hyphens")
 ]
 Purpose = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
-        description="must be a word like 'login': lower-case letters, digits, '.', '_' and '-'",
-    ),
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z", description="must be a word like 'login'")
 ]
 HostPort = Annotated[
-    str,
-    Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be like '10.0.0.5:6379': host and port"),
-]
-PublicUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z",
-        description="must be like 'https://otp.example.com', without a query",
-    ),
+    str, Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be host and port: '10.0.0.5:6379'")
 ]
 RedisUrl = Annotated[
     str,
     Meta(
         pattern=r"^(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)\Z",
-        description=(
-            "must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock', without user and "
-            "password: those are settings of their own, redis.username and redis.password"
-        ),
+        description="must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock'; user and "
+        "password are settings of their own, redis.username and redis.password",
     ),
 ]
 Sha256 = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9a-f]{64}\Z",
-        description="must be 64 hexadecimal digits, as 'otp-service key new' prints them",
-    ),
+    str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="must be what 'otp-service key new' prints")
 ]
 Instant = Annotated[
     datetime, Meta(tz=True, description="must be a time with its zone, like 2027-01-31T00:00:00Z")
@@ -86,8 +63,6 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Processes; `load` sets it to the number of cores where nobody says otherwise."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    public_url: PublicUrl | None = None
-    """Where providers reach us with their receipts."""
 
 
 class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,7 +79,7 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PEM file with the authority that signed Redis's certificate; the system's without it."""
     accept_plain_text: bool = False
     """Lets Redis be reached without TLS off loopback: somebody else keeps that wire private."""
-    replicas: Annotated[int, Meta(ge=0, le=5, description="must be from 0 to 5")] = 0
+    replicas: Annotated[int, Meta(ge=0, le=5)] = 0
     """How many have to acknowledge (WAIT) before anything is compared or sent."""
     wait_milliseconds: Milliseconds = 100
     timeout_milliseconds: Milliseconds = 500
@@ -126,7 +101,7 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[hash]: argon2id, and how much of it runs at once in each worker process."""
 
-    memory_kib: Annotated[int, Meta(ge=8, description="must be at least 8")] = DEFAULT.memory_kib
+    memory_kib: Annotated[int, Meta(ge=8)] = DEFAULT.memory_kib
     passes: Count = DEFAULT.passes
     lanes: Count = DEFAULT.lanes
     accept_below_owasp: bool = False
@@ -147,34 +122,29 @@ class Messages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The site that browsers fill the code in on: '@host #code' (WICG sms-one-time-codes)."""
     android_hash: str | None = None
     """The 11 characters that identify the Android app (SMS Retriever)."""
-    languages: frozenset[str] | None = None
-    """Those to write messages in; without it, all that there are."""
+    languages: frozenset[str] = frozenset(TEMPLATES)
 
 
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[events]: how long and how many of them Redis keeps."""
 
-    retention_days: Annotated[int, Meta(ge=1, le=366, description="must be from 1 to 366 days")] = 7
-    maximum: Annotated[
-        int, Meta(ge=1000, le=10_000_000, description="must be from 1000 to 10000000")
-    ] = 5_000
+    retention_days: Annotated[int, Meta(ge=1, le=366)] = 7
+    maximum: Annotated[int, Meta(ge=1000, le=10_000_000)] = 5_000
     """Entries in each partition's stream; with the refusals they take some 300 MB in all."""
 
 
 class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of [[tenants.NAME.keys]]: its SHA-256, or the key itself from a secret file."""
+    """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
 
     id: Name
+    sha256: Sha256
     scopes: frozenset[Scope]
-    sha256: Sha256 | None = None
-    key: Secret | None = None
     expires: Instant | None = None
 
     def read(self, tenant: str) -> ApiKey:
         """Return the key as the API looks it up."""
-        hashed = digest(self.key.reveal()) if self.key else bytes.fromhex(self.sha256 or "")
         expires_at = int(self.expires.timestamp() * 1000) if self.expires else None
-        return ApiKey(self.id, tenant, hashed, self.scopes, expires_at)
+        return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 
 class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -207,7 +177,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     providers: tuple[Name, ...] = ()
     deadline_seconds: Seconds = 8
-    max_submissions: Annotated[int, Meta(ge=1, le=10, description="must be from 1 to 10")] = 3
+    max_submissions: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -241,14 +211,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def messages_of(self, tenant: str) -> TenantMessages:
         """Return how a tenant's messages read; ValueError names the value that cannot be used."""
         table = self.tenant_tables[tenant]
-        texts = TenantMessages(
+        return TenantMessages(
             brand=table.brand,
             host=self.messages.host,
             android_hash=self.messages.android_hash,
             default_locale=table.default_locale,
+            languages=self.messages.languages,
         )
-        languages = self.messages.languages
-        return texts if languages is None else msgspec.structs.replace(texts, languages=languages)
 
     def api_keys(self) -> tuple[ApiKey, ...]:
         """Return the keys of all tenants."""

@@ -1,29 +1,21 @@
 """Reads TOML's values into the structs of `model`, and names every fault, not only the first.
 
 `msgspec.convert` stops at the first value that does not fit, and cannot say in which of several
-tenants it stood. So structs, tables and arrays are walked here, and msgspec is asked about one
-value at a time. Texts of faults name types and choices, never the value of a secret.
+tenants it stood. So tables and arrays are walked here, and msgspec is asked about one value at a
+time; it also reads what the environment has as text. No text of a fault shows a value.
 """
 
-import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from enum import Enum
-from typing import Any, get_args, get_origin
+import base64
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from otp_service.core.keys import Key, Ring
-from otp_service.settings.kinds import (
-    LEAVES,
-    SECRETS,
-    bare,
-    hint,
-    is_secret,
-    joined,
-    remedy,
-    structs,
-)
+from otp_service.core.limits import Window
+from otp_service.core.secret import Secret
 
 
 ReadFile = Callable[[str], str]
@@ -47,169 +39,132 @@ class SettingsError(ValueError):
         self.faults = faults
 
 
-class Raw(msgspec.Struct, frozen=True):
-    """What an environment variable holds."""
-
-    variable: str
-    text: str
-
-    def __repr__(self) -> str:
-        return f"Raw({self.variable})"
-
-    def toml(self) -> Any:
-        """Return the text as a TOML value; ValueError if it is none."""
-        document = tomllib.loads(f"value = {self.text}")
-        if document.keys() != {"value"}:
-            raise ValueError("this is more than one value")
-        return document["value"]
-
-    def readings(self, kind: Any) -> Iterator[Any]:
-        """Give TOML's value, so that numbers and arrays can be written, then the text itself.
-
-        A secret is only ever the text: quotes and a '#' may be part of a password.
-        """
-        if kind not in SECRETS:
-            with suppress(ValueError):
-                yield self.toml()
-        yield self.text
+def key_bytes(text: str) -> bytes:
+    """Return the secret that base64url stands for, its end filled up or not."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
 
 
-class Broken(Enum):
-    """Stands for a value whose fault has been noted."""
-
-    BROKEN = 0
-
-
-BROKEN = Broken.BROKEN
+LEAVES: Mapping[Any, tuple[Callable[[str], Any], str]] = {
+    Secret: (Secret, "must be a string that is not empty"),
+    bytes: (key_bytes, "must be base64url of at least 32 random bytes"),
+    Window: (Window.read, "write a limit like '5 in 10 min' or '10 in 1 d'"),
+}
+"""What msgspec does not read by itself: by which function, and what a fault says."""
 
 
 class Reader:
-    """Reads one configuration; what cannot be read is noted in `faults`."""
+    """Reads one configuration. What cannot be read is noted in `faults`, and stands as UNSET."""
 
     def __init__(self, read_file: ReadFile) -> None:
         self._read_file = read_file
         self.faults: list[Fault] = []
 
-    def note(self, setting: str, remedy: str) -> Broken:
-        """Note a fault, and stand for the value that has it."""
+    def note(self, setting: str, remedy: str) -> Any:
+        """Note a fault, and return what stands for the value that has it."""
         self.faults.append(Fault(setting, remedy))
-        return BROKEN
+        return msgspec.UNSET
 
     def read(self, value: Any, kind: Any, path: str) -> Any:
-        """Return the value as this type, or BROKEN."""
-        kind = bare(kind)
-        origin = get_origin(kind)
-        if isinstance(value, Raw):
-            return self._variable(value, kind, path)
+        """Return the value as this type."""
+        options = _options(kind)
+        kind = options[0] if len(options) == 1 else kind
+        if value is msgspec.UNSET:
+            return value
         if kind is Ring:
-            keys = self._array(value, tuple[Key, ...], path)
-            return keys if keys is BROKEN else Ring(keys)
-        if structs(kind):
-            return self._struct(value, kind, path)
+            return Ring(self._array(value, tuple[Key, ...], path))
+        if kind not in LEAVES and all(_is_struct(option) for option in options):
+            return self._struct(value, options, path)
+        origin = get_origin(kind)
         if origin is dict:
             return self._table(value, kind, path)
         return (self._array if origin in {tuple, frozenset} else self._leaf)(value, kind, path)
 
-    def _variable(self, raw: Raw, kind: Any, path: str) -> Any:
-        """Take the first reading that fits; if none does, say what is wrong with the first."""
-        before = len(self.faults)
-        first: list[Fault] = []
-        for value in raw.readings(kind):
-            result = self.read(value, kind, path)
-            if result is not BROKEN:
-                return result
-            first = first or self.faults[before:]
-            del self.faults[before:]
-        for fault in first:
-            self.note(fault.setting, f"{fault.remedy} (in {raw.variable})")
-        return BROKEN
-
-    def _struct(self, value: Any, kind: Any, path: str) -> Any:
+    def _struct(self, value: Any, options: tuple[Any, ...], path: str) -> Any:
         if not isinstance(value, dict):
             return self.note(path, "must be a table of settings")
-        struct = self._member(value, structs(kind), path)
-        if struct is BROKEN:
-            return BROKEN
-        fields = msgspec.structs.fields(struct)
-        known = {field.encode_name for field in fields}
-        known |= {f"{field.encode_name}_file" for field in fields if is_secret(field.type)}
-        unknown = sorted(value.keys() - known - {struct.__struct_config__.tag_field})
-        for name in unknown:
-            self.note(joined(path, name), f"is not a setting{hint(name, known)}")
-        read = {field.name: self._field(value, field, path) for field in fields}
-        if unknown or BROKEN in read.values():
-            return BROKEN
-        return struct(**{name: item for name, item in read.items() if item is not msgspec.UNSET})
-
-    def _member(self, value: dict[str, Any], union: dict[str, Any], path: str) -> Any:
-        """Return the struct that is meant, by its tag where there are several."""
-        field = next(iter(union.values())).__struct_config__.tag_field
-        if field is None:
-            return next(iter(union.values()))
-        tag = value.get(field)
-        tag = tag.text if isinstance(tag, Raw) else tag
-        if isinstance(tag, str) and tag in union:
-            return union[tag]
-        return self.note(joined(path, field), f"must be one of {', '.join(sorted(union))}")
-
-    def _field(self, value: dict[str, Any], field: msgspec.structs.FieldInfo, path: str) -> Any:
-        """Return what stands there, or UNSET for the default."""
-        name, secret = field.encode_name, is_secret(field.type)
-        setting = joined(path, name)
-        if secret and f"{name}_file" in value:
+        tag = options[0].__struct_config__.tag_field
+        structs = {str(option.__struct_config__.tag): option for option in options}
+        struct = structs.get(str(value.get(tag)))
+        if struct is None:
+            return self.note(joined(path, tag), f"must be one of {', '.join(structs)}")
+        value = self._with_files(value, path)
+        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        for name in sorted(value.keys() - fields.keys() - {tag}):
+            self.note(joined(path, name), f"is not a setting: there are {', '.join(fields)}")
+        read = {}
+        for name, field in fields.items():
             if name in value:
-                return self.note(setting, f"stands beside {name}_file: give one of them")
-            return self._secret_file(value[f"{name}_file"], field.type, f"{setting}_file")
-        if name in value:
-            return self.read(value[name], field.type, setting)
-        if field.required:
-            return self.note(setting, f"is missing{f': give it or {name}_file' if secret else ''}")
-        return msgspec.UNSET
-
-    def _secret_file(self, path: Any, kind: Any, setting: str) -> Any:
-        path = path.text if isinstance(path, Raw) else path
-        if not isinstance(path, str) or not path:
-            return self.note(setting, "must be the path of a file")
-        try:
-            text = self._read_file(path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            return self.note(setting, f"cannot be read: {reason}")
-        # Editors and `echo` end a file with a line break that is no part of the secret.
-        return self.read(text.rstrip("\r\n"), kind, setting)
+                read[field.name] = self.read(value[name], field.type, joined(path, name))
+            elif field.required:
+                read[field.name] = self.note(joined(path, name), "is missing")
+        return struct(**read)
 
     def _table(self, value: Any, kind: Any, path: str) -> Any:
         if not isinstance(value, dict):
             return self.note(path, "must be a table")
         of_name, of_item = get_args(kind)
+        value = self._with_files(value, path) if of_item is Secret else value
         read = {}
         for name, item in value.items():
             setting = joined(path, name)
-            known = name.removesuffix("_file") if is_secret(of_item) else name
-            if known != name and known in value:
-                self.note(setting, f"stands beside {known}: give one of them")
-            get = self.read if known == name else self._secret_file
-            read[self._name(known, of_name, setting)] = get(item, of_item, setting)
-        return BROKEN if BROKEN in read or BROKEN in read.values() else read
-
-    def _name(self, name: str, kind: Any, path: str) -> Any:
-        """Read the name in front of '=': always a string in TOML, whatever it stands for."""
-        try:
-            return msgspec.convert(name, kind, strict=False)
-        except msgspec.ValidationError as error:
-            return self.note(path, remedy(kind, name, error))
+            read[self._leaf(name, of_name, setting)] = self.read(item, of_item, setting)
+        return read
 
     def _array(self, value: Any, kind: Any, path: str) -> Any:
         if not isinstance(value, list):
             return self.note(path, "must be an array, in square brackets")
         of_item = get_args(kind)[0]
         read = [self.read(item, of_item, f"{path}[{i}]") for i, item in enumerate(value)]
-        make = get_origin(kind)
-        return BROKEN if BROKEN in read or make is None else make(read)
+        return (get_origin(kind) or tuple)(read)
 
     def _leaf(self, value: Any, kind: Any, path: str) -> Any:
-        make = LEAVES.get(kind)
+        make, remedy = LEAVES.get(kind, (None, None))
         try:
-            return make(value) if make else msgspec.convert(value, kind)
+            return make(value) if make else msgspec.convert(value, kind, strict=False)
         except (ValueError, TypeError) as error:
-            return self.note(path, remedy(kind, value, error))
+            return self.note(path, remedy or _remedy(kind, error))
+
+    def _with_files(self, table: dict[str, Any], path: str) -> dict[str, Any]:
+        """Return the table with NAME for each NAME_file: what stands in that file."""
+        read = {}
+        for name, value in table.items():
+            known = name.removesuffix("_file")
+            if known in table and known != name:
+                self.note(joined(path, known), f"stands beside {name}: give one of them")
+            read[known] = value if known == name else self._content(value, joined(path, name))
+        return read
+
+    def _content(self, path: Any, setting: str) -> Any:
+        try:
+            # Editors and `echo` end a file with a line break that is no part of the secret.
+            return self._read_file(path).rstrip("\r\n")
+        except (OSError, TypeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a file of text"
+            return self.note(setting, f"cannot be read: {reason}")
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    """Return the types of a union without None, which TOML does not have."""
+    if get_origin(kind) in {Union, UnionType}:
+        return tuple(option for option in get_args(kind) if option is not NoneType)
+    return (kind,)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _remedy(kind: Any, error: Exception) -> str:
+    """Return what a value of this type has to be."""
+    if get_origin(kind) is Annotated and (description := kind.__metadata__[0].description):
+        return str(description)
+    is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
+    choices = list(kind) if is_enum else get_args(kind) if get_origin(kind) is Literal else ()
+    if choices:
+        return f"must be one of {', '.join(choices)}"
+    return str(error).replace("Expected", "must be").replace("`", "")
+
+
+def joined(path: str, name: str) -> str:
+    """Return the dotted name of a setting."""
+    return f"{path}.{name}" if path else name

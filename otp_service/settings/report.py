@@ -1,62 +1,40 @@
 """What is in force, for a person to read: every setting with its value, secrets starred."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from functools import singledispatch
-from types import NoneType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from otp_service.core.keys import Key, Ring
-from otp_service.core.limits import DEFAULTS, Window
+from otp_service.core.limits import DEFAULTS
 from otp_service.core.profile import thief_hours
-from otp_service.core.secret import Secret
 from otp_service.settings.limits import shown
-from otp_service.settings.model import Settings, TenantTable
+from otp_service.settings.model import ApiKeyTable, Settings
 
 
 STARS = "**********"
-UNSET = "-"
-MOST_DIGITS = 10
-"""`faults` refuses more, but a report is also made of what is refused."""
+IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
+"""What an address may hold of secrets; `faults` refuses it there, but after showing."""
 
 Line = tuple[str, str]
 
 
-def report(
-    settings: Settings,
-    *,
-    store: Iterable[Line] = (),
-    hashes_per_second: float | None = None,
-) -> str:
+def report(settings: Settings, hashes_per_second: float | None = None) -> str:
     """Return the settings in force, aligned.
 
-    `store` is what a look at the live Redis found (`store/health.py`), as (name, what was found);
-    `hashes_per_second` is what one core of this machine was measured to make.
+    `hashes_per_second` is what one core of this machine was measured to make, for settings of which
+    nothing is refused.
     """
-    seen = list(store) or [("store", "not asked: 'check' without a connection says nothing of it")]
-    sections = [
-        list(_settings_lines(settings)),
-        list(_limit_lines(settings)),
-        list(_cost_lines(settings, hashes_per_second)),
-        seen,
-    ]
-    width = max(len(name) for section in sections for name, _ in section)
-    return "\n\n".join(
-        "\n".join(f"{name:<{width}}  {value}" for name, value in section) for section in sections
-    )
+    found = [*_settings_lines(settings), *_cost_lines(settings, hashes_per_second)]
+    width = max(len(name) for name, _ in found)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in found)
 
 
 def _settings_lines(settings: Settings) -> Iterator[Line]:
     for field in msgspec.structs.fields(settings):
         if field.name != "limits":
-            yield from lines(getattr(settings, field.name), field.encode_name)
-
-
-def _limit_lines(settings: Settings) -> Iterator[Line]:
-    """Name every limit, also those that nobody configured."""
+            yield from _lines(getattr(settings, field.name), field.encode_name)
     for limit, windows in settings.rates.items():
         default = "  (default)" if windows == DEFAULTS[limit] else ""
         yield f"limits.{limit}", shown(windows) + default
@@ -66,89 +44,47 @@ def _cost_lines(settings: Settings, hashes_per_second: float | None) -> Iterator
     table, processes = settings.hash, settings.service.workers
     memory = processes * table.workers * table.memory_kib // 1024
     yield "argon2 at once", f"{processes * table.workers}, in {memory} MiB"
-    if hashes_per_second is None:
-        yield "a thief's hours", "not measured: see 'otp-service calibrate'"
-        return
-    digits = min(settings.policy.digits, MOST_DIGITS)
-    hours = thief_hours(table.profile, hashes_per_second, digits=digits)
-    attack = f"{hours:.3g} for all 10^{digits} codes of one challenge, with Redis, the pepper and"
-    yield "a thief's hours", f"{attack} one GPU ({hashes_per_second:.0f} hashes a second on a core)"
+    if hashes_per_second is not None:
+        digits = settings.policy.digits
+        hours = thief_hours(table.profile, hashes_per_second, digits=digits)
+        attack = f"{hours:.3g} for all 10^{digits} codes of one challenge, with Redis, the pepper"
+        speed = f"{hashes_per_second:.0f} hashes a second on a core"
+        yield "a thief's hours", f"{attack} and one GPU ({speed})"
 
 
-def lines(value: Any, path: str) -> Iterator[Line]:
+def _lines(value: Any, path: str) -> Iterator[Line]:
     """Walk a value of the settings; what is neither struct nor table is one line."""
-    if isinstance(value, TenantTable):
-        yield from _tenant_lines(value, path)
-    elif isinstance(value, msgspec.Struct) and not isinstance(value, Key | Ring | Window):
-        if tag := value.__struct_config__.tag:
-            yield f"{path}.{value.__struct_config__.tag_field}", str(tag)
-        for field in msgspec.structs.fields(value):
-            yield from lines(getattr(value, field.name), f"{path}.{field.encode_name}")
-    elif isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from lines(item, f"{path}.{name}")
-    else:
-        yield path, text(value)
+    match value:
+        case ApiKeyTable():
+            until = f", until {value.expires}" if value.expires else ""
+            yield path, f"{STARS} for {_text(value.scopes)}{until}"
+        case msgspec.Struct() if not isinstance(value, Key | Ring):
+            if tag := value.__struct_config__.tag:
+                yield f"{path}.{value.__struct_config__.tag_field}", str(tag)
+            for field in msgspec.structs.fields(value):
+                yield from _lines(getattr(value, field.name), f"{path}.{field.encode_name}")
+        case Mapping() if value:
+            for name, item in value.items():
+                yield from _lines(item, f"{path}.{name}")
+        case (ApiKeyTable(), *_):
+            for key in value:
+                yield from _lines(key, f"{path}.{key.id}")
+        case _:
+            yield path, _text(value)
 
 
-def _tenant_lines(table: TenantTable, path: str) -> Iterator[Line]:
-    """Show a tenant's API keys by their ids: a hash says nothing to a reader."""
-    for field in msgspec.structs.fields(table):
-        if field.name != "keys":
-            yield from lines(getattr(table, field.name), f"{path}.{field.encode_name}")
-    for key in table.keys:
-        until = f", until {text(key.expires)}" if key.expires else ""
-        yield f"{path}.keys.{key.id}", f"{STARS} for {text(key.scopes)}{until}"
-
-
-@singledispatch
-def text(value: object) -> str:
-    """Return one value as the report shows it."""
-    return _address(str(value)) or UNSET
-
-
-@text.register(Secret)
-def _secret(value: Secret) -> str:  # noqa: ARG001  # whatever it is
-    return STARS
-
-
-@text.register(Key)
-def _key(value: Key) -> str:
-    return f"{value.id} {STARS}"
-
-
-@text.register(Ring)
-def _ring(value: Ring) -> str:
-    return text(value.keys)
-
-
-@text.register(bool)
-def _flag(value: bool) -> str:  # noqa: FBT001  # this is what is shown
-    return str(value).lower()
-
-
-@text.register(datetime)
-def _instant(value: datetime) -> str:
-    return value.isoformat()
-
-
-@text.register(tuple)
-def _array(value: tuple[object, ...]) -> str:
-    return ", ".join(text(item) for item in value) or UNSET
-
-
-@text.register(frozenset)
-def _set(value: frozenset[object]) -> str:
-    return ", ".join(sorted(text(item) for item in value)) or UNSET
-
-
-@text.register(dict)
-@text.register(NoneType)
-def _nothing(value: object) -> str:  # noqa: ARG001  # a table that is shown as one is empty
-    return UNSET
-
-
-def _address(shown_text: str) -> str:
-    """Star what an address may hold of secrets; `faults` refuses it there, but after showing."""
-    without_user = re.sub(r"(://)[^/@\s]*@", rf"\1{STARS}@", shown_text)
-    return re.sub(r"(://[^\s?]*\?)\S+", rf"\1{STARS}", without_user)
+def _text(value: Any) -> str:
+    """Return one value as the report shows it; a Secret is stars of itself."""
+    match value:
+        case Key():
+            return f"{value.id} {STARS}"
+        case bool():
+            return str(value).lower()
+        case tuple() | Ring():
+            return ", ".join(_text(item) for item in value) or "-"
+        case frozenset():
+            return ", ".join(sorted(_text(item) for item in value)) or "-"
+        case None | {}:
+            return "-"
+        case _:
+            return IN_ADDRESS.sub(STARS, str(value)) or "-"

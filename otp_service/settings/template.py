@@ -7,12 +7,8 @@ import string
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 
-from otp_service.core.limits import CAPS, DEFAULTS
+from otp_service.core.keys import RINGS
 from otp_service.core.tenant import digest
-
-
-PLACEHOLDER_URL = ""
-"""What `check` refuses until it is filled in: no address at all, so nothing is sent by mistake."""
 
 
 def render(
@@ -21,7 +17,7 @@ def render(
     brand: str,
     countries: Iterable[str],
     token: Callable[[], str],
-    provider_url: str = PLACEHOLDER_URL,
+    provider_url: str = "",
 ) -> tuple[str, str]:
     """Return the configuration and the API key of its tenant, of which it holds only the hash.
 
@@ -34,8 +30,7 @@ def render(
         "countries": f"[{', '.join(quoted(country) for country in countries)}]",
         "provider_url": quoted(provider_url),
         "api_key_sha256": digest(api_key).hex(),
-        **{name: token() for name in ("pepper", "seal", "state", "pseudonym", "limit")},
-        **{cap.name.lower(): _windows(DEFAULTS[cap]) for cap in CAPS},
+        **{name: token() for name in RINGS},
     }
     template = files(__package__).joinpath("template.toml").read_text(encoding="utf-8")
     return string.Template(template).substitute(values), api_key
@@ -45,7 +40,3 @@ def quoted(text: str) -> str:
     """Return the text as a basic string of TOML."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'
-
-
-def _windows(windows: Iterable[object]) -> str:
-    return f"[{', '.join(quoted(str(window)) for window in windows)}]"

@@ -4,7 +4,7 @@ Changes go through the commit script, so each happens together with its event or
 Looking for keys is SCAN over all masters, which costs Redis a little for a long time.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from otp_service.core.keys import Ring
 from otp_service.core.limits import NUMBERS_OWN, ROW_LIMIT, Bucket, Limit
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonyms
+from otp_service.core.tenant import Tenant
 from otp_service.store.link import Master
 from otp_service.store.redis import RedisStore
 from otp_service.store.script import DELETE, Places
@@ -47,7 +48,6 @@ class Deleted(msgspec.Struct, frozen=True):
 
     buckets: int
     challenges: int
-    from_list: bool
 
 
 class Operators:
@@ -81,42 +81,40 @@ class Operators:
         return sorted(record.decode(errors="replace") for record in records if record is not None)
 
     async def locked(
-        self, *, least: int = ROW_LIMIT, progress: Progress = silent
+        self, tenants: Mapping[str, Tenant], progress: Progress = silent
     ) -> list[LockedNumber]:
-        """Return the numbers with at least so many failures in a row, the latest first."""
+        """Return the numbers that are locked at these tenants, the latest first."""
+        least = {name: tenant.rates[Limit.ROW][0].count for name, tenant in tenants.items()}
         row = self._names.bucket(0, Bucket(Limit.ROW, "*"))
         names = await self._find(_pattern(row), progress)
         rows = await self._each(names, "HMGET", "count", "last", "who")
         found = [
             LockedNumber(name.split(":")[3], (who or b"").decode(), int(count), int(last))
             for name, (count, last, who) in zip(names, rows, strict=True)
-            if count is not None and int(count) >= least
+            if count is not None and int(count) >= least.get(name.split(":")[3], ROW_LIMIT)
         ]
         return sorted(found, key=lambda one: one.last, reverse=True)
 
-    async def forget(  # noqa: PLR0913  # what is to go, and what is told of it
+    async def forget(
         self,
         phone: PhoneNumber,
         event: Event,
         operation: str,
         *,
         tenants: Iterable[str],
-        from_list: bool = False,
         progress: Progress = silent,
     ) -> Deleted:
         """Delete all buckets and challenges of a number, at all these tenants.
 
-        The do-not-send list keeps it unless `from_list`: somebody asked not to be written to.
-        Its events stay until their retention ends; they hold a pseudonym. A challenge that is
+        The do-not-send list keeps it: somebody asked not to be written to. Its events stay until their retention ends; they hold a pseudonym. A challenge that is
         issued meanwhile stays.
         """
         buckets = self._buckets(phone, tenants)
         challenges = await self._challenges(phone, progress)
-        listed = self._store.entries(phone.collapsed) if from_list else []
-        counts = [len(await self._present(names)) for names in (buckets, listed)]
+        present = await self._each(buckets, "EXISTS")
         records = [name for pair in challenges for name in pair]
-        await self._change(phone, event, operation, delete=(*buckets, *records, *listed))
-        return Deleted(counts[0], len(challenges), bool(counts[1]))
+        await self._change(phone, event, operation, delete=(*buckets, *records))
+        return Deleted(sum(present), len(challenges))
 
     async def _change(
         self,
@@ -167,10 +165,6 @@ class Operators:
             return _challenge(self._vault.open(name, record)[1]).subject
         except (StoreTampered, msgspec.MsgspecError):
             return None  # nobody's: whoever reads it is told so
-
-    async def _present(self, names: Sequence[str]) -> list[str]:
-        found = await self._each(names, "EXISTS")
-        return [name for name, there in zip(names, found, strict=True) if there]
 
     async def _each(self, names: Sequence[str], command: str, *rest: str) -> list[Any]:
         """Return what a command that reads answers for each key."""

@@ -16,7 +16,6 @@ FIXED = 6
 """How many of KEYS every commit has: the operation and the five keys of the log."""
 
 ROW = (
-    limits.ROW_LIMIT,
     limits.ROW_PATIENCE,
     limits.ROW_FIRST_DELAY,
     limits.ROW_LAST_DELAY,

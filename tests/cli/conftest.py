@@ -17,8 +17,8 @@ import pytest
 from otp_service.app import Application
 from otp_service.audit.walk import NEWEST
 from otp_service.cli import main
-from otp_service.cli.config import read_settings
-from otp_service.cli.opened import opened
+from otp_service.cli.console import read_settings
+from otp_service.cli.operating import opened
 from otp_service.core.charges import row_of
 from otp_service.core.phone import parse
 from otp_service.core.ports import Commit

@@ -14,7 +14,7 @@ def test_a_message_that_is_taken_is_told_with_its_id(otp, config, gateway):
 
     assert (0, "") == (ended.code, ended.err)
     assert "To +44********56, outside of limits and do-not-send list:" in ended.out
-    assert " ms: accepted as m-1." in ended.out
+    assert " ms: accepted, id m-1." in ended.out
     (asked,) = gateway.asked
     assert ONE == asked["to"]
     assert asked["text"].startswith("Example: this is a test")
@@ -25,7 +25,10 @@ def test_a_message_that_is_taken_is_told_with_its_id(otp, config, gateway):
     ("answer", "said"),
     [
         ((400, {"error": "gone"}), "refused the number itself (gone). Nothing was sent"),
-        ((401, {}), "refused (http-401). Nothing was sent: see the credentials in providers.gatew"),
+        (
+            (401, {}),
+            "not reached (http-401). Nothing was sent: see address and credentials in providers.gatew",
+        ),
         ((500, {}), "no clear answer (http-500). It may have been sent"),
         ((200, {}), "no clear answer (no-message-id). It may have been sent"),
     ],
@@ -52,7 +55,7 @@ def test_a_provider_that_cannot_be_reached_is_told_so(otp, config, monkeypatch):
     ended = otp("send-test", ONE, "--config", config)
 
     assert 1 == ended.code
-    assert "could not be reached (connect-error). Nothing was sent" in ended.out
+    assert "refused, or not reached (connect-error). Nothing was sent" in ended.out
 
 
 def test_the_number_can_come_from_standard_input(otp, config, gateway):
@@ -64,9 +67,9 @@ def test_the_number_can_come_from_standard_input(otp, config, gateway):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["07400 123456"], "nothing was sent: this is no valid number in strict E.164 form"),
-        ([], "nothing was sent: this is no valid number"),
-        (["+447700900123"], "nothing was sent: this kind of number takes no SMS."),
+        (["07400 123456"], "this is no valid number in strict E.164 form"),
+        ([], "this is no valid number"),
+        (["+447700900123"], "this kind of number takes no SMS."),
         ([ONE, "--provider", "acme"], "routing.providers has no acme; it has gateway."),
         ([ONE, "--tenant", "bank"], "no tenant is called bank; there is shop."),
     ],

@@ -1,5 +1,6 @@
 """Verifying: an attempt is paid before it is compared, and the right code wins once."""
 
+import msgspec
 import pytest
 
 from otp_service.core.challenge import Status
@@ -11,8 +12,10 @@ from otp_service.core.errors import (
     ChallengeNotFound,
     IncorrectCode,
     MalformedCode,
+    NumberLocked,
     RateLimited,
 )
+from otp_service.core.limits import Limit, Window
 from tests.world import HOUR, MINUTE, SECOND, World, together, wrong
 
 
@@ -197,3 +200,20 @@ async def test_guessing_over_many_challenges_stops_at_the_numbers_budget(world: 
     assert ["FailuresPerNumber"] * 6 == [
         answer.limit for answer in answers if isinstance(answer, RateLimited)
     ]
+
+
+async def test_a_row_may_be_shorter_than_the_ceiling(world: World) -> None:
+    """R18: at most a hundred; a tenant may be stricter."""
+    strict = {**world.tenants["shop"].rates, Limit.ROW: (Window(2, 90 * 86400),)}
+    world.tenants["shop"] = msgspec.structs.replace(world.tenants["shop"], rates=strict)
+    issued = await world.issue()
+    code = world.phones.code()
+    for by in (1, 2):
+        with pytest.raises(IncorrectCode):
+            await world.verify(issued, wrong(code, by))
+
+    with pytest.raises(NumberLocked):
+        await world.verify(issued, code)
+
+    locked = [e["reason"] for e in await world.events() if e["type"] == "otp.locked"]
+    assert ["number_locked"] == locked

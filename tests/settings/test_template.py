@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from otp_service.core.limits import DEFAULTS
 from otp_service.core.tenant import TENANT_NAME, digest
 from otp_service.settings import faults, load, render, warnings
 from otp_service.settings.template import quoted
@@ -77,7 +78,7 @@ def test_what_it_says_of_the_defaults_is_so(written, settings_of):
 
     for section in ("mode", "service", "policy", "hash", "messages", "events"):
         assert getattr(least, section) == getattr(settings, section)
-    assert least.rates.keys() == settings.rates.keys()
+    assert DEFAULTS == settings.rates
     assert (8, 3) == (settings.routing.deadline_seconds, settings.routing.max_submissions)
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import msgspec
 import pytest
 
 from otp_service.core import events
@@ -14,7 +15,7 @@ from otp_service.core.errors import (
     RateLimited,
 )
 from otp_service.core.keys import Key, Ring
-from otp_service.core.limits import NUMBERS_OWN, ROW_LIMIT
+from otp_service.core.limits import NUMBERS_OWN, ROW_LIMIT, Limit, Window
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.store.link import Link
 from otp_service.store.operators import Deleted, Operators
@@ -119,18 +120,20 @@ async def test_locked_numbers_are_listed_with_their_tenant(world, operators):
     with pytest.raises(NumberLocked):
         await world.issue(PHONE.e164)
 
-    (found,) = await operators.locked()
+    (found,) = await operators.locked(world.tenants)
 
     assert ("shop", PHONE.masked, ROW_LIMIT) == (found.tenant, found.masked, found.failures)
     assert found.last > 0
 
 
-async def test_a_shorter_row_is_listed_on_request_only(world, operators):
-    """Failing is human."""
+async def test_a_shorter_row_is_listed_where_it_locks(world, operators):
+    """Failing is human, but a tenant may be less patient than the ceiling."""
     await fail(world, 3)
+    strict = {**world.tenants["shop"].rates, Limit.ROW: (Window(3, 90 * 86400),)}
 
-    assert [] == await operators.locked()
-    assert [3] == [one.failures for one in await operators.locked(least=3)]
+    assert [] == await operators.locked(world.tenants)
+    shop = msgspec.structs.replace(world.tenants["shop"], rates=strict)
+    assert [3] == [one.failures for one in await operators.locked({"shop": shop})]
 
 
 async def test_looking_tells_how_far_it_is(world, operators):
@@ -138,7 +141,7 @@ async def test_looking_tells_how_far_it_is(world, operators):
     await world.issue(PHONE.e164)
     heard = []
 
-    await operators.locked(progress=lambda done, of: heard.append((done, of)))
+    await operators.locked(world.tenants, lambda done, of: heard.append((done, of)))
 
     assert heard
     assert all(done <= of for done, of in heard)
@@ -155,7 +158,7 @@ async def test_a_forgotten_number_begins_anew(world, operators):
 
     gone = await forget(operators)
 
-    assert (1, False) == (gone.challenges, gone.from_list)
+    assert 1 == gone.challenges
     assert 3 == gone.buckets, "cooldown, per number, per number and tenant"
     with pytest.raises(ChallengeNotFound):
         await world.verify(stored, world.phones.code())
@@ -193,16 +196,14 @@ async def test_other_numbers_keep_theirs(world, operators):
     assert await world.verify(kept, world.phones.code())
 
 
-async def test_the_list_keeps_a_forgotten_number_unless_asked(world, operators):
+async def test_the_list_keeps_a_forgotten_number(world, operators):
     """Who asked never to be written to still is not."""
     await operators.block(PHONE, told("blocked"), operation())
 
-    assert not (await forget(operators)).from_list
+    await forget(operators)
+
     with pytest.raises(NumberNotAllowed):
         await world.issue(PHONE.e164)
-
-    assert (await forget(operators, from_list=True)).from_list
-    await world.issue(PHONE.e164)
 
 
 async def test_forgetting_is_an_event_and_leaves_the_others(world, operators):

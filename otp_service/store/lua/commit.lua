@@ -242,8 +242,8 @@ end
 function failures.wait(key, charge)
   local kept = redis.call('HMGET', key, 'count', 'last')
   local count, last = tonumber(kept[1] or 0) + charge.base, tonumber(kept[2] or 0)
-  local limit, patience, first_delay, last_delay = row[1], row[2], row[3], row[4]
-  if count >= limit then
+  local patience, first_delay, last_delay = row[1], row[2], row[3]
+  if count >= charge.windows[1][1] then
     return -1, 1
   end
   if count < patience or charge.cost == 0 then
@@ -258,7 +258,7 @@ function failures.spend(key, charge)
   local before = redis.call('HGET', key, 'last') or 0
   redis.call('HSET', key, 'last', now, 'before', before, 'by', charge.operation,
     'who', charge.label)
-  redis.call('PEXPIRE', key, row[5])
+  redis.call('PEXPIRE', key, row[4])
   return count + charge.base
 end
 

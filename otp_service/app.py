@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import httpx
+import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
@@ -214,16 +215,7 @@ class Application:
     def _observe(self, answered: Answered) -> None:
         if self.is_dev and answered.route.startswith("/inbox"):
             return  # the page asks each second
-        self.requests.observe(
-            answered.method,
-            answered.route,
-            answered.status,
-            answered.seconds,
-            answered.tenant,
-            answered.request,
-            answered.trace,
-            answered.problem,
-        )
+        self.requests.observe(**msgspec.structs.asdict(answered))
 
 
 def versions(settings: Settings) -> dict[str, str]:

@@ -136,8 +136,8 @@ class Application:
 
     async def keep_house(self) -> None:
         """Append what is only counted until now: folded refusals, and calls without a key."""
-        for counted in telemetry.access_denied(self.access.drain()):
-            event = events.AccessDenied(**self._about(), **counted)
+        for reason, count in self.access.drain().items():
+            event = events.AccessDenied(**self._about(), reason=reason, count=count)
             await self._append(event, self.store.names.partition("access"))
         for partition in range(PARTITIONS):
             await self.store.sweep(partition, RANDOM.operation())

@@ -442,33 +442,13 @@ def test_path_is_never_taken_for_a_template(log, metrics, route):
     assert [(labels, 1)] == series(metrics, "otp_requests_total")
 
 
-def test_scanner_makes_no_series_without_end(metrics):
-    """A thousand words that look like routes are as many as an API can have, and `other`."""
-    letters = [
-        f"/{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)}" for i in range(999)
-    ]
-    for route in letters:
-        metrics.request("GET", route, 404, 0.1)
-
-    routes = {labels["route"] for labels, _ in series(metrics, "otp_requests_total")}
-    assert 65 == len(routes)
-    assert "other" in routes
-
-
 def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
     """One event for each reason and minute: nobody without a key can fill the log."""
     access = telemetry.AccessCounter(metrics)
     for reason in ("unknown", "missing", "unknown", CANARY):
         access.count(reason)
 
-    fields = telemetry.access_denied(access.drain())
-
-    assert [
-        {"reason": "missing", "count": 1},
-        {"reason": "other", "count": 1},
-        {"reason": "unknown", "count": 2},
-    ] == fields
-    assert [1, 1, 2] == [events.AccessDenied(id="e", **one).count for one in fields]
+    assert {"unknown": 2, "missing": 1, "other": 1} == access.drain()
     assert {} == access.drain()
     assert 2 == value(metrics, "otp_unauthenticated_total", reason="unknown")
 
@@ -483,15 +463,14 @@ def test_labels_are_drawn_from_closed_sets(metrics):
     metrics.submission(Submission.of(CANARY, Refused(Fault.UNKNOWN, CANARY), at=1, milliseconds=9))
     metrics.request(CANARY, CANARY, 200, 0.1)
     metrics.unauthenticated(CANARY)
-    metrics.store_failed(RuntimeError(CANARY))
 
     told = {
         found
-        for name in ("otp_events", "otp_submissions", "otp_requests", "otp_store_failures")
+        for name in ("otp_events", "otp_submissions", "otp_requests", "otp_unauthenticated")
         for labels, _ in series(metrics, f"{name}_total")
         for found in labels.values()
     }
-    assert {"otp.sent", "success", "unknown", "200", "internal", "other"} == told
+    assert {"otp.sent", "success", "unknown", "200", "other"} == told
     assert "900123" not in metrics.render()[0].decode()
 
 
@@ -574,8 +553,7 @@ def test_one_page_speaks_for_all_workers(metrics):
         for process in (second, third):
             process.communicate("")
         assert 3000 == requests()
-        assert 3000 == value(metrics, "otp_request_seconds_count", route="/health/live")
-        assert {"counter_ended.db", "histogram_ended.db"} == {one.name for one in folder.iterdir()}
+        assert places() is None
     assert not folder.exists()
     assert requests() is None
 
@@ -658,10 +636,10 @@ def test_limits_that_refuse_are_counted_by_name(metrics):
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (StoreTampered(), "tampered"),
-        (StoreUnavailable(), "other"),
-        (raised(StoreUnavailable(), Disconnected(CANARY)), "disconnected"),
-        (RuntimeError(CANARY), "internal"),
+        (raised(StoreTampered(), ValueError(CANARY)), "StoreTampered"),
+        (StoreUnavailable(), "StoreUnavailable"),
+        (raised(StoreUnavailable(), Disconnected(CANARY)), "ConnectionError"),
+        (RuntimeError(CANARY), "RuntimeError"),
     ],
 )
 async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
@@ -696,11 +674,11 @@ async def test_watched_store_answers_what_the_store_answers(metrics):
 
 async def test_argon2_is_measured(metrics):
     """With the wait for a free thread: what a person waits for."""
-    clock = iter((10.0, 10.25))
-    hasher = telemetry.TimedHasher(Fake(b"hash"), metrics, lambda: next(clock))
+    hasher = telemetry.TimedHasher(Fake(b"hash"), metrics)
 
     assert b"hash" == await hasher.slow("123456", b"salt")
-    assert 0.25 == value(metrics, "otp_argon2_seconds_sum")
+    assert 1 == value(metrics, "otp_argon2_seconds_count")
+    assert 0 < value(metrics, "otp_argon2_seconds_sum") < 1
 
 
 async def test_submissions_are_counted_by_provider_and_fault(metrics):

@@ -17,7 +17,7 @@ No line and no label ever holds a code, a whole number, a key or the text of a l
 from otp_service.telemetry.logs import configure_logging
 from otp_service.telemetry.metrics import Metrics, shared_by_workers
 from otp_service.telemetry.ports import CountedRouter, Metered, TimedHasher, WatchedGate
-from otp_service.telemetry.requests import AccessCounter, RequestLog, access_denied
+from otp_service.telemetry.requests import AccessCounter, RequestLog
 
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "RequestLog",
     "TimedHasher",
     "WatchedGate",
-    "access_denied",
     "configure_logging",
     "shared_by_workers",
 ]

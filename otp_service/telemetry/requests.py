@@ -2,8 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from otp_service.telemetry.metrics import Metrics
 
@@ -50,11 +49,6 @@ class AccessCounter:
         self._counts[self._metrics.unauthenticated(reason)] += 1
 
     def drain(self) -> dict[str, int]:
-        """Return what was counted since the last time, and begin anew."""
+        """Return what was counted since the last time, by reason, and begin anew."""
         counts, self._counts = self._counts, Counter()
         return dict(counts)
-
-
-def access_denied(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return the fields of one `events.AccessDenied` for each reason that was counted."""
-    return [{"reason": reason, "count": counts[reason]} for reason in sorted(counts)]

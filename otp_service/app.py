@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import httpx
+import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
@@ -135,8 +136,8 @@ class Application:
 
     async def keep_house(self) -> None:
         """Append what is only counted until now: folded refusals, and calls without a key."""
-        for counted in telemetry.access_denied(self.access.drain()):
-            event = events.AccessDenied(**self._about(), **counted)
+        for reason, count in self.access.drain().items():
+            event = events.AccessDenied(**self._about(), reason=reason, count=count)
             await self._append(event, self.store.names.partition("access"))
         for partition in range(PARTITIONS):
             await self.store.sweep(partition, RANDOM.operation())
@@ -214,16 +215,7 @@ class Application:
     def _observe(self, answered: Answered) -> None:
         if self.is_dev and answered.route.startswith("/inbox"):
             return  # the page asks each second
-        self.requests.observe(
-            answered.method,
-            answered.route,
-            answered.status,
-            answered.seconds,
-            answered.tenant,
-            answered.request,
-            answered.trace,
-            answered.problem,
-        )
+        self.requests.observe(**msgspec.structs.asdict(answered))
 
 
 def versions(settings: Settings) -> dict[str, str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-import structlog
+import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,7 +32,6 @@ from otp_service.core.errors import (
 from otp_service.core.limits import Limit, Refusal, Window
 from otp_service.core.ports import Blocked, Commit, Done, Stored
 from otp_service.telemetry.labels import METHODS, REASONS
-from otp_service.telemetry.lines import MOST_BYTES, as_line
 from otp_service.telemetry.logs import LineHandler
 
 
@@ -63,7 +62,6 @@ def log():
     telemetry.configure_logging("debug", stream)
     yield stream
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    structlog.reset_defaults()
     root.setLevel(level)
     root.handlers = [one for one in root.handlers if not isinstance(one, LineHandler)]
 
@@ -86,7 +84,7 @@ def entries(stream):
     assert not set(map(chr, range(32))) & set(text.replace("\n", "")) | set(text) & {"\x7f"}
     lines = text.split("\n")
     assert lines.pop() == ""
-    assert all(len(line) < MOST_BYTES for line in lines)
+    assert all(len(line) < 4096 for line in lines)
     return [json.loads(line) for line in lines]
 
 
@@ -120,102 +118,76 @@ def raised(error, cause=None):
 def test_nothing_that_is_logged_can_end_its_line(log, metrics, text):
     """In a value, in a name, in a message or from a caller: one line each, and JSON (R70)."""
     without_pytest(log)
-    structlog.get_logger().info("said", value=text, deep={"list": [text]}, **{text: 1})
     logging.getLogger("otp_service.sms").warning("provider %s", text)
-    telemetry.RequestLog(metrics).observe(text, text, 200, 0.1, text, text, text)
+    logging.getLogger(text).warning(text)
+    telemetry.RequestLog(metrics).observe(text, text, 200, 0.1, request=text)
 
-    said, warned, requested = entries(log)
-    assert "said" == said["event"]
+    warned, foreign, requested = entries(log)
     assert f"provider {text}"[:100] == warned["event"][:100]
+    assert "test_nothing_that_is_logged_can_end_its_line" in foreign["event"]
     assert "request" == requested["event"]
 
 
-json_like = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(), json_like))
-def test_every_entry_is_one_short_line_of_json(entry):
+@given(st.text())
+def test_every_entry_is_one_line_of_json(text):
     """Whatever it is made of."""
-    line = as_line({"event": "said"} | entry)
+    line = written(text)
 
     assert line.isascii()
     assert line.isprintable()
-    assert len(line) < MOST_BYTES
-    assert isinstance(json.loads(line), dict)
+    assert text[:256] == json.loads(line)["value"][:256]
+
+
+def written(value):
+    """Return the line of an entry of ours that has this value."""
+    record = logging.LogRecord("otp_service", logging.INFO, "", 1, "said", (), None)
+    record.fields = {"value": value}
+    return LineHandler(io.StringIO()).format(record)
 
 
 @pytest.mark.parametrize(
     ("value", "told"),
     [
         ("short", "short"),
-        ("x" * 2000, "x" * 1024 + "…"),
-        (10**5000, "<int>"),
-        (float("nan"), "nan"),
+        ("x" * 2000, "x" * 256 + "…"),
         (b"482913", "<bytes>"),
         (ValueError(CANARY), "<ValueError>"),
         (Limit.ROW, "FailuresInARowPerNumber"),
-        ([[[["deep"]]]], [[["<list>"]]]),
-        ({"a": (1, None)}, {"a": [1, None]}),
     ],
-    ids=["text", "long", "huge", "nan", "bytes", "error", "enum", "deep", "mapping"],
+    ids=["text", "long", "bytes", "error", "enum"],
 )
 def test_plain_values_are_told_and_of_others_the_type(value, told):
     """A `repr` may hold a code, a number or a key."""
-    assert told == json.loads(as_line({"value": value}))["value"]
-
-
-def test_what_matters_of_a_huge_entry_is_kept():
-    """Ten thousand fields of long texts do not push out what happened and when."""
-    noise = {f"field {i}": "\U0001f600" * 500 for i in range(10_000)}
-    entry = {"timestamp": "now", "level": "info", "logger": "x", "event": "said"}
-
-    told = json.loads(as_line(noise | entry))
-
-    assert entry.items() <= told.items()
+    assert told == json.loads(written(value))["value"]
 
 
 def test_instants_are_in_utc_and_say_so(log):
     """Wherever the machine is (R67)."""
-    structlog.get_logger().info("ours")
-    logging.getLogger("otp_service").info("also ours")
+    logging.getLogger("otp_service").info("ours")
 
-    for entry in entries(log):
-        instant = datetime.fromisoformat(entry["timestamp"])
-        assert entry["timestamp"].endswith("Z")
-        assert abs(datetime.now(UTC) - instant) < timedelta(minutes=1)
-
-
-def test_what_is_bound_to_a_request_is_told_with_every_entry(log):
-    """An entry of the router can be found by the request's id."""
-    with structlog.contextvars.bound_contextvars(request="r-1"):
-        logging.getLogger("otp_service.sms").error("provider %s raised %s", "p1", "OSError")
-        structlog.get_logger().info("ours")
-    structlog.get_logger().info("after")
-
-    assert ["r-1", "r-1", None] == [entry.get("request") for entry in entries(log)]
+    (entry,) = entries(log)
+    instant = datetime.fromisoformat(entry["timestamp"])
+    assert entry["timestamp"].endswith("Z")
+    assert abs(datetime.now(UTC) - instant) < timedelta(minutes=1)
 
 
 def test_log_that_cannot_be_written_stops_nobody(metrics, log):
     """A full disk must not refuse logins."""
     log.close()
 
-    telemetry.RequestLog(metrics).observe("GET", "/health/live", 200, 0.1, None, "r", None)
+    telemetry.RequestLog(metrics).observe("GET", "/health/live", 200, 0.1)
     logging.getLogger("otp_service").error("nobody hears")
 
 
 def test_level_is_that_of_the_settings(log):
-    """Both ways into the log obey it."""
+    """Of what is ours, and of what others say."""
     telemetry.configure_logging("warning", log)
 
-    for logger in (structlog.get_logger(), logging.getLogger("otp_service.x")):
-        logger.info("too quiet")
-        logger.warning("loud")
+    for name in ("otp_service.x", "some.library"):
+        logging.getLogger(name).info("too quiet")
+        logging.getLogger(name).warning("loud")
 
-    assert ["loud", "loud"] == [entry["event"] for entry in entries(log)]
+    assert ["otp_service.x", "some.library"] == [entry["logger"] for entry in entries(log)]
 
 
 # ---------------------------------------------------------------------- what libraries say
@@ -227,11 +199,10 @@ def test_text_of_an_exception_is_not_told(log):
     error = raised(RuntimeError(secret), raised(ValueError(secret), raised(KeyError(secret))))
 
     logging.getLogger("otp_service").error("failed", exc_info=error)
-    structlog.get_logger().error("failed", exc_info=error)
     try:
         raise error
     except RuntimeError:
-        structlog.get_logger().exception("failed")
+        logging.getLogger("some.library").exception(secret)
 
     told = entries(log)
     assert secret not in log.getvalue()
@@ -240,9 +211,7 @@ def test_text_of_an_exception_is_not_told(log):
     for entry in told:
         kinds = [one["type"] for one in entry["exception"]]
         assert ["builtins.RuntimeError", "builtins.ValueError", "builtins.KeyError"] == kinds
-        assert entry["exception"][1]["stack"] == [
-            f"tests/test_telemetry.py:{_line_of(raised)}:raised"
-        ]
+        assert entry["exception"][1]["stack"] == [f"{__name__}:{_line_of(raised)}:raised"]
 
 
 def _line_of(function):
@@ -269,7 +238,8 @@ def test_exceptions_of_a_group_and_in_a_circle_are_told(log):
     logging.getLogger("otp_service").error("failed", exc_info=group)
 
     kinds = [one["type"] for one in entries(log)[0]["exception"]]
-    assert ["builtins.ExceptionGroup", "builtins.ValueError", "builtins.KeyError"] == kinds
+    assert ["builtins.ExceptionGroup", "builtins.ValueError", "builtins.KeyError"] == kinds[:3]
+    assert 4 == len(kinds)
     assert "S3CR3T" not in log.getvalue()
 
 
@@ -284,38 +254,36 @@ def test_long_stack_is_told_from_where_it_broke(log):
     logging.getLogger("otp_service").error("failed", exc_info=caught.value)
 
     (told,) = entries(log)[0]["exception"]
-    assert 16 == len(told["stack"])
+    assert 10 == len(told["stack"])
     assert "endless" in told["stack"][-1]
 
 
 @pytest.mark.parametrize(
-    ("say", "told"),
+    "say",
     [
-        (lambda logger: logger.error("Uncaught (path=%s): %r", CANARY, CANARY), "(path=…): …"),
-        (lambda logger: logger.error("%(a)s was late", {"a": CANARY}), "… was late"),
-        (lambda logger: logger.error(CANARY), "withheld: tests/test_telemetry.py:"),
-        (lambda logger: logger.error(f"{CANARY} was late"), "withheld: "),  # noqa: G004
-        (lambda logger: logger.error(ValueError(CANARY)), "withheld: "),
+        lambda logger: logger.error("Uncaught (path=%s): %r", CANARY, CANARY),
+        lambda logger: logger.error(CANARY),
+        lambda logger: logger.warning(f"{CANARY} was late"),  # noqa: G004
+        lambda logger: logger.debug(ValueError(CANARY)),
     ],
-    ids=["template", "names", "variable", "f-string", "exception"],
+    ids=["template", "variable", "f-string", "exception"],
 )
-def test_of_a_library_only_its_source_is_told(log, say, told):
-    """What was put into its entry may be a URL, a number, a reply (R43, R68)."""
-    say(logging.getLogger("some.library"))
+@pytest.mark.parametrize("name", ["some.library", "uvicorn.access", "otp_service_of_others"])
+def test_of_a_library_only_the_place_is_told(log, name, say):
+    """What it says may be a URL, a number, a reply (R43, R68)."""
+    say(logging.getLogger(name))
 
     (entry,) = entries(log)
-    assert told in entry["event"]
-    assert "some.library" == entry["logger"]
-    for part in ("7700900123", "483920", "S3CR3T"):
-        assert part not in log.getvalue()
+    assert {"timestamp", "level", "logger", "event"} == entry.keys()
+    assert f"test_telemetry:{say.__code__.co_firstlineno}:<lambda>" == entry["event"]
+    assert name == entry["logger"]
 
 
-@pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "aiohttp.client", "redis"])
-def test_quiet_libraries_are_quiet_at_every_level(log, name):
-    """Also at DEBUG, where they tell URLs, headers and bodies."""
-    logging.getLogger(name).info("HTTP Request: %s", CANARY)
-    logging.getLogger(name).debug("HTTP Request: %s", CANARY)
-    logging.getLogger("uvicorn.access").info("%s", CANARY)
+def test_libraries_are_quiet_below_warning(log):
+    """Each call of theirs is an entry at INFO; a request of ours is one line."""
+    telemetry.configure_logging("info", log)
+    for name in ("httpx", "httpcore.http11", "aiohttp.client", "redis", "uvicorn.access"):
+        logging.getLogger(name).info("HTTP Request: %s", CANARY)
 
     assert [] == entries(log)
 
@@ -326,7 +294,9 @@ def test_httpx_tells_nobody_where_it_sent_a_message(log):
     with httpx.Client(transport=transport) as client:
         client.get("https://sms.example/send", params={"text": "483920", "secret": "S3CR3T"})
 
-    assert [] == entries(log)
+    assert "httpx" in {entry["logger"] for entry in entries(log)}
+    for part in ("sms.example", "483920", "S3CR3T"):
+        assert part not in log.getvalue()
 
 
 async def test_task_that_nobody_awaits_is_told_without_its_text(log):
@@ -343,7 +313,7 @@ async def test_task_that_nobody_awaits_is_told_without_its_text(log):
     )
 
     (entry,) = [one for one in entries(log) if one["level"] == "error"]
-    assert "withheld: asyncio/base_events.py" in entry["event"]
+    assert entry["event"].startswith("base_events:")
     assert "builtins.ValueError" == entry["exception"][0]["type"]
     assert "483920" not in log.getvalue()
 
@@ -352,17 +322,23 @@ def test_server_is_told_whole_but_for_tracebacks(log):
     """Where it listens is worth knowing; what stopped its start comes as one long text."""
     logger = logging.getLogger("uvicorn.error")
     logger.info("Uvicorn running on %s://%s:%d", "http", "127.0.0.1", 8000)
-    try:
-        raised_by = "otp"
-        raise LookupError(CANARY + raised_by)
-    except LookupError:
-        logger.error(traceback.format_exc())  # noqa: TRY400  # as ASGI's lifespan does
+    with pytest.raises(SystemExit):
+        uvicorn.Server(uvicorn.Config(broken, log_config=None, lifespan="on")).run()
 
-    running, failed = entries(log)
+    running, *_, failed, _ = entries(log)
     assert "Uvicorn running on http://127.0.0.1:8000" == running["event"]
-    assert "LookupError" == failed["exception"][0]["type"]
-    assert failed["exception"][0]["stack"][0].startswith("tests/test_telemetry.py:")
+    assert "builtins.LookupError" == failed["exception"][0]["type"]
+    assert "broken" in failed["exception"][0]["stack"][0]
     assert "S3CR3T" not in log.getvalue()
+
+
+async def broken(_scope, _receive, send):
+    """Fail to start, and tell so as Litestar does."""
+    try:
+        raise LookupError(CANARY)
+    except LookupError:
+        await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+        raise
 
 
 def test_entry_that_cannot_be_formatted_is_told_without_its_values(log, capsys):
@@ -382,7 +358,7 @@ def test_warnings_are_told_by_their_place(log):
         warnings.warn(CANARY, RuntimeWarning, stacklevel=1)
 
     (entry,) = entries(log)
-    assert entry["event"].startswith("RuntimeWarning at tests/test_telemetry.py:")
+    assert entry["event"].startswith(f"RuntimeWarning at {__file__}:")
 
 
 def test_what_nobody_catches_is_told_without_its_text():
@@ -422,8 +398,9 @@ def test_request_is_one_line_and_a_few_samples(log, metrics):
     seen = telemetry.RequestLog(metrics)
     route = "/v1/challenges/{challenge_id:str}/verify"
 
-    seen.observe("POST", route, 422, 0.0304, "shop", "r-1", "t-1", problem="incorrect-code")
-    seen.observe("GET", "", 503, 0.001, None, "r-2", None)
+    more = {"request": "r-1", "tenant": "shop", "trace": "t-1", "problem": "incorrect-code"}
+    seen.observe("POST", route, 422, 0.0304, **more)
+    seen.observe("GET", "", 503, 0.001, request="r-2", tenant=None)
 
     first, second = entries(log)
     del first["timestamp"], second["timestamp"]
@@ -435,10 +412,7 @@ def test_request_is_one_line_and_a_few_samples(log, metrics):
         "route": route,
         "status": 422,
         "milliseconds": 30.4,
-        "request": "r-1",
-        "tenant": "shop",
-        "trace": "t-1",
-        "problem": "incorrect-code",
+        **more,
     }
     assert ("warning", "other") == (second["level"], second["route"])
     assert {"tenant", "trace", "problem"}.isdisjoint(second)
@@ -461,24 +435,11 @@ def test_request_is_one_line_and_a_few_samples(log, metrics):
 )
 def test_path_is_never_taken_for_a_template(log, metrics, route):
     """It may hold an id or a number; neither log nor metric tells it."""
-    telemetry.RequestLog(metrics).observe("GET", route, 404, 0.1, None, "r", None)
+    telemetry.RequestLog(metrics).observe("GET", route, 404, 0.1)
 
     assert "other" == entries(log)[0]["route"]
     labels = {"method": "GET", "route": "other", "status": "404"}
     assert [(labels, 1)] == series(metrics, "otp_requests_total")
-
-
-def test_scanner_makes_no_series_without_end(metrics):
-    """A thousand words that look like routes are as many as an API can have, and `other`."""
-    letters = [
-        f"/{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)}" for i in range(999)
-    ]
-    for route in letters:
-        metrics.request("GET", route, 404, 0.1)
-
-    routes = {labels["route"] for labels, _ in series(metrics, "otp_requests_total")}
-    assert 65 == len(routes)
-    assert "other" in routes
 
 
 def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
@@ -487,14 +448,7 @@ def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
     for reason in ("unknown", "missing", "unknown", CANARY):
         access.count(reason)
 
-    fields = telemetry.access_denied(access.drain())
-
-    assert [
-        {"reason": "missing", "count": 1},
-        {"reason": "other", "count": 1},
-        {"reason": "unknown", "count": 2},
-    ] == fields
-    assert [1, 1, 2] == [events.AccessDenied(id="e", **one).count for one in fields]
+    assert {"unknown": 2, "missing": 1, "other": 1} == access.drain()
     assert {} == access.drain()
     assert 2 == value(metrics, "otp_unauthenticated_total", reason="unknown")
 
@@ -509,15 +463,14 @@ def test_labels_are_drawn_from_closed_sets(metrics):
     metrics.submission(Submission.of(CANARY, Refused(Fault.UNKNOWN, CANARY), at=1, milliseconds=9))
     metrics.request(CANARY, CANARY, 200, 0.1)
     metrics.unauthenticated(CANARY)
-    metrics.store_failed(RuntimeError(CANARY))
 
     told = {
         found
-        for name in ("otp_events", "otp_submissions", "otp_requests", "otp_store_failures")
+        for name in ("otp_events", "otp_submissions", "otp_requests", "otp_unauthenticated")
         for labels, _ in series(metrics, f"{name}_total")
         for found in labels.values()
     }
-    assert {"otp.sent", "success", "unknown", "200", "internal", "other"} == told
+    assert {"otp.sent", "success", "unknown", "200", "other"} == told
     assert "900123" not in metrics.render()[0].decode()
 
 
@@ -600,8 +553,7 @@ def test_one_page_speaks_for_all_workers(metrics):
         for process in (second, third):
             process.communicate("")
         assert 3000 == requests()
-        assert 3000 == value(metrics, "otp_request_seconds_count", route="/health/live")
-        assert {"counter_ended.db", "histogram_ended.db"} == {one.name for one in folder.iterdir()}
+        assert places() is None
     assert not folder.exists()
     assert requests() is None
 
@@ -684,10 +636,10 @@ def test_limits_that_refuse_are_counted_by_name(metrics):
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (StoreTampered(), "tampered"),
-        (StoreUnavailable(), "other"),
-        (raised(StoreUnavailable(), Disconnected(CANARY)), "disconnected"),
-        (RuntimeError(CANARY), "internal"),
+        (raised(StoreTampered(), ValueError(CANARY)), "StoreTampered"),
+        (StoreUnavailable(), "StoreUnavailable"),
+        (raised(StoreUnavailable(), Disconnected(CANARY)), "ConnectionError"),
+        (RuntimeError(CANARY), "RuntimeError"),
     ],
 )
 async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
@@ -722,11 +674,11 @@ async def test_watched_store_answers_what_the_store_answers(metrics):
 
 async def test_argon2_is_measured(metrics):
     """With the wait for a free thread: what a person waits for."""
-    clock = iter((10.0, 10.25))
-    hasher = telemetry.TimedHasher(Fake(b"hash"), metrics, lambda: next(clock))
+    hasher = telemetry.TimedHasher(Fake(b"hash"), metrics)
 
     assert b"hash" == await hasher.slow("123456", b"salt")
-    assert 0.25 == value(metrics, "otp_argon2_seconds_sum")
+    assert 1 == value(metrics, "otp_argon2_seconds_count")
+    assert 0 < value(metrics, "otp_argon2_seconds_sum") < 1
 
 
 async def test_submissions_are_counted_by_provider_and_fault(metrics):

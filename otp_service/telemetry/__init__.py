@@ -1,6 +1,7 @@
 """What is seen from outside: JSON lines, Prometheus metrics, and counts of refused access.
 
-    configure_logging        one ASCII line of JSON an entry, whatever is in it      logs.py
+    configure_logging        one ASCII line of JSON an entry, whatever is in it      logs.py,
+                             and of exceptions class and way                         failures.py
     RequestLog               one line and three samples a request                    requests.py
     AccessCounter            calls without a valid key, until they become an event   requests.py
     Metrics                  every metric                                            metrics.py
@@ -10,13 +11,13 @@
     CountedRouter, WatchedGate
 
 No line and no label ever holds a code, a whole number, a key or the text of a library's exception
-(R68). Other modules log through `logging.getLogger(__name__)`; only this one knows structlog.
+(R68).
 """
 
 from otp_service.telemetry.logs import configure_logging
 from otp_service.telemetry.metrics import Metrics, shared_by_workers
 from otp_service.telemetry.ports import CountedRouter, Metered, TimedHasher, WatchedGate
-from otp_service.telemetry.requests import AccessCounter, RequestLog, access_denied
+from otp_service.telemetry.requests import AccessCounter, RequestLog
 
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "RequestLog",
     "TimedHasher",
     "WatchedGate",
-    "access_denied",
     "configure_logging",
     "shared_by_workers",
 ]

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import phonenumbers
 
-from otp_service.core.errors import OtpError, StoreTampered
+from otp_service.core.errors import OtpError
 
 
 OTHER: Final = "other"
@@ -16,10 +17,7 @@ COUNTRIES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
 
 # Letters only, but for the version: an id or a number in a path is never taken for a template.
-_TEMPLATE: Final = re.compile(
-    r"/|(?:/(?:v\d|[a-z][a-z_-]{0,31}(?:\.[a-z]{1,5})?|\{[a-z_:]{1,40}\}))+"
-)
-_MOST_ROUTES: Final = 64
+_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
 
 
 def among(allowed: frozenset[str], value: str | None) -> str:
@@ -29,20 +27,10 @@ def among(allowed: frozenset[str], value: str | None) -> str:
     return value if value in allowed else OTHER
 
 
-class Routes:
-    """The templates of routes, as they come by."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def label(self, route: str) -> str:
-        """Return the route if it is a template, and one of a number that an API can have."""
-        known = self._seen.get(route)
-        if known is None:
-            if len(self._seen) >= _MOST_ROUTES or not _TEMPLATE.fullmatch(route):
-                return OTHER
-            known = self._seen[route] = route
-        return known
+@lru_cache
+def template(route: str) -> str:
+    """Return the route as Litestar's router has it, if it is no path after all."""
+    return route if _TEMPLATE.fullmatch(route) else OTHER
 
 
 def _refusals(kind: type[OtpError] = OtpError) -> Iterator[str]:
@@ -64,24 +52,3 @@ REASONS: Final = frozenset(
     }
 )
 """Why, in the words of events."""
-
-_FAILURES: Final = {
-    "TimeoutError": "timeout",
-    "ConnectionError": "disconnected",
-    "OutOfMemoryError": "full",
-    "ReadOnlyError": "read-only",
-    "BusyLoadingError": "loading",
-    "ClusterDownError": "cluster-down",
-    "MasterNotFoundError": "no-master",
-    "AuthenticationError": "not-authenticated",
-    "NoPermissionError": "not-permitted",
-}
-
-
-def failure_of(error: Exception) -> str:
-    """Return how the store failed, by the name of the class behind it: it is a stranger here."""
-    if isinstance(error, StoreTampered):
-        return "tampered"
-    if not isinstance(error, OtpError):
-        return "internal"
-    return _FAILURES.get(type(error.__cause__).__name__, OTHER)

@@ -1,13 +1,13 @@
 """One line and a few samples for each request, and the count of those that may not call at all."""
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final
-
-import structlog
+from typing import Final
 
 from otp_service.telemetry.metrics import Metrics
 
+
+logger = logging.getLogger(__name__)
 
 _SERVER_FAULT: Final = 500
 
@@ -21,33 +21,17 @@ class RequestLog:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._log = structlog.get_logger()
 
-    def observe(  # noqa: PLR0913, PLR0917  # what there is to tell of a request
-        self,
-        method: str,
-        route: str,
-        status: int,
-        seconds: float,
-        tenant: str | None,
-        request_id: str,
-        trace_id: str | None,
-        problem: str | None = None,
+    def observe(
+        self, method: str, route: str, status: int, seconds: float, **more: str | None
     ) -> None:
-        """Log and count a request; `problem` is the slug of its answer if it was refused."""
+        """Log and count a request; of `more`, what is None is left out."""
         method, route = self._metrics.request(method, route, status, seconds)
-        told: dict[str, Any] = {
-            "logger": __name__,
-            "method": method,
-            "route": route,
-            "status": status,
-            "milliseconds": round(seconds * 1000, 1),
-            "request": request_id,
-        }
-        more = {"tenant": tenant, "trace": trace_id, "problem": problem}
-        told |= {field: value for field, value in more.items() if value is not None}
-        tell = self._log.warning if status >= _SERVER_FAULT else self._log.info
-        tell("request", **told)
+        fields: dict[str, object] = {"method": method, "route": route, "status": status}
+        fields["milliseconds"] = round(seconds * 1000, 1)
+        fields |= {field: value for field, value in more.items() if value is not None}
+        level = logging.WARNING if status >= _SERVER_FAULT else logging.INFO
+        logger.log(level, "request", extra={"fields": fields})
 
 
 class AccessCounter:
@@ -61,15 +45,10 @@ class AccessCounter:
         self._counts: Counter[str] = Counter()
 
     def count(self, reason: str) -> None:
-        """Count one call; `reason` is one of `metrics.ACCESS_REASONS`."""
+        """Count one call; `reason` is one of `labels.ACCESS_REASONS`."""
         self._counts[self._metrics.unauthenticated(reason)] += 1
 
     def drain(self) -> dict[str, int]:
-        """Return what was counted since the last time, and begin anew."""
+        """Return what was counted since the last time, by reason, and begin anew."""
         counts, self._counts = self._counts, Counter()
         return dict(counts)
-
-
-def access_denied(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return the fields of one `events.AccessDenied` for each reason that was counted."""
-    return [{"reason": reason, "count": counts[reason]} for reason in sorted(counts)]

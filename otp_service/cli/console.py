@@ -92,8 +92,9 @@ def number_in(text: str, *, fictitious: bool) -> PhoneNumber:
     """Return the number; CommandError does not show what may be somebody's after all."""
     try:
         return parse(text, allow_fictitious=fictitious)
-    except NumberNotAllowed:
-        raise CommandError("this kind of number takes no SMS.") from None
+    except NumberNotAllowed as error:
+        why = "is fictitious" if error.why == "fictitious" else "is of a type that takes no SMS"
+        raise CommandError(f"no code can be sent there: the number {why}.") from None
     except InvalidPhoneNumber:
         raise CommandError(
             "this is no valid number in strict E.164 form, like +447400123456."

@@ -62,7 +62,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--scope",
         nargs="+",
-        choices=list(Scope),
+        choices=[str(scope) for scope in Scope],
         default=[Scope.CHALLENGES],
         metavar="SCOPE",
         help=f"what it may do: {', '.join(Scope)} (challenges)",

@@ -10,15 +10,16 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from otp_service.api.problems import problem_of
 from otp_service.cli.console import CommandError
-from otp_service.wire import Problem
+from otp_service.core.errors import InvalidRequest
 
 
-UNREADABLE = Problem(
-    type="/problems/invalid-request",
-    title="The request is not valid",
-    status=400,
-    detail="This is no HTTP/1.1 request that can be read. Use a usual method, headers and framing.",
+UNREADABLE = problem_of(
+    InvalidRequest(
+        ("", "cannot be read"),
+        text="This is no HTTP/1.1 request. Use a usual method, headers and framing.",
+    )
 )
 
 KEEP_ALIVE = 65
@@ -69,10 +70,11 @@ def listen(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         sock.close()
+        reason = getattr(error, "strerror", None) or "a port is from 0 to 65535"
         raise CommandError(
-            f"cannot listen on {host}:{port}: {error.strerror}. "
+            f"cannot listen on {host}:{port}: {reason}. "
             "Choose another address with --host and --port (or --admin-port)."
         ) from error
     sock.listen(2048)

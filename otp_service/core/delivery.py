@@ -26,11 +26,13 @@ class Message(msgspec.Struct, frozen=True):
     to: PhoneNumber
     text: str
     reference: str
-    """Ours, opaque, the same for every provider of this send; comes back in receipts."""
+    """Ours, opaque to providers, and another one for each submission; comes back in receipts."""
     valid_for: int
     """Seconds for which delivering it still makes sense."""
     sender: str | None = None
     tenant: str = ""
+    callback: str | None = None
+    """Where receipts of this submission are to be brought, with a token in it; None for nowhere."""
 
     def __repr__(self) -> str:
         return f"Message({self.to.masked}, {self.reference})"
@@ -46,6 +48,19 @@ class Accepted(msgspec.Struct, frozen=True):
     message_id: str | None = None
 
 
+class About(StrEnum):
+    """What a refusal speaks of, and so whether it says anything about the next message."""
+
+    MESSAGE = "message"
+    """This message: another one may well be taken."""
+    ACCOUNT = "account"
+    """Credentials, credit, suspension, a sender that is not ours: somebody has to act."""
+    THROTTLED = "throttled"
+    """Too much at once: it asked to be left alone."""
+    SILENCE = "silence"
+    """Nobody answered, or nobody could be reached."""
+
+
 class Refused(msgspec.Struct, frozen=True):
     """The provider did not (certainly) take it."""
 
@@ -54,6 +69,7 @@ class Refused(msgspec.Struct, frozen=True):
     """The provider's code or ours, for operators: short, never with the text or the number."""
     retry_after: int | None = None
     """Seconds for which the provider asked to be left alone."""
+    about: About = About.MESSAGE
 
 
 Reply = Accepted | Refused
@@ -85,6 +101,24 @@ class Submission(msgspec.Struct, frozen=True):
     def may_be_billed(self) -> bool:
         """Whether the provider may have sent it, and will want money for it."""
         return self.outcome != "refused"
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """A provider's later news about one submission, as its dialect has understood it."""
+
+    status: Literal[
+        "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
+    ]
+    """permanent-failure: the number's fault, or a fraud block. technical-failure: failed for good,
+    and another provider may do better."""
+    reference: str = ""
+    """Ours, if the vendor gives it back; what stands in the callback's address comes first."""
+    message_id: str = ""
+    """The vendor's own name for the message."""
+    reason: str | None = None
+    """The vendor's short code, if it failed; never its prose."""
+    is_signed: bool = False
+    """Whether the vendor has signed it, and so nobody else can have said it."""
 
 
 DeliveryStatus = Literal[

@@ -15,7 +15,7 @@ and takes half as much CPU again.
 import functools
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Protocol, cast
@@ -25,7 +25,10 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply
+from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.sms.callbacks import Callback
+from otp_service.sms.checks import Faults, url_faults
+from otp_service.sms.router import Tools
 
 
 MAX_REPLY = 64 * 1024
@@ -65,6 +68,7 @@ PERHAPS_SENT: tuple[tuple[type[Exception], str], ...] = (
     (Exception, "disconnected"),
 )
 
+_ABOUT = {401: About.ACCOUNT, 402: About.ACCOUNT, 403: About.ACCOUNT, 429: About.THROTTLED}
 _SLUG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}")
 _SIX_DIGITS = re.compile(r"(?=([0-9]{6}))")
@@ -116,6 +120,16 @@ class Dialect(Protocol):
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the provider meant; never asked about redirects."""
 
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return the news that a callback brings, of which there may be several.
+
+        Raises BadSignature (callbacks.py), and ValueError or KeyError for what it cannot read.
+        """
+
+    @property
+    def acknowledgement(self) -> tuple[int, bytes]:
+        """What the provider wants to be answered: status and body, mostly 204 and nothing."""
+
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=30)]
 
@@ -132,6 +146,56 @@ class HttpSettings(
 
     connect_timeout: Seconds = 2.0
     read_timeout: Seconds = 5.0
+
+    @property
+    def acknowledgement(self) -> tuple[int, bytes]:
+        """204 and nothing, where the vendor has no wish of its own."""
+        return 204, b""
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Nothing: a vendor that brings no receipts is never asked."""
+        raise ValueError(f"no receipts are understood, {callback.method} or other")
+
+
+NUMBERS_ONLY = frozenset({"US", "CA"})
+"""Where an alphanumeric sender is dropped or refused: a registered number is required (R44)."""
+
+
+class VendorSettings(HttpSettings, frozen=True, kw_only=True):
+    """What can be set for every named vendor; each gives `base_url` its own default."""
+
+    base_url: str
+    sender: str = ""
+    """A number or a name of ours; for a tenant that has no sender, and where names are not taken."""
+    senders: dict[str, str] = msgspec.field(default_factory=dict)
+    """By country (libphonenumber region), before all others."""
+
+    def sender_for(self, message: Message) -> str:
+        """Return the sender for this destination; empty if there is none that may be used."""
+        country = message.to.country
+        candidates = (self.senders.get(country), message.sender, self.sender)
+        numbers = country in NUMBERS_ONLY
+        fitting = (one for one in candidates if one and (is_number(one) or not numbers))
+        return next(fitting, "")
+
+    def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
+        """Return the provider that speaks this dialect."""
+        return HttpProvider(name, self, tools.transport)  # type: ignore[arg-type]  # a dialect is one
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        named = [("base_url", remedy) for _, remedy in url_faults(self.base_url)]
+        return [*named, *self._sender_faults()]
+
+    def _sender_faults(self) -> Faults:
+        for country in NUMBERS_ONLY & self.senders.keys():
+            if not is_number(self.senders[country]):
+                yield f"senders.{country}", "must be a registered number: names are not taken there"
+
+
+def is_number(sender: str) -> bool:
+    """Whether a sender is a number or a short code, and not a name."""
+    return re.fullmatch(r"\+?[0-9]{3,15}", sender) is not None
 
 
 class HttpProvider:
@@ -214,15 +278,27 @@ def _headers(headers: Headers) -> httpx.Headers:
     return httpx.Headers({**dict(HEADERS), **dict(headers)})
 
 
+def refused(
+    fault: Fault, reply: HttpReply, code: str | None, about: About | None = None
+) -> Refused:
+    """Return a refusal with the vendor's code, or the status where there is none.
+
+    What it is about is told by the status unless the dialect knows better.
+    """
+    said = about or _ABOUT.get(reply.status, About.MESSAGE)
+    return Refused(fault, code or f"http-{reply.status}", retry_after(reply.headers), said)
+
+
 def by_status(reply: HttpReply, code: str | None = None) -> Refused:
     """Return what a reply means that its dialect's tables do not know.
 
     A 4xx with an unknown code is the provider's, never the recipient's: a wrong "recipient"
     denies somebody the login. A 5xx, or a 2xx that is not what it should be, may have been sent.
     """
-    busy = reply.status in {429, 503} and "retry-after" in reply.headers
-    fault = Fault.PROVIDER if busy or 400 <= reply.status < 500 else Fault.UNKNOWN  # noqa: PLR2004
-    return Refused(fault, code or f"http-{reply.status}", retry_after(reply.headers))
+    if reply.status == 503 and "retry-after" in reply.headers:  # noqa: PLR2004
+        return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
+    fault = Fault.PROVIDER if 400 <= reply.status < 500 else Fault.UNKNOWN  # noqa: PLR2004
+    return refused(fault, reply, code)
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
@@ -248,8 +324,9 @@ def _refusal(error: Exception) -> Refused:
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     for kind, reason in NOTHING_SENT:
         if isinstance(cause, kind):
-            return Refused(Fault.PROVIDER, reason)
-    return Refused(Fault.UNKNOWN, next(r for kind, r in PERHAPS_SENT if isinstance(cause, kind)))
+            return Refused(Fault.PROVIDER, reason, about=About.SILENCE)
+    reason = next(r for kind, r in PERHAPS_SENT if isinstance(cause, kind))
+    return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
 
 
 def _presentable(reply: Reply, message: Message) -> Reply:
@@ -260,7 +337,7 @@ def _presentable(reply: Reply, message: Message) -> Reply:
         return reply if safe else Accepted()
     if _SLUG.fullmatch(reply.reason) and not _gives_away(reply.reason, message):
         return reply
-    return Refused(reply.fault, "unreadable", reply.retry_after)
+    return Refused(reply.fault, "unreadable", reply.retry_after, reply.about)
 
 
 def _gives_away(reason: str, message: Message) -> bool:

@@ -15,9 +15,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from otp_service.core.delivery import Accepted, Fault, Refused
+from otp_service.core.delivery import About, Accepted, Fault, Refused
 from otp_service.sms import http
 from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest, new_transport
+
+
+def silence(fault, reason):
+    """What is told where nobody answered."""
+    return Refused(fault, reason, None, About.SILENCE)
 
 
 class Echo:
@@ -91,7 +96,7 @@ async def test_refused_connection_was_nothing_sent(transport, message):
 
         reply = await HttpProvider("acme", Echo(url), transport).send(message)
 
-    assert Refused(Fault.PROVIDER, "connect-error") == reply
+    assert silence(Fault.PROVIDER, "connect-error") == reply
 
 
 async def test_unknown_host_was_nothing_sent(transport, message, monkeypatch):
@@ -104,7 +109,7 @@ async def test_unknown_host_was_nothing_sent(transport, message, monkeypatch):
 
     reply = await HttpProvider("acme", Echo("http://sms.invalid/"), transport).send(message)
 
-    assert Refused(Fault.PROVIDER, "dns-error") == reply
+    assert silence(Fault.PROVIDER, "dns-error") == reply
 
 
 async def test_untrusted_certificate_was_nothing_sent(certificate, gateway, transport, message):
@@ -116,7 +121,7 @@ async def test_untrusted_certificate_was_nothing_sent(certificate, gateway, tran
 
     reply = await HttpProvider("acme", Echo(gateway.url), transport).send(message)
 
-    assert Refused(Fault.PROVIDER, "tls-error") == reply
+    assert silence(Fault.PROVIDER, "tls-error") == reply
     assert [] == gateway.asked
 
     async with new_transport(tls=ssl.create_default_context(cafile=certificate)) as trusting:
@@ -137,7 +142,7 @@ async def test_plain_text_where_tls_should_be_was_nothing_sent(transport, messag
 
         reply = await HttpProvider("acme", Echo(url), transport).send(message)
 
-    assert Refused(Fault.PROVIDER, "tls-error") == reply
+    assert silence(Fault.PROVIDER, "tls-error") == reply
 
 
 async def test_no_free_connection_was_nothing_sent(gateway, message):
@@ -149,10 +154,10 @@ async def test_no_free_connection_was_nothing_sent(gateway, message):
         hasty = Echo(gateway.url)
         hasty.connect_timeout = 0.05
 
-        assert Refused(Fault.PROVIDER, "connect-timeout") == await HttpProvider(
+        assert silence(Fault.PROVIDER, "connect-timeout") == await HttpProvider(
             "b", hasty, transport
         ).send(message)
-        assert Refused(Fault.UNKNOWN, "read-timeout") == await first
+        assert silence(Fault.UNKNOWN, "read-timeout") == await first
     assert 1 == len(gateway.asked)
 
 
@@ -173,7 +178,7 @@ async def test_broken_reply_may_have_been_sent(gateway, provider, message, raw, 
     """
     gateway.sends(raw, then_close=True)
 
-    assert Refused(Fault.UNKNOWN, reason) == await provider.send(message)
+    assert silence(Fault.UNKNOWN, reason) == await provider.send(message)
     assert 1 == len(gateway.asked)
 
 
@@ -187,14 +192,14 @@ async def test_reset_after_the_request_may_have_been_sent(gateway, provider, mes
 
     gateway.does(reset)
 
-    assert Refused(Fault.UNKNOWN, "disconnected") == await provider.send(message)
+    assert silence(Fault.UNKNOWN, "disconnected") == await provider.send(message)
 
 
 async def test_half_a_reply_and_then_silence_is_a_read_timeout(gateway, provider, message):
     """The rest is not awaited for ever (waits for the timeout itself)."""
     gateway.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
 
-    assert Refused(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
+    assert silence(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
 
 
 async def test_post_is_not_repeated_on_a_connection_that_was_closed(gateway, provider, message):
@@ -204,7 +209,7 @@ async def test_post_is_not_repeated_on_a_connection_that_was_closed(gateway, pro
 
     reply = await provider.send(message)
 
-    assert Refused(Fault.UNKNOWN, "disconnected") == reply
+    assert silence(Fault.UNKNOWN, "disconnected") == reply
     assert 2 == len(gateway.asked)
 
 
@@ -238,7 +243,7 @@ async def test_endless_headers_are_not_read(gateway, provider, message):
     line = b"x-more: " + b"y" * 1000 + b"\r\n"
     gateway.sends(b"HTTP/1.1 200 OK\r\n" + line * 5000)
 
-    assert Refused(Fault.UNKNOWN, "bad-reply") == await provider.send(message)
+    assert silence(Fault.UNKNOWN, "bad-reply") == await provider.send(message)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -304,12 +309,13 @@ async def test_cancellation_goes_through_and_frees_the_connection(gateway, messa
     ("status", "wait", "expected"),
     [
         (400, None, Refused(Fault.PROVIDER, "http-400")),
+        (401, None, Refused(Fault.PROVIDER, "http-401", None, About.ACCOUNT)),
         (404, None, Refused(Fault.PROVIDER, "http-404")),
-        (429, None, Refused(Fault.PROVIDER, "http-429")),
-        (429, "3", Refused(Fault.PROVIDER, "http-429", 3)),
+        (429, None, Refused(Fault.PROVIDER, "http-429", None, About.THROTTLED)),
+        (429, "3", Refused(Fault.PROVIDER, "http-429", 3, About.THROTTLED)),
         (500, None, Refused(Fault.UNKNOWN, "http-500")),
         (503, None, Refused(Fault.UNKNOWN, "http-503")),
-        (503, "120", Refused(Fault.PROVIDER, "http-503", 120)),
+        (503, "120", Refused(Fault.PROVIDER, "http-503", 120, About.THROTTLED)),
         (101, None, Refused(Fault.UNKNOWN, "http-101")),
     ],
 )

@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply
+from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.body import Body, Kind, Value, as_text, body_faults
 from otp_service.sms.checks import Faults, header_faults, url_faults
@@ -40,7 +40,7 @@ from otp_service.sms.http import (
     HttpRequest,
     HttpSettings,
     by_status,
-    retry_after,
+    refused,
 )
 from otp_service.sms.router import Tools
 
@@ -115,11 +115,12 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
         code = _found(self.code, reply, body)
         fault = self._faults_by_code.get(code or "") or self.statuses.get(reply.status)
         if fault:
-            return Refused(fault, code or f"http-{reply.status}", retry_after(reply.headers))
+            is_throttled = code in self._throttled
+            return refused(fault, reply, code, About.THROTTLED if is_throttled else None)
         if self._accepts(reply, body):
             return self._accepted(reply, body)
         if code and 200 <= reply.status < 300:  # noqa: PLR2004
-            return Refused(Fault.PROVIDER, code, retry_after(reply.headers))
+            return refused(Fault.PROVIDER, reply, code)
         return by_status(reply, code)
 
     def faults(self) -> list[tuple[str, str]]:
@@ -151,6 +152,10 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
     def _faults_by_code(self) -> dict[str, Fault]:
         table = {str(code): Fault.PROVIDER for code in self.provider_codes | self.throttled_codes}
         return table | {str(code): Fault.RECIPIENT for code in self.recipient_codes}
+
+    @cached_property
+    def _throttled(self) -> frozenset[str]:
+        return frozenset(map(str, self.throttled_codes))
 
     @cached_property
     def _accepted_values(self) -> frozenset[str]:

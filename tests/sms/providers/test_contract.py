@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from otp_service.core.delivery import Accepted, Fault, Refused
+from otp_service.core.delivery import About, Accepted, Fault, Refused
 from otp_service.sms.http import Dialect, HttpProvider
 from otp_service.sms.providers.http import Acceptance, Http
 
@@ -36,6 +36,8 @@ class Contract(NamedTuple):
     unknown: Says
     unknown_code: str
     without_id: Says
+    account_about: About = About.ACCOUNT
+    """MESSAGE where nothing but a code of its settings tells."""
 
 
 SHORT: dict[str, Any] = {"connect_timeout": 0.3, "read_timeout": 0.3}
@@ -107,6 +109,7 @@ CONTRACTS = {
         unknown=Says(200, _status("99")),
         unknown_code="99",
         without_id=Says(200, _status("0")),
+        account_about=About.MESSAGE,
     ),
 }
 
@@ -142,28 +145,37 @@ async def test_refused_for_good(contract, gateway, provider, message):
     """A number that nobody can reach is the recipient's fault: the chain stops (R88)."""
     gateway.says(*contract.recipient)
 
-    assert Refused(Fault.RECIPIENT, contract.recipient_code) == await provider.send(message)
+    reply = await provider.send(message)
+
+    assert (Fault.RECIPIENT, contract.recipient_code) == (reply.fault, reply.reason)
 
 
 async def test_account_fault(contract, gateway, provider, message):
     """A closed account or a wrong key is the provider's fault: the next one is tried."""
     gateway.says(*contract.account)
 
-    assert Refused(Fault.PROVIDER, contract.account_code) == await provider.send(message)
+    reply = await provider.send(message)
+
+    assert (Fault.PROVIDER, contract.account_code) == (reply.fault, reply.reason)
+    assert reply.about is contract.account_about
 
 
 async def test_throttled_with_retry_after(contract, gateway, provider, message):
     """How long it wants to be left alone is kept for the next sends (R90)."""
     gateway.says(*contract.throttled, retry_after="17")
 
-    assert Refused(Fault.PROVIDER, contract.throttled_code, 17) == await provider.send(message)
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, contract.throttled_code, 17, About.THROTTLED) == reply
 
 
 async def test_throttled_without_retry_after(contract, gateway, provider, message):
     """Throttling without a time is the provider's fault too."""
     gateway.says(*contract.throttled)
 
-    assert Refused(Fault.PROVIDER, contract.throttled_code) == await provider.send(message)
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, contract.throttled_code, None, About.THROTTLED) == reply
 
 
 async def test_unknown_code(contract, gateway, provider, message):
@@ -194,12 +206,16 @@ async def test_connect_timeout(contract, deaf_url, transport, message):
     """Nothing was sent, so it is the provider's fault (waits for the timeout itself)."""
     provider = HttpProvider("acme", contract.dialect(deaf_url), transport)
 
-    assert Refused(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, "connect-timeout", None, About.SILENCE) == reply
 
 
 async def test_read_timeout(gateway, provider, message):
     """The request was written, so it may have been sent (waits for the timeout itself)."""
     gateway.hangs()
 
-    assert Refused(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
+    reply = await provider.send(message)
+
+    assert Refused(Fault.UNKNOWN, "read-timeout", None, About.SILENCE) == reply
     assert 1 == len(gateway.asked)

@@ -5,7 +5,7 @@ import logging
 import msgspec
 import pytest
 
-from otp_service.core.delivery import Accepted, Fault, Refused
+from otp_service.core.delivery import About, Accepted, Fault, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
@@ -191,7 +191,9 @@ def test_table_of_statuses():
 
 def test_later_with_a_time_was_not_sent():
     """A 503 with Retry-After is throttling; without, it may have been sent (R88)."""
-    assert Refused(Fault.PROVIDER, "http-503", 9) == settings().reply(reply(503, retry_after="9"))
+    assert Refused(Fault.PROVIDER, "http-503", 9, About.THROTTLED) == settings().reply(
+        reply(503, retry_after="9")
+    )
     assert Refused(Fault.UNKNOWN, "http-503") == settings().reply(reply(503))
 
 

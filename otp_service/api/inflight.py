@@ -1,11 +1,17 @@
 """Calls that finish although nobody waits for them any more."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from otp_service.core.errors import OtpError
+
 
 T = TypeVar("T")
+
+
+logger = logging.getLogger(__name__)
 
 
 class InFlight:
@@ -28,7 +34,11 @@ class InFlight:
         task = asyncio.get_running_loop().create_task(call)
         self._tasks.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_tell)  # shield keeps what nobody waits for to itself
+            raise
 
     async def finish(self, seconds: float) -> int:
         """Refuse what is new and wait for what runs; return how many calls were not done."""
@@ -39,3 +49,9 @@ class InFlight:
         while self._tasks and (left := end - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left)
         return len(self._tasks)
+
+
+def _tell(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error and not isinstance(error, OtpError):
+        logger.error("a call failed after its caller had left", exc_info=error)

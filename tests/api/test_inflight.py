@@ -49,6 +49,19 @@ async def test_what_fails_without_its_caller_is_no_noise(api: Api, waiting, capl
     assert [] == caplog.records
 
 
+async def test_a_bug_without_its_caller_is_told(api: Api, waiting, caplog) -> None:
+    """R92: nobody else would hear of it."""
+    api.service.error = ZeroDivisionError("483920")
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    api.service.may_go_on.set()
+
+    await api.in_flight.finish(5)
+    await asyncio.sleep(0)
+
+    assert ["a call failed after its caller had left"] == [one.message for one in caplog.records]
+
+
 async def test_stopping_waits_for_what_runs(api: Api, waiting) -> None:
     """The caller still gets his answer."""
     stopping = asyncio.create_task(api.in_flight.finish(5))
@@ -151,5 +164,5 @@ async def test_a_connection_that_breaks_within_the_answer_is_logged_once(api: Ap
 
     await api.public(scope_of("GET", "/health/live"), receive, send)
 
-    assert 1 == len(caplog.records)
+    assert 1 == len([one for one in caplog.records if one.name.startswith("otp_service")])
     assert 200 == api.answered[0].status

@@ -33,7 +33,8 @@ from otp_service.core.ports import Commit
 from otp_service.hashing import ArgonPool
 from otp_service.service import OtpService, Parts, Random
 from otp_service.settings import Settings, report
-from otp_service.sms.http import new_transport
+from otp_service.sms.callbacks import Addresses
+from otp_service.sms.http import HttpSettings, new_transport
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.router import Router, Sender, Tools
 from otp_service.store import health
@@ -82,7 +83,8 @@ class Application:
         self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = new_transport()
         self.senders = senders_of(settings, self.transport)
-        self.router = router_of(settings, self.senders)
+        self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
+        self.router = router_of(settings, self.senders, self.addresses)
         self.service = OtpService(self._parts())
         self._beside: asyncio.Task[None] | None = None
 
@@ -202,7 +204,14 @@ class Application:
             metrics=self.metrics.render,
             observe=self._observe,
             count_denied=self.access.count,
+            count_receipt=self.metrics.receipt,
             in_flight=self.in_flight,
+            callbacks=self.addresses,
+            receivers={
+                name: provider
+                for name, provider in self.settings.providers.items()
+                if isinstance(provider, HttpSettings)
+            },
             loopback_only=self.is_dev,
             admin_handlers=self._inbox() if self.is_dev else (),
         )
@@ -264,11 +273,14 @@ def senders_of(settings: Settings, transport: httpx.AsyncBaseTransport) -> dict[
     return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
 
 
-def router_of(settings: Settings, found: dict[str, Sender]) -> Router:
-    """Return the chain of providers."""
+def router_of(
+    settings: Settings, found: dict[str, Sender], addresses: Addresses | None = None
+) -> Router:
+    """Return the chain of providers; receipts are asked for where they can come in."""
     return Router(
         [found[name] for name in settings.provider_order()],
         clock=time.monotonic,
+        address=addresses.of if addresses and addresses.public_url else lambda *_: None,
         deadline=settings.routing.deadline_seconds,
         most=settings.routing.max_submissions,
     )

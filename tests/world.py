@@ -51,7 +51,7 @@ class Phones:
         """Keep the message; every submission that may have been sent counts as one."""
         replies = self.replies.popleft() if self.replies else [Accepted("m")]
         made = [
-            Submission.of(f"p{i}", reply, at=i, milliseconds=1)
+            msgspec.structs.replace(Submission.of(f"p{i}", reply, at=i, milliseconds=1), place=i)
             for i, reply in enumerate(replies, start=1)
         ]
         self.messages += [message for submission in made if submission.may_be_billed]

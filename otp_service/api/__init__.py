@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
-from otp_service.api import audit, challenges, docs, ops
+from otp_service.api import audit, callbacks, challenges, docs, ops
 from otp_service.api.auth import Keyring, authenticate
 from otp_service.api.context import Answered, ApiContext
 from otp_service.api.door import Door
@@ -29,7 +29,7 @@ def public_app(context: ApiContext) -> Litestar:
     keyring = Keyring(context.api_keys, context.tenants, context.count_denied)
     handlers = [*challenges.HANDLERS, *audit.HANDLERS]
     calls = Router("/", before_request=authenticate, route_handlers=handlers)
-    app = _app(context, [calls, *ops.PUBLIC])
+    app = _app(context, [calls, *callbacks.HANDLERS, *ops.PUBLIC])
     app.state.keyring = keyring
     return app
 

@@ -12,6 +12,7 @@ from otp_service.api.inflight import InFlight
 from otp_service.audit.reading import Reader
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.service import Caller, OtpService
+from otp_service.sms.callbacks import Addresses, Receiver
 
 
 Call = Request[ApiKey, Caller, State]
@@ -50,7 +51,13 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Called once for each request, after its answer."""
     count_denied: Callable[[str], None]
     """Called for each call without a key that is valid and may do it, with the reason."""
+    count_receipt: Callable[[str, str], None]
+    """Called for each receipt, with its provider and its status, or `unknown` if it is none of ours."""
     in_flight: InFlight
+    callbacks: Addresses
+    """Knows the tokens in the addresses that providers were given."""
+    receivers: Mapping[str, Receiver]
+    """Who understands the receipts of which provider."""
     loopback_only: bool = False
     """Answer only requests whose Host is a name of this machine (DNS rebinding)."""
     admin_handlers: Sequence[ControllerRouterHandler] = ()

@@ -17,14 +17,20 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import wire
-from otp_service.api import audit, challenges, ops
+from otp_service.api import audit, callbacks, challenges, ops
 from otp_service.api.problems import FRAMEWORKS, KINDS, headers_of, problem_of, slug_of
 from otp_service.core import errors
+from otp_service.core.tenant import TENANT_NAME
 
 
 Schema = dict[str, Any]
 
-HANDLERS: Final = (*challenges.HANDLERS, *audit.HANDLERS, *ops.PUBLIC)
+HANDLERS: Final = (
+    *challenges.HANDLERS,
+    *audit.HANDLERS,
+    *callbacks.HANDLERS,
+    *ops.PUBLIC,
+)
 
 ABOUT: Final = """\
 Issues one-time codes to phone numbers, and says once whether the code that came back is right.
@@ -136,7 +142,7 @@ def _operation(path: str, handler: HTTPRouteHandler) -> Schema:
             "required": ask is not wire.Nothing,
             "content": {"application/json": {"schema": _ref(ask)}},
         }
-    described["responses"] = {str(handler.status_code): _success(handler)}
+    described["responses"] = {str(_status(handler)): _success(handler)}
     for status, slugs in _refusals(handler).items():
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{'.'.join(slugs)}"}
     return described
@@ -147,6 +153,9 @@ def _parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
     if "{challenge_id}" in path:
         schema = _field(wire.ChallengeView, "id")
         found.append({"name": "challenge_id", "in": "path", "required": True, "schema": schema})
+    if "{provider}" in path:
+        schema = {"type": "string", "pattern": f"^{TENANT_NAME}$"}
+        found.append({"name": "provider", "in": "path", "required": True, "schema": schema})
     if query := opt.get("query"):
         found += [
             {"name": name, "in": "query", "schema": _field(query, name)}
@@ -155,8 +164,13 @@ def _parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
     return [*found, KEY] if "takes_key" in opt else found
 
 
+def _status(handler: HTTPRouteHandler) -> int:
+    """Return the status of success; Litestar would let no vendor have a body beside its 204."""
+    return int(handler.opt.get("told", handler.status_code))
+
+
 def _success(handler: HTTPRouteHandler) -> Schema:
-    described: Schema = {"description": HTTPStatus(handler.status_code).phrase}
+    described: Schema = {"description": HTTPStatus(_status(handler)).phrase}
     if handler.status_code == HTTPStatus.CREATED:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}

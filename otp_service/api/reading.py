@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
@@ -41,14 +42,14 @@ async def read(request: Call, kind: type[T]) -> T:
 
 async def read_nothing(request: Call) -> None:
     """Make sure that the body, if there is one, asks for nothing."""
-    body = await _body(request)
+    body = await body_of(request)
     if body:
         into(_fields(request, body), Nothing)
 
 
 async def read_fields(request: Call) -> dict[str, Any]:
     """Return the body's fields, of whatever types they are."""
-    return _fields(request, await _body(request))
+    return _fields(request, await body_of(request))
 
 
 def query_fields(request: Call) -> dict[str, Any]:
@@ -85,10 +86,10 @@ def into(fields: dict[str, Any], kind: type[T]) -> T:
         raise InvalidRequest(_told(str(error))) from None
 
 
-async def _body(request: Call) -> bytes:
+async def body_of(request: Request[Any, Any, Any], most: int = MOST_BYTES) -> bytes:
     """Return the whole body: bounded, chunked or not, and whatever length it announced."""
     announced = header(request, b"content-length")
-    if any(size.isdigit() and int(size[:9]) > MOST_BYTES for size in announced):
+    if any(size.isdigit() and int(size[:9]) > most for size in announced):
         raise RequestEntityTooLarge
     body = b""
     while True:
@@ -96,7 +97,7 @@ async def _body(request: Call) -> bytes:
         if event["type"] != "http.request":
             _refuse("", "the body ended before its length")
         body += event.get("body", b"")
-        if len(body) > MOST_BYTES:
+        if len(body) > most:
             raise RequestEntityTooLarge
         if not event.get("more_body"):
             return body

@@ -17,7 +17,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.core.delivery import Submission
+from otp_service.core.delivery import Receipt, Submission
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
     ChallengeCanceled,
@@ -192,6 +192,15 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
     def submitted(self, submissions: tuple[Submission, ...]) -> "Challenge":
         """Note what the providers answered."""
         return self._moved(submissions=self.submissions + submissions)
+
+    def received(self, place: int, news: Receipt) -> "Challenge":
+        """Note what a receipt says of one of the submissions; the same again changes nothing."""
+        submission = self.submissions[place]
+        if not submission.takes(news):
+            return self
+        changed = list(self.submissions)
+        changed[place] = replace(submission, received=news.status)
+        return self._moved(submissions=tuple(changed))
 
     def _moved(self, **changes: object) -> "Challenge":
         return replace(self, version=self.version + 1, **changes)

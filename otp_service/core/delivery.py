@@ -1,8 +1,9 @@
 """What is handed to providers, what they answer, and what that means for the delivery."""
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -26,13 +27,17 @@ class Message(msgspec.Struct, frozen=True):
     to: PhoneNumber
     text: str
     reference: str
-    """Ours, opaque to providers, and another one for each submission; comes back in receipts."""
+    """Ours, opaque to providers, and another one for each submission (`at`); see `Reference`."""
     valid_for: int
     """Seconds for which delivering it still makes sense."""
     sender: str | None = None
     tenant: str = ""
     callback: str | None = None
     """Where receipts of this submission are to be brought, with a token in it; None for nowhere."""
+
+    def at(self, place: int) -> "Message":
+        """Return the message as the submission in this place carries it."""
+        return msgspec.structs.replace(self, reference=f"{self.reference}.{place}")
 
     def __repr__(self) -> str:
         return f"Message({self.to.masked}, {self.reference})"
@@ -75,6 +80,16 @@ class Refused(msgspec.Struct, frozen=True):
 Reply = Accepted | Refused
 
 
+DeliveryStatus = Literal[
+    "submitted",
+    "delivered",
+    "pending",
+    "temporary-failure",
+    "permanent-failure",
+    "technical-failure",
+]
+
+
 class Submission(msgspec.Struct, frozen=True):
     """One message handed to one provider, and what became of it."""
 
@@ -86,6 +101,12 @@ class Submission(msgspec.Struct, frozen=True):
     """Milliseconds: since the send began as the router gives it, since 1970 once stored."""
     milliseconds: int
     message_id: str | None = None
+    send: int = 1
+    """Which send of its challenge it belongs to, counted from 1."""
+    place: int = 1
+    """Which submission of that send it was, counted from 1."""
+    received: DeliveryStatus | None = None
+    """What its receipts have said so far."""
 
     @classmethod
     def of(cls, provider: str, reply: Reply, *, at: int, milliseconds: int) -> "Submission":
@@ -101,6 +122,25 @@ class Submission(msgspec.Struct, frozen=True):
     def may_be_billed(self) -> bool:
         """Whether the provider may have sent it, and will want money for it."""
         return self.outcome != "refused"
+
+    @property
+    def status(self) -> DeliveryStatus:
+        """What is known of it: its receipts first, then what the provider answered."""
+        if self.received:
+            return self.received
+        if self.outcome == "accepted":
+            return "submitted"
+        if self.outcome == "unknown":
+            return "pending"
+        return "permanent-failure" if self.fault is Fault.RECIPIENT else "technical-failure"
+
+    def takes(self, news: "Receipt") -> bool:
+        """Whether this is news: what was delivered stays so, and what has failed is not pending.
+
+        Receipts come twice and out of order. A late "delivered" is believed, for it is the truth
+        whatever was said before.
+        """
+        return FINALITY[news.status] > FINALITY[self.received or "submitted"]
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -121,24 +161,52 @@ class Receipt(msgspec.Struct, frozen=True):
     """Whether the vendor has signed it, and so nobody else can have said it."""
 
 
-DeliveryStatus = Literal[
-    "submitted",
+FINALITY: dict[DeliveryStatus, int] = {
+    "submitted": 0,
+    "pending": 1,
+    "temporary-failure": 2,
+    "technical-failure": 3,
+    "permanent-failure": 3,
+    "delivered": 4,
+}
+
+BEST: tuple[DeliveryStatus, ...] = (
     "delivered",
+    "submitted",
     "pending",
     "temporary-failure",
     "permanent-failure",
     "technical-failure",
-]
+)
+
+
+class Reference(NamedTuple):
+    """Our name for one submission, which comes back in its receipts: no secret, and no number."""
+
+    tenant: str
+    challenge: str
+    send: int
+    place: int
+
+    def __str__(self) -> str:
+        return f"{self.tenant}.{self.challenge}.{self.send}.{self.place}"
+
+    @classmethod
+    def read(cls, text: str) -> "Reference | None":
+        """Return the reference, or None for what is none of ours."""
+        match = _REFERENCE.fullmatch(text)
+        return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
+
+
+_REFERENCE = re.compile(
+    r"([a-z0-9-]{1,32})\.(c[0-9]{2}-[0-9a-f]{32})\.([1-9][0-9]?)\.([1-9][0-9]?)"
+)
 
 
 def status(submissions: Sequence[Submission]) -> DeliveryStatus:
-    """Return what the submissions of a challenge say of its delivery, before any receipt."""
-    outcomes = {submission.outcome for submission in submissions}
-    if "accepted" in outcomes:
-        return "submitted"
-    if "unknown" in outcomes or not submissions:
-        return "pending"
-    return "permanent-failure" if recipient_fault(submissions) else "technical-failure"
+    """Return what the submissions of a challenge say of its delivery: the best of them."""
+    known = {submission.status for submission in submissions} or {"pending"}
+    return next(one for one in BEST if one in known)
 
 
 def recipient_fault(submissions: Sequence[Submission]) -> str | None:

@@ -85,6 +85,15 @@ class ProviderFailed(
     outcome: str = _told("failure")
 
 
+class Delivery(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_only=True):
+    """A receipt has changed what is known of a submission; `trusted`: signed, or by our token."""
+
+    provider: str
+    status: str
+    send: int
+    trusted: bool
+
+
 class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
     """The oldest code was driven out by a newer one."""
 

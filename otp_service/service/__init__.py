@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from otp_service.core import charges, events
 from otp_service.core.challenge import Challenge, new_id, partition_of
+from otp_service.core.delivery import Receipt, Reference
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -31,6 +32,7 @@ from otp_service.core.ports import Commit, Stored, Swap
 from otp_service.service.moving import move, present
 from otp_service.service.once import Once
 from otp_service.service.parts import Caller, Desk, Parts, Person, Random, refused
+from otp_service.service.receiving import Receiving
 from otp_service.service.sending import Sending
 from otp_service.service.verifying import Verifying
 from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
@@ -113,6 +115,19 @@ class OtpService:
         told = events.Unlocked(**desk.about(reason="by_operator"))
         clear = tuple(bucket for pair in buckets for bucket in pair)
         await self._store.commit(desk.commit(clear=clear, events=(told,), durable=True))
+
+    async def receive(self, caller: Caller, provider: str, news: Receipt, *, trusted: bool) -> bool:
+        """Note what a provider tells of a submission; False if that is none of ours.
+
+        `trusted`: nobody but the provider can have said it.
+        """
+        reference = Reference.read(news.reference)
+        if reference is None or partition_of(reference.challenge) is None:
+            return False
+        about = replace(caller, tenant=self._parts.tenants.get(reference.tenant, caller.tenant))
+        receiving = Receiving(self._parts, about, provider)
+        async with self._watched(self._desk(about, reference.challenge), reference.challenge):
+            return await receiving.receive(reference, news, trusted=trusted)
 
     async def _destination(self, caller: Caller, ask: IssueRequest, person: Person) -> PhoneNumber:
         """Return the number if codes are sent there; one that is none is not even an event."""

@@ -186,10 +186,13 @@ class Sending:
         message = Message(
             to=self._phone,
             text=self._parts.messages[tenant.name].render(code, minutes, locale),
-            reference=f"{challenge.id}-{challenge.sends}",
+            reference=f"{tenant.name}.{challenge.id}.{challenge.sends}",
             valid_for=(challenge.deadline - now) // SECOND,
             sender=tenant.sender,
             tenant=tenant.name,
         )
         submissions = await self._parts.router.send(message)
-        return tuple(msgspec.structs.replace(s, at=now + s.at) for s in submissions)
+        return tuple(
+            msgspec.structs.replace(one, at=now + one.at, send=challenge.sends)
+            for one in submissions
+        )

@@ -48,6 +48,7 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_hash_faults(settings),
         *_key_faults(settings),
         *_redis_faults(settings),
+        *_public_faults(settings.service.public_url or "https://"),
         *limits.faults(settings),
         *_tenants_faults(settings, now),
         *_provider_faults(settings),
@@ -141,6 +142,11 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
     if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
         yield Fault("redis.tls", PLAIN_TEXT)
+
+
+def _public_faults(url: str) -> Iterator[Fault]:
+    if url.startswith("http:") and not _all_loopback((url.split("/")[2],)):
+        yield Fault("service.public_url", "must be https: receipts would come in the open")
 
 
 def _all_loopback(hosts: tuple[str, ...]) -> bool:

@@ -36,6 +36,13 @@ Purpose = Annotated[
 HostPort = Annotated[
     str, Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be host and port: '10.0.0.5:6379'")
 ]
+PublicUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z",
+        description="must be like 'https://otp.example.com', without a query",
+    ),
+]
 RedisUrl = Annotated[
     str,
     Meta(
@@ -63,6 +70,8 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Processes; `load` sets it to the number of cores where nobody says otherwise."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    public_url: PublicUrl | None = None
+    """How providers reach us with their receipts, as they know it; none are asked for without."""
 
 
 class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,7 +25,9 @@ Values = Mapping[str, str | int]
 Fill = Callable[[Values], Value]
 Kind = Literal["json", "form"]
 
-PLACEHOLDERS = ("to", "to_digits", "text", "from", "reference", "valid_seconds", "valid_minutes")
+PLACEHOLDERS = (
+    *("to", "to_digits", "text", "from", "reference", "callback", "valid_seconds", "valid_minutes"),
+)
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -51,6 +53,7 @@ class Body:
             "text": message.text,
             "from": message.sender or sender,
             "reference": message.reference,
+            "callback": message.callback or "",
             "valid_seconds": message.valid_for,
             "valid_minutes": max(1, message.valid_for // 60),
         }

@@ -1,12 +1,15 @@
 """What providers bring to /v1/callbacks: the request as it came, and what makes it worth anything."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
+
+from otp_service.core.delivery import Receipt
+from otp_service.core.keys import Key, Ring
 
 
 TOLERANCE = 300
@@ -55,6 +58,57 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         is_number = seconds.isascii() and seconds.isdigit() and len(seconds) < 12  # noqa: PLR2004
         if not is_number or abs(int(seconds) - self.now / 1000) > TOLERANCE:
             raise BadSignature
+
+
+class Receiver(Protocol):
+    """The half of a dialect that receipts come to."""
+
+    @property
+    def acknowledgement(self) -> tuple[int, bytes]:
+        """What the vendor wants to be answered: status and body."""
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return the news that a callback brings, of which there may be several.
+
+        Raises BadSignature, and ValueError or KeyError for what cannot be read.
+        """
+
+
+class Addresses:
+    """Where receipts are to be brought: an address of its own for each submission.
+
+    It names the submission and carries a token, an HMAC over provider and reference, so that
+    whoever calls it is who was given it. `public_url` is how providers reach us.
+    """
+
+    def __init__(self, public_url: str, ring: Ring) -> None:
+        self.public_url = public_url.rstrip("/")
+        self._ring = ring
+
+    def of(self, provider: str, reference: str) -> str:
+        """Return the address for the receipts of one submission."""
+        token = _token(self._ring.current, provider, reference)
+        query = urlencode({"ref": reference, "token": f"{self._ring.current.id}:{token}"})
+        return f"{self.public_url}/v1/callbacks/{provider}?{query}"
+
+    def reference(self, provider: str, callback: Callback) -> str | None:
+        """Return whose address was called; None if no submission's was.
+
+        Raises BadSignature if the token is not that of this provider and reference.
+        """
+        reference, given = callback.query.get("ref"), callback.query.get("token", "")
+        if reference is None:
+            return None
+        key_id, _, token = given.partition(":")
+        key = self._ring.get(key_id)
+        if key is None:
+            raise BadSignature
+        check(_token(key, provider, reference), token)
+        return reference
+
+
+def _token(key: Key, provider: str, reference: str) -> str:
+    return key.mac("receipt", provider.encode(), reference.encode())[:16].hex()
 
 
 def check(expected: bytes | str, actual: bytes | str) -> None:

@@ -26,7 +26,7 @@ import msgspec
 from httpx_aiohttp import AiohttpTransport
 
 from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused, Reply
-from otp_service.sms.callbacks import Callback
+from otp_service.sms.callbacks import Callback, Receiver
 from otp_service.sms.checks import Faults, url_faults
 from otp_service.sms.router import Tools
 
@@ -103,7 +103,7 @@ class HttpReply(msgspec.Struct, frozen=True):
         return [("status", self.status)]  # see HttpRequest
 
 
-class Dialect(Protocol):
+class Dialect(Receiver, Protocol):
     """How one HTTP provider phrases requests and replies: pure, and all that differs."""
 
     @property
@@ -119,16 +119,6 @@ class Dialect(Protocol):
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the provider meant; never asked about redirects."""
-
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the news that a callback brings, of which there may be several.
-
-        Raises BadSignature (callbacks.py), and ValueError or KeyError for what it cannot read.
-        """
-
-    @property
-    def acknowledgement(self) -> tuple[int, bytes]:
-        """What the provider wants to be answered: status and body, mostly 204 and nothing."""
 
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=30)]

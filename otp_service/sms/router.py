@@ -57,14 +57,19 @@ class Router:
         senders: Sequence[Sender],
         *,
         clock: Callable[[], float],
+        address: Callable[[str, str], str | None] = lambda *_: None,
         deadline: float = DEADLINE,
         most: int = MOST_SUBMISSIONS,
     ) -> None:
-        """Take the providers in their order, and a monotonic clock in seconds."""
+        """Take the providers in their order, a monotonic clock in seconds, and receipts' `address`.
+
+        That is where a provider is to bring the receipts for a reference, if anywhere.
+        """
         self._senders = {sender.name: sender for sender in senders}
         if not senders or len(self._senders) < len(senders):
             raise ValueError("name at least one SMS provider, and each name once")
         self._clock = clock
+        self._address = address
         self._deadline = deadline
         self._most = most
 
@@ -77,10 +82,10 @@ class Router:
         """Return every submission that was made, in order; the last decides."""
         began = self._clock()
         made: list[Submission] = []
-        for sender in list(self._senders.values())[: self._most]:
+        for place, sender in enumerate(list(self._senders.values())[: self._most], start=1):
             if made and self._clock() - began >= self._deadline:
                 break
-            made.append(await self._submit(sender, message, began))
+            made.append(await self._submit(sender, message, began, place))
             if made[-1].outcome == "accepted" or made[-1].fault is Fault.RECIPIENT:
                 break
         return tuple(made)
@@ -89,22 +94,27 @@ class Router:
         """Send through the provider of this name and no other; LookupError if there is none."""
         if name not in self._senders:
             raise LookupError(f"no SMS provider is called {name!r}; there is {self.names}")
-        return await self._submit(self._senders[name], message, self._clock())
+        return await self._submit(self._senders[name], message, self._clock(), 1)
 
     async def aclose(self) -> None:
         """Close every provider."""
         for sender in self._senders.values():
             await sender.aclose()
 
-    async def _submit(self, sender: Sender, message: Message, began: float) -> Submission:
+    async def _submit(
+        self, sender: Sender, message: Message, began: float, place: int
+    ) -> Submission:
         started = self._clock()
-        reply = await _bounded(sender, message, self._deadline - (started - began))
-        return Submission.of(
+        mine = message.at(place)
+        mine = msgspec.structs.replace(mine, callback=self._address(sender.name, mine.reference))
+        reply = await _bounded(sender, mine, self._deadline - (started - began))
+        made = Submission.of(
             sender.name,
             reply,
             at=_milliseconds(started - began),
             milliseconds=_milliseconds(self._clock() - started),
         )
+        return msgspec.structs.replace(made, place=place)
 
 
 async def _bounded(sender: Sender, message: Message, seconds: float) -> Reply:

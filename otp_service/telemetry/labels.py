@@ -14,7 +14,7 @@ OTHER: Final = "other"
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 COUNTRIES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
-ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
+ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope", "callback"})
 
 # Letters only, but for the version: an id or a number in a path is never taken for a template.
 _TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")

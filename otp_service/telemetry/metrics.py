@@ -94,6 +94,10 @@ class Metrics:
         self._submissions(provider, submission.outcome, fault).inc()
         self._submission_seconds(provider).observe(submission.milliseconds / 1000)
 
+    def receipt(self, provider: str, status: str) -> None:
+        """Count a receipt; its status is `unknown` if it is about nothing of ours."""
+        self._receipts(among(self._providers, provider), status).inc()
+
     def unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as it may be told."""
         reason = among(ACCESS_REASONS, reason)
@@ -112,6 +116,9 @@ class Metrics:
         self._events = counter("otp_events", "Events of the audit log.", *about)
         self._submissions = counter(
             "otp_submissions", "Messages handed to providers.", "provider", "outcome", "fault"
+        )
+        self._receipts = counter(
+            "otp_receipts", "Receipts that providers have brought.", "provider", "status"
         )
         self.refusals = counter("otp_limit_refusals", "Charges that a limit refused.", "limit")
         self.store_failures = counter(

@@ -7,9 +7,11 @@ import httpx
 
 from otp_service.api import Answered, ApiContext, InFlight, admin_app, public_app
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Fault, Submission
+from otp_service.core.delivery import Fault, Receipt, Submission
+from otp_service.core.keys import Key, Ring
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
+from otp_service.sms.callbacks import Addresses, BadSignature
 
 
 NOW = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z
@@ -75,6 +77,12 @@ class FakeService:
     async def unlock(self, caller, ask):
         await self._answer("unlock", caller, ask)
 
+    async def receive(self, caller, provider, news, *, trusted):
+        self.asked.append(("receive", caller, provider, news, trusted))
+        if self.error:
+            raise self.error
+        return news.reference != "unknown"
+
     async def _answer(self, *asked):
         self.asked.append(asked)
         self.was_asked.set()
@@ -83,6 +91,19 @@ class FakeService:
         if self.error:
             raise self.error
         return self.stored
+
+
+class FakeReceiver:
+    """The shape of a dialect: one receipt a line, `status reference`, signed or not."""
+
+    acknowledgement = (200, b"ACK")
+
+    def receipts(self, callback):
+        if callback.headers.get("signature", "good") != "good":
+            raise BadSignature
+        lines = [line.split() for line in callback.body.decode().splitlines()]
+        signed = "signature" in callback.headers
+        return [Receipt(status, reference, is_signed=signed) for status, reference in lines]
 
 
 class FakeReader:
@@ -107,6 +128,8 @@ class Api:
         self.reader = FakeReader()
         self.in_flight = InFlight()
         self.denied: list[str] = []
+        self.receipts: list[tuple[str, str]] = []
+        self.addresses = Addresses("https://otp.example", Ring((Key("1", bytes(range(32))),)))
         self.answered: list[Answered] = []
         self.ready: Any = yes
         """What stands behind the context's own `ready`."""
@@ -118,6 +141,9 @@ class Api:
             "ready": self.is_ready,
             "metrics": lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),
             "observe": self.answered.append,
+            "callbacks": self.addresses,
+            "receivers": {"acme": FakeReceiver()},
+            "count_receipt": lambda *counted: self.receipts.append(counted),
             "count_denied": self.denied.append,
             "in_flight": self.in_flight,
         }

@@ -45,7 +45,7 @@ def test_the_table_holds_every_route() -> None:
         (method.upper(), path.replace("{challenge_id}", ID))
         for path, methods in openapi.document()["paths"].items()
         for method in methods
-        if path.startswith("/v1/")
+        if path.startswith("/v1/") and "{provider}" not in path  # these bring no key
     }
 
     assert documented == ROUTES.keys()

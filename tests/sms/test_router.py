@@ -86,7 +86,22 @@ async def test_next_provider_gets_the_same_message(message, first, outcome):
     assert [("a", outcome, first.fault, first.reason), ("b", "accepted", None, None)] == outcomes(
         made
     )
-    assert [message] == second.sent
+    assert [message.at(2)] == second.sent
+    assert [1, 2] == [each.place for each in made]
+
+
+async def test_each_provider_is_told_where_to_bring_the_receipts_of_its_submission(message):
+    """The address names the submission, so that one's token is no other's (R64)."""
+    chain, (first, second) = router(
+        PROVIDER,
+        ACCEPTED,
+        address=lambda name, reference: f"https://otp.example/{name}?{reference}",
+    )
+
+    await chain.send(message)
+
+    assert ["https://otp.example/a?ref-3f9.1"] == [each.callback for each in first.sent]
+    assert ["https://otp.example/b?ref-3f9.2"] == [each.callback for each in second.sent]
 
 
 async def test_recipients_fault_ends_the_send(message):

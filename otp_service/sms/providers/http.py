@@ -24,14 +24,16 @@ A place in a reply is a dotted path into its JSON ("messages.0.status") or "head
 """
 
 import base64
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
+from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.body import Body, Kind, Value, as_text, body_faults
+from otp_service.sms.callbacks import Callback
 from otp_service.sms.checks import Faults, header_faults, url_faults
 from otp_service.sms.http import (
     Headers,
@@ -74,6 +76,18 @@ class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: Codes = frozenset()
 
 
+class Receipts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the gateway tells later what became of a message, to the address in `{callback}`."""
+
+    status: str
+    """Where its word for that stands: a dotted path into its JSON, or a field of form or query."""
+    delivered: Codes = frozenset()
+    undeliverable: Codes = frozenset()
+    """The number's fault: nobody could have delivered it."""
+    failed: Codes = frozenset()
+    """For good, and another gateway may do better."""
+
+
 class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
     """The settings of such a gateway, and its dialect."""
 
@@ -98,6 +112,7 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
     recipient_codes: Codes = frozenset()
     provider_codes: Codes = frozenset()
     throttled_codes: Codes = frozenset()
+    receipt: Receipts | None = None
     statuses: dict[int, Fault] = msgspec.field(default_factory=dict)
 
     def as_sender(self, name: str, tools: Tools) -> HttpProvider:
@@ -122,6 +137,19 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
         if code and 200 <= reply.status < 300:  # noqa: PLR2004
             return refused(Fault.PROVIDER, reply, code)
         return by_status(reply, code)
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return the news; every word that is in no table means that it is not over yet."""
+        if self.receipt is None:
+            raise ValueError("this gateway is configured to bring no receipts")
+        said = _said(self.receipt.status, callback)
+        if said in map(str, self.receipt.delivered):
+            return [Receipt("delivered")]
+        if said in map(str, self.receipt.undeliverable):
+            return [Receipt("permanent-failure", reason=said)]
+        if said in map(str, self.receipt.failed):
+            return [Receipt("technical-failure", reason=said)]
+        return [Receipt("pending")]
 
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
@@ -196,6 +224,17 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
             yield "statuses", "name 2xx, 4xx and 5xx only; a redirect is never followed"
         if self.accepted.statuses & self.statuses.keys():
             yield "statuses", "a status that means accepted cannot be a fault too"
+
+
+def _said(place: str, callback: Callback) -> str:
+    """Return what stands in this place of a callback. Raises KeyError if nothing does."""
+    if callback.headers.get("content-type", "").startswith("application/json"):
+        found = _found(place, HttpReply(0, callback.headers, b""), callback.json)
+    else:
+        found = callback.form.get(place) or callback.query.get(place)
+    if found is None:
+        raise KeyError(place)
+    return found
 
 
 def _decoded(body: bytes) -> Any:

@@ -1,0 +1,115 @@
+"""/v1/callbacks: who may bring receipts, what is answered, and what is passed on (R64, R65)."""
+
+import pytest
+
+from otp_service.core.delivery import Receipt
+from otp_service.core.errors import StoreUnavailable
+from tests.api.fakes import Api, FakeReceiver
+
+
+REFERENCE = "shop.c07-5d41402abc4b2a76b9719d911017c592.1.1"
+NEWS = f"delivered {REFERENCE}".encode()
+
+
+async def bring(api: Api, path: str = "/v1/callbacks/acme", body: bytes = NEWS, **more):
+    """Bring a receipt; `path` may be a whole address."""
+    return await api.call("POST", path.removeprefix("https://otp.example"), content=body, **more)
+
+
+async def test_a_receipt_in_its_own_address_is_trusted(api: Api) -> None:
+    """The token says that it is who was given the address; its reference comes before the body's."""
+    address = api.addresses.of("acme", REFERENCE)
+
+    answer = await bring(api, address, b"delivered other")
+
+    assert (200, b"ACK") == (answer.status_code, answer.content)
+    (_, caller, provider, news, trusted) = api.service.asked[0]
+    assert ("acme", Receipt("delivered", REFERENCE), True) == (provider, news, trusted)
+    assert "callback-acme" == caller.key_id
+    assert [("acme", "delivered")] == api.receipts
+
+
+async def test_a_signed_receipt_is_trusted(api: Api) -> None:
+    """Its reference is what the vendor gives back."""
+    await bring(api, headers={"signature": "good"})
+
+    assert (Receipt("delivered", REFERENCE, is_signed=True), True) == api.service.asked[0][3:]
+
+
+async def test_a_receipt_with_neither_is_advisory(api: Api) -> None:
+    """It is noted all the same."""
+    await bring(api)
+
+    assert (Receipt("delivered", REFERENCE), False) == api.service.asked[0][3:]
+
+
+async def test_a_bad_signature_is_401_and_counted(api: Api) -> None:
+    """R64: nothing is passed on."""
+    answer = await bring(api, headers={"signature": "bad"})
+
+    assert (401, "/problems/unauthenticated") == (answer.status_code, answer.json()["type"])
+    assert ([], ["callback"]) == (api.service.asked, api.denied)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda address: address.replace(".1.1&", ".1.2&"),
+        lambda address: address.replace("shop.", "bank."),
+        lambda address: address[:-1] + ("0" if address[-1] != "0" else "1"),
+        lambda address: address.replace("1%3A", "2%3A"),
+        lambda address: address.partition("&")[0],
+        lambda address: address.replace("acme?", "other?"),
+    ],
+    ids=["another submission", "another tenant", "a digit", "another key", "none", "provider"],
+)
+async def test_the_token_of_one_submission_is_no_token_of_another(forge) -> None:
+    """R64, A19: the token is an HMAC over provider and reference."""
+    api = Api(receivers={"acme": FakeReceiver(), "other": FakeReceiver()})
+
+    answer = await bring(api, forge(api.addresses.of("acme", REFERENCE)))
+
+    assert 401 == answer.status_code
+    assert [] == api.service.asked
+
+
+async def test_several_receipts_come_in_one_call(api: Api) -> None:
+    """What is about nothing of ours is counted, and answered as the others (R65)."""
+    answer = await bring(api, body=NEWS + b"\npending unknown")
+
+    assert 200 == answer.status_code
+    assert [("acme", "delivered"), ("acme", "unknown")] == api.receipts
+
+
+async def test_what_cannot_be_read_is_400(api: Api) -> None:
+    """Nobody's traceback."""
+    answer = await bring(api, body=b"\xff\xfe no receipt at all")
+
+    assert (400, "/problems/invalid-request") == (answer.status_code, answer.json()["type"])
+
+
+async def test_a_provider_that_there_is_not_is_404(api: Api) -> None:
+    """As every other path."""
+    answer = await bring(api, "/v1/callbacks/nobody")
+
+    assert (404, "/problems/not-found") == (answer.status_code, answer.json()["type"])
+
+
+async def test_more_than_a_hundred_receipts_fit_and_a_flood_does_not(api: Api) -> None:
+    """413 beyond 256 KiB; other calls keep their 16."""
+    assert 200 == (await bring(api, body=b"\n".join([NEWS] * 200))).status_code
+    assert 413 == (await bring(api, body=b"x" * (256 * 1024 + 1))).status_code
+
+
+async def test_a_store_in_doubt_is_503_so_that_the_vendor_asks_again(api: Api) -> None:
+    """R77."""
+    api.service.error = StoreUnavailable()
+
+    assert 503 == (await bring(api)).status_code
+
+
+async def test_it_needs_no_key_and_get_will_do(api: Api) -> None:
+    """Some vendors have nothing else."""
+    answer = await api.call("GET", "/v1/callbacks/acme")
+
+    assert 200 == answer.status_code

@@ -7,6 +7,7 @@ application in front of it, and what runs beside them.
 import asyncio
 import hashlib
 import os
+import random
 import secrets
 import time
 from contextlib import suppress
@@ -33,10 +34,11 @@ from otp_service.core.ports import Commit
 from otp_service.hashing import ArgonPool
 from otp_service.service import OtpService, Parts, Random
 from otp_service.settings import Settings, report
+from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
 from otp_service.sms.http import HttpSettings, new_transport
 from otp_service.sms.providers.inbox import InboxProvider
-from otp_service.sms.router import Router, Sender, Tools
+from otp_service.sms.router import Outside, Remembered, Router, Sender, Tools
 from otp_service.store import health
 from otp_service.store.connect import connect
 from otp_service.store.keys import Names
@@ -51,6 +53,9 @@ RANDOM = Random(secrets.randbelow, os.urandom)
 
 HOUSEKEEPING = 60.0
 """Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
+
+EXCHANGE = 1.0
+"""Seconds between two exchanges of what is known of providers."""
 
 SENDS = 256
 """Messages in flight in one process; more would be waiting, not sending."""
@@ -84,9 +89,11 @@ class Application:
         self.transport = new_transport()
         self.senders = senders_of(settings, self.transport)
         self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
-        self.router = router_of(settings, self.senders, self.addresses)
+        self.remembered = Remembered()
+        self.router = router_of(settings, self.senders, self.remembered, self.addresses)
+        self.sharing = Sharing(self.store, self.remembered, RANDOM, self.versions)
         self.service = OtpService(self._parts())
-        self._beside: asyncio.Task[None] | None = None
+        self._beside: asyncio.Future[Any] | None = None
 
     def public(self) -> Litestar:
         """Return the application for login back ends."""
@@ -119,7 +126,7 @@ class Application:
         """Tell that it runs, and begin what runs beside it."""
         if not self.speaks_for_workers:
             await self._tell("started")
-            self._beside = asyncio.create_task(self._housekeeping())
+            self._beside = asyncio.gather(self._housekeeping(), self._exchanging())
 
     async def stop(self) -> None:
         """Finish what runs, tell it, and close everything."""
@@ -149,6 +156,12 @@ class Application:
             await asyncio.sleep(HOUSEKEEPING)
             with suppress(StoreUnavailable):
                 await self.keep_house()
+
+    async def _exchanging(self) -> None:
+        while True:
+            await asyncio.sleep(EXCHANGE)
+            with suppress(StoreUnavailable):
+                await self.sharing.exchange()
 
     async def _tell(self, reason: str) -> None:
         """Record that the service started or stopped; Redis may be away, and may come later."""
@@ -269,18 +282,36 @@ def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore
 
 def senders_of(settings: Settings, transport: httpx.AsyncBaseTransport) -> dict[str, Sender]:
     """Return the providers, ready to be used, by their names."""
-    tools = Tools(transport, now=lambda: time.time_ns() // 1_000_000)
+    tools = Tools(transport, now=now)
     return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
 
 
 def router_of(
-    settings: Settings, found: dict[str, Sender], addresses: Addresses | None = None
+    settings: Settings,
+    found: dict[str, Sender],
+    remembered: Remembered,
+    addresses: Addresses | None = None,
 ) -> Router:
     """Return the chain of providers; receipts are asked for where they can come in."""
+    asks = addresses is not None and addresses.public_url
     return Router(
-        [found[name] for name in settings.provider_order()],
-        clock=time.monotonic,
-        address=addresses.of if addresses and addresses.public_url else lambda *_: None,
+        [*found.values()],
+        settings.routes(),
+        remembered,
+        outside=Outside(
+            clock=time.monotonic,
+            now=now,
+            chance=random.SystemRandom().random,
+            pseudonym=lambda number: settings.keys.limit.current.mac("route", number.encode())[
+                :8
+            ].hex(),
+            address=addresses.of if addresses and asks else lambda *_: None,
+        ),
         deadline=settings.routing.deadline_seconds,
         most=settings.routing.max_submissions,
     )
+
+
+def now() -> int:
+    """Return milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

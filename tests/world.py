@@ -40,6 +40,7 @@ class Phones:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.news: list[Any] = []
         self.replies: deque[list[Reply]] = deque()
         self.meanwhile: Callable[[], Any] | None = None
 
@@ -58,6 +59,10 @@ class Phones:
         if self.meanwhile:
             await self.meanwhile()
         return tuple(made)
+
+    def received(self, *news: Any) -> None:
+        """Keep what trusted receipts have said."""
+        self.news.append(news)
 
     def code(self, index: int = -1) -> str:
         """Return the code in a message that arrived."""

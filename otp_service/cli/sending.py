@@ -18,6 +18,7 @@ from otp_service.core.delivery import Fault, Message, Submission
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import Settings
 from otp_service.sms.http import new_transport
+from otp_service.sms.router import Remembered
 
 
 TEXT = "{brand}: this is a test of our text messages. It holds no code, and you need do nothing."
@@ -89,7 +90,7 @@ def _message(settings: Settings, phone: PhoneNumber, tenant: str) -> Message:
 
 async def _send(settings: Settings, message: Message, only: str | None) -> Sequence[Submission]:
     async with new_transport() as transport:
-        router = router_of(settings, senders_of(settings, transport))
+        router = router_of(settings, senders_of(settings, transport), Remembered())
         if only is None:
             return await router.send(message)
         try:

@@ -105,6 +105,8 @@ class Submission(msgspec.Struct, frozen=True):
     """Which send of its challenge it belongs to, counted from 1."""
     place: int = 1
     """Which submission of that send it was, counted from 1."""
+    about: About | None = None
+    """What a refusal spoke of."""
     received: DeliveryStatus | None = None
     """What its receipts have said so far."""
 
@@ -116,7 +118,9 @@ class Submission(msgspec.Struct, frozen=True):
         outcome: Literal["refused", "unknown"] = (
             "unknown" if reply.fault is Fault.UNKNOWN else "refused"
         )
-        return cls(provider, outcome, reply.fault, reply.reason, at, milliseconds)
+        return cls(
+            provider, outcome, reply.fault, reply.reason, at, milliseconds, about=reply.about
+        )
 
     @property
     def may_be_billed(self) -> bool:

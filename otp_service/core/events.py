@@ -82,7 +82,16 @@ class ProviderFailed(
     provider: str
     milliseconds: int
     fault: str
+    about: str
+    """`account`: somebody has to act; `throttled`, `silence`, or this `message` alone."""
     outcome: str = _told("failure")
+
+
+class ProviderMoved(Event, frozen=True, tag="provider.moved", omit_defaults=True, kw_only=True):
+    """A provider's breaker in a country was opened (`open`) or closed."""
+
+    provider: str
+    state: str
 
 
 class Delivery(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_only=True):

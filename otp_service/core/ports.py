@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from otp_service.core.challenge import Challenge, ChallengeSecret
-from otp_service.core.delivery import Message, Submission
+from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket, Charge, Refusal
 
@@ -120,6 +120,9 @@ class Router(Protocol):
 
     def send(self, message: Message) -> Awaitable[tuple[Submission, ...]]:
         """Hand the message to providers until one takes it; never raises for their faults."""
+
+    def received(self, made: Submission, news: Receipt, country: str, number: str) -> None:
+        """Let a trusted receipt say how good its provider is; `number` is a pseudonym."""
 
 
 class Hasher(Protocol):

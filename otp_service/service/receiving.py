@@ -38,9 +38,12 @@ class Receiving:
             )
 
         try:
-            await move(self._parts.store, stored, received)
+            made = await move(self._parts.store, stored, received)
         except ChallengeNotFound:
             return False
+        if made.commit.swap and trusted:
+            submission = challenge.submissions[place]
+            self._parts.router.received(submission, news, challenge.country, challenge.subject)
         return True
 
     def _told(

@@ -117,7 +117,9 @@ class Settling:
         if submission.may_be_billed:
             outcome = "success" if submission.outcome == "accepted" else "unknown"
             return events.Sent(**about, outcome=outcome)
-        return events.ProviderFailed(**about, fault=submission.fault or "")
+        return events.ProviderFailed(
+            **about, fault=submission.fault or "", about=submission.about or ""
+        )
 
 
 class Result(msgspec.Struct, frozen=True):

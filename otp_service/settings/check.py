@@ -17,7 +17,9 @@ from otp_service.core.message import check_messages
 from otp_service.settings import limits
 from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
 from otp_service.settings.reading import Fault
+from otp_service.sms.http import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.routes import Route
 
 
 DISTINCT_BYTES = 12
@@ -59,7 +61,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
     """Tell what is allowed and yet worth a second look."""
     if settings.mode == "test":
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
-    elif len(settings.provider_order()) == 1:
+    elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
@@ -165,8 +167,27 @@ def _provider_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("providers", "needs at least one: nothing could be sent")
     if not order and len(providers) > 1:
         yield Fault("routing.providers", "say in which order they are tried")
-    for name in sorted(set(order) - providers.keys()):
-        yield Fault("routing.providers", f"names {name}, and there is no providers.{name}")
+    yield from _route_faults(settings, "routing.providers", order)
+    for place, route in settings.routing.routes.items():
+        path = f"routing.routes.{place}"
+        if not re.fullmatch(r"\+[1-9][0-9]{0,13}", place) and place not in SUPPORTED_REGIONS:
+            yield Fault(path, "is for a country like GB, or the beginning of a number like +4474")
+        if not route:
+            yield Fault(path, "is empty: name providers, or take it out")
+        yield from _route_faults(settings, path, route, place)
+
+
+def _route_faults(settings: Settings, path: str, route: Route, place: str = "") -> Iterator[Fault]:
+    for name in sorted(set(route) - settings.providers.keys()):
+        yield Fault(path, f"names {name}, and there is no providers.{name}")
+    if isinstance(route, dict) and any(share < 1 for share in route.values()):
+        yield Fault(path, "has a share under 1: take that provider out")
+    for name in sorted(set(route) & settings.providers.keys()):
+        provider = settings.providers[name]
+        if isinstance(provider, VendorSettings) and not provider.serves(place):
+            yield Fault(
+                path, f"has {name}, which has no number to send from there: senders.{place}"
+            )
 
 
 def _tenants_faults(settings: Settings, now: int) -> Iterator[Fault]:

@@ -20,6 +20,7 @@ from otp_service.core.profile import DEFAULT, Profile
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant
 from otp_service.sms.providers import Provider
+from otp_service.sms.routes import Routes
 
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -184,7 +185,10 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[routing]: which providers are tried, in which order, and for how long."""
 
-    providers: tuple[Name, ...] = ()
+    providers: tuple[Name, ...] | dict[Name, int] = ()
+    """In the order in which they are tried, or by chance in these shares."""
+    routes: dict[str, tuple[Name, ...] | dict[Name, int]] = {}
+    """The same for some destinations, by country (GB) or by the beginning of the number (+4474)."""
     deadline_seconds: Seconds = 8
     max_submissions: Annotated[int, Meta(ge=1, le=10)] = 3
 
@@ -233,6 +237,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         tables = self.tenant_tables.items()
         return tuple(key.read(name) for name, table in tables for key in table.keys)
 
-    def provider_order(self) -> tuple[str, ...]:
-        """Return the names in the order of routing, which one provider alone may leave out."""
-        return self.routing.providers or tuple(self.providers)
+    def routes(self) -> Routes:
+        """Return the routes; the default one may be left out where there is one provider."""
+        return Routes(self.routing.providers or tuple(self.providers), self.routing.routes)

@@ -168,6 +168,12 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
         fitting = (one for one in candidates if one and (is_number(one) or not numbers))
         return next(fitting, "")
 
+    def serves(self, place: str) -> bool:
+        """Whether messages to this country, or to numbers that begin so, have a sender."""
+        if place not in NUMBERS_ONLY and place != "+1":
+            return True
+        return is_number(self.senders.get(place, "") or self.sender)
+
     def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
         """Return the provider that speaks this dialect."""
         return HttpProvider(name, self, tools.transport)  # type: ignore[arg-type]  # a dialect is one

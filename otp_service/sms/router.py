@@ -16,7 +16,18 @@ from typing import Protocol
 import httpx
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply, Submission
+from otp_service.core.delivery import (
+    About,
+    Accepted,
+    Fault,
+    Message,
+    Receipt,
+    Refused,
+    Reply,
+    Submission,
+)
+from otp_service.sms.memory import SLOW, Memory, Observation, observations
+from otp_service.sms.routes import Routes, drawn
 
 
 logger = logging.getLogger(__name__)
@@ -25,6 +36,10 @@ DEADLINE = 8.0
 """Seconds for one send, whatever its providers do; the caller's patience has to be longer."""
 MOST_SUBMISSIONS = 3
 """Each may be billed, so one send cannot become many messages (R26)."""
+
+
+GOOD = {"delivered": 1.0, "temporary-failure": 0.25, "technical-failure": 0.0}
+"""What a receipt says of its provider. The number's own fault says nothing."""
 
 
 class Sender(Protocol):
@@ -49,72 +64,131 @@ class Tools(msgspec.Struct, frozen=True):
     """Milliseconds since 1970."""
 
 
-class Router:
-    """Sends a message through the first of its providers that takes it."""
+class Outside(msgspec.Struct, frozen=True):
+    """What the router is given of the world."""
 
-    def __init__(
+    clock: Callable[[], float]
+    """Seconds, monotonic."""
+    now: Callable[[], int]
+    """Milliseconds since 1970."""
+    chance: Callable[[], float]
+    """From 0 to 1."""
+    pseudonym: Callable[[str], str]
+    """What is remembered of a number, in place of the number."""
+    address: Callable[[str, str], str | None] = lambda *_: None
+    """Where a provider is to bring the receipts for a reference, if anywhere."""
+
+
+class Remembered:
+    """One process's view: what all have learnt until the last exchange, and it alone since then."""
+
+    def __init__(self) -> None:
+        self.known = Memory()
+        self.new: list[Observation] = []
+        """What the others have not heard of yet."""
+
+    def learn(self, observed: Sequence[Observation]) -> None:
+        """Remember at once, and tell the others at the next exchange."""
+        self.new += observed
+        self.known, _ = self.known.after(observed)
+
+    def exchanged(self, known: Memory, told: int) -> None:
+        """Take over what all know now, in which the first `told` of what was new are."""
+        del self.new[:told]
+        self.known, _ = known.after(self.new)
+
+
+class Router:
+    """Sends a message through the first of its route's providers that takes it."""
+
+    def __init__(  # noqa: PLR0913  # what it is made of, once
         self,
         senders: Sequence[Sender],
+        routes: Routes,
+        memory: Remembered,
         *,
-        clock: Callable[[], float],
-        address: Callable[[str, str], str | None] = lambda *_: None,
+        outside: Outside,
         deadline: float = DEADLINE,
         most: int = MOST_SUBMISSIONS,
     ) -> None:
-        """Take the providers in their order, a monotonic clock in seconds, and receipts' `address`.
-
-        That is where a provider is to bring the receipts for a reference, if anywhere.
-        """
+        """Take the providers, the routes between them, and what is remembered of them."""
         self._senders = {sender.name: sender for sender in senders}
-        if not senders or len(self._senders) < len(senders):
-            raise ValueError("name at least one SMS provider, and each name once")
-        self._clock = clock
-        self._address = address
+        self._routes = routes
+        self._memory = memory
+        self._outside = outside
         self._deadline = deadline
         self._most = most
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the providers, in their order."""
+        """The names of the providers."""
         return tuple(self._senders)
 
     async def send(self, message: Message) -> tuple[Submission, ...]:
         """Return every submission that was made, in order; the last decides."""
-        began = self._clock()
-        made: list[Submission] = []
-        for place, sender in enumerate(list(self._senders.values())[: self._most], start=1):
-            if made and self._clock() - began >= self._deadline:
+        outside, began = self._outside, self._outside.clock()
+        walk: list[tuple[Submission, Reply]] = []
+        for place, name in enumerate(self._order(message)[: self._most], start=1):
+            if walk and outside.clock() - began >= self._deadline:
                 break
-            made.append(await self._submit(sender, message, began, place))
-            if made[-1].outcome == "accepted" or made[-1].fault is Fault.RECIPIENT:
+            walk.append(await self._submit(self._senders[name], message, began, place))
+            made, _ = walk[-1]
+            if made.outcome == "accepted" or made.fault is Fault.RECIPIENT:
                 break
-        return tuple(made)
+        self._learn(message, walk)
+        return tuple(made for made, _ in walk)
 
     async def submit_one(self, name: str, message: Message) -> Submission:
         """Send through the provider of this name and no other; LookupError if there is none."""
         if name not in self._senders:
             raise LookupError(f"no SMS provider is called {name!r}; there is {self.names}")
-        return await self._submit(self._senders[name], message, self._clock(), 1)
+        made, _ = await self._submit(self._senders[name], message, self._outside.clock(), 1)
+        return made
+
+    def received(self, made: Submission, news: Receipt, country: str, number: str) -> None:
+        """Let a trusted receipt say how good its provider is; `number` is a pseudonym."""
+        now = self._outside.now()
+        good = GOOD.get(news.status)
+        if good is None:
+            return
+        if news.status == "delivered" and now - made.at > SLOW:
+            good /= 2
+        seen = Observation(made.provider, country, now, "receipt", number, good=good)
+        self._memory.learn([seen])
 
     async def aclose(self) -> None:
         """Close every provider."""
         for sender in self._senders.values():
             await sender.aclose()
 
+    def _order(self, message: Message) -> Sequence[str]:
+        """Return the providers to try: by route and shares, and who is not well at the end."""
+        now, chance, memory = self._outside.now(), self._outside.chance, self._memory.known
+        route = self._routes.to(message.to)
+        order = drawn(route, lambda name, share: memory.weight(name, share, now), chance)
+        return memory.order(order, message.to.country, now, chance())
+
+    def _learn(self, message: Message, walk: list[tuple[Submission, Reply]]) -> None:
+        number = self._outside.pseudonym(message.to.collapsed)
+        replies = [(made.provider, reply) for made, reply in walk]
+        country, now = message.to.country, self._outside.now()
+        self._memory.learn(observations(replies, country, number, now))
+
     async def _submit(
         self, sender: Sender, message: Message, began: float, place: int
-    ) -> Submission:
-        started = self._clock()
+    ) -> tuple[Submission, Reply]:
+        started = self._outside.clock()
         mine = message.at(place)
-        mine = msgspec.structs.replace(mine, callback=self._address(sender.name, mine.reference))
+        callback = self._outside.address(sender.name, mine.reference)
+        mine = msgspec.structs.replace(mine, callback=callback)
         reply = await _bounded(sender, mine, self._deadline - (started - began))
         made = Submission.of(
             sender.name,
             reply,
             at=_milliseconds(started - began),
-            milliseconds=_milliseconds(self._clock() - started),
+            milliseconds=_milliseconds(self._outside.clock() - started),
         )
-        return msgspec.structs.replace(made, place=place)
+        return msgspec.structs.replace(made, place=place), reply
 
 
 async def _bounded(sender: Sender, message: Message, seconds: float) -> Reply:
@@ -124,7 +198,7 @@ async def _bounded(sender: Sender, message: Message, seconds: float) -> Reply:
             return await sender.send(message)
     except Exception as error:  # noqa: BLE001  # a provider's bug must not end the chain
         if limit.expired():
-            return Refused(Fault.UNKNOWN, "deadline")
+            return Refused(Fault.UNKNOWN, "deadline", about=About.SILENCE)
         # By its name only: the text of an exception may hold the number, the code or a key (R68).
         kind = type(error).__name__
         logger.error("provider %s raised %s", sender.name, kind)  # noqa: TRY400

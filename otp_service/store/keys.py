@@ -56,6 +56,10 @@ class Names:
         name = self._mac("idempotency", tenant, key)[:16].hex()
         return partition, f"{{{partition:02d}}}:idempotency:{tenant}:{name}"
 
+    def shared(self) -> tuple[int, str]:
+        """What is remembered of providers, and the partition that it lives in."""
+        return 0, "{00}:providers"
+
     def operation(self, partition: int, operation: str) -> str:
         """What a commit answered, for the caller who lost the reply."""
         return f"{{{partition:02d}}}:operation:{operation}"

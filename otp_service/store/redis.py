@@ -151,6 +151,26 @@ class RedisStore:
         reply = await self.run(places, request)
         return bool(reply[0] == b"done")
 
+    async def shared(self) -> tuple[int, bytes | None]:
+        """Return version and body of what is remembered of providers; 0 and None if nothing is."""
+        _, name = self.names.shared()
+        _, record = await self.read((name,))
+        return self.vault.open(name, record) if record else (0, None)
+
+    async def share(self, version: int, body: bytes, told: Sequence[Event], operation: str) -> bool:
+        """Replace it, with the events of what has changed; False if this is not its version."""
+        partition, name = self.names.shared()
+        places = Places(self.fixed(partition, operation))
+        record = places.value(self.vault.close(name, version + 1, body))
+        request = self.request(
+            places,
+            expected=[(places.of(name), Vault.version(version) if version else "")],
+            writes=[(places.of(name), record, 0)],
+            events=[self._signed(event) for event in told],
+        )
+        reply = await self.run(places, request)
+        return bool(reply[0] == b"done")
+
     async def sweep(self, partition: int, operation: str) -> None:
         """Append the folded refusals of a partition that are due."""
         places = Places(self.fixed(partition, operation))

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from prometheus_client import Gauge
 
-from otp_service.core.delivery import Message, Submission
+from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
 from otp_service.core.gate import Gate, Place
 from otp_service.core.limits import Refusal
@@ -116,6 +116,10 @@ class CountedRouter:
         for submission in submissions:
             self._metrics.submission(submission)
         return submissions
+
+    def received(self, made: Submission, news: Receipt, country: str, number: str) -> None:
+        """Let a trusted receipt say how good its provider is."""
+        self._router.received(made, news, country, number)
 
 
 class WatchedGate(Gate):

@@ -173,5 +173,5 @@ def test_a_provider_can_be_described_by_variables(settings_of):
 
     settings = settings_of(environ=environ)
 
-    assert ("box",) == settings.provider_order()
+    assert ("box",) == settings.routes().default
     assert 5 == settings.providers["box"].keep

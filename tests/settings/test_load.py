@@ -23,7 +23,7 @@ def test_what_is_left_out_has_a_default(settings_of):
     assert Messages() == settings.messages
     assert Events() == settings.events
     assert Routing() == settings.routing
-    assert ("gateway",) == settings.provider_order()
+    assert ("gateway",) == settings.routes().default
 
 
 def test_every_setting_can_be_given(settings_of):
@@ -37,7 +37,7 @@ def test_every_setting_can_be_given(settings_of):
             name for name in ours.__struct_fields__ if getattr(ours, name) == getattr(default, name)
         }
         assert unchanged <= {"sentinel", "master", "cluster"}
-    assert ("second", "gateway") == settings.provider_order()
+    assert ("second", "gateway") == settings.routes().default
     assert "worthless-password" == settings.redis.password.reveal()
     assert "worthless-password" == settings.providers["second"].basic.password.reveal()
 

@@ -1,18 +1,24 @@
 """How the router walks its providers."""
 
 import asyncio
+import itertools
 import logging
 import time
 from itertools import takewhile
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp_service.core.delivery import Accepted, Fault, Refused
-from otp_service.sms.router import Router
+from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused, Submission
+from otp_service.core.phone import PhoneNumber
+from otp_service.sms.memory import Memory, Observation
+from otp_service.sms.router import Outside, Remembered, Router
+from otp_service.sms.routes import Routes
 
 
+NOW = 1_795_348_800_000
 ACCEPTED = Accepted("m-1")
 PROVIDER = Refused(Fault.PROVIDER, "20003")
 UNKNOWN = Refused(Fault.UNKNOWN, "read-timeout")
@@ -50,10 +56,19 @@ class Fake:
         self.closed = True
 
 
-def router(*answers, clock=time.monotonic, **more):
-    """A router over providers a, b, c… that answer so."""
+def router(*answers, route=None, routes=None, memory=None, **more):
+    """A router over providers a, b, c… that answer so; what is not of the router is the world's."""
     fakes = [Fake(name, answer) for name, answer in zip("abcdefgh", answers, strict=False)]
-    return Router(fakes, clock=clock, **more), fakes
+    world = {
+        "clock": time.monotonic,
+        "now": lambda: NOW,
+        "chance": lambda: 0.5,
+        "pseudonym": lambda number: f"p-{number[-2:]}",
+    }
+    world |= {name: more.pop(name) for name in [*more] if name in {*world, "address"}}
+    table = Routes(route or tuple(fake.name for fake in fakes), routes or {})
+    made = Router(fakes, table, memory or Remembered(), outside=Outside(**world), **more)
+    return made, fakes
 
 
 def outcomes(submissions):
@@ -229,13 +244,6 @@ async def test_close_closes_every_provider():
     assert ("a", "b") == chain.names
 
 
-@pytest.mark.parametrize("names", ["", "aba"])
-def test_chain_has_to_name_each_provider_once(names):
-    """Without a provider a code would go nowhere, silently."""
-    with pytest.raises(ValueError, match="at least one SMS provider"):
-        Router([Fake(name, ACCEPTED) for name in names], clock=time.monotonic)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from([ACCEPTED, PROVIDER, UNKNOWN, RECIPIENT]), min_size=1, max_size=6),
@@ -250,3 +258,145 @@ def test_send_is_the_shortest_walk_to_an_end(message, replies, most):
     made = asyncio.run(chain.send(message))
 
     assert [getattr(each, "reason", None) for each in expected] == [each.reason for each in made]
+
+
+SILENT = Refused(Fault.UNKNOWN, "read-timeout", about=About.SILENCE)
+LATER = Refused(Fault.PROVIDER, "20429", 17, About.THROTTLED)
+
+
+async def test_a_destination_has_its_own_way(message):
+    """The longest beginning of the number, then its country, then the default."""
+    for routes, first in (
+        ({}, "a"),
+        ({"GB": ("b",)}, "b"),
+        ({"GB": ("b",), "+4474": ("c",)}, "c"),
+        ({"+44740": ("b",), "+4474": ("c",)}, "b"),
+        ({"FR": ("b",), "+33": ("c",)}, "a"),
+    ):
+        chain, _ = router(ACCEPTED, ACCEPTED, ACCEPTED, route=("a",), routes=routes)
+
+        (made,) = await chain.send(message)
+
+        assert first == made.provider
+
+
+async def test_shares_are_kept_and_everybody_stands_in_the_list(message):
+    """Who is not drawn first is tried next (R88)."""
+    chances = itertools.cycle([n / 97 for n in range(97)])
+    chain, fakes = router(
+        PROVIDER, ACCEPTED, route={"a": 70, "b": 30}, chance=lambda: next(chances)
+    )
+    for number in range(300):
+        to = PhoneNumber(f"+447400{number:06d}", "GB", 44)
+        made = await chain.send(msgspec.structs.replace(message, to=to))
+        assert "b" == made[-1].provider
+        chain._memory.known = Memory()
+
+    assert 0.6 < len(fakes[0].sent) / 300 < 0.8
+
+
+async def test_a_provider_that_is_silent_is_tried_last_and_is_not_forgotten(message):
+    """R87: after five of ten its breaker is open; it is asked when all others have failed."""
+    memory = Remembered()
+    chain, (first, _) = router(SILENT, ACCEPTED, memory=memory)
+    for _ in range(5):
+        assert 2 == len(await chain.send(message))
+
+    assert ["b"] == [one.provider for one in await chain.send(message)]
+
+    assert 5 == len(first.sent)
+    chain, _ = router(ACCEPTED, PROVIDER, memory=memory)
+    assert ["b", "a"] == [one.provider for one in await chain.send(message)]
+
+
+async def test_a_breaker_is_of_one_country(message):
+    """An outage in one country takes nothing from the others."""
+    chain, (first, _) = router(SILENT, ACCEPTED)
+    for _ in range(5):
+        await chain.send(message)
+    elsewhere = msgspec.structs.replace(message, to=PhoneNumber("+33612345678", "FR", 33))
+
+    await chain.send(elsewhere)
+
+    assert "+33612345678" == first.sent[-1].to.e164
+
+
+async def test_who_is_throttled_rests_for_what_it_asked(message):
+    """R90: the next one at once, and this one again when its time is over."""
+    clock = [NOW]
+    chain, (first, _) = router(LATER, ACCEPTED, now=lambda: clock[0])
+    await chain.send(message)
+
+    for after, asked in ((16_999, 1), (17_000, 2)):
+        clock[0] = NOW + after
+        await chain.send(message)
+        assert asked == len(first.sent)
+
+
+@pytest.mark.parametrize("refusal", [PROVIDER, RECIPIENT])
+async def test_fifty_numbers_that_everybody_refuses_cost_the_next_one_nothing(message, refusal):
+    """Nobody opens a country's breakers with a handful of bad numbers."""
+    memory = Remembered()
+    chain, _ = router(refusal, refusal, memory=memory)
+    for number in range(50):
+        bad = PhoneNumber(f"+4474001234{number:02d}", "GB", 44)
+        await chain.send(msgspec.structs.replace(message, to=bad))
+
+    chain, (first, second) = router(ACCEPTED, ACCEPTED, memory=memory)
+    await chain.send(message)
+
+    assert (1, 0) == (len(first.sent), len(second.sent))
+
+
+async def test_one_number_that_one_provider_refuses_counts_once(message):
+    """The same number again and again says the same thing again (ten minutes)."""
+    memory = Remembered()
+    chain, _ = router(PROVIDER, ACCEPTED, memory=memory)
+    for _ in range(20):
+        await chain.send(message)
+
+    assert "closed" == memory.known.state("a", "GB", NOW)
+    for number in range(5):
+        other = PhoneNumber(f"+4474001234{number:02d}", "GB", 44)
+        await chain.send(msgspec.structs.replace(message, to=other))
+    assert "open" == memory.known.state("a", "GB", NOW)
+
+
+def test_trusted_receipts_move_shares_and_never_below_a_tenth():
+    """Away from who loses messages, slowly; one number moves it once an hour."""
+    memory = Remembered()
+    chain, _ = router(ACCEPTED, ACCEPTED, route={"a": 50, "b": 50}, memory=memory)
+    made = Submission("a", "accepted", None, None, NOW, 1)
+    lost = Receipt("technical-failure")
+
+    chain.received(made, lost, "GB", "one")
+    once = memory.known.weight("a", 50, NOW)
+    chain.received(made, lost, "GB", "one")
+
+    assert once == memory.known.weight("a", 50, NOW) < 50
+    for number in range(500):
+        chain.received(made, lost, "GB", f"{number}")
+    assert 5 == pytest.approx(memory.known.weight("a", 50, NOW))
+    assert 50 == memory.known.weight("b", 50, NOW)
+
+
+@pytest.mark.parametrize(
+    ("said", "late", "good"),
+    [
+        ("delivered", 1, 1.0),
+        ("delivered", 30_001, 0.5),
+        ("technical-failure", 1, 0.0),
+        ("permanent-failure", 1, None),
+        ("pending", 1, None),
+    ],
+)
+def test_what_a_receipt_says_of_its_provider(said, late, good):
+    """Late is half as bad as never; the number's own fault says nothing."""
+    memory = Remembered()
+    chain, _ = router(ACCEPTED, memory=memory)
+    made = Submission("a", "accepted", None, None, NOW - late, 1)
+
+    chain.received(made, Receipt(said), "GB", "one")
+
+    heard = [Observation("a", "GB", NOW, "receipt", "one", good=good)] if good is not None else []
+    assert heard == memory.new

@@ -1,0 +1,1 @@
+"""Ten thousand logins on a bad day of three providers that do not exist; see README.md."""

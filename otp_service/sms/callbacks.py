@@ -28,6 +28,8 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
     body: bytes
     now: int
     """Milliseconds since 1970."""
+    certificates: Mapping[str, bytes] = {}
+    """What the dialect said it `needs`, by address (certificates.py)."""
 
     def __repr__(self) -> str:
         return f"Callback({self.method}, {len(self.body)} bytes)"

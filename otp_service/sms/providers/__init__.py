@@ -5,6 +5,7 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.sns import Sns
 
 
-Provider = Http | Inbox
+Provider = Http | Inbox | Sns

@@ -4,9 +4,10 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 """
 
 from otp_service.sms.providers.aws import Aws
+from otp_service.sms.providers.clickatell import Clickatell
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.sns import Sns
 
 
-Provider = Aws | Http | Inbox | Sns
+Provider = Aws | Clickatell | Http | Inbox | Sns

@@ -227,6 +227,7 @@ def test_topic_of_the_settings_is_a_topic(arn):
 
 def test_envelope_does_not_show_its_message(topic):
     """It holds a number."""
-    assert "Notification(Notification)" == repr(
-        verified(topic.callback(topic.brings("+447400123456")), ARN)
-    )
+    envelope = verified(topic.callback(topic.brings("+447400123456")), ARN)
+
+    assert "Notification(Notification)" == repr(envelope)
+    assert [("type", "Notification")] == envelope.__rich_repr__()

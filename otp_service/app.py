@@ -36,6 +36,7 @@ from otp_service.service import OtpService, Parts, Random
 from otp_service.settings import Settings, report
 from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
+from otp_service.sms.certificates import Certificates
 from otp_service.sms.http import HttpSettings, new_transport
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.router import Outside, Remembered, Router, Sender, Tools
@@ -220,6 +221,7 @@ class Application:
             count_receipt=self.metrics.receipt,
             in_flight=self.in_flight,
             callbacks=self.addresses,
+            certificates=Certificates(self.transport, clock=time.monotonic),
             receivers={
                 name: provider
                 for name, provider in self.settings.providers.items()

@@ -17,10 +17,11 @@ from msgspec.structs import replace
 from otp_service.api.context import ApiContext, context
 from otp_service.api.reading import body_of
 from otp_service.core.delivery import Receipt
-from otp_service.core.errors import InvalidRequest, Unauthenticated
+from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
 from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
 from otp_service.sms.callbacks import BadSignature, Callback, Receiver
+from otp_service.sms.certificates import NotFetched
 
 
 Visit = Request[Any, Any, State]
@@ -65,7 +66,7 @@ async def _take(request: Visit, provider: str) -> ASGIResponse:
         body=body,
         now=time.time_ns() // 1_000_000,
     )
-    for news, trusted in _news(parts, provider, receiver, called):
+    for news, trusted in await _news(parts, provider, receiver, called):
         caller = Caller(NOBODY, f"callback-{provider}", request.scope["state"]["request"])
         receiving = parts.service.receive(caller, provider, news, trusted=trusted)
         known = await parts.in_flight.run(receiving)
@@ -74,16 +75,18 @@ async def _take(request: Visit, provider: str) -> ASGIResponse:
     return ASGIResponse(status_code=status, body=answer, media_type="text/plain")
 
 
-def _news(
+async def _news(
     parts: ApiContext, provider: str, receiver: Receiver, called: Callback
 ) -> list[tuple[Receipt, bool]]:
     """Return what was brought, and whether nobody else can have said it."""
     try:
         reference = parts.callbacks.reference(provider, called)
-        brought = receiver.receipts(called)
+        brought = receiver.receipts(await parts.certificates.complete(receiver, called))
     except BadSignature:
         parts.count_denied("callback")
         raise Unauthenticated("The signature or the token of this callback is not right.") from None
+    except NotFetched:
+        raise Overloaded("The certificate cannot be fetched now. Bring this again.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidRequest(("", "is no receipt of this provider that can be read")) from None
     return [

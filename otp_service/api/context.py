@@ -13,6 +13,7 @@ from otp_service.audit.reading import Reader
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.service import Caller, OtpService
 from otp_service.sms.callbacks import Addresses, Receiver
+from otp_service.sms.certificates import Certificates
 
 
 Call = Request[ApiKey, Caller, State]
@@ -56,6 +57,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: InFlight
     callbacks: Addresses
     """Knows the tokens in the addresses that providers were given."""
+    certificates: Certificates
+    """Fetches what a vendor signs its receipts with, where that has to be fetched."""
     receivers: Mapping[str, Receiver]
     """Who understands the receipts of which provider."""
     loopback_only: bool = False

@@ -31,6 +31,8 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
     body: bytes
     now: int
     """Milliseconds since 1970."""
+    certificates: Mapping[str, bytes] = {}
+    """What the dialect said it `needs`, by address (certificates.py)."""
 
     def __repr__(self) -> str:
         return f"Callback({self.method}, {len(self.body)} bytes)"
@@ -66,6 +68,12 @@ class Receiver(Protocol):
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
         """What the vendor wants to be answered: status and body."""
+
+    def needs(self, callback: Callback) -> str | None:
+        """Return the address of a certificate that `receipts` wants in the callback, if any.
+
+        Raises as `receipts` does, so that nothing is fetched for what is refused anyway.
+        """
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the news that a callback brings, of which there may be several.

@@ -15,10 +15,11 @@ and takes half as much CPU again.
 import functools
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Protocol, cast
+from typing import Annotated, Protocol, TypeVar, cast
 
 import aiohttp
 import httpx
@@ -38,6 +39,7 @@ message written to a connection that is being closed would count as perhaps sent
 LONGEST_WAIT = 24 * 3600
 
 Headers = tuple[tuple[str, str], ...]
+T = TypeVar("T")
 
 HEADERS: Headers = (
     ("accept", "application/json, */*;q=0.1"),
@@ -104,7 +106,11 @@ class HttpReply(msgspec.Struct, frozen=True):
 
 
 class Dialect(Receiver, Protocol):
-    """How one HTTP provider phrases requests and replies: pure, and all that differs."""
+    """How one HTTP provider phrases requests and replies: pure, and all that differs.
+
+    One whose requests carry the time also has `signed(request, now) -> HttpRequest`, and is given
+    the milliseconds since 1970 with each request just before it is sent.
+    """
 
     @property
     def connect_timeout(self) -> float:
@@ -142,6 +148,10 @@ class HttpSettings(
         """204 and nothing, where the vendor has no wish of its own."""
         return 204, b""
 
+    def needs(self, callback: Callback) -> str | None:  # noqa: ARG002  # see Dialect
+        """Nothing: most vendors sign with a key that stands in the settings."""
+        return None
+
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Nothing: a vendor that brings no receipts is never asked."""
         raise ValueError(f"no receipts are understood, {callback.method} or other")
@@ -176,7 +186,7 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
 
     def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
         """Return the provider that speaks this dialect."""
-        return HttpProvider(name, self, tools.transport)  # type: ignore[arg-type]  # a dialect is one
+        return HttpProvider(name, self, tools.transport, now=tools.now)  # type: ignore[arg-type]  # a dialect is one
 
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
@@ -194,13 +204,29 @@ def is_number(sender: str) -> bool:
     return re.fullmatch(r"\+?[0-9]{3,15}", sender) is not None
 
 
+def wall_clock() -> int:
+    """Return the milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 class HttpProvider:
     """One provider: a name, its dialect, and the transport that all providers share."""
 
-    def __init__(self, name: str, dialect: Dialect, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        name: str,
+        dialect: Dialect,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        now: Callable[[], int] = wall_clock,
+    ) -> None:
         self.name = name
         self._dialect = dialect
         self._transport = transport
+        self._now = now
+        self._signed: Callable[[HttpRequest, int], HttpRequest] = getattr(
+            dialect, "signed", _as_it_is
+        )
         connect, read = dialect.connect_timeout, dialect.read_timeout
         timeouts = {"connect": connect, "pool": connect, "read": read, "write": read}
         self._extensions = {"timeout": timeouts}
@@ -210,7 +236,7 @@ class HttpProvider:
 
     async def send(self, message: Message) -> Reply:
         """Ask, and return what came of it, in words that are safe to keep."""
-        request = self._dialect.request(message)
+        request = self._signed(self._dialect.request(message), self._now())
         try:
             reply = await self._exchange(request)
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
@@ -226,25 +252,33 @@ class HttpProvider:
 
     async def _exchange(self, request: HttpRequest) -> HttpReply | None:
         """Return the reply, or None if there is more of it than anybody needs."""
-        response = await self._transport.handle_async_request(
+        return await exchange(
+            self._transport,
             httpx.Request(
                 request.method,
                 self._url(request.url),
                 headers=self._headers(request.headers),
                 content=request.body,
                 extensions=self._extensions,
-            )
+            ),
         )
-        stream = cast("httpx.AsyncByteStream", response.stream)
-        try:
-            body = b""
-            async for chunk in stream:
-                body += chunk
-                if len(body) > MAX_REPLY:
-                    return None
-        finally:
-            await stream.aclose()
-        return HttpReply(response.status_code, response.headers, body)
+
+
+async def exchange(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, most: int = MAX_REPLY
+) -> HttpReply | None:
+    """Return the reply, or None if there is more of it than anybody needs."""
+    response = await transport.handle_async_request(request)
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    try:
+        body = b""
+        async for chunk in stream:
+            body += chunk
+            if len(body) > most:
+                return None
+    finally:
+        await stream.aclose()
+    return HttpReply(response.status_code, response.headers, body)
 
 
 def new_transport(
@@ -272,6 +306,18 @@ def new_transport(
 
 def _headers(headers: Headers) -> httpx.Headers:
     return httpx.Headers({**dict(HEADERS), **dict(headers)})
+
+
+def _as_it_is(request: HttpRequest, _: int) -> HttpRequest:
+    return request
+
+
+def read_as(kind: type[T], body: bytes) -> T:
+    """Return the JSON of a reply in this form, or the empty form if it has another one."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return kind()
 
 
 def refused(

@@ -12,6 +12,7 @@ from otp_service.core.keys import Key, Ring
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
 from otp_service.sms.callbacks import Addresses, BadSignature
+from otp_service.sms.certificates import Certificates
 
 
 NOW = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z
@@ -98,6 +99,9 @@ class FakeReceiver:
 
     acknowledgement = (200, b"ACK")
 
+    def needs(self, callback):
+        return callback.headers.get("certificate")
+
     def receipts(self, callback):
         if callback.headers.get("signature", "good") != "good":
             raise BadSignature
@@ -129,6 +133,7 @@ class Api:
         self.in_flight = InFlight()
         self.denied: list[str] = []
         self.receipts: list[tuple[str, str]] = []
+        self.fetched: list[str] = []
         self.addresses = Addresses("https://otp.example", Ring((Key("1", bytes(range(32))),)))
         self.answered: list[Answered] = []
         self.ready: Any = yes
@@ -142,6 +147,7 @@ class Api:
             "metrics": lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),
             "observe": self.answered.append,
             "callbacks": self.addresses,
+            "certificates": Certificates(httpx.MockTransport(self.fetch), clock=lambda: 0.0),
             "receivers": {"acme": FakeReceiver()},
             "count_receipt": lambda *counted: self.receipts.append(counted),
             "count_denied": self.denied.append,
@@ -150,6 +156,11 @@ class Api:
         self.context = ApiContext(**(parts | changes))
         self.public: Any = public_app(self.context)
         self.admin: Any = admin_app(self.context)
+
+    def fetch(self, request):
+        """Answer whoever fetches a certificate."""
+        self.fetched.append(str(request.url))
+        return httpx.Response(200 if "good" in str(request.url) else 404)
 
     async def is_ready(self) -> bool:
         """Ask whatever the test has put there."""

@@ -113,3 +113,15 @@ async def test_it_needs_no_key_and_get_will_do(api: Api) -> None:
     answer = await api.call("GET", "/v1/callbacks/acme")
 
     assert 200 == answer.status_code
+
+
+async def test_a_certificate_is_fetched_for_whoever_needs_one(api: Api) -> None:
+    """And kept; one that is not to be had is 503, so that the vendor comes again."""
+    for _ in range(2):
+        good = await bring(api, headers={"certificate": "https://sns.example/good.pem"})
+        assert 200 == good.status_code
+    assert ["https://sns.example/good.pem"] == api.fetched
+
+    gone = await bring(api, headers={"certificate": "https://sns.example/gone.pem"})
+
+    assert (503, "/problems/overloaded") == (gone.status_code, gone.json()["type"])

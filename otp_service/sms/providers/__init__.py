@@ -3,8 +3,11 @@
 Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag picks it.
 """
 
+from otp_service.sms.providers.aws import Aws
+from otp_service.sms.providers.clickatell import Clickatell
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.sns import Sns
 
 
-Provider = Http | Inbox
+Provider = Aws | Clickatell | Http | Inbox | Sns

@@ -1,0 +1,225 @@
+"""AWS End User Messaging: SendTextMessage, with receipts through a topic of SNS.
+
+https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_SendTextMessage.html
+
+What came back, and whose fault it is. The code is the error's Reason, or its type if it gives none:
+
+    RECIPIENT                                         recipient: stop
+    a reason of FORMAT that names the number's field  recipient: stop
+    ACCOUNT, THROTTLED, any other code with a 4xx     provider: the next one
+    any other 5xx                                     unknown
+
+Whatever Protect has blocked stops the chain, the block of a whole country too: it is there
+against numbers that are paid to be called, and another provider would go around it. Leave a
+country to other providers by routes, not by Protect. Throttling comes with a 400.
+
+Receipts are events of a configuration set, whose destination is a topic of SNS; subscribe
+`/v1/callbacks/{provider}` to it over https, without raw delivery, as only the envelope is signed:
+
+    configuration_set = "otp"
+    topic_arn = "arn:aws:sns:eu-west-1:123456789012:sms-events"
+
+https://docs.aws.amazon.com/sms-voice/latest/userguide/configuration-sets-event-types.html
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused
+from otp_service.sms.callbacks import Callback
+from otp_service.sms.http import HttpReply, HttpRequest, by_status, read_as, refused
+from otp_service.sms.notifications import Notification, certificate_of, topic_faults, verified
+from otp_service.sms.sigv4 import AwsSettings
+
+
+logger = logging.getLogger(__name__)
+
+RECIPIENT = frozenset(
+    {
+        "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
+        "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE",
+        "DESTINATION_PHONE_NUMBER_OPTED_OUT",
+    }
+)
+FORMAT = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
+ACCOUNT = frozenset(
+    {
+        "ACCOUNT_DISABLED",
+        "AccessDeniedException",
+        "DESTINATION_PHONE_NUMBER_NOT_VERIFIED",  # the account is still in the sandbox
+        "ExpiredTokenException",
+        "INSUFFICIENT_ACCOUNT_REPUTATION",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MESSAGE_TYPE_MISMATCH",
+        "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT",
+        "MissingAuthenticationTokenException",
+        "NO_ORIGINATION_IDENTITIES_FOUND",
+        "NUMBER_CAPABILITIES_MISMATCH",
+        "RESOURCE_NOT_ACCESSIBLE",
+        "RESOURCE_NOT_ACTIVE",
+        "ResourceNotFoundException",
+        "SENDER_ID_NOT_REGISTERED",
+        "SENDER_ID_REQUIRES_REGISTRATION",
+        "ServiceQuotaExceededException",
+        "UnrecognizedClientException",
+    }
+)
+THROTTLED = frozenset({"RequestLimitExceeded", "ThrottlingException", "TooManyRequestsException"})
+
+Status = Literal[
+    "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
+]
+EVENTS: dict[str, Status] = {
+    "TEXT_QUEUED": "pending",
+    "TEXT_PENDING": "pending",
+    "TEXT_SENT": "pending",
+    "TEXT_SUCCESSFUL": "pending",
+    "TEXT_DELIVERED": "delivered",
+    "TEXT_UNREACHABLE": "temporary-failure",
+    "TEXT_INVALID": "permanent-failure",
+    "TEXT_BLOCKED": "permanent-failure",
+    "TEXT_PROTECT_BLOCKED": "permanent-failure",
+    "TEXT_CARRIER_BLOCKED": "technical-failure",
+    "TEXT_CARRIER_UNREACHABLE": "technical-failure",
+    "TEXT_INVALID_MESSAGE": "technical-failure",
+    "TEXT_SPAM": "technical-failure",
+    "TEXT_TTL_EXPIRED": "technical-failure",
+    "TEXT_UNKNOWN": "technical-failure",
+}
+"""BLOCKED is the recipient's own will, CARRIER_BLOCKED is about this message. SUCCESSFUL means
+that the carrier took it; in countries where nobody says more it is the final word, and then stands
+for DELIVERED (event types, above)."""
+
+LONGEST_TTL = 259_200
+_TARGET = "PinpointSMSVoiceV2.SendTextMessage"
+HEADERS = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", _TARGET))
+
+
+class _Field(msgspec.Struct, rename="pascal"):
+    name: str = ""
+
+
+class _Said(msgspec.Struct, rename="pascal"):
+    """A reply, of which all but one side is missing."""
+
+    message_id: str | None = None
+    type: str = msgspec.field(name="__type", default="")
+    reason: str | None = None
+    fields: list[_Field] = []
+
+    @property
+    def kind(self) -> str:
+        """The error's type, which may come with its namespace before it."""
+        return self.type.rpartition("#")[2]
+
+    @property
+    def is_about_the_number(self) -> bool:
+        """Whether the number is what could not be understood."""
+        names = {field.name.lower() for field in self.fields}
+        return self.reason in FORMAT and names == {"destinationphonenumber"}
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    event_type: str
+    message_id: str = ""
+    is_final: bool = False
+    context: dict[str, Any] | None = None
+
+
+class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
+    """The settings of an account of End User Messaging, and its dialect.
+
+    The user of the keys needs `sms-voice:SendTextMessage` and nothing else.
+    """
+
+    service: ClassVar[str] = "sms-voice"
+
+    pool: str = ""
+    """A pool of numbers (pool-…), where no sender is set or none may be used."""
+    configuration_set: str = ""
+    protect_configuration: str = ""
+    """Instead of the account's own, against pumping."""
+    max_price: str = ""
+    """The most that one part of a message may cost, in USD: 0.50."""
+    topic_arn: str = ""
+    """The only topic that receipts are taken from."""
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the POST, not yet signed."""
+        optional = {
+            "OriginationIdentity": self.sender_for(message) or self.pool,
+            "ConfigurationSetName": self.configuration_set,
+            "ProtectConfigurationId": self.protect_configuration,
+            "MaxPrice": self.max_price,
+        }
+        body = {
+            "DestinationPhoneNumber": message.to.e164,
+            "MessageBody": message.text,
+            "MessageType": "TRANSACTIONAL",
+            "TimeToLive": min(message.valid_for, LONGEST_TTL),
+            "Context": {"reference": message.reference},
+            **{name: value for name, value in optional.items() if value},
+        }
+        return HttpRequest("POST", self.url, HEADERS, msgspec.json.encode(body))
+
+    def reply(self, reply: HttpReply) -> Accepted | Refused:
+        """Return what the reply means, by the table on top."""
+        said = read_as(_Said, reply.body)
+        if 200 <= reply.status < 300:  # noqa: PLR2004
+            known = said.message_id
+            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
+        code = said.reason or said.kind or None
+        if code in RECIPIENT or said.is_about_the_number:
+            return refused(Fault.RECIPIENT, reply, code)
+        if {code, said.kind} & THROTTLED:
+            return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
+        if {code, said.kind} & ACCOUNT:
+            return refused(Fault.PROVIDER, reply, code, About.ACCOUNT)
+        return by_status(reply, code)
+
+    def needs(self, callback: Callback) -> str | None:
+        """Return the address of SNS's certificate; raises BadSignature for any other."""
+        return certificate_of(callback, self.topic_arn)
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return the news of one event, or none for other channels and for subscriptions."""
+        notification = verified(callback, self.topic_arn)
+        if notification.type != "Notification":
+            return _asks_to_be_confirmed(notification)
+        event = msgspec.json.decode(notification.message, type=_Event)
+        if not event.event_type.startswith("TEXT_"):
+            return []
+        return [_receipt(event)]
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        return [*super().faults(), *topic_faults(self.topic_arn)]
+
+
+def _receipt(event: _Event) -> Receipt:
+    status = EVENTS.get(event.event_type, "pending")
+    if event.event_type == "TEXT_SUCCESSFUL" and event.is_final:
+        status = "delivered"
+    failed = status.endswith("failure")
+    return Receipt(
+        status,
+        reference=str((event.context or {}).get("reference", "")),
+        message_id=event.message_id,
+        reason=event.event_type if failed else None,
+        is_signed=True,
+    )
+
+
+def _asks_to_be_confirmed(notification: Notification) -> Sequence[Receipt]:
+    """Tell an operator, who needs the token: it is of no use for anything but this."""
+    logger.warning(
+        "SNS asks to confirm a subscription; do it by hand if it is yours: "
+        "aws sns confirm-subscription --topic-arn %s --token %s",
+        notification.topic_arn,
+        notification.token,
+    )
+    return []

@@ -1,0 +1,115 @@
+"""Amazon SNS: Publish to a phone number. Tells nothing of what becomes of a message.
+
+https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+
+What came back, and whose fault it is:
+
+    InvalidParameter that names the phone number   recipient: stop
+    any other code with a 4xx                      provider: the next one
+    any other 5xx                                  unknown
+
+One code stands for everything that is wrong with a request, so its prose has to be looked at: for
+a number it is "Invalid parameter: PhoneNumber Reason: … is not valid to publish to", or speaks of
+E.164. A region that has no SMS at all says the same of every number: try `send-test` first.
+
+A number that has opted out is accepted and then dropped, and there is no webhook for deliveries:
+they are told to CloudWatch Logs only. There is no place for our reference, nor for a validity.
+Use `aws` (End User Messaging) where that matters; this one is for accounts that have only SNS.
+"""
+
+import re
+from typing import ClassVar
+from urllib.parse import urlencode
+
+from otp_service.core.delivery import About, Accepted, Fault, Message, Refused
+from otp_service.sms.http import HttpReply, HttpRequest, by_status, is_number, refused
+from otp_service.sms.sigv4 import AwsSettings
+
+
+ACCOUNT = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "ExpiredToken",
+        "InvalidClientTokenId",
+        "InvalidSecurity",
+        "KMSAccessDenied",
+        "KMSDisabled",
+        "KMSInvalidState",
+        "KMSNotFound",
+        "KMSOptInRequired",
+        "MissingAuthenticationToken",
+        "OptInRequired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+THROTTLED = frozenset(
+    {"KMSThrottling", "RequestLimitExceeded", "Throttled", "ThrottledException", "Throttling"}
+)
+
+HEADERS = (
+    ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+    ("accept", "text/xml"),  # it would answer ours, which prefers JSON, with JSON
+)
+
+_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
+_ABOUT_NUMBER = re.compile(rb"<Message>[^<]*(?:PhoneNumber|E\.?164)[^<]*</Message>")
+
+
+class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
+    """The settings of an account that sends through SNS, and its dialect.
+
+    A sender that is a number is sent as OriginationNumber, any other as SenderID.
+    """
+
+    service: ClassVar[str] = "sns"
+
+    max_price: str = ""
+    """The most that one message may cost, in USD: 0.50."""
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the POST, not yet signed."""
+        fields = {
+            "Action": "Publish",
+            "Version": "2010-03-31",
+            "PhoneNumber": message.to.e164,
+            "Message": message.text,
+        }
+        for number, (name, kind, value) in enumerate(self._attributes(message), start=1):
+            entry = f"MessageAttributes.entry.{number}"
+            fields[f"{entry}.Name"] = f"AWS.SNS.SMS.{name}"
+            fields[f"{entry}.Value.DataType"] = kind
+            fields[f"{entry}.Value.StringValue"] = value
+        return HttpRequest("POST", self.url, HEADERS, urlencode(fields).encode())
+
+    def reply(self, reply: HttpReply) -> Accepted | Refused:
+        """Return what the reply means, by the table on top.
+
+        Two places of the XML are looked for as text: a parser would do more than is asked of it
+        with what a stranger sends.
+        """
+        if 200 <= reply.status < 300:  # noqa: PLR2004
+            known = _MESSAGE_ID.search(reply.body)
+            return Accepted(known[1].decode()) if known else Refused(Fault.UNKNOWN, "no-message-id")
+        found = _CODE.search(reply.body)
+        code = found[1].decode() if found else None
+        if code == "InvalidParameter" and _ABOUT_NUMBER.search(reply.body):
+            return refused(Fault.RECIPIENT, reply, code)
+        if code in ACCOUNT:
+            return refused(Fault.PROVIDER, reply, code, About.ACCOUNT)
+        if code in THROTTLED:
+            return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
+        return by_status(reply, code)
+
+    def _attributes(self, message: Message) -> list[tuple[str, str, str]]:
+        attributes = [("SMSType", "String", "Transactional")]
+        sender = self.sender_for(message)
+        if sender:
+            name = "OriginationNumber" if is_number(sender) else "SenderID"
+            attributes.append((name, "String", sender))
+        if self.max_price:
+            attributes.append(("MaxPrice", "Number", self.max_price))
+        return attributes

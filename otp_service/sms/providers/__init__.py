@@ -5,6 +5,11 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.twilio import Twilio
 
 
-Provider = Http | Inbox
+Provider = (
+    Http  # by name, one a line
+    | Inbox
+    | Twilio
+)

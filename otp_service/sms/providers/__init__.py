@@ -6,10 +6,14 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.twilio import Twilio
+from otp_service.sms.providers.vonage import Vonage
+from otp_service.sms.providers.vonage_messages import VonageMessages
 
 
 Provider = (
     Http  # by name, one a line
     | Inbox
     | Twilio
+    | Vonage
+    | VonageMessages
 )

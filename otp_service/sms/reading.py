@@ -38,7 +38,7 @@ class Table(NamedTuple):
         if code in self.throttled:
             return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
         if code in self.provider or (code and 200 <= reply.status < 300):  # noqa: PLR2004
-            return refused(Fault.PROVIDER, reply, code)  # a 2xx with a code names an error
+            return refused(Fault.PROVIDER, reply, code, About.MESSAGE)  # a 2xx may name an error
         return by_status(reply, code)
 
     def failure(self, code: str | None) -> Failure:
@@ -62,6 +62,12 @@ def must_read(body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def word(answer: bytes, words: Mapping[str, str]) -> str | None:
+    """Return our word for a reply that is prose, by what it begins with."""
+    text = answer.decode(errors="replace")
+    return next((ours for begins, ours in words.items() if text.startswith(begins)), None)
 
 
 def short_code(value: str | int | None) -> str | None:

@@ -5,6 +5,8 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.jasmin import Jasmin
+from otp_service.sms.providers.kannel import Kannel
 from otp_service.sms.providers.twilio import Twilio
 from otp_service.sms.providers.vonage import Vonage
 from otp_service.sms.providers.vonage_messages import VonageMessages
@@ -13,6 +15,8 @@ from otp_service.sms.providers.vonage_messages import VonageMessages
 Provider = (
     Http  # by name, one a line
     | Inbox
+    | Jasmin
+    | Kannel
     | Twilio
     | Vonage
     | VonageMessages

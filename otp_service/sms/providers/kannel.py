@@ -113,7 +113,7 @@ def _tag(name: str, content: str) -> str:
 def _percent(text: str) -> str:
     """Return the text so that Kannel gets it back.
 
-    It decodes what looks like hexadecimal, as a code of digits does, and all else like a query.
+    It decodes the text like a query, and in some versions takes one of digits for hexadecimal.
     """
     return "".join(f"%{byte:02X}" for byte in text.encode())
 

@@ -38,7 +38,7 @@ def test_request_byte_by_byte(message):
 
 
 def test_address_of_reports_survives_kannels_placeholders(message):
-    """A % of ours is doubled, or `%2B` would be filled in."""
+    """A % of ours is doubled, or Kannel would put something in place of `%A9` or `%C3`."""
     body = kannel().request(msgspec.structs.replace(message, callback=URL)).body.decode()
 
     assert URL.replace("%2B", "%%2B") + "&type=%d&fid=%F</dlr-url>" in unescape(body)

@@ -49,13 +49,9 @@ STATUSES: dict[str, Literal["delivered", "pending", "failed"]] = {
 class _Problem(msgspec.Struct):
     type: str = ""
     title: str | int = ""
-    error: "_Problem | None" = None
-    """Some receipts have their error in an error."""
 
     @property
     def code(self) -> str | None:
-        if self.error:
-            return self.error.code
         fragment = self.type.rpartition("#")[2]
         return short_code(fragment) or short_code(self.title) or fragment or None
 
@@ -64,11 +60,16 @@ class _Answer(_Problem):
     message_uuid: str = ""
 
 
+class _Error(_Problem):
+    error: _Problem | None = None
+    """Some receipts have their error in an error."""
+
+
 class _Status(msgspec.Struct):
     message_uuid: str
     status: str
     client_ref: str = ""
-    error: _Problem | None = None
+    error: _Error | None = None
 
 
 class _Head(msgspec.Struct):
@@ -130,8 +131,8 @@ class VonageMessages(VendorSettings, frozen=True, kw_only=True, tag="vonage-mess
         if self.signature_secret:
             check_token(callback, self.signature_secret, self.api_key)
         news = must_read(callback.body, _Status)
-        status = STATUSES[news.status]
-        code = short_code(news.error.code) if news.error else None
+        status, problem = STATUSES[news.status], news.error and (news.error.error or news.error)
+        code = short_code(problem.code) if problem else None
         return [
             Receipt(
                 TABLE.failure(code) if status == "failed" else status,

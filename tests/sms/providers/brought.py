@@ -11,6 +11,8 @@ from otp_service.sms.callbacks import Callback
 NOW = 1_790_000_000_000
 URL = "https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=a%2Bb"
 GARBAGE = [b"", b"\xff\xfe", b"[" * 60_000, b"null", b'"delivered"', b"[]", b"{}", b"a=b", b"<ok/>"]
+GARBAGE.append(b'{"a":' + b"[" * 60_000)
+GARBAGE.append(b'{"error":' * 500 + b"{}" + b"}" * 500)
 
 
 def brought(body=b"", *, url=URL, method="POST", now=NOW, **headers):

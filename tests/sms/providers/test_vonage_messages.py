@@ -177,6 +177,20 @@ def test_garbage_is_refused(body):
         messages().receipts(signed(body))
 
 
+def test_without_a_callback_nothing_is_asked_for(message):
+    """Then news go where the account has them go."""
+    written = msgspec.json.decode(messages().request(message).body)
+
+    assert not {"webhook_url", "webhook_version"} & written.keys()
+
+
+def test_reference_that_is_too_long_is_left_out(message):
+    """With 101 characters Vonage would refuse the message."""
+    request = messages().request(msgspec.structs.replace(message, reference="r" * 101))
+
+    assert "client_ref" not in msgspec.json.decode(request.body)
+
+
 async def test_sdk_sends_the_same(gateway, transport, message):
     """The same message through Vonage's SDK and through us: path, credentials and JSON agree."""
     gateway.says(202, {"message_uuid": UUID})

@@ -7,7 +7,12 @@ from otp_service.sms.providers.aws import Aws
 from otp_service.sms.providers.clickatell import Clickatell
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.jasmin import Jasmin
+from otp_service.sms.providers.kannel import Kannel
 from otp_service.sms.providers.sns import Sns
+from otp_service.sms.providers.twilio import Twilio
+from otp_service.sms.providers.vonage import Vonage
+from otp_service.sms.providers.vonage_messages import VonageMessages
 
 
-Provider = Aws | Clickatell | Http | Inbox | Sns
+Provider = Aws | Clickatell | Http | Inbox | Jasmin | Kannel | Sns | Twilio | Vonage | VonageMessages

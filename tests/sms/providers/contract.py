@@ -1,4 +1,4 @@
-"""What a vendor's gateway says in each of the cases that every HTTP provider passes."""
+"""What every vendor's gateway says, in its own words: the shape of an entry in contracts/."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,16 +19,18 @@ class Contract(NamedTuple):
 
     dialect: Callable[[str], Dialect]
     accepted: Says
-    message_id: str
-    recipient: Says
-    recipient_code: str
+    message_id: str | None
     account: Says
     account_code: str
     throttled: Says
     throttled_code: str
     unknown: Says
     unknown_code: str
-    without_id: Says
+    recipient: Says | None = None
+    """None where nothing that it says puts the fault on the number."""
+    recipient_code: str = ""
+    without_id: Says | None = None
+    """None where it gives no id."""
     account_about: About = About.ACCOUNT
     """MESSAGE where nothing but a code of its settings tells."""
 

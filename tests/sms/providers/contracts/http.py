@@ -1,4 +1,4 @@
-"""What gateways say that are described in the settings alone."""
+"""Two gateways that the generic provider speaks to."""
 
 from otp_service.core.delivery import About
 from otp_service.sms.providers.http import Acceptance, Http

@@ -1,0 +1,193 @@
+"""Twilio, Messages API of 2010-04-01: www.twilio.com/docs/messaging/api/message-resource.
+
+    TABLE.recipient   nobody can reach the number, or a fraud block, which stays one
+    TABLE.account     somebody has to act: credentials, suspension, sender, geo permissions
+    TABLE.throttled   too much at once; HTTP 429 says so too
+    any other         the provider's, with a 4xx or in a receipt; perhaps sent with a 5xx
+
+Twilio calls its codes "subject to change", and adds some: an unknown one is never the recipient's.
+21610 is the odd case: the person wrote STOP to this sender, and another one would go around it.
+30003 is too: the phone is off or away, which no provider can change, and which passes.
+"""
+
+import base64
+import hmac
+import re
+from functools import cached_property
+from hashlib import sha1
+from typing import Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+
+from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature, Callback
+from otp_service.sms.http import Headers, HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.providers.http import Basic
+from otp_service.sms.reading import Table, read, short_code
+
+
+TABLE = Table(
+    recipient={
+        "21211": "invalid To",
+        "21214": "To cannot be reached",
+        "21217": "not a valid number",
+        "21421": "not a valid number",
+        "21610": "the recipient wrote STOP",
+        "21614": "not a mobile number",
+        "30005": "unknown handset",
+        "30006": "landline or unreachable carrier",
+        "30450": "blocked by SMS pumping protection",
+    },
+    account={
+        "20003": "authentication",
+        "20005": "account not active",
+        "21212": "invalid From",
+        "21408": "geo permission is off",
+        "21603": "From is missing",
+        "21606": "From is not ours, or cannot send SMS",
+        "21608": "trial account, unverified number",
+        "21659": "From is not a number of ours",
+        "30002": "account suspended",
+        "30034": "unregistered 10DLC number",
+    },
+    throttled={
+        "14107": "message rate limit",
+        "20429": "too many requests",
+        "21611": "queue of this From is full",
+        "30001": "queue overflow",
+    },
+    temporary={"30003": "unreachable handset: off, or without signal"},
+)
+
+Status = Literal["delivered", "pending", "failed"]
+
+STATUSES: dict[str, Status] = {
+    "accepted": "pending",
+    "scheduled": "pending",
+    "queued": "pending",
+    "sending": "pending",
+    "sent": "pending",
+    "partially_delivered": "pending",
+    "delivered": "delivered",
+    "read": "delivered",
+    "undelivered": "failed",
+    "failed": "failed",
+    "canceled": "failed",
+}
+
+LONGEST = 36_000
+"""Seconds of validity that Twilio takes at most; at least it takes 1."""
+
+
+class _Answer(msgspec.Struct):
+    sid: str = ""
+    code: int | str | None = None
+
+
+class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
+    """The settings of an account, and its dialect."""
+
+    base_url: str = "https://api.twilio.com"
+    account_sid: str
+    auth_token: Secret | None = None
+    """Opens the account unless there is a key, and is what callbacks are signed with."""
+    api_key: str = ""
+    api_secret: Secret | None = None
+    messaging_service_sid: str = ""
+    """Picks the sender where `sender` and `senders` have none that may be used."""
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the POST. Twilio is asked to keep neither the text nor the whole number."""
+        fields = {
+            "To": message.to.e164,
+            **self._from(message),
+            "Body": message.text,
+            "ValidityPeriod": str(max(1, min(message.valid_for, LONGEST))),
+            "ContentRetention": "discard",
+            "AddressRetention": "obfuscate",
+        }
+        if message.callback is not None:
+            fields["StatusCallback"] = message.callback
+        return HttpRequest("POST", self._url, self._headers, urlencode(fields).encode())
+
+    def reply(self, reply: HttpReply) -> Reply:
+        """Return what the reply means: {"sid"} with a 2xx, else {"code"}."""
+        answer = read(reply.body, _Answer)
+        if answer and 200 <= reply.status < 300:  # noqa: PLR2004
+            return Accepted(answer.sid) if answer.sid else Refused(Fault.UNKNOWN, "no-message-id")
+        return TABLE.refusal(reply, str(answer.code) if answer and answer.code else None)
+
+    def receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the news of a status callback (a form), once its signature has been checked."""
+        if self.auth_token:
+            check_signature(callback, self.auth_token)
+        status = STATUSES[callback.form["MessageStatus"]]
+        code = short_code(callback.form.get("ErrorCode"))
+        return [
+            Receipt(
+                TABLE.failure(code) if status == "failed" else status,
+                message_id=callback.form["MessageSid"],
+                reason=code if status == "failed" else None,
+                is_signed=self.auth_token is not None,
+            )
+        ]
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        found = super().faults()
+        if not re.fullmatch(r"AC[0-9a-f]{32}", self.account_sid):
+            found.append(("account_sid", "it is AC and 32 of 0-9 and a-f: see the console"))
+        if bool(self.api_key) != bool(self.api_secret):
+            found.append(("api_secret", "give api_key and api_secret together, or neither"))
+        if not (self.auth_token or self.api_secret):
+            found.append(("auth_token", "give the account's token, or api_key and api_secret"))
+        if not (self.sender or self.senders or self.messaging_service_sid):
+            found.append(("sender", "name a sender of yours, or messaging_service_sid"))
+        return found
+
+    def _from(self, message: Message) -> dict[str, str]:
+        sender = self.sender_for(message)
+        if self.messaging_service_sid and not sender:
+            return {"MessagingServiceSid": self.messaging_service_sid}
+        return {"From": sender} if sender else {}
+
+    @cached_property
+    def _url(self) -> str:
+        return f"{self.base_url.rstrip('/')}/2010-04-01/Accounts/{self.account_sid}/Messages.json"
+
+    @cached_property
+    def _headers(self) -> Headers:
+        key = Basic(self.api_key, self.api_secret) if self.api_secret else None
+        token = Basic(self.account_sid, self.auth_token) if self.auth_token else None
+        opener = key or token
+        return (
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("authorization", opener.header if opener else ""),
+        )
+
+
+def check_signature(callback: Callback, token: Secret) -> None:
+    """Raise BadSignature unless Twilio has signed the exact address and the fields of the form.
+
+    www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64. Twilio itself is not sure
+    whether the address has its port, so both are right, as in its own SDK. Nothing tells the time:
+    a receipt can be repeated, and changes nothing then.
+    """
+    pairs = parse_qsl(callback.body.decode(), keep_blank_values=True)
+    fields = "".join(name + value for name, value in sorted(set(pairs)))
+    key, given = token.reveal().encode(), callback.headers.get("x-twilio-signature", "").encode()
+    signed = [
+        base64.b64encode(hmac.digest(key, f"{url}{fields}".encode(), sha1))
+        for url in _spellings(callback.url)
+    ]
+    if not any(hmac.compare_digest(each, given) for each in signed):
+        raise BadSignature
+
+
+def _spellings(url: str) -> list[str]:
+    parts = urlsplit(url)
+    bare = re.sub(r":[0-9]+$", "", parts.netloc)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return [parts._replace(netloc=netloc).geturl() for netloc in (bare, f"{bare}:{port}")]

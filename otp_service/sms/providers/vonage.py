@@ -1,0 +1,238 @@
+"""Vonage, SMS API: developer.vonage.com/api/sms. (The Messages API: vonage_messages.py.)
+
+It says 200 whatever it means; messages.N.status says it for each part of a message:
+
+    all "0"           accepted
+    some "0"          half of it was sent, and is billed: unknown
+    TABLE.recipient   the number's
+    TABLE.account     somebody has to act: credentials, credit, suspension, sender
+    TABLE.throttled   too much at once
+    any other         the provider's, also 6: "unroutable", as another vendor may have a route
+
+3 is the odd case: an invalid parameter may be `to`, and may as well be anything else.
+Receipts have codes of their own, in RECEIPTS. 13 asks for an age that another vendor cannot give.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Literal
+from urllib.parse import urlencode
+
+import msgspec
+
+from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.message import septets
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature, Callback
+from otp_service.sms.http import (
+    Headers,
+    HttpReply,
+    HttpRequest,
+    VendorSettings,
+    by_status,
+    refused,
+)
+from otp_service.sms.providers.http import Basic
+from otp_service.sms.reading import Table, must_read, read, short_code
+
+
+TABLE = Table(
+    recipient={"7": "number barred", "33": "number deactivated"},
+    account={
+        "4": "invalid credentials",
+        "8": "account suspended",
+        "9": "no credit",
+        "11": "account may not use this API",
+        "14": "invalid signature",
+        "15": "sender is not ours",
+        "29": "trial account, number not in its list",
+        "32": "signature and secret may not be used together",
+    },
+    throttled={"1": "throttled", "10": "too many binds"},
+)
+RECEIPTS = Table(
+    recipient={
+        "3": "absent for good",
+        "4": "barred by the subscriber",
+        "9": "illegal number",
+        "12": "no such destination: confirm the number",
+        "13": "subscriber's age",
+    },
+    temporary={"2": "absent for now", "7": "handset busy"},
+)
+STATUSES: dict[str, Literal["delivered", "pending", "expired", "failed"]] = {
+    "accepted": "pending",
+    "buffered": "pending",
+    "unknown": "pending",
+    "delivered": "delivered",
+    "expired": "expired",
+    "failed": "failed",
+    "rejected": "failed",
+}
+
+LIFE = (20, 604_800)
+"""Seconds of validity that Vonage takes: it cannot be told to give up sooner than after 20."""
+MOST = 100
+"""Characters of `client-ref` and `callback`: with longer ones it would refuse the message."""
+
+SIGNED = frozenset(
+    [
+        "msisdn",
+        "to",
+        "network-code",
+        "messageId",
+        "price",
+        "status",
+        "scts",
+        "err-code",
+        "api-key",
+        "client-ref",
+        "message-timestamp",
+        "timestamp",
+        "nonce",
+    ]
+)
+"""The parameters of a receipt that are Vonage's own."""
+
+Method = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
+
+
+class _Part(msgspec.Struct):
+    status: str | int
+    message_id: str = msgspec.field(default="", name="message-id")
+
+
+class _Answer(msgspec.Struct):
+    messages: list[_Part]
+
+
+class Vonage(VendorSettings, frozen=True, kw_only=True, tag="vonage"):
+    """The settings of an account, and its dialect."""
+
+    base_url: str = "https://rest.nexmo.com"
+    api_key: str
+    api_secret: Secret
+    signature_secret: Secret | None = None
+    """Vonage signs receipts only if its support has been asked to; then this checks them."""
+    signature_method: Method = "md5hash"
+    """As in the dashboard, which begins with `md5hash`; the others are HMACs."""
+
+    @property
+    def acknowledgement(self) -> tuple[int, bytes]:
+        """200, as their documentation has it: anything else may be brought again for a day."""
+        return 200, b""
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the POST; receipts that cannot be addressed are known by our reference."""
+        fields = {
+            "from": self.sender_for(message).removeprefix("+"),
+            "to": message.to.e164[1:],
+            "text": message.text,
+            "type": "text" if septets(message.text) is not None else "unicode",
+            "ttl": str(seconds(message) * 1000),
+            "client-ref": message.reference,
+            "callback": message.callback or "",
+        }
+        optional = {"client-ref", "callback"}
+        body = {k: v for k, v in fields.items() if v and not (k in optional and len(v) > MOST)}
+        url = f"{self.base_url.rstrip('/')}/sms/json"
+        return HttpRequest("POST", url, self._headers, urlencode(body).encode())
+
+    def reply(self, reply: HttpReply) -> Reply:
+        """Return what the parts mean together."""
+        answer = read(reply.body, _Answer)
+        if reply.status != 200 or not answer or not answer.messages:  # noqa: PLR2004
+            return by_status(reply)
+        statuses = [str(part.status) for part in answer.messages]
+        failed = next((status for status in statuses if status != "0"), None)
+        if failed is None:
+            known = answer.messages[0].message_id
+            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
+        if "0" in statuses:
+            return refused(Fault.UNKNOWN, reply, failed)
+        return TABLE.refusal(reply, failed)
+
+    def receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the news of a receipt: a query, a form or JSON, as the account is set up."""
+        fields = _fields(callback)
+        if self.signature_secret:
+            fields = signed(fields, self.signature_secret, self.signature_method)
+            callback.check_age(fields.get("timestamp", ""))
+        status, code = STATUSES[fields["status"]], short_code(fields.get("err-code"))
+        is_failed = status in {"expired", "failed"}
+        return [
+            Receipt(
+                _outcome(status, code),
+                reference=fields.get("client-ref", ""),
+                message_id=fields["messageId"],
+                reason=code if is_failed else None,
+                is_signed=self.signature_secret is not None,
+            )
+        ]
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        return [*super().faults(), *account_faults(self, self.api_key)]
+
+    @cached_property
+    def _headers(self) -> Headers:
+        return (
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("authorization", Basic(self.api_key, self.api_secret).header),
+        )
+
+
+def account_faults(settings: VendorSettings, api_key: str) -> Iterable[tuple[str, str]]:
+    """Tell what both APIs of Vonage cannot be without."""
+    if not api_key.isalnum():
+        yield "api_key", "it has letters and digits only: see the dashboard"
+    if not (settings.sender or settings.senders):
+        yield "sender", "name a sender of yours: Vonage takes no message without one"
+
+
+def seconds(message: Message) -> int:
+    """Return for how long Vonage may try."""
+    shortest, longest = LIFE
+    return max(shortest, min(message.valid_for, longest))
+
+
+def signed(fields: Mapping[str, str], secret: Secret, method: Method) -> dict[str, str]:
+    """Return the fields that Vonage has signed. Raises BadSignature if there are none.
+
+    developer.vonage.com/en/getting-started/concepts/signing-messages. In a query they may stand
+    among parameters that are ours; those are either all signed too, or none of them is.
+    """
+    given = fields.get("sig", "").lower().encode()
+    everything = {name: value for name, value in fields.items() if name != "sig"}
+    theirs = {name: value for name, value in everything.items() if name in SIGNED}
+    for each in (everything, theirs):
+        if hmac.compare_digest(_signature(each, secret.reveal(), method).encode(), given):
+            return each
+    raise BadSignature
+
+
+def _signature(fields: Mapping[str, str], secret: str, method: Method) -> str:
+    clean = ((name, fields[name].replace("&", "_").replace("=", "_")) for name in sorted(fields))
+    text = "".join(f"&{name}={value}" for name, value in clean)
+    if method == "md5hash":
+        return hashlib.md5(f"{text}{secret}".encode()).hexdigest()  # noqa: S324  # Vonage's default
+    return hmac.new(secret.encode(), text.encode(), method).hexdigest()
+
+
+def _fields(callback: Callback) -> dict[str, str]:
+    if callback.method == "GET":
+        return callback.query
+    if not callback.body.startswith(b"{"):
+        return callback.form
+    fields = must_read(callback.body, dict[str, str | int | float | None])
+    return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def _outcome(
+    status: Literal["delivered", "pending", "expired", "failed"], code: str | None
+) -> Literal["delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"]:
+    if status == "expired":
+        return "temporary-failure"
+    return RECEIPTS.failure(code) if status == "failed" else status

@@ -1,0 +1,262 @@
+"""Twilio: what is written, what its callbacks mean, and what its own SDK says to both."""
+
+import asyncio
+from base64 import b64encode
+from urllib.parse import parse_qsl
+
+import msgspec
+import pytest
+from twilio.http.http_client import TwilioHttpClient
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+
+from otp_service.core.delivery import About, Fault, Receipt, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.http import HttpProvider, HttpReply
+from otp_service.sms.providers import Provider
+from otp_service.sms.providers.twilio import STATUSES, TABLE, Twilio, check_signature
+from tests.sms.providers.brought import GARBAGE, URL, Loopback, brought, root
+
+
+ACCOUNT = "AC0123456789abcdef0123456789abcdef"
+SERVICE = "MG0123456789abcdef0123456789abcdef"
+SID = "SM0123456789abcdef0123456789abcdef"
+
+
+def twilio(**more):
+    """An account with a token and a number."""
+    settings = {"auth_token": Secret("12345"), "sender": "+15005550006"}
+    return Twilio(account_sid=ACCOUNT, **settings | more)
+
+
+def signed(pairs, *, url=URL, by="12345"):
+    """A callback that Twilio's own SDK has signed."""
+    signature = RequestValidator(by).compute_signature(url, dict(pairs))
+    return brought(list(pairs), url=url, x_twilio_signature=signature)
+
+
+def status(name, *more):
+    """The fields of a status callback."""
+    return [("MessageSid", SID), ("MessageStatus", name), ("To", "+447400123456"), *more]
+
+
+def test_request_byte_by_byte(message):
+    """Neither the text nor the whole number is kept, and nothing outlives the code (R43, R68)."""
+    request = twilio().request(msgspec.structs.replace(message, callback=URL))
+
+    assert "POST" == request.method
+    assert f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT}/Messages.json" == request.url
+    assert (
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("authorization", f"Basic {b64encode(f'{ACCOUNT}:12345'.encode()).decode()}"),
+    ) == request.headers
+    assert (
+        b"To=%2B447400123456&From=%2B15005550006&Body=864209+is+your+Example+code."
+        b"&ValidityPeriod=290&ContentRetention=discard&AddressRetention=obfuscate"
+        b"&StatusCallback=https%3A%2F%2Fotp.example%2Fv1%2Fcallbacks%2Facme"
+        b"%3Fref%3Dref-3f9%26token%3Da%252Bb"
+    ) == request.body
+
+
+def test_key_goes_before_the_token(message):
+    """A key can be withdrawn alone; the token still checks callbacks."""
+    request = twilio(api_key="SK1", api_secret=Secret("s3")).request(message)
+
+    assert f"Basic {b64encode(b'SK1:s3').decode()}" == dict(request.headers)["authorization"]
+
+
+def test_service_sends_where_no_sender_may(message):
+    """Names are not taken in the US (R44): there a messaging service picks a number."""
+    settings = twilio(sender="Example", messaging_service_sid=SERVICE)
+    phone = msgspec.structs.replace(message.to, country="US")
+
+    there = dict(parse_qsl(settings.request(msgspec.structs.replace(message, to=phone)).body))
+    here = dict(parse_qsl(settings.request(message).body))
+
+    assert (SERVICE.encode(), None) == (there[b"MessagingServiceSid"], there.get(b"From"))
+    assert (b"Example", None) == (here[b"From"], here.get(b"MessagingServiceSid"))
+
+
+@pytest.mark.parametrize(("life", "asked"), [(0, "1"), (290, "290"), (90_000, "36000")])
+def test_validity_is_within_twilios_bounds(message, life, asked):
+    """From 1 to 36000 seconds."""
+    request = twilio().request(msgspec.structs.replace(message, valid_for=life))
+
+    assert asked == dict(parse_qsl(request.body.decode()))["ValidityPeriod"]
+
+
+@pytest.mark.parametrize(
+    ("code", "http", "fault", "about"),
+    [
+        *((code, 400, Fault.RECIPIENT, About.MESSAGE) for code in TABLE.recipient),
+        *((code, 400, Fault.PROVIDER, About.ACCOUNT) for code in TABLE.account),
+        *((code, 400, Fault.PROVIDER, About.THROTTLED) for code in TABLE.throttled),
+        ("30007", 400, Fault.PROVIDER, About.MESSAGE),
+        ("20500", 500, Fault.UNKNOWN, About.MESSAGE),
+    ],
+)
+def test_table(code, http, fault, about):
+    """Each code in its place; only a 5xx may have been sent."""
+    reply = HttpReply(http, {}, b'{"code": %s, "status": 400}' % code.encode())
+
+    assert Refused(fault, code, about=about) == twilio().reply(reply)
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_every_status_is_a_receipt(name):
+    """What is on its way is pending; what failed without a known code is the provider's."""
+    means = STATUSES[name].replace("failed", "technical-failure")
+
+    (receipt,) = twilio().receipts(signed(status(name)))
+
+    assert Receipt(means, message_id=SID, is_signed=True) == receipt
+
+
+@pytest.mark.parametrize(
+    ("code", "means", "reason"),
+    [
+        ("30003", "temporary-failure", "30003"),
+        ("30005", "permanent-failure", "30005"),
+        ("30450", "permanent-failure", "30450"),
+        ("30007", "technical-failure", "30007"),
+        ("447400123456", "technical-failure", None),
+        ("864209", "technical-failure", None),
+    ],
+)
+def test_code_tells_whose_fault_it_was(code, means, reason):
+    """And is kept only if it is a code of Twilio's: five digits (R68)."""
+    (receipt,) = twilio().receipts(signed(status("undelivered", ("ErrorCode", code))))
+
+    assert (means, reason) == (receipt.status, receipt.reason)
+
+
+def test_known_signature():
+    """The example of Twilio's documentation, computed by Twilio."""
+    fields = {
+        "CallSid": "CA1234567890ABCDE",
+        "Digits": "1234",
+        "From": "+14158675309",
+        "To": "+18005551212",
+        "Caller": "+14158675309",
+    }
+    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
+    given = "RSOYDt4T1cUTdK1PDd93/VVr8B8="
+
+    check_signature(
+        brought(list(fields.items()), url=url, x_twilio_signature=given), Secret("12345")
+    )
+
+
+@pytest.mark.parametrize("told", ["https://otp.example/cb", "https://otp.example:443/cb"])
+@pytest.mark.parametrize("known", ["https://otp.example/cb", "https://otp.example:443/cb"])
+def test_port_may_be_signed_or_not(told, known):
+    """Twilio is not sure of it itself, and its SDK tries both."""
+    callback = signed(status("sent"), url=told)
+
+    assert twilio().receipts(msgspec.structs.replace(callback, url=known))
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        brought(status("delivered")),
+        brought(status("delivered"), x_twilio_signature="ä"),
+        signed(status("delivered"), by="54321"),
+        msgspec.structs.replace(signed(status("sent")), body=b"MessageStatus=delivered"),
+        msgspec.structs.replace(signed(status("sent")), url=URL.replace("3f9", "4f9")),
+        msgspec.structs.replace(
+            signed(status("sent"), url="https://otp.example:8443/cb"),
+            url="https://otp.example:9443/cb",
+        ),
+    ],
+)
+def test_wrong_signature_is_refused(forged):
+    """None, another token's, of other fields, of another address or port."""
+    with pytest.raises(BadSignature):
+        twilio().receipts(forged)
+
+
+def test_sdk_agrees_on_what_we_check():
+    """A value that is given twice counts once, and empty ones count (RequestValidator)."""
+    pairs = [("To", "+44 1&2=3"), ("Empty", ""), ("MessageSid", SID), ("MessageStatus", "sent")]
+
+    assert twilio().receipts(signed(pairs))
+    assert twilio().receipts(
+        msgspec.structs.replace(signed(pairs), body=signed([*pairs, *pairs]).body)
+    )
+
+
+def test_without_the_token_receipts_are_not_signed():
+    """A key alone opens the account, but checks nothing: then the address has to be trusted."""
+    (receipt,) = twilio(auth_token=None).receipts(brought(status("delivered")))
+
+    assert not receipt.is_signed
+
+
+@pytest.mark.parametrize(
+    "body", [*GARBAGE, b"MessageSid=1&MessageStatus=gone", b"MessageStatus=sent"]
+)
+def test_garbage_is_refused(body):
+    """With nothing but the errors that the API expects."""
+    with pytest.raises((ValueError, KeyError)):
+        twilio(auth_token=None).receipts(brought(body))
+
+
+@pytest.mark.parametrize("more", [{}, {"api_key": "SK1", "api_secret": Secret("s3")}])
+async def test_sdk_sends_the_same(gateway, transport, message, more):
+    """The same message through twilio-python and through us: path, credentials and form agree."""
+    gateway.says(201, {"sid": SID})
+    message = msgspec.structs.replace(message, callback=URL)
+    to_gateway, http = Loopback(gateway.url), TwilioHttpClient()
+    http.session.mount("https://", to_gateway)
+    user, password = ("SK1", "s3") if more else (ACCOUNT, "12345")
+    client = Client(user, password, ACCOUNT, http_client=http)
+
+    await asyncio.to_thread(
+        client.messages.create,
+        to="+447400123456",
+        from_="+15005550006",
+        body=message.text,
+        validity_period=290,
+        content_retention="discard",
+        address_retention="obfuscate",
+        status_callback=URL,
+    )
+    http.session.close()
+    await HttpProvider("acme", twilio(base_url=root(gateway), **more), transport).send(message)
+
+    theirs, ours = gateway.asked
+    assert [twilio(**more).request(message).url] == to_gateway.urls
+    assert (theirs.method, theirs.target) == (ours.method, ours.target)
+    assert sorted(theirs.form) == sorted(ours.form)
+    for name in ("authorization", "content-type"):
+        assert theirs.headers[name] == ours.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"base_url": "http://api.twilio.com"}, "base_url"),
+        ({"account_sid": "AC1/../x"}, "account_sid"),
+        ({"auth_token": None}, "auth_token"),
+        ({"api_key": "SK1"}, "api_secret"),
+        ({"sender": ""}, "sender"),
+        ({"senders": {"US": "Example"}}, "senders.US"),
+    ],
+)
+def test_settings_that_are_refused(more, field):
+    """Each says which field, and what to do."""
+    settings = {"account_sid": ACCOUNT, "auth_token": Secret("12345"), "sender": "+15005550006"}
+
+    assert [field] == [name for name, _ in Twilio(**settings | more).faults()]
+
+
+def test_settings_are_read_by_their_type():
+    """`type = "twilio"` and the account; nothing secret is shown (R68)."""
+    written = {"type": "twilio", "account_sid": ACCOUNT, "auth_token": "hunter2", "sender": "Shop"}
+
+    read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
+
+    assert [] == read.faults()
+    assert "hunter2" not in f"{read!r}{read._headers and ''}"

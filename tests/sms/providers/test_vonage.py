@@ -1,0 +1,299 @@
+"""Vonage's SMS API: what is written, what its receipts mean, and what its own SDK says to both."""
+
+import asyncio
+from base64 import b64encode
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+import pytest
+from vonage import Auth
+from vonage import Vonage as Sdk
+from vonage_sms import SmsMessage
+
+from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.http import HttpProvider, HttpReply
+from otp_service.sms.providers import Provider
+from otp_service.sms.providers.vonage import STATUSES, TABLE, Vonage, signed
+from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
+
+
+def vonage(**more):
+    """An account that signs with HMAC-SHA256."""
+    settings = {
+        "api_key": "abcd1234",
+        "api_secret": Secret("s3"),
+        "sender": "Example",
+        "signature_secret": Secret("signs"),
+        "signature_method": "sha256",
+    }
+    return Vonage(**settings | more)
+
+
+def receipt(*, at=NOW // 1000, method="sha256", **more):
+    """The fields of a receipt, signed by Vonage's own SDK."""
+    fields = {
+        "msisdn": "447400123456",
+        "to": "Example",
+        "messageId": "0A01",
+        "status": "delivered",
+        "err-code": "0",
+        "client-ref": "a&b=c",
+        "timestamp": str(at),
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method=method)
+    return fields | {"sig": auth.sign_params(dict(fields))}
+
+
+def form(message, **more):
+    """What is written for it."""
+    return dict(parse_qsl(vonage(**more).request(message).body.decode()))
+
+
+def test_request_byte_by_byte(message):
+    """Digits only, milliseconds, our reference, and where to bring the receipt."""
+    callback = "https://otp.example/v1/callbacks/v?t=a%2Bb"
+
+    request = vonage().request(msgspec.structs.replace(message, callback=callback))
+
+    assert ("POST", "https://rest.nexmo.com/sms/json") == (request.method, request.url)
+    assert (
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("authorization", f"Basic {b64encode(b'abcd1234:s3').decode()}"),
+    ) == request.headers
+    assert (
+        b"from=Example&to=447400123456&text=864209+is+your+Example+code.&type=text&ttl=290000"
+        b"&client-ref=ref-3f9&callback=https%3A%2F%2Fotp.example%2Fv1%2Fcallbacks%2Fv%3Ft%3Da%252Bb"
+    ) == request.body
+
+
+def test_what_is_too_long_for_vonage_is_left_out(message):
+    """With 101 characters Vonage would refuse the message: better no receipt than no message."""
+    long = msgspec.structs.replace(message, callback=URL + "x" * 100, reference="r" * 101)
+
+    assert not {"callback", "client-ref"} & form(long).keys()
+
+
+@pytest.mark.parametrize(("text", "kind"), [("€ 864209 é", "text"), ("864209 код", "unicode")])
+def test_type_follows_the_letters(message, text, kind):
+    """Vonage does not find out itself, and would send question marks."""
+    assert kind == form(msgspec.structs.replace(message, text=text))["type"]
+
+
+@pytest.mark.parametrize(("life", "ttl"), [(5, "20000"), (290, "290000"), (10**9, "604800000")])
+def test_validity_is_within_vonages_bounds(message, life, ttl):
+    """From 20 s to a week, in milliseconds."""
+    assert ttl == form(msgspec.structs.replace(message, valid_for=life))["ttl"]
+
+
+def test_number_is_written_without_plus(message):
+    """As sender too; and where names are not taken, there is none."""
+    there = msgspec.structs.replace(message, to=msgspec.structs.replace(message.to, country="US"))
+
+    assert "15005550006" == form(message, sender="+15005550006")["from"]
+    assert "from" not in form(there)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "means"),
+    [
+        *(((code,), Refused(Fault.RECIPIENT, code)) for code in TABLE.recipient),
+        *(((c,), Refused(Fault.PROVIDER, c, about=About.ACCOUNT)) for c in TABLE.account),
+        *(((c,), Refused(Fault.PROVIDER, c, about=About.THROTTLED)) for c in TABLE.throttled),
+        (("3",), Refused(Fault.PROVIDER, "3")),
+        (("6",), Refused(Fault.PROVIDER, "6")),
+        ((0, "0"), Accepted("0A01")),
+        (("7", "7"), Refused(Fault.RECIPIENT, "7")),
+        (("0", "9"), Refused(Fault.UNKNOWN, "9")),
+        (("9", "0"), Refused(Fault.UNKNOWN, "9")),
+        ((), Refused(Fault.UNKNOWN, "http-200")),
+    ],
+)
+def test_table(statuses, means):
+    """All parts count: half a message is none, and is billed."""
+    parts = [{"status": status, "message-id": "0A01"} for status in statuses]
+    reply = HttpReply(200, {}, msgspec.json.encode({"messages": parts}))
+
+    assert means == vonage().reply(reply)
+
+
+@pytest.mark.parametrize(("http", "about"), [(401, About.ACCOUNT), (429, About.THROTTLED)])
+def test_status_counts_if_it_is_not_200(http, about):
+    """The documentation knows 200 only; what stands in front of it knows more."""
+    assert Refused(Fault.PROVIDER, f"http-{http}", about=about) == vonage().reply(
+        HttpReply(http, {}, b"")
+    )
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_every_status_is_a_receipt(name):
+    """What is buffered or unknown is pending; what expired met a phone that was off."""
+    means = {"expired": "temporary-failure", "failed": "technical-failure"}.get(
+        STATUSES[name], STATUSES[name]
+    )
+
+    (news,) = vonage().receipts(brought(receipt(status=name, err_code="99")))
+
+    failed = means.endswith("failure")
+    assert Receipt(means, "a&b=c", "0A01", "99" if failed else None, is_signed=True) == news
+
+
+@pytest.mark.parametrize(
+    ("code", "means", "reason"),
+    [
+        ("2", "temporary-failure", "2"),
+        ("3", "permanent-failure", "3"),
+        ("9", "permanent-failure", "9"),
+        ("6", "technical-failure", "6"),
+        ("7", "temporary-failure", "7"),
+        ("447400123456", "technical-failure", None),
+    ],
+)
+def test_code_tells_whose_fault_it_was(code, means, reason):
+    """Codes of receipts are not those of replies: 7 is a busy phone here."""
+    (news,) = vonage().receipts(brought(receipt(status="failed", err_code=code)))
+
+    assert (means, reason) == (news.status, news.reason)
+
+
+@pytest.mark.parametrize("method", ["md5", "sha1", "sha256", "sha512"])
+def test_sdk_signs_what_we_check(method):
+    """Every HMAC of the dashboard, in JSON, in a form and in a query, also among our own."""
+    fields = receipt(method=method)
+    ours = vonage(signature_method=method)
+
+    for callback in (
+        brought(fields),
+        brought(list(fields.items())),
+        brought(url=f"https://otp.example/cb?{urlencode(fields)}", method="GET"),
+        brought(url=f"{URL}&{urlencode(fields)}", method="GET"),
+    ):
+        assert [Receipt("delivered", "a&b=c", "0A01", is_signed=True)] == ours.receipts(callback)
+
+
+def test_sdk_checks_what_we_sign():
+    """The other direction: what our check has let through is right to the SDK too."""
+    fields = receipt()
+    auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
+
+    assert signed(fields, Secret("signs"), "sha256")
+    assert auth.check_signature(dict(fields))
+
+
+def test_known_hash():
+    """The example of nexmo-python's tests: the default method, which the SDK of 2026 lacks."""
+    fields = {
+        "a": "1",
+        "b": "2",
+        "timestamp": "1461605396",
+        "sig": "6AF838EF94998832DBFC29020B564830",
+    }
+
+    assert {"a", "b", "timestamp"} == signed(fields, Secret("secret"), "md5hash").keys()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        receipt() | {"sig": ""},
+        receipt() | {"sig": "ä"},
+        receipt() | {"status": "failed"},
+        receipt(method="md5"),
+        {name: value for name, value in receipt().items() if name != "sig"},
+        receipt(at=NOW // 1000 - 301),
+        receipt(at=NOW // 1000 + 302),
+        receipt(at="2026-09-21 14:13:20"),
+    ],
+)
+def test_wrong_signature_is_refused(fields):
+    """None, of other fields, by another method, too old, or of another clock."""
+    with pytest.raises(BadSignature):
+        vonage().receipts(brought(fields))
+
+
+def test_what_is_not_signed_is_not_read():
+    """A parameter that somebody has put among the signed ones is not looked at."""
+    fields = {name: value for name, value in receipt().items() if name not in {"client-ref", "sig"}}
+    auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
+    query = urlencode(fields | {"sig": auth.sign_params(dict(fields)), "reference": "x"})
+
+    (news,) = vonage().receipts(brought(url=f"{URL}&{query}", method="GET"))
+
+    assert "" == news.reference
+
+
+def test_without_the_secret_receipts_are_not_signed():
+    """As Vonage brings them unless it is asked otherwise."""
+    fields = {name: value for name, value in receipt().items() if name not in {"sig", "timestamp"}}
+
+    (news,) = vonage(signature_secret=None).receipts(brought(fields))
+
+    assert Receipt("delivered", "a&b=c", "0A01") == news
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("body", [*GARBAGE, b'{"messageId":"1","status":"gone"}', b'{"status":[]}'])
+def test_garbage_is_refused(body, method):
+    """With nothing but the errors that the API expects."""
+    with pytest.raises((ValueError, KeyError)):
+        vonage(signature_secret=None).receipts(brought(body, method=method))
+
+
+def test_acknowledgement():
+    """200, as Vonage asks."""
+    assert (200, b"") == vonage().acknowledgement
+
+
+async def test_sdk_sends_the_same(gateway, transport, message):
+    """The same message through Vonage's SDK and through us: path, credentials and form agree."""
+    gateway.says(200, {"message-count": "1", "messages": [{"status": "0", "message-id": "0A01"}]})
+    message = msgspec.structs.replace(message, callback="https://otp.example/cb?t=1")
+    to_gateway, client = Loopback(gateway.url), Sdk(Auth(api_key="abcd1234", api_secret="s3"))
+    client.http_client._session.mount("https://", to_gateway)
+
+    await asyncio.to_thread(
+        client.sms.send,
+        SmsMessage(
+            to="447400123456",
+            from_="Example",
+            text=message.text,
+            type="text",
+            ttl=290_000,
+            client_ref=message.reference,
+            callback=message.callback,
+        ),
+    )
+    client.http_client._session.close()
+    await HttpProvider("acme", vonage(base_url=root(gateway)), transport).send(message)
+
+    theirs, ours = gateway.asked
+    assert [vonage().request(message).url] == to_gateway.urls
+    assert (theirs.method, theirs.target) == (ours.method, ours.target)
+    assert sorted(theirs.form) == sorted(ours.form)
+    for name in ("authorization", "content-type"):
+        assert theirs.headers[name] == ours.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"base_url": "http://rest.nexmo.com"}, "base_url"),
+        ({"api_key": "ab:cd"}, "api_key"),
+        ({"sender": ""}, "sender"),
+    ],
+)
+def test_settings_that_are_refused(more, field):
+    """Each says which field, and what to do."""
+    assert [field] == [name for name, _ in vonage(**more).faults()]
+
+
+def test_settings_are_read_by_their_type():
+    """`type = "vonage"` and the account; nothing secret is shown (R68)."""
+    written = {"type": "vonage", "api_key": "ab12", "api_secret": "hunter2", "sender": "Shop"}
+
+    read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
+
+    assert [] == read.faults()
+    assert "hunter2" not in repr(read)

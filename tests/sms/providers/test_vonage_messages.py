@@ -1,0 +1,232 @@
+"""Vonage's Messages API: what is written, what its callbacks mean, and what its SDK says to both."""
+
+import asyncio
+import hashlib
+
+import jwt
+import msgspec
+import pytest
+from vonage import Auth
+from vonage import Vonage as Sdk
+from vonage_jwt import verify_signature
+from vonage_messages import Sms
+
+from otp_service.core.delivery import About, Fault, Receipt, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.http import HttpProvider, HttpReply
+from otp_service.sms.providers import Provider
+from otp_service.sms.providers.vonage_messages import STATUSES, TABLE, VonageMessages
+from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
+
+
+UUID = "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab"
+SECRET = "a-signature-secret-of-the-account-at-hand"
+NEWS = {"message_uuid": UUID, "status": "delivered", "client_ref": "ref-3f9", "channel": "sms"}
+
+
+def messages(**more):
+    """An account that signs."""
+    settings = {
+        "api_key": "abcd1234",
+        "api_secret": Secret("s3"),
+        "sender": "Example",
+        "signature_secret": Secret(SECRET),
+    }
+    return VonageMessages(**settings | more)
+
+
+def signed(news, *, by=SECRET, algorithm="HS256", about=None, **claims):
+    """A status callback with a token that PyJWT has made, as Vonage describes it."""
+    body = news if isinstance(news, bytes) else msgspec.json.encode(news)
+    hashed = hashlib.sha256(body if about is None else about).hexdigest()
+    facts = {"iat": NOW // 1000, "iss": "Vonage", "api_key": "abcd1234", "payload_hash": hashed}
+    token = jwt.encode(facts | {"jti": UUID} | claims, by, algorithm=algorithm)
+    return brought(body, authorization=f"Bearer {token}")
+
+
+def problem(code, **more):
+    """An error as callbacks have it."""
+    kind = f"https://developer.vonage.com/api-errors/messages#{code}"
+    return {"type": kind, "title": code, "detail": "447400123456"} | more
+
+
+def test_request_byte_by_byte(message):
+    """Digits only, seconds, our reference, and where to bring news, in their newest form."""
+    request = messages().request(msgspec.structs.replace(message, callback=URL))
+
+    assert ("POST", "https://api.nexmo.com/v1/messages") == (request.method, request.url)
+    assert (
+        ("content-type", "application/json"),
+        ("authorization", "Basic YWJjZDEyMzQ6czM="),
+    ) == request.headers
+    assert (
+        b'{"message_type":"text","channel":"sms","to":"447400123456","from":"Example",'
+        b'"text":"864209 is your Example code.","ttl":290,"client_ref":"ref-3f9",'
+        b'"webhook_url":"https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=a%2Bb",'
+        b'"webhook_version":"v1"}'
+    ) == request.body
+
+
+@pytest.mark.parametrize(
+    ("http", "body", "means"),
+    [
+        *((422, problem(c), Refused(Fault.RECIPIENT, c)) for c in TABLE.recipient),
+        *(
+            (422, problem(c), Refused(Fault.PROVIDER, c, about=About.ACCOUNT))
+            for c in TABLE.account
+        ),
+        (422, problem("1150"), Refused(Fault.PROVIDER, "1150")),
+        (422, problem("x", title=1050), Refused(Fault.RECIPIENT, "1050")),
+        (402, problem("low-balance"), Refused(Fault.PROVIDER, "low-balance", None, About.ACCOUNT)),
+        (401, {"title": "Unauthorized"}, Refused(Fault.PROVIDER, "http-401", None, About.ACCOUNT)),
+        (429, problem("1000"), Refused(Fault.PROVIDER, "1000", None, About.THROTTLED)),
+        (500, problem("1000"), Refused(Fault.UNKNOWN, "1000")),
+        (502, {}, Refused(Fault.UNKNOWN, "http-502")),
+    ],
+)
+def test_table(http, body, means):
+    """The code stands after the #, or is the title; a 500 may have been sent, whatever it says."""
+    assert means == messages().reply(HttpReply(http, {}, msgspec.json.encode(body)))
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_every_status_is_a_receipt(name):
+    """Submitted is pending; undeliverable is an outage of theirs."""
+    means = STATUSES[name].replace("failed", "technical-failure")
+
+    (news,) = messages().receipts(signed(NEWS | {"status": name}))
+
+    assert Receipt(means, "ref-3f9", UUID, is_signed=True) == news
+
+
+@pytest.mark.parametrize(
+    ("error", "means", "reason"),
+    [
+        (problem("1050"), "permanent-failure", "1050"),
+        (problem("rejected", title=1050), "permanent-failure", "1050"),
+        ({"error": problem("1050")}, "permanent-failure", "1050"),
+        (problem("1030"), "technical-failure", "1030"),
+        (problem("447400123456"), "technical-failure", None),
+        (problem("rejected", title="No route to 447400123456"), "technical-failure", None),
+    ],
+)
+def test_code_tells_whose_fault_it_was(error, means, reason):
+    """In each of the forms that callbacks have been seen in, and never with prose (R68)."""
+    (news,) = messages().receipts(signed(NEWS | {"status": "rejected", "error": error}))
+
+    assert (means, reason) == (news.status, news.reason)
+
+
+def test_sdk_checks_what_our_tests_sign():
+    """So the tokens of these tests are of Vonage's kind, and the forged ones are not."""
+    token = signed(NEWS).headers["authorization"].removeprefix("Bearer ")
+    forged = signed(NEWS, by=SECRET[::-1]).headers["authorization"].removeprefix("Bearer ")
+
+    assert verify_signature(token, SECRET)
+    assert not verify_signature(forged, SECRET)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        brought(NEWS),
+        brought(NEWS, authorization="Bearer"),
+        brought(NEWS, authorization="Bearer a.b.c"),
+        brought(NEWS, authorization="Bearer ä.ö.ü"),
+        signed(NEWS, by=SECRET[::-1]),
+        signed(NEWS, by=None, algorithm="none"),
+        signed(NEWS, by=SECRET * 2, algorithm="HS512"),
+        signed(NEWS, about=b"{}"),
+        signed(NEWS, iss="Somebody"),
+        signed(NEWS, api_key="other"),
+        signed(NEWS, iat=NOW // 1000 - 301),
+        signed(NEWS, iat=NOW // 1000 + 302),
+        signed(NEWS, iat=-1),
+        signed(NEWS, iat="now"),
+        signed(NEWS, payload_hash=None),
+    ],
+)
+def test_wrong_token_is_refused(forged):
+    """None, of another key, algorithm, body, issuer, account or time, or no token at all."""
+    with pytest.raises(BadSignature):
+        messages().receipts(forged)
+
+
+def test_algorithm_is_pinned():
+    """Also one that is signed with our secret by another algorithm is refused."""
+    with pytest.raises(BadSignature):
+        messages(signature_secret=Secret(SECRET * 2)).receipts(
+            signed(NEWS, by=SECRET * 2, algorithm="HS384")
+        )
+
+
+def test_without_the_secret_receipts_are_not_signed():
+    """Then the address has to be trusted."""
+    (news,) = messages(signature_secret=None).receipts(brought(NEWS))
+
+    assert Receipt("delivered", "ref-3f9", UUID) == news
+
+
+@pytest.mark.parametrize("body", [*GARBAGE, msgspec.json.encode(NEWS | {"status": "gone"})])
+def test_garbage_is_refused(body):
+    """With nothing but the errors that the API expects, also if it is signed."""
+    with pytest.raises((ValueError, KeyError)):
+        messages(signature_secret=None).receipts(brought(body))
+    with pytest.raises((ValueError, KeyError)):
+        messages().receipts(signed(body))
+
+
+def test_without_a_callback_nothing_is_asked_for(message):
+    """Then news go where the account has them go."""
+    written = msgspec.json.decode(messages().request(message).body)
+
+    assert not {"webhook_url", "webhook_version"} & written.keys()
+
+
+def test_reference_that_is_too_long_is_left_out(message):
+    """With 101 characters Vonage would refuse the message."""
+    request = messages().request(msgspec.structs.replace(message, reference="r" * 101))
+
+    assert "client_ref" not in msgspec.json.decode(request.body)
+
+
+async def test_sdk_sends_the_same(gateway, transport, message):
+    """The same message through Vonage's SDK and through us: path, credentials and JSON agree."""
+    gateway.says(202, {"message_uuid": UUID})
+    message = msgspec.structs.replace(message, callback=URL)
+    to_gateway, client = Loopback(gateway.url), Sdk(Auth(api_key="abcd1234", api_secret="s3"))
+    client.http_client._session.mount("https://", to_gateway)
+
+    await asyncio.to_thread(
+        client.messages.send,
+        Sms(
+            to="447400123456",
+            from_="Example",
+            text=message.text,
+            ttl=290,
+            client_ref=message.reference,
+            webhook_url=URL,
+            webhook_version="v1",
+        ),
+    )
+    client.http_client._session.close()
+    await HttpProvider("acme", messages(base_url=root(gateway)), transport).send(message)
+
+    theirs, ours = gateway.asked
+    assert [messages().request(message).url] == to_gateway.urls
+    assert (theirs.method, theirs.target) == (ours.method, ours.target)
+    assert theirs.json == ours.json
+    for name in ("authorization", "content-type"):
+        assert theirs.headers[name] == ours.headers[name]
+
+
+def test_settings_are_read_by_their_type():
+    """`type = "vonage-messages"` and the account; nothing secret is shown (R68)."""
+    written = {"type": "vonage-messages", "api_key": "ab12", "api_secret": "hunter2"}
+
+    read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
+
+    assert ["sender"] == [name for name, _ in read.faults()]
+    assert "hunter2" not in repr(read)
+    assert (200, b"") == read.acknowledgement

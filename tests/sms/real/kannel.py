@@ -1,0 +1,156 @@
+"""Debian's Kannel, for real and on loopback: bearerbox, smsbox, and a phone network that prints.
+
+with Kannel(folder) as kannel:
+    kannel.open_network()
+    …a message to kannel.url…
+    kannel.sees("864209 is your Example code.")
+
+Everything is stopped by its own pid.
+"""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+
+FAKESMSC = Path("/usr/lib/kannel/test/fakesmsc")
+PATIENCE = 20.0
+"""Seconds after which nothing is waited for any more."""
+
+USERNAME, PASSWORD = "tester", "a&b<c"
+DENIED = "+447999"
+"""What a number in the black-list begins with."""
+
+_CONFIG = """
+group = core
+admin-port = {admin}
+admin-interface = 127.0.0.1
+admin-password = {password}
+smsbox-port = {smsbox}
+smsbox-interface = 127.0.0.1
+box-allow-ip = 127.0.0.1
+log-level = 2
+
+group = smsc
+smsc = fake
+smsc-id = FAKE
+host = 127.0.0.1
+port = {network}
+connect-allow-ip = 127.0.0.1
+
+group = smsbox
+bearerbox-host = 127.0.0.1
+sendsms-port = {sendsms}
+sendsms-interface = 127.0.0.1
+global-sender = 13013
+log-level = 2
+
+group = sendsms-user
+username = {username}
+password = "{password}"
+max-messages = 3
+concatenation = true
+black-list-regex = "^[+]447999"
+
+group = sms-service
+keyword = default
+catch-all = true
+max-messages = 0
+text = none
+"""
+
+
+def missing() -> str:
+    """Name the programs that are not there."""
+    found = {
+        name: shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("bearerbox", "smsbox")
+    }
+    found["fakesmsc"] = str(FAKESMSC) if FAKESMSC.exists() else None
+    return ", ".join(name for name, where in found.items() if not where)
+
+
+class Kannel:
+    """The gateway; its network is closed at first, so that it can take messages only to keep."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        names = ("admin", "smsbox", "network", "sendsms")
+        self._ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        self.url = f"http://127.0.0.1:{self._ports['sendsms']}/cgi-bin/sendsms"
+
+    def __enter__(self) -> Self:
+        config = self._folder / "kannel.conf"
+        filled = _CONFIG.format(**self._ports, username=USERNAME, password=PASSWORD)
+        config.write_text(filled)
+        try:
+            self._start("/usr/sbin/bearerbox", str(config), until="smsbox")
+            self.smsbox = self._start("/usr/sbin/smsbox", str(config), until="sendsms")
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def open_network(self) -> None:
+        """Connect a SMSC that says yes to all, and wait until Kannel has a message of it."""
+        port = str(self._ports["network"])
+        arguments = ("-H", "127.0.0.1", "-r", port, "-i", "3600", "-m", "2", "100 300 text nop")
+        self._start(str(FAKESMSC), *arguments)
+        self.sees("sent message 1")
+        time.sleep(0.2)  # nothing that it prints says that bearerbox has got it
+
+    def sees(self, text: str) -> None:
+        """Wait until the SMSC has printed this."""
+        _wait_for(lambda: text in (self._folder / "fakesmsc.log").read_text(errors="replace"))
+
+    def _start(self, *command: str, until: str = "") -> subprocess.Popen[bytes]:
+        log = (self._folder / f"{Path(command[0]).name}.log").open("wb")
+        with log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        self._stack.enter_context(_stopped(process))
+        if until:
+            _wait_for(lambda: process.poll() is not None or _listens(self._ports[until]))
+        assert process.poll() is None, Path(log.name).read_text(errors="replace")
+        return process
+
+
+@contextmanager
+def _stopped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(condition) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

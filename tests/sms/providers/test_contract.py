@@ -1,117 +1,22 @@
 """The ten cases that every HTTP provider passes, against a real server (as GOV.UK Notify's are).
 
-A new provider adds one entry to CONTRACTS: its settings for an address, and what its gateway
+A new provider adds one file to contracts/: its settings for an address, and what its gateway
 says in each case.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import importlib
+from pathlib import Path
 
 import pytest
 
 from otp_service.core.delivery import About, Accepted, Fault, Refused
-from otp_service.sms.http import Dialect, HttpProvider
-from otp_service.sms.providers.http import Acceptance, Http
+from otp_service.sms.http import HttpProvider
+from tests.sms.providers.contract import Contract
 
 
-class Says(NamedTuple):
-    """A reply of the gateway."""
-
-    status: int
-    body: Any
-
-
-class Contract(NamedTuple):
-    """How one vendor's gateway says each of the things that they all say."""
-
-    dialect: Callable[[str], Dialect]
-    accepted: Says
-    message_id: str
-    recipient: Says
-    recipient_code: str
-    account: Says
-    account_code: str
-    throttled: Says
-    throttled_code: str
-    unknown: Says
-    unknown_code: str
-    without_id: Says
-    account_about: About = About.ACCOUNT
-    """MESSAGE where nothing but a code of its settings tells."""
-
-
-SHORT: dict[str, Any] = {"connect_timeout": 0.3, "read_timeout": 0.3}
-
-
-def plain(url: str) -> Http:
-    """A gateway with JSON and honest statuses."""
-    return Http(
-        url=url,
-        fields={"to": "{to}", "text": "{text}"},
-        message_id="message.id",
-        code="error.code",
-        recipient_codes=frozenset({21211, "no-such-number"}),
-        provider_codes=frozenset({20003}),
-        throttled_codes=frozenset({20429}),
-        **SHORT,
-    )
-
-
-def always_200(url: str) -> Http:
-    """A gateway that takes a form, and says 200 whatever it means."""
-    return Http(
-        url=url,
-        body="form",
-        fields={"to": "{to_digits}", "text": "{text}", "from": "{from}"},
-        accepted=Acceptance(path="messages.0.status", values=frozenset({0})),
-        message_id="messages.0.message-id",
-        code="messages.0.status",
-        recipient_codes=frozenset({"7", "33"}),
-        provider_codes=frozenset({"2", "9"}),
-        throttled_codes=frozenset({"1"}),
-        **SHORT,
-    )
-
-
-def _error(code: object) -> dict[str, object]:
-    return {"error": {"code": code, "text": "+447400123456 is not good: 864209"}}
-
-
-def _status(status: str, **more: str) -> dict[str, object]:
-    return {"message-count": "1", "messages": [{"status": status, **more}]}
-
-
-CONTRACTS = {
-    "http": Contract(
-        plain,
-        accepted=Says(201, {"message": {"id": "SM-1"}}),
-        message_id="SM-1",
-        recipient=Says(400, _error(21211)),
-        recipient_code="21211",
-        account=Says(401, _error(20003)),
-        account_code="20003",
-        throttled=Says(429, _error(20429)),
-        throttled_code="20429",
-        unknown=Says(400, _error("E-77")),
-        unknown_code="E-77",
-        without_id=Says(201, {"message": {}}),
-    ),
-    "http, always 200": Contract(
-        always_200,
-        accepted=Says(200, _status("0", **{"message-id": "0A00000001"})),
-        message_id="0A00000001",
-        recipient=Says(200, _status("7")),
-        recipient_code="7",
-        account=Says(200, _status("9")),
-        account_code="9",
-        throttled=Says(200, _status("1")),
-        throttled_code="1",
-        unknown=Says(200, _status("99")),
-        unknown_code="99",
-        without_id=Says(200, _status("0")),
-        account_about=About.MESSAGE,
-    ),
-}
+CONTRACTS: dict[str, Contract] = {}
+for file in sorted((Path(__file__).parent / "contracts").glob("*.py")):
+    CONTRACTS |= importlib.import_module(f"tests.sms.providers.contracts.{file.stem}").CONTRACTS
 
 
 @pytest.fixture(params=CONTRACTS.values(), ids=list(CONTRACTS))
@@ -143,6 +48,8 @@ async def test_accepted(contract, gateway, provider, message):
 
 async def test_refused_for_good(contract, gateway, provider, message):
     """A number that nobody can reach is the recipient's fault: the chain stops (R88)."""
+    if contract.recipient is None:
+        pytest.skip("no reply of this vendor puts it on the number")
     gateway.says(*contract.recipient)
 
     reply = await provider.send(message)

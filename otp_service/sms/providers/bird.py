@@ -29,7 +29,6 @@ https://www.standardwebhooks.com
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Final
 
@@ -194,5 +193,5 @@ def _key(secret: str) -> bytes:
     """Return the key that a secret stands for; empty if it is none."""
     try:
         return base64.b64decode(secret.removeprefix("whsec_") + "==")
-    except binascii.Error:
+    except ValueError:
         return b""

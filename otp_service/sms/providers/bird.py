@@ -24,7 +24,7 @@ Webhooks are set up once for a workspace and not for a message, so the address o
 be given; our reference travels as metadata. `category = "authentication"` keeps the text out of
 what Bird stores.
 
-https://bird.com/docs/api/sms
+https://bird.com/docs/sdks/python
 https://www.standardwebhooks.com
 """
 

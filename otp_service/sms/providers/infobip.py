@@ -26,7 +26,7 @@ Of a refused request the status speaks: 401 and 403 the account, 429 throttled.
 for a monthly limit (4099) or a source address (368).
 
 https://www.infobip.com/docs/developer-resources/api-fundamentals/error-code-reference
-https://www.infobip.com/docs/api/channels/sms/sms-messaging/outbound-sms
+https://www.infobip.com/docs/api/channels/sms/sms-messaging/logs-and-status-reports
 """
 
 from collections.abc import Sequence

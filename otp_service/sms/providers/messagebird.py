@@ -17,7 +17,10 @@
     reason "unknown subscriber"                 permanent
     any other delivery_failed                   technical
 
+Receipts come as GET, and only of messages that were given a reference (of 128 letters at most).
+
 https://developers.messagebird.com/api/sms-messaging/
+https://support.messagebird.com/hc/en-us/articles/360001869258-I-am-missing-my-delivery-reports
 https://developers.messagebird.com/docs/verify-http-requests
 """
 
@@ -143,7 +146,7 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         return refusal({code: error.verdict} if error.verdict else {}, reply, code)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the one that a callback brings: in its query, or in the form of a POST."""
+        """Return the one that a callback brings: in its query, or in a form if it is a POST."""
         if self.signing_key:
             _check(callback, self.signing_key.reveal())
         fields = callback.form if callback.body else callback.query

@@ -58,8 +58,6 @@ CODES: Final[dict[str, Outcome]] = {
     "420": "temporary-failure",
 }
 """What a code makes of a technical failure."""
-LONGEST: Final = 3 * 3600
-"""Seconds of validity that Plivo takes."""
 
 SIGNED: Final = "x-plivo-signature-v3"
 
@@ -91,7 +89,7 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
             "url": message.callback,
             "method": "POST" if message.callback else None,
             "log": "false",  # neither the text nor the number is kept in their logs
-            "message_expiry": min(message.valid_for, LONGEST),
+            "message_expiry": message.valid_for,
         }
         account = quote(self.auth_id, safe="")
         url = f"{self.base_url.rstrip('/')}/v1/Account/{account}/Message/"

@@ -74,17 +74,22 @@ KEY_LENGTH: Final = 32
 class Error(msgspec.Struct):
     """Why a message was refused, or failed."""
 
-    code: str
+    code: str | int
     title: str = ""
     detail: str | None = None
 
     @property
+    def name(self) -> str:
+        """The code as the table has it; Telnyx writes it as text, and at times as a number."""
+        return str(self.code)
+
+    @property
     def verdict(self) -> Verdict | None:
         """Whose fault it is, if the table says."""
-        if self.code == STOPPED:
+        if self.name == STOPPED:
             is_stop = "STOP" in f"{self.title} {self.detail}"
             return RECIPIENT if is_stop else PROVIDER
-        return FAULTS.get(self.code)
+        return FAULTS.get(self.name)
 
 
 class Named(msgspec.Struct):
@@ -160,7 +165,7 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         if not answer.errors:
             return refusal({}, reply, "")
         error = answer.errors[0]
-        return refusal({error.code: error.verdict} if error.verdict else {}, reply, error.code)
+        return refusal({error.name: error.verdict} if error.verdict else {}, reply, error.name)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""

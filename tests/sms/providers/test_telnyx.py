@@ -104,6 +104,13 @@ def test_40300_is_the_numbers_only_if_it_says_stop(title, means):
     assert (means, "40300") == (receipt.status, receipt.reason)
 
 
+def test_a_code_may_be_a_number():
+    """Their other APIs write it as one."""
+    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", 40310)))
+
+    assert ("permanent-failure", "40310") == (receipt.status, receipt.reason)
+
+
 def test_a_reason_that_could_be_a_code_is_not_kept():
     """Six digits in a row are what codes and numbers are made of."""
     (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", "864209")))

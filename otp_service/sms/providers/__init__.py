@@ -4,15 +4,38 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 """
 
 from otp_service.sms.providers.aws import Aws
+from otp_service.sms.providers.bird import Bird
 from otp_service.sms.providers.clickatell import Clickatell
 from otp_service.sms.providers.http import Http
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.infobip import Infobip
 from otp_service.sms.providers.jasmin import Jasmin
 from otp_service.sms.providers.kannel import Kannel
+from otp_service.sms.providers.messagebird import MessageBird
+from otp_service.sms.providers.plivo import Plivo
+from otp_service.sms.providers.sinch import Sinch
 from otp_service.sms.providers.sns import Sns
+from otp_service.sms.providers.telnyx import Telnyx
 from otp_service.sms.providers.twilio import Twilio
 from otp_service.sms.providers.vonage import Vonage
 from otp_service.sms.providers.vonage_messages import VonageMessages
 
 
-Provider = Aws | Clickatell | Http | Inbox | Jasmin | Kannel | Sns | Twilio | Vonage | VonageMessages
+Provider = (
+    Aws  # by name, one a line
+    | Bird
+    | Clickatell
+    | Http
+    | Inbox
+    | Infobip
+    | Jasmin
+    | Kannel
+    | MessageBird
+    | Plivo
+    | Sinch
+    | Sns
+    | Telnyx
+    | Twilio
+    | Vonage
+    | VonageMessages
+)

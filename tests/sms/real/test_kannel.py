@@ -11,7 +11,8 @@ from otp_service.sms.callbacks import Callback
 from otp_service.sms.http import HttpProvider
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.kannel import Kannel as Dialect
-from otp_service.sms.router import Router, Tools
+from otp_service.sms.router import Outside, Remembered, Router, Tools
+from otp_service.sms.routes import Routes
 from tests.sms.real.kannel import DENIED, PASSWORD, USERNAME, Kannel, missing
 
 
@@ -103,7 +104,8 @@ async def test_next_provider_takes_over(closed, transport, message):
     """Kannel keeps a message while its network is closed; and once it is gone, nobody waits."""
     inbox = Inbox().as_sender("inbox", Tools(transport, now=lambda: 0))
     kannel = HttpProvider("kannel", dialect(closed), transport)
-    router = Router([kannel, inbox], clock=asyncio.get_running_loop().time)
+    outside = Outside(asyncio.get_running_loop().time, lambda: 0, lambda: 0.5, lambda _: "somebody")
+    router = Router([kannel, inbox], Routes(("kannel", "inbox")), Remembered(), outside=outside)
 
     kept = await router.send(message)
     closed.smsbox.kill()

@@ -1,0 +1,187 @@
+"""Infobip SMS, API v3. It says 200 also to a message that it rejects: the status is inside.
+
+    status of a message, by its id                    fault, and what it speaks of
+    group 0 ACCEPTED, 1 PENDING, 3 DELIVERED          accepted
+    10 DND, 14 blocklisted, 51 no destination,
+    52 REJECTED_DESTINATION                           recipient
+    87 SIGNALS_BLOCKED                                recipient: the number is being pumped, and
+                                                      going around the block would defeat it
+    11, 13 the sender, 12 credit, 17 package expired,
+    18 a trial's numbers                              provider, the account
+    20 REJECTED_FLOODING_FILTER                       provider, throttled
+    any other id in group 2, 4 or 5 (6 network,
+    8 prefix, 19 route, 21 system error, ...)         provider
+
+Of a refused request the status speaks: 401 and 403 the account, 429 throttled.
+
+    receipt                                           what became of the message
+    group 0, 1                                        pending
+    group 3                                           delivered
+    status or permanent error that is the number's    permanent
+    group 4 EXPIRED; an error of the handset that
+    is not permanent                                  temporary
+    anything else in group 2 or 5                     technical
+
+`error.permanent` alone is not the number's: it says that the same message would fail again, also
+for a monthly limit (4099) or a source address (368).
+
+https://www.infobip.com/docs/developer-resources/api-fundamentals/error-code-reference
+https://www.infobip.com/docs/api/channels/sms/sms-messaging/logs-and-status-reports
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import Callback
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    PROVIDER,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdict,
+    accepted,
+    post_json,
+    read,
+    read_or,
+    reason,
+    refusal,
+)
+
+
+FAULTS: Final[dict[str, Verdict]] = {
+    **dict.fromkeys(("status-10", "status-14", "status-51", "status-52", "status-87"), RECIPIENT),
+    **dict.fromkeys(("status-11", "status-12", "status-13", "status-17", "status-18"), ACCOUNT),
+    "status-20": THROTTLED,
+}
+NUMBERS_ERRORS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
+"""Unknown, absent for good, barred or illegal subscribers, and numbers that are none."""
+
+TAKEN: Final = frozenset({0, 1, 3})
+HANDSET: Final = 1
+OUTCOMES: Final[dict[int, Outcome]] = {
+    0: "pending",
+    1: "pending",
+    2: "technical-failure",
+    3: "delivered",
+    4: "temporary-failure",
+    5: "technical-failure",
+}
+"""By the group of the status."""
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """Of a message."""
+
+    group_id: int
+    id: int
+
+    @property
+    def code(self) -> str:
+        """What is kept of it, told from the ids of errors."""
+        return f"status-{self.id}"
+
+
+class Error(msgspec.Struct, rename="camel"):
+    """Why a message failed."""
+
+    group_id: int = 0
+    id: int = 0
+    permanent: bool = False
+
+
+class Sent(msgspec.Struct, rename="camel"):
+    """What is read of one message in a reply."""
+
+    status: Status
+    message_id: str | None = None
+
+
+class Answer(msgspec.Struct, rename="camel"):
+    """What is read of a reply."""
+
+    messages: list[Sent] = []
+    error_code: str = ""
+
+
+class Result(msgspec.Struct, rename="camel"):
+    """What is read of one message in a receipt."""
+
+    message_id: str
+    status: Status
+    error: Error | None = None
+    callback_data: str | None = None
+
+    def receipt(self) -> Receipt:
+        """Return the news of this message."""
+        error = self.error or Error()
+        outcome = _outcome(self.status, error)
+        code = f"error-{error.id}" if error.id else self.status.code
+        reference = self.callback_data or ""
+        return Receipt(outcome, reference, self.message_id, reason(outcome, code))
+
+
+class Report(msgspec.Struct):
+    """What is read of a receipt: up to a hundred messages."""
+
+    results: list[Result]
+
+
+class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
+    """An account of Infobip. It does not sign receipts: only the address tells who brings them."""
+
+    api_key: Secret
+    base_url: str = "https://api.infobip.com"
+    """Better the account's own, xxxxx.api.infobip.com: it is the nearest."""
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the request for one message."""
+        webhooks: dict[str, object] = {"callbackData": message.reference}
+        if message.callback:
+            webhooks |= {"delivery": {"url": message.callback}, "contentType": "application/json"}
+        asked: dict[str, object] = {
+            "destinations": [{"to": message.to.e164[1:]}],
+            "content": {"text": message.text},
+            "options": {"validityPeriod": {"amount": message.valid_for, "timeUnit": "SECONDS"}},
+            "webhooks": webhooks,
+        }
+        sender = self.sender_for(message)
+        if sender:
+            asked["sender"] = sender
+        url = f"{self.base_url.rstrip('/')}/sms/3/messages"
+        return post_json(url, f"App {self.api_key.reveal()}", {"messages": [asked]})
+
+    def reply(self, reply: HttpReply) -> Accepted | Refused:
+        """Return what the reply means: by the status of the message, if it holds one."""
+        answer = read_or(Answer(), reply.body)
+        if not 200 <= reply.status < 300:  # noqa: PLR2004
+            return refusal({}, reply, answer.error_code)
+        if not answer.messages:
+            return accepted(None)
+        sent = answer.messages[0]
+        if sent.status.group_id in TAKEN:
+            return accepted(sent.message_id)
+        code = sent.status.code
+        # A 200 that says "rejected" is no doubt, whatever the reason: nothing was sent.
+        return refusal({code: FAULTS.get(code, PROVIDER)}, reply, code)
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return all that a callback brings."""
+        return [result.receipt() for result in read(callback.body, Report).results]
+
+
+def _outcome(status: Status, error: Error) -> Outcome:
+    outcome = OUTCOMES[status.group_id]
+    if not outcome.endswith("failure"):
+        return outcome
+    fault, _ = FAULTS.get(status.code, PROVIDER)
+    if fault is Fault.RECIPIENT or (error.permanent and error.id in NUMBERS_ERRORS):
+        return "permanent-failure"
+    if error.group_id == HANDSET and not error.permanent:
+        return "temporary-failure"
+    return outcome

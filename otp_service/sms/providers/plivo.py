@@ -1,0 +1,132 @@
+"""Plivo Messages, API v1.
+
+A reply that refuses holds prose and no code, so its status alone tells, and nothing in it is ever
+the recipient's:
+
+    401, 402, 403 (also a country that is not enabled)    provider, the account
+    429                                                   provider, throttled
+    any other 4xx                                         provider
+    5xx, or a 2xx without an id                           unknown
+
+    receipt                                               what became of the message
+    queued, sent                                          pending
+    delivered, read                                       delivered
+    undelivered, failed, with one of these codes:
+        50 invalid destination, 70 permanently
+        unavailable, 200 opted out                        permanent
+        80 temporarily unavailable, 420 expired           temporary
+    with any other: 30 spam, 40 source, 90 no route,
+        900 credit, 910 account, 1000 unknown, ...        technical
+
+Plivo takes no reference of ours: it stands in the address that receipts are brought to. The
+signature has no time in it, so an old one cannot be told; the token in the address is of one
+message only, and receipts never move a delivery back.
+
+https://www.plivo.com/docs/messaging/api/message/send-a-message
+https://www.plivo.com/docs/messaging/troubleshooting/error-codes
+https://www.plivo.com/docs/messaging/concepts/signature-validation
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import Callback
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.signatures import check_any, signature
+from otp_service.sms.vendors import Outcome, accepted, post_json, read_or, reason, refusal
+
+
+OUTCOMES: Final[dict[str, Outcome]] = {
+    "queued": "pending",
+    "sent": "pending",
+    "delivered": "delivered",
+    "read": "delivered",
+    "undelivered": "technical-failure",
+    "failed": "technical-failure",
+}
+CODES: Final[dict[str, Outcome]] = {
+    "50": "permanent-failure",
+    "70": "permanent-failure",
+    "200": "permanent-failure",
+    "80": "temporary-failure",
+    "420": "temporary-failure",
+}
+"""What a code makes of a technical failure."""
+
+SIGNED: Final = "x-plivo-signature-v3"
+
+
+class Answer(msgspec.Struct):
+    """What is read of a reply."""
+
+    message_uuid: list[str] = []
+
+
+class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
+    """An account of Plivo; the token that opens it also signs its receipts."""
+
+    auth_id: str
+    auth_token: Secret
+    powerpack_uuid: str = ""
+    """A pool of numbers, for messages that no sender fits."""
+    base_url: str = "https://api.plivo.com"
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the request for one message."""
+        sender = self.sender_for(message)
+        fields = {
+            "src": sender,
+            "powerpack_uuid": "" if sender else self.powerpack_uuid,
+            "dst": message.to.e164,
+            "text": message.text,
+            "type": "sms",
+            "url": message.callback,
+            "method": "POST" if message.callback else None,
+            "log": "false",  # neither the text nor the number is kept in their logs
+            "message_expiry": message.valid_for,
+        }
+        account = quote(self.auth_id, safe="")
+        url = f"{self.base_url.rstrip('/')}/v1/Account/{account}/Message/"
+        both = f"{self.auth_id}:{self.auth_token.reveal()}".encode()
+        return post_json(url, f"Basic {base64.b64encode(both).decode()}", fields)
+
+    def reply(self, reply: HttpReply) -> Accepted | Refused:
+        """Return what the reply means, by its status."""
+        if not 200 <= reply.status < 300:  # noqa: PLR2004
+            return refusal({}, reply, "")
+        ids = read_or(Answer(), reply.body).message_uuid
+        return accepted(ids[0] if ids else None)
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return the one that a callback brings."""
+        nonce = callback.headers.get(f"{SIGNED}-nonce", "")
+        signed = f"{_signed(callback)}.{nonce}".encode()
+        expected = signature(self.auth_token.reveal().encode(), signed)
+        # There are several while a token is being replaced.
+        check_any(expected, callback.headers.get(SIGNED, "").replace(" ", "").split(","))
+        form = callback.form
+        outcome = OUTCOMES[form["Status"]]
+        code = form.get("ErrorCode", "")
+        if outcome == "technical-failure":
+            outcome = CODES.get(code, outcome)
+        return [Receipt(outcome, "", form["MessageUUID"], reason(outcome, code), is_signed=True)]
+
+
+def _signed(callback: Callback) -> str:
+    """Return what V3 signs of a POST: the address, its query sorted, the form sorted."""
+    address, _, query = callback.url.partition("?")
+    asked = "&".join(f"{name}={value}" for name, value in _sorted(query))
+    form = "".join(f"{name}{value}" for name, value in _sorted(callback.body.decode()))
+    if not form:
+        return f"{address}?{asked}" if asked else address
+    return f"{address}?{asked}.{form}" if asked else f"{address}?{form}"
+
+
+def _sorted(fields: str) -> list[tuple[str, str]]:
+    return sorted(parse_qsl(fields, keep_blank_values=True))

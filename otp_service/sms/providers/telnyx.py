@@ -1,0 +1,210 @@
+"""Telnyx Messaging, API v2.
+
+    code                                              fault, and what it speaks of
+    10002, 10016 the number's form, 40310 invalid
+    "to", 40001 a landline or not routable, 40012
+    invalid destination                               recipient
+    40300 blocked, if title or detail says STOP       recipient: it asked this sender to stop
+    40300 otherwise                                   provider: the profile may be blocked
+    10009, 10010 keys, 20100 funds, 40305, 40306,
+    40312 to 40315, 40329, 40333 sender or profile    provider, the account
+    10011, 40011, 40318 too much at once              provider, throttled
+    any other 4xx                                     provider
+    5xx, or a 2xx without an id                       unknown
+
+The same codes stand in receipts, where what is not the recipient's is technical. There,
+`delivery_unconfirmed` is pending: no operator will ever tell. Validity cannot be asked for, nor a
+reference of ours be given: it stands in the address that receipts are brought to.
+
+https://developers.telnyx.com/docs/messaging/messages/error-codes
+https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature, Callback
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    PROVIDER,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdict,
+    accepted,
+    post_json,
+    read,
+    read_or,
+    reason,
+    refusal,
+)
+
+
+STOPPED: Final = "40300"
+FAULTS: Final[dict[str, Verdict]] = {
+    **dict.fromkeys(("10002", "10016", "40001", "40012", "40310"), RECIPIENT),
+    **dict.fromkeys(("10009", "10010", "20100"), ACCOUNT),
+    **dict.fromkeys(("40305", "40306", "40312", "40313", "40314", "40315"), ACCOUNT),
+    **dict.fromkeys(("40329", "40333"), ACCOUNT),
+    **dict.fromkeys(("10011", "40011", "40318"), THROTTLED),
+}
+OUTCOMES: Final[dict[str, Outcome]] = {
+    "queued": "pending",
+    "sending": "pending",
+    "sent": "pending",
+    "delivery_unconfirmed": "pending",
+    "delivered": "delivered",
+    "read": "delivered",
+    "expired": "temporary-failure",
+    "sending_failed": "technical-failure",
+    "delivery_failed": "technical-failure",
+}
+EVENTS: Final = frozenset({"message.sent", "message.finalized", "message.read"})
+KEY_LENGTH: Final = 32
+
+
+class Error(msgspec.Struct):
+    """Why a message was refused, or failed."""
+
+    code: str | int
+    title: str = ""
+    detail: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The code as the table has it; Telnyx writes it as text, and at times as a number."""
+        return str(self.code)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whose fault it is, if the table says."""
+        if self.name == STOPPED:
+            is_stop = "STOP" in f"{self.title} {self.detail}"
+            return RECIPIENT if is_stop else PROVIDER
+        return FAULTS.get(self.name)
+
+
+class Named(msgspec.Struct):
+    """What is read of a message that was taken."""
+
+    id: str = ""
+
+
+class Answer(msgspec.Struct):
+    """What is read of a reply."""
+
+    data: Named | None = None
+    errors: list[Error] = []
+
+
+class To(msgspec.Struct):
+    """What became of a message at its number."""
+
+    status: str
+
+
+class Payload(msgspec.Struct):
+    """The message that a receipt is about."""
+
+    id: str
+    to: list[To]
+    errors: list[Error] | None = None
+
+
+class Event(msgspec.Struct):
+    """What happened to it."""
+
+    event_type: str
+    payload: Payload
+
+
+class Report(msgspec.Struct):
+    """What is read of a receipt."""
+
+    data: Event
+
+
+class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
+    """An account of Telnyx."""
+
+    api_key: Secret
+    messaging_profile_id: str = ""
+    """Needed for names as sender, and for a pool of numbers."""
+    public_key: str = ""
+    """In base64, from the portal. Without it receipts count as unsigned."""
+    base_url: str = "https://api.telnyx.com"
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return the request for one message."""
+        fields = {
+            "to": message.to.e164,
+            "from": self.sender_for(message),
+            "messaging_profile_id": self.messaging_profile_id,
+            "text": message.text,
+            "type": "SMS",
+            "webhook_url": message.callback,
+            # Receipts hold the text: they go nowhere but where this message says.
+            "use_profile_webhooks": False,
+        }
+        url = f"{self.base_url.rstrip('/')}/v2/messages"
+        return post_json(url, f"Bearer {self.api_key.reveal()}", fields)
+
+    def reply(self, reply: HttpReply) -> Accepted | Refused:
+        """Return what the reply means, by the table on top."""
+        answer = read_or(Answer(), reply.body)
+        if 200 <= reply.status < 300:  # noqa: PLR2004
+            return accepted(answer.data.id if answer.data else None)
+        if not answer.errors:
+            return refusal({}, reply, "")
+        error = answer.errors[0]
+        return refusal({error.name: error.verdict} if error.verdict else {}, reply, error.name)
+
+    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+        """Return the one that a callback brings."""
+        if self.public_key:
+            _check(callback, self.public_key)
+        event = read(callback.body, Report).data
+        if event.event_type not in EVENTS or not event.payload.to:
+            raise ValueError("not news of a message that was sent")
+        error = event.payload.errors[0] if event.payload.errors else None
+        outcome = OUTCOMES[event.payload.to[0].status]
+        if outcome == "technical-failure" and error and error.verdict:
+            is_numbers = error.verdict[0] is Fault.RECIPIENT
+            outcome = "permanent-failure" if is_numbers else outcome
+        code = reason(outcome, error.code if error else None)
+        return [Receipt(outcome, "", event.payload.id, code, is_signed=bool(self.public_key))]
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        faults = super().faults()
+        if self.public_key and len(_decoded(self.public_key)) != KEY_LENGTH:
+            faults.append(("public_key", "copy it from the portal: 32 bytes in base64"))
+        return faults
+
+
+def _check(callback: Callback, public_key: str) -> None:
+    """Check the signature over time and body, and that it is not an old one."""
+    timestamp = callback.headers.get("telnyx-timestamp", "")
+    given = _decoded(callback.headers.get("telnyx-signature-ed25519", ""))
+    key = Ed25519PublicKey.from_public_bytes(_decoded(public_key))
+    try:
+        key.verify(given, timestamp.encode() + b"|" + callback.body)
+    except InvalidSignature:
+        raise BadSignature from None
+    callback.check_age(timestamp)
+
+
+def _decoded(text: str) -> bytes:
+    """Return what base64 stands for, and nothing for what is none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""

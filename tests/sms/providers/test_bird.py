@@ -1,0 +1,191 @@
+"""How Bird is asked, what its receipts mean, and whether its own SDK agrees."""
+
+import base64
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import bird as sdk
+import msgspec
+import pydantic
+import pytest
+from standardwebhooks import Webhook
+
+from otp_service.core.delivery import Receipt
+from otp_service.core.secret import Secret
+from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.http import HttpRequest
+from otp_service.sms.signatures import signature
+from tests.sms.providers.contracts.bird import bird
+from tests.sms.providers.vendors import GARBAGE, NOW, URL, brought, through_both
+
+
+SECRET = f"whsec_{base64.b64encode(b'a key of thirty-two bytes, nearly').decode()}"
+ID = "sms_01krdgeqcxet5s7t44vh8rt9mg"
+
+
+def report(kind="delivered", code=None, **more):
+    """A receipt."""
+    data = {
+        "sms_id": ID,
+        "workspace_id": "ws_01krdgeqcxet5s7t44vh8rt9mg",
+        "to": "+447400123456",
+        "from": "Example",
+        "tags": None,
+        "metadata": {"reference": "ref-3f9"},
+        "requested_language": None,
+        "resolved_language": None,
+        "template_id": None,
+        "template_version_id": None,
+        "template_content_hash": None,
+    }
+    if code:
+        said = {"code": code, "description": "+447400123456", "occurred_at": "2026-09-21T14:13:20Z"}
+        data["error"] = said
+    return {"type": f"sms.{kind}", "timestamp": "2026-09-21T14:13:20Z", "data": data | more}
+
+
+def signed(body, *, at=NOW, secret=SECRET):
+    """The headers of a receipt that Bird brings, signed by another implementation."""
+    mac = Webhook(secret).sign("msg_1", datetime.fromtimestamp(at, UTC), body.decode())
+    return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": mac}
+
+
+def test_a_request_byte_by_byte(message):
+    """A category that keeps the text out of their storage, and our reference."""
+    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+
+    request = bird("https://eu1.platform.bird.com").request(asked)
+
+    assert request == HttpRequest(
+        "POST",
+        "https://eu1.platform.bird.com/v1/sms/messages",
+        (("content-type", "application/json"), ("authorization", "Bearer bk_eu1_k3y")),
+        b'{"to":"+447400123456","from":"Example","text":"864209 is your Example code.",'
+        b'"category":"authentication","metadata":{"reference":"ref-3f9"}}',
+    )
+
+
+@pytest.mark.parametrize(("has", "seconds", "asked"), [(True, 290, 290), (True, 59, None)])
+def test_validity_is_asked_for_where_it_may_be(message, has, seconds, asked):
+    """It is a preview, of 60 s at least; a longer one than the code's life is never asked for."""
+    lives = msgspec.structs.replace(message, valid_for=seconds)
+
+    body = msgspec.json.decode(bird(URL, has_validity=has).request(lives).body)
+
+    assert asked == body.get("validity_period")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "means"),
+    [
+        ("accepted", None, "pending"),
+        ("sent", None, "pending"),
+        ("delivered", None, "delivered"),
+        ("expired", None, "temporary-failure"),
+        ("undelivered", "unreachable", "temporary-failure"),
+        ("undelivered", "invalid_destination", "permanent-failure"),
+        ("failed", "landline_unreachable", "permanent-failure"),
+        ("rejected", "recipient_opted_out", "permanent-failure"),
+        ("failed", "blocked_by_recipient", "permanent-failure"),
+        ("rejected", "blocked_by_fraud_protection", "permanent-failure"),
+        ("failed", "blocked_by_carrier", "technical-failure"),
+        ("failed", "insufficient_balance", "technical-failure"),
+        ("failed", "invented_tomorrow", "technical-failure"),
+        ("failed", None, "technical-failure"),
+    ],
+)
+def test_each_status(kind, code, means):
+    """What a receipt says of the message, and why it failed."""
+    assert [Receipt(means, "ref-3f9", ID, code)] == bird(URL).receipts(brought(report(kind, code)))
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"reference": 7}])
+def test_a_reference_may_be_missing(metadata):
+    """Somebody else may send from the same workspace."""
+    (receipt,) = bird(URL).receipts(brought(report(metadata=metadata)))
+
+    assert ("", ID) == (receipt.reference, receipt.message_id)
+
+
+@pytest.mark.parametrize("more", ["", "v1,AAAA ", "v1a,AAAA v1,ä "])
+def test_a_signed_receipt_says_so(more):
+    """Nobody else can have said it; there may be several signatures."""
+    body = msgspec.json.encode(report())
+    headers = signed(body)
+    headers |= {"webhook-signature": more + headers["webhook-signature"]}
+
+    receipts = bird(URL, webhook_secret=Secret(SECRET)).receipts(brought(body, headers=headers))
+
+    assert [Receipt("delivered", "ref-3f9", ID, is_signed=True)] == receipts
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"secret": f"whsec_{'A' * 40}"}, {"at": NOW - 301}, {"at": NOW + 301}],
+)
+def test_a_bad_or_old_signature_is_refused(wrong):
+    """Also one that is missing."""
+    body = msgspec.json.encode(report())
+    headers = signed(body, **wrong) if wrong else {}
+
+    with pytest.raises(BadSignature):
+        bird(URL, webhook_secret=Secret(SECRET)).receipts(brought(body, headers=headers))
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_!", "ä"])
+def test_a_secret_that_is_none_is_a_fault_and_accepts_nothing(secret):
+    """Anybody can sign with a key that is empty."""
+    body = msgspec.json.encode(report())
+    mac = signature(b"", f"msg_1.{NOW}.".encode() + body)
+    headers = signed(body) | {"webhook-signature": f"v1,{mac}"}
+    workspace = bird("https://eu1.platform.bird.com", webhook_secret=Secret(secret))
+
+    assert ["webhook_secret"] == [field for field, _ in workspace.faults()]
+    with pytest.raises(BadSignature):
+        workspace.receipts(brought(body, headers=headers))
+
+
+@pytest.mark.parametrize("body", [*GARBAGE, report("received"), report(sms_id=None)])
+def test_garbage_is_a_value_or_key_error(body):
+    """Whatever is brought, nothing else is raised."""
+    with pytest.raises((ValueError, KeyError)):
+        bird(URL).receipts(brought(body))
+
+
+async def test_the_sdk_asks_for_the_same(gateway, transport, message):
+    """Outside opinion: method, path, key and body of Bird's own SDK."""
+    gateway.says(202, {})
+    asked = msgspec.structs.replace(message, sender="Example")
+
+    def send():
+        client = sdk.Bird(api_key="bk_eu1_k3y", base_url=gateway.url, max_retries=0)
+        with client, suppress(pydantic.ValidationError):  # our recorder answers nothing
+            client.sms.send(
+                to=asked.to.e164,
+                from_=asked.sender,
+                text=asked.text,
+                category="authentication",
+                metadata={"reference": asked.reference},
+            )
+
+    ours, theirs = await through_both(gateway, transport, bird(gateway.url), asked, send)
+
+    assert ours == theirs
+
+
+def test_the_sdk_accepts_what_we_hold_for_signed():
+    """Outside opinion: its validator and its reading of a receipt."""
+    at = int(time.time())
+    body = msgspec.json.encode(report("failed", "unreachable"))
+
+    with sdk.Bird(api_key="bk_eu1_k3y", webhook_secret=SECRET) as client:
+        event = client.webhooks.unwrap(body, signed(body, at=at)).root
+        with pytest.raises(sdk.WebhookVerificationError):
+            client.webhooks.unwrap(body, signed(body, at=at - 400))
+
+    assert ("sms.failed", ID, "unreachable") == (
+        event.type,
+        event.data.sms_id,
+        event.data.error.code.value,
+    )

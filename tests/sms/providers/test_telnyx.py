@@ -1,0 +1,223 @@
+"""How Telnyx is asked, what its receipts mean, and whether its own SDK agrees."""
+
+import base64
+import time
+
+import msgspec
+import nacl.signing
+import pytest
+import telnyx as sdk
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from telnyx.lib.webhook_verification import WebhookVerificationError
+
+from otp_service.core.delivery import Receipt
+from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.http import HttpRequest
+from tests.sms.providers.contracts.telnyx import telnyx
+from tests.sms.providers.vendors import GARBAGE, NOW, URL, brought, through_both
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+PUBLIC_KEY = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
+
+
+def report(status="delivered", code=None, title="Not good", event="message.finalized"):
+    """A receipt."""
+    errors = [{"code": code, "title": title, "detail": "+447400123456: 864209"}] if code else []
+    return {
+        "data": {
+            "event_type": event,
+            "id": "b301ed3f",
+            "record_type": "event",
+            "payload": {
+                "id": "40385f64",
+                "to": [{"phone_number": "+447400123456", "status": status}],
+                "errors": errors,
+                "text": "864209 is your Example code.",
+            },
+        },
+        "meta": {"attempt": 1},
+    }
+
+
+def signed(body, *, at=NOW, key=KEY):
+    """The headers of a receipt that Telnyx brings."""
+    mac = key.sign(f"{at}|".encode() + body)
+    return {
+        "telnyx-signature-ed25519": base64.b64encode(mac).decode(),
+        "telnyx-timestamp": str(at),
+    }
+
+
+def test_a_request_byte_by_byte(message):
+    """Receipts hold the text, so the profile's own webhooks are not told."""
+    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+
+    request = telnyx("https://api.telnyx.com", messaging_profile_id="4001-7").request(asked)
+
+    assert request == HttpRequest(
+        "POST",
+        "https://api.telnyx.com/v2/messages",
+        (("content-type", "application/json"), ("authorization", "Bearer k3y")),
+        b'{"to":"+447400123456","from":"Example","messaging_profile_id":"4001-7",'
+        b'"text":"864209 is your Example code.","type":"SMS","webhook_url":'
+        b'"https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=T0k%2Fen",'
+        b'"use_profile_webhooks":false}',
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "means"),
+    [
+        ("queued", None, "pending"),
+        ("sending", None, "pending"),
+        ("sent", None, "pending"),
+        ("delivery_unconfirmed", None, "pending"),
+        ("delivered", None, "delivered"),
+        ("read", None, "delivered"),
+        ("expired", "40005", "temporary-failure"),
+        ("delivery_failed", "40001", "permanent-failure"),
+        ("sending_failed", "40310", "permanent-failure"),
+        ("delivery_failed", "40002", "technical-failure"),
+        ("sending_failed", "40305", "technical-failure"),
+        ("delivery_failed", None, "technical-failure"),
+    ],
+)
+def test_each_status(status, code, means):
+    """What a receipt says of the message, and why it failed."""
+    assert [Receipt(means, "", "40385f64", code)] == telnyx(URL).receipts(
+        brought(report(status, code))
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "means"),
+    [
+        ("Blocked due to STOP message", "permanent-failure"),
+        ("Blocked by the messaging profile", "technical-failure"),
+    ],
+)
+def test_40300_is_the_numbers_only_if_it_says_stop(title, means):
+    """The same code also tells of a profile that must not send there."""
+    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", "40300", title)))
+
+    assert (means, "40300") == (receipt.status, receipt.reason)
+
+
+def test_a_code_may_be_a_number():
+    """Their other APIs write it as one."""
+    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", 40310)))
+
+    assert ("permanent-failure", "40310") == (receipt.status, receipt.reason)
+
+
+def test_a_reason_that_could_be_a_code_is_not_kept():
+    """Six digits in a row are what codes and numbers are made of."""
+    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", "864209")))
+
+    assert "unreadable" == receipt.reason
+
+
+def test_a_signed_receipt_says_so():
+    """Nobody else can have said it."""
+    body = msgspec.json.encode(report())
+
+    receipts = telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=signed(body)))
+
+    assert [Receipt("delivered", "", "40385f64", is_signed=True)] == receipts
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"key": Ed25519PrivateKey.from_private_bytes(b"x" * 32)},
+        {"at": NOW - 301},
+        {"at": NOW + 301},
+        {"at": "yesterday"},
+    ],
+)
+def test_a_bad_or_old_signature_is_refused(wrong):
+    """Also one that is missing."""
+    body = msgspec.json.encode(report())
+    headers = signed(body, **wrong) if wrong else {}
+
+    with pytest.raises(BadSignature):
+        telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=headers))
+
+
+@pytest.mark.parametrize("given", ["", "not base64!", "AAAA", "ä"])
+def test_a_signature_that_is_none_is_refused(given):
+    """Whatever stands in the header."""
+    body = msgspec.json.encode(report())
+    headers = signed(body) | {"telnyx-signature-ed25519": given}
+
+    with pytest.raises(BadSignature):
+        telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=headers))
+
+
+@pytest.mark.parametrize("body", [*GARBAGE, report("nonsense"), report(event="message.received")])
+def test_garbage_is_a_value_or_key_error(body):
+    """Whatever is brought, nothing else is raised."""
+    with pytest.raises((ValueError, KeyError)):
+        telnyx(URL).receipts(brought(body))
+
+
+@pytest.mark.parametrize("key", ["AAAA", "not base64!"])
+def test_a_public_key_that_is_none_is_a_fault(key):
+    """And `check` says so before the first receipt."""
+    faults = telnyx("https://api.telnyx.com", public_key=key).faults()
+
+    assert ["public_key"] == [field for field, _ in faults]
+
+
+def test_the_public_key_of_the_portal_is_no_fault():
+    """Nothing is said of one that is right."""
+    assert [] == telnyx("https://api.telnyx.com", public_key=PUBLIC_KEY).faults()
+
+
+async def test_the_sdk_asks_for_the_same(gateway, transport, message):
+    """Outside opinion: method, path, key and body of Telnyx' own SDK."""
+    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+
+    def send():
+        with sdk.Telnyx(api_key="k3y", base_url=f"{gateway.url}/v2", max_retries=0) as client:
+            client.messages.send(
+                to=asked.to.e164,
+                from_=asked.sender,
+                messaging_profile_id="4001-7",
+                text=asked.text,
+                type="SMS",
+                webhook_url=asked.callback,
+                use_profile_webhooks=False,
+            )
+
+    dialect = telnyx(gateway.url, messaging_profile_id="4001-7")
+    ours, theirs = await through_both(gateway, transport, dialect, asked, send)
+
+    assert ours == theirs
+
+
+def test_the_sdk_accepts_what_we_hold_for_signed():
+    """Outside opinion: its validator and its reading of a receipt."""
+    at = int(time.time())
+    body = msgspec.json.encode(report())
+
+    with sdk.Telnyx(api_key="k3y", public_key=PUBLIC_KEY) as client:
+        event = client.webhooks.unwrap(body.decode(), headers=signed(body, at=at))
+        with pytest.raises(WebhookVerificationError):
+            client.webhooks.unwrap(body.decode(), headers=signed(body, at=at - 400))
+
+    assert ("40385f64", "delivered") == (event.data.payload.id, event.data.payload.to[0].status)
+
+
+def test_we_accept_what_libsodium_signs():
+    """Outside opinion, in the other direction: another Ed25519."""
+    body = msgspec.json.encode(report())
+    key = nacl.signing.SigningKey(b"k" * 32)
+    mac = key.sign(f"{NOW}|".encode() + body).signature
+    headers = signed(body) | {"telnyx-signature-ed25519": base64.b64encode(mac).decode()}
+
+    (receipt,) = telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=headers))
+
+    assert receipt.is_signed

@@ -104,12 +104,15 @@ async def test_next_provider_takes_over(closed, transport, message):
     """Kannel keeps a message while its network is closed; and once it is gone, nobody waits."""
     inbox = Inbox().as_sender("inbox", Tools(transport, now=lambda: 0))
     kannel = HttpProvider("kannel", dialect(closed), transport)
-    outside = Outside(asyncio.get_running_loop().time, lambda: 0, lambda: 0.5, lambda _: "somebody")
+    moment = [0]
+    clock = asyncio.get_running_loop().time
+    outside = Outside(clock, lambda: moment[0], lambda: 0.5, lambda _: "somebody")
     router = Router([kannel, inbox], Routes(("kannel", "inbox")), Remembered(), outside=outside)
 
     kept = await router.send(message)
     closed.smsbox.kill()
     closed.smsbox.wait()
+    moment[0] = 60_000  # it has rested
     gone = await router.send(message)
 
     assert ["queued", None] == [each.reason for each in kept]

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.simulation import parameters as p
 from bench.simulation.ceiling import CEILING
 from bench.simulation.plot import plot
-from bench.simulation.policies import POLICIES
+from bench.simulation.router import POLICIES
 from bench.simulation.run import play, table
 
 

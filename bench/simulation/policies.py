@@ -122,10 +122,3 @@ class OrderedFallback(FirstOnly):
     def order(self, request: Request) -> Sequence[str]:
         """Return all of them."""
         return self._orders[request.country]
-
-
-POLICIES: Mapping[str, MakePolicy] = {
-    "first only": FirstOnly,
-    "ordered fallback": OrderedFallback,
-}
-"""All that are compared."""

@@ -32,6 +32,8 @@ class Message(msgspec.Struct, frozen=True):
     """Seconds for which delivering it still makes sense."""
     sender: str | None = None
     tenant: str = ""
+    tried: tuple[str, ...] = ()
+    """Through whom earlier codes of the challenge were sent, which the person does without."""
     callback: str | None = None
     """Where receipts of this submission are to be brought, with a token in it; None for nowhere."""
 

@@ -190,6 +190,7 @@ class Sending:
             valid_for=(challenge.deadline - now) // SECOND,
             sender=tenant.sender,
             tenant=tenant.name,
+            tried=tuple(one.provider for one in challenge.submissions if one.may_be_billed),
         )
         submissions = await self._parts.router.send(message)
         return tuple(

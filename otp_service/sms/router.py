@@ -148,13 +148,8 @@ class Router:
     def received(self, made: Submission, news: Receipt, country: str, number: str) -> None:
         """Let a trusted receipt say how good its provider is; `number` is a pseudonym."""
         now = self._outside.now()
-        good = GOOD.get(news.status)
-        if good is None:
-            return
-        if news.status == "delivered" and now - made.at > SLOW:
-            good /= 2
-        seen = Observation(made.provider, country, now, "receipt", number, good=good)
-        self._memory.learn([seen])
+        seen = learnt_from(news, made.provider, country, number, now - made.at, now)
+        self._memory.learn([seen] if seen else [])
 
     async def aclose(self) -> None:
         """Close every provider."""
@@ -166,7 +161,8 @@ class Router:
         now, chance, memory = self._outside.now(), self._outside.chance, self._memory.known
         route = self._routes.to(message.to)
         order = drawn(route, lambda name, share: memory.weight(name, share, now), chance)
-        return memory.order(order, message.to.country, now, chance())
+        well = memory.order(order, message.to.country, now, chance())
+        return put_off(well, message.tried)
 
     def _learn(self, message: Message, walk: list[tuple[Submission, Reply]]) -> None:
         number = self._outside.pseudonym(message.to.collapsed)
@@ -189,6 +185,26 @@ class Router:
             milliseconds=_milliseconds(self._outside.clock() - started),
         )
         return msgspec.structs.replace(made, place=place), reply
+
+
+def put_off(order: Sequence[str], tried: Sequence[str]) -> Sequence[str]:
+    """Return the order with those at the end whose message the person did not get.
+
+    Whoever asks for another code has waited for the first in vain.
+    """
+    return sorted(order, key=lambda name: name in tried)
+
+
+def learnt_from(  # noqa: PLR0913, PLR0917  # what a receipt is about
+    news: Receipt, provider: str, country: str, number: str, late: int, now: int
+) -> Observation | None:
+    """Return what a trusted receipt, so many milliseconds after the message, says of its provider."""
+    good = GOOD.get(news.status)
+    if good is None:
+        return None
+    if news.status == "delivered" and late > SLOW:
+        good /= 2
+    return Observation(provider, country, now, "receipt", number, good=good)
 
 
 async def _bounded(sender: Sender, message: Message, seconds: float) -> Reply:

@@ -16,13 +16,13 @@ from bench.simulation.people import Login, Phone
 from bench.simulation.play import Day, Story, Walk, _may_send_again
 from bench.simulation.plot import plot
 from bench.simulation.policies import (
-    POLICIES,
     Exchange,
     FirstOnly,
     News,
     OrderedFallback,
     Request,
 )
+from bench.simulation.router import POLICIES
 from bench.simulation.run import play, table
 from bench.simulation.world import World
 from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused, billed
@@ -143,11 +143,14 @@ def test_first_only_suffers_in_outages(world, first_only):
     assert 0.9 < share(spared)
 
 
-def test_ordered_fallback_delivers_more_and_costs_more():
-    """On every day: that is what the router has to beat on both counts."""
+def test_ordered_fallback_delivers_more_and_costs_more_and_the_router_beats_both():
+    """On every day; over all 20 the router is under 1.1 messages a login (README), here near it."""
     results = play(POLICIES, SEEDS)
 
-    for first, ordered in zip(*results.values(), strict=True):
+    assert 1.11 > statistics.mean(one.messages for one in results["this router"])
+    for first, ordered, ours in zip(*results.values(), strict=True):
+        assert ordered.delivered < ours.delivered
+        assert ours.messages < ordered.messages
         assert first.delivered + 0.03 < ordered.delivered
         assert first.messages < ordered.messages
         assert first.cents < ordered.cents
@@ -339,7 +342,7 @@ def test_the_plot_shades_each_outage_and_has_a_line_for_each_policy(world):
         name = f"{episode.provider}, {episode.country or 'everywhere'}: {episode.kind}"
         shown = (episode.kind in OUTAGES) + (episode.kind is not Kind.SLOW)
         assert titles.count(name) >= shown
-    assert 3 == len(list(drawn.iter(f"{svg}polyline")))
+    assert len(POLICIES) + 1 == len(list(drawn.iter(f"{svg}polyline")))
 
 
 def test_the_command_prints_the_table_and_writes_the_plot(monkeypatch, capsys, tmp_path):

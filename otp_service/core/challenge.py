@@ -162,7 +162,7 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         Only if it is the newest send, all of it has failed and not for the number's sake, nobody
         has typed anything in (of `attempts` that there were), and it is the first time.
         """
-        mine = [one for one in self.submissions if one.send == send and one.may_be_billed]
+        mine = [one for one in self.submissions if one.send == send]
         try:
             self.check_resend(now)
         except (ChallengeEnded, SendsExhausted):

@@ -51,6 +51,7 @@ from otp_service.store.streams import RedisStreams
 
 
 RANDOM = Random(secrets.randbelow, os.urandom)
+CHANCE = random.SystemRandom().random
 
 HOUSEKEEPING = 60.0
 """Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
@@ -160,7 +161,7 @@ class Application:
 
     async def _exchanging(self) -> None:
         while True:
-            await asyncio.sleep(EXCHANGE)
+            await asyncio.sleep(EXCHANGE * (0.5 + CHANCE()))  # or all workers would come at once
             with suppress(StoreUnavailable):
                 await self.sharing.exchange()
 
@@ -303,7 +304,7 @@ def router_of(
         outside=Outside(
             clock=time.monotonic,
             now=now,
-            chance=random.SystemRandom().random,
+            chance=CHANCE,
             pseudonym=lambda number: settings.keys.limit.current.mac("route", number.encode())[
                 :8
             ].hex(),

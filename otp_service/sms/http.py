@@ -182,10 +182,6 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
         fitting = (one for one in candidates if one and (is_number(one) or not numbers))
         return next(fitting, "")
 
-    def address(self, path: str) -> str:
-        """Return where requests for this path go."""
-        return self.base_url.rstrip("/") + path
-
     def serves(self, place: str) -> bool:
         """Whether messages to this country, or to numbers that begin so, have a sender."""
         if place not in NUMBERS_ONLY and place != "+1":
@@ -195,6 +191,10 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
     def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
         """Return the provider that speaks this dialect."""
         return HttpProvider(name, self, tools.transport, now=tools.now)  # type: ignore[arg-type]  # a dialect is one
+
+    def address(self, path: str) -> str:
+        """Return where requests for this path go."""
+        return self.base_url.rstrip("/") + path
 
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""

@@ -38,6 +38,7 @@ from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
 from otp_service.sms.certificates import Certificates
 from otp_service.sms.http import HttpSettings, new_transport
+from otp_service.sms.overview import overview
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.router import Outside, Remembered, Router, Sender, Tools
 from otp_service.store import health
@@ -164,6 +165,23 @@ class Application:
             await asyncio.sleep(EXCHANGE * (0.5 + CHANCE()))  # or all workers would come at once
             with suppress(StoreUnavailable):
                 await self.sharing.exchange()
+                self.show_providers()
+
+    def show_providers(self) -> None:
+        """Tell the metrics how the providers do."""
+        for one in overview(self.remembered.known, self.settings.providers, now()):
+            self.metrics.provider_share(one.provider, one.share)
+            for there in one.countries:
+                self.metrics.provider_state(one.provider, there.country, there.state)
+
+    def reader(self) -> Reader:
+        """Return what answers questions about events."""
+        return Reader(
+            RedisStreams(self.link, self.store.names),
+            partitions_of=self.store.partitions_of,
+            ring=self.settings.keys.pseudonym,
+            verify=self.store.vault.verify,
+        )
 
     async def _tell(self, reason: str) -> None:
         """Record that the service started or stopped; Redis may be away, and may come later."""
@@ -204,17 +222,11 @@ class Application:
         return telemetry.WatchedGate.named(name, self.metrics, places=places, tenants=tenants)
 
     def _context(self) -> ApiContext:
-        names = self.store.names
         return ApiContext(
             service=self.service,
             api_keys=self.settings.api_keys(),
             tenants=self.settings.tenants(),
-            reader=Reader(
-                RedisStreams(self.link, names),
-                partitions_of=self.store.partitions_of,
-                ring=self.settings.keys.pseudonym,
-                verify=self.store.vault.verify,
-            ),
+            reader=self.reader(),
             ready=lambda: health.ready(self.link),
             metrics=self.metrics.render,
             observe=self._observe,

@@ -18,6 +18,12 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Memory).decode
 
 
+async def remembered_by_all(store: RedisStore) -> tuple[int, Memory]:
+    """Return the version of what all know, and that. Raises StoreUnavailable."""
+    version, body = await store.shared()
+    return version, _decode(body) if body else Memory()
+
+
 class Sharing:
     """Keeps one process's view and the others' the same; `versions` is what its events tell."""
 
@@ -31,8 +37,7 @@ class Sharing:
 
     async def exchange(self) -> bool:
         """Read what all know, and add what is new; False if somebody was first. Raises OtpError."""
-        version, body = await self._store.shared()
-        known = _decode(body) if body else Memory()
+        version, known = await remembered_by_all(self._store)
         new = tuple(self._remembered.new)
         after, changes = known.after(new)
         if new:

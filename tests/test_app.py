@@ -3,9 +3,10 @@
 import secrets
 from pathlib import Path
 
-from otp_service.app import Application
+from otp_service.app import Application, now
 from otp_service.settings.dev import dev_secrets, dev_settings
 from otp_service.settings.model import Service, Settings
+from otp_service.sms.memory import Observation
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import servers
 
@@ -65,3 +66,19 @@ async def test_who_speaks_for_the_workers_leaves_no_trace(
 
     with servers.client_of(server) as client:
         assert 0 == client.dbsize()
+
+
+async def test_what_all_know_of_providers_is_in_the_metrics(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """R90: where each breaker stands, and what receipts have left of a share."""
+    settings = settings_of(server, tmp_path)
+    async with Application(settings, speaks_for_workers=True) as app:
+        failed = Observation("inbox", "GB", now(), "failed", reason="read-timeout")
+        app.remembered.learn([failed] * 5)
+
+        app.show_providers()
+
+        page = app.metrics.render()[0].decode()
+    assert 'otp_provider_state{country="GB",provider="inbox"} 2.0' in page
+    assert 'otp_provider_share{provider="inbox"} 1.0' in page

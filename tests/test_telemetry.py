@@ -13,6 +13,7 @@ import warnings
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
 from hypothesis import given
@@ -22,7 +23,8 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from otp_service import telemetry
 from otp_service.core import events
-from otp_service.core.delivery import Accepted, Fault, Refused, Submission
+from otp_service.core.challenge import Challenge
+from otp_service.core.delivery import About, Accepted, Fault, Refused, Submission
 from otp_service.core.errors import (
     ChallengeNotFound,
     Overloaded,
@@ -30,7 +32,7 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.limits import Limit, Refusal, Window
-from otp_service.core.ports import Blocked, Commit, Done, Stored
+from otp_service.core.ports import Blocked, Commit, Done, Stored, Swap
 from otp_service.telemetry.labels import METHODS, REASONS
 from otp_service.telemetry.logs import LineHandler
 
@@ -635,6 +637,63 @@ def test_limits_that_refuse_are_counted_by_name(metrics):
     assert [({"limit": "SendsPerTenant"}, 1)] == series(metrics, "otp_limit_refusals_total")
 
 
+def won(*submissions, **more):
+    """A commit by which a challenge with these submissions is verified."""
+    challenge = Challenge(
+        tenant="shop",
+        id="c01-1",
+        version=2,
+        purpose="login",
+        account=None,
+        masked="+44…56",
+        subject="1:00",
+        country="GB",
+        created_at=1,
+        deadline=9,
+        ends_at=9,
+        resend_at=5,
+        attempts_left=4,
+        sends_left=2,
+        submissions=submissions,
+    )
+    event = events.Verified(id="e", tenant="shop", country="GB", **more)
+    return {"events": (event,), "swap": Swap(challenge, challenge)}
+
+
+def test_success_counts_for_whoever_took_the_newest_message(metrics):
+    """Conversion: of what was sent, how much comes back; a repeated answer is none."""
+    took, perhaps = Accepted("m"), Refused(Fault.UNKNOWN, "read-timeout")
+    first = Submission.of("p1", took, at=0, milliseconds=1)
+    second = Submission.of("p9", perhaps, at=0, milliseconds=1)
+    refused = Submission.of("p1", Refused(Fault.PROVIDER, "x"), at=0, milliseconds=1)
+    second, third = (
+        msgspec.structs.replace(one, send=2, place=place)
+        for place, one in enumerate((second, refused), start=1)
+    )
+
+    committed(metrics, Done(1), **won(first))
+    committed(metrics, Done(1), **won(first, second, third))
+    committed(metrics, Done(1), **won(first, repeated=True))
+    committed(metrics, Done(1), **won(refused))
+    committed(metrics, Stored(1, None, None), **won(first))
+
+    assert [
+        ({"provider": "p1", "country": "GB"}, 1),
+        ({"provider": "other", "country": "GB"}, 1),
+    ] == series(metrics, "otp_conversions_total")
+
+
+def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
+    """A provider that was configured once, and a country that is none."""
+    for provider, country in (("p1", "GB"), ("gone", "xx")):
+        metrics.provider_state(provider, country, "half-open")
+        metrics.provider_share(provider, 0.25)
+
+    assert 1 == value(metrics, "otp_provider_state", provider="p1", country="GB")
+    assert 1 == value(metrics, "otp_provider_state", provider="other", country="other")
+    assert 0.25 == value(metrics, "otp_provider_share", provider="other")
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -684,16 +743,19 @@ async def test_argon2_is_measured(metrics):
 
 
 async def test_submissions_are_counted_by_provider_and_fault(metrics):
-    """Each of one send, and how long each took."""
+    """Each of one send, and how long each took; what speaks of the account, somebody has to read."""
+    account = About.ACCOUNT
     made = (
-        Submission.of("p1", Refused(Fault.PROVIDER, "20003"), at=0, milliseconds=250),
+        Submission.of(
+            "p1", Refused(Fault.PROVIDER, "20003", about=account), at=0, milliseconds=250
+        ),
         Submission.of("p1", Accepted("m"), at=1, milliseconds=750),
     )
 
     assert made == await telemetry.CountedRouter(Fake(made), metrics).send(None)
     assert [
-        ({"provider": "p1", "outcome": "refused", "fault": "provider"}, 1),
-        ({"provider": "p1", "outcome": "accepted", "fault": ""}, 1),
+        ({"provider": "p1", "outcome": "refused", "fault": "provider", "about": "account"}, 1),
+        ({"provider": "p1", "outcome": "accepted", "fault": "", "about": ""}, 1),
     ] == series(metrics, "otp_submissions_total")
     assert 1.0 == value(metrics, "otp_submission_seconds_sum", provider="p1")
 

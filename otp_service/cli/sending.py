@@ -14,7 +14,7 @@ from otp_service.cli.console import (
     read_lines,
     safe_settings,
 )
-from otp_service.core.delivery import Fault, Message, Submission
+from otp_service.core.delivery import About, Fault, Message, Submission
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import Settings
 from otp_service.sms.http import new_transport
@@ -24,18 +24,47 @@ from otp_service.sms.router import Remembered
 TEXT = "{brand}: this is a test of our text messages. It holds no code, and you need do nothing."
 VALID_FOR = 300
 
-ANSWERS: Mapping[Fault | None, str] = {
-    None: "accepted, id {id}. Now the phone has to show it; if not, ask the provider why.",
+ACCEPTED = "accepted, id {id}. Now the phone has to show it; if not, ask the provider why."
+ANSWERS: Mapping[Fault, str] = {
     Fault.RECIPIENT: "refused the number itself ({reason}). Nothing was sent: try another phone.",
     Fault.UNKNOWN: (
         "no clear answer ({reason}). It may have been sent: look at the phone, then at the "
         "provider's log, before you try again."
     ),
     Fault.PROVIDER: (
-        "refused, or not reached ({reason}). Nothing was sent: see address and credentials in "
-        "providers.{provider}, then the account with the provider: credit, sender, countries."
+        "refused this message ({reason}). Nothing was sent: look the code up with the provider, "
+        "and see providers.{provider}."
     ),
 }
+NOT_SENT: Mapping[About | None, str] = {
+    About.SILENCE: (
+        "not reached ({reason}). Nothing was sent: see the address in providers.{provider}, then "
+        "what stands between this machine and it."
+    ),
+    About.THROTTLED: (
+        "too much at once ({reason}). Nothing was sent: wait a little, and try again. If it stays so, "
+        "ask the provider for a higher rate, or give it a smaller share in [routing]."
+    ),
+    About.ACCOUNT: (
+        "refused the account, not this message ({reason}). Nothing was sent. {remedy}\n"
+        "    Until then every message there fails and the next provider has to take it."
+    ),
+}
+"""Of what was certainly not sent, and is not the number's fault, by what the refusal speaks of."""
+
+REMEDIES = {
+    "http-401": "Credentials: see those in providers.{provider}.",
+    "http-402": "No credit: pay, or raise the account's limit, at the provider.",
+    "http-403": "Not allowed: see which countries and senders are switched on for the account.",
+}
+REMEDY = (
+    "Look the code up with the provider; it is one of these:\n"
+    "    - wrong sender: {sender} has to be the account's own, and be allowed in {country}; see\n"
+    "      providers.{provider}.sender and .senders.{country}\n"
+    "    - geo permission off: switch {country} on in the account\n"
+    "    - no credit, or the account is suspended or on trial\n"
+    "    - wrong credentials in providers.{provider}"
+)
 
 
 def add(subparsers: Subparsers) -> None:
@@ -66,11 +95,23 @@ def run(known: argparse.Namespace) -> int:
     print(f"To {phone.masked}, outside of limits and do-not-send list:", flush=True)
     submissions = asyncio.run(_send(settings, message, known.provider))
     for one in submissions:
-        said = ANSWERS[one.fault].format(
-            id=one.message_id, reason=one.reason, provider=one.provider
-        )
-        print(f"  {one.provider}, {one.milliseconds} ms: {said}")
+        print(f"  {one.provider}, {one.milliseconds} ms: {in_words(one, message)}")
     return 0 if submissions[-1].outcome == "accepted" else 1
+
+
+def in_words(made: Submission, message: Message) -> str:
+    """Return what the provider made of the message, and what to do about it."""
+    if made.fault is None:
+        return ACCEPTED.format(id=made.message_id)
+    text = ANSWERS[made.fault]
+    if made.fault is Fault.PROVIDER:
+        text = NOT_SENT.get(made.about, text)
+    remedy = REMEDIES.get(made.reason or "", REMEDY)
+    sender = f"'{message.sender}'" if message.sender else "the sender"
+    known = {"reason": made.reason, "provider": made.provider}
+    return text.format(
+        remedy=remedy.format(**known, country=message.to.country, sender=sender), **known
+    )
 
 
 def _message(settings: Settings, phone: PhoneNumber, tenant: str) -> Message:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Protocol, TypeVar, cast
+from typing import Annotated, Protocol, cast
 
 import aiohttp
 import httpx
@@ -39,7 +39,6 @@ message written to a connection that is being closed would count as perhaps sent
 LONGEST_WAIT = 24 * 3600
 
 Headers = tuple[tuple[str, str], ...]
-T = TypeVar("T")
 
 HEADERS: Headers = (
     ("accept", "application/json, */*;q=0.1"),
@@ -97,6 +96,11 @@ class HttpReply(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def is_2xx(self) -> bool:
+        """Whether the status says that all went well."""
+        return 200 <= self.status < 300  # noqa: PLR2004
 
     def __repr__(self) -> str:
         return f"HttpReply({self.status}, {len(self.body)} bytes)"
@@ -187,6 +191,10 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
     def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
         """Return the provider that speaks this dialect."""
         return HttpProvider(name, self, tools.transport, now=tools.now)  # type: ignore[arg-type]  # a dialect is one
+
+    def address(self, path: str) -> str:
+        """Return where requests for this path go."""
+        return self.base_url.rstrip("/") + path
 
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
@@ -310,14 +318,6 @@ def _headers(headers: Headers) -> httpx.Headers:
 
 def _as_it_is(request: HttpRequest, _: int) -> HttpRequest:
     return request
-
-
-def read_as(kind: type[T], body: bytes) -> T:
-    """Return the JSON of a reply in this form, or the empty form if it has another one."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return kind()
 
 
 def refused(

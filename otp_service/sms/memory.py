@@ -52,6 +52,8 @@ class Seen(msgspec.Struct, frozen=True):
     ok: bool
     number: str = ""
     """Its pseudonym, where it may count only once."""
+    reason: str = ""
+    """Why it failed, for operators."""
 
 
 class Breaker(msgspec.Struct, frozen=True):
@@ -77,15 +79,14 @@ class Breaker(msgspec.Struct, frozen=True):
         if seen.number and any(one.number == seen.number for one in recent):
             return self
         if self.state(seen.at) == "half-open":
-            return Breaker() if seen.ok else self._opened(seen.at)
-        last = (*recent, seen)[-LAST:]
-        if not self.until and sum(not one.ok for one in last) >= ENOUGH:
-            return replace(self._opened(seen.at), last=last)
-        return replace(self, last=last)
+            return Breaker() if seen.ok else self._opened(seen, recent)
+        if not self.until and sum(not one.ok for one in (*recent, seen)[-LAST:]) >= ENOUGH:
+            return self._opened(seen, recent)
+        return replace(self, last=(*recent, seen)[-LAST:])
 
-    def _opened(self, now: int) -> "Breaker":
+    def _opened(self, seen: Seen, recent: Sequence[Seen]) -> "Breaker":
         lasts = min(OPEN_FOR * 2**self.openings, LONGEST)
-        return Breaker(self.last, now + lasts, self.openings + 1)
+        return Breaker((*recent, seen)[-LAST:], seen.at + lasts, self.openings + 1)
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -178,7 +179,7 @@ class Memory(msgspec.Struct, frozen=True):
         """Return it after an outcome; a breaker that has moved is added to the changes."""
         name = f"{one.provider} {one.country}"
         old = self.breakers.get(name, Breaker())
-        new = old.after(Seen(one.at, one.kind == "taken", one.number))
+        new = old.after(Seen(one.at, one.kind == "taken", one.number, one.reason))
         if new is old:
             return self
         if bool(new.until) != bool(old.until) or new.openings != old.openings:

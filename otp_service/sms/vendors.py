@@ -1,13 +1,14 @@
-"""What the dialects of named vendors share: a JSON POST, a verdict per code, JSON that is checked."""
+"""What the dialects of vendors share: requests, verdicts on codes, and what is kept of a receipt."""
 
 import re
 from collections.abc import Mapping
 from typing import Literal, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
 from otp_service.core.delivery import About, Accepted, Fault, Refused
-from otp_service.sms.http import HttpReply, HttpRequest, by_status, refused
+from otp_service.sms.http import Headers, HttpReply, HttpRequest, by_status, refused
 
 
 Verdict = tuple[Fault, About]
@@ -18,10 +19,15 @@ PROVIDER: Verdict = (Fault.PROVIDER, About.MESSAGE)
 ACCOUNT: Verdict = (Fault.PROVIDER, About.ACCOUNT)
 THROTTLED: Verdict = (Fault.PROVIDER, About.THROTTLED)
 
+Verdicts = Mapping[str, Verdict]
+"""The table that a dialect opens with: a vendor's code, and what it means."""
+
 Outcome = Literal[
     "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
 ]
 """What a receipt says became of the message; see core.delivery.Receipt.status."""
+
+NONE: Verdicts = {}
 
 _CODE = re.compile(r"(?!.*[0-9]{6})[A-Za-z0-9._-]{1,40}")
 
@@ -35,7 +41,16 @@ def post_json(url: str, authorization: str, fields: Mapping[str, object]) -> Htt
     return HttpRequest("POST", url, headers, msgspec.json.encode(given))
 
 
-def read(body: bytes, kind: type[Read]) -> Read:
+def post_form(url: str, authorization: str, fields: Mapping[str, str | None]) -> HttpRequest:
+    """Return the same as a form; the header is left out too if it is empty."""
+    given = {name: value for name, value in fields.items() if value}
+    headers: Headers = (("content-type", "application/x-www-form-urlencoded"),)
+    if authorization:
+        headers = (*headers, ("authorization", authorization))
+    return HttpRequest("POST", url, headers, urlencode(given).encode())
+
+
+def read(body: bytes | str, kind: type[Read]) -> Read:
     """Return JSON as this struct. Raises ValueError if it is none, without a word of it."""
     try:
         return msgspec.json.decode(body, type=kind)
@@ -51,24 +66,55 @@ def read_or(otherwise: Read, body: bytes) -> Read:
         return otherwise
 
 
+def word(answer: bytes, words: Mapping[str, str]) -> str | None:
+    """Return our word for a reply that is prose, by what it begins with."""
+    text = answer.decode(errors="replace")
+    return next((ours for begins, ours in words.items() if text.startswith(begins)), None)
+
+
+def judged(
+    reply: HttpReply, message_id: str | None, faults: Verdicts = NONE, code: str | None = None
+) -> Accepted | Refused:
+    """Return what a reply means: a 2xx by its name for the message, any other by its code."""
+    return accepted(message_id) if reply.is_2xx else refusal(faults, reply, code)
+
+
 def accepted(message_id: str | None) -> Accepted | Refused:
     """Return what a 2xx means: without the vendor's name for the message nothing is proved."""
     return Accepted(message_id) if message_id else Refused(Fault.UNKNOWN, "no-message-id")
 
 
-def refusal(table: Mapping[str, Verdict], reply: HttpReply, code: str) -> Refused:
-    """Return what a refusal means: by the vendor's table, and else by its status."""
-    if code not in table:
+def refusal(faults: Verdicts, reply: HttpReply, code: str | None) -> Refused:
+    """Return what a reply means that is no acceptance: by the vendor's table, else by its status.
+
+    A 2xx that names an error is no doubt, whatever the error: nothing was sent.
+    """
+    verdict = faults.get(code or "")
+    if verdict is None and code and reply.is_2xx:
+        verdict = PROVIDER
+    if verdict is None:
         return by_status(reply, code or None)
-    fault, about = table[code]
+    fault, about = verdict
     return refused(fault, reply, code, about)
 
 
-def reason(outcome: Outcome, code: str | int | None) -> str | None:
+def permanent(faults: Verdicts) -> dict[str, Outcome]:
+    """Return what a receipt makes of the codes that put it on the number."""
+    return {
+        code: "permanent-failure" for code, (fault, _) in faults.items() if fault is Fault.RECIPIENT
+    }
+
+
+def outcome(said: Outcome, code: str | int | None, codes: Mapping[str, Outcome]) -> Outcome:
+    """Return what became of a message: of a technical failure, its code may know better."""
+    return codes.get(str(code), said) if said == "technical-failure" else said
+
+
+def reason(said: Outcome, code: str | int | None) -> str | None:
     """Return the code that a receipt keeps: the vendor's, of a failure only (R68).
 
     Never prose, and no six digits in a row, which might be of a number or a code.
     """
-    if code in (None, "") or not outcome.endswith("failure"):
+    if code in (None, "") or not said.endswith("failure"):
         return None
     return str(code) if _CODE.fullmatch(str(code)) else "unreadable"

@@ -36,6 +36,10 @@ FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
+BREAKERS: Final = {"closed": 0, "half-open": 1, "open": 2}
+STATES: Final = "Breakers of providers: 0 closed, 1 half-open, 2 open."
+SHARES: Final = "What is left of the shares that are configured, from 0.1 to 1."
+
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 
@@ -53,6 +57,15 @@ class Metrics:
         gauge = partial(Gauge, registry=self._registry)
         self.places = _children(
             gauge("otp_places_taken", "Places taken.", ["gate"], multiprocess_mode="livesum")
+        )
+        # Every worker knows the same of providers, within a second.
+        self._states = _children(
+            gauge(
+                "otp_provider_state", STATES, ["provider", "country"], multiprocess_mode="livemax"
+            )
+        )
+        self._shares = _children(
+            gauge("otp_provider_share", SHARES, ["provider"], multiprocess_mode="livemin")
         )
         info = gauge("otp_build_info", "What runs.", ["version"], multiprocess_mode="livemax")
         info.labels(version).set(1)
@@ -91,12 +104,26 @@ class Metrics:
         """Count what a provider made of a message."""
         provider = among(self._providers, submission.provider)
         fault = submission.fault.value if submission.fault else ""
-        self._submissions(provider, submission.outcome, fault).inc()
+        about = submission.about.value if submission.about else ""
+        self._submissions(provider, submission.outcome, fault, about).inc()
         self._submission_seconds(provider).observe(submission.milliseconds / 1000)
 
     def receipt(self, provider: str, status: str) -> None:
         """Count a receipt; its status is `unknown` if it is about nothing of ours."""
         self._receipts(among(self._providers, provider), status).inc()
+
+    def conversion(self, provider: str, country: str) -> None:
+        """Count a challenge that was verified, for whoever took its newest message."""
+        self._conversions(among(self._providers, provider), among(COUNTRIES, country)).inc()
+
+    def provider_share(self, provider: str, share: float) -> None:
+        """Tell what a provider's receipts have left it of the shares that are configured."""
+        self._shares(among(self._providers, provider)).set(share)
+
+    def provider_state(self, provider: str, country: str, state: str) -> None:
+        """Tell where the breaker of a provider stands in a country."""
+        labels = among(self._providers, provider), among(COUNTRIES, country)
+        self._states(*labels).set(BREAKERS[state])
 
     def unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as it may be told."""
@@ -114,11 +141,13 @@ class Metrics:
         )
         about = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = counter("otp_events", "Events of the audit log.", *about)
-        self._submissions = counter(
-            "otp_submissions", "Messages handed to providers.", "provider", "outcome", "fault"
-        )
+        how = ("provider", "outcome", "fault", "about")
+        self._submissions = counter("otp_submissions", "Messages handed to providers.", *how)
         self._receipts = counter(
             "otp_receipts", "Receipts that providers have brought.", "provider", "status"
+        )
+        self._conversions = counter(
+            "otp_conversions", "Challenges verified, by newest provider.", "provider", "country"
         )
         self.refusals = counter("otp_limit_refusals", "Charges that a limit refused.", "limit")
         self.store_failures = counter(

@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
+from otp_service.core.events import Verified
 from otp_service.core.gate import Gate, Place
 from otp_service.core.limits import Refusal
 from otp_service.core.ports import Blocked, Commit, Done, Hasher, Replayed, Router, Store, Stored
@@ -79,6 +80,8 @@ class Metered:
         if isinstance(outcome, Done):
             for event in commit.events:
                 self._metrics.event(event)
+                if isinstance(event, Verified) and not event.repeated:
+                    self._count_conversion(commit)
             if commit.denial:
                 self._metrics.event(commit.denial)
         elif isinstance(outcome, Refusal):
@@ -88,6 +91,15 @@ class Metered:
                 self._metrics.event(commit.refusal, "number_locked" if locked else "rate_limited")
         elif isinstance(outcome, Blocked) and commit.refusal:
             self._metrics.event(commit.refusal, "blocked")
+
+    def _count_conversion(self, commit: Commit) -> None:
+        """Count the success for whoever took the newest message: its code is the likeliest."""
+        if commit.swap:
+            challenge = commit.swap.new
+            taken = [one for one in challenge.submissions if one.may_be_billed]
+            if taken:
+                newest = max(taken, key=lambda one: (one.send, one.place))
+                self._metrics.conversion(newest.provider, challenge.country)
 
 
 class TimedHasher:

@@ -94,6 +94,7 @@ def test_an_interrupted_command_ends_like_others(tmp_path):
         "forget",
         "locked",
         "blocked",
+        "providers",
         "send-test",
     ],
 )

@@ -27,8 +27,14 @@ def test_a_message_that_is_taken_is_told_with_its_id(otp, config, gateway):
         ((400, {"error": "gone"}), "refused the number itself (gone). Nothing was sent"),
         (
             (401, {}),
-            "not reached (http-401). Nothing was sent: see address and credentials in providers.gatew",
+            "refused the account, not this message (http-401). Nothing was sent. Credentials: see ",
         ),
+        ((402, {}), "(http-402). Nothing was sent. No credit: pay"),
+        ((403, {"error": "21408"}), "geo permission off: switch GB on in the account\n"),
+        ((403, {"error": "21212"}), "wrong sender: the sender has to be the account's own"),
+        ((403, {"error": "9"}), "no credit, or the account is suspended or on trial\n"),
+        ((429, {}), "too much at once (http-429). Nothing was sent: wait a little, and try again"),
+        ((400, {"error": "7"}), "refused this message (7). Nothing was sent: look the code up"),
         ((500, {}), "no clear answer (http-500). It may have been sent"),
         ((200, {}), "no clear answer (no-message-id). It may have been sent"),
     ],
@@ -55,7 +61,10 @@ def test_a_provider_that_cannot_be_reached_is_told_so(otp, config, monkeypatch):
     ended = otp("send-test", ONE, "--config", config)
 
     assert 1 == ended.code
-    assert "refused, or not reached (connect-error). Nothing was sent" in ended.out
+    assert (
+        "not reached (connect-error). Nothing was sent: see the address in providers.gateway"
+        in ended.out
+    )
 
 
 def test_the_number_can_come_from_standard_input(otp, config, gateway):

@@ -87,7 +87,7 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, now):
     text, _ = written(provider_url="https://sms.example/messages")
     others = r'^(url = "redis:|# url = "rediss:|# sentinel|# master)'
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
-    taken = re.sub(r"^# ([a-z_A-Z]+ = )", r"\1", text, flags=re.MULTILINE)
+    taken = re.sub(r'^# ([a-z_A-Z]+ = |\[[a-z.]+\]$|"\+)', r"\1", text, flags=re.MULTILINE)
 
     settings = load(taken, {}, lambda _: "worthless", cores=2)
 
@@ -95,6 +95,8 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, now):
     assert settings.redis.cluster
     assert settings.messages.languages
     assert "Example" == settings.tenants()["shop"].sender
+    assert {"gateway", "twilio"} == settings.providers.keys()
+    assert {"US", "GB", "+4474"} == settings.routing.routes.keys()
 
 
 def test_a_fresh_configuration_warns_of_its_one_provider_only(written, now):

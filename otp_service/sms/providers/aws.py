@@ -24,56 +24,60 @@ https://docs.aws.amazon.com/sms-voice/latest/userguide/configuration-sets-event-
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused
+from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpReply, HttpRequest, by_status, read_as, refused
+from otp_service.sms.http import HttpReply, HttpRequest
 from otp_service.sms.notifications import Notification, certificate_of, topic_faults, verified
 from otp_service.sms.sigv4 import AwsSettings
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdicts,
+    judged,
+    read,
+    read_or,
+    reason,
+)
 
 
 logger = logging.getLogger(__name__)
 
-RECIPIENT = frozenset(
-    {
-        "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
-        "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE",
-        "DESTINATION_PHONE_NUMBER_OPTED_OUT",
-    }
-)
+FAULTS: Verdicts = {
+    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": RECIPIENT,
+    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT,
+    "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT,
+    "ACCOUNT_DISABLED": ACCOUNT,
+    "AccessDeniedException": ACCOUNT,
+    "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": ACCOUNT,  # the account is still in the sandbox
+    "ExpiredTokenException": ACCOUNT,
+    "INSUFFICIENT_ACCOUNT_REPUTATION": ACCOUNT,
+    "IncompleteSignatureException": ACCOUNT,
+    "InvalidSignatureException": ACCOUNT,
+    "MESSAGE_TYPE_MISMATCH": ACCOUNT,
+    "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT": ACCOUNT,
+    "MissingAuthenticationTokenException": ACCOUNT,
+    "NO_ORIGINATION_IDENTITIES_FOUND": ACCOUNT,
+    "NUMBER_CAPABILITIES_MISMATCH": ACCOUNT,
+    "RESOURCE_NOT_ACCESSIBLE": ACCOUNT,
+    "RESOURCE_NOT_ACTIVE": ACCOUNT,
+    "ResourceNotFoundException": ACCOUNT,
+    "SENDER_ID_NOT_REGISTERED": ACCOUNT,
+    "SENDER_ID_REQUIRES_REGISTRATION": ACCOUNT,
+    "ServiceQuotaExceededException": ACCOUNT,
+    "UnrecognizedClientException": ACCOUNT,
+    "RequestLimitExceeded": THROTTLED,
+    "ThrottlingException": THROTTLED,
+    "TooManyRequestsException": THROTTLED,
+}
 FORMAT = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
-ACCOUNT = frozenset(
-    {
-        "ACCOUNT_DISABLED",
-        "AccessDeniedException",
-        "DESTINATION_PHONE_NUMBER_NOT_VERIFIED",  # the account is still in the sandbox
-        "ExpiredTokenException",
-        "INSUFFICIENT_ACCOUNT_REPUTATION",
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MESSAGE_TYPE_MISMATCH",
-        "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT",
-        "MissingAuthenticationTokenException",
-        "NO_ORIGINATION_IDENTITIES_FOUND",
-        "NUMBER_CAPABILITIES_MISMATCH",
-        "RESOURCE_NOT_ACCESSIBLE",
-        "RESOURCE_NOT_ACTIVE",
-        "ResourceNotFoundException",
-        "SENDER_ID_NOT_REGISTERED",
-        "SENDER_ID_REQUIRES_REGISTRATION",
-        "ServiceQuotaExceededException",
-        "UnrecognizedClientException",
-    }
-)
-THROTTLED = frozenset({"RequestLimitExceeded", "ThrottlingException", "TooManyRequestsException"})
 
-Status = Literal[
-    "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
-]
-EVENTS: dict[str, Status] = {
+EVENTS: dict[str, Outcome] = {
     "TEXT_QUEUED": "pending",
     "TEXT_PENDING": "pending",
     "TEXT_SENT": "pending",
@@ -168,18 +172,12 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        said = read_as(_Said, reply.body)
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            known = said.message_id
-            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
-        code = said.reason or said.kind or None
-        if code in RECIPIENT or said.is_about_the_number:
-            return refused(Fault.RECIPIENT, reply, code)
-        if {code, said.kind} & THROTTLED:
-            return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
-        if {code, said.kind} & ACCOUNT:
-            return refused(Fault.PROVIDER, reply, code, About.ACCOUNT)
-        return by_status(reply, code)
+        said = read_or(_Said(), reply.body)
+        code = said.reason or said.kind
+        verdict = FAULTS.get(code) or FAULTS.get(said.kind)
+        if said.is_about_the_number:
+            verdict = RECIPIENT
+        return judged(reply, said.message_id, {code: verdict} if verdict else {}, code)
 
     def needs(self, callback: Callback) -> str | None:
         """Return the address of SNS's certificate; raises BadSignature for any other."""
@@ -190,7 +188,7 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         notification = verified(callback, self.topic_arn)
         if notification.type != "Notification":
             return _asks_to_be_confirmed(notification)
-        event = msgspec.json.decode(notification.message, type=_Event)
+        event = read(notification.message, _Event)
         if not event.event_type.startswith("TEXT_"):
             return []
         return [_receipt(event)]
@@ -204,12 +202,11 @@ def _receipt(event: _Event) -> Receipt:
     status = EVENTS.get(event.event_type, "pending")
     if event.event_type == "TEXT_SUCCESSFUL" and event.is_final:
         status = "delivered"
-    failed = status.endswith("failure")
     return Receipt(
         status,
         reference=str((event.context or {}).get("reference", "")),
         message_id=event.message_id,
-        reason=event.event_type if failed else None,
+        reason=reason(status, event.event_type),
         is_signed=True,
     )
 

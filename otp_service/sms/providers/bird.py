@@ -28,7 +28,6 @@ https://bird.com/docs/sdks/python
 https://www.standardwebhooks.com
 """
 
-import base64
 from collections.abc import Sequence
 from typing import Final
 
@@ -38,22 +37,22 @@ from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback
 from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
-from otp_service.sms.signatures import check_any, signature
+from otp_service.sms.signatures import check_any, decoded, signature
 from otp_service.sms.vendors import (
     ACCOUNT,
     RECIPIENT,
     Outcome,
-    Verdict,
-    accepted,
+    Verdicts,
+    judged,
+    outcome,
     post_json,
     read,
     read_or,
     reason,
-    refusal,
 )
 
 
-FAULTS: Final[dict[str, Verdict]] = {
+FAULTS: Final[Verdicts] = {
     "SMSInvalidRecipient": RECIPIENT,
     "SMSNoEligibleSender": ACCOUNT,
     "SMSSenderNotConfigured": ACCOUNT,
@@ -138,33 +137,29 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
             "metadata": {"reference": message.reference},
             "validity_period": message.valid_for if takes else None,
         }
-        url = f"{self.base_url.rstrip('/')}/v1/sms/messages"
+        url = self.address("/v1/sms/messages")
         return post_json(url, f"Bearer {self.api_key.reveal()}", fields)
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
         answer = read_or(Answer(), reply.body)
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            return accepted(answer.id)
         name = answer.error.name if answer.error else None
-        return refusal(FAULTS, reply, name or "")
+        return judged(reply, answer.id, FAULTS, name)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
         if self.webhook_secret:
             _check(callback, self.webhook_secret.reveal())
         report = read(callback.body, Report)
-        outcome = OUTCOMES[report.type]
         code = report.data.error.code if report.data.error else ""
-        if outcome == "technical-failure":
-            outcome = CODES.get(code, outcome)
+        known = outcome(OUTCOMES[report.type], code, CODES)
         reference = (report.data.metadata or {}).get("reference")
         return [
             Receipt(
-                outcome,
+                known,
                 reference if isinstance(reference, str) else "",
                 report.data.sms_id,
-                reason(outcome, code),
+                reason(known, code),
                 is_signed=self.webhook_secret is not None,
             )
         ]
@@ -191,7 +186,4 @@ def _check(callback: Callback, secret: str) -> None:
 
 def _key(secret: str) -> bytes:
     """Return the key that a secret stands for; empty if it is none."""
-    try:
-        return base64.b64decode(secret.removeprefix("whsec_") + "==")
-    except ValueError:
-        return b""
+    return decoded(secret.removeprefix("whsec_"))

@@ -20,47 +20,47 @@ https://docs.clickatell.com/channels/one-api/one-api-message-status-table/
 """
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Literal
 
 import msgspec
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused
+from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import (
-    Headers,
-    HttpReply,
-    HttpRequest,
-    VendorSettings,
-    by_status,
-    read_as,
-    refused,
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdicts,
+    accepted,
+    post_json,
+    read,
+    read_or,
+    reason,
+    refusal,
 )
 
 
-RECIPIENT = {25: "invalid recipient address", 26: "recipient opted out"}
-ACCOUNT = {
-    1: "invalid or missing API key",
-    2: "account is not active",
-    3: "integration is not active",
-    7: "address of ours is not approved",
-    20: "no credit",
-    28: "sandbox: the recipient is not one of the test numbers",
-    38: "channel is not active on the integration",
-    39: "channel is not available on the integration",
-    44: "sender is suspended",
-    45: "sender is not the integration's",
-    46: "demo access has expired",
-    110: "USA: needs a two-way integration",
-    111: "USA: needs STOP commands on the integration",
+FAULTS: Verdicts = {
+    "25": RECIPIENT,  # invalid recipient address
+    "26": RECIPIENT,  # recipient opted out
+    "1": ACCOUNT,  # invalid or missing API key
+    "2": ACCOUNT,  # account is not active
+    "3": ACCOUNT,  # integration is not active
+    "7": ACCOUNT,  # address of ours is not approved
+    "20": ACCOUNT,  # no credit
+    "28": ACCOUNT,  # sandbox: the recipient is not one of the test numbers
+    "38": ACCOUNT,  # channel is not active on the integration
+    "39": ACCOUNT,  # channel is not available on the integration
+    "44": ACCOUNT,  # sender is suspended
+    "45": ACCOUNT,  # sender is not the integration's
+    "46": ACCOUNT,  # demo access has expired
+    "110": ACCOUNT,  # USA: needs a two-way integration
+    "111": ACCOUNT,  # USA: needs STOP commands on the integration
+    "43": THROTTLED,  # rate limit
 }
-THROTTLED = {43: "rate limit"}
-
-Status = Literal[
-    "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
-]
-STATUSES: dict[str, Status] = {
+STATUSES: dict[str, Outcome] = {
     "DEVICE_ACK": "delivered",
     "READ": "delivered",
     "STOPPED_BY_USER": "permanent-failure",
@@ -125,57 +125,34 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
         }
         if sender := self.sender_for(message):
             one["from"] = sender.removeprefix("+")
-        body = msgspec.json.encode({"messages": [one]})
-        return HttpRequest("POST", f"{self.base_url.rstrip('/')}/v1/message", self._headers, body)
+        # The key alone, without a scheme before it: that is how they want it.
+        return post_json(self.address("/v1/message"), self.key.reveal(), {"messages": [one]})
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        said = read_as(_Said, reply.body)
+        said = read_or(_Said(), reply.body)
         one = said.messages[0] if said.messages else None
-        is_2xx = 200 <= reply.status < 300  # noqa: PLR2004
-        if one and one.accepted and is_2xx:
-            known = one.api_message_id
-            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
+        if one and one.accepted and reply.is_2xx:
+            return accepted(one.api_message_id)
         code = _code(one.error if one and one.error else said.error)
-        if code in RECIPIENT:
-            return refused(Fault.RECIPIENT, reply, str(code))
-        about = _about(code)
-        if about or (one and is_2xx):
-            return refused(Fault.PROVIDER, reply, _reason(code) or "not-accepted", about)
-        return by_status(reply, _reason(code))
+        return refusal(FAULTS, reply, code or ("not-accepted" if one and reply.is_2xx else None))
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the news of each message: nobody has signed them."""
-        said = msgspec.json.decode(callback.body, type=_Callback)
+        said = read(callback.body, _Callback)
         return [_receipt(update) for update in said.event.message_status_update]
 
-    @cached_property
-    def _headers(self) -> Headers:
-        # The key alone, without a scheme before it: that is how they want it.
-        return (("content-type", "application/json"), ("authorization", self.key.reveal()))
 
-
-def _code(error: _Error | str | None) -> int | str | None:
+def _code(error: _Error | str | None) -> str | None:
     code = error.code if isinstance(error, _Error) else None
-    return int(code) if isinstance(code, str) and code.isdecimal() else code
-
-
-def _reason(code: int | str | None) -> str | None:
     return None if code is None else str(code)
-
-
-def _about(code: int | str | None) -> About | None:
-    if code in THROTTLED:
-        return About.THROTTLED
-    return About.ACCOUNT if code in ACCOUNT else None
 
 
 def _receipt(update: _Update) -> Receipt:
     status = STATUSES.get(update.status, "pending")
-    failed = status.endswith("failure")
     return Receipt(
         status,
         reference=update.client_message_id or "",
         message_id=update.message_id,
-        reason=update.status if failed else None,
+        reason=reason(status, update.status),
     )

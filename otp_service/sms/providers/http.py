@@ -134,7 +134,7 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
             return refused(fault, reply, code, About.THROTTLED if is_throttled else None)
         if self._accepts(reply, body):
             return self._accepted(reply, body)
-        if code and 200 <= reply.status < 300:  # noqa: PLR2004
+        if code and reply.is_2xx:
             return refused(Fault.PROVIDER, reply, code)
         return by_status(reply, code)
 

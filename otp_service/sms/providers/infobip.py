@@ -34,18 +34,19 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused
+from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
 from otp_service.sms.vendors import (
     ACCOUNT,
-    PROVIDER,
     RECIPIENT,
     THROTTLED,
     Outcome,
-    Verdict,
+    Verdicts,
     accepted,
+    judged,
+    permanent,
     post_json,
     read,
     read_or,
@@ -54,11 +55,12 @@ from otp_service.sms.vendors import (
 )
 
 
-FAULTS: Final[dict[str, Verdict]] = {
+FAULTS: Final[Verdicts] = {
     **dict.fromkeys(("status-10", "status-14", "status-51", "status-52", "status-87"), RECIPIENT),
     **dict.fromkeys(("status-11", "status-12", "status-13", "status-17", "status-18"), ACCOUNT),
     "status-20": THROTTLED,
 }
+NUMBERS: Final = permanent(FAULTS)
 NUMBERS_ERRORS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
 """Unknown, absent for good, barred or illegal subscribers, and numbers that are none."""
 
@@ -120,10 +122,10 @@ class Result(msgspec.Struct, rename="camel"):
     def receipt(self) -> Receipt:
         """Return the news of this message."""
         error = self.error or Error()
-        outcome = _outcome(self.status, error)
+        known = _outcome(self.status, error)
         code = f"error-{error.id}" if error.id else self.status.code
         reference = self.callback_data or ""
-        return Receipt(outcome, reference, self.message_id, reason(outcome, code))
+        return Receipt(known, reference, self.message_id, reason(known, code))
 
 
 class Report(msgspec.Struct):
@@ -153,22 +155,18 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
         sender = self.sender_for(message)
         if sender:
             asked["sender"] = sender
-        url = f"{self.base_url.rstrip('/')}/sms/3/messages"
+        url = self.address("/sms/3/messages")
         return post_json(url, f"App {self.api_key.reveal()}", {"messages": [asked]})
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means: by the status of the message, if it holds one."""
         answer = read_or(Answer(), reply.body)
-        if not 200 <= reply.status < 300:  # noqa: PLR2004
-            return refusal({}, reply, answer.error_code)
-        if not answer.messages:
-            return accepted(None)
+        if not (reply.is_2xx and answer.messages):
+            return judged(reply, None, code=answer.error_code)
         sent = answer.messages[0]
         if sent.status.group_id in TAKEN:
             return accepted(sent.message_id)
-        code = sent.status.code
-        # A 200 that says "rejected" is no doubt, whatever the reason: nothing was sent.
-        return refusal({code: FAULTS.get(code, PROVIDER)}, reply, code)
+        return refusal(FAULTS, reply, sent.status.code)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return all that a callback brings."""
@@ -176,12 +174,10 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
 
 
 def _outcome(status: Status, error: Error) -> Outcome:
-    outcome = OUTCOMES[status.group_id]
-    if not outcome.endswith("failure"):
-        return outcome
-    fault, _ = FAULTS.get(status.code, PROVIDER)
-    if fault is Fault.RECIPIENT or (error.permanent and error.id in NUMBERS_ERRORS):
+    said = OUTCOMES[status.group_id]
+    if not said.endswith("failure"):
+        return said
+    if status.code in NUMBERS or (error.permanent and error.id in NUMBERS_ERRORS):
         return "permanent-failure"
-    if error.group_id == HANDSET and not error.permanent:
-        return "temporary-failure"
-    return outcome
+    is_handsets = error.group_id == HANDSET and not error.permanent
+    return "temporary-failure" if is_handsets else said

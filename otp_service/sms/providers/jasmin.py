@@ -16,16 +16,25 @@ an SMSC says of the number comes later: ESME_RINVDSTADR in a receipt.
 """
 
 import re
-from functools import cached_property
-from typing import Literal
-from urllib.parse import urlencode
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.message import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import Headers, HttpReply, HttpRequest, VendorSettings
-from otp_service.sms.reading import Table, word
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    PROVIDER,
+    THROTTLED,
+    Outcome,
+    Verdicts,
+    accepted,
+    outcome,
+    post_form,
+    reason,
+    refusal,
+    word,
+)
 
 
 WORDS = {
@@ -38,25 +47,22 @@ WORDS = {
     'Error "Failover route has no': "no-connector",
     'Error "Cannot send submit_sm': "cannot-send",
 }
-TABLE = Table(
-    account={
-        "authentication-failure": "user or password",
-        "authorization-failed": "the user may not do this",
-        "cannot-charge": "no credit",
-    },
-    throttled={"throughput-exceeded": "of the user"},
-    provider={
-        "value-filter": "of the user, for numbers, senders or texts",
-        "no-route": "none matches",
-        "no-connector": "none is bound",
-        "cannot-send": "its queue does not take it",
-    },
-)
-RECEIPTS = Table(
-    recipient={"ESME_RINVDSTADR": "invalid destination"},
-    temporary={"EXPIRED": "not reached in time"},
-)
-STATUSES: dict[str, Literal["delivered", "pending"]] = {
+FAULTS: Verdicts = {
+    "authentication-failure": ACCOUNT,  # user or password
+    "authorization-failed": ACCOUNT,  # the user may not do this
+    "cannot-charge": ACCOUNT,  # no credit
+    "throughput-exceeded": THROTTLED,  # of the user
+    "value-filter": PROVIDER,  # of the user, for numbers, senders or texts
+    "no-route": PROVIDER,  # none matches
+    "no-connector": PROVIDER,  # none is bound
+    "cannot-send": PROVIDER,  # its queue does not take it
+}
+CODES: dict[str, Outcome] = {
+    "ESME_RINVDSTADR": "permanent-failure",  # invalid destination
+    "EXPIRED": "temporary-failure",  # not reached in time
+}
+"""What a status makes of a technical failure."""
+STATUSES: dict[str, Outcome] = {
     "ESME_ROK": "pending",  # taken by the SMSC
     "ACCEPTD": "pending",
     "ENROUTE": "pending",
@@ -92,18 +98,14 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
             "validity-period": str(max(1, message.valid_for // 60)),  # minutes
             **_receipt_request(message.callback),
         }
-        body = urlencode({name: value for name, value in fields.items() if value})
-        return HttpRequest(
-            "POST", f"{self.base_url.rstrip('/')}/send", self._headers, body.encode()
-        )
+        return post_form(self.address("/send"), "", fields)
 
     def reply(self, reply: HttpReply) -> Reply:
         """Return what the prose of a reply means."""
         success = _SUCCESS.fullmatch(reply.body.strip())
         if reply.status == 200 and success:  # noqa: PLR2004
-            known = success[1].decode(errors="replace")
-            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
-        return TABLE.refusal(reply, word(reply.body, WORDS))
+            return accepted(success[1].decode(errors="replace"))
+        return refusal(FAULTS, reply, word(reply.body, WORDS))
 
     def receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a delivery report, which Jasmin cannot sign."""
@@ -113,11 +115,8 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
             return [Receipt(STATUSES[said], message_id=known)]
         if not _FAILED.fullmatch(said):
             raise ValueError("this is no status of Jasmin's")
-        return [Receipt(RECEIPTS.failure(said), message_id=known, reason=said)]
-
-    @cached_property
-    def _headers(self) -> Headers:
-        return (("content-type", "application/x-www-form-urlencoded"),)
+        status = outcome("technical-failure", said, CODES)
+        return [Receipt(status, message_id=known, reason=reason(status, said))]
 
 
 def _content(text: str) -> dict[str, str]:

@@ -18,14 +18,23 @@ Its own log holds every text at log-level 0 and 1: give smsbox and bearerbox `lo
 
 from functools import cached_property
 from html import escape
-from typing import Literal
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.message import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http import Headers, HttpReply, HttpRequest, VendorSettings
-from otp_service.sms.reading import Table, word
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    PROVIDER,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdicts,
+    reason,
+    refusal,
+    word,
+)
 
 
 ACCEPTED = {"0: ": "accepted", "Sent.": "accepted"}
@@ -38,13 +47,15 @@ WORDS = {
     "Sender missing": "sender-missing",
     "Not routable": "not-routable",
 }
-TABLE = Table(
-    recipient={"number-denied": "black-list or white-list"},
-    account={"authorization-failed": "user or address", "sender-missing": "no default either"},
-    throttled={"queued": "no SMSC is connected", "temporal-failure": "a queue is full"},
-    provider={"not-routable": "no SMSC takes this number"},
-)
-RECEIPTS: dict[str, Literal["delivered", "pending", "technical-failure"]] = {
+FAULTS: Verdicts = {
+    "number-denied": RECIPIENT,  # black-list or white-list
+    "authorization-failed": ACCOUNT,  # user or address
+    "sender-missing": ACCOUNT,  # no default either
+    "queued": THROTTLED,  # no SMSC is connected
+    "temporal-failure": THROTTLED,  # a queue is full
+    "not-routable": PROVIDER,  # no SMSC takes this number
+}
+RECEIPTS: dict[str, Outcome] = {
     "1": "delivered",
     "2": "technical-failure",  # not delivered: it does not say whether it was the number's fault
     "4": "pending",  # buffered by the SMSC
@@ -87,14 +98,14 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
         """Return what the prose of a reply means."""
         if reply.status == 202 and word(reply.body, ACCEPTED):  # noqa: PLR2004
             return Accepted()
-        return TABLE.refusal(reply, word(reply.body, WORDS))
+        return refusal(FAULTS, reply, word(reply.body, WORDS))
 
     def receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a delivery report, which Kannel cannot sign."""
         kind = callback.query["type"]
         status = RECEIPTS[kind]
-        reason = f"dlr-{kind}" if status == "technical-failure" else None
-        return [Receipt(status, message_id=callback.query.get("fid", ""), reason=reason)]
+        why = reason(status, f"dlr-{kind}")
+        return [Receipt(status, message_id=callback.query.get("fid", ""), reason=why)]
 
     @cached_property
     def _headers(self) -> Headers:

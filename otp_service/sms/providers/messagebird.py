@@ -24,9 +24,7 @@ https://support.messagebird.com/hc/en-us/articles/360001869258-I-am-missing-my-d
 https://developers.messagebird.com/docs/verify-http-requests
 """
 
-import base64
 import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,22 +34,23 @@ from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback, check
 from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.signatures import DIGESTS, claims
 from otp_service.sms.vendors import (
     ACCOUNT,
+    NONE,
     RECIPIENT,
     Outcome,
-    Verdict,
-    accepted,
+    Verdicts,
+    judged,
+    outcome,
     post_json,
-    read,
     read_or,
     reason,
-    refusal,
 )
 
 
 NO_RECIPIENT: Final = 9
-FAULTS: Final[dict[int, Verdict]] = {2: ACCOUNT, 25: ACCOUNT, NO_RECIPIENT: ACCOUNT}
+FAULTS: Final[Verdicts] = {"2": ACCOUNT, "25": ACCOUNT, str(NO_RECIPIENT): ACCOUNT}
 OUTCOMES: Final[dict[str, Outcome]] = {
     "scheduled": "pending",
     "sent": "pending",
@@ -60,12 +59,11 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "expired": "temporary-failure",
     "delivery_failed": "technical-failure",
 }
-UNKNOWN_SUBSCRIBER: Final = ("1", "unknown subscriber")
+NUMBERS: Final[dict[str, Outcome]] = dict.fromkeys(("1", "unknown subscriber"), "permanent-failure")
+"""What a code or a reason makes of a technical failure."""
 
 SIGNED: Final = "messagebird-signature-jwt"
 ISSUER: Final = "MessageBird"
-DIGESTS: Final = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
-"""The only algorithms: `none`, or one with a public key, would let anybody sign."""
 LEEWAY: Final = 5
 """Seconds by which clocks may differ; a signature is good for 60."""
 
@@ -77,11 +75,10 @@ class Error(msgspec.Struct):
     parameter: str | None = None
 
     @property
-    def verdict(self) -> Verdict | None:
-        """Whose fault it is, if the table says."""
-        if self.code == NO_RECIPIENT and self.parameter == "recipients":
-            return RECIPIENT
-        return FAULTS.get(self.code)
+    def verdicts(self) -> Verdicts:
+        """The table, with the odd case as it is here."""
+        is_number = self.code == NO_RECIPIENT and self.parameter == "recipients"
+        return {**FAULTS, str(NO_RECIPIENT): RECIPIENT} if is_number else FAULTS
 
 
 class Answer(msgspec.Struct):
@@ -89,12 +86,6 @@ class Answer(msgspec.Struct):
 
     id: str = ""
     errors: list[Error] = []
-
-
-class Head(msgspec.Struct):
-    """The header of a signature."""
-
-    alg: str
 
 
 class Claims(msgspec.Struct):
@@ -132,62 +123,43 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
             "validity": message.valid_for,
             "reportUrl": message.callback,
         }
-        url = f"{self.base_url.rstrip('/')}/messages"
+        url = self.address("/messages")
         return post_json(url, f"AccessKey {self.access_key.reveal()}", fields)
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
         answer = read_or(Answer(), reply.body)
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            return accepted(answer.id)
-        if not answer.errors:
-            return refusal({}, reply, "")
-        error, code = answer.errors[0], str(answer.errors[0].code)
-        return refusal({code: error.verdict} if error.verdict else {}, reply, code)
+        error = answer.errors[0] if answer.errors else None
+        code = str(error.code) if error else None
+        return judged(reply, answer.id, error.verdicts if error else NONE, code)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings: in its query, or in a form if it is a POST."""
         if self.signing_key:
             _check(callback, self.signing_key.reveal())
         fields = callback.form if callback.body else callback.query
-        outcome = OUTCOMES[fields["status"]]
+        said = OUTCOMES[fields["status"]]
         code = fields.get("statusErrorCode", "")
-        why = (code, fields.get("statusReason", "").replace("_", " ").lower())
-        if outcome == "technical-failure" and {*why} & {*UNKNOWN_SUBSCRIBER}:
-            outcome = "permanent-failure"
+        why = fields.get("statusReason", "").replace("_", " ").lower()
+        known = outcome(outcome(said, code, NUMBERS), why, NUMBERS)
         return [
             Receipt(
-                outcome,
+                known,
                 fields.get("reference", ""),
                 fields["id"],
-                reason(outcome, code),
+                reason(known, code),
                 is_signed=self.signing_key is not None,
             )
         ]
 
 
 def _check(callback: Callback, key: str) -> None:
-    """Check that the signature is theirs, of this address and body, and of these seconds.
-
-    By hand, as PyJWT knows no clock but its own, and half of the claims are MessageBird's own.
-    """
-    try:
-        signed, _, given = callback.headers.get(SIGNED, "").rpartition(".")
-        head, _, payload = signed.partition(".")
-        digest = DIGESTS[read(_decoded(head), Head).alg]
-        check(hmac.digest(key.encode(), signed.encode(), digest), _decoded(given))
-        claims = read(_decoded(payload), Claims)
-    except (KeyError, ValueError):
-        raise BadSignature from None
+    """Check that the signature is theirs, of this address and body, and of these seconds."""
+    said = claims(callback.headers.get(SIGNED, ""), key, Claims, DIGESTS)
     body_hash = hashlib.sha256(callback.body).hexdigest() if callback.body else ""
-    check(hashlib.sha256(callback.url.encode()).hexdigest(), claims.url_hash)
-    check(body_hash, claims.payload_hash)
+    check(hashlib.sha256(callback.url.encode()).hexdigest(), said.url_hash)
+    check(body_hash, said.payload_hash)
     seconds = callback.now / 1000
-    is_current = claims.nbf - LEEWAY <= seconds <= claims.exp + LEEWAY
-    if claims.iss != ISSUER or not is_current:
+    is_current = said.nbf - LEEWAY <= seconds <= said.exp + LEEWAY
+    if said.iss != ISSUER or not is_current:
         raise BadSignature
-
-
-def _decoded(text: str) -> bytes:
-    """Return what base64 stands for, as tokens write it. Raises ValueError for what is none."""
-    return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)

@@ -27,7 +27,6 @@ https://www.plivo.com/docs/messaging/troubleshooting/error-codes
 https://www.plivo.com/docs/messaging/concepts/signature-validation
 """
 
-import base64
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qsl, quote
@@ -38,8 +37,9 @@ from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.providers.http import Basic
 from otp_service.sms.signatures import check_any, signature
-from otp_service.sms.vendors import Outcome, accepted, post_json, read_or, reason, refusal
+from otp_service.sms.vendors import Outcome, judged, outcome, post_json, read_or, reason
 
 
 OUTCOMES: Final[dict[str, Outcome]] = {
@@ -92,16 +92,13 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
             "message_expiry": message.valid_for,
         }
         account = quote(self.auth_id, safe="")
-        url = f"{self.base_url.rstrip('/')}/v1/Account/{account}/Message/"
-        both = f"{self.auth_id}:{self.auth_token.reveal()}".encode()
-        return post_json(url, f"Basic {base64.b64encode(both).decode()}", fields)
+        url = self.address(f"/v1/Account/{account}/Message/")
+        return post_json(url, Basic(self.auth_id, self.auth_token).header, fields)
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by its status."""
-        if not 200 <= reply.status < 300:  # noqa: PLR2004
-            return refusal({}, reply, "")
         ids = read_or(Answer(), reply.body).message_uuid
-        return accepted(ids[0] if ids else None)
+        return judged(reply, ids[0] if ids else None)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
@@ -111,11 +108,9 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         # There are several while a token is being replaced.
         check_any(expected, callback.headers.get(SIGNED, "").replace(" ", "").split(","))
         form = callback.form
-        outcome = OUTCOMES[form["Status"]]
         code = form.get("ErrorCode", "")
-        if outcome == "technical-failure":
-            outcome = CODES.get(code, outcome)
-        return [Receipt(outcome, "", form["MessageUUID"], reason(outcome, code), is_signed=True)]
+        known = outcome(OUTCOMES[form["Status"]], code, CODES)
+        return [Receipt(known, "", form["MessageUUID"], reason(known, code), is_signed=True)]
 
 
 def _signed(callback: Callback) -> str:

@@ -37,17 +37,17 @@ from otp_service.sms.signatures import signature
 from otp_service.sms.vendors import (
     ACCOUNT,
     Outcome,
-    Verdict,
-    accepted,
+    Verdicts,
+    judged,
+    outcome,
     post_json,
     read,
     read_or,
     reason,
-    refusal,
 )
 
 
-FAULTS: Final[dict[str, Verdict]] = {
+FAULTS: Final[Verdicts] = {
     "blocked_account": ACCOUNT,
     "missing_callback_url": ACCOUNT,
     "unknown_campaign": ACCOUNT,
@@ -64,10 +64,10 @@ STATUSES: Final[dict[str, Outcome]] = {
     "aborted": "technical-failure",
     "cancelled": "technical-failure",
 }
-CODES: Final[dict[int, Outcome]] = {
-    300: "permanent-failure",  # "Invalid destination address", of the SMPP codes
-    404: "temporary-failure",  # "temporary delivery failure"
-    406: "temporary-failure",  # it expired before it was dispatched
+CODES: Final[dict[str, Outcome]] = {
+    "300": "permanent-failure",  # "Invalid destination address", of the SMPP codes
+    "404": "temporary-failure",  # "temporary delivery failure"
+    "406": "temporary-failure",  # it expired before it was dispatched
 }
 """What a code makes of a technical failure."""
 
@@ -124,15 +124,13 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
             "expire_at": f"{expires:%Y-%m-%dT%H:%M:%S}.000Z",
         }
         plan = quote(self.service_plan_id, safe="")
-        url = f"{self.base_url.rstrip('/')}/xms/v1/{plan}/batches"
+        url = self.address(f"/xms/v1/{plan}/batches")
         return post_json(url, f"Bearer {self.api_token.reveal()}", fields)
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
         answer = read_or(Answer(), reply.body)
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            return accepted(answer.id)
-        return refusal(FAULTS, reply, answer.code)
+        return judged(reply, answer.id, FAULTS, answer.code)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
@@ -141,15 +139,13 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         report = read(callback.body, Report)
         if report.type != REPORT:
             raise ValueError("not a delivery report of a recipient")
-        outcome = STATUSES[report.status.lower()]
-        if outcome == "technical-failure":
-            outcome = CODES.get(report.code, outcome)
+        known = outcome(STATUSES[report.status.lower()], report.code, CODES)
         return [
             Receipt(
-                outcome,
+                known,
                 report.client_reference or "",
                 report.batch_id,
-                reason(outcome, report.code),
+                reason(known, report.code),
                 is_signed=self.signing_secret is not None,
             )
         ]

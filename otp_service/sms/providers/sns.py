@@ -21,33 +21,34 @@ import re
 from typing import ClassVar
 from urllib.parse import urlencode
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Refused
-from otp_service.sms.http import HttpReply, HttpRequest, by_status, is_number, refused
+from otp_service.core.delivery import Accepted, Message, Refused
+from otp_service.sms.http import HttpReply, HttpRequest, is_number
 from otp_service.sms.sigv4 import AwsSettings
+from otp_service.sms.vendors import ACCOUNT, RECIPIENT, THROTTLED, Verdicts, judged
 
 
-ACCOUNT = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthorizationError",
-        "ExpiredToken",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "KMSAccessDenied",
-        "KMSDisabled",
-        "KMSInvalidState",
-        "KMSNotFound",
-        "KMSOptInRequired",
-        "MissingAuthenticationToken",
-        "OptInRequired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-THROTTLED = frozenset(
-    {"KMSThrottling", "RequestLimitExceeded", "Throttled", "ThrottledException", "Throttling"}
-)
+FAULTS: Verdicts = {
+    "AccessDenied": ACCOUNT,
+    "AccessDeniedException": ACCOUNT,
+    "AuthorizationError": ACCOUNT,
+    "ExpiredToken": ACCOUNT,
+    "InvalidClientTokenId": ACCOUNT,
+    "InvalidSecurity": ACCOUNT,
+    "KMSAccessDenied": ACCOUNT,
+    "KMSDisabled": ACCOUNT,
+    "KMSInvalidState": ACCOUNT,
+    "KMSNotFound": ACCOUNT,
+    "KMSOptInRequired": ACCOUNT,
+    "MissingAuthenticationToken": ACCOUNT,
+    "OptInRequired": ACCOUNT,
+    "SignatureDoesNotMatch": ACCOUNT,
+    "UnrecognizedClientException": ACCOUNT,
+    "KMSThrottling": THROTTLED,
+    "RequestLimitExceeded": THROTTLED,
+    "Throttled": THROTTLED,
+    "ThrottledException": THROTTLED,
+    "Throttling": THROTTLED,
+}
 
 HEADERS = (
     ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
@@ -91,18 +92,10 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
         Two places of the XML are looked for as text: a parser would do more than is asked of it
         with what a stranger sends.
         """
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            known = _MESSAGE_ID.search(reply.body)
-            return Accepted(known[1].decode()) if known else Refused(Fault.UNKNOWN, "no-message-id")
-        found = _CODE.search(reply.body)
-        code = found[1].decode() if found else None
+        known, code = _found(_MESSAGE_ID, reply), _found(_CODE, reply)
         if code == "InvalidParameter" and _ABOUT_NUMBER.search(reply.body):
-            return refused(Fault.RECIPIENT, reply, code)
-        if code in ACCOUNT:
-            return refused(Fault.PROVIDER, reply, code, About.ACCOUNT)
-        if code in THROTTLED:
-            return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
-        return by_status(reply, code)
+            return judged(reply, known, {code: RECIPIENT}, code)
+        return judged(reply, known, FAULTS, code)
 
     def _attributes(self, message: Message) -> list[tuple[str, str, str]]:
         attributes = [("SMSType", "String", "Transactional")]
@@ -113,3 +106,8 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
         if self.max_price:
             attributes.append(("MaxPrice", "Number", self.max_price))
         return attributes
+
+
+def _found(place: re.Pattern[bytes], reply: HttpReply) -> str | None:
+    found = place.search(reply.body)
+    return found[1].decode() if found else None

@@ -20,7 +20,6 @@ https://developers.telnyx.com/docs/messaging/messages/error-codes
 https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks
 """
 
-import base64
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,28 +27,31 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused
+from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback
 from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.signatures import decoded
 from otp_service.sms.vendors import (
     ACCOUNT,
+    NONE,
     PROVIDER,
     RECIPIENT,
     THROTTLED,
     Outcome,
-    Verdict,
-    accepted,
+    Verdicts,
+    judged,
+    outcome,
+    permanent,
     post_json,
     read,
     read_or,
     reason,
-    refusal,
 )
 
 
 STOPPED: Final = "40300"
-FAULTS: Final[dict[str, Verdict]] = {
+FAULTS: Final[Verdicts] = {
     **dict.fromkeys(("10002", "10016", "40001", "40012", "40310"), RECIPIENT),
     **dict.fromkeys(("10009", "10010", "20100"), ACCOUNT),
     **dict.fromkeys(("40305", "40306", "40312", "40313", "40314", "40315"), ACCOUNT),
@@ -84,12 +86,10 @@ class Error(msgspec.Struct):
         return str(self.code)
 
     @property
-    def verdict(self) -> Verdict | None:
-        """Whose fault it is, if the table says."""
-        if self.name == STOPPED:
-            is_stop = "STOP" in f"{self.title} {self.detail}"
-            return RECIPIENT if is_stop else PROVIDER
-        return FAULTS.get(self.name)
+    def verdicts(self) -> Verdicts:
+        """The table, with the odd case as it is here."""
+        is_stop = "STOP" in f"{self.title} {self.detail}"
+        return {**FAULTS, STOPPED: RECIPIENT if is_stop else PROVIDER}
 
 
 class Named(msgspec.Struct):
@@ -154,18 +154,17 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
             # Receipts hold the text: they go nowhere but where this message says.
             "use_profile_webhooks": False,
         }
-        url = f"{self.base_url.rstrip('/')}/v2/messages"
+        url = self.address("/v2/messages")
         return post_json(url, f"Bearer {self.api_key.reveal()}", fields)
 
     def reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
         answer = read_or(Answer(), reply.body)
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            return accepted(answer.data.id if answer.data else None)
-        if not answer.errors:
-            return refusal({}, reply, "")
-        error = answer.errors[0]
-        return refusal({error.name: error.verdict} if error.verdict else {}, reply, error.name)
+        known = answer.data.id if answer.data else None
+        error = answer.errors[0] if answer.errors else None
+        if error is None:
+            return judged(reply, known)
+        return judged(reply, known, error.verdicts, error.name)
 
     def receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
@@ -175,17 +174,15 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         if event.event_type not in EVENTS or not event.payload.to:
             raise ValueError("not news of a message that was sent")
         error = event.payload.errors[0] if event.payload.errors else None
-        outcome = OUTCOMES[event.payload.to[0].status]
-        if outcome == "technical-failure" and error and error.verdict:
-            is_numbers = error.verdict[0] is Fault.RECIPIENT
-            outcome = "permanent-failure" if is_numbers else outcome
-        code = reason(outcome, error.code if error else None)
-        return [Receipt(outcome, "", event.payload.id, code, is_signed=bool(self.public_key))]
+        code, verdicts = (error.name, error.verdicts) if error else (None, NONE)
+        known = outcome(OUTCOMES[event.payload.to[0].status], code, permanent(verdicts))
+        why = reason(known, code)
+        return [Receipt(known, "", event.payload.id, why, is_signed=bool(self.public_key))]
 
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
         faults = super().faults()
-        if self.public_key and len(_decoded(self.public_key)) != KEY_LENGTH:
+        if self.public_key and len(decoded(self.public_key)) != KEY_LENGTH:
             faults.append(("public_key", "copy it from the portal: 32 bytes in base64"))
         return faults
 
@@ -193,18 +190,10 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
 def _check(callback: Callback, public_key: str) -> None:
     """Check the signature over time and body, and that it is not an old one."""
     timestamp = callback.headers.get("telnyx-timestamp", "")
-    given = _decoded(callback.headers.get("telnyx-signature-ed25519", ""))
-    key = Ed25519PublicKey.from_public_bytes(_decoded(public_key))
+    given = decoded(callback.headers.get("telnyx-signature-ed25519", ""))
+    key = Ed25519PublicKey.from_public_bytes(decoded(public_key))
     try:
         key.verify(given, timestamp.encode() + b"|" + callback.body)
     except InvalidSignature:
         raise BadSignature from None
     callback.check_age(timestamp)
-
-
-def _decoded(text: str) -> bytes:
-    """Return what base64 stands for, and nothing for what is none."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        return b""

@@ -1,8 +1,8 @@
 """Twilio, Messages API of 2010-04-01: www.twilio.com/docs/messaging/api/message-resource.
 
-    TABLE.recipient   nobody can reach the number, or a fraud block, which stays one
-    TABLE.account     somebody has to act: credentials, suspension, sender, geo permissions
-    TABLE.throttled   too much at once; HTTP 429 says so too
+    RECIPIENT   nobody can reach the number, or a fraud block, which stays one
+    ACCOUNT    somebody has to act: credentials, suspension, sender, geo permissions
+    THROTTLED  too much at once; HTTP 429 says so too
     any other         the provider's, with a 4xx or in a receipt; perhaps sent with a 5xx
 
 Twilio calls its codes "subject to change", and adds some: an unknown one is never the recipient's.
@@ -10,60 +10,65 @@ Twilio calls its codes "subject to change", and adds some: an unknown one is nev
 30003 is too: the phone is off or away, which no provider can change, and which passes.
 """
 
-import base64
-import hmac
 import re
 from functools import cached_property
-from hashlib import sha1
-from typing import Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback
-from otp_service.sms.http import Headers, HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.callbacks import Callback
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
 from otp_service.sms.providers.http import Basic
-from otp_service.sms.reading import Table, read, short_code
-
-
-TABLE = Table(
-    recipient={
-        "21211": "invalid To",
-        "21214": "To cannot be reached",
-        "21217": "not a valid number",
-        "21421": "not a valid number",
-        "21610": "the recipient wrote STOP",
-        "21614": "not a mobile number",
-        "30005": "unknown handset",
-        "30006": "landline or unreachable carrier",
-        "30450": "blocked by SMS pumping protection",
-    },
-    account={
-        "20003": "authentication",
-        "20005": "account not active",
-        "21212": "invalid From",
-        "21408": "geo permission is off",
-        "21603": "From is missing",
-        "21606": "From is not ours, or cannot send SMS",
-        "21608": "trial account, unverified number",
-        "21659": "From is not a number of ours",
-        "30002": "account suspended",
-        "30034": "unregistered 10DLC number",
-    },
-    throttled={
-        "14107": "message rate limit",
-        "20429": "too many requests",
-        "21611": "queue of this From is full",
-        "30001": "queue overflow",
-    },
-    temporary={"30003": "unreachable handset: off, or without signal"},
+from otp_service.sms.signatures import check_any, signature
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdicts,
+    judged,
+    outcome,
+    permanent,
+    post_form,
+    read_or,
+    reason,
 )
 
-Status = Literal["delivered", "pending", "failed"]
 
-STATUSES: dict[str, Status] = {
+FAULTS: Verdicts = {
+    "21211": RECIPIENT,  # invalid To
+    "21214": RECIPIENT,  # To cannot be reached
+    "21217": RECIPIENT,  # not a valid number
+    "21421": RECIPIENT,  # not a valid number
+    "21610": RECIPIENT,  # the recipient wrote STOP
+    "21614": RECIPIENT,  # not a mobile number
+    "30005": RECIPIENT,  # unknown handset
+    "30006": RECIPIENT,  # landline or unreachable carrier
+    "30450": RECIPIENT,  # blocked by SMS pumping protection
+    "20003": ACCOUNT,  # authentication
+    "20005": ACCOUNT,  # account not active
+    "21212": ACCOUNT,  # invalid From
+    "21408": ACCOUNT,  # geo permission is off
+    "21603": ACCOUNT,  # From is missing
+    "21606": ACCOUNT,  # From is not ours, or cannot send SMS
+    "21608": ACCOUNT,  # trial account, unverified number
+    "21659": ACCOUNT,  # From is not a number of ours
+    "30002": ACCOUNT,  # account suspended
+    "30034": ACCOUNT,  # unregistered 10DLC number
+    "14107": THROTTLED,  # message rate limit
+    "20429": THROTTLED,  # too many requests
+    "21611": THROTTLED,  # queue of this From is full
+    "30001": THROTTLED,  # queue overflow
+}
+
+CODES: dict[str, Outcome] = {
+    **permanent(FAULTS),
+    "30003": "temporary-failure",  # unreachable handset: off, or without signal
+}
+"""What a code makes of a technical failure."""
+STATUSES: dict[str, Outcome] = {
     "accepted": "pending",
     "scheduled": "pending",
     "queued": "pending",
@@ -72,9 +77,9 @@ STATUSES: dict[str, Status] = {
     "partially_delivered": "pending",
     "delivered": "delivered",
     "read": "delivered",
-    "undelivered": "failed",
-    "failed": "failed",
-    "canceled": "failed",
+    "undelivered": "technical-failure",
+    "failed": "technical-failure",
+    "canceled": "technical-failure",
 }
 
 LONGEST = 36_000
@@ -110,26 +115,24 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         }
         if message.callback is not None:
             fields["StatusCallback"] = message.callback
-        return HttpRequest("POST", self._url, self._headers, urlencode(fields).encode())
+        return post_form(self._url, self._authorization, fields)
 
     def reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means: {"sid"} with a 2xx, else {"code"}."""
-        answer = read(reply.body, _Answer)
-        if answer and 200 <= reply.status < 300:  # noqa: PLR2004
-            return Accepted(answer.sid) if answer.sid else Refused(Fault.UNKNOWN, "no-message-id")
-        return TABLE.refusal(reply, str(answer.code) if answer and answer.code else None)
+        answer = read_or(_Answer(), reply.body)
+        return judged(reply, answer.sid, FAULTS, str(answer.code) if answer.code else None)
 
     def receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a status callback (a form), once its signature has been checked."""
         if self.auth_token:
             check_signature(callback, self.auth_token)
-        status = STATUSES[callback.form["MessageStatus"]]
-        code = short_code(callback.form.get("ErrorCode"))
+        code = callback.form.get("ErrorCode")
+        known = outcome(STATUSES[callback.form["MessageStatus"]], code, CODES)
         return [
             Receipt(
-                TABLE.failure(code) if status == "failed" else status,
+                known,
                 message_id=callback.form["MessageSid"],
-                reason=code if status == "failed" else None,
+                reason=reason(known, code),
                 is_signed=self.auth_token is not None,
             )
         ]
@@ -155,17 +158,14 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
 
     @cached_property
     def _url(self) -> str:
-        return f"{self.base_url.rstrip('/')}/2010-04-01/Accounts/{self.account_sid}/Messages.json"
+        return self.address(f"/2010-04-01/Accounts/{self.account_sid}/Messages.json")
 
     @cached_property
-    def _headers(self) -> Headers:
+    def _authorization(self) -> str:
         key = Basic(self.api_key, self.api_secret) if self.api_secret else None
         token = Basic(self.account_sid, self.auth_token) if self.auth_token else None
         opener = key or token
-        return (
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("authorization", opener.header if opener else ""),
-        )
+        return opener.header if opener else ""
 
 
 def check_signature(callback: Callback, token: Secret) -> None:
@@ -177,13 +177,9 @@ def check_signature(callback: Callback, token: Secret) -> None:
     """
     pairs = parse_qsl(callback.body.decode(), keep_blank_values=True)
     fields = "".join(name + value for name, value in sorted(set(pairs)))
-    key, given = token.reveal().encode(), callback.headers.get("x-twilio-signature", "").encode()
-    signed = [
-        base64.b64encode(hmac.digest(key, f"{url}{fields}".encode(), sha1))
-        for url in _spellings(callback.url)
-    ]
-    if not any(hmac.compare_digest(each, given) for each in signed):
-        raise BadSignature
+    key, given = token.reveal().encode(), callback.headers.get("x-twilio-signature", "")
+    signed = (f"{url}{fields}".encode() for url in _spellings(callback.url))
+    check_any(given, [signature(key, each, "sha1") for each in signed])
 
 
 def _spellings(url: str) -> list[str]:

@@ -4,72 +4,78 @@ It says 200 whatever it means; messages.N.status says it for each part of a mess
 
     all "0"           accepted
     some "0"          half of it was sent, and is billed: unknown
-    TABLE.recipient   the number's
-    TABLE.account     somebody has to act: credentials, credit, suspension, sender
-    TABLE.throttled   too much at once
+    RECIPIENT   the number's
+    ACCOUNT    somebody has to act: credentials, credit, suspension, sender
+    THROTTLED  too much at once
     any other         the provider's, also 6: "unroutable", as another vendor may have a route
 
 3 is the odd case: an invalid parameter may be `to`, and may as well be anything else.
-Receipts have codes of their own, in RECEIPTS. 13 asks for an age that another vendor cannot give.
+Receipts have codes of their own, in CODES. 13 asks for an age that another vendor cannot give.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
-from urllib.parse import urlencode
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.message import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback
-from otp_service.sms.http import (
-    Headers,
-    HttpReply,
-    HttpRequest,
-    VendorSettings,
-    by_status,
-    refused,
-)
+from otp_service.sms.checks import Faults
+from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings, by_status, refused
 from otp_service.sms.providers.http import Basic
-from otp_service.sms.reading import Table, must_read, read, short_code
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    RECIPIENT,
+    THROTTLED,
+    Outcome,
+    Verdicts,
+    accepted,
+    outcome,
+    post_form,
+    read,
+    read_or,
+    reason,
+    refusal,
+)
 
 
-TABLE = Table(
-    recipient={"7": "number barred", "33": "number deactivated"},
-    account={
-        "4": "invalid credentials",
-        "8": "account suspended",
-        "9": "no credit",
-        "11": "account may not use this API",
-        "14": "invalid signature",
-        "15": "sender is not ours",
-        "29": "trial account, number not in its list",
-        "32": "signature and secret may not be used together",
-    },
-    throttled={"1": "throttled", "10": "too many binds"},
-)
-RECEIPTS = Table(
-    recipient={
-        "3": "absent for good",
-        "4": "barred by the subscriber",
-        "9": "illegal number",
-        "12": "no such destination: confirm the number",
-        "13": "subscriber's age",
-    },
-    temporary={"2": "absent for now", "7": "handset busy"},
-)
-STATUSES: dict[str, Literal["delivered", "pending", "expired", "failed"]] = {
+FAULTS: Verdicts = {
+    "7": RECIPIENT,  # number barred
+    "33": RECIPIENT,  # number deactivated
+    "4": ACCOUNT,  # invalid credentials
+    "8": ACCOUNT,  # account suspended
+    "9": ACCOUNT,  # no credit
+    "11": ACCOUNT,  # account may not use this API
+    "14": ACCOUNT,  # invalid signature
+    "15": ACCOUNT,  # sender is not ours
+    "29": ACCOUNT,  # trial account, number not in its list
+    "32": ACCOUNT,  # signature and secret may not be used together
+    "1": THROTTLED,  # throttled
+    "10": THROTTLED,  # too many binds
+}
+CODES: dict[str, Outcome] = {
+    "3": "permanent-failure",  # absent for good
+    "4": "permanent-failure",  # barred by the subscriber
+    "9": "permanent-failure",  # illegal number
+    "12": "permanent-failure",  # no such destination: confirm the number
+    "13": "permanent-failure",  # subscriber's age
+    "2": "temporary-failure",  # absent for now
+    "7": "temporary-failure",  # handset busy
+}
+"""What a code makes of a technical failure."""
+STATUSES: dict[str, Outcome] = {
     "accepted": "pending",
     "buffered": "pending",
     "unknown": "pending",
     "delivered": "delivered",
-    "expired": "expired",
-    "failed": "failed",
-    "rejected": "failed",
+    "expired": "temporary-failure",
+    "failed": "technical-failure",
+    "rejected": "technical-failure",
 }
 
 LIFE = (20, 604_800)
@@ -105,24 +111,46 @@ class _Part(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    messages: list[_Part]
+    messages: list[_Part] = []
 
 
-class Vonage(VendorSettings, frozen=True, kw_only=True, tag="vonage"):
-    """The settings of an account, and its dialect."""
+class Account(VendorSettings, frozen=True, kw_only=True):
+    """What both APIs of Vonage want to be told, and to be answered."""
 
-    base_url: str = "https://rest.nexmo.com"
     api_key: str
     api_secret: Secret
     signature_secret: Secret | None = None
-    """Vonage signs receipts only if its support has been asked to; then this checks them."""
-    signature_method: Method = "md5hash"
-    """As in the dashboard, which begins with `md5hash`; the others are HMACs."""
+    """What receipts are signed with; without it none is checked."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
         """200, as their documentation has it: anything else may be brought again for a day."""
         return 200, b""
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        return [*super().faults(), *self._account_faults()]
+
+    def _account_faults(self) -> Faults:
+        if not self.api_key.isalnum():
+            yield "api_key", "it has letters and digits only: see the dashboard"
+        if not (self.sender or self.senders):
+            yield "sender", "name a sender of yours: Vonage takes no message without one"
+
+    @cached_property
+    def _authorization(self) -> str:
+        return Basic(self.api_key, self.api_secret).header
+
+
+class Vonage(Account, frozen=True, kw_only=True, tag="vonage"):
+    """The settings of an account, and its dialect.
+
+    Vonage signs receipts only if its support has been asked to.
+    """
+
+    base_url: str = "https://rest.nexmo.com"
+    signature_method: Method = "md5hash"
+    """As in the dashboard, which begins with `md5hash`; the others are HMACs."""
 
     def request(self, message: Message) -> HttpRequest:
         """Return the POST; receipts that cannot be addressed are known by our reference."""
@@ -136,23 +164,21 @@ class Vonage(VendorSettings, frozen=True, kw_only=True, tag="vonage"):
             "callback": message.callback or "",
         }
         optional = {"client-ref", "callback"}
-        body = {k: v for k, v in fields.items() if v and not (k in optional and len(v) > MOST)}
-        url = f"{self.base_url.rstrip('/')}/sms/json"
-        return HttpRequest("POST", url, self._headers, urlencode(body).encode())
+        body = {k: v for k, v in fields.items() if not (k in optional and len(v) > MOST)}
+        return post_form(self.address("/sms/json"), self._authorization, body)
 
     def reply(self, reply: HttpReply) -> Reply:
         """Return what the parts mean together."""
-        answer = read(reply.body, _Answer)
-        if reply.status != 200 or not answer or not answer.messages:  # noqa: PLR2004
+        parts = read_or(_Answer(), reply.body).messages
+        if reply.status != 200 or not parts:  # noqa: PLR2004
             return by_status(reply)
-        statuses = [str(part.status) for part in answer.messages]
+        statuses = [str(part.status) for part in parts]
         failed = next((status for status in statuses if status != "0"), None)
         if failed is None:
-            known = answer.messages[0].message_id
-            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
+            return accepted(parts[0].message_id)
         if "0" in statuses:
             return refused(Fault.UNKNOWN, reply, failed)
-        return TABLE.refusal(reply, failed)
+        return refusal(FAULTS, reply, failed)
 
     def receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a receipt: a query, a form or JSON, as the account is set up."""
@@ -160,36 +186,17 @@ class Vonage(VendorSettings, frozen=True, kw_only=True, tag="vonage"):
         if self.signature_secret:
             fields = signed(fields, self.signature_secret, self.signature_method)
             callback.check_age(fields.get("timestamp", ""))
-        status, code = STATUSES[fields["status"]], short_code(fields.get("err-code"))
-        is_failed = status in {"expired", "failed"}
+        code = fields.get("err-code")
+        known = outcome(STATUSES[fields["status"]], code, CODES)
         return [
             Receipt(
-                _outcome(status, code),
+                known,
                 reference=fields.get("client-ref", ""),
                 message_id=fields["messageId"],
-                reason=code if is_failed else None,
+                reason=reason(known, code),
                 is_signed=self.signature_secret is not None,
             )
         ]
-
-    def faults(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        return [*super().faults(), *account_faults(self, self.api_key)]
-
-    @cached_property
-    def _headers(self) -> Headers:
-        return (
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("authorization", Basic(self.api_key, self.api_secret).header),
-        )
-
-
-def account_faults(settings: VendorSettings, api_key: str) -> Iterable[tuple[str, str]]:
-    """Tell what both APIs of Vonage cannot be without."""
-    if not api_key.isalnum():
-        yield "api_key", "it has letters and digits only: see the dashboard"
-    if not (settings.sender or settings.senders):
-        yield "sender", "name a sender of yours: Vonage takes no message without one"
 
 
 def seconds(message: Message) -> int:
@@ -226,13 +233,5 @@ def _fields(callback: Callback) -> dict[str, str]:
         return callback.query
     if not callback.body.startswith(b"{"):
         return callback.form
-    fields = must_read(callback.body, dict[str, str | int | float | None])
+    fields = read(callback.body, dict[str, str | int | float | None])
     return {name: str(value) for name, value in fields.items() if value is not None}
-
-
-def _outcome(
-    status: Literal["delivered", "pending", "expired", "failed"], code: str | None
-) -> Literal["delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"]:
-    if status == "expired":
-        return "temporary-failure"
-    return RECEIPTS.failure(code) if status == "failed" else status

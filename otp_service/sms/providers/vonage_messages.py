@@ -3,46 +3,53 @@
 An error is {"type": "https://…/api-errors/messages#1120", "title", "detail"}; its code is what
 stands after the #, or a title that is a number:
 
-    TABLE.recipient   the number's
-    TABLE.account     somebody has to act: suspension, credit, sender; HTTP 401, 402, 403 too
+    RECIPIENT   the number's
+    ACCOUNT    somebody has to act: suspension, credit, sender; HTTP 401, 402, 403 too
     any other         by the status: 4xx the provider's, 429 throttled, 5xx perhaps sent
 
 1000 is the odd case: it says "throttled", and yet comes with a 500 too, so the status decides.
 """
 
-import base64
 import hashlib
-import hmac
-from functools import cached_property
 from typing import Literal
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback, check
-from otp_service.sms.http import Headers, HttpReply, HttpRequest, VendorSettings
-from otp_service.sms.providers.http import Basic
-from otp_service.sms.providers.vonage import MOST, account_faults, seconds
-from otp_service.sms.reading import Table, must_read, read, short_code
-
-
-TABLE = Table(
-    recipient={"1050": "number barred"},
-    account={
-        "1060": "account barred",
-        "1070": "quota exceeded",
-        "1080": "account may not use this API",
-        "1120": "sender is not ours",
-        "low-balance": "no credit",
-    },
+from otp_service.sms.callbacks import Callback, check
+from otp_service.sms.http import HttpReply, HttpRequest
+from otp_service.sms.providers.vonage import MOST, Account, seconds
+from otp_service.sms.signatures import claims
+from otp_service.sms.vendors import (
+    ACCOUNT,
+    RECIPIENT,
+    Outcome,
+    Verdicts,
+    judged,
+    outcome,
+    permanent,
+    post_json,
+    read,
+    read_or,
+    reason,
 )
-STATUSES: dict[str, Literal["delivered", "pending", "failed"]] = {
+
+
+FAULTS: Verdicts = {
+    "1050": RECIPIENT,  # number barred
+    "1060": ACCOUNT,  # account barred
+    "1070": ACCOUNT,  # quota exceeded
+    "1080": ACCOUNT,  # account may not use this API
+    "1120": ACCOUNT,  # sender is not ours
+    "low-balance": ACCOUNT,  # no credit
+}
+STATUSES: dict[str, Outcome] = {
     "submitted": "pending",
     "delivered": "delivered",
     "read": "delivered",
-    "rejected": "failed",
-    "undeliverable": "failed",  # "unable to connect to the messaging provider"
+    "rejected": "technical-failure",
+    "undeliverable": "technical-failure",  # "unable to connect to the messaging provider"
 }
 
 
@@ -53,7 +60,8 @@ class _Problem(msgspec.Struct):
     @property
     def code(self) -> str | None:
         fragment = self.type.rpartition("#")[2]
-        return short_code(fragment) or short_code(self.title) or fragment or None
+        numbers = (one for one in (fragment, str(self.title)) if one.isdecimal())
+        return next(numbers, fragment or None)
 
 
 class _Answer(_Problem):
@@ -72,10 +80,6 @@ class _Status(msgspec.Struct):
     error: _Error | None = None
 
 
-class _Head(msgspec.Struct):
-    alg: Literal["HS256"]
-
-
 class _Claims(msgspec.Struct):
     iat: int
     iss: Literal["Vonage"]
@@ -83,19 +87,10 @@ class _Claims(msgspec.Struct):
     payload_hash: str
 
 
-class VonageMessages(VendorSettings, frozen=True, kw_only=True, tag="vonage-messages"):
+class VonageMessages(Account, frozen=True, kw_only=True, tag="vonage-messages"):
     """The settings of an account, and its dialect."""
 
     base_url: str = "https://api.nexmo.com"
-    api_key: str
-    api_secret: Secret
-    signature_secret: Secret | None = None
-    """Of the account, and what its callbacks are signed with; without it none is checked."""
-
-    @property
-    def acknowledgement(self) -> tuple[int, bytes]:
-        """200, as their documentation has it: anything else is brought again for a day."""
-        return 200, b""
 
     def request(self, message: Message) -> HttpRequest:
         """Return the POST."""
@@ -111,16 +106,12 @@ class VonageMessages(VendorSettings, frozen=True, kw_only=True, tag="vonage-mess
             fields["client_ref"] = message.reference
         if message.callback is not None:
             fields |= {"webhook_url": message.callback, "webhook_version": "v1"}
-        url = f"{self.base_url.rstrip('/')}/v1/messages"
-        return HttpRequest("POST", url, self._headers, msgspec.json.encode(fields))
+        return post_json(self.address("/v1/messages"), self._authorization, fields)
 
     def reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means: {"message_uuid"} with a 2xx, else a problem."""
-        answer = read(reply.body, _Answer)
-        if answer and 200 <= reply.status < 300:  # noqa: PLR2004
-            known = answer.message_uuid
-            return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
-        return TABLE.refusal(reply, answer.code if answer else None)
+        answer = read_or(_Answer(), reply.body)
+        return judged(reply, answer.message_uuid, FAULTS, answer.code)
 
     def receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a status callback, once its signature has been checked.
@@ -130,29 +121,19 @@ class VonageMessages(VendorSettings, frozen=True, kw_only=True, tag="vonage-mess
         """
         if self.signature_secret:
             check_token(callback, self.signature_secret, self.api_key)
-        news = must_read(callback.body, _Status)
-        status, problem = STATUSES[news.status], news.error and (news.error.error or news.error)
-        code = short_code(problem.code) if problem else None
+        news = read(callback.body, _Status)
+        problem = news.error and (news.error.error or news.error)
+        code = problem.code if problem else None
+        known = outcome(STATUSES[news.status], code, permanent(FAULTS))
         return [
             Receipt(
-                TABLE.failure(code) if status == "failed" else status,
+                known,
                 reference=news.client_ref,
                 message_id=news.message_uuid,
-                reason=code if status == "failed" else None,
+                reason=reason(known, code),
                 is_signed=self.signature_secret is not None,
             )
         ]
-
-    def faults(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        return [*super().faults(), *account_faults(self, self.api_key)]
-
-    @cached_property
-    def _headers(self) -> Headers:
-        return (
-            ("content-type", "application/json"),
-            ("authorization", Basic(self.api_key, self.api_secret).header),
-        )
 
 
 def check_token(callback: Callback, secret: Secret, api_key: str) -> None:
@@ -162,19 +143,7 @@ def check_token(callback: Callback, secret: Secret, api_key: str) -> None:
     with anything but HS256, by another account or for another body, it is nothing to us.
     """
     _, _, token = callback.headers.get("authorization", "").partition(" ")
-    signed, _, signature = token.rpartition(".")
-    head, _, payload = signed.partition(".")
-    digest = hmac.digest(secret.reveal().encode(), signed.encode(), "sha256")
-    check(base64.urlsafe_b64encode(digest).rstrip(b"="), signature)
-    try:
-        must_read(_bytes(head), _Head)
-        claims = must_read(_bytes(payload), _Claims)
-    except ValueError:
-        raise BadSignature from None
-    check(api_key, claims.api_key)
-    check(hashlib.sha256(callback.body).hexdigest(), claims.payload_hash)
-    callback.check_age(str(claims.iat))
-
-
-def _bytes(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    said = claims(token, secret.reveal(), _Claims, {"HS256"})
+    check(api_key, said.api_key)
+    check(hashlib.sha256(callback.body).hexdigest(), said.payload_hash)
+    callback.check_age(str(said.iat))

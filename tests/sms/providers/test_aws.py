@@ -18,8 +18,10 @@ from otp_service.core.phone import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
 from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.providers.aws import ACCOUNT, EVENTS, FORMAT, HEADERS, RECIPIENT, Aws
+from otp_service.sms.providers.aws import EVENTS, FAULTS, FORMAT, HEADERS, Aws
+from otp_service.sms.vendors import ACCOUNT, RECIPIENT
 from tests.sms.providers.contracts.aws import CONTRACTS
+from tests.sms.providers.vendors import codes
 from tests.sms.topic import ARN, NOW, Topic
 
 
@@ -101,7 +103,7 @@ def test_validity_is_never_longer_than_the_codes(message):
                 reason,
                 About.MESSAGE,
             )
-            for reason in sorted(RECIPIENT)
+            for reason in codes(FAULTS, RECIPIENT)
         ),
         *(
             (
@@ -176,9 +178,9 @@ def test_every_code_of_ours_is_the_vendors():
         if name.endswith("ExceptionReason")
         for reason in model.shape_for(name).enum
     }
-    ours = {code for code in RECIPIENT | FORMAT | ACCOUNT if code.isupper()}
+    ours = {code for code in {*FAULTS, *FORMAT} if code.isupper()}
     errors = {error.name for error in model.operation_model("SendTextMessage").error_shapes}
-    general = {code for code in ACCOUNT if not code.isupper()} - errors
+    general = {code for code in codes(FAULTS, ACCOUNT) if not code.isupper()} - errors
 
     assert ours <= reasons
     assert {event for event in model.shape_for("EventType").enum if event.startswith("TEXT_")} == {

@@ -10,7 +10,9 @@ from otp_service.core.phone import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.providers.clickatell import ACCOUNT, RECIPIENT, Clickatell
+from otp_service.sms.providers.clickatell import FAULTS, Clickatell
+from otp_service.sms.vendors import ACCOUNT, RECIPIENT
+from tests.sms.providers.vendors import codes
 
 
 def settings(**more):
@@ -67,7 +69,9 @@ def test_sender_is_a_number_where_one_is_required(message):
 
 
 @pytest.mark.parametrize("status", [207, 400])
-@pytest.mark.parametrize("code", [*RECIPIENT, *map(str, RECIPIENT)], ids=repr)
+@pytest.mark.parametrize(
+    "code", [*map(int, codes(FAULTS, RECIPIENT)), *codes(FAULTS, RECIPIENT)], ids=repr
+)
 def test_recipient_codes(status, code):
     """As numbers or as text, and whatever the status is."""
     reply = settings().reply(says(status, code))
@@ -75,7 +79,7 @@ def test_recipient_codes(status, code):
     assert (Fault.RECIPIENT, str(code)) == (reply.fault, reply.reason)
 
 
-@pytest.mark.parametrize("code", ACCOUNT)
+@pytest.mark.parametrize("code", [*map(int, codes(FAULTS, ACCOUNT))])
 def test_account_codes_stand_with_the_message_or_above(code):
     """Those that concern the whole request stand beside `messages`."""
     above = HttpReply(400, {}, json.dumps({"messages": [], "error": {"code": code}}).encode())

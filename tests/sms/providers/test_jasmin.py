@@ -9,8 +9,10 @@ from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http import HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.jasmin import STATUSES, TABLE, WORDS, Jasmin
+from otp_service.sms.providers.jasmin import FAULTS, STATUSES, WORDS, Jasmin
+from otp_service.sms.vendors import ACCOUNT, THROTTLED
 from tests.sms.providers.brought import GARBAGE, URL, brought
+from tests.sms.providers.vendors import codes
 
 
 UUID = "07033084-5cfd-4812-90a4-e4d24ffb6e3d"
@@ -60,8 +62,8 @@ def test_other_letters_are_written_as_ucs2(message):
 @pytest.mark.parametrize(("begins", "code"), WORDS.items())
 def test_prose(begins, code):
     """Only its beginning counts, also with a 5xx: Jasmin knows that it has not sent."""
-    about = About.ACCOUNT if code in TABLE.account else About.MESSAGE
-    about = About.THROTTLED if code in TABLE.throttled else about
+    about = About.ACCOUNT if code in codes(FAULTS, ACCOUNT) else About.MESSAGE
+    about = About.THROTTLED if code in codes(FAULTS, THROTTLED) else about
     said = f'{begins} for user +447400123456"'.encode()
 
     for status in (400, 403, 412, 500):

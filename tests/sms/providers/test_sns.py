@@ -17,8 +17,10 @@ from otp_service.core.delivery import About, Accepted, Fault
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.providers.sns import ACCOUNT, HEADERS, THROTTLED, Sns
+from otp_service.sms.providers.sns import FAULTS, HEADERS, Sns
+from otp_service.sms.vendors import ACCOUNT, THROTTLED
 from tests.sms.providers.contracts.sns import CONTRACTS
+from tests.sms.providers.vendors import codes
 from tests.sms.topic import NOW, Topic
 
 
@@ -103,8 +105,11 @@ def test_number_is_an_origination_number(message):
         ("InvalidParameter", "does not meet the E164 format", Fault.RECIPIENT, About.MESSAGE),
         ("InvalidParameter", "Invalid parameter: SenderID", Fault.PROVIDER, About.MESSAGE),
         ("ParameterValueInvalid", "PhoneNumber", Fault.PROVIDER, About.MESSAGE),
-        *((code, "PhoneNumber", Fault.PROVIDER, About.ACCOUNT) for code in sorted(ACCOUNT)),
-        *((code, "PhoneNumber", Fault.PROVIDER, About.THROTTLED) for code in sorted(THROTTLED)),
+        *((code, "PhoneNumber", Fault.PROVIDER, About.ACCOUNT) for code in codes(FAULTS, ACCOUNT)),
+        *(
+            (code, "PhoneNumber", Fault.PROVIDER, About.THROTTLED)
+            for code in codes(FAULTS, THROTTLED)
+        ),
     ],
 )
 def test_codes_by_fault(code, text, fault, about):

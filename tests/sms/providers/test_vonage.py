@@ -15,8 +15,10 @@ from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
 from otp_service.sms.http import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.vonage import STATUSES, TABLE, Vonage, signed
+from otp_service.sms.providers.vonage import FAULTS, STATUSES, Vonage, signed
+from otp_service.sms.vendors import ACCOUNT, RECIPIENT, THROTTLED
 from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
+from tests.sms.providers.vendors import codes
 
 
 def vonage(**more):
@@ -99,9 +101,12 @@ def test_number_is_written_without_plus(message):
 @pytest.mark.parametrize(
     ("statuses", "means"),
     [
-        *(((code,), Refused(Fault.RECIPIENT, code)) for code in TABLE.recipient),
-        *(((c,), Refused(Fault.PROVIDER, c, about=About.ACCOUNT)) for c in TABLE.account),
-        *(((c,), Refused(Fault.PROVIDER, c, about=About.THROTTLED)) for c in TABLE.throttled),
+        *(((code,), Refused(Fault.RECIPIENT, code)) for code in codes(FAULTS, RECIPIENT)),
+        *(((c,), Refused(Fault.PROVIDER, c, about=About.ACCOUNT)) for c in codes(FAULTS, ACCOUNT)),
+        *(
+            ((c,), Refused(Fault.PROVIDER, c, about=About.THROTTLED))
+            for c in codes(FAULTS, THROTTLED)
+        ),
         (("3",), Refused(Fault.PROVIDER, "3")),
         (("6",), Refused(Fault.PROVIDER, "6")),
         ((0, "0"), Accepted("0A01")),
@@ -130,9 +135,7 @@ def test_status_counts_if_it_is_not_200(http, about):
 @pytest.mark.parametrize("name", STATUSES)
 def test_every_status_is_a_receipt(name):
     """What is buffered or unknown is pending; what expired met a phone that was off."""
-    means = {"expired": "temporary-failure", "failed": "technical-failure"}.get(
-        STATUSES[name], STATUSES[name]
-    )
+    means = STATUSES[name]
 
     (news,) = vonage().receipts(brought(receipt(status=name, err_code="99")))
 
@@ -148,7 +151,7 @@ def test_every_status_is_a_receipt(name):
         ("9", "permanent-failure", "9"),
         ("6", "technical-failure", "6"),
         ("7", "temporary-failure", "7"),
-        ("447400123456", "technical-failure", None),
+        ("447400123456", "technical-failure", "unreadable"),
     ],
 )
 def test_code_tells_whose_fault_it_was(code, means, reason):

@@ -16,8 +16,10 @@ from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
 from otp_service.sms.http import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.vonage_messages import STATUSES, TABLE, VonageMessages
+from otp_service.sms.providers.vonage_messages import FAULTS, STATUSES, VonageMessages
+from otp_service.sms.vendors import ACCOUNT, RECIPIENT
 from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
+from tests.sms.providers.vendors import codes
 
 
 UUID = "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab"
@@ -71,10 +73,10 @@ def test_request_byte_by_byte(message):
 @pytest.mark.parametrize(
     ("http", "body", "means"),
     [
-        *((422, problem(c), Refused(Fault.RECIPIENT, c)) for c in TABLE.recipient),
+        *((422, problem(c), Refused(Fault.RECIPIENT, c)) for c in codes(FAULTS, RECIPIENT)),
         *(
             (422, problem(c), Refused(Fault.PROVIDER, c, about=About.ACCOUNT))
-            for c in TABLE.account
+            for c in codes(FAULTS, ACCOUNT)
         ),
         (422, problem("1150"), Refused(Fault.PROVIDER, "1150")),
         (422, problem("x", title=1050), Refused(Fault.RECIPIENT, "1050")),
@@ -93,7 +95,7 @@ def test_table(http, body, means):
 @pytest.mark.parametrize("name", STATUSES)
 def test_every_status_is_a_receipt(name):
     """Submitted is pending; undeliverable is an outage of theirs."""
-    means = STATUSES[name].replace("failed", "technical-failure")
+    means = STATUSES[name]
 
     (news,) = messages().receipts(signed(NEWS | {"status": name}))
 
@@ -107,8 +109,8 @@ def test_every_status_is_a_receipt(name):
         (problem("rejected", title=1050), "permanent-failure", "1050"),
         ({"error": problem("1050")}, "permanent-failure", "1050"),
         (problem("1030"), "technical-failure", "1030"),
-        (problem("447400123456"), "technical-failure", None),
-        (problem("rejected", title="No route to 447400123456"), "technical-failure", None),
+        (problem("447400123456"), "technical-failure", "unreadable"),
+        (problem("rejected", title="No route to 447400123456"), "technical-failure", "rejected"),
     ],
 )
 def test_code_tells_whose_fault_it_was(error, means, reason):

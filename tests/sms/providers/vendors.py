@@ -29,6 +29,13 @@ GARBAGE = [
 ]
 
 
+def codes(faults, verdict):
+    """The codes of a table that have this verdict."""
+    found = [code for code, one in faults.items() if one == verdict]
+    assert found
+    return found
+
+
 def brought(body, *, url=URL, method="POST", now=NOW, headers=()):
     """A callback of a vendor."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)

@@ -1,0 +1,133 @@
+"""`providers`: how each of them does, from a real Redis."""
+
+import asyncio
+import json
+import re
+import time
+
+import pytest
+
+from otp_service.app import RANDOM
+from otp_service.cli.console import read_settings
+from otp_service.cli.operating import opened
+from otp_service.core.events import Sent, Verified
+from otp_service.core.ports import Commit
+from otp_service.sms.memory import SECOND, Observation
+
+
+@pytest.fixture
+def learn(config):
+    """Have a worker learn something, and tell the others."""
+
+    def learn(*observations):
+        async def run():
+            async with opened(read_settings(config)) as app:
+                app.remembered.learn(observations)
+                assert await app.sharing.exchange()
+
+        asyncio.run(run())
+
+    return learn
+
+
+@pytest.fixture
+def happened(config):
+    """Append events."""
+
+    def append(*events):
+        async def run():
+            async with opened(read_settings(config)) as app:
+                operation = RANDOM.operation()
+                await app.store.commit(Commit(partition=7, operation=operation, events=events))
+
+        asyncio.run(run())
+
+    return append
+
+
+def sent(challenge, provider="gateway"):
+    """A message that a provider took."""
+    return Sent(id="e", challenge=challenge, provider=provider, country="GB", milliseconds=5)
+
+
+def now():
+    """Return the milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def test_an_empty_memory_says_so(otp, config):
+    """Nothing is wrong."""
+    ended = otp("providers", "--config", config)
+
+    assert (0, "") == (ended.code, ended.err)
+    assert "Nothing is remembered of any provider" in ended.out
+
+
+def test_each_provider_is_told_by_country(otp, config, learn):
+    """Its breaker and until when, how often it failed lately, and why."""
+    failed = Observation("gateway", "GB", now(), "failed", reason="read-timeout")
+    learn(
+        *[failed] * 5,
+        Observation("gateway", "IE", now(), "failed", reason="http-500"),
+        Observation("gateway", "IE", now(), "taken"),
+    )
+
+    ended = otp("providers", "--config", config)
+
+    head, british, irish = ended.out.splitlines()
+    assert ["PROVIDER", "SHARE", "COUNTRY", "BREAKER", "FAILED"] == head.split()[:5]
+    assert re.fullmatch(
+        r"gateway +100% +GB +open until \d\d:\d\d:\d\dZ +5 of 5 +0 of 0 +read-timeout x5", british
+    )
+    assert re.fullmatch(r" +IE +closed +1 of 2 +0 of 0 +http-500", irish)
+
+
+def test_a_rest_has_a_line_of_its_own(otp, config, learn):
+    """It holds in every country."""
+    learn(Observation("gateway", "GB", now(), "throttled", rests=60 * SECOND))
+
+    _, line = otp("providers", "--config", config).out.splitlines()
+
+    assert re.fullmatch(r"gateway +100% +- +rests until \d\d:\d\d:\d\dZ +- +-", line)
+
+
+def test_a_success_counts_for_the_newest_message_of_its_challenge(otp, config, learn, happened):
+    """Of the last hour: two challenges, three messages, one code that came back."""
+    learn(Observation("gateway", "GB", now(), "taken"))
+    verified = Verified(id="e", challenge="c1", country="GB")
+    repeated = Verified(id="e", challenge="c1", country="GB", repeated=True)
+    happened(sent("c1"), sent("c2"), sent("c1"), verified, repeated)
+
+    ended = otp("providers", "--config", config, "--json")
+
+    (one,) = json.loads(ended.out)["providers"]
+    (there,) = one["countries"]
+    assert ("gateway", 1.0, None) == (one["provider"], one["share"], one["rests_until"])
+    assert there == {
+        "country": "GB",
+        "state": "closed",
+        "until": None,
+        "seen": 1,
+        "failed": 0,
+        "reasons": [],
+        "sent": 3,
+        "verified": 1,
+    }
+
+
+def test_json_has_instants_that_machines_read(otp, config, learn):
+    """RFC 3339; and it is JSON also while nothing is remembered."""
+    assert (
+        []
+        == json.loads(otp("providers", "--config", config, "--json").out)["providers"][0][
+            "countries"
+        ]
+    )
+    learn(*[Observation("gateway", "GB", now(), "failed", reason="x")] * 5)
+
+    told = json.loads(otp("providers", "--config", config, "--json").out)
+
+    until = told["providers"][0]["countries"][0]["until"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", until)
+    assert told["at"] < until
+    assert told["is_whole_hour"] is True

@@ -22,7 +22,8 @@ from typing import ClassVar
 from urllib.parse import urlencode
 
 from otp_service.core.delivery import About, Accepted, Fault, Message, Refused
-from otp_service.sms.http import HttpReply, HttpRequest, by_status, is_number, refused
+from otp_service.sms.http import HttpReply, HttpRequest, by_status, refused
+from otp_service.sms.senders import is_number
 from otp_service.sms.sigv4 import AwsSettings
 
 

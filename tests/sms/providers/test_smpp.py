@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from contextlib import suppress
 
 import msgspec
@@ -54,10 +55,9 @@ async def made(centre, news):
     async def received(name, receipt):
         await news.put((name, receipt))
 
-    def make(tls=None, received=received, **more):
-        provider = SmppProvider(
-            "acme", settings(centre.port, **more), Tools(None, lambda: 0, received), tls=tls
-        )
+    def make(received=received, **more):
+        given = settings(centre.port, **more)
+        provider = given.as_sender("acme", Tools(None, lambda: 0, received))
         providers.append(provider)
         return provider
 
@@ -95,6 +95,16 @@ def settings(port, **more):
 def silence(fault, reason):
     """A refusal that nobody has spoken."""
     return Refused(fault, reason, None, About.SILENCE)
+
+
+async def until(provider, message, reason):
+    """Send again and again until this is the reason, or None for acceptance."""
+    for _ in range(500):
+        reply = await provider.send(message)
+        if reason == getattr(reply, "reason", None):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(reply)
 
 
 # The contract (test_contract.py), as far as there is HTTP in no case of it.
@@ -280,15 +290,12 @@ async def test_binds_again_when_the_centre_is_back(centre, made, message):
     provider = made()
     await provider.send(message)
     await centre.leave()
-    while not isinstance(await provider.send(message), Refused):
-        await asyncio.sleep(0.01)
+    await until(provider, message, "connect-error")
 
     await centre.listen()
 
     await centre.hears(BIND_TRANSCEIVER, 2)
-    while (reply := await provider.send(message)) != Accepted("7a2f"):
-        assert Fault.PROVIDER is reply.fault
-        await asyncio.sleep(0.01)
+    await until(provider, message, None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -314,8 +321,8 @@ async def test_unbinds(centre, made, message):
 
     assert 1 == len(centre.of(UNBIND))
     async with asyncio.timeout(5):
-        while centre._writers:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*centre._writers)
+    assert not centre._writers
 
 
 async def test_asks_whether_the_centre_is_there(centre, made, message):
@@ -494,6 +501,36 @@ async def test_nothing_is_logged(centre, made, message, caplog):
     for hidden in ("447400123456", "864209", "s3cret"):
         assert hidden not in caplog.text + shown
     assert "provider acme: bound" in caplog.text
+
+
+async def test_tls(certificate, message):
+    """A centre is believed only with a certificate that is; and then everything is as ever."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    async with Centre(tls=tls) as centre:
+        given = settings(centre.port, tls=True, connect_timeout=5.0)
+        tools = Tools(None, lambda: 0)
+        doubting = given.as_sender("acme", tools)
+        trusting = SmppProvider(
+            "acme", given, tools, tls=ssl.create_default_context(cafile=certificate)
+        )
+
+        assert silence(Fault.PROVIDER, "tls-error") == await doubting.send(message)
+        assert not centre.asked
+        assert Accepted("7a2f") == await trusting.send(message)
+
+        await doubting.aclose()
+        await trusting.aclose()
+
+
+async def test_tls_where_there_is_none(gateway, message):
+    """What listens there speaks another language, and waits for the end of a line."""
+    port = int(gateway.url.split(":")[2].split("/")[0])
+    provider = settings(port, tls=True).as_sender("acme", Tools(None, lambda: 0))
+
+    assert silence(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
+
+    await provider.aclose()
 
 
 # Settings.

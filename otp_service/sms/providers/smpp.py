@@ -61,6 +61,7 @@ EARLY: Final = 1.0
 
 LONGEST_SYSTEM_ID: Final = 15
 LONGEST_SYSTEM_TYPE: Final = 12
+LONGEST_SENDER: Final = 20
 LONGEST_PASSWORD: Final = 64
 """5.2.2 has 8, and centres that take more."""
 
@@ -117,7 +118,10 @@ class Smpp(
             "system_id": (self.system_id, LONGEST_SYSTEM_ID),
             "system_type": (self.system_type, LONGEST_SYSTEM_TYPE),
             "password": (self.password.reveal(), LONGEST_PASSWORD),
+            "sender": (self.sender, LONGEST_SENDER),
         }
+        for country, sender in self.senders.items():
+            fields[f"senders.{country}"] = (sender, LONGEST_SENDER)
         for field, (value, longest) in fields.items():
             if not value.isascii() or "\0" in value or len(value) > longest:
                 yield field, f"must be at most {longest} characters of ASCII"

@@ -13,10 +13,12 @@ from otp_service.sms.smpp.pdu import (
     INVALID_COMMAND,
     LAST_SEQUENCE,
     OK,
+    PERMANENT_ERROR,
     QUEUE_FULL,
     RESPONSE,
     TEMPORARY_ERROR,
     UNBIND,
+    BadPdu,
     Frames,
     Pdu,
 )
@@ -133,7 +135,11 @@ class Link:
         if len(self._deliveries) >= MOST_DELIVERIES:
             self._answer(pdu, QUEUE_FULL)
             return
-        brought = ShortMessage.decode(pdu.body)
+        try:
+            brought = ShortMessage.decode(pdu.body)
+        except BadPdu:
+            self._answer(pdu, PERMANENT_ERROR)
+            return
         task = asyncio.get_running_loop().create_task(self._note(pdu, brought))
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)

@@ -22,6 +22,8 @@ INVALID_COMMAND: Final = 0x03
 QUEUE_FULL: Final = 0x14
 TEMPORARY_ERROR: Final = 0x64
 """ESME_RX_T_APPN: bring it again later."""
+PERMANENT_ERROR: Final = 0x65
+"""ESME_RX_P_APPN: do not bring it again."""
 
 LAST_SEQUENCE: Final = 0x7FFFFFFF
 HEAD: Final = struct.Struct(">IIII")

@@ -82,7 +82,10 @@ class Session:
         if self._keeping is None or self._keeping.done():
             self._expect()
             self._keeping = asyncio.create_task(self._keep())
-        return await asyncio.shield(self._outcome)
+        outcome = self._outcome
+        # Either, for a session that was closed meanwhile has no outcome.
+        await asyncio.wait({outcome, self._keeping}, return_when=asyncio.FIRST_COMPLETED)
+        return outcome.result() if outcome.done() else unreachable("closed")
 
     async def aclose(self) -> None:
         """Unbind, and make no link any more."""

@@ -325,6 +325,18 @@ async def test_unbinds(centre, made, message):
     assert not centre._writers
 
 
+async def test_closed_while_it_connects(deaf_url, message):
+    """Who waits for it is told."""
+    port = int(deaf_url.rstrip("/").rpartition(":")[2])
+    provider = settings(port, connect_timeout=30.0).as_sender("acme", Tools(None, lambda: 0))
+    sending = asyncio.create_task(provider.send(message))
+    await asyncio.sleep(0.05)
+
+    await provider.aclose()
+
+    assert silence(Fault.PROVIDER, "closed") == await sending
+
+
 async def test_asks_whether_the_centre_is_there(centre, made, message):
     """4.11: again and again, as long as it is answered."""
     provider = made(enquire_every=0.05)
@@ -447,6 +459,19 @@ async def test_receipt_that_cannot_be_noted(centre, made, message, caplog):
     assert "864209" not in caplog.text
 
 
+async def test_receipt_that_cannot_be_read(centre, provider, message, news):
+    """Brought again it would be no better (ESME_RX_P_APPN); the link goes on."""
+    await provider.send(message)
+
+    await centre.sends(Pdu(DELIVER_SM, 3, body=b"7a2f"))
+
+    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    assert (3, 0x65) == (answer.sequence, answer.status)
+    assert Accepted("7a2f") == await provider.send(message)
+    assert 1 == len(centre.of(BIND_TRANSCEIVER))
+    assert news.empty()
+
+
 async def test_more_receipts_than_can_be_noted(centre, made, message):
     """The link is not held up by them, and they are to be brought again (ESME_RMSGQFUL)."""
     noted = asyncio.Event()
@@ -556,6 +581,8 @@ def test_settings_are_read_by_their_type():
         ("system_id", {"system_id": "a" * 16}),
         ("system_type", {"system_type": "é"}),
         ("password", {"password": Secret("a\0b")}),
+        ("sender", {"sender": "é"}),
+        ("senders.GB", {"senders": {"GB": "a" * 21}}),
         ("senders.US", {"senders": {"US": "Example"}}),
     ],
 )

@@ -74,20 +74,20 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def provider(made):
-    """One that is patient for a moment only."""
+    """One that is patient."""
     return made()
 
 
 def settings(port, **more):
-    """Its settings; waiting is short."""
+    """Its settings; a test that waits for a timeout says for which."""
     given = {
         "host": "127.0.0.1",
         "port": port,
         "system_id": "tester",
         "password": Secret("s3cret"),
         "sender": "Example",
-        "connect_timeout": 0.4,
-        "reply_timeout": 0.4,
+        "connect_timeout": 10.0,
+        "reply_timeout": 10.0,
     }
     return Smpp(**(given | more))
 
@@ -191,7 +191,7 @@ async def test_not_what_it_should_be(centre, provider, message, octets):
 async def test_connect_timeout(deaf_url, message):
     """Nothing was sent, so it is the provider's fault (waits for the timeout itself)."""
     port = int(deaf_url.rstrip("/").rpartition(":")[2])
-    provider = SmppProvider("acme", settings(port), Tools(None, lambda: 0))
+    provider = SmppProvider("acme", settings(port, connect_timeout=0.4), Tools(None, lambda: 0))
 
     assert silence(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
 
@@ -207,13 +207,14 @@ async def test_nobody_listens(centre, provider, message):
 
 async def test_no_such_name(made, message):
     """The same. (.invalid resolves nowhere, RFC 6761.)"""
-    provider = made(host="smsc.invalid", connect_timeout=5.0)
+    provider = made(host="smsc.invalid")
 
     assert silence(Fault.PROVIDER, "dns-error") == await provider.send(message)
 
 
-async def test_read_timeout(centre, provider, message):
+async def test_read_timeout(centre, made, message):
     """The message was written, so it may have been sent (waits for the timeout itself)."""
+    provider = made(reply_timeout=0.4)
     centre.hangs()
 
     assert silence(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
@@ -266,8 +267,9 @@ async def test_a_bind_that_is_refused(centre, provider, message, status, about):
     assert not centre.messages
 
 
-async def test_a_bind_without_an_answer(centre, provider, message):
+async def test_a_bind_without_an_answer(centre, made, message):
     """Nothing was sent (waits for the timeout itself)."""
+    provider = made(connect_timeout=1.0)
     centre.is_silent_to.add(BIND_TRANSCEIVER)
 
     assert silence(Fault.PROVIDER, "bind-timeout") == await provider.send(message)
@@ -351,7 +353,7 @@ async def test_asks_whether_the_centre_is_there(centre, made, message):
 @pytest.mark.usefixtures("quick")
 async def test_a_centre_that_does_not_answer_is_left(centre, made, message):
     """Its connection stands and is dead: only enquire_link tells."""
-    provider = made(enquire_every=0.05, reply_timeout=0.1)
+    provider = made(enquire_every=0.05, reply_timeout=0.4)
     centre.is_silent_to.add(ENQUIRE_LINK)
 
     await provider.send(message)
@@ -374,19 +376,20 @@ async def test_answers_what_it_is_asked(centre, provider, message):
 
 async def test_no_more_at_once_than_the_window(centre, made, message):
     """2.9: and who finds no place is told so, for nothing was sent."""
-    provider = made(window=2, connect_timeout=0.2, reply_timeout=0.6)
+    provider = made(window=2, connect_timeout=1.0, reply_timeout=3.0)
+    await provider.send(message)
     centre.hangs()
 
     replies = await asyncio.gather(*(provider.send(message) for _ in range(3)))
 
-    assert 2 == len(centre.messages)
+    assert 1 + 2 == len(centre.messages)
     assert ["read-timeout", "read-timeout", "window-full"] == [each.reason for each in replies]
     assert silence(Fault.PROVIDER, "window-full") == replies[2]
 
 
 async def test_a_place_in_the_window_comes_back(centre, made, message):
     """Also from who waited in vain, or was told to stop waiting."""
-    provider = made(window=1, reply_timeout=0.1)
+    provider = made(window=1, reply_timeout=0.4)
     centre.hangs()
     await provider.send(message)
     with suppress(TimeoutError):
@@ -407,8 +410,9 @@ async def test_receipt_has_our_reference(centre, provider, message, news):
     assert (9, 0, b"\0") == (answer.sequence, answer.status, answer.body)
 
 
-async def test_receipt_of_a_message_that_nobody_waits_for(centre, provider, message, news):
+async def test_receipt_of_a_message_that_nobody_waits_for(centre, made, message, news):
     """The answer came too late for the sender, and tells the id all the same."""
+    provider = made(reply_timeout=0.4)
     centre.hangs()
     await provider.send(message)
     (asked,) = centre.of(SUBMIT_SM)
@@ -421,7 +425,7 @@ async def test_receipt_of_a_message_that_nobody_waits_for(centre, provider, mess
 
 async def test_receipt_that_comes_before_the_answer(centre, made, message, news):
     """Some centres are that fast."""
-    provider = made(reply_timeout=5.0)
+    provider = made()
     centre.hangs()
     sending = asyncio.create_task(provider.send(message))
     (asked,) = await centre.hears(SUBMIT_SM)
@@ -512,7 +516,7 @@ async def test_what_cannot_be_shown_is_not(centre, provider, message):
 async def test_nothing_is_logged(centre, made, message, caplog):
     """R68: number, code and password stay where they are, also when it goes wrong."""
     caplog.set_level(logging.DEBUG)
-    provider = made()
+    provider = made(reply_timeout=0.4)
     shown = repr(settings(centre.port)) + repr(settings(centre.port).bind) + repr(message)
     await provider.send(message)
     await centre.brings(RECEIPT)
@@ -533,7 +537,7 @@ async def test_tls(certificate, message):
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     async with Centre(tls=tls) as centre:
-        given = settings(centre.port, tls=True, connect_timeout=5.0)
+        given = settings(centre.port, tls=True)
         tools = Tools(None, lambda: 0)
         doubting = given.as_sender("acme", tools)
         trusting = SmppProvider(
@@ -551,7 +555,8 @@ async def test_tls(certificate, message):
 async def test_tls_where_there_is_none(gateway, message):
     """What listens there speaks another language, and waits for the end of a line."""
     port = int(gateway.url.split(":")[2].split("/")[0])
-    provider = settings(port, tls=True).as_sender("acme", Tools(None, lambda: 0))
+    given = settings(port, tls=True, connect_timeout=0.4)
+    provider = given.as_sender("acme", Tools(None, lambda: 0))
 
     assert silence(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
 

@@ -1,6 +1,6 @@
 """Texts as octets, as core counts them."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp_service.core.message import septets
@@ -25,6 +25,8 @@ def test_places_are_those_of_the_standard():
     )
 
 
+# The first text of all takes seconds: hypothesis makes its table of Unicode.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=70))
 def test_ucs2_comes_back(text):
     """UTF-16 in big endian, which is what phones read."""

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -19,12 +20,14 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import __version__, api, telemetry
+from otp_service.api.callbacks import NOBODY
 from otp_service.api.context import Answered, ApiContext
 from otp_service.api.inbox import inbox_routes
 from otp_service.api.inflight import InFlight
 from otp_service.audit.reading import Reader
 from otp_service.core import events
 from otp_service.core.challenge import PARTITIONS
+from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.gate import Gate
 from otp_service.core.keys import RINGS
@@ -32,7 +35,7 @@ from otp_service.core.limits import DAY
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit
 from otp_service.hashing import ArgonPool
-from otp_service.service import OtpService, Parts, Random
+from otp_service.service import Caller, OtpService, Parts, Random
 from otp_service.settings import Settings, report
 from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
@@ -90,7 +93,7 @@ class Application:
         self.store = store_of(settings, self.link, self.versions)
         self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = new_transport()
-        self.senders = senders_of(settings, self.transport)
+        self.senders = senders_of(settings, self.transport, self._received)
         self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
         self.remembered = Remembered()
         self.router = router_of(settings, self.senders, self.remembered, self.addresses)
@@ -194,6 +197,15 @@ class Application:
             Commit(partition=partition, operation=RANDOM.operation(), events=(event,))
         )
 
+    async def _received(self, provider: str, news: Receipt) -> None:
+        """Take a receipt that came over a provider's own connection: only it can have said it."""
+        caller = Caller(NOBODY, f"session-{provider}", RANDOM.operation())
+        receiving = self.service.receive(caller, provider, news, trusted=True)
+        received = await self.in_flight.run(receiving)
+        self.metrics.receipt(provider, news.status if received.known else "unknown")
+        if received.rescue:
+            self.in_flight.start(self.service.rescue(caller, provider, received.rescue))
+
     def _about(self) -> dict[str, Any]:
         return {"id": RANDOM.bytes(16).hex(), "versions": self.versions}
 
@@ -295,9 +307,13 @@ def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore
     )
 
 
-def senders_of(settings: Settings, transport: httpx.AsyncBaseTransport) -> dict[str, Sender]:
+def senders_of(
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport,
+    received: Callable[[str, Receipt], Awaitable[None]] | None = None,
+) -> dict[str, Sender]:
     """Return the providers, ready to be used, by their names."""
-    tools = Tools(transport, now=now)
+    tools = Tools(transport, now, received) if received else Tools(transport, now)
     return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
 
 

@@ -3,11 +3,20 @@
 import secrets
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from otp_service.app import Application, now
+from otp_service.core.secret import Secret
+from otp_service.service import Caller
 from otp_service.settings.dev import dev_secrets, dev_settings
 from otp_service.settings.model import Service, Settings
 from otp_service.sms.memory import Observation
+from otp_service.sms.providers.smpp import Smpp
+from otp_service.sms.smpp.bodies import ShortMessage
+from otp_service.sms.smpp.pdu import DELIVER_SM, RESPONSE
 from otp_service.store.embedded import EmbeddedServer
+from otp_service.wire import IssueRequest
+from tests.sms.smpp.centre import PASSWORD, Centre
 from tests.store import servers
 
 
@@ -82,3 +91,29 @@ async def test_what_all_know_of_providers_is_in_the_metrics(
         page = app.metrics.render()[0].decode()
     assert 'otp_provider_state{country="GB",provider="inbox"} 2.0' in page
     assert 'otp_provider_share{provider="inbox"} 1.0' in page
+
+
+async def test_a_receipt_over_a_providers_own_connection_counts(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """SMPP calls no address: what its session brings is trusted, and noted like any other."""
+    async with Centre() as centre:
+        smpp = Smpp(
+            host="127.0.0.1", port=centre.port, system_id="tester", password=Secret(PASSWORD)
+        )
+        settings = replace(settings_of(server, tmp_path), providers={"centre": smpp})
+        async with Application(settings) as app:
+            caller = Caller(settings.tenants()["dev"], "dev", "request")
+            await app.service.issue(caller, IssueRequest("+447400123456"), None)
+
+            for name in (b"other", b"7a2f"):
+                told = ShortMessage(esm_class=4, text=b"id:%s stat:DELIVRD err:000" % name)
+                await centre.brings(told)
+            await centre.hears(DELIVER_SM | RESPONSE, 2)
+
+            reader = app.public().state.context.reader
+            (event,), _ = await reader.page(limit=100, type="otp.delivery")
+            metrics = app.metrics.render()[0].decode()
+    assert ("centre", "delivered", True) == (event["provider"], event["status"], event["trusted"])
+    for status in ("delivered", "unknown"):
+        assert f'otp_receipts_total{{provider="centre",status="{status}"}} 1.0' in metrics

@@ -73,7 +73,7 @@ async def _look(app: Application, now: int) -> tuple[Sequence[Overview], Convers
     async with app:
         _, memory = await remembered_by_all(app.store)
         conversion = await converted(app.reader(), now - HOUR)
-    return overview(memory, app.settings.providers, now), conversion
+    return overview(memory, app.settings.providers, now, conversion.sent), conversion
 
 
 async def converted(reader: Reader, since: int) -> Conversion:

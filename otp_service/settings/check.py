@@ -19,6 +19,7 @@ from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTa
 from otp_service.settings.reading import Fault
 from otp_service.sms.http import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.routes import Route
 
 
@@ -184,7 +185,7 @@ def _route_faults(settings: Settings, path: str, route: Route, place: str = "") 
         yield Fault(path, "has a share under 1: take that provider out")
     for name in sorted(set(route) & settings.providers.keys()):
         provider = settings.providers[name]
-        if isinstance(provider, VendorSettings) and not provider.serves(place):
+        if isinstance(provider, VendorSettings | Smpp) and not provider.serves(place):
             yield Fault(
                 path, f"has {name}, which has no number to send from there: senders.{place}"
             )

@@ -43,7 +43,7 @@ def url_faults(url: str) -> Faults:
 def _address_faults(parts: SplitResult) -> Faults:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         yield "url", "write it like https://sms.example/messages"
-    elif parts.scheme == "http" and not _is_loopback(parts.hostname):
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
         yield "url", "use https: the code would cross the network in the open"
     if "@" in parts.netloc:
         yield "url", "move the user and password to 'basic': addresses are logged on the way"
@@ -53,7 +53,8 @@ def _address_faults(parts: SplitResult) -> Faults:
             return
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine."""
     if host == "localhost":
         return True
     try:

@@ -28,8 +28,9 @@ from httpx_aiohttp import AiohttpTransport
 
 from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused, Reply
 from otp_service.sms.callbacks import Callback, Receiver
-from otp_service.sms.checks import Faults, url_faults
+from otp_service.sms.checks import url_faults
 from otp_service.sms.router import Tools
+from otp_service.sms.senders import sender_faults, sender_for, serves
 
 
 MAX_REPLY = 64 * 1024
@@ -161,10 +162,6 @@ class HttpSettings(
         raise ValueError(f"no receipts are understood, {callback.method} or other")
 
 
-NUMBERS_ONLY = frozenset({"US", "CA"})
-"""Where an alphanumeric sender is dropped or refused: a registered number is required (R44)."""
-
-
 class VendorSettings(HttpSettings, frozen=True, kw_only=True):
     """What can be set for every named vendor; each gives `base_url` its own default."""
 
@@ -176,17 +173,11 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
 
     def sender_for(self, message: Message) -> str:
         """Return the sender for this destination; empty if there is none that may be used."""
-        country = message.to.country
-        candidates = (self.senders.get(country), message.sender, self.sender)
-        numbers = country in NUMBERS_ONLY
-        fitting = (one for one in candidates if one and (is_number(one) or not numbers))
-        return next(fitting, "")
+        return sender_for(self, message)
 
     def serves(self, place: str) -> bool:
         """Whether messages to this country, or to numbers that begin so, have a sender."""
-        if place not in NUMBERS_ONLY and place != "+1":
-            return True
-        return is_number(self.senders.get(place, "") or self.sender)
+        return serves(self, place)
 
     def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
         """Return the provider that speaks this dialect."""
@@ -199,17 +190,7 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
         named = [("base_url", remedy) for _, remedy in url_faults(self.base_url)]
-        return [*named, *self._sender_faults()]
-
-    def _sender_faults(self) -> Faults:
-        for country in NUMBERS_ONLY & self.senders.keys():
-            if not is_number(self.senders[country]):
-                yield f"senders.{country}", "must be a registered number: names are not taken there"
-
-
-def is_number(sender: str) -> bool:
-    """Whether a sender is a number or a short code, and not a name."""
-    return re.fullmatch(r"\+?[0-9]{3,15}", sender) is not None
+        return [*named, *sender_faults(self)]
 
 
 def wall_clock() -> int:
@@ -253,7 +234,7 @@ class HttpProvider:
             return Refused(Fault.UNKNOWN, "reply-too-big")
         if 300 <= reply.status < 400:  # noqa: PLR2004
             return Refused(Fault.PROVIDER, "redirect")
-        return _presentable(self._dialect.reply(reply), message)
+        return presentable(self._dialect.reply(reply), message)
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to whoever made it."""
@@ -371,7 +352,7 @@ def _refusal(error: Exception) -> Refused:
     return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
 
 
-def _presentable(reply: Reply, message: Message) -> Reply:
+def presentable(reply: Reply, message: Message) -> Reply:
     """Return the reply without what a vendor should not have put there: events keep it (R68)."""
     if isinstance(reply, Accepted):
         known = reply.message_id or ""

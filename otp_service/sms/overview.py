@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec.structs import replace
 
-from otp_service.sms.memory import Memory, State
+from otp_service.sms.memory import Breaker, Memory, State
 
 
 class InCountry(msgspec.Struct, frozen=True):
@@ -32,8 +33,15 @@ class Overview(msgspec.Struct, frozen=True):
     countries: tuple[InCountry, ...]
 
 
-def overview(memory: Memory, providers: Iterable[str], now: int) -> tuple[Overview, ...]:
-    """Return what is known of these providers at this instant."""
+def overview(
+    memory: Memory, providers: Iterable[str], now: int, sent: Iterable[tuple[str, str]] = ()
+) -> tuple[Overview, ...]:
+    """Return what is known of these providers at this instant.
+
+    Where all is well nothing is remembered: `sent` names provider and country of what went out.
+    """
+    quiet = {f"{provider} {country}": Breaker() for provider, country in sent}
+    memory = replace(memory, breakers=quiet | memory.breakers)
     return tuple(
         Overview(
             provider=provider,

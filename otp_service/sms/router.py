@@ -10,7 +10,7 @@ What comes back decides what is next:
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import httpx
@@ -56,12 +56,18 @@ class Sender(Protocol):
         """Give up what this provider alone holds."""
 
 
+async def _unheard(_: str, __: Receipt) -> None:
+    """Do nothing: nobody wants to hear of receipts."""
+
+
 class Tools(msgspec.Struct, frozen=True):
     """What providers are given of the outside, the same for all of them."""
 
     transport: httpx.AsyncBaseTransport
     now: Callable[[], int]
     """Milliseconds since 1970."""
+    received: Callable[[str, Receipt], Awaitable[None]] = _unheard
+    """Takes what comes to the provider of this name over a connection of its own, and is trusted."""
 
 
 class Outside(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ import msgspec
 from otp_service.core.secret import Secret
 from otp_service.sms.checks import Faults
 from otp_service.sms.http import HttpRequest, VendorSettings
+from otp_service.sms.senders import sender_faults
 
 
 REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
@@ -65,7 +66,7 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
 
     def faults(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        common = super().faults() if self.base_url else [*self._sender_faults()]
+        common = super().faults() if self.base_url else [*sender_faults(self)]
         return [*common, *self._region_faults()]
 
     def _region_faults(self) -> Faults:

@@ -14,6 +14,7 @@ from otp_service.sms.providers.kannel import Kannel
 from otp_service.sms.providers.messagebird import MessageBird
 from otp_service.sms.providers.plivo import Plivo
 from otp_service.sms.providers.sinch import Sinch
+from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.providers.sns import Sns
 from otp_service.sms.providers.telnyx import Telnyx
 from otp_service.sms.providers.twilio import Twilio
@@ -33,6 +34,7 @@ Provider = (
     | MessageBird
     | Plivo
     | Sinch
+    | Smpp
     | Sns
     | Telnyx
     | Twilio

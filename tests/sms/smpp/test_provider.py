@@ -1,0 +1,200 @@
+"""SMPP: the cases of the contract against a centre of our own, and the settings."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.core.phone import PhoneNumber
+from otp_service.core.secret import Secret
+from otp_service.sms.providers import Provider
+from otp_service.sms.providers.smpp import Smpp, SmppProvider
+from otp_service.sms.router import Tools
+from otp_service.sms.smpp.bodies import Address
+from otp_service.sms.smpp.pdu import (
+    ENQUIRE_LINK,
+    GENERIC_NACK,
+    RESPONSE,
+    SUBMIT_SM,
+)
+from tests.sms.smpp.made import settings, silence
+
+
+# The contract (test_contract.py), as far as there is HTTP in no case of it.
+
+
+def test_settings_of_the_contract_are_safe():
+    """What is tested here would pass `check`."""
+    assert [] == settings(2775).faults()
+
+
+async def test_accepted(centre, provider, message):
+    """A message that was taken comes back with the centre's own name for it."""
+    reply = await provider.send(message)
+
+    assert Accepted("7a2f") == reply
+    (sent,) = centre.messages
+    assert message.text.encode() == sent.text
+    assert ((5, 0), "Example") == (sent.source.kind, sent.source.text)
+    assert ((1, 1), "447400123456") == (sent.destination.kind, sent.destination.text)
+    assert ("000000000450000R", 1, 0) == (sent.validity, sent.registered_delivery, sent.data_coding)
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        (0x0B, Refused(Fault.RECIPIENT, "smpp-0b")),
+        (0x65, Refused(Fault.RECIPIENT, "smpp-65")),
+        (0x0A, Refused(Fault.PROVIDER, "smpp-0a", None, About.ACCOUNT)),
+        (0x0D, Refused(Fault.PROVIDER, "smpp-0d", None, About.ACCOUNT)),
+        (0x0E, Refused(Fault.PROVIDER, "smpp-0e", None, About.ACCOUNT)),
+        (0x0F, Refused(Fault.PROVIDER, "smpp-0f", None, About.ACCOUNT)),
+        (0x14, Refused(Fault.PROVIDER, "smpp-14", None, About.THROTTLED)),
+        (0x58, Refused(Fault.PROVIDER, "smpp-58", None, About.THROTTLED)),
+        (0x08, Refused(Fault.PROVIDER, "smpp-08")),
+        (0x45, Refused(Fault.PROVIDER, "smpp-45")),
+        (0x0400, Refused(Fault.PROVIDER, "smpp-400")),
+        (0x864209, Refused(Fault.PROVIDER, "smpp-other")),
+    ],
+)
+async def test_refusals(centre, provider, message, status, refused):
+    """Every code of the table, and those that are in none: the provider's, never the number's."""
+    centre.answers(status)
+
+    assert refused == await provider.send(message)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"), [(b"", "no-message-id"), (b"\0", "no-message-id"), (b"7a", "no-message-id")]
+)
+async def test_accepted_without_the_message_id(centre, provider, message, body, reason):
+    """Accepted, as it seems, but without the proof: it may have been sent."""
+    centre.answers(body=body)
+
+    assert Refused(Fault.UNKNOWN, reason) == await provider.send(message)
+
+
+async def test_an_answer_to_something_else(centre, provider, message):
+    """It may mean anything."""
+    centre.answers(command=ENQUIRE_LINK | RESPONSE)
+
+    assert Refused(Fault.UNKNOWN, "bad-reply") == await provider.send(message)
+
+
+async def test_not_understood(centre, provider, message):
+    """A generic_nack (4.3) is a refusal too."""
+    centre.answers(0x03, command=GENERIC_NACK)
+
+    assert Refused(Fault.PROVIDER, "smpp-03") == await provider.send(message)
+
+
+@pytest.mark.parametrize("octets", [b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(16), b"\xff" * 64])
+async def test_not_what_it_should_be(centre, provider, message, octets):
+    """What is no PDU ends the link; the message may have been sent (R88)."""
+    centre.hangs()
+    sending = asyncio.create_task(provider.send(message))
+    await centre.hears(SUBMIT_SM)
+
+    for writer in centre._writers.values():
+        writer.write(octets)
+
+    assert silence(Fault.UNKNOWN, "disconnected") == await sending
+
+
+async def test_connect_timeout(deaf_url, message):
+    """Nothing was sent, so it is the provider's fault (waits for the timeout itself)."""
+    port = int(deaf_url.rstrip("/").rpartition(":")[2])
+    provider = SmppProvider("acme", settings(port, connect_timeout=0.4), Tools(None, lambda: 0))
+
+    assert silence(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
+
+    await provider.aclose()
+
+
+async def test_nobody_listens(centre, provider, message):
+    """The same, at once."""
+    await centre.leave()
+
+    assert silence(Fault.PROVIDER, "connect-error") == await provider.send(message)
+
+
+async def test_no_such_name(made, message):
+    """The same. (.invalid resolves nowhere, RFC 6761.)"""
+    provider = made(host="smsc.invalid")
+
+    assert silence(Fault.PROVIDER, "dns-error") == await provider.send(message)
+
+
+async def test_read_timeout(centre, made, message):
+    """The message was written, so it may have been sent (waits for the timeout itself)."""
+    provider = made(reply_timeout=0.4)
+    centre.hangs()
+
+    assert silence(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
+    assert 1 == len(centre.messages)
+
+
+async def test_lost_while_waiting(centre, provider, message):
+    """It may have been sent: the connection says nothing of it."""
+    centre.hangs()
+    sending = asyncio.create_task(provider.send(message))
+    await centre.hears(SUBMIT_SM)
+
+    centre.drops()
+
+    assert silence(Fault.UNKNOWN, "disconnected") == await sending
+
+
+# Settings.
+
+
+def test_settings_are_read_by_their_type():
+    """The tag is all that there is of a registration."""
+    given = {"type": "smpp", "host": "smsc.example", "tls": True, "system_id": "a", "password": "b"}
+
+    read = msgspec.convert(given, Provider, dec_hook=lambda _, value: Secret(value))
+
+    assert Smpp(host="smsc.example", tls=True, system_id="a", password=Secret("b")) == read
+    assert [] == read.faults()
+
+
+@pytest.mark.parametrize(
+    ("field", "more"),
+    [
+        ("tls", {"host": "smsc.example"}),
+        ("tls", {"host": "10.0.0.1"}),
+        ("host", {"host": ""}),
+        ("host", {"host": "smsc.example:2775", "tls": True}),
+        ("system_id", {"system_id": "a" * 16}),
+        ("system_type", {"system_type": "é"}),
+        ("password", {"password": Secret("a\0b")}),
+        ("sender", {"sender": "é"}),
+        ("senders.GB", {"senders": {"GB": "a" * 21}}),
+        ("senders.US", {"senders": {"US": "Example"}}),
+    ],
+)
+def test_faults(field, more):
+    """What is unsafe, or could not be sent, is told before anything is sent."""
+    faults = settings(2775, **more).faults()
+
+    assert field in [name for name, _ in faults]
+    assert "a\0b" not in str(faults)
+
+
+def test_a_number_is_the_sender_where_a_name_will_not_do(message):
+    """In the US and Canada (R44)."""
+    american = msgspec.structs.replace(message, to=PhoneNumber("+12125550123", "US", 1))
+    both = settings(2775, senders={"US": "+12125550199"})
+
+    assert "12125550199" == both.submit(american).source.text
+    assert Address() == settings(2775).submit(american).source
+    assert (True, False) == (both.serves("US"), settings(2775).serves("US"))
+    assert settings(2775).serves("GB")
+
+
+def test_ucs2(message):
+    """5.2.19: what is not in the default alphabet."""
+    sent = settings(2775).submit(msgspec.structs.replace(message, text="864209 код"))
+
+    assert (8, "864209 код") == (sent.data_coding, sent.text.decode("utf-16-be"))

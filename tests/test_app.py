@@ -1,14 +1,21 @@
-"""What runs beside the requests of one process."""
+"""How one process is put together, and what runs beside its requests."""
 
+import os
 import secrets
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
-from otp_service.app import Application, now
+from otp_service.app import RANDOM, Application, now
+from otp_service.core.charges import row_of
+from otp_service.core.errors import NumberLocked
+from otp_service.core.keys import RINGS, Key, Ring
+from otp_service.core.phone import parse
+from otp_service.core.ports import Commit
 from otp_service.core.secret import Secret
 from otp_service.service import Caller
-from otp_service.settings.dev import dev_secrets, dev_settings
+from otp_service.settings.dev import TENANT, dev_secrets, dev_settings
 from otp_service.settings.model import Service, Settings
 from otp_service.sms.memory import Observation
 from otp_service.sms.providers.smpp import Smpp
@@ -117,3 +124,37 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
     assert ("centre", "delivered", True) == (event["provider"], event["status"], event["trusted"])
     for status in ("delivered", "unknown"):
         assert f'otp_receipts_total{{provider="centre",status="{status}"}} 1.0' in metrics
+
+
+def test_codes_ids_and_nonces_are_of_the_systems_randomness(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """R1, R6: no count of codes tells a Mersenne twister from it, so this looks."""
+    app = Application(settings_of(server, tmp_path), is_dev=True)
+
+    assert RANDOM is app.service._parts.random
+    assert (secrets.randbelow, os.urandom) == (RANDOM.below, RANDOM.bytes)
+    assert os.urandom is app.store.vault._random
+
+
+@pytest.mark.parametrize("name", RINGS)
+async def test_a_locked_number_stays_locked_whichever_key_the_service_starts_with(
+    server: EmbeddedServer, tmp_path: Path, name: str
+) -> None:
+    """R18: as it is put together here; only the end of the limit key's rotation would unlock it."""
+    settings, phone = settings_of(server, tmp_path), parse("+447400123456")
+    (old,), new = getattr(settings.keys, name).keys, Key("2", os.urandom(32))
+    tenant = settings.tenants()[TENANT]
+    async with Application(settings, is_dev=True) as app:
+        row = replace(row_of(tenant, phone), cost=100, force=True)
+        partition = app.store.partition_of(phone.collapsed)
+        await app.store.commit(Commit(partition=partition, operation="lock", charges=(row,)))
+
+    steps = [(old,), (old, new), (new, old), *([] if name == "limit" else [(new,)])]
+    for step in steps:
+        keys = replace(settings.keys, **{name: Ring(step)})
+        async with Application(replace(settings, keys=keys), is_dev=True) as app:
+            with pytest.raises(NumberLocked):
+                await app.service.issue(
+                    Caller(tenant, "key", "request"), IssueRequest(phone.e164), None
+                )

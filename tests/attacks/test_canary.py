@@ -1,8 +1,11 @@
 """A18: at DEBUG and through every error, nobody is told a code, a number or a key."""
 
 import asyncio
+import json
 import re
+import secrets
 import threading
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -336,11 +339,26 @@ def test_nobody_is_told_a_number(told: Told) -> None:
             assert typed.encode() not in text, sink
 
 
+def key_forms(secret: str) -> dict[str, bytes]:
+    """Return how a key can be written: its text, or the bytes that this text stands for."""
+    whole = urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
+    shown = repr(whole)[2:-1].encode()
+    return {
+        "as it is": secret.encode(),
+        "half": secret[:16].encode(),
+        "bytes": whole,
+        "bytes in hex": whole.hex().encode(),
+        "bytes in base64": b64encode(whole)[:16],
+        "bytes as Python shows them": shown,
+        "the same in JSON": json.dumps(shown.decode())[1:-1].encode(),
+    }
+
+
 def test_nobody_is_told_a_key(told: Told) -> None:
     """R11, R68: API keys, the pepper and the other four."""
     assert 3 + 5 == len(told.secrets)
     for secret in told.secrets:
-        readable = forms(secret) | {"as it is": secret.encode(), "half": secret[:16].encode()}
+        readable = forms(secret) | key_forms(secret)
         for sink, text in told.sinks.items():
             assert [] == [name for name, form in readable.items() if form in text], sink
 
@@ -386,3 +404,13 @@ def test_a_leak_in_any_form_would_be_found(kind: str, form: str) -> None:
 
     with pytest.raises(AssertionError, match="log"):
         search(leaky)
+
+
+@pytest.mark.parametrize("form", key_forms("sesame-open-sesame"))
+def test_a_key_in_any_form_would_be_found(form: str) -> None:
+    """As the text of the settings, and as the bytes that HMAC is given."""
+    told = {secrets.token_urlsafe(32) for _ in range(8)}
+    leaky = Told({"log": b"key " + key_forms(max(told))[form]}, set(), set(), told, set())
+
+    with pytest.raises(AssertionError, match="log"):
+        test_nobody_is_told_a_key(leaky)

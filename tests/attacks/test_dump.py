@@ -231,6 +231,16 @@ async def test_a_salted_hash_would_be_found(careless, hash_: thief.Hash) -> None
         test_the_right_codes_are_found_by_no_fast_hash_with_anything(stolen)
 
 
+@pytest.mark.parametrize("hash_", FAST, ids=lambda hash_: hash_.name)
+def test_half_of_a_hash_would_be_found(hash_: thief.Hash) -> None:
+    """Cut to 16 bytes, as the names of keys are, and in hexadecimal."""
+    cut = hash_.of(NUMBERS[0].encode(), b"")[:16].hex().encode()
+    stolen = Stolen(Loot([b"{07}:limit:SendsPerNumber::" + cut], {}), [], [], [])
+
+    with pytest.raises(AssertionError):
+        test_no_number_is_found_by_a_fast_hash(stolen)
+
+
 async def test_argon2_without_a_pepper_would_be_found(careless) -> None:
     """A9: an hour of one core, or minutes of a graphics card."""
     stolen = await careless(thief.slow(CHEAPEST).of)

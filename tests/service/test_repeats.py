@@ -1,5 +1,7 @@
 """The same call again while the first one runs, and which refusal comes first."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -12,9 +14,9 @@ from otp_service.core.errors import (
     NumberLocked,
     SendsExhausted,
 )
-from otp_service.core.limits import Bucket, Limit
+from otp_service.core.limits import DEFAULTS, Bucket, Limit, Window
 from otp_service.core.phone import parse
-from otp_service.core.ports import Commit
+from otp_service.core.ports import Commit, Replayed
 from tests.world import SECOND, World, together
 
 
@@ -85,6 +87,35 @@ async def test_a_repeat_may_say_more_of_what_it_is_about_if_that_is_right(world:
     for more in ({"purpose": "payment"}, {"account": "u-2"}, {"phone_number": "+447400123457"}):
         with pytest.raises(ChallengeAlreadyVerified):
             await world.verify(issued, code, key="k", **more)
+
+
+async def test_of_two_workers_that_both_saw_a_fresh_key_one_sends(world: World) -> None:
+    """R53, A13: only Redis can tell which of them was first, whatever each of them remembers."""
+    rates = {**DEFAULTS, Limit.COOLDOWN: (Window(9, 30),)}  # or it would stop the second one
+    world.tenants["shop"] = msgspec.structs.replace(world.tenants["shop"], rates=rates)
+    workers = (world, world.again())
+    both_looked = asyncio.Barrier(2)
+    for worker in workers:
+        worker.tenants.update(world.tenants)
+        _looks_and_waits(worker, both_looked)
+
+    answers = await together(*(worker.issue(key="k") for worker in workers))
+
+    refused = [answer for answer in answers if isinstance(answer, Exception)]
+    assert [IdempotencyKeyInUse] == [type(answer) for answer in refused]
+    assert 1 == len(world.phones.messages)
+
+
+def _looks_and_waits(worker: World, until: asyncio.Barrier) -> None:
+    """Have a worker wait between looking for an Idempotency-Key and claiming it."""
+    recall = worker.store.recall
+
+    async def look(tenant: str, key: str) -> tuple[int, Replayed | None]:
+        found = await recall(tenant, key)
+        await until.wait()
+        return found
+
+    worker.store.recall = look  # type: ignore[method-assign]
 
 
 async def test_an_issue_that_is_repeated_while_it_sends_sees_its_challenge(world: World) -> None:

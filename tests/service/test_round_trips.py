@@ -121,6 +121,17 @@ async def test_a_code_for_what_has_ended_costs_two(world: World, proxy: Proxy) -
     assert 2 == await trips(proxy, world.verify(issued, world.phones.code()))
 
 
+async def test_scripts_go_by_their_names(world: World, proxy: Proxy) -> None:
+    """R82: Redis has them, so no call carries thirteen kilobytes of Lua."""
+    proxy.batches.clear()
+
+    issued = await world.issue(**WHO)
+    await world.verify(issued, world.phones.code())
+
+    sent = {command[0] for batch in proxy.batches for command in batch.commands}
+    assert {b"EVALSHA"} == sent
+
+
 async def test_the_count_would_see_a_trip_more(world: World, proxy: Proxy) -> None:
     """These tests can fail: a service that reads once more, or spends one after another."""
     issued = await world.issue(**WHO)

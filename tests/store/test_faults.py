@@ -238,6 +238,27 @@ async def test_a_claim_that_no_replica_has_is_not_compared(own: EmbeddedServer) 
         assert 3 == stored.challenge.attempts_left
 
 
+@pytest.mark.parametrize("call", ["verify", "resend"])
+async def test_what_no_replica_has_is_neither_told_nor_sent(
+    own: EmbeddedServer, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R79, design 8: the replica is gone by the time that argon2 has run."""
+    async with world_on(own) as world:
+        scene = await Scene.begin(world)
+        more = (scene.code,) if call == "verify" else ()
+        slow = world.hasher.slow
+
+        async def meanwhile(code: str, salt: bytes) -> bytes:
+            world.store.link = Link(world.link.client, replicas=1, wait=10)
+            return await slow(code, salt)
+
+        monkeypatch.setattr(world.hasher, "slow", meanwhile)
+        with pytest.raises(StoreUnavailable):
+            await getattr(world, call)(scene.issued, *more)
+
+        assert 1 == len(world.phones.messages)
+
+
 async def test_a_busy_redis_refuses_everything(own: EmbeddedServer, admin: redis.Redis) -> None:
     """R77: somebody's endless script; first it says nothing, then BUSY."""
     admin.config_set("busy-reply-threshold", 300)

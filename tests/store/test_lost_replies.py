@@ -217,6 +217,19 @@ async def test_a_give_back_applies_once(world: World, proxy: Proxy, fate: Fate, 
 
 
 @lost
+async def test_a_refusal_is_told_once(world: World, proxy: Proxy, fate: Fate, times: int) -> None:
+    """R83: who asks again is refused by the same limit, and there is one event of it."""
+    await world.issue()
+    proxy.will(fate, b"otp.issue_denied", times=times)
+
+    with pytest.raises(RateLimited) as refusal:
+        await world.issue()
+
+    assert ("CooldownPerNumber", times) == (refusal.value.limit, proxy.lost)
+    assert 1 == (await world.told()).count("otp.issue_denied")
+
+
+@lost
 async def test_a_key_is_claimed_once(world: World, proxy: Proxy, fate: Fate, times: int) -> None:
     """R53: a lost reply must not look like somebody else's claim on the Idempotency-Key."""
     proxy.will(fate, b":idempotency:", times=times)

@@ -137,6 +137,16 @@ def test_one_of_the_two_keys_is_not_enough() -> None:
     assert refused(signed)
 
 
+def test_who_can_only_sign_moves_no_record() -> None:
+    """Design 7: what is sealed is bound to its name by the seal's key too, whoever signs it anew."""
+    other = NAME[:-1] + "1"
+    kept = vault().close(NAME, 7, BODY)[:-MAC]
+    sign = KEYS.state.current.mac
+
+    assert not refused(kept + sign("record", NAME.encode(), kept), NAME)
+    assert refused(kept + sign("record", other.encode(), kept), other)
+
+
 def test_both_keys_are_in_force_while_one_is_rotated() -> None:
     """R12: what the old key closed opens until it is gone."""
     old = vault().close(NAME, 1, BODY)

@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from otp_service import telemetry
 from otp_service.core import events
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Accepted, Fault, Refused, Submission
+from otp_service.core.delivery import About, Accepted, Fault, Refused, Submission
 from otp_service.core.errors import (
     ChallengeNotFound,
     Overloaded,
@@ -474,7 +474,7 @@ def test_labels_are_drawn_from_closed_sets(metrics):
         for labels, _ in series(metrics, f"{name}_total")
         for found in labels.values()
     }
-    assert {"otp.sent", "success", "unknown", "200", "other"} == told
+    assert {"otp.sent", "success", "unknown", "message", "200", "other"} == told
     assert "900123" not in metrics.render()[0].decode()
 
 
@@ -743,16 +743,19 @@ async def test_argon2_is_measured(metrics):
 
 
 async def test_submissions_are_counted_by_provider_and_fault(metrics):
-    """Each of one send, and how long each took."""
+    """Each of one send, and how long each took; what speaks of the account, somebody has to read."""
+    account = About.ACCOUNT
     made = (
-        Submission.of("p1", Refused(Fault.PROVIDER, "20003"), at=0, milliseconds=250),
+        Submission.of(
+            "p1", Refused(Fault.PROVIDER, "20003", about=account), at=0, milliseconds=250
+        ),
         Submission.of("p1", Accepted("m"), at=1, milliseconds=750),
     )
 
     assert made == await telemetry.CountedRouter(Fake(made), metrics).send(None)
     assert [
-        ({"provider": "p1", "outcome": "refused", "fault": "provider"}, 1),
-        ({"provider": "p1", "outcome": "accepted", "fault": ""}, 1),
+        ({"provider": "p1", "outcome": "refused", "fault": "provider", "about": "account"}, 1),
+        ({"provider": "p1", "outcome": "accepted", "fault": "", "about": ""}, 1),
     ] == series(metrics, "otp_submissions_total")
     assert 1.0 == value(metrics, "otp_submission_seconds_sum", provider="p1")
 

@@ -104,7 +104,8 @@ class Metrics:
         """Count what a provider made of a message."""
         provider = among(self._providers, submission.provider)
         fault = submission.fault.value if submission.fault else ""
-        self._submissions(provider, submission.outcome, fault).inc()
+        about = submission.about.value if submission.about else ""
+        self._submissions(provider, submission.outcome, fault, about).inc()
         self._submission_seconds(provider).observe(submission.milliseconds / 1000)
 
     def receipt(self, provider: str, status: str) -> None:
@@ -140,9 +141,8 @@ class Metrics:
         )
         about = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = counter("otp_events", "Events of the audit log.", *about)
-        self._submissions = counter(
-            "otp_submissions", "Messages handed to providers.", "provider", "outcome", "fault"
-        )
+        how = ("provider", "outcome", "fault", "about")
+        self._submissions = counter("otp_submissions", "Messages handed to providers.", *how)
         self._receipts = counter(
             "otp_receipts", "Receipts that providers have brought.", "provider", "status"
         )

@@ -52,6 +52,7 @@ from otp_service.store.streams import RedisStreams
 
 
 RANDOM = Random(secrets.randbelow, os.urandom)
+CHANCE = random.SystemRandom().random
 
 HOUSEKEEPING = 60.0
 """Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
@@ -161,7 +162,7 @@ class Application:
 
     async def _exchanging(self) -> None:
         while True:
-            await asyncio.sleep(EXCHANGE)
+            await asyncio.sleep(EXCHANGE * (0.5 + CHANCE()))  # or all workers would come at once
             with suppress(StoreUnavailable):
                 await self.sharing.exchange()
                 self.show_providers()
@@ -315,7 +316,7 @@ def router_of(
         outside=Outside(
             clock=time.monotonic,
             now=now,
-            chance=random.SystemRandom().random,
+            chance=CHANCE,
             pseudonym=lambda number: settings.keys.limit.current.mac("route", number.encode())[
                 :8
             ].hex(),

@@ -95,3 +95,16 @@ async def test_a_forged_memory_is_refused(world: World) -> None:
         await sharing.exchange()
 
     assert "open" == one.known.state("acme", "GB", NOW)
+
+
+async def test_as_long_as_all_is_well_nothing_is_written(world: World) -> None:
+    """R90: no round trip of a request, and none of a quiet hour either."""
+    one, sharing = process(world)
+    for place in range(100):
+        one.learn([Observation("acme", "GB", NOW + place, "taken")])
+
+    await sharing.exchange()
+
+    assert [] == await world.names("*:providers")
+    one.learn([FAILED, Observation("acme", "GB", NOW + 1, "taken")])
+    assert 2 == len(one.new)

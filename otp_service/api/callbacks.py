@@ -69,8 +69,11 @@ async def _take(request: Visit, provider: str) -> ASGIResponse:
     for news, trusted in await _news(parts, provider, receiver, called):
         caller = Caller(NOBODY, f"callback-{provider}", request.scope["state"]["request"])
         receiving = parts.service.receive(caller, provider, news, trusted=trusted)
-        known = await parts.in_flight.run(receiving)
-        parts.count_receipt(provider, news.status if known else "unknown")
+        received = await parts.in_flight.run(receiving)
+        parts.count_receipt(provider, news.status if received.known else "unknown")
+        if received.rescue:
+            # The vendor wants its answer at once, and has nothing to do with what follows.
+            parts.in_flight.start(parts.service.rescue(caller, provider, received.rescue))
     status, answer = receiver.acknowledgement
     return ASGIResponse(status_code=status, body=answer, media_type="text/plain")
 

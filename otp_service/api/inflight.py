@@ -31,14 +31,22 @@ class InFlight:
 
     async def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Return what the call returns; it goes on if this is canceled."""
-        task = asyncio.get_running_loop().create_task(call)
-        self._tasks.add(task)  # the loop itself holds tasks only weakly
-        task.add_done_callback(self._tasks.discard)
+        task = self._begun(call)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(_tell)  # shield keeps what nobody waits for to itself
             raise
+
+    def start(self, call: Coroutine[Any, Any, object]) -> None:
+        """Let a call run that nobody waits for."""
+        self._begun(call).add_done_callback(_tell)
+
+    def _begun(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(call)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def finish(self, seconds: float) -> int:
         """Refuse what is new and wait for what runs; return how many calls were not done."""

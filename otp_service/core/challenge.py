@@ -127,6 +127,8 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
     verified_at: int | None = None
     answer: Answer | None = None
     submissions: tuple[Submission, ...] = ()
+    rescued: bool = False
+    """Whether a receipt has started a send already."""
 
     def status(self, now: int) -> Status:
         """Return the status at this instant."""
@@ -153,6 +155,20 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
             raise ChallengeExpired("Too little time is left to send another code. Issue a new one.")
         if self.sends_left < 1:
             raise SendsExhausted
+
+    def can_be_rescued(self, send: int, attempts: int, now: int) -> bool:
+        """Whether a failed delivery of this send may start another one, by itself.
+
+        Only if it is the newest send, all of it has failed and not for the number's sake, nobody
+        has typed anything in (of `attempts` that there were), and it is the first time.
+        """
+        mine = [one for one in self.submissions if one.send == send]
+        try:
+            self.check_resend(now)
+        except (ChallengeEnded, SendsExhausted):
+            return False
+        failed = bool(mine) and all(one.status == "technical-failure" for one in mine)
+        return failed and send == self.sends and attempts == self.attempts_left and not self.rescued
 
     def claim(self, now: int) -> "Challenge":
         """Pay for one attempt, before anything is compared."""

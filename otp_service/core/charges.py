@@ -40,6 +40,11 @@ def sends_others(
     return tuple(charges)
 
 
+def rescue(tenant: Tenant, phone: PhoneNumber) -> Charge:
+    """Return what one send costs beside, if a receipt has started it and no person."""
+    return _charge(tenant, Limit.RESCUES, phone.prefix, shared=True)
+
+
 def failures_own(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
     """Return what an attempt costs the number, unless it turns out right."""
     return row_of(tenant, phone), _charge(tenant, Limit.FAILURES_NUMBER, phone.collapsed)

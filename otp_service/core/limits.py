@@ -72,16 +72,17 @@ class Limit(StrEnum):
     SENDS_ADDRESS = "SendsPerClientAddress"  # tenant, address
     SENDS_ACCOUNT = "SendsPerAccount"  # tenant, account
     SENDS_PREFIX = "SendsPerPrefix"  # number without its last four digits
+    RESCUES = "RescuesPerPrefix"  # number without its last four digits
     SENDS_COUNTRY = "SendsPerCountry"  # libphonenumber region
     SENDS_TENANT = "SendsPerTenant"  # tenant
     SENDS_OVERALL = "SendsOverall"  # nobody: one bucket
 
     @property
     def kind(self) -> Kind:
-        """How its buckets are kept: exactly where the subject is one number."""
+        """How its buckets are kept: exactly where the subject is one number, or the count small."""
         if self is Limit.ROW:
             return Kind.ROW
-        return Kind.EXACT if self in NUMBERS_OWN else Kind.GCRA
+        return Kind.EXACT if self in NUMBERS_OWN or self is Limit.RESCUES else Kind.GCRA
 
 
 NUMBERS_OWN = frozenset(
@@ -113,6 +114,7 @@ DEFAULTS: Rates = {
     Limit.SENDS_ADDRESS: (Window(30, HOUR),),
     Limit.SENDS_ACCOUNT: (Window(10, HOUR),),
     Limit.SENDS_PREFIX: (Window(60, 10 * MINUTE), Window(600, DAY)),
+    Limit.RESCUES: (Window(5, HOUR),),
     Limit.SENDS_COUNTRY: (Window(2_000, HOUR), Window(20_000, DAY)),
     Limit.SENDS_TENANT: (Window(5_000, HOUR), Window(50_000, DAY)),
     Limit.SENDS_OVERALL: (Window(10_000, HOUR), Window(100_000, DAY)),

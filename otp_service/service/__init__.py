@@ -7,7 +7,8 @@ Closed when Redis is in doubt: a step that cannot be taken raises StoreUnavailab
 compared and no message sent after it. That is decided here, by catching it nowhere.
 """
 
-from collections.abc import AsyncIterator, Awaitable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
@@ -32,13 +33,13 @@ from otp_service.core.ports import Commit, Stored, Swap
 from otp_service.service.moving import move, present
 from otp_service.service.once import Once
 from otp_service.service.parts import Caller, Desk, Parts, Person, Random, refused
-from otp_service.service.receiving import Receiving
+from otp_service.service.receiving import Received, Receiving
 from otp_service.service.sending import Sending
 from otp_service.service.verifying import Verifying
 from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
 
 
-__all__ = ["Caller", "OtpService", "Parts", "Person", "Random"]
+__all__ = ["Caller", "OtpService", "Parts", "Person", "Random", "Received"]
 
 NOBODY = Person()
 
@@ -116,18 +117,32 @@ class OtpService:
         clear = tuple(bucket for pair in buckets for bucket in pair)
         await self._store.commit(desk.commit(clear=clear, events=(told,), durable=True))
 
-    async def receive(self, caller: Caller, provider: str, news: Receipt, *, trusted: bool) -> bool:
-        """Note what a provider tells of a submission; False if that is none of ours.
-
-        `trusted`: nobody but the provider can have said it.
-        """
+    async def receive(
+        self, caller: Caller, provider: str, news: Receipt, *, trusted: bool
+    ) -> Received:
+        """Note what a provider tells of a submission; `trusted`: nobody else can have said it."""
         reference = Reference.read(news.reference)
         if reference is None or partition_of(reference.challenge) is None:
-            return False
-        about = replace(caller, tenant=self._parts.tenants.get(reference.tenant, caller.tenant))
-        receiving = Receiving(self._parts, about, provider)
-        async with self._watched(self._desk(about, reference.challenge), reference.challenge):
+            return Received(known=False)
+        receiving = self._receiving(caller, provider, reference)
+        async with self._watched(self._desk(caller, reference.challenge), reference.challenge):
             return await receiving.receive(reference, news, trusted=trusted)
+
+    async def rescue(
+        self,
+        caller: Caller,
+        provider: str,
+        reference: Reference,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> bool:
+        """Send once more what a provider has lost, if that is still to be and every limit allows."""
+        receiving = self._receiving(caller, provider, reference)
+        async with self._watched(self._desk(caller, reference.challenge), reference.challenge):
+            return await receiving.rescue(reference, pause)
+
+    def _receiving(self, caller: Caller, provider: str, reference: Reference) -> Receiving:
+        tenant = self._parts.tenants.get(reference.tenant, caller.tenant)
+        return Receiving(self._parts, replace(caller, tenant=tenant), provider)
 
     async def _destination(self, caller: Caller, ask: IssueRequest, person: Person) -> PhoneNumber:
         """Return the number if codes are sent there; one that is none is not even an event."""

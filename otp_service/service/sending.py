@@ -39,9 +39,16 @@ class Paid(msgspec.Struct, frozen=True):
 class Sending:
     """One message on its way: of this challenge, to this person's phone."""
 
-    def __init__(
-        self, parts: Parts, caller: Caller, person: Person, purpose: str, id_: str
+    def __init__(  # noqa: PLR0913, PLR0917  # who, to whom, why, and which challenge
+        self,
+        parts: Parts,
+        caller: Caller,
+        person: Person,
+        purpose: str,
+        id_: str,
+        rescues: int = 0,
     ) -> None:
+        """Take whom it is about; `rescues` is the send whose failure has started this one."""
         phone = person.phone
         assert phone  # nobody sends to nobody
         self._parts = parts
@@ -51,6 +58,7 @@ class Sending:
         self._phone = phone
         self._purpose = purpose
         self._id = id_
+        self._rescues = rescues
         partition = int(id_[1:3])  # the number's, or what it was when the challenge was issued
         self._desk = Desk(parts, caller, person, partition, purpose=purpose, challenge=id_)
         self._ledger = Ledger(parts.store, parts.random)
@@ -95,6 +103,8 @@ class Sending:
             raise refused(outcome)
         code = codes.draw(parts.random.below, parts.policy.digits)
         others = charges.sends_others(self._tenant, self._phone, person.account, person.subject)
+        if self._rescues:
+            others = (charges.rescue(self._tenant, self._phone), *others)
         slow, (spent, refusal) = await asyncio.gather(
             parts.hasher.slow(code, salt), self._ledger.spend(others)
         )
@@ -165,8 +175,14 @@ class Sending:
             new = present(current).resent(current.now, cooldown)
             if current.secret is None:
                 raise ChallengeExpired
+            if self._rescues:
+                attempts = self._parts.policy.attempts
+                if not present(current).can_be_rescued(self._rescues, attempts, current.now):
+                    raise SendsExhausted
+                new = msgspec.structs.replace(new, rescued=True)
             code = self._live(new, paid.slow, settles_at=current.now + patience)
-            resent = events.Resent(**self._desk.about(), send=new.sends)
+            why = "delivery_failed" if self._rescues else None
+            resent = events.Resent(**self._desk.about(reason=why), send=new.sends)
             swap = Swap(current.challenge, new, current.secret.with_code(code), new.deadline)
             return self._desk.commit(swap=swap, events=(resent,), durable=True)
 

@@ -40,6 +40,7 @@ HEALED = 900 * SECOND
 """In this time half of what a provider has lost comes back by itself."""
 ONCE = 3600 * SECOND
 """How often one number may move a quality."""
+MOST_NUMBERS = 1000
 
 State = Literal["closed", "open", "half-open"]
 
@@ -71,8 +72,10 @@ class Breaker(msgspec.Struct, frozen=True):
         return "open" if now < self.until else "half-open"
 
     def after(self, seen: Seen) -> "Breaker":
-        """Return it with one more outcome."""
+        """Return it with one more outcome. Where all is well, one more success changes nothing."""
         recent = [one for one in self.last if one.at > seen.at - WINDOW]
+        if seen.ok and not self.until and all(one.ok for one in recent):
+            return self if not self.last else Breaker()
         if seen.number and any(one.number == seen.number for one in recent):
             return self
         if self.state(seen.at) == "half-open":
@@ -177,21 +180,25 @@ class Memory(msgspec.Struct, frozen=True):
         name = f"{one.provider} {one.country}"
         old = self.breakers.get(name, Breaker())
         new = old.after(Seen(one.at, one.kind == "taken", one.number, one.reason))
+        if new is old:
+            return self
         if bool(new.until) != bool(old.until) or new.openings != old.openings:
             state = new.state(one.at)
             changes.append(Change(one.provider, one.country, state, one.reason))
         return replace(self, breakers={**self.breakers, name: new})
 
     def received(self, one: Observation) -> "Memory":
-        """Return it after a trusted receipt."""
+        """Return it after a trusted receipt; that all is well again and again changes nothing."""
+        old = self.qualities.get(one.provider, Quality())
         numbers = {who: at for who, at in self.numbers.items() if at > one.at - ONCE}
-        if one.number in numbers:
-            return replace(self, numbers=numbers)
-        quality = self.qualities.get(one.provider, Quality()).after(one.good, one.at)
+        if one.number in numbers or (one.good >= 1 and old.value >= 1):
+            return self
+        # Only so many, or an outage would fill the record: the oldest may count once more.
+        kept = dict([*numbers.items()][1 - MOST_NUMBERS :])
         return replace(
             self,
-            qualities={**self.qualities, one.provider: quality},
-            numbers={**numbers, one.number: one.at},
+            qualities={**self.qualities, one.provider: old.after(one.good, one.at)},
+            numbers={**kept, one.number: one.at},
         )
 
 

@@ -15,7 +15,7 @@ class InCountry(msgspec.Struct, frozen=True):
     until: int | None
     """While it is open: until when. Milliseconds since 1970."""
     seen: int
-    """How many of its last outcomes are remembered, ten at most; the newest of ten minutes count."""
+    """How many of its last outcomes are remembered, ten at most; none while all is well."""
     failed: int
     reasons: tuple[str, ...]
     """Of those that failed, the newest first: the provider's codes or our words."""

@@ -88,9 +88,12 @@ class Remembered:
         """What the others have not heard of yet."""
 
     def learn(self, observed: Sequence[Observation]) -> None:
-        """Remember at once, and tell the others at the next exchange."""
-        self.new += observed
-        self.known, _ = self.known.after(observed)
+        """Remember at once, and tell the others at the next exchange; not that all is well."""
+        for one in observed:
+            after, _ = self.known.after([one])
+            if after is not self.known:
+                self.known = after
+                self.new.append(one)
 
     def exchanged(self, known: Memory, told: int) -> None:
         """Take over what all know now, in which the first `told` of what was new are."""

@@ -7,10 +7,11 @@ import httpx
 
 from otp_service.api import Answered, ApiContext, InFlight, admin_app, public_app
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Fault, Receipt, Submission
+from otp_service.core.delivery import Fault, Receipt, Reference, Submission
 from otp_service.core.keys import Key, Ring
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
+from otp_service.service import Received
 from otp_service.sms.callbacks import Addresses, BadSignature
 from otp_service.sms.certificates import Certificates
 
@@ -82,7 +83,11 @@ class FakeService:
         self.asked.append(("receive", caller, provider, news, trusted))
         if self.error:
             raise self.error
-        return news.reference != "unknown"
+        lost = Reference.read(news.reference) if news.status == "technical-failure" else None
+        return Received(news.reference != "unknown", lost)
+
+    async def rescue(self, caller, provider, reference):
+        self.asked.append(("rescue", caller.key_id, provider, str(reference)))
 
     async def _answer(self, *asked):
         self.asked.append(asked)

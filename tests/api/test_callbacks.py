@@ -125,3 +125,12 @@ async def test_a_certificate_is_fetched_for_whoever_needs_one(api: Api) -> None:
     gone = await bring(api, headers={"certificate": "https://sns.example/gone.pem"})
 
     assert (503, "/problems/overloaded") == (gone.status_code, gone.json()["type"])
+
+
+async def test_what_was_lost_is_sent_once_more_after_the_answer(api: Api) -> None:
+    """The vendor does not wait for it."""
+    answer = await bring(api, api.addresses.of("acme", REFERENCE), b"technical-failure x")
+
+    assert 200 == answer.status_code
+    await api.in_flight.finish(1)
+    assert ("rescue", "callback-acme", "acme", REFERENCE) == api.service.asked[-1]

@@ -97,9 +97,10 @@ def test_what_is_a_numbers_own_is_exact_and_the_rest_is_gcra() -> None:
     """The contract: windows on a number are exact; the wide ones are named with their burst."""
     exact = {limit for limit in Limit if limit.kind is Kind.EXACT}
 
-    assert exact == limits.NUMBERS_OWN - {Limit.ROW}
+    assert exact == limits.NUMBERS_OWN - {Limit.ROW} | {Limit.RESCUES}
     assert [Limit.ROW] == [limit for limit in Limit if limit.kind is Kind.ROW]
-    assert set(Limit) - limits.NUMBERS_OWN == {one for one in Limit if one.kind is Kind.GCRA}
+    wide = set(Limit) - limits.NUMBERS_OWN - {Limit.RESCUES}
+    assert wide == {one for one in Limit if one.kind is Kind.GCRA}
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -118,6 +119,7 @@ def test_the_defaults_are_the_contracts() -> None:
         Limit.SENDS_ADDRESS: ["30 in 1 h"],
         Limit.SENDS_ACCOUNT: ["10 in 1 h"],
         Limit.SENDS_PREFIX: ["60 in 10 min", "600 in 1 d"],
+        Limit.RESCUES: ["5 in 1 h"],
         Limit.SENDS_COUNTRY: ["2000 in 1 h", "20000 in 1 d"],
         Limit.SENDS_TENANT: ["5000 in 1 h", "50000 in 1 d"],
         Limit.SENDS_OVERALL: ["10000 in 1 h", "100000 in 1 d"],

@@ -16,9 +16,10 @@ async def tell(world: World, stored: Stored, said: Any, place: int = 1, **more) 
     reference = more.pop("reference", f"shop.{world.id_of(stored)}.{send}.{place}")
     news = Receipt(said, reference, reason=more.pop("reason", None))
     provider = more.pop("provider", f"p{place}")
-    return await world.service.receive(
+    received = await world.service.receive(
         world.caller(), provider, news, trusted=more.pop("trusted", True)
     )
+    return received.known
 
 
 async def delivery(world: World, stored: Stored) -> str:

@@ -7,6 +7,7 @@ from otp_service.sms.memory import (
     HEALED,
     LEAST,
     LONGEST,
+    MOST_NUMBERS,
     OPEN_FOR,
     PROBES,
     SECOND,
@@ -143,3 +144,15 @@ def test_nobody_is_ever_taken_off_the_list(seen, now, chance):
     memory, _ = Memory().after(seen)
 
     assert {"a", "b", "c"} == set(memory.order(["a", "b", "c"], "GB", now, chance))
+
+
+def test_what_is_remembered_does_not_grow_without_end():
+    """An outage of a million receipts is one record of some kilobytes."""
+    lost = [
+        Observation("a", "GB", NOW + n, "receipt", f"number-{n}", good=0.0) for n in range(2500)
+    ]
+
+    memory, _ = Memory().after(lost)
+
+    assert MOST_NUMBERS == len(memory.numbers)
+    assert memory is memory.after([Observation("b", "GB", NOW, "receipt", "other", good=1.0)])[0]

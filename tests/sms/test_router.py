@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused, Submission
 from otp_service.core.phone import PhoneNumber
 from otp_service.sms.memory import Memory, Observation
-from otp_service.sms.router import Outside, Remembered, Router
+from otp_service.sms.router import Outside, Remembered, Router, learnt_from
 from otp_service.sms.routes import Routes
 
 
@@ -392,11 +392,7 @@ def test_trusted_receipts_move_shares_and_never_below_a_tenth():
 )
 def test_what_a_receipt_says_of_its_provider(said, late, good):
     """Late is half as bad as never; the number's own fault says nothing."""
-    memory = Remembered()
-    chain, _ = router(ACCEPTED, memory=memory)
-    made = Submission("a", "accepted", None, None, NOW - late, 1)
+    heard = learnt_from(Receipt(said), "a", "GB", "one", late, NOW)
 
-    chain.received(made, Receipt(said), "GB", "one")
-
-    heard = [Observation("a", "GB", NOW, "receipt", "one", good=good)] if good is not None else []
-    assert heard == memory.new
+    told = Observation("a", "GB", NOW, "receipt", "one", good=good) if good is not None else None
+    assert told == heard

@@ -474,7 +474,7 @@ def test_labels_are_drawn_from_closed_sets(metrics):
         for labels, _ in series(metrics, f"{name}_total")
         for found in labels.values()
     }
-    assert {"otp.sent", "success", "unknown", "200", "other"} == told
+    assert {"otp.sent", "success", "unknown", "message", "200", "other"} == told
     assert "900123" not in metrics.render()[0].decode()
 
 

@@ -22,7 +22,7 @@ PAGES = 20
 """Of events, 2000 each, newest first: beyond them the hour is cut short, and that is said."""
 
 HEAD = ("PROVIDER", "SHARE", "COUNTRY", "BREAKER", "FAILED", "VERIFIED", "WHY, NEWEST FIRST")
-NOTHING = "Nothing is remembered of any provider: no worker has sent a message yet."
+NOTHING = "Nothing is remembered against any provider, and nothing was sent in the last hour."
 
 Where = tuple[str, str]
 """Provider and country."""
@@ -48,8 +48,9 @@ def run(known: argparse.Namespace) -> int:
 
     SHARE is what its receipts have left it of each share that is configured. BREAKER
     says whether it stands at the end of the list there, and until when; FAILED counts
-    its last outcomes, ten at most. VERIFIED is how many codes were typed in, of the
-    messages that it took in the last hour. Nothing is sent or changed.
+    its last outcomes, ten at most, since all was well for the last time. VERIFIED is
+    how many codes were typed in, of the messages that it took in the last hour.
+    Nothing is sent or changed.
 
     examples:
       otp-service providers
@@ -60,7 +61,7 @@ def run(known: argparse.Namespace) -> int:
     found, conversion = asyncio.run(_look(opened(settings), now))
     if known.json:
         print(msgspec.json.format(msgspec.json.encode(_plain(found, conversion, now))).decode())
-    elif not any(one.countries or one.rests_until or one.share < 1 for one in found):
+    elif not any(one.countries or one.rests_until for one in found):
         print(NOTHING)
     else:
         print("\n".join(_table([HEAD, *_rows(found, conversion)])))
@@ -73,7 +74,17 @@ async def _look(app: Application, now: int) -> tuple[Sequence[Overview], Convers
     async with app:
         _, memory = await remembered_by_all(app.store)
         conversion = await converted(app.reader(), now - HOUR)
-    return overview(memory, app.settings.providers, now, conversion.sent), conversion
+    found = overview(memory, app.settings.providers, now)
+    return [_with_peace(one, conversion) for one in found], conversion
+
+
+def _with_peace(one: Overview, conversion: Conversion) -> Overview:
+    """Return it with the countries in which nothing has failed: the memory has none of them."""
+    known = {there.country for there in one.countries}
+    sent = sorted(country for name, country in conversion.sent if name == one.provider)
+    peaceful = (InCountry(country, "closed", None, 0, 0, ()) for country in sent)
+    added = [there for there in peaceful if there.country not in known]
+    return msgspec.structs.replace(one, countries=(*one.countries, *added))
 
 
 async def converted(reader: Reader, since: int) -> Conversion:

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec.structs import replace
 
-from otp_service.sms.memory import Breaker, Memory, State
+from otp_service.sms.memory import Memory, State
 
 
 class InCountry(msgspec.Struct, frozen=True):
@@ -16,7 +15,7 @@ class InCountry(msgspec.Struct, frozen=True):
     until: int | None
     """While it is open: until when. Milliseconds since 1970."""
     seen: int
-    """How many of its last outcomes are remembered, ten at most; the newest of ten minutes count."""
+    """How many of its last outcomes are remembered, ten at most; none while all is well."""
     failed: int
     reasons: tuple[str, ...]
     """Of those that failed, the newest first: the provider's codes or our words."""
@@ -33,15 +32,8 @@ class Overview(msgspec.Struct, frozen=True):
     countries: tuple[InCountry, ...]
 
 
-def overview(
-    memory: Memory, providers: Iterable[str], now: int, sent: Iterable[tuple[str, str]] = ()
-) -> tuple[Overview, ...]:
-    """Return what is known of these providers at this instant.
-
-    Where all is well nothing is remembered: `sent` names provider and country of what went out.
-    """
-    quiet = {f"{provider} {country}": Breaker() for provider, country in sent}
-    memory = replace(memory, breakers=quiet | memory.breakers)
+def overview(memory: Memory, providers: Iterable[str], now: int) -> tuple[Overview, ...]:
+    """Return what is known of these providers at this instant."""
     return tuple(
         Overview(
             provider=provider,

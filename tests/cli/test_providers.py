@@ -60,7 +60,7 @@ def test_an_empty_memory_says_so(otp, config):
     ended = otp("providers", "--config", config)
 
     assert (0, "") == (ended.code, ended.err)
-    assert "Nothing is remembered of any provider" in ended.out
+    assert "Nothing is remembered against any provider" in ended.out
 
 
 def test_each_provider_is_told_by_country(otp, config, learn):
@@ -92,7 +92,7 @@ def test_a_rest_has_a_line_of_its_own(otp, config, learn):
 
 
 def test_a_success_counts_for_the_newest_message_of_its_challenge(otp, config, happened):
-    """Of the last hour: two challenges, three messages, one code that came back."""
+    """Of the last hour: two challenges, three messages, one code that came back; nothing failed."""
     verified = Verified(id="e", challenge="c1", country="GB")
     repeated = Verified(id="e", challenge="c1", country="GB", repeated=True)
     happened(sent("c1"), sent("c2"), sent("c1"), verified, repeated)

@@ -15,7 +15,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -84,7 +84,8 @@ class Session:
             self._keeping = asyncio.create_task(self._keep())
         outcome = self._outcome
         # Either, for a session that was closed meanwhile has no outcome.
-        await asyncio.wait({outcome, self._keeping}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {outcome, self._keeping}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return outcome.result() if outcome.done() else unreachable("closed")
 
     async def aclose(self) -> None:

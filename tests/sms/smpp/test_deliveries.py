@@ -49,6 +49,7 @@ async def test_receipt_that_comes_before_the_answer(centre, made, message, news)
     (asked,) = await centre.hears(SUBMIT_SM)
 
     await centre.brings(RECEIPT)
+    await asyncio.sleep(0.1)
     await centre.sends(Pdu(SUBMIT_SM | RESPONSE, asked.sequence, body=b"7a2f\0"))
 
     assert Accepted("7a2f") == await sending
@@ -120,7 +121,8 @@ async def test_what_people_send_us_is_answered_and_dropped(centre, provider, mes
 
     await centre.brings(ShortMessage(source=Address((1, 1), "447400123456"), text=b"STOP"))
 
-    await centre.hears(DELIVER_SM | RESPONSE)
+    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    assert 0 == answer.status
     assert news.empty()
 
 

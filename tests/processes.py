@@ -440,7 +440,8 @@ def serve(
     `sitecustomize` is Python that each of its processes runs first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, admin_port = servers.free_port(), servers.free_port()
+    port = int(environment.get("SERVICE__PORT") or servers.free_port())
+    admin_port = servers.free_port()
     keys = _write(folder / "otp.toml", redis.url, gateways)
     settings = {
         "SERVICE__PORT": str(port),

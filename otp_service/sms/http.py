@@ -31,6 +31,7 @@ from otp_service.sms.callbacks import Callback, Receiver
 from otp_service.sms.checks import url_faults
 from otp_service.sms.router import Tools
 from otp_service.sms.senders import sender_faults, sender_for, serves
+from otp_service.sms.telltale import UNGROUPED, gives_away, parts_of, secrets_in
 
 
 MAX_REPLY = 64 * 1024
@@ -73,7 +74,6 @@ PERHAPS_SENT: tuple[tuple[type[Exception], str], ...] = (
 _ABOUT = {401: About.ACCOUNT, 402: About.ACCOUNT, 403: About.ACCOUNT, 429: About.THROTTLED}
 _SLUG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}")
-_SIX_DIGITS = re.compile(r"(?=([0-9]{6}))")
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -213,6 +213,7 @@ class HttpProvider:
         self._dialect = dialect
         self._transport = transport
         self._now = now
+        self._credentials = parts_of(*secrets_in(dialect))
         self._signed: Callable[[HttpRequest, int], HttpRequest] = getattr(
             dialect, "signed", _as_it_is
         )
@@ -234,7 +235,7 @@ class HttpProvider:
             return Refused(Fault.UNKNOWN, "reply-too-big")
         if 300 <= reply.status < 400:  # noqa: PLR2004
             return Refused(Fault.PROVIDER, "redirect")
-        return presentable(self._dialect.reply(reply), message)
+        return presentable(self._dialect.reply(reply), message, self._credentials)
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to whoever made it."""
@@ -352,18 +353,21 @@ def _refusal(error: Exception) -> Refused:
     return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
 
 
-def presentable(reply: Reply, message: Message) -> Reply:
-    """Return the reply without what a vendor should not have put there: events keep it (R68)."""
+def presentable(reply: Reply, message: Message, credentials: frozenset[str] = frozenset()) -> Reply:
+    """Return the reply without what a vendor should not have put there: events keep it (R68).
+
+    `credentials` are the parts of what opens our account with the vendor (telltale.py).
+    """
     if isinstance(reply, Accepted):
         known = reply.message_id or ""
-        safe = _MESSAGE_ID.fullmatch(known) and message.to.e164[1:] not in known
-        return reply if safe else Accepted()
-    if _SLUG.fullmatch(reply.reason) and not _gives_away(reply.reason, message):
+        is_told = message.to.e164[-9:] in known.translate(UNGROUPED) or opens(known, credentials)
+        return reply if _MESSAGE_ID.fullmatch(known) and not is_told else Accepted()
+    word = reply.reason
+    if _SLUG.fullmatch(word) and not gives_away(word, message) and not opens(word, credentials):
         return reply
     return Refused(reply.fault, "unreadable", reply.retry_after, reply.about)
 
 
-def _gives_away(reason: str, message: Message) -> bool:
-    """Return whether six digits in a row are also in the number or in the text."""
-    known = f"{message.to.e164} {message.text}"
-    return any(match[1] in known for match in _SIX_DIGITS.finditer(reason))
+def opens(word: str, credentials: frozenset[str]) -> bool:
+    """Return whether it has a part of what opens the account."""
+    return not parts_of(word).isdisjoint(credentials)

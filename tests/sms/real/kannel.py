@@ -89,7 +89,7 @@ class Kannel:
         filled = _CONFIG.format(**self._ports, username=USERNAME, password=PASSWORD)
         config.write_text(filled)
         try:
-            self._start("/usr/sbin/bearerbox", str(config), until="smsbox")
+            self.bearerbox = self._start("/usr/sbin/bearerbox", str(config), until="smsbox")
             self.smsbox = self._start("/usr/sbin/smsbox", str(config), until="sendsms")
         except BaseException:
             self._stack.close()
@@ -110,6 +110,18 @@ class Kannel:
     def sees(self, text: str) -> None:
         """Wait until the SMSC has printed this."""
         _wait_for(lambda: text in (self._folder / "fakesmsc.log").read_text(errors="replace"))
+
+    def printed(self, number: str) -> str:
+        """Return the line of the first message that the SMSC has got for this number."""
+        self.sees(f" {number} ")
+        lines = (self._folder / "fakesmsc.log").read_text(errors="replace").splitlines()
+        return next(line for line in lines if f" {number} " in line)
+
+    def kill(self, box: str) -> None:
+        """Kill `smsbox` or `bearerbox`, as a machine does that fails."""
+        process: subprocess.Popen[bytes] = getattr(self, box)
+        process.kill()
+        process.wait()
 
     def _start(self, *command: str, until: str = "") -> subprocess.Popen[bytes]:
         log = (self._folder / f"{Path(command[0]).name}.log").open("wb")

@@ -30,6 +30,7 @@ from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, 
 from otp_service.sms.callbacks import Callback, Receiver
 from otp_service.sms.checks import Faults, url_faults
 from otp_service.sms.router import Tools
+from otp_service.sms.telltale import UNGROUPED, gives_away, parts_of, secrets_in
 
 
 MAX_REPLY = 64 * 1024
@@ -73,7 +74,6 @@ PERHAPS_SENT: tuple[tuple[type[Exception], str], ...] = (
 _ABOUT = {401: About.ACCOUNT, 402: About.ACCOUNT, 403: About.ACCOUNT, 429: About.THROTTLED}
 _SLUG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MESSAGE_ID = re.compile(r"[!-~]{1,128}")
-_SIX_DIGITS = re.compile(r"(?=([0-9]{6}))")
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -224,6 +224,7 @@ class HttpProvider:
         self._dialect = dialect
         self._transport = transport
         self._now = now
+        self._credentials = parts_of(*secrets_in(dialect))
         self._signed: Callable[[HttpRequest, int], HttpRequest] = getattr(
             dialect, "signed", _as_it_is
         )
@@ -245,10 +246,25 @@ class HttpProvider:
             return Refused(Fault.UNKNOWN, "reply-too-big")
         if 300 <= reply.status < 400:  # noqa: PLR2004
             return Refused(Fault.PROVIDER, "redirect")
-        return _presentable(self._dialect.reply(reply), message)
+        return self._presentable(self._dialect.reply(reply), message)
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to whoever made it."""
+
+    def _presentable(self, reply: Reply, message: Message) -> Reply:
+        """Return the reply without what a vendor should not have put there: events keep it (R68)."""
+        if isinstance(reply, Accepted):
+            known = reply.message_id or ""
+            is_told = message.to.e164[-9:] in known.translate(UNGROUPED) or self._opens(known)
+            return reply if _MESSAGE_ID.fullmatch(known) and not is_told else Accepted()
+        word = reply.reason
+        if _SLUG.fullmatch(word) and not gives_away(word, message) and not self._opens(word):
+            return reply
+        return Refused(reply.fault, "unreadable", reply.retry_after, reply.about)
+
+    def _opens(self, word: str) -> bool:
+        """Return whether it has a part of what opens the account."""
+        return not self._credentials.isdisjoint(parts_of(word))
 
     async def _exchange(self, request: HttpRequest) -> HttpReply | None:
         """Return the reply, or None if there is more of it than anybody needs."""
@@ -369,20 +385,3 @@ def _refusal(error: Exception) -> Refused:
             return Refused(Fault.PROVIDER, reason, about=About.SILENCE)
     reason = next(r for kind, r in PERHAPS_SENT if isinstance(cause, kind))
     return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
-
-
-def _presentable(reply: Reply, message: Message) -> Reply:
-    """Return the reply without what a vendor should not have put there: events keep it (R68)."""
-    if isinstance(reply, Accepted):
-        known = reply.message_id or ""
-        safe = _MESSAGE_ID.fullmatch(known) and message.to.e164[1:] not in known
-        return reply if safe else Accepted()
-    if _SLUG.fullmatch(reply.reason) and not _gives_away(reply.reason, message):
-        return reply
-    return Refused(reply.fault, "unreadable", reply.retry_after, reply.about)
-
-
-def _gives_away(reason: str, message: Message) -> bool:
-    """Return whether six digits in a row are also in the number or in the text."""
-    known = f"{message.to.e164} {message.text}"
-    return any(match[1] in known for match in _SIX_DIGITS.finditer(reason))

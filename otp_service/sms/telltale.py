@@ -1,0 +1,57 @@
+"""What a vendor's word may not hold before it is kept, logged or shown: numbers, codes, keys (R68).
+
+Vendors echo what they were given, and not always where it belongs.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from otp_service.core.delivery import Message, Receipt
+from otp_service.core.secret import Secret
+
+
+UNGROUPED = str.maketrans("", "", "._:-/ ()")
+"""Takes away what digits are grouped by: 447-400-718 tells as much as without the dashes."""
+TELLING = 8
+"""Letters in a row of a credential that are worth something to a thief."""
+
+_SIX_DIGITS = re.compile(r"(?=([0-9]{6}))")
+
+
+def gives_away(word: str, message: Message) -> bool:
+    """Return whether six digits in a row are also in the number or in the text."""
+    known = f"{message.to.e164} {message.text}"
+    return any(match[1] in known for match in _SIX_DIGITS.finditer(word.translate(UNGROUPED)))
+
+
+def presentable(news: Receipt, dialect: object) -> Receipt:
+    """Return a receipt with a reason that may be kept.
+
+    The message that it is about is not known here, so no six digits may stand in a row at all.
+    """
+    word = news.reason or ""
+    opens = not parts_of(word).isdisjoint(parts_of(*secrets_in(dialect)))
+    if opens or _SIX_DIGITS.search(word.translate(UNGROUPED)):
+        return msgspec.structs.replace(news, reason="unreadable")
+    return news
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Give every secret in the settings of a provider."""
+    if isinstance(value, Secret):
+        yield value.reveal()
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from secrets_in(one)
+
+
+def parts_of(*words: str) -> frozenset[str]:
+    """Return every so many letters in a row that nobody would write by chance."""
+    return frozenset(
+        word[start : start + TELLING] for word in words for start in range(len(word) - TELLING + 1)
+    )

@@ -69,8 +69,8 @@ class Stage:
         """What Redis is."""
         return self._redis.version
 
-    def service(self, name: str, hashing: Mapping[str, str]) -> Target:
-        """Start `otp-service serve` with what `init` writes, and settings of [hash] over it."""
+    def service(self, name: str, hashing: Mapping[str, str], **more: str) -> Target:
+        """Start `otp-service serve` with what `init` writes; settings of [hash] and more over it."""
         config, key = render(
             tenant="bench",
             brand="Bench",
@@ -88,6 +88,7 @@ class Stage:
             "OTP_REDIS__URL": self._database(),
             **{f"OTP_LIMITS__{limit}": PLENTY for limit in RAISED},
             **{f"OTP_HASH__{setting}": value for setting, value in hashing.items()},
+            **{f"OTP_{setting}": value for setting, value in more.items()},
         }
         command = ["-m", "otp_service", "serve", "--config", str(path)]
         return Target(port, self._run(name, command, settings, port), key)

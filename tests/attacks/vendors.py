@@ -164,6 +164,7 @@ class Asked(NamedTuple):
     code: str
     callback: str
     """Where its receipts are wanted; empty where the vendor is not told."""
+    body: str
 
 
 class Echoing(http.server.ThreadingHTTPServer):
@@ -219,7 +220,7 @@ class _Answering(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         plain = unquote_plus(body).replace("&amp;", "&").replace("\\/", "/")
         code = CODE.findall(plain)[0]
-        self.server.asked.append(Asked(code, address_in(body)))
+        self.server.asked.append(Asked(code, address_in(body), plain))
         answer = self.server.answer
         if answer == "hangs":
             self.server.released.wait(PATIENCE)

@@ -150,11 +150,11 @@ async def test_deadline_holds_when_a_provider_hangs(message):
 
 
 async def test_next_provider_has_what_is_left_of_the_deadline(message):
-    """The deadline is one for all of them (waits for 50 ms)."""
+    """The deadline is one for all of them (waits for 150 ms)."""
     clock = Clock()
 
     async def slow():
-        clock.now += 7.95
+        clock.now += 7.85
         return UNKNOWN
 
     chain, _ = router(slow, asyncio.Event().wait, ACCEPTED, clock=clock)
@@ -162,6 +162,22 @@ async def test_next_provider_has_what_is_left_of_the_deadline(message):
     made = await asyncio.wait_for(chain.send(message), timeout=2)
 
     assert ["read-timeout", "deadline"] == [each.reason for each in made[:2]]
+
+
+async def test_nobody_is_asked_when_there_is_no_time_left_to_answer(message):
+    """Its silence after 50 ms would be ours, and would open its breaker."""
+    clock = Clock()
+
+    async def slow():
+        clock.now += 7.95
+        return UNKNOWN
+
+    chain, (_, second) = router(slow, ACCEPTED, clock=clock)
+
+    made = await chain.send(message)
+
+    assert ["read-timeout"] == [each.reason for each in made]
+    assert [] == second.sent
 
 
 async def test_nobody_is_asked_after_the_deadline(message):

@@ -35,4 +35,4 @@ class Contract(NamedTuple):
     """MESSAGE where nothing but a code of its settings tells."""
 
 
-SHORT: dict[str, Any] = {"connect_timeout": 0.3, "read_timeout": 0.3}
+SHORT: dict[str, Any] = {"connect_timeout": 1.0, "read_timeout": 1.0}

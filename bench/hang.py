@@ -40,7 +40,7 @@ class Issues(Work):
 
     def issued(self, connection: Connection, _: str, status: int, body: bytes) -> None:
         """Go on; a message that was perhaps sent is a 201 too."""
-        if status == 201:  # noqa: PLR2004
+        if status == 201:  # noqa: PLR2004  # Created
             self.done(connection)
         else:
             self.fail(status, body)

@@ -296,7 +296,7 @@ class Outside:
                 )
                 made.append(connection)
                 answered = loop.create_future()
-                connection.ask("/nothing", "{}", lambda *_: answered.set_result(None))  # noqa: B023
+                connection.ask("/nothing", "{}", lambda *_: answered.set_result(None))  # noqa: B023  # awaited below
                 await asyncio.wait_for(answered, PATIENCE)
             yield made
         finally:

@@ -53,7 +53,7 @@ class Gateways:
         if refused and draws.sent >= sent:
             return Fate(refused, seconds)
         arrives, receipt, receipt_at = _carry(login, provider, draws, troubles, at)
-        return Fate(refused or ACCEPTED, seconds, True, arrives, receipt, receipt_at)  # noqa: FBT003
+        return Fate(refused or ACCEPTED, seconds, True, arrives, receipt, receipt_at)  # noqa: FBT003  # is_sent
 
     def _refusal(
         self, login: Login, provider: str, draws: Draws, troubles: Troubles, at: float

@@ -268,6 +268,7 @@ async def test_a_busy_redis_refuses_everything(own: EmbeddedServer, admin: redis
             endless = threading.Thread(target=_swallow, args=(client, "while true do end"))
             endless.start()
             try:
+                await asyncio.to_thread(_until_it_is_taken, own)
                 await scene.is_closed(tries=50)  # silence
                 await scene.is_closed(tries=50)  # BUSY
             finally:
@@ -279,6 +280,16 @@ async def test_a_busy_redis_refuses_everything(own: EmbeddedServer, admin: redis
 def _swallow(client: redis.Redis, script: str) -> None:
     with contextlib.suppress(redis.RedisError):
         client.eval(script, 0)
+
+
+def _until_it_is_taken(server: EmbeddedServer) -> None:
+    """Return once the script has begun: what comes before it is served as ever."""
+    with (
+        redis.Redis.from_url(server.url, socket_timeout=0.1) as client,
+        contextlib.suppress(redis.RedisError),
+    ):
+        while client.ping():
+            pass
 
 
 async def test_a_silent_redis_keeps_nobody_waiting(own: EmbeddedServer, admin: redis.Redis) -> None:

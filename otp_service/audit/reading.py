@@ -6,14 +6,13 @@ ends, and its cursor goes on from there.
 """
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from otp_service.audit.walk import NEWEST, Streams, Walk, from_cursor, to_cursor
 from otp_service.core.challenge import PARTITIONS, partition_of
-from otp_service.core.entry import Entry, Position
+from otp_service.core.entry import Entry, Position, rfc3339
 from otp_service.core.keys import Ring
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonyms
@@ -156,15 +155,6 @@ class Reader:
             "sequence": sequence,
             "integrity": "ok" if is_ours else "failed",
         }
-
-
-def rfc3339(at: int) -> str:
-    """Return an instant, in milliseconds, as the contract writes it; the last one if too late."""
-    try:
-        instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
-    except OverflowError:
-        instant = datetime.max.replace(tzinfo=UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _told(event: bytes) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One event with its place in the log, as it is kept."""
 
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -23,3 +24,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     mac: str
     stamp: bytes
     """JSON, or empty: the limit that refused, or what was folded."""
+
+
+def rfc3339(at: int) -> str:
+    """Return an instant, in milliseconds, as the contract and the archive write it; the last one if too late."""
+    try:
+        instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
+    except OverflowError:
+        instant = datetime.max.replace(tzinfo=UTC)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def milliseconds_of(text: str) -> int:
+    """Return the instant that `rfc3339` wrote, in milliseconds. Raises ValueError."""
+    elapsed = datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)
+    return elapsed // timedelta(milliseconds=1)

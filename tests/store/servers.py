@@ -6,6 +6,7 @@ is stopped by its pid, and ends by itself should this process be killed.
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -207,6 +208,16 @@ def _begins_failover(sentinel: redis.Redis, name: str) -> bool:
 def kill(server: EmbeddedServer) -> None:
     """End it as a power cut would; its context manager still cleans up."""
     os.kill(server.pid, 9)
+
+
+@contextlib.contextmanager
+def halted(server: EmbeddedServer) -> Iterator[None]:
+    """Let it stand still; who connects and asks waits until this is over."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def holds(client: redis.Redis, key: str) -> bool:

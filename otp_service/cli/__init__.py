@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli import checking, dev, making, operating, providers, sending, serve
+from otp_service.cli import audit, checking, dev, making, operating, providers, sending, serve
 from otp_service.cli.console import CommandError
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.settings import SettingsError
 
 
-COMMANDS = (dev, making, checking, serve, operating, providers, sending)
+COMMANDS = (dev, making, checking, serve, operating, providers, sending, audit)
 """Modules with `add(subparsers)`; the only list of them."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from otp_service.audit.segments import segment_path
 from otp_service.cli import main
 from otp_service.cli.audit.exporting import instant
-from otp_service.cli.console import CommandError
+from otp_service.cli.describing import CommandError
 from otp_service.core.entry import milliseconds_of
 from tests.audit.lines import AT, full, line
 

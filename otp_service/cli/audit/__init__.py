@@ -1,18 +1,27 @@
-"""`otp-service audit COMMAND`: what is done with the archive, each command in its own module."""
+"""`otp-service audit …`: the archive of events, for auditors, the security team and operators.
 
-from typing import Final
+A group of commands is a module here with `add(subparsers)`, and its name stands in COMMANDS; the
+commands are described with `cli.describing.command`. The modules are imported on the machines of
+auditors, which have neither the service nor Redis: what needs those (`otp_service.app`,
+`otp_service.cli.console`) is imported in the function that runs, and nowhere at the top. A command
+that verifies exits with 0 (nothing found), 1 (something found) or 2 (`WrongCall`).
+"""
 
-from otp_service.cli.audit import exporting
-from otp_service.cli.console import Subparsers
+from otp_service.cli.audit import exporting, keys, proving, verifying
+from otp_service.cli.describing import Subparsers
 
 
-COMMANDS: Final = (exporting,)
-"""Modules with `add(subparsers)`; the only list of them."""
+COMMANDS = (verifying, proving, keys, exporting)
+"""The only list of them."""
 
 
 def add(subparsers: Subparsers) -> None:
-    """Describe the commands."""
-    parser = subparsers.add_parser("audit", help="what is done with the archive of events")
-    inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(inner)
+    """Describe the group."""
+    group = subparsers.add_parser(
+        "audit",
+        help="verify, prove, search and export the archive of events",
+        description="What an archive holds and how it is kept: otp_service/audit/README.md.",
+    )
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        module.add(inner)

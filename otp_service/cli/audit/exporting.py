@@ -10,7 +10,7 @@ from pathlib import Path
 
 from otp_service.audit.exports import FORMATS, exported
 from otp_service.audit.segments import day_of, segments
-from otp_service.cli.console import CommandError, Subparsers, command
+from otp_service.cli.describing import CommandError, Subparsers, command
 
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

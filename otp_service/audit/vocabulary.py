@@ -102,6 +102,16 @@ MEANINGS: Final[dict[tuple[str, str], Meaning]] = {
     ("log.epoch", ""): Meaning((6003, 99, "Epoch"), "database", ("info",), severity=MEDIUM),
     ("log.gap", ""): _found("Entries of the audit log are missing"),
     ("log.unreadable", ""): _found("An entry of the audit log is not one of ours"),
+    ("log.archive", "started"): Meaning(
+        (6003, 99, "Start"), "process", ("start",), "sys_monitor_enabled"
+    ),
+    ("log.archive", "stopped"): Meaning(
+        (6003, 99, "Stop"), "process", ("end",), "sys_monitor_disabled", LOW
+    ),
+    ("log.archive", "gap"): _found("Entries of the audit log are missing"),
+    ("log.archive", "overflow"): _found("The audit log is full: nothing is granted"),
+    ("log.archive", "recovered"): Meaning((6003, 99, "Recovery"), "database", ("info",)),
+    ("audit.lookup", ""): Meaning((6003, 2, "Read"), "api", ("access",), "sensitive_read", LOW),
     ("service.changed", "started"): Meaning(
         (6003, 99, "Start"), "process", ("start",), "sys_startup"
     ),

@@ -13,8 +13,6 @@ OF_EXPORTS = {
     "log.unreadable": "In exports only: an entry that is not as we wrote it, whatever it says",
 }
 
-FIRST_OF_LOCKED = ("otp.locked", "attempts_exhausted")
-
 
 def rows() -> Iterator[str]:
     """Give the rows: an event, or an event with a reason that means something else to others."""
@@ -38,7 +36,7 @@ def every_field() -> set[str]:
 
 def _row(kind: str, reason: str, meaning: Meaning) -> str:
     doc = OF_EXPORTS.get(kind) or (KINDS[kind].__doc__ or "").partition("\n")[0]
-    first = reason in {"", "started", "blocked"} or (kind, reason) == FIRST_OF_LOCKED
+    first = (kind, reason) == next(key for key in sorted(MEANINGS) if key[0] == kind)
     when = doc.replace("|", "or").rstrip(".") if first else ""
     number, activity, name = meaning.ocsf
     return " | ".join(

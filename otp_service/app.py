@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Self
 
@@ -150,12 +150,18 @@ class Application:
         await self.link.aclose()
 
     async def keep_house(self) -> None:
-        """Append what is only counted until now: folded refusals, and calls without a key."""
-        for reason, count in self.access.drain().items():
-            event = events.AccessDenied(**self._about(), reason=reason, count=count)
+        """Append what is only counted until now: folded refusals, and what strangers tried."""
+        for event in self._strangers():
             await self._append(event, self.store.names.partition("access"))
         for partition in range(PARTITIONS):
             await self.store.sweep(partition, RANDOM.operation())
+
+    def _strangers(self) -> Iterator[events.Event]:
+        for reason, count in self.access.drain().items():
+            yield events.AccessDenied(**self._about(), reason=reason, count=count)
+        for (provider, reason), count in self.access.drain_callbacks().items():
+            about = self._about() | {"provider": provider, "reason": reason}
+            yield events.CallbackRejected(**about, count=count)
 
     async def _housekeeping(self) -> None:
         while True:
@@ -243,6 +249,7 @@ class Application:
             metrics=self.metrics.render,
             observe=self._observe,
             count_denied=self.access.count,
+            count_rejected=self.access.count_callback,
             count_receipt=self.metrics.receipt,
             in_flight=self.in_flight,
             callbacks=self.addresses,

@@ -457,6 +457,18 @@ def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
     assert 2 == value(metrics, "otp_unauthenticated_total", reason="unknown")
 
 
+def test_refused_callbacks_are_counted_by_provider_until_they_are_told(metrics):
+    """R64, R66: forged receipts fill no log, and it stands there whose they said to be."""
+    access = telemetry.AccessCounter(metrics)
+    for provider in ("p1", "p1", CANARY):
+        access.count_callback(provider, "signature")
+
+    assert {("p1", "signature"): 2, ("other", "signature"): 1} == access.drain_callbacks()
+    assert {} == access.drain_callbacks()
+    labels = {"provider": "p1", "reason": "signature"}
+    assert 2 == value(metrics, "otp_callbacks_rejected_total", **labels)
+
+
 # ---------------------------------------------------------------------- metrics
 
 

@@ -87,11 +87,12 @@ async def _news(
         reference = parts.callbacks.reference(provider, called)
         brought = receiver.receipts(await parts.certificates.complete(receiver, called))
     except BadSignature:
-        parts.count_denied("callback")
+        parts.count_rejected(provider, "signature")
         raise Unauthenticated("The signature or the token of this callback is not right.") from None
     except NotFetched:
         raise Overloaded("The certificate cannot be fetched now. Bring this again.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
+        parts.count_rejected(provider, "unreadable")
         raise InvalidRequest(("", "is no receipt of this provider that can be read")) from None
     return [
         (

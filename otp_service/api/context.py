@@ -52,6 +52,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Called once for each request, after its answer."""
     count_denied: Callable[[str], None]
     """Called for each call without a key that is valid and may do it, with the reason."""
+    count_rejected: Callable[[str, str], None]
+    """Called for each callback that is refused, with the provider it names and the reason."""
     count_receipt: Callable[[str, str], None]
     """Called for each receipt, with its provider and its status, or `unknown` if it is none of ours."""
     in_flight: InFlight

@@ -23,7 +23,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     event: bytes
     mac: str
     stamp: bytes
-    """JSON, or empty: the limit that refused, or what was folded."""
+    """JSON of a Stamp, or empty."""
+
+
+class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What only Redis knew of a refusal; it stands above what the worker said."""
+
+    reason: str | None = None
+    limit: str | None = None
+    """Which limit refused: `quota` in `period` seconds, and how long to `wait`, in milliseconds."""
+    quota: int | None = None
+    period: int | None = None
+    wait: int | None = None
+    folded: int | None = None
+    """How many refusals this is, between two instants, in milliseconds, from so many addresses."""
+    first: int | None = None
+    last: int | None = None
+    addresses: int | None = None
+    unrecorded: int | None = None
+    """How many refusals before this one found no room in the log, and were only counted."""
 
 
 def rfc3339(at: int) -> str:

@@ -164,6 +164,17 @@ class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, 
     count: int = _told(1)
 
 
+class CallbackRejected(
+    Event, frozen=True, tag="callback.rejected", omit_defaults=True, kw_only=True
+):
+    """Callbacks that were not a provider's, or no receipts, counted over a minute."""
+
+    outcome: str = _told("failure")
+    provider: str
+    """Whose they said to be."""
+    count: int = _told(1)
+
+
 class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):
     """A record in Redis did not carry our MAC."""
 
@@ -178,3 +189,9 @@ class EpochBegan(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_onl
 
 class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=True, kw_only=True):
     """The service started or stopped, with the configuration and keys in `versions`."""
+
+
+KINDS: dict[str, type[Event]] = {
+    str(kind.__struct_config__.tag): kind for kind in Event.__subclasses__()
+}
+"""Every kind of event there is, by its type; `audit/EVENTS.md` tells of each."""

@@ -14,7 +14,8 @@ OTHER: Final = "other"
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 COUNTRIES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
-ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope", "callback"})
+ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
+CALLBACK_REASONS: Final = frozenset({"signature", "unreadable"})
 
 # Letters only, but for the version: an id or a number in a path is never taken for a template.
 _TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
@@ -43,6 +44,7 @@ REASONS: Final = frozenset(
     {
         *_refusals(),
         *ACCESS_REASONS,
+        *CALLBACK_REASONS,
         *("country", "type", "fictitious", "blocked", "unblocked"),
         *("by_tenant", "by_operator", "delivery_failed", "started", "stopped"),
         # Of a provider's reasons only those that are ours: its own codes are without end.

@@ -24,6 +24,7 @@ from otp_service.core.delivery import Submission
 from otp_service.core.events import Event
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
+    CALLBACK_REASONS,
     COUNTRIES,
     METHODS,
     REASONS,
@@ -131,6 +132,12 @@ class Metrics:
         self._unauthenticated(reason).inc()
         return reason
 
+    def callback_rejected(self, provider: str, reason: str) -> tuple[str, str]:
+        """Count a callback that was refused; return provider and reason as they may be told."""
+        labels = among(self._providers, provider), among(CALLBACK_REASONS, reason)
+        self._callbacks_rejected(*labels).inc()
+        return labels
+
     def _make_counters(self) -> None:
         def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
             return _children(Counter(name, text, labels, registry=self._registry))
@@ -138,6 +145,9 @@ class Metrics:
         self._requests = counter("otp_requests", "Answers.", "method", "route", "status")
         self._unauthenticated = counter(
             "otp_unauthenticated", "Calls without a valid key or scope.", "reason"
+        )
+        self._callbacks_rejected = counter(
+            "otp_callbacks_rejected", "Callbacks that were refused.", "provider", "reason"
         )
         about = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = counter("otp_events", "Events of the audit log.", *about)

@@ -35,20 +35,30 @@ class RequestLog:
 
 
 class AccessCounter:
-    """Calls without a valid key or scope: counted here, told each minute as one event a reason.
+    """Calls that nobody may make: counted here, told each minute as one event a reason.
 
     An event for each would let anybody without a key fill the log.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._counts: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()
+        self._callbacks: Counter[tuple[str, str]] = Counter()
 
     def count(self, reason: str) -> None:
-        """Count one call; `reason` is one of `labels.ACCESS_REASONS`."""
-        self._counts[self._metrics.unauthenticated(reason)] += 1
+        """Count a call without a valid key or scope; `reason`: see `labels.ACCESS_REASONS`."""
+        self._calls[self._metrics.unauthenticated(reason)] += 1
+
+    def count_callback(self, provider: str, reason: str) -> None:
+        """Count a callback that was refused; `reason`: see `labels.CALLBACK_REASONS`."""
+        self._callbacks[self._metrics.callback_rejected(provider, reason)] += 1
 
     def drain(self) -> dict[str, int]:
-        """Return what was counted since the last time, by reason, and begin anew."""
-        counts, self._counts = self._counts, Counter()
+        """Return how many calls there were since the last time, by reason, and begin anew."""
+        counts, self._calls = self._calls, Counter()
+        return dict(counts)
+
+    def drain_callbacks(self) -> dict[tuple[str, str], int]:
+        """Return how many callbacks, by provider and reason, and begin anew."""
+        counts, self._callbacks = self._callbacks, Counter()
         return dict(counts)

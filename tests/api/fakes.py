@@ -137,6 +137,7 @@ class Api:
         self.reader = FakeReader()
         self.in_flight = InFlight()
         self.denied: list[str] = []
+        self.rejected: list[tuple[str, str]] = []
         self.receipts: list[tuple[str, str]] = []
         self.fetched: list[str] = []
         self.addresses = Addresses("https://otp.example", Ring((Key("1", bytes(range(32))),)))
@@ -156,6 +157,7 @@ class Api:
             "receivers": {"acme": FakeReceiver()},
             "count_receipt": lambda *counted: self.receipts.append(counted),
             "count_denied": self.denied.append,
+            "count_rejected": lambda *counted: self.rejected.append(counted),
             "in_flight": self.in_flight,
         }
         self.context = ApiContext(**(parts | changes))

@@ -48,7 +48,7 @@ async def test_a_bad_signature_is_401_and_counted(api: Api) -> None:
     answer = await bring(api, headers={"signature": "bad"})
 
     assert (401, "/problems/unauthenticated") == (answer.status_code, answer.json()["type"])
-    assert ([], ["callback"]) == (api.service.asked, api.denied)
+    assert ([], [("acme", "signature")]) == (api.service.asked, api.rejected)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,7 @@ async def test_what_cannot_be_read_is_400(api: Api) -> None:
     answer = await bring(api, body=b"\xff\xfe no receipt at all")
 
     assert (400, "/problems/invalid-request") == (answer.status_code, answer.json()["type"])
+    assert [("acme", "unreadable")] == api.rejected
 
 
 async def test_a_provider_that_there_is_not_is_404(api: Api) -> None:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from otp_service.api.problems import KINDS
+from otp_service.audit.exports import FORMATS, exported
 from otp_service.store.embedded import EmbeddedServer
 from tests.attacks.thief import forms, number_forms, stands_in
+from tests.audit.lines import archived
 from tests.processes import (
     CODE,
     Answer,
@@ -99,6 +101,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         story = Story(service, gateway, redis)
         story.run()
         metrics, events = service.metrics(), repr(service.events())
+        with servers.client_of(redis) as client:
+            lines = list(archived(client))
         answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
         yield Told(
             {
@@ -106,6 +110,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 "metrics": metrics.encode(),
                 "events": events.encode(),
                 "answers": answers.encode(),
+                "archive": b"\n".join(lines),
+                **{form: exported_as(form, lines) for form in FORMATS},
                 "Redis's log": redis.log.read_bytes(),
             },
             {CODE.findall(m["text"])[0] for m in gateway.messages}
@@ -115,6 +121,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             {*service.keys.values(), *re.findall(r'secret = "([\w-]+)"', config_of(folder))},
             {answer.problem for answer in service.answers},
         )
+
+
+def exported_as(form: str, lines: list[bytes]) -> bytes:
+    """Return an archive as a security team's tools get it."""
+    return "\n".join(exported(line, FORMATS[form]) or "" for line in lines).encode()
 
 
 def config_of(folder: Any) -> str:
@@ -378,6 +389,19 @@ def test_the_log_says_what_happened(told: Told) -> None:
     assert "provider gateway raised ValueError" in log
     assert '"level":"debug"' in log
     assert '"status":500' in log
+
+
+def test_the_archive_and_what_is_made_of_it_have_all_events(told: Told) -> None:
+    """R70, R75: each on a line of its own, whatever was called; or their silence would be no proof."""
+    lines = {name: told.sinks[name].decode().splitlines() for name in ("archive", *FORMATS)}
+
+    assert 90 < len(lines["archive"])
+    assert {len(lines["archive"])} == {len(some) for some in lines.values()}
+    for kind in ("otp.verified", "otp.locked", "otp.provider_failed", "otp.issue_denied"):
+        for name, some in lines.items():
+            assert any(f'"{kind}"' in one for one in some), (kind, name)
+    for form in FORMATS:
+        assert not any("log.unreadable" in one for one in lines[form])
 
 
 @pytest.mark.parametrize("form", [*forms("1"), "as it is"])

@@ -1,4 +1,4 @@
-"""A19: receipts from outside: a hundred failures send nothing, and forged ones leave one event."""
+"""A19: receipts from outside: a hundred failures send nothing, and forged ones leave one event a provider."""
 
 import asyncio
 import time
@@ -78,7 +78,7 @@ def test_a_hundred_failures_of_one_prefix_start_no_more_sends_than_its_cap(
     assert len(gateway.asked) <= FAILED + CAP
 
 
-async def test_a_thousand_forged_receipts_leave_one_event_that_counts_them(
+async def test_a_thousand_forged_receipts_leave_one_event_a_provider_that_counts_them(
     running: Running,
 ) -> None:
     """A9: what strangers send fills no log. Nothing of the delivery changes either."""
@@ -93,11 +93,13 @@ async def test_a_thousand_forged_receipts_leave_one_event_that_counts_them(
         assert 401 == (await line.ask(asking)).status, path
     line.close()
 
-    def denied() -> list[dict[str, Any]]:
-        return service.events(type="access.denied")
+    def rejected() -> list[dict[str, Any]]:
+        return service.events(type="callback.rejected")
 
-    await asyncio.to_thread(servers.until, denied, deadline=30, what="housekeeping")
-    assert [("callback", FORGED)] == [(each["reason"], each["count"]) for each in denied()]
+    await asyncio.to_thread(servers.until, rejected, deadline=30, what="housekeeping")
+    counts = {each["provider"]: each["count"] for each in rejected()}
+    assert {"gateway": FORGED * 3 // 4, "gateway2": FORGED // 4} == counts
+    assert {"signature"} == {each["reason"] for each in rejected()}
     assert [] == service.events(type="otp.delivery")
     assert "submitted" == service.view(issued).json["delivery"]["status"]
     assert 1 == len(gateway.asked)

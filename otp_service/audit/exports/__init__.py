@@ -1,0 +1,41 @@
+"""The archive in the formats that security teams feed to their tools, one JSON object a line.
+
+    from otp_service.audit.exports import FORMATS, exported
+
+    for line in lines(segment):
+        if text := exported(line, FORMATS["ocsf"]):
+            print(text)
+
+Pure: a line of an archive in, a line of text out. What the formats say is in `ocsf` and `ecs`; what
+an event means in them, in `audit/vocabulary.py`.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from otp_service.audit.exports.ecs import ecs
+from otp_service.audit.exports.ocsf import ocsf
+from otp_service.audit.exports.told import Told, told_on
+
+
+__all__ = ["FORMATS", "exported"]
+
+Format = Callable[[Told], dict[str, Any]]
+
+TIMELESS: Final = frozenset({"log.gap", "log.unreadable"})
+
+FORMATS: Final[dict[str, Format]] = {"ocsf": ocsf, "ecs": ecs}
+
+
+def exported(line: bytes, write: Format, since: int = 0) -> str | None:
+    """Return a line of an archive in another format, or None for a seal and for what was before.
+
+    `since` is in milliseconds. Gaps and lines that cannot be read have no time that could be
+    trusted, so they are always told.
+    """
+    told = told_on(line)
+    if told is None or (told.at < since and told.kind not in TIMELESS):
+        return None
+    # All but ASCII is escaped, so no value ends a line or turns a terminal around (R70).
+    return json.dumps(write(told), separators=(",", ":"))

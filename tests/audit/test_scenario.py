@@ -1,0 +1,80 @@
+"""R66: a scripted run tells exactly what it should, in order: no event more, none less.
+
+`scenario.txt` is what is expected. After a change that is meant, write it anew and look at the
+difference: OTP_WRITE=1 pytest tests/audit/test_scenario.py
+"""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+from otp_service.audit.vocabulary import MEANINGS
+from otp_service.core.entry import Stamp
+from otp_service.core.events import KINDS
+from tests.audit.inventory import every_field, rows
+from tests.audit.scenario import Step, told_by, written
+
+
+EXPECTED = Path(__file__).with_name("scenario.txt")
+INVENTORY = Path(__file__).parents[2] / "otp_service/audit/EVENTS.md"
+
+NOT_HERE = {"unrecorded"}
+"""Takes half a log of refusals: tests/store/test_log.py."""
+
+
+def test_every_step_tells_what_it_should_and_nothing_else(told: list[Step]) -> None:
+    """Fifty steps, among them an answer that is lost after the decision was made."""
+    text = written(told)
+    if os.environ.get("OTP_WRITE"):
+        EXPECTED.write_text(text, encoding="utf-8")
+
+    assert len(told) >= 30
+    assert EXPECTED.read_text(encoding="utf-8") == text
+
+
+def test_every_kind_of_event_and_every_field_is_met(told: list[Step]) -> None:
+    """Or what is held against this run would prove little."""
+    events = [told_by(entry) for step in told for entry in step.entries]
+
+    assert set(KINDS) == {event["type"] for event in events}
+    assert every_field() - NOT_HERE == {name for event in events for name in event}
+
+
+def test_every_event_has_its_place_its_name_and_what_was_in_force(told: list[Step]) -> None:
+    """R66, R67: and inside an epoch of a partition no sequence is missing."""
+    entries = [entry for step in told for entry in step.entries]
+    places = sorted((one.partition, one.epoch, one.position.sequence) for one in entries)
+
+    for event in map(told_by, entries):
+        assert event["id"], event
+        assert {"config", "pepper", "pseudonym"} < event["versions"].keys(), event
+    for (partition, epoch, sequence), (*after, following) in pairwise(places):
+        expected = sequence + 1 if [partition, epoch] == after else 1
+        assert expected == following, (partition, epoch)
+
+
+def test_the_inventory_lists_every_event_as_it_is() -> None:
+    """ASVS 16.1.1: `python -m tests.audit.inventory` prints the rows that it has to have."""
+    assert set(KINDS) <= {kind for kind, _ in MEANINGS}
+
+    listed = [line for line in _table("## Events") if line.startswith("| `")]
+
+    assert list(rows()) == listed
+
+
+def test_the_inventory_lists_every_field_and_no_other() -> None:
+    """ASVS 16.1.1, 14.1.2: each with its class of data, whose retention the page tells."""
+    fields = [line.split(" | ") for line in _table("## Fields") if line.startswith("| `")]
+    named = [name.strip("| `") for name, *_ in fields]
+    kept = {line.split(" | ")[0].strip("| ") for line in _table("## How long")[2:]}
+
+    assert sorted(every_field()) == sorted(named)
+    assert kept == {data.strip(" |") for *_, data in fields}
+    assert set(Stamp.__struct_fields__) < set(named)
+
+
+def _table(heading: str) -> list[str]:
+    """Return the lines of the table under a heading."""
+    _, _, section = INVENTORY.read_text(encoding="utf-8").partition(f"\n{heading}\n")
+    lines = section.partition("\n## ")[0].splitlines()
+    return [line for line in lines if line.startswith("|")]

@@ -1,7 +1,6 @@
 """Traces: what a collector is told of a request, and what it is never told."""
 
 import asyncio
-import http.server
 import re
 import secrets
 import subprocess
@@ -24,6 +23,7 @@ from otp_service.core.secret import Secret
 from otp_service.settings.dev import dev_secrets, dev_settings
 from otp_service.settings.model import Service, Telemetry
 from otp_service.telemetry import CountedRouter, Metered, TimedHasher, tracing
+from tests.collector import Collector
 from tests.store import servers
 from tests.world import wrong
 
@@ -303,62 +303,25 @@ print("made")
 # ----------------------------------------------------------------------------------- collector
 
 
-class Collector(http.server.ThreadingHTTPServer):
-    """Takes spans in over HTTP, or says nothing while it `hangs`."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Taking)
-        self.hangs = False
-        self.done = threading.Event()
-        self.taken = []
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.done.set()
-        self.shutdown()
-        self.server_close()
-
-
-class Taking(http.server.BaseHTTPRequestHandler):
-    """One call of an exporter."""
-
-    def do_POST(self):
-        """Keep what came."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.hangs:
-            self.server.done.wait()
-            return
-        self.server.taken.append((self.path, self.headers, body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Nothing."""
-
-
 async def test_a_collector_gets_them_at_the_latest_when_the_service_stops(server, tmp_path):
     """OTLP over HTTP, with the headers that open it; the service and its version are named."""
     with Collector() as collector:
-        where = f"http://127.0.0.1:{collector.server_port}/v1/traces"
         headers = {"Authorization": Secret("Bearer worthless")}
-        settings = settings_of(server, tmp_path, traces=where, secret_headers=headers)
+        settings = settings_of(server, tmp_path, traces=collector.url, secret_headers=headers)
         async with Application(settings, is_dev=True) as app:
             traced = Traced(app, kept(tmp_path)["api_key"], None)
             await traced.call("/v1/challenges", phone_number=NUMBER)
 
-    ((path, sent, body),) = collector.taken
-    (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
-    about = {one.key: one.value.string_value for one in resource.resource.attributes}
-    names = [span.name for scope in resource.scope_spans for span in scope.spans]
-    assert ("/v1/traces", "Bearer worthless") == (path, sent["Authorization"])
+    resources = ExportTraceServiceRequest.FromString(collector.received).resource_spans
+    about = {one.key: one.value.string_value for one in resources[0].resource.attributes}
+    scopes = [scope for resource in resources for scope in resource.scope_spans]
+    names = [span.name for scope in scopes for span in scope.spans]
+    assert {("/v1/traces", "Bearer worthless")} == {
+        (path, headers["authorization"]) for path, headers, _ in collector.taken
+    }
     assert "otp-service" == about["service.name"]
     assert "POST /v1/challenges" in names
-    assert NUMBER[1:].encode() not in body
+    assert NUMBER[1:].encode() not in collector.received
 
 
 async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
@@ -368,8 +331,9 @@ async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
     monkeypatch.setattr(tracing, "PATIENCE", 0.2)
     with Collector() as collector:
         collector.hangs = True
-        where = f"http://127.0.0.1:{collector.server_port}/v1/traces"
-        async with Application(settings_of(server, tmp_path, traces=where), is_dev=True) as app:
+        async with Application(
+            settings_of(server, tmp_path, traces=collector.url), is_dev=True
+        ) as app:
             traced = Traced(app, kept(tmp_path)["api_key"], None)
             made = await traced.call("/v1/challenges", phone_number=NUMBER)
 

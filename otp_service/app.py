@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import msgspec
@@ -54,6 +54,9 @@ from otp_service.store.rotating import RotatingStore
 from otp_service.store.streams import RedisStreams
 
 
+if TYPE_CHECKING:
+    from otp_service.telemetry.tracing import Tracing
+
 RANDOM = Random(secrets.randbelow, os.urandom)
 CHANCE = random.SystemRandom().random
 
@@ -88,22 +91,32 @@ class Application:
         )
         self.access = telemetry.AccessCounter(self.metrics)
         self.requests = telemetry.RequestLog(self.metrics)
+        self.tracing = None if speaks_for_workers else tracing_of(settings)
         self.in_flight = InFlight()
         self.link = link_of(settings)
         self.store = store_of(settings, self.link, self.versions)
         self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = new_transport()
-        self.senders = senders_of(settings, self.transport, self._received)
+        received: Callable[[str, Receipt], Awaitable[None]] = self._received
+        if self.tracing:
+            received = self.tracing.apart("receipt", received)
+        self.senders = senders_of(settings, self.transport, received)
         self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
         self.remembered = Remembered()
-        self.router = router_of(settings, self.senders, self.remembered, self.addresses)
+        senders = self.senders
+        if self.tracing:
+            senders = {name: self.tracing.provider(one) for name, one in senders.items()}
+        self.router = router_of(settings, senders, self.remembered, self.addresses)
         self.sharing = Sharing(self.store, self.remembered, RANDOM, self.versions)
-        self.service = OtpService(self._parts())
+        self.service = OtpService(self._traced(self._parts()))
         self._beside: asyncio.Future[Any] | None = None
 
     def public(self) -> Litestar:
         """Return the application for login back ends."""
-        return api.public_app(self._context())
+        app = api.public_app(self._context())
+        if self.tracing:
+            app.asgi_handler = self.tracing.door(app.asgi_handler)
+        return app
 
     def worker(self) -> Litestar:
         """Return the same, starting and ending this with the server that runs it."""
@@ -148,6 +161,8 @@ class Application:
         await self.transport.aclose()
         self.pool.close()
         await self.link.aclose()
+        if self.tracing:
+            await asyncio.to_thread(self.tracing.close)
 
     async def keep_house(self) -> None:
         """Append what is only counted until now: folded refusals, and what strangers tried."""
@@ -235,8 +250,20 @@ class Application:
             only_fictitious=settings.mode == "test",
         )
 
+    def _traced(self, parts: Parts) -> Parts:
+        if self.tracing is None:
+            return parts
+        return msgspec.structs.replace(
+            parts,
+            store=self.tracing.store(parts.store),
+            router=self.tracing.router(parts.router),
+            hasher=self.tracing.hasher(parts.hasher),
+        )
+
     def _gate(self, name: str, places: int) -> Gate:
         tenants = len(self.settings.tenants())
+        if self.speaks_for_workers:
+            places = 0  # or it would add to theirs
         return telemetry.WatchedGate.named(name, self.metrics, places=places, tenants=tenants)
 
     def _context(self) -> ApiContext:
@@ -271,7 +298,22 @@ class Application:
     def _observe(self, answered: Answered) -> None:
         if self.is_dev and answered.route.startswith("/inbox"):
             return  # the page asks each second
-        self.requests.observe(**msgspec.structs.asdict(answered))
+        told = msgspec.structs.asdict(answered)
+        self.requests.observe(**told)
+        if self.tracing:
+            self.tracing.answered(**told)
+
+
+def tracing_of(settings: Settings) -> "Tracing | None":
+    """Return what makes spans, where the settings say that they go somewhere."""
+    wanted = settings.telemetry
+    if wanted.traces is None:
+        return None
+    from otp_service.telemetry import tracing  # noqa: PLC0415  # an extra, and 30 ms
+
+    headers = {name: value.reveal() for name, value in wanted.secret_headers.items()}
+    exporter = tracing.collector(wanted.traces, headers)
+    return tracing.Tracing(exporter, __version__, wanted.sample_percent)
 
 
 def versions(settings: Settings) -> dict[str, str]:

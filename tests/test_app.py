@@ -100,6 +100,20 @@ async def test_what_all_know_of_providers_is_in_the_metrics(
     assert 'otp_provider_share{provider="inbox"} 1.0' in page
 
 
+async def test_places_are_counted_once_beside_workers(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Who speaks for the workers has none: how full the gates are would look better than it is."""
+    settings = settings_of(server, tmp_path)
+    places = settings.hash.workers + settings.hash.queue
+
+    for looks, expected in ((False, places), (True, 0)):
+        async with Application(settings, speaks_for_workers=looks) as app:
+            page = app.metrics.render()[0].decode()
+
+        assert f'otp_places{{gate="argon2"}} {expected}.0\n' in page
+
+
 async def test_a_receipt_over_a_providers_own_connection_counts(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -17,11 +17,6 @@ from otp_service.service import Caller
 
 
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
-# Version ff is none, no id is all zeros, and only later versions than 00 have more to say.
-_TRACEPARENT: Final = re.compile(
-    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
-    re.DOTALL,
-)
 
 
 class Keyring:
@@ -75,15 +70,5 @@ async def authenticate(request: Call) -> None:
         tenant=tenant,
         key_id=key.id,
         request=request.scope["state"]["request"],
-        trace=trace_of(header(request, b"traceparent")),
+        trace=request.scope["state"]["trace"],
     )
-
-
-def trace_of(traceparent: list[bytes]) -> str | None:
-    """Return the id of the trace that a request belongs to (W3C Trace Context, 3.2).
-
-    A header that is not valid is as good as none (R59), and whether the caller samples the trace
-    is not asked.
-    """
-    match = _TRACEPARENT.fullmatch(traceparent[0]) if len(traceparent) == 1 else None
-    return str(match[1], "ascii") if match else None

@@ -68,7 +68,8 @@ async def _take(request: Visit, provider: str) -> ASGIResponse:
         now=time.time_ns() // 1_000_000,
     )
     for news, trusted in await _news(parts, provider, receiver, called):
-        caller = Caller(NOBODY, f"callback-{provider}", request.scope["state"]["request"])
+        state = request.scope["state"]
+        caller = Caller(NOBODY, f"callback-{provider}", state["request"], state["trace"])
         receiving = parts.service.receive(caller, provider, news, trusted=trusted)
         received = await parts.in_flight.run(receiving)
         parts.count_receipt(provider, news.status if received.known else "unknown")

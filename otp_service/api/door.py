@@ -22,6 +22,11 @@ GONE: Final = 499
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+# Version ff is none, no id is all zeros, and only later versions than 00 have more to say.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
+    re.DOTALL,
+)
 
 
 class Door:
@@ -42,6 +47,8 @@ class Door:
         began, status = time.perf_counter(), GONE
         method = scope["method"]
         scope["state"]["request"] = secrets.token_hex(16)
+        if "trace" not in scope["state"]:  # nobody around this has begun or taken up one
+            scope["state"]["trace"] = _trace(scope)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -93,6 +100,17 @@ def _answered(scope: Any, method: str, status: int, seconds: float) -> Answered:
         seconds=seconds,
         request=scope["state"]["request"],
         tenant=caller.tenant.name if caller else None,
-        trace=caller.trace if caller else None,
+        trace=scope["state"]["trace"],
         problem=scope["state"].get("problem"),
     )
+
+
+def _trace(scope: Any) -> str | None:
+    """Return the id of the trace that a request belongs to (W3C Trace Context, 3.2).
+
+    A header that is not valid is as good as none (R59), and whether the caller samples the trace
+    is not asked.
+    """
+    sent = [value for name, value in scope["headers"] if name == b"traceparent"]
+    match = _TRACEPARENT.fullmatch(sent[0]) if len(sent) == 1 else None
+    return str(match[1], "ascii") if match else None

@@ -9,14 +9,16 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from phonenumbers import SUPPORTED_REGIONS
 
 from otp_service.core.keys import KEY_BYTES, Key
 from otp_service.core.message import check_messages
 from otp_service.settings import limits
-from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
+from otp_service.settings.model import ApiKeyTable, Messages, Settings, Telemetry, TenantTable
 from otp_service.settings.reading import Fault
+from otp_service.sms.checks import header_faults
 from otp_service.sms.http import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
@@ -52,6 +54,7 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_key_faults(settings),
         *_redis_faults(settings),
         *_public_faults(settings.service.public_url or "https://"),
+        *_telemetry_faults(settings.telemetry),
         *limits.faults(settings),
         *_tenants_faults(settings, now),
         *_provider_faults(settings),
@@ -148,8 +151,30 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _public_faults(url: str) -> Iterator[Fault]:
-    if url.startswith("http:") and not _all_loopback((url.split("/")[2],)):
+    if _is_open(url):
         yield Fault("service.public_url", "must be https: receipts would come in the open")
+
+
+def _telemetry_faults(telemetry: Telemetry) -> Iterator[Fault]:
+    headers = {name: value.reveal() for name, value in telemetry.secret_headers.items()}
+    yield from _told("telemetry", [*header_faults("secret_headers", headers, secret=True)])
+    if telemetry.traces is None:
+        return
+    if headers and _is_open(telemetry.traces):
+        yield Fault("telemetry.traces", "must be https: secret_headers would go in the open")
+    if not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        yield Fault("telemetry.traces", "needs the extra: pip install 'otp-service[otel]'")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package around it is missing
+        return False
+
+
+def _is_open(url: str) -> bool:
+    return url.startswith("http:") and not _all_loopback((url.split("/")[2],))
 
 
 def _all_loopback(hosts: tuple[str, ...]) -> bool:

@@ -44,6 +44,14 @@ PublicUrl = Annotated[
         description="must be like 'https://otp.example.com', without a query",
     ),
 ]
+CollectorUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+/[^\s?#]*\Z",
+        description="must be like 'http://127.0.0.1:4318/v1/traces', without a query; keys are for "
+        "telemetry.secret_headers",
+    ),
+]
 RedisUrl = Annotated[
     str,
     Meta(
@@ -143,6 +151,16 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Entries in each partition's stream; with the refusals they take some 300 MB in all."""
 
 
+class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[telemetry]: where traces go; none are made without an address."""
+
+    traces: CollectorUrl | None = None
+    """Where a collector of OpenTelemetry takes them in: OTLP over HTTP."""
+    sample_percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    """How many of a hundred traces are kept, whatever callers say of theirs."""
+    secret_headers: dict[str, Secret] = {}
+
+
 class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
 
@@ -206,6 +224,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: dict[Limit, tuple[Window, ...]] = {}
     messages: Messages = Messages()
     events: Events = Events()
+    telemetry: Telemetry = Telemetry()
     tenant_tables: dict[Name, TenantTable] = msgspec.field(name="tenants", default_factory=dict)
     providers: dict[Name, Provider] = {}
     routing: Routing = Routing()

@@ -1,4 +1,4 @@
-"""What is seen from outside: JSON lines, Prometheus metrics, and counts of refused access.
+"""What is seen from outside: JSON lines, Prometheus metrics, traces, and counts of refused access.
 
     configure_logging        one ASCII line of JSON an entry, whatever is in it      logs.py,
                              and of exceptions class and way                         failures.py
@@ -9,8 +9,10 @@
                              the closed sets that labels are drawn from              labels.py
     Metered, TimedHasher,    the ports of `core.ports` and its gate, watched         ports.py
     CountedRouter, WatchedGate
+    Tracing                  spans around the same ports; with the extra otel only   tracing.py,
+                             and so not imported here
 
-No line and no label ever holds a code, a whole number, a key or the text of a library's exception
+No line, label or span ever holds a code, a whole number, a key or the text of a library's exception
 (R68).
 """
 

@@ -57,6 +57,9 @@ class Metrics:
         self._make_histograms()
         gauge = partial(Gauge, registry=self._registry)
         self.places = _children(
+            gauge("otp_places", "Places there are.", ["gate"], multiprocess_mode="livesum")
+        )
+        self.places_taken = _children(
             gauge("otp_places_taken", "Places taken.", ["gate"], multiprocess_mode="livesum")
         )
         # Every worker knows the same of providers, within a second.

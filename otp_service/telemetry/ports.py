@@ -135,7 +135,7 @@ class CountedRouter:
 
 
 class WatchedGate(Gate):
-    """A gate that tells how many of its places are taken, whenever that changes."""
+    """A gate that tells how many places it has, and how many are taken whenever that changes."""
 
     taken: Gauge
 
@@ -144,7 +144,8 @@ class WatchedGate(Gate):
         """Return a fair gate that tells under this name."""
         gate = cls.fair(places, tenants)
         assert isinstance(gate, cls)  # fair makes what it is called on
-        gate.taken = metrics.places(name)
+        metrics.places(name).set(places)
+        gate.taken = metrics.places_taken(name)
         gate.taken.set(0)
         return gate
 

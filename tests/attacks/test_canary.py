@@ -16,6 +16,7 @@ from otp_service.audit.exports import FORMATS, exported
 from otp_service.store.embedded import EmbeddedServer
 from tests.attacks.thief import forms, number_forms, stands_in
 from tests.audit.lines import archived
+from tests.collector import Collector
 from tests.processes import (
     CODE,
     Answer,
@@ -40,6 +41,7 @@ LATER = {"challenge-expired"}
 """What takes a minute, and is told in the same way as the others of its family."""
 
 FAULTY = """
+import os
 from otp_service.core.message import Messages
 from otp_service.sms.providers.http import Http
 
@@ -58,10 +60,12 @@ def faulty_reply(self, answer):
     return reply(self, answer)
 
 Messages.render, Http.reply = faulty_render, faulty_reply
+os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "100"
 """
 """Bugs of ours, in the middle of a send and in a dialect; their exceptions hold what they had.
 
 A code that was never sent is known to nobody, so it is written to the file DRAWN for the test.
+Spans are sent every 100 ms, or the test would have to wait for the last of them.
 """
 
 
@@ -83,6 +87,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     with (
         servers.start_server(folder / "redis", port=servers.free_port()) as redis,
         Gateway() as gateway,
+        Collector() as collector,
         serve(
             folder,
             redis,
@@ -90,6 +95,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             workers=1,
             sitecustomize=f"DRAWN = {str(drawn)!r}\n{FAULTY}",
             SERVICE__LOG_LEVEL="debug",
+            TELEMETRY__TRACES=collector.url,
             HASH__WORKERS="1",
             HASH__QUEUE="1",
             REDIS__TIMEOUT_MILLISECONDS="400",
@@ -103,6 +109,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         metrics, events = service.metrics(), repr(service.events())
         with servers.client_of(redis) as client:
             lines = list(archived(client))
+        service.call("GET", "/health/live", by="")
+        servers.until(lambda: b"GET /health/live" in collector.received, what="the last span")
         answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
         yield Told(
             {
@@ -113,6 +121,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 "archive": b"\n".join(lines),
                 **{form: exported_as(form, lines) for form in FORMATS},
                 "Redis's log": redis.log.read_bytes(),
+                "traces": collector.received,
             },
             {CODE.findall(m["text"])[0] for m in gateway.messages}
             | story.typed
@@ -402,6 +411,18 @@ def test_the_archive_and_what_is_made_of_it_have_all_events(told: Told) -> None:
             assert any(f'"{kind}"' in one for one in some), (kind, name)
     for form in FORMATS:
         assert not any("log.unreadable" in one for one in lines[form])
+
+
+def test_traces_say_what_happened(told: Told) -> None:
+    """Whole requests with what they were made of, the ones that failed among them."""
+    for part in (
+        b"POST /v1/challenges",
+        b"store commit",
+        b"argon2",
+        b"submit",
+        b"StoreUnavailable",
+    ):
+        assert part in told.sinks["traces"]
 
 
 @pytest.mark.parametrize("form", [*forms("1"), "as it is"])

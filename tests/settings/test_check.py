@@ -1,5 +1,6 @@
 """What is refused, with the setting and the remedy; and what is only warned of."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_what_is_unsafe_is_refused_by_setting_and_remedy(variable, text, setting
 
     assert setting == found.setting
     assert words in found.remedy
+
+
+def test_traces_are_refused_without_the_extra_that_makes_them(refused, monkeypatch):
+    """The remedy names it; here it is as if the exporter's packages were not there."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto", None)
+
+    (found,) = refused(environ={"OTP_TELEMETRY__TRACES": "http://127.0.0.1:4318/v1/traces"})
+
+    assert "telemetry.traces" == found.setting
+    assert "otp-service[otel]" in found.remedy
 
 
 def test_a_secret_is_for_one_key_and_an_api_key_for_one_tenant(refused):

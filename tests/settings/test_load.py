@@ -31,7 +31,8 @@ def test_every_setting_can_be_given(settings_of):
     settings = settings_of("working_everything")
     least = settings_of()
 
-    for section in ("service", "redis", "policy", "hash", "messages", "events", "routing"):
+    tables = ("service", "redis", "policy", "hash", "messages", "events", "telemetry", "routing")
+    for section in tables:
         ours, default = getattr(settings, section), getattr(least, section)
         unchanged = {
             name for name in ours.__struct_fields__ if getattr(ours, name) == getattr(default, name)

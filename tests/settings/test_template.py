@@ -76,7 +76,7 @@ def test_what_it_says_of_the_defaults_is_so(written, settings_of):
     text, _ = written(provider_url="https://sms.example/messages")
     settings, least = load(text, {}, str, cores=4), settings_of()
 
-    for section in ("mode", "service", "policy", "hash", "messages", "events"):
+    for section in ("mode", "service", "policy", "hash", "messages", "events", "telemetry"):
         assert getattr(least, section) == getattr(settings, section)
     assert DEFAULTS == settings.rates
     assert (8, 3) == (settings.routing.deadline_seconds, settings.routing.max_submissions)

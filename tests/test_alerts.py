@@ -1,0 +1,258 @@
+"""deploy/alerts.yml and deploy/dashboard.json speak of what the service exposes, and of nothing else."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from otp_service import telemetry
+from otp_service.core import events
+from otp_service.core.delivery import About, DeliveryStatus, Fault, Submission
+from otp_service.core.limits import Limit
+from otp_service.telemetry.labels import ACCESS_REASONS, REASONS
+
+
+TREE = Path(__file__).parents[1]
+DEPLOY = TREE / "deploy"
+DASHBOARD = json.loads((DEPLOY / "dashboard.json").read_text())
+RULES = [
+    rule
+    for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+EXPRESSIONS = {
+    **{rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES},
+    **{
+        f"{panel['title']} {target['refId']}": target["expr"]
+        for panel in PANELS
+        for target in panel["targets"]
+    },
+}
+
+COMING = {
+    "otp_audit_anchored_at",
+    "otp_audit_archived",
+    "otp_audit_failed",
+    "otp_audit_fullness",
+    "otp_audit_lag",
+    "otp_audit_leader",
+    "otp_audit_missing",
+    "otp_audit_seal",
+    "otp_audit_sealed_at",
+    "otp_audit_stuck",
+    "otp_audit_waiting",
+}
+"""What the sealer will expose; a name that is exposed has to leave this list."""
+OTHERS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
+"""Prometheus' own, and redis_exporter's."""
+RECORDED = {"otp:conversion:ratio1h": {"provider", "country"}}
+"""What alerts.yml itself makes, and its labels."""
+PLACE = {"instance", "job"}
+"""Labels that Prometheus puts on everything."""
+
+
+def metrics():
+    """Return the names that each metric's series can have, and its labels."""
+    made = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
+    registered = made._registry._collector_to_names.items()
+    # Those of the archive are made when there is one, from a table that comes with the sealer.
+    archive = getattr(telemetry.metrics, "ARCHIVE", {})
+    return [
+        *((names, set(collector._labelnames)) for collector, names in registered),
+        *(([f"otp_audit_{name}"], set()) for name in archive),
+    ]
+
+
+def exposed():
+    """Return the labels of every series that /metrics can have, by its name."""
+    return {
+        name: labels | ({"le"} if name.endswith("_bucket") else set())
+        for names, labels in metrics()
+        for name in names
+    }
+
+
+def tags(kind=events.Event):
+    """Return the types of events, from the class that all of them are made of."""
+    for narrower in kind.__subclasses__():
+        yield narrower.__struct_config__.tag
+        yield from tags(narrower)
+
+
+VALUES = {
+    ("otp_events_total", "type"): {*tags()},
+    ("otp_events_total", "reason"): REASONS,
+    ("otp_unauthenticated_total", "reason"): ACCESS_REASONS,
+    ("otp_limit_refusals_total", "limit"): {*Limit},
+    ("otp_receipts_total", "status"): {*get_args(DeliveryStatus)},
+    ("otp_submissions_total", "about"): {*About},
+    ("otp_submissions_total", "fault"): {*Fault},
+    ("otp_submissions_total", "outcome"): {*get_args(Submission.__annotations__["outcome"])},
+    ("otp_requests_total", "status"): {"200", "201", "422", "429", "500", "503"},
+    ("otp_requests_total", "route"): {"/v1/challenges", "/v1/challenges/{challenge_id}/verify"},
+    ("otp_request_seconds_bucket", "route"): {
+        "/v1/challenges",
+        "/v1/challenges/{challenge_id}/verify",
+    },
+}
+"""Sets that labels are drawn from: a value that is in none would never be seen."""
+
+SELECTOR = re.compile(r"\b(?<![\"/:])([a-zA-Z_][\w:]*)\b(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
+
+
+def selected(expression):
+    """Return each series that an expression selects: its name and its matchers."""
+    found = SELECTOR.findall(expression)
+    return [
+        (name, MATCHER.findall(inside))
+        for name, inside in found
+        if re.match(r"otp[_:]|redis_|up\b", name)
+    ]
+
+
+@pytest.mark.parametrize("where", EXPRESSIONS)
+def test_what_is_asked_for_is_exposed(where):
+    """By name, by label and, where values are a closed set, by value: a typing error stays silent."""
+    known = exposed() | RECORDED
+    asked = selected(EXPRESSIONS[where])
+
+    assert asked
+    for name, matchers in asked:
+        assert name in known.keys() | COMING | OTHERS
+        for label, operator, value in matchers:
+            assert label in known.get(name, set()) | PLACE
+            assert has(VALUES.get((name, label)), operator, value), (name, label, value)
+    labels = set().union(*(known.get(name, set()) for name, _ in asked)) | PLACE
+    grouped = {
+        label.strip()
+        for inside in re.findall(r"\bby \(([^)]*)\)", EXPRESSIONS[where])
+        for label in inside.split(",")
+    }
+    assert grouped <= labels
+
+
+def has(values, operator, text):
+    """Return whether each alternative of a matcher can be met by a value of the set."""
+    if values is None:
+        return True
+    pattern = text if "~" in operator else re.escape(text)
+    return all(
+        any(re.fullmatch(one, value) for value in map(str, values)) for one in pattern.split("|")
+    )
+
+
+def test_what_was_coming_and_has_come_is_checked_like_the_rest():
+    """Take it out of COMING."""
+    assert COMING.isdisjoint(exposed())
+
+
+def test_every_metric_is_in_the_dashboard():
+    """Whoever adds one shows it."""
+    told = json.dumps([panel["targets"] for panel in PANELS])
+
+    assert [] == [
+        names
+        for names, _ in metrics()
+        if not any(re.search(rf"\b{name}\b", told) for name in names)
+    ]
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
+def test_every_alert_says_what_it_is_and_what_to_do(rule):
+    """To whoever is woken by it; and README has it in a line."""
+    readme = (DEPLOY / "README.md").read_text()
+
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert 10 < len(rule["annotations"]["summary"]) < 120
+    assert 80 < len(rule["annotations"]["description"])
+    assert 1 == len(re.findall(rf"^\| `{rule['alert']}` \|", readme, re.MULTILINE))
+    assert re.search(
+        rf"^\| `{rule['alert']}` \| {rule['labels']['severity']} \|", readme, re.MULTILINE
+    )
+
+
+def test_no_alert_has_the_name_of_another():
+    """And what descriptions refer to exists."""
+    names = [rule["alert"] for rule in ALERTS]
+    told = json.dumps([rule["annotations"] for rule in ALERTS]) + json.dumps(DASHBOARD)
+
+    assert len(names) == len({*names})
+    assert {*re.findall(r"\bOtp[A-Z]\w+", told)} <= {*names}
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
+def test_every_panel_has_a_title_a_unit_and_a_sentence(panel):
+    """And takes its numbers from whichever Prometheus is chosen above."""
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert "${datasource}" == panel["datasource"]["uid"]
+    assert "datasource" in {one["name"] for one in DASHBOARD["templating"]["list"]}
+
+
+def test_no_panel_covers_another():
+    """All ids differ, and each place belongs to one."""
+    panels = DASHBOARD["panels"]
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x, y in itertools.product(
+            range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        )
+    ]
+
+    assert len(panels) == len({panel["id"] for panel in panels})
+    assert len(taken) == len({*taken})
+    assert max(x for x, _ in taken) < 24
+
+
+# ------------------------------------------------------------------------------------ promtool
+
+
+@pytest.fixture(scope="module")
+def promtool():
+    """Prometheus' own check of rules."""
+    found = shutil.which("promtool")
+    if not found:
+        pytest.skip("no promtool: it comes with Prometheus (apt install prometheus)")
+
+    def run(*arguments):
+        done = subprocess.run([found, *arguments], capture_output=True, text=True, check=False)
+        assert 0 == done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.slow
+def test_alerts_call_when_they_should_and_not_on_a_quiet_day(promtool):
+    """tests/alerts.yml: quiet days and bad ones, as Prometheus evaluates them."""
+    promtool("test", "rules", str(TREE / "tests" / "alerts.yml"))
+
+
+def test_every_alert_is_made_to_call_by_those_tests():
+    """Whoever adds one adds its bad day."""
+    told = (TREE / "tests" / "alerts.yml").read_text()
+
+    assert [] == [r["alert"] for r in ALERTS if f'{{alertname="{r["alert"]}"}}' not in told]
+
+
+@pytest.mark.slow
+def test_what_the_dashboard_asks_can_be_read(promtool, tmp_path):
+    """Each expression as a rule: `promtool` has no other way to be asked."""
+    rules = [
+        {"record": f"panel:{number}", "expr": target["expr"].replace("$__rate_interval", "5m")}
+        for number, target in enumerate(target for panel in PANELS for target in panel["targets"])
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+
+    promtool("check", "rules", str(file))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otp_service.audit.reading import Reader, rfc3339
+from otp_service.audit.reading import Reader
 from otp_service.audit.walk import NEWEST
 from otp_service.core import events
-from otp_service.core.entry import Entry, Position
+from otp_service.core.entry import Entry, Position, rfc3339
 from otp_service.core.errors import InvalidRequest, NumberNotAllowed, RateLimited
 from otp_service.core.keys import Key, Ring
 from otp_service.core.phone import PhoneNumber, parse

@@ -186,7 +186,9 @@ class Application:
 
     def _watch(self) -> Watch:
         maximum = self.settings.events.maximum
-        return Watch(sealing_of(self.settings, self.link), self.metrics, maximum, self._tell_archive)
+        return Watch(
+            sealing_of(self.settings, self.link), self.metrics, maximum, self._tell_archive
+        )
 
     async def _tell_archive(self, reason: str) -> None:
         event = events.ArchiveChanged(**self._about(), reason=reason)
@@ -367,9 +369,9 @@ async def seal(settings: Settings, stop: asyncio.Event) -> None:
             tell=tell,
         )
         source, seconds = sealing_of(settings, link), settings.audit.seal_seconds
-        await Sealer(
-            source, folder_of(settings.audit), signing, outside, seal_seconds=seconds
-        ).run(stop)
+        await Sealer(source, folder_of(settings.audit), signing, outside, seal_seconds=seconds).run(
+            stop
+        )
 
 
 def signing_of(audit: Audit) -> Signing:

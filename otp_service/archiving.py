@@ -38,7 +38,11 @@ class Watch:
     """Looks at the archive's state in Redis; `tell` appends the event of a reason."""
 
     def __init__(
-        self, source: RedisSealing, metrics: Metrics, maximum: int, tell: Callable[[str], Awaitable[None]]
+        self,
+        source: RedisSealing,
+        metrics: Metrics,
+        maximum: int,
+        tell: Callable[[str], Awaitable[None]],
     ) -> None:
         self._source = source
         self._metrics = metrics

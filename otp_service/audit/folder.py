@@ -171,7 +171,8 @@ class Folder:
         day = datetime.fromtimestamp(now / 1000, UTC)
         segment = self._segment
         if segment is None or (
-            self.standing.is_sealed and (self._size >= self._most or day_of(segment) < f"{day:%Y-%m-%d}")
+            self.standing.is_sealed
+            and (self._size >= self._most or day_of(segment) < f"{day:%Y-%m-%d}")
         ):
             self.close()
             segment = segment_path(self.folder, day, self.standing.number + 1)
@@ -227,7 +228,7 @@ def _words(lock: int) -> str:
 
 
 def _fence(words: str) -> int:
-    fence = words.split(" ")[0]
+    fence = words.split(" ", maxsplit=1)[0]
     return int(fence) if fence.isdecimal() else 0
 
 

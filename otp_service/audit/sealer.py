@@ -192,9 +192,7 @@ class Sealer:
     async def _say(self, milliseconds: int) -> int:
         floor = 0 if self._fence else self._folder.floor()
         told = msgspec.json.encode(self._told)
-        return await self._source.lease(
-            self._outside.holder, milliseconds, floor=floor, told=told
-        )
+        return await self._source.lease(self._outside.holder, milliseconds, floor=floor, told=told)
 
     async def _change(self, before: int) -> None:
         if not self._fence:
@@ -269,7 +267,7 @@ class Sealer:
     async def _pass_on(self, lines: Sequence[bytes]) -> None:
         """Give the lines to every sink, and what it has not taken before."""
         for _, owed in self._owed:
-            owed += lines
+            owed.extend(lines)
         for sink, owed in self._owed:
             if owed:
                 await sink.append(owed)

@@ -15,7 +15,6 @@ from otp_service.audit.lines import (
     GAP,
     SEAL,
     Gap,
-
     entry_on,
     gap_line,
     gap_on,
@@ -231,8 +230,6 @@ class Standing:
     def _move(self, partition: int, epoch: int, last: int) -> None:
         self.learn(partition, epoch, last)
         self._newest[partition] = epoch
-
-
 
 
 class Signing(NamedTuple):

@@ -70,8 +70,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
     elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
-    if settings.audit.archive is None:
-        yield Fault("audit.archive", "is missing: events are gone when Redis is, or in days")
+    yield from _audit_warnings(settings.audit)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():
@@ -163,6 +162,13 @@ def _audit_faults(audit: Audit) -> Iterator[Fault]:
         yield Fault("audit.signing_key", NO_SIGNING_KEY)
     if audit.previous_signing_key is not None and audit.signing_key is None:
         yield Fault("audit.previous_signing_key", "has nobody to hand over to: audit.signing_key")
+
+
+def _audit_warnings(audit: Audit) -> Iterator[Fault]:
+    if audit.archive is None:
+        yield Fault("audit.archive", "is missing: events are gone when Redis is, or in days")
+    if audit.previous_signing_key is not None:
+        yield Fault("audit.previous_signing_key", "is there: take it out once it has handed over")
 
 
 def _public_faults(url: str) -> Iterator[Fault]:

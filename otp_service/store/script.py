@@ -12,7 +12,8 @@ from otp_service.core.limits import Window
 COMMIT = (files("otp_service.store") / "lua/commit.lua").read_text()
 FETCH = (files("otp_service.store") / "lua/fetch.lua").read_text()
 LEASE, MARK, TAIL = (
-    (files("otp_service.store") / f"lua/{name}.lua").read_text() for name in ("lease", "mark", "tail")
+    (files("otp_service.store") / f"lua/{name}.lua").read_text()
+    for name in ("lease", "mark", "tail")
 )
 
 FIXED = 6

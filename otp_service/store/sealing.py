@@ -75,7 +75,14 @@ class RedisSealing:
         epoch, sequence = mark.place
         events = b"" if mark.anew else b"%d" % tail.events
         known, now = _id(tail.archived), _id(tail.entries[-1].position)
-        return b"%d" % fence, known, now, b"%d-%d" % (epoch, sequence), events, *_words(self._maximum)
+        return (
+            b"%d" % fence,
+            known,
+            now,
+            b"%d-%d" % (epoch, sequence),
+            events,
+            *_words(self._maximum),
+        )
 
     def _log(self, partition: int) -> tuple[str, ...]:
         return self._names.log(partition)[:3]
@@ -111,7 +118,7 @@ def _tail(partition: int, reply: list[Any], count: int) -> Tail:
         last=last,
         epoch=epoch,
         archived=position_of(archived) if archived else None,
-        place=tuple(position_of(place)) if place else None,
+        place=(*position_of(place),) if place else None,
         waiting=waiting,
         entries=tuple(sorted((*events, *refusals), key=attrgetter("position"))),
         events=len(events),

@@ -16,11 +16,11 @@ from pathlib import Path
 from otp_service.audit.lines import SEAL
 from otp_service.audit.sealing import ArchiveDamaged, Signing, Standing
 from otp_service.audit.seals import Seal, seal_on
-from otp_service.audit.segments import day_of, lines, segment_path, segments
+from otp_service.audit.segments import day_of, lines, lines_backward, segment_path, segments
 
 
 class Fenced(Exception):
-    """Somebody else writes this archive."""
+    """Somebody else writes this archive, or may have: take it again to go on."""
 
 
 class Disk:
@@ -143,11 +143,10 @@ class Folder:
             os.close(lock)
 
     def _check(self, lock: int) -> None:
-        if _words(lock) != self._mine:
+        # What was decided on what is not known may stand there already: `take` has to come first.
+        if _words(lock) != self._mine or not self._is_known:
             self.close()
             raise Fenced
-        if not self._is_known:
-            self._recover()
 
     def _append(self, written: Sequence[bytes], now: int) -> None:
         self._open(now)
@@ -198,7 +197,7 @@ class Folder:
     def _read(self, segment: Path) -> int:
         """Learn what stands in a segment; return how far it can be gone on with."""
         *whole, _ = segment.read_bytes().split(b"\n")
-        sealed = max((i for i, line in enumerate(whole) if line.startswith(SEAL)), default=-1)
+        sealed = max((i for i, line in enumerate(whole) if _is_seal(line)), default=-1)
         size = 0
         for i, line in enumerate(whole):
             try:
@@ -235,14 +234,22 @@ def _fence(words: str) -> int:
 def _not_sealed_before(found: Sequence[Path]) -> Sequence[Path]:
     """Return the newest segment that has a seal, and what comes after it."""
     for place in reversed(range(len(found))):
-        if any(line.startswith(SEAL) for line in lines(found[place])):
+        if any(map(_is_seal, lines_backward(found[place]))):
             return found[place:]
     return found
 
 
 def _seals(folder: Path) -> Iterator[Seal]:
     for segment in segments(folder):
-        for line in lines(segment):
-            if line.startswith(SEAL):
-                with contextlib.suppress(ValueError):
-                    yield seal_on(line)
+        yield from map(seal_on, filter(_is_seal, lines(segment)))
+
+
+def _is_seal(line: bytes) -> bool:
+    """Whether it is one that can be read: of what was being written when all ended, some is there."""
+    if not line.startswith(SEAL):
+        return False
+    try:
+        seal_on(line)
+    except ValueError:
+        return False
+    return True

@@ -200,15 +200,19 @@ class Sealer:
             self._lose()
             return
         try:
-            await asyncio.to_thread(self._folder.take, self._fence, self._outside.holder)
-        except BaseException:
+            await self._take_over()
+        except Exception:
+            await self._say(0)  # somebody else may be luckier
             self._fence = 0
             raise
-        self._told = Told()
-        self._seal_at = self._outside.clock() + self._seal_seconds
         self._events.append(("started", 0))
-        self._learn()
         logger.info("this process seals the archive now, with fence %d", self._fence)
+
+    async def _take_over(self) -> None:
+        await asyncio.to_thread(self._folder.take, self._fence, self._outside.holder)
+        self._told = Told()
+        self._learn()
+        self._seal_at = self._outside.clock() + self._seal_seconds
         standing = self._folder.standing
         # Whoever sealed last may not have come to tell of it.
         last = [standing.seal_line] if standing.seal_line else []

@@ -33,6 +33,7 @@ class Sequences:
         self._book = book
         self._is_late = is_late
         self._heads: dict[int, tuple[int, int]] = {}
+        self._epochs: set[tuple[int, int]] = set()
         self._behind: dict[int, tuple[int, int]] = {}
         self._runs: dict[tuple[int, int], list[int]] = {}
         self._holes: list[Hole] = []
@@ -44,6 +45,7 @@ class Sequences:
             self._take_late(Hole(partition, epoch, first, last, line))
             return
         self._heads[partition] = epoch, last
+        self._epochs.add((partition, epoch))
         run = self._runs.get((partition, epoch))
         if run:
             run[1] = last
@@ -55,9 +57,12 @@ class Sequences:
     ) -> bool:
         """Whether it stands behind the head; what is between is missing, for now."""
         known, sequence = head
-        if (epoch, first) <= head:
+        # A new epoch mostly counts higher; but the one before may have been lost by Redis, and have
+        # been begun by a clock that was ahead.
+        is_new = epoch != known and (partition, epoch) not in self._epochs
+        if (epoch, first) <= head and not is_new:
             return False
-        if epoch > known:
+        if epoch != known:
             sequence = 0
             if head == NOWHERE and self._is_late:
                 return True
@@ -108,11 +113,12 @@ class Sequences:
         if is_whole and runs != self._runs:
             says = "names other sequences than those that it was made over"
             self._book.find("runs", says, line, seal=seal.number)
-        for (partition, epoch), (first, last) in sorted(runs.items()):
+        for (partition, epoch), (first, last) in runs.items():
             _, seen = self._runs.get((partition, epoch), (0, first - 1))
             if seen < last and not is_whole:
                 self._missing(Hole(partition, epoch, seen + 1, last, line), line, seal)
             self._heads[partition] = epoch, last
+            self._epochs.add((partition, epoch))
 
     def _compare_heads(self, seal: Seal, line: int) -> None:
         heads = {head.partition: (head.epoch, head.sequence) for head in seal.heads}

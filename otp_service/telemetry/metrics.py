@@ -81,11 +81,9 @@ class Metrics:
         self._shares = _children(
             gauge("otp_provider_share", SHARES, ["provider"], multiprocess_mode="livemin")
         )
-        # One process looks at the archive, for all of them.
-        self._archive = {
-            name: gauge(f"otp_audit_{name}", text, multiprocess_mode="livemostrecent")
-            for name, text in ARCHIVE.items()
-        }
+        # Whoever renders looks at the archive himself, for all of them.
+        self._seen = CollectorRegistry()
+        self._archive: dict[str, Gauge] = {}
         info = gauge("otp_build_info", "What runs.", ["version"], multiprocess_mode="livemax")
         info.labels(version).set(1)
 
@@ -99,7 +97,8 @@ class Metrics:
             registry = CollectorRegistry()
             _forget_ended(Path(folder))
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
+        pages = (prometheus_client.generate_latest(one) for one in (registry, self._seen))
+        return b"".join(pages), prometheus_client.CONTENT_TYPE_LATEST
 
     def request(self, method: str, route: str, status: int, seconds: float) -> tuple[str, str]:
         """Count a request that was answered; return method and route as they may be told."""
@@ -147,6 +146,8 @@ class Metrics:
     def archive(self, **values: float) -> None:
         """Tell where the archive of the events stands: a value for each of ARCHIVE."""
         for name, value in values.items():
+            if name not in self._archive:
+                self._archive[name] = Gauge(f"otp_audit_{name}", ARCHIVE[name], registry=self._seen)
             self._archive[name].set(value)
 
     def unauthenticated(self, reason: str) -> str:

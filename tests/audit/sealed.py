@@ -17,6 +17,7 @@ from otp_service.audit.seals import SigningKey
 from otp_service.audit.segments import segments
 from otp_service.audit.verifying import Segment, verify
 from otp_service.core.events import ArchiveChanged, Attempted, EpochBegan, Event, IssueDenied
+from otp_service.core.keys import Keys
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.ports import Commit
 from otp_service.store.keys import Names
@@ -35,12 +36,12 @@ FULL = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
 class Log:
     """Commits events, and makes sealers for them."""
 
-    def __init__(self, link: Link, folder: Path, *, maximum: int = 1000) -> None:
+    def __init__(self, link: Link, folder: Path, *, maximum: int = 1000, keys: Keys = KEYS) -> None:
         self.link = link
         self.folder = folder
         self.shift = 0
-        self.vault = Vault(KEYS, os.urandom)
-        names = Names(KEYS.limit.current)
+        self.vault = Vault(keys, os.urandom)
+        names = Names(keys.limit.current)
         self.store = RedisStore(
             link,
             names,

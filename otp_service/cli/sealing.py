@@ -7,17 +7,20 @@ bury, and the parent has nothing that the signing key would have to be kept from
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from otp_service import telemetry
 from otp_service.app import seal, signing_of
 from otp_service.audit.keyfiles import KeyFileUnusable
 from otp_service.cli.console import safe_settings
-from otp_service.cli.describing import CommandError
+from otp_service.cli.describing import CommandError, listed
 from otp_service.settings import Settings
+from otp_service.settings.model import Audit
 
 
 logger = logging.getLogger(__name__)
@@ -32,8 +35,7 @@ class SealerThread:
         self._thread: threading.Thread | None = None
 
     def start(self, settings: Settings) -> None:
-        """Begin. CommandError if there is no key that may be used."""
-        check_key(settings)
+        """Begin."""
         self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(settings,), daemon=True)
         self._thread.start()
@@ -54,12 +56,24 @@ class SealerThread:
             self._loop.close()
 
 
-def check_key(settings: Settings) -> None:
-    """Refuse a key file that may not be used. Raises CommandError."""
+def unusable(audit: Audit) -> Iterator[str]:
+    """Tell what of the files keeps this user of this machine from sealing, if he is to."""
+    if audit.archive is None or audit.signing_key is None:
+        return
     try:
-        signing_of(settings.audit)
+        signing_of(audit)
     except KeyFileUnusable as error:
-        raise CommandError(f"audit.signing_key: {error}") from error
+        yield f"audit.signing_key: {error}"
+    folder = Path(audit.archive).absolute()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        yield f"audit.archive: {there} is no folder that may be written to: chown or mount it"
+
+
+def refuse_unusable(settings: Settings) -> None:
+    """Refuse to begin where nothing could be sealed. Raises CommandError."""
+    if found := list(unusable(settings.audit)):
+        raise CommandError(f"the archive cannot be written:\n{listed(found)}")
 
 
 def seal_alone(config: Path) -> int:
@@ -74,7 +88,9 @@ def _settings(config: Path) -> Settings:
     settings = safe_settings(config)
     if settings.audit.archive is None:
         raise CommandError("audit.archive is missing: name the folder of the archive")
-    check_key(settings)
+    if settings.audit.signing_key is None:
+        raise CommandError("audit.signing_key is missing: 'otp-service audit key FILE' makes one")
+    refuse_unusable(settings)
     return settings
 
 

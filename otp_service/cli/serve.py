@@ -26,7 +26,7 @@ from otp_service.app import Application, link_of
 from otp_service.cli.console import safe_settings
 from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.cli.dev import API_KEY
-from otp_service.cli.sealing import SealerThread, check_key
+from otp_service.cli.sealing import SealerThread, refuse_unusable
 from otp_service.cli.servers import config_for, listen
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
@@ -63,6 +63,7 @@ def run(known: argparse.Namespace) -> int:
     service = settings.service
     telemetry.configure_logging(service.log_level, sys.stdout)
     _check_store(settings)
+    refuse_unusable(settings)
     with telemetry.shared_by_workers():
         public = listen(service.host, service.port)
         admin = listen(service.admin_host, service.admin_port)
@@ -107,8 +108,7 @@ class Supervisor(Multiprocess):
         super().handle_hup()
         try:
             settings = safe_settings(self._file)
-            if seals(settings):
-                check_key(settings)
+            refuse_unusable(settings)
         except CommandError:
             logger.exception("the sealer goes on with the settings that it has")
             return

@@ -64,6 +64,10 @@ def check(known: argparse.Namespace) -> int:
         return 1
     print(f"event   {proved.entry.id} of {proved.entry.at}")
     print(f"        {bytes(proved.entry.event).decode()}")
+    if proved.entry.integrity == "failed":
+        print(
+            "        its MAC was wrong when it was archived: no worker of ours may have written it"
+        )
     print(f"seal    {proved.seal}")
     print(f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key}")
     return 0

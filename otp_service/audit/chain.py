@@ -191,7 +191,7 @@ class Chain:
         if dropped is None or dropped.number < before:
             says = f"seals 1 to {before} are not there, and no seal says that they were dropped"
             self._book.find("beginning", says, seal=self._begins)
-        elif dropped.number == before and dropped.hash != self._first_previous:
+        elif dropped.number == before and self._first_previous not in {None, dropped.hash}:
             says = f"the first seal was not made on seal {before} as it was when it was dropped"
             self._book.find("beginning", says, seal=self._begins)
         else:

@@ -96,11 +96,11 @@ class _Verifier:
         self._chain.end()
         for self._book.file in foreign:
             self._book.find("foreign", "is no part of an archive")
-        anchor, events = self._verified
         book = self._book
+        anchor, events = (None, 0) if "beginning" in book.found else self._verified
         return Report(
             is_sound=not book.found,
-            verified=None if "beginning" in book.found else anchor,
+            verified=anchor,
             events=events,
             segments=self._segments,
             seals=self._seals,

@@ -105,6 +105,27 @@ def test_an_anchor_in_a_line_or_in_a_file_tells_of_a_tail_that_was_cut_off(
     assert all("the archive ends before it: its tail was cut off" in ended.out for ended in after)
 
 
+def test_nothing_that_somebody_wrote_there_reaches_the_terminal(otp, archive, keys, tmp_path):
+    """Neither the name of a file, nor what a seal says, nor an event (R70)."""
+    event = archive.tell(1, tenant="x\u009b2Jy")
+    archive.seal()
+    proof = tmp_path / "proof.json"
+    proof.write_text(otp("audit", "prove", archive.folder, event).out)
+    proved = otp("audit", "verify-proof", proof, "--public-key", keys)
+    (archive.folder / "x\x1b[2J\nresult    sound").touch()
+    (archive.folder / os.fsdecode(b"\xff")).touch()
+    archive.seal(key="\x1b[2J\nresult    sound")
+
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+
+    assert "\\x9b2Jy" in proved.out
+    assert r"FOUND x\x1b[2J\nresult    sound: foreign" in ended.out
+    assert r"the key \x1b[2J\nresult    sound" in ended.out
+    assert {"found", "noted"} <= json.loads(told.out).keys()
+    assert not [one for one in (ended.out, proved.out) if "\x1b" in one or "\x9b" in one]
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -12,7 +12,7 @@ from otp_service.audit.findings import Kind, Report
 from otp_service.audit.lines import SEAL
 from otp_service.audit.seals import Anchor, PublicKey, anchor_of, anchors_in, public_keys
 from otp_service.audit.verifying import verify_folder
-from otp_service.cli.describing import Subparsers, WrongCall, command
+from otp_service.cli.describing import Subparsers, WrongCall, command, printable
 
 
 STEP = 4 * 1024 * 1024
@@ -67,7 +67,7 @@ def run(known: argparse.Namespace) -> int:
     if known.json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        print("\n".join(told(report)))
+        print("\n".join(map(printable, told(report))))
     return int(not report.is_sound)
 
 

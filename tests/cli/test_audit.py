@@ -97,10 +97,12 @@ def test_an_anchor_in_a_line_or_in_a_file_tells_of_a_tail_that_was_cut_off(
     mail.write_text(f"Dear auditor,\n\n> {line}\nYours\n")
     verify = ("audit", "verify", archive.folder, "--public-key", keys)
     before = [otp(*verify, "--anchor", line.strip()), otp(*verify, "--anchor", mail)]
+    twice = ("--anchor", line.strip(), "--anchor", mail)
     tampered(archive, cut("three", 6))
     after = [otp(*verify, "--anchor", line.strip()), otp(*verify, "--anchor", mail)]
 
     assert [newest_anchor(standard(tmp_path / "again"))] == anchors_in(line)
+    assert 1 == otp("audit", "verify", *twice, "--public-key", keys, archive.folder).code
     assert [0, 0, 1, 1] == [ended.code for ended in before + after]
     assert all("the archive ends before it: its tail was cut off" in ended.out for ended in after)
 
@@ -130,6 +132,7 @@ def test_nothing_that_somebody_wrote_there_reaches_the_terminal(otp, archive, ke
     ("arguments", "why"),
     [
         (("verify", "nowhere", "--public-key", "{keys}"), "nowhere is no folder"),
+        (("verify", "{new}", "--public-key", "{keys}"), "has no segment"),
         (("verify", "{folder}", "--public-key", "nowhere"), "cannot read nowhere"),
         (("verify", "{folder}", "--public-key", "{other}"), "is no file of public keys: line 1"),
         (("verify", "{folder}", "--public-key", "{empty}"), "has no public key in it"),

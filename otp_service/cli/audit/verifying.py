@@ -25,7 +25,11 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     add_public_key(parser)
     parser.add_argument(
-        "--anchor", nargs="+", default=[], metavar="ANCHOR", help="one in quotes, or a file of them"
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="ANCHOR",
+        help="the line, in quotes, or a file that has such lines in it; as often as you like",
     )
     parser.add_argument("--json", action="store_true", help="the whole report, for programs")
     parser = command(subparsers, "anchor", anchor, config=False)
@@ -57,7 +61,10 @@ def run(known: argparse.Namespace) -> int:
     """
     keys = read_keys(known.public_key)
     anchors = [one for text in known.anchor for one in _anchors(text)]
-    progress = _Progress(_segments(known.folder))
+    paths = _segments(known.folder)
+    if not paths and not anchors:
+        raise WrongCall(f"{known.folder} has no segment of an archive.")
+    progress = _Progress(paths)
     try:
         report = verify_folder(known.folder, keys, anchors, watch=progress.watch)
     except OSError as error:

@@ -161,6 +161,21 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_headers: dict[str, Secret] = {}
 
 
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[audit]: the archive of the events, and who seals it."""
+
+    archive: str | None = None
+    """A folder. Without one, events are gone when `events` says so."""
+    seal: Literal["serve", "alone"] = "serve"
+    """Whether `serve` seals, or `otp-service audit seal` does, elsewhere or as somebody else."""
+    signing_key: str | None = None
+    """A PEM file, which only who seals has to have."""
+    previous_signing_key: str | None = None
+    """The one before it, until that has handed over."""
+    seal_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
+    segment_mib: Annotated[int, Meta(ge=1, le=1024)] = 64
+
+
 class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
 
@@ -225,6 +240,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     messages: Messages = Messages()
     events: Events = Events()
     telemetry: Telemetry = Telemetry()
+    audit: Audit = Audit()
     tenant_tables: dict[Name, TenantTable] = msgspec.field(name="tenants", default_factory=dict)
     providers: dict[Name, Provider] = {}
     routing: Routing = Routing()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from otp_service.audit.cursor import Spot
-from otp_service.audit.lines import GAP, SEAL, Place, entry_on, gap_on, place_on
+from otp_service.audit.lines import GAP, SEAL, Place, entry_on, gap_on, place_named, place_on
 from otp_service.audit.seals import seal_on
 from otp_service.audit.segments import number_of, segments
 from otp_service.core.entry import Entry, Position, milliseconds_of, rfc3339
@@ -150,7 +150,8 @@ class Archive:
 
 def archived(line: bytes) -> Archived:
     """Return the entry on a line. Raises ValueError (a MsgspecError is one)."""
-    told, place = entry_on(line), place_on(line)
+    told = entry_on(line)
+    place = place_named(told.id)
     return Archived(
         partition=place.partition,
         position=Position(milliseconds_of(told.at), place.sequence),

@@ -73,6 +73,8 @@ _declared = msgspec.json.Decoder(_Declared).decode
 _named = msgspec.json.Decoder(_Named).decode
 _any = msgspec.json.Decoder(dict[str, Any]).decode
 
+_ID = re.compile(r"(\d\d)-(\d{1,20})-(\d{1,20})", re.ASCII).fullmatch
+
 _BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
 """What some reader or other takes for the end of a line (R70); no event of ours holds it."""
 
@@ -110,7 +112,14 @@ def entry_on(line: bytes) -> EntryLine:
 
 def place_on(line: bytes) -> Place:
     """Return the place of the entry on a line. Raises ValueError (a MsgspecError is one)."""
-    partition, epoch, sequence = _named(line).id.split("-")
+    return place_named(_named(line).id)
+
+
+def place_named(event_id: str) -> Place:
+    """Return the place that an entry's id names. Raises ValueError."""
+    if not (found := _ID(event_id)):
+        raise ValueError(event_id)
+    partition, epoch, sequence = found.groups()
     return Place(int(partition), int(epoch), int(sequence))
 
 

@@ -188,6 +188,12 @@ def seal_on(line: bytes) -> Seal:
     return _seal(_line(line).seal)
 
 
+def is_plain(told: SealLine, line: bytes) -> bool:
+    """Whether nothing stands on a seal's line but what its signature is about."""
+    signature = b64encode(b64decode(told.signature)).decode()
+    return line == _encode(SealLine(told.seal, signature))
+
+
 def hash_of(line: bytes) -> str:
     """Return the hash of a seal's line, as the next one and anchors hold it."""
     return hashlib.sha256(line).hexdigest()

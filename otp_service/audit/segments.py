@@ -10,8 +10,15 @@ have lines behind its last seal, which are not sealed yet.
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
+
+LOCK = "lock"
+"""The file by which one machine's sealers keep each other out; the only other one in the folder."""
+
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes; a seal has some 30 for each epoch of each partition, and an entry at most 100 KiB."""
 
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{12})\.jsonl")
 
@@ -33,13 +40,26 @@ def day_of(segment: Path) -> str:
 
 def segments(folder: Path) -> list[Path]:
     """Return the segments, oldest first."""
-    found = [path for path in folder.glob("*/*.jsonl") if is_segment(folder, path)]
+    found = [p for p in folder.glob("*/*.jsonl") if p.is_file() and is_segment(folder, p)]
     return sorted(found, key=lambda path: (number_of(path), day_of(path)))
 
 
 def is_segment(folder: Path, path: Path) -> bool:
     """Whether a file is named like a segment."""
     return _NAME.fullmatch(path.relative_to(folder).as_posix()) is not None
+
+
+def foreign(folder: Path) -> list[str]:
+    """Return the files that no sealer has put into the folder of an archive."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    own = {path.relative_to(folder).as_posix() for path in segments(folder)}
+    return sorted(names - own - {LOCK})
+
+
+def whole_lines(segment: Path) -> Iterator[bytes]:
+    """Give the lines of a segment with their ends; one without an end is torn, or far too long."""
+    with segment.open("rb") as file:
+        yield from iter(partial(file.readline, LONGEST_LINE), b"")
 
 
 def lines(segment: Path) -> Iterator[bytes]:

@@ -1,20 +1,22 @@
 """Doors for people: `otp-service COMMAND`, each command in the module that describes it."""
 
 import argparse
+import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli import checking, dev, making, operating, providers, sending, serve
-from otp_service.cli.console import CommandError
+from otp_service.cli.describing import CommandError
 from otp_service.core.errors import StoreTampered, StoreUnavailable
-from otp_service.settings import SettingsError
 
 
-COMMANDS = (dev, making, checking, serve, operating, providers, sending)
+COMMANDS = ("dev", "making", "checking", "serve", "operating", "providers", "sending", "audit")
 """Modules with `add(subparsers)`; the only list of them."""
+
+ALONE = ("audit",)
+"""Commands that are also for machines with neither the service nor Redis: no other is imported."""
 
 
 TAMPERED = """\
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            known = _parser().parse_args(arguments)
+            words = sys.argv[1:] if arguments is None else arguments
+            known = _parser(words).parse_args(words)
             return int(known.run(known) or 0)
         finally:
             if sys.stdout:  # None if it was closed
@@ -42,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us (`| head`) has enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (CommandError, SettingsError) as error:
+    except CommandError as error:
         print(f"otp-service: {error}", file=sys.stderr)
+        return error.code
     except StoreTampered:
         print(TAMPERED, file=sys.stderr)
     except StoreUnavailable as error:
@@ -51,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="otp-service",
         description="Issues one-time codes by SMS and says once whether the code is right.",
@@ -59,6 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(subparsers)
+    for name in set(words[:1]).intersection(ALONE) or COMMANDS:
+        importlib.import_module(f"{__name__}.{name}").add(subparsers)
     return parser

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from argon2.exceptions import HashingError
 
 from otp_service.api import openapi
-from otp_service.cli.console import CommandError, Subparsers, command, cores, listed, read_settings
+from otp_service.cli.console import cores, read_settings
+from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.cli.serve import unfit
 from otp_service.core.codes import SALT_BYTES
 from otp_service.core.errors import StoreUnavailable

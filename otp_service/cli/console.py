@@ -1,52 +1,15 @@
-"""What commands share: how they are described and fail, their settings, numbers that are typed."""
+"""What commands of the service share: its settings, and numbers that are typed."""
 
-import argparse
-import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
+from otp_service.cli.describing import CommandError, listed
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.settings import Settings, SettingsError, faults, load
-
-
-CONFIG = Path("otp.toml")
-
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""The only name that argparse has for it."""
-
-Run = Callable[[argparse.Namespace], int]
-
-
-class CommandError(Exception):
-    """Ends a command with one sentence: what is wrong, and what to do."""
-
-
-def command(
-    subparsers: Subparsers, name: str, run: Run, *, about: object = None, config: bool = True
-) -> argparse.ArgumentParser:
-    """Add a command whose help is the docstring of `run` or of `about`; its first line is the brief.
-
-    With `config`, the command is told the file with the settings.
-    """
-    text = inspect.getdoc(about or run) or ""
-    brief = text.partition("\n")[0].rstrip(".")
-    parser = subparsers.add_parser(
-        name,
-        help=brief[:1].lower() + brief[1:],
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    if config:
-        parser.add_argument(
-            "--config", type=Path, default=CONFIG, help="the file with the settings (otp.toml)"
-        )
-    return parser
 
 
 def read_settings(path: Path) -> Settings:
@@ -106,8 +69,3 @@ def progress(done: int, of: int) -> None:
     if sys.stderr.isatty():
         end = "\r" if done < of else "\r\x1b[K"
         print(f"keys looked at: {done:,} of {of:,}", end=end, file=sys.stderr, flush=True)
-
-
-def listed(findings: Iterable[object]) -> str:
-    """Return findings one a line, indented."""
-    return "\n".join(f"  {finding}" for finding in findings)

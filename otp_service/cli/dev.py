@@ -13,7 +13,7 @@ import uvloop
 
 from otp_service import telemetry
 from otp_service.app import Application
-from otp_service.cli.console import CommandError, Subparsers, command
+from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
 from otp_service.settings.check import is_loopback
 from otp_service.settings.dev import dev_secrets, dev_settings

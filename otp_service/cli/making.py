@@ -10,10 +10,11 @@ import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
-from otp_service.cli.console import CommandError, Subparsers, command, cores, listed
+from otp_service.cli.console import cores
+from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.core.keys import RINGS
 from otp_service.core.tenant import TENANT_NAME, Scope, digest
-from otp_service.settings import faults, load, render
+from otp_service.settings import SettingsError, faults, load, render
 from otp_service.settings.template import quoted
 
 
@@ -86,7 +87,10 @@ def init(known: argparse.Namespace) -> int:
     """
     brand = known.tenant if known.brand is None else known.brand
     text, api_key = render(tenant=known.tenant, brand=brand, countries=known.country, token=_token)
-    settings = load(text, {}, str, cores=cores())
+    try:
+        settings = load(text, {}, str, cores=cores())
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
     missing = listed(f"   {fault}" for fault in faults(settings, time.time_ns() // 1_000_000))
     try:
         # Nobody else can read it.

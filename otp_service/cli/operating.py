@@ -12,15 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from otp_service.app import RANDOM, Application
-from otp_service.cli.console import (
-    CommandError,
-    Subparsers,
-    command,
-    number_in,
-    progress,
-    read_lines,
-    safe_settings,
-)
+from otp_service.cli.console import number_in, progress, read_lines, safe_settings
+from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Forgotten, ListChanged
 from otp_service.core.phone import PhoneNumber

@@ -11,7 +11,8 @@ import msgspec
 
 from otp_service.app import Application
 from otp_service.audit.reading import Reader
-from otp_service.cli.console import Subparsers, command, safe_settings
+from otp_service.cli.console import safe_settings
+from otp_service.cli.describing import Subparsers, command
 from otp_service.cli.operating import opened
 from otp_service.core.entry import rfc3339
 from otp_service.sharing import remembered_by_all

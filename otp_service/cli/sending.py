@@ -6,14 +6,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from otp_service.app import router_of, senders_of
-from otp_service.cli.console import (
-    CommandError,
-    Subparsers,
-    command,
-    number_in,
-    read_lines,
-    safe_settings,
-)
+from otp_service.cli.console import number_in, read_lines, safe_settings
+from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.core.delivery import About, Fault, Message, Submission
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import Settings

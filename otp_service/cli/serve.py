@@ -23,7 +23,8 @@ from uvicorn.supervisors import Multiprocess
 
 from otp_service import telemetry
 from otp_service.app import Application, link_of
-from otp_service.cli.console import CommandError, Subparsers, command, listed, safe_settings
+from otp_service.cli.console import safe_settings
+from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.cli.dev import API_KEY
 from otp_service.cli.servers import config_for, listen
 from otp_service.core.errors import StoreUnavailable

@@ -11,7 +11,7 @@ from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from otp_service.api.problems import problem_of
-from otp_service.cli.console import CommandError
+from otp_service.cli.describing import CommandError
 from otp_service.core.errors import InvalidRequest
 
 

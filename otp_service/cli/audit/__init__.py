@@ -1,0 +1,27 @@
+"""`otp-service audit …`: the archive of events, for auditors, the security team and operators.
+
+A group of commands is a module here with `add(subparsers)`, and its name stands in COMMANDS; the
+commands are described with `cli.describing.command`. The modules are imported on the machines of
+auditors, which have neither the service nor Redis: what needs those (`otp_service.app`,
+`otp_service.cli.console`) is imported in the function that runs, and nowhere at the top. A command
+that verifies exits with 0 (nothing found), 1 (something found) or 2 (`WrongCall`).
+"""
+
+from otp_service.cli.audit import keys, proving, verifying
+from otp_service.cli.describing import Subparsers
+
+
+COMMANDS = (verifying, proving, keys)
+"""The only list of them."""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Describe the group."""
+    group = subparsers.add_parser(
+        "audit",
+        help="verify, prove and search the archive of events",
+        description="What an archive holds and how it is kept: otp_service/audit/README.md.",
+    )
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        module.add(inner)

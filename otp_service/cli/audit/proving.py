@@ -1,0 +1,76 @@
+"""`audit prove` and `audit verify-proof`: one event, without showing the others."""
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from otp_service.audit import segments
+from otp_service.audit.lines import place_named
+from otp_service.audit.proving import Proof, prove, verify_proof
+from otp_service.cli.audit.verifying import add_public_key, read_keys, read_text
+from otp_service.cli.describing import Subparsers, WrongCall, command
+
+
+def add(subparsers: Subparsers) -> None:
+    """Describe the commands."""
+    parser = command(subparsers, "prove", run, config=False)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
+    parser.add_argument("event", type=_event, metavar="ID", help="like 07-1763814000123-42")
+    parser = command(subparsers, "verify-proof", check, config=False)
+    parser.add_argument("file", type=Path, metavar="FILE", help="what 'audit prove' has printed")
+    add_public_key(parser)
+
+
+def run(known: argparse.Namespace) -> int:
+    """Prove that one event is in the archive, without showing any other.
+
+    Prints the proof as JSON. Whoever has it and the public key checks it with
+    'audit verify-proof', and needs nothing else.
+
+    examples:
+      otp-service audit prove /var/lib/otp/archive 07-1763814000123-42 > proof.json
+    """
+    for path in segments.segments(known.folder):
+        try:
+            proof = prove(segments.lines(path), known.event)
+        except (OSError, ValueError) as error:
+            raise WrongCall(f"cannot prove anything from {path}: {error}") from error
+        if proof:
+            print(msgspec.json.encode(proof).decode())
+            return 0
+    raise WrongCall(f"{known.folder} has no event {known.event} that is sealed.")
+
+
+def check(known: argparse.Namespace) -> int:
+    """Check a proof that an event is in the archive.
+
+    Shows the event, and the seal as an anchor: it is to be the one that was kept
+    elsewhere, or one that 'audit verify' has gone through. Exit code 1 if it proves
+    nothing.
+
+    examples:
+      otp-service audit verify-proof proof.json --public-key audit.pub
+    """
+    keys = read_keys(known.public_key)
+    try:
+        proof = msgspec.json.decode(read_text(known.file), type=Proof)
+    except msgspec.MsgspecError as error:
+        raise WrongCall(f"{known.file} is no proof: {error}") from error
+    try:
+        proved = verify_proof(proof, keys)
+    except ValueError as error:
+        print(f"It proves nothing: {error}.")
+        return 1
+    print(f"event   {proved.entry.id} of {proved.entry.at}")
+    print(f"        {bytes(proved.entry.event).decode()}")
+    print(f"seal    {proved.seal}")
+    print(f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key}")
+    return 0
+
+
+def _event(text: str) -> str:
+    try:
+        return place_named(text).id
+    except ValueError:
+        raise argparse.ArgumentTypeError("an id is like 07-1763814000123-42") from None

@@ -1,0 +1,55 @@
+"""How commands are described and fail. Nothing here needs the service, its settings or Redis."""
+
+import argparse
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+
+CONFIG = Path("otp.toml")
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+"""The only name that argparse has for it."""
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class CommandError(Exception):
+    """Ends a command with one sentence: what is wrong, and what to do."""
+
+    code: ClassVar[int] = 1
+
+
+class WrongCall(CommandError):
+    """The same, where 1 would mean that the command has found something."""
+
+    code = 2
+
+
+def command(
+    subparsers: Subparsers, name: str, run: Run, *, about: object = None, config: bool = True
+) -> argparse.ArgumentParser:
+    """Add a command whose help is the docstring of `run` or of `about`; its first line is the brief.
+
+    With `config`, the command is told the file with the settings.
+    """
+    text = inspect.getdoc(about or run) or ""
+    brief = text.partition("\n")[0].rstrip(".")
+    parser = subparsers.add_parser(
+        name,
+        help=brief[:1].lower() + brief[1:],
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    if config:
+        parser.add_argument(
+            "--config", type=Path, default=CONFIG, help="the file with the settings (otp.toml)"
+        )
+    return parser
+
+
+def listed(findings: Iterable[object]) -> str:
+    """Return findings one a line, indented."""
+    return "\n".join(f"  {finding}" for finding in findings)

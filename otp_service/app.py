@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -24,6 +25,7 @@ from otp_service.api.callbacks import NOBODY
 from otp_service.api.context import Answered, ApiContext
 from otp_service.api.inbox import inbox_routes
 from otp_service.api.inflight import InFlight
+from otp_service.audit.archived import Archive
 from otp_service.audit.reading import Reader
 from otp_service.core import events
 from otp_service.core.challenge import PARTITIONS
@@ -32,8 +34,10 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.gate import Gate
 from otp_service.core.keys import RINGS
 from otp_service.core.limits import DAY
+from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit
+from otp_service.core.pseudonym import pseudonym
 from otp_service.hashing import ArgonPool
 from otp_service.service import Caller, OtpService, Parts, Random
 from otp_service.settings import Settings, report
@@ -74,12 +78,19 @@ class Application:
     """Everything of one process; an async context manager that starts and ends it.
 
     The one that `speaks_for_workers` only looks: it serves the admin listener beside them.
+    `archive` is the folder in which the sealer keeps the events, where this machine has it.
     """
 
     def __init__(
-        self, settings: Settings, *, is_dev: bool = False, speaks_for_workers: bool = False
+        self,
+        settings: Settings,
+        *,
+        is_dev: bool = False,
+        speaks_for_workers: bool = False,
+        archive: Path | None = None,
     ) -> None:
         self.settings = settings
+        self.archive = Archive(archive) if archive else None
         self.is_dev = is_dev
         self.speaks_for_workers = speaks_for_workers
         self.versions = versions(settings)
@@ -184,7 +195,21 @@ class Application:
             partitions_of=self.store.partitions_of,
             ring=self.settings.keys.pseudonym,
             verify=self.store.vault.verify,
+            knows=self.store.vault.knows,
+            archive=self.archive,
         )
+
+    async def looked_up(self, phone: PhoneNumber, found: int, **who: Any) -> None:
+        """Record that somebody looked for a number's events: nothing is shown unrecorded."""
+        event = events.LookedUp(
+            **self._about(),
+            number=pseudonym(self.settings.keys.pseudonym.current, "number", phone.collapsed),
+            country=phone.country,
+            tail=phone.e164[-2:],
+            found=found,
+            **who,
+        )
+        await self._append(event, self.store.partition_of(phone.collapsed))
 
     async def _tell(self, reason: str) -> None:
         """Record that the service started or stopped; Redis may be away, and may come later."""
@@ -239,6 +264,7 @@ class Application:
             api_keys=self.settings.api_keys(),
             tenants=self.settings.tenants(),
             reader=self.reader(),
+            looked_up=self.looked_up,
             ready=lambda: health.ready(self.link),
             metrics=self.metrics.render,
             observe=self._observe,

@@ -53,8 +53,9 @@ class Trail:
                 self.spot, _ = self._read.popleft()
             if self._read or self._is_read or self._blocks <= 0:
                 return self._read[0][1] if self._read else None
-            read = await asyncio.to_thread(lambda: list(islice(self._items, BATCH)))
-            self._is_read = len(read) < BATCH
+            most = min(BATCH, self._blocks)
+            read = await asyncio.to_thread(list, islice(self._items, most))
+            self._is_read = len(read) < most
             self._blocks -= sum(entry is None for _, entry in read)
             self._read.extend(read)
 

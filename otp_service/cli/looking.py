@@ -20,7 +20,7 @@ from otp_service.audit.searching import order
 from otp_service.audit.stats import Stats
 from otp_service.audit.story import story
 from otp_service.audit.tailing import followed
-from otp_service.audit.told import told_by
+from otp_service.audit.told import plain, told_by
 from otp_service.cli.console import number_in, read_lines, safe_settings
 from otp_service.cli.describing import CommandError
 from otp_service.cli.operating import CALLER, opened
@@ -39,7 +39,6 @@ PAUSE = 1.0
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 AGO = re.compile(r"(\d{1,6})([smhd])")
 
-LONGEST_REASON = 200
 LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
 """What a person could have typed who takes the reason for the number."""
 
@@ -150,8 +149,8 @@ async def _search(known: argparse.Namespace, asked: Asked) -> int:
                 tenant=asked.get("tenant"),
                 key_id=CALLER.key_id,
                 request=CALLER.request,
-                by=getpass.getuser(),
-                reason=known.reason and known.reason[:LONGEST_REASON],
+                by=plain(getpass.getuser()),
+                reason=known.reason and plain(known.reason),
             )
         found.sort(key=order, reverse=True)
         shown = [reader.shown(entry) for entry in found]

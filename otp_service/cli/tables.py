@@ -12,8 +12,10 @@ from otp_service.core.entry import rfc3339
 
 
 EVENTS = ("TIME (UTC)", "TYPE", "TENANT", "NUMBER", "ADDRESS", "CHALLENGE", "WHAT")
-COUNTS = ("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "CONVERSION", "REJECTED", "REFUSED")
-COUNTS += ("LOCKED",)
+COUNTS: tuple[str, ...] = (
+    *("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "CONVERSION"),
+    *("REJECTED", "REFUSED", "LOCKED"),
+)
 
 WIDTHS = (23, 18, 10, 19, 15, 36, 0)
 """Of columns that are printed before it is known what will stand in them."""

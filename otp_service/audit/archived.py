@@ -27,7 +27,7 @@ SLACK = 3600_000
 """Milliseconds by which the sealer's clock may be wrong, or a line may stand in the wrong place."""
 
 _AT = re.compile(rb'\{"id":"[^"]*","at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"')
-_SEALED_AT = re.compile(rb'"at":"(\d{4}-[^"]*)"')
+_SEALED_AT = re.compile(rb'\n\{"seal":\{"number":\d+,"at":"([^"]*)"')
 _FROM_THE_END = 2**63 - 1
 
 
@@ -86,19 +86,19 @@ class Archive:
         A None without an entry says how far it has come, at least once a block.
         """
         first, last = _text(since), b"~" if until is None else _text(until)
-        too_early = _text(since - SLACK)
         for segment in self._segments(before, until):
             number = number_of(segment)
             end = before.offset if before and before.segment == number else _FROM_THE_END
-            for offset, lines in _blocks_backward(segment, end):
-                place = offset + sum(map(len, lines)) + len(lines)
-                for line in reversed(lines):
-                    place -= len(line) + 1
-                    if line.startswith(SEAL) and _sealed_at(line) < too_early:
-                        return  # and what stands before a seal was told before it
-                    if may_want(line) and (entry := self._entry(line, first, last)):
-                        yield Spot(number, place), entry
+            for offset, block in _blocks_backward(segment, end):
+                if may_want(block):  # or there is no need to cut it into lines
+                    place = offset + len(block)
+                    for line in reversed(block[:-1].split(b"\n")):
+                        place -= len(line) + 1
+                        if may_want(line) and (entry := self._entry(line, first, last)):
+                            yield Spot(number, place), entry
                 yield Spot(number, offset), None
+                if since > 0 and _sealed_at(block) < _text(since - SLACK):
+                    return  # what stands before a seal was told before it
 
     def _segments(self, before: Spot | None, until: int | None) -> Iterator[Path]:
         """Give the segments that may hold what is asked for, newest first."""
@@ -123,8 +123,14 @@ class Archive:
     def _follow(self, segment: Path) -> None:
         number = number_of(segment)
         offset = self._read.offset if number == self._read.segment else 0
+        unsealed: list[bytes] = []
         for line in _whole_lines(segment, offset):
             offset += len(line) + 1
+            if line.startswith(SEAL):
+                self._note(line)
+                unsealed = unsealed[-1:]  # of the others a seal tells all that is needed
+            unsealed.append(line)
+        for line in unsealed:
             self._note(line)
         self._read = Spot(number, offset)
 
@@ -132,8 +138,11 @@ class Archive:
         """Let a line say how far the archive reaches."""
         try:
             if line.startswith(SEAL):
-                for partition, epoch, sequence in seal_on(line).heads:
-                    self._reached(Place(partition, epoch, sequence))
+                seal = seal_on(line)
+                for head in seal.heads:
+                    self._reached(Place(*head))
+                for run in seal.runs:
+                    self._reached(Place(run.partition, run.epoch, run.last))
             elif line.startswith(GAP):
                 gap = gap_on(line)
                 self._reached(Place(gap.partition, gap.epoch, gap.last))
@@ -169,8 +178,9 @@ def _at(line: bytes) -> bytes:
     return at[1] if at else b""
 
 
-def _sealed_at(line: bytes) -> bytes:
-    at = _SEALED_AT.search(line)
+def _sealed_at(block: bytes) -> bytes:
+    """Return when the first seal in a block was made, or what is later than any."""
+    at = _SEALED_AT.search(block)
     return at[1] if at else b"~"
 
 
@@ -186,8 +196,8 @@ def _whole_lines(segment: Path, start: int) -> Iterator[bytes]:
             yield line[:-1]
 
 
-def _blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Give lines in blocks, the last ones first, and where each block begins."""
+def _blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
+    """Give whole lines in blocks, the last ones first, and where each block begins."""
     with segment.open("rb") as file:
         end = min(end, file.seek(0, 2))
         rest = b""  # what of a line stands behind the beginning of the block after this one
@@ -199,4 +209,4 @@ def _blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, list[bytes]
             whole = block.rfind(b"\n") + 1
             rest, end = (block[:begins] if begins else block) if start else b"", start
             if begins < whole:
-                yield start + begins, block[begins : whole - 1].split(b"\n")
+                yield start + begins, block[begins:whole]

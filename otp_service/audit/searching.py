@@ -17,7 +17,7 @@ from otp_service.audit.walk import NEWEST, Walk
 from otp_service.core.entry import Entry
 
 
-BATCH = 128
+BATCH = 256
 """Entries or blocks that a thread reads at once."""
 
 

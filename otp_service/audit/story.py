@@ -78,7 +78,7 @@ def _superseded(told: Told) -> str:
 
 
 def _left(told: Told) -> str:
-    left = f"{told.attempts_left} attempts left"
+    left = f"{told.attempts_left} attempt{'s' * (told.attempts_left != 1)} left"
     return f"{_why(told)}, {left}" if told.reason else left
 
 

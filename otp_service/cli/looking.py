@@ -155,7 +155,8 @@ async def _search(known: argparse.Namespace, asked: Asked) -> int:
         found.sort(key=order, reverse=True)
         shown = [reader.shown(entry) for entry in found]
     if known.json:
-        print("\n".join(map(_json, shown)))
+        for event in shown:
+            print(_json(event))
     else:
         print("\n".join(table([EVENTS, *map(event_row, shown)])) if shown else "Nothing was found.")
     if has_more:

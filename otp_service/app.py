@@ -26,6 +26,7 @@ from otp_service.api.context import Answered, ApiContext
 from otp_service.api.inbox import inbox_routes
 from otp_service.api.inflight import InFlight
 from otp_service.archiving import READY_BELOW, Watch
+from otp_service.audit.archived import Archive
 from otp_service.audit.folder import Folder
 from otp_service.audit.keyfiles import KeyFileUnusable, read_key
 from otp_service.audit.reading import Reader
@@ -39,8 +40,10 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.gate import Gate
 from otp_service.core.keys import RINGS
 from otp_service.core.limits import DAY
+from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit
+from otp_service.core.pseudonym import pseudonym
 from otp_service.hashing import ArgonPool
 from otp_service.service import Caller, OtpService, Parts, Random
 from otp_service.settings import Settings, report
@@ -86,12 +89,19 @@ class Application:
     """Everything of one process; an async context manager that starts and ends it.
 
     The one that `speaks_for_workers` only looks: it serves the admin listener beside them.
+    `archive` is the folder in which the sealer keeps the events, where this machine has it.
     """
 
     def __init__(
-        self, settings: Settings, *, is_dev: bool = False, speaks_for_workers: bool = False
+        self,
+        settings: Settings,
+        *,
+        is_dev: bool = False,
+        speaks_for_workers: bool = False,
+        archive: Path | None = None,
     ) -> None:
         self.settings = settings
+        self.archive = Archive(archive) if archive else None
         self.is_dev = is_dev
         self.speaks_for_workers = speaks_for_workers
         self.versions = versions(settings)
@@ -237,7 +247,21 @@ class Application:
             partitions_of=self.store.partitions_of,
             ring=self.settings.keys.pseudonym,
             verify=self.store.vault.verify,
+            knows=self.store.vault.knows,
+            archive=self.archive,
         )
+
+    async def looked_up(self, phone: PhoneNumber, found: int, **who: Any) -> None:
+        """Record that somebody looked for a number's events: nothing is shown unrecorded."""
+        event = events.LookedUp(
+            **self._about(),
+            number=pseudonym(self.settings.keys.pseudonym.current, "number", phone.collapsed),
+            country=phone.country,
+            tail=phone.e164[-2:],
+            found=found,
+            **who,
+        )
+        await self._append(event, self.store.partition_of(phone.collapsed))
 
     async def _tell(self, reason: str) -> None:
         """Record that the service started or stopped; Redis may be away, and may come later."""
@@ -304,6 +328,7 @@ class Application:
             api_keys=self.settings.api_keys(),
             tenants=self.settings.tenants(),
             reader=self.reader(),
+            looked_up=self.looked_up,
             ready=self._ready,
             metrics=self.metrics.render,
             observe=self._observe,

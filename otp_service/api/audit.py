@@ -8,7 +8,8 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.context import Call, context
 from otp_service.api.reading import into, query_fields, read, read_nothing
 from otp_service.api.views import answer, milliseconds
-from otp_service.core.phone import identify
+from otp_service.audit.reading import Page
+from otp_service.core.phone import PhoneNumber, identify
 from otp_service.core.tenant import Scope
 from otp_service.wire import AuditPage, AuditQuery, AuditSearch
 
@@ -42,9 +43,17 @@ async def search(request: Call) -> ASGIResponse:
 
 async def _page(request: Call, query: AuditQuery) -> ASGIResponse:
     number = query.phone_number if isinstance(query, AuditSearch) else None
-    reading = context(request).reader.page(
-        tenant=None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name,
-        number=identify(number)[0] if number is not None else None,
+    phone = identify(number)[0] if number is not None else None
+    found, following = await context(request).in_flight.run(_looked_for(request, query, phone))
+    return answer(AuditPage(events=found, next=following))
+
+
+async def _looked_for(request: Call, query: AuditQuery, phone: PhoneNumber | None) -> Page:
+    """Return the page; whoever looks for a number is recorded before anything is shown."""
+    tenant = None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name
+    page = await context(request).reader.page(
+        tenant=tenant,
+        number=phone,
         since=milliseconds(query.since) if query.since else None,
         until=milliseconds(query.until) if query.until else None,
         type=query.type,
@@ -52,8 +61,17 @@ async def _page(request: Call, query: AuditQuery) -> ASGIResponse:
         limit=query.limit,
         cursor=query.cursor,
     )
-    found, following = await context(request).in_flight.run(reading)
-    return answer(AuditPage(events=found, next=following))
+    if phone is not None:
+        caller = request.auth
+        await context(request).looked_up(
+            phone,
+            len(page[0]),
+            tenant=tenant,
+            key_id=caller.key_id,
+            request=caller.request,
+            trace=caller.trace,
+        )
+    return page
 
 
 HANDLERS = (events, search)

@@ -44,6 +44,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Sequence[ApiKey]
     tenants: Mapping[str, Tenant]
     reader: Reader
+    looked_up: Callable[..., Awaitable[None]]
+    """Records that somebody looked for a number's events: the number, how many, and who."""
     ready: Callable[[], Awaitable[bool]]
     """Whether the store can be used; False, an OtpError and silence for a second all mean no."""
     metrics: Callable[[], tuple[bytes, str]]

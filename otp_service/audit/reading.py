@@ -1,16 +1,20 @@
-"""A page of events, newest first, out of all partitions.
+"""Pages of events, newest first, out of Redis and, where this machine has one, out of an archive.
 
-Each partition is a log of its own; `walk` merges them by (time, partition, sequence). How
-selective the filters are changes nothing but how full a page gets: after `SCANNED` entries it
-ends, and its cursor goes on from there.
+How selective the filters are changes nothing but how full a page gets: after what `Bounds` allow
+it ends, and its cursor goes on from there.
 """
 
-from collections.abc import Callable, Collection
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
-from otp_service.audit.walk import NEWEST, Streams, Walk, from_cursor, to_cursor
+from otp_service.audit.archived import Archive, Archived
+from otp_service.audit.cursor import Cursor, cursor_of
+from otp_service.audit.filters import Filter
+from otp_service.audit.searching import EVERYTHING, PAGE, Bounds, Search, Trail, order
+from otp_service.audit.walk import NEWEST, Streams, Walk
 from otp_service.core.challenge import PARTITIONS, partition_of
 from otp_service.core.entry import Entry, Position, rfc3339
 from otp_service.core.keys import Ring
@@ -18,131 +22,91 @@ from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonyms
 
 
-SCANNED = 2000
-"""Entries that one page looks at, at most: 20 us each, mostly for reading them."""
-
 Page = tuple[list[dict[str, Any]], str | None]
 
-
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events are wanted: all that agree with everything that is not None."""
-
-    tenant: str | None
-    numbers: frozenset[str] | None
-    """The pseudonyms of one number, under each key that there is."""
-    type: str | None
-    challenge: str | None
-
-    def wants(self, entry: Entry) -> bool:
-        """Whether the event agrees; one that cannot be read does so only with no filter at all."""
-        if self == _EVERYTHING:
-            return True
-        try:
-            facts = _facts(entry.event)
-        except msgspec.MsgspecError:
-            return False
-        return (
-            self.tenant in {None, facts.tenant}
-            and self.type in {None, facts.type}
-            and self.challenge in {None, facts.challenge}
-            and (self.numbers is None or facts.number in self.numbers)
-        )
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What of an event is filtered by."""
-
-    type: str
-    tenant: str | None = None
-    number: str | None = None
-    challenge: str | None = None
-
-
-_EVERYTHING = Filter(tenant=None, numbers=None, type=None, challenge=None)
-
-_facts = msgspec.json.Decoder(Facts).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+class Asked(TypedDict, total=False):
+    """What is asked of the log; it has to be the same on every page."""
+
+    tenant: str | None
+    """Whose events may be seen; None for everybody's."""
+    number: PhoneNumber | None
+    since: int | None
+    """The first instant, in milliseconds."""
+    until: int | None
+    """The first one after."""
+    type: str | None
+    challenge: str | None
+    address: str | None
+    """The person's, as events hold it."""
+
+
 class Reader:
-    """Answers the audit endpoints.
+    """Answers whoever asks for events.
 
     `partitions_of` tells where a (collapsed) number may live, `ring` holds the keys of pseudonyms,
-    and `verify` checks the MAC that a worker put on an event.
+    `verify` checks the MAC that a worker put on an event, and `knows` says whether its key is
+    still there to do so.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it is made of, once
         self,
         streams: Streams,
         *,
         partitions_of: Callable[[str], Collection[int]],
         ring: Ring,
         verify: Callable[[bytes, str], bool],
-        scanned: int = SCANNED,
+        knows: Callable[[str], bool] = lambda _: True,
+        archive: Archive | None = None,
+        bounds: Bounds = PAGE,
     ) -> None:
         self._streams = streams
         self._partitions_of = partitions_of
         self._ring = ring
         self._verify = verify
-        self._scanned = scanned
+        self._knows = knows
+        self._archive = archive
+        self._bounds = bounds
 
-    async def page(  # noqa: PLR0913  # the filters of the contract
-        self,
-        *,
-        tenant: str | None = None,
-        number: PhoneNumber | None = None,
-        since: int | None = None,
-        until: int | None = None,
-        type: str | None = None,  # noqa: A002  # as the contract calls it
-        challenge: str | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
+    async def page(
+        self, *, limit: int = 100, cursor: str | None = None, **asked: Unpack[Asked]
     ) -> Page:
         """Return events, newest first, and the cursor of the next page (None: there is none).
 
-        `tenant` is whose events may be seen, None for everybody's; `since` is the first instant
-        and `until` the first one after, in milliseconds. The filters have to be the same on every
-        page. Raises InvalidRequest for a cursor that is not ours, and StoreUnavailable.
+        Raises InvalidRequest for a cursor that is not ours, and StoreUnavailable.
         """
-        partitions = self._partitions(number, challenge)
-        wanted = Filter(
-            tenant=tenant, numbers=self._pseudonyms(number), type=type, challenge=challenge
-        )
-        first = NEWEST if until is None else Position(max(until, 0), 0)
-        at = dict.fromkeys(partitions, first)
-        if cursor is not None:
-            at = from_cursor(cursor, partitions)
-        walk = Walk(self._streams, at, since=max(since or 0, 0), count=limit)
-        found: list[dict[str, Any]] = []
-        for _ in range(self._scanned):
-            entry = await walk.next()
-            if entry is None:
-                return found, None
+        wanted = self._filter(asked)
+        search = await self._search(asked, wanted, cursor, self._bounds, limit)
+        found: list[Entry] = []
+        while len(found) < limit and (entry := await search.next()):
             if wanted.wants(entry):
-                found.append(self._shown(entry))
-            if len(found) == limit:
-                break
-        return found, None if walk.is_over() else to_cursor(walk.positions)
+                found.append(entry)
+        # What was archived together is in order already; what was, late, one after another, is not.
+        found.sort(key=order, reverse=True)
+        following = search.cursor()
+        shown = [self.shown(entry) for entry in found]
+        return shown, None if following is None else str(following)
 
-    def _partitions(self, number: PhoneNumber | None, challenge: str | None) -> list[int]:
-        """Return the partitions that can hold what is asked for: one, where that is known."""
-        partitions = set(range(PARTITIONS))
-        if number is not None:
-            partitions &= set(self._partitions_of(number.collapsed))
-        if challenge is not None:
-            found = partition_of(challenge)
-            partitions &= set() if found is None else {found}
-        return sorted(partitions)
+    async def entries(self, **asked: Unpack[Asked]) -> AsyncIterator[Entry]:
+        """Give all that is asked for, newest first, however much it is. Raises StoreUnavailable."""
+        wanted = self._filter(asked)
+        search = await self._search(asked, wanted, None, EVERYTHING, 1000)
+        while entry := await search.next():
+            if wanted.wants(entry):
+                yield entry
 
-    def _pseudonyms(self, number: PhoneNumber | None) -> frozenset[str] | None:
-        if number is None:
-            return None
-        return pseudonyms(self._ring, "number", number.collapsed)
+    def is_ours(self, entry: Entry) -> bool:
+        """Whether a worker told this event; what a retired key has signed, the archive vouches for."""
+        if isinstance(entry, Archived) and not self._knows(entry.mac):
+            return not entry.failed
+        return self._verify(entry.event, entry.mac)
 
-    def _shown(self, entry: Entry) -> dict[str, Any]:
+    def shown(self, entry: Entry) -> dict[str, Any]:
         """Return an entry as readers get it; what we know stands above what the event says."""
         told = _told(entry.event)
-        is_ours = bool(told) and self._verify(entry.event, entry.mac)
+        is_ours = bool(told) and self.is_ours(entry)
         at, sequence = entry.position
         return {
             "type": "unreadable",
@@ -155,6 +119,54 @@ class Reader:
             "sequence": sequence,
             "integrity": "ok" if is_ours else "failed",
         }
+
+    def _filter(self, asked: Asked) -> Filter:
+        number = asked.get("number")
+        return Filter(
+            tenant=asked.get("tenant"),
+            numbers=pseudonyms(self._ring, "number", number.collapsed) if number else None,
+            type=asked.get("type"),
+            challenge=asked.get("challenge"),
+            address=asked.get("address"),
+        )
+
+    async def _search(
+        self, asked: Asked, wanted: Filter, cursor: str | None, bounds: Bounds, limit: int
+    ) -> Search:
+        """Return what goes through all that may be wanted, from the cursor on."""
+        partitions = self._partitions(asked.get("number"), asked.get("challenge"))
+        since, until = max(asked.get("since") or 0, 0), asked.get("until")
+        first = NEWEST if until is None else Position(max(until, 0), 0)
+        start = Cursor(dict.fromkeys(partitions, first))
+        if cursor is not None:
+            start = cursor_of(cursor, partitions, has_archive=self._archive is not None)
+        if self._archive is None or not partitions:
+            walk = Walk(self._streams, start.positions, since=since, count=limit)
+            return Search(walk, None, entries=bounds.entries)
+        reach = await asyncio.to_thread(self._archive.reach)
+        walk = Walk(
+            self._streams,
+            start.positions,
+            since=since,
+            count=limit,
+            is_behind=reach.holds,
+            last=Position(reach.at + 1, 0),
+            is_ended=start.spot is not None,
+        )
+        items = self._archive.backward(
+            start.spot, may_want=wanted.may_want, since=since, until=until
+        )
+        return Search(walk, Trail(items, start.spot, bounds.blocks), entries=bounds.entries)
+
+    def _partitions(self, number: PhoneNumber | None, challenge: str | None) -> list[int]:
+        """Return the partitions that can hold what is asked for: one, where that is known."""
+        partitions = set(range(PARTITIONS))
+        if number is not None:
+            partitions &= set(self._partitions_of(number.collapsed))
+        if challenge is not None:
+            found = partition_of(challenge)
+            partitions &= set() if found is None else {found}
+        return sorted(partitions)
 
 
 def _told(event: bytes) -> dict[str, Any]:

@@ -1,21 +1,11 @@
-"""Through the entries of several partitions, newest first, and where to go on another time.
+"""Through the entries of several partitions that Redis still has, newest first."""
 
-A cursor holds every partition's position, fixed when its first page was read: what happens later
-is on no later page, and what was there is on exactly one.
-"""
-
-import binascii
 import heapq
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from otp_service.core.entry import Entry, Position
-from otp_service.core.errors import InvalidRequest
 
 
 FEWEST, MOST = 4, 256
@@ -44,29 +34,52 @@ class Streams(Protocol):
         """
 
 
+def nothing_is_behind(_: Entry) -> bool:
+    """Say of no entry that everything from it on is to be found elsewhere."""
+    return False
+
+
 class Walk:
     """Goes through the entries of several partitions, newest first.
 
-    `positions` says, for each partition, before which entry its next one stands.
+    `positions` says, for each partition, before which entry its next one stands; a partition ends
+    at the first entry that `is_behind` is true of. `last` is where one stands that has none, and
+    with `is_ended` that was found before.
     """
 
-    def __init__(
-        self, streams: Streams, positions: dict[int, Position], *, since: int, count: int
+    def __init__(  # noqa: PLR0913  # where it begins and where it ends
+        self,
+        streams: Streams,
+        positions: dict[int, Position],
+        *,
+        since: int = 0,
+        count: int,
+        is_behind: Callable[[Entry], bool] = nothing_is_behind,
+        last: Position = ENDED,
+        is_ended: bool = False,
     ) -> None:
         self.positions = positions
         self._streams = streams
         self._since = since
+        self._is_behind = is_behind
+        self._last = last
         self._count = max(FEWEST, 2 * count // max(1, len(positions)))
         self._read: dict[int, deque[Entry]] = {p: deque() for p in positions}
-        self._unread = {p for p, position in positions.items() if position > ENDED}
+        unread = {p for p, position in positions.items() if position > ENDED}
+        self._unread = set() if is_ended else unread
         self._is_hungry = bool(self._unread)
         self._heads: list[tuple[int, int, int]] = []
 
-    async def next(self) -> Entry | None:
-        """Return the next entry, or None after the last. Raises StoreUnavailable."""
+    async def peek(self) -> Entry | None:
+        """Return the entry that `next` returns next. Raises StoreUnavailable."""
         if self._is_hungry:
             await self._fetch()
-        if not self._heads:
+            self._is_hungry = False
+        return self._read[-self._heads[0][1]][0] if self._heads else None
+
+    async def next(self) -> Entry | None:
+        """Return the next entry, or None after the last. Raises StoreUnavailable."""
+        if await self.peek() is None:
             return None
         partition = -heapq.heappop(self._heads)[1]
         waiting = self._read[partition]
@@ -99,10 +112,14 @@ class Walk:
     def _take(self, partition: int, entries: Sequence[Entry]) -> None:
         waiting = self._read[partition]
         is_first = not waiting
-        waiting.extend(entries)
+        behind = next((i for i, one in enumerate(entries) if self._is_behind(one)), None)
+        if behind is not None:
+            self._unread.discard(partition)
+        waiting.extend(entries[:behind])
         if is_first:
             # Whatever this partition is told later is behind us, on every page.
-            self.positions[partition] = _after(waiting[0].position) if waiting else ENDED
+            newest = _after(entries[0].position) if entries else self._last
+            self.positions[partition] = min(self.positions[partition], newest)
             self._push(partition)
 
     def _push(self, partition: int) -> None:
@@ -113,32 +130,3 @@ class Walk:
 
 def _after(position: Position) -> Position:
     return Position(position.at, min(position.sequence + 1, NEWEST.sequence))
-
-
-# ------------------------------------------------------------------------------------ the cursor
-
-_VERSION = 1
-_CURSOR = re.compile(r"[A-Za-z0-9_-]+")
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, int, int]]]).decode
-
-
-def to_cursor(positions: Mapping[int, Position]) -> str:
-    """Return the positions as text; it holds nothing else, and so nothing about anybody."""
-    packed = _pack((_VERSION, [(p, *positions[p]) for p in sorted(positions)]))
-    return urlsafe_b64encode(packed).rstrip(b"=").decode()
-
-
-def from_cursor(cursor: str, partitions: Sequence[int]) -> dict[int, Position]:
-    """Return the positions. Raises InvalidRequest unless they are of these partitions."""
-    error = InvalidRequest(("cursor", "must be the `next` of a page with the same filters"))
-    if not _CURSOR.fullmatch(cursor):
-        raise error
-    try:
-        version, rows = _unpack(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, msgspec.MsgspecError):
-        raise error from None
-    is_id = all(min(row) >= 0 and max(row) < 2**64 for row in rows)
-    if version != _VERSION or not is_id or [row[0] for row in rows] != list(partitions):
-        raise error
-    return {partition: Position(at, sequence) for partition, at, sequence in rows}

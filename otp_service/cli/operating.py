@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from otp_service.app import RANDOM, Application
@@ -90,9 +91,12 @@ def locked(known: argparse.Namespace) -> int:
     return 0
 
 
-def opened(settings: Settings) -> Application:
-    """Return the service as commands use it: put together, and no event tells that it started."""
-    return Application(settings, speaks_for_workers=True)
+def opened(settings: Settings, archive: Path | None = None) -> Application:
+    """Return the service as commands use it: put together, and no event tells that it started.
+
+    `archive` is the folder to look for events in, if it is not the configured one.
+    """
+    return Application(settings, speaks_for_workers=True, archive=archive)
 
 
 async def _found(known: argparse.Namespace, look: Callable[[Application], Awaitable[T]]) -> T:

@@ -14,6 +14,7 @@ from otp_service.audit.reading import Reader
 from otp_service.cli.console import safe_settings
 from otp_service.cli.describing import Subparsers, command
 from otp_service.cli.operating import opened
+from otp_service.cli.tables import table
 from otp_service.core.entry import rfc3339
 from otp_service.sharing import remembered_by_all
 from otp_service.sms.overview import InCountry, Overview, overview
@@ -66,7 +67,7 @@ def run(known: argparse.Namespace) -> int:
     elif not any(one.countries or one.rests_until for one in found):
         print(NOTHING)
     else:
-        print("\n".join(_table([HEAD, *_rows(found, conversion)])))
+        print("\n".join(table([HEAD, *_rows(found, conversion)])))
         if not conversion.is_whole:
             print("VERIFIED is of a part of the hour: there were more events than are looked at.")
     return 0
@@ -141,13 +142,6 @@ def _why(there: InCountry) -> str:
 
 def _clock(at: int | None) -> str:
     return rfc3339(at or 0)[11:19] + "Z"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
 
 
 def _plain(found: Sequence[Overview], conversion: Conversion, now: int) -> dict[str, object]:

@@ -157,6 +157,15 @@ class Forgotten(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, kw_
     """Everything that Redis held about a number was deleted."""
 
 
+class LookedUp(Event, frozen=True, tag="audit.lookup", omit_defaults=True, kw_only=True):
+    """Somebody looked for a number's events; `tenant` is whose, if they were not everybody's."""
+
+    by: str | None = None
+    """The user of the machine on which it was done, where that was not over the API."""
+    found: int = _told(0)
+    """How many events were shown."""
+
+
 class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, kw_only=True):
     """Calls without a valid key or scope, counted over a minute."""
 

@@ -67,3 +67,7 @@ class Vault:
         key_id, _, mac = signature.partition(":")
         key = self._state.get(key_id)
         return key is not None and same(mac.encode(), key.mac("event", event).hex().encode())
+
+    def knows(self, signature: str) -> bool:
+        """Whether the key is still there that an event's MAC was made with."""
+        return self._state.get(signature.partition(":")[0]) is not None

@@ -136,6 +136,8 @@ class Api:
         self.service = FakeService()
         self.reader = FakeReader()
         self.in_flight = InFlight()
+        self.lookups: list[tuple[Any, ...]] = []
+        self.lookup_error: Exception | None = None
         self.denied: list[str] = []
         self.rejected: list[tuple[str, str]] = []
         self.receipts: list[tuple[str, str]] = []
@@ -149,6 +151,7 @@ class Api:
             "api_keys": [_key(name, scopes) for name, scopes in KEYS.items()],
             "tenants": {"shop": Tenant("shop", "Shop", frozenset({"GB"}))},
             "reader": self.reader,
+            "looked_up": self.look_up,
             "ready": self.is_ready,
             "metrics": lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),
             "observe": self.answered.append,
@@ -163,6 +166,12 @@ class Api:
         self.context = ApiContext(**(parts | changes))
         self.public: Any = public_app(self.context)
         self.admin: Any = admin_app(self.context)
+
+    async def look_up(self, phone, found, **who):
+        """Record it, or be away with the store."""
+        if self.lookup_error:
+            raise self.lookup_error
+        self.lookups.append((phone.e164, found, who))
 
     def fetch(self, request):
         """Answer whoever fetches a certificate."""

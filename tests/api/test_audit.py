@@ -2,7 +2,7 @@
 
 import pytest
 
-from otp_service.core.errors import InvalidRequest
+from otp_service.core.errors import InvalidRequest, StoreUnavailable
 from otp_service.core.phone import PhoneNumber
 from tests.api.fakes import ID, Api
 
@@ -62,6 +62,32 @@ async def test_a_search_finds_one_number(api: Api) -> None:
     await api.call("POST", SEARCH, key="security", json={"phone_number": "+447400123456"})
 
     assert PhoneNumber("+447400123456", "GB", 44) == api.reader.asked[0]["number"]
+
+
+async def test_whoever_looks_for_a_number_is_recorded(api: Api) -> None:
+    """Who, when and how many, before anything is shown; other searches are not."""
+    number = {"phone_number": "+447400123456"}
+    await api.call("POST", SEARCH, key="security", json=number)
+    await api.call("POST", SEARCH, key="shop-audit", json=number)
+    await api.call("POST", SEARCH, key="shop-audit", json={"type": "otp.verified"})
+    await api.call("GET", EVENTS, key="security")
+
+    assert [("+447400123456", 1)] * 2 == [told[:2] for told in api.lookups]
+    assert [("security", None), ("shop-audit", "shop")] == [
+        (who["key_id"], who["tenant"]) for _, _, who in api.lookups
+    ]
+
+
+async def test_nothing_is_shown_of_a_number_that_cannot_be_recorded(api: Api) -> None:
+    """Seen to fail where the record comes after the answer."""
+    api.lookup_error = StoreUnavailable()
+
+    response = await api.call(
+        "POST", SEARCH, key="security", json={"phone_number": "+447400123456"}
+    )
+
+    assert 503 == response.status_code
+    assert "otp.issued" not in response.text
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.audit.reading import Reader
+from otp_service.audit.searching import Bounds
 from otp_service.audit.walk import NEWEST
 from otp_service.core import events
 from otp_service.core.entry import Entry, Position, rfc3339
@@ -98,7 +99,7 @@ def test_pages_hold_everything_once_and_newest_first(log, limit, scanned):
     for partition, at, tenant in sorted(log, key=lambda told: told[1]):
         memory.tell(partition, at, tenant=tenant)
 
-    pages = asyncio.run(all_pages(reader_of(memory, scanned=scanned), limit=limit))
+    pages = asyncio.run(all_pages(reader_of(memory, bounds=Bounds(scanned)), limit=limit))
 
     told = [entry for entries in memory.entries.values() for entry in entries]
     expected = [(rfc3339(e.position.at), e.partition, e.position.sequence) for e in told]
@@ -149,7 +150,7 @@ async def test_a_selective_filter_makes_a_page_short_and_not_slow():
     for n in range(10_000):
         memory.tell(n % 64, 2 + n, tenant="common")
 
-    pages = await all_pages(reader_of(memory, scanned=1000), tenant="rare", limit=10)
+    pages = await all_pages(reader_of(memory, bounds=Bounds(1000)), tenant="rare", limit=10)
 
     assert 11 == len(pages)
     assert [0] * 10 + [1] == [len(page) for page in pages]
@@ -276,15 +277,18 @@ def packed(*value: object) -> str:
     "cursor",
     [
         "", "x", "=", "a b", "\n", "é", "AAAA", "../etc", "{}",
-        packed(), packed(1), packed(1, None), packed(1, []), packed(1, [[1, 2]]),
-        packed(1, [[p, 1, 1] for p in range(63)]),
-        packed(1, [[p, 1, 1] for p in range(65)]),
-        packed(1, [[0, 1, 1] for _ in range(64)]),
-        packed(2, [[p, 1, 1] for p in range(64)]),
-        packed(1, [[p, -1, 1] for p in range(64)]),
-        packed(1, [[p, 1, -1] for p in range(64)]),
-        packed(1, [[p, 1.5, 1] for p in range(64)]),
-        packed(1, [[p, "1", 1] for p in range(64)]),
+        packed(), packed(2), packed(2, None, None), packed(2, [], None), packed(2, [[1, 2]], None),
+        packed(2, [[p, 1, 1] for p in range(63)], None),
+        packed(2, [[p, 1, 1] for p in range(65)], None),
+        packed(2, [[0, 1, 1] for _ in range(64)], None),
+        packed(1, [[p, 1, 1] for p in range(64)]),
+        packed(3, [[p, 1, 1] for p in range(64)], None),
+        packed(2, [[p, -1, 1] for p in range(64)], None),
+        packed(2, [[p, 1, -1] for p in range(64)], None),
+        packed(2, [[p, 1.5, 1] for p in range(64)], None),
+        packed(2, [[p, "1", 1] for p in range(64)], None),
+        packed(2, [[p, 1, 1] for p in range(64)], [1, 0]),
+        packed(2, [[p, 1, 1] for p in range(64)], "../etc"),
     ],
 )  # fmt: skip
 async def test_a_cursor_that_is_not_ours_is_refused(cursor):

@@ -15,7 +15,13 @@ from otp_service.core.entry import Entry, Position
 
 def told(kind: str, at: int = 0, **fields: Any) -> Told:
     """One event, of a number in GB at the tenant `shop` if nothing else is said."""
-    known = {"type": kind, "at": at, "tenant": "shop", "country": "GB", "challenge": "c1"}
+    known: dict[str, Any] = {
+        "type": kind,
+        "at": at,
+        "tenant": "shop",
+        "country": "GB",
+        "challenge": "c1",
+    }
     return Told(**(known | fields))
 
 

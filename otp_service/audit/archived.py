@@ -53,7 +53,7 @@ class Reach(NamedTuple):
         """
         head = self.heads.get(entry.partition, (0, 0))
         place = (entry.epoch, entry.position.sequence)
-        return 0 < entry.epoch and place <= head and entry.position.at <= self.at
+        return entry.epoch > 0 and place <= head and entry.position.at <= self.at
 
 
 class Archive:

@@ -46,9 +46,14 @@ class Reach(NamedTuple):
     """When the newest event in it was, in milliseconds."""
 
     def holds(self, entry: Entry) -> bool:
-        """Whether the archive has this entry; one without an epoch was forged, and may be."""
+        """Whether the archive has this entry, as far as that is for sure.
+
+        Whoever can write to Redis can append what looks like an old one, without an epoch or with
+        a place that is taken; it must not hide what stands behind it, and is told apart later.
+        """
         head = self.heads.get(entry.partition, (0, 0))
-        return entry.epoch > 0 and (entry.epoch, entry.position.sequence) <= head
+        place = (entry.epoch, entry.position.sequence)
+        return entry.epoch > 0 and place <= head and entry.position.at <= self.at
 
 
 class Archive:

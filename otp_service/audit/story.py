@@ -115,9 +115,10 @@ def _verdict(told: Sequence[Told], now: int) -> str:
     if verified := ends.get("otp.verified"):
         tries = sum(one.type == "otp.attempted" for one in told)
         at = "the first attempt" if tries == 1 else f"attempt {tries}"
-        return (
-            f"Verified {_elapsed(verified.at - begin)[1:]} after it was issued, at {at}.{_by(told)}"
-        )
+        took = [one.provider for one in told if one.type == "otp.sent"]
+        through = f"; the last message went through {plain(took[-1])}" if took else ""
+        after = _elapsed(verified.at - begin)[1:]
+        return f"Verified {after} after it was issued, at {at}{through}."
     if canceled := ends.get("otp.canceled"):
         return (
             f"Canceled {_elapsed(canceled.at - begin)[1:]} after it was issued: {_why(canceled)}."
@@ -129,9 +130,9 @@ def _verdict(told: Sequence[Told], now: int) -> str:
 
 def _open(told: Sequence[Told], now: int) -> str:
     denied = {one.reason for one in told if one.type == "otp.verify_denied"}
-    if "challenge-expired" in denied or now - told[0].at > LONGEST_LIFE:
+    if "expired" in denied or now - told[0].at > LONGEST_LIFE:
         return "Expired, and was never verified"
-    if denied & {"number_locked", "number-locked"}:
+    if "number_locked" in denied:
         return "Not verified, because the number is locked"
     return "Not verified until now, and may still be"
 

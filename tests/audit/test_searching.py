@@ -300,6 +300,25 @@ async def test_of_redis_only_what_the_archive_lacks_is_read(tmp_path):
     assert asked == sum(memory.asked)
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+async def test_what_looks_archived_hides_nothing_that_is_not(tmp_path, epoch):
+    """Seen to fail where its place alone is looked at: Redis can be written to by others."""
+    memory, sealed = Memory(), Sealed(tmp_path)
+    for at in (1, 2):
+        memory.tell(5, at)
+    sealed.copy(everything(memory))
+    memory.tell(5, 3)
+    genuine = memory.entries[5][-1]
+    forged = msgspec.structs.replace(genuine, position=Position(9, 1), epoch=epoch, mac="")
+    memory.entries[5].append(forged)
+
+    found, _ = await reader_of(memory, archive=Archive(tmp_path)).page()
+
+    assert [(1, "failed"), (3, "ok"), (2, "ok"), (1, "ok")] == [
+        (event["sequence"], event["integrity"]) for event in found
+    ]
+
+
 async def test_a_line_that_is_being_written_is_not_there_yet(archive):
     """It is whole at the next look."""
     archive.tell(1)

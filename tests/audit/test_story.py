@@ -1,5 +1,7 @@
 """One challenge, as it is told to somebody on call."""
 
+from typing import Any
+
 import pytest
 
 from otp_service.audit.story import story
@@ -13,7 +15,7 @@ HEAD = f"Challenge {ID} of shop, for login, to GB …56, issued 2026-11-24 09:30
 SOON, LATE = BEGIN + 60_000, BEGIN + 3600_000
 
 
-def told(kind: str, after: int, **fields: object) -> Told:
+def told(kind: str, after: int, **fields: Any) -> Told:
     known = {"tenant": "shop", "purpose": "login", "country": "GB", "tail": "56", "challenge": ID}
     return Told(type=f"otp.{kind}", at=BEGIN + after, **(known | fields))
 
@@ -41,7 +43,7 @@ SENT = told("sent", 312, provider="east", milliseconds=300)
    +14.200 s  attempted         4 attempts left
    +14.207 s  verified
 
-Verified 14.207 s after it was issued, at the first attempt. east says that its message has arrived.""",
+Verified 14.207 s after it was issued, at the first attempt; the last message went through east.""",
             id="verified",
         ),
         pytest.param(
@@ -57,7 +59,7 @@ Verified 14.207 s after it was issued, at the first attempt. east says that its 
                     )
                 ),
                 told("locked", 9001, reason="attempts_exhausted"),
-                told("verify_denied", 9500, reason="challenge-locked", folded=3),
+                told("verify_denied", 9500, reason="attempts_exhausted", folded=3),
             ],
             SOON,
             """\
@@ -68,7 +70,7 @@ Verified 14.207 s after it was issued, at the first attempt. east says that its 
     +9.000 s  attempted         0 attempts left
     +9.001 s  rejected          mismatch, 0 attempts left
     +9.001 s  locked            attempts_exhausted
-    +9.500 s  verify denied     challenge-locked, 3 times
+    +9.500 s  verify denied     attempts_exhausted, 3 times
 
 Locked: 2 codes were wrong, and no attempt is left.""",
             id="locked",
@@ -101,12 +103,12 @@ Not verified until now, and may still be: no code was tried. north says that its
             id="fallback",
         ),
         pytest.param(
-            [ISSUED, SENT, told("verify_denied", 301_000, reason="challenge-expired")],
+            [ISSUED, SENT, told("verify_denied", 301_000, reason="expired")],
             SOON,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
     +0.312 s  sent              east took it in 300 ms
-  +301.000 s  verify denied     challenge-expired
+  +301.000 s  verify denied     expired
 
 Expired, and was never verified: no code was tried. The last message went to east, which has confirmed nothing.""",
             id="expired",

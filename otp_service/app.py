@@ -10,11 +10,9 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Self
 
-import httpx
 import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -52,6 +50,7 @@ from otp_service.store.records import Vault
 from otp_service.store.redis import RedisStore
 from otp_service.store.rotating import RotatingStore
 from otp_service.store.streams import RedisStreams
+from otp_service.store.submissions import RedisSubmissions
 
 
 RANDOM = Random(secrets.randbelow, os.urandom)
@@ -93,7 +92,8 @@ class Application:
         self.store = store_of(settings, self.link, self.versions)
         self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = new_transport()
-        self.senders = senders_of(settings, self.transport, self._received)
+        tools = Tools(self.transport, now, self._received, RedisSubmissions(self.store))
+        self.senders = senders_of(settings, tools)
         self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
         self.remembered = Remembered()
         self.router = router_of(settings, self.senders, self.remembered, self.addresses)
@@ -307,13 +307,8 @@ def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore
     )
 
 
-def senders_of(
-    settings: Settings,
-    transport: httpx.AsyncBaseTransport,
-    received: Callable[[str, Receipt], Awaitable[None]] | None = None,
-) -> dict[str, Sender]:
+def senders_of(settings: Settings, tools: Tools) -> dict[str, Sender]:
     """Return the providers, ready to be used, by their names."""
-    tools = Tools(transport, now, received) if received else Tools(transport, now)
     return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
 
 

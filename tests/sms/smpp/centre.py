@@ -72,15 +72,18 @@ class Centre:
         """Answer no submit_sm."""
         self.is_silent_to.add(SUBMIT_SM)
 
-    async def sends(self, pdu: Pdu) -> None:
-        """Send this over every connection."""
-        for writer in self._writers.values():
+    async def sends(self, pdu: Pdu, over: int | None = None) -> None:
+        """Send this over every connection, or over one, counted from 0 in the order they came."""
+        writers = [*self._writers.values()]
+        for writer in writers if over is None else [writers[over]]:
             writer.write(pdu.encode())
             await writer.drain()
 
-    async def brings(self, brought: ShortMessage, sequence: int = 1) -> None:
+    async def brings(
+        self, brought: ShortMessage, sequence: int = 1, over: int | None = None
+    ) -> None:
         """Bring a message or a receipt."""
-        await self.sends(Pdu(DELIVER_SM, sequence, body=brought.encode()))
+        await self.sends(Pdu(DELIVER_SM, sequence, body=brought.encode()), over)
 
     async def hears(self, command: int, count: int = 1) -> list[Pdu]:
         """Return all of these PDUs, once there are so many."""

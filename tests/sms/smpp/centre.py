@@ -29,8 +29,9 @@ PASSWORD = "s3cret"
 class Centre:
     """Takes every bind with the right password, and every message, until it is told otherwise."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, password: str = PASSWORD) -> None:
         self._tls = tls
+        self._password = password
         self._writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
         self.asked: list[Pdu] = []
@@ -134,4 +135,4 @@ class Centre:
     def _judged(self, pdu: Pdu) -> int:
         if pdu.command != BIND_TRANSCEIVER or self.bind_status:
             return self.bind_status
-        return 0 if Bind.decode(pdu.body).password == PASSWORD else 0x0E
+        return 0 if Bind.decode(pdu.body).password == self._password else 0x0E

@@ -38,10 +38,11 @@ from otp_service.settings import Settings, report
 from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
 from otp_service.sms.certificates import Certificates
-from otp_service.sms.http import HttpSettings, new_transport
+from otp_service.sms.http import new_transport
 from otp_service.sms.overview import overview
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.router import Outside, Remembered, Router, Sender, Tools
+from otp_service.sms.settings import HttpSettings
 from otp_service.store import health
 from otp_service.store.connect import connect
 from otp_service.store.keys import Names

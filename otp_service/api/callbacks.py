@@ -22,7 +22,7 @@ from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
 from otp_service.sms.callbacks import BadSignature, Callback, Receiver
 from otp_service.sms.certificates import NotFetched
-from otp_service.sms.telltale import presentable
+from otp_service.sms.presentable import presentable_receipt
 
 
 Visit = Request[Any, Any, State]
@@ -95,7 +95,7 @@ async def _news(
         raise InvalidRequest(("", "is no receipt of this provider that can be read")) from None
     return [
         (
-            replace(presentable(news, receiver), reference=reference or news.reference),
+            replace(presentable_receipt(news, receiver), reference=reference or news.reference),
             news.is_signed or reference is not None,
         )
         for news in brought

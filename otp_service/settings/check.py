@@ -17,10 +17,10 @@ from otp_service.core.message import check_messages
 from otp_service.settings import limits
 from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
 from otp_service.settings.reading import Fault
-from otp_service.sms.http import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.routes import Route
+from otp_service.sms.settings import VendorSettings
 
 
 DISTINCT_BYTES = 12

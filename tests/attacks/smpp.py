@@ -50,7 +50,7 @@ def exploding(function, word, what_came):
 def sent(reply, message):
     return f"{reply} {message.text} {message.to.e164}".encode()
 
-smpp.presentable = exploding(smpp.presentable, b"explode", sent)
+smpp.presentable_reply = exploding(smpp.presentable_reply, b"explode", sent)
 smpp.message_id = exploding(smpp.message_id, b"burst", bytes)
 smpp.receipt_in = exploding(smpp.receipt_in, b"explode", lambda brought: brought.text)
 """

@@ -30,9 +30,10 @@ import msgspec
 from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.checks import Faults, is_loopback
-from otp_service.sms.http import Seconds, presentable
+from otp_service.sms.presentable import presentable_reply
 from otp_service.sms.router import Tools
 from otp_service.sms.senders import sender_faults, sender_for, serves
+from otp_service.sms.settings import Seconds
 from otp_service.sms.smpp.bodies import (
     INTERNATIONAL,
     RECEIPT_WANTED,
@@ -183,7 +184,7 @@ class SmppProvider:
         if not await _place_in(link, self._settings.connect_timeout):
             return unreachable("window-full")
         try:
-            return presentable(await self._submit(link, body, message), message)
+            return presentable_reply(await self._submit(link, body, message), message)
         finally:
             link.window.release()
 

@@ -26,8 +26,10 @@ from otp_service.core.message import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback
 from otp_service.sms.checks import Faults
-from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings, by_status, refused
+from otp_service.sms.http import HttpReply, HttpRequest
 from otp_service.sms.providers.http import Basic
+from otp_service.sms.settings import VendorSettings
+from otp_service.sms.statuses import by_status, refused
 from otp_service.sms.vendors import (
     ACCOUNT,
     RECIPIENT,

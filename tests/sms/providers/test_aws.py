@@ -129,6 +129,15 @@ def test_validity_is_never_longer_than_the_codes(message):
             About.MESSAGE,
         ),
         (
+            {
+                "__type": "ConflictException",
+                "Reason": "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
+            },
+            Fault.PROVIDER,
+            "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
+            About.ACCOUNT,
+        ),
+        (
             {"__type": "AccessDeniedException"},
             Fault.PROVIDER,
             "AccessDeniedException",

@@ -84,8 +84,9 @@ async def _news(
 ) -> list[tuple[Receipt, bool]]:
     """Return what was brought, and whether nobody else can have said it."""
     try:
-        reference = parts.callbacks.reference(provider, called)
+        parts.callbacks.reference(provider, called)  # a wrong one: nothing is read or fetched
         brought = receiver.receipts(await parts.certificates.complete(receiver, called))
+        whose = [parts.callbacks.reference(provider, called, news.reference) for news in brought]
     except BadSignature:
         parts.count_denied("callback")
         raise Unauthenticated("The signature or the token of this callback is not right.") from None
@@ -98,7 +99,7 @@ async def _news(
             replace(presentable_receipt(news, receiver), reference=reference or news.reference),
             news.is_signed or reference is not None,
         )
-        for news in brought
+        for news, reference in zip(brought, whose, strict=True)
     ]
 
 

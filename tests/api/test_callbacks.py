@@ -4,6 +4,7 @@ import pytest
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
+from otp_service.sms.callbacks import without_reference
 from tests.api.fakes import Api, FakeReceiver
 
 
@@ -71,6 +72,29 @@ async def test_the_token_of_one_submission_is_no_token_of_another(forge) -> None
 
     assert 401 == answer.status_code
     assert [] == api.service.asked
+
+
+async def test_an_address_may_leave_the_reference_to_the_receipt(api: Api) -> None:
+    """Some vendors take only short ones, and give our reference back: the token is of that."""
+    address = without_reference(api.addresses.of("acme", REFERENCE))
+    assert "ref=" not in address
+
+    await bring(api, address, NEWS)
+
+    assert (Receipt("delivered", REFERENCE), True) == api.service.asked[0][3:]
+
+
+@pytest.mark.parametrize(
+    "said", [REFERENCE.replace(".1.1", ".1.2"), REFERENCE.replace("shop", "bank"), "other"]
+)
+async def test_a_token_alone_is_no_token_of_another_submission(api: Api, said: str) -> None:
+    """R64: also where one of several receipts is about its own; nothing is passed on."""
+    address = without_reference(api.addresses.of("acme", REFERENCE))
+
+    answer = await bring(api, address, NEWS + f"\ndelivered {said}".encode())
+
+    assert (401, []) == (answer.status_code, api.service.asked)
+    assert ["callback"] == api.denied
 
 
 async def test_several_receipts_come_in_one_call(api: Api) -> None:

@@ -105,6 +105,16 @@ async def test_several_receipts_come_in_one_call(api: Api) -> None:
     assert [("acme", "delivered"), ("acme", "unknown")] == api.receipts
 
 
+async def test_a_dialect_is_given_the_public_address() -> None:
+    """A vendor signs the one that it was given, whatever proxies have made of it."""
+    receiver = FakeReceiver()
+    api = Api(receivers={"acme": receiver})
+
+    await bring(api, "/v1/callbacks/acme?b=%2F&a=1", headers={"host": "10.0.0.7:8000"})
+
+    assert "https://otp.example/v1/callbacks/acme?b=%2F&a=1" == receiver.came.url
+
+
 async def test_what_cannot_be_read_is_400(api: Api) -> None:
     """Nobody's traceback."""
     answer = await bring(api, body=b"\xff\xfe no receipt at all")

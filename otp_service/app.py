@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
 import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -51,10 +50,11 @@ from otp_service.settings.model import Audit
 from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
 from otp_service.sms.certificates import Certificates
-from otp_service.sms.http import HttpSettings, new_transport
+from otp_service.sms.http import new_transport
 from otp_service.sms.overview import overview
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.router import Outside, Remembered, Router, Sender, Tools
+from otp_service.sms.settings import HttpSettings
 from otp_service.store import health
 from otp_service.store.connect import connect
 from otp_service.store.keys import Names
@@ -64,6 +64,7 @@ from otp_service.store.redis import RedisStore
 from otp_service.store.rotating import RotatingStore
 from otp_service.store.sealing import RedisSealing
 from otp_service.store.streams import RedisStreams
+from otp_service.store.submissions import RedisSubmissions
 
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ class Application:
         received: Callable[[str, Receipt], Awaitable[None]] = self._received
         if self.tracing:
             received = self.tracing.apart("receipt", received)
-        self.senders = senders_of(settings, self.transport, received)
+        tools = Tools(self.transport, now, received, RedisSubmissions(self.store))
+        self.senders = senders_of(settings, tools)
         self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
         self.remembered = Remembered()
         senders = self.senders
@@ -464,13 +466,8 @@ def folder_of(audit: Audit) -> Folder:
     return Folder(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
 
 
-def senders_of(
-    settings: Settings,
-    transport: httpx.AsyncBaseTransport,
-    received: Callable[[str, Receipt], Awaitable[None]] | None = None,
-) -> dict[str, Sender]:
+def senders_of(settings: Settings, tools: Tools) -> dict[str, Sender]:
     """Return the providers, ready to be used, by their names."""
-    tools = Tools(transport, now, received) if received else Tools(transport, now)
     return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
 
 

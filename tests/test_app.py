@@ -114,18 +114,27 @@ async def test_places_are_counted_once_beside_workers(
         assert f'otp_places{{gate="argon2"}} {expected}.0\n' in page
 
 
+def smpp_to(port: int) -> Smpp:
+    """Return a provider that speaks to this centre."""
+    return Smpp(host="127.0.0.1", port=port, system_id="tester", password=Secret(PASSWORD))
+
+
+async def issued(app: Application, number: str) -> None:
+    """Send a code."""
+    caller = Caller(app.settings.tenants()["dev"], "dev", "request")
+    await app.service.issue(caller, IssueRequest(number), None)
+
+
 async def test_a_receipt_over_a_providers_own_connection_counts(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     """SMPP calls no address: what its session brings is trusted, and noted like any other."""
     async with Centre() as centre:
-        smpp = Smpp(
-            host="127.0.0.1", port=centre.port, system_id="tester", password=Secret(PASSWORD)
+        settings = replace(
+            settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
         )
-        settings = replace(settings_of(server, tmp_path), providers={"centre": smpp})
         async with Application(settings) as app:
-            caller = Caller(settings.tenants()["dev"], "dev", "request")
-            await app.service.issue(caller, IssueRequest("+447400123456"), None)
+            await issued(app, "+447400123456")
 
             for name in (b"other", b"7a2f"):
                 told = ShortMessage(esm_class=4, text=b"id:%s stat:DELIVRD err:000" % name)
@@ -138,6 +147,32 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
     assert ("centre", "delivered", True) == (event["provider"], event["status"], event["trusted"])
     for status in ("delivered", "unknown"):
         assert f'otp_receipts_total{{provider="centre",status="{status}"}} 1.0' in metrics
+
+
+async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """A centre brings it over whichever session there is, and knows only its own id."""
+    async with Centre() as centre:
+        settings = replace(
+            settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
+        )
+        async with Application(settings) as lost:
+            await issued(lost, "+447400123456")
+        async with Application(settings) as one, Application(settings) as other:
+            for worker, number, name in ((one, 7, b"b1"), (other, 8, b"b2")):
+                centre.answers(body=name + b"\0")
+                await issued(worker, f"+44740012345{number}")
+
+            for sequence, name in enumerate((b"7a2f", b"b1"), start=1):
+                receipt = ShortMessage(esm_class=4, text=b"id:%s stat:DELIVRD err:000" % name)
+                await centre.brings(receipt, sequence, over=1)
+            await centre.hears(DELIVER_SM | RESPONSE, 2)
+
+            reader = one.public().state.context.reader
+            events, _ = await reader.page(limit=100, type="otp.delivery")
+    assert [("delivered", True)] * 2 == [(e["status"], e["trusted"]) for e in events]
+    assert 2 == len({event["challenge"] for event in events})
 
 
 def test_codes_ids_and_nonces_are_of_the_systems_randomness(

@@ -22,7 +22,7 @@ from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
 from otp_service.sms.callbacks import BadSignature, Callback, Receiver
 from otp_service.sms.certificates import NotFetched
-from otp_service.sms.telltale import presentable
+from otp_service.sms.presentable import presentable_receipt
 
 
 Visit = Request[Any, Any, State]
@@ -85,8 +85,9 @@ async def _news(
 ) -> list[tuple[Receipt, bool]]:
     """Return what was brought, and whether nobody else can have said it."""
     try:
-        reference = parts.callbacks.reference(provider, called)
+        parts.callbacks.reference(provider, called)  # a wrong one: nothing is read or fetched
         brought = receiver.receipts(await parts.certificates.complete(receiver, called))
+        whose = [parts.callbacks.reference(provider, called, news.reference) for news in brought]
     except BadSignature:
         parts.count_rejected(provider, "signature")
         raise Unauthenticated("The signature or the token of this callback is not right.") from None
@@ -97,10 +98,10 @@ async def _news(
         raise InvalidRequest(("", "is no receipt of this provider that can be read")) from None
     return [
         (
-            replace(presentable(news, receiver), reference=reference or news.reference),
+            replace(presentable_receipt(news, receiver), reference=reference or news.reference),
             news.is_signed or reference is not None,
         )
-        for news in brought
+        for news, reference in zip(brought, whose, strict=True)
     ]
 
 

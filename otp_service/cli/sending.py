@@ -5,14 +5,14 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 
-from otp_service.app import router_of, senders_of
+from otp_service.app import now, router_of, senders_of
 from otp_service.cli.console import number_in, read_lines, safe_settings
 from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.core.delivery import About, Fault, Message, Submission
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import Settings
 from otp_service.sms.http import new_transport
-from otp_service.sms.router import Remembered
+from otp_service.sms.router import Remembered, Tools
 
 
 TEXT = "{brand}: this is a test of our text messages. It holds no code, and you need do nothing."
@@ -125,7 +125,8 @@ def _message(settings: Settings, phone: PhoneNumber, tenant: str) -> Message:
 
 async def _send(settings: Settings, message: Message, only: str | None) -> Sequence[Submission]:
     async with new_transport() as transport:
-        router = router_of(settings, senders_of(settings, transport), Remembered())
+        senders = senders_of(settings, Tools(transport, now))
+        router = router_of(settings, senders, Remembered())
         if only is None:
             return await router.send(message)
         try:

@@ -117,6 +117,24 @@ class Store(Protocol):
         """Replace what is known of an Idempotency-Key; False if somebody was first."""
 
 
+class Submitted(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a submission whose provider knows only a name of its own for it."""
+
+    reference: str
+    ending: str
+    """The last digits of its number: a name may be written in two ways, and this tells them apart."""
+
+
+class Submissions(Protocol):
+    """Those that all processes know of, by the name that a provider gave them."""
+
+    def note(self, provider: str, name: str, submitted: Submitted) -> Awaitable[None]:
+        """Keep one for as long as a receipt can be of use. Raises StoreUnavailable."""
+
+    def look_up(self, provider: str, names: Sequence[str]) -> Awaitable[Sequence[Submitted | None]]:
+        """Return what is kept under each name. Raises StoreUnavailable; StoreTampered if forged."""
+
+
 class Router(Protocol):
     """The chain of providers."""
 

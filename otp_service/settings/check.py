@@ -26,10 +26,10 @@ from otp_service.settings.model import (
 )
 from otp_service.settings.reading import Fault
 from otp_service.sms.checks import header_faults
-from otp_service.sms.http import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.routes import Route
+from otp_service.sms.settings import VendorSettings
 
 
 DISTINCT_BYTES = 12

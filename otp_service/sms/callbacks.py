@@ -99,20 +99,29 @@ class Addresses:
         query = urlencode({"ref": reference, "token": f"{self._ring.current.id}:{token}"})
         return f"{self.public_url}/v1/callbacks/{provider}?{query}"
 
-    def reference(self, provider: str, callback: Callback) -> str | None:
+    def reference(self, provider: str, callback: Callback, told: str = "") -> str | None:
         """Return whose address was called; None if no submission's was.
 
-        Raises BadSignature if the token is not that of this provider and reference.
+        `told` is the receipt's own reference, for an address that has only a token. Raises
+        BadSignature if the token is not that of this provider and reference.
         """
-        reference, given = callback.query.get("ref"), callback.query.get("token", "")
-        if reference is None:
+        query = callback.query
+        reference = query.get("ref", told if "token" in query else "")
+        if not reference:
             return None
-        key_id, _, token = given.partition(":")
+        key_id, _, token = query.get("token", "").partition(":")
         key = self._ring.get(key_id)
         if key is None:
             raise BadSignature
         check(_token(key, provider, reference), token)
         return reference
+
+
+def without_reference(address: str) -> str:
+    """Return a shorter address, for a vendor that gives our reference back in its receipts."""
+    parts = urlsplit(address)
+    left = [(name, value) for name, value in parse_qsl(parts.query) if name != "ref"]
+    return parts._replace(query=urlencode(left)).geturl()
 
 
 def _token(key: Key, provider: str, reference: str) -> str:

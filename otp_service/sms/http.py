@@ -13,32 +13,26 @@ and takes half as much CPU again.
 """
 
 import functools
-import re
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import Annotated, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
 
 import aiohttp
 import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused, Reply
-from otp_service.sms.callbacks import Callback, Receiver
-from otp_service.sms.checks import url_faults
-from otp_service.sms.router import Tools
-from otp_service.sms.senders import sender_faults, sender_for, serves
-from otp_service.sms.telltale import UNGROUPED, gives_away, parts_of, secrets_in
+from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
+from otp_service.sms.callbacks import Receiver
+from otp_service.sms.presentable import presentable_reply
+from otp_service.sms.telltale import parts_of, secrets_in
 
 
 MAX_REPLY = 64 * 1024
 KEEP_ALIVE = 4.0
 """Seconds for which an idle connection is kept. Servers close theirs after 5 (Apache, Node): a
 message written to a connection that is being closed would count as perhaps sent."""
-LONGEST_WAIT = 24 * 3600
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -70,10 +64,6 @@ PERHAPS_SENT: tuple[tuple[type[Exception], str], ...] = (
     (httpx.ReadTimeout, "read-timeout"),
     (Exception, "disconnected"),
 )
-
-_ABOUT = {401: About.ACCOUNT, 402: About.ACCOUNT, 403: About.ACCOUNT, 429: About.THROTTLED}
-_SLUG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_MESSAGE_ID = re.compile(r"[!-~]{1,128}")
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -132,67 +122,6 @@ class Dialect(Receiver, Protocol):
         """Return what the provider meant; never asked about redirects."""
 
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=30)]
-
-
-class HttpSettings(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    dict=True,  # a place for cached_property
-    tag_field="type",
-    forbid_unknown_fields=True,
-):
-    """What can be set for every HTTP provider."""
-
-    connect_timeout: Seconds = 2.0
-    read_timeout: Seconds = 5.0
-
-    @property
-    def acknowledgement(self) -> tuple[int, bytes]:
-        """204 and nothing, where the vendor has no wish of its own."""
-        return 204, b""
-
-    def needs(self, callback: Callback) -> str | None:  # noqa: ARG002  # see Dialect
-        """Nothing: most vendors sign with a key that stands in the settings."""
-        return None
-
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Nothing: a vendor that brings no receipts is never asked."""
-        raise ValueError(f"no receipts are understood, {callback.method} or other")
-
-
-class VendorSettings(HttpSettings, frozen=True, kw_only=True):
-    """What can be set for every named vendor; each gives `base_url` its own default."""
-
-    base_url: str
-    sender: str = ""
-    """A number or a name of ours; for a tenant that has no sender, and where names are not taken."""
-    senders: dict[str, str] = msgspec.field(default_factory=dict)
-    """By country (libphonenumber region), before all others."""
-
-    def sender_for(self, message: Message) -> str:
-        """Return the sender for this destination; empty if there is none that may be used."""
-        return sender_for(self, message)
-
-    def serves(self, place: str) -> bool:
-        """Whether messages to this country, or to numbers that begin so, have a sender."""
-        return serves(self, place)
-
-    def as_sender(self, name: str, tools: Tools) -> "HttpProvider":
-        """Return the provider that speaks this dialect."""
-        return HttpProvider(name, self, tools.transport, now=tools.now)  # type: ignore[arg-type]  # a dialect is one
-
-    def address(self, path: str) -> str:
-        """Return where requests for this path go."""
-        return self.base_url.rstrip("/") + path
-
-    def faults(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        named = [("base_url", remedy) for _, remedy in url_faults(self.base_url)]
-        return [*named, *sender_faults(self)]
-
-
 def wall_clock() -> int:
     """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000
@@ -235,7 +164,7 @@ class HttpProvider:
             return Refused(Fault.UNKNOWN, "reply-too-big")
         if 300 <= reply.status < 400:  # noqa: PLR2004
             return Refused(Fault.PROVIDER, "redirect")
-        return presentable(self._dialect.reply(reply), message, self._credentials)
+        return presentable_reply(self._dialect.reply(reply), message, self._credentials)
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to whoever made it."""
@@ -302,48 +231,6 @@ def _as_it_is(request: HttpRequest, _: int) -> HttpRequest:
     return request
 
 
-def refused(
-    fault: Fault, reply: HttpReply, code: str | None, about: About | None = None
-) -> Refused:
-    """Return a refusal with the vendor's code, or the status where there is none.
-
-    What it is about is told by the status unless the dialect knows better.
-    """
-    said = about or _ABOUT.get(reply.status, About.MESSAGE)
-    return Refused(fault, code or f"http-{reply.status}", retry_after(reply.headers), said)
-
-
-def by_status(reply: HttpReply, code: str | None = None) -> Refused:
-    """Return what a reply means that its dialect's tables do not know.
-
-    A 4xx with an unknown code is the provider's, never the recipient's: a wrong "recipient"
-    denies somebody the login. A 5xx, or a 2xx that is not what it should be, may have been sent.
-    """
-    if reply.status == 503 and "retry-after" in reply.headers:  # noqa: PLR2004
-        return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
-    fault = Fault.PROVIDER if 400 <= reply.status < 500 else Fault.UNKNOWN  # noqa: PLR2004
-    return refused(fault, reply, code)
-
-
-def retry_after(headers: Mapping[str, str]) -> int | None:
-    """Return the seconds to wait: as given, or from the reply's own Date to the date given."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return min(int(value), LONGEST_WAIT)
-    until, now = _date(value), _date(headers.get("date", ""))
-    if until is None or now is None:
-        return None
-    return max(0, min(int((until - now).total_seconds()), LONGEST_WAIT))
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else None
-
-
 def _refusal(error: Exception) -> Refused:
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     for kind, reason in NOTHING_SENT:
@@ -351,23 +238,3 @@ def _refusal(error: Exception) -> Refused:
             return Refused(Fault.PROVIDER, reason, about=About.SILENCE)
     reason = next(r for kind, r in PERHAPS_SENT if isinstance(cause, kind))
     return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
-
-
-def presentable(reply: Reply, message: Message, credentials: frozenset[str] = frozenset()) -> Reply:
-    """Return the reply without what a vendor should not have put there: events keep it (R68).
-
-    `credentials` are the parts of what opens our account with the vendor (telltale.py).
-    """
-    if isinstance(reply, Accepted):
-        known = reply.message_id or ""
-        is_told = message.to.e164[-9:] in known.translate(UNGROUPED) or opens(known, credentials)
-        return reply if _MESSAGE_ID.fullmatch(known) and not is_told else Accepted()
-    word = reply.reason
-    if _SLUG.fullmatch(word) and not gives_away(word, message) and not opens(word, credentials):
-        return reply
-    return Refused(reply.fault, "unreadable", reply.retry_after, reply.about)
-
-
-def opens(word: str, credentials: frozenset[str]) -> bool:
-    """Return whether it has a part of what opens the account."""
-    return not parts_of(word).isdisjoint(credentials)

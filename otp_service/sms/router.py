@@ -26,6 +26,7 @@ from otp_service.core.delivery import (
     Reply,
     Submission,
 )
+from otp_service.core.ports import Submissions
 from otp_service.sms.memory import SLOW, Memory, Observation, observations
 from otp_service.sms.routes import Routes, drawn
 
@@ -70,6 +71,8 @@ class Tools(msgspec.Struct, frozen=True):
     """Milliseconds since 1970."""
     received: Callable[[str, Receipt], Awaitable[None]] = _unheard
     """Takes what comes to the provider of this name over a connection of its own, and is trusted."""
+    submissions: Submissions | None = None
+    """For such a provider, which knows only its own names; None where nobody waits for receipts."""
 
 
 class Outside(msgspec.Struct, frozen=True):

@@ -20,8 +20,9 @@ import msgspec
 
 from otp_service.core.secret import Secret
 from otp_service.sms.checks import Faults
-from otp_service.sms.http import HttpRequest, VendorSettings
+from otp_service.sms.http import HttpRequest
 from otp_service.sms.senders import sender_faults
+from otp_service.sms.settings import VendorSettings
 
 
 REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt
+from otp_service.core.delivery import Message
 from otp_service.core.secret import Secret
 
 
@@ -26,16 +26,14 @@ def gives_away(word: str, message: Message) -> bool:
     return any(match[1] in known for match in _SIX_DIGITS.finditer(word.translate(UNGROUPED)))
 
 
-def presentable(news: Receipt, dialect: object) -> Receipt:
-    """Return a receipt with a reason that may be kept.
+def has_six_digits(word: str) -> bool:
+    """Return whether six digits stand in a row, which might be of a number or a code."""
+    return bool(_SIX_DIGITS.search(word.translate(UNGROUPED)))
 
-    The message that it is about is not known here, so no six digits may stand in a row at all.
-    """
-    word = news.reason or ""
-    opens = not parts_of(word).isdisjoint(parts_of(*secrets_in(dialect)))
-    if opens or _SIX_DIGITS.search(word.translate(UNGROUPED)):
-        return msgspec.structs.replace(news, reason="unreadable")
-    return news
+
+def opens(word: str, credentials: frozenset[str]) -> bool:
+    """Return whether it has a part of what opens the account."""
+    return not parts_of(word).isdisjoint(credentials)
 
 
 def secrets_in(value: object) -> Iterator[str]:

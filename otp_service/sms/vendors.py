@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from otp_service.core.delivery import About, Accepted, Fault, Refused
-from otp_service.sms.http import Headers, HttpReply, HttpRequest, by_status, refused
+from otp_service.sms.http import Headers, HttpReply, HttpRequest
+from otp_service.sms.statuses import by_status, refused
 
 
 Verdict = tuple[Fault, About]

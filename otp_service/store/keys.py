@@ -56,6 +56,11 @@ class Names:
         name = self._mac("idempotency", tenant, key)[:16].hex()
         return partition, f"{{{partition:02d}}}:idempotency:{tenant}:{name}"
 
+    def submission(self, provider: str, message: str) -> str:
+        """What a provider's own name for a message stands for, in a partition of its own."""
+        partition = self.partition("submission", provider, message)
+        return f"{{{partition:02d}}}:submission:{self._mac('submission', provider, message)[:16].hex()}"
+
     def shared(self) -> tuple[int, str]:
         """What is remembered of providers, and the partition that it lives in."""
         return 0, "{00}:providers"

@@ -103,11 +103,13 @@ class FakeReceiver:
     """The shape of a dialect: one receipt a line, `status reference`, signed or not."""
 
     acknowledgement = (200, b"ACK")
+    came: Any = None
 
     def needs(self, callback):
         return callback.headers.get("certificate")
 
     def receipts(self, callback):
+        self.came = callback
         if callback.headers.get("signature", "good") != "good":
             raise BadSignature
         lines = [line.split() for line in callback.body.decode().splitlines()]

@@ -4,6 +4,7 @@ import pytest
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
+from otp_service.sms.callbacks import without_reference
 from tests.api.fakes import Api, FakeReceiver
 
 
@@ -73,12 +74,45 @@ async def test_the_token_of_one_submission_is_no_token_of_another(forge) -> None
     assert [] == api.service.asked
 
 
+async def test_an_address_may_leave_the_reference_to_the_receipt(api: Api) -> None:
+    """Some vendors take only short ones, and give our reference back: the token is of that."""
+    address = without_reference(api.addresses.of("acme", REFERENCE))
+    assert "ref=" not in address
+
+    await bring(api, address, NEWS)
+
+    assert (Receipt("delivered", REFERENCE), True) == api.service.asked[0][3:]
+
+
+@pytest.mark.parametrize(
+    "said", [REFERENCE.replace(".1.1", ".1.2"), REFERENCE.replace("shop", "bank"), "other"]
+)
+async def test_a_token_alone_is_no_token_of_another_submission(api: Api, said: str) -> None:
+    """R64: also where one of several receipts is about its own; nothing is passed on."""
+    address = without_reference(api.addresses.of("acme", REFERENCE))
+
+    answer = await bring(api, address, NEWS + f"\ndelivered {said}".encode())
+
+    assert (401, []) == (answer.status_code, api.service.asked)
+    assert ["callback"] == api.denied
+
+
 async def test_several_receipts_come_in_one_call(api: Api) -> None:
     """What is about nothing of ours is counted, and answered as the others (R65)."""
     answer = await bring(api, body=NEWS + b"\npending unknown")
 
     assert 200 == answer.status_code
     assert [("acme", "delivered"), ("acme", "unknown")] == api.receipts
+
+
+async def test_a_dialect_is_given_the_public_address() -> None:
+    """A vendor signs the one that it was given, whatever proxies have made of it."""
+    receiver = FakeReceiver()
+    api = Api(receivers={"acme": receiver})
+
+    await bring(api, "/v1/callbacks/acme?b=%2F&a=1", headers={"host": "10.0.0.7:8000"})
+
+    assert "https://otp.example/v1/callbacks/acme?b=%2F&a=1" == receiver.came.url
 
 
 async def test_what_cannot_be_read_is_400(api: Api) -> None:

@@ -2,7 +2,8 @@
 
 A real service at DEBUG has all providers at once, each with a route of its own. Their gateways say
 everything that their contracts know, and again with the number, the code, the text or the key in
-each place of the reply; the same with receipts, signed as the vendor signs them.
+each place of the reply; the same with receipts, signed as the vendor signs them. SMPP has a centre
+in the place of a gateway (smpp.py).
 """
 
 import json
@@ -18,8 +19,10 @@ from otp_service.core.delivery import Message
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpProvider, HttpReply, HttpSettings
+from otp_service.sms.http import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
+from tests.attacks import smpp
+from tests.attacks.smpp import EchoingCentre, SmppStory
 from tests.attacks.thief import forms, number_forms, stands_in
 from tests.attacks.vendors import (
     TOPIC,
@@ -72,6 +75,9 @@ for each in Provider.__args__:
 """A bug of ours in every dialect, whose exception holds what came; and SNS's certificate."""
 
 
+NAMES = (*(one.name for one in all_vendors("http://127.0.0.1")), smpp.NAME)
+
+
 class Told(NamedTuple):
     """Who was told what, and what nobody may be told."""
 
@@ -87,9 +93,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Every sink of a service whose providers have done everything."""
     folder = tmp_path_factory.mktemp("vendors")
     port = servers.free_port()
-    with Echoing() as gateway, servers.start_server(folder / "redis") as redis:
+    with (
+        Echoing() as gateway,
+        EchoingCentre() as centre,
+        servers.start_server(folder / "redis") as redis,
+    ):
         vendors = all_vendors(f"{gateway.url}/v1/messages")
-        routes = (f'"{prefix(i)}" = ["{one.name}"]' for i, one in enumerate(vendors))
+        routes = (f'"{prefix(i)}" = ["{name}"]' for i, name in enumerate(NAMES))
         settings = {
             "SERVICE__PORT": str(port),
             "SERVICE__PUBLIC_URL": f"http://127.0.0.1:{port}",
@@ -97,11 +107,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             "ROUTING__ROUTES": f"{{ {', '.join(routes)} }}",
             **{f"LIMITS__{name}": '["900000 in 1 h"]' for name in LIMITS},
             **{name: value for one in vendors for name, value in one.environment.items()},
+            **centre.environment,
         }
-        bug = f"CERTIFICATE = {TOPIC.pem!r}\n{FAULTY}"
+        bug = f"CERTIFICATE = {TOPIC.pem!r}\n{FAULTY}\n{smpp.BUG}"
         more = settings | ROOMY | CHEAPEST
         with serve(folder, redis, [gateway.url], workers=1, sitecustomize=bug, **more) as service:
-            stories = [Story(service, gateway, one, i) for i, one in enumerate(vendors)]
+            stories: list[Story | SmppStory] = [
+                *(Story(service, gateway, one, i) for i, one in enumerate(vendors)),
+                SmppStory(service, centre, prefix(len(vendors))),
+            ]
             for story in stories:
                 story.run()
             answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
@@ -113,9 +127,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                     "log": service.log.read_bytes(),
                     "Redis's log": redis.log.read_bytes(),
                 },
-                {asked.code for asked in gateway.asked},
+                {asked.code for asked in gateway.asked} | {*centre.codes},
                 {number for story in stories for number in story.numbers},
-                {f"{one.name} {name}": s for one in vendors for name, s in one.secrets.items()},
+                {f"{one.name} {name}": s for one in vendors for name, s in one.secrets.items()}
+                | {"smpp password": centre.key},
                 service,
             )
 
@@ -258,17 +273,15 @@ def _in_it(said: bytes, texts: Collection[bytes]) -> Iterator[bytes]:
 
 def test_every_provider_of_the_union_is_here() -> None:
     """A new one gets its contract, and with it is looked at here."""
-    known = {
-        each.__struct_config__.tag for each in Provider.__args__ if issubclass(each, HttpSettings)
-    }
+    known = {each.__struct_config__.tag for each in Provider.__args__}
 
-    assert known == {vendor.name for vendor in all_vendors("http://127.0.0.1")}
+    assert known - {"inbox"} == {*NAMES}
 
 
 def test_they_did_what_they_can(told: Told) -> None:
     """Or this would prove little: each has accepted and refused, and its receipts count."""
     events = all_events(told.service)
-    names = {vendor.name for vendor in all_vendors("http://127.0.0.1")}
+    names = {*NAMES}
 
     for told_as in (
         ("otp.sent", "success"),
@@ -284,6 +297,8 @@ def test_they_did_what_they_can(told: Told) -> None:
     assert '"level":"debug"' in log
     for name in names:
         assert f"provider {name} raised RuntimeError" in log
+    for bug in ("a connection to a centre ended with", "a receipt could not be noted:"):
+        assert f"{bug} RuntimeError" in log
 
 
 def test_nobody_is_told_a_code_that_a_vendor_echoes(told: Told) -> None:
@@ -307,7 +322,7 @@ def test_nobody_is_told_a_number_that_a_vendor_echoes(told: Told) -> None:
     if found:  # eight digits of a random id may look like it
         found = leaks(told, {each: number_forms(each) | most_of(each) for each in told.numbers})
 
-    assert 15 == len({number[:9] for number in begins})
+    assert len(NAMES) == len({number[:9] for number in begins})
     assert [] == found
 
 

@@ -158,6 +158,22 @@ def _with(node: Any, path: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
+def filled(text: bytes, number: str, code: str, key: str) -> bytes:
+    """Put into a reply or receipt what it echoes."""
+    digits = number[1:]
+    values = {
+        "to": number,
+        "digits": digits,
+        "spaced": f"{digits[:5]}-{digits[5:8]}-{digits[8:]}",
+        "code": code,
+        "key": key,
+        "text": f"Your Shop code is {code}. It is valid for 5 min.",
+    }
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}".encode(), value.encode())
+    return text
+
+
 class Asked(NamedTuple):
     """What came of one message."""
 
@@ -194,18 +210,7 @@ class Echoing(http.server.ThreadingHTTPServer):
 
     def filled(self, text: bytes, code: str) -> bytes:
         """Put in what came."""
-        digits = self.number[1:]
-        values = {
-            "to": self.number,
-            "digits": digits,
-            "spaced": f"{digits[:5]}-{digits[5:8]}-{digits[8:]}",
-            "code": code,
-            "key": self.key,
-            "text": f"Your Shop code is {code}. It is valid for 5 min.",
-        }
-        for name, value in values.items():
-            text = text.replace(f"{{{name}}}".encode(), value.encode())
-        return text
+        return filled(text, self.number, code, self.key)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: whoever asked has hung up."""

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Receipt, status
-from otp_service.core.errors import StoreTampered
+from otp_service.core.errors import OtpError, StoreTampered
 from otp_service.core.ports import Stored
-from tests.world import REFUSED, SECOND, TAKEN, World
+from tests.world import REFUSED, SECOND, TAKEN, World, wrong
 
 
 async def tell(world: World, stored: Stored, said: Any, place: int = 1, **more) -> bool:
@@ -96,6 +98,7 @@ async def test_receipts_out_of_order_never_move_a_delivery_back(
         {"provider": "p9"},
         {"send": 2},
         {"place": 2},
+        {"place": 2, "provider": "p1"},
     ],
 )
 async def test_what_is_about_nothing_of_ours_changes_nothing(world: World, other) -> None:
@@ -115,23 +118,44 @@ async def test_another_tenants_name_finds_nothing(world: World) -> None:
     assert not await tell(world, issued, "delivered", reference=f"bank.{world.id_of(issued)}.1.1")
 
 
-async def test_a_receipt_verifies_extends_and_unlocks_nothing(world: World) -> None:
-    """R65."""
+@pytest.mark.parametrize("guesses", [0, 1, 5], ids=["untouched", "tried", "locked"])
+@pytest.mark.parametrize("said", ["delivered", "permanent-failure"])
+async def test_a_receipt_verifies_extends_and_unlocks_nothing(
+    world: World, said: str, guesses: int
+) -> None:
+    """R65: but for what it says of its submission, the challenge and every budget stay."""
     issued = await world.issue()
-    before = issued.challenge
-    assert before
+    for by in range(1, guesses + 1):
+        with pytest.raises(OtpError):
+            await world.verify(issued, wrong(world.phones.code(), by))
+    before, budgets = await challenge_of(world, issued), await values(world, "*:limit:*")
 
-    await tell(world, issued, "delivered")
+    assert await tell(world, issued, said)
 
-    after = (await world.store.fetch("shop", before.id)).challenge
-    assert after
-    assert (before.state, before.deadline, before.attempts_left, before.sends_left) == (
-        after.state,
-        after.deadline,
-        after.attempts_left,
-        after.sends_left,
-    )
-    await world.verify(issued, world.phones.code())
+    after = await challenge_of(world, issued)
+    (told,) = after.submissions
+    assert said == told.received
+    assert before == replace(after, version=before.version, submissions=before.submissions)
+    assert budgets == await values(world, "*:limit:*")
+    if guesses < 5:
+        await world.verify(issued, world.phones.code())
+
+
+async def challenge_of(world: World, stored: Stored) -> Challenge:
+    """Return the challenge as it is now."""
+    found = (await world.store.fetch("shop", world.id_of(stored))).challenge
+    assert found
+    return found
+
+
+async def values(world: World, pattern: str) -> dict[bytes, Any]:
+    """Return what Redis holds under these names."""
+    names = await world.names(pattern)
+    assert names
+    return {
+        name: await world.link.ask(await world.link.master_of(name.decode()), "DUMP", name)
+        for name in names
+    }
 
 
 async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(world: World) -> None:
@@ -139,9 +163,12 @@ async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(world: W
     issued = await world.issue()
     code = world.phones.code()
     await world.verify(issued, code)
+    before = await challenge_of(world, issued)
 
     assert await tell(world, issued, "delivered")
 
+    after = await challenge_of(world, issued)
+    assert before == replace(after, version=before.version, submissions=before.submissions)
     assert "delivered" == await delivery(world, issued)
     assert [] == await world.names("*:secret:*")
     world.wait(3600 * SECOND + 1)

@@ -11,8 +11,8 @@ import otp_service
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import faults, load
 from otp_service.settings.model import Routing
-from otp_service.sms.http import HttpSettings
 from otp_service.sms.providers import Provider
+from otp_service.sms.settings import HttpSettings
 
 
 README = (Path(otp_service.__file__).parents[1] / "README.md").read_text()

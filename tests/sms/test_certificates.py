@@ -8,8 +8,8 @@ import pytest
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback
 from otp_service.sms.certificates import KEPT_FOR, Certificates, NotFetched
-from otp_service.sms.http import HttpSettings
 from otp_service.sms.providers.aws import Aws
+from otp_service.sms.settings import HttpSettings
 from tests.sms.topic import ARN, CERTIFICATE, Topic
 
 

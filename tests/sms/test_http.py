@@ -4,8 +4,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import aiohttp
 import httpx
@@ -14,6 +12,7 @@ import pytest
 from otp_service.core.delivery import About, Accepted, Fault, Refused
 from otp_service.sms import http
 from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest, new_transport
+from otp_service.sms.statuses import by_status
 
 
 def silence(fault, reason):
@@ -36,7 +35,7 @@ class Echo:
     def reply(self, reply):
         if reply.status < 300:
             return Accepted(reply.headers.get("x-id"))
-        return http.by_status(reply, reply.body.decode() or None)
+        return by_status(reply, reply.body.decode() or None)
 
 
 @pytest.fixture
@@ -275,92 +274,6 @@ async def test_cancellation_goes_through_and_frees_the_connection(gateway, messa
 
         gateway.says(200, {})
         assert Accepted() == await provider.send(message)
-
-
-@pytest.mark.parametrize(
-    ("status", "wait", "expected"),
-    [
-        (400, None, Refused(Fault.PROVIDER, "http-400")),
-        (401, None, Refused(Fault.PROVIDER, "http-401", None, About.ACCOUNT)),
-        (404, None, Refused(Fault.PROVIDER, "http-404")),
-        (429, None, Refused(Fault.PROVIDER, "http-429", None, About.THROTTLED)),
-        (429, "3", Refused(Fault.PROVIDER, "http-429", 3, About.THROTTLED)),
-        (500, None, Refused(Fault.UNKNOWN, "http-500")),
-        (503, None, Refused(Fault.UNKNOWN, "http-503")),
-        (503, "120", Refused(Fault.PROVIDER, "http-503", 120, About.THROTTLED)),
-        (101, None, Refused(Fault.UNKNOWN, "http-101")),
-    ],
-)
-def test_statuses_by_default(status, wait, expected):
-    """A 4xx, and a "later" with a time, were not sent; a 5xx may have been (R88)."""
-    headers = {"retry-after": wait} if wait else {}
-
-    assert expected == http.by_status(HttpReply(status, headers, b""))
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("0", 0),
-        (" 5 ", 5),
-        ("999999999", 86400),
-        ("-5", None),
-        ("1.5", None),
-        ("\N{ARABIC-INDIC DIGIT FIVE}", None),
-        ("soon", None),
-        ("", None),
-        ("9" * 5000, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds(value, seconds):
-    """Only digits count, and at most a day."""
-    assert seconds == http.retry_after({"retry-after": value})
-
-
-@pytest.mark.parametrize(("ahead", "seconds"), [(90, 90), (-90, 0), (10**7, 86400)])
-def test_retry_after_is_read_as_a_date(ahead, seconds):
-    """A date counts from the reply's own Date, so that nobody's clock matters."""
-    now = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    until = now + timedelta(seconds=ahead)
-    headers = {
-        "date": format_datetime(now, usegmt=True),
-        "retry-after": format_datetime(until, usegmt=True),
-    }
-
-    assert seconds == http.retry_after(headers)
-    assert http.retry_after({"retry-after": headers["retry-after"]}) is None
-
-
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "",
-        "two words",
-        "x" * 65,
-        "line\nbreak",
-        "köd",
-        "447400123456",
-        "to:+447400123456",
-        "to-7400123456",
-        "code-864209",
-        "id864209447",
-    ],
-)
-async def test_reason_shows_neither_number_nor_code_nor_text(gateway, provider, message, reason):
-    """What a vendor puts where its code should be is not passed on (R68)."""
-    gateway.says(400, reason.encode())
-
-    reply = await provider.send(message)
-
-    assert reply.reason == ("http-400" if not reason else "unreadable")
-
-
-@pytest.mark.parametrize("known", ["SM 1", "447400123456-1", "x" * 129])
-async def test_message_id_that_cannot_be_kept_is_dropped(gateway, provider, message, known):
-    """The message was accepted all the same."""
-    gateway.says(200, {}, x_id=known)
-
-    assert Accepted() == await provider.send(message)
 
 
 async def test_nothing_secret_is_logged(gateway, provider, message, caplog):

@@ -77,13 +77,12 @@ class Topic:
 
     def asks_to_be_confirmed(self, **more: object) -> dict[str, Any]:
         """What comes when an address was subscribed."""
-        return self.brings(
-            "You have chosen to subscribe …",
-            Type="SubscriptionConfirmation",
-            Token="2336412f37fb687f",
-            SubscribeURL="https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription",
-            **more,
-        )
+        asked = {
+            "Type": "SubscriptionConfirmation",
+            "Token": "2336412f37fb687f",
+            "SubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription",
+        }
+        return self.brings("You have chosen to subscribe …", **(asked | more))
 
     def callback(self, body: object, *, fetched: bool = True) -> Callback:
         """The request that brings it, together with the certificate."""

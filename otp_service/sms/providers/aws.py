@@ -9,9 +9,14 @@ What came back, and whose fault it is. The code is the error's Reason, or its ty
     ACCOUNT, THROTTLED, any other code with a 4xx     provider: the next one
     any other 5xx                                     unknown
 
-Whatever Protect has blocked stops the chain, the block of a whole country too: it is there
-against numbers that are paid to be called, and another provider would go around it. Leave a
-country to other providers by routes, not by Protect. Throttling comes with a 400.
+What Protect has blocked of a number stops the chain, as a refusal and as an event: it is there
+against numbers that are paid to be called, and another provider would go around it. That a whole
+country is blocked says nothing of a number. It is a setting of this account ("high message prices
+or countries you don't operate in"), like a geo permission that is off elsewhere, and another
+provider may well reach it. Whoever wants no messages to a country leaves it out of `countries`,
+which holds for all providers. Throttling comes with a 400.
+
+https://docs.aws.amazon.com/sms-voice/latest/userguide/filter-and-monitor-messages.html
 
 Receipts are events of a configuration set, whose destination is a topic of SNS; subscribe
 `/v1/callbacks/{provider}` to it over https, without raw delivery, as only the envelope is signed:
@@ -49,11 +54,11 @@ from otp_service.sms.vendors import (
 logger = logging.getLogger(__name__)
 
 FAULTS: Verdicts = {
-    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": RECIPIENT,
     "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT,
     "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT,
     "ACCOUNT_DISABLED": ACCOUNT,
     "AccessDeniedException": ACCOUNT,
+    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": ACCOUNT,
     "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": ACCOUNT,  # the account is still in the sandbox
     "ExpiredTokenException": ACCOUNT,
     "INSUFFICIENT_ACCOUNT_REPUTATION": ACCOUNT,

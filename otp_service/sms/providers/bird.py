@@ -36,7 +36,8 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback
-from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.http import HttpReply, HttpRequest
+from otp_service.sms.settings import VendorSettings
 from otp_service.sms.signatures import check_any, decoded, signature
 from otp_service.sms.vendors import (
     ACCOUNT,

@@ -35,16 +35,10 @@ from otp_service.core.secret import Secret
 from otp_service.sms.body import Body, Kind, Value, as_text, body_faults
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.checks import Faults, header_faults, url_faults
-from otp_service.sms.http import (
-    Headers,
-    HttpProvider,
-    HttpReply,
-    HttpRequest,
-    HttpSettings,
-    by_status,
-    refused,
-)
+from otp_service.sms.http import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.router import Tools
+from otp_service.sms.settings import HttpSettings
+from otp_service.sms.statuses import by_status, refused
 
 
 Codes = frozenset[str | int]

@@ -23,7 +23,8 @@ from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.message import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import Headers, HttpReply, HttpRequest, VendorSettings
+from otp_service.sms.http import Headers, HttpReply, HttpRequest
+from otp_service.sms.settings import VendorSettings
 from otp_service.sms.vendors import (
     ACCOUNT,
     PROVIDER,

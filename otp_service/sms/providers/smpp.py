@@ -13,10 +13,10 @@ The protocol is ours (sms/smpp/). aiosmpplib 0.7.4 has no TLS and no window, kee
 is not bound and sends them later, when another provider has long sent them too, and logs texts at
 ERROR. smpplib 2.2.4 blocks its thread; smppy 0.3.2 is a server, and alpha.
 
-Receipts come over the same connection, and so are trusted; which message one is about is known to
-the session that sent it, and while that process lives. Each worker process binds a session of its
-own: the window is per session, and the centre has to allow that many binds of one system_id, and
-to bring a receipt to the session of its message. It is bound with the first message.
+Receipts come over the same connection, and so are trusted. Each worker process binds a session of
+its own, with its first message: the window is per session, and the centre has to allow that many
+binds of one system_id. It may bring a receipt to any of them, also after a restart: all processes
+know which message one is about (sms/smpp/ids.py).
 """
 
 import asyncio
@@ -30,9 +30,10 @@ import msgspec
 from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.checks import Faults, is_loopback
-from otp_service.sms.http import Seconds, presentable
+from otp_service.sms.presentable import presentable_reply
 from otp_service.sms.router import Tools
 from otp_service.sms.senders import sender_faults, sender_for, serves
+from otp_service.sms.settings import Seconds
 from otp_service.sms.smpp.bodies import (
     INTERNATIONAL,
     RECEIPT_WANTED,
@@ -57,7 +58,8 @@ LAST_STATUS: Final = 0x04FF
 """Up to which the protocol and vendors have given a meaning to numbers."""
 
 EARLY: Final = 1.0
-"""Seconds by which a receipt may be here before the answer that tells the id of its message."""
+"""Seconds by which a receipt may be here before the answer that tells the id of its message, or
+before another process has told what was answered to it."""
 
 LONGEST_SYSTEM_ID: Final = 15
 LONGEST_SYSTEM_TYPE: Final = 12
@@ -167,7 +169,7 @@ class SmppProvider:
         self.name = name
         self._settings = settings
         self._received = tools.received
-        self._ids = Ids()
+        self._ids = Ids(name, tools.submissions)
         if settings.tls and tls is None:
             tls = httpx.create_ssl_context(trust_env=False)
         centre = settings.centre(tls)
@@ -182,13 +184,14 @@ class SmppProvider:
         if not await _place_in(link, self._settings.connect_timeout):
             return unreachable("window-full")
         try:
-            return presentable(await self._submit(link, body, message), message)
+            return presentable_reply(await self._submit(link, body, message), message)
         finally:
             link.window.release()
 
     async def aclose(self) -> None:
         """Unbind."""
         await self._session.aclose()
+        await self._ids.aclose()
 
     async def _submit(self, link: Link, body: bytes, message: Message) -> Reply:
         if link.has_ended:
@@ -209,10 +212,10 @@ class SmppProvider:
         told = receipt_in(brought)
         if told is None:
             return
-        receipt = self._ids.found(told)
+        receipt = await self._ids.found(told)
         if not receipt.reference:
             await asyncio.sleep(EARLY)
-            receipt = self._ids.found(told)
+            receipt = await self._ids.found(told)
         await self._received(self.name, receipt)
 
 

@@ -24,10 +24,12 @@ import msgspec
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.message import septets
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback
+from otp_service.sms.callbacks import BadSignature, Callback, without_reference
 from otp_service.sms.checks import Faults
-from otp_service.sms.http import HttpReply, HttpRequest, VendorSettings, by_status, refused
+from otp_service.sms.http import HttpReply, HttpRequest
 from otp_service.sms.providers.http import Basic
+from otp_service.sms.settings import VendorSettings
+from otp_service.sms.statuses import by_status, refused
 from otp_service.sms.vendors import (
     ACCOUNT,
     RECIPIENT,
@@ -81,7 +83,9 @@ STATUSES: dict[str, Outcome] = {
 LIFE = (20, 604_800)
 """Seconds of validity that Vonage takes: it cannot be told to give up sooner than after 20."""
 MOST = 100
-"""Characters of `client-ref` and `callback`: with longer ones it would refuse the message."""
+"""Characters of `client-ref` and `callback`, as Vonage's OpenAPI has it. Our references have 75 at
+most. An address with reference and token has 130, and without the reference it fits if `public_url`
+is not longer than some 35; else the one of the dashboard is called, and is advisory unless signed."""
 
 SIGNED = frozenset(
     [
@@ -153,7 +157,7 @@ class Vonage(Account, frozen=True, kw_only=True, tag="vonage"):
     """As in the dashboard, which begins with `md5hash`; the others are HMACs."""
 
     def request(self, message: Message) -> HttpRequest:
-        """Return the POST; receipts that cannot be addressed are known by our reference."""
+        """Return the POST; a receipt is known by our reference, so its address need not have it."""
         fields = {
             "from": self.sender_for(message).removeprefix("+"),
             "to": message.to.e164[1:],
@@ -161,11 +165,11 @@ class Vonage(Account, frozen=True, kw_only=True, tag="vonage"):
             "type": "text" if septets(message.text) is not None else "unicode",
             "ttl": str(seconds(message) * 1000),
             "client-ref": message.reference,
-            "callback": message.callback or "",
         }
-        optional = {"client-ref", "callback"}
-        body = {k: v for k, v in fields.items() if not (k in optional and len(v) > MOST)}
-        return post_form(self.address("/sms/json"), self._authorization, body)
+        callback = without_reference(message.callback or "")
+        if len(callback) <= MOST:
+            fields["callback"] = callback
+        return post_form(self.address("/sms/json"), self._authorization, fields)
 
     def reply(self, reply: HttpReply) -> Reply:
         """Return what the parts mean together."""

@@ -22,7 +22,7 @@ from otp_service.sms.providers.aws import EVENTS, FAULTS, FORMAT, HEADERS, Aws
 from otp_service.sms.vendors import ACCOUNT, RECIPIENT
 from tests.sms.providers.contracts.aws import CONTRACTS
 from tests.sms.providers.vendors import codes
-from tests.sms.topic import ARN, NOW, Topic
+from tests.sms.topic import ARN, CERTIFICATE, NOW, Topic
 
 
 def settings(**more):
@@ -127,6 +127,15 @@ def test_validity_is_never_longer_than_the_codes(message):
             Fault.PROVIDER,
             "INVALID_PARAMETER",
             About.MESSAGE,
+        ),
+        (
+            {
+                "__type": "ConflictException",
+                "Reason": "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
+            },
+            Fault.PROVIDER,
+            "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
+            About.ACCOUNT,
         ),
         (
             {"__type": "AccessDeniedException"},
@@ -266,13 +275,17 @@ def test_events_of_other_channels_are_no_receipts(topic):
     assert [] == settings(topic_arn=ARN).receipts(callback)
 
 
-def test_subscription_is_told_to_an_operator_and_never_followed(topic, caplog):
-    """With what the operator needs for it; answered as any other."""
+async def test_subscription_is_told_to_an_operator_and_never_followed(topic, gateway, caplog):
+    """With what the operator needs for it; whoever has subscribed us chose what we would visit."""
     caplog.set_level(logging.INFO)
+    callback = topic.callback(topic.asks_to_be_confirmed(SubscribeURL=gateway.url))
+    aws = settings(topic_arn=ARN)
 
-    receipts = settings(topic_arn=ARN).receipts(topic.callback(topic.asks_to_be_confirmed()))
+    needed = aws.needs(callback)
+    receipts = await asyncio.to_thread(aws.receipts, callback)  # it could be visited meanwhile
 
-    assert [] == receipts
+    assert ([], []) == (receipts, gateway.asked)
+    assert CERTIFICATE == needed
     assert [("WARNING", True)] == [
         (record.levelname, f"--topic-arn {ARN} --token 2336412f37fb687f" in record.getMessage())
         for record in caplog.records

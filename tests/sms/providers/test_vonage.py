@@ -10,12 +10,13 @@ from vonage import Auth
 from vonage import Vonage as Sdk
 from vonage_sms import SmsMessage
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import About, Accepted, Fault, Receipt, Reference, Refused
+from otp_service.core.keys import ring_of
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import Addresses, BadSignature, Callback
 from otp_service.sms.http import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.vonage import FAULTS, STATUSES, Vonage, signed
+from otp_service.sms.providers.vonage import FAULTS, MOST, STATUSES, Vonage, signed
 from otp_service.sms.vendors import ACCOUNT, RECIPIENT, THROTTLED
 from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
 from tests.sms.providers.vendors import codes
@@ -56,7 +57,7 @@ def form(message, **more):
 
 def test_request_byte_by_byte(message):
     """Digits only, milliseconds, our reference, and where to bring the receipt."""
-    callback = "https://otp.example/v1/callbacks/v?t=a%2Bb"
+    callback = "https://otp.example/v1/callbacks/v?ref=ref-3f9&t=a%2Bb"
 
     request = vonage().request(msgspec.structs.replace(message, callback=callback))
 
@@ -71,11 +72,24 @@ def test_request_byte_by_byte(message):
     ) == request.body
 
 
-def test_what_is_too_long_for_vonage_is_left_out(message):
-    """With 101 characters Vonage would refuse the message: better no receipt than no message."""
-    long = msgspec.structs.replace(message, callback=URL + "x" * 100, reference="r" * 101)
+def test_address_fits_without_the_reference(message):
+    """With 101 characters Vonage would refuse the message; the receipt has our reference anyway."""
+    reference = str(Reference("a-tenant", "c07-5d41402abc4b2a76b9719d911017c592", 1, 1))
+    addresses = Addresses("https://login.some-company.example", ring_of("1", "A" * 43))
+    address = addresses.of("vonage", reference)
 
-    assert not {"callback", "client-ref"} & form(long).keys()
+    written = form(msgspec.structs.replace(message, reference=reference, callback=address))
+
+    assert len(address) > MOST >= len(written["callback"])
+    callback = Callback("POST", written["callback"], {}, b"", NOW)
+    assert reference == addresses.reference("vonage", callback, written["client-ref"])
+
+
+def test_an_address_that_is_too_long_is_left_out(message):
+    """Better no receipt than no message: the dashboard may name another address."""
+    long = msgspec.structs.replace(message, callback=URL + "x" * 100)
+
+    assert "callback" not in form(long)
 
 
 @pytest.mark.parametrize(("text", "kind"), [("€ 864209 é", "text"), ("864209 код", "unicode")])

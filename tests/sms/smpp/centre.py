@@ -29,8 +29,9 @@ PASSWORD = "s3cret"
 class Centre:
     """Takes every bind with the right password, and every message, until it is told otherwise."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, password: str = PASSWORD) -> None:
         self._tls = tls
+        self._password = password
         self._writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
         self.asked: list[Pdu] = []
@@ -72,15 +73,18 @@ class Centre:
         """Answer no submit_sm."""
         self.is_silent_to.add(SUBMIT_SM)
 
-    async def sends(self, pdu: Pdu) -> None:
-        """Send this over every connection."""
-        for writer in self._writers.values():
+    async def sends(self, pdu: Pdu, over: int | None = None) -> None:
+        """Send this over every connection, or over one, counted from 0 in the order they came."""
+        writers = [*self._writers.values()]
+        for writer in writers if over is None else [writers[over]]:
             writer.write(pdu.encode())
             await writer.drain()
 
-    async def brings(self, brought: ShortMessage, sequence: int = 1) -> None:
+    async def brings(
+        self, brought: ShortMessage, sequence: int = 1, over: int | None = None
+    ) -> None:
         """Bring a message or a receipt."""
-        await self.sends(Pdu(DELIVER_SM, sequence, body=brought.encode()))
+        await self.sends(Pdu(DELIVER_SM, sequence, body=brought.encode()), over)
 
     async def hears(self, command: int, count: int = 1) -> list[Pdu]:
         """Return all of these PDUs, once there are so many."""
@@ -131,4 +135,4 @@ class Centre:
     def _judged(self, pdu: Pdu) -> int:
         if pdu.command != BIND_TRANSCEIVER or self.bind_status:
             return self.bind_status
-        return 0 if Bind.decode(pdu.body).password == PASSWORD else 0x0E
+        return 0 if Bind.decode(pdu.body).password == self._password else 0x0E

@@ -30,9 +30,10 @@ async def made(centre, news):
     async def received(name, receipt):
         await news.put((name, receipt))
 
-    def make(received=received, **more):
+    def make(received=received, submissions=None, **more):
         given = settings(centre.port, **more)
-        provider = given.as_sender("acme", Tools(None, lambda: 0, received))
+        tools = Tools(None, lambda: 0, received, submissions)
+        provider = given.as_sender("acme", tools)
         providers.append(provider)
         return provider
 

@@ -1,6 +1,9 @@
 """Settings for a centre on loopback, and what is often said of them."""
 
+import asyncio
+
 from otp_service.core.delivery import About, Refused
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.smpp.bodies import Address, ShortMessage
@@ -28,3 +31,26 @@ def settings(port, **more):
 def silence(fault, reason):
     """A refusal that nobody has spoken."""
     return Refused(fault, reason, None, About.SILENCE)
+
+
+class KnownToAll:
+    """What Redis is for, in a dictionary; `is_in_doubt` while Redis is away."""
+
+    def __init__(self):
+        self.kept = {}
+        self.is_in_doubt = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def note(self, provider, name, submitted):
+        await self._answers()
+        self.kept[provider, name] = submitted
+
+    async def look_up(self, provider, names):
+        await self._answers()
+        return [self.kept.get((provider, name)) for name in names]
+
+    async def _answers(self):
+        await self.may_answer.wait()
+        if self.is_in_doubt:
+            raise StoreUnavailable

@@ -14,6 +14,7 @@ from otp_service.sms.smpp.receipts import (
     Told,
     receipt_in,
 )
+from tests.sms.smpp.made import KnownToAll
 
 
 NUMBER = "447400123456"
@@ -134,37 +135,54 @@ def told(name, number=NUMBER):
         ("b1-9c", "b1-9c"),
     ],
 )
-def test_ids_are_found_in_both_forms(given_id, name):
-    """One in the answer, another in the receipt."""
-    ids = Ids()
-    ids.learn(given_id, "ref-3f9", f"+{NUMBER}")
+@pytest.mark.parametrize("is_shared", [False, True], ids=["its own", "another's"])
+async def test_ids_are_found_in_both_forms(given_id, name, is_shared):
+    """One in the answer, another in the receipt; whoever has sent it."""
+    mine, other = processes()
+    mine.learn(given_id, "ref-3f9", f"+{NUMBER}")
+    await mine.aclose()
 
-    assert "ref-3f9" == ids.found(told(name)).reference
+    asked = other if is_shared else mine
+
+    assert "ref-3f9" == (await asked.found(told(name))).reference
 
 
-def test_another_form_counts_only_with_the_right_number():
+async def test_another_form_counts_only_with_the_right_number():
     """The decimal 16 is somebody else's hexadecimal 10."""
-    ids = Ids()
-    ids.learn("16", "ref-3f9", f"+{NUMBER}")
+    mine, other = processes()
+    mine.learn("16", "ref-3f9", f"+{NUMBER}")
+    await mine.aclose()
 
-    assert not ids.found(told("10", "447400999999")).reference
-    assert not ids.found(told("10", "")).reference
-    assert "ref-3f9" == ids.found(told("16", "447400999999")).reference
-
-
-def test_an_id_that_stands_as_it_is_comes_first():
-    """Both are known."""
-    ids = Ids()
-    ids.learn("16", "ref-16", NUMBER)
-    ids.learn("10", "ref-10", NUMBER)
-
-    assert "ref-10" == ids.found(told("10")).reference
+    for ids in (mine, other):
+        assert not (await ids.found(told("10", "447400999999"))).reference
+        assert not (await ids.found(told("10", ""))).reference
+        assert "ref-3f9" == (await ids.found(told("16", "447400999999"))).reference
 
 
-def test_the_oldest_are_forgotten():
+async def test_an_id_that_stands_as_it_is_comes_first():
+    """Both are known, also where this process has sent only the other one."""
+    mine, other = processes()
+    mine.learn("16", "ref-16", NUMBER)
+    other.learn("10", "ref-10", NUMBER)
+    await mine.aclose()
+    await other.aclose()
+
+    for ids in (mine, other):
+        assert "ref-10" == (await ids.found(told("10"))).reference
+
+
+async def test_the_oldest_are_forgotten():
     """Memory is bounded."""
-    ids = Ids(most=2)
+    ids = Ids("acme", most=2)
     for place in (1, 2, 3):
         ids.learn(f"id-{place}", f"ref-{place}", NUMBER)
 
-    assert ["", "ref-2", "ref-3"] == [ids.found(told(f"id-{n}")).reference for n in (1, 2, 3)]
+    found = [(await ids.found(told(f"id-{n}"))).reference for n in (1, 2, 3)]
+
+    assert ["", "ref-2", "ref-3"] == found
+
+
+def processes():
+    """What two of them know, who tell each other."""
+    shared = KnownToAll()
+    return Ids("acme", shared), Ids("acme", shared)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from otp_service.core.delivery import Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http import HttpProvider
+from otp_service.sms.presentable import presentable_receipt, presentable_reply
 from otp_service.sms.providers.http import Http
-from otp_service.sms.telltale import presentable
 
 
 KEY = "s3same-0pen-s3same"
@@ -45,12 +45,41 @@ async def test_an_id_that_echoes_is_not_kept(gateway, transport, message, echo):
     assert Accepted() == await HttpProvider("acme", dialect(gateway.url), transport).send(message)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "",
+        "two words",
+        "x" * 65,
+        "line\nbreak",
+        "köd",
+        "447400123456",
+        "to:+447400123456",
+        "to-7400123456",
+        "code-864209",
+        "id864209447",
+    ],
+)
+def test_a_reason_shows_neither_number_nor_code_nor_text(message, reason):
+    """What a vendor puts where its code should be is not passed on; all else of a reply stays."""
+    refused = Refused(Fault.PROVIDER, reason, 3, About.THROTTLED)
+
+    expected = Refused(Fault.PROVIDER, "unreadable", 3, About.THROTTLED)
+    assert expected == presentable_reply(refused, message)
+
+
+@pytest.mark.parametrize("known", ["SM 1", "447400123456-1", "x" * 129])
+def test_a_message_id_that_cannot_be_kept_is_dropped(message, known):
+    """The message was accepted all the same."""
+    assert Accepted() == presentable_reply(Accepted(known), message)
+
+
 @pytest.mark.parametrize("echo", [KEY, "447-400-123-456", "864.209", "864209"])
 def test_a_receipt_that_echoes_has_no_reason(echo):
     """It is not known which message it is about, so no six digits may be together."""
     news = Receipt("technical-failure", "ref", reason=echo)
 
-    assert "unreadable" == presentable(news, dialect("https://sms.example")).reason
+    assert "unreadable" == presentable_receipt(news, dialect("https://sms.example")).reason
 
 
 @pytest.mark.parametrize("code", [None, "30007", "EC-103", "TEXT_SPAM", "20.12"])
@@ -58,4 +87,4 @@ def test_a_vendors_code_stays(code):
     """As it came."""
     news = Receipt("technical-failure", "ref", reason=code)
 
-    assert news == presentable(news, dialect("https://sms.example"))
+    assert news == presentable_receipt(news, dialect("https://sms.example"))

@@ -571,11 +571,14 @@ def test_an_ipv6_network_is_one_address(dev: Dev) -> None:
 
 def test_a_prefix_gets_sixty_messages(dev: Dev) -> None:
     """Numbers that differ in their last four digits share them; the next prefix has its own."""
-    replies = [dev.issue(f"+4474007{count:05}") for count in range(61)]
+    began, replies = time.monotonic(), [dev.issue("+447400700000")]
+    while replies[-1].status_code == 201:
+        replies.append(dev.issue(f"+4474007{len(replies):05}"))
 
-    assert [201] * 60 == [reply.status_code for reply in replies[:60]]
-    assert_rate_limited(replies[60])
-    assert "SendsPerPrefix" == replies[60].json()["limit"]
+    # One more each ten seconds, which a machine that is busy may take for sixty.
+    assert 0 <= len(replies[:-1]) - 60 <= (time.monotonic() - began) // 10
+    assert_rate_limited(replies[-1])
+    assert "SendsPerPrefix" == replies[-1].json()["limit"]
     assert 201 == dev.issue("+447400710000").status_code
 
 

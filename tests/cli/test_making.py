@@ -11,7 +11,8 @@ from otp_service.core.tenant import Scope, digest
 from otp_service.settings import faults
 
 
-NOW = int(datetime.now(UTC).timestamp() * 1000)
+def now() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def key_in(text):
@@ -44,7 +45,7 @@ def test_init_says_what_is_left_to_fill_in(otp, tmp_path):
 
     ended = otp("init", "--config", path)
 
-    missing = faults(read_settings(path), NOW)
+    missing = faults(read_settings(path), now())
     assert ["tenants.app.countries", "providers.gateway.url"] == [f.setting for f in missing]
     assert all(str(fault) in ended.out for fault in missing)
 
@@ -93,7 +94,7 @@ def test_a_new_key_can_be_pasted_and_is_the_one_that_was_printed(otp, config):
 
     assert digest(key_in(ended.out)) == key.sha256
     assert {Scope.AUDIT, Scope.OPERATOR} == key.scopes
-    assert abs(key.expires_at - NOW - timedelta(days=90) / timedelta(milliseconds=1)) < 600_000
+    assert abs(key.expires_at - now() - timedelta(days=90) / timedelta(milliseconds=1)) < 600_000
     assert "[tenants.shop]" in ended.out
 
 
@@ -115,7 +116,7 @@ def test_a_new_secret_can_be_pasted_behind_the_old_one(otp, config, ring):
     settings = read_settings(config)
 
     assert 2 == len(getattr(settings.keys, ring).keys)
-    assert [] == faults(settings, NOW)
+    assert [] == faults(settings, now())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from ipaddress import ip_address
 
 import msgspec
@@ -25,8 +24,9 @@ from otp_service.cli.console import number_in, read_lines, safe_settings
 from otp_service.cli.describing import CommandError
 from otp_service.cli.operating import CALLER, opened
 from otp_service.cli.tables import EVENTS, event_row, line, overview_lines, overview_plain, table
+from otp_service.cli.times import instant
 from otp_service.core.challenge import partition_of
-from otp_service.core.entry import Entry, milliseconds_of, rfc3339
+from otp_service.core.entry import Entry, rfc3339
 from otp_service.core.limits import DAY
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import SECOND
@@ -35,9 +35,6 @@ from otp_service.store.streams import RedisStreams
 
 PAUSE = 1.0
 """Seconds between two looks for new events."""
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
-AGO = re.compile(r"(\d{1,6})([smhd])")
 
 LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
 """What a person could have typed who takes the reason for the number."""
@@ -82,18 +79,6 @@ def _asked(known: argparse.Namespace, now: int) -> Asked:
         "address": None if known.ip is None else _address(known.ip),
         "number": _number(known),
     }
-
-
-def instant(text: str, now: int) -> int:
-    """Return the instant that `24h` (ago) or RFC 3339 means, in milliseconds."""
-    if ago := AGO.fullmatch(text):
-        return now - int(ago[1]) * UNITS[ago[2]] * SECOND
-    try:
-        if datetime.fromisoformat(text).tzinfo is not None:
-            return milliseconds_of(text)
-    except ValueError:
-        pass
-    raise CommandError("a time is like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'.")
 
 
 def _address(text: str) -> str:

@@ -94,7 +94,7 @@ async def test_a_token_alone_is_no_token_of_another_submission(api: Api, said: s
     answer = await bring(api, address, NEWS + f"\ndelivered {said}".encode())
 
     assert (401, []) == (answer.status_code, api.service.asked)
-    assert ["callback"] == api.denied
+    assert [("acme", "signature")] == api.rejected
 
 
 async def test_several_receipts_come_in_one_call(api: Api) -> None:

@@ -53,7 +53,7 @@ class Watch:
     async def run(self) -> None:
         """Look again and again."""
         while True:
-            with suppress(StoreUnavailable):
+            with suppress(StoreUnavailable, ValueError):  # whoever writes to Redis says anything
                 await self.look()
             await asyncio.sleep(EVERY)
 

@@ -159,6 +159,10 @@ class Sealer:
             self._stuck("sink", f"a sink does not take the lines: {error}")
         except StoreUnavailable:
             self._stuck("redis", "Redis does not answer, so nothing is archived")
+        except Exception:  # a fault of ours must not end it: what is there is read anew
+            self._stuck("fault", "the sealer has met what it does not expect")
+            logger.exception("the sealer begins anew")
+            self._lose()
         return False
 
     async def stop(self) -> None:

@@ -67,10 +67,10 @@ class Log:
             await self.commit(partition, events=(event,))
             self.told.append(id_)
 
-    async def grant(self, partition: int = 7) -> None:
+    async def grant(self, partition: int = 7, *, durable: bool = False) -> None:
         """Commit a claim."""
         id_ = secrets.token_hex(4)
-        await self.commit(partition, events=(Attempted(id=id_),))
+        await self.commit(partition, events=(Attempted(id=id_),), durable=durable)
         self.told.append(id_)
 
     async def deny(self, partition: int = 7, number: str = "") -> None:

@@ -293,6 +293,44 @@ async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived
         assert 2 == len(epochs)
 
 
+@pytest.mark.slow
+async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> None:
+    """R79: what the replica does not have was refused, and what was granted is archived."""
+    with pair(tmp_path) as (master, replica):
+        async with Link(connect(url=master.url, timeout=5000), replicas=1, wait=1000) as link:
+            old = Log(link, tmp_path / "archive")
+            for _ in range(20):
+                await old.grant(durable=True)
+            with servers.client_of(replica) as client:
+                client.replicaof("no", "one")
+            with pytest.raises(StoreUnavailable):
+                await old.grant(durable=True)
+        async with Link(connect(url=replica.url, timeout=5000)) as link:
+            log = Log(link, tmp_path / "archive")
+            log.told = old.told
+            sealer = log.sealer()
+            await log.grant()
+            await until_quiet(sealer)
+            await sealer.stop()
+        log.check()
+        assert 21 == len(log.told)
+
+
+async def test_a_fault_of_ours_does_not_end_it(alone: Log) -> None:
+    """Whatever it is: the next turn begins with what is on the disk."""
+    sealer = alone.sealer()
+    await alone.tell("a")
+    real = alone.source.mark
+    alone.source.mark = None  # type: ignore[assignment,method-assign]
+    assert not await sealer.turn()
+    alone.source.mark = real  # type: ignore[method-assign]
+    await alone.tell("b")
+    await until_quiet(sealer)
+    await sealer.stop()
+
+    alone.check()
+
+
 async def test_an_epoch_that_counts_lower_than_one_that_was_lost_is_archived_too(
     alone: Log,
 ) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from otp_service.audit.folder import Fenced, Folder
 from otp_service.audit.lines import line_of
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
-from otp_service.audit.seals import Anchor, anchor_of
+from otp_service.audit.sinks import AnchorSink, Deliveries, Sink, SinkFailed
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
 from otp_service.core.errors import StoreUnavailable
@@ -59,21 +59,6 @@ class Source(Protocol):
         """Note how far the archive has come."""
 
 
-class SinkFailed(Exception):
-    """A sink does not have the lines; they are offered again."""
-
-
-class Sink(Protocol):
-    """Somewhere else that the lines go to."""
-
-    async def append(self, lines: Sequence[bytes]) -> None:
-        """Have the lines, surely, or raise SinkFailed or OSError; then all of them come again."""
-
-
-AnchorSink = Callable[[Anchor], Awaitable[None]]
-"""Keeps anchors elsewhere. Raises SinkFailed or OSError; the next seal's holds this one too."""
-
-
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What the leader tells of himself, for metrics; counts are since he took over."""
 
@@ -85,7 +70,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     failed: int = 0
     trouble: str = ""
-    """What keeps it from going on: `disk`, `sink`, `damaged`."""
+    """What keeps it from going on: `disk`, `sink`, `damaged`, `redis`, `fault`."""
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +86,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     tell: Callable[[str, int], Awaitable[None]]
     """Appends the event of a reason, and of how many entries are missing."""
     sinks: tuple[Sink, ...] = ()
+    """They have every line before it is marked in Redis."""
     anchors: tuple[AnchorSink, ...] = ()
 
 
@@ -126,8 +112,7 @@ class Sealer:
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
-        self._owed: list[tuple[Sink, list[bytes]]] = []
-        """What each sink does not have yet; nothing is marked before it has."""
+        self._deliveries = Deliveries(outside.sinks, outside.anchors)
         self._trouble = ""
 
     @property
@@ -174,6 +159,8 @@ class Sealer:
                 pass
             try:
                 await self._seal()
+                await self._deliveries.give_lines()
+                await self._deliveries.give_anchors()
                 await self._say(0)
             except (Fenced, OSError, ArchiveDamaged, SinkFailed, StoreUnavailable):
                 logger.warning("the archive is not sealed to its end; the next sealer does it")
@@ -218,10 +205,8 @@ class Sealer:
         self._learn()
         self._seal_at = self._outside.clock() + self._seal_seconds
         standing = self._folder.standing
-        # Whoever sealed last may not have come to tell of it.
-        last = [standing.seal_line] if standing.seal_line else []
-        self._owed = [(sink, [*last]) for sink in self._outside.sinks]
-        self._repeats = bool(self._owed)
+        self._deliveries.begin(standing.seal_line)
+        self._repeats = self._deliveries.has_sinks
         if self._signing.hands_over(standing):
             await self._seal()
 
@@ -240,15 +225,21 @@ class Sealer:
         taken = [take(tail, self._folder.last, self._outside.is_ours) for tail, _ in tails]
         if lines := list(merged(taken)):
             await self._write(lambda: self._folder.append(lines, self._outside.now()))
-        await self._pass_on([*known, *lines])
-        await self._mark(tails, taken)
         self._count(taken, len(lines))
+        self._deliveries.owe([*known, *lines])
+        if self._is_due():
+            await self._seal()
+        await self._deliveries.give_lines()
+        await self._mark(tails, taken)
+        await self._tell()
+        await self._deliveries.give_anchors()
+        self._go_on()
+        return any(not tail.is_whole for tail, _ in tails)
+
+    async def _tell(self) -> None:
         while self._events:
             await self._outside.tell(*self._events[0])
             self._events.pop(0)
-        if self._is_due():
-            await self._seal()
-        return any(not tail.is_whole for tail, _ in tails)
 
     async def _mark(self, tails: Sequence[tuple[Tail, bool]], taken: Sequence[Taken]) -> None:
         marks = [
@@ -271,15 +262,6 @@ class Sealer:
             for entry in tail.entries
             if entry.position.sequence <= self._folder.last(tail.partition, entry.epoch)
         ]
-
-    async def _pass_on(self, lines: Sequence[bytes]) -> None:
-        """Give the lines to every sink, and what it has not taken before."""
-        for _, owed in self._owed:
-            owed.extend(lines)
-        for sink, owed in self._owed:
-            if owed:
-                await sink.append(owed)
-                owed.clear()
 
     async def _tails(self) -> list[tuple[Tail, bool]]:
         """Read what is not archived; from the beginning where this archive has less than another."""
@@ -313,9 +295,6 @@ class Sealer:
             failed=self._told.failed + failed,
         )
         self._learn()
-        if self._trouble:
-            logger.info("the archive goes on")
-            self._trouble = ""
         if failed:
             logger.error("%d entries of the log carry no MAC of ours", failed)
         if missing:
@@ -329,8 +308,13 @@ class Sealer:
             seal=standing.number,
             sealed_at=standing.sealed_at,
             unsealed=standing.oldest or 0,
-            trouble="",
         )
+
+    def _go_on(self) -> None:
+        if self._trouble:
+            logger.info("the archive goes on")
+            self._told = msgspec.structs.replace(self._told, trouble="")
+            self._trouble = ""
 
     def _stuck(self, kind: str, text: str) -> None:
         """Tell once, not each time, what keeps the archive from going on."""
@@ -353,6 +337,4 @@ class Sealer:
             return
         line = await self._write(lambda: self._folder.seal(self._signing, self._outside.now()))
         self._learn()
-        await self._pass_on([line])
-        for keep in self._outside.anchors:
-            await keep(anchor_of(line))
+        self._deliveries.owe_seal(line)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
-from otp_service.audit.sealer import Told
+from otp_service.audit.source import Told
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import milliseconds_of
 from otp_service.core.errors import StoreUnavailable

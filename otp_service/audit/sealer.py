@@ -11,24 +11,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from otp_service.audit.folder import Fenced, Folder
+from otp_service.audit.lease import RENEWAL, Lease
 from otp_service.audit.lines import line_of
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
 from otp_service.audit.sinks import AnchorSink, Deliveries, Sink, SinkFailed
+from otp_service.audit.source import Source, Told
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
 from otp_service.core.errors import StoreUnavailable
 
-
-LEASE = 4000
-"""Milliseconds after which somebody else takes over from a leader who is silent."""
-
-RENEWAL = 1.0
-"""Seconds between two times that the leader says that he lives."""
 
 PAUSE = 0.25
 """Seconds between two looks at streams that had nothing more."""
@@ -42,35 +38,6 @@ STRETCH = 5000
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-
-class Source(Protocol):
-    """Where the entries are. Every method raises StoreUnavailable."""
-
-    async def lease(self, holder: str, milliseconds: int, *, floor: int, told: bytes) -> int:
-        """Take or keep the lease; return its fence, which is over `floor`, or 0."""
-
-    async def tails(
-        self, partitions: Collection[int], *, count: int, anew: bool = False
-    ) -> list[Tail]:
-        """Return what is not archived of each partition, or `anew` what there is."""
-
-    async def mark(self, fence: int, marks: Sequence[Mark]) -> None:
-        """Note how far the archive has come."""
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What the leader tells of himself, for metrics; counts are since he took over."""
-
-    seal: int = 0
-    sealed_at: str = ""
-    unsealed: int = 0
-    """When the oldest entry was told that is archived and not sealed; 0 if there is none."""
-    archived: int = 0
-    missing: int = 0
-    failed: int = 0
-    trouble: str = ""
-    """What keeps it from going on: `disk`, `sink`, `damaged`, `redis`, `fault`."""
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +74,8 @@ class Sealer:
         self._signing = signing
         self._outside = outside
         self._seal_seconds = seal_seconds
-        self._fence = 0
-        self._until = self._renew_at = self._seal_at = 0.0
+        self._lease = Lease(source, outside.holder, outside.clock)
+        self._seal_at = 0.0
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
@@ -118,14 +85,14 @@ class Sealer:
     @property
     def leads(self) -> bool:
         """Whether this one may write now."""
-        return self._fence > 0 and self._outside.clock() < self._until
+        return self._lease.is_held
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then seal what is there."""
         while not stop.is_set():
             if not await self.turn():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSE if self._fence else RENEWAL)
+                    await asyncio.wait_for(stop.wait(), PAUSE if self.leads else RENEWAL)
         await self.stop()
 
     async def turn(self) -> bool:
@@ -161,46 +128,40 @@ class Sealer:
                 await self._seal()
                 await self._deliveries.give_lines()
                 await self._deliveries.give_anchors()
-                await self._say(0)
+                await self._lease.give_up(self._said())
             except (Fenced, OSError, ArchiveDamaged, SinkFailed, StoreUnavailable):
                 logger.warning("the archive is not sealed to its end; the next sealer does it")
-        self._fence = 0
+        self._lease.forget()
         self._folder.close()
 
     # ------------------------------------------------------------------------- the lease
 
     async def _lead(self) -> bool:
         """Keep or take the lease; return whether this one is the leader."""
-        if self.leads and self._outside.clock() < self._renew_at:
+        if not self._lease.is_due:
             return True
-        before, asked = self._fence, self._outside.clock()
-        self._fence = await self._say(LEASE)
-        self._until, self._renew_at = asked + LEASE / 1000, asked + RENEWAL
-        if self._fence != before:
-            await self._change(before)
+        before = self._lease.fence
+        await self._lease.ask(self._folder.floor(), self._said())
+        if before and not self._lease.fence:
+            self._lose()
+        elif self._lease.fence != before:
+            await self._begin()
         return self.leads
 
-    async def _say(self, milliseconds: int) -> int:
-        floor = 0 if self._fence else self._folder.floor()
-        told = msgspec.json.encode(self._told)
-        return await self._source.lease(self._outside.holder, milliseconds, floor=floor, told=told)
-
-    async def _change(self, before: int) -> None:
-        if not self._fence:
-            self._fence = before
-            self._lose()
-            return
+    async def _begin(self) -> None:
         try:
             await self._take_over()
         except Exception:
-            await self._say(0)  # somebody else may be luckier
-            self._fence = 0
+            await self._lease.give_up(self._said())  # somebody else may be luckier
             raise
         self._events.append(("started", 0))
-        logger.info("this process seals the archive now, with fence %d", self._fence)
+        logger.info("this process seals the archive now, with fence %d", self._lease.fence)
+
+    def _said(self) -> bytes:
+        return msgspec.json.encode(self._told)
 
     async def _take_over(self) -> None:
-        await asyncio.to_thread(self._folder.take, self._fence, self._outside.holder)
+        await asyncio.to_thread(self._folder.take, self._lease.fence, self._lease.holder)
         self._told = Told()
         self._learn()
         self._seal_at = self._outside.clock() + self._seal_seconds
@@ -211,9 +172,8 @@ class Sealer:
             await self._seal()
 
     def _lose(self) -> None:
-        if self._fence:
-            logger.warning("this process no longer seals the archive")
-        self._fence = 0
+        logger.warning("this process no longer seals the archive")
+        self._lease.forget()
         self._folder.close()
 
     # ------------------------------------------------------------------------- a turn
@@ -248,7 +208,7 @@ class Sealer:
             if tail.entries
         ]
         if marks:
-            await self._source.mark(self._fence, marks)
+            await self._source.mark(self._lease.fence, marks)
 
     def _known(self, tails: Sequence[tuple[Tail, bool]]) -> list[bytes]:
         """Return the lines that whoever led before may have kept from the sinks, once."""

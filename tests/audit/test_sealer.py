@@ -13,10 +13,11 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.audit.lines import SEAL
-from otp_service.audit.sealer import COUNT, Told
+from otp_service.audit.sealer import COUNT
 from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import Anchor, SigningKey
 from otp_service.audit.sinks import SinkFailed
+from otp_service.audit.source import Told
 from otp_service.core.entry import Mark
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, IssueDenied, Unlocked
@@ -281,6 +282,7 @@ async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived
                 after = Log(new, tmp_path / "archive")
                 after.told = log.told
                 sealer._source = Between(log.source, after.source)
+                sealer._lease._source = after.source
                 await sealer.turn()  # Redis is replaced between two of its calls
                 sealer._source = after.source
                 await after.tell("c", "d")
@@ -397,7 +399,7 @@ async def test_who_still_thinks_that_he_leads_writes_nothing(alone: Log) -> None
     await until_quiet(other)
     before = alone.lines()
 
-    one._renew_at = 10.0
+    one._lease._renew_at = 10.0
     await alone.tell("b")
     await one.turn()
 

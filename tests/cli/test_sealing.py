@@ -9,12 +9,12 @@ from otp_service.cli.sealing import unusable
 from otp_service.settings.model import Audit
 
 
-def audit(folder: Path, **changes: str) -> Audit:
+def audit(folder: Path) -> Audit:
     """Return an archive's settings, with a key of its own."""
     key = folder / "audit.pem"
     if not key.exists():
         write_key(key)
-    return Audit(**{"archive": str(folder / "a/b"), "signing_key": str(key), **changes})
+    return Audit(archive=str(folder / "a/b"), signing_key=str(key))
 
 
 def test_a_key_for_its_owner_alone_and_a_folder_that_can_be_made_will_do(tmp_path: Path) -> None:

@@ -194,6 +194,7 @@ async def test_whatever_fails_once_the_same_sealer_goes_on(
         log.check()
 
 
+@pytest.mark.slow
 async def test_a_key_hands_over_and_dies_doing_so(link: Link, tmp_path: Path) -> None:
     """The last seal of the old key names the new one, once, wherever the sealer is killed."""
     new = SigningKey.new()

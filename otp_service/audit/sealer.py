@@ -1,6 +1,7 @@
 """The sealer: copies events from the streams to an archive, and seals it.
 
-    lease → read what is not archived → append, fsync → other sinks → mark → now and then a seal
+    lease → read what is not archived → append, fsync → other sinks → mark → now and then a seal,
+    whose anchor goes elsewhere
 
 One of several is the leader, by a lease in Redis with a fence that only grows, which the archive's
 folder keeps too. Whatever ends a turn, the next one begins where the folder stands: what was
@@ -15,10 +16,10 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
-from otp_service.audit.lines import line_of
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
-from otp_service.audit.seals import Anchor, anchor_of
+from otp_service.audit.seals import anchor_of
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
 from otp_service.core.errors import StoreUnavailable
@@ -59,21 +60,6 @@ class Source(Protocol):
         """Note how far the archive has come."""
 
 
-class SinkFailed(Exception):
-    """A sink does not have the lines; they are offered again."""
-
-
-class Sink(Protocol):
-    """Somewhere else that the lines go to."""
-
-    async def append(self, lines: Sequence[bytes]) -> None:
-        """Have the lines, surely, or raise SinkFailed or OSError; then all of them come again."""
-
-
-AnchorSink = Callable[[Anchor], Awaitable[None]]
-"""Keeps anchors elsewhere. Raises SinkFailed or OSError; the next seal's holds this one too."""
-
-
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What the leader tells of himself, for metrics; counts are since he took over."""
 
@@ -84,6 +70,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     archived: int = 0
     missing: int = 0
     failed: int = 0
+    anchored_at: int = 0
+    """When the newest seal's anchor was kept elsewhere, in milliseconds; 0 if none was yet."""
     trouble: str = ""
     """What keeps it from going on: `disk`, `sink`, `damaged`."""
 
@@ -99,9 +87,11 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds, which go on while the process is stopped."""
     is_ours: IsOurs
     tell: Callable[[str, int], Awaitable[None]]
-    """Appends the event of a reason, and of how many entries are missing."""
+    """Appends the event of a reason; of a `gap` with how many entries are missing, of what was
+    `dropped` with the number of the last seal."""
     sinks: tuple[Sink, ...] = ()
-    anchors: tuple[AnchorSink, ...] = ()
+    anchors: tuple[Sink, ...] = ()
+    """Where a line goes for each seal; of what it misses, it gets only the newest."""
 
 
 class Sealer:
@@ -126,8 +116,10 @@ class Sealer:
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
-        self._owed: list[tuple[Sink, list[bytes]]] = []
-        """What each sink does not have yet; nothing is marked before it has."""
+        self._feeds: list[Feed] = []
+        """Nothing is marked before they have given everything."""
+        self._anchors: list[Feed] = []
+        self._is_anchored = True
         self._trouble = ""
 
     @property
@@ -156,7 +148,7 @@ class Sealer:
         except ArchiveDamaged as error:
             self._stuck("damaged", f"the archive cannot be gone on with: {error}")
         except SinkFailed as error:
-            self._stuck("sink", f"a sink does not take the lines: {error}")
+            self._stuck("sink", f"a sink does not take the lines: {error}", once="sink")
         except StoreUnavailable:
             self._stuck("redis", "Redis does not answer, so nothing is archived")
         return False
@@ -170,11 +162,14 @@ class Sealer:
                 pass
             try:
                 await self._seal()
+                await self._keep_anchors()
+                if trouble := await give_all(self._feeds):
+                    raise trouble
                 await self._say(0)
             except (Fenced, OSError, ArchiveDamaged, SinkFailed, StoreUnavailable):
                 logger.warning("the archive is not sealed to its end; the next sealer does it")
         self._fence = 0
-        self._folder.close()
+        self._close()
 
     # ------------------------------------------------------------------------- the lease
 
@@ -214,10 +209,11 @@ class Sealer:
         self._learn()
         self._seal_at = self._outside.clock() + self._seal_seconds
         standing = self._folder.standing
-        # Whoever sealed last may not have come to tell of it.
-        last = [standing.seal_line] if standing.seal_line else []
-        self._owed = [(sink, [*last]) for sink in self._outside.sinks]
-        self._repeats = bool(self._owed)
+        self._feeds = [Feed(sink) for sink in self._outside.sinks]
+        self._anchors = [Feed(sink) for sink in self._outside.anchors]
+        self._repeats = bool(self._feeds)
+        if standing.seal_line:  # whoever sealed last may not have come to tell of it
+            self._anchor(standing.seal_line)
         if self._signing.hands_over(standing):
             await self._seal()
 
@@ -225,6 +221,11 @@ class Sealer:
         if self._fence:
             logger.warning("this process no longer seals the archive")
         self._fence = 0
+        self._close()
+
+    def _close(self) -> None:
+        for feed in [*self._feeds, *self._anchors]:
+            feed.close()
         self._folder.close()
 
     # ------------------------------------------------------------------------- a turn
@@ -232,18 +233,24 @@ class Sealer:
     async def _copy(self) -> bool:
         """Archive what is new; return whether there is more."""
         tails = await self._tails()
-        known = self._known(tails)
+        await self._repeat(tails)
         taken = [take(tail, self._folder.last, self._outside.is_ours) for tail, _ in tails]
         if lines := list(merged(taken)):
             await self._write(lambda: self._folder.append(lines, self._outside.now()))
-        await self._pass_on([*known, *lines])
-        await self._mark(tails, taken)
+        self._owe(lines)
+        trouble = await give_all(self._feeds)
+        if trouble is None:
+            await self._mark(tails, taken)
         self._count(taken, len(lines))
         while self._events:
             await self._outside.tell(*self._events[0])
             self._events.pop(0)
         if self._is_due():
             await self._seal()
+        await self._keep_anchors()
+        if trouble:
+            raise trouble
+        self._go_on()
         return any(not tail.is_whole for tail, _ in tails)
 
     async def _mark(self, tails: Sequence[tuple[Tail, bool]], taken: Sequence[Taken]) -> None:
@@ -255,27 +262,22 @@ class Sealer:
         if marks:
             await self._source.mark(self._fence, marks)
 
-    def _known(self, tails: Sequence[tuple[Tail, bool]]) -> list[bytes]:
-        """Return the lines that whoever led before may have kept from the sinks, once."""
+    async def _repeat(self, tails: Sequence[tuple[Tail, bool]]) -> None:
+        """Owe the sinks, once, what whoever led before may have kept from them."""
         if not self._repeats:
-            return []
+            return
         self._repeats = False
-        is_ours = self._outside.is_ours
-        return [
-            line_of(entry, is_ours=is_ours(entry.event, entry.mac))
-            for tail, _ in tails
-            for entry in tail.entries
-            if entry.position.sequence <= self._folder.last(tail.partition, entry.epoch)
-        ]
+        first: dict[tuple[int, int], int] = {}
+        for tail, _ in tails:
+            for entry in tail.entries:
+                place, sequence = (tail.partition, entry.epoch), entry.position.sequence
+                if sequence <= self._folder.last(*place):
+                    first[place] = min(sequence, first.get(place, sequence))
+        self._owe(await asyncio.to_thread(again, self._folder.folder, first))
 
-    async def _pass_on(self, lines: Sequence[bytes]) -> None:
-        """Give the lines to every sink, and what it has not taken before."""
-        for _, owed in self._owed:
-            owed.extend(lines)
-        for sink, owed in self._owed:
-            if owed:
-                await sink.append(owed)
-                owed.clear()
+    def _owe(self, lines: Sequence[bytes]) -> None:
+        for feed in self._feeds:
+            feed.owe(lines)
 
     async def _tails(self) -> list[tuple[Tail, bool]]:
         """Read what is not archived; from the beginning where this archive has less than another."""
@@ -309,9 +311,6 @@ class Sealer:
             failed=self._told.failed + failed,
         )
         self._learn()
-        if self._trouble:
-            logger.info("the archive goes on")
-            self._trouble = ""
         if failed:
             logger.error("%d entries of the log carry no MAC of ours", failed)
         if missing:
@@ -328,12 +327,17 @@ class Sealer:
             trouble="",
         )
 
-    def _stuck(self, kind: str, text: str) -> None:
+    def _stuck(self, kind: str, text: str, once: str = "") -> None:
         """Tell once, not each time, what keeps the archive from going on."""
         self._told = msgspec.structs.replace(self._told, trouble=kind)
-        if text != self._trouble:
+        if self._trouble != (once or text):
             logger.error("%s", text)
-        self._trouble = text
+        self._trouble = once or text
+
+    def _go_on(self) -> None:
+        if self._trouble:
+            logger.info("the archive goes on")
+            self._trouble = ""
 
     # ------------------------------------------------------------------------- the seal
 
@@ -349,6 +353,23 @@ class Sealer:
             return
         line = await self._write(lambda: self._folder.seal(self._signing, self._outside.now()))
         self._learn()
-        await self._pass_on([line])
-        for keep in self._outside.anchors:
-            await keep(anchor_of(line))
+        self._owe([line])
+        self._anchor(line)
+
+    def _anchor(self, line: bytes) -> None:
+        for feed in self._anchors:
+            feed.owe_only(str(anchor_of(line)).encode())
+
+    async def _keep_anchors(self) -> None:
+        """Have the newest anchor kept elsewhere; nothing waits for that."""
+        if not any(feed.owes for feed in self._anchors):
+            return
+        trouble, was_kept = await give_all(self._anchors), self._is_anchored
+        self._is_anchored = trouble is None
+        if trouble and was_kept:
+            logger.error("the archive's anchor is not kept elsewhere: %s", trouble)
+        if trouble is None:
+            now = self._outside.now()
+            self._told = msgspec.structs.replace(self._told, anchored_at=now)
+            if not was_kept:
+                logger.info("the archive's anchor is kept elsewhere again")

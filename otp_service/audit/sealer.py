@@ -1,6 +1,7 @@
 """The sealer: copies events from the streams to an archive, and seals it.
 
-    lease → read what is not archived → append, fsync → other sinks → mark → now and then a seal
+    lease → read what is not archived → append, fsync → other sinks → mark → now and then a seal,
+    whose anchor goes elsewhere
 
 One of several is the leader, by a lease in Redis with a fence that only grows, which the archive's
 folder keeps too. Whatever ends a turn, the next one begins where the folder stands: what was
@@ -15,11 +16,11 @@ from typing import TypeVar
 
 import msgspec
 
+from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
 from otp_service.audit.lease import RENEWAL, Lease
-from otp_service.audit.lines import line_of
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
-from otp_service.audit.sinks import AnchorSink, Deliveries, Sink, SinkFailed
+from otp_service.audit.seals import anchor_of
 from otp_service.audit.source import Source, Told
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
@@ -51,10 +52,12 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds, which go on while the process is stopped."""
     is_ours: IsOurs
     tell: Callable[[str, int], Awaitable[None]]
-    """Appends the event of a reason, and of how many entries are missing."""
+    """Appends the event of a reason; of a `gap` with how many entries are missing, of what was
+    `dropped` with the number of the last seal."""
     sinks: tuple[Sink, ...] = ()
     """They have every line before it is marked in Redis."""
-    anchors: tuple[AnchorSink, ...] = ()
+    anchors: tuple[Sink, ...] = ()
+    """Where a line goes for each seal; of what it misses, it gets only the newest."""
 
 
 class Sealer:
@@ -79,7 +82,10 @@ class Sealer:
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
-        self._deliveries = Deliveries(outside.sinks, outside.anchors)
+        self._feeds: list[Feed] = []
+        """Nothing is marked before they have given everything."""
+        self._anchors: list[Feed] = []
+        self._is_anchored = True
         self._trouble = ""
 
     @property
@@ -108,7 +114,7 @@ class Sealer:
         except ArchiveDamaged as error:
             self._stuck("damaged", f"the archive cannot be gone on with: {error}")
         except SinkFailed as error:
-            self._stuck("sink", f"a sink does not take the lines: {error}")
+            self._stuck("sink", f"a sink does not take the lines: {error}", once="sink")
         except StoreUnavailable:
             self._stuck("redis", "Redis does not answer, so nothing is archived")
         except Exception:  # a fault of ours must not end it: what is there is read anew
@@ -126,13 +132,14 @@ class Sealer:
                 pass
             try:
                 await self._seal()
-                await self._deliveries.give_lines()
-                await self._deliveries.give_anchors()
+                await self._keep_anchors()
+                if trouble := await give_all(self._feeds):
+                    raise trouble
                 await self._lease.give_up(self._said())
             except (Fenced, OSError, ArchiveDamaged, SinkFailed, StoreUnavailable):
                 logger.warning("the archive is not sealed to its end; the next sealer does it")
         self._lease.forget()
-        self._folder.close()
+        self._close()
 
     # ------------------------------------------------------------------------- the lease
 
@@ -166,14 +173,22 @@ class Sealer:
         self._learn()
         self._seal_at = self._outside.clock() + self._seal_seconds
         standing = self._folder.standing
-        self._deliveries.begin(standing.seal_line)
-        self._repeats = self._deliveries.has_sinks
+        self._feeds = [Feed(sink) for sink in self._outside.sinks]
+        self._anchors = [Feed(sink) for sink in self._outside.anchors]
+        self._repeats = bool(self._feeds)
+        if standing.seal_line:  # whoever sealed last may not have come to tell of it
+            self._anchor(standing.seal_line)
         if self._signing.hands_over(standing):
             await self._seal()
 
     def _lose(self) -> None:
         logger.warning("this process no longer seals the archive")
         self._lease.forget()
+        self._close()
+
+    def _close(self) -> None:
+        for feed in [*self._feeds, *self._anchors]:
+            feed.close()
         self._folder.close()
 
     # ------------------------------------------------------------------------- a turn
@@ -181,18 +196,21 @@ class Sealer:
     async def _copy(self) -> bool:
         """Archive what is new; return whether there is more."""
         tails = await self._tails()
-        known = self._known(tails)
+        await self._repeat(tails)
         taken = [take(tail, self._folder.last, self._outside.is_ours) for tail, _ in tails]
         if lines := list(merged(taken)):
             await self._write(lambda: self._folder.append(lines, self._outside.now()))
         self._count(taken, len(lines))
-        self._deliveries.owe([*known, *lines])
+        self._owe(lines)
         if self._is_due():
             await self._seal()
-        await self._deliveries.give_lines()
-        await self._mark(tails, taken)
+        trouble = await give_all(self._feeds)
+        if trouble is None:
+            await self._mark(tails, taken)
         await self._tell()
-        await self._deliveries.give_anchors()
+        await self._keep_anchors()
+        if trouble:
+            raise trouble
         self._go_on()
         return any(not tail.is_whole for tail, _ in tails)
 
@@ -210,18 +228,22 @@ class Sealer:
         if marks:
             await self._source.mark(self._lease.fence, marks)
 
-    def _known(self, tails: Sequence[tuple[Tail, bool]]) -> list[bytes]:
-        """Return the lines that whoever led before may have kept from the sinks, once."""
+    async def _repeat(self, tails: Sequence[tuple[Tail, bool]]) -> None:
+        """Owe the sinks, once, what whoever led before may have kept from them."""
         if not self._repeats:
-            return []
+            return
         self._repeats = False
-        is_ours = self._outside.is_ours
-        return [
-            line_of(entry, is_ours=is_ours(entry.event, entry.mac))
-            for tail, _ in tails
-            for entry in tail.entries
-            if entry.position.sequence <= self._folder.last(tail.partition, entry.epoch)
-        ]
+        first: dict[tuple[int, int], int] = {}
+        for tail, _ in tails:
+            for entry in tail.entries:
+                place, sequence = (tail.partition, entry.epoch), entry.position.sequence
+                if sequence <= self._folder.last(*place):
+                    first[place] = min(sequence, first.get(place, sequence))
+        self._owe(await asyncio.to_thread(again, self._folder.folder, first))
+
+    def _owe(self, lines: Sequence[bytes]) -> None:
+        for feed in self._feeds:
+            feed.owe(lines)
 
     async def _tails(self) -> list[tuple[Tail, bool]]:
         """Read what is not archived; from the beginning where this archive has less than another."""
@@ -276,12 +298,12 @@ class Sealer:
             self._told = msgspec.structs.replace(self._told, trouble="")
             self._trouble = ""
 
-    def _stuck(self, kind: str, text: str) -> None:
+    def _stuck(self, kind: str, text: str, once: str = "") -> None:
         """Tell once, not each time, what keeps the archive from going on."""
         self._told = msgspec.structs.replace(self._told, trouble=kind)
-        if text != self._trouble:
+        if self._trouble != (once or text):
             logger.error("%s", text)
-        self._trouble = text
+        self._trouble = once or text
 
     # ------------------------------------------------------------------------- the seal
 
@@ -297,4 +319,23 @@ class Sealer:
             return
         line = await self._write(lambda: self._folder.seal(self._signing, self._outside.now()))
         self._learn()
-        self._deliveries.owe_seal(line)
+        self._owe([line])
+        self._anchor(line)
+
+    def _anchor(self, line: bytes) -> None:
+        for feed in self._anchors:
+            feed.owe_only(str(anchor_of(line)).encode())
+
+    async def _keep_anchors(self) -> None:
+        """Have the newest anchor kept elsewhere; nothing waits for that."""
+        if not any(feed.owes for feed in self._anchors):
+            return
+        trouble, was_kept = await give_all(self._anchors), self._is_anchored
+        self._is_anchored = trouble is None
+        if trouble and was_kept:
+            logger.error("the archive's anchor is not kept elsewhere: %s", trouble)
+        if trouble is None:
+            now = self._outside.now()
+            self._told = msgspec.structs.replace(self._told, anchored_at=now)
+            if not was_kept:
+                logger.info("the archive's anchor is kept elsewhere again")

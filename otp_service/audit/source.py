@@ -33,5 +33,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     archived: int = 0
     missing: int = 0
     failed: int = 0
+    anchored_at: int = 0
+    """When the newest seal's anchor was kept elsewhere, in milliseconds; 0 if none was yet."""
     trouble: str = ""
     """What keeps it from going on: `disk`, `sink`, `damaged`, `redis`, `fault`."""

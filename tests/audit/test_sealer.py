@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from otp_service.audit import feeding
+from otp_service.audit.feeding import SinkFailed
 from otp_service.audit.lines import SEAL
 from otp_service.audit.sealer import COUNT
 from otp_service.audit.sealing import Signing
-from otp_service.audit.seals import Anchor, SigningKey
-from otp_service.audit.sinks import SinkFailed
+from otp_service.audit.seals import SigningKey, anchor_of
 from otp_service.audit.source import Told
 from otp_service.core.entry import Mark
 from otp_service.core.errors import StoreUnavailable
@@ -518,20 +519,98 @@ async def test_what_a_dead_sealer_kept_from_a_sink_the_next_one_gives_it(alone: 
 
 async def test_each_seal_is_given_to_the_anchors(alone: Log) -> None:
     """After it is on the disk."""
-    kept: list[Anchor] = []
-
-    async def keep(anchor: Anchor) -> None:
-        kept.append(anchor)
-        assert alone.lines()
-
-    sealer = alone.sealer(anchors=(keep,))
+    sink = Elsewhere()
+    sealer = alone.sealer(anchors=(sink,))
     for id_ in "abc":
         await alone.tell(id_)
         await until_quiet(sealer)
     await sealer.stop()
 
     seals = [line for line in alone.lines() if line.startswith(SEAL)]
-    assert list(range(1, len(seals) + 1)) == [anchor.number for anchor in kept]
+    assert 3 <= len(seals)
+    assert [str(anchor_of(line)).encode() for line in seals] == sink.lines
+    assert sealer._told.anchored_at
+
+
+async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in_the_end(
+    alone: Log,
+) -> None:
+    """It holds all before it; when one was kept last is told, for an alert."""
+    sink = Elsewhere()
+    sink.works = False
+    sealer = alone.sealer(anchors=(sink,))
+    for id_ in "abc":
+        await alone.tell(id_)
+        await until_quiet(sealer)
+    assert (0, "") == (sealer._told.anchored_at, sealer._told.trouble)
+    seals = [line for line in alone.lines() if line.startswith(SEAL)]
+    sink.works = True
+    await until_quiet(sealer)
+
+    assert [str(anchor_of(seals[-1])).encode()] == sink.lines
+    assert sealer._told.anchored_at
+    alone.check()
+
+
+async def test_the_archive_is_sealed_while_a_sink_is_away_and_the_heir_gives_it_all_of_that(
+    alone: Log,
+) -> None:
+    """Also the seals and gaps between, which are not in Redis."""
+    sink = Elsewhere()
+    sealer = alone.sealer(sinks=(sink,))
+    await alone.tell("a")
+    await until_quiet(sealer)
+    sink.works = False
+    for id_ in "bcd":
+        await alone.tell(id_, f"{id_}-there", partition=3)
+        await until_quiet(sealer)
+    assert 3 <= sum(line.startswith(SEAL) for line in set(alone.lines()) - set(sink.lines))
+    alone.check()
+    sealer._close()
+
+    sink.works = True
+    await alone.lease_ends()
+    heir = alone.sealer(sinks=(sink,))
+    await until_quiet(heir)
+    await heir.stop()
+
+    alone.check()
+    assert set(alone.lines()) == set(sink.lines)
+    first_time = dict.fromkeys(sink.lines)
+    assert alone.lines() == list(first_time)
+
+
+async def test_a_sink_that_hangs_is_waited_for_once_and_then_holds_up_no_turn(
+    alone: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it comes to have late counts, and is not given again."""
+    monkeypatch.setattr(feeding, "PATIENCE", 0.2)
+    answers = asyncio.Event()
+
+    class Slow(Elsewhere):
+        async def append(self, lines: Sequence[bytes]) -> None:
+            await answers.wait()
+            self.lines += lines
+
+    slow, other = Slow(), Elsewhere()
+    sealer = alone.sealer(sinks=(slow, other))
+    await alone.tell("a")
+    await sealer.turn()
+    monkeypatch.setattr(feeding, "PATIENCE", 3600)
+    for id_ in "bc":
+        await alone.tell(id_)
+        await sealer.turn()
+    assert "sink" == sealer._told.trouble
+    assert {"a", "b", "c"} <= {*alone.ids()}
+    assert [] == slow.lines
+    assert 3 <= len(other.lines)
+
+    answers.set()
+    await until_quiet(sealer)
+    await sealer.stop()
+
+    alone.check()
+    assert alone.lines() == slow.lines == other.lines
 
 
 # ------------------------------------------------------------------------------- the bound

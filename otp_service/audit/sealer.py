@@ -1,6 +1,7 @@
 """The sealer: copies events from the streams to an archive, and seals it.
 
-    lease → read what is not archived → append, fsync → other sinks → mark → now and then a seal
+    lease → read what is not archived → append, fsync → other sinks → mark → now and then a seal,
+    whose anchor goes elsewhere
 
 One of several is the leader, by a lease in Redis with a fence that only grows, which the archive's
 folder keeps too. Whatever ends a turn, the next one begins where the folder stands: what was
@@ -11,24 +12,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
-from otp_service.audit.lines import line_of
+from otp_service.audit.lease import RENEWAL, Lease
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
-from otp_service.audit.seals import Anchor, anchor_of
+from otp_service.audit.seals import anchor_of
+from otp_service.audit.source import Source, Told
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
 from otp_service.core.errors import StoreUnavailable
 
-
-LEASE = 4000
-"""Milliseconds after which somebody else takes over from a leader who is silent."""
-
-RENEWAL = 1.0
-"""Seconds between two times that the leader says that he lives."""
 
 PAUSE = 0.25
 """Seconds between two looks at streams that had nothing more."""
@@ -44,50 +41,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Source(Protocol):
-    """Where the entries are. Every method raises StoreUnavailable."""
-
-    async def lease(self, holder: str, milliseconds: int, *, floor: int, told: bytes) -> int:
-        """Take or keep the lease; return its fence, which is over `floor`, or 0."""
-
-    async def tails(
-        self, partitions: Collection[int], *, count: int, anew: bool = False
-    ) -> list[Tail]:
-        """Return what is not archived of each partition, or `anew` what there is."""
-
-    async def mark(self, fence: int, marks: Sequence[Mark]) -> None:
-        """Note how far the archive has come."""
-
-
-class SinkFailed(Exception):
-    """A sink does not have the lines; they are offered again."""
-
-
-class Sink(Protocol):
-    """Somewhere else that the lines go to."""
-
-    async def append(self, lines: Sequence[bytes]) -> None:
-        """Have the lines, surely, or raise SinkFailed or OSError; then all of them come again."""
-
-
-AnchorSink = Callable[[Anchor], Awaitable[None]]
-"""Keeps anchors elsewhere. Raises SinkFailed or OSError; the next seal's holds this one too."""
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What the leader tells of himself, for metrics; counts are since he took over."""
-
-    seal: int = 0
-    sealed_at: str = ""
-    unsealed: int = 0
-    """When the oldest entry was told that is archived and not sealed; 0 if there is none."""
-    archived: int = 0
-    missing: int = 0
-    failed: int = 0
-    trouble: str = ""
-    """What keeps it from going on: `disk`, `sink`, `damaged`."""
-
-
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What the sealer is given of the world."""
 
@@ -99,9 +52,12 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds, which go on while the process is stopped."""
     is_ours: IsOurs
     tell: Callable[[str, int], Awaitable[None]]
-    """Appends the event of a reason, and of how many entries are missing."""
+    """Appends the event of a reason; of a `gap` with how many entries are missing, of what was
+    `dropped` with the number of the last seal."""
     sinks: tuple[Sink, ...] = ()
-    anchors: tuple[AnchorSink, ...] = ()
+    """They have every line before it is marked in Redis."""
+    anchors: tuple[Sink, ...] = ()
+    """Where a line goes for each seal; of what it misses, it gets only the newest."""
 
 
 class Sealer:
@@ -121,26 +77,28 @@ class Sealer:
         self._signing = signing
         self._outside = outside
         self._seal_seconds = seal_seconds
-        self._fence = 0
-        self._until = self._renew_at = self._seal_at = 0.0
+        self._lease = Lease(source, outside.holder, outside.clock)
+        self._seal_at = 0.0
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
-        self._owed: list[tuple[Sink, list[bytes]]] = []
-        """What each sink does not have yet; nothing is marked before it has."""
+        self._feeds: list[Feed] = []
+        """Nothing is marked before they have given everything."""
+        self._anchors: list[Feed] = []
+        self._is_anchored = True
         self._trouble = ""
 
     @property
     def leads(self) -> bool:
         """Whether this one may write now."""
-        return self._fence > 0 and self._outside.clock() < self._until
+        return self._lease.is_held
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then seal what is there."""
         while not stop.is_set():
             if not await self.turn():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSE if self._fence else RENEWAL)
+                    await asyncio.wait_for(stop.wait(), PAUSE if self.leads else RENEWAL)
         await self.stop()
 
     async def turn(self) -> bool:
@@ -156,9 +114,13 @@ class Sealer:
         except ArchiveDamaged as error:
             self._stuck("damaged", f"the archive cannot be gone on with: {error}")
         except SinkFailed as error:
-            self._stuck("sink", f"a sink does not take the lines: {error}")
+            self._stuck("sink", f"a sink does not take the lines: {error}", once="sink")
         except StoreUnavailable:
             self._stuck("redis", "Redis does not answer, so nothing is archived")
+        except Exception:  # a fault of ours must not end it: what is there is read anew
+            self._stuck("fault", "the sealer has met what it does not expect")
+            logger.exception("the sealer begins anew")
+            self._lose()
         return False
 
     async def stop(self) -> None:
@@ -170,61 +132,63 @@ class Sealer:
                 pass
             try:
                 await self._seal()
-                await self._say(0)
+                await self._keep_anchors()
+                if trouble := await give_all(self._feeds):
+                    raise trouble
+                await self._lease.give_up(self._said())
             except (Fenced, OSError, ArchiveDamaged, SinkFailed, StoreUnavailable):
                 logger.warning("the archive is not sealed to its end; the next sealer does it")
-        self._fence = 0
-        self._folder.close()
+        self._lease.forget()
+        self._close()
 
     # ------------------------------------------------------------------------- the lease
 
     async def _lead(self) -> bool:
         """Keep or take the lease; return whether this one is the leader."""
-        if self.leads and self._outside.clock() < self._renew_at:
+        if not self._lease.is_due:
             return True
-        before, asked = self._fence, self._outside.clock()
-        self._fence = await self._say(LEASE)
-        self._until, self._renew_at = asked + LEASE / 1000, asked + RENEWAL
-        if self._fence != before:
-            await self._change(before)
+        before = self._lease.fence
+        await self._lease.ask(self._folder.floor(), self._said())
+        if before and not self._lease.fence:
+            self._lose()
+        elif self._lease.fence != before:
+            await self._begin()
         return self.leads
 
-    async def _say(self, milliseconds: int) -> int:
-        floor = 0 if self._fence else self._folder.floor()
-        told = msgspec.json.encode(self._told)
-        return await self._source.lease(self._outside.holder, milliseconds, floor=floor, told=told)
-
-    async def _change(self, before: int) -> None:
-        if not self._fence:
-            self._fence = before
-            self._lose()
-            return
+    async def _begin(self) -> None:
         try:
             await self._take_over()
         except Exception:
-            await self._say(0)  # somebody else may be luckier
-            self._fence = 0
+            await self._lease.give_up(self._said())  # somebody else may be luckier
             raise
         self._events.append(("started", 0))
-        logger.info("this process seals the archive now, with fence %d", self._fence)
+        logger.info("this process seals the archive now, with fence %d", self._lease.fence)
+
+    def _said(self) -> bytes:
+        return msgspec.json.encode(self._told)
 
     async def _take_over(self) -> None:
-        await asyncio.to_thread(self._folder.take, self._fence, self._outside.holder)
+        await asyncio.to_thread(self._folder.take, self._lease.fence, self._lease.holder)
         self._told = Told()
         self._learn()
         self._seal_at = self._outside.clock() + self._seal_seconds
         standing = self._folder.standing
-        # Whoever sealed last may not have come to tell of it.
-        last = [standing.seal_line] if standing.seal_line else []
-        self._owed = [(sink, [*last]) for sink in self._outside.sinks]
-        self._repeats = bool(self._owed)
+        self._feeds = [Feed(sink) for sink in self._outside.sinks]
+        self._anchors = [Feed(sink) for sink in self._outside.anchors]
+        self._repeats = bool(self._feeds)
+        if standing.seal_line:  # whoever sealed last may not have come to tell of it
+            self._anchor(standing.seal_line)
         if self._signing.hands_over(standing):
             await self._seal()
 
     def _lose(self) -> None:
-        if self._fence:
-            logger.warning("this process no longer seals the archive")
-        self._fence = 0
+        logger.warning("this process no longer seals the archive")
+        self._lease.forget()
+        self._close()
+
+    def _close(self) -> None:
+        for feed in [*self._feeds, *self._anchors]:
+            feed.close()
         self._folder.close()
 
     # ------------------------------------------------------------------------- a turn
@@ -232,19 +196,28 @@ class Sealer:
     async def _copy(self) -> bool:
         """Archive what is new; return whether there is more."""
         tails = await self._tails()
-        known = self._known(tails)
+        await self._repeat(tails)
         taken = [take(tail, self._folder.last, self._outside.is_ours) for tail, _ in tails]
         if lines := list(merged(taken)):
             await self._write(lambda: self._folder.append(lines, self._outside.now()))
-        await self._pass_on([*known, *lines])
-        await self._mark(tails, taken)
         self._count(taken, len(lines))
+        self._owe(lines)
+        if self._is_due():
+            await self._seal()
+        trouble = await give_all(self._feeds)
+        if trouble is None:
+            await self._mark(tails, taken)
+        await self._tell()
+        await self._keep_anchors()
+        if trouble:
+            raise trouble
+        self._go_on()
+        return any(not tail.is_whole for tail, _ in tails)
+
+    async def _tell(self) -> None:
         while self._events:
             await self._outside.tell(*self._events[0])
             self._events.pop(0)
-        if self._is_due():
-            await self._seal()
-        return any(not tail.is_whole for tail, _ in tails)
 
     async def _mark(self, tails: Sequence[tuple[Tail, bool]], taken: Sequence[Taken]) -> None:
         marks = [
@@ -253,29 +226,24 @@ class Sealer:
             if tail.entries
         ]
         if marks:
-            await self._source.mark(self._fence, marks)
+            await self._source.mark(self._lease.fence, marks)
 
-    def _known(self, tails: Sequence[tuple[Tail, bool]]) -> list[bytes]:
-        """Return the lines that whoever led before may have kept from the sinks, once."""
+    async def _repeat(self, tails: Sequence[tuple[Tail, bool]]) -> None:
+        """Owe the sinks, once, what whoever led before may have kept from them."""
         if not self._repeats:
-            return []
+            return
         self._repeats = False
-        is_ours = self._outside.is_ours
-        return [
-            line_of(entry, is_ours=is_ours(entry.event, entry.mac))
-            for tail, _ in tails
-            for entry in tail.entries
-            if entry.position.sequence <= self._folder.last(tail.partition, entry.epoch)
-        ]
+        first: dict[tuple[int, int], int] = {}
+        for tail, _ in tails:
+            for entry in tail.entries:
+                place, sequence = (tail.partition, entry.epoch), entry.position.sequence
+                if sequence <= self._folder.last(*place):
+                    first[place] = min(sequence, first.get(place, sequence))
+        self._owe(await asyncio.to_thread(again, self._folder.folder, first))
 
-    async def _pass_on(self, lines: Sequence[bytes]) -> None:
-        """Give the lines to every sink, and what it has not taken before."""
-        for _, owed in self._owed:
-            owed.extend(lines)
-        for sink, owed in self._owed:
-            if owed:
-                await sink.append(owed)
-                owed.clear()
+    def _owe(self, lines: Sequence[bytes]) -> None:
+        for feed in self._feeds:
+            feed.owe(lines)
 
     async def _tails(self) -> list[tuple[Tail, bool]]:
         """Read what is not archived; from the beginning where this archive has less than another."""
@@ -309,9 +277,6 @@ class Sealer:
             failed=self._told.failed + failed,
         )
         self._learn()
-        if self._trouble:
-            logger.info("the archive goes on")
-            self._trouble = ""
         if failed:
             logger.error("%d entries of the log carry no MAC of ours", failed)
         if missing:
@@ -325,15 +290,20 @@ class Sealer:
             seal=standing.number,
             sealed_at=standing.sealed_at,
             unsealed=standing.oldest or 0,
-            trouble="",
         )
 
-    def _stuck(self, kind: str, text: str) -> None:
+    def _go_on(self) -> None:
+        if self._trouble:
+            logger.info("the archive goes on")
+            self._told = msgspec.structs.replace(self._told, trouble="")
+            self._trouble = ""
+
+    def _stuck(self, kind: str, text: str, once: str = "") -> None:
         """Tell once, not each time, what keeps the archive from going on."""
         self._told = msgspec.structs.replace(self._told, trouble=kind)
-        if text != self._trouble:
+        if self._trouble != (once or text):
             logger.error("%s", text)
-        self._trouble = text
+        self._trouble = once or text
 
     # ------------------------------------------------------------------------- the seal
 
@@ -349,6 +319,23 @@ class Sealer:
             return
         line = await self._write(lambda: self._folder.seal(self._signing, self._outside.now()))
         self._learn()
-        await self._pass_on([line])
-        for keep in self._outside.anchors:
-            await keep(anchor_of(line))
+        self._owe([line])
+        self._anchor(line)
+
+    def _anchor(self, line: bytes) -> None:
+        for feed in self._anchors:
+            feed.owe_only(str(anchor_of(line)).encode())
+
+    async def _keep_anchors(self) -> None:
+        """Have the newest anchor kept elsewhere; nothing waits for that."""
+        if not any(feed.owes for feed in self._anchors):
+            return
+        trouble, was_kept = await give_all(self._anchors), self._is_anchored
+        self._is_anchored = trouble is None
+        if trouble and was_kept:
+            logger.error("the archive's anchor is not kept elsewhere: %s", trouble)
+        if trouble is None:
+            now = self._outside.now()
+            self._told = msgspec.structs.replace(self._told, anchored_at=now)
+            if not was_kept:
+                logger.info("the archive's anchor is kept elsewhere again")

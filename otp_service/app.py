@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -25,8 +25,14 @@ from otp_service.api.callbacks import NOBODY
 from otp_service.api.context import Answered, ApiContext
 from otp_service.api.inbox import inbox_routes
 from otp_service.api.inflight import InFlight
+from otp_service.archiving import READY_BELOW, Watch
 from otp_service.audit.archived import Archive
+from otp_service.audit.folder import Folder
+from otp_service.audit.keyfiles import KeyFileUnusable, read_key
 from otp_service.audit.reading import Reader
+from otp_service.audit.sealer import Outside as SealersOutside
+from otp_service.audit.sealer import Sealer
+from otp_service.audit.sealing import Signing
 from otp_service.core import events
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.delivery import Receipt
@@ -41,6 +47,7 @@ from otp_service.core.pseudonym import pseudonym
 from otp_service.hashing import ArgonPool
 from otp_service.service import Caller, OtpService, Parts, Random
 from otp_service.settings import Settings, report
+from otp_service.settings.model import Audit
 from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
 from otp_service.sms.certificates import Certificates
@@ -55,6 +62,7 @@ from otp_service.store.link import Link
 from otp_service.store.records import Vault
 from otp_service.store.redis import RedisStore
 from otp_service.store.rotating import RotatingStore
+from otp_service.store.sealing import RedisSealing
 from otp_service.store.streams import RedisStreams
 
 
@@ -78,7 +86,7 @@ class Application:
     """Everything of one process; an async context manager that starts and ends it.
 
     The one that `speaks_for_workers` only looks: it serves the admin listener beside them.
-    `archive` is the folder in which the sealer keeps the events, where this machine has it.
+    `archive` is the folder to read archived events in, if it is not the configured one.
     """
 
     def __init__(
@@ -90,7 +98,8 @@ class Application:
         archive: Path | None = None,
     ) -> None:
         self.settings = settings
-        self.archive = Archive(archive) if archive else None
+        folder = archive or settings.audit.archive
+        self.archive = Archive(Path(folder)) if folder else None
         self.is_dev = is_dev
         self.speaks_for_workers = speaks_for_workers
         self.versions = versions(settings)
@@ -110,7 +119,7 @@ class Application:
         self.router = router_of(settings, self.senders, self.remembered, self.addresses)
         self.sharing = Sharing(self.store, self.remembered, RANDOM, self.versions)
         self.service = OtpService(self._parts())
-        self._beside: asyncio.Future[Any] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     def public(self) -> Litestar:
         """Return the application for login back ends."""
@@ -143,15 +152,17 @@ class Application:
         """Tell that it runs, and begin what runs beside it."""
         if not self.speaks_for_workers:
             await self._tell("started")
-            self._beside = asyncio.gather(self._housekeeping(), self._exchanging())
+            self._start(self._housekeeping(), self._exchanging())
+        if self.settings.audit.archive and (self.speaks_for_workers or self.is_dev):
+            self._start(self._watch().run())
 
     async def stop(self) -> None:
         """Finish what runs, tell it, and close everything."""
         await self.in_flight.finish(self.settings.service.drain_seconds)
-        if self._beside:
-            self._beside.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._beside
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        if self._beside and not self.speaks_for_workers:
             with suppress(StoreUnavailable):
                 await self.keep_house()
                 await self._tell("stopped")
@@ -180,6 +191,27 @@ class Application:
             with suppress(StoreUnavailable):
                 await self.sharing.exchange()
                 self.show_providers()
+
+    def _start(self, *beside: Coroutine[Any, Any, None]) -> None:
+        self._beside += map(asyncio.create_task, beside)
+
+    def _watch(self) -> Watch:
+        maximum = self.settings.events.maximum
+        return Watch(
+            sealing_of(self.settings, self.link), self.metrics, maximum, self._tell_archive
+        )
+
+    async def _tell_archive(self, reason: str) -> None:
+        event = events.ArchiveChanged(**self._about(), reason=reason)
+        await self._append(event, self.store.names.partition("service"))
+
+    async def _ready(self) -> bool:
+        """Whether Redis is well, and the log has room for what would be granted."""
+        if not await health.ready(self.link):
+            return False
+        if self.settings.audit.archive is None:
+            return True
+        return await sealing_of(self.settings, self.link).fullest() < READY_BELOW
 
     def show_providers(self) -> None:
         """Tell the metrics how the providers do."""
@@ -265,7 +297,7 @@ class Application:
             tenants=self.settings.tenants(),
             reader=self.reader(),
             looked_up=self.looked_up,
-            ready=lambda: health.ready(self.link),
+            ready=self._ready,
             metrics=self.metrics.render,
             observe=self._observe,
             count_denied=self.access.count,
@@ -330,7 +362,58 @@ def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore
         epoch_event=events.EpochBegan(id="epoch", versions=told),
         retention=settings.events.retention_days * DAY * SECOND,
         maximum=settings.events.maximum,
+        archives=settings.audit.archive is not None,
     )
+
+
+def sealing_of(settings: Settings, link: Link) -> RedisSealing:
+    """Return what a sealer, and who watches it, asks of Redis."""
+    names = Names(settings.keys.limit.current)
+    return RedisSealing(link, names, maximum=settings.events.maximum)
+
+
+async def seal(settings: Settings, stop: asyncio.Event) -> None:
+    """Seal the archive of these settings until `stop` is set. Raises KeyFileUnusable."""
+    signing = signing_of(settings.audit)
+    async with link_of(settings) as link:
+        told = versions(settings)
+        store = store_of(settings, link, told)
+
+        async def tell(reason: str, missing: int) -> None:
+            event = events.ArchiveChanged(
+                id=RANDOM.bytes(16).hex(), versions=told, reason=reason, missing=missing
+            )
+            partition = store.names.partition("service")
+            operation = RANDOM.operation()
+            await store.commit(Commit(partition=partition, operation=operation, events=(event,)))
+
+        outside = SealersOutside(
+            holder=RANDOM.operation(),
+            now=now,
+            clock=time.monotonic,
+            is_ours=store.vault.verify,
+            tell=tell,
+        )
+        source, seconds = sealing_of(settings, link), settings.audit.seal_seconds
+        await Sealer(source, folder_of(settings.audit), signing, outside, seal_seconds=seconds).run(
+            stop
+        )
+
+
+def signing_of(audit: Audit) -> Signing:
+    """Return the keys that seal. Raises KeyFileUnusable."""
+    if audit.signing_key is None:
+        raise KeyFileUnusable("audit.signing_key is missing: 'otp-service audit key' makes one")
+    previous = audit.previous_signing_key
+    return Signing(
+        read_key(Path(audit.signing_key)), read_key(Path(previous)) if previous else None
+    )
+
+
+def folder_of(audit: Audit) -> Folder:
+    """Return the archive's folder, to write to."""
+    assert audit.archive  # the caller has looked
+    return Folder(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
 
 
 def senders_of(

@@ -29,10 +29,10 @@ class Chain:
     def __init__(
         self, book: Notebook, begins: int, keys: Sequence[PublicKey], anchors: Sequence[Anchor]
     ) -> None:
-        self.number = begins - 1
-        """The last seal's."""
         self.last: Anchor | None = None
         """The last seal that can be believed."""
+        self._number = begins - 1
+        self._skipped = 0
         self._book = book
         self._begins = begins
         self._keys = keys
@@ -51,11 +51,11 @@ class Chain:
         try:
             told, seal = seal_line(line), seal_on(line)
         except ValueError:
-            self._book.find("unreadable", "is no seal", at, seal=self.number + 1)
-            self._skip(self.number + 1)
+            self._book.find("unreadable", "is no seal", at)
+            self._skipped += 1
             return None
         if not self._is_signed(seal, told, line, at):
-            self._skip(seal.number)
+            self._skipped += 1
             return None
         self._follow(seal, at)
         self._believe(seal, hash_of(line), at)
@@ -63,15 +63,19 @@ class Chain:
 
     def end_segment(self) -> None:
         """Remember where a segment ends: retention drops whole ones."""
-        if self._previous:
-            self._ends[self.number] = self._previous
+        if self._previous and not self._skipped:
+            self._ends[self._number] = self._previous
+
+    def is_next(self, number: int) -> bool:
+        """Whether the next seal can have this number: one that is not believed was one, or none."""
+        return self._number < number <= self._number + 1 + self._skipped
 
     def end(self) -> None:
         """Compare with what is known from elsewhere, once all seals were taken."""
         self._book.file = None
         self._compare_beginning()
         for anchor in sorted(self._anchors):
-            if anchor.number > self.number:
+            if anchor.number > self._number + self._skipped:
                 says = "the archive ends before it: its tail was cut off"
                 self._book.find("truncated", f"{anchor}: {says}", seal=anchor.number)
             elif anchor.number >= self._begins:
@@ -80,12 +84,6 @@ class Chain:
             else:
                 says = "is older than what is still there, and says nothing about it"
                 self._book.note("anchor", f"{anchor}: {says}", seal=anchor.number)
-
-    def _skip(self, number: int) -> None:
-        """Go on behind a seal that is not believed, as if it had been the next one."""
-        self._previous = None
-        if number == self.number + 1:
-            self.number = number
 
     # ------------------------------------------------------------------------------- signatures
 
@@ -128,16 +126,14 @@ class Chain:
 
     def _follow(self, seal: Seal, at: int) -> None:
         """Compare a seal with the one before."""
-        number, expected = seal.number, self.number + 1
-        if number > expected:
-            says = (
-                f"seal {expected}{f' to {number - 1}' if number - 1 > expected else ''} is missing"
-            )
-            self._book.find("seals", f"{says} before it", at, seal=number)
-        elif number < expected:
-            says = f"stands behind seal {self.number}: a copy, or a second continuation"
+        number, expected = seal.number, self._number + 1
+        if number < expected:
+            says = f"stands behind seal {self._number}: a copy, or a second continuation"
             self._book.find("fork", says, at, seal=number)
-        elif self._previous and seal.previous != self._previous:
+        elif not self.is_next(number):
+            says = f"what stands before it is seal {self._number}: those between are missing"
+            self._book.find("seals", says, at, seal=number)
+        elif number == expected and self._previous not in {None, seal.previous}:
             says = "was not made on the seal before it: one of the two comes from elsewhere"
             self._book.find("fork", says, at, seal=number)
         if seal.fence < self._fence:
@@ -154,7 +150,7 @@ class Chain:
             self._drop(seal, seal.dropped, at)
         if seal.number == self._begins:
             self._first_previous = seal.previous
-        self.number, self._previous, self.last = seal.number, hashed, anchor
+        self.last, self._number, self._previous, self._skipped = anchor, seal.number, hashed, 0
         self._fence = max(self._fence, seal.fence)
 
     def _compare_anchors(self, seal: Anchor, at: int) -> None:
@@ -195,7 +191,7 @@ class Chain:
         if dropped is None or dropped.number < before:
             says = f"seals 1 to {before} are not there, and no seal says that they were dropped"
             self._book.find("beginning", says, seal=self._begins)
-        elif dropped.number == before and dropped.hash != self._first_previous:
+        elif dropped.number == before and self._first_previous not in {None, dropped.hash}:
             says = f"the first seal was not made on seal {before} as it was when it was dropped"
             self._book.find("beginning", says, seal=self._begins)
         else:

@@ -9,6 +9,7 @@ from otp_service.audit.seals import Anchor
 
 
 Kind = Literal[
+    "added",  # entries that were not sealed
     "anchor",  # an anchor knows another seal, or one that is not there
     "beginning",  # it begins late, and nothing says that the rest was dropped
     "changed",  # lines are not those that their seal was made over

@@ -7,6 +7,7 @@ UTC) on which it was begun. It begins right after a seal and ends with one; only
 have lines behind its last seal, which are not sealed yet.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,7 +21,7 @@ LOCK = "lock"
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes; a seal has some 30 for each epoch of each partition, and an entry at most 100 KiB."""
 
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{12})\.jsonl")
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{12})\.jsonl", re.ASCII)
 
 
 def segment_path(folder: Path, day: datetime, number: int) -> Path:
@@ -53,7 +54,7 @@ def foreign(folder: Path) -> list[str]:
     """Return the files that no sealer has put into the folder of an archive."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     own = {path.relative_to(folder).as_posix() for path in segments(folder)}
-    return sorted(names - own - {LOCK})
+    return sorted(os.fsencode(n).decode(errors="backslashreplace") for n in names - own - {LOCK})
 
 
 def whole_lines(segment: Path) -> Iterator[bytes]:

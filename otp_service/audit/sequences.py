@@ -33,31 +33,38 @@ class Sequences:
         self._book = book
         self._is_late = is_late
         self._heads: dict[int, tuple[int, int]] = {}
+        self._epochs: set[tuple[int, int]] = set()
         self._behind: dict[int, tuple[int, int]] = {}
+        self._has_late = False
         self._runs: dict[tuple[int, int], list[int]] = {}
         self._holes: list[Hole] = []
 
-    def take(self, partition: int, epoch: int, first: int, last: int, line: int) -> None:
-        """Take an entry, or a gap that is declared."""
+    def take(self, partition: int, epoch: int, first: int, last: int, line: int) -> bool:
+        """Take an entry, or a gap that is declared; False if it stands too late."""
         head = self._heads.get(partition, NOWHERE)
         if head != (epoch, first - 1) and not self._is_ahead(head, partition, epoch, first, line):
             self._take_late(Hole(partition, epoch, first, last, line))
-            return
+            return False
         self._heads[partition] = epoch, last
+        self._epochs.add((partition, epoch))
         run = self._runs.get((partition, epoch))
         if run:
             run[1] = last
         else:
             self._runs[partition, epoch] = [first, last]
+        return True
 
     def _is_ahead(
         self, head: tuple[int, int], partition: int, epoch: int, first: int, line: int
     ) -> bool:
         """Whether it stands behind the head; what is between is missing, for now."""
         known, sequence = head
-        if (epoch, first) <= head:
+        # A new epoch mostly counts higher; but the one before may have been lost by Redis, and have
+        # been begun by a clock that was ahead.
+        is_new = epoch != known and (partition, epoch) not in self._epochs
+        if (epoch, first) <= head and not is_new:
             return False
-        if epoch > known:
+        if epoch != known:
             sequence = 0
             if head == NOWHERE and self._is_late:
                 return True
@@ -74,6 +81,7 @@ class Sequences:
 
     def _take_late(self, one: Hole) -> None:
         """Take what stands behind what should follow it: once for all that go on from it."""
+        self._has_late = True
         event = Place(one.partition, one.epoch, one.first).id
         for index, hole in enumerate(self._holes):
             if hole[:2] == one[:2] and hole.first <= one.first <= one.last <= hole.last:
@@ -90,8 +98,8 @@ class Sequences:
     def close(self, seal: Seal | None, line: int, *, is_whole: bool, is_first: bool) -> None:
         """End a stretch; `seal` is None if it cannot be believed.
 
-        With `is_whole` the lines are those that were sealed; with `is_first` it is the first seal
-        of its segment, which says where all partitions stand.
+        With `is_whole` the lines are those that were sealed; with `is_first` the seal is the one
+        that its segment is named after, which says where all partitions stand.
         """
         for hole in self._holes:
             self._missing(hole, hole.line, seal)
@@ -101,25 +109,33 @@ class Sequences:
                 self._compare_heads(seal, line)
         self._runs.clear()
         self._holes.clear()
+        self._has_late = False
 
     def _compare(self, seal: Seal, line: int, *, is_whole: bool) -> None:
-        """Find what the seal's stretch had and is no longer there, and go on from its end."""
+        """Find what the seal's stretch had or had not, and go on from where it ended."""
         runs = {(run.partition, run.epoch): [run.first, run.last] for run in seal.runs}
-        if is_whole and runs != self._runs:
+        if is_whole and not self._has_late and runs != self._runs:
             says = "names other sequences than those that it was made over"
             self._book.find("runs", says, line, seal=seal.number)
-        for (partition, epoch), (first, last) in sorted(runs.items()):
+        for (partition, epoch), (first, last) in runs.items():
             _, seen = self._runs.get((partition, epoch), (0, first - 1))
-            if seen < last and not is_whole:
+            if not is_whole and seen < last:
                 self._missing(Hole(partition, epoch, seen + 1, last, line), line, seal)
+            elif not is_whole and seen > last:
+                event = Place(partition, epoch, last + 1).id
+                says = f"{event} stands before it, and was not sealed: it was put in"
+                self._book.find("added", says, line, seal=seal.number, event=event)
             self._heads[partition] = epoch, last
+            self._epochs.add((partition, epoch))
 
     def _compare_heads(self, seal: Seal, line: int) -> None:
         heads = {head.partition: (head.epoch, head.sequence) for head in seal.heads}
         if heads != self._heads and not self._is_late:
-            says = "says that partitions stand where they do not"
-            self._book.find("heads", says, line, seal=seal.number)
-        self._heads, self._is_late = heads, False
+            partition, _ = min(set(heads.items()) ^ set(self._heads.items()))
+            epoch, sequence = heads.get(partition, NOWHERE)
+            says = f"says that partition {partition} stands at {sequence} of epoch {epoch}"
+            self._book.find("heads", f"{says}, which it does not", line, seal=seal.number)
+        self._heads, self._is_late = heads or self._heads, False
 
     def _missing(self, hole: Hole, line: int, seal: Seal | None) -> None:
         partition, epoch, first, last, _ = hole

@@ -5,15 +5,15 @@ is located to the lines of its stretch (those of a few seconds); what is missing
 to the event. README.md says what nobody can see.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from otp_service.audit import merkle
+from otp_service.audit import merkle, segments
 from otp_service.audit.chain import Chain
 from otp_service.audit.findings import Notebook, Report
 from otp_service.audit.lines import GAP, SEAL, entry_on, gap_on, place_named
 from otp_service.audit.seals import Anchor, PublicKey, Seal
-from otp_service.audit.segments import LONGEST_LINE
 from otp_service.audit.sequences import Sequences
 
 
@@ -27,7 +27,7 @@ class Segment(NamedTuple):
 
 
 def verify(
-    segments: Sequence[Segment],
+    archive: Sequence[Segment],
     keys: Sequence[PublicKey],
     anchors: Sequence[Anchor] = (),
     *,
@@ -37,10 +37,30 @@ def verify(
 
     The keys stand in the order in which they were in force.
     """
-    verifier = _Verifier(segments[0].number if segments else 1, keys, anchors)
-    for index, segment in enumerate(segments, start=1):
-        verifier.read(segment, is_newest=index == len(segments))
+    verifier = _Verifier(archive[0].number if archive else 1, keys, anchors)
+    for index, segment in enumerate(archive, start=1):
+        verifier.read(segment, is_newest=index == len(archive))
     return verifier.report(foreign)
+
+
+def verify_folder(
+    folder: Path,
+    keys: Sequence[PublicKey],
+    anchors: Sequence[Anchor] = (),
+    *,
+    watch: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
+) -> Report:
+    """Do so with a folder; every segment's lines go through `watch`. Raises OSError."""
+    read = [
+        Segment(
+            path.relative_to(folder).as_posix(),
+            segments.day_of(path),
+            segments.number_of(path),
+            watch(segments.whole_lines(path)),
+        )
+        for path in segments.segments(folder)
+    ]
+    return verify(read, keys, anchors, foreign=segments.foreign(folder))
 
 
 class _Verifier:
@@ -76,11 +96,11 @@ class _Verifier:
         self._chain.end()
         for self._book.file in foreign:
             self._book.find("foreign", "is no part of an archive")
-        anchor, events = self._verified
         book = self._book
+        anchor, events = (None, 0) if "beginning" in book.found else self._verified
         return Report(
             is_sound=not book.found,
-            verified=None if "beginning" in book.found else anchor,
+            verified=anchor,
             events=events,
             segments=self._segments,
             seals=self._seals,
@@ -114,14 +134,15 @@ class _Verifier:
         entry = entry_on(line)
         partition, epoch, sequence = place_named(entry.id)
         self._entries += 1
-        self._sequences.take(partition, epoch, sequence, sequence, place)
+        is_in_turn = self._sequences.take(partition, epoch, sequence, sequence, place)
         if entry.integrity == "failed":
             says = "its MAC was wrong when it was archived"
             self._book.note("integrity", says, place, event=entry.id)
-        at = entry.at, partition, sequence
-        if at < self._latest and not self._disorder:
-            self._disorder = place, entry.id
-        self._latest = at
+        if is_in_turn:
+            at = entry.at, partition, sequence
+            if at < self._latest and not self._disorder:
+                self._disorder = place, entry.id
+            self._latest = at
 
     def _take_gap(self, line: bytes, place: int) -> None:
         gap = gap_on(line)
@@ -138,7 +159,8 @@ class _Verifier:
         self._seals += 1
         seal = self._chain.take(line, place)
         is_whole = seal is not None and self._is_whole(seal, place)
-        self._sequences.close(seal, place, is_whole=is_whole, is_first=is_first)
+        is_named = is_first and seal is not None and seal.number == segment.number
+        self._sequences.close(seal, place, is_whole=is_whole, is_first=is_named)
         if seal:
             if is_first:
                 self._compare_name(segment, seal, place)
@@ -175,7 +197,7 @@ class _Verifier:
             self._book.find("day", says, place, seal=seal.number)
 
     def _take_torn(self, line: bytes, place: int, *, is_newest: bool) -> None:
-        if is_newest and len(line) < LONGEST_LINE:
+        if is_newest and len(line) < segments.LONGEST_LINE:
             self._book.note("torn", "has no end: it is being written, or will be cut off", place)
         else:
             self._book.find("torn", "has no end; nothing behind it was read", place)
@@ -185,8 +207,8 @@ class _Verifier:
         self._sequences.close(None, last, is_whole=False, is_first=False)
         if is_newest:
             self._unsealed = count
-            if not has_seal and segment.number != self._chain.number + 1:
-                says = f"seal {self._chain.number + 1} is the next"
+            if not has_seal and not self._chain.is_next(segment.number):
+                says = "it is not named after the seal that is the next"
                 self._book.find("name", says, seal=segment.number)
         elif count or not has_seal:
             says = "a segment that is not the newest has to end with a seal"

@@ -10,6 +10,7 @@ from argon2.exceptions import HashingError
 from otp_service.api import openapi
 from otp_service.cli.console import cores, read_settings
 from otp_service.cli.describing import CommandError, Subparsers, command, listed
+from otp_service.cli.sealing import unusable
 from otp_service.cli.serve import unfit
 from otp_service.core.codes import SALT_BYTES
 from otp_service.core.errors import StoreUnavailable
@@ -48,6 +49,7 @@ def check(known: argparse.Namespace) -> int:
     print(report(settings, speed))
     if not any(fault.startswith("redis.") for fault in refused):
         refused += _redis_faults(settings)
+    refused += unusable(settings.audit)
     if unwise:
         print(f"\nWorth a second look:\n{listed(unwise)}")
     if refused:

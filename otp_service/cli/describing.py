@@ -50,6 +50,11 @@ def command(
     return parser
 
 
+def printable(text: str) -> str:
+    """Return one line that does nothing to a terminal: what cannot be seen stands there escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def listed(findings: Iterable[object]) -> str:
     """Return findings one a line, indented."""
     return "\n".join(f"  {finding}" for finding in findings)

@@ -12,12 +12,14 @@ from pathlib import Path
 import uvloop
 
 from otp_service import telemetry
-from otp_service.app import Application
+from otp_service.app import Application, seal
+from otp_service.audit.keyfiles import write_key
 from otp_service.cli.describing import CommandError, Subparsers, command
+from otp_service.cli.sealing import refuse_unusable
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
 from otp_service.settings.check import is_loopback
 from otp_service.settings.dev import dev_secrets, dev_settings
-from otp_service.settings.model import Service
+from otp_service.settings.model import Audit, Service
 from otp_service.store.embedded import EmbeddedError, EmbeddedServer
 
 
@@ -31,6 +33,7 @@ otp-service is ready for development. Nothing leaves this machine.
   inbox    http://{admin}/inbox     the messages, instead of a phone
   docs     http://{admin}/docs
   data     {data}
+  archive  {archive}     every event, sealed
   API key  {key}
 
 Issue a first challenge (paste this into another terminal):
@@ -80,11 +83,13 @@ def run(known: argparse.Namespace) -> int:
 async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None) -> None:
     kept = dev_secrets(known.data, api_key, lambda: secrets.token_urlsafe(32))
     service = Service(host=known.host, port=known.port, admin_port=known.admin_port)
-    settings = dev_settings(service, redis_url, kept)
+    audit = _audit(known.data)
+    settings = dev_settings(service, redis_url, kept, audit)
+    refuse_unusable(settings)
     public = listen(known.host, known.port)
     admin = listen(known.host, known.admin_port)
     async with Application(settings, is_dev=True) as app:
-        stop = asyncio.Event()
+        stop, over = asyncio.Event(), asyncio.Event()
         servers = [
             (config_for(app.public(), service.drain_seconds), public),
             (config_for(app.admin(), service.drain_seconds), admin),
@@ -94,8 +99,20 @@ async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None)
                 public=address_of(public),
                 admin=address_of(admin),
                 data=known.data.resolve(),
+                archive=known.data.resolve() / "archive",
                 key=kept["api_key"],
             ),
             flush=True,
         )
+        sealing = asyncio.create_task(seal(settings, over))
         await serve_until_stopped(servers, stop)
+    over.set()  # the last events are those of the end
+    await sealing
+
+
+def _audit(folder: Path) -> Audit:
+    """Return where dev archives, with a key that is made where there is none."""
+    key = folder / "audit.pem"
+    if not key.exists():
+        write_key(key)
+    return Audit(archive=str(folder / "archive"), signing_key=str(key))

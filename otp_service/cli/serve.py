@@ -26,6 +26,7 @@ from otp_service.app import Application, link_of
 from otp_service.cli.console import safe_settings
 from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.cli.dev import API_KEY
+from otp_service.cli.sealing import SealerThread, refuse_unusable
 from otp_service.cli.servers import config_for, listen
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
@@ -62,13 +63,23 @@ def run(known: argparse.Namespace) -> int:
     service = settings.service
     telemetry.configure_logging(service.log_level, sys.stdout)
     _check_store(settings)
+    refuse_unusable(settings)
     with telemetry.shared_by_workers():
         public = listen(service.host, service.port)
         admin = listen(service.admin_host, service.admin_port)
+        sealer = SealerThread()
+        if seals(settings):
+            sealer.start(settings)
         threading.Thread(target=_serve_admin, args=(settings, admin), daemon=True).start()
         config = config_for(WORKER, service.drain_seconds, workers=service.workers)
-        Supervisor(config, sockets=[public]).run()
+        Supervisor(config, known.config, sealer, sockets=[public]).run()
+        sealer.stop(service.drain_seconds)
     return 0
+
+
+def seals(settings: Settings) -> bool:
+    """Whether `serve` seals with these settings."""
+    return settings.audit.archive is not None and settings.audit.seal == "serve"
 
 
 class Supervisor(Multiprocess):
@@ -76,7 +87,34 @@ class Supervisor(Multiprocess):
 
     Each of them closes its own end of the socket; while uvicorn kept this one open, whoever
     called would be connected, and wait for nobody until the last worker has finished.
+
+    With the workers the sealer gets the keys that are in force then: it checks MACs.
     """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        file: Path,
+        sealer: SealerThread,
+        *,
+        sockets: list[socket.socket],
+    ) -> None:
+        super().__init__(config, sockets=sockets)
+        self._file = file
+        self._sealer = sealer
+
+    def handle_hup(self) -> None:
+        """Replace the workers, and the sealer."""
+        super().handle_hup()
+        try:
+            settings = safe_settings(self._file)
+            refuse_unusable(settings)
+        except CommandError:
+            logger.exception("the sealer goes on with the settings that it has")
+            return
+        self._sealer.stop(settings.service.drain_seconds)
+        if seals(settings):
+            self._sealer.start(settings)
 
     def terminate_all(self) -> None:
         """Let nobody in any more, and ask the workers to finish."""

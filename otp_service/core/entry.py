@@ -26,6 +26,37 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """JSON, or empty: the limit that refused, or what was folded."""
 
 
+class Tail(msgspec.Struct, frozen=True, kw_only=True):
+    """What Redis has of a partition behind what is archived, and the state of its log then."""
+
+    partition: int
+    now: int
+    last: Position
+    """No entry of the log has a later id; whatever has is not ours."""
+    epoch: int
+    """The one that `last` is of."""
+    archived: Position | None
+    """The id up to which an archive has what Redis had."""
+    place: tuple[int, int] | None
+    """Epoch and sequence that it had come to with that."""
+    waiting: int
+    """Events behind it; refusals are not counted."""
+    entries: tuple[Entry, ...]
+    """In their order; the first ones, if there are more."""
+    events: int
+    """How many of them are no refusals."""
+    is_whole: bool
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an archive has come in a partition, after what a Tail held."""
+
+    tail: Tail
+    anew: bool
+    """Whether the tail was read from the beginning."""
+    place: tuple[int, int]
+
+
 def rfc3339(at: int) -> str:
     """Return an instant, in milliseconds, as the contract and the archive write it; the last one if too late."""
     try:

@@ -185,5 +185,19 @@ class EpochBegan(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_onl
     """Redis was restarted or replaced: what it had not kept before this is missing."""
 
 
+class ArchiveChanged(Event, frozen=True, tag="log.archive", omit_defaults=True, kw_only=True):
+    """A sealer took over (`started`) or ended (`stopped`), found a `gap`, or the log is full.
+
+    `overflow`: too many events wait for the archive, and nothing is granted; `recovered`: no more.
+    """
+
+    missing: int = 0
+    """Entries that Redis no longer had."""
+
+
 class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=True, kw_only=True):
     """The service started or stopped, with the configuration and keys in `versions`."""
+
+
+GRANTS = (Issued, Resent, Attempted, Verified, Unlocked)
+"""What is refused rather than done unrecorded (R73)."""

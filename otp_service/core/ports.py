@@ -57,6 +57,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Event | None = None
     denial: Event | None = None
     durable: bool = False
+    grants: bool = False
+    """It is the beginning of what an event of `events.GRANTS` will tell."""
     label: str = ""
     """How operators see the number that a row of failures belongs to (masked)."""
 

@@ -97,6 +97,7 @@ class Sending:
             guard=self._phone.collapsed,
             charges=own,
             refusal=events.IssueDenied(**self._desk.about()),
+            grants=True,
         )
         outcome = await self._store.commit(commit)
         if isinstance(outcome, Refusal | Blocked):

@@ -15,7 +15,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from otp_service.core.keys import KEY_BYTES, Key
 from otp_service.core.message import check_messages
 from otp_service.settings import limits
-from otp_service.settings.model import ApiKeyTable, Messages, Settings, TenantTable
+from otp_service.settings.model import ApiKeyTable, Audit, Messages, Settings, TenantTable
 from otp_service.settings.reading import Fault
 from otp_service.sms.http import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
@@ -43,6 +43,11 @@ PLAIN_TEXT = (
     "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
 )
 
+NO_SIGNING_KEY = (
+    "is missing: 'otp-service audit key FILE' makes one. Where somebody else seals, who runs "
+    "'otp-service audit seal', say audit.seal = \"alone\""
+)
+
 
 def faults(settings: Settings, now: int) -> list[Fault]:
     """Return everything that is refused, `now` being milliseconds since 1970."""
@@ -51,6 +56,7 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_hash_faults(settings),
         *_key_faults(settings),
         *_redis_faults(settings),
+        *_audit_faults(settings.audit),
         *_public_faults(settings.service.public_url or "https://"),
         *limits.faults(settings),
         *_tenants_faults(settings, now),
@@ -64,6 +70,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
     elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
+    yield from _audit_warnings(settings.audit)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():
@@ -145,6 +152,23 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
     if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
         yield Fault("redis.tls", PLAIN_TEXT)
+
+
+def _audit_faults(audit: Audit) -> Iterator[Fault]:
+    if audit.archive is None:
+        if audit.signing_key is not None:
+            yield Fault("audit.archive", "is missing, and there is a signing key: name a folder")
+    elif audit.seal == "serve" and audit.signing_key is None:
+        yield Fault("audit.signing_key", NO_SIGNING_KEY)
+    if audit.previous_signing_key is not None and audit.signing_key is None:
+        yield Fault("audit.previous_signing_key", "has nobody to hand over to: audit.signing_key")
+
+
+def _audit_warnings(audit: Audit) -> Iterator[Fault]:
+    if audit.archive is None:
+        yield Fault("audit.archive", "is missing: events are gone when Redis is, or in days")
+    if audit.previous_signing_key is not None:
+        yield Fault("audit.previous_signing_key", "is there: take it out once it has handed over")
 
 
 def _public_faults(url: str) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from otp_service.core.keys import RINGS, Keys, ring_of
 from otp_service.core.tenant import Scope, digest
-from otp_service.settings.model import ApiKeyTable, Redis, Service, Settings, TenantTable
+from otp_service.settings.model import ApiKeyTable, Audit, Redis, Service, Settings, TenantTable
 from otp_service.sms.providers.inbox import Inbox
 
 
@@ -18,7 +18,9 @@ FILE = "keys.json"
 TENANT = "dev"
 
 
-def dev_settings(service: Service, redis_url: str, secrets: dict[str, str]) -> Settings:
+def dev_settings(
+    service: Service, redis_url: str, secrets: dict[str, str], audit: Audit | None = None
+) -> Settings:
     """Return the settings for these listeners, this Redis, and secrets as `dev_secrets` has them."""
     rings = {name: ring_of("dev", secrets[name]) for name in RINGS}
     key = ApiKeyTable("dev", digest(secrets["api_key"]).hex(), frozenset(Scope))
@@ -26,6 +28,7 @@ def dev_settings(service: Service, redis_url: str, secrets: dict[str, str]) -> S
         keys=Keys(**rings),
         service=service,
         redis=Redis(url=redis_url),
+        audit=audit or Audit(),
         tenant_tables={
             TENANT: TenantTable(brand="Example", countries=frozenset({"*"}), keys=(key,))
         },

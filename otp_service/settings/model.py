@@ -143,6 +143,21 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Entries in each partition's stream; with the refusals they take some 300 MB in all."""
 
 
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[audit]: the archive of the events, and who seals it."""
+
+    archive: str | None = None
+    """A folder. Without one, events are gone when `events` says so."""
+    seal: Literal["serve", "alone"] = "serve"
+    """Whether `serve` seals, or `otp-service audit seal` does, elsewhere or as somebody else."""
+    signing_key: str | None = None
+    """A PEM file, which only who seals has to have."""
+    previous_signing_key: str | None = None
+    """The one before it, until that has handed over."""
+    seal_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
+    segment_mib: Annotated[int, Meta(ge=1, le=1024)] = 64
+
+
 class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
 
@@ -206,6 +221,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: dict[Limit, tuple[Window, ...]] = {}
     messages: Messages = Messages()
     events: Events = Events()
+    audit: Audit = Audit()
     tenant_tables: dict[Name, TenantTable] = msgspec.field(name="tenants", default_factory=dict)
     providers: dict[Name, Provider] = {}
     routing: Routing = Routing()

@@ -54,12 +54,14 @@ IN_SCRIPTS: Mapping[str, tuple[str | int, ...]] = {
     "ZCOUNT": (0, 1),
     "ZRANGEBYSCORE": (0, 1),
     "ZREMRANGEBYSCORE": (0, 1),
+    "PERSIST": (),
     "XADD": ("1-1", "f", "v"),
     "XLEN": (),
+    "XRANGE": ("-", "+", "COUNT", 1),
     "XTRIM": ("MAXLEN", 1),
     "DEL": (),
 }
-"""What commit.lua and fetch.lua run on a key, with arguments that harm nothing."""
+"""What our scripts run on a key, with arguments that harm nothing."""
 
 KEYLESS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
 """What they run besides."""

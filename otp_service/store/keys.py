@@ -60,6 +60,10 @@ class Names:
         """What is remembered of providers, and the partition that it lives in."""
         return 0, "{00}:providers"
 
+    def sealer(self) -> str:
+        """Who seals, until when, and what he tells of it."""
+        return "{00}:sealer"
+
     def operation(self, partition: int, operation: str) -> str:
         """What a commit answered, for the caller who lost the reply."""
         return f"{{{partition:02d}}}:operation:{operation}"

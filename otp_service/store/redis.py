@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from otp_service.core.challenge import Challenge, ChallengeSecret, partition_of
-from otp_service.core.errors import ChallengeNotFound, StoreTampered
-from otp_service.core.events import EpochBegan, Event
+from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
+from otp_service.core.events import GRANTS, EpochBegan, Event
 from otp_service.core.limits import Bucket, Charge, Refusal
 from otp_service.core.policy import SECOND, TOMBSTONE
 from otp_service.core.ports import Blocked, Commit, Done, Replayed, Stored, Swap
@@ -42,6 +42,8 @@ class RedisStore:
     `shift` moves the clock that decisions are made by, in milliseconds: 0 but in tests.
     `earlier` are the names under a limit key that is being rotated: see rotating.py.
     `retention` is in milliseconds; `maximum` is the most entries of one partition's stream.
+    With `archives`, entries stay until a sealer has them, and while `maximum` events of a partition
+    wait for it, nothing is granted there.
     """
 
     def __init__(  # noqa: PLR0913  # what it is made of, once
@@ -54,13 +56,14 @@ class RedisStore:
         earlier: Sequence[Names] = (),
         retention: int = 7 * 86400 * SECOND,
         maximum: int = 5_000,
+        archives: bool = False,
         shift: Callable[[], int] = lambda: 0,
     ) -> None:
         self.link = link
         self.names = names
         self.earlier = earlier
         self.vault = vault
-        self._log_limits = (retention, maximum)
+        self._log_limits = (retention, maximum, archives)
         self._epoch_event = self._signed(epoch_event)
         self._shift = shift
         self._commit = Script(COMMIT)
@@ -198,6 +201,8 @@ class RedisStore:
         reply: list[Any] = await insist(
             lambda: self.link.run(self._commit, places.names, arguments, durable=durable)
         )
+        if reply[0] == b"full":
+            raise StoreUnavailable("The event log has no room until its archive goes on.")
         return reply
 
     def _prepared(self, commit: Commit) -> tuple[tuple[str, ...], Places, Request]:
@@ -222,6 +227,7 @@ class RedisStore:
             events=[self._signed(event) for event in commit.events],
             refusal=self._refusal(commit.refusal),
             denial=self._refusal(commit.denial),
+            grants=commit.grants or any(isinstance(event, GRANTS) for event in commit.events),
         )
         return records, places, request
 

@@ -11,6 +11,10 @@ from otp_service.core.limits import Window
 
 COMMIT = (files("otp_service.store") / "lua/commit.lua").read_text()
 FETCH = (files("otp_service.store") / "lua/fetch.lua").read_text()
+LEASE, MARK, TAIL = (
+    (files("otp_service.store") / f"lua/{name}.lua").read_text()
+    for name in ("lease", "mark", "tail")
+)
 
 FIXED = 6
 """How many of KEYS every commit has: the operation and the five keys of the log."""
@@ -81,9 +85,11 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     sweep: int = 2
     """How many folds that are due to flush on the way."""
     epoch_event: tuple[str, str]
-    log_limits: tuple[int, int]
-    """Retention in milliseconds, and the most entries of a stream."""
+    log_limits: tuple[int, int, bool]
+    """Retention in milliseconds, the most entries of a stream, and whether they are archived."""
     row: tuple[int, ...] = ROW
+    grants: bool = False
+    """Whether it is refused while the log has no room."""
 
 
 pack = msgspec.msgpack.Encoder().encode

@@ -41,22 +41,24 @@ class RedisStreams:
 
 
 def _newest(partition: int, streams: Iterable[list[Any]], count: int) -> list[Entry]:
-    read = [(_position(name), fields) for stream in streams for name, fields in stream]
+    read = [(position_of(name), name, fields) for stream in streams for name, fields in stream]
     read.sort(key=itemgetter(0), reverse=True)
-    return [_entry(partition, position, fields) for position, fields in read[:count]]
+    return [entry_of(partition, name, fields) for _, name, fields in read[:count]]
 
 
-def _position(name: bytes) -> Position:
+def position_of(name: bytes) -> Position:
+    """Return what an id of Redis says."""
     at, sequence = name.split(b"-")
     return Position(int(at), int(sequence))
 
 
-def _entry(partition: int, position: Position, flat: list[bytes]) -> Entry:
+def entry_of(partition: int, name: bytes, flat: list[bytes]) -> Entry:
+    """Return an entry as Redis gives it: its id, and fields and values by turns."""
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     epoch = fields.get(b"epoch", b"")
     return Entry(
         partition=partition,
-        position=position,
+        position=position_of(name),
         # Whoever can write to Redis can append anything; its MAC will not hold, but it is shown.
         epoch=int(epoch) if epoch.isdigit() else 0,
         event=fields.get(b"event", b""),

@@ -40,6 +40,20 @@ BREAKERS: Final = {"closed": 0, "half-open": 1, "open": 2}
 STATES: Final = "Breakers of providers: 0 closed, 1 half-open, 2 open."
 SHARES: Final = "What is left of the shares that are configured, from 0.1 to 1."
 
+ARCHIVE: Final = {
+    "leader": "Whether somebody seals.",
+    "stuck": "Whether the sealer cannot go on.",
+    "lag": "Seconds since the oldest event that is not sealed.",
+    "waiting": "Events that are not archived.",
+    "fullness": "Events that wait in the fullest partition; at 1 nothing is granted.",
+    "seal": "The number of the last seal.",
+    "sealed_at": "When it was made, in seconds since 1970.",
+    "archived": "Entries that were archived since the sealer began.",
+    "missing": "Entries that were declared missing since then.",
+    "failed": "Entries whose MAC was not ours since then.",
+}
+"""Every metric of the archive, with what it is."""
+
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 
@@ -67,6 +81,9 @@ class Metrics:
         self._shares = _children(
             gauge("otp_provider_share", SHARES, ["provider"], multiprocess_mode="livemin")
         )
+        # Whoever renders looks at the archive himself, for all of them.
+        self._seen = CollectorRegistry()
+        self._archive: dict[str, Gauge] = {}
         info = gauge("otp_build_info", "What runs.", ["version"], multiprocess_mode="livemax")
         info.labels(version).set(1)
 
@@ -80,7 +97,8 @@ class Metrics:
             registry = CollectorRegistry()
             _forget_ended(Path(folder))
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
+        pages = (prometheus_client.generate_latest(one) for one in (registry, self._seen))
+        return b"".join(pages), prometheus_client.CONTENT_TYPE_LATEST
 
     def request(self, method: str, route: str, status: int, seconds: float) -> tuple[str, str]:
         """Count a request that was answered; return method and route as they may be told."""
@@ -124,6 +142,13 @@ class Metrics:
         """Tell where the breaker of a provider stands in a country."""
         labels = among(self._providers, provider), among(COUNTRIES, country)
         self._states(*labels).set(BREAKERS[state])
+
+    def archive(self, **values: float) -> None:
+        """Tell where the archive of the events stands: a value for each of ARCHIVE."""
+        for name, value in values.items():
+            if name not in self._archive:
+                self._archive[name] = Gauge(f"otp_audit_{name}", ARCHIVE[name], registry=self._seen)
+            self._archive[name].set(value)
 
     def unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as it may be told."""

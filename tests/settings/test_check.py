@@ -131,7 +131,7 @@ def test_one_provider_alone_is_warned_of(settings_of, now):
     """A chain of one is none."""
     found = {fault.setting for fault in warnings(settings_of(), now)}
 
-    assert {"routing.providers"} == found
+    assert {"routing.providers", "audit.archive"} == found
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,13 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, now):
     assert {"US", "GB", "+4474"} == settings.routing.routes.keys()
 
 
-def test_a_fresh_configuration_warns_of_its_one_provider_only(written, now):
+def test_a_fresh_configuration_warns_of_its_one_provider_and_that_nothing_is_archived(written, now):
     """What is warned of at the very start has to be worth it."""
     text, _ = written(provider_url="https://sms.example/messages")
 
     found = warnings(load(text, {}, str, cores=2), now)
 
-    assert ["routing.providers"] == [fault.setting for fault in found]
+    assert ["routing.providers", "audit.archive"] == [fault.setting for fault in found]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health
 from otp_service.store.connect import connect
 from otp_service.store.link import Link
-from otp_service.store.script import COMMIT, FETCH
+from otp_service.store.script import COMMIT, FETCH, LEASE, MARK, TAIL
 from tests.store import servers
 
 
@@ -192,7 +192,7 @@ def test_old_versions_are_named(version, is_old):
 
 def test_every_command_of_the_scripts_is_tried():
     """A command that is added to a script is missing here until it is tried, too."""
-    used = set(re.findall(r"redis\.call\('([A-Z]+)'", COMMIT + FETCH))
+    used = set(re.findall(r"redis\.call\('([A-Z]+)'", COMMIT + FETCH + LEASE + MARK + TAIL))
 
     tried = {*health.IN_SCRIPTS, *(command for command, *_ in health.KEYLESS)}
     assert used == tried

@@ -7,11 +7,11 @@ auditors, which have neither the service nor Redis: what needs those (`otp_servi
 that verifies exits with 0 (nothing found), 1 (something found) or 2 (`WrongCall`).
 """
 
-from otp_service.cli.audit import keys, proving, searching, verifying
+from otp_service.cli.audit import keys, proving, sealing, searching, verifying
 from otp_service.cli.describing import Subparsers
 
 
-COMMANDS = (verifying, proving, keys, searching)
+COMMANDS = (verifying, proving, keys, searching, sealing)
 """The only list of them."""
 
 

@@ -9,7 +9,7 @@ from otp_service.audit import segments
 from otp_service.audit.lines import place_named
 from otp_service.audit.proving import Proof, prove, verify_proof
 from otp_service.cli.audit.verifying import add_public_key, read_keys, read_text
-from otp_service.cli.describing import Subparsers, WrongCall, command
+from otp_service.cli.describing import Subparsers, WrongCall, command, printable
 
 
 def add(subparsers: Subparsers) -> None:
@@ -63,7 +63,11 @@ def check(known: argparse.Namespace) -> int:
         print(f"It proves nothing: {error}.")
         return 1
     print(f"event   {proved.entry.id} of {proved.entry.at}")
-    print(f"        {bytes(proved.entry.event).decode()}")
+    print(f"        {printable(bytes(proved.entry.event).decode())}")
+    if proved.entry.integrity == "failed":
+        print(
+            "        its MAC was wrong when it was archived: no worker of ours may have written it"
+        )
     print(f"seal    {proved.seal}")
     print(f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key}")
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,8 +11,8 @@ from otp_service.audit import segments
 from otp_service.audit.findings import Kind, Report
 from otp_service.audit.lines import SEAL
 from otp_service.audit.seals import Anchor, PublicKey, anchor_of, anchors_in, public_keys
-from otp_service.audit.verifying import Segment, verify
-from otp_service.cli.describing import Subparsers, WrongCall, command
+from otp_service.audit.verifying import verify_folder
+from otp_service.cli.describing import Subparsers, WrongCall, command, printable
 
 
 STEP = 4 * 1024 * 1024
@@ -25,7 +25,11 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     add_public_key(parser)
     parser.add_argument(
-        "--anchor", nargs="+", default=[], metavar="ANCHOR", help="one in quotes, or a file of them"
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="ANCHOR",
+        help="the line, in quotes, or a file that has such lines in it; as often as you like",
     )
     parser.add_argument("--json", action="store_true", help="the whole report, for programs")
     parser = command(subparsers, "anchor", anchor, config=False)
@@ -58,11 +62,19 @@ def run(known: argparse.Namespace) -> int:
     keys = read_keys(known.public_key)
     anchors = [one for text in known.anchor for one in _anchors(text)]
     paths = _segments(known.folder)
-    report = _verified(known.folder, paths, keys, anchors)
+    if not paths and not anchors:
+        raise WrongCall(f"{known.folder} has no segment of an archive.")
+    progress = _Progress(paths)
+    try:
+        report = verify_folder(known.folder, keys, anchors, watch=progress.watch)
+    except OSError as error:
+        raise WrongCall(f"cannot read {error.filename}: {error.strerror}.") from error
+    finally:
+        progress.end()
     if known.json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        print("\n".join(told(report)))
+        print("\n".join(map(printable, told(report))))
     return int(not report.is_sound)
 
 
@@ -151,27 +163,6 @@ def _anchors(text: str) -> list[Anchor]:
     return found
 
 
-def _verified(
-    folder: Path, paths: list[Path], keys: Sequence[PublicKey], anchors: Sequence[Anchor]
-) -> Report:
-    progress = _Progress(paths)
-    read = [
-        Segment(
-            path.relative_to(folder).as_posix(),
-            segments.day_of(path),
-            segments.number_of(path),
-            progress.of(segments.whole_lines(path)),
-        )
-        for path in paths
-    ]
-    try:
-        return verify(read, keys, anchors, foreign=segments.foreign(folder))
-    except OSError as error:
-        raise WrongCall(f"cannot read {error.filename}: {error.strerror}.") from error
-    finally:
-        progress.end()
-
-
 class _Progress:
     """Shows a person how much was read, on standard error."""
 
@@ -180,7 +171,7 @@ class _Progress:
         self._read = self._shown = 0
         self._is_shown = bool(sys.stderr) and sys.stderr.isatty()
 
-    def of(self, lines: Iterable[bytes]) -> Iterable[bytes]:
+    def watch(self, lines: Iterable[bytes]) -> Iterable[bytes]:
         """Give the lines, and count them if somebody looks on."""
         return self._counted(lines) if self._is_shown else lines
 

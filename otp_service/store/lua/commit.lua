@@ -17,6 +17,7 @@
 -- what it writes stands behind it, for Redis's msgpack knows no bytes.
 -- Reply: {'done', now, failures in a row} | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (places counted from 1; 0: a guard)
+--        | {'full', now}  (it grants, and there is no room to say so)
 
 local OPERATION, LOG, EVENTS, REFUSALS, FOLDS, DUE = 1, 2, 3, 4, 5, 6
 local ROUNDING = 0.5 -- core/limits.py says why
@@ -24,7 +25,8 @@ local FOLD_AFTER, FOLD_SPAN, FOLD_ADDRESSES = 10, 60000, 100
 
 local request = cmsgpack.unpack(ARGV[1])
 local shift, expected, before, returned, writes, guards, charges, give_backs, clear, events,
-  refusal, denial, sweep, epoch_event, log_limits, row = unpack(request, 1, 16)
+  refusal, denial, sweep, epoch_event, log_limits, row, grants = unpack(request, 1, 17)
+local retention, maximum, archives = unpack(log_limits, 1, 3)
 
 local known = redis.call('GET', KEYS[OPERATION])
 if known then
@@ -54,10 +56,13 @@ end
 
 --------------------------------------------------------------------- the log
 -- An entry's id is its time and its place in the epoch: `1763814000123-42`.
-local log -- {server, epoch, seq, ms, unrecorded}; read and written once
+-- `archived` is the id up to which a folder has them, and `waiting` how many events come after it,
+-- where there is an archive (mark.lua). No `waiting`: nobody has counted, and all of them may.
+local log -- {server, epoch, seq, ms, unrecorded, waiting, archived}; read and written once
 
 local function append(stream, event, stamp)
   log.seq = log.seq + 1
+  log.waiting = log.waiting + (stream == EVENTS and 1 or 0)
   redis.call('XADD', KEYS[stream], log.ms .. '-' .. log.seq,
     'event', event[1], 'mac', event[2], 'epoch', log.epoch, 'stamp', stamp or '')
 end
@@ -66,10 +71,13 @@ end
 -- the sequence must not go on as if it had not. Its replication id is new in both cases.
 local function open_log()
   local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-  local kept = redis.call('HMGET', KEYS[LOG], 'server', 'epoch', 'seq', 'ms', 'unrecorded')
+  local kept = redis.call('HMGET', KEYS[LOG], 'server', 'epoch', 'seq', 'ms', 'unrecorded',
+    'waiting', 'archived')
   local last = tonumber(kept[4] or 0)
   log = { server = server, epoch = tonumber(kept[2] or 0), seq = tonumber(kept[3] or 0),
-    ms = math.max(now, last), unrecorded = tonumber(kept[5] or 0) }
+    ms = math.max(now, last), unrecorded = tonumber(kept[5] or 0),
+    waiting = tonumber(kept[6] or '') or archives and redis.call('XLEN', KEYS[EVENTS]) or 0,
+    archived = string.match(kept[7] or '0', '%d+') }
   if kept[1] ~= server then
     log.ms = math.max(now, last + 1)
     log.epoch, log.seq = log.ms, 0
@@ -78,20 +86,25 @@ local function open_log()
 end
 
 local function close_log()
-  local retention, maximum = log_limits[1], log_limits[2]
   redis.call('HSET', KEYS[LOG], 'server', log.server, 'epoch', log.epoch, 'seq', log.seq,
-    'ms', log.ms, 'unrecorded', log.unrecorded)
+    'ms', log.ms, 'unrecorded', log.unrecorded, 'waiting', archives and log.waiting or '')
+  -- With an archive, nothing goes that it does not have.
+  local oldest = archives and math.min(now - retention, log.archived) or now - retention
   for _, stream in ipairs({ EVENTS, REFUSALS }) do
-    redis.call('XTRIM', KEYS[stream], 'MINID', '~', now - retention)
-    redis.call('PEXPIRE', KEYS[stream], retention)
+    redis.call('XTRIM', KEYS[stream], 'MINID', '~', oldest)
+    if archives then
+      redis.call('PERSIST', KEYS[stream])
+    else
+      redis.call('PEXPIRE', KEYS[stream], retention)
+    end
   end
-  redis.call('XTRIM', KEYS[EVENTS], 'MAXLEN', '~', maximum)
+  redis.call('XTRIM', KEYS[EVENTS], 'MAXLEN', '~', math.max(maximum, archives and log.waiting or 0))
 end
 
 -- Refusals cost their sender nothing, so they may fill no more than half of the log; past that
 -- they are only counted, and the count stands on the first one that fits again.
 local function append_refusal(event, stamp)
-  if redis.call('XLEN', KEYS[REFUSALS]) >= log_limits[2] / 2 then
+  if redis.call('XLEN', KEYS[REFUSALS]) >= maximum / 2 then
     log.unrecorded = log.unrecorded + (stamp.folded or 1)
     return
   end
@@ -322,6 +335,15 @@ if refused then
     close_log()
   end
   return answer({ 'refused', now, refused[1], refused[2], refused[3] })
+end
+
+-- Nothing is granted that the archive may never hear of (R73); what was granted before goes on,
+-- and refusals have a stream of their own, so nobody brings it here by being refused.
+if grants and archives then
+  local waiting = redis.call('HGET', KEYS[LOG], 'waiting') or ''
+  if (tonumber(waiting) or redis.call('XLEN', KEYS[EVENTS])) >= maximum then
+    return { 'full', now }
+  end
 end
 
 local in_a_row = 0

@@ -1,0 +1,26 @@
+"""`audit seal`: the sealer alone, as another user or on another machine than `serve`."""
+
+import argparse
+from pathlib import Path
+
+from otp_service.cli.describing import Subparsers, command
+
+
+def add(subparsers: Subparsers) -> None:
+    """Describe the command."""
+    command(subparsers, "seal", run)
+
+
+def run(known: argparse.Namespace) -> int:
+    """Copy the events to the archive and seal it, until a signal comes.
+
+    For audit.seal = "alone": of the keys it needs `state`, `limit` and the signing key,
+    and `serve` needs no signing key then. Of several, one seals and the others wait to
+    take over. SIGHUP reads the settings again; SIGTERM seals what is there.
+
+    examples:
+      otp-service audit seal --config sealer.toml
+    """
+    from otp_service.cli.sealing import seal_alone  # noqa: PLC0415  # auditors have no service
+
+    return seal_alone(Path(known.config))

@@ -20,18 +20,24 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import __version__, api, telemetry
+from otp_service.api.auth import Keyring
 from otp_service.api.callbacks import NOBODY
 from otp_service.api.context import Answered, ApiContext
 from otp_service.api.inbox import inbox_routes
 from otp_service.api.inflight import InFlight
+from otp_service.api.pages import PageParts
+from otp_service.api.pages.sessions import Sessions
 from otp_service.archiving import READY_BELOW, Watch
 from otp_service.audit.archived import Archive
+from otp_service.audit.days import Days
 from otp_service.audit.folder import Folder
-from otp_service.audit.keyfiles import KeyFileUnusable, read_key
+from otp_service.audit.keyfiles import KeyFileUnusable, public_path, read_key
 from otp_service.audit.reading import Reader
 from otp_service.audit.sealer import Outside as SealersOutside
 from otp_service.audit.sealer import Sealer
 from otp_service.audit.sealing import Signing
+from otp_service.audit.seals import PublicKey, public_keys
+from otp_service.audit.verified import Verifications
 from otp_service.core import events
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.delivery import Receipt
@@ -90,7 +96,7 @@ class Application:
     """Everything of one process; an async context manager that starts and ends it.
 
     The one that `speaks_for_workers` only looks: it serves the admin listener beside them.
-    `archive` is the folder in which the sealer keeps the events, where this machine has it.
+    `archive` is the folder to read archived events in, if it is not the configured one.
     """
 
     def __init__(
@@ -102,7 +108,8 @@ class Application:
         archive: Path | None = None,
     ) -> None:
         self.settings = settings
-        self.archive = Archive(archive) if archive else None
+        folder = archive or settings.audit.archive
+        self.archive = Archive(Path(folder)) if folder else None
         self.is_dev = is_dev
         self.speaks_for_workers = speaks_for_workers
         self.versions = versions(settings)
@@ -130,6 +137,7 @@ class Application:
         self.router = router_of(settings, senders, self.remembered, self.addresses)
         self.sharing = Sharing(self.store, self.remembered, RANDOM, self.versions)
         self.service = OtpService(self._traced(self._parts()))
+        self.verifications = verifications_of(settings.audit)
         self._beside: list[asyncio.Task[None]] = []
 
     def public(self) -> Litestar:
@@ -148,7 +156,7 @@ class Application:
 
     def admin(self) -> Litestar:
         """Return the application for operators."""
-        return api.admin_app(self._context())
+        return api.admin_app(self._context(), self._pages())
 
     @property
     def inboxes(self) -> list[InboxProvider]:
@@ -164,7 +172,9 @@ class Application:
 
     async def start(self) -> None:
         """Tell that it runs, and begin what runs beside it."""
-        if not self.speaks_for_workers:
+        if self.speaks_for_workers:
+            self._start(self._telling_denied())
+        else:
             await self._tell("started")
             self._start(self._housekeeping(), self._exchanging())
         if self.settings.audit.archive and (self.speaks_for_workers or self.is_dev):
@@ -176,10 +186,11 @@ class Application:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
-        if self._beside and not self.speaks_for_workers:
+        if self._beside:
             with suppress(StoreUnavailable):
-                await self.keep_house()
-                await self._tell("stopped")
+                await self._finish()
+        if self.verifications:
+            await self.verifications.aclose()
         await self.router.aclose()
         await self.transport.aclose()
         self.pool.close()
@@ -187,12 +198,30 @@ class Application:
         if self.tracing:
             await asyncio.to_thread(self.tracing.close)
 
+    async def _finish(self) -> None:
+        """Tell the log what it was not told yet."""
+        if self.speaks_for_workers:
+            await self.tell_denied()
+        else:
+            await self.keep_house()
+            await self._tell("stopped")
+
     async def keep_house(self) -> None:
         """Append what is only counted until now: folded refusals, and what strangers tried."""
-        for event in self._strangers():
-            await self._append(event, self.store.names.partition("access"))
+        await self.tell_denied()
         for partition in range(PARTITIONS):
             await self.store.sweep(partition, RANDOM.operation())
+
+    async def tell_denied(self) -> None:
+        """Append what strangers tried: calls without a valid key or scope, and false callbacks."""
+        for event in self._strangers():
+            await self._append(event, self.store.names.partition("access"))
+
+    async def _telling_denied(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING)
+            with suppress(StoreUnavailable):
+                await self.tell_denied()
 
     def _strangers(self) -> Iterator[events.Event]:
         for reason, count in self.access.drain().items():
@@ -349,6 +378,15 @@ class Application:
             admin_handlers=self._inbox() if self.is_dev else (),
         )
 
+    def _pages(self) -> PageParts:
+        keyring = Keyring(self.settings.api_keys(), self.settings.tenants(), self.access.count)
+        return PageParts(
+            sessions=Sessions(keyring, now=now, token=lambda: secrets.token_urlsafe(32)),
+            days=Days(self.reader(), now),
+            verifications=self.verifications,
+            now=now,
+        )
+
     def _inbox(self) -> list[HTTPRouteHandler]:
         service = self.settings.service
         address = f"http://{service.host}:{service.port}"
@@ -464,6 +502,23 @@ def folder_of(audit: Audit) -> Folder:
     """Return the archive's folder, to write to."""
     assert audit.archive  # the caller has looked
     return Folder(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
+
+
+def verifications_of(audit: Audit) -> Verifications | None:
+    """Return what verifies the archive for the page, where there is one."""
+    if audit.archive is None:
+        return None
+    return Verifications(Path(audit.archive), lambda: _public_keys(audit), now)
+
+
+def _public_keys(audit: Audit) -> list[PublicKey]:
+    """Return the keys to verify with, oldest first. Raises ValueError and OSError."""
+    own = [public_path(Path(key)) for key in (audit.previous_signing_key, audit.signing_key) if key]
+    files = [Path(audit.public_keys)] if audit.public_keys else own
+    found = [key for file in files for key in public_keys(file.read_text("utf-8"))]
+    if not found:
+        raise ValueError("audit.public_keys is missing: name the file with the public keys")
+    return found
 
 
 def senders_of(settings: Settings, tools: Tools) -> dict[str, Sender]:

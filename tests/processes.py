@@ -436,7 +436,8 @@ def serve(
 ) -> Iterator[Service]:
     """Run `otp-service serve`, with the tenants `shop` and `bank`; settings as in `SERVICE__PORT`.
 
-    Its keys are those of the two tenants and `security`, which sees all events and may unlock.
+    Its keys are those of the two tenants, of which `bank` sees its events, and `security`, which
+    sees all of them and may unlock.
     `sitecustomize` is Python that each of its processes runs first.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -469,7 +470,7 @@ def _write(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, str]:
     )
     keys = {"shop": shop, "bank": secrets.token_urlsafe(32), "security": secrets.token_urlsafe(32)}
     text = text.replace("redis://127.0.0.1:6379/0", redis)
-    text += _tenant("bank", keys["bank"], ["challenges"])
+    text += _tenant("bank", keys["bank"], ["challenges", "audit"])
     text += _tenant("security", keys["security"], ["audit-all", "operator"])
     for i, url in enumerate(gateways[1:], start=2):
         text += f'[providers.gateway{i}]\ntype = "http"\nurl = "{url}"\nmessage_id = "id"\n'

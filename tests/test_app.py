@@ -84,6 +84,20 @@ async def test_who_speaks_for_the_workers_leaves_no_trace(
         assert 0 == client.dbsize()
 
 
+async def test_wrong_keys_at_the_admin_listener_are_an_event_too(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """R66: whoever tries keys on the page is counted like whoever tries them on the API."""
+    settings = settings_of(server, tmp_path)
+    async with Application(settings, speaks_for_workers=True) as app:
+        for _ in range(2):
+            app.access.count("unknown")
+
+    async with Application(settings, speaks_for_workers=True) as app:
+        events, _ = await app.reader().page(limit=100, type="access.denied")
+    assert [("unknown", 2)] == [(event["reason"], event["count"]) for event in events]
+
+
 async def test_what_all_know_of_providers_is_in_the_metrics(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
-from otp_service.api import audit, callbacks, challenges, docs, ops
+from otp_service.api import audit, callbacks, challenges, docs, ops, pages
 from otp_service.api.auth import Keyring, authenticate
 from otp_service.api.context import Answered, ApiContext
 from otp_service.api.door import Door
 from otp_service.api.inflight import InFlight
+from otp_service.api.pages import PageParts
 from otp_service.api.problems import refuse
 from otp_service.api.reading import MOST_BYTES
 
 
-__all__ = ["Answered", "ApiContext", "InFlight", "admin_app", "public_app"]
+__all__ = ["Answered", "ApiContext", "InFlight", "PageParts", "admin_app", "public_app"]
 
 
 def public_app(context: ApiContext) -> Litestar:
@@ -34,9 +35,11 @@ def public_app(context: ApiContext) -> Litestar:
     return app
 
 
-def admin_app(context: ApiContext) -> Litestar:
-    """Return what operators look at: metrics, documentation, and what `app` adds."""
-    return _app(context, [ops.metrics, *docs.PAGES, *context.admin_handlers])
+def admin_app(context: ApiContext, parts: PageParts) -> Litestar:
+    """Return what operators and security look at, and what `app` adds."""
+    app = _app(context, [ops.metrics, *docs.PAGES, pages.AUDIT, *context.admin_handlers])
+    app.state.pages = parts
+    return app
 
 
 def _app(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:

@@ -42,7 +42,11 @@ class Keyring:
         match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
         if match is None:
             raise self._denied("missing", Unauthenticated())
-        found = self._known.get(digest(match[1].decode("ascii")))
+        return self.find(digest(match[1].decode("ascii")), scopes, now)
+
+    def find(self, sha256: bytes, scopes: set[Scope], now: int) -> tuple[ApiKey, Tenant]:
+        """Do the same for a key whose digest is known."""
+        found = self._known.get(sha256)
         if found is None:
             raise self._denied("unknown", Unauthenticated())
         key, _ = found

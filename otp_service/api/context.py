@@ -1,7 +1,8 @@
 """What the API is made of, and how a handler reaches it."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request
@@ -18,6 +19,8 @@ from otp_service.sms.certificates import Certificates
 
 Call = Request[ApiKey, Caller, State]
 """A request after `auth.authenticate`: `user` is its key, `auth` is whom the use cases serve."""
+
+_LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -80,3 +83,9 @@ def context(request: Request[Any, Any, State]) -> ApiContext:
 def header(request: Request[Any, Any, Any], name: bytes) -> list[bytes]:
     """Return the values of a header, each time it was sent; `name` in lower case."""
     return [value for key, value in request.scope["headers"] if key == name]
+
+
+def is_loopback(scope: Any) -> bool:
+    """Whether whoever asks has called this machine by one of its own names."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None

@@ -10,7 +10,7 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from otp_service.api.context import Answered, ApiContext
+from otp_service.api.context import Answered, ApiContext, is_loopback
 from otp_service.api.problems import refuse
 from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
 
@@ -21,7 +21,6 @@ GONE: Final = 499
 """The status, as nginx calls it, of a request that was canceled before it had an answer."""
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
-_LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 # Version ff is none, no id is all zeros, and only later versions than 00 have more to say.
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
@@ -79,16 +78,11 @@ class Door:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Any) -> OtpError | None:
-        if self._context.loopback_only and not _is_loopback(scope):
+        if self._context.loopback_only and not is_loopback(scope):
             return InvalidRequest(("Host", "must be localhost, 127.0.0.1 or [::1]"))
         if self._context.in_flight.draining and scope["path"].startswith("/v1/"):
             return Overloaded("The service is stopping. Send the request again.")
         return None
-
-
-def _is_loopback(scope: Any) -> bool:
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None
 
 
 def _answered(scope: Any, method: str, status: int, seconds: float) -> Answered:

@@ -27,6 +27,7 @@ MOST_BYTES: Final = 16 * 1024
 _JSON_TYPE: Final = re.compile(
     rb'application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?', re.IGNORECASE
 )
+_FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
 
@@ -54,15 +55,14 @@ async def read_fields(request: Call) -> dict[str, Any]:
 
 def query_fields(request: Call) -> dict[str, Any]:
     """Return the query's fields, all of them text."""
-    query = request.scope["query_string"]
-    if not query:
-        return {}
-    try:
-        text = query.decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
-    except ValueError:
-        _refuse("", "the query must be name=value pairs, percent-encoded in UTF-8")
-    return _unique(pairs)
+    return _named(request.scope["query_string"])
+
+
+async def form_fields(request: Call) -> dict[str, str]:
+    """Return the fields of a form that a browser has sent, all of them text."""
+    if [value.lower() for value in header(request, b"content-type")] != [_FORM_TYPE]:
+        raise HTTPException(status_code=415)
+    return _named(await body_of(request))
 
 
 def idempotency_key(request: Call) -> str | None:
@@ -115,6 +115,19 @@ def _fields(request: Call, body: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         _refuse("", "the body must be a JSON object")
     return fields
+
+
+def _named(text: bytes) -> dict[str, str]:
+    """Return the fields of a query, or of a form that is written like one."""
+    if not text:
+        return {}
+    try:
+        pairs = parse_qsl(
+            text.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
+        )
+    except ValueError:
+        _refuse("", "must be name=value pairs, percent-encoded in UTF-8")
+    return _unique(pairs)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

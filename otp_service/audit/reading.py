@@ -5,7 +5,7 @@ it ends, and its cursor goes on from there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -89,7 +89,7 @@ class Reader:
         shown = [self.shown(entry) for entry in found]
         return shown, None if following is None else str(following)
 
-    async def entries(self, **asked: Unpack[Asked]) -> AsyncIterator[Entry]:
+    async def entries(self, **asked: Unpack[Asked]) -> AsyncGenerator[Entry, None]:
         """Give all that is asked for, newest first, however much it is. Raises StoreUnavailable."""
         wanted = self._filter(asked)
         search = await self._search(asked, wanted, None, EVERYTHING, 1000)

@@ -1,6 +1,6 @@
 """What an event says, as far as it is counted or told to a person."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,8 +37,8 @@ class Told(msgspec.Struct, kw_only=True):
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
-    folded: int = 1
-    """How many refusals it stands for."""
+    folded: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
+    """How many refusals it stands for: no MAC covers it, so it has to be one that may be."""
     count: int = 1
     """How many calls without a key it stands for."""
 

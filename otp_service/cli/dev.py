@@ -31,6 +31,7 @@ otp-service is ready for development. Nothing leaves this machine.
 
   service  http://{public}
   inbox    http://{admin}/inbox     the messages, instead of a phone
+  audit    http://{admin}/audit     what happened, with the API key
   docs     http://{admin}/docs
   data     {data}
   archive  {archive}     every event, sealed

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from otp_service.app import seal, signing_of
 from otp_service.audit.keyfiles import KeyFileUnusable
 from otp_service.cli.console import safe_settings
 from otp_service.cli.describing import CommandError, listed
+from otp_service.cli.threads import LoopThread
 from otp_service.settings import Settings
 from otp_service.settings.model import Audit
 
@@ -26,34 +26,18 @@ from otp_service.settings.model import Audit
 logger = logging.getLogger(__name__)
 
 
-class SealerThread:
+class SealerThread(LoopThread):
     """Seals the archive of these settings, from `start` to `stop`."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread: threading.Thread | None = None
+        super().__init__(seal)
 
-    def start(self, settings: Settings) -> None:
-        """Begin."""
-        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(settings,), daemon=True)
-        self._thread.start()
-
-    def stop(self, patience: float) -> None:
+    def stop(self, patience: float) -> bool:
         """Seal what is there, for at most `patience` seconds: a disk may hang."""
-        if self._thread is None or self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(patience)
-        if self._thread.is_alive():
-            logger.error("the archive is not sealed to its end: its disk takes too long")
-
-    def _run(self, settings: Settings) -> None:
-        try:
-            self._loop.run_until_complete(seal(settings, self._stop))
-        finally:
-            self._loop.close()
+        if super().stop(patience):
+            return True
+        logger.error("the archive is not sealed to its end: its disk takes too long")
+        return False
 
 
 def unusable(audit: Audit) -> Iterator[str]:

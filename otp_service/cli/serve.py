@@ -12,11 +12,9 @@ import logging
 import os
 import socket
 import sys
-import threading
 from pathlib import Path
 
 import uvicorn
-import uvloop
 from litestar import Litestar
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
@@ -28,6 +26,7 @@ from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.cli.dev import API_KEY
 from otp_service.cli.sealing import SealerThread, refuse_unusable
 from otp_service.cli.servers import config_for, listen
+from otp_service.cli.threads import LoopThread
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
 from otp_service.store import health
@@ -70,9 +69,11 @@ def run(known: argparse.Namespace) -> int:
         sealer = SealerThread()
         if seals(settings):
             sealer.start(settings)
-        threading.Thread(target=_serve_admin, args=(settings, admin), daemon=True).start()
+        beside = LoopThread(lambda settings, stop: _serve_admin(settings, admin, stop))
+        beside.start(settings)
         config = config_for(WORKER, service.drain_seconds, workers=service.workers)
-        Supervisor(config, known.config, sealer, sockets=[public]).run()
+        Supervisor(config, known.config, sealer, beside, sockets=[public]).run()
+        beside.stop(service.drain_seconds)
         sealer.stop(service.drain_seconds)
     return 0
 
@@ -88,7 +89,8 @@ class Supervisor(Multiprocess):
     Each of them closes its own end of the socket; while uvicorn kept this one open, whoever
     called would be connected, and wait for nobody until the last worker has finished.
 
-    With the workers the sealer gets the keys that are in force then: it checks MACs.
+    With the workers, the sealer and the admin listener get the keys that are in force then: the
+    one checks MACs, the other lets in who has a key.
     """
 
     def __init__(
@@ -96,18 +98,26 @@ class Supervisor(Multiprocess):
         config: uvicorn.Config,
         file: Path,
         sealer: SealerThread,
+        admin: LoopThread,
         *,
         sockets: list[socket.socket],
     ) -> None:
         super().__init__(config, sockets=sockets)
         self._file = file
         self._sealer = sealer
+        self._admin = admin
 
     def handle_hup(self) -> None:
-        """Replace the workers, and the sealer."""
+        """Replace the workers, the admin listener and the sealer."""
         super().handle_hup()
         try:
             settings = safe_settings(self._file)
+        except CommandError:
+            logger.exception("admin listener and sealer go on with the settings that they have")
+            return
+        self._admin.stop(settings.service.drain_seconds)
+        self._admin.start(settings)
+        try:
             refuse_unusable(settings)
         except CommandError:
             logger.exception("the sealer goes on with the settings that it has")
@@ -157,10 +167,11 @@ def _check_store(settings: Settings) -> None:
             raise CommandError(f"Redis is not safe to run with:\n{listed(found)}")
 
 
-def _serve_admin(settings: Settings, sock: socket.socket) -> None:
-    async def serve() -> None:
-        async with Application(settings, speaks_for_workers=True) as app:
-            config = config_for(app.admin(), settings.service.drain_seconds)
-            await uvicorn.Server(config).serve(sockets=[sock])
-
-    uvloop.run(serve())
+async def _serve_admin(settings: Settings, sock: socket.socket, stop: asyncio.Event) -> None:
+    async with Application(settings, speaks_for_workers=True) as app:
+        server = uvicorn.Server(config_for(app.admin(), settings.service.drain_seconds))
+        # A copy: uvicorn closes what it is given, and who comes meanwhile waits for the next one.
+        serving = asyncio.create_task(server.serve(sockets=[sock.dup()]))
+        await stop.wait()
+        server.should_exit = True
+        await serving

@@ -172,6 +172,8 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PEM file, which only who seals has to have."""
     previous_signing_key: str | None = None
     """The one before it, until that has handed over."""
+    public_keys: str | None = None
+    """All public keys, oldest first, for the page; without it those beside the signing keys."""
     seal_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     segment_mib: Annotated[int, Meta(ge=1, le=1024)] = 64
 

@@ -1,13 +1,20 @@
 """A service that says what it is told to, and the API in front of it."""
 
 import asyncio
+import secrets
 from typing import Any
 
 import httpx
+import msgspec
 
-from otp_service.api import Answered, ApiContext, InFlight, admin_app, public_app
+from otp_service.api import Answered, ApiContext, InFlight, PageParts, admin_app, public_app
+from otp_service.api.auth import Keyring
+from otp_service.api.pages.sessions import Sessions
+from otp_service.audit.days import Days
+from otp_service.audit.verified import Verifications
 from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Fault, Receipt, Reference, Submission
+from otp_service.core.entry import Entry, Position, rfc3339
 from otp_service.core.keys import Key, Ring
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
@@ -123,12 +130,46 @@ class FakeReader:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.error: Exception | None = None
+        self.log: list[Entry] = []
+        """Newest first."""
+        self.next: str | None = None
 
     async def page(self, **asked):
         self.asked.append(asked)
         if self.error:
             raise self.error
+        if self.log:
+            return [self.shown(entry) for entry in self.log], self.next
         return [{"type": "otp.issued", "tenant": "shop"}], "next-page"
+
+    async def entries(self, **asked):
+        self.asked.append(asked)
+        if self.error:
+            raise self.error
+        for entry in self.log:
+            yield entry
+
+    def is_ours(self, entry):
+        return entry.mac == "ok"
+
+    def shown(self, entry):
+        told = msgspec.json.decode(entry.event)
+        integrity = "ok" if self.is_ours(entry) else "failed"
+        return told | {"at": rfc3339(entry.position.at), "integrity": integrity}
+
+    def tell(self, at=NOW, mac="ok", stamp=b"", **event):
+        """Put an event into the log, where each is newer than the one before."""
+        self.log.insert(
+            0,
+            Entry(
+                partition=7,
+                position=Position(at, len(self.log) + 1),
+                epoch=1,
+                event=msgspec.json.encode({"type": "otp.issued"} | event),
+                mac=mac,
+                stamp=stamp,
+            ),
+        )
 
 
 class Api:
@@ -167,13 +208,33 @@ class Api:
         }
         self.context = ApiContext(**(parts | changes))
         self.public: Any = public_app(self.context)
-        self.admin: Any = admin_app(self.context)
+        self.now = NOW
+        keyring = Keyring(self.context.api_keys, self.context.tenants, self.denied.append)
+        self.sessions = Sessions(
+            keyring, now=lambda: self.now, token=lambda: secrets.token_urlsafe(32)
+        )
+        self.verifications: Verifications | None = None
+        self.admin: Any = admin_app(self.context, self._pages())
 
     async def look_up(self, phone, found, **who):
         """Record it, or be away with the store."""
         if self.lookup_error:
             raise self.lookup_error
         self.lookups.append((phone.e164, found, who))
+
+    def _pages(self) -> PageParts:
+        return PageParts(
+            sessions=self.sessions,
+            days=Days(self.context.reader, lambda: self.now),
+            verifications=self.verifications,
+            now=lambda: self.now,
+        )
+
+    def archive_in(self, folder, keys) -> Verifications:
+        """Let the page verify an archive."""
+        self.verifications = Verifications(folder, lambda: keys, lambda: self.now)
+        self.admin.state.pages = self._pages()
+        return self.verifications
 
     def fetch(self, request):
         """Answer whoever fetches a certificate."""

@@ -8,6 +8,7 @@ import threading
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 
@@ -159,8 +160,38 @@ class Story:
         self.repetitions()
         self.providers()
         self.bugs()
+        self.page()
         self.crowds()
         self.redis_in_doubt()
+
+    def page(self) -> None:
+        """The security team looks somebody up; others try, and fields are mixed up."""
+        path, number, keys = "/audit/challenges", NUMBERS[0], self.service.keys
+        self._send("/audit/login", key=keys["security"][:-1])
+        self._send("/audit/login", key=keys["shop"])
+        headers = self._send("/audit/login", key=keys["security"]).headers
+        cookie = headers["set-cookie"].split(";")[0]
+        challenge = next(e["challenge"] for e in self.service.events() if "challenge" in e)
+        for place in ("", "/search", "/archive", f"?tenant={number}", f"/challenges/{challenge}"):
+            self._send(f"/audit{place}", cookie, method="GET")
+        self._send(f"{path}/{number}", cookie, method="GET")
+        self._send("/audit/search", cookie, number=number, reason="Ticket 4711")
+        self._send("/audit/search", cookie, number=number, reason=f"because of {number}")
+        self._send("/audit/search", cookie, challenge=number)
+        self._send("/audit/search", cookie, number=number, cursor="581726", reason="Ticket")
+        self._send("/audit/search", cookie, hours=number)
+
+    def _send(self, path: str, cookie: str = "", method: str = "POST", **fields: str) -> Answer:
+        """Do what a browser does with a form."""
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+            "Cookie": cookie,
+        }
+        body = urlencode(fields).encode()
+        return self.service.call(
+            method, path, by="", listener="admin_port", headers=headers, body=body
+        )
 
     def strangers(self) -> None:
         """Keys that are wrong, misplaced, or not meant for this."""

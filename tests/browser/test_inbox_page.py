@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import socket
 import struct
 import threading
@@ -14,7 +13,6 @@ import uvicorn
 from litestar import Litestar
 from litestar.exceptions import ServiceUnavailableException
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -22,18 +20,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from otp_service.api.inbox import inbox_routes
 
 
-CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--lang=en-US",
-)
 ENGLISH = "Your Example code is {}. It is valid for 5 min. Do not share it."
 
 pytestmark = pytest.mark.slow
@@ -136,21 +122,6 @@ class Page:
             for entry in entries
             if entry["message"]["method"] == "Network.requestWillBeSent"
         }
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    """A browser with a profile of its own."""
-    if not shutil.which(CHROMIUM) or not shutil.which(CHROMEDRIVER):
-        pytest.skip("needs Debian's chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

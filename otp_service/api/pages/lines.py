@@ -1,0 +1,65 @@
+"""Events as rows of a table. They come out of Redis, where anybody may have put them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from otp_service.core.challenge import partition_of
+
+
+class Line(NamedTuple):
+    """One event."""
+
+    at: str
+    day: str
+    type: str
+    tenant: object
+    challenge: str | None
+    """Only what is an id: it becomes an address."""
+    number: str
+    address: object
+    says: str
+    is_bad: bool
+    is_ours: bool
+    rest: Sequence[tuple[str, object]]
+    """Everything that it says."""
+
+
+def lines_of(events: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """Return the rows of what a reader has given."""
+    return [_line(event) for event in events]
+
+
+def _line(event: Mapping[str, Any]) -> Line:
+    challenge = event.get("challenge")
+    is_id = isinstance(challenge, str) and partition_of(challenge) is not None
+    country, tail = event.get("country"), event.get("tail")
+    return Line(
+        at=str(event["at"])[11:23],
+        day=str(event["at"])[:10],
+        type=str(event["type"]),
+        tenant=event.get("tenant", ""),
+        challenge=challenge if is_id else None,
+        number=f"{country or ''} …{tail}" if tail else str(country or ""),
+        address=event.get("client_address", ""),
+        says=_says(event),
+        is_bad=event.get("outcome") == "failure",
+        is_ours=event["integrity"] == "ok",
+        rest=sorted(_flat(event), key=itemgetter(0)),
+    )
+
+
+def _flat(event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, value in event.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{part}", inner) for part, inner in value.items())
+        else:
+            yield name, value
+
+
+def _says(event: Mapping[str, Any]) -> str:
+    """Return the rest of what a person looks for first."""
+    said = [event.get("reason"), event.get("limit"), event.get("provider"), event.get("status")]
+    if isinstance(folded := event.get("folded"), int) and folded > 1:
+        said.append(f"{folded} times")
+    return ", ".join(str(one) for one in said if one)

@@ -1,0 +1,44 @@
+"""What `serve` runs beside its workers, in its own process: each in a thread with a loop of its own.
+
+So a disk that hangs hangs neither the admin listener nor the supervisor. It is begun anew with the
+settings that a SIGHUP brings.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from otp_service.settings import Settings
+
+
+class LoopThread:
+    """Does some work with settings from `start` on, until `stop` sets its event."""
+
+    def __init__(
+        self, work: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._work = work
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, settings: Settings) -> None:
+        """Begin."""
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, args=(settings,), daemon=True)
+        self._thread.start()
+
+    def stop(self, patience: float) -> bool:
+        """Let it finish, for at most `patience` seconds; return whether it has."""
+        if self._thread is None or self._loop.is_closed():
+            return True
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self, settings: Settings) -> None:
+        try:
+            self._loop.run_until_complete(self._work(settings, self._stop))
+        finally:
+            self._loop.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from otp_service.app import RANDOM, Application, now
+from otp_service.app import RANDOM, Application, now, public_door
 from otp_service.core.charges import row_of
 from otp_service.core.errors import NumberLocked
 from otp_service.core.keys import RINGS, Key, Ring
@@ -37,7 +37,7 @@ def settings_of(server: EmbeddedServer, folder: Path) -> Settings:
 
 async def told(app: Application) -> list[str]:
     """Return the types and reasons of all events, oldest first."""
-    events, _ = await app.public().state.context.reader.page(limit=100)
+    events, _ = await public_door(app).state.context.reader.page(limit=100)
     return [f"{event['type']} {event.get('reason', '')}".strip() for event in reversed(events)]
 
 
@@ -49,10 +49,12 @@ async def test_calls_without_a_key_become_one_event_a_reason(
         for reason in ("missing", "unknown", "unknown"):
             app.access.count(reason)
 
-        await app.keep_house()
-        await app.keep_house()
+        await app.telling.everything()
+        await app.telling.everything()
 
-        events, _ = await app.public().state.context.reader.page(limit=100, type="access.denied")
+        events, _ = await public_door(app).state.context.reader.page(
+            limit=100, type="access.denied"
+        )
     assert {("missing", 1), ("unknown", 2)} == {(e["reason"], e["count"]) for e in events}
     assert 2 == len(events)
 
@@ -155,7 +157,7 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
                 await centre.brings(told)
             await centre.hears(DELIVER_SM | RESPONSE, 2)
 
-            reader = app.public().state.context.reader
+            reader = public_door(app).state.context.reader
             (event,), _ = await reader.page(limit=100, type="otp.delivery")
             metrics = app.metrics.render()[0].decode()
     assert ("centre", "delivered", True) == (event["provider"], event["status"], event["trusted"])
@@ -183,7 +185,7 @@ async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
                 await centre.brings(receipt, sequence, over=1)
             await centre.hears(DELIVER_SM | RESPONSE, 2)
 
-            reader = one.public().state.context.reader
+            reader = public_door(one).state.context.reader
             events, _ = await reader.page(limit=100, type="otp.delivery")
     assert [("delivered", True)] * 2 == [(e["status"], e["trusted"]) for e in events]
     assert 2 == len({event["challenge"] for event in events})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from otp_service.app import Application
+from otp_service.app import Application, public_door
 from otp_service.archiving import Watch
 from otp_service.settings.model import Audit, Events
 from otp_service.store.connect import connect
@@ -108,4 +108,4 @@ async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
         name = app.store.names.log(7)[0]
         for waiting, expected in ((899, True), (900, False), (0, True)):
             await app.link.together(name, [("HSET", name, "waiting", waiting)])
-            assert expected is await app.public().state.context.ready()
+            assert expected is await public_door(app).state.context.ready()

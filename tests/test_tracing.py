@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from otp_service.app import Application
+from otp_service.app import Application, admin_door, public_door
 from otp_service.core.delivery import About, Fault, Receipt, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
@@ -39,7 +39,7 @@ class Traced:
     def __init__(self, app, key, memory):
         self.app, self.memory = app, memory
         headers = {"Authorization": f"Bearer {key}"}
-        transport = httpx.ASGITransport(app=app.public())
+        transport = httpx.ASGITransport(app=public_door(app))
         self.client = httpx.AsyncClient(
             transport=transport, base_url="http://localhost", headers=headers
         )
@@ -245,9 +245,11 @@ async def test_what_a_session_brings_belongs_to_no_request(traced):
 
 async def test_what_runs_beside_requests_leaves_no_span(traced):
     """The sweep of each minute and the exchange of each second are nobody's request."""
-    await traced.app.keep_house()
+    await traced.app.telling.everything()
     await traced.app.sharing.exchange()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=traced.app.admin())) as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=admin_door(traced.app))
+    ) as client:
         assert 200 == (await client.get("http://localhost/metrics")).status_code
 
     assert [] == traced.spans()
@@ -287,12 +289,12 @@ def test_the_service_runs_where_opentelemetry_is_not_installed(tmp_path):
     script = f"""
 import pathlib, sys
 sys.modules["opentelemetry"] = None
-from otp_service.app import Application
+from otp_service.app import Application, public_door
 from otp_service.settings.dev import dev_secrets, dev_settings
 from otp_service.settings.model import Service
 import otp_service.cli.serve, otp_service.cli.dev
 made = dev_secrets(pathlib.Path({str(tmp_path)!r}), None, lambda: "A" * 43)
-Application(dev_settings(Service(), "redis://127.0.0.1:1/0", made)).public()
+public_door(Application(dev_settings(Service(), "redis://127.0.0.1:1/0", made)))
 print("made")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from otp_service import telemetry
-from otp_service.app import Application, seal
+from otp_service.app import Application, admin_door, public_door, seal
 from otp_service.audit.keyfiles import write_key
 from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.cli.sealing import refuse_unusable
@@ -92,8 +92,8 @@ async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None)
     async with Application(settings, is_dev=True) as app:
         stop, over = asyncio.Event(), asyncio.Event()
         servers = [
-            (config_for(app.public(), service.drain_seconds), public),
-            (config_for(app.admin(), service.drain_seconds), admin),
+            (config_for(public_door(app), service.drain_seconds), public),
+            (config_for(admin_door(app), service.drain_seconds), admin),
         ]
         print(
             GREETING.format(

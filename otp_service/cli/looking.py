@@ -128,7 +128,7 @@ async def _search(known: argparse.Namespace, asked: Asked) -> int:
                 break
             found.append(entry)
         if phone := asked.get("number"):
-            await app.looked_up(
+            await app.telling.looked_up(
                 phone,
                 len(found),
                 tenant=asked.get("tenant"),

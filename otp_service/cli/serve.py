@@ -20,7 +20,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from otp_service import telemetry
-from otp_service.app import Application, link_of
+from otp_service.app import Application, admin_door, link_of, worker_door
 from otp_service.cli.console import safe_settings
 from otp_service.cli.describing import CommandError, Subparsers, command, listed
 from otp_service.cli.dev import API_KEY
@@ -141,7 +141,7 @@ def worker() -> Litestar:
         print(f"otp-service: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)  # the supervisor tries no further, or keeps the old worker
     telemetry.configure_logging(settings.service.log_level, sys.stdout)
-    application = Application(settings).worker()
+    application = worker_door(Application(settings))
     # What is there now stays, and of what a request makes next to nothing waits for the collector,
     # which by default looks after every 700 objects.
     gc.freeze()
@@ -169,7 +169,7 @@ def _check_store(settings: Settings) -> None:
 
 async def _serve_admin(settings: Settings, sock: socket.socket, stop: asyncio.Event) -> None:
     async with Application(settings, speaks_for_workers=True) as app:
-        server = uvicorn.Server(config_for(app.admin(), settings.service.drain_seconds))
+        server = uvicorn.Server(config_for(admin_door(app), settings.service.drain_seconds))
         # A copy: uvicorn closes what it is given, and who comes meanwhile waits for the next one.
         serving = asyncio.create_task(server.serve(sockets=[sock.dup()]))
         await stop.wait()

@@ -27,8 +27,8 @@ FORGED, FAILED, CAP = 1_000, 100, 5
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 SOON = """
-import otp_service.app
-otp_service.app.HOUSEKEEPING = 15.0
+import otp_service.app.application
+otp_service.app.application.HOUSEKEEPING = 15.0
 """
 """Seconds: later than the last of the forged ones, and sooner than after a minute."""
 

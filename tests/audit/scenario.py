@@ -19,8 +19,8 @@ import httpx
 import msgspec
 import pytest
 
-import otp_service.app
-from otp_service.app import Application, link_of
+import otp_service.app.application
+from otp_service.app import Application, link_of, public_door
 from otp_service.audit.walk import NEWEST
 from otp_service.cli import operating
 from otp_service.core.charges import row_of
@@ -71,7 +71,7 @@ def tell(server: EmbeddedServer) -> list[Step]:
     with Gateway() as one, Gateway() as two, pytest.MonkeyPatch.context() as patch:
         # What runs beside the requests runs when the scenario says so.
         for name in ("HOUSEKEEPING", "EXCHANGE"):
-            patch.setattr(otp_service.app, name, 3600.0)
+            patch.setattr(otp_service.app.application, name, 3600.0)
         scenario = Scenario(server, one, two)
         asyncio.run(scenario.tell())
     return scenario.steps
@@ -118,7 +118,7 @@ class Scenario:
         self._one, self._two = one, two
         self._app = Application(settings_of(server, {"one": one, "two": two}))
         self._app.store._shift = lambda: self._elapsed
-        self._public: Any = self._app.public()
+        self._public: Any = public_door(self._app)
         self._http = _client(self._public)
         # Of its own, for it reads on when the service has stopped.
         self._link = link_of(self._app.settings)
@@ -132,7 +132,7 @@ class Scenario:
         async with self._step("the service starts"):
             await self._app.start()
         async with self._step("the first housekeeping: each partition begins an epoch"):
-            await self._app.keep_house()
+            await self._app.telling.everything()
         await self._logs_in()
         await self._sends_again()
         await self._guesses()
@@ -252,7 +252,7 @@ class Scenario:
                 await self._issue(number, 429, client_ip=f"198.51.100.{guess}")
         self._wait(61 * SECOND)
         async with self._step("a minute later the other four are one event"):
-            await self._app.keep_house()
+            await self._app.telling.everything()
 
     async def _is_locked(self) -> None:
         phone = parse(next(self._numbers))
@@ -288,7 +288,7 @@ class Scenario:
             await self._bring(self._one, b"status=there", 401, token="forged")
             await self._bring(self._one, b"nothing", 400)
         async with self._step("which is told once a minute"):
-            await self._app.keep_house()
+            await self._app.telling.everything()
 
     async def _redis_fails(self) -> None:
         id_ = await self._unseen(next(self._numbers))
@@ -302,7 +302,7 @@ class Scenario:
         async with self._step("another server answers: its first event begins an epoch"):
             await self._issue(next(self._numbers))
         async with self._step("and so it does in every other partition"):
-            await self._app.keep_house()
+            await self._app.telling.everything()
 
     # ------------------------------------------------------------------ how that is done
 

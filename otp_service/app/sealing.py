@@ -1,0 +1,87 @@
+"""The archive of an installation: who seals it, and what verifies it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from otp_service.app.parts import RANDOM, link_of, now, store_of, versions
+from otp_service.audit.folder import Folder
+from otp_service.audit.keyfiles import KeyFileUnusable, public_path, read_key
+from otp_service.audit.sealer import Outside, Sealer
+from otp_service.audit.sealing import Signing
+from otp_service.audit.seals import PublicKey, public_keys
+from otp_service.audit.verified import Verifications
+from otp_service.core import events
+from otp_service.core.ports import Commit
+from otp_service.settings import Settings
+from otp_service.settings.model import Audit
+from otp_service.store.keys import Names
+from otp_service.store.link import Link
+from otp_service.store.sealing import RedisSealing
+
+
+def sealing_of(settings: Settings, link: Link) -> RedisSealing:
+    """Return what a sealer, and who watches it, asks of Redis."""
+    names = Names(settings.keys.limit.current)
+    return RedisSealing(link, names, maximum=settings.events.maximum)
+
+
+async def seal(settings: Settings, stop: asyncio.Event) -> None:
+    """Seal the archive of these settings until `stop` is set. Raises KeyFileUnusable."""
+    signing = signing_of(settings.audit)
+    async with link_of(settings) as link:
+        told = versions(settings)
+        store = store_of(settings, link, told)
+
+        async def tell(reason: str, missing: int) -> None:
+            event = events.ArchiveChanged(
+                id=RANDOM.bytes(16).hex(), versions=told, reason=reason, missing=missing
+            )
+            partition = store.names.partition("service")
+            operation = RANDOM.operation()
+            await store.commit(Commit(partition=partition, operation=operation, events=(event,)))
+
+        outside = Outside(
+            holder=RANDOM.operation(),
+            now=now,
+            clock=time.monotonic,
+            is_ours=store.vault.verify,
+            tell=tell,
+        )
+        source, seconds = sealing_of(settings, link), settings.audit.seal_seconds
+        await Sealer(source, folder_of(settings.audit), signing, outside, seal_seconds=seconds).run(
+            stop
+        )
+
+
+def signing_of(audit: Audit) -> Signing:
+    """Return the keys that seal. Raises KeyFileUnusable."""
+    if audit.signing_key is None:
+        raise KeyFileUnusable("audit.signing_key is missing: 'otp-service audit key' makes one")
+    previous = audit.previous_signing_key
+    return Signing(
+        read_key(Path(audit.signing_key)), read_key(Path(previous)) if previous else None
+    )
+
+
+def folder_of(audit: Audit) -> Folder:
+    """Return the archive's folder, to write to."""
+    assert audit.archive  # the caller has looked
+    return Folder(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
+
+
+def verifications_of(audit: Audit) -> Verifications | None:
+    """Return what verifies the archive for the page, where there is one."""
+    if audit.archive is None:
+        return None
+    return Verifications(Path(audit.archive), lambda: _public_keys(audit), now)
+
+
+def _public_keys(audit: Audit) -> list[PublicKey]:
+    """Return the keys to verify with, oldest first. Raises ValueError and OSError."""
+    own = [public_path(Path(key)) for key in (audit.previous_signing_key, audit.signing_key) if key]
+    files = [Path(audit.public_keys)] if audit.public_keys else own
+    found = [key for file in files for key in public_keys(file.read_text("utf-8"))]
+    if not found:
+        raise ValueError("audit.public_keys is missing: name the file with the public keys")
+    return found

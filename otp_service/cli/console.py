@@ -10,6 +10,7 @@ from otp_service.cli.describing import CommandError, listed
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.settings import Settings, SettingsError, faults, load
+from otp_service.settings.dev import dev_settings_in
 
 
 def read_settings(path: Path) -> Settings:
@@ -33,6 +34,16 @@ def safe_settings(path: Path) -> Settings:
     if found := faults(settings, time.time_ns() // 1_000_000):
         raise CommandError(f"{path} is not safe to run with:\n{listed(found)}")
     return settings
+
+
+def running_settings(path: Path) -> Settings:
+    """Return the settings of a service that runs; a folder is the one in which `dev` keeps its data."""
+    if not path.is_dir():
+        return safe_settings(path)
+    try:
+        return dev_settings_in(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise CommandError(f"{path} is not the data folder of an 'otp-service dev'.") from error
 
 
 def cores() -> int:

@@ -18,8 +18,8 @@ from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.cli.sealing import refuse_unusable
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
 from otp_service.settings.check import is_loopback
-from otp_service.settings.dev import dev_secrets, dev_settings
-from otp_service.settings.model import Audit, Service
+from otp_service.settings.dev import REDIS, dev_audit, dev_secrets, dev_settings, dev_signing_key
+from otp_service.settings.model import Service
 from otp_service.store.embedded import EmbeddedError, EmbeddedServer
 
 
@@ -34,7 +34,7 @@ otp-service is ready for development. Nothing leaves this machine.
   audit    http://{admin}/audit     what happened, with the API key
   docs     http://{admin}/docs
   data     {data}
-  archive  {archive}     every event, sealed
+  archive  {archive}     every event, sealed; see also: otp-service audit stats --config {data}
   API key  {key}
 
 Issue a first challenge (paste this into another terminal):
@@ -75,17 +75,24 @@ def run(known: argparse.Namespace) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
         with EmbeddedServer(known.data) as redis:
+            _furnish(known.data, redis.url)
             uvloop.run(_serve(known, redis.url, api_key))
     except EmbeddedError as error:
         raise CommandError(str(error)) from error
     return 0
 
 
+def _furnish(folder: Path, redis_url: str) -> None:
+    """Leave what commands need that look at this `dev`, and the key of its archive."""
+    (folder / REDIS).write_text(redis_url, encoding="utf-8")
+    if not (key := dev_signing_key(folder)).exists():
+        write_key(key)
+
+
 async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None) -> None:
     kept = dev_secrets(known.data, api_key, lambda: secrets.token_urlsafe(32))
     service = Service(host=known.host, port=known.port, admin_port=known.admin_port)
-    audit = _audit(known.data)
-    settings = dev_settings(service, redis_url, kept, audit)
+    settings = dev_settings(service, redis_url, kept, dev_audit(known.data))
     refuse_unusable(settings)
     public = listen(known.host, known.port)
     admin = listen(known.host, known.admin_port)
@@ -109,11 +116,3 @@ async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None)
         await serve_until_stopped(servers, stop)
     over.set()  # the last events are those of the end
     await sealing
-
-
-def _audit(folder: Path) -> Audit:
-    """Return where dev archives, with a key that is made where there is none."""
-    key = folder / "audit.pem"
-    if not key.exists():
-        write_key(key)
-    return Audit(archive=str(folder / "archive"), signing_key=str(key))

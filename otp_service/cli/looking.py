@@ -20,7 +20,7 @@ from otp_service.audit.stats import Stats
 from otp_service.audit.story import story
 from otp_service.audit.tailing import followed
 from otp_service.audit.told import plain, told_by
-from otp_service.cli.console import number_in, read_lines, safe_settings
+from otp_service.cli.console import number_in, read_lines, running_settings
 from otp_service.cli.describing import CommandError
 from otp_service.cli.operating import CALLER, opened
 from otp_service.cli.tables import EVENTS, event_row, line, overview_lines, overview_plain, table
@@ -109,7 +109,7 @@ async def _opened(known: argparse.Namespace) -> AsyncIterator[Application]:
     folder = getattr(known, "archive", None)
     if folder is not None and not folder.is_dir():
         raise CommandError(f"there is no folder {folder}.")
-    async with opened(safe_settings(known.config), archive=folder) as app:
+    async with opened(running_settings(known.config), archive=folder) as app:
         yield app
         if app.archive and app.archive.unreadable:
             print(

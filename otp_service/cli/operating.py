@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from otp_service.app import RANDOM, Application
-from otp_service.cli.console import number_in, progress, read_lines, safe_settings
+from otp_service.cli.console import number_in, progress, read_lines, running_settings
 from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Forgotten, ListChanged
@@ -55,7 +55,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(known: argparse.Namespace) -> int:
     """Do it for every number that is one; say which line was none."""
-    settings = safe_settings(known.config)
+    settings = running_settings(known.config)
     lines = dict(read_lines())
     if not lines:
         raise CommandError("no number was given: write them to standard input, one a line.")
@@ -100,7 +100,7 @@ def opened(settings: Settings, archive: Path | None = None) -> Application:
 
 
 async def _found(known: argparse.Namespace, look: Callable[[Application], Awaitable[T]]) -> T:
-    async with opened(safe_settings(known.config)) as app:
+    async with opened(running_settings(known.config)) as app:
         return await look(app)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from otp_service.app import Application
 from otp_service.audit.reading import Reader
-from otp_service.cli.console import safe_settings
+from otp_service.cli.console import running_settings
 from otp_service.cli.describing import Subparsers, command
 from otp_service.cli.operating import opened
 from otp_service.cli.tables import table
@@ -60,7 +60,7 @@ def run(known: argparse.Namespace) -> int:
       otp-service providers --json
     """
     now = time.time_ns() // 1_000_000
-    settings = safe_settings(known.config)
+    settings = running_settings(known.config)
     found, conversion = asyncio.run(_look(opened(settings), now))
     if known.json:
         print(msgspec.json.format(msgspec.json.encode(_plain(found, conversion, now))).decode())

@@ -15,6 +15,8 @@ from otp_service.sms.providers.inbox import Inbox
 
 
 FILE = "keys.json"
+REDIS = "redis.url"
+"""The file in which `dev` leaves its Redis's address, for commands that look at what it does."""
 TENANT = "dev"
 
 
@@ -34,6 +36,23 @@ def dev_settings(
         },
         providers={"inbox": Inbox()},
     )
+
+
+def dev_settings_in(folder: Path) -> Settings:
+    """Return the settings of the `dev` that keeps its data there. Raises OSError if none has yet."""
+    kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    redis_url = (folder / REDIS).read_text(encoding="utf-8")
+    return dev_settings(Service(), redis_url, kept, dev_audit(folder))
+
+
+def dev_audit(folder: Path) -> Audit:
+    """Return where `dev` archives."""
+    return Audit(archive=str(folder / "archive"), signing_key=str(dev_signing_key(folder)))
+
+
+def dev_signing_key(folder: Path) -> Path:
+    """Return the file with the key that seals there."""
+    return folder / "audit.pem"
 
 
 def dev_secrets(folder: Path, api_key: str | None, token: Callable[[], str]) -> dict[str, str]:

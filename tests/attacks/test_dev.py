@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from otp_service.cli import main
 from tests.processes import CODE, Answer, Service, call, dev, refused
 
 
@@ -40,6 +41,17 @@ def test_a_restart_keeps_live_challenges(developing: tuple[Service, Answer, str]
 
     assert (429, 200) == (again.status, verified.status)
     assert [] == service.inbox()
+
+
+def test_commands_look_at_what_dev_does(
+    data: Path, developing: tuple[Service, Answer, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its data folder says where, instead of a file with settings."""
+    _, issued, _ = developing
+
+    assert 0 == main(["audit", "show", issued.json["id"], "--config", str(data)])
+
+    assert "sent              inbox took it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("listener", ["port", "admin_port"])

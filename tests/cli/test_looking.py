@@ -258,3 +258,11 @@ def test_a_folder_that_is_not_there_is_named(otp, config, tmp_path, command):
 
     assert 1 == ended.code
     assert "there is no folder" in ended.err
+
+
+def test_a_folder_that_is_not_of_dev_is_said_to_be_none(otp, tmp_path):
+    """Whoever runs `dev` names its data folder where others name a file."""
+    ended = otp("audit", "stats", "--config", tmp_path)
+
+    assert (1, "") == (ended.code, ended.out)
+    assert f"{tmp_path} is not the data folder of an 'otp-service dev'" in ended.err

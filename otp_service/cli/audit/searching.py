@@ -81,6 +81,7 @@ def show(known: argparse.Namespace) -> int:
 
     examples:
       otp-service audit show c07-5d41402abc4b2a76b9719d911017c592
+      otp-service audit show c07-5d41402abc4b2a76b9719d911017c592 --config .otp
     """
     return int(_work().show(known))
 

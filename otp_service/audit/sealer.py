@@ -19,7 +19,15 @@ import msgspec
 from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
 from otp_service.audit.lease import RENEWAL, Lease
-from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
+from otp_service.audit.sealing import (
+    ArchiveDamaged,
+    IsOurs,
+    Signing,
+    Taken,
+    in_time,
+    merged,
+    take,
+)
 from otp_service.audit.seals import anchor_of
 from otp_service.audit.source import Source, Told
 from otp_service.core.challenge import PARTITIONS
@@ -251,7 +259,8 @@ class Sealer:
         behind = [p for p, (tail, _) in tails.items() if self._is_behind(tail)]
         if behind:
             tails |= {t.partition: (t, True) for t in await self._read(behind, anew=True)}
-        return list(tails.values())
+        read = in_time([tail for tail, _ in tails.values()])
+        return [(tail, tails[tail.partition][1]) for tail in read]
 
     async def _read(self, partitions: Collection[int], *, anew: bool = False) -> list[Tail]:
         return await self._source.tails(partitions, count=COUNT, anew=anew)

@@ -5,7 +5,7 @@ it learns of every line that is written or found, and says what the next seal st
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -120,6 +120,15 @@ class _Taking:
 
     def _add(self, at: int, text: bytes) -> None:
         self.lines.append(Line(at, self._tail.partition, text))
+
+
+def in_time(tails: Sequence[Tail]) -> list[Tail]:
+    """Return of each tail what no other one can have anything before.
+
+    Whoever reads an archive from its end relies on that also where a sealer has had to catch up.
+    """
+    read_to = [t.entries[-1].position.at for t in tails if t.entries and not t.is_whole]
+    return [tail.until(min(read_to)) for tail in tails] if read_to else [*tails]
 
 
 def merged(taken: Iterable[Taken]) -> Iterator[bytes]:

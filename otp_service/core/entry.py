@@ -1,6 +1,7 @@
 """One event with its place in the log, as it is kept."""
 
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -59,11 +60,24 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
     """Epoch and sequence that it had come to with that."""
     waiting: int
     """Events behind it; refusals are not counted."""
-    entries: tuple[Entry, ...]
-    """In their order; the first ones, if there are more."""
-    events: int
-    """How many of them are no refusals."""
+    events: tuple[Entry, ...]
+    """The first ones, in their order."""
+    refusals: tuple[Entry, ...]
     is_whole: bool
+    """Whether these are all."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Both, in their order."""
+        return sorted((*self.events, *self.refusals), key=attrgetter("position"))
+
+    def until(self, at: int) -> "Tail":
+        """Return it without what is later than this instant."""
+        events = tuple(entry for entry in self.events if entry.position.at <= at)
+        refusals = tuple(entry for entry in self.refusals if entry.position.at <= at)
+        is_all = (events, refusals) == (self.events, self.refusals)
+        is_whole = self.is_whole and is_all
+        return msgspec.structs.replace(self, events=events, refusals=refusals, is_whole=is_whole)
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from otp_service.core.challenge import PARTITIONS
@@ -73,7 +72,7 @@ class RedisSealing:
     def _told(self, fence: int, mark: Mark) -> tuple[bytes, ...]:
         tail = mark.tail
         epoch, sequence = mark.place
-        events = b"" if mark.anew else b"%d" % tail.events
+        events = b"" if mark.anew else b"%d" % len(tail.events)
         known, now = _id(tail.archived), _id(tail.entries[-1].position)
         return (
             b"%d" % fence,
@@ -111,7 +110,7 @@ def _tail(partition: int, reply: list[Any], count: int) -> Tail:
     # Where a stream was not read to its end, the other one is of use only as far as it was.
     ends = [stream[-1].position for stream in read if len(stream) == count]
     until = min([last, *ends])
-    events, refusals = ([e for e in stream if e.position <= until] for stream in read)
+    events, refusals = (tuple(e for e in stream if e.position <= until) for stream in read)
     return Tail(
         partition=partition,
         now=now,
@@ -120,7 +119,7 @@ def _tail(partition: int, reply: list[Any], count: int) -> Tail:
         archived=position_of(archived) if archived else None,
         place=(*position_of(place),) if place else None,
         waiting=waiting,
-        entries=tuple(sorted((*events, *refusals), key=attrgetter("position"))),
-        events=len(events),
+        events=events,
+        refusals=refusals,
         is_whole=until == last,
     )

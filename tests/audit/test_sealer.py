@@ -707,7 +707,7 @@ async def test_a_mark_that_is_late_moves_nothing(alone: Log) -> None:
     await alone.source.mark(5, [mark])
 
     (after,) = await alone.source.tails([7], count=10)
-    assert () == after.entries
+    assert [] == after.entries
 
 
 # ------------------------------------------------------------------------------- what is told

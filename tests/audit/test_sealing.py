@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from otp_service.audit.lines import GAP, entry_on, gap_on, line_of, place_named
-from otp_service.audit.sealing import Signing, Standing, take
+from otp_service.audit.sealing import Signing, Standing, in_time, take
 from otp_service.core.entry import Entry, Position, Tail
 from tests.audit.sealed import KEY
 
@@ -36,8 +36,8 @@ def tail(entries: list[Entry], epoch: int, last: int, *, is_whole: bool = True) 
         archived=None,
         place=None,
         waiting=0,
-        entries=tuple(sorted(entries, key=lambda one: one.position)),
-        events=len(entries),
+        events=tuple(sorted(entries, key=lambda one: one.position)),
+        refusals=(),
         is_whole=is_whole,
     )
 
@@ -96,3 +96,21 @@ def test_what_a_standing_learns_of_lines_another_one_learns_of_their_seals(
             assert [writer.newest(p) for p in (7, 8)] == [reader.newest(p) for p in (7, 8)]
             assert (writer.number, writer.previous) == (reader.number, reader.previous)
             assert writer.is_sealed
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 99), max_size=30), min_size=2, max_size=4), st.integers(1, 9)
+)
+def test_catching_up_keeps_the_order_of_time(told: list[list[int]], count: int) -> None:
+    """However much waits where: nothing is written before what another partition told earlier."""
+    logs = [[entry(at, 1) for at in sorted(log)] for log in told]
+    written: list[int] = []
+    while any(logs):
+        read = [tail(log[:count], 0, 99, is_whole=len(log) <= count) for log in logs]
+        taken = in_time(read)
+        logs = [log[len(one.entries) :] for log, one in zip(logs, taken, strict=True)]
+        assert all(one.is_whole or log for log, one in zip(logs, taken, strict=True))
+        written += sorted(one.position.at for some in taken for one in some.entries)
+
+    assert sorted(written) == written
+    assert sum(map(len, told)) == len(written)

@@ -32,6 +32,7 @@ from otp_service.audit.reading import Reader
 from otp_service.audit.sealer import Outside as SealersOutside
 from otp_service.audit.sealer import Sealer
 from otp_service.audit.sealing import Signing
+from otp_service.audit.sinks import sink_of
 from otp_service.core import events
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.delivery import Receipt
@@ -367,6 +368,8 @@ async def seal(settings: Settings, stop: asyncio.Event) -> None:
             clock=time.monotonic,
             is_ours=store.vault.verify,
             tell=tell,
+            sinks=tuple(sink_of(name, one) for name, one in settings.audit.sinks.items()),
+            anchors=(sink_of("anchor", settings.audit.anchor),) if settings.audit.anchor else (),
         )
         source, seconds = sealing_of(settings, link), settings.audit.seal_seconds
         await Sealer(source, folder_of(settings.audit), signing, outside, seal_seconds=seconds).run(

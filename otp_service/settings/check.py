@@ -5,13 +5,13 @@ pure: what only a live Redis can tell (eviction, AOF, version, replicas) is aske
 `store/health.py`.
 """
 
-import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from phonenumbers import SUPPORTED_REGIONS
 
+from otp_service.core.hosts import is_loopback
 from otp_service.core.keys import KEY_BYTES, Key
 from otp_service.core.message import check_messages
 from otp_service.settings import limits
@@ -43,6 +43,10 @@ PLAIN_TEXT = (
     "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
 )
 
+NO_ANCHOR = (
+    "is missing: whoever can write to the archive could cut off its end, and nobody would see it. "
+    "Keep anchors where he cannot write"
+)
 NO_SIGNING_KEY = (
     "is missing: 'otp-service audit key FILE' makes one. Where somebody else seals, who runs "
     "'otp-service audit seal', say audit.seal = \"alone\""
@@ -84,17 +88,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
                 yield Fault(f"tenants.{name}.keys.{key.id}", "has expired, or will in 30 days")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether nobody else can reach this address, or listen on the way to it."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _told(section: str, found: list[tuple[str, str]]) -> Iterator[Fault]:
+def _told(section: str, found: Iterable[tuple[str, str]]) -> Iterator[Fault]:
     return (Fault(f"{section}.{field}", remedy) for field, remedy in found)
 
 
@@ -155,7 +149,13 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _audit_faults(audit: Audit) -> Iterator[Fault]:
+    for name, sink in audit.sinks.items():
+        yield from _told(f"audit.sinks.{name}", sink.faults())
+    if audit.anchor:
+        yield from _told("audit.anchor", audit.anchor.faults())
     if audit.archive is None:
+        if audit.sinks or audit.anchor:
+            yield Fault("audit.archive", "is missing: sinks get the lines that stand in it")
         if audit.signing_key is not None:
             yield Fault("audit.archive", "is missing, and there is a signing key: name a folder")
     elif audit.seal == "serve" and audit.signing_key is None:
@@ -167,6 +167,8 @@ def _audit_faults(audit: Audit) -> Iterator[Fault]:
 def _audit_warnings(audit: Audit) -> Iterator[Fault]:
     if audit.archive is None:
         yield Fault("audit.archive", "is missing: events are gone when Redis is, or in days")
+    elif audit.anchor is None:
+        yield Fault("audit.anchor", NO_ANCHOR)
     if audit.previous_signing_key is not None:
         yield Fault("audit.previous_signing_key", "is there: take it out once it has handed over")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from otp_service.core.hosts import is_loopback
 from otp_service.settings import faults, warnings
-from otp_service.settings.check import is_loopback
 
 
 HERE = Path(__file__).parent

@@ -354,9 +354,13 @@ async def seal(settings: Settings, stop: asyncio.Event) -> None:
         told = versions(settings)
         store = store_of(settings, link, told)
 
-        async def tell(reason: str, missing: int) -> None:
+        async def tell(reason: str, number: int) -> None:
             event = events.ArchiveChanged(
-                id=RANDOM.bytes(16).hex(), versions=told, reason=reason, missing=missing
+                id=RANDOM.bytes(16).hex(),
+                versions=told,
+                reason=reason,
+                missing=number if reason == "gap" else 0,
+                seal=number if reason == "dropped" else 0,
             )
             partition = store.names.partition("service")
             operation = RANDOM.operation()
@@ -368,13 +372,18 @@ async def seal(settings: Settings, stop: asyncio.Event) -> None:
             clock=time.monotonic,
             is_ours=store.vault.verify,
             tell=tell,
+            retention=settings.audit.retention_days * DAY * SECOND,
             sinks=tuple(sink_of(name, one) for name, one in settings.audit.sinks.items()),
             anchors=(sink_of("anchor", settings.audit.anchor),) if settings.audit.anchor else (),
         )
-        source, seconds = sealing_of(settings, link), settings.audit.seal_seconds
-        await Sealer(source, folder_of(settings.audit), signing, outside, seal_seconds=seconds).run(
-            stop
+        sealer = Sealer(
+            sealing_of(settings, link),
+            folder_of(settings.audit),
+            signing,
+            outside,
+            seal_seconds=settings.audit.seal_seconds,
         )
+        await sealer.run(stop)
 
 
 def signing_of(audit: Audit) -> Signing:

@@ -19,7 +19,7 @@ import msgspec
 from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
-from otp_service.audit.seals import anchor_of
+from otp_service.audit.seals import Dropped, anchor_of
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
 from otp_service.core.errors import StoreUnavailable
@@ -33,6 +33,9 @@ RENEWAL = 1.0
 
 PAUSE = 0.25
 """Seconds between two looks at streams that had nothing more."""
+
+LOOK = 3600.0
+"""Seconds between two looks whether something's retention has ended."""
 
 COUNT = 64
 """Entries that are read of each stream at once."""
@@ -89,6 +92,8 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     tell: Callable[[str, int], Awaitable[None]]
     """Appends the event of a reason; of a `gap` with how many entries are missing, of what was
     `dropped` with the number of the last seal."""
+    retention: int | None = None
+    """Milliseconds after which segments are dropped; None keeps them."""
     sinks: tuple[Sink, ...] = ()
     anchors: tuple[Sink, ...] = ()
     """Where a line goes for each seal; of what it misses, it gets only the newest."""
@@ -111,6 +116,9 @@ class Sealer:
         self._signing = signing
         self._outside = outside
         self._seal_seconds = seal_seconds
+        self._drop: Dropped | None = None
+        """What the next seal states that is dropped."""
+        self._look_at = 0.0
         self._fence = 0
         self._until = self._renew_at = self._seal_at = 0.0
         self._told = Told()
@@ -207,7 +215,9 @@ class Sealer:
         await asyncio.to_thread(self._folder.take, self._fence, self._outside.holder)
         self._told = Told()
         self._learn()
-        self._seal_at = self._outside.clock() + self._seal_seconds
+        self._look_at = self._outside.clock()
+        self._seal_at = self._look_at + self._seal_seconds
+        self._drop = None
         standing = self._folder.standing
         self._feeds = [Feed(sink) for sink in self._outside.sinks]
         self._anchors = [Feed(sink) for sink in self._outside.anchors]
@@ -242,6 +252,7 @@ class Sealer:
         if trouble is None:
             await self._mark(tails, taken)
         self._count(taken, len(lines))
+        await self._look_for_expired(min(tail.now for tail, _ in tails))
         while self._events:
             await self._outside.tell(*self._events[0])
             self._events.pop(0)
@@ -252,6 +263,16 @@ class Sealer:
             raise trouble
         self._go_on()
         return any(not tail.is_whole for tail, _ in tails)
+
+    async def _look_for_expired(self, now: int) -> None:
+        """Tell what the next seal will drop. `now` is Redis's time: two clocks have to say so."""
+        if self._outside.retention is None or self._outside.clock() < self._look_at:
+            return
+        self._look_at = self._outside.clock() + LOOK
+        before = min(now, self._outside.now()) - self._outside.retention
+        self._drop = await self._write(lambda: self._folder.expired(before))
+        if self._drop:
+            self._events.append(("dropped", self._drop.number))
 
     async def _mark(self, tails: Sequence[tuple[Tail, bool]], taken: Sequence[Taken]) -> None:
         marks = [
@@ -351,10 +372,17 @@ class Sealer:
         standing = self._folder.standing
         if standing.is_sealed and not self._signing.hands_over(standing):
             return
-        line = await self._write(lambda: self._folder.seal(self._signing, self._outside.now()))
+        drop, now = self._drop, self._outside.now()
+        line = await self._write(lambda: self._folder.seal(self._signing, now, drop))
         self._learn()
         self._owe([line])
         self._anchor(line)
+        if drop:
+            await self._write(lambda: self._folder.drop(drop))
+            logger.info(
+                "the archive up to seal %d is deleted: its retention has ended", drop.number
+            )
+            self._drop = None
 
     def _anchor(self, line: bytes) -> None:
         for feed in self._anchors:

@@ -8,6 +8,7 @@ pure: what only a live Redis can tell (eviction, AOF, version, replicas) is aske
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from phonenumbers import SUPPORTED_REGIONS
 
@@ -26,7 +27,8 @@ from otp_service.sms.routes import Route
 DISTINCT_BYTES = 12
 """32 random bytes have about 30 different ones; with under 12, somebody typed them."""
 
-MONTH = 30 * 24 * 3600 * 1000
+DAY = 24 * 3600 * 1000
+MONTH = 30 * DAY
 """How long before an API key expires somebody is told, in milliseconds."""
 
 RING_SIZE = 2
@@ -46,6 +48,10 @@ PLAIN_TEXT = (
 NO_ANCHOR = (
     "is missing: whoever can write to the archive could cut off its end, and nobody would see it. "
     "Keep anchors where he cannot write"
+)
+NO_DATE = (
+    "has an id that says no date, so nobody is told when it is older than audit.pseudonym_days: "
+    "'otp-service key new --secret pseudonym' makes one to rotate to"
 )
 NO_SIGNING_KEY = (
     "is missing: 'otp-service audit key FILE' makes one. Where somebody else seals, who runs "
@@ -75,6 +81,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
     elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
     yield from _audit_warnings(settings.audit)
+    yield from _pseudonym_warnings(settings, now)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():
@@ -171,6 +178,32 @@ def _audit_warnings(audit: Audit) -> Iterator[Fault]:
         yield Fault("audit.anchor", NO_ANCHOR)
     if audit.previous_signing_key is not None:
         yield Fault("audit.previous_signing_key", "is there: take it out once it has handed over")
+
+
+def _pseudonym_warnings(settings: Settings, now: int) -> Iterator[Fault]:
+    """Tell of a key that is to be rotated, and of retired ones that name nothing any more."""
+    audit, keys = settings.audit, settings.keys.pseudonym.keys
+    made = [_made(key) for key in keys]
+    if made and made[0] is None and audit.archive:
+        yield Fault("keys.pseudonym", NO_DATE)
+    elif made and made[0] is not None and made[0] + audit.pseudonym_days * DAY <= now:
+        yield Fault("keys.pseudonym", "is older than audit.pseudonym_days: ROTATION.md, rotate it")
+    kept = audit.retention_days if audit.archive else settings.events.retention_days
+    for key, successor in zip(keys[1:], made, strict=False):
+        if successor is not None and successor + kept * DAY <= now:
+            yield Fault(
+                "keys.pseudonym", f"has {key.id}, and nothing is kept that it named: end it"
+            )
+
+
+def _made(key: Key) -> int | None:
+    """Return when a key was made, in milliseconds, if its id begins with that day or month."""
+    found = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
+    try:
+        day = datetime.fromisoformat(f"{found[1]}{found[2] or '-01'}T00:00Z") if found else None
+    except ValueError:
+        return None
+    return int(day.timestamp() * 1000) if day else None
 
 
 def _public_faults(url: str) -> Iterator[Fault]:

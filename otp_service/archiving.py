@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
-from otp_service.audit.sealer import Told
+from otp_service.audit.source import Told
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import milliseconds_of
 from otp_service.core.errors import StoreUnavailable
@@ -53,7 +53,7 @@ class Watch:
     async def run(self) -> None:
         """Look again and again."""
         while True:
-            with suppress(StoreUnavailable):
+            with suppress(StoreUnavailable, ValueError):  # whoever writes to Redis says anything
                 await self.look()
             await asyncio.sleep(EVERY)
 

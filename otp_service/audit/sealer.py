@@ -12,30 +12,24 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
+from otp_service.audit.lease import RENEWAL, Lease
+from otp_service.audit.retiring import Retiring
 from otp_service.audit.sealing import ArchiveDamaged, IsOurs, Signing, Taken, merged, take
-from otp_service.audit.seals import Dropped, anchor_of
+from otp_service.audit.seals import anchor_of
+from otp_service.audit.source import Source, Told
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.entry import Mark, Tail
 from otp_service.core.errors import StoreUnavailable
 
 
-LEASE = 4000
-"""Milliseconds after which somebody else takes over from a leader who is silent."""
-
-RENEWAL = 1.0
-"""Seconds between two times that the leader says that he lives."""
-
 PAUSE = 0.25
 """Seconds between two looks at streams that had nothing more."""
-
-LOOK = 3600.0
-"""Seconds between two looks whether something's retention has ended."""
 
 COUNT = 64
 """Entries that are read of each stream at once."""
@@ -46,37 +40,6 @@ STRETCH = 5000
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-
-class Source(Protocol):
-    """Where the entries are. Every method raises StoreUnavailable."""
-
-    async def lease(self, holder: str, milliseconds: int, *, floor: int, told: bytes) -> int:
-        """Take or keep the lease; return its fence, which is over `floor`, or 0."""
-
-    async def tails(
-        self, partitions: Collection[int], *, count: int, anew: bool = False
-    ) -> list[Tail]:
-        """Return what is not archived of each partition, or `anew` what there is."""
-
-    async def mark(self, fence: int, marks: Sequence[Mark]) -> None:
-        """Note how far the archive has come."""
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What the leader tells of himself, for metrics; counts are since he took over."""
-
-    seal: int = 0
-    sealed_at: str = ""
-    unsealed: int = 0
-    """When the oldest entry was told that is archived and not sealed; 0 if there is none."""
-    archived: int = 0
-    missing: int = 0
-    failed: int = 0
-    anchored_at: int = 0
-    """When the newest seal's anchor was kept elsewhere, in milliseconds; 0 if none was yet."""
-    trouble: str = ""
-    """What keeps it from going on: `disk`, `sink`, `damaged`."""
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +58,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     retention: int | None = None
     """Milliseconds after which segments are dropped; None keeps them."""
     sinks: tuple[Sink, ...] = ()
+    """They have every line before it is marked in Redis."""
     anchors: tuple[Sink, ...] = ()
     """Where a line goes for each seal; of what it misses, it gets only the newest."""
 
@@ -116,11 +80,9 @@ class Sealer:
         self._signing = signing
         self._outside = outside
         self._seal_seconds = seal_seconds
-        self._drop: Dropped | None = None
-        """What the next seal states that is dropped."""
-        self._look_at = 0.0
-        self._fence = 0
-        self._until = self._renew_at = self._seal_at = 0.0
+        self._lease = Lease(source, outside.holder, outside.clock)
+        self._seal_at = 0.0
+        self._retiring = Retiring(folder, outside.retention)
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
@@ -133,14 +95,14 @@ class Sealer:
     @property
     def leads(self) -> bool:
         """Whether this one may write now."""
-        return self._fence > 0 and self._outside.clock() < self._until
+        return self._lease.is_held
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then seal what is there."""
         while not stop.is_set():
             if not await self.turn():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSE if self._fence else RENEWAL)
+                    await asyncio.wait_for(stop.wait(), PAUSE if self.leads else RENEWAL)
         await self.stop()
 
     async def turn(self) -> bool:
@@ -159,6 +121,10 @@ class Sealer:
             self._stuck("sink", f"a sink does not take the lines: {error}", once="sink")
         except StoreUnavailable:
             self._stuck("redis", "Redis does not answer, so nothing is archived")
+        except Exception:  # a fault of ours must not end it: what is there is read anew
+            self._stuck("fault", "the sealer has met what it does not expect")
+            logger.exception("the sealer begins anew")
+            self._lose()
         return False
 
     async def stop(self) -> None:
@@ -173,51 +139,44 @@ class Sealer:
                 await self._keep_anchors()
                 if trouble := await give_all(self._feeds):
                     raise trouble
-                await self._say(0)
+                await self._lease.give_up(self._said())
             except (Fenced, OSError, ArchiveDamaged, SinkFailed, StoreUnavailable):
                 logger.warning("the archive is not sealed to its end; the next sealer does it")
-        self._fence = 0
+        self._lease.forget()
         self._close()
 
     # ------------------------------------------------------------------------- the lease
 
     async def _lead(self) -> bool:
         """Keep or take the lease; return whether this one is the leader."""
-        if self.leads and self._outside.clock() < self._renew_at:
+        if not self._lease.is_due:
             return True
-        before, asked = self._fence, self._outside.clock()
-        self._fence = await self._say(LEASE)
-        self._until, self._renew_at = asked + LEASE / 1000, asked + RENEWAL
-        if self._fence != before:
-            await self._change(before)
+        before = self._lease.fence
+        await self._lease.ask(self._folder.floor(), self._said())
+        if before and not self._lease.fence:
+            self._lose()
+        elif self._lease.fence != before:
+            await self._begin()
         return self.leads
 
-    async def _say(self, milliseconds: int) -> int:
-        floor = 0 if self._fence else self._folder.floor()
-        told = msgspec.json.encode(self._told)
-        return await self._source.lease(self._outside.holder, milliseconds, floor=floor, told=told)
-
-    async def _change(self, before: int) -> None:
-        if not self._fence:
-            self._fence = before
-            self._lose()
-            return
+    async def _begin(self) -> None:
         try:
             await self._take_over()
         except Exception:
-            await self._say(0)  # somebody else may be luckier
-            self._fence = 0
+            await self._lease.give_up(self._said())  # somebody else may be luckier
             raise
         self._events.append(("started", 0))
-        logger.info("this process seals the archive now, with fence %d", self._fence)
+        logger.info("this process seals the archive now, with fence %d", self._lease.fence)
+
+    def _said(self) -> bytes:
+        return msgspec.json.encode(self._told)
 
     async def _take_over(self) -> None:
-        await asyncio.to_thread(self._folder.take, self._fence, self._outside.holder)
+        await asyncio.to_thread(self._folder.take, self._lease.fence, self._lease.holder)
         self._told = Told()
         self._learn()
-        self._look_at = self._outside.clock()
-        self._seal_at = self._look_at + self._seal_seconds
-        self._drop = None
+        self._seal_at = self._outside.clock() + self._seal_seconds
+        self._retiring = Retiring(self._folder, self._outside.retention)
         standing = self._folder.standing
         self._feeds = [Feed(sink) for sink in self._outside.sinks]
         self._anchors = [Feed(sink) for sink in self._outside.anchors]
@@ -228,9 +187,8 @@ class Sealer:
             await self._seal()
 
     def _lose(self) -> None:
-        if self._fence:
-            logger.warning("this process no longer seals the archive")
-        self._fence = 0
+        logger.warning("this process no longer seals the archive")
+        self._lease.forget()
         self._close()
 
     def _close(self) -> None:
@@ -247,32 +205,37 @@ class Sealer:
         taken = [take(tail, self._folder.last, self._outside.is_ours) for tail, _ in tails]
         if lines := list(merged(taken)):
             await self._write(lambda: self._folder.append(lines, self._outside.now()))
+        self._count(taken, len(lines))
         self._owe(lines)
+        if self._is_due():
+            await self._seal()
         trouble = await give_all(self._feeds)
         if trouble is None:
             await self._mark(tails, taken)
-        self._count(taken, len(lines))
-        await self._look_for_expired(min(tail.now for tail, _ in tails))
-        while self._events:
-            await self._outside.tell(*self._events[0])
-            self._events.pop(0)
-        if self._is_due():
-            await self._seal()
+        await self._tell()
         await self._keep_anchors()
+        await self._retire(min(tail.now for tail, _ in tails))
         if trouble:
             raise trouble
         self._go_on()
         return any(not tail.is_whole for tail, _ in tails)
 
-    async def _look_for_expired(self, now: int) -> None:
-        """Tell what the next seal will drop. `now` is Redis's time: two clocks have to say so."""
-        if self._outside.retention is None or self._outside.clock() < self._look_at:
-            return
-        self._look_at = self._outside.clock() + LOOK
-        before = min(now, self._outside.now()) - self._outside.retention
-        self._drop = await self._write(lambda: self._folder.expired(before))
-        if self._drop:
-            self._events.append(("dropped", self._drop.number))
+    async def _retire(self, now: int) -> None:
+        """Delete what a seal has stated, and tell what the next one will.
+
+        `now` is by Redis's clock: one that jumped deletes nothing by itself.
+        """
+        if self._retiring.stated:
+            await self._write(self._retiring.delete)
+        if self._retiring.is_due(clock := self._outside.clock()):
+            now = min(now, self._outside.now())
+            if found := await self._write(lambda: self._retiring.look(clock, now)):
+                self._events.append(("dropped", found.number))
+
+    async def _tell(self) -> None:
+        while self._events:
+            await self._outside.tell(*self._events[0])
+            self._events.pop(0)
 
     async def _mark(self, tails: Sequence[tuple[Tail, bool]], taken: Sequence[Taken]) -> None:
         marks = [
@@ -281,7 +244,7 @@ class Sealer:
             if tail.entries
         ]
         if marks:
-            await self._source.mark(self._fence, marks)
+            await self._source.mark(self._lease.fence, marks)
 
     async def _repeat(self, tails: Sequence[tuple[Tail, bool]]) -> None:
         """Owe the sinks, once, what whoever led before may have kept from them."""
@@ -345,8 +308,13 @@ class Sealer:
             seal=standing.number,
             sealed_at=standing.sealed_at,
             unsealed=standing.oldest or 0,
-            trouble="",
         )
+
+    def _go_on(self) -> None:
+        if self._trouble:
+            logger.info("the archive goes on")
+            self._told = msgspec.structs.replace(self._told, trouble="")
+            self._trouble = ""
 
     def _stuck(self, kind: str, text: str, once: str = "") -> None:
         """Tell once, not each time, what keeps the archive from going on."""
@@ -354,11 +322,6 @@ class Sealer:
         if self._trouble != (once or text):
             logger.error("%s", text)
         self._trouble = once or text
-
-    def _go_on(self) -> None:
-        if self._trouble:
-            logger.info("the archive goes on")
-            self._trouble = ""
 
     # ------------------------------------------------------------------------- the seal
 
@@ -372,17 +335,12 @@ class Sealer:
         standing = self._folder.standing
         if standing.is_sealed and not self._signing.hands_over(standing):
             return
-        drop, now = self._drop, self._outside.now()
-        line = await self._write(lambda: self._folder.seal(self._signing, now, drop))
+        now, dropped = self._outside.now(), self._retiring.found
+        line = await self._write(lambda: self._folder.seal(self._signing, now, dropped))
+        self._retiring.state()
         self._learn()
         self._owe([line])
         self._anchor(line)
-        if drop:
-            await self._write(lambda: self._folder.drop(drop))
-            logger.info(
-                "the archive up to seal %d is deleted: its retention has ended", drop.number
-            )
-            self._drop = None
 
     def _anchor(self, line: bytes) -> None:
         for feed in self._anchors:

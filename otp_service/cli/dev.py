@@ -15,6 +15,7 @@ from otp_service import telemetry
 from otp_service.app import Application, seal
 from otp_service.audit.keyfiles import write_key
 from otp_service.cli.describing import CommandError, Subparsers, command
+from otp_service.cli.sealing import refuse_unusable
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
 from otp_service.core.hosts import is_loopback
 from otp_service.settings.dev import dev_secrets, dev_settings
@@ -84,6 +85,7 @@ async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None)
     service = Service(host=known.host, port=known.port, admin_port=known.admin_port)
     audit = _audit(known.data)
     settings = dev_settings(service, redis_url, kept, audit)
+    refuse_unusable(settings)
     public = listen(known.host, known.port)
     admin = listen(known.host, known.admin_port)
     async with Application(settings, is_dev=True) as app:

@@ -21,7 +21,7 @@ Call = tuple[Sequence[str], Sequence[bytes]]
 
 
 class RedisSealing:
-    """Implements `audit.sealer.Source`; `maximum` is the most entries of a partition's stream.
+    """Implements `audit.source.Source`; `maximum` is the most entries of a partition's stream.
 
     Every method raises StoreUnavailable.
     """

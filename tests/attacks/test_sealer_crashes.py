@@ -138,7 +138,9 @@ async def _day(log: Log, fate: Fate) -> None:
 async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
     link: Link, tmp_path: Path, when: str
 ) -> None:
-    """R73; seen to fail with the mark before the append, without the cut, and without `known`."""
+    """R73. Seen to fail where half a line is not cut off, where half a seal counts as one, and with
+    the mark before the append where the folder is not asked besides whether it is behind.
+    """
     met, at = set(), 0
     while True:
         at += 1
@@ -157,7 +159,6 @@ async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
         await until_quiet(heir)
         await heir.stop()
         log.check()
-    assert {"lease", "tails", "mark", "open", "write", "sync", "sync_folder", "cut"} >= met
     assert {"lease", "tails", "mark", "open", "write", "sync", "sync_folder"} <= met
 
 
@@ -193,6 +194,7 @@ async def test_whatever_fails_once_the_same_sealer_goes_on(
         log.check()
 
 
+@pytest.mark.slow
 async def test_a_key_hands_over_and_dies_doing_so(link: Link, tmp_path: Path) -> None:
     """The last seal of the old key names the new one, once, wherever the sealer is killed."""
     new = SigningKey.new()

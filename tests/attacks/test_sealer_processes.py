@@ -215,6 +215,8 @@ async def test_a_full_disk_refuses_grants_until_there_is_room_again(
     assert 900 < granted < 2000
     await story.deny()
     await story.tell("an outcome")
+    assert await until(lambda: "cannot be written" in said.read_text())
+    await asyncio.sleep(1)  # time enough to tell it twice
     assert 1 == said.read_text().count("cannot be written")
 
     resource.prlimit(

@@ -62,15 +62,13 @@ class Log:
 
     async def tell(self, *ids: str, partition: int = 7) -> None:
         """Commit an outcome of what was granted before for each of these ids, which must be kept."""
-        for id_ in ids:
-            event = ArchiveChanged(id=id_)
-            await self.commit(partition, events=(event,))
-            self.told.append(id_)
+        await self.commit(partition, events=tuple(ArchiveChanged(id=id_) for id_ in ids))
+        self.told += ids
 
-    async def grant(self, partition: int = 7) -> None:
+    async def grant(self, partition: int = 7, *, durable: bool = False) -> None:
         """Commit a claim."""
         id_ = secrets.token_hex(4)
-        await self.commit(partition, events=(Attempted(id=id_),))
+        await self.commit(partition, events=(Attempted(id=id_),), durable=durable)
         self.told.append(id_)
 
     async def deny(self, partition: int = 7, number: str = "") -> None:

@@ -135,6 +135,37 @@ async def test_a_clock_that_jumped_deletes_nothing(link: Link, tmp_path: Path) -
     assert [] == dropped(log)
 
 
+async def test_files_that_cannot_be_deleted_hold_up_nothing_and_go_once_they_can(
+    link: Link, tmp_path: Path
+) -> None:
+    """The archive has to be writable for that, and somebody is told."""
+
+    class Stubborn(Disk):
+        yields = False
+
+        def delete(self, path: Path) -> None:
+            if not self.yields:
+                raise PermissionError(1, "Operation not permitted")
+            super().delete(path)
+
+    log, disk = await aged(link, tmp_path / "archive"), Stubborn()
+    log.passes(11 * DAY)
+    sealer = log.sealer(disk=disk, retention=RETENTION)
+    await until_quiet(sealer)
+    await log.tell("afterwards")
+    await until_quiet(sealer)
+    assert "disk" == sealer._told.trouble
+    assert {"afterwards"} <= {*log.ids()}
+    log.check()
+
+    disk.yields = True
+    await until_quiet(sealer)
+    await sealer.stop()
+
+    assert [] == [*log.folder.glob("2025-11-22/*")]
+    log.check()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after", "half"])
 async def test_killed_between_stating_and_deleting_the_archive_verifies_and_the_next_one_ends_it(

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from otp_service.audit.seals import NextKey, SigningKey, hash_of, seal_on
+from otp_service.audit.seals import NextKey, SigningKey, hash_of, public_keys, seal_on
 from tests.audit.archives import Archive, signing_key, standard
 from tests.audit.tampering import ONE, THREE, TWO, Files, found, short, verified
 
@@ -111,3 +111,21 @@ def test_a_stray_key_hands_over_nothing(archive):
     assert f"{THREE}:12 key seal 7" == short(report.findings[0])
     assert 6 == report.verified.number
     assert 1 == report.noted["key"], "only the handover that was right"
+
+
+def test_a_file_of_public_keys_keeps_its_order_and_its_comments(archive):
+    """The oldest stands first."""
+    text = "# the first\n\n" + "\n".join(map(str, archive.keys))
+
+    assert [key.id for key in archive.keys] == [key.id for key in public_keys(text)]
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_a_public_key_with_another_id_is_none(archive, part):
+    """What a seal names would be another key than the one that is checked."""
+    first, second = (str(key).split() for key in archive.keys)
+    second[0] = "ssh-ed25519"
+    first[part] = second[part]
+
+    with pytest.raises(ValueError, match="line 2: the id is not that of the key"):
+        public_keys("# ours\n" + " ".join(first))

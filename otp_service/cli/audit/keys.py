@@ -1,10 +1,9 @@
 """`audit key`: the key that signs seals, and its public half."""
 
 import argparse
-import os
 from pathlib import Path
 
-from otp_service.audit.seals import SigningKey
+from otp_service.audit.keyfiles import write_key
 from otp_service.cli.describing import Subparsers, WrongCall, command
 
 
@@ -31,11 +30,8 @@ def run(known: argparse.Namespace) -> int:
     examples:
       otp-service audit key /etc/otp/audit.pem
     """
-    key = SigningKey.new()
     try:
-        file = os.open(known.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "wb") as opened:
-            opened.write(key.to_pem())
+        key = write_key(known.file)
     except OSError as error:
         raise WrongCall(f"cannot write {known.file}: {error.strerror}.") from error
     print(WRITTEN.format(path=known.file, public=key.public))

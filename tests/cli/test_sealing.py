@@ -1,0 +1,61 @@
+"""What keeps somebody from sealing is told before anything begins."""
+
+from pathlib import Path
+
+import pytest
+
+from otp_service.audit.keyfiles import write_key
+from otp_service.cli.sealing import unusable
+from otp_service.settings.model import Audit
+
+
+def audit(folder: Path) -> Audit:
+    """Return an archive's settings, with a key of its own."""
+    key = folder / "audit.pem"
+    if not key.exists():
+        write_key(key)
+    return Audit(archive=str(folder / "a/b"), signing_key=str(key))
+
+
+def test_a_key_for_its_owner_alone_and_a_folder_that_can_be_made_will_do(tmp_path: Path) -> None:
+    """Nor is anything asked of who does not seal."""
+    assert [] == list(unusable(audit(tmp_path)))
+    assert [] == list(unusable(Audit(archive="/proc/archive", seal="alone")))
+    assert [] == list(unusable(Audit()))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda key: key.chmod(0o640), "chmod 600"),
+        (lambda key: key.unlink(), "'otp-service audit key' makes one"),
+        (lambda key: key.write_text("no key"), "no Ed25519 key"),
+    ],
+)
+def test_a_key_file_that_may_not_be_used_is_refused(tmp_path: Path, make, words: str) -> None:
+    """With the remedy."""
+    settings = audit(tmp_path)
+    make(tmp_path / "audit.pem")
+
+    (found,) = unusable(settings)
+
+    assert words in found
+
+
+def test_an_archive_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    """A file stands in the way."""
+    settings = audit(tmp_path)
+    (tmp_path / "a").write_text("")
+
+    (found,) = unusable(settings)
+
+    assert "audit.archive" in found
+
+
+def test_the_public_half_lies_beside_the_key(tmp_path: Path) -> None:
+    """As auditors need it, and nothing is overwritten."""
+    key = write_key(tmp_path / "audit.pem")
+
+    assert f"{key.public}\n" == (tmp_path / "audit.pem.pub").read_text()
+    with pytest.raises(FileExistsError):
+        write_key(tmp_path / "audit.pem")

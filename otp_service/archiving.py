@@ -75,6 +75,7 @@ class Watch:
             fullness=fullness,
             seal=told.seal,
             sealed_at=milliseconds_of(told.sealed_at) / 1000 if told.sealed_at else 0,
+            anchored_at=told.anchored_at / 1000,
             archived=told.archived,
             missing=told.missing,
             failed=told.failed,

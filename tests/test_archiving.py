@@ -1,7 +1,7 @@
 """What everybody sees of an archive: metrics, the events of a full log, and who is ready."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,12 @@ async def test_metrics_tell_that_nobody_seals(log: Watched) -> None:
 
 async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watched) -> None:
     """By who leads, whoever that is."""
-    sealer = log.sealer(seal_seconds=3600)
+
+    class Kept:
+        async def append(self, lines: Sequence[bytes]) -> None:
+            """Keep them."""
+
+    sealer = log.sealer(seal_seconds=3600, anchors=(Kept(),))
     log.shift = -50_000
     await log.tell("a")
     await until_quiet(sealer)
@@ -74,6 +79,7 @@ async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watc
     assert 50 <= before["lag"] < 100
     assert (0, 1, 0) == (after["leader"], after["seal"], after["lag"])
     assert after["sealed_at"] > 1_700_000_000
+    assert (0, after["sealed_at"]) == (before["anchored_at"], after["anchored_at"])
     assert after["archived"] == len(log.entries())
 
 

@@ -65,4 +65,4 @@ def test_what_the_greeting_names_is_there(service: Service) -> None:
 
     statuses = {path: call(int(port), "GET", path).status for port, path in addresses if path}
 
-    assert {"/inbox": 200, "/docs": 200, "/v1/challenges": 405} == statuses
+    assert {"/inbox": 200, "/audit": 303, "/docs": 200, "/v1/challenges": 405} == statuses

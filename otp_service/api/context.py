@@ -85,7 +85,7 @@ def header(request: Request[Any, Any, Any], name: bytes) -> list[bytes]:
     return [value for key, value in request.scope["headers"] if key == name]
 
 
-def is_loopback(scope: Any) -> bool:
+def names_loopback(scope: Any) -> bool:
     """Whether whoever asks has called this machine by one of its own names."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None

@@ -10,7 +10,7 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from otp_service.api.context import Answered, ApiContext, is_loopback
+from otp_service.api.context import Answered, ApiContext, names_loopback
 from otp_service.api.problems import refuse
 from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
 
@@ -78,7 +78,7 @@ class Door:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Any) -> OtpError | None:
-        if self._context.loopback_only and not is_loopback(scope):
+        if self._context.loopback_only and not names_loopback(scope):
             return InvalidRequest(("Host", "must be localhost, 127.0.0.1 or [::1]"))
         if self._context.in_flight.draining and scope["path"].startswith("/v1/"):
             return Overloaded("The service is stopping. Send the request again.")

@@ -10,8 +10,11 @@ from otp_service.audit.keyfiles import KeyFileUnusable, public_path, read_key
 from otp_service.audit.sealer import Outside, Sealer
 from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import PublicKey, public_keys
+from otp_service.audit.sinks import sink_of
 from otp_service.audit.verified import Verifications
 from otp_service.core import events
+from otp_service.core.limits import DAY
+from otp_service.core.policy import SECOND
 from otp_service.core.ports import Commit
 from otp_service.settings import Settings
 from otp_service.settings.model import Audit
@@ -30,28 +33,41 @@ async def seal(settings: Settings, stop: asyncio.Event) -> None:
     """Seal the archive of these settings until `stop` is set. Raises KeyFileUnusable."""
     signing = signing_of(settings.audit)
     async with link_of(settings) as link:
-        told = versions(settings)
-        store = store_of(settings, link, told)
-
-        async def tell(reason: str, missing: int) -> None:
-            event = events.ArchiveChanged(
-                id=RANDOM.bytes(16).hex(), versions=told, reason=reason, missing=missing
-            )
-            partition = store.names.partition("service")
-            operation = RANDOM.operation()
-            await store.commit(Commit(partition=partition, operation=operation, events=(event,)))
-
-        outside = Outside(
-            holder=RANDOM.operation(),
-            now=now,
-            clock=time.monotonic,
-            is_ours=store.vault.verify,
-            tell=tell,
+        sealer = Sealer(
+            sealing_of(settings, link),
+            folder_of(settings.audit),
+            signing,
+            _outside(settings, link),
+            seal_seconds=settings.audit.seal_seconds,
         )
-        source, seconds = sealing_of(settings, link), settings.audit.seal_seconds
-        await Sealer(source, folder_of(settings.audit), signing, outside, seal_seconds=seconds).run(
-            stop
+        await sealer.run(stop)
+
+
+def _outside(settings: Settings, link: Link) -> Outside:
+    told, audit = versions(settings), settings.audit
+    store = store_of(settings, link, told)
+
+    async def tell(reason: str, number: int) -> None:
+        event = events.ArchiveChanged(
+            id=RANDOM.bytes(16).hex(),
+            versions=told,
+            reason=reason,
+            missing=number if reason == "gap" else 0,
+            seal=number if reason == "dropped" else 0,
         )
+        partition, operation = store.names.partition("service"), RANDOM.operation()
+        await store.commit(Commit(partition=partition, operation=operation, events=(event,)))
+
+    return Outside(
+        holder=RANDOM.operation(),
+        now=now,
+        clock=time.monotonic,
+        is_ours=store.vault.verify,
+        tell=tell,
+        retention=audit.retention_days * DAY * SECOND,
+        sinks=tuple(sink_of(name, one) for name, one in audit.sinks.items()),
+        anchors=(sink_of("anchor", audit.anchor),) if audit.anchor else (),
+    )
 
 
 def signing_of(audit: Audit) -> Signing:

@@ -11,12 +11,21 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from otp_service.audit.lines import SEAL
 from otp_service.audit.sealing import ArchiveDamaged, Signing, Standing
-from otp_service.audit.seals import Seal, seal_on
-from otp_service.audit.segments import day_of, lines, lines_backward, segment_path, segments
+from otp_service.audit.seals import Dropped, Seal, hash_of, seal_on
+from otp_service.audit.segments import (
+    day_of,
+    lines,
+    lines_backward,
+    number_of,
+    segment_path,
+    segments,
+)
+from otp_service.core.entry import milliseconds_of, rfc3339
 
 
 class Fenced(Exception):
@@ -62,6 +71,13 @@ class Disk:
         """Cut a file to a size."""
         os.ftruncate(handle, size)
         os.fsync(handle)
+
+    def delete(self, path: Path) -> None:
+        """Delete a file, and its folder if nothing else is in it."""
+        path.unlink(missing_ok=True)
+        self.sync_folder(path.parent)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
 
 
 class Folder:
@@ -111,13 +127,40 @@ class Folder:
             self._check(lock)
             self._append(written, now)
 
-    def seal(self, signing: Signing, now: int) -> bytes:
-        """Seal what is not sealed yet; return the seal's line. Raises as `take` does."""
+    def seal(self, signing: Signing, now: int, drop: Dropped | None = None) -> bytes:
+        """Seal what is not sealed yet; return the seal's line. Raises as `take` does.
+
+        It states what is to be dropped after it.
+        """
         with self._locked() as lock:
             self._check(lock)
+            self.standing.dropped = drop
             line = signing.seal(self.standing, now, fence=_fence(self._mine))
             self._append([line], now)
             return line
+
+    def expired(self, before: int) -> Dropped | None:
+        """Return up to where all segments are sealed, and were before an instant (milliseconds)."""
+        found = None
+        for segment in segments(self.folder):
+            is_open = segment == self._segment and not self.standing.is_sealed
+            if is_open or day_of(segment) > rfc3339(before)[:10]:
+                break
+            line = next(filter(_is_seal, lines_backward(segment)), None)
+            if line is None or milliseconds_of(seal_on(line).at) >= before:
+                break
+            found = Dropped(seal_on(line).number, hash_of(line))
+        return found
+
+    def drop(self, dropped: Dropped) -> None:
+        """Delete the segments up to a seal, which another one has to have stated: what is left of
+        them by whoever stops here is deleted next time. Raises as `take` does.
+        """
+        with self._locked() as lock:
+            self._check(lock)
+            for segment, following in pairwise(segments(self.folder)):
+                if number_of(following) <= dropped.number + 1:
+                    self._disk.delete(segment)
 
     def last(self, partition: int, epoch: int) -> int:
         """Return the last sequence of an epoch that is archived; 0 if none is."""

@@ -19,6 +19,7 @@ import msgspec
 from otp_service.audit.feeding import Feed, Sink, SinkFailed, again, give_all
 from otp_service.audit.folder import Fenced, Folder
 from otp_service.audit.lease import RENEWAL, Lease
+from otp_service.audit.retiring import Retiring
 from otp_service.audit.sealing import (
     ArchiveDamaged,
     IsOurs,
@@ -62,6 +63,8 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     tell: Callable[[str, int], Awaitable[None]]
     """Appends the event of a reason; of a `gap` with how many entries are missing, of what was
     `dropped` with the number of the last seal."""
+    retention: int | None = None
+    """Milliseconds after which segments are dropped; None keeps them."""
     sinks: tuple[Sink, ...] = ()
     """They have every line before it is marked in Redis."""
     anchors: tuple[Sink, ...] = ()
@@ -87,6 +90,7 @@ class Sealer:
         self._seal_seconds = seal_seconds
         self._lease = Lease(source, outside.holder, outside.clock)
         self._seal_at = 0.0
+        self._retiring = Retiring(folder, outside.retention)
         self._told = Told()
         self._events: list[tuple[str, int]] = []
         self._repeats = False
@@ -180,6 +184,7 @@ class Sealer:
         self._told = Told()
         self._learn()
         self._seal_at = self._outside.clock() + self._seal_seconds
+        self._retiring = Retiring(self._folder, self._outside.retention)
         standing = self._folder.standing
         self._feeds = [Feed(sink) for sink in self._outside.sinks]
         self._anchors = [Feed(sink) for sink in self._outside.anchors]
@@ -217,10 +222,23 @@ class Sealer:
             await self._mark(tails, taken)
         await self._tell()
         await self._keep_anchors()
+        await self._retire(min(tail.now for tail, _ in tails))
         if trouble:
             raise trouble
         self._go_on()
         return any(not tail.is_whole for tail, _ in tails)
+
+    async def _retire(self, now: int) -> None:
+        """Delete what a seal has stated, and tell what the next one will.
+
+        `now` is by Redis's clock: one that jumped deletes nothing by itself.
+        """
+        if self._retiring.stated:
+            await self._write(self._retiring.delete)
+        if self._retiring.is_due(clock := self._outside.clock()):
+            now = min(now, self._outside.now())
+            if found := await self._write(lambda: self._retiring.look(clock, now)):
+                self._events.append(("dropped", found.number))
 
     async def _tell(self) -> None:
         while self._events:
@@ -326,7 +344,9 @@ class Sealer:
         standing = self._folder.standing
         if standing.is_sealed and not self._signing.hands_over(standing):
             return
-        line = await self._write(lambda: self._folder.seal(self._signing, self._outside.now()))
+        now, dropped = self._outside.now(), self._retiring.found
+        line = await self._write(lambda: self._folder.seal(self._signing, now, dropped))
+        self._retiring.state()
         self._learn()
         self._owe([line])
         self._anchor(line)

@@ -108,6 +108,9 @@ MEANINGS: Final[dict[tuple[str, str], Meaning]] = {
     ("log.archive", "stopped"): Meaning(
         (6003, 99, "Stop"), "process", ("end",), "sys_monitor_disabled", LOW
     ),
+    ("log.archive", "dropped"): Meaning(
+        (6003, 4, "Delete"), "process", ("info",), "sensitive_delete", LOW
+    ),
     ("log.archive", "gap"): _found("Entries of the audit log are missing"),
     ("log.archive", "overflow"): _found("The audit log is full: nothing is granted"),
     ("log.archive", "recovered"): Meaning((6003, 99, "Recovery"), "database", ("info",)),

@@ -17,7 +17,7 @@ from otp_service.audit.keyfiles import write_key
 from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.cli.sealing import refuse_unusable
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
-from otp_service.settings.check import is_loopback
+from otp_service.core.hosts import is_loopback
 from otp_service.settings.dev import REDIS, dev_audit, dev_secrets, dev_settings, dev_signing_key
 from otp_service.settings.model import Service
 from otp_service.store.embedded import EmbeddedError, EmbeddedServer

@@ -86,7 +86,13 @@ def init(known: argparse.Namespace) -> int:
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
     """
     brand = known.tenant if known.brand is None else known.brand
-    text, api_key = render(tenant=known.tenant, brand=brand, countries=known.country, token=_token)
+    text, api_key = render(
+        tenant=known.tenant,
+        brand=brand,
+        countries=known.country,
+        token=_token,
+        pseudonym_id=_key_id(datetime.now(UTC)),
+    )
     try:
         settings = load(text, {}, str, cores=cores())
     except SettingsError as error:
@@ -117,7 +123,7 @@ def key_new(known: argparse.Namespace) -> int:
       otp-service key new --secret pepper
     """
     now = datetime.now(UTC)
-    key_id = f"{now:%Y-%m-%d}-{secrets.token_hex(2)}"
+    key_id = _key_id(now)
     if known.ring:
         print(_new_secret(known.ring, key_id, _token()))
         return 0
@@ -133,6 +139,11 @@ def key_new(known: argparse.Namespace) -> int:
 def _new_secret(ring: str, key_id: str, token: str) -> str:
     line = f'{{ id = "{key_id}", secret = "{token}" }}'
     return ROTATION.format(line=f"{line},", place=f"last in `{ring} = [ … ]`")
+
+
+def _key_id(now: datetime) -> str:
+    """Return an id that says how old its key is."""
+    return f"{now:%Y-%m-%d}-{secrets.token_hex(2)}"
 
 
 def _token() -> str:

@@ -199,11 +199,14 @@ class EpochBegan(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_onl
 class ArchiveChanged(Event, frozen=True, tag="log.archive", omit_defaults=True, kw_only=True):
     """A sealer took over (`started`) or ended (`stopped`), found a `gap`, or the log is full.
 
+    `dropped`: what is older than its retention is deleted, up to the seal that is named.
     `overflow`: too many events wait for the archive, and nothing is granted; `recovered`: no more.
     """
 
     missing: int = 0
     """Entries that Redis no longer had."""
+    seal: int = 0
+    """The last seal that was dropped."""
 
 
 class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=True, kw_only=True):

@@ -5,14 +5,15 @@ pure: what only a live Redis can tell (eviction, AOF, version, replicas) is aske
 `store/health.py`.
 """
 
-import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from importlib.util import find_spec
 
 from phonenumbers import SUPPORTED_REGIONS
 
+from otp_service.core.hosts import is_loopback
 from otp_service.core.keys import KEY_BYTES, Key
 from otp_service.core.message import check_messages
 from otp_service.settings import limits
@@ -35,7 +36,8 @@ from otp_service.sms.settings import VendorSettings
 DISTINCT_BYTES = 12
 """32 random bytes have about 30 different ones; with under 12, somebody typed them."""
 
-MONTH = 30 * 24 * 3600 * 1000
+DAY = 24 * 3600 * 1000
+MONTH = 30 * DAY
 """How long before an API key expires somebody is told, in milliseconds."""
 
 RING_SIZE = 2
@@ -52,6 +54,14 @@ PLAIN_TEXT = (
     "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
 )
 
+NO_ANCHOR = (
+    "is missing: whoever can write to the archive could cut off its end, and nobody would see it. "
+    "Keep anchors where he cannot write"
+)
+NO_DATE = (
+    "has an id that says no date, so nobody is told when it is older than audit.pseudonym_days: "
+    "'otp-service key new --secret pseudonym' makes one to rotate to"
+)
 NO_SIGNING_KEY = (
     "is missing: 'otp-service audit key FILE' makes one. Where somebody else seals, who runs "
     "'otp-service audit seal', say audit.seal = \"alone\""
@@ -81,6 +91,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
     elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
     yield from _audit_warnings(settings.audit)
+    yield from _pseudonym_warnings(settings, now)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():
@@ -94,17 +105,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
                 yield Fault(f"tenants.{name}.keys.{key.id}", "has expired, or will in 30 days")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether nobody else can reach this address, or listen on the way to it."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _told(section: str, found: list[tuple[str, str]]) -> Iterator[Fault]:
+def _told(section: str, found: Iterable[tuple[str, str]]) -> Iterator[Fault]:
     return (Fault(f"{section}.{field}", remedy) for field, remedy in found)
 
 
@@ -165,7 +166,13 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _audit_faults(audit: Audit) -> Iterator[Fault]:
+    for name, sink in audit.sinks.items():
+        yield from _told(f"audit.sinks.{name}", sink.faults())
+    if audit.anchor:
+        yield from _told("audit.anchor", audit.anchor.faults())
     if audit.archive is None:
+        if audit.sinks or audit.anchor:
+            yield Fault("audit.archive", "is missing: sinks get the lines that stand in it")
         if audit.signing_key is not None:
             yield Fault("audit.archive", "is missing, and there is a signing key: name a folder")
     elif audit.seal == "serve" and audit.signing_key is None:
@@ -177,8 +184,36 @@ def _audit_faults(audit: Audit) -> Iterator[Fault]:
 def _audit_warnings(audit: Audit) -> Iterator[Fault]:
     if audit.archive is None:
         yield Fault("audit.archive", "is missing: events are gone when Redis is, or in days")
+    elif audit.anchor is None:
+        yield Fault("audit.anchor", NO_ANCHOR)
     if audit.previous_signing_key is not None:
         yield Fault("audit.previous_signing_key", "is there: take it out once it has handed over")
+
+
+def _pseudonym_warnings(settings: Settings, now: int) -> Iterator[Fault]:
+    """Tell of a key that is to be rotated, and of retired ones that name nothing any more."""
+    audit, keys = settings.audit, settings.keys.pseudonym.keys
+    made = [_made(key) for key in keys]
+    if made and made[0] is None and audit.archive:
+        yield Fault("keys.pseudonym", NO_DATE)
+    elif made and made[0] is not None and made[0] + audit.pseudonym_days * DAY <= now:
+        yield Fault("keys.pseudonym", "is older than audit.pseudonym_days: ROTATION.md, rotate it")
+    kept = audit.retention_days if audit.archive else settings.events.retention_days
+    for key, successor in zip(keys[1:], made, strict=False):
+        if successor is not None and successor + kept * DAY <= now:
+            yield Fault(
+                "keys.pseudonym", f"has {key.id}, and nothing is kept that it named: end it"
+            )
+
+
+def _made(key: Key) -> int | None:
+    """Return when a key was made, in milliseconds, if its id begins with that day or month."""
+    found = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
+    try:
+        day = datetime.fromisoformat(f"{found[1]}{found[2] or '-01'}T00:00Z") if found else None
+    except ValueError:
+        return None
+    return int(day.timestamp() * 1000) if day else None
 
 
 def _public_faults(url: str) -> Iterator[Fault]:

@@ -25,7 +25,7 @@ PREFIX = "OTP_"
 OTHERS = ("OTP_DEV_API_KEY", "OTP_TESTS_")
 """What `dev` and the tests are told by; `serve` refuses the first by itself."""
 
-HYPHENED = {"tenants", "providers", "headers", "secret_headers"}
+HYPHENED = {"tenants", "providers", "sinks", "headers", "secret_headers"}
 """The tables whose names people choose, and write with hyphens."""
 
 LIMITS = {re.sub(r"(?<!^)(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit}

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from otp_service.audit.sinks import AnchorSink, LineSink
 from otp_service.core.keys import Keys
 from otp_service.core.languages import TEMPLATES
 from otp_service.core.limits import DEFAULTS, Limit, Rates, Window
@@ -176,6 +177,14 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All public keys, oldest first, for the page; without it those beside the signing keys."""
     seal_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     segment_mib: Annotated[int, Meta(ge=1, le=1024)] = 64
+    retention_days: Annotated[int, Meta(ge=30, le=3660)] = 365
+    """After which whole segments are deleted, which a seal states."""
+    anchor: AnchorSink | None = None
+    """Where each seal's anchor is kept, out of reach of whoever can write the archive."""
+    sinks: dict[Name, LineSink] = {}
+    """Where every line goes besides; while one does not have it, Redis keeps it."""
+    pseudonym_days: Annotated[int, Meta(ge=1, le=3660)] = 90
+    """How long a pseudonym key is to be in force."""
 
 
 class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,16 +11,18 @@ from otp_service.core.keys import RINGS
 from otp_service.core.tenant import digest
 
 
-def render(
+def render(  # noqa: PLR0913  # what a person and chance give it
     *,
     tenant: str,
     brand: str,
     countries: Iterable[str],
     token: Callable[[], str],
     provider_url: str = "",
+    pseudonym_id: str = "n1",
 ) -> tuple[str, str]:
     """Return the configuration and the API key of its tenant, of which it holds only the hash.
 
+    `pseudonym_id` begins with today's date where `check` is to say when that key is too old.
     `token` makes one secret at each call: base64url of 32 random bytes (secrets.token_urlsafe).
     """
     api_key = token()
@@ -29,6 +31,7 @@ def render(
         "brand": quoted(brand),
         "countries": f"[{', '.join(quoted(country) for country in countries)}]",
         "provider_url": quoted(provider_url),
+        "pseudonym_id": pseudonym_id,
         "api_key_sha256": digest(api_key).hex(),
         **{name: token() for name in RINGS},
     }

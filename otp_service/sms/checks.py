@@ -4,10 +4,11 @@ A provider's `faults()` puts these together; `check` shows all of them and the s
 start while there is one. No remedy repeats a value: it may be a secret.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from otp_service.core.hosts import is_loopback
 
 
 Faults = Iterator[tuple[str, str]]
@@ -51,16 +52,6 @@ def _address_faults(parts: SplitResult) -> Faults:
         if _SECRET_NAME.search(name):
             yield "url", "move keys to secret_headers or secret_fields: addresses are logged"
             return
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent to this host stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def header_faults(field: str, headers: Mapping[str, str], *, secret: bool) -> Faults:

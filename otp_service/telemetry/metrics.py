@@ -49,6 +49,7 @@ ARCHIVE: Final = {
     "fullness": "Events that wait in the fullest partition; at 1 nothing is granted.",
     "seal": "The number of the last seal.",
     "sealed_at": "When it was made, in seconds since 1970.",
+    "anchored_at": "When the newest anchor was kept elsewhere, in seconds since 1970; 0 if none was.",
     "archived": "Entries that were archived since the sealer began.",
     "missing": "Entries that were declared missing since then.",
     "failed": "Entries whose MAC was not ours since then.",

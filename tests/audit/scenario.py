@@ -277,8 +277,16 @@ class Scenario:
             await self._issue(phone.e164, 422)
         async with self._step("it is taken off the list"):
             await operating._unblock(self._app, phone)
+        async with self._step("somebody of the security team looks for what it did"):
+            body = {"phone_number": phone.e164}
+            await self._call("POST", "/v1/audit/search", 200, by="security", body=body)
+        async with self._step("and an operator, at the machine"):
+            await self._app.telling.looked_up(phone, 3, by="operator", reason="INC-4711")
         async with self._step("everything about it is deleted"):
             await operating._forget(self._app, phone)
+        async with self._step("the archive has stood still for too long, and goes on"):
+            await self._app.telling.archive("overflow")
+            await self._app.telling.archive("recovered")
 
     async def _strangers_call(self) -> None:
         async with self._step("strangers call, and bring receipts that are none"):

@@ -89,8 +89,13 @@ class Log:
     ) -> Sealer:
         """Return a sealer of this log's archive; it seals with each turn unless told otherwise."""
 
-        async def tell(reason: str, missing: int) -> None:
-            event: Event = ArchiveChanged(id=f"sealer-{reason}", reason=reason, missing=missing)
+        async def tell(reason: str, number: int) -> None:
+            event: Event = ArchiveChanged(
+                id=f"sealer-{reason}",
+                reason=reason,
+                missing=number if reason == "gap" else 0,
+                seal=number if reason == "dropped" else 0,
+            )
             await self.commit(0, events=(event,))
 
         given: dict[str, Any] = {

@@ -17,15 +17,18 @@ from otp_service.core.errors import (
     IncorrectCode,
     NumberLocked,
     NumberNotAllowed,
+    RateLimited,
     StoreTampered,
 )
 from otp_service.core.events import ListChanged
 from otp_service.core.keys import RINGS, Key, Keys, Ring
 from otp_service.core.phone import PhoneNumber, parse
 from otp_service.core.ports import Commit
+from otp_service.core.pseudonym import pseudonyms
 from otp_service.store.operators import Operators
 from otp_service.store.streams import RedisStreams
 from otp_service.wire import UnlockRequest
+from tests.audit.sealed import Log, until_quiet
 from tests.world import SECOND, World, wrong
 
 
@@ -70,6 +73,10 @@ def steps(request, steps_of) -> Steps:
 def steps_of_records(request, steps_of) -> Steps:
     """The steps of each ring that closes records."""
     return steps_of(request.param)
+
+
+def _key(key_id: str) -> Key:
+    return Key(key_id, os.urandom(32))
 
 
 def _with(keys: Keys, name: str, value: Ring | Key) -> Keys:
@@ -184,6 +191,39 @@ async def test_without_the_old_state_key_events_fail_their_check(steps_of):
     found, _ = await _reader(steps.over).page(number=parse(NUMBER))
 
     assert {"failed"} == {event["integrity"] for event in found}
+
+
+async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_along(world, tmp_path):
+    """R69, R74. The archive verifies, no lock and no limit changes: those have names of their own."""
+    old, second, third = world.keys.pseudonym.current, _key("2"), _key("3")
+    rings = [Ring((second, old)), Ring((third, second, old)), Ring((third, second))]
+    worlds = [world, *(world.again(keys=_with(world.keys, "pseudonym", ring)) for ring in rings)]
+    log = Log(world.link, tmp_path / "archive", keys=world.keys)
+    for place, one in enumerate(worlds[:3]):
+        one.shift = place * HOUR
+        await one.issue(NUMBER)
+    await _lock(worlds[2], "+447400123457")
+    sealer = log.sealer()
+    await until_quiet(sealer)
+    await sealer.stop()
+    before, after = worlds[2:]
+    after.shift = before.shift
+
+    named = {
+        id(one): pseudonyms(one.keys.pseudonym, "number", parse(NUMBER).collapsed)
+        for one in (before, after)
+    }
+    for one, count in ((before, 3), (after, 2)):
+        found, _ = await _reader(one).page(number=parse(NUMBER))
+        assert count == sum(event["type"] == "otp.issued" for event in found)
+        events = [entry["event"] for entry in log.entries()]
+        issued = [event["number"] for event in events if event["type"] == "otp.issued"]
+        assert count == sum(number in named[id(one)] for number in issued)
+        with pytest.raises(NumberLocked):
+            await one.issue("+447400123457")
+        with pytest.raises(RateLimited):  # the cooldown of what was sent before
+            await one.issue(NUMBER)
+    assert [] == log.report().findings
 
 
 async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):

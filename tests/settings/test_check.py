@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from otp_service.core.hosts import is_loopback
 from otp_service.settings import faults, warnings
-from otp_service.settings.check import is_loopback
 
 
 HERE = Path(__file__).parent
@@ -162,3 +162,57 @@ def test_one_provider_alone_is_warned_of(settings_of, now):
 def test_loopback_is_what_nobody_else_reaches(host, expected):
     """A name that only looks like it is none."""
     assert expected is is_loopback(host)
+
+
+def pseudonyms(*ids: str) -> dict[str, str]:
+    """Return the variable for keys with these ids, the one in force first."""
+    keys = [
+        f'{{id = "{id_}", secret = "WORTHLESS-KEY-only-for-tests-{i}-pseudonym-bcA"}}'
+        for i, id_ in enumerate(ids)
+    ]
+    return {"OTP_KEYS__PSEUDONYM": f"[{', '.join(keys)}]"}
+
+
+ARCHIVE = '[audit]\narchive = "/a"\nsigning_key = "/k"\nanchor = {type = "stdout"}\n'
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (["2026-11-22"], ""),
+        (["2026-08-25-ab12"], ""),
+        (["2026-08-24-ab12"], "is older than audit.pseudonym_days"),
+        (["2026-08"], "is older than audit.pseudonym_days"),
+        (["2026-09"], ""),
+        (["n1"], "says no date"),
+        (["2026-13-45"], "says no date"),
+        (["2026-11-01", "2026-08-01", "2026-05-01"], ""),
+        (["2026-11-01", "2025-11-23", "n1"], ""),
+        (["2026-11-01", "2025-11-22", "n1"], "has n1, and nothing is kept that it named"),
+        (["2025-11-22", "2025-08-01"], "has 2025-08-01, and nothing is kept that it named"),
+    ],
+)
+def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(settings_of, now, ids, words):
+    """On 2026-11-22, after 90 days in force, and 365 after the one that came next was made."""
+    settings = settings_of(extra=ARCHIVE, environ=pseudonyms(*ids))
+
+    assert [] == faults(settings, now)
+    found = [w.remedy for w in warnings(settings, now) if w.setting == "keys.pseudonym"]
+
+    assert words in (found[-1] if words else "")
+    assert bool(words) is bool(found)
+
+
+def test_who_keeps_no_events_for_long_is_not_told_of_undated_pseudonym_keys(settings_of, now):
+    """Redis forgets them in days."""
+    found = {fault.setting for fault in warnings(settings_of(), now)}
+
+    assert "keys.pseudonym" not in found
+
+
+def test_an_archive_without_an_anchor_is_warned_of(settings_of, now):
+    """Nobody would see that its end was cut off."""
+    without = ARCHIVE.replace("anchor", "# anchor")
+
+    assert "audit.anchor" in {w.setting for w in warnings(settings_of(extra=without), now)}
+    assert "audit.anchor" not in {w.setting for w in warnings(settings_of(extra=ARCHIVE), now)}

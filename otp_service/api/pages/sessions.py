@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from otp_service.api.auth import Keyring
-from otp_service.api.context import Call, is_loopback
+from otp_service.api.context import Call, names_loopback
 from otp_service.core.errors import OtpError
 from otp_service.core.policy import SECOND
 from otp_service.core.tenant import ApiKey, Scope, Tenant
@@ -72,7 +72,7 @@ class Sessions:
 
 def token_in(request: Call) -> str:
     """Return the token that a browser has sent, or nothing."""
-    name = _name(is_secure=not is_loopback(request.scope))
+    name = _name(is_secure=not names_loopback(request.scope))
     return request.cookies.get(name, "")
 
 
@@ -81,7 +81,7 @@ def cookie(request: Call, token: str) -> dict[str, str]:
 
     Off loopback the cookie goes over TLS only: somebody's proxy has to terminate that.
     """
-    is_secure = not is_loopback(request.scope)
+    is_secure = not names_loopback(request.scope)
     life = LIFE if token else 0
     flags = f"Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
     return {"Set-Cookie": f"{_name(is_secure=is_secure)}={token}; {flags}"}

@@ -21,7 +21,7 @@ LABELS: Final = frozenset(
         *("challenge", "purpose", "country", "tail", "key_id", "phone_metadata"),
         *("quota", "period", "wait", "folded", "count", "addresses", "unrecorded"),
         *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
-        *("id", "record", "missing", "claimed", "length", "by", "found", "mac"),
+        *("id", "record", "missing", "seal", "claimed", "length", "by", "found", "mac"),
     }
 )
 

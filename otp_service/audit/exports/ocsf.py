@@ -43,7 +43,7 @@ UNMAPPED: Final = frozenset(
         *("number", "account", "client_address", "challenge", "purpose", "reason", "mac"),
         *("limit", "quota", "period", "wait", "folded", "addresses", "unrecorded"),
         *("send", "fault", "about", "state", "status", "trusted", "attempts_left"),
-        *("repeated", "record", "missing", "claimed", "length", "by", "found"),
+        *("repeated", "record", "missing", "seal", "claimed", "length", "by", "found"),
     }
 )
 """What is told in our words, whether or not OCSF has a place for it too."""

@@ -28,8 +28,9 @@ import httpx
 import msgspec
 
 from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
+from otp_service.core.hosts import is_loopback
 from otp_service.core.secret import Secret
-from otp_service.sms.checks import Faults, is_loopback
+from otp_service.sms.checks import Faults
 from otp_service.sms.presentable import presentable_reply
 from otp_service.sms.router import Tools
 from otp_service.sms.senders import sender_faults, sender_for, serves

@@ -1,0 +1,52 @@
+"""What every kind of sink has: its settings' shape, and what of them can be unsafe."""
+
+import re
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from otp_service.core.hosts import is_loopback
+
+
+Put = Callable[[Sequence[bytes]], None]
+"""Has the lines elsewhere when it returns. Blocks; raises SinkFailed, OSError or anything else."""
+
+Faults = Iterator[tuple[str, str]]
+
+Timeout = Annotated[float, msgspec.Meta(gt=0, le=60)]
+
+
+class SinkSettings(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
+):
+    """The settings of one sink."""
+
+    def faults(self) -> Faults:
+        """Tell what is wrong or unsafe in these settings, as (field, remedy)."""
+        yield from ()
+
+
+def tls_context(authority: str | None) -> ssl.SSLContext:
+    """Return how servers are believed: by this authority's file alone, or by the usual ones."""
+    if authority:
+        return ssl.create_default_context(cafile=authority)
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def url_faults(field: str, url: str) -> Faults:
+    """Tell what is wrong with an address."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # raises for a port that is none
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[^!-~]", url):
+        yield field, "write it like https://logs.example.com/otp"
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        yield field, "use https: the events would cross the network in the open"
+    if "@" in parts.netloc:
+        yield field, "move user and password to the settings that are not shown"

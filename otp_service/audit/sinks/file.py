@@ -1,0 +1,39 @@
+"""A file on another disk: for anchors, which are few and never end."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from otp_service.audit.sinks.base import Faults, Put, SinkSettings
+
+
+class File(SinkSettings, frozen=True, tag="file"):
+    """Lines are appended, and are on the disk. Its folder has to be there: it may be a mount."""
+
+    path: str
+
+    def faults(self) -> Faults:
+        """Tell what is wrong."""
+        if not self.path.startswith("/"):
+            yield "path", "write the whole path: it is for a file on another disk"
+
+    def open(self) -> Put:
+        """Return what appends them."""
+        return partial(put, Path(self.path))
+
+
+def put(path: Path, lines: Sequence[bytes]) -> None:
+    """Append the lines, and have them on the disk."""
+    is_new = not path.exists()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o640), "ab") as file:
+        file.write(b"".join(line + b"\n" for line in lines))
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

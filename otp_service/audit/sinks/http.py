@@ -1,0 +1,79 @@
+"""A collector that takes a POST: Splunk, Elastic, Loki's and Vector's ingest, or one's own."""
+
+import re
+from collections.abc import Sequence
+
+import httpx
+import msgspec
+
+from otp_service.audit.feeding import SinkFailed
+from otp_service.audit.sinks.base import (
+    Faults,
+    Put,
+    SinkSettings,
+    Timeout,
+    tls_context,
+    url_faults,
+)
+from otp_service.core.secret import Secret
+
+
+OURS = {"content-length", "content-type", "host", "transfer-encoding"}
+
+
+class Http(SinkSettings, frozen=True, tag="http"):
+    """Lines go there as newline-delimited JSON; any 2xx says that it has them."""
+
+    url: str
+    secret_headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+    """Like `Authorization`, with what the collector knows us by."""
+    tls_ca: str | None = None
+    """A PEM file with the authority that signed its certificate; the usual ones without it."""
+    timeout: Timeout = 5.0
+
+    def faults(self) -> Faults:
+        """Tell what is wrong or unsafe."""
+        yield from url_faults("url", self.url)
+        for name, value in self.secret_headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in OURS:
+                yield "secret_headers", "name headers like Authorization; length and type are set"
+            elif not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value.reveal()):
+                yield f"secret_headers.{name}", "use printable ASCII, without spaces around it"
+
+    def open(self) -> Put:
+        """Return what posts them."""
+        return Poster(self).put
+
+
+class Poster:
+    """Posts to one address, straight through a transport.
+
+    `httpx.Client` would take proxies and cookies, and log the address.
+    """
+
+    def __init__(self, settings: Http) -> None:
+        self._settings = settings
+        self._transport: httpx.HTTPTransport | None = None
+        self._headers = {name: one.reveal() for name, one in settings.secret_headers.items()}
+
+    def put(self, lines: Sequence[bytes]) -> None:
+        """Post the lines. Raises SinkFailed."""
+        is_json = lines[0].startswith(b"{")
+        request = httpx.Request(
+            "POST",
+            self._settings.url,
+            headers=self._headers
+            | {
+                "Content-Type": "application/x-ndjson" if is_json else "text/plain; charset=utf-8",
+                "User-Agent": "otp-service",
+            },
+            content=b"".join(line + b"\n" for line in lines),
+            extensions={"timeout": httpx.Timeout(self._settings.timeout).as_dict()},
+        )
+        if self._transport is None:
+            tls = tls_context(self._settings.tls_ca)
+            self._transport = httpx.HTTPTransport(verify=tls, trust_env=False)
+        reply = self._transport.handle_request(request)
+        reply.close()
+        if not reply.is_success:  # redirects among them: they are never followed
+            raise SinkFailed(f"it answers {reply.status_code}")

@@ -1,0 +1,108 @@
+"""Any store that speaks S3: an object for each batch, which may lie under an object lock.
+
+An object is named after its first line and its content, so a batch that comes again overwrites
+itself, and never one that has other lines.
+"""
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from otp_service.audit.feeding import SinkFailed
+from otp_service.audit.sinks.base import Faults, Put, SinkSettings, Timeout, url_faults
+from otp_service.audit.sinks.naming import named
+from otp_service.core.secret import Secret
+
+
+class S3(SinkSettings, frozen=True, tag="s3"):
+    """Needs the extra `otp-service[s3]`. Without keys, botocore looks where it always does."""
+
+    bucket: str
+    prefix: str = "otp-audit/"
+    endpoint_url: str | None = None
+    """For stores that are not Amazon's."""
+    region: str = "us-east-1"
+    access_key_id: str | None = None
+    secret_access_key: Secret | None = None
+    tls_ca: str | None = None
+    """A PEM file with the authority that signed its certificate; the usual ones without it."""
+    timeout: Timeout = 10.0
+
+    def faults(self) -> Faults:
+        """Tell what is wrong, unsafe or not installed."""
+        if importlib.util.find_spec("botocore") is None:
+            yield "type", "needs what is not installed: pip install 'otp-service[s3]'"
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.bucket):
+            yield "bucket", "must be the name of a bucket: 3 to 63 lower-case letters and digits"
+        if not re.fullmatch(r"[A-Za-z0-9!_.*'()/-]{0,200}", self.prefix):
+            yield "prefix", "must be letters, digits, '-', '_', '.' and '/'"
+        if (self.access_key_id is None) is not (self.secret_access_key is None):
+            yield "secret_access_key", "has to be given with access_key_id, and only with it"
+        if self.endpoint_url is not None:
+            yield from url_faults("endpoint_url", self.endpoint_url)
+
+    def open(self) -> Put:
+        """Return what puts them there."""
+        return Bucket(self).put
+
+
+class Bucket:
+    """Puts objects into one bucket."""
+
+    def __init__(self, settings: S3) -> None:
+        self._settings = settings
+        self._client: Any = None
+
+    def put(self, lines: Sequence[bytes]) -> None:
+        """Put the lines into an object. Raises SinkFailed."""
+        from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
+            BotoCoreError,
+            ClientError,
+        )
+
+        body = b"".join(line + b"\n" for line in lines)
+        try:
+            self._client = self._client or client_of(self._settings)
+            self._client.put_object(
+                Bucket=self._settings.bucket,
+                Key=self._settings.prefix + key_of(lines[0], body),
+                Body=body,
+                ContentType="application/x-ndjson",
+            )
+        except ClientError as error:
+            raise SinkFailed(f"it answers {error.response['Error'].get('Code')}") from error
+        except BotoCoreError as error:
+            raise SinkFailed(type(error).__name__) from error
+
+
+def key_of(first: bytes, body: bytes) -> str:
+    """Return the object's name: the day, the first line, and what no other content has."""
+    kind, name, at = named(first)
+    return f"{at[:10] or 'gaps'}/{kind}-{name}-{hashlib.sha256(body).hexdigest()[:16]}.jsonl"
+
+
+def client_of(settings: S3) -> Any:
+    """Return botocore's client, which asks once and through no proxy."""
+    from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
+    from botocore.session import Session  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
+
+    secret = settings.secret_access_key
+    return Session().create_client(
+        "s3",
+        region_name=settings.region,
+        endpoint_url=settings.endpoint_url,
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=secret.reveal() if secret else None,
+        verify=settings.tls_ca or True,
+        config=Config(
+            connect_timeout=settings.timeout,
+            read_timeout=settings.timeout,
+            retries={"total_max_attempts": 1},
+            proxies={},
+            signature_version="s3v4",
+            request_checksum_calculation="when_required",
+            s3={"addressing_style": "path"} if settings.endpoint_url else None,
+        ),
+    )

@@ -1,0 +1,105 @@
+"""Servers that sinks speak to, which take, hang, or break off."""
+
+import re
+import socket
+import ssl
+import struct
+from threading import Event, Thread
+from types import TracebackType
+from typing import Literal, Self
+
+
+class Receiver:
+    """A syslog server on loopback, each connection in a thread.
+
+    It `ends` as told when the client has: with TLS's own word, with that of TCP alone, with a reset
+    before anything was read, or never.
+    """
+
+    def __init__(self, certificate: str | None = None) -> None:
+        self.ends: Literal["tls", "tcp", "reset", "never"] = "tls"
+        self.received: list[bytes] = []
+        """What was read of each connection that came to its end."""
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self._tls and certificate:
+            self._tls.load_cert_chain(certificate)
+        self._over = Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._threads = [Thread(target=self._accept, daemon=True)]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def lines(self) -> list[bytes]:
+        """Return what the messages say, which have to be framed and headed as the RFCs have it."""
+        return [text for one in self.received for _, text in messages(one)]
+
+    def _accept(self) -> None:
+        while not self._over.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            thread = Thread(target=self._serve, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            connection.settimeout(5)
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            self._read(connection)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+    def _read(self, connection: socket.socket) -> None:
+        if self.ends == "reset":
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        read = b""
+        while part := connection.recv(65536):
+            read += part
+        if self.ends == "never":
+            self._over.wait()
+            return
+        self.received.append(read)
+        if self.ends == "tls" and isinstance(connection, ssl.SSLSocket):
+            connection.unwrap()
+
+
+HEADER = re.compile(
+    rb"<(\d{1,3})>1 "
+    rb"(-|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z) "
+    rb"([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) - "
+)
+"""RFC 5424, section 6, for the times that we write and without structured data."""
+
+
+def messages(octets: bytes) -> list[tuple[re.Match[bytes], bytes]]:
+    """Return headers and messages of what is counted in octets (RFC 5425, section 4.3)."""
+    found = []
+    while octets:
+        length, space, octets = octets.partition(b" ")
+        assert space
+        assert re.fullmatch(rb"[1-9]\d*", length)
+        message, octets = octets[: int(length)], octets[int(length) :]
+        assert int(length) == len(message)
+        header = HEADER.match(message)
+        assert header, message
+        found.append((header, message[header.end() :]))
+    return found

@@ -1,4 +1,4 @@
-"""What the top README says of providers is so."""
+"""What the READMEs say of providers, and of where things are, is so."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,8 @@ from otp_service.sms.providers import Provider
 from otp_service.sms.settings import HttpSettings
 
 
-README = (Path(otp_service.__file__).parents[1] / "README.md").read_text()
+PACKAGE = Path(otp_service.__file__).parent
+README = (PACKAGE.parent / "README.md").read_text()
 ROWS = {
     cells[1]: cells
     for line in README.splitlines()
@@ -86,3 +87,14 @@ def test_defaults_of_routing_are_those_that_it_says():
 
 def _default(name):
     return next(f.default for f in msgspec.structs.fields(HttpSettings) if f.name == name)
+
+
+def test_every_file_of_the_event_log_is_on_its_map():
+    """In audit/README.md, once and nowhere else than where it is."""
+    folder = PACKAGE / "audit"
+    map_of_it = (folder / "README.md").read_text().split("## The map")[1].split("\n## ")[0]
+    rows = "".join(line.split("|")[1] for line in map_of_it.splitlines() if line.startswith("|"))
+    there = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    there += [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
+
+    assert sorted(re.findall(r"`([\w./]+)`", rows)) == sorted(there)

@@ -1,6 +1,8 @@
-"""What the READMEs say of providers, and of where things are, is so."""
+"""What the READMEs say of providers and commands, and of where things are, is so."""
 
+import argparse
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -8,6 +10,8 @@ import msgspec
 import pytest
 
 import otp_service
+from otp_service import cli
+from otp_service.cli import audit
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import faults, load
 from otp_service.settings.model import Routing
@@ -98,3 +102,25 @@ def test_every_file_of_the_event_log_is_on_its_map():
     there += [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
 
     assert sorted(re.findall(r"`([\w./]+)`", rows)) == sorted(there)
+
+
+def test_table_of_commands_has_each_of_them():
+    """A row is for commands that belong together; its first one says if they are the audit log's."""
+    table = README.split("| command | does |\n|---|---|\n")[1].split("\n\n")[0]
+    named = set()
+    for line in table.splitlines():
+        first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
+        group, name = first.split(" ") if first.startswith("audit ") else ("", first)
+        named |= {(group, each.split(" ")[0]) for each in (name, *others)}
+    modules = [import_module(f"otp_service.cli.{name}") for name in cli.COMMANDS]
+
+    top, inner = _commands(modules), _commands(audit.COMMANDS)
+
+    assert named == {("", name) for name in top - {"audit"}} | {("audit", name) for name in inner}
+
+
+def _commands(modules):
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    for module in modules:
+        module.add(subparsers)
+    return {*subparsers.choices}

@@ -13,8 +13,10 @@ RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit-cor
 FROM python:3.13-slim
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
 RUN groupadd --gid 10001 otp && useradd --uid 10001 --gid 10001 --no-create-home otp
+# A new volume that is mounted here takes over owner and mode.
+RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/otp-service/archive
 COPY --from=build /opt/otp /opt/otp
-# The root file system may be read-only: byte code was compiled above, and nothing is written.
+# The root file system may be read-only: byte code was compiled above, and only the archive is written.
 ENV PATH=/opt/otp/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Inside, "everywhere" is the container's own network.
 ENV OTP_SERVICE__HOST=0.0.0.0

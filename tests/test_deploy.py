@@ -1,16 +1,162 @@
-"""The files under deploy/, tried on a real server: who may do what, and what is in force."""
+"""The files under deploy/, tried: what its steps make, who may do what, and what is in force."""
 
 import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import redis
+import yaml
 
+from otp_service.audit.keyfiles import read_key
+from otp_service.audit.seals import public_keys
+from otp_service.settings import faults, load, warnings
+from otp_service.settings.model import Service
 from otp_service.store.embedded import EmbeddedServer
 
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+IMAGE = (DEPLOY.parent / "Dockerfile").read_text()
 PASSWORD = "sesame"
+
+
+# ------------------------------------------------------------------------------- compose.yaml
+
+
+class Prepared(NamedTuple):
+    """A folder in which the steps of compose.yaml were done, and whom they gave files to."""
+
+    folder: Path
+    owners: dict[str, int]
+
+    def lets_read(self, name: str, user: int) -> bool:
+        """Whether a user may read a file that these steps were done for."""
+        mode = (self.folder / name).stat().st_mode
+        return self.owners.get(name) == user or bool(mode & stat.S_IROTH)
+
+    def owned_by(self, name: str, user: int) -> bool:
+        """Whether a user, and he alone, may read a file."""
+        mode = (self.folder / name).stat().st_mode
+        return self.owners.get(name) == user and not stat.S_IMODE(mode) & 0o077
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The steps as they stand in the comment, but nobody here may give files away."""
+    if missing := [name for name in ("openssl", "sha256sum") if not shutil.which(name)]:
+        pytest.skip(f"needs {' and '.join(missing)}")
+    folder, tools = tmp_path_factory.mktemp("deploy"), tmp_path_factory.mktemp("tools")
+    _tool(tools / "sudo", f'echo "$@" >>{tools}/sudone')
+    _tool(tools / "otp-service", f'exec {sys.executable} -m otp_service "$@"')
+    for name in ("redis.conf", "redis.acl.example"):
+        shutil.copyfile(DEPLOY / name, folder / name)
+    steps = re.findall("^#   (.*)", (DEPLOY / "compose.yaml").read_text(), re.MULTILINE)
+    script = "\n".join(["otp-service init --country GB", *steps])
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    environ = {"PATH": path, "PYTHONPATH": str(DEPLOY.parent)}
+    subprocess.run(["sh", "-ec", script], cwd=folder, env=environ, check=True, timeout=60)
+    done = [line.split() for line in (tools / "sudone").read_text().splitlines()]
+    assert {"chown"} == {words[0] for words in done}
+    return Prepared(folder, {name: int(words[1]) for words in done for name in words[2:]})
+
+
+def _tool(path: Path, does: str) -> None:
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+
+
+def _user(service):
+    """Return the number of the user that a service runs as."""
+    given = COMPOSE["services"][service].get("user")
+    return int((given or re.search(r"^USER (\S+)", IMAGE, re.MULTILINE)[1]).split(":")[0])
+
+
+def _mounts(service):
+    """Return what is mounted, as (what, where, how)."""
+    given = COMPOSE["services"][service]["volumes"]
+    return [(*volume.split(":"), "rw")[:3] for volume in given]
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_each_secret_is_made_for_the_one_who_reads_it(prepared, service):
+    """And nobody else can: the signing key would even be refused."""
+    files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
+
+    for name in COMPOSE["services"][service]["secrets"]:
+        assert prepared.owned_by(files[name].removeprefix("./"), _user(service)), name
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_each_file_that_is_mounted_is_there_and_can_be_read(prepared, service):
+    """Docker would make a folder of what is missing, and `umask 077` keeps the container out."""
+    files = [mount for mount in _mounts(service) if mount[0].startswith("./")]
+
+    assert files
+    for what, _, how in files:
+        assert prepared.lets_read(what.removeprefix("./"), _user(service)), what
+        assert how == "ro"
+
+
+def test_what_the_container_is_told_is_safe_and_sealed(prepared):
+    """All that is left to fill in is the provider, and of the archive nothing is to be looked at."""
+    settings = load(
+        (prepared.folder / "otp.toml").read_text(),
+        COMPOSE["services"]["otp"]["environment"],
+        lambda name: (prepared.folder / "secrets" / Path(name).name).read_text(),
+        cores=2,
+    )
+    now = time.time_ns() // 1_000_000
+
+    assert {"providers.gateway.url"} == {fault.setting for fault in faults(settings, now)}
+    assert {"routing.providers"} == {fault.setting for fault in warnings(settings, now)}
+    mounted = {where: what for what, where, _ in _mounts("otp")}
+    secret = COMPOSE["secrets"][Path(settings.audit.signing_key).name]["file"]
+    key = read_key(prepared.folder / secret)
+    public = (prepared.folder / mounted[settings.audit.public_keys]).read_text()
+    assert [str(key.public)] == [str(one) for one in public_keys(public)]
+
+
+def test_archive_is_a_volume_of_the_user_who_seals():
+    """The image has the folder, so that a new volume is not root's."""
+    archive = COMPOSE["services"]["otp"]["environment"]["OTP_AUDIT__ARCHIVE"]
+    made = re.search(r"^RUN install -d -o (\d+) -g (\d+) -m (\d+) (\S+)$", IMAGE, re.MULTILINE)
+
+    ((what, how),) = [(what, how) for what, where, how in _mounts("otp") if where == archive]
+
+    assert what in COMPOSE["volumes"]
+    assert "rw" == how
+    assert (int(made[1]), made[4]) == (_user("otp"), archive)
+    assert 0 == int(made[3], 8) & 0o007
+    assert IMAGE.index("FROM", 10) < made.start() < IMAGE.index("USER")
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_nothing_else_can_be_written_or_gained(service):
+    """The root file system is read-only, and nobody is root or becomes it."""
+    given = COMPOSE["services"][service]
+
+    assert given["read_only"] is True
+    assert ["ALL"] == given["cap_drop"]
+    assert "no-new-privileges:true" in given["security_opt"]
+    assert 0 < _user(service)
+
+
+def test_it_may_end_before_it_is_killed():
+    """Workers, the admin listener and the sealer, each in its own time."""
+    grace = COMPOSE["services"]["otp"]["stop_grace_period"]
+
+    assert 3 * Service().drain_seconds < int(grace.removesuffix("s"))
+
+
+# ------------------------------------------------------------------------------------- Redis
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
-"""What the top README says of providers is so."""
+"""What the READMEs say of providers and commands, and of where things are, is so."""
 
+import argparse
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -8,6 +10,8 @@ import msgspec
 import pytest
 
 import otp_service
+from otp_service import cli
+from otp_service.cli import audit
 from otp_service.core.phone import PhoneNumber
 from otp_service.settings import faults, load
 from otp_service.settings.model import Routing
@@ -15,7 +19,8 @@ from otp_service.sms.providers import Provider
 from otp_service.sms.settings import HttpSettings
 
 
-README = (Path(otp_service.__file__).parents[1] / "README.md").read_text()
+PACKAGE = Path(otp_service.__file__).parent
+README = (PACKAGE.parent / "README.md").read_text()
 ROWS = {
     cells[1]: cells
     for line in README.splitlines()
@@ -86,3 +91,36 @@ def test_defaults_of_routing_are_those_that_it_says():
 
 def _default(name):
     return next(f.default for f in msgspec.structs.fields(HttpSettings) if f.name == name)
+
+
+def test_every_file_of_the_event_log_is_on_its_map():
+    """In audit/README.md, once and nowhere else than where it is."""
+    folder = PACKAGE / "audit"
+    map_of_it = (folder / "README.md").read_text().split("## The map")[1].split("\n## ")[0]
+    rows = "".join(line.split("|")[1] for line in map_of_it.splitlines() if line.startswith("|"))
+    there = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    there += [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
+
+    assert sorted(re.findall(r"`([\w./]+)`", rows)) == sorted(there)
+
+
+def test_table_of_commands_has_each_of_them():
+    """A row is for commands that belong together; its first one says if they are the audit log's."""
+    table = README.split("| command | does |\n|---|---|\n")[1].split("\n\n")[0]
+    named = set()
+    for line in table.splitlines():
+        first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
+        group, name = first.split(" ") if first.startswith("audit ") else ("", first)
+        named |= {(group, each.split(" ")[0]) for each in (name, *others)}
+    modules = [import_module(f"otp_service.cli.{name}") for name in cli.COMMANDS]
+
+    top, inner = _commands(modules), _commands(audit.COMMANDS)
+
+    assert named == {("", name) for name in top - {"audit"}} | {("audit", name) for name in inner}
+
+
+def _commands(modules):
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    for module in modules:
+        module.add(subparsers)
+    return {*subparsers.choices}

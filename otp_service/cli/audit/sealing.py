@@ -14,9 +14,10 @@ def add(subparsers: Subparsers) -> None:
 def run(known: argparse.Namespace) -> int:
     """Copy the events to the archive and seal it, until a signal comes.
 
-    For audit.seal = "alone": of the keys it needs `state`, `limit` and the signing key,
-    and `serve` needs no signing key then. Of several, one seals and the others wait to
-    take over. SIGHUP reads the settings again; SIGTERM seals what is there.
+    For audit.seal = "alone"; `serve` needs no signing key then. It wants a whole
+    configuration, in which redis, events.maximum and the keys `state` and `limit` are
+    those of the service. Of several, one seals and the others wait to take over. SIGHUP
+    reads the settings again; SIGTERM seals what is there.
 
     examples:
       otp-service audit seal --config sealer.toml

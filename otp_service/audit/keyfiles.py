@@ -1,10 +1,11 @@
 """The files of the key that seals: a PEM file for the sealer, and beside it the public half."""
 
 import os
-import stat
 from pathlib import Path
 
-from otp_service.audit.seals import SigningKey
+from otp_service.audit.lines import SEAL
+from otp_service.audit.seals import SigningKey, seal_on
+from otp_service.audit.segments import lines_backward, segments
 
 
 class KeyFileUnusable(Exception):
@@ -12,9 +13,13 @@ class KeyFileUnusable(Exception):
 
 
 def read_key(path: Path) -> SigningKey:
-    """Return the key in a file that nobody else may read. Raises KeyFileUnusable."""
+    """Return the key in a file that nobody else may read. Raises KeyFileUnusable.
+
+    A group may, if the file is root's: that is how secrets are mounted for who is not root.
+    """
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        file = path.stat()
+        if file.st_mode & (0o037 if file.st_uid == 0 else 0o077):
             raise KeyFileUnusable(f"{path} can be read by others: chmod 600")
         return SigningKey.from_pem(path.read_bytes())
     except OSError as error:
@@ -37,3 +42,16 @@ def write_key(path: Path) -> SigningKey:
 def public_path(path: Path) -> Path:
     """Return where the public half of a key lies."""
     return path.with_name(f"{path.name}.pub")
+
+
+def key_to_come(folder: Path) -> str | None:
+    """Return the id of the key that an archive's next seal has to have; None if any will do.
+
+    Raises ValueError and OSError.
+    """
+    for segment in reversed(segments(folder)):
+        for line in lines_backward(segment):
+            if line.startswith(SEAL):
+                last = seal_on(line)
+                return last.next.id if last.next else last.key
+    return None

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import uvloop
 
 from otp_service import telemetry
 from otp_service.app import Application, admin_door, public_door, seal
-from otp_service.audit.keyfiles import write_key
+from otp_service.audit.keyfiles import public_path, write_key
 from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.cli.sealing import refuse_unusable
 from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
@@ -34,7 +35,7 @@ otp-service is ready for development. Nothing leaves this machine.
   audit    http://{admin}/audit     what happened, with the API key
   docs     http://{admin}/docs
   data     {data}
-  archive  {archive}     every event, sealed; see also: otp-service audit stats --config {data}
+  archive  {archive}     every event, sealed
   API key  {key}
 
 Issue a first challenge (paste this into another terminal):
@@ -42,7 +43,12 @@ Issue a first challenge (paste this into another terminal):
   curl -s http://{public}/v1/challenges -H 'Authorization: Bearer {key}' \
 -H 'Content-Type: application/json' -d '{{"phone_number": "+447700900123"}}'
 
-Then look into the inbox, and stop this with Ctrl-C. Challenges survive a restart."""
+Then look into the inbox, and into what the log says of it:
+
+  {program} audit stats --config {data}
+  {program} audit verify {archive} --public-key {public_key}
+
+Stop this with Ctrl-C. Challenges survive a restart."""
 
 
 def add(subparsers: Subparsers) -> None:
@@ -82,6 +88,12 @@ def run(known: argparse.Namespace) -> int:
     return 0
 
 
+def _program() -> str:
+    """Return how this program is called here, to be pasted."""
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m otp_service" if called.suffix else shlex.quote(str(called))
+
+
 def _furnish(folder: Path, redis_url: str) -> None:
     """Leave what commands need that look at this `dev`, and the key of its archive."""
     (folder / REDIS).write_text(redis_url, encoding="utf-8")
@@ -108,6 +120,8 @@ async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None)
                 admin=address_of(admin),
                 data=known.data.resolve(),
                 archive=known.data.resolve() / "archive",
+                public_key=public_path(dev_signing_key(known.data.resolve())),
+                program=_program(),
                 key=kept["api_key"],
             ),
             flush=True,

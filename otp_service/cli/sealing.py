@@ -15,7 +15,7 @@ from pathlib import Path
 
 from otp_service import telemetry
 from otp_service.app import seal, signing_of
-from otp_service.audit.keyfiles import KeyFileUnusable
+from otp_service.audit.keyfiles import KeyFileUnusable, key_to_come
 from otp_service.cli.console import safe_settings
 from otp_service.cli.describing import CommandError, listed
 from otp_service.cli.threads import LoopThread
@@ -44,11 +44,13 @@ def unusable(audit: Audit) -> Iterator[str]:
     """Tell what of the files keeps this user of this machine from sealing, if he is to."""
     if audit.archive is None or audit.signing_key is None:
         return
-    try:
-        signing_of(audit)
-    except KeyFileUnusable as error:
-        yield f"audit.signing_key: {error}"
     folder = Path(audit.archive).absolute()
+    try:
+        signing, right = signing_of(audit), key_to_come(folder)
+        if right not in {None, *(key.public.id for key in signing if key)}:
+            yield f"audit.previous_signing_key: the archive is sealed by {right}: name that key's file"
+    except (KeyFileUnusable, ValueError, OSError) as error:
+        yield f"audit.signing_key: {error}"
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield f"audit.archive: {there} is no folder that may be written to: chown or mount it"

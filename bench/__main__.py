@@ -16,6 +16,18 @@ from bench.table import table
 from bench.traffic import Outside
 
 
+EPILOG = """\
+Takes about rounds * 6 * seconds, and 30 more. What it means stands in bench/README.md.
+
+These have a command and a --help of their own:
+  .venv/bin/python -m bench.auditing      what an archive costs a request
+  .venv/bin/python -m bench.sealer        how many events a sealer copies and seals in a second
+  .venv/bin/python -m bench.archive       how many events 'audit verify' checks in a second
+  .venv/bin/python -m bench.hang          issues whose first provider never answers
+  .venv/bin/python -m bench.simulation    how providers are chosen on bad days
+"""
+
+
 def main() -> int:
     """Measure, and print the table."""
     options = read_options()
@@ -51,7 +63,8 @@ def read_options() -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures the service beside the best that this machine could do.",
-        epilog="Takes about rounds * 6 * seconds, and 30 more. What it means stands in bench/README.md.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=7, help="of every measurement in turn (7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement (1.5)")

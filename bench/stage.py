@@ -46,6 +46,7 @@ class Stage:
 
     def __init__(self, folder: Path, gateway: str, workers: int) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self._gateway = gateway
         self._workers = workers
         self._ends = contextlib.ExitStack()
@@ -107,12 +108,11 @@ class Stage:
     def cpu(self, target: Target) -> float:
         """Return the seconds of CPU that a target and Redis have taken; 0 where nobody tells."""
         groups = {str(target.group), str(self._redis.pid)}
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has just ended
-                fields = stat.read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12]) if fields[2] in groups else 0
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(_seconds(fields) for fields in _stats("[0-9]*") if fields[2] in groups)
+
+    def cpu_of_parent(self, target: Target) -> float:
+        """Return those of the process that has started a target's workers, without theirs."""
+        return sum(map(_seconds, _stats(str(target.group))))
 
     def _database(self) -> str:
         return f"{self._redis.url}/{next(self._databases)}"
@@ -132,6 +132,17 @@ class Stage:
         self._ends.enter_context(stopping(process))
         until_it_listens(process, port, log)
         return process.pid
+
+
+def _stats(pattern: str) -> Iterator[list[str]]:
+    """Give what Linux knows of processes, from the third field of proc_pid_stat(5) on."""
+    for stat in Path("/proc").glob(f"{pattern}/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            yield stat.read_text().rpartition(")")[2].split()
+
+
+def _seconds(fields: list[str]) -> float:
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:

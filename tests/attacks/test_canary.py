@@ -13,10 +13,11 @@ from urllib.parse import urlencode
 import pytest
 
 from otp_service.api.problems import KINDS
-from otp_service.audit.exports import FORMATS, exported
+from otp_service.audit.exports import FORMATS
 from otp_service.store.embedded import EmbeddedServer
+from tests.attacks.auditors import Auditors
 from tests.attacks.thief import forms, number_forms, stands_in
-from tests.audit.lines import archived
+from tests.audit.receivers import messages
 from tests.collector import Collector
 from tests.processes import (
     CODE,
@@ -89,7 +90,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         servers.start_server(folder / "redis", port=servers.free_port()) as redis,
         Gateway() as gateway,
         Collector() as collector,
-        serve(
+        Auditors(folder) as auditors,
+    ):
+        with serve(
             folder,
             redis,
             [gateway.url],
@@ -103,15 +106,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             ROUTING__DEADLINE_SECONDS="1",
             PROVIDERS__GATEWAY__CODE="error.code",
             PROVIDERS__GATEWAY__RECIPIENT_CODES='["no-such-number"]',
-        ) as service,
-    ):
-        story = Story(service, gateway, redis)
-        story.run()
-        metrics, events = service.metrics(), repr(service.events())
-        with servers.client_of(redis) as client:
-            lines = list(archived(client))
-        service.call("GET", "/health/live", by="")
-        servers.until(lambda: b"GET /health/live" in collector.received, what="the last span")
+            **auditors.settings,
+        ) as service:
+            story = Story(service, gateway, redis)
+            story.run()
+            metrics, events = service.metrics(), repr(service.events())
+            commands = auditors.searched(NUMBERS[0])
+            service.call("GET", "/health/live", by="")
+            servers.until(lambda: b"GET /health/live" in collector.received, what="the last span")
         answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
         yield Told(
             {
@@ -119,8 +121,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 "metrics": metrics.encode(),
                 "events": events.encode(),
                 "answers": answers.encode(),
-                "archive": b"\n".join(lines),
-                **{form: exported_as(form, lines) for form in FORMATS},
+                **commands,
+                **dict(auditors.kept()),
                 "Redis's log": redis.log.read_bytes(),
                 "traces": collector.received,
             },
@@ -128,14 +130,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             | story.typed
             | set(drawn.read_text().split()),
             {m["to"] for m in gateway.messages} | {NUMBERS[0]},
-            {*service.keys.values(), *re.findall(r'secret = "([\w-]+)"', config_of(folder))},
+            {
+                *service.keys.values(),
+                *auditors.secrets,
+                *re.findall(r'secret = "([\w-]+)"', config_of(folder)),
+            },
             {answer.problem for answer in service.answers},
         )
-
-
-def exported_as(form: str, lines: list[bytes]) -> bytes:
-    """Return an archive as a security team's tools get it."""
-    return "\n".join(exported(line, FORMATS[form]) or "" for line in lines).encode()
 
 
 def config_of(folder: Any) -> str:
@@ -370,24 +371,30 @@ def test_every_error_was_met(told: Told) -> None:
     assert KINDS.keys() - LATER == told.problems - {""}
 
 
+def found_in(told: Told, readable: dict[str, bytes]) -> list[tuple[str, str]]:
+    """Return where something can be read, and in which form."""
+    return [
+        (sink, name)
+        for sink, text in told.sinks.items()
+        for name, form in readable.items()
+        if form in text
+    ]
+
+
 def test_nobody_is_told_a_code(told: Told) -> None:
     """R68, R32: neither what was sent nor what was typed, in any form."""
     assert 25 < len(told.codes)
     for code in told.codes:
-        for sink, text in told.sinks.items():
-            assert not stands_in(code, text), sink
-            assert [] == [name for name, form in forms(code).items() if form in text], sink
+        assert [] == [sink for sink, text in told.sinks.items() if stands_in(code, text)]
+        assert [] == found_in(told, forms(code))
 
 
 def test_nobody_is_told_a_number(told: Told) -> None:
     """R68, R69: masks and pseudonyms only."""
     assert 15 < len(told.numbers)
     for number in told.numbers:
-        for sink, text in told.sinks.items():
-            assert [] == [name for name, form in number_forms(number).items() if form in text], sink
-    for typed in TYPED:
-        for sink, text in told.sinks.items():
-            assert typed.encode() not in text, sink
+        assert [] == found_in(told, number_forms(number))
+    assert [] == found_in(told, {typed: typed.encode() for typed in TYPED})
 
 
 def key_forms(secret: str) -> dict[str, bytes]:
@@ -406,12 +413,10 @@ def key_forms(secret: str) -> dict[str, bytes]:
 
 
 def test_nobody_is_told_a_key(told: Told) -> None:
-    """R11, R68: API keys, the pepper and the other four."""
-    assert 3 + 5 == len(told.secrets)
+    """R11, R68: API keys, the pepper and the other four, what seals, and the collector's token."""
+    assert 3 + 5 + 2 == len(told.secrets)
     for secret in told.secrets:
-        readable = forms(secret) | key_forms(secret)
-        for sink, text in told.sinks.items():
-            assert [] == [name for name, form in readable.items() if form in text], sink
+        assert [] == found_in(told, forms(secret) | key_forms(secret))
 
 
 def test_a_tenants_name_for_its_user_is_told_to_nobody_else(told: Told) -> None:
@@ -431,17 +436,35 @@ def test_the_log_says_what_happened(told: Told) -> None:
     assert '"status":500' in log
 
 
-def test_the_archive_and_what_is_made_of_it_have_all_events(told: Told) -> None:
-    """R70, R75: each on a line of its own, whatever was called; or their silence would be no proof."""
-    lines = {name: told.sinks[name].decode().splitlines() for name in ("archive", *FORMATS)}
-
-    assert 90 < len(lines["archive"])
-    assert {len(lines["archive"])} == {len(some) for some in lines.values()}
-    for kind in ("otp.verified", "otp.locked", "otp.provider_failed", "otp.issue_denied"):
-        for name, some in lines.items():
-            assert any(f'"{kind}"' in one for one in some), (kind, name)
+def test_the_archive_and_all_that_is_made_of_it_have_all_events(told: Told) -> None:
+    """R70, R71, R75: whatever was called; or their silence would be no proof."""
+    lines = [line for line in told.sinks["archive"].splitlines() if line.startswith(b"{")]
+    entries = [line for line in lines if line.startswith(b'{"id"')]
+    assert 90 < len(entries)
+    assert set(lines) == set(told.sinks["collector"].splitlines())
+    assert set(lines) == {text for _, text in messages(told.sinks["syslog server"])}
     for form in FORMATS:
-        assert not any("log.unreadable" in one for one in lines[form])
+        assert len(lines) - told.sinks["archive"].count(b'{"seal"') == len(
+            told.sinks[form].splitlines()
+        )
+        assert b"log.unreadable" not in told.sinks[form]
+    for kind in (b"otp.verified", b"otp.locked", b"otp.provider_failed", b"otp.issue_denied"):
+        for sink in ("archive", *FORMATS, "audit search"):
+            assert b'"%b"' % kind in told.sinks[sink], (kind, sink)
+
+
+def test_those_who_audit_were_told_what_happened(told: Told) -> None:
+    """R71, R75: stories, counts, and that all of it is sound, held against the anchors."""
+    for sink, words in {
+        "audit show": (b"issued", b"verified", b"provider failed"),
+        "audit stats": (b"GB", b"gateway", b"shop", b'"since"'),
+        "audit search": (b"the reason may hold a number",),
+        "audit verify": (b"result    sound",),
+        "audit prove": (b"otp.verified",),
+        "anchors": (b"otp-audit-anchor 1 ",),
+    }.items():
+        for word in words:
+            assert word in told.sinks[sink], (sink, word)
 
 
 def test_traces_say_what_happened(told: Told) -> None:

@@ -1,6 +1,5 @@
 """Lines of an archive, without a sealer."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -40,22 +39,6 @@ def full_stamp(**fixed: Any) -> bytes:
 def line(event: bytes | Event, *, is_ours: bool = True, **more: Any) -> bytes:
     """Return the line of an entry."""
     return line_of(entry_of(event, **more), is_ours=is_ours)
-
-
-def archived(client: Any) -> Iterator[bytes]:
-    """Give the lines of everything that stands in the log of a Redis, as the sealer writes them."""
-    for stream in client.scan_iter("{*}:*", _type="stream"):
-        for name, fields in client.xrange(stream):
-            at, sequence = map(int, name.split(b"-"))
-            entry = Entry(
-                partition=int(stream[1:3]),
-                position=Position(at, sequence),
-                epoch=int(fields[b"epoch"]),
-                event=fields[b"event"],
-                mac=fields[b"mac"].decode(),
-                stamp=fields[b"stamp"],
-            )
-            yield line_of(entry, is_ours=True)
 
 
 def _filled(kind: type[msgspec.Struct], fixed: dict[str, Any]) -> dict[str, Any]:

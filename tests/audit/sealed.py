@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
-from otp_service.audit.folder import Disk, Folder
+from otp_service.audit.disk import Disk
+from otp_service.audit.folder import Folder
 from otp_service.audit.lines import GAP, SEAL
-from otp_service.audit.sealer import Outside, Sealer
+from otp_service.audit.outside import Outside
+from otp_service.audit.sealer import Sealer
 from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import SigningKey
 from otp_service.audit.segments import segments

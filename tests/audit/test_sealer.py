@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from otp_service.audit import feeding
 from otp_service.audit.feeding import SinkFailed
 from otp_service.audit.lines import SEAL
-from otp_service.audit.sealer import COUNT
+from otp_service.audit.reading_on import COUNT
 from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import SigningKey, anchor_of
 from otp_service.audit.source import Told
@@ -187,7 +187,7 @@ async def test_an_entry_that_no_worker_signed_is_archived_as_such(alone: Log) ->
     alone.check()
     failed = [e["event"]["id"] for e in alone.entries() if e.get("integrity") == "failed"]
     assert ["x"] == failed
-    assert 1 == sealer._told.failed
+    assert 1 == sealer.told.failed
 
 
 @pytest.mark.parametrize("stream", [1, 2])
@@ -457,7 +457,7 @@ async def test_without_the_key_before_nothing_is_sealed(alone: Log) -> None:
     other = alone.sealer(signing=Signing(SigningKey.new()))
     await until_quiet(other)
 
-    assert "damaged" == other._told.trouble
+    assert "damaged" == other.told.trouble
     alone.check()
 
 
@@ -489,7 +489,7 @@ async def test_a_sink_gets_every_line_though_it_was_away(alone: Log) -> None:
     await until_quiet(sealer)
     name, *_ = streams(alone)
     assert b"1" == await redis(alone, "HGET", name, "waiting")
-    assert "sink" == sealer._told.trouble
+    assert "sink" == sealer.told.trouble
     sink.works = True
     await alone.tell("c")
     await until_quiet(sealer)
@@ -529,7 +529,7 @@ async def test_each_seal_is_given_to_the_anchors(alone: Log) -> None:
     seals = [line for line in alone.lines() if line.startswith(SEAL)]
     assert 3 <= len(seals)
     assert [str(anchor_of(line)).encode() for line in seals] == sink.lines
-    assert sealer._told.anchored_at
+    assert sealer.told.anchored_at
 
 
 async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in_the_end(
@@ -542,13 +542,13 @@ async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in
     for id_ in "abc":
         await alone.tell(id_)
         await until_quiet(sealer)
-    assert (0, "") == (sealer._told.anchored_at, sealer._told.trouble)
+    assert (0, "") == (sealer.told.anchored_at, sealer.told.trouble)
     seals = [line for line in alone.lines() if line.startswith(SEAL)]
     sink.works = True
     await until_quiet(sealer)
 
     assert [str(anchor_of(seals[-1])).encode()] == sink.lines
-    assert sealer._told.anchored_at
+    assert sealer.told.anchored_at
     alone.check()
 
 
@@ -600,7 +600,7 @@ async def test_a_sink_that_hangs_is_waited_for_once_and_then_holds_up_no_turn(
     for id_ in "bc":
         await alone.tell(id_)
         await sealer.turn()
-    assert "sink" == sealer._told.trouble
+    assert "sink" == sealer.told.trouble
     assert {"a", "b", "c"} <= {*alone.ids()}
     assert [] == slow.lines
     assert 3 <= len(other.lines)

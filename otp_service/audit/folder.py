@@ -71,7 +71,7 @@ class Folder:
         """Append lines at `now` (milliseconds). Raises as `take` does."""
         with self._locked() as lock:
             self._check(lock)
-            self._append(written, now)
+            self._append(written, self._not_back(now))
 
     def seal(self, signing: Signing, now: int, drop: Dropped | None = None) -> bytes:
         """Seal what is not sealed yet; return the seal's line. Raises as `take` does.
@@ -80,6 +80,7 @@ class Folder:
         """
         with self._locked() as lock:
             self._check(lock)
+            now = self._not_back(now)
             self.standing.dropped = drop
             line = signing.seal(self.standing, now, fence=_fence(self._mine))
             self._append([line], now)
@@ -159,13 +160,21 @@ class Folder:
         day = datetime.fromtimestamp(now / 1000, UTC)
         segment = self._segment
         if segment is None or (
-            self.standing.is_sealed
+            self._size  # one that came to have nothing, on a full disk, is still the next
+            and self.standing.is_sealed
             and (self._size >= self._most or day_of(segment) < f"{day:%Y-%m-%d}")
         ):
             self.close()
             segment = segment_path(self.folder, day, self.standing.number + 1)
             self._handle = self._disk.open(segment)
             self._segment, self._size, self.standing.begins = segment, 0, True
+
+    def _not_back(self, now: int) -> int:
+        """Return `now`, or what the archive has said already: a clock may have been set back."""
+        said = [self.standing.sealed_at] if self.standing.sealed_at else []
+        if self._segment:
+            said.append(f"{day_of(self._segment)}T00:00:00Z")
+        return max(now, *map(milliseconds_of, said), 0)
 
     def _recover(self) -> None:
         """Learn where the archive stands, and cut off what was not written to its end."""

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,15 @@ FULL = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
 class Log:
     """Commits events, and makes sealers for them."""
 
-    def __init__(self, link: Link, folder: Path, *, maximum: int = 1000, keys: Keys = KEYS) -> None:
+    def __init__(
+        self,
+        link: Link,
+        folder: Path,
+        *,
+        maximum: int = 1000,
+        keys: Keys = KEYS,
+        archives: bool = True,
+    ) -> None:
         self.link = link
         self.folder = folder
         self.shift = 0
@@ -50,7 +59,7 @@ class Log:
             self.vault,
             epoch_event=EpochBegan(id="epoch"),
             maximum=maximum,
-            archives=True,
+            archives=archives,
             shift=lambda: self.shift,
         )
         self.source = RedisSealing(link, names, maximum=maximum)
@@ -168,6 +177,17 @@ class Log:
         counted = Counter(self.ids())
         assert dict.fromkeys(self.told, 1) == {id_: counted[id_] for id_ in self.told}
         assert gaps == len(self.gaps())
+
+
+def streams(log: Log, partition: int = 7) -> Sequence[str]:
+    """Return log, events and refusals of a partition."""
+    return log.store.names.log(partition)[:3]
+
+
+async def redis(log: Log, *command: Any) -> Any:
+    """Run a command as somebody who can write to Redis."""
+    (answer,) = await log.link.together(command[1], [command])
+    return answer
 
 
 async def until_quiet(sealer: Sealer) -> None:

@@ -5,9 +5,8 @@ import contextlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -26,7 +25,7 @@ from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.link import Link
 from otp_service.store.sealing import RedisSealing
-from tests.audit.sealed import FULL, Log, decoded, until_quiet
+from tests.audit.sealed import FULL, Log, decoded, redis, streams, until_quiet
 from tests.store import servers
 
 
@@ -34,26 +33,6 @@ from tests.store import servers
 def log(link: Link, tmp_path: Path) -> Log:
     """The log on each kind of Redis in turn."""
     return Log(link, tmp_path / "archive")
-
-
-@pytest.fixture
-async def alone(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Log]:
-    """The log on one server, for what is the same on each."""
-    with servers.client_of(server) as client:
-        client.flushall()
-    async with Link(connect(url=server.url, timeout=5000)) as link:
-        yield Log(link, tmp_path / "archive")
-
-
-def streams(log: Log, partition: int = 7) -> Sequence[str]:
-    """Return log, events and refusals of a partition."""
-    return log.store.names.log(partition)[:3]
-
-
-async def redis(log: Log, *command: Any) -> Any:
-    """Run a command as somebody who can write to Redis."""
-    (answer,) = await log.link.together(command[1], [command])
-    return answer
 
 
 # ------------------------------------------------------------------------------- what is written

@@ -218,7 +218,7 @@ class Sealer:
         marks = [
             Mark(tail=tail, anew=anew, place=one.place)
             for (tail, anew), one in zip(tails, taken, strict=True)
-            if tail.entries
+            if tail.entries or tail.waiting  # what is said to wait, and is not there
         ]
         if marks:
             await self._source.mark(self._lease.fence, marks)

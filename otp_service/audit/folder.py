@@ -17,7 +17,7 @@ from pathlib import Path
 from otp_service.audit.disk import Disk
 from otp_service.audit.recovering import is_seal, recover, seals
 from otp_service.audit.sealing import Signing, Standing
-from otp_service.audit.seals import Dropped, hash_of, seal_on
+from otp_service.audit.seals import Dropped, Seal, hash_of, seal_on
 from otp_service.audit.segments import day_of, lines_backward, number_of, segment_path, segments
 from otp_service.core.entry import milliseconds_of, rfc3339
 
@@ -43,7 +43,8 @@ class Folder:
         self._mine = ""
         self._is_known = False
         """Whether what stands in memory is what stands on the disk."""
-        self._has_looked = False
+        self._older: Iterator[Seal] = iter(())
+        """Seals that nobody has looked at yet, newest first."""
 
     def floor(self) -> int:
         """Return a fence that is over."""
@@ -110,10 +111,15 @@ class Folder:
                     self._disk.delete(segment)
 
     def last(self, partition: int, epoch: int) -> int:
-        """Return the last sequence of an epoch that is archived; 0 if none is."""
+        """Return the last sequence of an epoch that is archived; 0 if none is.
+
+        An older one than the newest may have to be looked for, which can take long.
+        """
         standing = self.standing
-        if epoch < standing.newest(partition) and not standing.last(partition, epoch):
-            self._look_everywhere()  # a Redis that has lost the newer one tells of another
+        if epoch < standing.newest(partition):
+            while not standing.last(partition, epoch) and (seal := next(self._older, None)):
+                for run in seal.runs:
+                    standing.learn(*run[:2], run.last)
         return standing.last(partition, epoch)
 
     def close(self) -> None:
@@ -185,14 +191,7 @@ class Folder:
             if self._segment.stat().st_size > self._size:
                 self._disk.cut(self._handle, self._size)
             self._disk.sync(self._handle)  # it may be there only because nobody has pulled the plug
-        self._is_known, self._has_looked = True, False
-
-    def _look_everywhere(self) -> None:
-        if not self._has_looked:
-            self._has_looked = True
-            for seal in seals(self.folder):
-                for run in seal.runs:
-                    self.standing.learn(*run[:2], run.last)
+        self._is_known, self._older = True, seals(self.folder)
 
 
 _LOCK = 64

@@ -10,7 +10,7 @@ from pathlib import Path
 from otp_service.audit.lines import SEAL
 from otp_service.audit.sealing import ArchiveDamaged, Standing
 from otp_service.audit.seals import Seal, seal_on
-from otp_service.audit.segments import lines, lines_backward, segments
+from otp_service.audit.segments import lines_backward, segments
 
 
 def recover(folder: Path) -> tuple[Standing, Path | None, int]:
@@ -26,9 +26,9 @@ def recover(folder: Path) -> tuple[Standing, Path | None, int]:
 
 
 def seals(folder: Path) -> Iterator[Seal]:
-    """Give all seals of an archive."""
-    for segment in segments(folder):
-        yield from map(seal_on, filter(is_seal, lines(segment)))
+    """Give the seals of an archive, newest first."""
+    for segment in reversed(segments(folder)):
+        yield from map(seal_on, filter(is_seal, lines_backward(segment)))
 
 
 def is_seal(line: bytes) -> bool:

@@ -19,12 +19,12 @@ from otp_service.audit.feeding import SinkFailed
 from otp_service.audit.folder import Fenced, Folder
 from otp_service.audit.lease import RENEWAL, Lease
 from otp_service.audit.outside import Outside
-from otp_service.audit.reading_on import read_on
+from otp_service.audit.reading_on import marks_of, read_on
 from otp_service.audit.retiring import Retiring
 from otp_service.audit.sealing import ArchiveDamaged, Signing, Taken, merged, take
 from otp_service.audit.source import Source, Told
 from otp_service.audit.telling import Telling
-from otp_service.core.entry import Mark, Tail
+from otp_service.core.entry import Tail
 from otp_service.core.errors import StoreUnavailable
 
 
@@ -130,7 +130,8 @@ class Sealer:
         if not self._lease.is_due:
             return True
         before = self._lease.fence
-        await self._lease.ask(self._folder.floor(), self._telling.said)
+        floor = 0 if before else await asyncio.to_thread(self._folder.floor)
+        await self._lease.ask(floor, self._telling.said)
         if before and not self._lease.fence:
             self._lose()
         elif self._lease.fence != before:
@@ -171,14 +172,16 @@ class Sealer:
         """Archive what is new; return whether there is more."""
         tails = await read_on(self._source, self._folder.last)
         read = [tail for tail, _ in tails]
+        taken = await asyncio.to_thread(self._take, read)
+        if not self.leads:
+            return True  # an old epoch was looked for, for long: ask first whether we still do
         await self._delivery.repeat(self._folder.folder, read, self._folder.last)
-        taken = [take(tail, self._folder.last, self._outside.is_ours) for tail in read]
         await self._append(taken)
         if self._is_due():
             await self._seal()
         trouble = await self._delivery.give()
         if trouble is None:
-            await self._mark(tails, taken)
+            await self._source.mark(self._lease.fence, marks_of(tails, taken))
         await self._tell()
         await self._keep_anchors()
         await self._retire(min(tail.now for tail in read))
@@ -186,6 +189,9 @@ class Sealer:
             raise trouble
         self._telling.go_on()
         return any(not tail.is_whole for tail in read)
+
+    def _take(self, tails: Sequence[Tail]) -> list[Taken]:
+        return [take(tail, self._folder.last, self._outside.is_ours) for tail in tails]
 
     async def _append(self, taken: Sequence[Taken]) -> None:
         lines = list(merged(taken))
@@ -213,15 +219,6 @@ class Sealer:
         while self._events:
             await self._outside.tell(*self._events[0])
             self._events.pop(0)
-
-    async def _mark(self, tails: Sequence[tuple[Tail, bool]], taken: Sequence[Taken]) -> None:
-        marks = [
-            Mark(tail=tail, anew=anew, place=one.place)
-            for (tail, anew), one in zip(tails, taken, strict=True)
-            if tail.entries or tail.waiting  # what is said to wait, and is not there
-        ]
-        if marks:
-            await self._source.mark(self._lease.fence, marks)
 
     async def _write(self, write: Callable[[], T]) -> T:
         """Write, if that is still ours to do."""

@@ -18,7 +18,7 @@ from otp_service.audit.sealer import Sealer
 from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import SigningKey
 from otp_service.audit.segments import segments
-from otp_service.audit.verifying import Segment, verify
+from otp_service.audit.verifying import verify_folder
 from otp_service.core.events import ArchiveChanged, Attempted, EpochBegan, Event, IssueDenied
 from otp_service.core.keys import Keys
 from otp_service.core.limits import Bucket, Charge, Limit, Window
@@ -155,16 +155,7 @@ class Log:
 
     def report(self, *keys: SigningKey) -> Any:
         """Return what the verifier says."""
-        given = [
-            Segment(
-                str(path),
-                path.parent.name,
-                int(path.stem),
-                path.read_bytes().splitlines(keepends=True),
-            )
-            for path in segments(self.folder)
-        ]
-        return verify(given, [key.public for key in keys or (KEY,)])
+        return verify_folder(self.folder, [key.public for key in keys or (KEY,)])
 
     def check(self, *keys: SigningKey, gaps: int = 0, sealed: bool = True) -> None:
         """Everything that was told is there once, in a sound archive."""

@@ -5,7 +5,7 @@ import contextlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,7 @@ from otp_service.core.entry import Mark
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, IssueDenied, Unlocked
 from otp_service.store.connect import connect
-from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.link import Link
-from otp_service.store.sealing import RedisSealing
 from tests.audit.sealed import FULL, Log, decoded, redis, streams, until_quiet
 from tests.store import servers
 
@@ -211,93 +209,6 @@ async def test_a_restart_of_redis_begins_an_epoch_in_the_archive(tmp_path: Path)
 
     log.check()
     assert 3 == len({e["id"].split("-")[1] for e in log.entries() if e["id"].startswith("07")})
-
-
-@contextlib.contextmanager
-def pair(folder: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    """A master and its replica."""
-    with (
-        servers.start_server(
-            folder / "m", port=servers.free_port(), repl_diskless_sync_delay="0"
-        ) as master,
-        servers.start_replica(folder / "r", master) as replica,
-    ):
-        yield master, replica
-
-
-class Between:
-    """A Redis that is replaced after what is new was read."""
-
-    def __init__(self, old: RedisSealing, new: RedisSealing) -> None:
-        self.tails = old.tails
-        self.mark, self.lease = new.mark, new.lease
-
-
-@pytest.mark.slow
-async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived(
-    tmp_path: Path,
-) -> None:
-    """R79: a declared epoch, never a fork or a doubled place, though ids of entries come again.
-
-    Seen to fail with a mark that does not look whether the entry is there: what the new master
-    tells has lower ids then, and is never read.
-    """
-    with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            sealer = log.sealer()
-            await log.tell("a", "b")
-            await until_quiet(sealer)
-            with servers.client_of(replica) as client, servers.client_of(master) as old:
-                servers.until(
-                    lambda: (
-                        client.info("replication")["slave_repl_offset"]
-                        == old.info("replication")["master_repl_offset"]
-                    )
-                )
-                client.replicaof("no", "one")  # it hears nothing any more
-            log.shift = 60_000  # the old master's clock was a minute ahead
-            await log.tell("lost", "gone")
-            async with Link(connect(url=replica.url, timeout=5000)) as new:
-                after = Log(new, tmp_path / "archive")
-                after.told = log.told
-                sealer._source = Between(log.source, after.source)
-                sealer._lease._source = after.source
-                await sealer.turn()  # Redis is replaced between two of its calls
-                sealer._source = after.source
-                await after.tell("c", "d")
-                await until_quiet(sealer)
-                heir = after.sealer()
-                await sealer.stop()
-                await after.tell("e")
-                await until_quiet(heir)
-                await heir.stop()
-        log.check()
-        epochs = {e["id"].split("-")[1] for e in log.entries() if e["id"].startswith("07")}
-        assert 2 == len(epochs)
-
-
-@pytest.mark.slow
-async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> None:
-    """R79: what the replica does not have was refused, and what was granted is archived."""
-    with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000), replicas=1, wait=1000) as link:
-            old = Log(link, tmp_path / "archive")
-            for _ in range(20):
-                await old.grant(durable=True)
-            with servers.client_of(replica) as client:
-                client.replicaof("no", "one")
-            with pytest.raises(StoreUnavailable):
-                await old.grant(durable=True)
-        async with Link(connect(url=replica.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            log.told = old.told
-            sealer = log.sealer()
-            await log.grant()
-            await until_quiet(sealer)
-            await sealer.stop()
-        log.check()
-        assert 21 == len(log.told)
 
 
 async def test_a_fault_of_ours_does_not_end_it(alone: Log) -> None:

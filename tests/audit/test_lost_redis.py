@@ -49,6 +49,9 @@ async def test_a_redis_that_was_emptied_begins_an_epoch_in_the_same_archive(
     alone: Log, shift: int, sealing: str
 ) -> None:
     """R79: also where its clock is a day behind what the archive has, and in the middle of a turn."""
+    before = alone.sealer()
+    await until_quiet(before)
+    await before.stop()
     sealer = alone.sealer(segment_bytes=1)
     await alone.tell("a", "b")
     await until_quiet(sealer)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from otp_service.audit.disk import Disk
 from otp_service.audit.recovering import is_seal, recover, seals
-from otp_service.audit.sealing import Signing, Standing
+from otp_service.audit.sealing import Standing
 from otp_service.audit.seals import Dropped, Seal, hash_of, seal_on
 from otp_service.audit.segments import day_of, lines_backward, number_of, segment_path, segments
+from otp_service.audit.signing import Signing
 from otp_service.core.entry import milliseconds_of, rfc3339
 
 

@@ -21,7 +21,8 @@ from otp_service.audit.lease import RENEWAL, Lease
 from otp_service.audit.outside import Outside
 from otp_service.audit.reading_on import marks_of, read_on
 from otp_service.audit.retiring import Retiring
-from otp_service.audit.sealing import ArchiveDamaged, Signing, Taken, merged, take
+from otp_service.audit.sealing import ArchiveDamaged, Taken, merged, take
+from otp_service.audit.signing import Signing
 from otp_service.audit.source import Source, Told
 from otp_service.audit.telling import Telling
 from otp_service.core.entry import Tail

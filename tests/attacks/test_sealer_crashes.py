@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from otp_service.audit.disk import Disk
-from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import SigningKey
+from otp_service.audit.signing import Signing
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer

@@ -15,9 +15,9 @@ from otp_service.audit.folder import Folder
 from otp_service.audit.lines import GAP, SEAL
 from otp_service.audit.outside import Outside
 from otp_service.audit.sealer import Sealer
-from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import SigningKey
 from otp_service.audit.segments import segments
+from otp_service.audit.signing import Signing
 from otp_service.audit.verifying import verify_folder
 from otp_service.core.events import ArchiveChanged, Attempted, EpochBegan, Event, IssueDenied
 from otp_service.core.keys import Keys

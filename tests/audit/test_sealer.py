@@ -15,8 +15,8 @@ from otp_service.audit import feeding
 from otp_service.audit.feeding import SinkFailed
 from otp_service.audit.lines import SEAL
 from otp_service.audit.reading_on import COUNT
-from otp_service.audit.sealing import Signing
 from otp_service.audit.seals import SigningKey, anchor_of
+from otp_service.audit.signing import Signing
 from otp_service.audit.source import Told
 from otp_service.core.entry import Mark
 from otp_service.core.errors import StoreUnavailable

@@ -7,9 +7,10 @@ from pathlib import Path
 from otp_service.app.parts import RANDOM, link_of, now, store_of, versions
 from otp_service.audit.folder import Folder
 from otp_service.audit.keyfiles import KeyFileUnusable, public_path, read_key
-from otp_service.audit.sealer import Outside, Sealer
-from otp_service.audit.sealing import Signing
+from otp_service.audit.outside import Outside
+from otp_service.audit.sealer import Sealer
 from otp_service.audit.seals import PublicKey, public_keys
+from otp_service.audit.signing import Signing
 from otp_service.audit.sinks import sink_of
 from otp_service.audit.verified import Verifications
 from otp_service.core import events

@@ -14,70 +14,17 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from otp_service.audit.lines import SEAL
-from otp_service.audit.sealing import ArchiveDamaged, Signing, Standing
+from otp_service.audit.disk import Disk
+from otp_service.audit.recovering import is_seal, recover, seals
+from otp_service.audit.sealing import Standing
 from otp_service.audit.seals import Dropped, Seal, hash_of, seal_on
-from otp_service.audit.segments import (
-    day_of,
-    lines,
-    lines_backward,
-    number_of,
-    segment_path,
-    segments,
-)
+from otp_service.audit.segments import day_of, lines_backward, number_of, segment_path, segments
+from otp_service.audit.signing import Signing
 from otp_service.core.entry import milliseconds_of, rfc3339
 
 
 class Fenced(Exception):
     """Somebody else writes this archive, or may have: take it again to go on."""
-
-
-class Disk:
-    """What of the operating system a folder uses; tests let each call fail."""
-
-    def open(self, path: Path) -> int:
-        """Open a file to append to, which has a name that lasts."""
-        self.make_folder(path.parent)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        self.sync_folder(path.parent)
-        return handle
-
-    def make_folder(self, folder: Path) -> None:
-        """Make a folder, with those above it."""
-        if not folder.is_dir():
-            self.make_folder(folder.parent)
-            folder.mkdir(mode=0o750, exist_ok=True)
-            self.sync_folder(folder.parent)
-
-    def sync_folder(self, folder: Path) -> None:
-        """Have the names in a folder on the disk."""
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def write(self, handle: int, data: bytes) -> None:
-        """Append all of it."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
-
-    def sync(self, handle: int) -> None:
-        """Have it on the disk."""
-        os.fsync(handle)
-
-    def cut(self, handle: int, size: int) -> None:
-        """Cut a file to a size."""
-        os.ftruncate(handle, size)
-        os.fsync(handle)
-
-    def delete(self, path: Path) -> None:
-        """Delete a file, and its folder if nothing else is in it."""
-        path.unlink(missing_ok=True)
-        self.sync_folder(path.parent)
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()
 
 
 class Folder:
@@ -97,7 +44,8 @@ class Folder:
         self._mine = ""
         self._is_known = False
         """Whether what stands in memory is what stands on the disk."""
-        self._has_looked = False
+        self._older: Iterator[Seal] = iter(())
+        """Seals that nobody has looked at yet, newest first."""
 
     def floor(self) -> int:
         """Return a fence that is over."""
@@ -125,7 +73,7 @@ class Folder:
         """Append lines at `now` (milliseconds). Raises as `take` does."""
         with self._locked() as lock:
             self._check(lock)
-            self._append(written, now)
+            self._append(written, self._not_back(now))
 
     def seal(self, signing: Signing, now: int, drop: Dropped | None = None) -> bytes:
         """Seal what is not sealed yet; return the seal's line. Raises as `take` does.
@@ -134,6 +82,7 @@ class Folder:
         """
         with self._locked() as lock:
             self._check(lock)
+            now = self._not_back(now)
             self.standing.dropped = drop
             line = signing.seal(self.standing, now, fence=_fence(self._mine))
             self._append([line], now)
@@ -146,7 +95,7 @@ class Folder:
             is_open = segment == self._segment and not self.standing.is_sealed
             if is_open or day_of(segment) > rfc3339(before)[:10]:
                 break
-            line = next(filter(_is_seal, lines_backward(segment)), None)
+            line = next(filter(is_seal, lines_backward(segment)), None)
             if line is None or milliseconds_of(seal_on(line).at) >= before:
                 break
             found = Dropped(seal_on(line).number, hash_of(line))
@@ -163,10 +112,15 @@ class Folder:
                     self._disk.delete(segment)
 
     def last(self, partition: int, epoch: int) -> int:
-        """Return the last sequence of an epoch that is archived; 0 if none is."""
+        """Return the last sequence of an epoch that is archived; 0 if none is.
+
+        An older one than the newest may have to be looked for, which can take long.
+        """
         standing = self.standing
-        if epoch < standing.newest(partition) and not standing.last(partition, epoch):
-            self._look_everywhere()  # a Redis that has lost the newer one tells of another
+        if epoch < standing.newest(partition):
+            while not standing.last(partition, epoch) and (seal := next(self._older, None)):
+                for run in seal.runs:
+                    standing.learn(*run[:2], run.last)
         return standing.last(partition, epoch)
 
     def close(self) -> None:
@@ -213,7 +167,8 @@ class Folder:
         day = datetime.fromtimestamp(now / 1000, UTC)
         segment = self._segment
         if segment is None or (
-            self.standing.is_sealed
+            self._size  # one that came to have nothing, on a full disk, is still the next
+            and self.standing.is_sealed
             and (self._size >= self._most or day_of(segment) < f"{day:%Y-%m-%d}")
         ):
             self.close()
@@ -221,44 +176,23 @@ class Folder:
             self._handle = self._disk.open(segment)
             self._segment, self._size, self.standing.begins = segment, 0, True
 
-    # -------------------------------------------------------------------- what is there
+    def _not_back(self, now: int) -> int:
+        """Return `now`, or what the archive has said already: a clock may have been set back."""
+        said = [self.standing.sealed_at] if self.standing.sealed_at else []
+        if self._segment:
+            said.append(f"{day_of(self._segment)}T00:00:00Z")
+        return max(now, *map(milliseconds_of, said), 0)
 
     def _recover(self) -> None:
         """Learn where the archive stands, and cut off what was not written to its end."""
         self.close()
-        self.standing, self._segment, self._size = Standing(), None, 0
-        for segment in _not_sealed_before(segments(self.folder)):
-            self.standing.begins = True
-            self._segment, self._size = segment, self._read(segment)
+        self.standing, self._segment, self._size = recover(self.folder)
         if self._segment:
             self._handle = self._disk.open(self._segment)
             if self._segment.stat().st_size > self._size:
                 self._disk.cut(self._handle, self._size)
             self._disk.sync(self._handle)  # it may be there only because nobody has pulled the plug
-        self._is_known, self._has_looked = True, False
-
-    def _read(self, segment: Path) -> int:
-        """Learn what stands in a segment; return how far it can be gone on with."""
-        *whole, _ = segment.read_bytes().split(b"\n")
-        sealed = max((i for i, line in enumerate(whole) if _is_seal(line)), default=-1)
-        size = 0
-        for i, line in enumerate(whole):
-            try:
-                if i > sealed or line.startswith(SEAL):
-                    self.standing.add(line)
-            except ValueError:
-                if i > sealed:
-                    break  # a machine that stopped may have left anything
-                raise ArchiveDamaged(f"line {i + 1} of {segment} is no seal") from None
-            size += len(line) + 1
-        return size
-
-    def _look_everywhere(self) -> None:
-        if not self._has_looked:
-            self._has_looked = True
-            for seal in _seals(self.folder):
-                for run in seal.runs:
-                    self.standing.learn(*run[:2], run.last)
+        self._is_known, self._older = True, seals(self.folder)
 
 
 _LOCK = 64
@@ -272,27 +206,3 @@ def _words(lock: int) -> str:
 def _fence(words: str) -> int:
     fence = words.split(" ", maxsplit=1)[0]
     return int(fence) if fence.isdecimal() else 0
-
-
-def _not_sealed_before(found: Sequence[Path]) -> Sequence[Path]:
-    """Return the newest segment that has a seal, and what comes after it."""
-    for place in reversed(range(len(found))):
-        if any(map(_is_seal, lines_backward(found[place]))):
-            return found[place:]
-    return found
-
-
-def _seals(folder: Path) -> Iterator[Seal]:
-    for segment in segments(folder):
-        yield from map(seal_on, filter(_is_seal, lines(segment)))
-
-
-def _is_seal(line: bytes) -> bool:
-    """Whether it is one that can be read: of what was being written when all ended, some is there."""
-    if not line.startswith(SEAL):
-        return False
-    try:
-        seal_on(line)
-    except ValueError:
-        return False
-    return True

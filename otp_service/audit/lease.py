@@ -36,8 +36,7 @@ class Lease:
     async def ask(self, floor: int, told: bytes) -> None:
         """Take or keep it, with a fence over `floor` if it is a new one. Raises StoreUnavailable."""
         asked = self._clock()
-        over = 0 if self.fence else floor
-        self.fence = await self._source.lease(self.holder, LEASE, floor=over, told=told)
+        self.fence = await self._source.lease(self.holder, LEASE, floor=floor, told=told)
         self._until, self._renew_at = asked + LEASE / 1000, asked + RENEWAL
 
     async def give_up(self, told: bytes) -> None:

@@ -73,7 +73,8 @@ class RedisSealing:
         tail = mark.tail
         epoch, sequence = mark.place
         events = b"" if mark.anew else b"%d" % len(tail.events)
-        known, now = _id(tail.archived), _id(tail.entries[-1].position)
+        known = _id(tail.archived)
+        now = _id(tail.entries[-1].position) if tail.entries else known
         return (
             b"%d" % fence,
             known,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.folder import Disk
-from otp_service.audit.sealing import Signing
+from otp_service.audit.disk import Disk
 from otp_service.audit.seals import SigningKey
+from otp_service.audit.signing import Signing
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
@@ -186,7 +186,7 @@ async def test_whatever_fails_once_the_same_sealer_goes_on(
             log.passes(0.6)
         await until_quiet(sealer)
         await sealer.stop()
-        if sealer._trouble:  # the very end failed
+        if sealer.told.trouble:  # the very end failed
             heir = log.sealer()
             await log.lease_ends()
             await until_quiet(heir)

@@ -4,18 +4,21 @@ import json
 import os
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from otp_service.audit.folder import Disk, Folder
+from otp_service.audit.disk import Disk
+from otp_service.audit.folder import Folder
 from otp_service.audit.lines import GAP, SEAL
-from otp_service.audit.sealer import Outside, Sealer
-from otp_service.audit.sealing import Signing
+from otp_service.audit.outside import Outside
+from otp_service.audit.sealer import Sealer
 from otp_service.audit.seals import SigningKey
 from otp_service.audit.segments import segments
-from otp_service.audit.verifying import Segment, verify
+from otp_service.audit.signing import Signing
+from otp_service.audit.verifying import verify_folder
 from otp_service.core.events import ArchiveChanged, Attempted, EpochBegan, Event, IssueDenied
 from otp_service.core.keys import Keys
 from otp_service.core.limits import Bucket, Charge, Limit, Window
@@ -36,7 +39,15 @@ FULL = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
 class Log:
     """Commits events, and makes sealers for them."""
 
-    def __init__(self, link: Link, folder: Path, *, maximum: int = 1000, keys: Keys = KEYS) -> None:
+    def __init__(
+        self,
+        link: Link,
+        folder: Path,
+        *,
+        maximum: int = 1000,
+        keys: Keys = KEYS,
+        archives: bool = True,
+    ) -> None:
         self.link = link
         self.folder = folder
         self.shift = 0
@@ -48,7 +59,7 @@ class Log:
             self.vault,
             epoch_event=EpochBegan(id="epoch"),
             maximum=maximum,
-            archives=True,
+            archives=archives,
             shift=lambda: self.shift,
         )
         self.source = RedisSealing(link, names, maximum=maximum)
@@ -144,16 +155,7 @@ class Log:
 
     def report(self, *keys: SigningKey) -> Any:
         """Return what the verifier says."""
-        given = [
-            Segment(
-                str(path),
-                path.parent.name,
-                int(path.stem),
-                path.read_bytes().splitlines(keepends=True),
-            )
-            for path in segments(self.folder)
-        ]
-        return verify(given, [key.public for key in keys or (KEY,)])
+        return verify_folder(self.folder, [key.public for key in keys or (KEY,)])
 
     def check(self, *keys: SigningKey, gaps: int = 0, sealed: bool = True) -> None:
         """Everything that was told is there once, in a sound archive."""
@@ -166,6 +168,17 @@ class Log:
         counted = Counter(self.ids())
         assert dict.fromkeys(self.told, 1) == {id_: counted[id_] for id_ in self.told}
         assert gaps == len(self.gaps())
+
+
+def streams(log: Log, partition: int = 7) -> Sequence[str]:
+    """Return log, events and refusals of a partition."""
+    return log.store.names.log(partition)[:3]
+
+
+async def redis(log: Log, *command: Any) -> Any:
+    """Run a command as somebody who can write to Redis."""
+    (answer,) = await log.link.together(command[1], [command])
+    return answer
 
 
 async def until_quiet(sealer: Sealer) -> None:

@@ -42,7 +42,7 @@ async def waiting(log: Log) -> int:
 async def until(log: Log, sealer: Any, *, is_there: bool) -> None:
     """Take turns until the sinks have everything, or are found not to."""
     async with asyncio.timeout(20):
-        while ("" == sealer._told.trouble and not await waiting(log)) is not is_there:
+        while ("" == sealer.told.trouble and not await waiting(log)) is not is_there:
             await sealer.turn()
             await asyncio.sleep(0.01)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.folder import Disk
+from otp_service.audit.disk import Disk
 from otp_service.audit.seals import Dropped, seal_on
 from otp_service.audit.segments import number_of, segments
 from otp_service.store.connect import connect
@@ -154,7 +154,7 @@ async def test_files_that_cannot_be_deleted_hold_up_nothing_and_go_once_they_can
     await until_quiet(sealer)
     await log.tell("afterwards")
     await until_quiet(sealer)
-    assert "disk" == sealer._told.trouble
+    assert "disk" == sealer.told.trouble
     assert {"afterwards"} <= {*log.ids()}
     log.check()
 

@@ -5,9 +5,8 @@ import contextlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,18 +14,16 @@ from msgspec.structs import replace
 from otp_service.audit import feeding
 from otp_service.audit.feeding import SinkFailed
 from otp_service.audit.lines import SEAL
-from otp_service.audit.sealer import COUNT
-from otp_service.audit.sealing import Signing
+from otp_service.audit.reading_on import COUNT
 from otp_service.audit.seals import SigningKey, anchor_of
+from otp_service.audit.signing import Signing
 from otp_service.audit.source import Told
 from otp_service.core.entry import Mark
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, IssueDenied, Unlocked
 from otp_service.store.connect import connect
-from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.link import Link
-from otp_service.store.sealing import RedisSealing
-from tests.audit.sealed import FULL, Log, decoded, until_quiet
+from tests.audit.sealed import FULL, Log, decoded, redis, streams, until_quiet
 from tests.store import servers
 
 
@@ -34,26 +31,6 @@ from tests.store import servers
 def log(link: Link, tmp_path: Path) -> Log:
     """The log on each kind of Redis in turn."""
     return Log(link, tmp_path / "archive")
-
-
-@pytest.fixture
-async def alone(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Log]:
-    """The log on one server, for what is the same on each."""
-    with servers.client_of(server) as client:
-        client.flushall()
-    async with Link(connect(url=server.url, timeout=5000)) as link:
-        yield Log(link, tmp_path / "archive")
-
-
-def streams(log: Log, partition: int = 7) -> Sequence[str]:
-    """Return log, events and refusals of a partition."""
-    return log.store.names.log(partition)[:3]
-
-
-async def redis(log: Log, *command: Any) -> Any:
-    """Run a command as somebody who can write to Redis."""
-    (answer,) = await log.link.together(command[1], [command])
-    return answer
 
 
 # ------------------------------------------------------------------------------- what is written
@@ -187,7 +164,7 @@ async def test_an_entry_that_no_worker_signed_is_archived_as_such(alone: Log) ->
     alone.check()
     failed = [e["event"]["id"] for e in alone.entries() if e.get("integrity") == "failed"]
     assert ["x"] == failed
-    assert 1 == sealer._told.failed
+    assert 1 == sealer.told.failed
 
 
 @pytest.mark.parametrize("stream", [1, 2])
@@ -232,93 +209,6 @@ async def test_a_restart_of_redis_begins_an_epoch_in_the_archive(tmp_path: Path)
 
     log.check()
     assert 3 == len({e["id"].split("-")[1] for e in log.entries() if e["id"].startswith("07")})
-
-
-@contextlib.contextmanager
-def pair(folder: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    """A master and its replica."""
-    with (
-        servers.start_server(
-            folder / "m", port=servers.free_port(), repl_diskless_sync_delay="0"
-        ) as master,
-        servers.start_replica(folder / "r", master) as replica,
-    ):
-        yield master, replica
-
-
-class Between:
-    """A Redis that is replaced after what is new was read."""
-
-    def __init__(self, old: RedisSealing, new: RedisSealing) -> None:
-        self.tails = old.tails
-        self.mark, self.lease = new.mark, new.lease
-
-
-@pytest.mark.slow
-async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived(
-    tmp_path: Path,
-) -> None:
-    """R79: a declared epoch, never a fork or a doubled place, though ids of entries come again.
-
-    Seen to fail with a mark that does not look whether the entry is there: what the new master
-    tells has lower ids then, and is never read.
-    """
-    with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            sealer = log.sealer()
-            await log.tell("a", "b")
-            await until_quiet(sealer)
-            with servers.client_of(replica) as client, servers.client_of(master) as old:
-                servers.until(
-                    lambda: (
-                        client.info("replication")["slave_repl_offset"]
-                        == old.info("replication")["master_repl_offset"]
-                    )
-                )
-                client.replicaof("no", "one")  # it hears nothing any more
-            log.shift = 60_000  # the old master's clock was a minute ahead
-            await log.tell("lost", "gone")
-            async with Link(connect(url=replica.url, timeout=5000)) as new:
-                after = Log(new, tmp_path / "archive")
-                after.told = log.told
-                sealer._source = Between(log.source, after.source)
-                sealer._lease._source = after.source
-                await sealer.turn()  # Redis is replaced between two of its calls
-                sealer._source = after.source
-                await after.tell("c", "d")
-                await until_quiet(sealer)
-                heir = after.sealer()
-                await sealer.stop()
-                await after.tell("e")
-                await until_quiet(heir)
-                await heir.stop()
-        log.check()
-        epochs = {e["id"].split("-")[1] for e in log.entries() if e["id"].startswith("07")}
-        assert 2 == len(epochs)
-
-
-@pytest.mark.slow
-async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> None:
-    """R79: what the replica does not have was refused, and what was granted is archived."""
-    with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000), replicas=1, wait=1000) as link:
-            old = Log(link, tmp_path / "archive")
-            for _ in range(20):
-                await old.grant(durable=True)
-            with servers.client_of(replica) as client:
-                client.replicaof("no", "one")
-            with pytest.raises(StoreUnavailable):
-                await old.grant(durable=True)
-        async with Link(connect(url=replica.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            log.told = old.told
-            sealer = log.sealer()
-            await log.grant()
-            await until_quiet(sealer)
-            await sealer.stop()
-        log.check()
-        assert 21 == len(log.told)
 
 
 async def test_a_fault_of_ours_does_not_end_it(alone: Log) -> None:
@@ -457,7 +347,7 @@ async def test_without_the_key_before_nothing_is_sealed(alone: Log) -> None:
     other = alone.sealer(signing=Signing(SigningKey.new()))
     await until_quiet(other)
 
-    assert "damaged" == other._told.trouble
+    assert "damaged" == other.told.trouble
     alone.check()
 
 
@@ -489,7 +379,7 @@ async def test_a_sink_gets_every_line_though_it_was_away(alone: Log) -> None:
     await until_quiet(sealer)
     name, *_ = streams(alone)
     assert b"1" == await redis(alone, "HGET", name, "waiting")
-    assert "sink" == sealer._told.trouble
+    assert "sink" == sealer.told.trouble
     sink.works = True
     await alone.tell("c")
     await until_quiet(sealer)
@@ -529,7 +419,7 @@ async def test_each_seal_is_given_to_the_anchors(alone: Log) -> None:
     seals = [line for line in alone.lines() if line.startswith(SEAL)]
     assert 3 <= len(seals)
     assert [str(anchor_of(line)).encode() for line in seals] == sink.lines
-    assert sealer._told.anchored_at
+    assert sealer.told.anchored_at
 
 
 async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in_the_end(
@@ -542,13 +432,13 @@ async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in
     for id_ in "abc":
         await alone.tell(id_)
         await until_quiet(sealer)
-    assert (0, "") == (sealer._told.anchored_at, sealer._told.trouble)
+    assert (0, "") == (sealer.told.anchored_at, sealer.told.trouble)
     seals = [line for line in alone.lines() if line.startswith(SEAL)]
     sink.works = True
     await until_quiet(sealer)
 
     assert [str(anchor_of(seals[-1])).encode()] == sink.lines
-    assert sealer._told.anchored_at
+    assert sealer.told.anchored_at
     alone.check()
 
 
@@ -600,7 +490,7 @@ async def test_a_sink_that_hangs_is_waited_for_once_and_then_holds_up_no_turn(
     for id_ in "bc":
         await alone.tell(id_)
         await sealer.turn()
-    assert "sink" == sealer._told.trouble
+    assert "sink" == sealer.told.trouble
     assert {"a", "b", "c"} <= {*alone.ids()}
     assert [] == slow.lines
     assert 3 <= len(other.lines)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from otp_service.audit.lines import GAP, entry_on, gap_on, line_of, place_named
-from otp_service.audit.sealing import Signing, Standing, in_time, take
+from otp_service.audit.sealing import Standing, in_time, take
+from otp_service.audit.signing import Signing
 from otp_service.core.entry import Entry, Position, Tail
 from tests.audit.sealed import KEY
 

@@ -493,7 +493,7 @@ async def test_a_forged_event_of_any_shape_is_shown(api: Api, browser, value) ->
     assert 'id="figure-issued">0<' in today.text
 
 
-@pytest.mark.parametrize("folded", ["-5", "0", "1" + "0" * 400, "1e400", '"2"', "null"])
+@pytest.mark.parametrize("folded", ["-5", "0", "1" + "0" * 400, "1e400", '"2"'])
 async def test_a_forged_count_blinds_nobody(api: Api, browser, folded) -> None:
     """No MAC covers what Redis adds: it could hide a flood, or keep the page from being shown."""
     api.reader.tell(type="otp.issue_denied", tenant="shop", country="GB", reason="a")

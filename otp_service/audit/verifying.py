@@ -102,7 +102,7 @@ class _Verifier:
         book = self._book
         anchor, events = (None, 0) if "beginning" in book.found else self._verified
         return Report(
-            is_sound=not book.found,
+            is_sound=anchor is not None and not book.found,
             verified=anchor,
             events=events,
             segments=self._segments,

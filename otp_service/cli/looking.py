@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 
-import msgspec
-
 from otp_service.app import Application
 from otp_service.audit.anomalies import anomalies
 from otp_service.audit.reading import Asked
@@ -21,7 +19,7 @@ from otp_service.audit.story import story
 from otp_service.audit.tailing import followed
 from otp_service.audit.told import plain, told_by
 from otp_service.cli.console import number_in, read_lines, running_settings
-from otp_service.cli.describing import CommandError
+from otp_service.cli.describing import CommandError, json_text
 from otp_service.cli.operating import CALLER, opened
 from otp_service.cli.tables import EVENTS, event_row, line, overview_lines, overview_plain, table
 from otp_service.cli.times import instant
@@ -141,7 +139,7 @@ async def _search(known: argparse.Namespace, asked: Asked) -> int:
         shown = [reader.shown(entry) for entry in found]
     if known.json:
         for event in shown:
-            print(_json(event))
+            print(json_text(event))
     else:
         print("\n".join(table([EVENTS, *map(event_row, shown)])) if shown else "Nothing was found.")
     if has_more:
@@ -176,7 +174,7 @@ async def _tail(known: argparse.Namespace) -> None:
             print(line(EVENTS))
         async for entry in followed(streams, lambda: asyncio.sleep(PAUSE), last=known.last):
             shown = reader.shown(entry)
-            print(_json(shown) if known.json else line(event_row(shown)), flush=True)
+            print(json_text(shown) if known.json else line(event_row(shown)), flush=True)
 
 
 async def _stats(known: argparse.Namespace, now: int) -> None:
@@ -186,7 +184,7 @@ async def _stats(known: argparse.Namespace, now: int) -> None:
     looked_at, strange = during.overview(), anomalies(during.overview(), before.overview())
     if known.json:
         found = {"since": rfc3339(since), "until": rfc3339(until), **overview_plain(looked_at)}
-        print(_json(found | {"anomalies": strange}))
+        print(json_text(found | {"anomalies": strange}))
     else:
         head = f"From {_minute(since)} until {_minute(until)} UTC:"
         print("\n".join(overview_lines(looked_at, known.by, strange, head)))
@@ -206,10 +204,6 @@ async def _counted(known: argparse.Namespace, since: int, until: int) -> tuple[S
     if left_out:
         print(f"{left_out} events that no worker told are left out.", file=sys.stderr)
     return during, before
-
-
-def _json(event: object) -> str:
-    return msgspec.json.encode(event).decode()
 
 
 def _minute(at: int) -> str:

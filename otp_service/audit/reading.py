@@ -13,6 +13,7 @@ import msgspec
 from otp_service.audit.archived import Archive, Archived
 from otp_service.audit.cursor import Cursor, cursor_of
 from otp_service.audit.filters import Filter
+from otp_service.audit.lines import LONGEST
 from otp_service.audit.searching import EVERYTHING, PAGE, Bounds, Search, Trail, order
 from otp_service.audit.walk import NEWEST, Streams, Walk
 from otp_service.core.challenge import PARTITIONS, partition_of
@@ -178,7 +179,7 @@ class Reader:
 
 def _told(event: bytes) -> dict[str, Any]:
     try:
-        return _object(event)
+        return _object(event) if len(event) <= LONGEST else {}
     except msgspec.MsgspecError:
         return {}
 

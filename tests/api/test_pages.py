@@ -505,3 +505,14 @@ async def test_a_forged_count_blinds_nobody(api: Api, browser, folded) -> None:
     assert 200 == page.status_code
     assert 'id="figure-refused">1<' in page.text
     assert "1 event of today, not written by this service" in page.text
+
+
+async def test_an_event_with_many_fields_fills_no_browser(api: Api, browser) -> None:
+    """Of a hundred events on a page each may be as large as the archive takes."""
+    fields = {f"f{number}": number for number in range(2000)}
+    api.reader.tell(type="otp.issued", tenant="shop", **fields)
+
+    page = await browser.send("/audit/search", **search_for())
+
+    assert page.text.count("<dt>") < 200
+    assert "fields that are not shown" in page.text

@@ -302,3 +302,14 @@ def test_what_is_no_file_is_foreign_and_is_not_read(archive):
     names = [f"{day.name}/0000000000{number}.jsonl" for number in (96, 97, 98, 99)]
     assert names == foreign(archive.folder)
     assert len(segments.segments(archive.folder)) == 3
+
+
+async def test_an_event_larger_than_any_of_ours_is_not_read():
+    """Not even its fields: a page shows a hundred of them, and each field is a row."""
+    memory = Memory()
+    fields = {f"f{number}": number for number in range(10_000)}
+    memory.tell(7, 1, **fields)
+
+    (shown,), _ = await reader_of(memory).page()
+
+    assert ("unreadable", "failed") == (shown["type"], shown["integrity"])

@@ -33,7 +33,8 @@ def run(known: argparse.Namespace) -> int:
     """
     for path in segments.segments(known.folder):
         try:
-            proof = prove(segments.lines(path), known.event)
+            read = (line.removesuffix(b"\n") for line in segments.whole_lines(path))
+            proof = prove(read, known.event)
         except ValueError as error:
             raise WrongCall(f"cannot prove anything from {path}: {error}") from error
         if proof:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 
 from otp_service.app import Application
 from otp_service.audit.anomalies import anomalies
@@ -23,8 +22,10 @@ from otp_service.cli.describing import CommandError, json_text
 from otp_service.cli.operating import CALLER, opened
 from otp_service.cli.tables import EVENTS, event_row, line, overview_lines, overview_plain, table
 from otp_service.cli.times import instant
+from otp_service.core.address import read_address
 from otp_service.core.challenge import partition_of
 from otp_service.core.entry import Entry, rfc3339
+from otp_service.core.errors import InvalidRequest
 from otp_service.core.limits import DAY
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import SECOND
@@ -81,8 +82,8 @@ def _asked(known: argparse.Namespace, now: int) -> Asked:
 
 def _address(text: str) -> str:
     try:
-        return str(ip_address(text))
-    except ValueError:
+        return str(read_address(text))
+    except InvalidRequest:
         raise CommandError("--ip is an address like 203.0.113.9 or 2001:db8::9.") from None
 
 

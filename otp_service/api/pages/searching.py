@@ -4,8 +4,10 @@ import re
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.core import events
+from otp_service.core.address import read_address
 from otp_service.core.challenge import partition_of
 from otp_service.core.errors import InvalidRequest, OtpError
 from otp_service.core.phone import PhoneNumber, identify
@@ -51,6 +53,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Whether a challenge's own page says all."""
         others = self.number, self.address, self.type, self.tenant
         return partition_of(self.challenge) is not None and not any(others)
+
+    def found_as(self) -> "Asked":
+        """Return it with the address as events hold it. Raises InvalidRequest if it is none."""
+        try:
+            return replace(self, address=self.address and str(read_address(self.address)))
+        except InvalidRequest:
+            raise InvalidRequest(("address", "This is no address like 203.0.113.9.")) from None
 
     def phone(self) -> PhoneNumber | None:
         """Return the number. Raises InvalidPhoneNumber, and InvalidRequest for what is missing."""

@@ -1,5 +1,6 @@
 """What an event says, as far as it is counted or told to a person."""
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,9 @@ from otp_service.core.entry import MOST_BRACKETS, Entry, decoder, stamped
 
 MOST_CHARACTERS = 200
 """Of one value, on a person's screen."""
+
+
+_LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
 
 
 class Told(msgspec.Struct, kw_only=True):
@@ -56,6 +60,11 @@ def told_by(entry: Entry) -> Told | None:
         return None
     told.at = entry.position.at
     return told
+
+
+def holds_number(reason: str) -> bool:
+    """Whether a reason, which the log is to keep, may hold somebody's number (R68)."""
+    return _LIKE_A_NUMBER.search(reason) is not None
 
 
 def plain(value: object) -> str:

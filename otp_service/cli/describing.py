@@ -60,7 +60,8 @@ def printable(text: str) -> str:
 
 def json_text(told: object, indent: int | None = None) -> str:
     """Return something for programs, in ASCII: no value is taken for the end of a line (R70)."""
-    return json.dumps(msgspec.to_builtins(told), indent=indent)
+    separators = (",", ":") if indent is None else None
+    return json.dumps(msgspec.to_builtins(told), indent=indent, separators=separators)
 
 
 def listed(findings: Iterable[object]) -> str:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import getpass
-import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from otp_service.audit.searching import order
 from otp_service.audit.stats import Stats
 from otp_service.audit.story import story
 from otp_service.audit.tailing import followed
-from otp_service.audit.told import plain, told_by
+from otp_service.audit.told import holds_number, plain, told_by
 from otp_service.cli.console import number_in, read_lines, running_settings
 from otp_service.cli.describing import CommandError, json_text
 from otp_service.cli.operating import CALLER, opened
@@ -34,9 +33,6 @@ from otp_service.store.streams import RedisStreams
 
 PAUSE = 1.0
 """Seconds between two looks for new events."""
-
-LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
-"""What a person could have typed who takes the reason for the number."""
 
 
 def search(known: argparse.Namespace) -> int:
@@ -89,7 +85,7 @@ def _address(text: str) -> str:
 
 def _number(known: argparse.Namespace) -> PhoneNumber | None:
     """Return the number on standard input, if one is asked for."""
-    if known.reason is not None and LIKE_A_NUMBER.search(known.reason):
+    if known.reason is not None and holds_number(known.reason):
         raise CommandError("the reason may hold a number, and the record is to hold none.")
     if known.number is None:
         return None

@@ -364,8 +364,9 @@ async def test_what_cannot_be_recorded_is_not_shown(api: Api, browser) -> None:
     ("fields", "says"),
     [
         ({"number": NUMBER}, "Say why"),
-        ({"number": NUMBER, "reason": f"call {NUMBER}"}, "must not be in it"),
-        ({"number": NUMBER, "reason": "for 07400 123456"}, "must not be in it"),
+        ({"number": NUMBER, "reason": f"call {NUMBER}"}, "must be in it"),
+        ({"number": NUMBER, "reason": "for 07400 123456"}, "must be in it"),
+        ({"number": NUMBER, "reason": "also of +44 7400 999999"}, "no number must be in it"),
         ({"number": "07400123456", "reason": "a"}, "no number"),
         ({"challenge": "abc"}, "no id"),
         ({"address": NUMBER}, "no address"),

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from otp_service.audit.told import holds_number
 from otp_service.core import events
 from otp_service.core.address import read_address
 from otp_service.core.challenge import partition_of
@@ -70,8 +71,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         phone, _ = identify(re.sub(r"[\s().-]", "", self.number))
         if not self.reason:
             raise InvalidRequest(("reason", "Say why you look a number up: the log keeps it."))
-        if _holds(self.reason, phone):
-            raise InvalidRequest(("reason", "The reason is kept, so the number must not be in it."))
+        if holds_number(self.reason) or _holds(self.reason, phone):
+            raise InvalidRequest(("reason", "The reason is kept, so no number must be in it."))
         return phone
 
     def told(self, error: OtpError) -> tuple[str, str]:

@@ -9,11 +9,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import msgspec
-
 from otp_service.audit.source import Told
 from otp_service.core.challenge import PARTITIONS
-from otp_service.core.entry import milliseconds_of
+from otp_service.core.entry import decoder, milliseconds_of, rfc3339
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.sealing import RedisSealing
 from otp_service.telemetry import Metrics
@@ -60,7 +58,7 @@ class Watch:
     async def look(self) -> None:
         """Tell the metrics where the archive stands. Raises StoreUnavailable."""
         until, said = await self._source.told()
-        told = msgspec.json.decode(said, type=Told)
+        told = _told_in(said)
         tails = await self._source.tails(range(PARTITIONS), count=1)
         now = max(tail.now for tail in tails)
         oldest = [tail.entries[0].position.at for tail in tails if tail.entries]
@@ -90,3 +88,16 @@ class Watch:
         if (fullness >= 1) is not self._is_full:
             self._is_full = not self._is_full
             await self._tell("overflow" if self._is_full else "recovered")
+
+
+def _told_in(said: bytes) -> Told:
+    """Return what the sealer has told; of what anybody else has, that it is of no use."""
+    try:
+        told = _told(said)
+        milliseconds_of(told.sealed_at or rfc3339(0))
+    except ValueError:
+        return Told(trouble="fault")
+    return told
+
+
+_told = decoder(Told)

@@ -115,3 +115,17 @@ async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
         for waiting, expected in ((899, True), (900, False), (0, True)):
             await app.link.together(name, [("HSET", name, "waiting", waiting)])
             assert expected is await public_door(app).state.context.ready()
+
+
+@pytest.mark.parametrize(
+    "said", [b"[" * 5000, b"{}x", b'{"sealed_at":"2026-11-24"}', b'{"seal":"1"}']
+)
+async def test_what_is_forged_of_the_sealer_hides_no_full_log(log: Watched, said: bytes) -> None:
+    """A10: whoever can write to Redis could silence every alert of the archive."""
+    name = log.store.names.sealer()
+    await log.link.together(name, [("HSET", name, "told", said, "until", 0)])
+    await log.tell("a")
+
+    seen = await log.seen()
+
+    assert (1, 2) == (seen["stuck"], seen["waiting"])

@@ -6,7 +6,8 @@ counted and left out.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import takewhile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -16,12 +17,12 @@ import msgspec
 from otp_service.audit.cursor import Spot
 from otp_service.audit.lines import GAP, SEAL, Place, entry_on, gap_on, place_named, place_on
 from otp_service.audit.seals import seal_on
-from otp_service.audit.segments import number_of, segments
+from otp_service.audit.segments import LONGEST_LINE, blocks_backward, number_of, segments
 from otp_service.core.entry import Entry, Position, milliseconds_of, rfc3339
 
 
-BLOCK = 256 * 1024
-"""Bytes that are read at once."""
+LONGEST_TAIL = 10_000
+"""Lines that are kept, in case that a seal follows."""
 
 SLACK = 3600_000
 """Milliseconds by which the sealer's clock may be wrong, or a line may stand in the wrong place."""
@@ -94,8 +95,9 @@ class Archive:
         for segment in self._segments(before, until):
             number = number_of(segment)
             end = before.offset if before and before.segment == number else _FROM_THE_END
-            for offset, block in _blocks_backward(segment, end):
-                if may_want(block):  # or there is no need to cut it into lines
+            for offset, block in blocks_backward(segment, end):
+                self.unreadable += not block
+                if block and may_want(block):  # or there is no need to cut it into lines
                     place = offset + len(block)
                     for line in reversed(block[:-1].split(b"\n")):
                         place -= len(line) + 1
@@ -110,7 +112,7 @@ class Archive:
         for segment in reversed(segments(self.folder)):
             if before is not None and number_of(segment) > before.segment:
                 continue
-            begun = next(filter(None, map(_at, _whole_lines(segment, 0))), b"")
+            begun = next(filter(None, (_at(line) for _, line in _whole_lines(segment, 0))), b"")
             if until is None or begun < _text(until + SLACK):
                 yield segment
 
@@ -129,15 +131,21 @@ class Archive:
         number = number_of(segment)
         offset = self._read.offset if number == self._read.segment else 0
         unsealed: list[bytes] = []
-        for line in _whole_lines(segment, offset):
-            offset += len(line) + 1
+        for end, line in _whole_lines(segment, offset):
+            offset = end
             if line.startswith(SEAL):
                 self._note(line)
                 unsealed = unsealed[-1:]  # of the others a seal tells all that is needed
             unsealed.append(line)
-        for line in unsealed:
-            self._note(line)
+            if len(unsealed) == LONGEST_TAIL:
+                self._note_all(unsealed)
+        self._note_all(unsealed)
         self._read = Spot(number, offset)
+
+    def _note_all(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self._note(line)
+        lines.clear()
 
     def _note(self, line: bytes) -> None:
         """Let a line say how far the archive reaches."""
@@ -152,8 +160,10 @@ class Archive:
                 gap = gap_on(line)
                 self._reached(Place(gap.partition, gap.epoch, gap.last))
             else:
-                self._reached(place_on(line))
-                self._at = max(self._at, _at(line))
+                place, at = place_on(line), _at(line)
+                milliseconds_of(at.decode())
+                self._reached(place)
+                self._at = max(self._at, at)
         except ValueError:
             self.unreadable += 1
 
@@ -165,6 +175,8 @@ class Archive:
 def archived(line: bytes) -> Archived:
     """Return the entry on a line. Raises ValueError (a MsgspecError is one)."""
     told = entry_on(line)
+    if _at(line) != told.at.encode():
+        raise ValueError(told.at)
     place = place_named(told.id)
     return Archived(
         partition=place.partition,
@@ -193,25 +205,14 @@ def _text(at: int) -> bytes:
     return rfc3339(max(0, at)).encode()
 
 
-def _whole_lines(segment: Path, start: int) -> Iterator[bytes]:
-    """Give the lines from here on; the last one may be being written, and then is none."""
-    with segment.open("rb") as file:
-        file.seek(start)
-        for line in takewhile(lambda line: line.endswith(b"\n"), file):
-            yield line[:-1]
+def _whole_lines(segment: Path, start: int) -> Iterator[tuple[int, bytes]]:
+    """Give the lines from here on, and where each ends.
 
-
-def _blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
-    """Give whole lines in blocks, the last ones first, and where each block begins."""
-    with segment.open("rb") as file:
-        end = min(end, file.seek(0, 2))
-        rest = b""  # what of a line stands behind the beginning of the block after this one
-        while end > 0:
-            start = max(0, end - BLOCK)
-            file.seek(start)
-            block = file.read(end - start) + rest
-            begins = 0 if start == 0 else block.find(b"\n") + 1
-            whole = block.rfind(b"\n") + 1
-            rest, end = (block[:begins] if begins else block) if start else b"", start
-            if begins < whole:
-                yield start + begins, block[begins:whole]
+    One that is far too long is left out, and so is a last one that is being written.
+    """
+    with suppress(FileNotFoundError), segment.open("rb") as file:
+        end, is_cut = file.seek(start), False
+        for line in iter(partial(file.readline, LONGEST_LINE), b""):
+            end, was_cut, is_cut = end + len(line), is_cut, not line.endswith(b"\n")
+            if not is_cut and not was_cut:
+                yield end, line[:-1]

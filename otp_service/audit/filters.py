@@ -4,7 +4,7 @@ from functools import cached_property
 
 import msgspec
 
-from otp_service.core.entry import Entry
+from otp_service.core.entry import MOST_BRACKETS, Entry, decoder
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -70,4 +70,4 @@ def _in_json(value: str) -> bytes:
 
 _EVERYTHING = Filter()
 
-_facts = msgspec.json.Decoder(Facts).decode
+_facts = decoder(Facts, MOST_BRACKETS)

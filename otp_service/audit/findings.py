@@ -65,7 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was verified."""
 
     is_sound: bool
-    """Whether nothing was found."""
+    """Whether something was verified, and nothing was found."""
     verified: Anchor | None
     """The last seal up to which everything is right."""
     events: int

@@ -11,11 +11,11 @@ encoded again to be compared.
 
 import re
 from base64 import b64encode
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from otp_service.core.entry import Entry, rfc3339
+from otp_service.core.entry import MOST_BRACKETS, Entry, decoder, rfc3339
 
 
 LONGEST = 32 * 1024
@@ -23,6 +23,9 @@ LONGEST = 32 * 1024
 
 GAP, SEAL = b'{"gap":', b'{"seal":'
 """What lines that are no entry begin with."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Place(NamedTuple):
@@ -41,10 +44,10 @@ class Place(NamedTuple):
 class Gap(msgspec.Struct, frozen=True):
     """Entries that Redis no longer had: from the first to the last of these sequences."""
 
-    partition: int
-    epoch: int
-    first: int
-    last: int
+    partition: Annotated[int, msgspec.Meta(ge=0, le=99)]
+    epoch: Count
+    first: Count
+    last: Count
 
 
 class EntryLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -68,12 +71,12 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_entry = msgspec.json.Decoder(EntryLine).decode
-_declared = msgspec.json.Decoder(_Declared).decode
-_named = msgspec.json.Decoder(_Named).decode
-_any = msgspec.json.Decoder(dict[str, Any]).decode
+_entry = decoder(EntryLine)
+_declared = decoder(_Declared)
+_named = decoder(_Named)
+_any = decoder(dict[str, Any], MOST_BRACKETS)
 
-_ID = re.compile(r"(\d\d)-(\d{1,20})-(\d{1,20})", re.ASCII).fullmatch
+_ID = re.compile(r"(\d\d)-(\d{1,19})-(\d{1,19})", re.ASCII).fullmatch
 
 _BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
 """What some reader or other takes for the end of a line (R70); no event of ours holds it."""
@@ -81,8 +84,8 @@ _BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
 
 def line_of(entry: Entry, *, is_ours: bool) -> bytes:
     """Return an entry's line, without its end; `is_ours` says whether its MAC is right."""
-    event, is_whole = _on_one_line(entry.event)
-    stamp, _ = _on_one_line(entry.stamp) if entry.stamp else (None, True)
+    event, is_event = _on_one_line(entry.event)
+    stamp, is_stamp = _on_one_line(entry.stamp) if entry.stamp else (None, True)
     return _encode(
         EntryLine(
             id=place_of(entry).id,
@@ -90,7 +93,7 @@ def line_of(entry: Entry, *, is_ours: bool) -> bytes:
             event=event,
             mac=entry.mac[:200],
             stamp=stamp or msgspec.UNSET,
-            integrity=msgspec.UNSET if is_ours and is_whole else "failed",
+            integrity=msgspec.UNSET if is_ours and is_event and is_stamp else "failed",
         )
     )
 

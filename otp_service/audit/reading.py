@@ -13,10 +13,18 @@ import msgspec
 from otp_service.audit.archived import Archive, Archived
 from otp_service.audit.cursor import Cursor, cursor_of
 from otp_service.audit.filters import Filter
+from otp_service.audit.lines import LONGEST
 from otp_service.audit.searching import EVERYTHING, PAGE, Bounds, Search, Trail, order
 from otp_service.audit.walk import NEWEST, Streams, Walk
 from otp_service.core.challenge import PARTITIONS, partition_of
-from otp_service.core.entry import Entry, Position, rfc3339
+from otp_service.core.entry import (
+    MOST_BRACKETS,
+    Entry,
+    Position,
+    decoder,
+    rfc3339,
+    stamped,
+)
 from otp_service.core.keys import Ring
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.pseudonym import pseudonyms
@@ -24,7 +32,7 @@ from otp_service.core.pseudonym import pseudonyms
 
 Page = tuple[list[dict[str, Any]], str | None]
 
-_object = msgspec.json.Decoder(dict[str, Any]).decode
+_object = decoder(dict[str, Any], MOST_BRACKETS)
 
 
 class Asked(TypedDict, total=False):
@@ -105,13 +113,13 @@ class Reader:
 
     def shown(self, entry: Entry) -> dict[str, Any]:
         """Return an entry as readers get it; what we know stands above what the event says."""
-        told = _told(entry.event)
-        is_ours = bool(told) and self.is_ours(entry)
+        told, stamp = _told(entry.event), _stamp(entry.stamp)
+        is_ours = bool(told) and stamp is not None and self.is_ours(entry)
         at, sequence = entry.position
         return {
             "type": "unreadable",
             **told,
-            **_stamp(entry.stamp),  # above it, too: only Redis knew why it refused
+            **(stamp or {}),  # above it, too: only Redis knew why it refused
             "at": rfc3339(at),
             "event_id": f"{entry.partition:02d}-{entry.epoch}-{sequence}",
             "partition": entry.partition,
@@ -171,14 +179,15 @@ class Reader:
 
 def _told(event: bytes) -> dict[str, Any]:
     try:
-        return _object(event)
+        return _object(event) if len(event) <= LONGEST else {}
     except msgspec.MsgspecError:
         return {}
 
 
-def _stamp(stamp: bytes) -> dict[str, Any]:
-    said = _told(stamp)
-    for name in ("first", "last"):
-        if isinstance(said.get(name), int):
-            said[name] = rfc3339(said[name])
-    return said
+def _stamp(stamp: bytes) -> dict[str, Any] | None:
+    """Return what a stamp says, or None if it is none of Redis's."""
+    try:
+        said = stamped(stamp)
+    except msgspec.MsgspecError:
+        return None
+    return said | {name: rfc3339(said[name]) for name in ("first", "last") if name in said}

@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from otp_service.core.entry import decoder
+
 
 CONTEXT = b"otp-service seal 1\n"
 
@@ -96,8 +98,8 @@ class SealLine(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_line = msgspec.json.Decoder(SealLine).decode
-_seal = msgspec.json.Decoder(Seal).decode
+_line = decoder(SealLine)
+_seal = decoder(Seal)
 
 
 class SigningKey:
@@ -185,7 +187,7 @@ def seal_line(line: bytes) -> SealLine:
 
 def seal_on(line: bytes) -> Seal:
     """Return the seal on a line, whoever signed it. Raises msgspec.MsgspecError."""
-    return _seal(_line(line).seal)
+    return _seal(bytes(_line(line).seal))
 
 
 def is_plain(told: SealLine, line: bytes) -> bool:

@@ -10,6 +10,7 @@ have lines behind its last seal, which are not sealed yet.
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,14 @@ LOCK = "lock"
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes; a seal has some 30 for each epoch of each partition, and an entry at most 100 KiB."""
 
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(\d{12})\.jsonl", re.ASCII)
+LONGEST_STRETCH = 100_000
+"""Lines; a sealer seals some ten thousand at most."""
+
+BLOCK = 256 * 1024
+"""Bytes that are read at once."""
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NAME = re.compile(r"\d{12}\.jsonl", re.ASCII)
 
 
 def segment_path(folder: Path, day: datetime, number: int) -> Path:
@@ -40,21 +48,23 @@ def day_of(segment: Path) -> str:
 
 
 def segments(folder: Path) -> list[Path]:
-    """Return the segments, oldest first."""
-    found = [p for p in folder.glob("*/*.jsonl") if p.is_file() and is_segment(folder, p)]
+    """Return the segments, oldest first. Raises OSError, but not for a folder that is gone."""
+    days = [day for day in _inside(folder) if _DAY.fullmatch(day.name) and day.is_dir()]
+    found = [path for day in days for path in _inside(day) if _is_segment(path)]
     return sorted(found, key=lambda path: (number_of(path), day_of(path)))
 
 
-def is_segment(folder: Path, path: Path) -> bool:
-    """Whether a file is named like a segment."""
-    return _NAME.fullmatch(path.relative_to(folder).as_posix()) is not None
-
-
 def foreign(folder: Path) -> list[str]:
-    """Return the files that no sealer has put into the folder of an archive."""
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    own = {path.relative_to(folder).as_posix() for path in segments(folder)}
-    return sorted(os.fsencode(n).decode(errors="backslashreplace") for n in names - own - {LOCK})
+    """Return what no sealer has put into the folder of an archive. Raises OSError."""
+    found = []
+    for path in _inside(folder):
+        if path.is_dir():
+            is_day = _DAY.fullmatch(path.name)
+            found += [one for one in _inside(path) if not (is_day and _is_segment(one))]
+        elif path.name != LOCK:
+            found.append(path)
+    names = (path.relative_to(folder).as_posix() for path in found)
+    return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in names)
 
 
 def whole_lines(segment: Path) -> Iterator[bytes]:
@@ -72,5 +82,39 @@ def lines(segment: Path) -> Iterator[bytes]:
 
 def lines_backward(segment: Path) -> Iterator[bytes]:
     """Give the whole lines of a segment, newest first; a torn last one is left out."""
-    *whole, _ = segment.read_bytes().split(b"\n")
-    yield from reversed(whole)
+    for _, block in blocks_backward(segment, 2**63):
+        if block:
+            yield from reversed(block[:-1].split(b"\n"))
+
+
+def blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
+    """Give whole lines in blocks, the last ones first, and where each block begins.
+
+    An empty block is a part of a line that is far too long. One that retention has deleted has none.
+    """
+    with suppress(FileNotFoundError), segment.open("rb") as file:
+        end = min(end, file.seek(0, 2))
+        rest = b""  # what of a line stands behind the beginning of the block after this one
+        while end > 0:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            block = file.read(end - start) + rest
+            begins = 0 if start == 0 else block.find(b"\n") + 1
+            whole = block.rfind(b"\n") + 1
+            rest, end = (block[:begins] if begins else block) if start else b"", start
+            if begins < whole:
+                yield start + begins, block[begins:whole]
+            if len(rest) > LONGEST_LINE:
+                rest = b""  # so what is before it has no end either, and is left out
+                yield start, b""
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Return what is in a folder: nothing if that was deleted just now."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [*folder.iterdir()]
+    return []
+
+
+def _is_segment(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None and path.is_file()

@@ -12,6 +12,9 @@ from otp_service.audit.lines import Place
 from otp_service.audit.seals import Seal
 
 
+MOST_HOLES = 200
+"""In a stretch, that are waited for: every late line is looked for among all of them."""
+
 NOWHERE = (0, 0)
 """Epoch and sequence of a partition of which nothing was archived."""
 
@@ -76,8 +79,14 @@ class Sequences:
                     line,
                 )
         if first > sequence + 1:
-            self._holes.append(Hole(partition, epoch, sequence + 1, first - 1, line))
+            self._skip(Hole(partition, epoch, sequence + 1, first - 1, line))
         return True
+
+    def _skip(self, hole: Hole) -> None:
+        if len(self._holes) < MOST_HOLES:
+            self._holes.append(hole)
+        else:
+            self._missing(hole, hole.line, None)
 
     def _take_late(self, one: Hole) -> None:
         """Take what stands behind what should follow it: once for all that go on from it."""

@@ -1,14 +1,18 @@
 """What an event says, as far as it is counted or told to a person."""
 
-from typing import Annotated, Any
+import re
+from typing import Annotated
 
 import msgspec
 
-from otp_service.core.entry import Entry
+from otp_service.core.entry import MOST_BRACKETS, Entry, decoder, stamped
 
 
 MOST_CHARACTERS = 200
 """Of one value, on a person's screen."""
+
+
+_LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
 
 
 class Told(msgspec.Struct, kw_only=True):
@@ -43,8 +47,7 @@ class Told(msgspec.Struct, kw_only=True):
     """How many calls without a key it stands for."""
 
 
-_told = msgspec.json.Decoder(Told).decode
-_stamp = msgspec.json.Decoder(dict[str, Any]).decode
+_told = decoder(Told, MOST_BRACKETS)
 
 
 def told_by(entry: Entry) -> Told | None:
@@ -52,11 +55,16 @@ def told_by(entry: Entry) -> Told | None:
     try:
         told = _told(entry.event)
         if entry.stamp:
-            told = msgspec.convert(msgspec.structs.asdict(told) | _stamp(entry.stamp), Told)
+            told = msgspec.convert(msgspec.structs.asdict(told) | stamped(entry.stamp), Told)
     except msgspec.MsgspecError:
         return None
     told.at = entry.position.at
     return told
+
+
+def holds_number(reason: str) -> bool:
+    """Whether a reason, which the log is to keep, may hold somebody's number (R68)."""
+    return _LIKE_A_NUMBER.search(reason) is not None
 
 
 def plain(value: object) -> str:

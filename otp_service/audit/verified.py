@@ -5,6 +5,7 @@ is begun by somebody who asks, and at most so often that it takes a twentieth of
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
@@ -16,6 +17,8 @@ from otp_service.audit.findings import Report
 from otp_service.audit.seals import Anchor, PublicKey, newest
 from otp_service.audit.verifying import Segment, verify
 
+
+logger = logging.getLogger(__name__)
 
 SELDOM = 600_000
 """Milliseconds for which what was verified is good enough for whoever only looks."""
@@ -90,6 +93,9 @@ class Verifications:
             trouble = str(error)
         except _Stopped:
             return
+        except Exception as error:
+            logger.exception("the archive was not verified")
+            trouble = f"it cannot be verified: {type(error).__name__}"
         if report and report.verified:
             self._anchor = newest(filter(None, (self._anchor, report.verified)))
         self.last = Verified(at=at, took=self._now() - at, report=report, trouble=trouble)

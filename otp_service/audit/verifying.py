@@ -84,6 +84,9 @@ class _Verifier:
             if not line.endswith(b"\n"):
                 self._take_torn(line, place, is_newest=is_newest)
                 break
+            if len(self._leaves) > segments.LONGEST_STRETCH:
+                self._book.find("unsealed", "no stretch is that long; the rest was not read", place)
+                break
             if line.startswith(SEAL):
                 self._take_seal(line[:-1], place, segment, is_first=self._seals == seals)
             else:
@@ -99,7 +102,7 @@ class _Verifier:
         book = self._book
         anchor, events = (None, 0) if "beginning" in book.found else self._verified
         return Report(
-            is_sound=not book.found,
+            is_sound=anchor is not None and not book.found,
             verified=anchor,
             events=events,
             segments=self._segments,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli.describing import CommandError
+from otp_service.cli.describing import CommandError, printable
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 
 
@@ -48,11 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"otp-service: {error}", file=sys.stderr)
         return error.code
+    except OSError as error:
+        return _unreadable(error)
     except StoreTampered:
         print(TAMPERED, file=sys.stderr)
     except StoreUnavailable as error:
         print(UNAVAILABLE.format(error.__cause__ or error), file=sys.stderr)
     return 1
+
+
+def _unreadable(error: OSError) -> int:
+    """Say which file it was; raise what is about none."""
+    if error.filename is None:
+        raise error
+    path = printable(str(error.filename))
+    print(f"otp-service: cannot read {path}: {error.strerror}.", file=sys.stderr)
+    return 2
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -2,9 +2,12 @@
 
 import argparse
 import inspect
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, TypeAlias
+
+import msgspec
 
 
 CONFIG = Path("otp.toml")
@@ -53,6 +56,12 @@ def command(
 def printable(text: str) -> str:
     """Return one line that does nothing to a terminal: what cannot be seen stands there escaped."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def json_text(told: object, indent: int | None = None) -> str:
+    """Return something for programs, in ASCII: no value is taken for the end of a line (R70)."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(msgspec.to_builtins(told), indent=indent, separators=separators)
 
 
 def listed(findings: Iterable[object]) -> str:

@@ -3,14 +3,10 @@
 import argparse
 import asyncio
 import getpass
-import re
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
-
-import msgspec
 
 from otp_service.app import Application
 from otp_service.audit.anomalies import anomalies
@@ -19,14 +15,16 @@ from otp_service.audit.searching import order
 from otp_service.audit.stats import Stats
 from otp_service.audit.story import story
 from otp_service.audit.tailing import followed
-from otp_service.audit.told import plain, told_by
+from otp_service.audit.told import holds_number, plain, told_by
 from otp_service.cli.console import number_in, read_lines, running_settings
-from otp_service.cli.describing import CommandError
+from otp_service.cli.describing import CommandError, json_text
 from otp_service.cli.operating import CALLER, opened
 from otp_service.cli.tables import EVENTS, event_row, line, overview_lines, overview_plain, table
 from otp_service.cli.times import instant
+from otp_service.core.address import read_address
 from otp_service.core.challenge import partition_of
 from otp_service.core.entry import Entry, rfc3339
+from otp_service.core.errors import InvalidRequest
 from otp_service.core.limits import DAY
 from otp_service.core.phone import PhoneNumber
 from otp_service.core.policy import SECOND
@@ -35,9 +33,6 @@ from otp_service.store.streams import RedisStreams
 
 PAUSE = 1.0
 """Seconds between two looks for new events."""
-
-LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
-"""What a person could have typed who takes the reason for the number."""
 
 
 def search(known: argparse.Namespace) -> int:
@@ -83,14 +78,14 @@ def _asked(known: argparse.Namespace, now: int) -> Asked:
 
 def _address(text: str) -> str:
     try:
-        return str(ip_address(text))
-    except ValueError:
+        return str(read_address(text))
+    except InvalidRequest:
         raise CommandError("--ip is an address like 203.0.113.9 or 2001:db8::9.") from None
 
 
 def _number(known: argparse.Namespace) -> PhoneNumber | None:
     """Return the number on standard input, if one is asked for."""
-    if known.reason is not None and LIKE_A_NUMBER.search(known.reason):
+    if known.reason is not None and holds_number(known.reason):
         raise CommandError("the reason may hold a number, and the record is to hold none.")
     if known.number is None:
         return None
@@ -141,7 +136,7 @@ async def _search(known: argparse.Namespace, asked: Asked) -> int:
         shown = [reader.shown(entry) for entry in found]
     if known.json:
         for event in shown:
-            print(_json(event))
+            print(json_text(event))
     else:
         print("\n".join(table([EVENTS, *map(event_row, shown)])) if shown else "Nothing was found.")
     if has_more:
@@ -176,7 +171,7 @@ async def _tail(known: argparse.Namespace) -> None:
             print(line(EVENTS))
         async for entry in followed(streams, lambda: asyncio.sleep(PAUSE), last=known.last):
             shown = reader.shown(entry)
-            print(_json(shown) if known.json else line(event_row(shown)), flush=True)
+            print(json_text(shown) if known.json else line(event_row(shown)), flush=True)
 
 
 async def _stats(known: argparse.Namespace, now: int) -> None:
@@ -186,7 +181,7 @@ async def _stats(known: argparse.Namespace, now: int) -> None:
     looked_at, strange = during.overview(), anomalies(during.overview(), before.overview())
     if known.json:
         found = {"since": rfc3339(since), "until": rfc3339(until), **overview_plain(looked_at)}
-        print(_json(found | {"anomalies": strange}))
+        print(json_text(found | {"anomalies": strange}))
     else:
         head = f"From {_minute(since)} until {_minute(until)} UTC:"
         print("\n".join(overview_lines(looked_at, known.by, strange, head)))
@@ -206,10 +201,6 @@ async def _counted(known: argparse.Namespace, since: int, until: int) -> tuple[S
     if left_out:
         print(f"{left_out} events that no worker told are left out.", file=sys.stderr)
     return during, before
-
-
-def _json(event: object) -> str:
-    return msgspec.json.encode(event).decode()
 
 
 def _minute(at: int) -> str:

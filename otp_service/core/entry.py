@@ -1,10 +1,17 @@
 """One event with its place in the log, as it is kept."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+
+
+T = TypeVar("T")
+
+MOST_BRACKETS = 250
+"""Of an event or a stamp. Ours have a few; how many more can be followed hangs on who decodes it."""
 
 
 class Position(NamedTuple):
@@ -100,5 +107,34 @@ def rfc3339(at: int) -> str:
 
 def milliseconds_of(text: str) -> int:
     """Return the instant that `rfc3339` wrote, in milliseconds. Raises ValueError."""
-    elapsed = datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)
-    return elapsed // timedelta(milliseconds=1)
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(text)
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def decoder(kind: type[T], most: int | None = None) -> Callable[[bytes], T]:
+    """Return what decodes JSON that anybody may have written, with at most so many brackets.
+
+    It raises MsgspecError, also for what nests too deep.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decoded(text: bytes) -> T:
+        if most is not None and text.count(b"[") + text.count(b"{") > most:
+            raise msgspec.ValidationError("it nests too deep")
+        try:
+            return decode(text)
+        except RecursionError:
+            raise msgspec.ValidationError("it nests too deep") from None
+
+    return decoded
+
+
+def stamped(stamp: bytes) -> dict[str, Any]:
+    """Return what a stamp says: what only Redis may, as no MAC covers it. Raises MsgspecError."""
+    said = msgspec.structs.asdict(_stamp(stamp)) if stamp else {}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+_stamp = decoder(Stamp, MOST_BRACKETS)

@@ -10,6 +10,10 @@ from otp_service.store.keys import Names
 from otp_service.store.link import Link
 
 
+MOST_DIGITS = 19
+"""Of an epoch, as of every number in an id."""
+
+
 class RedisStreams:
     """Implements `audit.reading.Streams`."""
 
@@ -60,7 +64,7 @@ def entry_of(partition: int, name: bytes, flat: list[bytes]) -> Entry:
         partition=partition,
         position=position_of(name),
         # Whoever can write to Redis can append anything; its MAC will not hold, but it is shown.
-        epoch=int(epoch) if epoch.isdigit() else 0,
+        epoch=int(epoch) if epoch.isdigit() and len(epoch) <= MOST_DIGITS else 0,
         event=fields.get(b"event", b""),
         mac=fields.get(b"mac", b"").decode(errors="replace"),
         stamp=fields.get(b"stamp", b""),

@@ -78,7 +78,7 @@ def test_a_newest_segment_with_another_name_is_found_before_it_has_a_seal(archiv
 
 @pytest.mark.parametrize(
     "name",
-    ["x", "2025-11-24/x", "2025-11-24/000000000001.jsonl.bak", "2025-11-24/1.jsonl", ".hidden/x/y"],
+    ["x", "2025-11-24/x", "2025-11-24/000000000001.jsonl.bak", "2025-11-24/1.jsonl", ".hidden/x"],
 )
 def test_a_file_that_is_no_segment_is_found(archive, name):
     """Also one that nobody sees."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otp_service.audit import archived
+from otp_service.audit import archived, segments
 from otp_service.audit.archived import Archive
 from otp_service.audit.lines import Gap, line_of
 from otp_service.audit.reading import Reader
@@ -255,7 +255,7 @@ async def test_a_number_is_found_under_every_key_that_named_it_also_in_an_archiv
 
 async def test_a_page_ends_after_so_many_blocks_and_goes_on_there(archive, monkeypatch):
     """A filter that finds little takes many pages, and none of them long."""
-    monkeypatch.setattr(archived, "BLOCK", 4096)
+    monkeypatch.setattr(segments, "BLOCK", 4096)
     archive.tell(1, challenge="c01-" + "0" * 32)
     for n in range(300):
         archive.tell(n % 5)
@@ -272,7 +272,7 @@ async def test_a_page_ends_after_so_many_blocks_and_goes_on_there(archive, monke
 
 async def test_lines_longer_than_a_block_are_read_whole(archive, monkeypatch):
     """Whoever can write to Redis can have long ones archived."""
-    monkeypatch.setattr(archived, "BLOCK", 100)
+    monkeypatch.setattr(segments, "BLOCK", 100)
     for n in range(10):
         archive.tell(1, reason="x" * 50 * n)
     archive.seal()
@@ -400,13 +400,13 @@ async def test_segments_before_and_after_the_time_are_not_read(archive, monkeypa
         archive.seal()
         archive.rotate(days=1)
     read: list[str] = []
-    blocks = archived._blocks_backward
+    blocks = archived.blocks_backward
 
     def noted(segment, end):
         read.append(segment.parent.name)
         return blocks(segment, end)
 
-    monkeypatch.setattr(archived, "_blocks_backward", noted)
+    monkeypatch.setattr(archived, "blocks_backward", noted)
     third = archives.BEGIN + 2 * 24 * HOUR
 
     found, _ = await of(archive).page(since=third, until=third + HOUR)

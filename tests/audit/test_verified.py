@@ -128,3 +128,30 @@ async def test_there_is_one_at_a_time_and_it_ends_with_the_process(archive, monk
     assert 1 == len(runs)
     assert verifications.last is None
     assert not verifications.is_running
+
+
+async def test_an_archive_without_a_seal_is_not_called_sound(archive) -> None:
+    """Nothing of it is verified, and whoever emptied the folder would like that."""
+    for path in segments(archive.folder):
+        path.unlink()
+
+    last = await verified_now(verifications_of(archive))
+
+    assert last.report
+    assert not last.report.is_sound
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), RuntimeError("odd")])
+async def test_a_run_that_fails_in_any_way_is_told(archive, monkeypatch, error) -> None:
+    """Or the page would say for ever that it is being verified."""
+    verifications = verifications_of(archive)
+
+    def fail(*_args, **_more):
+        raise error
+
+    monkeypatch.setattr(verified, "verify", fail)
+
+    last = await verified_now(verifications)
+
+    assert last.report is None
+    assert type(error).__name__ in (last.trouble or "")

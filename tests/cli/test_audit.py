@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from otp_service.audit.lines import line_of
 from otp_service.audit.seals import PublicKey, SigningKey, anchors_in
+from otp_service.core.entry import Entry, Position
 from tests.audit.archives import EPOCH, Archive, standard
 from tests.audit.tampering import cut, newest_anchor, put, tampered
 
@@ -282,3 +284,72 @@ sys.exit(cli.main(sys.argv[1:]))
 
     assert "%\r" in shown
     assert shown.endswith("\x1b[K")
+
+
+def test_an_archive_without_a_seal_is_not_sound(otp, archive, keys):
+    """Whoever empties the folder and writes what he likes has no key, and needs none for that."""
+    first, *others = archive.folder.glob("*/*.jsonl")
+    for path in (first, *others):
+        path.unlink()
+    lines = [line for line in first_lines() if not line.startswith(b'{"seal"')]
+    (archive.folder / "2025-11-24" / "000000000001.jsonl").write_bytes(b"".join(lines))
+
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+
+    assert (2, 2) == (ended.code, told.code)
+    assert "result    nothing is verified: there is no seal" in ended.out
+    assert json.loads(told.out)["is_sound"] is False
+
+
+def first_lines() -> list[bytes]:
+    """Return lines as a sealer writes them, of one event and without its seal."""
+    entry = Entry(
+        partition=7, position=Position(1, 1), epoch=1, event=b"{}", mac="forged", stamp=b""
+    )
+    return [line_of(entry, is_ours=True) + b"\n"]
+
+
+def test_an_anchor_is_one_line_whatever_the_seal_says(otp, archive):
+    """R70: nobody has verified it yet, and it is mailed."""
+    archive.seal(at="2025-11-24T10:00:00Z\nBcc: x\x1b[2J\x9b2J")
+
+    printed = otp("audit", "anchor", archive.folder).out
+
+    assert 1 == len(printed.splitlines())
+    assert printed.strip().isprintable()
+
+
+def test_what_programs_get_is_ascii(otp, archive, keys):
+    """R70: no terminal and no reader of lines takes a value for more than that."""
+    event = archive.tell(1, tenant="\x9b2J\u202e")
+    archive.seal(key="\x9b2J\u2028\u202e")
+
+    proof = otp("audit", "prove", archive.folder, event).out
+    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json").out
+
+    assert proof.isascii()
+    assert told.isascii()
+
+
+def test_an_archive_that_may_not_be_read_is_told_in_one_line(otp, archive, keys, monkeypatch):
+    """And is not taken for an empty one."""
+
+    def listdir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(os, "scandir", listdir)
+    calls = (
+        ("verify", archive.folder, "--public-key", keys),
+        ("anchor", archive.folder),
+        ("prove", archive.folder, EVENT),
+        ("export", archive.folder, "--format", "ecs"),
+    )
+
+    ended = [otp("audit", *call) for call in calls]
+
+    assert [2] * 4 == [one.code for one in ended]
+    assert {f"otp-service: cannot read {archive.folder}: Permission denied.\n"} == {
+        one.err for one in ended
+    }

@@ -69,3 +69,14 @@ def test_a_folder_without_segments_is_said_to_be_none(tmp_path: Path, capsys) ->
     assert 1 == main(["audit", "export", "--format", "ecs", str(tmp_path / "nowhere")])
 
     assert "is no archive" in capsys.readouterr().err
+
+
+def test_a_line_that_is_far_too_long_is_told_as_a_finding(archive: Path, capsys) -> None:
+    """In its parts, and not left out as if it were being written."""
+    for segment in archive.glob("2025-11-22/*"):
+        segment.write_bytes(b"x" * (5 << 20) + b"\n" + segment.read_bytes())
+
+    told = exported(capsys, "--format", "ecs", archive)
+
+    actions = [one["event"]["action"] for one in told]
+    assert ["log.unreadable", "log.unreadable", "otp.issued", "otp.verified"] == actions

@@ -266,3 +266,14 @@ def test_a_folder_that_is_not_of_dev_is_said_to_be_none(otp, tmp_path):
 
     assert (1, "") == (ended.code, ended.out)
     assert f"{tmp_path} is not the data folder of an 'otp-service dev'" in ended.err
+
+
+def test_events_for_programs_are_ascii(otp, config, archive):
+    """R70: neither a terminal nor a reader of lines takes a value for more than that."""
+    archive.tell(9, purpose="\x9b2J\u202e", challenge=OLD.replace("c07", "c09"))
+    archive.seal()
+
+    found = otp("audit", "search", "--json", "--config", config, "--archive", archive.folder)
+
+    assert found.out.isascii()
+    assert "\\u009b2J" in found.out

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from otp_service.core.challenge import partition_of
+
+
+MOST_FIELDS: Final = 100
+"""Of one event; ours have some thirty."""
 
 
 class Line(NamedTuple):
@@ -45,8 +49,14 @@ def _line(event: Mapping[str, Any]) -> Line:
         says=_says(event),
         is_bad=event.get("outcome") == "failure",
         is_ours=event["integrity"] == "ok",
-        rest=sorted(_flat(event), key=itemgetter(0)),
+        rest=_rest(event),
     )
+
+
+def _rest(event: Mapping[str, Any]) -> list[tuple[str, object]]:
+    rest = sorted(_flat(event), key=itemgetter(0))
+    left_out = len(rest) - MOST_FIELDS
+    return rest[:MOST_FIELDS] + [("…", f"{left_out} fields that are not shown")] * (left_out > 0)
 
 
 def _flat(event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

@@ -4,8 +4,11 @@ import re
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
+from otp_service.audit.told import holds_number
 from otp_service.core import events
+from otp_service.core.address import read_address
 from otp_service.core.challenge import partition_of
 from otp_service.core.errors import InvalidRequest, OtpError
 from otp_service.core.phone import PhoneNumber, identify
@@ -52,6 +55,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         others = self.number, self.address, self.type, self.tenant
         return partition_of(self.challenge) is not None and not any(others)
 
+    def found_as(self) -> "Asked":
+        """Return it with the address as events hold it. Raises InvalidRequest if it is none."""
+        try:
+            return replace(self, address=self.address and str(read_address(self.address)))
+        except InvalidRequest:
+            raise InvalidRequest(("address", "This is no address like 203.0.113.9.")) from None
+
     def phone(self) -> PhoneNumber | None:
         """Return the number. Raises InvalidPhoneNumber, and InvalidRequest for what is missing."""
         if self.challenge and partition_of(self.challenge) is None:
@@ -61,8 +71,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         phone, _ = identify(re.sub(r"[\s().-]", "", self.number))
         if not self.reason:
             raise InvalidRequest(("reason", "Say why you look a number up: the log keeps it."))
-        if _holds(self.reason, phone):
-            raise InvalidRequest(("reason", "The reason is kept, so the number must not be in it."))
+        if holds_number(self.reason) or _holds(self.reason, phone):
+            raise InvalidRequest(("reason", "The reason is kept, so no number must be in it."))
         return phone
 
     def told(self, error: OtpError) -> tuple[str, str]:

@@ -20,8 +20,8 @@ SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 LIFE: Final = 3600
 """Seconds."""
 
-MOST: Final = 1000
-"""Sessions at once; with one more, the oldest ends."""
+MOST: Final = 100
+"""Sessions of one key at once; with one more, its oldest ends, and nobody else's."""
 
 
 class _Session(NamedTuple):
@@ -49,8 +49,9 @@ class Sessions:
         now = self._now()
         self._keyring.find(sha256, SCOPES, now)
         self._sessions = {of: one for of, one in self._sessions.items() if one.ends > now}
-        if len(self._sessions) >= MOST:
-            del self._sessions[next(iter(self._sessions))]
+        own = [of for of, one in self._sessions.items() if one.sha256 == sha256]
+        if len(own) >= MOST:
+            del self._sessions[own[0]]
         token = self._token()
         self._sessions[_digest(token)] = _Session(sha256, now + LIFE * SECOND)
         return token

@@ -82,14 +82,14 @@ async def search(request: Call) -> ASGIResponse:
     if asked.is_challenge_alone:
         return going_to(f"/audit/challenges/{asked.challenge}", {})
     try:
-        number = asked.phone()
+        number, wanted = asked.phone(), asked.found_as()
     except (InvalidPhoneNumber, InvalidRequest) as error:
         field, says = asked.told(error)
         # Whatever was typed there may be somebody's number.
         return _searched(request, replace(asked, **{field: ""}), error=(field, says))
     parts, sees = parts_of(request), tenant_of(request)
     found, following = await context(request).reader.page(
-        limit=PAGE, cursor=asked.cursor or None, **asked.filters(sees, parts.now(), number)
+        limit=PAGE, cursor=asked.cursor or None, **wanted.filters(sees, parts.now(), number)
     )
     if number is not None:  # recorded before anything is shown
         await context(request).looked_up(number, len(found), tenant=sees, **_who(request, asked))

@@ -12,7 +12,7 @@ import msgspec
 from otp_service.audit.lines import GAP, SEAL, EntryLine, Place, entry_on, gap_on, place_on
 from otp_service.audit.merkle import leaf
 from otp_service.audit.vocabulary import Meaning, meaning_of
-from otp_service.core.entry import Stamp, milliseconds_of
+from otp_service.core.entry import MOST_BRACKETS, decoder, milliseconds_of, stamped
 from otp_service.core.events import KINDS, Who
 
 
@@ -43,9 +43,8 @@ class _Newer(Who, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-_stamp = msgspec.json.Decoder(Stamp).decode
-_newer = msgspec.json.Decoder(_Newer).decode
-_decoders: Final = {kind: msgspec.json.Decoder(one).decode for kind, one in KINDS.items()}
+_newer = decoder(_Newer, MOST_BRACKETS)
+_decoders: Final = {kind: decoder(one, MOST_BRACKETS) for kind, one in KINDS.items()}
 
 
 def told_on(line: bytes) -> Told | None:
@@ -82,13 +81,13 @@ def _event(entry: EntryLine, place: Place, hashed: str) -> Told:
 
 def _facts(entry: EntryLine) -> tuple[str, dict[str, Any]]:
     """Return the type of an event, and its fields; what only Redis knew stands above them."""
-    facts = msgspec.structs.asdict(_newer(entry.event))
+    event = bytes(entry.event)
+    facts = msgspec.structs.asdict(_newer(event))
     kind = facts.pop("type")
     if kind in KINDS:
-        facts = msgspec.structs.asdict(_decoders[kind](entry.event))
+        facts = msgspec.structs.asdict(_decoders[kind](event))
     if entry.stamp is not msgspec.UNSET:
-        stamp = msgspec.structs.asdict(_stamp(entry.stamp))
-        facts |= {name: value for name, value in stamp.items() if value is not None}
+        facts |= stamped(bytes(entry.stamp))
     return kind, {name: value for name, value in facts.items() if value is not None}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from otp_service.audit.exports import FORMATS, exported
-from otp_service.audit.segments import day_of, segments, whole_lines
+from otp_service.audit.segments import LONGEST_LINE, day_of, segments, whole_lines
 from otp_service.cli.describing import CommandError, Subparsers, command
 from otp_service.cli.times import instant
 from otp_service.core.entry import rfc3339
@@ -39,8 +39,9 @@ def run(known: argparse.Namespace) -> int:
     write = FORMATS[known.format]
     for segment in _since(found, since):
         for line in whole_lines(segment):
-            # One without an end is being written.
-            if line.endswith(b"\n") and (text := exported(line[:-1], write, since)):
+            if len(line) < LONGEST_LINE and not line.endswith(b"\n"):
+                break  # it is being written
+            if text := exported(line.removesuffix(b"\n"), write, since):
                 sys.stdout.write(f"{text}\n")
     return 0
 

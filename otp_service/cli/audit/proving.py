@@ -9,7 +9,7 @@ from otp_service.audit import segments
 from otp_service.audit.lines import place_named
 from otp_service.audit.proving import Proof, prove, verify_proof
 from otp_service.cli.audit.verifying import add_public_key, read_keys, read_text
-from otp_service.cli.describing import Subparsers, WrongCall, command, printable
+from otp_service.cli.describing import Subparsers, WrongCall, command, json_text, printable
 
 
 def add(subparsers: Subparsers) -> None:
@@ -33,11 +33,12 @@ def run(known: argparse.Namespace) -> int:
     """
     for path in segments.segments(known.folder):
         try:
-            proof = prove(segments.lines(path), known.event)
-        except (OSError, ValueError) as error:
+            read = (line.removesuffix(b"\n") for line in segments.whole_lines(path))
+            proof = prove(read, known.event)
+        except ValueError as error:
             raise WrongCall(f"cannot prove anything from {path}: {error}") from error
         if proof:
-            print(msgspec.json.encode(proof).decode())
+            print(json_text(proof))
             return 0
     raise WrongCall(f"{known.folder} has no event {known.event} that is sealed.")
 

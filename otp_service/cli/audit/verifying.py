@@ -5,14 +5,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from otp_service.audit import segments
 from otp_service.audit.findings import Kind, Report
 from otp_service.audit.lines import SEAL
 from otp_service.audit.seals import Anchor, PublicKey, anchor_of, anchors_in, public_keys
 from otp_service.audit.verifying import verify_folder
-from otp_service.cli.describing import Subparsers, WrongCall, command, printable
+from otp_service.cli.describing import Subparsers, WrongCall, command, json_text, printable
 
 
 STEP = 4 * 1024 * 1024
@@ -67,15 +65,13 @@ def run(known: argparse.Namespace) -> int:
     progress = _Progress(paths)
     try:
         report = verify_folder(known.folder, keys, anchors, watch=progress.watch)
-    except OSError as error:
-        raise WrongCall(f"cannot read {error.filename}: {error.strerror}.") from error
     finally:
         progress.end()
     if known.json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print(json_text(report, indent=2))
     else:
         print("\n".join(map(printable, told(report))))
-    return int(not report.is_sound)
+    return 1 if report.found else 2 * (report.verified is None)
 
 
 def anchor(known: argparse.Namespace) -> int:
@@ -91,7 +87,7 @@ def anchor(known: argparse.Namespace) -> int:
         for line in segments.lines_backward(path):
             if line.startswith(SEAL):
                 try:
-                    print(anchor_of(line))
+                    print(printable(str(anchor_of(line))))
                 except ValueError as error:
                     raise WrongCall(f"the last seal in {path} cannot be read: {error}") from error
                 return 0
@@ -140,7 +136,9 @@ def told(report: Report) -> Iterator[str]:
     if report.unsealed:
         yield f"unsealed  {report.unsealed:,} lines behind the last seal, not protected yet"
     found = sum(report.found.values())
-    yield f"result    {f'{found:,} findings' if found else 'sound'}"
+    nothing = "nothing is verified: there is no seal"
+    sound = "sound" if report.is_sound else nothing
+    yield f"result    {f'{found:,} findings' if found else sound}"
 
 
 def _left_out(word: str, counts: dict[Kind, int], listed: int) -> Iterator[str]:

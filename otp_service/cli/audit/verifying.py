@@ -128,17 +128,23 @@ def told(report: Report) -> Iterator[str]:
         yield ""
     if report.verified:
         number, at, hashed = report.verified
-        yield f"verified  {report.events:,} events, up to seal {number} of {at}"
+        yield f"verified  {_counted(report.events, 'event')}, up to seal {number} of {at}"
         yield f"          {hashed}"
     else:
         yield "verified  nothing"
-    yield f"read      {report.lines:,} lines, {report.seals:,} seals in {report.segments:,} segments"
+    lines, seals = _counted(report.lines, "line"), _counted(report.seals, "seal")
+    yield f"read      {lines}, {seals} in {_counted(report.segments, 'segment')}"
     if report.unsealed:
-        yield f"unsealed  {report.unsealed:,} lines behind the last seal, not protected yet"
+        lines = _counted(report.unsealed, "line")
+        yield f"unsealed  {lines} behind the last seal, not protected yet"
     found = sum(report.found.values())
     nothing = "nothing is verified: there is no seal"
     sound = "sound" if report.is_sound else nothing
-    yield f"result    {f'{found:,} findings' if found else sound}"
+    yield f"result    {_counted(found, 'finding') if found else sound}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _left_out(word: str, counts: dict[Kind, int], listed: int) -> Iterator[str]:
@@ -150,7 +156,10 @@ def _left_out(word: str, counts: dict[Kind, int], listed: int) -> Iterator[str]:
 def _segments(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise WrongCall(f"{folder} is no folder.")
-    return segments.segments(folder)
+    try:
+        return segments.segments(folder)
+    except OSError as error:
+        raise WrongCall(f"cannot read {error.filename}: {error.strerror}.") from error
 
 
 def _anchors(text: str) -> list[Anchor]:

@@ -312,6 +312,9 @@ async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
             slowest = max(slowest, time.monotonic() - began)
             await asyncio.sleep(0.01)
         await flooding
+        # Else the folds may find no room, and nothing comes after them that carries their count.
+        while any(tail.entries for tail in await story.source.tails(range(8), count=1)):  # noqa: ASYNC110  # it is elsewhere
+            await asyncio.sleep(0.05)
         story.shift = 120_000
         for partition in range(8):
             await story.store.sweep(partition, secrets.token_hex(8))

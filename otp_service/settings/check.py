@@ -8,7 +8,6 @@ pure: what only a live Redis can tell (eviction, AOF, version, replicas) is aske
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from importlib.util import find_spec
 
 from phonenumbers import SUPPORTED_REGIONS
@@ -16,10 +15,9 @@ from phonenumbers import SUPPORTED_REGIONS
 from otp_service.core.hosts import is_loopback
 from otp_service.core.keys import KEY_BYTES, Key
 from otp_service.core.message import check_messages
-from otp_service.settings import limits
+from otp_service.settings import auditing, limits
 from otp_service.settings.model import (
     ApiKeyTable,
-    Audit,
     Messages,
     Settings,
     Telemetry,
@@ -54,19 +52,6 @@ PLAIN_TEXT = (
     "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
 )
 
-NO_ANCHOR = (
-    "is missing: whoever can write to the archive could cut off its end, and nobody would see it. "
-    "Keep anchors where he cannot write"
-)
-NO_DATE = (
-    "has an id that says no date, so nobody is told when it is older than audit.pseudonym_days: "
-    "'otp-service key new --secret pseudonym' makes one to rotate to"
-)
-NO_SIGNING_KEY = (
-    "is missing: 'otp-service audit key FILE' makes one. Where somebody else seals, who runs "
-    "'otp-service audit seal', say audit.seal = \"alone\""
-)
-
 
 def faults(settings: Settings, now: int) -> list[Fault]:
     """Return everything that is refused, `now` being milliseconds since 1970."""
@@ -75,7 +60,7 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_hash_faults(settings),
         *_key_faults(settings),
         *_redis_faults(settings),
-        *_audit_faults(settings.audit),
+        *auditing.faults(settings.audit),
         *_public_faults(settings.service.public_url or "https://"),
         *_telemetry_faults(settings.telemetry),
         *limits.faults(settings),
@@ -90,8 +75,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
     elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
-    yield from _audit_warnings(settings.audit)
-    yield from _pseudonym_warnings(settings, now)
+    yield from auditing.warnings(settings, now)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():
@@ -163,57 +147,6 @@ def _redis_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
     if not redis.encrypted and not redis.accept_plain_text and not _all_loopback(redis.hosts):
         yield Fault("redis.tls", PLAIN_TEXT)
-
-
-def _audit_faults(audit: Audit) -> Iterator[Fault]:
-    for name, sink in audit.sinks.items():
-        yield from _told(f"audit.sinks.{name}", sink.faults())
-    if audit.anchor:
-        yield from _told("audit.anchor", audit.anchor.faults())
-    if audit.archive is None:
-        if audit.sinks or audit.anchor:
-            yield Fault("audit.archive", "is missing: sinks get the lines that stand in it")
-        if audit.signing_key is not None:
-            yield Fault("audit.archive", "is missing, and there is a signing key: name a folder")
-    elif audit.seal == "serve" and audit.signing_key is None:
-        yield Fault("audit.signing_key", NO_SIGNING_KEY)
-    if audit.previous_signing_key is not None and audit.signing_key is None:
-        yield Fault("audit.previous_signing_key", "has nobody to hand over to: audit.signing_key")
-
-
-def _audit_warnings(audit: Audit) -> Iterator[Fault]:
-    if audit.archive is None:
-        yield Fault("audit.archive", "is missing: events are gone when Redis is, or in days")
-    elif audit.anchor is None:
-        yield Fault("audit.anchor", NO_ANCHOR)
-    if audit.previous_signing_key is not None:
-        yield Fault("audit.previous_signing_key", "is there: take it out once it has handed over")
-
-
-def _pseudonym_warnings(settings: Settings, now: int) -> Iterator[Fault]:
-    """Tell of a key that is to be rotated, and of retired ones that name nothing any more."""
-    audit, keys = settings.audit, settings.keys.pseudonym.keys
-    made = [_made(key) for key in keys]
-    if made and made[0] is None and audit.archive:
-        yield Fault("keys.pseudonym", NO_DATE)
-    elif made and made[0] is not None and made[0] + audit.pseudonym_days * DAY <= now:
-        yield Fault("keys.pseudonym", "is older than audit.pseudonym_days: ROTATION.md, rotate it")
-    kept = audit.retention_days if audit.archive else settings.events.retention_days
-    for key, successor in zip(keys[1:], made, strict=False):
-        if successor is not None and successor + kept * DAY <= now:
-            yield Fault(
-                "keys.pseudonym", f"has {key.id}, and nothing is kept that it named: end it"
-            )
-
-
-def _made(key: Key) -> int | None:
-    """Return when a key was made, in milliseconds, if its id begins with that day or month."""
-    found = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
-    try:
-        day = datetime.fromisoformat(f"{found[1]}{found[2] or '-01'}T00:00Z") if found else None
-    except ValueError:
-        return None
-    return int(day.timestamp() * 1000) if day else None
 
 
 def _public_faults(url: str) -> Iterator[Fault]:

@@ -1,0 +1,115 @@
+"""What the commands print: the help of each, and `check` for several configurations."""
+
+import argparse
+import itertools
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otp_service.cli import main
+from otp_service.settings import faults, load, render, report, warnings
+from tests.golden.fixed_inputs import fixed_bytes
+from tests.settings.conftest import HERE as SETTINGS
+from tests.settings.conftest import NOW, sections
+
+
+COLUMNS = "80"
+"""The width that help is wrapped to."""
+
+HASHES_PER_SECOND = 500.0
+
+
+class _ParserSeen(Exception):
+    """Ends `main` as soon as its parser is built."""
+
+
+def collect_help(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return each command with its help, in the order in which they are listed.
+
+    Wrapped lines are joined, and runs of spaces inside a line are one space.
+    """
+    seen: list[argparse.ArgumentParser] = []
+
+    def keep_parser(parser: argparse.ArgumentParser, *_: Any) -> None:
+        seen.append(parser)
+        raise _ParserSeen
+
+    monkeypatch.setenv("COLUMNS", COLUMNS)
+    with monkeypatch.context() as patch, suppress(_ParserSeen):
+        patch.setattr(argparse.ArgumentParser, "parse_args", keep_parser)
+        main([])
+    return [
+        (f"{one.prog} --help", _hide_columns(one.format_help())) for one in _find_parsers(seen[0])
+    ]
+
+
+def _hide_columns(text: str) -> str:
+    """Return help without argparse's columns: Python 3.13 makes that of the commands wider."""
+    return re.sub(r"(?<=\S) +", " ", re.sub(r"\n {8,}", " ", text))
+
+
+def _find_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in dict.fromkeys(action.choices.values()):
+                yield from _find_parsers(inner)
+
+
+def describe_configurations() -> list[tuple[str, str]]:
+    """Return what `check` says of each configuration that the settings' tests accept.
+
+    That is its report, its warnings and its refusals, at a fixed date, for four cores and a fixed
+    speed of argon2; without what it asks a live Redis and the disk.
+    """
+    return [
+        (path.name, _describe_settings(path)) for path in sorted(SETTINGS.glob("working_*.toml"))
+    ]
+
+
+def _describe_settings(path: Path) -> str:
+    least = sections((SETTINGS / "working_least.toml").read_text(encoding="utf-8"))
+    ours = sections(path.read_text(encoding="utf-8"))
+    for name in re.findall(r"^([a-z]+) =", ours[""], re.MULTILINE):
+        least.pop(name, None)
+    settings = load(
+        "".join((least | ours).values()), {}, lambda name: (SETTINGS / name).read_text(), cores=4
+    )
+    return "\n".join(
+        (
+            report(settings, HASHES_PER_SECOND),
+            "",
+            *(f"warning: {one}" for one in warnings(settings, NOW)),
+            *(f"refused: {one}" for one in faults(settings, NOW)),
+        )
+    )
+
+
+def write_configuration(path: Path, redis_url: str) -> None:
+    """Write what `init` writes, with secrets that are the same each time."""
+    numbers = itertools.count()
+    text, _ = render(
+        tenant="shop",
+        brand="Example",
+        countries=["GB"],
+        token=lambda: urlsafe_b64encode(fixed_bytes(f"token {next(numbers)}", 32)).decode()[:43],
+        provider_url="http://127.0.0.1:1/messages",
+    )
+    path.write_text(text.replace("redis://127.0.0.1:6379/0", redis_url))
+
+
+def hide_machine(text: str, *paths: str) -> str:
+    """Return what `check` printed without paths, cores and the speed of this machine."""
+    for path in paths:
+        text = text.replace(path, "<path>")
+    text = re.sub(
+        r"(?m)^(service\.workers|hash\.workers|hash\.queue)( +)\d+$", r"\1\2<cores>", text
+    )
+    text = re.sub(r"(?m)^(argon2 at once +)\d+, in \d+ MiB$", r"\1<cores>, in <memory>", text)
+    text = re.sub(r"(?m)^(a thief's hours +)[\d.e+-]+ for", r"\1<hours> for", text)
+    return re.sub(r"\(\d+ hashes a second on a core\)", "(<speed> hashes a second on a core)", text)

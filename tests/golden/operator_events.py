@@ -1,0 +1,79 @@
+"""Events and provider memory for the commands that operators read them with."""
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from otp_service.cli.console import read_settings
+from otp_service.cli.operating import opened
+from otp_service.core import events
+from otp_service.core.ports import Commit
+from otp_service.sms.memory import Observation
+from tests.golden.fixed_inputs import fixed_random
+from tests.golden.samples import CHALLENGE_ID
+
+
+PARTITION = 7
+
+HIDDEN = (
+    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d\.\d{3}Z?)?"), "<time>"),
+    (re.compile(r"\b\d\d:\d\d:\d\dZ"), "<time>"),
+    (re.compile(r"\b1[6-9]\d{11}\b"), "<instant>"),
+    (re.compile(r'(?<="id":")[0-9a-f]{32}'), "<event>"),
+    (re.compile(r'(?<="config":")[0-9a-f]{12}'), "<hash>"),
+)
+
+
+async def record_events(configuration: Path) -> str:
+    """Append one challenge's events, and let a breaker open; return the challenge's id."""
+    now = time.time_ns() // 1_000_000
+    about: dict[str, Any] = {
+        "tenant": "shop",
+        "key_id": "first",
+        "request": "request-1",
+        "client_address": "203.0.113.9",
+        "purpose": "login",
+        "challenge": CHALLENGE_ID,
+        "number": "n1:0011",
+        "country": "GB",
+        "tail": "56",
+        "versions": {"config": "test"},
+    }
+    random = fixed_random()
+    sent: dict[str, Any] = {"provider": "gateway", "milliseconds": 5}
+    kinds: list[tuple[type[events.Event], dict[str, Any]]] = [
+        (events.Issued, {}),
+        (events.ProviderFailed, sent | {"reason": "500", "fault": "provider", "about": "silence"}),
+        (events.Sent, sent),
+        (
+            events.Delivery,
+            {"provider": "gateway", "status": "delivered", "send": 1, "trusted": True},
+        ),
+        (
+            events.IssueDenied,
+            {"reason": "rate_limited", "limit": "SendsPerNumber", "quota": 5, "period": 600},
+        ),
+        (events.Attempted, {"attempts_left": 4}),
+        (events.Rejected, {"reason": "mismatch", "attempts_left": 4}),
+        (events.Attempted, {"attempts_left": 3}),
+        (events.Verified, {}),
+    ]
+    recorded = tuple(kind(id=random.operation(), **about, **more) for kind, more in kinds)
+    failed = [Observation("gateway", "GB", now, "failed", reason="http-500") for _ in range(5)]
+    async with opened(read_settings(configuration)) as app:
+        await app.store.commit(
+            Commit(partition=PARTITION, operation=random.operation(), events=recorded)
+        )
+        await asyncio.sleep(0.01)  # events of one millisecond are ordered by their partition
+        app.remembered.learn(failed)
+        assert await app.sharing.exchange()
+    return CHALLENGE_ID
+
+
+def hide_changes(text: str) -> str:
+    """Return what a command printed without instants and random names."""
+    for pattern, word in HIDDEN:
+        text = pattern.sub(word, text)
+    return text

@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -204,6 +205,26 @@ def request(
     lines = [f"{name}: {value}" for name, value in made.items()]
     head = [f"{method} {path} HTTP/1.1", *lines, f"Content-Length: {len(content)}", "", ""]
     return "\r\n".join(head).encode() + content
+
+
+def exchange_bytes(port: int, *segments: bytes, pause_seconds: float = 0.3) -> bytes:
+    """Send segments on one connection, and return all that comes back until it is closed.
+
+    The pause makes each segment arrive on its own. The clock cannot be moved: it is the kernel
+    that would join them, and no server tells when it has read one. Raises TimeoutError if the
+    connection stays open.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i, segment in enumerate(segments):
+            time.sleep(pause_seconds if i else 0)
+            # After a refusal the connection is closed, and the rest of a request has no reader.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(segment)
+        answer = bytearray()
+        while received := connection.recv(65536):
+            answer += received
+        return bytes(answer)
 
 
 class Line:

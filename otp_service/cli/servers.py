@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from otp_service.api.problems import problem_of
 from otp_service.cli.describing import CommandError
 from otp_service.core.errors import InvalidRequest
+from otp_service.wire import Problem
 
 
 UNREADABLE = problem_of(
@@ -22,16 +23,66 @@ UNREADABLE = problem_of(
     )
 )
 
+UPGRADE_REFUSED = problem_of(
+    InvalidRequest(
+        ("", "asks for another protocol"),
+        text="The protocol cannot be changed. Send the request without the Upgrade header.",
+    )
+)
+
 KEEP_ALIVE = 65
 """Seconds that an idle connection of a login back end is kept."""
 
 
+class ProtocolRefused(Exception):
+    """A request asks for another protocol than HTTP/1.1; raised to stop the parser."""
+
+
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 as httptools reads it; what it cannot read is told as every other problem."""
+    """HTTP/1.1 as httptools reads it; a refusal is a problem document and closes the connection.
+
+    A request that asks for another protocol is refused before its body is read: httptools drops
+    such a body, or parses it as the next request if it comes in a later segment
+    (MagicStack/httptools#124, Kludex/uvicorn#2722). Behind a proxy that reuses connections, a
+    client could then choose the answer to the request of another one. RFC 9110 §7.8 would have
+    `Upgrade` ignored, which httptools cannot do.
+    """
+
+    _refusal: Problem | None = None
+    """The last answer on this connection, once there is one: nothing is parsed after it."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a segment, or discard it after a refusal."""
+        if self._refusal is None:
+            super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Start or queue the request, unless it asks for another protocol."""
+        if any(name == b"upgrade" for name, _ in self.headers):
+            self._refusal = UPGRADE_REFUSED
+            raise ProtocolRefused
+        if self.parser.should_upgrade():  # CONNECT, which needs no header
+            raise ProtocolRefused
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # as uvicorn calls it
-        """Answer bytes that are no request, and close."""
-        body = msgspec.json.encode(UNREADABLE)
+        """Refuse what was parsed last, after the answers to the requests before it."""
+        self._refusal = self._refusal or UNREADABLE
+        # A request whose body is incomplete is itself the one to refuse, and has no other answer.
+        is_behind = self.cycle and not self.cycle.more_body and not self.cycle.response_complete
+        if not is_behind:
+            self._refuse(self._refusal)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request in the pipeline, or refuse what is behind the last one."""
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if self._refusal and was_last and not self.transport.is_closing():
+            self._refuse(self._refusal)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with 400, and close."""
+        body = msgspec.json.encode(problem)
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
             b"cache-control: no-store\r\nconnection: close\r\n"

@@ -1,0 +1,43 @@
+"""A1: a body never becomes a request, on any listener of the processes that are deployed."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes import Service, dev, exchange_bytes
+
+
+pytestmark = pytest.mark.slow
+
+INNER = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+NGINX = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
+"""What nginx sends on with its usual lines for WebSocket, if a client asks for h2c."""
+
+
+@pytest.fixture(scope="module")
+def developing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`otp-service dev`."""
+    with dev(tmp_path_factory.mktemp("dev") / "data") as service:
+        yield service
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["same segment", "later segment"])
+@pytest.mark.parametrize("listener", ["port", "admin_port"])
+@pytest.mark.parametrize("command", ["service", "developing"])
+def test_the_body_of_an_upgrade_is_not_answered(
+    request: pytest.FixtureRequest, command: str, listener: str, *, later: bool
+) -> None:
+    """The smallest input of the report: it took no API key to be answered twice."""
+    service: Service = request.getfixturevalue(command)
+    length = b"Content-Length: %d\r\n\r\n" % len(INNER)
+    head = b"POST /v1/callbacks/a HTTP/1.1\r\nHost: 127.0.0.1\r\n" + NGINX + length
+
+    answer = exchange_bytes(
+        getattr(service, listener), *([head, INNER] if later else [head + INNER])
+    )
+
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"application/problem+json" in answer
+    assert 1 == len(re.findall(rb"HTTP/1\.1 \d{3} ", answer))

@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from otp_service.core.tenant import digest
 from tests.processes import PATIENCE, Answer, Gateway, Service, call, request, serve
 from tests.store import servers
 
@@ -114,3 +116,65 @@ def issuing(service: Service, number: str) -> bytes:
     """Return an issue as it goes over the wire."""
     body, key = {"phone_number": number}, service.keys["shop"]
     return request("POST", "/v1/challenges", body=body, key=key)
+
+
+SLOW_START = """
+import sys, time
+from pathlib import Path
+
+delay = Path(__file__).with_name("delay_seconds")
+if "--multiprocessing-fork" in sys.orig_argv and delay.exists():
+    time.sleep(float(delay.read_text()))
+"""
+"""Delays each worker before it answers its supervisor, as a machine with a busy CPU does."""
+
+DELAY_SECONDS = 7
+"""More than uvicorn's default of 5 s. It passes in real time: the supervisor waits in the kernel, for
+a pipe to another process, and neither has a clock that a test could move."""
+
+
+def start_with_delay(folder: Path) -> None:
+    """Delay the workers that are started from now on."""
+    (folder / "delay_seconds").write_text(str(DELAY_SECONDS))
+
+
+def test_a_service_starts_with_workers_that_start_slowly(tmp_path: Path, gateway: Gateway) -> None:
+    """E1, K5: each one was killed after 5 s and started again, so it never served."""
+    start_with_delay(tmp_path)
+    with (
+        servers.start_server(tmp_path / "redis") as redis,
+        serve(tmp_path, redis, [gateway.url], workers=1, sitecustomize=SLOW_START) as service,
+    ):
+        assert 201 == service.issue(NUMBER).status
+        assert "died" not in service.log.read_text()
+
+
+def test_a_key_is_revoked_although_the_new_workers_start_slowly(
+    tmp_path: Path, gateway: Gateway
+) -> None:
+    """E1: the reload was given up after 5 s, and the old worker accepted the old key for ever."""
+    with (
+        servers.start_server(tmp_path / "redis") as redis,
+        serve(tmp_path, redis, [gateway.url], workers=1, sitecustomize=SLOW_START) as service,
+    ):
+        before = service.workers()
+        revoked = digest(service.keys["bank"]).hex()
+        config = tmp_path / "otp.toml"
+        config.write_text(config.read_text().replace(revoked, digest("another key").hex()))
+        start_with_delay(tmp_path)
+
+        assert 404 == look(service, by="bank").status
+        os.kill(service.process.pid, signal.SIGHUP)
+        servers.until(
+            lambda: look(service, by="bank").status == 401,
+            deadline=PATIENCE,
+            what="the end of the revoked key",
+        )
+
+        assert 404 == look(service, by="shop").status
+        servers.until(lambda: not set(before) & set(service.workers()), what="the old one's end")
+
+
+def look(service: Service, *, by: str) -> Answer:
+    """Ask for a challenge that does not exist: 404 with a key that is valid, 401 with another."""
+    return service.call("GET", f"/v1/challenges/c00-{'0' * 32}", by=by)

@@ -5,21 +5,26 @@ user does not have; INFO tells almost everything.
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
 import msgspec
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
+from otp_service.store.cluster import Cluster
 from otp_service.store.exchange import Command
 from otp_service.store.keys import Names
 from otp_service.store.link import Link, Master, Script
 
+
+logger = logging.getLogger(__name__)
 
 Fault = tuple[str, str]
 """What is wrong, and what to do about it."""
@@ -76,9 +81,17 @@ async def ready(link: Link, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 
         async with asyncio.timeout(timeout):
             keys = (await _keys(link)).values()
             await asyncio.gather(*(link.run(READY, (key,), (), durable=True) for key in keys))
+            if (pool := _sentinel_pool(link)) is None:
+                return True
+            (answer,) = await link.on(None, [("INFO", "replication")])
+            if isinstance(answer, Exception):
+                raise answer
+            found = await _replica_faults(pool, _read_info(answer), link.replicas)
     except (RedisError, StoreUnavailable, OSError, TimeoutError):
         return False
-    return True
+    for setting, remedy in found:
+        logger.warning("not ready: %s %s", setting, remedy)
+    return not found
 
 
 async def faults(link: Link, *, maximum: int = 0) -> list[Fault]:
@@ -124,6 +137,8 @@ async def _faults_of(link: Link, master: Master, key: str, log: int) -> list[Fau
     info = _read_info(b"".join(sections))
     found = [*_unfit(info), *_too_few(info, link.replicas), *_unsynced(config)]
     found += _too_small(info, log)
+    if (pool := _sentinel_pool(link)) is not None:
+        found += await _replica_faults(pool, info, link.replicas)
     if master:
         found += _not_whole(*await link.on(master, [("CLUSTER", "INFO")]))
     return found + refused
@@ -166,13 +181,75 @@ def _too_small(info: Mapping[str, str], log: int) -> Iterator[Fault]:
 
 
 def _too_few(info: Mapping[str, str], wanted: int) -> Iterator[Fault]:
-    states = [value for name, value in info.items() if name.startswith("slave")]
-    online = sum("state=online" in state for state in states)
+    online = len(_online_replicas(info))
     if online < wanted:
         yield (
             "redis.replicas",
             f"is {wanted}, and Redis has {online}: start replicas, or nothing will be answered",
         )
+
+
+Address = tuple[str, int]
+"""Host and port of a replica, as its master and Sentinel write them."""
+
+
+def _online_replicas(info: Mapping[str, str]) -> list[Address]:
+    """Return the replicas that receive every write, from the master's INFO.
+
+    Behind address translation two of them may have the same address.
+    """
+    found = []
+    for name, value in info.items():
+        if name.startswith("slave") and "state=online" in value:
+            fields = dict(field.split("=", 1) for field in value.split(","))
+            found.append((fields["ip"], int(fields["port"])))
+    return found
+
+
+def _sentinel_pool(link: Link) -> SentinelConnectionPool | None:
+    """Return the connections to the master, if it is Sentinel that says which server that is."""
+    pool = None if isinstance(link.client, Cluster) else link.client.connection_pool
+    return pool if isinstance(pool, SentinelConnectionPool) else None
+
+
+async def _replica_faults(
+    pool: SentinelConnectionPool, info: Mapping[str, str], wanted: int
+) -> list[Fault]:
+    """Return a fault if Sentinel may promote a replica that has not acknowledged a change.
+
+    WAIT says how many replicas have a change, and not which. So it has to wait for all of them,
+    also for those that are never promoted, unless none ever is.
+    """
+    online = _online_replicas(info)
+    if wanted >= len(online):
+        return []
+    never = await _never_promoted(pool)
+    promotable = sum(address not in never for address in online)
+    if not promotable:
+        return []
+    them = "1 replica" if len(online) == 1 else f"{len(online)} replicas"
+    if promotable == len(online):
+        remedy = f"is {wanted}, and {them} may be promoted: set redis.replicas = {len(online)}"
+    else:
+        remedy = (
+            f"is {wanted}, and {promotable} of {them} may be promoted: WAIT may count the others, "
+            f"so set redis.replicas = {len(online)}"
+        )
+    return [("redis.replicas", remedy)]
+
+
+async def _never_promoted(pool: SentinelConnectionPool) -> set[Address]:
+    """Return the replicas of priority 0; none if no Sentinel answers.
+
+    Not by their flags: one Sentinel may not reach a replica that another one promotes.
+    """
+    for sentinel in pool.sentinel_manager.sentinels:
+        try:
+            replicas = await sentinel.sentinel_slaves(pool.service_name)
+        except (RedisError, OSError):
+            continue
+        return {(one["ip"], one["port"]) for one in replicas if one["slave-priority"] == 0}
+    return set()
 
 
 def _not_whole(answer: Any) -> Iterator[Fault]:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from argon2.exceptions import HashingError
 
+from otp_service.cli.console import read_settings
+from otp_service.cli.describing import CommandError
+from otp_service.cli.serve import _check_store
 from otp_service.core.profile import OWASP
 from tests.store import servers
 
@@ -59,6 +62,24 @@ def test_check_refuses_a_redis_that_evicts(otp, config, server):
 
     assert 1 == ended.code
     assert "maxmemory-policy: of Redis is allkeys-lru: set it to noeviction" in ended.err
+
+
+@pytest.mark.slow
+def test_fewer_replicas_than_sentinel_may_promote_are_refused(otp, config, tmp_path):
+    """K1: a failover to the one that was not waited for would accept a code twice."""
+    told = "redis.replicas: is 1, and 2 replicas may be promoted: set redis.replicas = 2"
+    with servers.start_sentinel_of(tmp_path / "redis", [100, 100]) as (*_, sentinel):
+        where = f'sentinel = ["127.0.0.1:{sentinel.port}"]\nmaster = "otp"'
+        text = re.sub('^url = "(redis|unix):.*$', where, config.read_text(), flags=re.MULTILINE)
+        config.write_text(text.replace("replicas = 0", "replicas = 1"))
+
+        ended = otp("check", "--config", config)
+        with pytest.raises(CommandError) as refused:
+            _check_store(read_settings(config))  # what `serve` does first
+
+    assert 1 == ended.code
+    assert told in ended.err
+    assert told in str(refused.value)
 
 
 def test_check_does_not_ask_a_redis_whose_settings_are_refused(otp, config, monkeypatch):

@@ -166,23 +166,45 @@ def start_sentinel(
     folder: Path, name: str = "otp"
 ) -> Iterator[tuple[EmbeddedServer, EmbeddedServer, SentinelServer]]:
     """A master, its replica, and a Sentinel that has found both."""
-    with contextlib.ExitStack() as stack:
-        at_once = start_server(folder / "master", port=free_port(), repl_diskless_sync_delay="0")
-        master = stack.enter_context(at_once)
-        replica = stack.enter_context(start_replica(folder / "replica", master))
-        sentinel = stack.enter_context(SentinelServer(folder / "sentinel", master, name))
-        asked = stack.enter_context(client_of(sentinel))
-        until(
-            lambda: asked.sentinel_master(name)["num-slaves"] == 1, what="the Sentinel's discovery"
-        )
+    with start_sentinel_of(folder, [100], name) as (master, (replica,), sentinel):
         yield master, replica, sentinel
 
 
 @contextlib.contextmanager
-def start_replica(folder: Path, master: EmbeddedServer) -> Iterator[EmbeddedServer]:
+def start_sentinel_of(
+    folder: Path, priorities: Sequence[int], name: str = "otp"
+) -> Iterator[tuple[EmbeddedServer, list[EmbeddedServer], SentinelServer]]:
+    """Start a master, a replica of each priority, and a Sentinel that has found all of them."""
+    with contextlib.ExitStack() as stack:
+        at_once = start_server(folder / "master", port=free_port(), repl_diskless_sync_delay="0")
+        master = stack.enter_context(at_once)
+        replicas = [
+            stack.enter_context(start_replica(folder / f"replica{i}", master, priority=priority))
+            for i, priority in enumerate(priorities)
+        ]
+        sentinel = stack.enter_context(SentinelServer(folder / "sentinel", master, name))
+        asked = stack.enter_context(client_of(sentinel))
+        # It asks a replica for its priority after it has heard of it.
+        until(
+            lambda: (
+                sorted(one["slave-priority"] for one in asked.sentinel_slaves(name))
+                == sorted(priorities)
+            ),
+            what="the Sentinel's discovery",
+        )
+        yield master, replicas, sentinel
+
+
+@contextlib.contextmanager
+def start_replica(
+    folder: Path, master: EmbeddedServer, *, priority: int = 100
+) -> Iterator[EmbeddedServer]:
     """A replica that has caught up with its master."""
     follow = f"127.0.0.1 {master.port}"
-    with start_server(folder, port=free_port(), replicaof=follow) as server:
+    replica = start_server(
+        folder, port=free_port(), replicaof=follow, replica_priority=str(priority)
+    )
+    with replica as server:
         with client_of(server) as client:
             until(
                 lambda: client.info("replication")["master_link_status"] == "up",

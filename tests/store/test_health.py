@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from redis import Redis
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health
 from otp_service.store.connect import connect
-from otp_service.store.link import Link
+from otp_service.store.link import Link, Script
 from otp_service.store.script import COMMIT, FETCH, LEASE, MARK, TAIL
 from tests.store import servers
 
@@ -23,6 +24,8 @@ SERVICE = [rule for rule in EXAMPLE.read_text().splitlines()[-1].split() if rule
 KEYS = "~{[0-9][0-9]}:*"
 IN_A_CLUSTER = ("+cluster|slots", "+cluster|info", "+command")
 """What redis-py and the check ask besides."""
+
+SET = Script("return redis.call('SET', KEYS[1], '1')")
 
 
 @pytest.fixture
@@ -150,6 +153,101 @@ async def test_replicas_that_are_there_are_enough(tmp_path):
     ):
         assert {} == await faults(master, replicas=1)
         assert "is a replica" in (await faults(replica))["redis"]
+
+
+@contextlib.asynccontextmanager
+async def behind_sentinel(*ports: int, replicas: int) -> AsyncIterator[Link]:
+    """A link that asks these Sentinels for the master, as a setting of redis.replicas has it."""
+    sentinels = [f"127.0.0.1:{port}" for port in ports]
+    client = connect(sentinel=sentinels, master="otp", timeout=5000)
+    async with Link(client, replicas=replicas, wait=1000) as link:
+        yield link
+
+
+@pytest.fixture(scope="module")
+def two_replicas(tmp_path_factory):
+    """A master, two replicas that may be promoted, and a Sentinel."""
+    with servers.start_sentinel_of(tmp_path_factory.mktemp("two"), [100, 100]) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def one_of_two(tmp_path_factory):
+    """A master, a replica that may be promoted and one that may not, and a Sentinel."""
+    with servers.start_sentinel_of(tmp_path_factory.mktemp("one"), [100, 0]) as started:
+        yield started
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [0, 1])
+async def test_fewer_replicas_than_sentinel_may_promote_are_refused(two_replicas, replicas, caplog):
+    """K1: with 1 of 2, a failover forgot 74 successes, and each code was accepted twice."""
+    *_, sentinel = two_replicas
+    remedy = f"is {replicas}, and 2 replicas may be promoted: set redis.replicas = 2"
+    async with behind_sentinel(sentinel.port, replicas=replicas) as link:
+        assert [("redis.replicas", remedy)] == await health.faults(link)
+        assert not await health.ready(link)
+    assert [f"not ready: redis.replicas {remedy}"] == caplog.messages
+
+
+@pytest.mark.slow
+async def test_as_many_replicas_as_sentinel_may_promote_are_enough(two_replicas):
+    """And more than there are is the old fault, with its own remedy."""
+    *_, sentinel = two_replicas
+    async with behind_sentinel(sentinel.port, replicas=2) as link:
+        assert [] == await health.faults(link)
+        assert await health.ready(link)
+    async with behind_sentinel(sentinel.port, replicas=3) as link:
+        ((_, remedy),) = await health.faults(link)
+        assert "is 3, and Redis has 2: start replicas" in remedy
+
+
+@pytest.mark.slow
+async def test_a_replica_that_is_never_promoted_counts_for_wait(one_of_two):
+    """Priority 0 lowers no requirement: its acknowledgement may be the only one."""
+    _, (promotable, _), sentinel = one_of_two
+    async with behind_sentinel(sentinel.port, replicas=1) as link:
+        ((setting, remedy),) = await health.faults(link)
+        with servers.halted(promotable):
+            await link.run(SET, ("{00}:x",), (), durable=True)  # acknowledged by the other one
+
+    assert "redis.replicas" == setting
+    assert "is 1, and 1 of 2 replicas may be promoted" in remedy
+    assert "set redis.replicas = 2" in remedy
+
+
+@pytest.mark.slow
+async def test_replicas_that_are_never_promoted_need_no_wait(tmp_path):
+    """There is no failover that could forget anything."""
+    with servers.start_sentinel_of(tmp_path, [0]) as (*_, sentinel):
+        async with behind_sentinel(sentinel.port, replicas=0) as link:
+            assert [] == await health.faults(link)
+            assert await health.ready(link)
+
+
+@pytest.mark.slow
+async def test_a_sentinel_that_is_away_is_passed_over(one_of_two):
+    """The next one is asked; without any, each replica counts as one that may be promoted."""
+    *_, sentinel = one_of_two
+    async with behind_sentinel(servers.free_port(), sentinel.port, replicas=1) as link:
+        assert "1 of 2 replicas" in dict(await health.faults(link))["redis.replicas"]
+
+        with servers.halted(sentinel):
+            manager = link.client.connection_pool.sentinel_manager
+            for one in manager.sentinels:
+                one.connection_pool.connection_kwargs["socket_timeout"] = 0.1
+                await one.connection_pool.disconnect()
+            found = dict(await health.faults(link))
+
+    assert "and 2 replicas may be promoted" in found["redis.replicas"]
+
+
+@pytest.mark.slow
+async def test_without_sentinel_more_replicas_are_no_fault(two_replicas):
+    """Nothing here promotes them: what does is the operator, or a service that we cannot ask."""
+    master, *_ = two_replicas
+
+    assert {} == await faults(master, replicas=1)
 
 
 async def test_a_log_that_would_fill_redis_is_named(own):

@@ -24,7 +24,6 @@ These have a command and a --help of their own:
   .venv/bin/python -m bench.sealer        how many events a sealer copies and seals in a second
   .venv/bin/python -m bench.archive       how many events 'audit verify' checks in a second
   .venv/bin/python -m bench.hang          issues whose first provider never answers
-  .venv/bin/python -m bench.simulation    how providers are chosen on bad days
 """
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import uvloop
 
-from bench.measure import Bench, Options
-from bench.stage import Stage
+from bench.environment import Stage
+from bench.rounds import Bench, Options
 from bench.table import table
 from bench.traffic import Outside
 
@@ -20,10 +20,10 @@ EPILOG = """\
 Takes about rounds * 6 * seconds, and 30 more. What it means stands in bench/README.md.
 
 These have a command and a --help of their own:
-  .venv/bin/python -m bench.auditing      what an archive costs a request
+  .venv/bin/python -m bench.archive_cost      what an archive costs a request
   .venv/bin/python -m bench.sealer        how many events a sealer copies and seals in a second
-  .venv/bin/python -m bench.archive       how many events 'audit verify' checks in a second
-  .venv/bin/python -m bench.hang          issues whose first provider never answers
+  .venv/bin/python -m bench.archive_verification       how many events 'audit verify' checks in a second
+  .venv/bin/python -m bench.silent_provider          issues whose first provider never answers
 """
 
 

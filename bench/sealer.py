@@ -12,14 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.archive import EVENT
+from bench.archive_verification import EVENT
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.events import Sent
 from otp_service.core.ports import Commit
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
-from tests.audit.sealed import Log
+from tests.audit.sealed_log import Log
 
 
 TOGETHER = 200

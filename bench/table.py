@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from bench.measure import Bench, Half, Options
+from bench.rounds import Bench, Half, Options
 from bench.traffic import Tally
-from otp_service.core.profile import DEFAULT
+from otp_service.core.argon2_profile import DEFAULT
 
 
 AIM_ARGON, AIM_BARE = 0.85, 0.5

@@ -17,7 +17,7 @@ from typing import Self, cast
 
 import msgspec
 
-from bench.stage import Target
+from bench.environment import Target
 
 
 BLOCKS = (("+447400", 6), ("+491512", 7), ("+33612", 6), ("+39312", 7))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2.low_level import Type, hash_secret_raw
 
-from otp_service.core.profile import Profile
+from otp_service.core.argon2_profile import Profile
 
 
 HASH_BYTES = 32

@@ -11,10 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
-from tests.store import servers
+from tests.store import redis_servers
 
 
 class NothingIsSkipped:
@@ -70,24 +70,24 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """The embedded server, for the whole run; `link` empties it for each test."""
-    with servers.start_server(tmp_path_factory.mktemp("server")) as server:
+    with redis_servers.start_server(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """Debian's Redis 7, the oldest that is supported."""
-    if not servers.REDIS_7.exists():
+    if not redis_servers.REDIS_7.exists():
         pytest.skip("no redis-server of Debian's: apt install redis-server")
     folder = tmp_path_factory.mktemp("redis7")
-    with servers.start_server(folder, binary=servers.REDIS_7) as server:
+    with redis_servers.start_server(folder, binary=redis_servers.REDIS_7) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedServer]]:
     """Three masters that share the slots."""
-    with servers.start_cluster(tmp_path_factory.mktemp("cluster")) as masters:
+    with redis_servers.start_cluster(tmp_path_factory.mktemp("cluster")) as masters:
         yield masters
 
 
@@ -97,7 +97,7 @@ def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
     found = request.getfixturevalue(request.param)
     masters: list[EmbeddedServer] = found if isinstance(found, list) else [found]
     for master in masters:
-        with servers.client_of(master) as client:
+        with redis_servers.client_of(master) as client:
             client.flushall()
     return masters
 
@@ -106,7 +106,7 @@ def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
 async def link(masters: list[EmbeddedServer]) -> AsyncIterator[Link]:
     """A link to each kind of Redis in turn."""
     # As patient as a machine has to be that runs other tests at the same time.
-    async with Link(connect(**servers.address_of(masters), timeout=5000)) as link:
+    async with Link(connect(**redis_servers.address_of(masters), timeout=5000)) as link:
         yield link
 
 

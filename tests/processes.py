@@ -33,7 +33,7 @@ import otp_service
 from otp_service.core.tenant import digest
 from otp_service.settings import render
 from otp_service.store.embedded import EmbeddedServer
-from tests.store import servers
+from tests.store import redis_servers
 
 
 PATIENCE = 30.0
@@ -363,7 +363,7 @@ class Service:
             time.sleep(0.3)  # a supervisor looks twice a second whether one has gone
             return len(seen[-1]) == 2 and seen[-1] == seen[-2] == self.workers()
 
-        servers.until(are_there, deadline=PATIENCE, what="two workers")
+        redis_servers.until(are_there, deadline=PATIENCE, what="two workers")
         return seen[-1]
 
     @contextlib.contextmanager
@@ -462,8 +462,8 @@ def serve(
     `sitecustomize` is Python that each of its processes runs first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = int(environment.get("SERVICE__PORT") or servers.free_port())
-    admin_port = servers.free_port()
+    port = int(environment.get("SERVICE__PORT") or redis_servers.free_port())
+    admin_port = redis_servers.free_port()
     keys = _write(folder / "otp.toml", redis.url, gateways)
     settings = {
         "SERVICE__PORT": str(port),
@@ -574,7 +574,7 @@ def refused(*command: str, **environment: str) -> tuple[int, str]:
 
 def let_cooldowns_pass(redis: EmbeddedServer) -> None:
     """End every number's cooldown, which takes 30 s and cannot be configured shorter."""
-    with servers.client_of(redis) as client:
+    with redis_servers.client_of(redis) as client:
         for key in client.scan_iter("*:limit:CooldownPerNumber:*"):
             client.delete(key)
 

@@ -15,8 +15,8 @@ import pytest
 import redis
 import yaml
 
-from otp_service.audit.keyfiles import read_key
-from otp_service.audit.seals import public_keys
+from otp_service.audit.archive_format.key_files import read_key
+from otp_service.audit.archive_format.seals import public_keys
 from otp_service.settings import faults, load, warnings
 from otp_service.settings.model import Service
 from otp_service.store.embedded import EmbeddedServer

@@ -6,12 +6,12 @@ from litestar import get, post
 from litestar.response.base import ASGIResponse
 
 from otp_service.api.context import Call, context
-from otp_service.api.reading import into, query_fields, read, read_nothing
-from otp_service.api.views import answer, milliseconds
-from otp_service.audit.reading import Page
-from otp_service.core.phone import PhoneNumber, identify
+from otp_service.api.request_body import into, query_fields, read, read_nothing
+from otp_service.api.responses import answer, milliseconds
+from otp_service.audit.query.reader import Page
+from otp_service.core.phone_number import PhoneNumber, identify
 from otp_service.core.tenant import Scope
-from otp_service.wire import AuditPage, AuditQuery, AuditSearch
+from otp_service.schemas import AuditPage, AuditQuery, AuditSearch
 
 
 SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}

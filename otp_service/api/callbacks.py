@@ -15,14 +15,14 @@ from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
 from otp_service.api.context import ApiContext, context
-from otp_service.api.reading import body_of
+from otp_service.api.request_body import body_of
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
 from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
+from otp_service.sms.aws.certificates import NotFetched
 from otp_service.sms.callbacks import BadSignature, Callback, Receiver
-from otp_service.sms.certificates import NotFetched
-from otp_service.sms.presentable import presentable_receipt
+from otp_service.sms.redaction import presentable_receipt
 
 
 Visit = Request[Any, Any, State]

@@ -12,14 +12,14 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from otp_service.api.context import Call, context
-from otp_service.api.reading import idempotency_key, into, read, read_fields, read_nothing
-from otp_service.api.views import answer, challenge_view
-from otp_service.core.address import read_address
+from otp_service.api.request_body import idempotency_key, into, read, read_fields, read_nothing
+from otp_service.api.responses import answer, challenge_view
 from otp_service.core.challenge import partition_of
 from otp_service.core.errors import ChallengeNotFound
+from otp_service.core.ip_address import read_address
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import Scope
-from otp_service.wire import ChallengeView, IssueRequest, Nothing, UnlockRequest, VerifyRequest
+from otp_service.schemas import ChallengeView, IssueRequest, Nothing, UnlockRequest, VerifyRequest
 
 
 T = TypeVar("T")

@@ -9,12 +9,12 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from otp_service.api.inflight import InFlight
-from otp_service.audit.reading import Reader
+from otp_service.api.in_flight import InFlight
+from otp_service.audit.query.reader import Reader
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.service import Caller, OtpService
+from otp_service.sms.aws.certificates import Certificates
 from otp_service.sms.callbacks import Addresses, Receiver
-from otp_service.sms.certificates import Certificates
 
 
 Call = Request[ApiKey, Caller, State]

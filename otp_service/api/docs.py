@@ -14,7 +14,7 @@ from litestar import get
 from litestar.response.base import ASGIResponse
 
 from otp_service.api import openapi
-from otp_service.api.views import page
+from otp_service.api.responses import page
 
 
 _PAGE: Final = """\

@@ -12,7 +12,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.views import PRIVATE, page
+from otp_service.api.responses import PRIVATE, page
 
 
 def inbox_routes(

@@ -16,7 +16,7 @@ import yaml
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from otp_service import wire
+from otp_service import schemas
 from otp_service.api import audit, callbacks, challenges, ops
 from otp_service.api.problems import FRAMEWORKS, KINDS, headers_of, problem_of, slug_of
 from otp_service.core import errors
@@ -139,7 +139,7 @@ def _operation(path: str, handler: HTTPRouteHandler) -> Schema:
     }
     if ask := handler.opt.get("ask"):
         described["requestBody"] = {
-            "required": ask is not wire.Nothing,
+            "required": ask is not schemas.Nothing,
             "content": {"application/json": {"schema": _ref(ask)}},
         }
     described["responses"] = {str(_status(handler)): _success(handler)}
@@ -151,7 +151,7 @@ def _operation(path: str, handler: HTTPRouteHandler) -> Schema:
 def _parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
     found: list[Schema] = []
     if "{challenge_id}" in path:
-        schema = _field(wire.ChallengeView, "id")
+        schema = _field(schemas.ChallengeView, "id")
         found.append({"name": "challenge_id", "in": "path", "required": True, "schema": schema})
     if "{provider}" in path:
         schema = {"type": "string", "pattern": f"^{TENANT_NAME}$"}
@@ -208,7 +208,7 @@ def _response(slugs: tuple[str, ...]) -> Schema:
         "required": _in_all([msgspec.to_builtins(problem_of(sample)) for sample in samples]),
     }
     examples = {slug: {"$ref": f"#/components/examples/{slug}"} for slug in slugs}
-    schema = {"allOf": [_ref(wire.Problem), exact]}
+    schema = {"allOf": [_ref(schemas.Problem), exact]}
     return {
         "description": "; ".join(KINDS[slug].title for slug in slugs),
         "headers": _headers([headers_of(sample) for sample in samples]),
@@ -239,7 +239,7 @@ def _ref(kind: type[msgspec.Struct]) -> Schema:
 
 def _schemas() -> Schema:
     bodies = [handler.opt.get(name) for handler in HANDLERS for name in ("ask", "answer")]
-    kinds = [*filter(None, bodies), wire.Problem]
+    kinds = [*filter(None, bodies), schemas.Problem]
     template = "#/components/schemas/{name}"
     return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))
 

@@ -8,9 +8,9 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
 from otp_service.api.context import context
-from otp_service.api.views import answer
+from otp_service.api.responses import answer
 from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
-from otp_service.wire import Health
+from otp_service.schemas import Health
 
 
 Visit = Request[Any, Any, State]

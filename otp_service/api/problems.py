@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 
 from otp_service.core import errors
 from otp_service.core.errors import OtpError
-from otp_service.wire import FieldError, Problem
+from otp_service.schemas import FieldError, Problem
 
 
 logger = logging.getLogger(__name__)

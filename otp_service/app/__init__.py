@@ -5,9 +5,9 @@ together and `doors` the HTTP in front of it, `telling` is what it tells the log
 """
 
 from otp_service.app.application import Application
-from otp_service.app.doors import admin_door, public_door, worker_door
-from otp_service.app.parts import RANDOM, link_of, now, router_of, senders_of
-from otp_service.app.sealing import seal, signing_of
+from otp_service.app.archive import seal, signing_of
+from otp_service.app.asgi import admin_door, public_door, worker_door
+from otp_service.app.factories import RANDOM, link_of, now, router_of, senders_of
 
 
 __all__ = [

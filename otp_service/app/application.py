@@ -10,8 +10,10 @@ import msgspec
 
 from otp_service import __version__, telemetry
 from otp_service.api.callbacks import NOBODY
-from otp_service.api.inflight import InFlight
-from otp_service.app.parts import (
+from otp_service.api.in_flight import InFlight
+from otp_service.app.archive import sealing_of, verifications_of
+from otp_service.app.archive_monitor import READY_BELOW, Watch
+from otp_service.app.factories import (
     CHANCE,
     RANDOM,
     link_of,
@@ -22,27 +24,25 @@ from otp_service.app.parts import (
     tracing_of,
     versions,
 )
-from otp_service.app.sealing import sealing_of, verifications_of
-from otp_service.app.telling import Telling
-from otp_service.archiving import READY_BELOW, Watch
-from otp_service.audit.archived import Archive
-from otp_service.audit.reading import Reader
+from otp_service.app.provider_health_sync import Sharing
+from otp_service.app.system_events import Telling
+from otp_service.audit.query.archive_scan import Archive
+from otp_service.audit.query.reader import Reader
+from otp_service.core.admission import Gate
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.gate import Gate
 from otp_service.core.policy import SECOND
 from otp_service.hashing import ArgonPool
 from otp_service.service import Caller, OtpService, Parts
 from otp_service.settings import Settings
-from otp_service.sharing import Sharing
 from otp_service.sms.callbacks import Addresses
-from otp_service.sms.http import new_transport
-from otp_service.sms.overview import overview
+from otp_service.sms.http_provider import new_transport
+from otp_service.sms.provider_status import overview
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.router import Remembered, Tools
 from otp_service.store import health
-from otp_service.store.streams import RedisStreams
-from otp_service.store.submissions import RedisSubmissions
+from otp_service.store.event_streams import RedisStreams
+from otp_service.store.message_ids import RedisSubmissions
 
 
 HOUSEKEEPING = 60.0

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli.describing import CommandError, printable
+from otp_service.cli.command import CommandError, printable
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 
 
-COMMANDS = ("dev", "making", "checking", "serve", "operating", "providers", "sending", "audit")
+COMMANDS = ("dev", "init", "check", "serve", "numbers", "providers", "send_test", "audit")
 """Modules with `add(subparsers)`; the only list of them."""
 
 ALONE = ("audit",)

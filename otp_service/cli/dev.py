@@ -14,11 +14,11 @@ import uvloop
 
 from otp_service import telemetry
 from otp_service.app import Application, admin_door, public_door, seal
-from otp_service.audit.keyfiles import public_path, write_key
-from otp_service.cli.describing import CommandError, Subparsers, command
-from otp_service.cli.sealing import refuse_unusable
-from otp_service.cli.servers import address_of, config_for, listen, serve_until_stopped
-from otp_service.core.hosts import is_loopback
+from otp_service.audit.archive_format.key_files import public_path, write_key
+from otp_service.cli.command import CommandError, Subparsers, command
+from otp_service.cli.sealer_runner import refuse_unusable
+from otp_service.cli.uvicorn_servers import address_of, config_for, listen, serve_until_stopped
+from otp_service.core.ip_address import is_loopback
 from otp_service.settings.dev import REDIS, dev_audit, dev_secrets, dev_settings, dev_signing_key
 from otp_service.settings.model import Service
 from otp_service.store.embedded import EmbeddedError, EmbeddedServer

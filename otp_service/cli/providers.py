@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from otp_service.app import Application
-from otp_service.audit.reading import Reader
-from otp_service.cli.console import running_settings
-from otp_service.cli.describing import Subparsers, command
-from otp_service.cli.operating import opened
+from otp_service.app.provider_health_sync import remembered_by_all
+from otp_service.audit.query.reader import Reader
+from otp_service.cli.command import Subparsers, command
+from otp_service.cli.common import running_settings
+from otp_service.cli.numbers import opened
 from otp_service.cli.tables import table
-from otp_service.core.entry import rfc3339
-from otp_service.sharing import remembered_by_all
-from otp_service.sms.overview import InCountry, Overview, overview
+from otp_service.core.log_entry import rfc3339
+from otp_service.sms.provider_status import InCountry, Overview, overview
 
 
 HOUR = 3600 * 1000

@@ -21,12 +21,12 @@ from uvicorn.supervisors import Multiprocess
 
 from otp_service import telemetry
 from otp_service.app import Application, admin_door, link_of, worker_door
-from otp_service.cli.console import safe_settings
-from otp_service.cli.describing import CommandError, Subparsers, command, listed
+from otp_service.cli.command import CommandError, Subparsers, command, listed
+from otp_service.cli.common import safe_settings
 from otp_service.cli.dev import API_KEY
-from otp_service.cli.sealing import SealerThread, refuse_unusable
-from otp_service.cli.servers import config_for, listen
-from otp_service.cli.threads import LoopThread
+from otp_service.cli.loop_thread import LoopThread
+from otp_service.cli.sealer_runner import SealerThread, refuse_unusable
+from otp_service.cli.uvicorn_servers import config_for, listen
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
 from otp_service.store import health

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from otp_service.audit.anomalies import Anomaly
-from otp_service.audit.stats import TOP, Offender, Overview, Row
-from otp_service.audit.told import plain
-from otp_service.core.entry import rfc3339
+from otp_service.audit.reports.anomalies import Anomaly
+from otp_service.audit.reports.event_record import plain
+from otp_service.audit.reports.stats import TOP, Offender, Overview, Row
+from otp_service.core.log_entry import rfc3339
 
 
 EVENTS = ("TIME (UTC)", "TYPE", "TENANT", "NUMBER", "ADDRESS", "CHALLENGE", "WHAT")

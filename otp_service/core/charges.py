@@ -8,7 +8,7 @@ everybody, and each lives in a partition of its own.
 from msgspec.structs import replace
 
 from otp_service.core.limits import Bucket, Charge, Limit
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 
 
 class Fault(StrEnum):

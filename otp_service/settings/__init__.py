@@ -9,9 +9,9 @@
 """
 
 from otp_service.settings.check import faults, warnings
+from otp_service.settings.decode import Fault, SettingsError
 from otp_service.settings.load import load
 from otp_service.settings.model import Settings
-from otp_service.settings.reading import Fault, SettingsError
 from otp_service.settings.report import report
 from otp_service.settings.template import render
 

@@ -12,10 +12,11 @@ from importlib.util import find_spec
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from otp_service.core.hosts import is_loopback
+from otp_service.core.ip_address import is_loopback
 from otp_service.core.keys import KEY_BYTES, Key
-from otp_service.core.message import check_messages
-from otp_service.settings import auditing, limits
+from otp_service.core.messages import check_messages
+from otp_service.settings import check_audit, check_limits
+from otp_service.settings.decode import Fault
 from otp_service.settings.model import (
     ApiKeyTable,
     Messages,
@@ -23,12 +24,11 @@ from otp_service.settings.model import (
     Telemetry,
     TenantTable,
 )
-from otp_service.settings.reading import Fault
-from otp_service.sms.checks import header_faults
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.routes import Route
-from otp_service.sms.settings import VendorSettings
+from otp_service.sms.validation import header_faults
 
 
 DISTINCT_BYTES = 12
@@ -60,10 +60,10 @@ def faults(settings: Settings, now: int) -> list[Fault]:
         *_hash_faults(settings),
         *_key_faults(settings),
         *_redis_faults(settings),
-        *auditing.faults(settings.audit),
+        *check_audit.faults(settings.audit),
         *_public_faults(settings.service.public_url or "https://"),
         *_telemetry_faults(settings.telemetry),
-        *limits.faults(settings),
+        *check_limits.faults(settings),
         *_tenants_faults(settings, now),
         *_provider_faults(settings),
     ]
@@ -75,7 +75,7 @@ def warnings(settings: Settings, now: int) -> Iterator[Fault]:
         yield Fault("mode", "is 'test': only fictitious numbers are accepted, nothing is sent")
     elif len(settings.routes().default) == 1:
         yield Fault("routing.providers", "has one provider: when it fails, nobody can log in")
-    yield from auditing.warnings(settings, now)
+    yield from check_audit.warnings(settings, now)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield Fault("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _rings(settings).items():

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from otp_service.core.limits import Limit
+from otp_service.settings.decode import Fault, Reader, ReadFile, SettingsError
 from otp_service.settings.model import Settings
-from otp_service.settings.reading import Fault, Reader, ReadFile, SettingsError
 
 
 PREFIX = "OTP_"

@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from otp_service.audit.sinks import AnchorSink, LineSink
+from otp_service.core.argon2_profile import DEFAULT, Profile
 from otp_service.core.keys import Keys
-from otp_service.core.languages import TEMPLATES
 from otp_service.core.limits import DEFAULTS, Limit, Rates, Window
-from otp_service.core.message import Messages as TenantMessages
+from otp_service.core.message_templates import TEMPLATES
+from otp_service.core.messages import Messages as TenantMessages
 from otp_service.core.policy import Policy
-from otp_service.core.profile import DEFAULT, Profile
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant
 from otp_service.sms.providers import Provider

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from otp_service.core.argon2_profile import thief_hours
 from otp_service.core.keys import Key, Ring
 from otp_service.core.limits import DEFAULTS
-from otp_service.core.profile import thief_hours
-from otp_service.settings.limits import shown
+from otp_service.settings.check_limits import shown
 from otp_service.settings.model import ApiKeyTable, Settings
 
 

@@ -27,7 +27,7 @@ from otp_service.core.delivery import (
     Submission,
 )
 from otp_service.core.ports import Submissions
-from otp_service.sms.memory import SLOW, Memory, Observation, observations
+from otp_service.sms.provider_health import SLOW, Memory, Observation, observations
 from otp_service.sms.routes import Routes, drawn
 
 

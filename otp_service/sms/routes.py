@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 
 
 Route = tuple[str, ...] | dict[str, int]

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from otp_service.sms.callbacks import BadSignature, check
-from otp_service.sms.vendors import read
+from otp_service.sms.vendor_dialect import read
 
 
 DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}

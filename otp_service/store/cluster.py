@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.exchange import Command, exchange
+from otp_service.store.pipeline import Command, exchange
 
 
 REDIRECTS = 5

@@ -24,8 +24,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from otp_service.store.client import Client
 from otp_service.store.cluster import Cluster
-from otp_service.store.link import Client
 
 
 CLIENT_NAME = "otp-service"

@@ -18,10 +18,10 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from otp_service.core.challenge import PARTITIONS
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
+from otp_service.store.client import Link, Master, Script
 from otp_service.store.cluster import Cluster
-from otp_service.store.exchange import Command
-from otp_service.store.keys import Names
-from otp_service.store.link import Link, Master, Script
+from otp_service.store.key_names import Names
+from otp_service.store.pipeline import Command
 
 
 logger = logging.getLogger(__name__)

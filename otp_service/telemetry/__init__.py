@@ -16,10 +16,10 @@ No line, label or span ever holds a code, a whole number, a key or the text of a
 (R68).
 """
 
+from otp_service.telemetry.instrumentation import CountedRouter, Metered, TimedHasher, WatchedGate
 from otp_service.telemetry.logs import configure_logging
 from otp_service.telemetry.metrics import Metrics, shared_by_workers
-from otp_service.telemetry.ports import CountedRouter, Metered, TimedHasher, WatchedGate
-from otp_service.telemetry.requests import AccessCounter, RequestLog
+from otp_service.telemetry.request_log import AccessCounter, RequestLog
 
 
 __all__ = [

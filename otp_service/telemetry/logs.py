@@ -16,7 +16,7 @@ import warnings
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from otp_service.telemetry.failures import described
+from otp_service.telemetry.exceptions import described
 
 
 _OURS: Final = "otp_service"

@@ -8,19 +8,19 @@ import httpx
 import msgspec
 
 from otp_service.api import Answered, ApiContext, InFlight, PageParts, admin_app, public_app
+from otp_service.api.audit_ui.sessions import Sessions
 from otp_service.api.auth import Keyring
-from otp_service.api.pages.sessions import Sessions
-from otp_service.audit.days import Days
-from otp_service.audit.verified import Verifications
+from otp_service.audit.reports.daily_stats import Days
+from otp_service.audit.verification.background import Verifications
 from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Fault, Receipt, Reference, Submission
-from otp_service.core.entry import Entry, Position, rfc3339
 from otp_service.core.keys import Key, Ring
+from otp_service.core.log_entry import Entry, Position, rfc3339
 from otp_service.core.ports import Stored
 from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
 from otp_service.service import Received
+from otp_service.sms.aws.certificates import Certificates
 from otp_service.sms.callbacks import Addresses, BadSignature
-from otp_service.sms.certificates import Certificates
 
 
 NOW = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z

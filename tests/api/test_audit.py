@@ -3,7 +3,7 @@
 import pytest
 
 from otp_service.core.errors import InvalidRequest, StoreUnavailable
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 from tests.api.fakes import ID, Api
 
 

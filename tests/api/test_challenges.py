@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from otp_service.core.challenge import Status
 from otp_service.core.ports import Stored
-from otp_service.wire import IssueRequest, UnlockRequest, VerifyRequest
+from otp_service.schemas import IssueRequest, UnlockRequest, VerifyRequest
 from tests.api.fakes import CHALLENGE, ID, NOW, Api
 
 

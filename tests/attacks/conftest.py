@@ -7,7 +7,7 @@ import pytest
 
 from otp_service.store.embedded import EmbeddedServer
 from tests.processes import ROOMY, Gateway, Service, serve
-from tests.store import servers
+from tests.store import redis_servers
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def gateway() -> Iterator[Gateway]:
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """The Redis of `service`."""
-    with servers.start_server(tmp_path_factory.mktemp("attacked")) as redis:
+    with redis_servers.start_server(tmp_path_factory.mktemp("attacked")) as redis:
         yield redis
 
 

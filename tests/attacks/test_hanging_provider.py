@@ -21,7 +21,7 @@ from tests.processes import (
     request,
     serve,
 )
-from tests.store import servers
+from tests.store import redis_servers
 
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hanging]:
     with ExitStack() as stack:
         gateways = [stack.enter_context(Gateway()) for _ in PROVIDERS]
         urls = [gateway.url for gateway in gateways]
-        redis = stack.enter_context(servers.start_server(folder / "redis"))
+        redis = stack.enter_context(redis_servers.start_server(folder / "redis"))
         service = stack.enter_context(serve(folder, redis, urls, workers=1, **settings))
         for gateway in gateways:
             gateway.hangs()
@@ -110,7 +110,7 @@ def test_nobody_waits_longer_than_the_deadline(hanging: Hanging) -> None:
 
 def test_every_message_is_charged_and_told(hanging: Hanging) -> None:
     """R26: the ledger, the audit log and the providers count the same."""
-    with servers.client_of(hanging.redis) as client:
+    with redis_servers.client_of(hanging.redis) as client:
         (bucket,) = client.scan_iter("*:limit:SendsPerNumber:*")
         charged = client.zcard(bucket)
 

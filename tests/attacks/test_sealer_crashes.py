@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.disk import Disk
-from otp_service.audit.seals import SigningKey
-from otp_service.audit.signing import Signing
+from otp_service.audit.archive_format.seals import SigningKey
+from otp_service.audit.sealer.disk import Disk
+from otp_service.audit.sealer.signer import Signing
 from otp_service.core.errors import StoreUnavailable
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
-from tests.audit.sealed import KEY, Log, until_quiet
-from tests.store import servers
+from tests.audit.sealed_log import KEY, Log, until_quiet
+from tests.store import redis_servers
 
 
 class Killed(BaseException):
@@ -110,7 +110,7 @@ class FatedSource:
 @pytest.fixture
 async def link(server: EmbeddedServer) -> AsyncIterator[Link]:
     """One empty server: what differs between kinds of Redis is not tried here."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     async with Link(connect(url=server.url, timeout=5000)) as link:
         yield link

@@ -14,19 +14,19 @@ from typing import Any, Self
 
 import pytest
 
-from otp_service.audit.keyfiles import read_key
-from otp_service.audit.seals import SigningKey
+from otp_service.audit.archive_format.key_files import read_key
+from otp_service.audit.archive_format.seals import SigningKey
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import IssueDenied
 from otp_service.core.ports import Commit
 from otp_service.settings import load
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
 from tests import processes
-from tests.audit.sealed import Log, until_quiet
+from tests.audit.sealed_log import Log, until_quiet
 from tests.processes import CHEAPEST, Gateway
-from tests.store import servers
+from tests.store import redis_servers
 
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ LEADS = "this process seals the archive now"
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A Redis of its own."""
-    with servers.start_server(tmp_path / "redis") as redis:
+    with redis_servers.start_server(tmp_path / "redis") as redis:
         yield redis
 
 
@@ -72,11 +72,13 @@ def test_serve_seals_what_it_tells_to_its_last_event(redis: EmbeddedServer, tmp_
         ) as service:
             issued = service.issue("+447400123456")
             assert 200 == service.verify(issued, gateway.code_for("+447400123456")).status
-            servers.until(lambda: service.count("otp_audit_seal") > 0, what="a seal")
+            redis_servers.until(lambda: service.count("otp_audit_seal") > 0, what="a seal")
             assert 1 == service.count("otp_audit_leader")
             assert 0 == service.count("otp_audit_stuck")
             service.process.send_signal(signal.SIGHUP)
-            servers.until(lambda: service.log.read_text().count(LEADS) == 2, what="the next sealer")
+            redis_servers.until(
+                lambda: service.log.read_text().count(LEADS) == 2, what="the next sealer"
+            )
         log = Log(None, tmp_path / "archive")  # type: ignore[arg-type]
         log.check(key)
     kinds = Counter(entry["event"]["type"] for entry in log.entries())

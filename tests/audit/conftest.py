@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
 from tests.audit import scenario
 from tests.audit.scenario import Step
-from tests.audit.sealed import Log
-from tests.store import servers
+from tests.audit.sealed_log import Log
+from tests.store import redis_servers
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def told(server: EmbeddedServer) -> list[Step]:
 @pytest.fixture
 async def alone(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Log]:
     """The log on one server, for what is the same on each."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     async with Link(connect(url=server.url, timeout=5000)) as link:
         yield Log(link, tmp_path / "archive")

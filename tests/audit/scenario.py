@@ -21,13 +21,13 @@ import pytest
 
 import otp_service.app.application
 from otp_service.app import Application, link_of, public_door
-from otp_service.audit.walk import NEWEST
-from otp_service.cli import operating
+from otp_service.audit.query.stream_scan import NEWEST
+from otp_service.cli import numbers
 from otp_service.core.charges import row_of
-from otp_service.core.entry import Entry
 from otp_service.core.keys import RINGS, Key, Keys, Ring
 from otp_service.core.limits import Limit, Window
-from otp_service.core.phone import PhoneNumber, parse
+from otp_service.core.log_entry import Entry
+from otp_service.core.phone_number import PhoneNumber, parse
 from otp_service.core.ports import Commit
 from otp_service.core.tenant import Scope, digest
 from otp_service.settings.model import (
@@ -39,12 +39,12 @@ from otp_service.settings.model import (
     Settings,
     TenantTable,
 )
-from otp_service.sms.providers.http import Http, Receipts
+from otp_service.sms.providers.generic_http import Http, Receipts
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.streams import RedisStreams
+from otp_service.store.event_streams import RedisStreams
+from tests.installation import MINUTE, SECOND, wrong
 from tests.processes import Gateway
-from tests.store import servers
-from tests.world import MINUTE, SECOND, wrong
+from tests.store import redis_servers
 
 
 KEYS = {name: f"a key that is fixed for {name} alone".encode().ljust(32, b".") for name in RINGS}
@@ -66,7 +66,7 @@ class Step(NamedTuple):
 
 def tell(server: EmbeddedServer) -> list[Step]:
     """Return what every step has told. The server is emptied before."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     with Gateway() as one, Gateway() as two, pytest.MonkeyPatch.context() as patch:
         # What runs beside the requests runs when the scenario says so.
@@ -272,18 +272,18 @@ class Scenario:
     async def _operators_work(self) -> None:
         phone = parse(next(self._numbers))
         async with self._step("a number is put on the do-not-send list"):
-            await operating._block(self._app, phone)
+            await numbers._block(self._app, phone)
         async with self._step("nothing is sent to it"):
             await self._issue(phone.e164, 422)
         async with self._step("it is taken off the list"):
-            await operating._unblock(self._app, phone)
+            await numbers._unblock(self._app, phone)
         async with self._step("somebody of the security team looks for what it did"):
             body = {"phone_number": phone.e164}
             await self._call("POST", "/v1/audit/search", 200, by="security", body=body)
         async with self._step("and an operator, at the machine"):
             await self._app.telling.looked_up(phone, 3, by="operator", reason="INC-4711")
         async with self._step("everything about it is deleted"):
-            await operating._forget(self._app, phone)
+            await numbers._forget(self._app, phone)
         async with self._step("the archive has stood still for too long, and goes on"):
             await self._app.telling.archive("overflow")
             await self._app.telling.archive("recovered")
@@ -300,12 +300,12 @@ class Scenario:
 
     async def _redis_fails(self) -> None:
         id_ = await self._unseen(next(self._numbers))
-        with servers.client_of(self._server) as client:
+        with redis_servers.client_of(self._server) as client:
             (record,) = client.keys(f"*:challenge:shop:{id_}")
             client.append(record, "x")
             async with self._step("somebody has written to Redis"):
                 await self._call("GET", f"/v1/challenges/{id_}", 503)
-            client.replicaof("127.0.0.1", servers.free_port())
+            client.replicaof("127.0.0.1", redis_servers.free_port())
             client.replicaof("NO", "ONE")
         async with self._step("another server answers: its first event begins an epoch"):
             await self._issue(next(self._numbers))

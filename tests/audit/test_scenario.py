@@ -8,10 +8,10 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from otp_service.audit.vocabulary import MEANINGS
-from otp_service.core.entry import Stamp
+from otp_service.audit.exports.taxonomy import MEANINGS
 from otp_service.core.events import KINDS
-from tests.audit.inventory import every_field, rows
+from otp_service.core.log_entry import Stamp
+from tests.audit.event_table import every_field, rows
 from tests.audit.scenario import Step, told_by, written
 
 
@@ -19,7 +19,7 @@ EXPECTED = Path(__file__).with_name("scenario.txt")
 INVENTORY = Path(__file__).parents[2] / "otp_service/audit/EVENTS.md"
 
 NOT_HERE = {"unrecorded", "missing", "seal"}
-"""Half a log of refusals (tests/store/test_log.py), a gap and a retention (test_retention.py)."""
+"""Half a log of refusals (tests/store/test_event_log.py), a gap and a retention (test_retention.py)."""
 
 
 def test_every_step_tells_what_it_should_and_nothing_else(told: list[Step]) -> None:
@@ -54,7 +54,7 @@ def test_every_event_has_its_place_its_name_and_what_was_in_force(told: list[Ste
 
 
 def test_the_inventory_lists_every_event_as_it_is() -> None:
-    """ASVS 16.1.1: `python -m tests.audit.inventory` prints the rows that it has to have."""
+    """ASVS 16.1.1: `python -m tests.audit.event_table` prints the rows that it has to have."""
     assert set(KINDS) <= {kind for kind, _ in MEANINGS}
 
     listed = [line for line in _table("## Events") if line.startswith("| `")]

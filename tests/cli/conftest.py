@@ -15,16 +15,16 @@ import msgspec
 import pytest
 
 from otp_service.app import Application
-from otp_service.audit.walk import NEWEST
+from otp_service.audit.query.stream_scan import NEWEST
 from otp_service.cli import main
-from otp_service.cli.console import read_settings
-from otp_service.cli.operating import opened
+from otp_service.cli.common import read_settings
+from otp_service.cli.numbers import opened
 from otp_service.core.charges import row_of
-from otp_service.core.phone import parse
+from otp_service.core.phone_number import parse
 from otp_service.core.ports import Commit
 from otp_service.settings import render
-from otp_service.store.streams import RedisStreams
-from tests.store import servers
+from otp_service.store.event_streams import RedisStreams
+from tests.store import redis_servers
 
 
 class Ended(NamedTuple):
@@ -74,7 +74,7 @@ def gateway() -> Iterator[Gateway]:
 @pytest.fixture
 def config(tmp_path, server, gateway) -> Path:
     """What `init` writes, filled in; Redis is empty."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     text, _ = render(
         tenant="shop",

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from otp_service.app import RANDOM
-from otp_service.cli.console import read_settings
-from otp_service.cli.operating import opened
+from otp_service.cli.common import read_settings
+from otp_service.cli.numbers import opened
 from otp_service.core.events import Sent, Verified
 from otp_service.core.ports import Commit
-from otp_service.sms.memory import SECOND, Observation
+from otp_service.sms.provider_health import SECOND, Observation
 
 
 @pytest.fixture

@@ -6,14 +6,22 @@ from pathlib import Path
 
 import msgspec
 
-from otp_service.audit.cursor import Cursor, Spot
-from otp_service.audit.lines import Gap, gap_line, line_of, place_of
-from otp_service.audit.proving import Proof, prove
-from otp_service.audit.seals import Dropped, Head, NextKey, Run, Seal, anchor_of, hash_of
-from otp_service.audit.segments import lines, segments
-from otp_service.audit.source import Told
-from otp_service.core.entry import Entry, Position, Stamp, stamped
-from tests.audit.archives import Archive, signing_key, standard
+from otp_service.audit.archive_format.entries import Gap, gap_line, line_of, place_of
+from otp_service.audit.archive_format.seals import (
+    Dropped,
+    Head,
+    NextKey,
+    Run,
+    Seal,
+    anchor_of,
+    hash_of,
+)
+from otp_service.audit.archive_format.segments import lines, segments
+from otp_service.audit.query.page_cursor import Cursor, Spot
+from otp_service.audit.sealer.ports import Told
+from otp_service.audit.verification.inclusion_proof import Proof, prove
+from otp_service.core.log_entry import Entry, Position, Stamp, stamped
+from tests.audit.archive_builder import Archive, signing_key, standard
 from tests.golden.fixed_inputs import NOW_MS
 from tests.golden.golden_file import FOLDER
 from tests.golden.stored_records import show_value

@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 
+from otp_service.core.argon2_profile import CHEAPEST
 from otp_service.core.challenge import new_id
 from otp_service.core.codes import code_hash
 from otp_service.core.delivery import Reference
 from otp_service.core.limits import NUMBERS_OWN, Bucket, Limit
-from otp_service.core.profile import CHEAPEST
 from otp_service.core.pseudonym import pseudonym
 from otp_service.core.tenant import digest
 from otp_service.hashing import argon2id
 from otp_service.sms.callbacks import Addresses, without_reference
-from otp_service.store.keys import Names
-from otp_service.store.records import Vault
+from otp_service.store.key_names import Names
+from otp_service.store.record_cipher import Vault
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes, fixed_keys
 from tests.golden.samples import CHALLENGE_ID
 

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from otp_service.cli.console import read_settings
-from otp_service.cli.operating import opened
+from otp_service.cli.common import read_settings
+from otp_service.cli.numbers import opened
 from otp_service.core import events
 from otp_service.core.ports import Commit
-from otp_service.sms.memory import Observation
+from otp_service.sms.provider_health import Observation
 from tests.golden.fixed_inputs import fixed_random
 from tests.golden.samples import CHALLENGE_ID
 

@@ -12,10 +12,10 @@ import msgspec
 
 from otp_service.core.errors import StoreTampered
 from otp_service.core.policy import SECOND
-from otp_service.store.records import Vault
+from otp_service.store.record_cipher import Vault
 from tests.golden.fixed_inputs import OPERATION_NAME, fixed_bytes
 from tests.golden.stored_records import show_value
-from tests.world import World
+from tests.installation import World
 
 
 TTL_STEP_MS = 120 * SECOND

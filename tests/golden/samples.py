@@ -11,8 +11,8 @@ from otp_service.core.challenge import Answer, Challenge, ChallengeSecret, LiveC
 from otp_service.core.delivery import About, Fault, Submission
 from otp_service.core.limits import Window
 from otp_service.core.ports import Replayed, Submitted
-from otp_service.sms.memory import Breaker, Memory, Quality, Seen
-from otp_service.store.script import Request, Spend
+from otp_service.sms.provider_health import Breaker, Memory, Quality, Seen
+from otp_service.store.commit_request import Request, Spend
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
 
 

@@ -5,25 +5,25 @@ from typing import Any
 
 import msgspec
 
+from otp_service.app.provider_health_sync import Sharing
 from otp_service.core.delivery import Receipt
-from otp_service.core.entry import Mark
 from otp_service.core.errors import OtpError
 from otp_service.core.events import ListChanged
 from otp_service.core.limits import DAY, DEFAULTS, Kind, Limit, Window
-from otp_service.core.phone import parse
+from otp_service.core.log_entry import Mark
+from otp_service.core.phone_number import parse
 from otp_service.core.ports import Submitted
 from otp_service.service import OtpService
-from otp_service.sharing import Sharing
-from otp_service.sms.memory import Observation
+from otp_service.sms.provider_health import Observation
 from otp_service.sms.router import Remembered
-from otp_service.store.link import Link
-from otp_service.store.operators import Operators
-from otp_service.store.sealing import RedisSealing
-from otp_service.store.submissions import RedisSubmissions
+from otp_service.store.archive_source import RedisSealing
+from otp_service.store.client import Link
+from otp_service.store.message_ids import RedisSubmissions
+from otp_service.store.number_admin import Operators
 from otp_service.telemetry import CountedRouter, Metered, Metrics, TimedHasher
 from tests.golden.archive_lines import STATUS
 from tests.golden.fixed_inputs import NOW_MS, fixed_keys, fixed_random
-from tests.world import MAYBE, REFUSED, SECOND, TAKEN, World, wrong
+from tests.installation import MAYBE, REFUSED, SECOND, TAKEN, World, wrong
 
 
 ACCOUNT, ADDRESS = "account-1", "203.0.113.9"

@@ -29,14 +29,14 @@ from tests.golden.metrics_page import (
     format_metrics_page,
 )
 from tests.golden.operator_events import hide_changes, record_events
-from tests.store import servers
+from tests.store import redis_servers
 
 
 @pytest.fixture
 def configuration(server, tmp_path, monkeypatch) -> Path:
     """A configuration file for an empty Redis, with secrets that are the same in every run."""
     monkeypatch.delenv(VARIABLE, raising=False)  # or it would be refused as an unknown setting
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     path = tmp_path / "otp.toml"
     write_configuration(path, server.url)

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from otp_service.cli import main
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
 from tests.golden.archive_lines import (
     ARCHIVE,
     PUBLIC_KEYS,
@@ -38,13 +38,13 @@ from tests.golden.redis_keys import format_keys
 from tests.golden.samples import SAMPLES
 from tests.golden.scripted_run import build_metrics, build_world, run_script
 from tests.golden.stored_records import find_positional_structs, format_records
-from tests.store import servers
+from tests.store import redis_servers
 
 
 @pytest.fixture
 async def empty_link(server: EmbeddedServer) -> AsyncIterator[Link]:
     """A link to one server with nothing in it."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     async with Link(connect(url=server.url, timeout=5000)) as link:
         yield link
@@ -172,6 +172,6 @@ async def test_a_scripted_run_leaves_the_same_keys_in_redis(server, empty_link):
 
     await run_script(world)
 
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         check_golden("redis_keys.txt", format_keys(client, world))
     check_golden("metric_samples.txt", count_samples(metrics.render()[0].decode()))

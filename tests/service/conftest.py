@@ -2,8 +2,8 @@
 
 import pytest
 
-from otp_service.store.link import Link
-from tests.world import World
+from otp_service.store.client import Link
+from tests.installation import World
 
 
 @pytest.fixture

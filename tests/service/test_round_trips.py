@@ -12,12 +12,12 @@ import pytest
 
 from otp_service.core.errors import IncorrectCode, OtpError, RateLimited
 from otp_service.core.limits import DEFAULTS, Limit, Window
+from otp_service.store.client import Link
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.link import Link
-from tests.store import servers
-from tests.store.proxy import Proxy
-from tests.world import MINUTE, SECOND, World, together, wrong
+from tests.installation import MINUTE, SECOND, World, together, wrong
+from tests.store import redis_servers
+from tests.store.faulty_proxy import Proxy
 
 
 WHO: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9"}
@@ -29,7 +29,7 @@ SLOW = 0.03
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
     """A wire that can be watched."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     async with Proxy(server) as proxy:
         yield proxy

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otp_service.core.hosts import is_loopback
+from otp_service.core.ip_address import is_loopback
 from otp_service.settings import faults, warnings
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from otp_service.core.argon2_profile import DEFAULT
 from otp_service.core.keys import Key
 from otp_service.core.limits import DEFAULTS, Limit, Window
 from otp_service.core.policy import Policy
-from otp_service.core.profile import DEFAULT
 from otp_service.core.tenant import Scope, Tenant, digest
 from otp_service.settings import SettingsError, load
 from otp_service.settings.model import Events, Messages, Redis, Routing, Service

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 import pytest
 
 from otp_service.core.delivery import Message
-from otp_service.core.phone import PhoneNumber
-from otp_service.sms.http import new_transport
+from otp_service.core.phone_number import PhoneNumber
+from otp_service.sms.http_provider import new_transport
 
 
 class Asked(NamedTuple):

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused, Submission
-from otp_service.core.phone import PhoneNumber
-from otp_service.sms.memory import Memory, Observation
+from otp_service.core.phone_number import PhoneNumber
+from otp_service.sms.provider_health import Memory, Observation
 from otp_service.sms.router import Outside, Remembered, Router, learnt_from
 from otp_service.sms.routes import Routes
 

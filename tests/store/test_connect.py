@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
+from otp_service.store.client import Link, Script
 from otp_service.store.connect import CLIENT_NAME, connect
-from otp_service.store.link import Link, Script
-from tests.store import servers
+from tests.store import redis_servers
 
 
 COUNT = Script("#!lua\nreturn redis.call('INCR', KEYS[1])")
@@ -44,7 +44,7 @@ async def eventually(call, deadline: float = 20.0):
 def owners(masters):
     """Clients for the tests' own questions, one for each master behind `link`."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(servers.client_of(master)) for master in masters]
+        yield [stack.enter_context(redis_servers.client_of(master)) for master in masters]
 
 
 # ------------------------------------------------------------------------- whichever Redis it is
@@ -84,7 +84,7 @@ async def test_an_error_among_reads_is_an_unavailable_store(link):
 
 async def test_a_command_whose_answer_is_late_is_not_repeated(link, masters):
     """redis-py would try ten times more, and count eleven (R83)."""
-    async with Link(connect(**servers.address_of(masters), timeout=100)) as hasty:
+    async with Link(connect(**redis_servers.address_of(masters), timeout=100)) as hasty:
         await eventually(lambda: hasty.read([(KEYS[7], [("GET", KEYS[7])])]))
 
         with pytest.raises(TimedOut):
@@ -96,7 +96,7 @@ async def test_a_command_whose_answer_is_late_is_not_repeated(link, masters):
 async def test_the_client_itself_repeats_nothing_either(link, masters):
     """Whoever uses it without the link."""
     slow = "redis.call('INCR', KEYS[1]) for i = 1, 5e7 do end"
-    async with Link(connect(**servers.address_of(masters), timeout=50)) as hasty:
+    async with Link(connect(**redis_servers.address_of(masters), timeout=50)) as hasty:
         await eventually(lambda: hasty.read([(KEYS[7], [("GET", KEYS[7])])]))
 
         with pytest.raises(TimedOut):
@@ -107,7 +107,7 @@ async def test_the_client_itself_repeats_nothing_either(link, masters):
 
 async def test_a_used_up_pool_refuses_in_time_and_recovers(masters, owners):
     """More callers than connections on a Redis that hangs: an error for each, and no hang (R85)."""
-    async with Link(connect(**servers.address_of(masters), timeout=100, pool=2)) as small:
+    async with Link(connect(**redis_servers.address_of(masters), timeout=100, pool=2)) as small:
         await eventually(lambda: count(small))
         for owner in owners:
             owner.execute_command("CLIENT PAUSE", 500, "ALL")
@@ -123,7 +123,7 @@ async def test_a_used_up_pool_refuses_in_time_and_recovers(masters, owners):
 
 async def test_callers_wait_for_a_free_connection(masters):
     """A burst is no error: it takes turns."""
-    async with Link(connect(**servers.address_of(masters), timeout=5000, pool=2)) as small:
+    async with Link(connect(**redis_servers.address_of(masters), timeout=5000, pool=2)) as small:
         answers = await asyncio.gather(*(count(small) for _ in range(200)))
 
     assert list(range(1, 201)) == sorted(answers)
@@ -160,7 +160,7 @@ async def test_operators_see_who_we_are(link, owners):
 
 async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
     """Making a client asks nobody anything."""
-    stranger = connect(**servers.address_of(masters), username="nobody", password="wrong")
+    stranger = connect(**redis_servers.address_of(masters), username="nobody", password="wrong")
 
     async with Link(stranger) as refused:
         with pytest.raises((Disconnected, StoreUnavailable)):
@@ -169,7 +169,7 @@ async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
 
 async def test_nobody_there_is_an_error_and_no_surprise():
     """A cluster that is away is one that RedisStore knows as well as any other."""
-    port = servers.free_port()
+    port = redis_servers.free_port()
     async with Link(connect(url=f"redis://127.0.0.1:{port}")) as one:
         with pytest.raises(Disconnected):
             await count(one)
@@ -189,17 +189,17 @@ def test_a_client_for_nothing_is_refused():
 
 async def test_a_url_may_name_a_database(tmp_path):
     """redis://host:port/3."""
-    with servers.start_server(tmp_path, port=servers.free_port()) as server:
+    with redis_servers.start_server(tmp_path, port=redis_servers.free_port()) as server:
         async with Link(connect(url=f"{server.url}/3")) as link:
             await count(link)
 
-        with servers.client_of(server) as client:
+        with redis_servers.client_of(server) as client:
             assert {"db3"} == client.info("keyspace").keys()
 
 
 async def test_a_restart_is_survived(tmp_path):
     """Connections to the old server are found to be dead before or at their next use."""
-    server = servers.EmbeddedServer(tmp_path, port=servers.free_port())
+    server = redis_servers.EmbeddedServer(tmp_path, port=redis_servers.free_port())
     with server:
         link = Link(connect(url=server.url, timeout=5000))
         assert [1] * 10 == await asyncio.gather(*(count(link, KEYS[n]) for n in range(10)))
@@ -240,7 +240,7 @@ def certificates(tmp_path_factory):
 
 async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
     """Whoever cannot show a certificate of the authority is not talked to."""
-    port = servers.free_port()
+    port = redis_servers.free_port()
     options = {
         "tls_port": str(port),
         "tls_cert_file": str(certificates / "cert.pem"),
@@ -248,7 +248,7 @@ async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
         "tls_auth_clients": "no",
     }
     authority = options["tls_cert_file"]
-    with servers.start_server(tmp_path, binary=redis7.binary, **options):
+    with redis_servers.start_server(tmp_path, binary=redis7.binary, **options):
         for scheme in ("redis", "rediss"):
             client = connect(
                 url=f"{scheme}://127.0.0.1:{port}", tls=True, tls_ca=authority, timeout=5000
@@ -267,20 +267,20 @@ async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
 @pytest.mark.slow
 async def test_a_failover_of_sentinel_is_survived(tmp_path):
     """The next master is asked for, and what was acknowledged by a replica is there."""
-    with servers.start_sentinel(tmp_path) as (master, replica, sentinel):
+    with redis_servers.start_sentinel(tmp_path) as (master, replica, sentinel):
         client = connect(
             sentinel=["127.0.0.1:1", f"127.0.0.1:{sentinel.port}"], master="otp", timeout=2000
         )
         async with Link(client, replicas=1, wait=1000) as link:
             assert 1 == await count(link, durable=True)
 
-            servers.kill(master)
+            redis_servers.kill(master)
             with pytest.raises(Disconnected):
                 await count(link)
             after = await eventually(lambda: count(link))
 
             assert 2 == after
-            with servers.client_of(replica) as promoted:
+            with redis_servers.client_of(replica) as promoted:
                 assert b"2" == promoted.get(KEYS[7])
             with pytest.raises(StoreUnavailable, match="replicas"):
                 await count(link, durable=True)
@@ -289,13 +289,13 @@ async def test_a_failover_of_sentinel_is_survived(tmp_path):
 @pytest.mark.slow
 async def test_a_demoted_master_is_left(tmp_path):
     """The old master still answers, READONLY; then the Sentinels are asked for the new one."""
-    with servers.start_sentinel(tmp_path) as (master, replica, sentinel):
+    with redis_servers.start_sentinel(tmp_path) as (master, replica, sentinel):
         client = connect(sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout=2000)
         async with Link(client) as link:
             await asyncio.gather(*(count(link) for _ in range(5)))
 
-            with servers.client_of(master) as old, servers.client_of(replica) as new:
-                servers.promote(sentinel, replica)
+            with redis_servers.client_of(master) as old, redis_servers.client_of(replica) as new:
+                redis_servers.promote(sentinel, replica)
                 old.replicaof("127.0.0.1", replica.port)  # the Sentinel takes ten seconds to
                 await eventually(lambda: count(link))
 
@@ -304,7 +304,7 @@ async def test_a_demoted_master_is_left(tmp_path):
 
 async def test_sentinels_that_are_away_are_an_error():
     """As a server that is away."""
-    sentinel = f"127.0.0.1:{servers.free_port()}"
+    sentinel = f"127.0.0.1:{redis_servers.free_port()}"
     async with Link(connect(sentinel=[sentinel], master="otp")) as link:
         with pytest.raises(Disconnected):
             await count(link)
@@ -340,7 +340,7 @@ class Slot:
 def slot(cluster):
     """The slot of partition 07, back where it was in the end."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(servers.client_of(master)) for master in cluster]
+        clients = [stack.enter_context(redis_servers.client_of(master)) for master in cluster]
         slot = Slot(clients, "{07}")
         owner = slot.owner()
         yield slot
@@ -353,7 +353,7 @@ def slot(cluster):
 @pytest.fixture
 async def clustered(cluster):
     """A link to the cluster that knows where everything is."""
-    async with Link(connect(**servers.address_of(cluster), timeout=5000)) as link:
+    async with Link(connect(**redis_servers.address_of(cluster), timeout=5000)) as link:
         await count(link)
         yield link
 
@@ -395,16 +395,16 @@ async def test_a_slot_that_is_being_moved_is_followed(clustered, slot):
 async def test_a_failover_in_a_cluster_is_survived(tmp_path):
     """A master dies; its replica has what was acknowledged, and is found."""
     with (
-        servers.start_cluster(tmp_path / "masters") as (dying, *others),
-        servers.start_cluster_replica(tmp_path / "replica", dying) as replica,
-        servers.client_of(dying) as asked,
+        redis_servers.start_cluster(tmp_path / "masters") as (dying, *others),
+        redis_servers.start_cluster_replica(tmp_path / "replica", dying) as replica,
+        redis_servers.client_of(dying) as asked,
     ):
-        key = next(key for key in KEYS if servers.holds(asked, key))
-        client = connect(**servers.address_of([*others, replica]), timeout=2000)
+        key = next(key for key in KEYS if redis_servers.holds(asked, key))
+        client = connect(**redis_servers.address_of([*others, replica]), timeout=2000)
         async with Link(client, replicas=1, wait=1000) as link:
             assert 1 == await count(link, key, durable=True)
 
-            servers.kill(dying)
+            redis_servers.kill(dying)
             after = await eventually(lambda: count(link, key))
 
             assert 2 == after

@@ -13,10 +13,10 @@ from redis import Redis
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health
+from otp_service.store.client import Link, Script
+from otp_service.store.commit_request import COMMIT, FETCH, LEASE, MARK, TAIL
 from otp_service.store.connect import connect
-from otp_service.store.link import Link, Script
-from otp_service.store.script import COMMIT, FETCH, LEASE, MARK, TAIL
-from tests.store import servers
+from tests.store import redis_servers
 
 
 EXAMPLE = Path(__file__).parents[2] / "deploy/redis.acl.example"
@@ -31,7 +31,7 @@ SET = Script("return redis.call('SET', KEYS[1], '1')")
 @pytest.fixture
 def own(tmp_path):
     """A server that a test may spoil, and a client for doing so."""
-    with servers.start_server(tmp_path) as server, servers.client_of(server) as client:
+    with redis_servers.start_server(tmp_path) as server, redis_servers.client_of(server) as client:
         yield server, client
 
 
@@ -43,7 +43,7 @@ def user(client: Redis, *rules: str) -> dict[str, Any]:
 
 async def faults(server, *, replicas: int = 0, **login: Any) -> dict[str, str]:
     """Return the remedies by what is wrong."""
-    client = connect(**servers.address_of([server]), timeout=5000, **login)
+    client = connect(**redis_servers.address_of([server]), timeout=5000, **login)
     async with Link(client, replicas=replicas) as link:
         return dict(await health.faults(link))
 
@@ -92,9 +92,9 @@ async def test_the_services_own_user_is_enough(own):
 async def test_the_services_own_user_needs_little_more_in_a_cluster(cluster):
     """To find the masters."""
     with contextlib.ExitStack() as stack:
-        owners = [stack.enter_context(servers.client_of(master)) for master in cluster]
+        owners = [stack.enter_context(redis_servers.client_of(master)) for master in cluster]
         logins = [user(owner, KEYS, *SERVICE, *IN_A_CLUSTER) for owner in owners]
-        client = connect(**servers.address_of(cluster), timeout=5000, **logins[0])
+        client = connect(**redis_servers.address_of(cluster), timeout=5000, **logins[0])
 
         async with Link(client) as link:
             found = await health.faults(link)
@@ -146,10 +146,10 @@ async def test_replicas_that_are_missing_are_counted(own):
 async def test_replicas_that_are_there_are_enough(tmp_path):
     """And naming the replica itself is a mistake that is told."""
     with (
-        servers.start_server(
-            tmp_path / "master", port=servers.free_port(), repl_diskless_sync_delay="0"
+        redis_servers.start_server(
+            tmp_path / "master", port=redis_servers.free_port(), repl_diskless_sync_delay="0"
         ) as master,
-        servers.start_replica(tmp_path / "replica", master) as replica,
+        redis_servers.start_replica(tmp_path / "replica", master) as replica,
     ):
         assert {} == await faults(master, replicas=1)
         assert "is a replica" in (await faults(replica))["redis"]
@@ -167,14 +167,14 @@ async def behind_sentinel(*ports: int, replicas: int) -> AsyncIterator[Link]:
 @pytest.fixture(scope="module")
 def two_replicas(tmp_path_factory):
     """A master, two replicas that may be promoted, and a Sentinel."""
-    with servers.start_sentinel_of(tmp_path_factory.mktemp("two"), [100, 100]) as started:
+    with redis_servers.start_sentinel_of(tmp_path_factory.mktemp("two"), [100, 100]) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def one_of_two(tmp_path_factory):
     """A master, a replica that may be promoted and one that may not, and a Sentinel."""
-    with servers.start_sentinel_of(tmp_path_factory.mktemp("one"), [100, 0]) as started:
+    with redis_servers.start_sentinel_of(tmp_path_factory.mktemp("one"), [100, 0]) as started:
         yield started
 
 
@@ -208,7 +208,7 @@ async def test_a_replica_that_is_never_promoted_counts_for_wait(one_of_two):
     _, (promotable, _), sentinel = one_of_two
     async with behind_sentinel(sentinel.port, replicas=1) as link:
         ((setting, remedy),) = await health.faults(link)
-        with servers.halted(promotable):
+        with redis_servers.halted(promotable):
             await link.run(SET, ("{00}:x",), (), durable=True)  # acknowledged by the other one
 
     assert "redis.replicas" == setting
@@ -219,7 +219,7 @@ async def test_a_replica_that_is_never_promoted_counts_for_wait(one_of_two):
 @pytest.mark.slow
 async def test_replicas_that_are_never_promoted_need_no_wait(tmp_path):
     """There is no failover that could forget anything."""
-    with servers.start_sentinel_of(tmp_path, [0]) as (*_, sentinel):
+    with redis_servers.start_sentinel_of(tmp_path, [0]) as (*_, sentinel):
         async with behind_sentinel(sentinel.port, replicas=0) as link:
             assert [] == await health.faults(link)
             assert await health.ready(link)
@@ -229,10 +229,10 @@ async def test_replicas_that_are_never_promoted_need_no_wait(tmp_path):
 async def test_a_sentinel_that_is_away_is_passed_over(one_of_two):
     """The next one is asked; without any, each replica counts as one that may be promoted."""
     *_, sentinel = one_of_two
-    async with behind_sentinel(servers.free_port(), sentinel.port, replicas=1) as link:
+    async with behind_sentinel(redis_servers.free_port(), sentinel.port, replicas=1) as link:
         assert "1 of 2 replicas" in dict(await health.faults(link))["redis.replicas"]
 
-        with servers.halted(sentinel):
+        with redis_servers.halted(sentinel):
             manager = link.client.connection_pool.sentinel_manager
             for one in manager.sentinels:
                 one.connection_pool.connection_kwargs["socket_timeout"] = 0.1
@@ -268,7 +268,7 @@ async def test_a_log_that_would_fill_redis_is_named(own):
 
 async def test_a_redis_that_is_away_is_no_fault():
     """It may come back, so who asks decides what that means."""
-    async with Link(connect(url=f"redis://127.0.0.1:{servers.free_port()}")) as link:
+    async with Link(connect(url=f"redis://127.0.0.1:{redis_servers.free_port()}")) as link:
         with pytest.raises(StoreUnavailable):
             await health.faults(link)
 
@@ -318,7 +318,7 @@ async def test_a_full_redis_is_not_ready_and_recovers(own):
 async def test_a_read_only_redis_is_not_ready(own):
     """A replica of nobody that answers."""
     server, client = own
-    client.replicaof("127.0.0.1", servers.free_port())
+    client.replicaof("127.0.0.1", redis_servers.free_port())
 
     async with Link(connect(url=server.url, timeout=5000)) as link:
         assert not await health.ready(link)
@@ -333,7 +333,7 @@ async def test_a_redis_without_its_replicas_is_not_ready(own):
 
 async def test_a_redis_that_is_away_is_not_ready():
     """Neither is a cluster."""
-    port = servers.free_port()
+    port = redis_servers.free_port()
     for address in ({"url": f"redis://127.0.0.1:{port}"}, {"cluster": [f"127.0.0.1:{port}"]}):
         async with Link(connect(**address)) as link:
             assert not await health.ready(link)

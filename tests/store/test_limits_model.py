@@ -25,12 +25,12 @@ from otp_service.core.limits import (
     row_wait,
 )
 from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Stored, Swap
-from otp_service.store.keys import Names
-from otp_service.store.link import Link, Script
-from otp_service.store.records import Vault
-from otp_service.store.redis import RedisStore
-from otp_service.store.script import COMMIT
-from tests.world import fresh_keys
+from otp_service.store.client import Link, Script
+from otp_service.store.commit_request import COMMIT
+from otp_service.store.key_names import Names
+from otp_service.store.record_cipher import Vault
+from otp_service.store.redis_store import RedisStore
+from tests.installation import fresh_keys
 
 
 NOW = 1_763_814_000_123

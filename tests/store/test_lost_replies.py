@@ -20,18 +20,18 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.limits import DEFAULTS, Limit, Window
-from otp_service.store import exchange
+from otp_service.store import pipeline
+from otp_service.store.client import Link, Script
+from otp_service.store.commit_request import COMMIT, FETCH
 from otp_service.store.connect import connect
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.exchange import Command
-from otp_service.store.link import Link, Script
-from otp_service.store.script import COMMIT, FETCH
-from tests.store import servers
-from tests.store.proxy import Fate, Proxy
-from tests.world import SECOND, World, wrong
+from otp_service.store.pipeline import Command
+from tests.installation import SECOND, World, wrong
+from tests.store import redis_servers
+from tests.store.faulty_proxy import Fate, Proxy
 
 
-TRIES = exchange.TRIES
+TRIES = pipeline.TRIES
 """A reply may be lost this often, less once."""
 
 CLAIM, WIN, LOSE = b"otp.attempted", b"otp.verified", b"otp.rejected"
@@ -48,7 +48,7 @@ lost = pytest.mark.parametrize(
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
     """A bad network in front of an empty server."""
-    with servers.client_of(server) as client:
+    with redis_servers.client_of(server) as client:
         client.flushall()
     async with Proxy(server) as proxy:
         yield proxy
@@ -65,7 +65,7 @@ async def holds(world: World) -> dict[str, Any]:
     """Return what each bucket holds, by its limit: instants, TATs or a row."""
     found: dict[str, Any] = {}
     link = Link(world.link.client)  # the world's may be a broken one
-    for key in await servers.keys_of(link, "*:limit:*"):
+    for key in await redis_servers.keys_of(link, "*:limit:*"):
         ask = [("ZRANGE", key, 0, -1), ("HGET", key, "count"), ("GET", key)]
         instants, count, tats = await link.together(key, ask)
         name = key.split(":")[2]

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from otp_service.audit.exports.ecs import ecs
+from otp_service.audit.exports.export_record import Told, told_on
 from otp_service.audit.exports.ocsf import ocsf
-from otp_service.audit.exports.told import Told, told_on
 
 
 __all__ = ["FORMATS", "exported"]

@@ -7,8 +7,8 @@ ours speaks to. What ECS has no field for is a label, and labels are text.
 from typing import Any, Final
 
 from otp_service import __version__
-from otp_service.audit.exports.told import Told
-from otp_service.core.entry import rfc3339
+from otp_service.audit.exports.export_record import Told
+from otp_service.core.log_entry import rfc3339
 
 
 VERSION: Final = "9.4.0"

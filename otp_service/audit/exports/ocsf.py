@@ -9,7 +9,7 @@ fields of the chain among it.
 from typing import Any, Final
 
 from otp_service import __version__
-from otp_service.audit.exports.told import Told
+from otp_service.audit.exports.export_record import Told
 
 
 VERSION: Final = "1.8.0"

@@ -10,7 +10,7 @@ from otp_service.audit.sinks.http import Http
 from otp_service.audit.sinks.s3 import S3
 from otp_service.audit.sinks.stdout import Stdout
 from otp_service.audit.sinks.syslog import Syslog
-from otp_service.audit.sinks.threads import Threaded
+from otp_service.audit.sinks.threaded import Threaded
 
 
 LineSink = Http | S3 | Stdout | Syslog

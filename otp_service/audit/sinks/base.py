@@ -3,13 +3,13 @@
 import re
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Protocol
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
-from otp_service.core.hosts import is_loopback
+from otp_service.core.ip_address import is_loopback
 
 
 Put = Callable[[Sequence[bytes]], None]
@@ -18,6 +18,17 @@ Put = Callable[[Sequence[bytes]], None]
 Faults = Iterator[tuple[str, str]]
 
 Timeout = Annotated[float, msgspec.Meta(gt=0, le=60)]
+
+
+class SinkFailed(Exception):
+    """A sink does not have the lines; they are offered again."""
+
+
+class Sink(Protocol):
+    """Somewhere else that lines go to: those of the archive, or anchors."""
+
+    async def append(self, lines: Sequence[bytes]) -> None:
+        """Have the lines, surely, or raise: then all of them come again."""
 
 
 class SinkSettings(

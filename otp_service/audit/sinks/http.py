@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import httpx
 import msgspec
 
-from otp_service.audit.feeding import SinkFailed
 from otp_service.audit.sinks.base import (
     Faults,
     Put,
+    SinkFailed,
     SinkSettings,
     Timeout,
     tls_context,

@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from otp_service.audit.feeding import SinkFailed
-from otp_service.audit.sinks.base import Faults, Put, SinkSettings, Timeout, url_faults
-from otp_service.audit.sinks.naming import named
+from otp_service.audit.sinks.base import Faults, Put, SinkFailed, SinkSettings, Timeout, url_faults
+from otp_service.audit.sinks.line_ids import named
 from otp_service.core.secret import Secret
 
 

@@ -16,8 +16,8 @@ from typing import Annotated, Final
 import msgspec
 
 from otp_service.audit.sinks.base import Faults, Put, SinkSettings, Timeout, tls_context
-from otp_service.audit.sinks.naming import named
-from otp_service.core.hosts import is_loopback
+from otp_service.audit.sinks.line_ids import named
+from otp_service.core.ip_address import is_loopback
 
 
 INFORMATIONAL: Final = 6

@@ -3,15 +3,15 @@
 A group of commands is a module here with `add(subparsers)`, and its name stands in COMMANDS; the
 commands are described with `cli.describing.command`. The modules are imported on the machines of
 auditors, which have neither the service nor Redis: what needs those (`otp_service.app`,
-`otp_service.cli.console`) is imported in the function that runs, and nowhere at the top. A command
+`otp_service.cli.common`) is imported in the function that runs, and nowhere at the top. A command
 that verifies exits with 0 (nothing found), 1 (something found) or 2 (`WrongCall`).
 """
 
-from otp_service.cli.audit import exporting, keys, proving, sealing, searching, verifying
-from otp_service.cli.describing import Subparsers
+from otp_service.cli.audit import export, key, prove, query, seal, verify
+from otp_service.cli.command import Subparsers
 
 
-COMMANDS = (verifying, proving, keys, sealing, searching, exporting)
+COMMANDS = (verify, prove, key, seal, query, export)
 """The only list of them."""
 
 

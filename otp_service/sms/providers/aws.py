@@ -34,11 +34,16 @@ from typing import Any, ClassVar
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.sms.aws.sigv4 import AwsSettings
+from otp_service.sms.aws.sns_notification import (
+    Notification,
+    certificate_of,
+    topic_faults,
+    verified,
+)
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.notifications import Notification, certificate_of, topic_faults, verified
-from otp_service.sms.sigv4 import AwsSettings
-from otp_service.sms.vendors import (
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,

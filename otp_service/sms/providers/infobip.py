@@ -37,9 +37,9 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.settings import VendorSettings
-from otp_service.sms.vendors import (
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,

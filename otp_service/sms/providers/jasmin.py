@@ -18,12 +18,12 @@ an SMSC says of the number comes later: ESME_RINVDSTADR in a receipt.
 import re
 
 from otp_service.core.delivery import Message, Receipt, Reply
-from otp_service.core.message import septets
+from otp_service.core.messages import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.settings import VendorSettings
-from otp_service.sms.vendors import (
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     PROVIDER,
     THROTTLED,

@@ -20,12 +20,12 @@ from functools import cached_property
 from html import escape
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
-from otp_service.core.message import septets
+from otp_service.core.messages import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import Headers, HttpReply, HttpRequest
-from otp_service.sms.settings import VendorSettings
-from otp_service.sms.vendors import (
+from otp_service.sms.http_provider import Headers, HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     PROVIDER,
     RECIPIENT,

@@ -36,11 +36,11 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.providers.http import Basic
-from otp_service.sms.settings import VendorSettings
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.providers.generic_http import Basic
 from otp_service.sms.signatures import check_any, signature
-from otp_service.sms.vendors import Outcome, judged, outcome, post_json, read_or, reason
+from otp_service.sms.vendor_dialect import Outcome, judged, outcome, post_json, read_or, reason
 
 
 OUTCOMES: Final[dict[str, Outcome]] = {

@@ -31,11 +31,11 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback, check
-from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.router import Tools
-from otp_service.sms.settings import VendorSettings
 from otp_service.sms.signatures import signature
-from otp_service.sms.vendors import (
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     Outcome,
     Verdicts,

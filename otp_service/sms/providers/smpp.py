@@ -28,14 +28,17 @@ import httpx
 import msgspec
 
 from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
-from otp_service.core.hosts import is_loopback
+from otp_service.core.ip_address import is_loopback
 from otp_service.core.secret import Secret
-from otp_service.sms.checks import Faults
-from otp_service.sms.presentable import presentable_reply
+from otp_service.sms.provider_settings import Seconds
+from otp_service.sms.redaction import presentable_reply
 from otp_service.sms.router import Tools
-from otp_service.sms.senders import sender_faults, sender_for, serves
-from otp_service.sms.settings import Seconds
-from otp_service.sms.smpp.bodies import (
+from otp_service.sms.sender_ids import sender_faults, sender_for, serves
+from otp_service.sms.smpp.connection import Link, answered
+from otp_service.sms.smpp.delivery_receipts import receipt_in
+from otp_service.sms.smpp.message_ids import Ids
+from otp_service.sms.smpp.pdu import OK, RESPONSE, SUBMIT_SM, Pdu
+from otp_service.sms.smpp.pdu_bodies import (
     INTERNATIONAL,
     RECEIPT_WANTED,
     Address,
@@ -44,12 +47,9 @@ from otp_service.sms.smpp.bodies import (
     for_seconds,
     message_id,
 )
-from otp_service.sms.smpp.ids import Ids
-from otp_service.sms.smpp.link import Link, answered
-from otp_service.sms.smpp.pdu import OK, RESPONSE, SUBMIT_SM, Pdu
-from otp_service.sms.smpp.receipts import receipt_in
 from otp_service.sms.smpp.session import Centre, Session, unreachable
-from otp_service.sms.smpp.texts import encoded
+from otp_service.sms.smpp.text_codec import encoded
+from otp_service.sms.validation import Faults
 
 
 RECIPIENT: Final = frozenset({0x0B, 0x65})

@@ -22,10 +22,10 @@ from typing import ClassVar
 from urllib.parse import urlencode
 
 from otp_service.core.delivery import Accepted, Message, Refused
-from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.senders import is_number
-from otp_service.sms.sigv4 import AwsSettings
-from otp_service.sms.vendors import ACCOUNT, RECIPIENT, THROTTLED, Verdicts, judged
+from otp_service.sms.aws.sigv4 import AwsSettings
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.sender_ids import is_number
+from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED, Verdicts, judged
 
 
 FAULTS: Verdicts = {

@@ -22,27 +22,28 @@ from typing import Literal
 import msgspec
 
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
-from otp_service.core.message import septets
+from otp_service.core.messages import septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature, Callback, without_reference
-from otp_service.sms.checks import Faults
-from otp_service.sms.http import HttpReply, HttpRequest
-from otp_service.sms.providers.http import Basic
-from otp_service.sms.settings import VendorSettings
-from otp_service.sms.statuses import by_status, refused
-from otp_service.sms.vendors import (
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.providers.generic_http import Basic
+from otp_service.sms.validation import Faults
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,
     Outcome,
     Verdicts,
     accepted,
+    by_status,
     outcome,
     post_form,
     read,
     read_or,
     reason,
     refusal,
+    refused,
 )
 
 

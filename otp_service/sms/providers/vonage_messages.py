@@ -18,10 +18,10 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback, check
-from otp_service.sms.http import HttpReply, HttpRequest
+from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.vonage import MOST, Account, seconds
 from otp_service.sms.signatures import claims
-from otp_service.sms.vendors import (
+from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     Outcome,

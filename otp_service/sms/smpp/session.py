@@ -20,9 +20,9 @@ from typing import Any, Final
 import msgspec
 
 from otp_service.core.delivery import About, Fault, Refused
-from otp_service.sms.smpp.bodies import Bind
-from otp_service.sms.smpp.link import Deliver, Link, answered
+from otp_service.sms.smpp.connection import Deliver, Link, answered
 from otp_service.sms.smpp.pdu import BIND_TRANSCEIVER, OK, RESPONSE
+from otp_service.sms.smpp.pdu_bodies import Bind
 
 
 logger = logging.getLogger(__name__)

@@ -14,15 +14,15 @@ from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from otp_service.core.delivery import About, Fault, Receipt
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.aws import EVENTS, FAULTS, FORMAT, HEADERS, Aws
-from otp_service.sms.vendors import ACCOUNT, RECIPIENT
+from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
+from tests.sms.aws.sns_topic import ARN, CERTIFICATE, NOW, Topic
 from tests.sms.providers.contracts.aws import CONTRACTS
-from tests.sms.providers.vendors import codes
-from tests.sms.topic import ARN, CERTIFICATE, NOW, Topic
+from tests.sms.providers.sdk_comparison import codes
 
 
 def settings(**more):

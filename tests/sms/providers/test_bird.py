@@ -14,10 +14,10 @@ from standardwebhooks import Webhook
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpRequest
+from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.signatures import signature
 from tests.sms.providers.contracts.bird import bird
-from tests.sms.providers.vendors import GARBAGE, NOW, URL, brought, through_both
+from tests.sms.providers.sdk_comparison import GARBAGE, NOW, URL, brought, through_both
 
 
 SECRET = f"whsec_{base64.b64encode(b'a key of thirty-two bytes, nearly').decode()}"

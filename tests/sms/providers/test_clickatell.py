@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from otp_service.core.delivery import About, Accepted, Fault, Receipt
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpReply, HttpRequest
+from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.clickatell import FAULTS, Clickatell
-from otp_service.sms.vendors import ACCOUNT, RECIPIENT
-from tests.sms.providers.vendors import codes
+from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
+from tests.sms.providers.sdk_comparison import codes
 
 
 def settings(**more):

@@ -8,9 +8,9 @@ import pytest
 from infobip_api_client.models.sms_delivery_result import SmsDeliveryResult
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.http import HttpRequest
+from otp_service.sms.http_provider import HttpRequest
 from tests.sms.providers.contracts.infobip import infobip
-from tests.sms.providers.vendors import GARBAGE, URL, brought, through_both
+from tests.sms.providers.sdk_comparison import GARBAGE, URL, brought, through_both
 
 
 def result(group, number, error=None, **more):

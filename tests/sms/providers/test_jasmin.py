@@ -7,12 +7,12 @@ import pytest
 
 from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.http import HttpReply
+from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.jasmin import FAULTS, STATUSES, WORDS, Jasmin
-from otp_service.sms.vendors import ACCOUNT, THROTTLED
-from tests.sms.providers.brought import GARBAGE, URL, brought
-from tests.sms.providers.vendors import codes
+from otp_service.sms.vendor_dialect import ACCOUNT, THROTTLED
+from tests.sms.providers.callback_builder import GARBAGE, URL, brought
+from tests.sms.providers.sdk_comparison import codes
 
 
 UUID = "07033084-5cfd-4812-90a4-e4d24ffb6e3d"

@@ -7,10 +7,10 @@ import pytest
 
 from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.http import HttpReply
+from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.kannel import DLR_MASK, Kannel
-from tests.sms.providers.brought import GARBAGE, URL, brought
+from tests.sms.providers.callback_builder import GARBAGE, URL, brought
 
 
 def kannel(**more):

@@ -15,9 +15,9 @@ from messagebird.request_validator import RequestValidator
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpRequest
+from otp_service.sms.http_provider import HttpRequest
 from tests.sms.providers.contracts.messagebird import messagebird
-from tests.sms.providers.vendors import GARBAGE, NOW, URL, brought, through_both
+from tests.sms.providers.sdk_comparison import GARBAGE, NOW, URL, brought, through_both
 
 
 KEY = "s1gning-key-of-thirty-two-letters-and-thirty-two-more-for-sha-512"

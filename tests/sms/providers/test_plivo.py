@@ -10,11 +10,11 @@ from plivo.utils.signature_v3 import construct_post_url, get_signature_v3, valid
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpRequest
+from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.plivo import _signed
 from otp_service.sms.signatures import signature
 from tests.sms.providers.contracts.plivo import AUTH_ID, plivo
-from tests.sms.providers.vendors import GARBAGE, URL, brought, through_both
+from tests.sms.providers.sdk_comparison import GARBAGE, URL, brought, through_both
 
 
 NONCE = "12345"

@@ -14,12 +14,12 @@ from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpRequest
+from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.sinch import Sinch
 from otp_service.sms.router import Tools
-from tests.sms.providers import vendors
+from tests.sms.providers import sdk_comparison
 from tests.sms.providers.contracts.sinch import NOW, sinch
-from tests.sms.providers.vendors import GARBAGE, URL, brought, through_both
+from tests.sms.providers.sdk_comparison import GARBAGE, URL, brought, through_both
 
 
 SECRET = "s3cret"
@@ -38,7 +38,7 @@ def report(status="Delivered", code=0, **more):
     } | more
 
 
-def signed(body, *, at=vendors.NOW, secret=SECRET):
+def signed(body, *, at=sdk_comparison.NOW, secret=SECRET):
     """The headers of a receipt that Sinch brings, from its documentation."""
     name = "x-sinch-webhook-signature"
     message = body + f".n0nce.{at}".encode()
@@ -129,8 +129,8 @@ def test_a_signed_receipt_says_so():
     [
         {},
         {"secret": "another"},
-        {"at": vendors.NOW - 301},
-        {"at": vendors.NOW + 301},
+        {"at": sdk_comparison.NOW - 301},
+        {"at": sdk_comparison.NOW + 301},
         {"at": "yesterday"},
     ],
 )

@@ -14,14 +14,14 @@ from moto.server import ThreadedMotoServer
 from moto.sns.models import sns_backends
 
 from otp_service.core.delivery import About, Accepted, Fault
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.http import HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.sns import FAULTS, HEADERS, Sns
-from otp_service.sms.vendors import ACCOUNT, THROTTLED
+from otp_service.sms.vendor_dialect import ACCOUNT, THROTTLED
+from tests.sms.aws.sns_topic import NOW, Topic
 from tests.sms.providers.contracts.sns import CONTRACTS
-from tests.sms.providers.vendors import codes
-from tests.sms.topic import NOW, Topic
+from tests.sms.providers.sdk_comparison import codes
 
 
 FULL = {"sender": "Example", "max_price": "0.50"}

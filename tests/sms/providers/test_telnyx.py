@@ -12,9 +12,9 @@ from telnyx.lib.webhook_verification import WebhookVerificationError
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpRequest
+from otp_service.sms.http_provider import HttpRequest
 from tests.sms.providers.contracts.telnyx import telnyx
-from tests.sms.providers.vendors import GARBAGE, NOW, URL, brought, through_both
+from tests.sms.providers.sdk_comparison import GARBAGE, NOW, URL, brought, through_both
 
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)

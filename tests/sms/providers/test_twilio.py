@@ -12,14 +12,14 @@ from twilio.rest import Client
 
 from otp_service.core.delivery import About, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms import vendors
+from otp_service.sms import vendor_dialect
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpProvider, HttpReply
+from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.twilio import FAULTS, STATUSES, Twilio, check_signature
-from otp_service.sms.vendors import RECIPIENT, THROTTLED
-from tests.sms.providers.brought import GARBAGE, URL, Loopback, brought, root
-from tests.sms.providers.vendors import codes
+from otp_service.sms.vendor_dialect import RECIPIENT, THROTTLED
+from tests.sms.providers.callback_builder import GARBAGE, URL, Loopback, brought, root
+from tests.sms.providers.sdk_comparison import codes
 
 
 ACCOUNT = "AC0123456789abcdef0123456789abcdef"
@@ -93,7 +93,10 @@ def test_validity_is_within_twilios_bounds(message, life, asked):
     ("code", "http", "fault", "about"),
     [
         *((code, 400, Fault.RECIPIENT, About.MESSAGE) for code in codes(FAULTS, RECIPIENT)),
-        *((code, 400, Fault.PROVIDER, About.ACCOUNT) for code in codes(FAULTS, vendors.ACCOUNT)),
+        *(
+            (code, 400, Fault.PROVIDER, About.ACCOUNT)
+            for code in codes(FAULTS, vendor_dialect.ACCOUNT)
+        ),
         *((code, 400, Fault.PROVIDER, About.THROTTLED) for code in codes(FAULTS, THROTTLED)),
         ("30007", 400, Fault.PROVIDER, About.MESSAGE),
         ("20500", 500, Fault.UNKNOWN, About.MESSAGE),

@@ -14,12 +14,12 @@ from otp_service.core.delivery import About, Accepted, Fault, Receipt, Reference
 from otp_service.core.keys import ring_of
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Addresses, BadSignature, Callback
-from otp_service.sms.http import HttpProvider, HttpReply
+from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage import FAULTS, MOST, STATUSES, Vonage, signed
-from otp_service.sms.vendors import ACCOUNT, RECIPIENT, THROTTLED
-from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
-from tests.sms.providers.vendors import codes
+from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED
+from tests.sms.providers.callback_builder import GARBAGE, NOW, URL, Loopback, brought, root
+from tests.sms.providers.sdk_comparison import codes
 
 
 def vonage(**more):

@@ -14,12 +14,12 @@ from vonage_messages import Sms
 from otp_service.core.delivery import About, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import BadSignature
-from otp_service.sms.http import HttpProvider, HttpReply
+from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage_messages import FAULTS, STATUSES, VonageMessages
-from otp_service.sms.vendors import ACCOUNT, RECIPIENT
-from tests.sms.providers.brought import GARBAGE, NOW, URL, Loopback, brought, root
-from tests.sms.providers.vendors import codes
+from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
+from tests.sms.providers.callback_builder import GARBAGE, NOW, URL, Loopback, brought, root
+from tests.sms.providers.sdk_comparison import codes
 
 
 UUID = "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab"

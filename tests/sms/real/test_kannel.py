@@ -8,7 +8,7 @@ import pytest
 from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.http import HttpProvider
+from otp_service.sms.http_provider import HttpProvider
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.kannel import Kannel as Dialect
 from otp_service.sms.router import Outside, Remembered, Router, Tools

@@ -8,7 +8,7 @@ import pytest
 
 from tests.processes import CHEAPEST, Gateway, Service, serve
 from tests.sms.real.kannel import PASSWORD, USERNAME, Kannel, missing
-from tests.store import servers
+from tests.store import redis_servers
 
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,9 @@ def running(tmp_path) -> Iterator[Running]:
     """A service with Kannel first and a gateway that takes HTTP second, all on loopback."""
     if names := missing():
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
-    port = servers.free_port()
+    port = redis_servers.free_port()
     with (
-        servers.start_server(tmp_path / "redis") as redis,
+        redis_servers.start_server(tmp_path / "redis") as redis,
         Gateway() as gateway,
         Kannel(tmp_path) as kannel,
         serve(
@@ -63,7 +63,7 @@ def test_a_code_goes_through_kannel_and_its_report_comes_back(running: Running) 
 
     assert 201 == issued.status
     assert [("kannel", "accepted")] == submissions(issued)
-    servers.until(
+    redis_servers.until(
         lambda: service.view(issued).json["delivery"]["status"] == "delivered",
         deadline=20,
         what="the report",

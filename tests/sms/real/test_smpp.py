@@ -13,7 +13,7 @@ from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.router import Outside, Remembered, Router, Tools
 from otp_service.sms.routes import Routes
-from tests.sms.real.smpp.centre import PASSWORD, SYSTEM_ID, Centre, NotInstalled, installed
+from tests.sms.real.smpp.node_smsc import PASSWORD, SYSTEM_ID, Centre, NotInstalled, installed
 
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from otp_service.sms.router import Tools
-from tests.sms.smpp.centre import Centre
-from tests.sms.smpp.made import settings
+from tests.sms.smpp.fake_smsc import Centre
+from tests.sms.smpp.samples import settings
 
 
 @pytest.fixture

@@ -6,19 +6,19 @@ import msgspec
 import pytest
 
 from otp_service.core.delivery import About, Accepted, Fault, Refused
-from otp_service.core.phone import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.smpp import Smpp, SmppProvider
 from otp_service.sms.router import Tools
-from otp_service.sms.smpp.bodies import Address
 from otp_service.sms.smpp.pdu import (
     ENQUIRE_LINK,
     GENERIC_NACK,
     RESPONSE,
     SUBMIT_SM,
 )
-from tests.sms.smpp.made import settings, silence
+from otp_service.sms.smpp.pdu_bodies import Address
+from tests.sms.smpp.samples import settings, silence
 
 
 # The contract (test_contract.py), as far as there is HTTP in no case of it.

@@ -10,7 +10,6 @@ from otp_service.core.delivery import About, Accepted, Fault, Refused
 from otp_service.sms.providers.smpp import SmppProvider
 from otp_service.sms.router import Tools
 from otp_service.sms.smpp import session
-from otp_service.sms.smpp.bodies import Bind
 from otp_service.sms.smpp.pdu import (
     BIND_TRANSCEIVER,
     ENQUIRE_LINK,
@@ -19,8 +18,9 @@ from otp_service.sms.smpp.pdu import (
     UNBIND,
     Pdu,
 )
-from tests.sms.smpp.centre import Centre
-from tests.sms.smpp.made import settings, silence
+from otp_service.sms.smpp.pdu_bodies import Bind
+from tests.sms.smpp.fake_smsc import Centre
+from tests.sms.smpp.samples import settings, silence
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.infobip import Infobip
-from tests.sms.providers.contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT, Contract, Says
 
 
 def infobip(url: str, **more: object) -> Infobip:

@@ -2,7 +2,7 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.jasmin import Jasmin
-from tests.sms.providers.contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT, Contract, Says
 
 
 UUID = "07033084-5cfd-4812-90a4-e4d24ffb6e3d"

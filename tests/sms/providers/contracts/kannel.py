@@ -2,7 +2,7 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.kannel import Kannel
-from tests.sms.providers.contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT, Contract, Says
 
 
 def kannel(url: str) -> Kannel:

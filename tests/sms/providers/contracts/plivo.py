@@ -2,7 +2,7 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.plivo import Plivo
-from tests.sms.providers.contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT, Contract, Says
 
 
 AUTH_ID = "MAXXXXXXXXXXXXXXXXXX"

@@ -2,7 +2,7 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.sinch import Sinch, SinchAt
-from tests.sms.providers.contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT, Contract, Says
 
 
 NOW = 1_790_000_000_000

@@ -3,7 +3,7 @@
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.vonage import Vonage
 from otp_service.sms.providers.vonage_messages import VonageMessages
-from tests.sms.providers.contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT, Contract, Says
 
 
 UUID = "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab"

@@ -1,0 +1,86 @@
+"""`python -m bench.archive_verification`: how many events a core verifies in a second.
+
+The archive has the real format and lies in a temporary folder: 64 partitions, a seal for each
+thousand events, segments as large as those of the service.
+"""
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from otp_service.audit.verification.findings import Report
+from otp_service.audit.verification.verifier import verify_folder
+from otp_service.core.challenge import PARTITIONS
+from tests.audit.archive_builder import Archive
+
+
+STRETCH, SEGMENT = 1000, 150_000
+"""Events under a seal (100 a second, sealed every 10), and in a segment of some 64 MiB."""
+
+EVENT = {
+    "key_id": "2026-11-24-9f3a",
+    "request": "0" * 32,
+    "client_address": "203.0.113.9",
+    "purpose": "login",
+    "challenge": "07" + "0" * 30,
+    "number": "2026-11:" + "0" * 32,
+    "country": "GB",
+    "tail": "56",
+    "versions": {"config": "0" * 12, "pepper": "1", "seal": "1", "state": "1", "limit": "1"},
+    "outcome": "success",
+}
+"""As much as an event says that knows all that it can."""
+
+
+def main() -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.archive_verification", description=__doc__
+    )
+    parser.add_argument("--events", type=int, default=1_000_000, help="in the archive (1000000)")
+    parser.add_argument("--rounds", type=int, default=3, help="of verifying (3)")
+    known = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
+        sys.stderr.write(f"bench: writes {known.events:,} events\n")
+        archive = build(Path(folder), known.events)
+        sys.stdout.write("\n".join(measured(archive, known.rounds)) + "\n")
+    return 0
+
+
+def build(folder: Path, events: int) -> Archive:
+    """Write an archive of so many events, all of them under a seal."""
+    archive = Archive(folder)
+    for count in range(1, events + 1):
+        archive.tell(count % PARTITIONS, **EVENT)
+        if count % STRETCH == 0 or count == events:
+            archive.seal()
+        if count % SEGMENT == 0:
+            archive.rotate()
+    return archive
+
+
+def measured(archive: Archive, rounds: int) -> Iterator[str]:
+    """Verify it some times, each in CPU time: it is one thread, and others may use the machine."""
+    size = sum(path.stat().st_size for path in archive.folder.glob("*/*"))
+    yield f"{platform.machine()}, Python {platform.python_version()}; {size / 2**20:.0f} MiB"
+    for _ in range(rounds):
+        began, cpu = time.perf_counter(), time.process_time()
+        report = verify_folder(archive.folder, archive.keys)
+        yield row(report, time.perf_counter() - began, time.process_time() - cpu)
+
+
+def row(report: Report, seconds: float, cpu: float) -> str:
+    """Return one round's line."""
+    found = "sound" if report.is_sound else f"{report.found}"
+    rate = report.events / cpu
+    return (
+        f"verify    {report.events:>10,} events  {rate:>9,.0f}/s a core  {seconds:6.1f} s  {found}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

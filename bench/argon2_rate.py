@@ -1,0 +1,29 @@
+"""argon2 alone: what the cores could do if nothing else were done."""
+
+import secrets
+import threading
+import time
+
+from otp_service.core.argon2_profile import Profile
+from otp_service.hashing import argon2id
+
+
+def hashes_per_second(profile: Profile, threads: int, seconds: float) -> float:
+    """Return how many hashes so many threads make in a second, one after another each."""
+    start, end = threading.Barrier(threads), time.perf_counter() + seconds
+    speeds: list[float] = []
+
+    def hash_on() -> None:
+        start.wait()
+        began, count = time.perf_counter(), 0
+        while (now := time.perf_counter()) < end:
+            argon2id(profile, "123456", secrets.token_bytes(16))
+            count += 1
+        speeds.append(count / (now - began))
+
+    running = [threading.Thread(target=hash_on) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return sum(speeds)

@@ -1,0 +1,1 @@
+"""Searching events in Redis and in the archive."""

@@ -1,0 +1,1 @@
+"""Timelines, statistics and anomalies, for people."""

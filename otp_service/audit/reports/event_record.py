@@ -1,0 +1,75 @@
+"""What an event says, as far as it is counted or told to a person."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from otp_service.core.log_entry import MOST_BRACKETS, Entry, decoder, stamped
+
+
+MOST_CHARACTERS = 200
+"""Of one value, on a person's screen."""
+
+
+_LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
+
+
+class Told(msgspec.Struct, kw_only=True):
+    """An event and its stamp, read; what it does not say is None, or what goes without saying."""
+
+    type: str
+    at: int = 0
+    """In milliseconds."""
+    tenant: str | None = None
+    key_id: str | None = None
+    client_address: str | None = None
+    purpose: str | None = None
+    challenge: str | None = None
+    number: str | None = None
+    country: str | None = None
+    tail: str | None = None
+    outcome: str = "success"
+    reason: str | None = None
+    provider: str | None = None
+    milliseconds: int = 0
+    status: str | None = None
+    send: int = 1
+    trusted: bool = True
+    repeated: bool = False
+    attempts_left: int = 0
+    limit: str | None = None
+    quota: int | None = None
+    period: int | None = None
+    folded: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
+    """How many refusals it stands for: no MAC covers it, so it has to be one that may be."""
+    count: int = 1
+    """How many calls without a key it stands for."""
+
+
+_told = decoder(Told, MOST_BRACKETS)
+
+
+def told_by(entry: Entry) -> Told | None:
+    """Return what an entry says; None if that is nothing that the service says."""
+    try:
+        told = _told(entry.event)
+        if entry.stamp:
+            told = msgspec.convert(msgspec.structs.asdict(told) | stamped(entry.stamp), Told)
+    except msgspec.MsgspecError:
+        return None
+    told.at = entry.position.at
+    return told
+
+
+def holds_number(reason: str) -> bool:
+    """Whether a reason, which the log is to keep, may hold somebody's number (R68)."""
+    return _LIKE_A_NUMBER.search(reason) is not None
+
+
+def plain(value: object) -> str:
+    """Return a value so that it stays on its line and in its place, whatever it holds (R70)."""
+    text = str(value)[:MOST_CHARACTERS]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,92 @@
+"""That one event is in the archive, proved without showing any other.
+
+The proof holds the event's line, the way from it to the Merkle root of its stretch, and the seal
+over that. What it shows of other events are hashes, and the sequences that the seal names.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from otp_service.audit.archive_format import merkle
+from otp_service.audit.archive_format.entries import SEAL, EntryLine, entry_on
+from otp_service.audit.archive_format.seals import (
+    Anchor,
+    PublicKey,
+    anchor_of,
+    is_plain,
+    seal_line,
+    seal_on,
+)
+
+
+class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is handed to somebody who has nothing but the public keys."""
+
+    line: str
+    index: int
+    count: int
+    path: tuple[str, ...]
+    seal: str
+
+
+class Proved(NamedTuple):
+    """What a right proof proves: this entry, under the seal that this anchor names."""
+
+    entry: EntryLine
+    key: str
+    seal: Anchor
+
+
+def prove(lines: Iterable[bytes], event_id: str) -> Proof | None:
+    """Return the proof of an event, from the lines of an archive or of the segment that has it.
+
+    None if there is no such event, or none that is sealed. Nothing is verified by this. Raises
+    ValueError for a line that is no text, or a seal that is none.
+    """
+    start = b'{"id":"%b",' % event_id.encode()
+    stretch: list[bytes] = []
+    index = None
+    for line in lines:
+        if not line.startswith(SEAL):
+            if line.startswith(start):
+                index = len(stretch)
+            stretch.append(line)
+        elif index is None:
+            stretch.clear()
+        else:
+            return _proof(stretch, index, line)
+    return None
+
+
+def verify_proof(proof: Proof, keys: Iterable[PublicKey]) -> Proved:
+    """Return what a proof proves. Raises ValueError, which says why it proves nothing."""
+    line, sealed = proof.line.encode(), proof.seal.encode()
+    told, seal = seal_line(sealed), seal_on(sealed)
+    key = next((one for one in keys if one.id == seal.key), None)
+    if key is None:
+        raise ValueError(f"its seal is said to be signed with {seal.key}, which is not among them")
+    if not (key.is_signed(told) and is_plain(told, sealed)):
+        raise ValueError("its seal is not what the key has signed")
+    through = [bytes.fromhex(hashed) for hashed in proof.path]
+    if proof.count != seal.count:
+        raise ValueError("its seal is over another number of lines")
+    try:
+        root = merkle.root_from(merkle.leaf(line), proof.index, proof.count, through)
+    except ValueError:
+        raise ValueError("its path fits no tree of that many lines") from None
+    if root.hex() != seal.root:
+        raise ValueError("its line is not among those that were sealed")
+    return Proved(entry_on(line), key.id, anchor_of(sealed))
+
+
+def _proof(stretch: list[bytes], index: int, seal: bytes) -> Proof:
+    path = merkle.path([merkle.leaf(line) for line in stretch], index)
+    return Proof(
+        stretch[index].decode(),
+        index,
+        len(stretch),
+        tuple(hashed.hex() for hashed in path),
+        seal.decode(),
+    )

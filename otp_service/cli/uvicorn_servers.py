@@ -1,0 +1,170 @@
+"""uvicorn, as we run it: several applications in one loop, one way to stop them."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+
+import msgspec
+import uvicorn
+from litestar import Litestar
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from otp_service.api.problems import problem_of
+from otp_service.cli.command import CommandError
+from otp_service.core.errors import InvalidRequest
+from otp_service.schemas import Problem
+
+
+UNREADABLE = problem_of(
+    InvalidRequest(
+        ("", "cannot be read"),
+        text="This is no HTTP/1.1 request. Use a usual method, headers and framing.",
+    )
+)
+
+UPGRADE_REFUSED = problem_of(
+    InvalidRequest(
+        ("", "asks for another protocol"),
+        text="The protocol cannot be changed. Send the request without the Upgrade header.",
+    )
+)
+
+KEEP_ALIVE = 65
+"""Seconds that an idle connection of a login back end is kept."""
+
+WORKER_ANSWER_SECONDS = 60
+"""Seconds in which a worker has to answer its supervisor, also while it starts.
+
+uvicorn kills a worker that takes longer. At start it then starts another one; on SIGHUP it gives up
+the reload and keeps the old workers, which go on accepting keys that were revoked. Its default of
+5 s is too short on a busy CPU: at a load of 8 on 2 cores 29 of 35 reloads were given up. The price:
+a worker that hangs is replaced after a minute, and the supervisor handles no signal while it waits.
+"""
+
+
+class ProtocolRefused(Exception):
+    """A request asks for another protocol than HTTP/1.1; raised to stop the parser."""
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 as httptools reads it; a refusal is a problem document and closes the connection.
+
+    A request that asks for another protocol is refused before its body is read: httptools drops
+    such a body, or parses it as the next request if it comes in a later segment
+    (MagicStack/httptools#124, Kludex/uvicorn#2722). Behind a proxy that reuses connections, a
+    client could then choose the answer to the request of another one. RFC 9110 §7.8 would have
+    `Upgrade` ignored, which httptools cannot do.
+    """
+
+    _refusal: Problem | None = None
+    """The last answer on this connection, once there is one: nothing is parsed after it."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a segment, or discard it after a refusal."""
+        if self._refusal is None:
+            super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Start or queue the request, unless it asks for another protocol."""
+        if any(name == b"upgrade" for name, _ in self.headers):
+            self._refusal = UPGRADE_REFUSED
+            raise ProtocolRefused
+        if self.parser.should_upgrade():  # CONNECT, which needs no header
+            raise ProtocolRefused
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # as uvicorn calls it
+        """Refuse what was parsed last, after the answers to the requests before it."""
+        self._refusal = self._refusal or UNREADABLE
+        # A request whose body is incomplete is itself the one to refuse, and has no other answer.
+        is_behind = self.cycle and not self.cycle.more_body and not self.cycle.response_complete
+        if not is_behind:
+            self._refuse(self._refusal)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request in the pipeline, or refuse what is behind the last one."""
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if self._refusal and was_last and not self.transport.is_closing():
+            self._refuse(self._refusal)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with 400, and close."""
+        body = msgspec.json.encode(problem)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+            b"cache-control: no-store\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.transport.close()
+
+
+def config_for(app: Litestar | str, drain: int, *, workers: int = 1) -> uvicorn.Config:
+    """Return how uvicorn serves an application; it neither logs nor names itself.
+
+    With a string, which names a function that makes one, the application starts and ends itself.
+    """
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        lifespan="on" if isinstance(app, str) else "off",
+        http=Protocol,
+        ws="none",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_worker_healthcheck=WORKER_ANSWER_SECONDS,
+        timeout_graceful_shutdown=drain,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; CommandError says what to change if it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        reason = getattr(error, "strerror", None) or "a port is from 0 to 65535"
+        raise CommandError(
+            f"cannot listen on {host}:{port}: {reason}. "
+            "Choose another address with --host and --port (or --admin-port)."
+        ) from error
+    sock.listen(2048)
+    sock.settimeout(0)
+    return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return host and port as they stand in a URL."""
+    host, port, *_ = sock.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def serve_until_stopped(
+    configs: Sequence[tuple[uvicorn.Config, socket.socket]], stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set or a signal comes; requests in flight finish first."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    servers = [(uvicorn.Server(config), sock) for config, sock in configs]
+    # `_serve` is `serve` without uvicorn's own signal handlers, of which there can be one set.
+    running = [
+        asyncio.create_task(one._serve(sockets=[sock]))  # noqa: SLF001
+        for one, sock in servers
+    ]
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
+    for one, _ in servers:
+        one.should_exit = True
+    waiting.cancel()
+    await asyncio.gather(*running)

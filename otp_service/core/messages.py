@@ -1,0 +1,195 @@
+"""The text of the SMS, and what it costs.
+
+    Your Example code is 123456. It is valid for 5 min. Do not share it.
+    FA+9qCX9VSu             <- the Android app that may read it (SMS Retriever), if there is one
+    @example.com #123456    <- the site that may fill it in (WICG sms-one-time-codes), if any
+
+Only values from closed sets are put in: the brand of the configuration, digits, minutes. Nothing
+that a caller sends is ever part of a message.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from otp_service.core.errors import InvalidRequest
+from otp_service.core.message_templates import READ_AS, TEMPLATES
+
+
+# 3GPP TS 23.038, 6.2.1: the default alphabet without its escape. A character of the extension
+# table (6.2.1.1) is sent as the escape and a letter, so it costs two.
+_BASIC: Final = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_SEPTETS: Final = {**dict.fromkeys(_BASIC, 1), **dict.fromkeys("\f^{}\\[~]|€", 2)}
+
+# What fits the 140 octets of one SMS, alone and as a part of several (3GPP TS 23.040, 9.2.3.24.1).
+_GSM_ALONE: Final = 160
+_GSM_PART: Final = 153
+_UCS2_ALONE: Final = 70
+_UCS2_PART: Final = 67
+
+# The longest message that Android's SMS Retriever reads.
+_ANDROID_BYTES: Final = 140
+_ANDROID_HASH: Final = re.compile(r"[A-Za-z0-9+/]{11}")
+
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST: Final = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z]){_LABEL}")
+
+_BRAND_LENGTH: Final = 20
+# What a phone would make a link of; the other dots are those of IDNA (UTS 46, 4.5).
+_LINK: Final = re.compile(r"://|www\.|\S[.\u3002\uff0e\uff61]\w{2}", re.IGNORECASE)
+
+# BCP 47: language, script, region. What may follow (variants, extensions) changes no sentence.
+_LOCALE: Final = re.compile(
+    r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|[0-9]{3}))?(?:-[a-z0-9]{1,8})*",
+    re.ASCII | re.IGNORECASE,
+)
+_LOCALE_LENGTH: Final = 35  # RFC 5646, 4.4.1
+
+
+class Messages(msgspec.Struct, frozen=True):
+    """How the messages of one configuration read; a value that could not be used is a ValueError.
+
+    `languages` are those that are written; whoever reads another gets `default_locale`.
+    """
+
+    brand: str
+    host: str | None = None
+    android_hash: str | None = None
+    default_locale: str = "en"
+    languages: frozenset[str] = frozenset(TEMPLATES)
+
+    def __post_init__(self) -> None:
+        check_brand(self.brand)
+        if self.host is not None and _HOST.fullmatch(self.host) is None:
+            raise ValueError("host: write the bare domain in lower case, like example.com.")
+        if self.android_hash is not None and _ANDROID_HASH.fullmatch(self.android_hash) is None:
+            raise ValueError("android_hash: write the app's 11 characters, like FA+9qCX9VSu.")
+        if unknown := sorted(self.languages - TEMPLATES.keys()):
+            known = ", ".join(TEMPLATES)
+            raise ValueError(f"languages: take out {', '.join(unknown)}; there are {known}.")
+        self._language(None)
+
+    def render(self, code: str, minutes: int, locale: str | None = None) -> str:
+        """Return the message for a reader of `locale`, as `parse_locale` gave it.
+
+        A locale that is not written falls back to its language, and that to `default_locale`.
+        """
+        if not (code.isascii() and code.isdigit()):
+            raise ValueError("Only ASCII digits can be the code of a message.")
+        text = TEMPLATES[self._language(locale)]
+        lines = [text.format(brand=self.brand, code=code, minutes=minutes)]
+        if self.android_hash is not None:
+            lines.append(self.android_hash)
+        if self.host is not None:
+            # Nothing may stand before the @, and exactly one space after the host: "Parsing" in
+            # the specification, which is all that phones agree on.
+            lines.append(f"@{self.host} #{code}")
+        return "\n".join(lines)
+
+    def _language(self, locale: str | None) -> str:
+        for tag in (*_lookup(locale or ""), *_lookup(self.default_locale)):
+            if tag in self.languages:
+                return tag
+        known = ", ".join(sorted(self.languages))
+        raise ValueError(f"default_locale: take one of the languages: {known}.")
+
+
+def parse_locale(text: str) -> str:
+    """Return a BCP 47 tag as `zh-Hant-TW`, without what may follow its region.
+
+    Raises InvalidRequest when it is none. Whether we write that language is not asked.
+    """
+    match = _LOCALE.fullmatch(text) if len(text) <= _LOCALE_LENGTH else None
+    if match is None:
+        raise InvalidRequest(("locale", "Use a language tag (BCP 47) like en or en-GB."))
+    language, script, region = match.groups(default="")
+    tag = (language.lower(), script.title(), region.upper())
+    return "-".join(part for part in tag if part)
+
+
+def check_brand(name: str) -> None:
+    """Raise ValueError unless `name` can stand in every message and means nothing but itself.
+
+    A line break would let it add an `@host #code` line of its own, and a link could be tapped.
+    """
+    if not name or name != name.strip() or len(name) > _BRAND_LENGTH:
+        raise ValueError(f"brand: use 1 to {_BRAND_LENGTH} characters, no space at either end.")
+    # C is everything invisible: controls, direction marks, joiners, unassigned; Zl and Zp break
+    # lines.
+    if any(unicodedata.category(char)[0] == "C" or char in "\u2028\u2029" for char in name):
+        raise ValueError("brand: take out line breaks and characters that cannot be seen.")
+    if "@" in name or "#" in name:
+        raise ValueError("brand: take out @ and #; phones find the site and the code by them.")
+    if _LINK.search(name):
+        raise ValueError("brand: write a name, not an address: phones make links of those.")
+
+
+def check_messages(messages: Messages, digits: int, max_minutes: int) -> None:
+    """Raise ValueError that names each language whose longest message is more than one SMS.
+
+    With an app hash it is also held to what SMS Retriever reads. To be called at the start, so
+    that no text becomes a bill of two (R39).
+    """
+    found = []
+    for language in sorted(messages.languages):
+        text = messages.render("0" * digits, max_minutes, language)
+        if excess := _excess(text, bytes_allowed=_ANDROID_BYTES if messages.android_hash else None):
+            found.append(f"{language} ({excess})")
+    if found:
+        raise ValueError(
+            f"These messages are too long: {', '.join(found)}. "
+            "Shorten brand or host, write the brand in Latin letters, or leave these out of languages."
+        )
+
+
+def septets(text: str) -> int | None:
+    """Count the septets of `text` in GSM 03.38; None if a character is not in it."""
+    costs = [_SEPTETS.get(char, 0) for char in text]
+    return sum(costs) if all(costs) else None
+
+
+def segments(text: str) -> int:
+    """Count the SMS that `text` is billed as: GSM 03.38 if it can be, else UCS-2."""
+    if septets(text) is not None:
+        return _parts([_SEPTETS[char] for char in text], _GSM_ALONE, _GSM_PART)
+    return _parts([_units(char) for char in text], _UCS2_ALONE, _UCS2_PART)
+
+
+def _parts(costs: list[int], alone: int, part: int) -> int:
+    if sum(costs) <= alone:
+        return 1
+    # No character is cut in two: an escape stays with its letter, and a surrogate with its pair.
+    count, room = 1, part
+    for cost in costs:
+        if cost > room:
+            count, room = count + 1, part
+        room -= cost
+    return count
+
+
+def _units(text: str) -> int:
+    return sum(2 if char > "\uffff" else 1 for char in text)
+
+
+def _excess(text: str, bytes_allowed: int | None) -> str:
+    gsm = septets(text)
+    size, room = (_units(text), _UCS2_ALONE) if gsm is None else (gsm, _GSM_ALONE)
+    if size > room:
+        return f"{size} of {room} characters"
+    size = len(text.encode())
+    if bytes_allowed is not None and size > bytes_allowed:
+        return f"{size} of {bytes_allowed} bytes"
+    return ""
+
+
+def _lookup(locale: str) -> Iterable[str]:
+    # RFC 4647, 3.4: the tag, then shorter and shorter.
+    parts = locale.split("-")
+    tags = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return (READ_AS.get(tag, tag) for tag in tags)

@@ -1,0 +1,1 @@
+"""What the two AWS providers share: request signatures and SNS notifications."""

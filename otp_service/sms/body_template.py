@@ -1,0 +1,140 @@
+"""The body of a request, from templates that stand in the settings.
+
+    messages.0.to = "{to}", ttl = "{valid_seconds}"    {"messages": [{"to": "+44…"}], "ttl": 290}
+    To = "{to}", Body = "{text}"                       To=%2B44…&Body=864209+is+your+code
+
+The placeholders are closed, and what is put in is data: it is encoded with the rest of the body,
+and never looked into for further placeholders (R43).
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import msgspec
+
+from otp_service.core.delivery import Message
+from otp_service.core.secret import Secret
+from otp_service.sms.validation import Faults
+
+
+Value = str | int | bool
+Values = Mapping[str, str | int]
+Fill = Callable[[Values], Value]
+Kind = Literal["json", "form"]
+
+PLACEHOLDERS = (
+    *("to", "to_digits", "text", "from", "reference", "callback", "valid_seconds", "valid_minutes"),
+)
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+class Body:
+    """The fields of the settings, made ready once and filled in for every message."""
+
+    def __init__(
+        self, kind: Kind, fields: Mapping[str, Value], secrets: Mapping[str, Secret]
+    ) -> None:
+        """Raise ValueError if the names of the fields do not fit together."""
+        leaves = {name: _template(text) for name, text in fields.items()}
+        leaves |= {name: _constant(secret.reveal()) for name, secret in secrets.items()}
+        self._encode = msgspec.json.encode if kind == "json" else _form
+        self._tree = _nested(leaves) if kind == "json" else leaves
+
+    def fill(self, message: Message, sender: str) -> bytes:
+        """Return the body for this message; `sender` is for a tenant without one of its own."""
+        to = message.to.e164
+        values: Values = {
+            "to": to,
+            "to_digits": to[1:],
+            "text": message.text,
+            "from": message.sender or sender,
+            "reference": message.reference,
+            "callback": message.callback or "",
+            "valid_seconds": message.valid_for,
+            "valid_minutes": max(1, message.valid_for // 60),
+        }
+        return self._encode(_filled(self._tree, values))
+
+
+def body_faults(kind: Kind, fields: Mapping[str, Value], secrets: Mapping[str, Secret]) -> Faults:
+    """Tell which fields could not be filled in, and what no message can be without."""
+    texts = {name: text for name, text in fields.items() if isinstance(text, str)}
+    used = {name for text in texts.values() for name in _PLACEHOLDER.findall(text)}
+    for name, text in texts.items():
+        known = set(_PLACEHOLDER.findall(text)) <= set(PLACEHOLDERS)
+        if not known or set(_PLACEHOLDER.sub("", text)) & set("{}"):
+            yield f"fields.{name}", f"use these only: {{{'}, {'.join(PLACEHOLDERS)}}}"
+    if not used & {"to", "to_digits"}:
+        yield "fields", "put {to} or {to_digits} where the number goes"
+    if "text" not in used:
+        yield "fields", "put {text} where the message goes"
+    if fields.keys() & secrets.keys():
+        yield "secret_fields", "say each field once"
+    try:
+        Body(kind, fields, secrets)
+    except ValueError as error:
+        yield "fields", str(error)
+
+
+def as_text(value: str | float) -> str:
+    """Return the value as JSON would show it, strings without their quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _constant(value: Value) -> Fill:
+    return lambda _: value
+
+
+def _template(text: Value) -> Fill:
+    """Return what fills the template in; text that is put in is never looked into again."""
+    if not isinstance(text, str) or not (names := _PLACEHOLDER.findall(text)):
+        return _constant(text)
+    if _PLACEHOLDER.fullmatch(text):
+        return operator.itemgetter(names[0])
+    return lambda values: _PLACEHOLDER.sub(lambda match: str(values[match[1]]), text)
+
+
+def _nested(leaves: Mapping[str, Fill]) -> Any:
+    """Return {"a.0.b": leaf} as {"a": [{"b": leaf}]}; ValueError if the names do not fit."""
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        if not all(name.split(".")) or any(other.startswith(f"{name}.") for other in leaves):
+            raise ValueError(f"{name}: a part of this name is empty, or has fields below it")
+        *above, last = name.split(".")
+        node = tree
+        for step in above:
+            node = node.setdefault(step, {})
+        node[last] = leaf
+    return _listed(tree)
+
+
+def _listed(node: Any) -> Any:
+    """Return the node with every dict of places 0, 1, 2… made a list."""
+    if not isinstance(node, dict):
+        return node
+    parts = {name: _listed(part) for name, part in node.items()}
+    places = [name for name in parts if name.isdecimal()]
+    if not places:
+        return parts
+    if sorted(parts) != sorted(map(str, range(len(parts)))):
+        raise ValueError(f"{', '.join(places)}: number the places of a list from 0, without gaps")
+    return [parts[str(place)] for place in range(len(parts))]
+
+
+def _filled(node: Any, values: Values) -> Any:
+    if isinstance(node, dict):
+        pairs = ((name, _filled(part, values)) for name, part in node.items())
+        return {name: part for name, part in pairs if part != ""}
+    if isinstance(node, list):
+        return [_filled(part, values) for part in node]
+    return node(values)
+
+
+def _form(fields: Mapping[str, Value]) -> bytes:
+    return urlencode({name: as_text(value) for name, value in fields.items()}).encode()

@@ -1,0 +1,239 @@
+"""Runs any HTTP provider: its dialect says what to ask and what the answer meant; this asks.
+
+What cannot be answered is told by how far the request came, which decides whether the message
+may have been sent (R88):
+
+    no free connection, DNS, refused, connect timeout, TLS    nothing was sent     provider
+    redirect (never followed)                                 nothing was sent     provider
+    reset, read timeout, half a reply, too big, not HTTP      it may have been     unknown
+
+A request goes straight to an httpx transport and past `httpx.AsyncClient`: the client would look
+for redirects, keep the vendor's cookies, and log the URL and the vendor's reason phrase (R68),
+and takes half as much CPU again.
+"""
+
+import functools
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+import aiohttp
+import httpx
+import msgspec
+from httpx_aiohttp import AiohttpTransport
+
+from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
+from otp_service.sms.callbacks import Receiver
+from otp_service.sms.redaction import parts_of, presentable_reply, secrets_in
+
+
+MAX_REPLY = 64 * 1024
+KEEP_ALIVE = 4.0
+"""Seconds for which an idle connection is kept. Servers close theirs after 5 (Apache, Node): a
+message written to a connection that is being closed would count as perhaps sent."""
+
+Headers = tuple[tuple[str, str], ...]
+
+HEADERS: Headers = (
+    ("accept", "application/json, */*;q=0.1"),
+    ("accept-encoding", "identity"),  # so the size that is capped is the size there is
+    ("user-agent", "otp-service"),
+)
+
+# aiohttp's own errors, where the transport gives them as a cause: httpx-aiohttp calls every
+# ClientConnectionError that it does not know better a ConnectTimeout, also a connection that was
+# lost after the body was written. httpx's follow for other transports. The first match counts.
+NOTHING_SENT: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "dns-error"),
+    (aiohttp.ClientSSLError, "tls-error"),
+    (aiohttp.ClientConnectorError, "connect-error"),
+    (aiohttp.ConnectionTimeoutError, "connect-timeout"),
+    (aiohttp.InvalidURL, "invalid-url"),
+    (aiohttp.NonHttpUrlClientError, "invalid-url"),
+    (httpx.ConnectTimeout, "connect-timeout"),
+    (httpx.PoolTimeout, "connect-timeout"),
+    (httpx.ConnectError, "connect-error"),
+    (httpx.UnsupportedProtocol, "invalid-url"),
+)
+PERHAPS_SENT: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.SocketTimeoutError, "read-timeout"),
+    (aiohttp.ClientPayloadError, "incomplete-reply"),
+    (aiohttp.ClientResponseError, "bad-reply"),
+    (httpx.ReadTimeout, "read-timeout"),
+    (Exception, "disconnected"),
+)
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """What to ask; names of headers in lower case. Its `repr` says nothing: it holds it all."""
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method}, {len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("method", self.method)]  # not the fields, as msgspec would show them
+
+
+class HttpReply(msgspec.Struct, frozen=True):
+    """What was answered; names of headers are looked up in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_2xx(self) -> bool:
+        """Whether the status says that all went well."""
+        return 200 <= self.status < 300  # noqa: PLR2004
+
+    def __repr__(self) -> str:
+        return f"HttpReply({self.status}, {len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("status", self.status)]  # see HttpRequest
+
+
+class Dialect(Receiver, Protocol):
+    """How one HTTP provider phrases requests and replies: pure, and all that differs.
+
+    One whose requests carry the time also has `signed(request, now) -> HttpRequest`, and is given
+    the milliseconds since 1970 with each request just before it is sent.
+    """
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds for a connection: waiting for a free one, DNS, TCP and TLS together."""
+
+    @property
+    def read_timeout(self) -> float:
+        """Seconds of silence after which no more of the reply is awaited."""
+
+    def request(self, message: Message) -> HttpRequest:
+        """Return what to ask for this message to be sent."""
+
+    def reply(self, reply: HttpReply) -> Accepted | Refused:
+        """Return what the provider meant; never asked about redirects."""
+
+
+def wall_clock() -> int:
+    """Return the milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class HttpProvider:
+    """One provider: a name, its dialect, and the transport that all providers share."""
+
+    def __init__(
+        self,
+        name: str,
+        dialect: Dialect,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        now: Callable[[], int] = wall_clock,
+    ) -> None:
+        self.name = name
+        self._dialect = dialect
+        self._transport = transport
+        self._now = now
+        self._credentials = parts_of(*secrets_in(dialect))
+        self._signed: Callable[[HttpRequest, int], HttpRequest] = getattr(
+            dialect, "signed", _as_it_is
+        )
+        connect, read = dialect.connect_timeout, dialect.read_timeout
+        timeouts = {"connect": connect, "pool": connect, "read": read, "write": read}
+        self._extensions = {"timeout": timeouts}
+        # Both are as good as constant, and take a tenth of a send to make.
+        self._url = functools.lru_cache(maxsize=16)(httpx.URL)
+        self._headers = functools.lru_cache(maxsize=16)(_headers)
+
+    async def send(self, message: Message) -> Reply:
+        """Ask, and return what came of it, in words that are safe to keep."""
+        request = self._signed(self._dialect.request(message), self._now())
+        try:
+            reply = await self._exchange(request)
+        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
+            return _refusal(error)
+        if reply is None:
+            return Refused(Fault.UNKNOWN, "reply-too-big")
+        if 300 <= reply.status < 400:  # noqa: PLR2004
+            return Refused(Fault.PROVIDER, "redirect")
+        return presentable_reply(self._dialect.reply(reply), message, self._credentials)
+
+    async def aclose(self) -> None:
+        """Do nothing: the transport belongs to whoever made it."""
+
+    async def _exchange(self, request: HttpRequest) -> HttpReply | None:
+        """Return the reply, or None if there is more of it than anybody needs."""
+        return await exchange(
+            self._transport,
+            httpx.Request(
+                request.method,
+                self._url(request.url),
+                headers=self._headers(request.headers),
+                content=request.body,
+                extensions=self._extensions,
+            ),
+        )
+
+
+async def exchange(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, most: int = MAX_REPLY
+) -> HttpReply | None:
+    """Return the reply, or None if there is more of it than anybody needs."""
+    response = await transport.handle_async_request(request)
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    try:
+        body = b""
+        async for chunk in stream:
+            body += chunk
+            if len(body) > most:
+                return None
+    finally:
+        await stream.aclose()
+    return HttpReply(response.status_code, response.headers, body)
+
+
+def new_transport(
+    *, tls: ssl.SSLContext | None = None, connections: int = 200, per_provider: int = 100
+) -> AiohttpTransport:
+    """Return a transport for all providers: no proxies, no cookies, nothing from the environment.
+
+    One provider may have `per_provider` of the connections, so that one that hangs leaves some.
+    """
+    context = tls or httpx.create_ssl_context(trust_env=False)
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=connections,
+            limit_per_host=per_provider,
+            keepalive_timeout=KEEP_ALIVE,
+            ssl=context,
+        )
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        )
+
+    return AiohttpTransport(verify=context, trust_env=False, client=session)
+
+
+def _headers(headers: Headers) -> httpx.Headers:
+    return httpx.Headers({**dict(HEADERS), **dict(headers)})
+
+
+def _as_it_is(request: HttpRequest, _: int) -> HttpRequest:
+    return request
+
+
+def _refusal(error: Exception) -> Refused:
+    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    for kind, reason in NOTHING_SENT:
+        if isinstance(cause, kind):
+            return Refused(Fault.PROVIDER, reason, about=About.SILENCE)
+    reason = next(r for kind, r in PERHAPS_SENT if isinstance(cause, kind))
+    return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)

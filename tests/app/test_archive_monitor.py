@@ -1,0 +1,131 @@
+"""What everybody sees of an archive: metrics, the events of a full log, and who is ready."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from otp_service.app import Application, public_door
+from otp_service.app.archive_monitor import Watch
+from otp_service.settings.model import Audit, Events
+from otp_service.store.client import Link
+from otp_service.store.connect import connect
+from otp_service.store.embedded import EmbeddedServer
+from otp_service.telemetry import Metrics
+from tests.app.test_application import settings_of
+from tests.audit.sealed_log import Log, until_quiet
+from tests.store import redis_servers
+
+
+class Watched(Log):
+    """A log of twenty events at most in a partition, and who watches it."""
+
+    def __init__(self, link: Link, folder: Path) -> None:
+        super().__init__(link, folder, maximum=20)
+        self.metrics = Metrics("1", tenants=(), providers=())
+        self.reasons: list[str] = []
+        self.watch = Watch(self.source, self.metrics, 20, self._reason)
+
+    async def _reason(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    async def seen(self) -> dict[str, float]:
+        """Look, and return the metrics."""
+        await self.watch.look()
+        page = self.metrics.render()[0].decode().splitlines()
+        found = [line.split(" ") for line in page if line.startswith("otp_audit_")]
+        return {name.removeprefix("otp_audit_"): float(value) for name, value in found}
+
+
+@pytest.fixture
+async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Watched]:
+    """An empty one."""
+    with redis_servers.client_of(server) as client:
+        client.flushall()
+    async with Link(connect(url=server.url, timeout=5000)) as link:
+        yield Watched(link, tmp_path / "archive")
+
+
+async def test_metrics_tell_that_nobody_seals(log: Watched) -> None:
+    """Also when there has never been anybody."""
+    await log.tell("a")
+
+    seen = await log.seen()
+
+    assert (0, 2, 0.1) == (seen["leader"], seen["waiting"], seen["fullness"])
+    assert seen["lag"] >= 0
+
+
+async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watched) -> None:
+    """By who leads, whoever that is."""
+
+    class Kept:
+        async def append(self, lines: Sequence[bytes]) -> None:
+            """Keep them."""
+
+    sealer = log.sealer(seal_seconds=3600, anchors=(Kept(),))
+    log.shift = -50_000
+    await log.tell("a")
+    await until_quiet(sealer)
+    log.passes(1.5)
+    await sealer.turn()
+    before = await log.seen()
+    await sealer.stop()
+    after = await log.seen()
+
+    assert (1, 0, 0) == (before["leader"], before["seal"], before["waiting"])
+    assert 50 <= before["lag"] < 100
+    assert (0, 1, 0) == (after["leader"], after["seal"], after["lag"])
+    assert after["sealed_at"] > 1_700_000_000
+    assert (0, after["sealed_at"]) == (before["anchored_at"], after["anchored_at"])
+    assert after["archived"] == len(log.entries())
+
+
+async def test_a_log_that_fills_is_told_before_and_its_overflow_is_an_event(
+    log: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R73: once each, and once when it is over."""
+    caplog.set_level(logging.INFO)
+    reasons = []
+    for count in (5, 7, 3, 6, 1):
+        await log.tell(*map(str, range(count)))
+        await log.seen()
+        reasons.append(list(log.reasons))
+    assert [[], [], [], ["overflow"], ["overflow"]] == reasons
+    sealer = log.sealer()
+    await until_quiet(sealer)
+    await log.seen()
+
+    assert ["overflow", "recovered"] == log.reasons
+    told = [record.getMessage() for record in caplog.records if "fullest" in record.getMessage()]
+    assert 2 == len(told)
+
+
+async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Before anybody is refused, and not long before."""
+    settings = settings_of(server, tmp_path)
+    audit, events = Audit(archive=str(tmp_path / "archive")), Events(maximum=1000)
+    settings = replace(settings, audit=audit, events=events)
+    async with Application(settings, is_dev=True) as app:
+        name = app.store.names.log(7)[0]
+        for waiting, expected in ((899, True), (900, False), (0, True)):
+            await app.link.together(name, [("HSET", name, "waiting", waiting)])
+            assert expected is await public_door(app).state.context.ready()
+
+
+@pytest.mark.parametrize(
+    "said", [b"[" * 5000, b"{}x", b'{"sealed_at":"2026-11-24"}', b'{"seal":"1"}']
+)
+async def test_what_is_forged_of_the_sealer_hides_no_full_log(log: Watched, said: bytes) -> None:
+    """A10: whoever can write to Redis could silence every alert of the archive."""
+    name = log.store.names.sealer()
+    await log.link.together(name, [("HSET", name, "told", said, "until", 0)])
+    await log.tell("a")
+
+    seen = await log.seen()
+
+    assert (1, 2) == (seen["stuck"], seen["waiting"])

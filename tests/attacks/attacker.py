@@ -1,0 +1,276 @@
+"""What a thief of Redis has in his hands, and what he can try with it.
+
+No code but the right one can hit, except by an accident of 2^-128; so where trying everything
+with all 10^6 codes would take hours, the right ones are tried with everything.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import redis
+from argon2.low_level import Type, hash_secret_raw
+
+from otp_service.core.argon2_profile import Profile
+from otp_service.store.embedded import EmbeddedServer
+from tests.store import redis_servers
+
+
+CUT = 16
+"""Bytes of a digest that are enough to know it by."""
+
+
+class Loot:
+    """What was stolen."""
+
+    def __init__(self, values: list[bytes], blobs: dict[str, bytes]) -> None:
+        self.values = values
+        """All that Redis holds, value by value, with the names of the keys."""
+        self.texts = blobs | {"VALUES": b"\0".join(values)}
+        """The same, its files, and what it says of the commands that it was given."""
+
+    @cached_property
+    def windows(self) -> set[bytes]:
+        """Every so many bytes in a row as a digest has at least."""
+        return _windows(self.texts.values(), (CUT,))
+
+
+class Monitor:
+    """Reads along, as MONITOR does."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(60)
+        self._connection.connect(str(server.socket))
+        self._connection.sendall(b"MONITOR\r\n")
+        self._heard = bytearray()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def recorded(self) -> bytes:
+        """Return what was heard, as it was sent; hang up."""
+        self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        return _unescaped(bytes(self._heard))
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while heard := self._connection.recv(1 << 16):
+                self._heard += heard
+
+
+@contextlib.contextmanager
+def telltale(folder: Path) -> Iterator[EmbeddedServer]:
+    """Start a Redis that tells as much as it can."""
+    with redis_servers.start_server(
+        folder,
+        slowlog_log_slower_than="0",
+        slowlog_max_len="100000",
+        rdbcompression="no",
+        auto_aof_rewrite_percentage="0",
+    ) as server:
+        yield server
+
+
+def steal(server: EmbeddedServer, monitor: Monitor | None = None) -> Loot:
+    """Return all that a server holds, has written and has said."""
+    with redis_servers.client_of(server) as client:
+        blobs = {"SLOWLOG": b"\0".join(_flat(client.slowlog_get(100_000)))}
+        blobs["MONITOR"] = monitor.recorded() if monitor else b""
+        blobs |= {f"AOF {f.name}": f.read_bytes() for f in server.data.glob("appendonlydir/*")}
+        client.save()
+        client.bgrewriteaof()
+        redis_servers.until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        blobs |= {f"AOF 2 {f.name}": f.read_bytes() for f in server.data.glob("appendonlydir/*")}
+        blobs["RDB"] = (server.data / "dump.rdb").read_bytes()
+        return Loot(list(_values(client)), blobs)
+
+
+def _values(client: redis.Redis) -> Iterator[bytes]:
+    read: dict[Any, Callable[[bytes], Any]] = {
+        b"string": client.get,
+        b"hash": client.hgetall,
+        b"zset": lambda name: client.zrange(name, 0, -1, withscores=True),
+        b"stream": client.xrange,
+    }
+    for name in client.scan_iter("*"):
+        yield name
+        yield from _flat(read[client.type(name)](name))
+
+
+def _flat(value: Any) -> Iterator[bytes]:
+    """Give every string in a reply."""
+    if isinstance(value, bytes):
+        yield value
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from _flat(pair)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _flat(one)
+
+
+def _unescaped(said: bytes) -> bytes:
+    r"""Return bytes that MONITOR has written as \x1f, \n and the like."""
+    known = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
+
+    def one(match: re.Match[bytes]) -> bytes:
+        letter = match[1]
+        if letter.startswith(b"x"):
+            return bytes([int(letter[1:], 16)])
+        return known.get(letter, letter)
+
+    return re.sub(rb"\\(x[0-9a-f]{2}|.)", one, said)
+
+
+# ----------------------------------------------------------------------------- what he can read
+
+
+def stands_in(code: str, text: bytes) -> bool:
+    """Whether the digits stand somewhere by themselves, in no longer number, fraction or hex."""
+    return re.search(rb"(?<![0-9A-Fa-f.])%b(?![0-9A-Fa-f])" % code.encode(), text) is not None
+
+
+def forms(digits: str) -> dict[str, bytes]:
+    """Return how digits can be written so that somebody else can read them."""
+    text = digits.encode()
+    escaped = "".join(f"\\u{ord(c):04x}" for c in digits)
+    made = {
+        "hex": text.hex().encode(),
+        "HEX": text.hex().upper().encode(),
+        "percent": "".join(f"%{ord(c):02x}" for c in digits).encode(),
+        "PERCENT": "".join(f"%{ord(c):02X}" for c in digits).encode(),
+        "JSON": escaped.encode(),
+        "JSON twice": escaped.replace("\\", "\\\\").encode(),
+        "UTF-16": digits.encode("utf-16-le"),
+    }
+    for shift in range(3):  # wherever it stands in what was encoded
+        whole = base64.b64encode(b"\0" * shift + text)
+        first, last = -(-shift * 8 // 6), (shift + len(text)) * 8 // 6
+        made[f"base64 + {shift}"] = whole[first:last]
+    return made
+
+
+def number_forms(number: str) -> dict[str, bytes]:
+    """Return how a whole number can be written, with its country or as it is dialled there."""
+    digits, national = number[1:], number[3:]
+    integer = int(digits).to_bytes(5, "big")
+    made = {"digits": digits.encode(), "national": national.encode()}
+    made |= {"integer": integer, "little": integer[::-1], "BCD": bytes.fromhex(digits)}
+    made |= forms(digits) | {f"national {name}": f for name, f in forms(national).items()}
+    made |= {"percent +": b"%2B" + digits.encode(), "reversed": digits[::-1].encode()}
+    return made
+
+
+# ------------------------------------------------------------------------------ what he can try
+
+
+class Hash(NamedTuple):
+    """A way to hash a code that a careless service might have taken."""
+
+    name: str
+    of: Callable[[bytes, bytes], bytes]
+    """Takes code and salt."""
+
+
+def _digests(name: str) -> tuple[Hash, ...]:
+    make: Any = getattr(hashlib, name)
+
+    def before(code: bytes, salt: bytes) -> bytes:
+        return bytes(make(salt + code).digest())
+
+    def behind(code: bytes, salt: bytes) -> bytes:
+        return bytes(make(code + salt).digest())
+
+    def keyed(code: bytes, salt: bytes) -> bytes:
+        return hmac.digest(salt, code, name)
+
+    return (
+        Hash(f"{name}(salt + code)", before),
+        Hash(f"{name}(code + salt)", behind),
+        Hash(f"HMAC-{name}", keyed),
+    )
+
+
+FAST = (*_digests("sha256"), *_digests("sha1"), *_digests("md5"))
+
+
+def slow(profile: Profile) -> Hash:
+    """Return argon2id with the parameters that the service says it uses."""
+
+    def of(code: bytes, salt: bytes) -> bytes:
+        m, t, p = profile.memory_kib, profile.passes, profile.lanes
+        return hash_secret_raw(code, salt, t, m, p, 32, Type.ID)
+
+    return Hash("argon2id", of)
+
+
+def hits(
+    loot: Loot, codes: Iterable[str], salts: Iterable[bytes], hashes: Iterable[Hash]
+) -> set[tuple[str, str]]:
+    """Return (code, hash) wherever the hash of a code with one of the salts is in the loot.
+
+    Names and pseudonyms are cut to 16 bytes, so that many of a hash are enough.
+    """
+    tried, tools = list(codes), list(hashes)
+    return {
+        (code, hash_.name)
+        for salt in salts
+        for hash_ in tools
+        for code in tried
+        if hash_.of(code.encode(), salt)[:CUT] in loot.windows
+    }
+
+
+def salts(loot: Loot) -> set[bytes]:
+    """Return what looks like a salt or a key: a field of bytes, or the end of a record."""
+    found = {b""}
+    for value in (v for v in loot.values if not v.isascii()):
+        if len(value) in {8, 12, 16, 20, 32, 64}:
+            found.add(value)
+        if len(value) > 64:
+            found |= {value[-16:], value[-32:]}
+        for match in re.finditer(rb"\xc4(?=(.))", value, re.DOTALL):  # a msgpack field of bytes
+            size, start = match[1][0], match.end() + 1
+            if size in {16, 32} and start + size <= len(value):
+                found.add(value[start : start + size])
+    return found
+
+
+def any_salt(loot: Loot, *sizes: int) -> set[bytes]:
+    """Return every so many bytes in a row of all binary values."""
+    return _windows((v for v in loot.values if not v.isascii()), sizes)
+
+
+def _windows(texts: Iterable[bytes], sizes: tuple[int, ...]) -> set[bytes]:
+    """Return every so many bytes in a row, also of what is written in hexadecimal or base64."""
+    return {
+        text[i : i + size]
+        for whole in texts
+        for text in (whole, *_decoded(whole))
+        for size in sizes
+        for i in range(len(text) - size + 1)
+    }
+
+
+def _decoded(text: bytes) -> Iterator[bytes]:
+    for match in re.finditer(rb"(?:[0-9a-f]{2}){16,}", text):
+        yield bytes.fromhex(match[0].decode())
+    for match in re.finditer(rb"[A-Za-z0-9+/_-]{22,}", text):
+        run = match[0].translate(bytes.maketrans(b"-_", b"+/"))
+        with contextlib.suppress(ValueError):
+            yield base64.b64decode(run[: len(run) // 4 * 4])

@@ -1,0 +1,279 @@
+"""R75: the archive as OCSF and ECS have it, validated against what was published of them."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from otp_service.audit.archive_format.entries import Gap, gap_line, line_of
+from otp_service.audit.archive_format.seals import Seal, SigningKey
+from otp_service.audit.exports import FORMATS, exported
+from otp_service.audit.exports.taxonomy import MEANINGS
+from otp_service.core.events import KINDS, Delivery, Sent
+from otp_service.core.log_entry import rfc3339
+from tests.audit.archive_lines import AT, entry_of, full, full_stamp, line
+from tests.audit.exports.schema_validator import ecs_faults, ocsf_faults
+from tests.audit.scenario import Step
+
+
+FAULTS: dict[str, Callable[[Any], list[str]]] = {"ocsf": ocsf_faults, "ecs": ecs_faults}
+
+FORMS = pytest.mark.parametrize("form", FORMATS)
+EVERY = pytest.mark.parametrize(("kind", "reason"), [key for key in MEANINGS if key[0] in KINDS])
+HOSTILE = 'x\r\n{"type":"otp.verified"}\u2028\x85\u202e\x1b[31m\x00'
+
+
+def export(told: bytes, form: str) -> Any:
+    """Return a line in another format, as tools read it."""
+    text = exported(told, FORMATS[form])
+    assert text is not None
+    return json.loads(text)
+
+
+@FORMS
+def test_everything_that_a_run_tells_is_valid(told: list[Step], form: str) -> None:
+    """Every event of the scenario, as it was written by workers and by Redis."""
+    for step in told:
+        for entry in step.entries:
+            event = export(line_of(entry, is_ours=True), form)
+            assert [] == FAULTS[form](event), (step.title, event)
+
+
+@FORMS
+@EVERY
+def test_every_meaning_is_valid_and_nothing_is_left_out(kind: str, reason: str, form: str) -> None:
+    """Also with every field set, and a stamp of Redis's above them."""
+    event = full(kind, reason=reason or "why")
+    stamp = full_stamp(reason=reason or "why") if "limit" in event.__struct_fields__ else b""
+
+    told = export(line(event, stamp=stamp), form)
+
+    assert [] == FAULTS[form](told)
+    said = json.dumps(told)
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if stamp and name in {"limit", "quota", "period"}:
+            continue  # the stamp says otherwise, and it knows better
+        assert _shown(value) in said, name
+    for name, value in json.loads(stamp or "{}").items():
+        is_instant = form == "ecs" and name in {"first", "last"}
+        assert (rfc3339(value) if is_instant else _shown(value)) in said, name
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value["config"])
+    return "" if isinstance(value, bool) or value == "failure" else str(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "ocsf", "status", "ecs", "owasp"),
+    [
+        ("otp.issued", None, (3002, 6), 1, "authentication start", "authn_token_created"),
+        (
+            "otp.issue_denied",
+            "rate_limited",
+            (3002, 6),
+            2,
+            "authentication info",
+            "excess_rate_limit_exceeded",
+        ),
+        ("otp.sent", None, (6003, 1), 1, "api info", None),
+        ("otp.provider_failed", "down", (6003, 1), 2, "api info error", None),
+        ("otp.delivery", None, (6003, 3), 1, "api info", None),
+        ("otp.verified", None, (3002, 99), 1, "authentication end", "authn_login_success"),
+        ("otp.rejected", "mismatch", (3002, 99), 2, "authentication end", "authn_login_fail"),
+        ("otp.verify_denied", "replay", (3002, 99), 2, "authentication end", "authn_token_reuse"),
+        (
+            "otp.locked",
+            "attempts_exhausted",
+            (3002, 99),
+            1,
+            "authentication end",
+            "authn_login_fail_max",
+        ),
+        ("otp.locked", "number_locked", (3001, 11), 1, "iam change", "authn_login_lock"),
+        ("otp.unlocked", "by_operator", (3001, 12), 1, "authentication info", None),
+        (
+            "callback.rejected",
+            "signature",
+            (6003, 3),
+            2,
+            "api denied",
+            "malicious_direct_reference",
+        ),
+    ],
+)
+def test_events_are_called_what_the_requirements_call_them(  # noqa: PLR0913, PLR0917  # a row
+    kind: str, reason: str | None, ocsf: tuple[int, int], status: int, ecs: str, owasp: str | None
+) -> None:
+    """Section 3 of the requirements, row by row."""
+    outcome = "failure" if status == 2 else "success"
+    told = line(full(kind, reason=reason, outcome=outcome))
+
+    one, other = export(told, "ocsf"), export(told, "ecs")
+
+    assert (*ocsf, status) == (one["class_uid"], one["activity_id"], one["status_id"])
+    assert ecs.split() == [*other["event"]["category"], *other["event"]["type"]]
+    assert (kind, outcome) == (other["event"]["action"], other["event"]["outcome"])
+    assert owasp == one["unmapped"].get("owasp") == other["labels"].get("owasp")
+
+
+def test_the_chain_can_be_followed_in_both() -> None:
+    """What `audit prove` proves is named by the same hash; the sequence shows that none is missing."""
+    told = line(full("otp.verified"))
+
+    one, other = export(told, "ocsf"), export(told, "ecs")
+
+    assert one["metadata"]["uid"] == other["event"]["id"] == f"07-{AT - 1000}-42"
+    assert 42 == one["unmapped"]["sequence"] == other["event"]["sequence"]
+    assert one["unmapped"]["hash"] == other["event"]["hash"]
+    assert other["event"]["hash"] != export(line(full("otp.issued")), "ecs")["event"]["hash"]
+    assert ("number-of-it", "trace-of-it") == (other["user"]["hash"], other["trace"]["id"])
+
+
+@FORMS
+def test_what_is_not_ours_is_a_finding_and_no_success(form: str) -> None:
+    """Whoever can write to Redis puts no login into a SIEM, and nothing that ends the export."""
+    verified = full("otp.verified", outcome="success")
+    for forged in (
+        line(verified, is_ours=False),
+        line(b'{"type":"otp.verified","id":7}'),
+        line(b'{"type":"otp.verified","id":"e","versions":"none"}'),
+        line(b"\xff\x00"),
+        line(verified, stamp=b'{"limit":{"a":1}}'),
+        b"not even a line",
+        b'{"gap":{"partition":"x"}}',
+    ):
+        told = export(forged, form)
+
+        assert [] == FAULTS[form](told)
+        assert "log.unreadable" in told["message"]
+        assert 2004 == told.get("class_uid", 2004)
+        assert "alert" == told.get("event", {}).get("kind", "alert")
+
+
+@FORMS
+def test_a_gap_is_a_finding_and_a_seal_is_nothing(form: str) -> None:
+    """A SIEM is told that entries are missing, and how many."""
+    key = SigningKey.new()
+    seal = Seal(number=1, at="", previous="", count=0, root="", runs=(), key=key.public.id, fence=1)
+
+    told = export(gap_line(Gap(7, AT, 43, 50)), form)
+
+    assert [] == FAULTS[form](told)
+    assert "8" == str((told.get("unmapped") or told["labels"])["missing"])
+    assert exported(key.line(seal), FORMATS[form]) is None
+
+
+@FORMS
+def test_an_event_of_a_newer_version_is_told_as_far_as_it_is_understood(form: str) -> None:
+    """An archive may be exported by an older program than the one that wrote it."""
+    told = export(
+        line(b'{"type":"otp.teleported","id":"e1","tenant":"shop","speed":9,"reason":"far"}'), form
+    )
+
+    assert [] == FAULTS[form](told)
+    assert "otp.teleported far" == told["message"]
+
+
+@FORMS
+def test_no_value_can_end_a_line_or_steer_a_terminal(form: str) -> None:
+    """R70: line ends, bidi and control characters, in every field that is text.
+
+    Escaped in the event, or the archive would not have taken it for one of ours.
+    """
+    hostile: dict[str, Any] = {
+        "reason": HOSTILE,
+        "number": HOSTILE,
+        "account": HOSTILE,
+        "trace": HOSTILE,
+    }
+    event = Sent(id="e", provider=HOSTILE, milliseconds=1, tenant=HOSTILE, **hostile)
+
+    escaped = json.dumps(msgspec.json.decode(msgspec.json.encode(event))).encode()
+
+    text = exported(line(escaped), FORMATS[form])
+
+    assert text
+    assert HOSTILE in json.loads(text)["message"]
+    assert text.isascii()
+    assert text.isprintable()
+    assert [] == FAULTS[form](json.loads(text))
+
+
+def test_what_was_before_is_left_out_but_never_a_gap() -> None:
+    """A gap has no time of its own."""
+    gap, event = gap_line(Gap(7, AT, 43, 50)), line(full("otp.issued"))
+    write = FORMATS["ecs"]
+
+    assert exported(event, write, AT)
+    assert exported(event, write, AT + 1) is None
+    assert exported(gap, write, AT + 1)
+
+
+BROKEN: dict[str, list[tuple[tuple[str, ...], Any]]] = {
+    "ocsf": [
+        (("class_uid",), 1234),
+        (("activity_id",), 50),
+        (("activity_id",), "3"),
+        (("time",), None),
+        (("unheard_of",), 1),
+        (("severity",), "Low"),
+        (("metadata", "product"), {}),
+        (("metadata", "profiles"), ["unheard-of"]),
+        (("metadata", "profiles"), "host"),
+        (("metadata", "uid"), 7),
+        (("trace", "uid"), ""),
+        (("src_endpoint",), {"ip": "203.0.113.9"}),
+        (("src_endpoint", "ip"), "not-an-address"),
+        (("actor",), {}),
+        (("cloud",), {"provider": "x"}),
+    ],
+    "ecs": [
+        (("@timestamp",), "yesterday"),
+        (("event", "sequence"), "42"),
+        (("event", "unheard_of"), "x"),
+        (("event", "category"), "api"),
+        (("event", "category"), ["sms"]),
+        (("event", "type"), ["start-of-it"]),
+        (("event", "kind"), "sms"),
+        (("event", "outcome"), "perhaps"),
+        (("labels", "count"), 7),
+        (("client", "ip"), 7.5),
+        (("user", "hash"), ""),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "value"), [(f, *broken) for f, some in BROKEN.items() for broken in some]
+)
+def test_what_is_broken_is_seen(form: str, path: tuple[str, ...], value: Any) -> None:
+    """The validation can fail: in each of its rules."""
+    event = full("otp.delivery")
+    assert isinstance(event, Delivery)
+    told = export(line(event), form)
+    assert [] == FAULTS[form](told)
+    broken = copy.deepcopy(told)
+    *steps, last = path
+    place = broken
+    for step in steps:
+        place = place[step]
+    place[last] = value
+
+    try:
+        faults = FAULTS[form](broken)
+    except ValueError:
+        return
+    assert faults, path
+
+
+def test_an_entry_of_the_archive_is_what_is_exported() -> None:
+    """The helper of these tests makes what the sealer makes."""
+    entry = entry_of(full("otp.issued"))
+
+    assert line_of(entry, is_ours=True) == line(full("otp.issued"))

@@ -1,0 +1,221 @@
+"""Counting events: what is in which row, and what looks wrong."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from otp_service.audit.reports import stats
+from otp_service.audit.reports.anomalies import anomalies
+from otp_service.audit.reports.event_record import Told, told_by
+from otp_service.audit.reports.stats import HOUR, LockedNumber, Offender, Overview, Stats
+from otp_service.core.log_entry import Entry, Position
+
+
+def told(kind: str, at: int = 0, **fields: Any) -> Told:
+    """One event, of a number in GB at the tenant `shop` if nothing else is said."""
+    known: dict[str, Any] = {
+        "type": kind,
+        "at": at,
+        "tenant": "shop",
+        "country": "GB",
+        "challenge": "c1",
+    }
+    return Told(**(known | fields))
+
+
+def counted(events: Iterable[Told]) -> Overview:
+    """What is counted of these events, which are given oldest first."""
+    found = Stats()
+    for one in reversed([*events]):
+        found.add(one)
+    return found.overview()
+
+
+def login(at: int, challenge: str, *, verified: bool = True, **fields: Any) -> list[Told]:
+    """The events of a login."""
+    fields |= {"challenge": challenge}
+    events = [
+        told("otp.issued", at, **fields),
+        told("otp.sent", at + 1, provider="east", **fields),
+        told("otp.delivery", at + 2, provider="east", status="delivered", **fields),
+        told("otp.attempted", at + 3, **fields),
+    ]
+    return [*events, told("otp.verified", at + 4, **fields)] if verified else events
+
+
+def test_each_event_is_counted_where_it_belongs():
+    """By hour, country, provider and tenant, and in all."""
+    found = counted(
+        [
+            *login(0, "c1"),
+            *login(10, "c2", verified=False),
+            told("otp.rejected", 20, challenge="c2", number="p1:2", tail="57", client_address="::1"),
+            told("otp.provider_failed", HOUR, provider="west"),
+            *login(HOUR + 1, "c3", country="DE", tenant="bank"),
+            told("otp.delivery", HOUR + 9, provider="east", status="permanent-failure"),
+            told("otp.issue_denied", HOUR + 10, reason="rate_limited", limit="SendsPerNumber",
+                 number="p1:1", tail="56", client_address="203.0.113.9"),
+            told("otp.issue_denied", HOUR + 11, reason="rate_limited", limit="SendsPerNumber",
+                 number="p1:1", tail="56", folded=40),
+            told("otp.verify_denied", HOUR + 12, reason="expired"),
+            told("otp.locked", HOUR + 13, reason="attempts_exhausted"),
+            told("access.denied", HOUR + 14, tenant=None, country=None, count=7),
+        ]
+    )  # fmt: skip
+
+    rows = {
+        "all": found.total,
+        **dict(found.hours),
+        **dict(found.countries),
+        **dict(found.providers),
+        **dict(found.tenants),
+    }
+    columns = ["issued", "sent", "failed", "delivered", "verified", "rejected", "refused", "locked"]
+    expected = {
+        "all": (3, 3, 1, 3, 2, 1, 42, 1),
+        0: (2, 2, 0, 2, 1, 1, 0, 0),
+        HOUR: (1, 1, 1, 1, 1, 0, 42, 1),
+        "GB": (2, 2, 1, 2, 1, 1, 42, 1),
+        "DE": (1, 1, 0, 1, 1, 0, 0, 0),
+        "east": (0, 3, 0, 3, 2, 0, 0, 0),
+        "west": (0, 0, 1, 0, 0, 0, 0, 0),
+        "shop": (2, 2, 1, 2, 1, 1, 42, 1),
+        "bank": (1, 1, 0, 1, 1, 0, 0, 0),
+    }
+    assert expected == {
+        name: tuple(getattr(row, column) for column in columns) for name, row in rows.items()
+    }
+    assert (("rate_limited: SendsPerNumber", 41), ("expired", 1)) == found.reasons
+    assert (Offender("p1:1", 41, "56", "GB"), Offender("p1:2", 1, "57", "GB")) == found.numbers
+    assert {("::1", 1), ("203.0.113.9", 1)} == {(one.name, one.times) for one in found.addresses}
+    assert 7 == found.without_key
+
+
+def test_conversion_is_of_what_was_issued_in_the_row():
+    """A code that comes back in the next hour counts in the hour of its issue."""
+    found = counted(
+        [told("otp.issued", HOUR - 1), told("otp.sent", HOUR - 1, provider="east"),
+         told("otp.verified", HOUR + 1), told("otp.verified", HOUR + 2, repeated=True),
+         told("otp.verified", HOUR + 3, challenge="issued before")]
+    )  # fmt: skip
+
+    assert [(0, 1.0)] == [(at, row.conversion) for at, row in found.hours]
+    assert [("east", 1.0)] == [(name, row.conversion) for name, row in found.providers]
+    assert (1, 1) == (found.total.verified, found.earlier)
+
+
+def test_a_success_is_the_provider_s_who_was_asked_last():
+    """As `otp-service providers` has it."""
+    found = counted(
+        [told("otp.issued"), told("otp.sent", 1, provider="east"),
+         told("otp.sent", 2, provider="west"), told("otp.verified", 3)]
+    )  # fmt: skip
+
+    assert {"east": 0, "west": 1} == {name: row.verified for name, row in found.providers}
+
+
+def test_a_number_is_locked_until_it_is_unlocked():
+    """The newest word counts."""
+    found = counted(
+        [
+            told("otp.locked", 1, reason="number_locked", number="p1:1", tail="56"),
+            told("otp.locked", 2, reason="number_locked", number="p1:2", tail="57"),
+            told("otp.unlocked", 3, number="p1:1"),
+            told("otp.locked", 4, reason="number_locked", number="p1:3", tail="58"),
+        ]
+    )
+
+    assert {("p1:3", 4), ("p1:2", 2)} == {(one.number, one.at) for one in found.locked}
+    assert LockedNumber("p1:3", "58", "GB", "shop", 4) == found.locked[0]
+
+
+def test_a_flood_of_addresses_does_not_fill_the_memory(monkeypatch):
+    """Those that came most stay."""
+    monkeypatch.setattr(stats, "MOST", 100)
+    often = [told("otp.rejected", client_address="203.0.113.9")] * 50
+    once = [told("otp.rejected", client_address=f"2001:db8::{n:x}") for n in range(1000)]
+    found = Stats()
+
+    for one in (*often, *once):
+        found.add(one)
+
+    assert ("203.0.113.9", 50) == (found.overview().addresses[0].name, 50)
+    assert len(found._addresses) <= 100
+
+
+# ---------------------------------------------------------------------------------- anomalies
+
+
+def day(issued: int, verified: int, at: int = 0, **fields: Any) -> list[Told]:
+    return [
+        one
+        for n in range(issued)
+        for one in login(at, f"{at}-{n}", verified=n < verified, **fields)
+    ]
+
+
+def test_a_conversion_that_falls_is_shown_and_noise_is_not():
+    """By tenant, country and provider; a handful of logins says nothing."""
+    before = counted([*day(100, 80), *day(10, 10, tenant="bank", country="DE")])
+    today = counted([*day(100, 50), *day(10, 0, tenant="bank", country="DE")])
+
+    found = anomalies(today, before)
+
+    assert {("tenant", "shop"), ("country", "GB"), ("provider", "east")} == {
+        (one.what, one.name) for one in found
+    }
+    assert "Of tenant shop, 50% came back, after 80% before that." in {e.sentence for e in found}
+    assert [] == anomalies(before, before)
+
+
+def test_a_flood_of_refusals_is_shown_by_its_hour():
+    """Against the usual hour, also where it is the only one."""
+    quiet = [told("otp.issue_denied", n * HOUR, folded=30) for n in range(20)]
+    flood = told("otp.issue_denied", 5 * HOUR, folded=900)
+
+    (found,) = anomalies(counted([*quiet, flood]), counted([]))
+    (alone,) = anomalies(counted([flood]), counted([]))
+
+    assert ("refusals", "1970-01-01T05:00:00.000Z", 930, 30) == (
+        found.kind, found.name, found.now, found.before,
+    )  # fmt: skip
+    assert (900, 0) == (alone.now, alone.before)
+
+
+def test_a_locked_number_is_something_to_look_at():
+    """Only an operator can do something about it."""
+    (found,) = anomalies(
+        counted([told("otp.locked", reason="number_locked", number="p1:1", tail="56")]), counted([])
+    )
+
+    assert ("locked", "p1:1") == (found.kind, found.name)
+    assert "A number that ends in 56 is locked" in found.sentence
+
+
+# ------------------------------------------------------------------------------ reading entries
+
+
+def entry(event: bytes, stamp: bytes = b"") -> Entry:
+    return Entry(partition=1, position=Position(5, 1), epoch=1, event=event, mac="", stamp=stamp)
+
+
+def test_what_only_redis_knew_stands_above_what_the_worker_said():
+    """The limit, the reason and the fold; the time is that of the entry."""
+    body = msgspec.json.encode({"type": "otp.issue_denied", "reason": "x", "at": 99, "other": []})
+
+    found = told_by(entry(body, b'{"reason":"rate_limited","limit":"L","folded":3,"addresses":2}'))
+
+    assert found
+    assert ("rate_limited", "L", 3, 5) == (found.reason, found.limit, found.folded, found.at)
+
+
+@pytest.mark.parametrize(
+    ("event", "stamp"),
+    [(b"", b""), (b"[]", b""), (b'{"type":1}', b""), (b'{"type":"x"}', b"["),
+     (b'{"type":"x"}', b'{"folded":"many"}')],
+)  # fmt: skip
+def test_what_the_service_does_not_say_is_nothing(event, stamp):
+    """Whoever writes to Redis breaks no counting."""
+    assert told_by(entry(event, stamp)) is None

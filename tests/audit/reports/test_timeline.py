@@ -1,0 +1,187 @@
+"""One challenge, as it is told to somebody on call."""
+
+from typing import Any
+
+import pytest
+
+from otp_service.audit.reports.event_record import Told, plain
+from otp_service.audit.reports.timeline import story
+from otp_service.core.log_entry import milliseconds_of
+
+
+BEGIN = milliseconds_of("2026-11-24T09:30:00.123Z")
+ID = "c07-" + "5" * 32
+HEAD = f"Challenge {ID} of shop, for login, to GB …56, issued 2026-11-24 09:30:00.123 UTC."
+SOON, LATE = BEGIN + 60_000, BEGIN + 3600_000
+
+
+def told(kind: str, after: int, **fields: Any) -> Told:
+    known = {"tenant": "shop", "purpose": "login", "country": "GB", "tail": "56", "challenge": ID}
+    return Told(type=f"otp.{kind}", at=BEGIN + after, **(known | fields))
+
+
+ISSUED = told("issued", 0, key_id="web", client_address="203.0.113.9")
+SENT = told("sent", 312, provider="east", milliseconds=300)
+
+
+@pytest.mark.parametrize(
+    ("events", "now", "expected"),
+    [
+        pytest.param(
+            [
+                ISSUED,
+                SENT,
+                told("delivery", 2100, provider="east", status="delivered"),
+                told("attempted", 14_200, attempts_left=4),
+                told("verified", 14_207),
+            ],
+            LATE,
+            """\
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.312 s  sent              east took it in 300 ms
+    +2.100 s  delivery          east says of send 1: delivered
+   +14.200 s  attempted         4 attempts left
+   +14.207 s  verified
+
+Verified 14.207 s after it was issued, at the first attempt; the last message went through east.""",
+            id="verified",
+        ),
+        pytest.param(
+            [
+                ISSUED,
+                SENT,
+                *(
+                    one
+                    for left in (1, 0)
+                    for one in (
+                        told("attempted", 9000 - left, attempts_left=left),
+                        told("rejected", 9001 - left, reason="mismatch", attempts_left=left),
+                    )
+                ),
+                told("locked", 9001, reason="attempts_exhausted"),
+                told("verify_denied", 9500, reason="attempts_exhausted", folded=3),
+            ],
+            SOON,
+            """\
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.312 s  sent              east took it in 300 ms
+    +8.999 s  attempted         1 attempt left
+    +9.000 s  rejected          mismatch, 1 attempt left
+    +9.000 s  attempted         0 attempts left
+    +9.001 s  rejected          mismatch, 0 attempts left
+    +9.001 s  locked            attempts_exhausted
+    +9.500 s  verify denied     attempts_exhausted, 3 times
+
+Locked: 2 codes were wrong, and no attempt is left.""",
+            id="locked",
+        ),
+        pytest.param(
+            [
+                ISSUED,
+                told("provider_failed", 200, provider="west", milliseconds=190, reason="overloaded"),
+                told("sent", 500, provider="east", milliseconds=290, outcome="unknown",
+                     reason="read-timeout"),
+                told("delivery", 4000, provider="east", status="technical-failure", reason="lost",
+                     trusted=False),
+                told("resent", 31_000, send=2, reason="rescue"),
+                told("sent", 31_200, provider="north", milliseconds=180),
+                told("superseded", 31_201, send=1),
+                told("delivery", 33_000, provider="north", status="delivered", send=2),
+            ],
+            SOON,
+            """\
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.200 s  provider failed   west did not take it, in 190 ms: overloaded
+    +0.500 s  sent              east may have taken it in 290 ms: read-timeout
+    +4.000 s  delivery          east says of send 1: technical-failure: lost (not signed, so advisory)
+   +31.000 s  resent            send 2, because rescue
+   +31.200 s  sent              north took it in 180 ms
+   +31.201 s  superseded        the code of send 1 is no longer valid
+   +33.000 s  delivery          north says of send 2: delivered
+
+Not verified until now, and may still be: no code was tried. north says that its message has arrived.""",
+            id="fallback",
+        ),
+        pytest.param(
+            [ISSUED, SENT, told("verify_denied", 301_000, reason="expired")],
+            SOON,
+            """\
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.312 s  sent              east took it in 300 ms
+  +301.000 s  verify denied     expired
+
+Expired, and was never verified: no code was tried. The last message went to east, which has confirmed nothing.""",
+            id="expired",
+        ),
+        pytest.param(
+            [ISSUED, told("provider_failed", 9, provider="east", milliseconds=8, reason="down"),
+             told("canceled", 10, reason="delivery_failed")],
+            LATE,
+            """\
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.009 s  provider failed   east did not take it, in 8 ms: down
+    +0.010 s  canceled          delivery_failed
+
+Canceled 0.010 s after it was issued: delivery_failed.""",
+            id="canceled",
+        ),
+        pytest.param(
+            [ISSUED, SENT,
+             told("issue_denied", 800, reason="rate_limited", limit="CooldownPerNumber", quota=1,
+                  period=30),
+             told("verify_denied", 900, reason="number_locked")],
+            SOON,
+            """\
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.312 s  sent              east took it in 300 ms
+    +0.800 s  issue denied      rate_limited (CooldownPerNumber: 1 in 30 s)
+    +0.900 s  verify denied     number_locked
+
+Not verified, because the number is locked: no code was tried. The last message went to east, which has confirmed nothing.""",
+            id="denied",
+        ),
+    ],
+)  # fmt: skip
+def test_a_story_reads_like_this(events, now, expected):
+    """What happened when, and how it ended."""
+    assert [HEAD, "", *expected.splitlines()] == story(events, now)
+
+
+def test_a_story_without_its_beginning_says_so():
+    """Retention has taken the rest."""
+    head, *_, verdict = story([told("attempted", 0)], LATE)
+
+    assert "first heard of 2026-11-24" in head
+    assert verdict.startswith("Expired, and was never verified: no code was tried.")
+
+
+EVIL = (
+    'x\n{"type":"otp.verified"}', "a\u2028b", "\x1b[31mred\x1b[0m", "\u202egnp.exe", "\r", "\u0085",
+    "\u2066x\u2069", "\u200b", "\x00", "\x9b31m",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_whatever_is_said_stays_on_its_line(evil):
+    """R70: control and bidi characters are shown as what they are."""
+    lines = story([told("issued", 0, key_id=evil, client_address=evil, country=evil, tail=evil)], 0)
+    lines += story([told("sent", 0, provider=evil, reason=evil)], 0)
+    lines += story([told("delivery", 0, provider=evil, status=evil, reason=evil)], 0)
+    lines += story([told(evil, 0, reason=evil, limit=evil)], 0)
+
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("plain é", "plain é"),
+        ("a\nb", r"a\nb"),
+        ("\u202e", r"\u202e"),
+        (7, "7"),
+        ("x" * 300, "x" * 200),
+    ],
+)
+def test_a_value_is_shown_plainly(value, shown):
+    """And is not longer than a person reads."""
+    assert shown == plain(value)

@@ -1,0 +1,349 @@
+"""The sinks beside the archive, each against a real server that may take, refuse, hang or lie."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from otp_service.audit.archive_format.seals import anchor_of, anchors_in
+from otp_service.audit.sinks import S3, File, Http, Stdout, Syslog, sink_of
+from otp_service.audit.sinks.base import SinkFailed
+from otp_service.audit.sinks.stdout import put
+from otp_service.audit.sinks.syslog import framed, message
+from otp_service.audit.sinks.threaded import Threaded
+from otp_service.core.secret import Secret
+from tests.audit.archive_builder import standard
+from tests.audit.sinks.syslog_server import Receiver, messages
+from tests.sms.conftest import Gateway
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Entries, a gap and seals of an archive."""
+    folder = tmp_path_factory.mktemp("archive")
+    standard(folder)
+    return [line for path in sorted(folder.glob("*/*")) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def receiver(certificate: Path) -> Iterator[Receiver]:
+    """A syslog server with TLS."""
+    with Receiver(str(certificate)) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A collector."""
+    async with Gateway() as gateway:
+        yield gateway
+
+
+async def send(settings: Any, lines: Sequence[bytes]) -> None:
+    """Have the lines in a sink."""
+    await sink_of("there", settings).append(lines)
+
+
+def syslog(receiver: Receiver, certificate: Path | None, **more: Any) -> Syslog:
+    """Return the settings for this server."""
+    given = {"host": "127.0.0.1", "tls_ca": str(certificate) if certificate else None}
+    return Syslog(port=receiver.port, **given | more)
+
+
+# ------------------------------------------------------------------------------- syslog
+
+
+@pytest.mark.parametrize("ends", ["tls", "tcp"])
+async def test_syslog_gets_each_line_as_a_message(
+    receiver: Receiver, certificate: Path, lines: list[bytes], ends: Any
+) -> None:
+    """RFC 5424 and 5425; some servers end TLS with a word, and some just close."""
+    receiver.ends = ends
+
+    await send(syslog(receiver, certificate), lines)
+
+    (received,) = receiver.received
+    found = messages(received)
+    assert lines == [text for _, text in found]
+    assert {b"110"} == {header[1] for header, _ in found}
+    assert {b"entry", b"gap", b"seal"} == {header[6] for header, _ in found}
+    entry = json.loads(lines[0])
+    assert entry["at"].encode() == found[0][0][2]
+
+
+def test_syslog_message_byte_by_byte() -> None:
+    """As the RFC writes them; the length counts octets and not characters."""
+    line = b'{"id":"07-1795-12","at":"2026-11-24T22:45:27.123Z","event":{"x":"\xc3\xa9"},"mac":""}'
+
+    text = framed(message(line, 13, "otp-1"))
+
+    header = b"<110>1 2026-11-24T22:45:27.123Z otp-1 otp-service - entry - "
+    assert b"%d %s%s" % (len(header) + len(line), header, line) == text
+
+
+@pytest.mark.parametrize("ends", ["reset", "never"])
+async def test_what_a_syslog_server_has_not_read_to_the_end_is_not_taken(
+    receiver: Receiver, certificate: Path, lines: list[bytes], ends: Any
+) -> None:
+    """It was written, and nothing else was said of it."""
+    receiver.ends = ends
+
+    with pytest.raises(OSError, match=r"(?i)reset|timed out|EOF|broken"):
+        await send(syslog(receiver, certificate, timeout=0.3), lines * 500)
+
+    assert [] == receiver.received
+
+
+async def test_no_syslog_server_is_believed_without_a_certificate_that_is(
+    receiver: Receiver, certificate: Path, lines: list[bytes]
+) -> None:
+    """By an authority that we know, and for the name that we asked for."""
+    for settings in (
+        syslog(receiver, None),
+        syslog(receiver, certificate, host="localhost"),
+    ):
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            await send(settings, lines)
+
+    assert [] == receiver.received
+
+
+async def test_without_tls_it_speaks_to_an_agent_on_this_machine(lines: list[bytes]) -> None:
+    """Which takes it on."""
+    with Receiver() as receiver:
+        await send(syslog(receiver, None, tls=False), lines)
+
+        assert lines == receiver.lines()
+
+
+# ------------------------------------------------------------------------------- HTTP
+
+
+def collector(gateway: Gateway, **more: Any) -> Http:
+    """Return the settings for this collector."""
+    headers = {"Authorization": Secret("Splunk hunter2")}
+    given: dict[str, Any] = {"url": gateway.url, "secret_headers": headers, "timeout": 0.5}
+    return Http(**given | more)
+
+
+async def test_a_collector_gets_the_lines_in_one_post(
+    gateway: Gateway, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newline-delimited, with what it knows us by; whatever the environment says of proxies."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+
+    await send(collector(gateway), lines)
+
+    (asked,) = gateway.asked
+    assert ("POST", "/v1/messages", lines) == (asked.method, asked.target, asked.body.splitlines())
+    assert "application/x-ndjson" == asked.headers["content-type"]
+    assert "splunk hunter2" == asked.headers["authorization"].lower()
+    assert asked.body.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("status", [100, 301, 307, 400, 401, 404, 429, 500, 503])
+async def test_only_2xx_says_that_a_collector_has_them(
+    gateway: Gateway, lines: list[bytes], status: int
+) -> None:
+    """A redirect is not followed: it would lead the token elsewhere."""
+    gateway.says(status, {}, location=f"{gateway.url}/elsewhere", connection="close")
+
+    with pytest.raises((SinkFailed, httpx.TransportError)) as caught:
+        await send(collector(gateway), lines)
+
+    assert 1 == len(gateway.asked)
+    if status > 100:  # after which somebody still has to answer
+        assert f"it answers {status}" == str(caught.value)
+
+
+async def test_a_collector_that_hangs_is_given_up(gateway: Gateway, lines: list[bytes]) -> None:
+    """After the time that is configured."""
+    gateway.hangs()
+
+    with pytest.raises(httpx.ReadTimeout):
+        await send(collector(gateway, timeout=0.1), lines)
+
+
+async def test_no_collector_is_believed_without_a_certificate_that_is(
+    gateway: Gateway, certificate: Path, lines: list[bytes]
+) -> None:
+    """And the token is not shown to it."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    gateway._server.close()
+    await gateway.listen(tls)
+    other_name = {"url": gateway.url.replace("127.0.0.1", "localhost"), "tls_ca": str(certificate)}
+    for more in ({}, other_name):
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            await send(collector(gateway, **more), lines)
+    assert [] == gateway.asked
+
+    await send(collector(gateway, tls_ca=str(certificate)), lines)
+    assert 1 == len(gateway.asked)
+
+
+async def test_no_log_has_the_token_or_an_event(
+    gateway: Gateway, lines: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """R68, at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+
+    await send(collector(gateway), lines)
+
+    assert "hunter2" not in caplog.text
+    assert json.loads(lines[0])["id"] not in caplog.text
+
+
+# ------------------------------------------------------------------------------- S3
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The address of a store, with a bucket in it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+KEYS: dict[str, Any] = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": Secret("hunter2")}
+
+
+@pytest.fixture
+def bucket(moto: str) -> Any:
+    """An empty bucket, by Amazon's own SDK."""
+    s3 = boto3.resource(
+        "s3",
+        endpoint_url=moto,
+        region_name="us-east-1",
+        aws_access_key_id="AKIDEXAMPLE",
+        aws_secret_access_key="hunter2",
+    )
+    bucket = s3.create_bucket(Bucket="otp-audit")
+    bucket.objects.all().delete()
+    return bucket
+
+
+async def test_a_store_gets_an_object_for_each_batch_and_a_repeat_overwrites_itself(
+    moto: str, bucket: Any, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a batch that begins with the same line and has others overwrites nothing."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    sink = sink_of("there", S3(bucket="otp-audit", endpoint_url=moto, **KEYS))
+    for batch in (lines, lines[:3], lines, [lines[0], lines[2]]):
+        await sink.append(batch)
+
+    found = {one.key: one.get()["Body"].read().splitlines() for one in bucket.objects.all()}
+
+    assert [[lines[0], lines[2]], lines[:3], lines] == sorted(found.values(), key=len)
+    name = json.loads(lines[0])["id"]
+    assert all(key.startswith(f"otp-audit/2025-11-24/entry-{name}-") for key in found)
+
+
+async def test_a_store_that_refuses_or_is_away_has_nothing(
+    moto: str, bucket: Any, lines: list[bytes]
+) -> None:
+    """It is said by its own code, and without a value of ours."""
+    with pytest.raises(SinkFailed, match="NoSuchBucket"):
+        await send(S3(bucket="other", endpoint_url=moto, **KEYS), lines)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(SinkFailed, match="EndpointConnectionError"):
+            await send(S3(bucket="otp-audit", endpoint_url=url, **KEYS), lines)
+    assert [] == [*bucket.objects.all()]
+
+
+def test_without_its_library_a_store_is_refused_by_the_name_of_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At `check` and at the start, and not with the first batch."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+    ((field, remedy),) = S3(bucket="otp-audit").faults()
+
+    assert "type" == field
+    assert "pip install 'otp-service[s3]'" in remedy
+
+
+def test_nobody_loads_the_library_of_a_store_who_has_none() -> None:
+    """It is an extra."""
+    code = "import sys, otp_service.app; sys.exit('botocore' in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+# ------------------------------------------------------------------------------- files and pipes
+
+
+async def test_a_file_has_the_anchors_that_verify_reads(tmp_path: Path, lines: list[bytes]) -> None:
+    """Appended, whatever stood there before."""
+    path = tmp_path / "anchors"
+    path.write_text("# anchors of otp\n")
+    seals = [anchor_of(line) for line in lines if line.startswith(b'{"seal"')]
+    for seal in seals:
+        await send(File(path=str(path)), [str(seal).encode()])
+
+    assert seals == anchors_in(path.read_text())
+
+
+async def test_a_file_whose_disk_is_not_mounted_is_not_made(tmp_path: Path) -> None:
+    """Or anchors would lie where the archive does."""
+    with pytest.raises(FileNotFoundError):
+        await send(File(path=str(tmp_path / "mount" / "anchors")), [b"anchor"])
+
+
+async def test_anchors_go_to_syslog_and_collectors_as_they_are(
+    receiver: Receiver, certificate: Path, gateway: Gateway, lines: list[bytes]
+) -> None:
+    """A line of text that `verify --anchor` finds in any log."""
+    anchor = next(anchor_of(line) for line in lines if line.startswith(b'{"seal"'))
+
+    await send(syslog(receiver, certificate), [str(anchor).encode()])
+    await send(collector(gateway), [str(anchor).encode()])
+
+    assert [anchor] == anchors_in(receiver.received[0].decode())
+    assert b" anchor - " in receiver.received[0]
+    assert [anchor] == anchors_in(gateway.asked[0].body.decode())
+    assert gateway.asked[0].headers["content-type"].startswith("text/plain")
+
+
+async def test_standard_output_has_each_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """As it is."""
+    await send(Stdout(), [b'{"a":1}', b'{"b":2}'])
+
+    assert '{"a":1}\n{"b":2}\n' == capfd.readouterr().out
+
+
+async def test_a_pipe_that_nobody_reads_holds_up_only_its_own_thread() -> None:
+    """Not the loop, and not the end of the process."""
+    reading, writing = os.pipe()
+    line = b"x" * 300_000
+
+    waiting = asyncio.create_task(
+        Threaded("pipe", lambda lines: put(lines, writing)).append([line])
+    )
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+
+    read = b""
+    while len(read) < len(line) + 1:
+        read += await asyncio.to_thread(os.read, reading, 65536)
+    await waiting
+    assert line + b"\n" == read
+    os.close(reading)
+    os.close(writing)

@@ -1,0 +1,157 @@
+"""Whether the archive is sound, as the page has it verified."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from otp_service.audit.archive_format import segments as segments_module
+from otp_service.audit.archive_format.segments import segments
+from otp_service.audit.verification import background
+from otp_service.audit.verification.background import SELDOM, Verifications
+from tests.audit.archive_builder import BEGIN, Archive, standard
+
+
+class Clock:
+    """What time it is."""
+
+    now = BEGIN
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """A sound one."""
+    return standard(tmp_path)
+
+
+def verifications_of(archive: Archive, clock: Clock | None = None) -> Verifications:
+    return Verifications(archive.folder, lambda: archive.keys, clock or Clock())
+
+
+async def verified_now(verifications: Verifications) -> background.Verified:
+    """Return what is found now."""
+    verifications.start()
+    await verifications.done()
+    assert verifications.last
+    return verifications.last
+
+
+async def test_a_sound_archive_is_told_with_its_last_seal(archive) -> None:
+    """Up to where, and when that was found."""
+    last = await verified_now(verifications_of(archive))
+
+    assert last.report
+    assert last.report.is_sound
+    assert last.report.verified
+    assert (archive.number, archive.previous) == (
+        last.report.verified.number,
+        last.report.verified.hash,
+    )
+    assert (BEGIN, None) == (last.at, last.trouble)
+
+
+async def test_a_tail_that_was_cut_off_since_is_found(archive) -> None:
+    """R72: what was sound once is the anchor of all later runs."""
+    verifications = verifications_of(archive)
+    await verified_now(verifications)
+    segments(archive.folder)[-1].unlink()
+
+    for _ in range(2):
+        last = await verified_now(verifications)
+        assert last.report
+        assert {"truncated": 1} == last.report.found
+
+
+@pytest.mark.parametrize(
+    ("keys", "folder", "says"),
+    [
+        (lambda: Path("/nowhere/audit.pub").read_text(), "", "cannot read /nowhere/audit.pub"),
+        (lambda: int("no key"), "", "invalid literal"),
+        (list, "nowhere", "is no folder here"),
+    ],
+)
+async def test_what_keeps_from_verifying_is_told(archive, keys, folder, says) -> None:
+    """Instead of an old result, or of nothing."""
+    verifications = Verifications(archive.folder / folder, keys, Clock())
+
+    last = await verified_now(verifications)
+
+    assert last.report is None
+    assert last.trouble
+    assert says in last.trouble
+
+
+async def test_who_only_looks_begins_one_seldom(archive) -> None:
+    """And the seldomer, the longer it takes."""
+    clock = Clock()
+    verifications = verifications_of(archive, clock)
+    first = await verified_now(verifications)
+
+    clock.now += SELDOM - 1
+    verifications.start_if_due()
+    assert not verifications.is_running
+    clock.now += 1
+    verifications.start_if_due()
+    await verifications.done()
+    assert verifications.last is not first
+
+    assert verifications.last
+    verifications.last = background.Verified(at=clock.now, took=SELDOM, report=None, trouble="")
+    clock.now += SELDOM * 2
+    verifications.start_if_due()
+    assert not verifications.is_running
+
+
+async def test_there_is_one_at_a_time_and_it_ends_with_the_process(archive, monkeypatch) -> None:
+    """However often the button is pressed; and nobody waits for gigabytes at the end."""
+    runs, may_read = [], threading.Event()
+
+    def whole_lines(path):
+        runs.append(path)
+        may_read.wait(10)
+        yield from [b"x\n"] * 1000
+
+    monkeypatch.setattr(segments_module, "whole_lines", whole_lines)
+    verifications = verifications_of(archive)
+    for _ in range(3):
+        verifications.start()
+    assert verifications.is_running
+
+    verifications._stop.set()
+    may_read.set()
+    await verifications.aclose()
+    verifications.start()
+
+    assert 1 == len(runs)
+    assert verifications.last is None
+    assert not verifications.is_running
+
+
+async def test_an_archive_without_a_seal_is_not_called_sound(archive) -> None:
+    """Nothing of it is verified, and whoever emptied the folder would like that."""
+    for path in segments(archive.folder):
+        path.unlink()
+
+    last = await verified_now(verifications_of(archive))
+
+    assert last.report
+    assert not last.report.is_sound
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), RuntimeError("odd")])
+async def test_a_run_that_fails_in_any_way_is_told(archive, monkeypatch, error) -> None:
+    """Or the page would say for ever that it is being verified."""
+    verifications = verifications_of(archive)
+
+    def fail(*_args, **_more):
+        raise error
+
+    monkeypatch.setattr(background, "verify", fail)
+
+    last = await verified_now(verifications)
+
+    assert last.report is None
+    assert type(error).__name__ in (last.trouble or "")

@@ -1,0 +1,123 @@
+"""One event can be proved without showing any other."""
+
+from itertools import chain
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from otp_service.audit.archive_format import segments
+from otp_service.audit.archive_format.seals import seal_on
+from otp_service.audit.verification.inclusion_proof import Proof, prove, verify_proof
+from tests.audit.archive_builder import EPOCH, Archive, late, signing_key, standard
+from tests.audit.archive_edits import newest_anchor
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return standard(tmp_path / "archive")
+
+
+def proof_of(archive: Archive, event: str):
+    lines = map(segments.lines, segments.segments(archive.folder))
+    return prove(chain.from_iterable(lines), event)
+
+
+def proves_nothing(proof: Proof, archive: Archive) -> bool:
+    try:
+        verify_proof(proof, archive.keys)
+    except ValueError:
+        return True
+    return False
+
+
+def sealed_ids(archive: Archive) -> list[str]:
+    """Return the ids of all events under a seal."""
+    lines = [line for path in segments.segments(archive.folder) for line in segments.lines(path)]
+    return [msgspec.json.decode(line)["id"] for line in lines[:-2] if line.startswith(b'{"id')]
+
+
+def test_each_sealed_event_can_be_proved(archive):
+    """In every segment, and under each of the keys."""
+    ids = sealed_ids(archive)
+
+    assert 21 == len(ids)
+    for event in ids:
+        proof = proof_of(archive, event)
+        assert event == verify_proof(proof, archive.keys).entry.id
+
+
+def test_a_proof_names_the_seal_that_an_anchor_holds(archive):
+    """So that it proves when, too."""
+    last = sealed_ids(archive)[-1]
+
+    assert newest_anchor(archive) == verify_proof(proof_of(archive, last), archive.keys).seal
+
+
+def test_nothing_of_another_event_is_in_a_proof(tmp_path):
+    """Hashes, and the sequences that the seal names."""
+    archive = Archive(tmp_path / "archive")
+    event, *others = [
+        archive.tell(partition, tenant=f"tenant-{partition}", request=f"request-{partition}")
+        for partition in (1, 2, 3, 4, 5)
+    ]
+    archive.seal()
+
+    told = msgspec.json.encode(proof_of(archive, event)).decode()
+
+    assert "tenant-1" in told
+    assert not [n for n in (2, 3, 4, 5) if f"tenant-{n}" in told or f"request-{n}" in told]
+    assert not [other for other in others if other in told]
+
+
+@pytest.mark.parametrize("event", [f"09-{EPOCH}-1", f"02-{EPOCH}-1", f"02-{EPOCH}-1000"])
+def test_what_is_not_there_cannot_be_proved(tmp_path, event):
+    """The second one was dropped, and another one, which is there, begins with it."""
+    assert proof_of(late(tmp_path / "archive"), event) is None
+
+
+def test_what_is_not_sealed_cannot_be_proved(archive):
+    """It may still be."""
+    event = archive.tell(3)
+
+    assert proof_of(archive, event) is None
+
+
+def test_a_proof_of_another_line_proves_nothing(archive):
+    """Nor at another place, or over another number of lines, or with other hashes."""
+    first, other = (proof_of(archive, event) for event in sealed_ids(archive)[1:3])
+    for wrong in (
+        replace(first, line=first.line.replace("shop", "shoq")),
+        replace(first, line=other.line),
+        replace(first, index=2),
+        replace(first, index=4),
+        replace(first, count=3),
+        replace(first, path=other.path),
+        replace(first, path=first.path[:-1]),
+        replace(first, path=("x", *first.path[1:])),
+    ):
+        assert proves_nothing(wrong, archive)
+
+
+def test_a_proof_with_another_seal_proves_nothing(archive):
+    """One that was edited, is of somebody else's key, or of another stretch."""
+    proof = proof_of(archive, sealed_ids(archive)[0])
+    later = proof_of(archive, sealed_ids(archive)[5])
+    seal = replace(seal_on(proof.seal.encode()), at="2020-01-01T00:00:00.000Z")
+    for wrong in (
+        later.seal,
+        proof.seal.replace('"fence":1', '"fence":2'),
+        proof.seal + " ",
+        signing_key("first").line(seal).decode().replace("2020", "2021"),
+        signing_key("mine").line(seal).decode(),
+        "{}",
+    ):
+        assert proves_nothing(replace(proof, seal=wrong), archive)
+
+
+def test_a_proof_under_a_key_that_is_not_known_proves_nothing(archive):
+    """Whoever made it may have made the key."""
+    proof = proof_of(archive, sealed_ids(archive)[0])
+
+    with pytest.raises(ValueError, match="not among them"):
+        verify_proof(proof, archive.keys[1:])

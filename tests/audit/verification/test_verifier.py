@@ -1,0 +1,135 @@
+"""An archive that nobody touched is sound; what a sealer must not write is found."""
+
+import pytest
+
+from otp_service.audit.archive_format.entries import Gap
+from otp_service.audit.archive_format.seals import Anchor, Head, Run
+from tests.audit.archive_builder import BEGIN, EPOCH, Archive, late, standard
+from tests.audit.archive_edits import THREE, TWO, found, newest_anchor, short, tampered, verified
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return standard(tmp_path / "archive")
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return Archive(tmp_path / "archive")
+
+
+# ---------------------------------------------------------------------------------- nothing wrong
+
+
+def test_an_archive_that_nobody_touched_is_sound(archive):
+    """Across rotation, another day, a restart, a new epoch, a gap and another key."""
+    report = verified(archive, newest_anchor(archive))
+
+    assert ([], True) == (report.findings, report.is_sound)
+    assert newest_anchor(archive) == report.verified
+    assert (21, 3, 6, 30, 2) == (
+        report.events,
+        report.segments,
+        report.seals,
+        report.lines,
+        report.unsealed,
+    )
+    assert [
+        f"{TWO}:2 gap",
+        f"{TWO}:7 integrity event 01-a-6",
+        f"{TWO}:9 key seal 4",
+        f"{THREE}:1 epoch",
+    ] == [short(note) for note in report.notes]
+
+
+def test_an_archive_whose_beginning_was_dropped_is_sound(tmp_path):
+    """A seal says what was dropped, and an older anchor says nothing about the rest."""
+    before = newest_anchor(standard(tmp_path / "before"))
+    archive = late(tmp_path / "archive")
+
+    report = verified(archive, Anchor(1, before.at, "0" * 64), newest_anchor(archive))
+
+    assert ([], 7, 15) == (report.findings, report.verified.number, report.events)
+    assert {"beginning": 1, "anchor": 1}.items() <= report.noted.items()
+
+
+@pytest.mark.parametrize("seals", [0, 1])
+def test_an_archive_that_has_just_begun_is_sound(empty, seals):
+    """Without a seal, nothing is verified."""
+    empty.tell(1)
+    for _ in range(seals):
+        empty.seal()
+
+    report = verified(empty)
+
+    assert ([], seals, 1 - seals) == (report.findings, report.events, report.unsealed)
+    assert (newest_anchor(empty) if seals else None) == report.verified
+
+
+def test_a_line_that_is_being_written_is_no_finding(archive):
+    """It will be whole, or cut off by the sealer that takes over."""
+    report = verified(tampered(archive, lambda files: files.three.append(b'{"id":"03-')))
+
+    assert ([], 1) == (report.findings, report.noted["torn"])
+
+
+# --------------------------------------------------------------------- what a sealer must not say
+
+
+def test_a_fence_that_falls_is_found(archive):
+    """A sealer that had lost its lease wrote on."""
+    archive.fence -= 1
+    archive.tell(1)
+    archive.seal()
+
+    assert [f"{THREE}:13 fence seal 7"] == found(archive)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [(), (Run(1, BEGIN, 5, 5), Run(2, EPOCH, 12, 12)), (Run(2, EPOCH, 12, 12), Run(9, 1, 1, 1))],
+)
+def test_runs_that_are_not_those_of_the_lines_are_found(archive, runs):
+    """The root is right, and what is told of it is not."""
+    archive.seal(runs=runs)
+
+    assert [f"{THREE}:12 runs seal 7"] == found(archive)
+
+
+@pytest.mark.parametrize(
+    "change", [{"count": 3}, {"root": "0" * 64}, {"root": "", "count": 0}], ids=str
+)
+def test_a_count_or_root_that_is_not_that_of_the_lines_is_found(archive, change):
+    """Signed with the right key."""
+    archive.seal(**change)
+
+    assert f"{THREE}:10-11 changed seal 7" in found(archive)
+
+
+@pytest.mark.parametrize("heads", [(), (Head(1, EPOCH, 6),)])
+def test_heads_that_are_not_where_the_partitions_stand_are_found(archive, heads):
+    """A sealer that takes over would go on from there."""
+    archive.seal()
+    archive.rotate()
+    archive.tell(3)
+    archive.seal(heads=heads)
+
+    assert ["2025-11-25/8:2 heads seal 8"] == found(archive)
+
+
+def test_seals_that_are_skipped_are_found(archive):
+    """The sealer does not count like this."""
+    archive.seal(number=9)
+
+    assert [f"{THREE}:12 seals seal 9"] == found(archive)
+
+
+def test_what_is_found_is_capped_and_counted(empty):
+    """An archive that is all wrong does not fill the memory of whoever verifies it."""
+    for _ in range(300):
+        empty.append(b"?", Gap(1, EPOCH, 1, 1))
+
+    report = verified(empty)
+
+    assert (200, 300) == (len(report.findings), report.found["unreadable"])
+    assert not report.is_sound

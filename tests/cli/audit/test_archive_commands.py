@@ -1,0 +1,355 @@
+"""`audit verify`, `anchor`, `prove`, `verify-proof` and `key`."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from otp_service.audit.archive_format.entries import line_of
+from otp_service.audit.archive_format.seals import PublicKey, SigningKey, anchors_in
+from otp_service.core.log_entry import Entry, Position
+from tests.audit.archive_builder import EPOCH, Archive, standard
+from tests.audit.archive_edits import cut, newest_anchor, put, tampered
+
+
+EVENT = f"02-{EPOCH}-2"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return standard(tmp_path / "archive")
+
+
+@pytest.fixture
+def keys(archive, tmp_path):
+    path = tmp_path / "audit.pub"
+    path.write_text("# ours\n" + "".join(f"{key}\n" for key in archive.keys))
+    return path
+
+
+@pytest.fixture
+def places(archive, keys, tmp_path):
+    places = {"keys": keys, "folder": archive.folder, "new": tmp_path / "new"}
+    places |= {name: tmp_path / name for name in ("empty", "other")}
+    places["new"].mkdir()
+    places["empty"].write_text("# nothing\n")
+    places["other"].write_text("otp-audit-key 0 AAAA")
+    return places
+
+
+def test_verify_says_what_it_verified_and_up_to_when(otp, archive, keys):
+    """And what is not protected yet."""
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+
+    number, at, hashed = newest_anchor(archive)
+    assert (0, "") == (ended.code, ended.err)
+    assert f"verified  21 events, up to seal {number} of {at}\n          {hashed}\n" in ended.out
+    assert "unsealed  2 lines behind the last seal" in ended.out
+    assert "result    sound" in ended.out
+    assert "3 events of partition 2" in ended.out, "the gap is told"
+
+
+def test_verify_says_what_is_wrong_and_where(otp, archive, keys):
+    """File, line, seal and event, as compilers tell it."""
+    tampered(archive, cut("one", 7, 7))
+
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+
+    assert 1 == ended.code
+    assert f"FOUND 2025-11-24/000000000001.jsonl:7: missing: 01-{EPOCH}-3 is missing" in ended.out
+    assert f"(seal 2, event 01-{EPOCH}-3)" in ended.out
+    assert "FOUND 2025-11-24/000000000001.jsonl:6-8: changed:" in ended.out
+    assert "verified  4 events, up to seal 1 of" in ended.out
+    assert "result    2 findings" in ended.out
+
+
+def test_verify_tells_programs_the_same(otp, archive, keys):
+    """As JSON, and with the same exit code."""
+    sound = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+    tampered(archive, put("one", 7, "shop", "shoq"))
+    found = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+
+    assert (0, 1) == (sound.code, found.code)
+    assert [True, 6, 21] == [json.loads(sound.out)[n] for n in ("is_sound", "seals", "events")]
+    (finding,) = json.loads(found.out)["findings"]
+    assert ("changed", "2025-11-24/000000000001.jsonl", 6, 9, 2) == tuple(
+        finding[name] for name in ("kind", "file", "line", "last", "seal")
+    )
+
+
+def test_verify_says_how_many_it_does_not_list(otp, archive, keys):
+    """An archive that is all wrong fills no screen for ever."""
+    tampered(archive, lambda files: files.one.extend([b"?\n"] * 300))
+
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+
+    assert "Not all are listed. found:" in ended.out
+    assert "unreadable 300" in ended.out
+
+
+def test_an_anchor_in_a_line_or_in_a_file_tells_of_a_tail_that_was_cut_off(
+    otp, archive, keys, tmp_path
+):
+    """`audit anchor` prints it; a mail around it does not matter."""
+    line = otp("audit", "anchor", archive.folder).out
+    mail = tmp_path / "mail.txt"
+    mail.write_text(f"Dear auditor,\n\n> {line}\nYours\n")
+    verify = ("audit", "verify", archive.folder, "--public-key", keys)
+    before = [otp(*verify, "--anchor", line.strip()), otp(*verify, "--anchor", mail)]
+    twice = ("--anchor", line.strip(), "--anchor", mail)
+    tampered(archive, cut("three", 6))
+    after = [otp(*verify, "--anchor", line.strip()), otp(*verify, "--anchor", mail)]
+
+    assert [newest_anchor(standard(tmp_path / "again"))] == anchors_in(line)
+    assert 1 == otp("audit", "verify", *twice, "--public-key", keys, archive.folder).code
+    assert [0, 0, 1, 1] == [ended.code for ended in before + after]
+    assert all("the archive ends before it: its tail was cut off" in ended.out for ended in after)
+
+
+def test_nothing_that_somebody_wrote_there_reaches_the_terminal(otp, archive, keys, tmp_path):
+    """Neither the name of a file, nor what a seal says, nor an event (R70)."""
+    event = archive.tell(1, tenant="x\u009b2Jy")
+    archive.seal()
+    proof = tmp_path / "proof.json"
+    proof.write_text(otp("audit", "prove", archive.folder, event).out)
+    proved = otp("audit", "verify-proof", proof, "--public-key", keys)
+    (archive.folder / "x\x1b[2J\nresult    sound").touch()
+    (archive.folder / os.fsdecode(b"\xff")).touch()
+    archive.seal(key="\x1b[2J\nresult    sound")
+
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+
+    assert "\\x9b2Jy" in proved.out
+    assert r"FOUND x\x1b[2J\nresult    sound: foreign" in ended.out
+    assert r"the key \x1b[2J\nresult    sound" in ended.out
+    assert {"found", "noted"} <= json.loads(told.out).keys()
+    assert not [one for one in (ended.out, proved.out) if "\x1b" in one or "\x9b" in one]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("verify", "nowhere", "--public-key", "{keys}"), "nowhere is no folder"),
+        (("verify", "{new}", "--public-key", "{keys}"), "has no segment"),
+        (("verify", "{folder}", "--public-key", "nowhere"), "cannot read nowhere"),
+        (("verify", "{folder}", "--public-key", "{other}"), "is no file of public keys: line 1"),
+        (("verify", "{folder}", "--public-key", "{empty}"), "has no public key in it"),
+        (("verify", "{folder}", "--public-key", "{keys}", "--anchor", "x"), "cannot read x"),
+        (("verify", "{folder}", "--public-key", "{keys}", "--anchor", "{empty}"), "holds no line"),
+        (("anchor", "nowhere"), "nowhere is no folder"),
+        (("anchor", "{new}"), "has no seal yet"),
+        (("prove", "{folder}", f"09-{EPOCH}-1"), "has no event 09-"),
+        (("verify-proof", "{other}", "--public-key", "{keys}"), "is no proof"),
+    ],
+)
+def test_a_call_that_verifies_nothing_is_a_wrong_one(otp, places, arguments, why):
+    """Exit code 2: neither sound nor found."""
+    ended = otp("audit", *[argument.format(**places) for argument in arguments])
+
+    assert (2, "") == (ended.code, ended.out)
+    assert why in ended.err
+
+
+def test_an_id_that_is_none_is_a_wrong_call(otp, archive):
+    """It is told what one looks like."""
+    ended = otp("audit", "prove", archive.folder, "7")
+
+    assert 2 == ended.code
+    assert "an id is like 07-1763814000123-42" in ended.err
+
+
+def test_a_proof_proves_one_event(otp, archive, keys, tmp_path):
+    """To somebody who has nothing else but the public keys."""
+    proof = tmp_path / "proof.json"
+    proof.write_text(otp("audit", "prove", archive.folder, EVENT).out)
+
+    ended = otp("audit", "verify-proof", proof, "--public-key", keys)
+    proof.write_text(proof.read_text().replace("shop", "shoq"))
+    forged = otp("audit", "verify-proof", proof, "--public-key", keys)
+
+    assert 0 == ended.code
+    assert f"event   {EVENT} of 2025-11-24T10:00:05.000Z" in ended.out
+    assert '"tenant":"shop"' in ended.out
+    assert 2 == anchors_in(ended.out)[0].number
+    assert 1 == forged.code
+    assert "It proves nothing: its line is not among those that were sealed." in forged.out
+
+
+def test_a_proof_says_that_a_mac_was_wrong(otp, archive, keys, tmp_path):
+    """It proves that it was archived like this, and not that a worker wrote it."""
+    proof = tmp_path / "proof.json"
+    proof.write_text(otp("audit", "prove", archive.folder, f"01-{EPOCH}-6").out)
+
+    ended = otp("audit", "verify-proof", proof, "--public-key", keys)
+
+    assert "its MAC was wrong when it was archived" in ended.out
+
+
+def test_a_key_is_written_for_its_owner_alone_and_its_public_half_printed(otp, tmp_path):
+    """What it signs, the printed line verifies."""
+    path, public = tmp_path / "audit.pem", tmp_path / "audit.pub"
+
+    made = otp("audit", "key", path)
+
+    line = made.out.splitlines()[-1]
+    public.write_text(line)
+    archive = Archive(tmp_path / "archive", SigningKey.from_pem(path.read_bytes()))
+    archive.tell(1)
+    archive.seal()
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert line.startswith(PublicKey.PREFIX)
+    assert 0 == otp("audit", "verify", archive.folder, "--public-key", public).code
+    assert "PRIVATE" not in made.out
+
+
+def test_a_key_that_is_there_is_left_alone(otp, tmp_path):
+    """What it has signed needs it."""
+    path = tmp_path / "audit.pem"
+    path.write_text("mine")
+
+    ended = otp("audit", "key", path)
+
+    assert (2, "mine") == (ended.code, path.read_text())
+    assert "File exists" in ended.err
+
+
+# -------------------------------------------------------------------- as somebody else's machine has it
+
+ALONE = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages!r} or name.startswith({ours!r}):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+from otp_service.cli import main
+sys.exit(main({arguments!r}))
+"""
+
+PACKAGES = ("aiohttp", "argon2", "httpx", "litestar", "phonenumbers", "redis", "uvicorn", "uvloop")
+OURS = ("otp_service.app", "otp_service.settings", "otp_service.store", "otp_service.service")
+
+
+def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command where there is neither the service nor Redis."""
+    words = [str(argument) for argument in arguments]
+    program = ALONE.format(packages=PACKAGES, ours=OURS, arguments=words)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+
+def test_auditors_need_neither_the_service_nor_redis(archive, keys, tmp_path):
+    """Nothing of them is imported, by none of the commands that verify."""
+    proof = tmp_path / "proof.json"
+    ended = [
+        alone("audit", "verify", archive.folder, "--public-key", keys),
+        alone("audit", "anchor", archive.folder),
+        alone("audit", "prove", archive.folder, EVENT),
+        alone("audit", "key", tmp_path / "audit.pem"),
+    ]
+    proof.write_text(ended[2].stdout)
+    ended.append(alone("audit", "verify-proof", proof, "--public-key", keys))
+
+    assert [(0, "")] * 5 == [(one.returncode, one.stderr) for one in ended]
+    assert 0 != alone("check").returncode, "which does need them"
+
+
+def test_progress_is_shown_to_a_person_alone(archive, keys):
+    """On standard error, and gone when it is done."""
+    program = """
+import sys
+from otp_service import cli
+from otp_service.cli.audit import verify
+verify.STEP = 1000
+sys.exit(cli.main(sys.argv[1:]))
+"""
+    arguments = ("audit", "verify", archive.folder, "--public-key", keys)
+    leader, follower = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        stderr=follower,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    os.close(follower)
+
+    assert "%\r" in shown
+    assert shown.endswith("\x1b[K")
+
+
+def test_an_archive_without_a_seal_is_not_sound(otp, archive, keys):
+    """Whoever empties the folder and writes what he likes has no key, and needs none for that."""
+    first, *others = archive.folder.glob("*/*.jsonl")
+    for path in (first, *others):
+        path.unlink()
+    lines = [line for line in first_lines() if not line.startswith(b'{"seal"')]
+    (archive.folder / "2025-11-24" / "000000000001.jsonl").write_bytes(b"".join(lines))
+
+    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+
+    assert (2, 2) == (ended.code, told.code)
+    assert "result    nothing is verified: there is no seal" in ended.out
+    assert json.loads(told.out)["is_sound"] is False
+
+
+def first_lines() -> list[bytes]:
+    """Return lines as a sealer writes them, of one event and without its seal."""
+    entry = Entry(
+        partition=7, position=Position(1, 1), epoch=1, event=b"{}", mac="forged", stamp=b""
+    )
+    return [line_of(entry, is_ours=True) + b"\n"]
+
+
+def test_an_anchor_is_one_line_whatever_the_seal_says(otp, archive):
+    """R70: nobody has verified it yet, and it is mailed."""
+    archive.seal(at="2025-11-24T10:00:00Z\nBcc: x\x1b[2J\x9b2J")
+
+    printed = otp("audit", "anchor", archive.folder).out
+
+    assert 1 == len(printed.splitlines())
+    assert printed.strip().isprintable()
+
+
+def test_what_programs_get_is_ascii(otp, archive, keys):
+    """R70: no terminal and no reader of lines takes a value for more than that."""
+    event = archive.tell(1, tenant="\x9b2J\u202e")
+    archive.seal(key="\x9b2J\u2028\u202e")
+
+    proof = otp("audit", "prove", archive.folder, event).out
+    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json").out
+
+    assert proof.isascii()
+    assert told.isascii()
+
+
+def test_an_archive_that_may_not_be_read_is_told_in_one_line(otp, archive, keys, monkeypatch):
+    """And is not taken for an empty one."""
+
+    def listdir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(os, "scandir", listdir)
+    calls = (
+        ("verify", archive.folder, "--public-key", keys),
+        ("anchor", archive.folder),
+        ("prove", archive.folder, EVENT),
+        ("export", archive.folder, "--format", "ecs"),
+    )
+
+    ended = [otp("audit", *call) for call in calls]
+
+    assert [2] * 4 == [one.code for one in ended]
+    assert {f"otp-service: cannot read {archive.folder}: Permission denied.\n"} == {
+        one.err for one in ended
+    }

@@ -1,0 +1,82 @@
+"""`audit export`: what is in the archive, for a security team's tools."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otp_service.audit.archive_format.segments import segment_path
+from otp_service.cli import main
+from otp_service.core.log_entry import milliseconds_of
+from tests.audit.archive_lines import AT, full, line
+
+
+LATER = datetime(2025, 11, 25, tzinfo=UTC)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Two segments of two days; the second's last line is still being written."""
+    first, second = (
+        segment_path(tmp_path, LATER.replace(day=22), 1),
+        segment_path(tmp_path, LATER, 2),
+    )
+    for segment in (first, second):
+        segment.parent.mkdir()
+    seal = b'{"seal":{},"signature":""}'
+    first.write_bytes(b"\n".join((line(full("otp.issued")), seal, b"")))
+    told = line(full("otp.verified")).replace(b"2025-11-22T", b"2025-11-26T")
+    second.write_bytes(b"\n".join((told, line(full("otp.sent"))[:-20])))
+    return tmp_path
+
+
+def exported(capsys, *arguments: object) -> list[Any]:
+    """Run it and return the events that it has written."""
+    assert 0 == main(["audit", "export", *map(str, arguments)])
+    return [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+
+
+def test_every_event_is_one_line_in_the_order_of_the_archive(archive: Path, capsys) -> None:
+    """Seals are none, and a line that has no end yet is left for the next time."""
+    told = exported(capsys, "--format", "ocsf", archive)
+
+    codes = [event["metadata"]["event_code"] for event in told]
+    assert ["otp.issued", "otp.verified"] == codes
+
+
+def test_what_was_before_is_left_out(archive: Path, capsys) -> None:
+    """Segments that ended before are not even read."""
+    (first,) = (archive / "2025-11-22").iterdir()
+    first.write_bytes(b"this would be a finding\n")
+
+    told = exported(capsys, "--format", "ecs", "--since", "2025-11-26T00:00:00Z", archive)
+
+    assert ["otp.verified"] == [event["event"]["action"] for event in told]
+
+
+def test_a_segment_whose_day_has_begun_before_is_read(archive: Path, capsys) -> None:
+    """It ends on the day on which the next one begins."""
+    told = exported(capsys, "--format", "ecs", "--since", "2025-11-22T12:00:00Z", archive)
+
+    assert milliseconds_of("2025-11-22T12:00:00.000Z") < AT
+    assert ["otp.issued", "otp.verified"] == [event["event"]["action"] for event in told]
+
+
+def test_a_folder_without_segments_is_said_to_be_none(tmp_path: Path, capsys) -> None:
+    """An empty export would look like a quiet day."""
+    assert 1 == main(["audit", "export", "--format", "ecs", str(tmp_path / "nowhere")])
+
+    assert "is no archive" in capsys.readouterr().err
+
+
+def test_a_line_that_is_far_too_long_is_told_as_a_finding(archive: Path, capsys) -> None:
+    """In its parts, and not left out as if it were being written."""
+    for segment in archive.glob("2025-11-22/*"):
+        segment.write_bytes(b"x" * (5 << 20) + b"\n" + segment.read_bytes())
+
+    told = exported(capsys, "--format", "ecs", archive)
+
+    actions = [one["event"]["action"] for one in told]
+    assert ["log.unreadable", "log.unreadable", "otp.issued", "otp.verified"] == actions

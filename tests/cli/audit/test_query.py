@@ -1,0 +1,279 @@
+"""`audit search`, `show` and `stats`, on a real Redis and an archive beside it."""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from otp_service.app import Application
+from otp_service.cli.common import read_settings
+from otp_service.core.phone_number import parse
+from otp_service.core.pseudonym import pseudonym
+from otp_service.schemas import IssueRequest
+from otp_service.service import Caller
+from tests.audit import archive_builder
+from tests.audit.reports.test_timeline import EVIL
+
+
+NUMBER, OTHER = "+447400123456", "+447400123457"
+OLD = "c07-" + "0" * 32
+OLD_TYPES = ("otp.verified", "otp.attempted", "otp.sent", "otp.issued")
+
+
+@pytest.fixture
+def archive(tmp_path, config) -> archive_builder.Archive:
+    """What the sealer left of other days; its MACs are of a key that is gone."""
+    keys = read_settings(config).keys.pseudonym
+    number = pseudonym(keys.current, "number", parse(NUMBER).collapsed)
+    archive = archive_builder.Archive(tmp_path / "archive")
+    about: dict[str, Any] = {
+        "challenge": OLD,
+        "purpose": "login",
+        "number": number,
+        "country": "GB",
+        "tail": "56",
+    }
+    archive.tell(7, **about, client_address="203.0.113.9")
+    archive.tell(7, type="otp.sent", provider="east", milliseconds=12, **about)
+    archive.tell(7, type="otp.attempted", attempts_left=4, **about)
+    archive.tell(7, type="otp.verified", **about)
+    archive.tell(8, type="otp.rejected", tenant="bank")
+    archive.seal()
+    return archive
+
+
+@pytest.fixture
+def issued(config):
+    """Issue a challenge to a number at the tenant `shop`, and return its id."""
+
+    async def issue(number: str) -> str:
+        async with Application(read_settings(config)) as app:
+            caller = Caller(app.settings.tenants()["shop"], "web", "request-1")
+            stored = await app.service.issue(caller, IssueRequest(number), None)
+            assert stored.challenge
+            return stored.challenge.id
+
+    return lambda number: asyncio.run(issue(number))
+
+
+@pytest.fixture
+def search(otp, config, archive):
+    """Search both, as JSON."""
+
+    def run(*arguments: str, **more: str) -> list[dict]:
+        ended = otp(
+            "audit", "search", "--config", config, "--archive", archive.folder, "--json",
+            *arguments, **more,
+        )  # fmt: skip
+        assert (0, "") == (ended.code, ended.err)
+        return [json.loads(line) for line in ended.out.splitlines()]
+
+    return run
+
+
+def test_redis_and_the_archive_are_searched_together(search, issued):
+    """Newest first, each event once."""
+    issued(NUMBER)
+
+    beside = {"log.epoch", "service.changed"}
+    found = [event for event in search() if event["type"] not in beside]
+
+    types = ["otp.sent", "otp.issued", "otp.rejected", *OLD_TYPES]
+    assert types == [event["type"] for event in found]
+    assert {"ok"} == {event["integrity"] for event in found}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--type", "otp.rejected"), [(8, 1)]),
+        (("--tenant", "bank"), [(8, 1)]),
+        (("--challenge", OLD), [(7, 4), (7, 3), (7, 2), (7, 1)]),
+        (("--ip", "203.0.113.9"), [(7, 1)]),
+        (("--until", "2025-11-24T10:00:03Z"), [(7, 2), (7, 1)]),
+        (("--since", "2025-11-24T10:00:04+00:00", "--tenant", "shop"), [(7, 4)]),
+        (("--since", "1h", "--tenant", "bank"), []),
+    ],
+)
+def test_every_filter_narrows_the_search(search, arguments, expected):
+    """All of them have to agree."""
+    assert expected == [(event["partition"], event["sequence"]) for event in search(*arguments)]
+
+
+def test_looking_for_a_number_is_an_event_that_says_who_and_why(search, issued, told):
+    """And the next search finds it."""
+    issued(NUMBER)
+    issued(OTHER)
+
+    first = search("--number", "-", "--reason", "INC-4711\x1b[2J", stdin=f"{NUMBER}\n")
+    second = search("--number", "-", stdin=NUMBER)
+
+    assert ["otp.sent", "otp.issued", *OLD_TYPES] == [event["type"] for event in first]
+    assert "audit.lookup" == second[0]["type"]
+    told_first, told_second = told(NUMBER)[-2:]
+    assert ("audit.lookup", "cli", 6, "INC-4711\\x1b[2J") == tuple(
+        told_first[name] for name in ("type", "key_id", "found", "reason")
+    )
+    assert told_first["by"]
+    assert (7, None) == (told_second["found"], told_second.get("reason"))
+    assert NUMBER[1:] not in json.dumps(told_first)
+
+
+def test_a_number_among_the_arguments_is_refused_and_not_repeated(otp, config):
+    """It would stand in the shell's history; seen to fail with a plain `choices`."""
+    ended = otp("audit", "search", "--config", config, "--number", NUMBER)
+
+    assert 2 == ended.code
+    assert "numbers come from standard input alone" in ended.err
+    assert NUMBER[1:] not in ended.err + ended.out
+
+
+@pytest.mark.parametrize("reason", [NUMBER, "call 07400 123 456 back", "(0)7400-123456"])
+def test_a_reason_that_holds_a_number_is_refused(otp, config, told, reason):
+    """R68: the log is to hold none."""
+    ended = otp(
+        "audit", "search", "--config", config, "--number", "-", "--reason", reason, stdin=NUMBER
+    )
+
+    assert 1 == ended.code
+    assert "the reason may hold a number" in ended.err
+    assert [] == told(NUMBER)
+
+
+@pytest.mark.parametrize("stdin", ["", "07400 999888", f"{NUMBER}\n{OTHER}\n"])
+def test_one_number_is_read(otp, config, stdin):
+    """No more, no less, and it is not repeated either."""
+    ended = otp("audit", "search", "--config", config, "--number", "-", stdin=stdin)
+
+    assert (1, "") == (ended.code, ended.out)
+    assert "999888" not in ended.err
+
+
+def test_nothing_is_shown_of_a_number_when_redis_is_away(otp, config, archive, monkeypatch):
+    """What cannot be recorded is not looked up."""
+    monkeypatch.setenv("OTP_REDIS__URL", "redis://127.0.0.1:1")
+
+    ended = otp(
+        "audit", "search", "--config", config, "--archive", archive.folder, "--number", "-",
+        stdin=NUMBER,
+    )  # fmt: skip
+
+    assert (1, "") == (ended.code, ended.out)
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_every_event_is_one_line_whatever_is_in_it(otp, config, archive, evil):
+    """R70: a line that looks like another event, ANSI, bidi and what some take for a line's end."""
+    archive.tell(9, reason=evil, client_address=evil, challenge=evil, number=evil, country=evil,
+                 type=evil, provider=evil)  # fmt: skip
+    archive.seal()
+
+    ended = otp("audit", "search", "--config", config, "--archive", archive.folder, "--limit", "1")
+
+    head, line, *rest = ended.out.split("\n")
+    assert head.startswith("TIME (UTC)")
+    assert line.isprintable()
+    assert [""] == rest
+
+
+def test_a_limit_says_that_there_is_more(otp, config, archive):
+    """Whoever counts lines is not deceived."""
+    ended = otp("audit", "search", "--config", config, "--archive", archive.folder, "--limit", "2")
+
+    assert 3 == len(ended.out.splitlines())
+    assert "These are the newest 2" in ended.err
+
+
+@pytest.mark.parametrize(
+    "when", ["", "24", "yesterday", "24h ago", "2026-11-24", "-1h", "9999999h"]
+)
+def test_a_time_that_is_none_is_refused(otp, config, when):
+    """With what one looks like."""
+    ended = otp("audit", "search", "--config", config, f"--since={when}")
+
+    assert 1 == ended.code
+    assert "a time is like '24h'" in ended.err
+
+
+def test_show_tells_a_story_out_of_both(otp, config, archive, issued):
+    """An old one, one that is going on, and one that nobody knows."""
+    live = issued(NUMBER)
+
+    def show(challenge: str):
+        return otp("audit", "show", "--config", config, "--archive", archive.folder, challenge)
+
+    assert (
+        f"""\
+Challenge {OLD} of shop, for login, to GB …56, issued 2025-11-24 10:00:01.000 UTC.
+
+    +0.000 s  issued            for 203.0.113.9
+    +1.000 s  sent              east took it in 12 ms
+    +2.000 s  attempted         4 attempts left
+    +3.000 s  verified
+
+Verified 3.000 s after it was issued, at the first attempt; the last message went through east.
+"""
+        == show(OLD).out
+    )
+    assert "Not verified until now, and may still be: no code was tried." in show(live).out
+    assert "by key web" in show(live).out
+    assert (1, "otp-service: nothing is known of this challenge.\n") == show(OLD[:-1] + "1")[::2]
+    assert 1 == show("c99-x").code
+
+
+def test_stats_count_both(otp, config, archive, issued):
+    """As a table and for programs."""
+    issued(NUMBER)
+    arguments = ("--config", config, "--archive", archive.folder, "--since", "2025-11-24T00:00:00Z")
+
+    shown = otp("audit", "stats", *arguments, "--by", "tenant").out
+    found = json.loads(otp("audit", "stats", *arguments, "--json").out)
+
+    assert re.search(r"^shop +2 +2 +0 +0 +1 +50% +0 +0 +0$", shown, re.MULTILINE)
+    assert re.search(r"^bank +0 +0 +0 +0 +0 +- +1 +0 +0$", shown, re.MULTILINE)
+    assert (2, 1, 0.5) == tuple(found["total"][n] for n in ("issued", "verified", "conversion"))
+    assert {"issued": 1, "verified": 1} == {
+        name: found["hours"]["2025-11-24T10:00:00.000Z"][name] for name in ("issued", "verified")
+    }
+
+
+def test_what_no_worker_told_is_not_counted(otp, config, archive):
+    """Whoever can write to Redis moves no number here."""
+    archive.tell(7, is_ours=False)
+    archive.seal()
+
+    ended = otp("audit", "stats", "--config", config, "--archive", archive.folder,
+                "--since", "2025-11-24T00:00:00Z", "--json")  # fmt: skip
+
+    assert 1 == json.loads(ended.out)["total"]["issued"]
+    assert "1 events that no worker told are left out." in ended.err
+
+
+@pytest.mark.parametrize("command", ["search", "stats"])
+def test_a_folder_that_is_not_there_is_named(otp, config, tmp_path, command):
+    """Nobody takes a slip of the pen for an empty archive."""
+    ended = otp("audit", command, "--config", config, "--archive", tmp_path / "none")
+
+    assert 1 == ended.code
+    assert "there is no folder" in ended.err
+
+
+def test_a_folder_that_is_not_of_dev_is_said_to_be_none(otp, tmp_path):
+    """Whoever runs `dev` names its data folder where others name a file."""
+    ended = otp("audit", "stats", "--config", tmp_path)
+
+    assert (1, "") == (ended.code, ended.out)
+    assert f"{tmp_path} is not the data folder of an 'otp-service dev'" in ended.err
+
+
+def test_events_for_programs_are_ascii(otp, config, archive):
+    """R70: neither a terminal nor a reader of lines takes a value for more than that."""
+    archive.tell(9, purpose="\x9b2J\u202e", challenge=OLD.replace("c07", "c09"))
+    archive.seal()
+
+    found = otp("audit", "search", "--json", "--config", config, "--archive", archive.folder)
+
+    assert found.out.isascii()
+    assert "\\u009b2J" in found.out

@@ -1,0 +1,139 @@
+"""`init` and `key new`."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from otp_service.cli.common import read_settings
+from otp_service.core.keys import RINGS
+from otp_service.core.tenant import Scope, digest
+from otp_service.settings import faults
+
+
+def now() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
+def key_in(text):
+    """Return the key that a command printed, on a line of its own."""
+    return re.search(r"^  ([\w-]{43})$", text, re.MULTILINE)[1]
+
+
+def line_in(text):
+    """Return what it printed to be pasted."""
+    return re.search(r"^  (.*\{ id = .*)$", text, re.MULTILINE)[1]
+
+
+def test_init_writes_a_configuration_that_only_its_owner_can_read(otp, tmp_path):
+    """And prints the API key that it holds the hash of, once."""
+    path = tmp_path / "otp.toml"
+
+    ended = otp("init", "--config", path, "--tenant", "shop", "--country", "gb", "IE")
+
+    (key,) = read_settings(path).api_keys()
+    assert (0, "") == (ended.code, ended.err)
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert digest(key_in(ended.out)) == key.sha256
+    assert key_in(ended.out) not in path.read_text()
+    assert f"otp-service check --config {path}" in ended.out
+
+
+def test_init_says_what_is_left_to_fill_in(otp, tmp_path):
+    """Exactly what `check` would refuse."""
+    path = tmp_path / "otp.toml"
+
+    ended = otp("init", "--config", path)
+
+    missing = faults(read_settings(path), now())
+    assert ["tenants.app.countries", "providers.gateway.url"] == [f.setting for f in missing]
+    assert all(str(fault) in ended.out for fault in missing)
+
+
+def test_init_leaves_a_file_that_is_there_alone(otp, tmp_path):
+    """The keys in it may be in use."""
+    path = tmp_path / "otp.toml"
+    path.write_text("mine")
+
+    ended = otp("init", "--config", path)
+
+    assert 1 == ended.code
+    assert "File exists" in ended.err
+    assert "mine" == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--country", "UK"], "tenants.app.countries: has UK"),
+        (["--country", "GB", "--brand", "a@b"], "tenants.app.brand: take out @"),
+    ],
+)
+def test_init_says_what_cannot_be_used(otp, tmp_path, arguments, said):
+    """Among what is left to do."""
+    assert said in otp("init", "--config", tmp_path / "otp.toml", *arguments).out
+
+
+def test_init_says_where_it_cannot_write(otp, tmp_path):
+    """A folder that is missing."""
+    ended = otp("init", "--config", tmp_path / "nowhere" / "otp.toml")
+
+    assert 1 == ended.code
+    assert "cannot write" in ended.err
+
+
+def test_a_new_key_can_be_pasted_and_is_the_one_that_was_printed(otp, config):
+    """With its scopes and its end."""
+    ended = otp(
+        "key", "new", "--tenant", "shop", "--scope", "audit", "operator", "--expires", "90d"
+    )
+    text = config.read_text()
+    config.write_text(text.replace("keys = [\n", f"keys = [\n  {line_in(ended.out)}\n"))
+
+    key, _ = read_settings(config).api_keys()
+
+    assert digest(key_in(ended.out)) == key.sha256
+    assert {Scope.AUDIT, Scope.OPERATOR} == key.scopes
+    assert abs(key.expires_at - now() - timedelta(days=90) / timedelta(milliseconds=1)) < 600_000
+    assert "[tenants.shop]" in ended.out
+
+
+def test_a_new_key_without_anything_said_is_for_challenges_and_does_not_end(otp):
+    """What a login back end needs."""
+    line = line_in(otp("key", "new").out)
+
+    assert 'scopes = ["challenges"] },' in line
+    assert "expires" not in line
+
+
+@pytest.mark.parametrize("ring", RINGS)
+def test_a_new_secret_can_be_pasted_behind_the_old_one(otp, config, ring):
+    """The first step of a rotation; `check` has nothing against it."""
+    line = line_in(otp("key", "new", "--secret", ring).out)
+    text = re.sub(rf"^({ring} = \[.*)\]$", rf"\1, {line} ]", config.read_text(), flags=re.MULTILINE)
+    config.write_text(text)
+
+    settings = read_settings(config)
+
+    assert 2 == len(getattr(settings.keys, ring).keys)
+    assert [] == faults(settings, now())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["key"],
+        ["key", "new", "--expires", "soon"],
+        ["key", "new", "--scope", "everything"],
+        ["key", "new", "--tenant", "The Shop"],
+        ["init", "--tenant", "a]\n[b"],
+        ["nothing"],
+        [],
+    ],
+)
+def test_a_wrong_call_ends_with_2(otp, arguments):
+    """And says how it is called."""
+    ended = otp(*arguments)
+
+    assert 2 == ended.code
+    assert "usage: otp-service" in ended.err

@@ -1,0 +1,92 @@
+"""`send-test`: what a provider answered, in words."""
+
+import pytest
+
+from tests.store import redis_servers
+
+
+ONE = "+447400123456"
+
+
+def test_a_message_that_is_taken_is_told_with_its_id(otp, config, gateway):
+    """It says what it is, and holds no code."""
+    ended = otp("send-test", ONE, "--config", config)
+
+    assert (0, "") == (ended.code, ended.err)
+    assert "To +44********56, outside of limits and do-not-send list:" in ended.out
+    assert " ms: accepted, id m-1." in ended.out
+    (asked,) = gateway.asked
+    assert ONE == asked["to"]
+    assert asked["text"].startswith("Example: this is a test")
+    assert not any(c.isdigit() for c in asked["text"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((400, {"error": "gone"}), "refused the number itself (gone). Nothing was sent"),
+        (
+            (401, {}),
+            "refused the account, not this message (http-401). Nothing was sent. Credentials: see ",
+        ),
+        ((402, {}), "(http-402). Nothing was sent. No credit: pay"),
+        ((403, {"error": "21408"}), "geo permission off: switch GB on in the account\n"),
+        ((403, {"error": "21212"}), "wrong sender: the sender has to be the account's own"),
+        ((403, {"error": "9"}), "no credit, or the account is suspended or on trial\n"),
+        ((429, {}), "too much at once (http-429). Nothing was sent: wait a little, and try again"),
+        ((400, {"error": "7"}), "refused this message (7). Nothing was sent: look the code up"),
+        ((500, {}), "no clear answer (http-500). It may have been sent"),
+        ((200, {}), "no clear answer (no-message-id). It may have been sent"),
+    ],
+)
+def test_a_message_that_is_not_taken_is_told_with_whose_fault_it_is(
+    otp, config, gateway, answer, said
+):
+    """And with what to do."""
+    codes = 'code = "error"\nrecipient_codes = ["gone"]\n[routing]'
+    config.write_text(config.read_text().replace("[routing]", codes))
+    gateway.answer = answer
+
+    ended = otp("send-test", ONE, "--config", config, "--provider", "gateway")
+
+    assert 1 == ended.code
+    assert said in ended.out
+
+
+def test_a_provider_that_cannot_be_reached_is_told_so(otp, config, monkeypatch):
+    """Nothing was sent."""
+    url = f"http://127.0.0.1:{redis_servers.free_port()}/"
+    monkeypatch.setenv("OTP_PROVIDERS__GATEWAY__URL", url)
+
+    ended = otp("send-test", ONE, "--config", config)
+
+    assert 1 == ended.code
+    assert (
+        "not reached (connect-error). Nothing was sent: see the address in providers.gateway"
+        in ended.out
+    )
+
+
+def test_the_number_can_come_from_standard_input(otp, config, gateway):
+    """Where even one's own is not to stand in the history."""
+    assert 0 == otp("send-test", "--config", config, stdin=f"{ONE}\n").code
+    assert [ONE] == [asked["to"] for asked in gateway.asked]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["07400 123456"], "this is no valid number in strict E.164 form"),
+        ([], "this is no valid number"),
+        (["+447700900123"], "the number is fictitious."),
+        ([ONE, "--provider", "acme"], "routing.providers has no acme; it has gateway."),
+        ([ONE, "--tenant", "bank"], "no tenant is called bank; there is shop."),
+    ],
+)
+def test_what_cannot_be_sent_ends_in_a_sentence(otp, config, gateway, arguments, said):
+    """And nothing is sent."""
+    ended = otp("send-test", "--config", config, *arguments)
+
+    assert 1 == ended.code
+    assert said in ended.err
+    assert [] == gateway.asked

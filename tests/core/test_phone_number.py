@@ -1,0 +1,362 @@
+"""R27, R34 to R38: one phone has one name, and no code goes where none should."""
+
+import phonenumbers
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed, OtpError
+from otp_service.core.phone_number import PhoneNumber, allowed, parse
+
+
+# Requirements, 5.1: libphonenumber reads each of these as +12025550123.
+SPELLINGS = [
+    "+1 (202) 555-0123",
+    "+1-202-555-0123",
+    "+1 202 555 0123 ext. 5",
+    "+12025550123;ext=99",
+    "+12025550123,,77",
+    "+12025550123,1",
+    "+12025550123x12345",
+    "+12025550123~7",
+    "+12025550123 int 7",
+    "+12025550123;5",
+    "tel:+1-202-555-0123",
+    "tel:202-555-0123;phone-context=+1",
+    "tel:+12025550123;isub=12",
+    "++12025550123",
+    "+１２０２５５５０１２３",
+    "＋12025550123",
+    "+١٢٠٢٥٥٥٠١٢٣",
+    "+१२०२५५५०१२३",
+    "+1202555０１２３",
+    "+1202\u200b555\u200b0123",
+    "+1202\u00ad5550123",
+    "\u200e+12025550123",
+    "\u202a+12025550123\u202c",
+    "+1 202 KKK 0123",
+    "+12025550123\x00",
+    "+1 1 202 555 0123",
+    "+112025550123",
+    "1 202 555 0123",
+    "12025550123",
+    "(202) 555-0123",
+    "2025550123",
+    "011 1 202 555 0123",
+]
+REJECTED_BY_ALL = [
+    "",
+    "+",
+    "+1202\n5550123",
+    "+12025550123\n",
+    "+12025550123\r\n",
+    "+1" + "2" * 250,
+]
+REPAIRED = ["+44 (0)7911 123456", "+4407911123456", "+4901511234567", "+8800171234567",
+            "+5501511987654321", "+54111523456789"]  # fmt: skip
+ALIASES_OF_THE_PAST = ["+5215512345678", "+551187654321", "+3966982", "+336123456789"]
+
+# The regulators' own lists, where there is no range.
+GERMAN = ["15228817386", "15228895456", "15254599371", "1729925904", "1729968532", "1729973185",
+          "1729973186", "1729980752", "1749091317", "1749464308"]  # fmt: skip
+AUSTRALIAN = ["0006", "0156", "0157", "0158", "0159", "0110", "0313", "0737", "1266", "1491",
+              "1804", "2549", "2665", "2983", "3770", "3087", "4118", "4632", "5254", "5789",
+              "6398", "6801", "7426", "7644", "8957", "8148", "8888", "9212", "9760", "9455"]  # fmt: skip
+
+# Each range at both ends, with its country; the sources stand in phone.py.
+FICTITIOUS = [
+    ("+12025550100", "US"),
+    ("+12025550199", "US"),
+    ("+14165550142", "CA"),
+    ("+18765550142", "JM"),
+    ("+14415550142", "BM"),  # not valid to libphonenumber
+    ("+447700900000", "GB"),
+    ("+447700900999", "GB"),
+    ("+33639980000", "FR"),
+    ("+33639989999", "FR"),
+    ("+46701740605", "SE"),
+    ("+46701740699", "SE"),
+    ("+491713920000", "DE"),
+    ("+491713920099", "DE"),
+    ("+4917604069000", "DE"),
+    ("+4917604069099", "DE"),
+    *((f"+49{number}", "DE") for number in GERMAN),
+    *((f"+6149157{number}", "AU") for number in AUSTRALIAN),
+]
+BESIDE_THEM = ["+12025550099", "+12025550200", "+12125540123", "+46701740604", "+46701740700",
+               "+33640000000", "+491713919999", "+491713920100", "+4917604068999", "+4917604069100",
+               "+4915228817385", "+61491570005", "+61491570155", "+61491570160"]  # fmt: skip
+
+NO_SMS = {
+    "premium rate in the US": "+19005551234",
+    "premium rate in the UK": "+449098790000",
+    "international premium rate": "+979123456789",
+    "a personal number": "+447012345678",
+    "an international network": "+88216123456789",
+    "a global network": "+883510012345",
+    "a satellite phone": "+881612345678",
+    "a ship": "+870773111632",
+    "universal personal telephony": "+878101234567890",
+    "international free phone": "+80012345678",
+    "international shared cost": "+80812345678",
+    "free phone in the US": "+18005551234",
+    "a landline": "+442079461234",
+    "a landline for drama": "+442079460123",
+    "a landline of Argentina": "+541123456789",
+    "a free phone number for drama": "+18005550199",
+}
+
+# Two valid numbers that reach one phone.
+ALIASES = [
+    ("+972599123456", "+970599123456"),
+    ("+972569123456", "+970569123456"),
+    ("+24107123456", "+24177123456"),
+    ("+2417123456", "+24177123456"),
+    ("+24106123456", "+24166123456"),
+    ("+2412123456", "+24162123456"),
+    ("+24105123456", "+24165123456"),
+    ("+24104123456", "+24174123456"),
+    ("+24103123456", "+2413123456"),
+    ("+2203123456", "+220833123456"),
+    ("+2205123456", "+220835123456"),
+    ("+2206123456", "+220866123456"),
+    ("+2207123456", "+220877123456"),
+    ("+2202123456", "+220872123456"),
+    ("+2209123456", "+220899123456"),
+]
+
+
+def mobiles():
+    """Give numbers around libphonenumber's example of a mobile in each region."""
+    kind = phonenumbers.PhoneNumberType.MOBILE
+    found = (phonenumbers.example_number_for_type(region, kind) for region in REGIONS)
+    blocks = [
+        f"+{n.country_code}{phonenumbers.national_significant_number(n)}"[:-4] for n in found if n
+    ]
+    return st.builds(
+        "{}{}".format, st.sampled_from(blocks), st.from_regex(r"[0-9]{4}", fullmatch=True)
+    )
+
+
+REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
+MOBILES = mobiles()
+
+
+def accepted(text: str) -> PhoneNumber:
+    """Parse, or tell Hypothesis to take another."""
+    try:
+        return parse(text, allow_fictitious=True)
+    except OtpError:
+        assume(False)  # noqa: FBT003
+        raise
+
+
+def refused(text: str) -> OtpError | None:
+    """Return what a number is refused with."""
+    try:
+        parse(text)
+    except OtpError as refusal:
+        return refusal
+    return None
+
+
+def named(e164: str) -> PhoneNumber:
+    """Make a value without asking whether it takes SMS."""
+    number = phonenumbers.parse(e164, None)
+    country = phonenumbers.region_code_for_number(number)
+    return PhoneNumber(e164, country or "001", number.country_code or 0)
+
+
+def test_a_mobile_number_is_accepted_with_its_country():
+    """R34: what was sent is what is kept."""
+    number = parse("+447400123456")
+
+    assert PhoneNumber("+447400123456", "GB", 44, fictitious=False) == number
+
+
+@pytest.mark.parametrize("text", [*SPELLINGS, *REJECTED_BY_ALL])
+def test_every_other_spelling_is_refused(text):
+    """R35, table 5.1: the plain form passes, and nothing else does."""
+    plain = parse("+12025550123", allow_fictitious=True)
+
+    assert "+12025550123" == plain.e164
+    with pytest.raises(InvalidPhoneNumber):
+        parse(text, allow_fictitious=True)
+
+
+@pytest.mark.parametrize("text", REPAIRED)
+def test_what_libphonenumber_would_repair_is_refused(text):
+    """R35: trunk zeros, carrier codes and the Argentine 15 do not round-trip."""
+    with pytest.raises(InvalidPhoneNumber):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ALIASES_OF_THE_PAST)
+def test_a_form_that_its_plan_has_given_up_is_refused(text):
+    """R36: possible is not valid."""
+    with pytest.raises(InvalidPhoneNumber):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["+12345", "+123456", "+1234567890123456", "+02025550123", "+9991234567"]
+)
+def test_what_cannot_be_e164_is_refused(text):
+    """R35: seven to fifteen digits, the first not zero, and a country code that exists."""
+    with pytest.raises(InvalidPhoneNumber):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", NO_SMS.values(), ids=NO_SMS.keys())
+@pytest.mark.parametrize("allow_fictitious", [False, True])
+def test_a_number_that_takes_no_sms_is_refused_for_its_type(text, allow_fictitious):
+    """R27, in tests as in production."""
+    with pytest.raises(NumberNotAllowed) as refusal:
+        parse(text, allow_fictitious=allow_fictitious)
+
+    assert "type" == refusal.value.reason
+
+
+@pytest.mark.parametrize(("text", "country"), FICTITIOUS)
+def test_a_number_for_films_is_refused(text, country):
+    """R38: also those that libphonenumber calls valid, and those that it does not."""
+    with pytest.raises(NumberNotAllowed) as refusal:
+        parse(text)
+
+    assert "fictitious" == refusal.value.reason
+    assert country not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("text", "country"), FICTITIOUS)
+def test_a_number_for_films_is_accepted_where_allowed_and_says_what_it_is(text, country):
+    """R38: whoever runs without a real provider can use them."""
+    number = parse(text, allow_fictitious=True)
+
+    assert (text, country, True) == (number.e164, number.country, number.fictitious)
+
+
+@pytest.mark.parametrize("text", BESIDE_THEM)
+def test_the_neighbours_of_those_numbers_are_somebodys(text):
+    """R38: a range ends where its regulator says."""
+    number = parse(text)
+
+    assert not number.fictitious
+
+
+def test_an_area_code_that_does_not_exist_has_no_fiction_either():
+    """R38: +1 300 belongs to no country, so nothing could be said about it."""
+    with pytest.raises(InvalidPhoneNumber):
+        parse("+13005550123", allow_fictitious=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "country"),
+    [
+        ("+18765551234", "JM"),
+        ("+18682911234", "TT"),
+        ("+447781123456", "GG"),
+        ("+447624123456", "IM"),
+        ("+77011234567", "KZ"),
+    ],
+)
+def test_a_country_is_a_region_and_not_a_calling_code(text, country):
+    """R27, 5.1: +1, +44 and +7 are shared by countries with prices of their own."""
+    with_it = parse(text)
+
+    allowed(with_it, frozenset({country}))
+    with pytest.raises(NumberNotAllowed) as refusal:
+        allowed(with_it, frozenset({"US", "GB", "RU"}))
+    assert "country" == refusal.value.reason
+
+
+def test_no_country_is_allowed_until_it_is_named():
+    """R27: deny by default; a star is a decision."""
+    number = parse("+447400123456")
+
+    with pytest.raises(NumberNotAllowed):
+        allowed(number, frozenset())
+    allowed(number, frozenset({"GB"}))
+    allowed(number, frozenset({"*"}))
+
+
+@pytest.mark.parametrize(("one", "other"), ALIASES)
+def test_two_numbers_of_one_phone_are_counted_as_one(one, other):
+    """R36: both are valid and take SMS, and one limit holds for both."""
+    first, second = parse(one), parse(other)
+
+    assert first.e164 != second.e164
+    assert first.collapsed == second.collapsed
+    assert first.prefix == second.prefix
+
+
+def test_the_argentine_nine_is_not_counted():
+    """R36: +54 9 11 and +54 11 reach one phone, whichever of them is asked about."""
+    mobile = parse("+5491123456789")
+
+    assert named("+541123456789").collapsed == mobile.collapsed
+    assert "+5491123456789" == mobile.e164
+
+
+def test_the_prefix_is_the_number_without_its_last_four_digits():
+    """R28: a block of ten thousand."""
+    assert "+44740012" == parse("+447400123456").prefix
+
+
+def test_a_masked_number_shows_the_country_code_and_two_digits():
+    """R68, design: ChallengeView."""
+    assert "+44********56" == parse("+447400123456").masked
+
+
+def test_a_number_does_not_print_itself():
+    """R68: neither in a log nor in a pretty traceback."""
+    number = parse("+447400123456")
+
+    shown = f"{number} {number!r} {number.__rich_repr__()}"
+
+    assert "7400" not in shown
+    assert "+44********56" in shown
+
+
+@given(MOBILES)
+@example("+447400123456")
+def test_an_accepted_number_is_the_one_that_was_sent(text):
+    """R34, R35: it round-trips."""
+    number = accepted(text)
+
+    read = phonenumbers.parse(number.e164, None)
+    assert (
+        text == number.e164 == phonenumbers.format_number(read, phonenumbers.PhoneNumberFormat.E164)
+    )
+    assert number == parse(number.e164, allow_fictitious=True)
+
+
+@given(MOBILES)
+def test_collapsing_twice_changes_nothing_and_names_a_number_that_exists(text):
+    """R36: the collapsed form is itself a valid number."""
+    number = accepted(text)
+
+    twin = named(number.collapsed)
+
+    assert number.collapsed == twin.collapsed
+    assert phonenumbers.is_valid_number(phonenumbers.parse(twin.e164, None)) or number.fictitious
+
+
+@given(MOBILES)
+def test_a_mask_hides_all_but_the_last_two_digits(text):
+    """R68: as long as the number, so that nobody counts wrong."""
+    number = accepted(text)
+
+    code = f"+{number.country_code}"
+    assert len(text) == len(number.masked)
+    assert number.masked.startswith(code)
+    assert set(number.masked[len(code) : -2]) <= {"*"}
+    assert text[-2:] == number.masked[-2:]
+
+
+@given(st.one_of(st.text(), st.from_regex(r"\+[0-9]{7,15}", fullmatch=True), MOBILES))
+def test_a_refusal_never_repeats_the_number(text):
+    """R68: an error goes to logs and to the caller."""
+    refusal = refused(text)
+
+    assume(refusal is not None and len(text) > 4)
+    assert text not in f"{refusal} {refusal.args} {vars(refusal)} {refusal.__cause__}"

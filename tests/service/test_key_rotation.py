@@ -1,0 +1,393 @@
+"""Rotating keys while codes live: what ROTATION.md promises, step by step.
+
+before   [old]           spread   [old, new]      every worker can read what is to come
+over     [new]           used     [new, old]      what is new is made with the new key
+"""
+
+import os
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from otp_service.audit.query.reader import Reader
+from otp_service.core.charges import row_of
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    IncorrectCode,
+    NumberLocked,
+    NumberNotAllowed,
+    RateLimited,
+    StoreTampered,
+)
+from otp_service.core.events import ListChanged
+from otp_service.core.keys import RINGS, Key, Keys, Ring
+from otp_service.core.phone_number import PhoneNumber, parse
+from otp_service.core.ports import Commit
+from otp_service.core.pseudonym import pseudonyms
+from otp_service.schemas import UnlockRequest
+from otp_service.store.event_streams import RedisStreams
+from otp_service.store.number_admin import Operators
+from tests.audit.sealed_log import Log, until_quiet
+from tests.installation import SECOND, World, wrong
+
+
+NUMBER = "+447400123456"
+HOUR = 3600 * SECOND
+RECORDS = ("pepper", "seal", "state", "pseudonym")
+"""All but `limit`, which closes nothing: it names."""
+
+
+class Steps(NamedTuple):
+    """The same installation at each step."""
+
+    before: World
+    spread: World
+    used: World
+    over: World
+
+    def wait(self, milliseconds: int) -> None:
+        for world in self:
+            world.wait(milliseconds)
+
+
+@pytest.fixture
+def steps_of(world):
+    """Return the steps of rotating one of the rings."""
+
+    def steps(ring: str) -> Steps:
+        (old,), new = getattr(world.keys, ring).keys, Key("2", os.urandom(32))
+        rings = [Ring((old, new)), Ring((new, old)), Ring((new,))]
+        return Steps(world, *(world.again(keys=_with(world.keys, ring, r)) for r in rings))
+
+    return steps
+
+
+@pytest.fixture(params=RINGS)
+def steps(request, steps_of) -> Steps:
+    """The steps of each ring in turn."""
+    return steps_of(request.param)
+
+
+@pytest.fixture(params=RECORDS)
+def steps_of_records(request, steps_of) -> Steps:
+    """The steps of each ring that closes records."""
+    return steps_of(request.param)
+
+
+def _key(key_id: str) -> Key:
+    return Key(key_id, os.urandom(32))
+
+
+def _with(keys: Keys, name: str, value: Ring | Key) -> Keys:
+    return msgspec.structs.replace(keys, **{name: value})
+
+
+async def test_codes_of_every_step_verify_at_its_neighbours(steps):
+    """R11; workers are replaced one by one, so that neighbours run side by side."""
+    pairs = [
+        (steps.before, steps.spread),
+        (steps.spread, steps.before),
+        (steps.before, steps.used),
+        (steps.spread, steps.used),
+        (steps.used, steps.spread),
+        (steps.used, steps.over),
+        (steps.over, steps.used),
+    ]
+
+    for place, (issuer, verifier) in enumerate(pairs):
+        issued = await issuer.issue(f"+44740012345{place}")
+        code = issuer.phones.code()
+
+        verified = await verifier.verify(issued, code)
+
+        assert verified.challenge is not None
+        assert verified.challenge.verified_at is not None
+
+
+async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
+    """The number, the salt and the first code were closed with the old keys."""
+    issued = await steps.before.issue(NUMBER)
+    first = steps.before.phones.code()
+    steps.wait(30 * SECOND)
+
+    await steps.used.resend(issued)
+
+    assert [NUMBER, NUMBER] == [message.to.e164 for message in steps.before.phones.messages]
+    await steps.used.verify(issued, first)
+
+
+async def test_a_locked_number_stays_locked(steps):
+    """R18: as long as both keys are known, whichever of them named the row."""
+    await _lock(steps.before, NUMBER)
+
+    for world in steps[:3]:
+        with pytest.raises(NumberLocked):
+            await world.issue(NUMBER)
+
+
+async def test_a_repeat_is_answered_and_nothing_is_sent(steps_of_records):
+    """Idempotency-Key: the record is closed with the old keys, and lives 24 hours."""
+    steps = steps_of_records
+    issued = await steps.before.issue(NUMBER, key="try-1")
+    code = steps.before.phones.code()
+
+    again = await steps.used.issue(NUMBER, key="try-1")
+    won = await steps.used.verify(issued, code, key="try-2")
+    repeated = await steps.used.verify(issued, code, key="try-2")
+
+    assert World.id_of(issued) == World.id_of(again)
+    assert 1 == len(steps.before.phones.messages)
+    assert won.challenge == repeated.challenge
+
+
+async def test_old_events_are_still_authentic_and_found_by_their_number(steps):
+    """R69: the state key signs them, the pseudonym key names whom they are about."""
+    issued = await steps.before.issue(NUMBER)
+    await steps.used.verify(issued, steps.before.phones.code())
+    steps.wait(30 * SECOND)
+    await steps.used.issue(NUMBER)
+
+    found, _ = await _reader(steps.used).page(number=parse(NUMBER))
+
+    assert 2 == sum(event["type"] == "otp.issued" for event in found)
+    assert {"ok"} == {event["integrity"] for event in found}
+
+
+async def test_without_the_old_pepper_a_right_code_is_a_wrong_one(steps_of):
+    """Taken out before the lifetime of a code is over: an attempt is lost with it."""
+    steps = steps_of("pepper")
+    issued = await steps.used.issue(NUMBER)
+    early = await steps.before.issue("+447400123457")
+
+    await steps.over.verify(issued, steps.before.phones.code(-2))
+
+    with pytest.raises(IncorrectCode):
+        await steps.over.verify(early, steps.before.phones.code())
+
+
+@pytest.mark.parametrize("ring", ["seal", "state"])
+async def test_without_the_old_key_a_record_counts_as_tampered_with(steps_of, ring):
+    """Taken out before a challenge is gone and its Idempotency-Key with it (24 hours)."""
+    steps = steps_of(ring)
+    issued = await steps.before.issue(NUMBER, key="try-1")
+    code = steps.before.phones.code()
+
+    with pytest.raises(StoreTampered):
+        await steps.over.verify(issued, code)
+    with pytest.raises(StoreTampered):
+        await steps.over.issue(NUMBER, key="try-1")
+
+    assert "store.tampered" in await steps.before.told()
+    assert 1 == len(steps.before.phones.messages)
+    await steps.used.verify(issued, code)
+
+
+async def test_without_the_old_state_key_events_fail_their_check(steps_of):
+    """So it stays until the streams have forgotten what it signed."""
+    steps = steps_of("state")
+    await steps.before.issue(NUMBER)
+
+    found, _ = await _reader(steps.over).page(number=parse(NUMBER))
+
+    assert {"failed"} == {event["integrity"] for event in found}
+
+
+async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_along(world, tmp_path):
+    """R69, R74. The archive verifies, no lock and no limit changes: those have names of their own."""
+    old, second, third = world.keys.pseudonym.current, _key("2"), _key("3")
+    rings = [Ring((second, old)), Ring((third, second, old)), Ring((third, second))]
+    worlds = [world, *(world.again(keys=_with(world.keys, "pseudonym", ring)) for ring in rings)]
+    log = Log(world.link, tmp_path / "archive", keys=world.keys)
+    for place, one in enumerate(worlds[:3]):
+        one.shift = place * HOUR
+        await one.issue(NUMBER)
+    await _lock(worlds[2], "+447400123457")
+    sealer = log.sealer()
+    await until_quiet(sealer)
+    await sealer.stop()
+    before, after = worlds[2:]
+    after.shift = before.shift
+
+    named = {
+        id(one): pseudonyms(one.keys.pseudonym, "number", parse(NUMBER).collapsed)
+        for one in (before, after)
+    }
+    for one, count in ((before, 3), (after, 2)):
+        found, _ = await _reader(one).page(number=parse(NUMBER))
+        assert count == sum(event["type"] == "otp.issued" for event in found)
+        events = [entry["event"] for entry in log.entries()]
+        issued = [event["number"] for event in events if event["type"] == "otp.issued"]
+        assert count == sum(number in named[id(one)] for number in issued)
+        with pytest.raises(NumberLocked):
+            await one.issue("+447400123457")
+        with pytest.raises(RateLimited):  # the cooldown of what was sent before
+            await one.issue(NUMBER)
+    assert [] == log.report().findings
+
+
+async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
+    """Retired ones are kept until retention ends."""
+    steps = steps_of("pseudonym")
+    await steps.before.issue(NUMBER)
+
+    assert ([], None) == await _reader(steps.over).page(number=parse(NUMBER))
+
+
+@pytest.mark.parametrize(
+    ("ring", "refusal"),
+    [("pepper", IncorrectCode), ("seal", StoreTampered), ("state", StoreTampered)],
+)
+async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
+    steps_of, ring, refusal
+):
+    """Why the first step is to spread it."""
+    steps = steps_of(ring)
+    issued = await steps.used.issue(NUMBER)
+
+    with pytest.raises(refusal):
+        await steps.before.verify(issued, steps.before.phones.code())
+
+
+async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
+    """R18: no rotation gives anybody a second hundred, also in challenges that are older than it."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 40)
+    older = await steps.before.issue(NUMBER)
+    code = steps.before.phones.code()
+    await _lock(steps.used, NUMBER, 59)
+    steps.wait(2 * HOUR)  # the row makes each next one wait
+    newer = await steps.used.issue(NUMBER)
+
+    with pytest.raises(IncorrectCode):
+        await steps.used.verify(newer, wrong(steps.before.phones.code()))
+
+    steps.wait(2 * HOUR)
+    for world in (steps.spread, steps.used):
+        with pytest.raises(NumberLocked):
+            await world.issue(NUMBER)
+    with pytest.raises((NumberLocked, ChallengeNotFound)):
+        await steps.used.verify(older, code)
+
+
+async def test_a_challenge_that_is_older_than_the_rotation_sees_the_row_too(steps_of):
+    """Its id keeps it in the partition that the old key chose."""
+    steps = steps_of("limit")
+    issued = await steps.before.issue(NUMBER)
+    await _lock(steps.used, NUMBER)
+
+    with pytest.raises(NumberLocked):
+        await steps.used.verify(issued, steps.before.phones.code())
+
+
+async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
+    """It is named by the new key, in the partition that the old one chose."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 99)
+    issued = await steps.before.issue(NUMBER)
+
+    with pytest.raises(IncorrectCode):
+        await steps.used.verify(issued, wrong(steps.before.phones.code()))
+
+    locked = [e for e in await steps.used.events() if e["type"] == "otp.locked"]
+    assert ["number_locked"] == [event["reason"] for event in locked]
+    with pytest.raises(NumberLocked):
+        await steps.used.issue(NUMBER)
+
+
+async def test_a_success_ends_the_row_under_both_limit_keys(steps_of):
+    """R17: what the old key has named does not come back."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 50)
+    steps.wait(2 * HOUR)
+    issued = await steps.used.issue(NUMBER)
+    await steps.used.verify(issued, steps.before.phones.code())
+
+    await _lock(steps.used, NUMBER, 99)
+
+    steps.wait(2 * HOUR)
+    await steps.used.issue(NUMBER)
+
+
+async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
+    """However the row was named."""
+    steps = steps_of("limit")
+    await _lock(steps.before, NUMBER, 60)
+    await _lock(steps.used, NUMBER, 40)
+
+    await steps.used.service.unlock(steps.used.caller(), UnlockRequest(NUMBER))
+
+    for world in (steps.spread, steps.used):
+        await world.issue(NUMBER)
+        steps.wait(30 * SECOND)
+
+
+async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
+    """Whoever was asked for meanwhile is on it under the new one for good."""
+    steps = steps_of("limit")
+    met, unmet = parse(NUMBER), parse("+447400123457")
+    for phone in (met, unmet):
+        await _block(steps.before, phone)
+    for world in steps[:3]:
+        with pytest.raises(NumberNotAllowed):
+            await world.issue(met.e164)
+
+    with pytest.raises(NumberNotAllowed):
+        await steps.over.issue(met.e164)
+    await steps.over.issue(unmet.e164)  # so the list is fed in again before the old key goes
+
+
+async def test_who_is_taken_off_the_list_or_forgotten_is_so_under_both_limit_keys(steps_of):
+    """Operators know of two keys what the service knows."""
+    steps = steps_of("limit")
+    phone = parse(NUMBER)
+    await steps.before.issue(NUMBER)
+    await _block(steps.before, phone)
+    operators = Operators(steps.used.store, steps.used.keys.pseudonym)
+
+    await operators.unblock(phone, ListChanged(id="2", reason="unblocked"), "off")
+    gone = await operators.forget(phone, ListChanged(id="3"), "forget", tenants=["shop"])
+
+    assert (1, True) == (gone.challenges, gone.buckets > 0)
+    await steps.used.issue(NUMBER)
+    await steps.before.issue(NUMBER)
+
+
+async def test_a_new_limit_key_gives_every_other_budget_back(steps_of):
+    """That is why it is not rotated on a schedule."""
+    steps = steps_of("limit")
+    issued = await steps.before.issue(NUMBER, key="try-1")
+
+    again = await steps.used.issue(NUMBER, key="try-1")
+
+    assert World.id_of(issued) != World.id_of(again)
+    assert 2 == len(steps.before.phones.messages)
+
+
+def _reader(world: World) -> Reader:
+    return Reader(
+        RedisStreams(world.link, world.store.names),
+        partitions_of=world.store.partitions_of,
+        ring=world.keys.pseudonym,
+        verify=world.store.vault.verify,
+    )
+
+
+async def _lock(world: World, number: str, failures: int = 100) -> None:
+    """Count so many failures in a row at once."""
+    phone = parse(number)
+    row = row_of(world.tenants["shop"], phone)
+    await world.store.commit(
+        Commit(
+            partition=world.store.partition_of(phone.collapsed),
+            operation=os.urandom(8).hex(),
+            charges=(msgspec.structs.replace(row, cost=failures, force=True),),
+            label=phone.masked,
+        )
+    )
+
+
+async def _block(world: World, phone: PhoneNumber) -> None:
+    told = ListChanged(id="1", reason="blocked")
+    operators = Operators(world.store, world.keys.pseudonym)
+    await operators.block(phone, told, os.urandom(8).hex())

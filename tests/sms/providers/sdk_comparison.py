@@ -1,0 +1,55 @@
+"""What the tests of named vendors share: callbacks that are brought, and a message sent twice."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from otp_service.sms.callbacks import Callback
+from otp_service.sms.http_provider import HttpProvider
+
+
+NOW = 1_790_000_000
+"""Seconds."""
+URL = "https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=T0k%2Fen"
+
+GARBAGE = [
+    b"",
+    b"hello",
+    b"[]",
+    b"{}",
+    b"null",
+    b"1e999",
+    b"\xff\xfe",
+    b"[" * 60_000,
+    b'{"type": 1, "data": [], "results": [{}]}',
+    b'{"results": [{"messageId": "1", "status": {"groupId": 77, "id": 1}}]}',
+    b"Status=nonsense&MessageUUID=1&status=nonsense&id=1",
+]
+
+
+def codes(faults, verdict):
+    """The codes of a table that have this verdict."""
+    found = [code for code, one in faults.items() if one == verdict]
+    assert found
+    return found
+
+
+def brought(body, *, url=URL, method="POST", now=NOW, headers=()):
+    """A callback of a vendor."""
+    content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Callback(method, url, dict(headers), content, now * 1000)
+
+
+async def through_both(gateway, transport, dialect, message, sdk: Callable[[], Any]):
+    """What the gateway was asked by our dialect, and what by the vendor's SDK."""
+    await HttpProvider("acme", dialect, transport).send(message)
+    await asyncio.to_thread(sdk)
+    ours, theirs = gateway.asked
+    return _seen(ours), _seen(theirs)
+
+
+def _seen(asked):
+    kind = asked.headers["content-type"].partition(";")[0]
+    return asked.method, asked.target, kind, asked.headers["authorization"], asked.json

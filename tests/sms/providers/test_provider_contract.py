@@ -1,0 +1,139 @@
+"""The ten cases that every HTTP provider passes, against a real server (as GOV.UK Notify's are).
+
+A new provider adds one file to contracts/: its settings for an address, and what its gateway says
+in each case.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.sms.http_provider import HttpProvider
+from tests.sms.providers.provider_contract import Contract
+
+
+FILES = sorted(Path(__file__).with_name("contracts").glob("*.py"))
+CONTRACTS: dict[str, Contract] = {
+    name: contract
+    for file in FILES
+    for name, contract in import_module(
+        f"tests.sms.providers.contracts.{file.stem}"
+    ).CONTRACTS.items()
+}
+
+
+def those_with(field):
+    """The contracts in which this is said at all."""
+    with_it = {name: each for name, each in CONTRACTS.items() if getattr(each, field)}
+    return pytest.mark.parametrize("contract", with_it.values(), ids=list(with_it), indirect=True)
+
+
+@pytest.fixture(params=CONTRACTS.values(), ids=list(CONTRACTS))
+def contract(request):
+    """What one gateway says."""
+    return request.param
+
+
+@pytest.fixture
+def provider(contract, gateway, transport):
+    """A provider that speaks to the gateway."""
+    return HttpProvider("acme", contract.dialect(gateway.url), transport)
+
+
+async def test_settings_of_the_contract_are_safe(contract, gateway):
+    """What is tested here would pass `check`."""
+    assert [] == contract.dialect(gateway.url).faults()
+
+
+async def test_accepted(contract, gateway, provider, message):
+    """A message that was taken comes back with the gateway's own name for it."""
+    gateway.says(*contract.accepted)
+
+    reply = await provider.send(message)
+
+    assert Accepted(contract.message_id) == reply
+    assert 1 == len(gateway.asked)
+
+
+@those_with("recipient")
+async def test_refused_for_good(contract, gateway, provider, message):
+    """A number that nobody can reach is the recipient's fault: the chain stops (R88)."""
+    gateway.says(*contract.recipient)
+
+    reply = await provider.send(message)
+
+    assert (Fault.RECIPIENT, contract.recipient_code) == (reply.fault, reply.reason)
+
+
+async def test_account_fault(contract, gateway, provider, message):
+    """A closed account or a wrong key is the provider's fault: the next one is tried."""
+    gateway.says(*contract.account)
+
+    reply = await provider.send(message)
+
+    assert (Fault.PROVIDER, contract.account_code) == (reply.fault, reply.reason)
+    assert reply.about is contract.account_about
+
+
+async def test_throttled_with_retry_after(contract, gateway, provider, message):
+    """How long it wants to be left alone is kept for the next sends (R90)."""
+    gateway.says(*contract.throttled, retry_after="17")
+
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, contract.throttled_code, 17, About.THROTTLED) == reply
+
+
+async def test_throttled_without_retry_after(contract, gateway, provider, message):
+    """Throttling without a time is the provider's fault too."""
+    gateway.says(*contract.throttled)
+
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, contract.throttled_code, None, About.THROTTLED) == reply
+
+
+async def test_unknown_code(contract, gateway, provider, message):
+    """A code that is in no table is the provider's, never the recipient's."""
+    gateway.says(*contract.unknown)
+
+    assert Refused(Fault.PROVIDER, contract.unknown_code) == await provider.send(message)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"OK", b"[]", b'"queued"', b"<ok/>", b"\xff\xfe", b"[" * 60_000, b"9" * 6000]
+)
+async def test_not_what_it_should_be(gateway, provider, message, body):
+    """A 2xx that cannot be understood may mean that the message was sent (R88)."""
+    gateway.says(200, body)
+
+    assert Fault.UNKNOWN == (await provider.send(message)).fault
+
+
+@those_with("without_id")
+async def test_2xx_without_the_message_id(contract, gateway, provider, message):
+    """Accepted, as it seems, but without the proof: it may have been sent."""
+    gateway.says(*contract.without_id)
+
+    assert Refused(Fault.UNKNOWN, "no-message-id") == await provider.send(message)
+
+
+async def test_connect_timeout(contract, deaf_url, transport, message):
+    """Nothing was sent, so it is the provider's fault (waits for the timeout itself)."""
+    provider = HttpProvider("acme", contract.dialect(deaf_url), transport)
+
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, "connect-timeout", None, About.SILENCE) == reply
+
+
+async def test_read_timeout(gateway, provider, message):
+    """The request was written, so it may have been sent (waits for the timeout itself)."""
+    gateway.hangs()
+
+    reply = await provider.send(message)
+
+    assert Refused(Fault.UNKNOWN, "read-timeout", None, About.SILENCE) == reply
+    assert 1 == len(gateway.asked)

@@ -1,0 +1,196 @@
+"""PDUs survive the wire, however it cuts them; what is none is refused without being repeated."""
+
+import struct
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otp_service.sms.smpp import pdu as pdus
+from otp_service.sms.smpp.pdu import BadPdu, Frames, Pdu
+from otp_service.sms.smpp.pdu_bodies import (
+    INTERNATIONAL,
+    NAME,
+    SHORT_CODE,
+    Address,
+    Bind,
+    ShortMessage,
+    for_seconds,
+    message_id,
+)
+
+
+OCTET = st.integers(0, 255)
+NUMBER = st.integers(0, 0xFFFFFFFF)
+
+
+def ascii_text(most):
+    """What a C-Octet String may hold."""
+    return st.text(st.characters(min_codepoint=1, max_codepoint=127), max_size=most)
+
+
+PDUS = st.builds(Pdu, NUMBER, NUMBER, NUMBER, st.binary(max_size=300))
+ADDRESSES = st.builds(Address, st.tuples(OCTET, OCTET), ascii_text(20))
+BINDS = st.builds(
+    Bind,
+    system_id=ascii_text(15),
+    password=ascii_text(64),
+    system_type=ascii_text(12),
+    version=OCTET,
+    addresses=ADDRESSES,
+)
+MESSAGES = st.builds(
+    ShortMessage,
+    service_type=ascii_text(5),
+    source=ADDRESSES,
+    destination=ADDRESSES,
+    esm_class=OCTET,
+    protocol_id=OCTET,
+    priority=OCTET,
+    schedule=ascii_text(16),
+    validity=ascii_text(16),
+    registered_delivery=OCTET,
+    replace_if_present=OCTET,
+    data_coding=OCTET,
+    default_message=OCTET,
+    text=st.binary(max_size=254),
+    tlvs=st.dictionaries(st.integers(0, 0xFFFF), st.binary(max_size=300), max_size=4),
+)
+
+
+@given(st.lists(PDUS, max_size=5), st.integers(1, 50))
+def test_pdus_come_back_however_they_are_cut(sent, size):
+    """TCP keeps octets and their order, and nothing else."""
+    octets = b"".join(pdu.encode() for pdu in sent)
+    frames = Frames()
+
+    pieces = [octets[at : at + size] for at in range(0, len(octets), size)]
+
+    assert sent == [pdu for piece in pieces for pdu in frames.feed(piece)]
+
+
+@given(BINDS)
+def test_bind_comes_back(bind):
+    """All of it."""
+    assert bind == Bind.decode(bind.encode())
+
+
+@given(MESSAGES)
+def test_message_comes_back(message):
+    """All of it, with its optional parameters."""
+    assert message == ShortMessage.decode(message.encode())
+
+
+@given(MESSAGES, st.data())
+def test_a_body_that_was_cut_is_none(message, data):
+    """Or is whole but for the optional parameters that were cut off."""
+    octets = message.encode()
+    short = octets[: data.draw(st.integers(0, len(octets) - 1))]
+
+    try:
+        read = ShortMessage.decode(short)
+    except BadPdu:
+        return
+    assert len(read.tlvs) < len(message.tlvs)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_raises_nothing_else(octets):
+    """What comes from outside may be anything."""
+    for read in (ShortMessage.decode, Bind.decode, lambda body: list(Frames().feed(body))):
+        with suppress(BadPdu):
+            read(octets)
+    message_id(octets)
+
+
+@pytest.mark.parametrize("length", [0, 15, 70_000, 0xFFFFFFFF])
+def test_a_length_that_cannot_be_is_refused_before_it_is_awaited(length):
+    """Nobody keeps four gigabytes for a centre."""
+    with pytest.raises(BadPdu):
+        list(Frames().feed(struct.pack(">IIII", length, 4, 0, 1)))
+
+
+def test_frame_is_that_of_the_specification():
+    """3.2: length, command_id, command_status, sequence_number."""
+    answer = Pdu(pdus.SUBMIT_SM | pdus.RESPONSE, 5, 0x58, b"ab\0")
+
+    assert bytes.fromhex("00000013 80000004 00000058 00000005 616200") == answer.encode()
+
+
+def test_message_is_that_of_the_specification():
+    """4.4.1, field by field."""
+    message = ShortMessage(
+        source=Address.of("Example"),
+        destination=Address(INTERNATIONAL, "447400123456"),
+        validity=for_seconds(290),
+        registered_delivery=1,
+        data_coding=8,
+        text=b"\x00A",
+    )
+    expected = [
+        b"\0",  # service_type
+        b"\x05\x00Example\0",  # source: alphanumeric
+        b"\x01\x01447400123456\0",  # destination: international, ISDN
+        b"\0\0\0",  # esm_class, protocol_id, priority_flag
+        b"\0",  # schedule_delivery_time
+        b"000000000450000R\0",  # validity_period: 4 minutes and 50 seconds from now
+        b"\x01\0\x08\0",  # registered_delivery, replace, data_coding, sm_default_msg_id
+        b"\x02\x00A",  # sm_length, short_message
+    ]
+
+    assert b"".join(expected) == message.encode()
+
+
+@pytest.mark.parametrize(
+    ("sender", "kind", "text"),
+    [
+        ("", (0, 0), ""),
+        ("Example", NAME, "Example"),
+        ("+447400000000", INTERNATIONAL, "447400000000"),
+        ("447400000000", INTERNATIONAL, "447400000000"),
+        ("60123", SHORT_CODE, "60123"),
+    ],
+)
+def test_senders_are_of_a_kind(sender, kind, text):
+    """5.2.5: a centre refuses a name that says it were a number."""
+    assert Address(kind, text) == Address.of(sender)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "000000000001000R"),
+        (59, "000000000059000R"),
+        (290, "000000000450000R"),
+        (3600, "000000010000000R"),
+        (90_061, "000001010101000R"),
+    ],
+)
+def test_validity_is_never_longer(seconds, written):
+    """7.1.1.2: YYMMDDhhmmss, and R for relative."""
+    assert written == for_seconds(seconds)
+
+
+@pytest.mark.parametrize("value", ["é", "a\0b", "123456789012345678901"])
+def test_what_does_not_fit_a_field_is_refused_without_being_told(value):
+    """R68: the error may be logged."""
+    with pytest.raises(ValueError, match="too long, or not ASCII") as raised:
+        Address(NAME, value).encode()
+
+    assert value not in str(raised.value)
+
+
+def test_nothing_shows_what_it_holds():
+    """Tracebacks print structs."""
+    message = ShortMessage(destination=Address(INTERNATIONAL, "447400123456"), text=b"864209")
+    bind = Bind(system_id="tester", password="s3cret")
+    shown = f"{message!r} {bind!r} {message.destination!r} {Pdu(4, 1, 0, message.encode())!r}"
+
+    for hidden in ("447400123456", "864209", "s3cret", "tester"):
+        assert hidden not in shown
+
+
+def test_no_id_where_there_is_none():
+    """4.4.2: some centres leave the body out."""
+    assert ["", "", "7a2f"] == [message_id(body) for body in (b"", b"\0", b"7a2f\0")]

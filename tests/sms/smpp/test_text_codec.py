@@ -1,0 +1,35 @@
+"""Texts as octets, as core counts them."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otp_service.core.messages import septets
+from otp_service.sms.smpp.text_codec import DEFAULT_ALPHABET, UCS2, encoded
+
+
+def test_every_character_is_in_the_alphabet_that_core_counts_it_in():
+    """Two tables of the same alphabet: nothing is billed as one and sent as another."""
+    for char in map(chr, range(0x10000)):
+        if "\ud800" <= char <= "\udfff":
+            continue
+        coding, octets = encoded(char)
+        assert septets(char) == (len(octets) if coding == DEFAULT_ALPHABET else None)
+
+
+def test_places_are_those_of_the_standard():
+    """3GPP TS 23.038, 6.2.1: the ones that differ from ASCII, and the extension table."""
+    text = "@£$¥\n_Δ ΞÆ¤AZ§az€[~"
+
+    assert "00010203 0a11 10 20 1a1c 24 415a 5f 617a 1b65 1b3c 1b3d".replace(" ", "") == (
+        encoded(text)[1].hex()
+    )
+
+
+# The first text of all takes seconds: hypothesis makes its table of Unicode.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=70))
+def test_ucs2_comes_back(text):
+    """UTF-16 in big endian, which is what phones read."""
+    coding, octets = encoded(f"код {text}")
+
+    assert (UCS2, f"код {text}") == (coding, octets.decode("utf-16-be"))

@@ -1,0 +1,357 @@
+"""What the runner makes of everything that can happen to a request."""
+
+import asyncio
+import logging
+import socket
+import ssl
+
+import aiohttp
+import httpx
+import pytest
+
+from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.sms import http_provider
+from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest, new_transport
+from otp_service.sms.vendor_dialect import by_status
+
+
+def silence(fault, reason):
+    """What is told where nobody answered."""
+    return Refused(fault, reason, None, About.SILENCE)
+
+
+class Echo:
+    """A dialect that sends the text, and takes any 2xx as accepted."""
+
+    connect_timeout = read_timeout = 0.3
+
+    def __init__(self, url):
+        self.url = url
+
+    def request(self, message):
+        headers = (("content-type", "text/plain"), ("x-key", "hunter2-key"))
+        return HttpRequest("POST", self.url, headers, message.text.encode())
+
+    def reply(self, reply):
+        if reply.status < 300:
+            return Accepted(reply.headers.get("x-id"))
+        return by_status(reply, reply.body.decode() or None)
+
+
+@pytest.fixture
+def provider(gateway, transport):
+    """A provider that speaks to the gateway."""
+    return HttpProvider("acme", Echo(gateway.url), transport)
+
+
+async def test_asks_once_and_as_the_dialect_says(gateway, provider, message):
+    """Method, address, headers and body arrive as they were described, uncompressed replies."""
+    await provider.send(message)
+
+    (asked,) = gateway.asked
+    assert ("POST", "/v1/messages", message.text.encode()) == (
+        asked.method,
+        asked.target,
+        asked.body,
+    )
+    assert "hunter2-key" == asked.headers["x-key"]
+    assert "identity" == asked.headers["accept-encoding"]
+    assert "otp-service" == asked.headers["user-agent"]
+
+
+async def test_refused_connection_was_nothing_sent(transport, message):
+    """Nobody listens: the provider's fault."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+
+        reply = await HttpProvider("acme", Echo(url), transport).send(message)
+
+    assert silence(Fault.PROVIDER, "connect-error") == reply
+
+
+async def test_unknown_host_was_nothing_sent(transport, message, monkeypatch):
+    """A name that does not resolve is the provider's fault."""
+
+    async def nothing(*_args, **_kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
+
+    reply = await HttpProvider("acme", Echo("http://sms.invalid/"), transport).send(message)
+
+    assert silence(Fault.PROVIDER, "dns-error") == reply
+
+
+async def test_untrusted_certificate_was_nothing_sent(certificate, gateway, transport, message):
+    """The code does not go to a server that cannot prove who it is; a trusted one gets it."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    gateway._server.close()
+    await gateway.listen(tls)
+
+    reply = await HttpProvider("acme", Echo(gateway.url), transport).send(message)
+
+    assert silence(Fault.PROVIDER, "tls-error") == reply
+    assert [] == gateway.asked
+
+    async with new_transport(tls=ssl.create_default_context(cafile=certificate)) as trusting:
+        assert Accepted() == await HttpProvider("acme", Echo(gateway.url), trusting).send(message)
+
+
+async def test_plain_text_where_tls_should_be_was_nothing_sent(transport, message):
+    """Neither does it go out in the open when TLS fails."""
+
+    async def greet(reader, writer):
+        writer.write(b"220 ready\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+        reply = await HttpProvider("acme", Echo(url), transport).send(message)
+
+    assert silence(Fault.PROVIDER, "tls-error") == reply
+
+
+async def test_no_free_connection_was_nothing_sent(gateway, message):
+    """Waiting for a connection that others hold counts as connecting (waits for the timeout)."""
+    gateway.hangs()
+    async with new_transport(connections=1) as transport:
+        first = asyncio.create_task(HttpProvider("a", Echo(gateway.url), transport).send(message))
+        await gateway.was_asked.wait()
+        hasty = Echo(gateway.url)
+        hasty.connect_timeout = 0.05
+
+        assert silence(Fault.PROVIDER, "connect-timeout") == await HttpProvider(
+            "b", hasty, transport
+        ).send(message)
+        assert silence(Fault.UNKNOWN, "read-timeout") == await first
+    assert 1 == len(gateway.asked)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "disconnected"),
+        (b"HTTP/1.1 200 OK\r\ncontent-le", "disconnected"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", "incomplete-reply"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nx", "bad-reply"),
+        (b"220 smtp.example ESMTP +447400123456\r\n", "bad-reply"),
+    ],
+)
+async def test_broken_reply_may_have_been_sent(gateway, provider, message, raw, reason):
+    """Whatever breaks after the request was written is unknown (R88), never "not sent".
+
+    httpx-aiohttp calls the first two ConnectTimeout.
+    """
+    gateway.sends(raw, then_close=True)
+
+    assert silence(Fault.UNKNOWN, reason) == await provider.send(message)
+    assert 1 == len(gateway.asked)
+
+
+async def test_reset_after_the_request_may_have_been_sent(gateway, provider, message):
+    """A connection that is reset is as unknown as one that is closed."""
+
+    async def reset(writer):
+        linger = b"\1\0\0\0\0\0\0\0"  # on, 0 s: closing sends RST
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    gateway.does(reset)
+
+    assert silence(Fault.UNKNOWN, "disconnected") == await provider.send(message)
+
+
+async def test_half_a_reply_and_then_silence_is_a_read_timeout(gateway, provider, message):
+    """The rest is not awaited for ever (waits for the timeout itself)."""
+    gateway.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+
+    assert silence(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
+
+
+async def test_post_is_not_repeated_on_a_connection_that_was_closed(gateway, provider, message):
+    """A lost reply on a kept connection is not asked for again: it would be a second SMS (R88)."""
+    await provider.send(message)
+    gateway.sends(b"", then_close=True)
+
+    reply = await provider.send(message)
+
+    assert silence(Fault.UNKNOWN, "disconnected") == reply
+    assert 2 == len(gateway.asked)
+
+
+@pytest.mark.parametrize("head", [b"content-length: 10000000\r\n\r\n", b"\r\n"])
+async def test_ten_megabytes_are_not_read(gateway, message, head):
+    """More than 64 KiB is unknown, is left where it is, and leaves the connection free."""
+    written = 0
+
+    async def flood(writer):
+        nonlocal written
+        writer.transport.set_write_buffer_limits(0)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head)
+        for _ in range(1000):
+            writer.write(b"x" * 10_000)
+            written += 10_000
+            await writer.drain()
+
+    gateway.does(flood)
+    async with new_transport(connections=1) as transport:
+        provider = HttpProvider("acme", Echo(gateway.url), transport)
+
+        assert Refused(Fault.UNKNOWN, "reply-too-big") == await provider.send(message)
+        gateway.says(200, {})
+        assert Accepted() == await provider.send(message)
+
+    assert written < 10_000_000
+
+
+async def test_endless_headers_are_not_read(gateway, provider, message):
+    """Headers are capped as well."""
+    line = b"x-more: " + b"y" * 1000 + b"\r\n"
+    gateway.sends(b"HTTP/1.1 200 OK\r\n" + line * 5000)
+
+    assert silence(Fault.UNKNOWN, "bad-reply") == await provider.send(message)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(gateway, gateways, provider, message, status):
+    """A code never goes to an address that a server chose (R63)."""
+    elsewhere = await gateways()
+    gateway.says(status, {}, location=elsewhere.url)
+
+    assert Refused(Fault.PROVIDER, "redirect") == await provider.send(message)
+    assert [] == elsewhere.asked
+
+
+async def test_redirect_to_nonsense_is_a_redirect(gateway, provider, message):
+    """Its address is not even read."""
+    gateway.says(302, {}, location="http://[+447400123456")
+
+    assert Refused(Fault.PROVIDER, "redirect") == await provider.send(message)
+
+
+async def test_proxies_of_the_environment_are_ignored(
+    gateway, gateways, provider, message, monkeypatch
+):
+    """Whoever can set a variable does not read the codes (R63)."""
+    proxy = await gateways()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    await provider.send(message)
+
+    assert 1 == len(gateway.asked)
+    assert [] == proxy.asked
+
+
+async def test_cookies_are_not_kept(gateway, provider, message):
+    """Nothing of one message comes back with the next."""
+    gateway.says(200, {}, set_cookie="number=447400123456; Path=/")
+
+    await provider.send(message)
+    await provider.send(message)
+
+    assert "cookie" not in gateway.asked[1].headers
+
+
+async def test_cancellation_goes_through_and_frees_the_connection(gateway, message):
+    """A send that is given up raises CancelledError, and the next one can start."""
+    gateway.hangs()
+    async with new_transport(connections=1) as transport:
+        provider = HttpProvider("acme", Echo(gateway.url), transport)
+        sending = asyncio.create_task(provider.send(message))
+        await gateway.was_asked.wait()
+
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+        gateway.says(200, {})
+        assert Accepted() == await provider.send(message)
+
+
+async def test_nothing_secret_is_logged(gateway, provider, message, caplog):
+    """At DEBUG, no logger of any library shows the text, the number, a key or the reply (R68)."""
+    caplog.set_level(logging.DEBUG)
+    gateway.sends(b"HTTP/1.1 400 No +447400123456\r\ncontent-length: 10\r\n\r\nvendortext")
+    await provider.send(message)
+    gateway.sends(b"", then_close=True)
+    await provider.send(message)
+
+    for canary in ("864209", "Example", "7400123456", "hunter2", "vendortext"):
+        assert canary not in caplog.text
+
+
+def test_shapes_do_not_show_what_they_hold(message):
+    """Neither in a `repr` nor in a pretty traceback (R68)."""
+    request = HttpRequest("POST", "https://sms.example/k3y", (("a", "hunter2"),), b"864209")
+    reply = HttpReply(200, {"a": "hunter2"}, b"864209")
+
+    shown = "".join(f"{each} {each!r} {each.__rich_repr__()}" for each in (request, reply, message))
+
+    for canary in ("864209", "hunter2", "k3y", "7400123456"):
+        assert canary not in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (httpx.ConnectTimeout, Fault.PROVIDER),
+        (httpx.ConnectError, Fault.PROVIDER),
+        (httpx.PoolTimeout, Fault.PROVIDER),
+        (httpx.UnsupportedProtocol, Fault.PROVIDER),
+        (httpx.ReadTimeout, Fault.UNKNOWN),
+        (httpx.WriteTimeout, Fault.UNKNOWN),
+        (httpx.ReadError, Fault.UNKNOWN),
+        (httpx.RemoteProtocolError, Fault.UNKNOWN),
+        (OSError, Fault.UNKNOWN),
+    ],
+)
+async def test_other_transports_errors_mean_what_httpx_says(message, error, fault):
+    """With httpx's own pool, or a mock, its classes say how far the request came."""
+
+    def fail(_):
+        raise error("+447400123456")
+
+    provider = HttpProvider("acme", Echo("http://sms.example/"), httpx.MockTransport(fail))
+
+    reply = await provider.send(message)
+
+    assert fault == reply.fault
+    assert "7400" not in reply.reason
+
+
+def test_every_error_of_aiohttp_that_means_not_sent_is_known():
+    """A new kind of connection error has to be looked at before it is believed."""
+
+    def below(kind):
+        return {kind}.union(*(below(each) for each in kind.__subclasses__()))
+
+    not_sent = [kind for kind, _ in http_provider.NOTHING_SENT]
+    maybe = {
+        aiohttp.ClientConnectionError,
+        aiohttp.ClientConnectionResetError,
+        aiohttp.ClientOSError,
+        aiohttp.ServerConnectionError,
+        aiohttp.ServerDisconnectedError,
+        aiohttp.ServerTimeoutError,
+        aiohttp.SocketTimeoutError,
+        aiohttp.ServerFingerprintMismatch,
+    }
+    ours = {k for k in below(aiohttp.ClientConnectionError) if k.__module__.startswith("aiohttp")}
+
+    assert maybe == {kind for kind in ours if not issubclass(kind, tuple(not_sent))}
+
+
+async def test_close_leaves_the_shared_transport_open(gateway, provider, message):
+    """It belongs to whoever made it."""
+    await provider.aclose()
+    await provider.send(message)
+
+    assert 1 == len(gateway.asked)

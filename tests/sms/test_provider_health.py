@@ -1,0 +1,158 @@
+"""What is remembered of providers, as values: breakers, rests and quality."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otp_service.sms.provider_health import (
+    HEALED,
+    LEAST,
+    LONGEST,
+    MOST_NUMBERS,
+    OPEN_FOR,
+    PROBES,
+    SECOND,
+    WINDOW,
+    Breaker,
+    Change,
+    Memory,
+    Observation,
+    Quality,
+    Seen,
+)
+
+
+NOW = 1_795_348_800_000
+
+
+def failed(times=1, at=NOW, breaker=None):
+    """A breaker that has seen so many failures."""
+    breaker = breaker or Breaker()
+    for _ in range(times):
+        breaker = breaker.after(Seen(at, ok=False))
+    return breaker
+
+
+def test_five_of_the_last_ten_open_it():
+    """Four are bad luck."""
+    assert "closed" == failed(4).state(NOW)
+    assert "open" == failed(5).state(NOW)
+
+
+def test_what_is_old_has_no_say():
+    """Four failures an hour ago and one now are one failure."""
+    assert "closed" == failed(1, NOW + WINDOW, failed(4)).state(NOW + WINDOW)
+
+
+def test_less_than_half_of_ten_leaves_it_closed():
+    """Four in ten, however long it goes on."""
+    breaker = Breaker()
+    for place in range(200):
+        breaker = breaker.after(Seen(NOW + place, ok=place % 10 >= 4))
+        assert "closed" == breaker.state(NOW + place)
+
+
+def test_it_is_half_open_when_its_time_is_over_and_a_success_closes_it():
+    """What came before is forgotten: the provider has healed."""
+    later = NOW + OPEN_FOR
+    half = failed(5)
+    assert ("open", "half-open") == (half.state(later - 1), half.state(later))
+
+    healed = half.after(Seen(later, ok=True))
+
+    assert Breaker() == healed
+
+
+def test_each_failure_while_half_open_keeps_it_open_for_twice_as_long():
+    """Up to ten minutes."""
+    breaker, now, spans = failed(5), NOW, []
+    for _ in range(8):
+        spans.append(breaker.until - now)
+        now = breaker.until
+        breaker = failed(1, now, breaker)
+
+    assert [OPEN_FOR * 2**n for n in range(5)] == spans[:5]
+    assert [LONGEST] * 3 == spans[5:]
+
+
+def test_a_half_open_provider_gets_a_small_share_of_real_traffic():
+    """R90: no message is sent for the sake of trying."""
+    memory, _ = Memory().after([Observation("a", "GB", NOW, "failed")] * 5)
+    later = NOW + OPEN_FOR
+
+    firsts = [memory.order(["a", "b"], "GB", later, n / 100)[0] for n in range(100)]
+
+    assert PROBES * 100 == firsts.count("a")
+    assert ("b", "a") == memory.order(["a", "b"], "GB", later - 1, 0.0)
+
+
+def test_every_opening_and_closing_is_told():
+    """An operator reads them later; what did not move is not told."""
+    seen = [Observation("a", "GB", NOW, "failed", reason="read-timeout")] * 7
+    memory, changes = Memory().after(seen)
+    assert [Change("a", "GB", "open", "read-timeout")] == changes
+
+    _, changes = memory.after([Observation("a", "GB", NOW + OPEN_FOR, "taken")])
+
+    assert [Change("a", "GB", "closed", "")] == changes
+
+
+def test_what_was_lost_drifts_back():
+    """Half of it in a quarter of an hour."""
+    bad = Quality(0.2, NOW)
+
+    assert 0.6 == round(bad.now(NOW + HEALED), 6)
+    assert bad.now(NOW + 40 * HEALED) > 0.999
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3600 * SECOND)), max_size=300))
+def test_quality_stays_between_a_tenth_and_one(receipts):
+    """Whatever is said, and whenever: nobody is taken off the list by receipts."""
+    quality, now = Quality(), NOW
+    for good, pause in receipts:
+        now += pause
+        before = quality.now(now)
+        quality = quality.after(good, now)
+        assert LEAST <= quality.now(now) <= 1
+        assert abs(quality.now(now) - before) <= 0.05 + 1e-9, "one receipt is no verdict"
+
+
+events = st.builds(
+    Observation,
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["GB", "FR"]),
+    st.integers(NOW, NOW + 10 * WINDOW),
+    st.sampled_from(["taken", "failed", "throttled", "receipt"]),
+    st.sampled_from(["", "one", "two"]),
+    st.integers(0, 90_000),
+    st.floats(0, 1),
+)
+
+
+@given(st.lists(events, max_size=60), st.integers(0, 60))
+def test_learning_in_two_goes_is_learning_in_one(seen, cut):
+    """A process adds what it has learnt to what others have written meanwhile."""
+    seen.sort(key=lambda one: one.at)
+    first, some = Memory().after(seen[:cut])
+    second, more = first.after(seen[cut:])
+
+    assert (second, [*some, *more]) == Memory().after(seen)
+
+
+@given(st.lists(events, max_size=60), st.integers(NOW, NOW + 10 * WINDOW), st.floats(0, 1))
+def test_nobody_is_ever_taken_off_the_list(seen, now, chance):
+    """R87: when all are open, all are tried."""
+    memory, _ = Memory().after(seen)
+
+    assert {"a", "b", "c"} == set(memory.order(["a", "b", "c"], "GB", now, chance))
+
+
+def test_what_is_remembered_does_not_grow_without_end():
+    """An outage of a million receipts is one record of some kilobytes."""
+    lost = [
+        Observation("a", "GB", NOW + n, "receipt", f"number-{n}", good=0.0) for n in range(2500)
+    ]
+
+    memory, _ = Memory().after(lost)
+
+    assert MOST_NUMBERS == len(memory.numbers)
+    assert memory is memory.after([Observation("b", "GB", NOW, "receipt", "other", good=1.0)])[0]

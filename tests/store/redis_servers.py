@@ -1,0 +1,257 @@
+"""Real servers for tests: one, a cluster of three masters, and a master that Sentinel watches.
+
+Every one is a child of this process with a folder of its own; it listens to this machine alone,
+is stopped by its pid, and ends by itself should this process be killed.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from otp_service.store.client import Link
+from otp_service.store.embedded import EmbeddedServer
+
+
+REDIS_7 = Path("/usr/bin/redis-server")
+"""Debian's."""
+
+SLOTS = 16384
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def start_server(
+    folder: Path, *, binary: Path | None = None, port: int | None = None, **options: str
+) -> Iterator[EmbeddedServer]:
+    """One server on a Unix socket, or on a port; an option's `_` stands for `-`."""
+    lines = {name.replace("_", "-"): value for name, value in options.items()}
+    with EmbeddedServer(folder, binary=binary, port=port, options=lines) as server:
+        yield server
+
+
+def client_of(server: EmbeddedServer) -> redis.Redis:
+    """Return a client for the tests' own questions."""
+    return redis.Redis.from_url(server.url, socket_timeout=5)
+
+
+def address_of(masters: Sequence[EmbeddedServer]) -> dict[str, Any]:
+    """Return how `connect` is told of one server, or of several, which are a cluster's."""
+    if len(masters) > 1:
+        return {"cluster": [f"127.0.0.1:{master.port}" for master in masters]}
+    return {"url": masters[0].url}
+
+
+def until(happened: Callable[[], object], *, deadline: float = 20.0, what: str = "it") -> None:
+    """Wait for what no server tells us of itself; `deadline` is in seconds."""
+    give_up = time.monotonic() + deadline
+    while not happened():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"{what} did not happen within {deadline:g} s")
+        time.sleep(0.02)
+
+
+# ------------------------------------------------------------------------------------- cluster
+
+
+@contextlib.contextmanager
+def start_cluster(folder: Path, size: int = 3) -> Iterator[list[EmbeddedServer]]:
+    """Masters that share the slots evenly; comes back when each of them says that all is well.
+
+    A master waits two seconds before it takes writes (CLUSTER_WRITABLE_DELAY), so this does too.
+    """
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(_cluster_server(folder / str(i))) for i in range(size)]
+        clients = [stack.enter_context(client_of(server)) for server in servers]
+        for i, client in enumerate(clients):
+            first, last = SLOTS * i // size, SLOTS * (i + 1) // size - 1
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", i + 1)
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+            for other in servers[:i]:
+                bus = other._options["cluster-port"]
+                client.execute_command("CLUSTER MEET", "127.0.0.1", other.port, bus)
+        until(lambda: all(_is_whole(client, size) for client in clients), what="the cluster")
+        yield servers
+
+
+def _cluster_server(folder: Path) -> contextlib.AbstractContextManager[EmbeddedServer]:
+    return start_server(
+        folder,
+        port=free_port(),
+        cluster_enabled="yes",
+        # The default is the port and 10000, which may be past the last port there is.
+        cluster_port=str(free_port()),
+        cluster_node_timeout="2000",
+        repl_diskless_sync_delay="0",
+    )
+
+
+def _known(client: redis.Redis) -> set[str]:
+    nodes: dict[str, dict[str, str]] = client.execute_command("CLUSTER NODES")
+    return {node["node_id"] for node in nodes.values()}
+
+
+def _is_whole(client: redis.Redis, size: int) -> bool:
+    said = client.execute_command("CLUSTER INFO")
+    return (said["cluster_state"], said["cluster_known_nodes"]) == ("ok", str(size))
+
+
+@contextlib.contextmanager
+def start_cluster_replica(folder: Path, master: EmbeddedServer) -> Iterator[EmbeddedServer]:
+    """A replica of one master of a cluster, which every other server knows of."""
+    with _cluster_server(folder) as server, client_of(server) as client, client_of(master) as old:
+        bus = master._options["cluster-port"]
+        client.execute_command("CLUSTER MEET", "127.0.0.1", master.port, bus)
+        name = old.execute_command("CLUSTER MYID").decode()
+        until(lambda: name in _known(client), what="the meeting")
+        client.execute_command("CLUSTER REPLICATE", name)
+        until(
+            lambda: client.info("replication").get("master_link_status") == "up",
+            what="the replica's first synchronisation",
+        )
+        yield server
+
+
+# ------------------------------------------------------------------------------------ sentinel
+
+
+class SentinelServer(EmbeddedServer):
+    """The same program as a Sentinel, which writes what it learns into its configuration."""
+
+    def __init__(self, folder: Path, master: EmbeddedServer, name: str) -> None:
+        super().__init__(folder, port=free_port())
+        self._watched = {
+            f"sentinel monitor {name}": f"127.0.0.1 {master.port} 1",
+            f"sentinel down-after-milliseconds {name}": "300",
+            f"sentinel failover-timeout {name}": "3000",
+        }
+
+    def _config(self) -> str:
+        settings: Mapping[str, str] = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(self.data),
+            **self._watched,
+        }
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+        config = self.data / "sentinel.conf"
+        config.write_text(self._config())
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [self.binary, config, "--sentinel"],
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock],
+                process_group=0,
+            )
+
+
+@contextlib.contextmanager
+def start_sentinel(
+    folder: Path, name: str = "otp"
+) -> Iterator[tuple[EmbeddedServer, EmbeddedServer, SentinelServer]]:
+    """A master, its replica, and a Sentinel that has found both."""
+    with start_sentinel_of(folder, [100], name) as (master, (replica,), sentinel):
+        yield master, replica, sentinel
+
+
+@contextlib.contextmanager
+def start_sentinel_of(
+    folder: Path, priorities: Sequence[int], name: str = "otp"
+) -> Iterator[tuple[EmbeddedServer, list[EmbeddedServer], SentinelServer]]:
+    """Start a master, a replica of each priority, and a Sentinel that has found all of them."""
+    with contextlib.ExitStack() as stack:
+        at_once = start_server(folder / "master", port=free_port(), repl_diskless_sync_delay="0")
+        master = stack.enter_context(at_once)
+        replicas = [
+            stack.enter_context(start_replica(folder / f"replica{i}", master, priority=priority))
+            for i, priority in enumerate(priorities)
+        ]
+        sentinel = stack.enter_context(SentinelServer(folder / "sentinel", master, name))
+        asked = stack.enter_context(client_of(sentinel))
+        # It asks a replica for its priority after it has heard of it.
+        until(
+            lambda: (
+                sorted(one["slave-priority"] for one in asked.sentinel_slaves(name))
+                == sorted(priorities)
+            ),
+            what="the Sentinel's discovery",
+        )
+        yield master, replicas, sentinel
+
+
+@contextlib.contextmanager
+def start_replica(
+    folder: Path, master: EmbeddedServer, *, priority: int = 100
+) -> Iterator[EmbeddedServer]:
+    """A replica that has caught up with its master."""
+    follow = f"127.0.0.1 {master.port}"
+    replica = start_server(
+        folder, port=free_port(), replicaof=follow, replica_priority=str(priority)
+    )
+    with replica as server:
+        with client_of(server) as client:
+            until(
+                lambda: client.info("replication")["master_link_status"] == "up",
+                what="the replica's first synchronisation",
+            )
+        yield server
+
+
+def promote(sentinel: SentinelServer, replica: EmbeddedServer, name: str = "otp") -> None:
+    """Have the Sentinel make a replica the master, and come back when it says that it is."""
+    with client_of(sentinel) as client:
+        until(lambda: _begins_failover(client, name), what="a replica that the Sentinel trusts")
+        until(lambda: client.sentinel_get_master_addr_by_name(name)[1] == replica.port)
+
+
+def _begins_failover(sentinel: redis.Redis, name: str) -> bool:
+    try:
+        return bool(sentinel.execute_command("SENTINEL FAILOVER", name))
+    except redis.exceptions.ResponseError:
+        return False
+
+
+def kill(server: EmbeddedServer) -> None:
+    """End it as a power cut would; its context manager still cleans up."""
+    os.kill(server.pid, 9)
+
+
+@contextlib.contextmanager
+def halted(server: EmbeddedServer) -> Iterator[None]:
+    """Let it stand still; who connects and asks waits until this is over."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def holds(client: redis.Redis, key: str) -> bool:
+    """Whether this master of a cluster is the one that holds the key."""
+    try:
+        client.get(key)
+    except redis.exceptions.MovedError:
+        return False
+    return True
+
+
+async def keys_of(link: Link, pattern: str = "*") -> set[str]:
+    """Return the keys of all masters; a cluster's client would ask one of them."""
+    found = [await link.ask(master, "KEYS", pattern) for master in await link.masters()]
+    return {key.decode() for keys in found for key in keys}

@@ -1,0 +1,507 @@
+"""The event log of a partition: no gap, no fork, and no way to drown it in refusals."""
+
+import asyncio
+import os
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from otp_service.core.events import Attempted, EpochBegan, Event, IssueDenied, VerifyDenied
+from otp_service.core.keys import Key, Ring
+from otp_service.core.limits import Bucket, Charge, Limit, Window
+from otp_service.core.ports import Commit, Done
+from otp_service.store.client import Link
+from otp_service.store.connect import connect
+from otp_service.store.embedded import EmbeddedServer
+from otp_service.store.key_names import Names
+from otp_service.store.record_cipher import Vault
+from otp_service.store.redis_store import RedisStore
+from tests.installation import DAY, HOUR, MINUTE, SECOND, fresh_keys
+from tests.store import redis_servers
+
+
+KEYS = fresh_keys()
+PARTITION = 7
+
+AT_ONCE = "0"
+"""How long a master waits for more replicas before it copies itself to the first."""
+
+
+class Told(NamedTuple):
+    """One entry of the log."""
+
+    at: int
+    sequence: int
+    epoch: int
+    event: dict[str, Any]
+    stamp: dict[str, Any]
+    body: bytes
+    mac: str
+
+
+class Log:
+    """A store, a clock and what its log says."""
+
+    def __init__(self, link: Link, **options: Any) -> None:
+        self.link = link
+        self.shift = 0
+        self.store = RedisStore(
+            link,
+            Names(KEYS.limit.current),
+            Vault(KEYS, os.urandom),
+            epoch_event=EpochBegan(id="epoch"),
+            shift=lambda: self.shift,
+            **options,
+        )
+
+    async def commit(self, **fields: Any) -> Any:
+        """Commit something."""
+        given: dict[str, Any] = {"partition": PARTITION, "operation": secrets.token_hex(8)} | fields
+        return await self.store.commit(Commit(**given))
+
+    async def tell(self, *ids: str, partition: int = PARTITION) -> None:
+        """Commit events with these ids."""
+        events = tuple(Attempted(id=id_) for id_ in ids)
+        assert type(await self.commit(events=events, partition=partition)) is Done
+
+    async def refuse(self, number: str = "1:aa", *, address: str | None = None) -> None:
+        """Commit a refusal by a limit that nothing fits into."""
+        full = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
+        told = IssueDenied(
+            id=secrets.token_hex(4), tenant="shop", number=number, client_address=address
+        )
+        while isinstance(await self.commit(charges=(full,), refusal=told), Done):
+            pass  # the first one fits
+
+    async def deny(self, event: Event) -> None:
+        """Commit a refusal that was decided before."""
+        assert type(await self.commit(denial=event)) is Done
+
+    async def sweep(self) -> None:
+        """Flush what is due."""
+        await self.store.sweep(PARTITION, secrets.token_hex(8))
+
+    async def told(self, partition: int = PARTITION) -> list[Told]:
+        """Return all entries of a partition in their order."""
+        _, *streams = self.store.names.log(partition)[:3]
+        found = await self.link.together(streams[0], [("XRANGE", s, "-", "+") for s in streams])
+        entries = []
+        for name, flat in (entry for stream in found for entry in stream):
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            at, _, sequence = name.partition(b"-")
+            event = msgspec.json.decode(fields[b"event"])
+            stamp = msgspec.json.decode(fields[b"stamp"]) if fields[b"stamp"] else {}
+            epoch, mac = int(fields[b"epoch"]), fields[b"mac"].decode()
+            entries.append(Told(int(at), int(sequence), epoch, event, stamp, fields[b"event"], mac))
+        return sorted(entries)
+
+    async def kept(self, field: str) -> int:
+        """Return what the log says of itself."""
+        name = self.store.names.log(PARTITION)[0]
+        (value,) = await self.link.together(name, [("HGET", name, field)])
+        return int(value or 0)
+
+    async def size(self, place: int) -> int:
+        """Return how many entries the events (1) or the refusals (2) are."""
+        name = self.store.names.log(PARTITION)[place]
+        (length,) = await self.link.together(name, [("XLEN", name)])
+        return int(length)
+
+
+@pytest.fixture
+def log(link: Link) -> Log:
+    """The log on each kind of Redis in turn."""
+    return Log(link)
+
+
+@pytest.fixture
+async def alone(server: EmbeddedServer) -> AsyncIterator[Link]:
+    """One empty server, for what is the same on each and takes long."""
+    with redis_servers.client_of(server) as client:
+        client.flushall()
+    async with Link(connect(url=server.url, timeout=5000)) as link:
+        yield link
+
+
+def gap_free(entries: list[Told]) -> None:
+    """Each epoch counts from one, leaves nothing out, and begins with its event."""
+    for epoch in sorted({entry.epoch for entry in entries}):
+        some = [entry for entry in entries if entry.epoch == epoch]
+        assert list(range(1, len(some) + 1)) == [entry.sequence for entry in some]
+        assert ["log.epoch"] + ["other"] * (len(some) - 1) == [
+            "log.epoch" if entry.event["type"] == "log.epoch" else "other" for entry in some
+        ]
+    for one, next_ in pairwise(entries):
+        assert (one.epoch, one.at, one.sequence) < (
+            next_.epoch, next_.at, next_.sequence
+        ) or one.epoch < next_.epoch  # fmt: skip
+        assert one.at <= next_.at
+
+
+# ------------------------------------------------------------------------------------ sequence
+
+
+async def test_the_sequence_has_no_gap_under_load(log: Log) -> None:
+    """R70: 200 commits at once, of one event, of several, refused and denied."""
+    calls = []
+    for i in range(50):
+        calls += [
+            log.tell(f"a{i}"),
+            log.tell(f"b{i}", f"c{i}", f"d{i}"),
+            log.refuse(f"1:{i}"),
+            log.deny(VerifyDenied(id=f"e{i}", tenant="shop", number=f"1:{i}", reason="expired")),
+        ]
+    await asyncio.gather(*calls)
+
+    entries = await log.told()
+
+    gap_free(entries)
+    ids = Counter(entry.event["id"] for entry in entries)
+    assert {1} == set(ids.values())
+    assert {f"{kind}{i}" for kind in "abcde" for i in range(50)} <= ids.keys()
+    kinds = Counter(entry.event["type"] for entry in entries)
+    assert (200, 50, 50) == tuple(
+        kinds[kind] for kind in ("otp.attempted", "otp.issue_denied", "otp.verify_denied")
+    )
+
+
+async def test_partitions_count_for_themselves(log: Log) -> None:
+    """R70: a sequence per partition, which is what one master can promise."""
+    await asyncio.gather(*(log.tell("a", "b", partition=p) for p in range(64)))
+
+    for partition in range(64):
+        entries = await log.told(partition)
+        assert [1, 2, 3] == [entry.sequence for entry in entries]
+        gap_free(entries)
+
+
+async def test_a_commit_that_is_repeated_is_told_once(log: Log) -> None:
+    """R83: also a refusal."""
+    full = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
+    for _ in range(3):
+        await log.commit(operation="one", charges=(full,), events=(Attempted(id="a"),))
+        await log.commit(operation="two", charges=(full,), refusal=IssueDenied(id="b"))
+        await log.commit(operation="three", denial=IssueDenied(id="c"))
+
+    assert ["epoch", "a", "b", "c"] == [entry.event["id"] for entry in await log.told()]
+
+
+# ------------------------------------------------------------------------------------ epochs
+
+
+async def test_each_start_of_redis_begins_one_epoch(tmp_path: Path) -> None:
+    """R70: a gap is declared, and never looks like a fork; nothing else begins one."""
+    for round_ in range(3):
+        with redis_servers.start_server(tmp_path) as server:
+            async with Link(connect(url=server.url)) as link:
+                log = Log(link)
+                for partition in (PARTITION, 8):
+                    for i in range(3):
+                        await log.tell(f"{round_}{i}", partition=partition)
+                found = [await log.told(partition) for partition in (PARTITION, 8)]
+
+    for entries in found:
+        gap_free(entries)
+        assert 3 == len({entry.epoch for entry in entries})
+        ids = [entry.event["id"] for entry in entries]
+        assert ["epoch", "00", "01", "02", "epoch", "10", "11", "12"] == ids[:8]
+
+
+async def test_a_killed_redis_begins_an_epoch_too(tmp_path: Path) -> None:
+    """R78: what was acknowledged is in the AOF."""
+    with redis_servers.start_server(tmp_path) as server:
+        async with Link(connect(url=server.url)) as link:
+            await Log(link).tell("a", "b")
+        redis_servers.kill(server)
+
+    with redis_servers.start_server(tmp_path) as server:
+        async with Link(connect(url=server.url)) as link:
+            log = Log(link)
+            await log.tell("c")
+            entries = await log.told()
+
+    gap_free(entries)
+    assert ["epoch", "a", "b", "epoch", "c"] == [entry.event["id"] for entry in entries]
+
+
+async def test_a_failover_that_loses_the_tail_does_not_look_like_a_fork(tmp_path: Path) -> None:
+    """R70, R79: both servers go on, and no place in the log is taken twice."""
+    with (
+        redis_servers.start_server(
+            tmp_path / "old", port=redis_servers.free_port(), repl_diskless_sync_delay=AT_ONCE
+        ) as old,
+        redis_servers.start_replica(tmp_path / "new", old) as new,
+        redis_servers.client_of(old) as old_client,
+        redis_servers.client_of(new) as new_client,
+    ):
+        async with Link(connect(url=old.url)) as link, Link(connect(url=new.url)) as other:
+            before, after = Log(link), Log(other)
+            new_client.config_set("repl-diskless-sync-delay", AT_ONCE)
+            await before.tell("a", "b")
+            await link.together("", [("WAIT", 1, 5000)])
+            new_client.execute_command("REPLICAOF", "NO", "ONE")
+            await before.tell("lost 1", "lost 2")
+            await after.tell("c", "d")
+            lost, kept = await before.told(), await after.told()
+
+            # The old one comes back as a replica, and is made master again.
+            old_client.execute_command("REPLICAOF", "127.0.0.1", new.port)
+            redis_servers.until(
+                lambda: old_client.info("replication").get("master_link_status") == "up"
+            )
+            old_client.execute_command("REPLICAOF", "NO", "ONE")
+            await before.tell("e")
+            again = await before.told()
+
+    for entries in (lost, kept, again):
+        gap_free(entries)
+    assert ["epoch", "c", "d"] == [entry.event["id"] for entry in kept][-3:]
+    assert [*kept, again[-2], again[-1]] == again
+    assert ["epoch", "e"] == [entry.event["id"] for entry in again][-2:]
+    places = Counter(
+        (e.epoch, e.sequence) for e in {(*e[:3], e.body): e for e in lost + kept}.values()
+    )
+    assert {1} == set(places.values())
+
+
+# ------------------------------------------------------------------------------------ MACs
+
+
+async def test_every_event_carries_the_mac_of_its_worker(log: Log) -> None:
+    """R70: refusals, folds and epochs too; and no other event has it."""
+    await log.tell("a")
+    for _ in range(15):
+        await log.refuse()
+    log.shift += MINUTE
+    await log.sweep()
+
+    entries = await log.told()
+
+    assert 1 + 1 + 10 + 1 == len(entries)
+    for entry in entries:
+        assert log.store.vault.verify(entry.body, entry.mac)
+        assert not log.store.vault.verify(entry.body + b" ", entry.mac)
+        assert not log.store.vault.verify(entry.body.replace(b'"', b"'", 1), entry.mac)
+        assert not log.store.vault.verify(entry.body, f"2:{entry.mac.partition(':')[2]}")
+        assert not log.store.vault.verify(entry.body, "")
+    assert 1 == len({entry.mac for entry in entries if entry.event["id"] == "epoch"})
+
+
+async def test_a_mac_holds_while_its_key_is_being_rotated(log: Log) -> None:
+    """R12: the old key still verifies, until it is gone."""
+    await log.tell("a")
+    (_, entry) = await log.told()
+
+    new = Key("2", os.urandom(32))
+    both = Ring((new, *KEYS.state.keys))
+    rotated = Vault(msgspec.structs.replace(KEYS, state=both), os.urandom)
+    over = Vault(msgspec.structs.replace(KEYS, state=Ring((new,))), os.urandom)
+
+    assert rotated.verify(entry.body, entry.mac)
+    assert not over.verify(entry.body, entry.mac)
+
+
+# ------------------------------------------------------------------------------------ folding
+
+
+async def test_refusals_beyond_ten_a_minute_become_one_event(log: Log) -> None:
+    """The issue's events: first, last, count and distinct addresses."""
+    addresses = ["203.0.113.1"] * 20 + ["203.0.113.2"] * 20 + [f"2001:db8::{i}" for i in range(5)]
+    for address in addresses:
+        await log.refuse(address=address)
+        log.shift += SECOND
+    await log.sweep()
+    early = await log.told()
+    log.shift += 15 * SECOND
+    await log.sweep()
+
+    _, *entries = await log.told()
+
+    assert 1 + 10 == len(early)
+    assert 10 + 1 == len(entries)
+    *single, folded = entries
+    assert all("folded" not in entry.stamp for entry in single)
+    stamp = folded.stamp
+    assert (35, 7) == (stamp["folded"], stamp["addresses"])
+    assert 34 * SECOND <= stamp["last"] - stamp["first"] < 35 * SECOND
+    assert stamp["first"] >= single[-1].at
+    assert ("SendsPerTenant", 1, 3600) == (stamp["limit"], stamp["quota"], stamp["period"])
+    assert "otp.issue_denied" == folded.event["type"]
+
+
+async def test_another_number_reason_or_kind_folds_by_itself(log: Log) -> None:
+    """The issue's events: for one number and reason; issue and verify are not added up."""
+    told = [
+        IssueDenied(id="1", tenant="shop", number="1:aa", reason="expired"),
+        IssueDenied(id="2", tenant="shop", number="1:bb", reason="expired"),
+        IssueDenied(id="3", tenant="shop", number="1:aa", reason="country"),
+        IssueDenied(id="4", tenant="bank", number="1:aa", reason="expired"),
+        VerifyDenied(id="5", tenant="shop", number="1:aa", reason="expired"),
+    ]
+    for event in told * 15:
+        await log.deny(event)
+    log.shift += MINUTE
+    await log.sweep()
+
+    folded = [entry for entry in await log.told() if "folded" in entry.stamp]
+
+    assert {"1", "2", "3", "4", "5"} == {entry.event["id"] for entry in folded}
+    assert {5} == {entry.stamp["folded"] for entry in folded}
+
+
+async def test_a_fold_is_flushed_by_whoever_comes_after_its_minute(log: Log) -> None:
+    """The issue's events: also without a sweep, by an event of another number."""
+    for _ in range(15):
+        await log.refuse()
+    log.shift += MINUTE
+    await log.tell("a")
+
+    assert 5 == (await log.told())[-1].stamp["folded"]
+    await log.refuse()
+    log.shift += MINUTE
+    await log.tell("b")
+    assert 1 == sum("folded" in entry.stamp for entry in await log.told())
+
+
+async def test_nothing_of_a_fold_is_left_when_it_is_told(log: Log) -> None:
+    """R68: addresses of callers are kept no longer than they are counted."""
+    for i in range(150):
+        await log.refuse(address=f"203.0.113.{i}")
+    log.shift += MINUTE
+    await log.sweep()
+
+    *_, folds, due = log.store.names.log(PARTITION)
+    assert [0, 0] == await log.link.together(folds, [("EXISTS", folds), ("EXISTS", due)])
+    assert 100 == (await log.told())[-1].stamp["addresses"]  # it counts no further
+
+
+async def test_a_flood_for_one_number_costs_a_bounded_number_of_entries(alone: Link) -> None:
+    """A19: 5,000 refusals in five minutes are eleven entries a minute, and none is lost."""
+    log = Log(alone)
+    for _ in range(5):
+        for _ in range(50):
+            await asyncio.gather(*(log.refuse(address="203.0.113.9") for _ in range(20)))
+        log.shift += MINUTE
+    await log.sweep()
+
+    refusals = [e for e in await log.told() if e.event["type"] == "otp.issue_denied"]
+
+    assert len(refusals) <= 5 * 11
+    assert 5000 == sum(entry.stamp.get("folded", 1) for entry in refusals)
+
+
+# ------------------------------------------------------------------------------- what it may hold
+
+
+async def test_refusals_fill_at_most_half_and_then_are_only_counted(log: Log) -> None:
+    """The issue's events: whoever is refused cannot drive out what was done."""
+    small = Log(log.link, maximum=40)
+    for i in range(100):
+        await small.refuse(f"1:{i}")
+    for i in range(15):
+        await small.tell(f"a{i}")
+
+    entries = await small.told()
+
+    assert (20, 80) == (await small.size(2), await small.kept("unrecorded"))
+    assert {f"a{i}" for i in range(15)} <= {entry.event["id"] for entry in entries}
+    gap_free(entries)
+
+
+async def test_what_was_only_counted_is_told_by_the_first_that_fits(log: Log) -> None:
+    """The issue's events: the log says what it lacks."""
+    small = Log(log.link, maximum=40)
+    for i in range(30):
+        await small.refuse(f"1:{i}")
+    for _ in range(25):
+        await small.refuse("1:a")  # ten are counted one by one, the rest in a fold
+    small.shift += 7 * DAY + SECOND
+    await small.tell("a")  # makes room
+    await small.refuse("1:b")
+    await small.sweep()
+
+    *_, first, fold = await small.told()
+
+    assert ("1:b", 30 - 20 + 10) == (first.event["number"], first.stamp["unrecorded"])
+    assert ("1:a", 15) == (fold.event["number"], fold.stamp["folded"])
+    assert "unrecorded" not in fold.stamp
+    assert 0 == await small.kept("unrecorded")
+
+
+async def test_events_are_kept_up_to_a_maximum(log: Log) -> None:
+    """The issue's events: a stated maximum; the newest stay."""
+    small = Log(log.link, maximum=200)
+    for i in range(0, 700, 10):
+        await small.tell(*(str(n) for n in range(i, i + 10)))
+
+    entries = await small.told()
+
+    assert 200 <= len(entries) <= 300  # Redis drops whole nodes of at most a hundred
+    assert [str(n) for n in range(600, 700)] == [entry.event["id"] for entry in entries[-100:]]
+    assert 701 == entries[-1].sequence
+
+
+async def test_entries_are_kept_for_seven_days(log: Log) -> None:
+    """The issue's events: no less, and hardly more."""
+    await log.tell(*(f"old {i}" for i in range(300)))
+    for i in range(300):
+        await log.refuse(f"1:{i}")
+    log.shift += 7 * DAY - MINUTE
+    await log.tell("in time")
+    kept = await log.told()
+    log.shift += 2 * MINUTE
+    await log.tell("too late")
+
+    left = await log.told()
+
+    assert 1 + 300 + 300 + 1 == len(kept)
+    assert len([entry for entry in left if entry.at < kept[-1].at]) < 100
+    assert ["in time", "too late"] == [entry.event["id"] for entry in left][-2:]
+
+
+async def test_a_log_that_nobody_writes_to_ends_by_itself(log: Log) -> None:
+    """R68: personal data has an end, even where nothing happens any more."""
+    await log.tell("a")
+    await log.refuse()
+    _, *streams = log.store.names.log(PARTITION)[:3]
+
+    for left in await log.link.together(streams[0], [("PTTL", name) for name in streams]):
+        assert 7 * DAY - MINUTE < left <= 7 * DAY
+
+
+# ------------------------------------------------------------------------------------ clocks
+
+
+async def test_a_clock_that_steps_back_does_not_turn_the_log_around(log: Log) -> None:
+    """R81: the time of an entry never decreases, and nothing is refused for it."""
+    for step in (0, -HOUR, 5 * SECOND, -DAY, 2 * DAY, -30 * DAY):
+        log.shift += step
+        await log.tell(f"{step}")
+        await log.refuse(f"1:{step}")
+
+    entries = await log.told()
+
+    gap_free(entries)
+    assert 1 + 6 + 6 == len(entries)
+
+
+async def test_an_epoch_that_begins_before_the_last_one_by_the_clock_comes_after_it(
+    log: Log,
+) -> None:
+    """R70, R81: a new master's clock is behind."""
+    await log.tell("a", "b")
+    name = log.store.names.log(PARTITION)[0]
+    await log.link.together(name, [("HSET", name, "server", "another")])
+    log.shift -= HOUR
+    await log.tell("c")
+
+    entries = await log.told()
+
+    gap_free(entries)
+    assert ["epoch", "a", "b", "epoch", "c"] == [entry.event["id"] for entry in entries]

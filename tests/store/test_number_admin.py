@@ -1,0 +1,237 @@
+"""The do-not-send list, the numbers that are locked, and forgetting one."""
+
+import os
+
+import msgspec
+import pytest
+
+from otp_service.core import events
+from otp_service.core.challenge import Challenge
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    IncorrectCode,
+    NumberLocked,
+    NumberNotAllowed,
+    RateLimited,
+)
+from otp_service.core.keys import Key, Ring
+from otp_service.core.limits import NUMBERS_OWN, ROW_LIMIT, Limit, Window
+from otp_service.core.phone_number import PhoneNumber, parse
+from otp_service.store.client import Link
+from otp_service.store.number_admin import Deleted, Operators
+from tests.installation import HOUR, MINUTE, World, wrong
+from tests.store import redis_servers
+
+
+PHONE, OTHER = parse("+447400123456"), parse("+447400123457")
+TENANTS = ("shop", "bank")
+
+
+@pytest.fixture
+def world(link: Link) -> World:
+    return World(link)
+
+
+@pytest.fixture
+def operators(world: World) -> Operators:
+    return Operators(world.store, world.keys.pseudonym)
+
+
+def operation() -> str:
+    return os.urandom(16).hex()
+
+
+def told(reason: str) -> events.ListChanged:
+    return events.ListChanged(id=operation(), reason=reason)
+
+
+async def forget(operators: Operators, phone: PhoneNumber = PHONE, **options) -> Deleted:
+    event = events.Forgotten(id=operation(), reason="by_operator")
+    return await operators.forget(phone, event, operation(), tenants=TENANTS, **options)
+
+
+async def fail(world: World, times: int) -> None:
+    """Try one wrong code for each of so many challenges, slowly enough for every limit."""
+    for _ in range(times):
+        world.wait(3 * HOUR)
+        stored = await world.issue(PHONE.e164)
+        with pytest.raises(IncorrectCode):
+            await world.verify(stored, wrong(world.phones.code()))
+
+
+# -------------------------------------------------------------------------- the do-not-send list
+
+
+async def test_a_blocked_number_gets_no_message_until_it_is_unblocked(world, operators):
+    """At no tenant; and other numbers do."""
+    await operators.block(PHONE, told("blocked"), operation())
+
+    for tenant in TENANTS:
+        with pytest.raises(NumberNotAllowed) as refusal:
+            await world.issue(PHONE.e164, tenant=tenant)
+        assert "blocked" == refusal.value.why
+    await world.issue(OTHER.e164)
+
+    await operators.unblock(PHONE, told("unblocked"), operation())
+    await world.issue(PHONE.e164)
+
+
+async def test_each_change_of_the_list_is_an_event(world, operators):
+    """In the number's partition, in the same step."""
+    await operators.block(PHONE, told("blocked"), operation())
+    await operators.unblock(PHONE, told("unblocked"), operation())
+
+    changes = [e["reason"] for e in await world.events() if e["type"] == "otp.blocklist"]
+    assert ["blocked", "unblocked"] == changes
+
+
+async def test_a_change_that_is_repeated_is_made_once(world, operators):
+    """Its operation is known, so a lost answer costs nothing."""
+    same = operation()
+    await operators.block(PHONE, told("blocked"), same)
+    await operators.block(PHONE, told("blocked"), same)
+
+    assert 1 == (await world.told()).count("otp.blocklist")
+
+
+async def test_every_spelling_of_a_phone_is_blocked(world, operators):
+    """An Argentine mobile with and without its 9 is one phone (R36)."""
+    await operators.block(parse("+5491123456789"), told("blocked"), operation())
+
+    with pytest.raises(NumberNotAllowed):
+        await world.issue("+541123456789")
+
+
+async def test_the_list_shows_masked_numbers(operators):
+    """Redis holds them sealed; a number that was taken off is not there."""
+    for phone in (PHONE, OTHER):
+        await operators.block(phone, told("blocked"), operation())
+    await operators.unblock(OTHER, told("unblocked"), operation())
+
+    assert [PHONE.masked] == await operators.blocked()
+
+
+# -------------------------------------------------------------------------------- who is locked
+
+
+async def test_locked_numbers_are_listed_with_their_tenant(world, operators):
+    """Where they are, how often they failed and when, and which number, masked."""
+    await fail(world, ROW_LIMIT)
+    with pytest.raises(NumberLocked):
+        await world.issue(PHONE.e164)
+
+    (found,) = await operators.locked(world.tenants)
+
+    assert ("shop", PHONE.masked, ROW_LIMIT) == (found.tenant, found.masked, found.failures)
+    assert found.last > 0
+
+
+async def test_a_shorter_row_is_listed_where_it_locks(world, operators):
+    """Failing is human, but a tenant may be less patient than the ceiling."""
+    await fail(world, 3)
+    strict = {**world.tenants["shop"].rates, Limit.ROW: (Window(3, 90 * 86400),)}
+
+    assert [] == await operators.locked(world.tenants)
+    shop = msgspec.structs.replace(world.tenants["shop"], rates=strict)
+    assert [3] == [one.failures for one in await operators.locked({"shop": shop})]
+
+
+async def test_looking_tells_how_far_it_is(world, operators):
+    """Millions of keys take their time."""
+    await world.issue(PHONE.e164)
+    heard = []
+
+    await operators.locked(world.tenants, lambda done, of: heard.append((done, of)))
+
+    assert heard
+    assert all(done <= of for done, of in heard)
+
+
+# -------------------------------------------------------------------------------------- forget
+
+
+async def test_a_forgotten_number_begins_anew(world, operators):
+    """All buckets at all tenants, and its challenges, are gone."""
+    stored = await world.issue(PHONE.e164)
+    with pytest.raises(RateLimited):
+        await world.issue(PHONE.e164)
+
+    gone = await forget(operators)
+
+    assert 1 == gone.challenges
+    assert 3 == gone.buckets, "cooldown, per number, per number and tenant"
+    with pytest.raises(ChallengeNotFound):
+        await world.verify(stored, world.phones.code())
+    await world.issue(PHONE.e164)
+
+
+async def test_nothing_about_it_is_left_in_redis_but_events(world, operators, link):
+    """Neither a live challenge nor one that has ended, whoever asked for it."""
+    await fail(world, 1)
+    world.wait(MINUTE)
+    canceled = await world.issue(PHONE.e164, tenant="bank")
+    await world.service.cancel(world.caller("bank"), world.id_of(canceled))
+
+    assert 2 == (await forget(operators)).challenges
+
+    partition = world.store.partition_of(PHONE.collapsed)
+    kept = {
+        tuple(k.split(":")[1:3])
+        for k in await redis_servers.keys_of(link, f"{{{partition:02d}}}:*")
+    }
+    # Somebody else's bucket may happen to live here: the prefix's, the country's.
+    persons = {kind for kind, *of in kept if kind != "limit" or set(of) & NUMBERS_OWN}
+    assert persons <= {"log", "events", "refusals", "folds", "due", "operation"}
+
+
+async def test_other_numbers_keep_theirs(world, operators):
+    """Also those of the same partition."""
+    neighbour = next(
+        phone
+        for phone in (parse(f"+4474001{n:05d}") for n in range(23457, 24000))
+        if world.store.partition_of(phone.collapsed) == world.store.partition_of(PHONE.collapsed)
+    )
+    await world.issue(PHONE.e164)
+    kept = await world.issue(neighbour.e164)
+
+    assert 1 == (await forget(operators)).challenges
+
+    assert await world.verify(kept, world.phones.code())
+
+
+async def test_the_list_keeps_a_forgotten_number(world, operators):
+    """Who asked never to be written to still is not."""
+    await operators.block(PHONE, told("blocked"), operation())
+
+    await forget(operators)
+
+    with pytest.raises(NumberNotAllowed):
+        await world.issue(PHONE.e164)
+
+
+async def test_forgetting_is_an_event_and_leaves_the_others(world, operators):
+    """They are pseudonymous, and stay until their retention ends."""
+    await world.issue(PHONE.e164)
+
+    await forget(operators)
+
+    assert ["otp.issued", "otp.sent", "otp.forgotten"] == await world.told()
+
+
+async def test_challenges_are_found_after_a_rotation_of_the_pseudonyms(world):
+    """They name the number by the key that was in force."""
+    await world.issue(PHONE.e164)
+    newer = Ring((Key("2", os.urandom(32)), *world.keys.pseudonym))
+
+    assert 1 == (await forget(Operators(world.store, newer))).challenges
+
+
+async def test_a_record_that_is_not_ours_stops_nobody(world, operators, link):
+    """Somebody else wrote to Redis; the rest is forgotten all the same."""
+    issued = (await world.issue(PHONE.e164)).challenge
+    assert isinstance(issued, Challenge)
+    partition = int(issued.id[1:3])
+    name = world.store.names.challenge(partition, "shop", f"c{partition:02d}-{'0' * 32}")
+    await link.together(name, [("SET", name, b"forged")])
+
+    assert 1 == (await forget(operators)).challenges

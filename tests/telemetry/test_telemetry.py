@@ -1,0 +1,793 @@
+"""What is seen from outside, and above all what is not."""
+
+import asyncio
+import io
+import json
+import logging
+import subprocess
+import sys
+import textwrap
+import threading
+import traceback
+import warnings
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from redis.exceptions import ConnectionError as Disconnected
+
+from otp_service import telemetry
+from otp_service.core import events
+from otp_service.core.challenge import Challenge
+from otp_service.core.delivery import About, Accepted, Fault, Refused, Submission
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    Overloaded,
+    StoreTampered,
+    StoreUnavailable,
+)
+from otp_service.core.limits import Limit, Refusal, Window
+from otp_service.core.ports import Blocked, Commit, Done, Stored, Swap
+from otp_service.telemetry.labels import METHODS, REASONS
+from otp_service.telemetry.logs import LineHandler
+
+
+CANARY = "+447700900123 code 483920 https://sms.example/send?api_secret=S3CR3T"
+"""What a library may put into an exception or an entry of its own."""
+
+HOSTILE = [
+    '\n{"event":"otp.verified"}',
+    "\r\nHTTP/1.1 200 OK",
+    "a\u2028b\u2029c\x85d",
+    "\x1b[2J\x1b[31mred\x1b]0;title\x07",
+    "\u202egnp.exe\u2066\u200f",
+    "\x00\x07\x08\x0b\x0c\x7f\x9b",
+    "\ud800 half a character \udfff",
+    '"}, {"event": "otp.verified", "x": "',
+    "\\",
+    "x" * 100_000,
+    "\U0001f600" * 10_000,
+]
+"""R70, CWE-117."""
+
+
+@pytest.fixture
+def log():
+    """Every entry that is written, at the level that writes most."""
+    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook, sys.unraisablehook)
+    level, stream = root.level, io.StringIO()
+    telemetry.configure_logging("debug", stream)
+    yield stream
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    root.setLevel(level)
+    root.handlers = [one for one in root.handlers if not isinstance(one, LineHandler)]
+
+
+@pytest.fixture
+def metrics():
+    """Metrics of an installation with two tenants and one provider."""
+    return telemetry.Metrics("1.2.3", tenants=["shop", "bank"], providers=["p1"])
+
+
+def without_pytest(stream):
+    """Take out its handlers too, which raise here and pass on what its workers cannot encode."""
+    telemetry.configure_logging("debug", stream)
+
+
+def entries(stream):
+    """Read what was written as a collector would: a line of JSON each, ASCII, and not too long."""
+    text = stream.getvalue()
+    assert text.isascii()
+    assert not set(map(chr, range(32))) & set(text.replace("\n", "")) | set(text) & {"\x7f"}
+    lines = text.split("\n")
+    assert lines.pop() == ""
+    assert all(len(line) < 4096 for line in lines)
+    return [json.loads(line) for line in lines]
+
+
+def series(metrics, name):
+    """Return labels and value of each sample of a name, as Prometheus reads the page."""
+    text = metrics.render()[0].decode()
+    families = text_string_to_metric_families(text)
+    found = [sample for family in families for sample in family.samples]
+    return [(sample.labels, sample.value) for sample in found if sample.name == name]
+
+
+def value(metrics, name, **labels):
+    """Return the value of one sample; None if there is none."""
+    values = [value for found, value in series(metrics, name) if found == labels]
+    assert len(values) <= 1
+    return values[0] if values else None
+
+
+def raised(error, cause=None):
+    """Return the exception as it is after it was raised here."""
+    try:
+        raise error from cause
+    except BaseException as caught:  # noqa: BLE001  # it is what was asked for
+        return caught
+
+
+# ---------------------------------------------------------------------- lines
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_nothing_that_is_logged_can_end_its_line(log, metrics, text):
+    """In a value, in a name, in a message or from a caller: one line each, and JSON (R70)."""
+    without_pytest(log)
+    logging.getLogger("otp_service.sms").warning("provider %s", text)
+    logging.getLogger(text).warning(text)
+    telemetry.RequestLog(metrics).observe(text, text, 200, 0.1, request=text)
+
+    warned, foreign, requested = entries(log)
+    assert f"provider {text}"[:100] == warned["event"][:100]
+    assert "test_nothing_that_is_logged_can_end_its_line" in foreign["event"]
+    assert "request" == requested["event"]
+
+
+@given(st.text())
+def test_every_entry_is_one_line_of_json(text):
+    """Whatever it is made of."""
+    line = written(text)
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert text[:256] == json.loads(line)["value"][:256]
+
+
+def written(value):
+    """Return the line of an entry of ours that has this value."""
+    record = logging.LogRecord("otp_service", logging.INFO, "", 1, "said", (), None)
+    record.fields = {"value": value}
+    return LineHandler(io.StringIO()).format(record)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("short", "short"),
+        ("x" * 2000, "x" * 256 + "…"),
+        (b"482913", "<bytes>"),
+        (ValueError(CANARY), "<ValueError>"),
+        (Limit.ROW, "FailuresInARowPerNumber"),
+    ],
+    ids=["text", "long", "bytes", "error", "enum"],
+)
+def test_plain_values_are_told_and_of_others_the_type(value, told):
+    """A `repr` may hold a code, a number or a key."""
+    assert told == json.loads(written(value))["value"]
+
+
+def test_instants_are_in_utc_and_say_so(log):
+    """Wherever the machine is (R67)."""
+    logging.getLogger("otp_service").info("ours")
+
+    (entry,) = entries(log)
+    instant = datetime.fromisoformat(entry["timestamp"])
+    assert entry["timestamp"].endswith("Z")
+    assert abs(datetime.now(UTC) - instant) < timedelta(minutes=1)
+
+
+def test_log_that_cannot_be_written_stops_nobody(metrics, log):
+    """A full disk must not refuse logins."""
+    log.close()
+
+    telemetry.RequestLog(metrics).observe("GET", "/health/live", 200, 0.1)
+    logging.getLogger("otp_service").error("nobody hears")
+
+
+def test_level_is_that_of_the_settings(log):
+    """Of what is ours, and of what others say."""
+    telemetry.configure_logging("warning", log)
+
+    for name in ("otp_service.x", "some.library"):
+        logging.getLogger(name).info("too quiet")
+        logging.getLogger(name).warning("loud")
+
+    assert ["otp_service.x", "some.library"] == [entry["logger"] for entry in entries(log)]
+
+
+# ---------------------------------------------------------------------- what libraries say
+
+
+def test_text_of_an_exception_is_not_told(log):
+    """Neither its own, nor that of what caused it, nor what its frames held (R68)."""
+    secret = CANARY
+    error = raised(RuntimeError(secret), raised(ValueError(secret), raised(KeyError(secret))))
+
+    logging.getLogger("otp_service").error("failed", exc_info=error)
+    try:
+        raise error
+    except RuntimeError:
+        logging.getLogger("some.library").exception(secret)
+
+    told = entries(log)
+    assert secret not in log.getvalue()
+    for part in ("7700900123", "483920", "S3CR3T"):
+        assert part not in log.getvalue()
+    for entry in told:
+        kinds = [one["type"] for one in entry["exception"]]
+        assert ["builtins.RuntimeError", "builtins.ValueError", "builtins.KeyError"] == kinds
+        assert entry["exception"][1]["stack"] == [f"{__name__}:{_line_of(raised)}:raised"]
+
+
+def _line_of(function):
+    return function.__code__.co_firstlineno + 3
+
+
+def test_text_of_our_own_errors_is_told(log):
+    """They are fixed sentences, without numbers and codes."""
+    error = raised(StoreUnavailable(), raised(Disconnected(CANARY)))
+
+    logging.getLogger("otp_service").error("failed", exc_info=error)
+
+    ours, cause = entries(log)[0]["exception"]
+    assert str(error) == ours["text"]
+    assert {"type", "stack"} == cause.keys()
+
+
+def test_exceptions_of_a_group_and_in_a_circle_are_told(log):
+    """A task group's first failure is told, and no chain is followed for ever."""
+    first, second = ValueError(CANARY), KeyError(CANARY)
+    first.__context__, second.__context__ = second, first
+    group = raised(ExceptionGroup(CANARY, [first]))
+
+    logging.getLogger("otp_service").error("failed", exc_info=group)
+
+    kinds = [one["type"] for one in entries(log)[0]["exception"]]
+    assert ["builtins.ExceptionGroup", "builtins.ValueError", "builtins.KeyError"] == kinds[:3]
+    assert 4 == len(kinds)
+    assert "S3CR3T" not in log.getvalue()
+
+
+def test_long_stack_is_told_from_where_it_broke(log):
+    """A recursion without end still fits one line."""
+
+    def endless():
+        endless()
+
+    with pytest.raises(RecursionError) as caught:
+        endless()
+    logging.getLogger("otp_service").error("failed", exc_info=caught.value)
+
+    (told,) = entries(log)[0]["exception"]
+    assert 10 == len(told["stack"])
+    assert "endless" in told["stack"][-1]
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda logger: logger.error("Uncaught (path=%s): %r", CANARY, CANARY),
+        lambda logger: logger.error(CANARY),
+        lambda logger: logger.warning(f"{CANARY} was late"),  # noqa: G004
+        lambda logger: logger.debug(ValueError(CANARY)),
+    ],
+    ids=["template", "variable", "f-string", "exception"],
+)
+@pytest.mark.parametrize("name", ["some.library", "uvicorn.access", "otp_service_of_others"])
+def test_of_a_library_only_the_place_is_told(log, name, say, monkeypatch):
+    """What it says may be a URL, a number, a reply (R43, R68)."""
+    # A server that another test has run in this process may have silenced its own.
+    monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+    say(logging.getLogger(name))
+
+    (entry,) = entries(log)
+    assert {"timestamp", "level", "logger", "event"} == entry.keys()
+    assert f"test_telemetry:{say.__code__.co_firstlineno}:<lambda>" == entry["event"]
+    assert name == entry["logger"]
+
+
+def test_libraries_are_quiet_below_warning(log):
+    """Each call of theirs is an entry at INFO; a request of ours is one line."""
+    telemetry.configure_logging("info", log)
+    for name in ("httpx", "httpcore.http11", "aiohttp.client", "redis", "uvicorn.access"):
+        logging.getLogger(name).info("HTTP Request: %s", CANARY)
+
+    assert [] == entries(log)
+
+
+def test_httpx_tells_nobody_where_it_sent_a_message(log):
+    """At INFO it logs whole URLs, with codes and passwords in them (R43)."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    with httpx.Client(transport=transport) as client:
+        client.get("https://sms.example/send", params={"text": "483920", "secret": "S3CR3T"})
+
+    assert "httpx" in {entry["logger"] for entry in entries(log)}
+    for part in ("sms.example", "483920", "S3CR3T"):
+        assert part not in log.getvalue()
+
+
+async def test_task_that_nobody_awaits_is_told_without_its_text(log):
+    """asyncio puts the exception's repr into its own entry."""
+
+    async def fail():
+        raise ValueError(CANARY)
+
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+    loop.call_exception_handler(
+        {"message": "Task exception was never retrieved", "exception": task.exception()}
+    )
+
+    (entry,) = [one for one in entries(log) if one["level"] == "error"]
+    assert entry["event"].startswith("base_events:")
+    assert "builtins.ValueError" == entry["exception"][0]["type"]
+    assert "483920" not in log.getvalue()
+
+
+def test_server_is_told_whole_but_for_tracebacks(log):
+    """Where it listens is worth knowing; what stopped its start comes as one long text."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.info("Uvicorn running on %s://%s:%d", "http", "127.0.0.1", 8000)
+    with pytest.raises(SystemExit):
+        uvicorn.Server(uvicorn.Config(broken, log_config=None, lifespan="on")).run()
+
+    running, *_, failed, _ = entries(log)
+    assert "Uvicorn running on http://127.0.0.1:8000" == running["event"]
+    assert "builtins.LookupError" == failed["exception"][0]["type"]
+    assert "broken" in failed["exception"][0]["stack"][0]
+    assert "S3CR3T" not in log.getvalue()
+
+
+async def broken(_scope, _receive, send):
+    """Fail to start, and tell so as Litestar does."""
+    try:
+        raise LookupError(CANARY)
+    except LookupError:
+        await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+        raise
+
+
+def test_entry_that_cannot_be_formatted_is_told_without_its_values(log, capsys):
+    """`logging` itself would print message and arguments to stderr."""
+    without_pytest(log)
+    logging.getLogger("otp_service").error("%d attempts", CANARY)
+
+    (entry,) = entries(log)
+    assert "builtins.TypeError" == entry["exception"][0]["type"]
+    assert "S3CR3T" not in log.getvalue() + "".join(capsys.readouterr())
+
+
+def test_warnings_are_told_by_their_place(log):
+    """Their texts may hold anything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(CANARY, RuntimeWarning, stacklevel=1)
+
+    (entry,) = entries(log)
+    assert entry["event"].startswith(f"RuntimeWarning at {__file__}:")
+
+
+def test_what_nobody_catches_is_told_without_its_text():
+    """In the main thread, in another, and where Python itself can only print it (R92)."""
+    program = f"""
+        import sys, threading
+        from otp_service import telemetry
+        telemetry.configure_logging("info", sys.stderr)
+        def fail():
+            raise ValueError({CANARY!r})
+        class Ends:
+            def __del__(self):
+                fail()
+        thread = threading.Thread(target=fail)
+        thread.start(); thread.join()
+        Ends()
+        fail()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    told = entries(io.StringIO(done.stderr))
+    assert 1 == done.returncode
+    assert 3 == len(told)
+    assert {"builtins.ValueError"} == {entry["exception"][0]["type"] for entry in told}
+
+
+# ---------------------------------------------------------------------- requests
+
+
+def test_request_is_one_line_and_a_few_samples(log, metrics):
+    """By its template; what is unknown is left out."""
+    seen = telemetry.RequestLog(metrics)
+    route = "/v1/challenges/{challenge_id:str}/verify"
+
+    more = {"request": "r-1", "tenant": "shop", "trace": "t-1", "problem": "incorrect-code"}
+    seen.observe("POST", route, 422, 0.0304, **more)
+    seen.observe("GET", "", 503, 0.001, request="r-2", tenant=None)
+
+    first, second = entries(log)
+    del first["timestamp"], second["timestamp"]
+    assert first == {
+        "level": "info",
+        "logger": "otp_service.telemetry.request_log",
+        "event": "request",
+        "method": "POST",
+        "route": route,
+        "status": 422,
+        "milliseconds": 30.4,
+        **more,
+    }
+    assert ("warning", "other") == (second["level"], second["route"])
+    assert {"tenant", "trace", "problem"}.isdisjoint(second)
+    labels = {"method": "POST", "route": route, "status": "422"}
+    assert 1 == value(metrics, "otp_requests_total", **labels)
+    assert 0.0304 == pytest.approx(value(metrics, "otp_request_seconds_sum", route=route))
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "/v1/challenges/c07abcdefghijklmnopqrstuvwxyz",
+        "/v1/numbers/+447700900123",
+        "/v1/challenges?code=483920",
+        "/v1/123456",
+        "relative",
+        "/" + "a" * 100,
+        "/v1/challenges/{challenge_id}\n",
+    ],
+)
+def test_path_is_never_taken_for_a_template(log, metrics, route):
+    """It may hold an id or a number; neither log nor metric tells it."""
+    telemetry.RequestLog(metrics).observe("GET", route, 404, 0.1)
+
+    assert "other" == entries(log)[0]["route"]
+    labels = {"method": "GET", "route": "other", "status": "404"}
+    assert [(labels, 1)] == series(metrics, "otp_requests_total")
+
+
+def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
+    """One event for each reason and minute: nobody without a key can fill the log."""
+    access = telemetry.AccessCounter(metrics)
+    for reason in ("unknown", "missing", "unknown", CANARY):
+        access.count(reason)
+
+    assert {"unknown": 2, "missing": 1, "other": 1} == access.drain()
+    assert {} == access.drain()
+    assert 2 == value(metrics, "otp_unauthenticated_total", reason="unknown")
+
+
+def test_refused_callbacks_are_counted_by_provider_until_they_are_told(metrics):
+    """R64, R66: forged receipts fill no log, and it stands there whose they said to be."""
+    access = telemetry.AccessCounter(metrics)
+    for provider in ("p1", "p1", CANARY):
+        access.count_callback(provider, "signature")
+
+    assert {("p1", "signature"): 2, ("other", "signature"): 1} == access.drain_callbacks()
+    assert {} == access.drain_callbacks()
+    labels = {"provider": "p1", "reason": "signature"}
+    assert 2 == value(metrics, "otp_callbacks_rejected_total", **labels)
+
+
+# ---------------------------------------------------------------------- metrics
+
+
+def test_labels_are_drawn_from_closed_sets(metrics):
+    """Whatever events, providers and callers hold, no label does (R68)."""
+    hostile = {"tenant": CANARY, "country": CANARY, "reason": CANARY, "id": "e", "number": CANARY}
+    metrics.event(events.Sent(**hostile, provider=CANARY, milliseconds=3))
+    metrics.submission(Submission.of(CANARY, Refused(Fault.UNKNOWN, CANARY), at=1, milliseconds=9))
+    metrics.request(CANARY, CANARY, 200, 0.1)
+    metrics.unauthenticated(CANARY)
+
+    told = {
+        found
+        for name in ("otp_events", "otp_submissions", "otp_requests", "otp_unauthenticated")
+        for labels, _ in series(metrics, f"{name}_total")
+        for found in labels.values()
+    }
+    assert {"otp.sent", "success", "unknown", "message", "200", "other"} == told
+    assert "900123" not in metrics.render()[0].decode()
+
+
+def test_reasons_of_events_are_those_of_our_errors():
+    """A new refusal has its name in the metrics without anybody's doing."""
+    assert {"expired", "rate_limited", "replay", "overloaded", "country", "deadline"} <= REASONS
+    assert not [reason for reason in REASONS | METHODS if len(reason) > 32]
+
+
+def test_page_is_what_prometheus_reads(metrics):
+    """Nothing is there twice, and the version is."""
+    body, kind = metrics.render()
+
+    assert kind.startswith("text/plain; version=")
+    assert b"_created" not in body
+    assert 1 == value(metrics, "otp_build_info", version="1.2.3")
+
+
+def test_two_metrics_do_not_meet():
+    """There is no registry of the module: two applications in one process are two."""
+    one, other = (telemetry.Metrics("1", tenants=[], providers=[]) for _ in range(2))
+
+    one.unauthenticated("missing")
+
+    assert [({"reason": "missing"}, 1)] == series(one, "otp_unauthenticated_total")
+    assert [] == series(other, "otp_unauthenticated_total")
+
+
+WORKER = """
+    import sys
+    from otp_service import telemetry
+    metrics = telemetry.Metrics("1.2.3", tenants=["shop"], providers=[])
+    gate = telemetry.WatchedGate.named("argon2", metrics, places=10, tenants=1)
+    held = [gate.enter("shop") for _ in range(3)]
+    for _ in range(1000):
+        metrics.request("GET", "/health/live", 200, 0.01)
+    print("counted", flush=True)
+    sys.stdin.read()
+"""
+
+
+def worker():
+    """Start a worker process and wait until it has counted."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert "counted\n" == process.stdout.readline()
+    return process
+
+
+@pytest.mark.slow
+def test_one_page_speaks_for_all_workers(metrics):
+    """Counters add up and outlive their worker; gauges are of those that live."""
+
+    def requests():
+        return value(
+            metrics, "otp_requests_total", method="GET", route="/health/live", status="200"
+        )
+
+    def places():
+        return value(metrics, "otp_places_taken", gate="argon2")
+
+    with telemetry.shared_by_workers() as folder:
+        first, second = worker(), worker()
+        assert 2000 == requests()
+        assert 6 == places()
+        assert 2000 == value(metrics, "otp_request_seconds_count", route="/health/live")
+        assert 1 == value(metrics, "otp_build_info", version="1.2.3")
+
+        first.kill()
+        first.communicate()
+        assert 2000 == requests()
+        assert 3 == places()
+
+        third = worker()
+        for process in (second, third):
+            process.communicate("")
+        assert 3000 == requests()
+        assert places() is None
+    assert not folder.exists()
+    assert requests() is None
+
+
+# ---------------------------------------------------------------------- the ports, watched
+
+
+class Fake:
+    """A store, router and hasher that answers what it was given, or raises it."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def partition_of(self, _):
+        return 7
+
+    def partition_of_bucket(self, _):
+        return 8
+
+    async def _say(self, *_):
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    fetch = commit = recall = remember = send = slow = _say
+
+
+ISSUED = events.Issued(id="e", tenant="shop", country="GB", number="p:1")
+DENIED = events.IssueDenied(id="e", tenant="shop", country="GB", reason="refused")
+SAID = ("shop", "GB", "")
+
+
+def committed(metrics, answer, **commit):
+    """Return the events that were counted, by type and reason, for a commit that was answered so."""
+    store = telemetry.Metered(Fake(answer), metrics)
+    assert answer == asyncio.run(store.commit(Commit(partition=1, operation="o", **commit)))
+    told = ("type", "outcome", "reason", "tenant", "country", "provider")
+    found = series(metrics, "otp_events_total")
+    return {tuple(labels[label] for label in told) for labels, _ in found}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Done(1), {("otp.issued", "success", "", *SAID)}),
+        (
+            Refusal(Limit.COOLDOWN, Window(1, 30), 500),
+            {("otp.issue_denied", "failure", "rate_limited", *SAID)},
+        ),
+        (
+            Refusal(Limit.ROW, Window(100, 60), -1),
+            {("otp.issue_denied", "failure", "number_locked", *SAID)},
+        ),
+        (Blocked(1), {("otp.issue_denied", "failure", "blocked", *SAID)}),
+        (Stored(1, None, None), set()),
+    ],
+)
+def test_events_are_counted_as_they_are_appended(metrics, answer, told):
+    """Those of the change when it happened, the refusal when it was refused, none otherwise."""
+    assert told == committed(metrics, answer, events=(ISSUED,), refusal=DENIED)
+
+
+def test_denial_is_counted_with_its_reason(metrics):
+    """It was decided before the commit."""
+    denial = events.IssueDenied(id="e", tenant="bank", country="GB", reason="country")
+
+    told = committed(metrics, Done(1), denial=denial)
+
+    assert {("otp.issue_denied", "failure", "country", "bank", "GB", "")} == told
+
+
+def test_limits_that_refuse_are_counted_by_name(metrics):
+    """Also those of a bucket that has no event of its own."""
+    told = committed(metrics, Refusal(Limit.SENDS_TENANT, Window(1, 30), 500))
+
+    assert set() == told
+    assert [({"limit": "SendsPerTenant"}, 1)] == series(metrics, "otp_limit_refusals_total")
+
+
+def won(*submissions, **more):
+    """A commit by which a challenge with these submissions is verified."""
+    challenge = Challenge(
+        tenant="shop",
+        id="c01-1",
+        version=2,
+        purpose="login",
+        account=None,
+        masked="+44…56",
+        subject="1:00",
+        country="GB",
+        created_at=1,
+        deadline=9,
+        ends_at=9,
+        resend_at=5,
+        attempts_left=4,
+        sends_left=2,
+        submissions=submissions,
+    )
+    event = events.Verified(id="e", tenant="shop", country="GB", **more)
+    return {"events": (event,), "swap": Swap(challenge, challenge)}
+
+
+def test_success_counts_for_whoever_took_the_newest_message(metrics):
+    """Conversion: of what was sent, how much comes back; a repeated answer is none."""
+    took, perhaps = Accepted("m"), Refused(Fault.UNKNOWN, "read-timeout")
+    first = Submission.of("p1", took, at=0, milliseconds=1)
+    second = Submission.of("p9", perhaps, at=0, milliseconds=1)
+    refused = Submission.of("p1", Refused(Fault.PROVIDER, "x"), at=0, milliseconds=1)
+    second, third = (
+        msgspec.structs.replace(one, send=2, place=place)
+        for place, one in enumerate((second, refused), start=1)
+    )
+
+    committed(metrics, Done(1), **won(first))
+    committed(metrics, Done(1), **won(first, second, third))
+    committed(metrics, Done(1), **won(first, repeated=True))
+    committed(metrics, Done(1), **won(refused))
+    committed(metrics, Stored(1, None, None), **won(first))
+
+    assert [
+        ({"provider": "p1", "country": "GB"}, 1),
+        ({"provider": "other", "country": "GB"}, 1),
+    ] == series(metrics, "otp_conversions_total")
+
+
+def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
+    """A provider that was configured once, and a country that is none."""
+    for provider, country in (("p1", "GB"), ("gone", "xx")):
+        metrics.provider_state(provider, country, "half-open")
+        metrics.provider_share(provider, 0.25)
+
+    assert 1 == value(metrics, "otp_provider_state", provider="p1", country="GB")
+    assert 1 == value(metrics, "otp_provider_state", provider="other", country="other")
+    assert 0.25 == value(metrics, "otp_provider_share", provider="other")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (raised(StoreTampered(), ValueError(CANARY)), "StoreTampered"),
+        (StoreUnavailable(), "StoreUnavailable"),
+        (raised(StoreUnavailable(), Disconnected(CANARY)), "ConnectionError"),
+        (RuntimeError(CANARY), "RuntimeError"),
+    ],
+)
+async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
+    """And raised as they were, after they were measured."""
+    with pytest.raises(type(error)) as caught:
+        await telemetry.Metered(Fake(error), metrics).recall("shop", "key")
+
+    assert error is caught.value
+    assert [({"kind": kind}, 1)] == series(metrics, "otp_store_failures_total")
+    assert 1 == value(metrics, "otp_store_seconds_count", call="recall")
+
+
+async def test_challenge_that_is_not_there_is_no_failure(metrics):
+    """It is an answer."""
+    with pytest.raises(ChallengeNotFound):
+        await telemetry.Metered(Fake(ChallengeNotFound()), metrics).fetch("shop", "x")
+
+    assert [] == series(metrics, "otp_store_failures_total")
+
+
+async def test_watched_store_answers_what_the_store_answers(metrics):
+    """It is the same port."""
+    store = telemetry.Metered(Fake((5, None)), metrics)
+
+    assert 7 == store.partition_of("+447700900123")
+    assert (5, None) == await store.recall("shop", "key")
+    assert (5, None) == await store.remember("shop", "key", None, None, "o")
+    assert (5, None) == await store.fetch("shop", "id")
+    told = {labels["call"] for labels, _ in series(metrics, "otp_store_seconds_count")}
+    assert {"recall", "remember", "fetch"} == told
+
+
+async def test_argon2_is_measured(metrics):
+    """With the wait for a free thread: what a person waits for."""
+    hasher = telemetry.TimedHasher(Fake(b"hash"), metrics)
+
+    assert b"hash" == await hasher.slow("123456", b"salt")
+    assert 1 == value(metrics, "otp_argon2_seconds_count")
+    assert 0 < value(metrics, "otp_argon2_seconds_sum") < 1
+
+
+async def test_submissions_are_counted_by_provider_and_fault(metrics):
+    """Each of one send, and how long each took; what speaks of the account, somebody has to read."""
+    account = About.ACCOUNT
+    made = (
+        Submission.of(
+            "p1", Refused(Fault.PROVIDER, "20003", about=account), at=0, milliseconds=250
+        ),
+        Submission.of("p1", Accepted("m"), at=1, milliseconds=750),
+    )
+
+    assert made == await telemetry.CountedRouter(Fake(made), metrics).send(None)
+    assert [
+        ({"provider": "p1", "outcome": "refused", "fault": "provider", "about": "account"}, 1),
+        ({"provider": "p1", "outcome": "accepted", "fault": "", "about": ""}, 1),
+    ] == series(metrics, "otp_submissions_total")
+    assert 1.0 == value(metrics, "otp_submission_seconds_sum", provider="p1")
+
+
+def test_gate_tells_how_full_it_is(metrics):
+    """From the start, and whenever that changes; a refusal at it changes nothing."""
+    gate = telemetry.WatchedGate.named("sending", metrics, places=4, tenants=2)
+
+    def taken():
+        return value(metrics, "otp_places_taken", gate="sending")
+
+    assert 0 == taken()
+
+    first, second = gate.enter("shop"), gate.enter("shop")
+    with pytest.raises(Overloaded):
+        gate.enter("shop")
+    assert 2 == taken()
+
+    first.leave()
+    first.leave()
+    assert 1 == taken()
+    second.leave()
+    assert 0 == taken()

@@ -1,0 +1,359 @@
+"""Traces: what a collector is told of a request, and what it is never told."""
+
+import asyncio
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from otp_service.app import Application, admin_door, public_door
+from otp_service.core.delivery import About, Fault, Receipt, Refused
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.secret import Secret
+from otp_service.settings.dev import dev_secrets, dev_settings
+from otp_service.settings.model import Service, Telemetry
+from otp_service.telemetry import CountedRouter, Metered, TimedHasher, tracing
+from tests.installation import wrong
+from tests.store import redis_servers
+from tests.trace_collector import Collector
+
+
+NUMBER = "+447400123456"
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+CANARY = f"{NUMBER} code 483920 https://sms.example/send?api_secret=S3CR3T"
+
+
+class Traced:
+    """The service as `dev` runs it, with every span of it in memory."""
+
+    def __init__(self, app, key, memory):
+        self.app, self.memory = app, memory
+        headers = {"Authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(app=public_door(app))
+        self.client = httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        )
+
+    async def call(self, path, headers=None, **body):
+        """Send a request."""
+        return await self.client.post(path, json=body, headers=headers)
+
+    @property
+    def code(self):
+        """The digits that came last."""
+        return re.search(r"\d{6}", self.app.inboxes[0].messages()[0]["text"])[0]
+
+    def spans(self):
+        """Return every span that has ended, in the order of their beginnings."""
+        self.app.tracing._provider.force_flush()
+        return sorted(self.memory.get_finished_spans(), key=lambda span: span.start_time)
+
+    def tree(self):
+        """Return each span's name below that of its parent, with how often."""
+        spans = self.spans()
+        names = {span.context.span_id: span.name for span in spans}
+        above = {
+            span.context.span_id: names.get(span.parent.span_id) if span.parent else None
+            for span in spans
+        }
+        return Counter((above[span.context.span_id], span.name) for span in spans)
+
+
+def kept(folder):
+    """Return the keys of an installation."""
+    return dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
+
+
+def settings_of(server, folder, **telemetry):
+    """Return the settings of development, on this Redis emptied."""
+    with redis_servers.client_of(server) as client:
+        client.flushall()
+    made = dev_settings(Service(), server.url, kept(folder))
+    return replace(made, telemetry=Telemetry(**telemetry))
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """What takes spans in place of a collector."""
+    memory = InMemorySpanExporter()
+    monkeypatch.setattr(tracing, "collector", lambda *_: memory)
+    return memory
+
+
+@pytest.fixture
+async def traced(server, tmp_path, memory):
+    """A service whose traces go somewhere."""
+    settings = settings_of(server, tmp_path, traces="http://127.0.0.1:4318/v1/traces")
+    async with Application(settings, is_dev=True) as app:
+        yield Traced(app, kept(tmp_path)["api_key"], memory)
+
+
+async def test_an_issue_and_a_verify_are_a_tree_each(traced):
+    """The request, and below it the trips to Redis, argon2, the chain and each provider."""
+    made = (await traced.call("/v1/challenges", phone_number=NUMBER)).json()
+    answer = await traced.call(f"/v1/challenges/{made['id']}/verify", code=traced.code)
+
+    assert 200 == answer.status_code
+    issue, verify = "POST /v1/challenges", "POST /v1/challenges/{challenge_id}/verify"
+    assert traced.tree() == {
+        (None, issue): 1,
+        (issue, "store commit"): 4,
+        (issue, "argon2"): 1,
+        (issue, "send"): 1,
+        ("send", "submit"): 1,
+        (None, verify): 1,
+        (verify, "store fetch"): 1,
+        (verify, "store commit"): 2,
+        (verify, "argon2"): 1,
+    }
+
+
+async def test_a_span_tells_what_became_of_it(traced):
+    """In the words of metrics and events; 503 is an error, a wrong code is none."""
+    made = (await traced.call("/v1/challenges", phone_number=NUMBER)).json()
+    await traced.call(f"/v1/challenges/{made['id']}/verify", code=wrong(traced.code))
+
+    told = {span.name: dict(span.attributes) for span in traced.spans()}
+    verify = told["POST /v1/challenges/{challenge_id}/verify"]
+    assert len(verify.pop("otp.request")) == 32
+    assert verify == {
+        "http.request.method": "POST",
+        "http.route": "/v1/challenges/{challenge_id}/verify",
+        "http.response.status_code": 422,
+        "otp.tenant": "dev",
+        "otp.problem": "incorrect-code",
+    }
+    assert {"otp.provider": "inbox", "otp.outcome": "accepted"} == told["submit"]
+    assert {"otp.outcome": "done"} == told["store commit"]
+    assert {StatusCode.UNSET} == {span.status.status_code for span in traced.spans()}
+
+
+async def never(_):
+    """Take a message and say nothing."""
+    await asyncio.sleep(60)
+
+
+async def test_the_callers_trace_is_taken_up_and_in_log_events_and_spans(traced):
+    """R59: its id is the caller's, whether he samples or not; the reader finds one by the other."""
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-00", "tracestate": "a=b", "baggage": "c=d"}
+    await traced.call("/v1/challenges", headers, phone_number=NUMBER)
+
+    events, _ = await traced.app.reader().page(limit=100, type="otp.issued")
+    spans = traced.spans()
+    assert {TRACE} == {event["trace"] for event in events}
+    assert {TRACE} == {f"{span.context.trace_id:032x}" for span in spans}
+    assert PARENT == f"{spans[0].parent.span_id:016x}"
+    assert not spans[0].context.trace_state
+
+
+@pytest.mark.parametrize("traceparent", [None, "00-garbage", f"00-{'0' * 32}-{PARENT}-01"])
+async def test_without_a_callers_trace_events_name_ours(traced, traceparent):
+    """What is not valid is as good as none (R59)."""
+    headers = {"traceparent": traceparent} if traceparent else {}
+    await traced.call("/v1/challenges", headers, phone_number=NUMBER)
+
+    events, _ = await traced.app.reader().page(limit=100, type="otp.issued")
+    issue = traced.spans()[0]
+    assert issue.parent is None
+    assert f"{issue.context.trace_id:032x}" == events[0]["trace"]
+
+
+async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
+    """R68: not of what goes well, nor of an exception that was full of them."""
+    made = (await traced.call("/v1/challenges", phone_number=NUMBER, account="canary")).json()
+    code = traced.code
+    await traced.call(f"/v1/challenges/{made['id']}/verify", code=wrong(code))
+    await traced.call(f"/v1/challenges/{made['id']}/verify?code={code}", code=code)
+    await traced.call(f"/v1/{NUMBER}", phone_number=NUMBER)
+    broken = traced.app.store.commit
+    traced.app.store.commit = raises(StoreUnavailable(CANARY), CANARY)
+    await traced.call("/v1/challenges", phone_number="+447400123457")
+    traced.app.store.commit = raises(RuntimeError(CANARY), CANARY)
+    await traced.call("/v1/challenges", phone_number="+447400123457")
+    traced.app.store.commit = broken
+
+    spans = traced.spans()
+    told = "\n".join(span.to_json() for span in spans)
+    assert ["StoreUnavailable", "RuntimeError"] == [
+        span.attributes["error.type"] for span in spans if "error.type" in span.attributes
+    ]
+    assert 4 == sum(span.status.status_code is StatusCode.ERROR for span in spans)
+    held = [*kept(tmp_path).values(), code, wrong(code), made["id"], "canary", "S3CR3T", "483920"]
+    assert [] == [one for one in [*held, NUMBER, NUMBER[1:], "7400123457"] if one in told]
+    assert [] == [span.events for span in spans if span.events]
+
+
+def raises(error, cause):
+    """Return a call that fails as libraries do, with what they were given in the text."""
+
+    async def call(*_):
+        raise error from ValueError(cause)
+
+    return call
+
+
+async def test_a_provider_that_refuses_or_hangs_is_a_span_with_the_reason(server, tmp_path, memory):
+    """Its code for operators, or the class of what ended it at the deadline."""
+    settings = settings_of(server, tmp_path, traces="http://127.0.0.1:4318/v1/traces")
+    routing = replace(settings.routing, deadline_seconds=1, providers=("first", "second"))
+    (inbox,) = settings.providers.values()
+    settings = replace(settings, providers={"first": inbox, "second": inbox}, routing=routing)
+    async with Application(settings, is_dev=True) as app:
+        refusing, hanging = app.inboxes
+        refusing.send = answering(Refused(Fault.PROVIDER, "no-credit", about=About.ACCOUNT))
+        hanging.send = never
+        traced = Traced(app, kept(tmp_path)["api_key"], memory)
+        await traced.call("/v1/challenges", phone_number=NUMBER)
+
+        first, second = [dict(span.attributes) for span in traced.spans() if span.name == "submit"]
+    assert first == {
+        "otp.provider": "first",
+        "otp.outcome": "refused",
+        "otp.reason": "no-credit",
+    }
+    assert {"otp.provider": "second", "error.type": "CancelledError"} == second
+
+
+def answering(reply):
+    """Return a provider's `send` that says this."""
+
+    async def send(_):
+        return reply
+
+    return send
+
+
+async def test_what_a_session_brings_belongs_to_no_request(traced):
+    """The task of a session was started by some request; its receipts are traces of their own."""
+    received = traced.app.tracing.apart("receipt", traced.app._received)
+    with traced.app.tracing.span("POST /v1/challenges"):
+        await asyncio.create_task(received("inbox", Receipt("delivered", reference="unknown")))
+
+    receipt = next(span for span in traced.spans() if span.name == "receipt")
+    assert receipt.parent is None
+
+
+async def test_what_runs_beside_requests_leaves_no_span(traced):
+    """The sweep of each minute and the exchange of each second are nobody's request."""
+    await traced.app.telling.everything()
+    await traced.app.sharing.exchange()
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=admin_door(traced.app))
+    ) as client:
+        assert 200 == (await client.get("http://localhost/metrics")).status_code
+
+    assert [] == traced.spans()
+
+
+async def test_of_a_hundred_traces_so_many_are_kept(server, tmp_path, memory):
+    """A caller who samples does not decide: whole traces are kept or left out by their ids."""
+    where = {"traces": "http://127.0.0.1:4318/v1/traces", "sample_percent": 1}
+    async with Application(settings_of(server, tmp_path, **where), is_dev=True) as app:
+        traced = Traced(app, kept(tmp_path)["api_key"], memory)
+        for trace in ("f" * 32, "0" * 31 + "1"):
+            parent = {"traceparent": f"00-{trace}-{PARENT}-01"}
+            assert 200 == (await traced.client.get("/health/live", headers=parent)).status_code
+
+        (only,) = traced.spans()
+    assert 1 == only.context.trace_id
+
+
+# ----------------------------------------------------------------------------------------- off
+
+
+async def test_without_an_address_nothing_is_around_the_ports(server, tmp_path):
+    """Off is how it is unless somebody says where traces go."""
+    async with Application(settings_of(server, tmp_path), is_dev=True) as app:
+        parts = app._traced(app._parts())
+
+    assert app.tracing is None
+    assert (Metered, CountedRouter, TimedHasher) == (
+        type(parts.store),
+        type(parts.router),
+        type(parts.hasher),
+    )
+
+
+def test_the_service_runs_where_opentelemetry_is_not_installed(tmp_path):
+    """It is an extra, and redis-py only looks whether it is there."""
+    script = f"""
+import pathlib, sys
+sys.modules["opentelemetry"] = None
+from otp_service.app import Application, public_door
+from otp_service.settings.dev import dev_secrets, dev_settings
+from otp_service.settings.model import Service
+import otp_service.cli.serve, otp_service.cli.dev
+made = dev_secrets(pathlib.Path({str(tmp_path)!r}), None, lambda: "A" * 43)
+public_door(Application(dev_settings(Service(), "redis://127.0.0.1:1/0", made)))
+print("made")
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert (0, b"made") == (run.returncode, run.stdout.strip()), run.stderr.decode()
+
+
+# ----------------------------------------------------------------------------------- collector
+
+
+async def test_a_collector_gets_them_at_the_latest_when_the_service_stops(server, tmp_path):
+    """OTLP over HTTP, with the headers that open it; the service and its version are named."""
+    with Collector() as collector:
+        headers = {"Authorization": Secret("Bearer worthless")}
+        settings = settings_of(server, tmp_path, traces=collector.url, secret_headers=headers)
+        async with Application(settings, is_dev=True) as app:
+            traced = Traced(app, kept(tmp_path)["api_key"], None)
+            await traced.call("/v1/challenges", phone_number=NUMBER)
+
+    resources = ExportTraceServiceRequest.FromString(collector.received).resource_spans
+    about = {one.key: one.value.string_value for one in resources[0].resource.attributes}
+    scopes = [scope for resource in resources for scope in resource.scope_spans]
+    names = [span.name for scope in scopes for span in scope.spans]
+    assert {("/v1/traces", "Bearer worthless")} == {
+        (path, headers["authorization"]) for path, headers, _ in collector.taken
+    }
+    assert "otp-service" == about["service.name"]
+    assert "POST /v1/challenges" in names
+    assert NUMBER[1:].encode() not in collector.received
+
+
+async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
+    server, tmp_path, monkeypatch
+):
+    """Spans are lost then, and logins are not: R77 is about Redis, not about this."""
+    monkeypatch.setattr(tracing, "PATIENCE", 0.2)
+    with Collector() as collector:
+        collector.hangs = True
+        async with Application(
+            settings_of(server, tmp_path, traces=collector.url), is_dev=True
+        ) as app:
+            traced = Traced(app, kept(tmp_path)["api_key"], None)
+            made = await traced.call("/v1/challenges", phone_number=NUMBER)
+
+    assert 201 == made.status_code
+    assert [] == collector.taken
+
+
+def test_the_end_waits_so_long_and_no_longer(monkeypatch):
+    """The queue may hold more than a collector takes in time; the library would wait 30 s for it."""
+    monkeypatch.setattr(tracing, "PATIENCE", 0.1)
+    released, began = threading.Event(), time.monotonic()
+    exporter = InMemorySpanExporter()
+    exporter.export = lambda _: released.wait()
+    made = tracing.Tracing(exporter, "1", 100)
+    with made.span("any"):
+        pass
+
+    made.close()
+
+    assert 20 > time.monotonic() - began
+    released.set()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import uvloop
 
-from bench.environment import Stage
+from bench.environment import BenchEnvironment
 from bench.rounds import Bench, Options
-from bench.table import table
-from bench.traffic import Outside
+from bench.table import format_table
+from bench.traffic import BenchTraffic
 
 
 EPILOG = """\
@@ -29,35 +29,35 @@ These have a command and a --help of their own:
 
 def main() -> int:
     """Measure, and print the table."""
-    options = read_options()
+    options = parse_options()
     try:
         with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
-            lines = uvloop.run(run(options, Path(folder)))
+            lines = uvloop.run(run_bench(options, Path(folder)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
-async def run(options: Options, folder: Path) -> list[str]:
+async def run_bench(options: Options, folder: Path) -> list[str]:
     """Return the table's lines."""
     task = asyncio.current_task()
     assert task  # this is one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with Outside() as outside:
-        with Stage(folder, outside.gateway, options.workers) as stage:
-            tell("starts Valkey, the service twice, and the bare application")
+    async with BenchTraffic() as outside:
+        with BenchEnvironment(folder, outside.gateway_url, options.workers) as stage:
+            print_progress("starts Valkey, the service twice, and the bare application")
             bench = Bench(options, stage, outside)
-            await bench.warm_up()
+            await bench.warm_up_targets()
             for number in range(1, options.rounds + 1):
-                tell(f"round {number} of {options.rounds}")
+                print_progress(f"round {number} of {options.rounds}")
                 await bench.measure_round()
-            tell("at half load")
-            await bench.measure_halves()
-            return list(table(bench, stage.server))
+            print_progress("at half load")
+            await bench.measure_half_loads()
+            return list(format_table(bench, stage.redis_version))
 
 
-def read_options() -> Options:
+def parse_options() -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -74,7 +74,7 @@ def read_options() -> Options:
     return Options(**vars(known), cores=len(os.sched_getaffinity(0)))
 
 
-def tell(progress: str) -> None:
+def print_progress(progress: str) -> None:
     """Say what is being done; the table alone goes to stdout."""
     sys.stderr.write(f"bench: {progress}\n")
 

@@ -17,69 +17,79 @@ from statistics import median
 import redis
 import uvloop
 
-from bench.environment import CHEAPEST, Stage
-from bench.rounds import Options, plain
-from bench.table import head, line, row
-from bench.traffic import PATIENCE, Outside, Pairs, Tally, numbers
-from otp_service.audit.archive_format.key_files import write_key
-from otp_service.core.challenge import PARTITIONS
+from bench.environment import CHEAPEST_HASH, BenchEnvironment
+from bench.rounds import Options, build_minimal_body
+from bench.table import format_header, format_measurement, format_row
+from bench.traffic import (
+    REPLY_TIMEOUT_SECONDS,
+    BenchTraffic,
+    Measurement,
+    PairWorkload,
+    generate_numbers,
+)
+from otp_service.audit.archive_format.key_files import create_key_files
+from otp_service.core.challenge import PARTITION_COUNT
 
 
-WARM_UP = 0.5
+WARM_UP_SECONDS = 0.5
 """Seconds in which both are called before anything counts."""
 
 
-class Side:
+class MeasuredService:
     """A service on a stage of its own, and what was measured of it."""
 
-    def __init__(self, stage: Stage, **settings: str) -> None:
-        self.tallies: list[Tally] = []
-        self.parent: list[float] = []
+    def __init__(self, stage: BenchEnvironment, **settings: str) -> None:
+        self.measurements: list[Measurement] = []
+        self.parent_cpu_seconds: list[float] = []
         """Seconds of CPU of its workers' parent for each pair; the sealer is in there."""
-        self._stage = stage
-        self._service = stage.service("service", CHEAPEST, **settings)
+        self._environment = stage
+        self._target = stage.start_service("service", CHEAPEST_HASH, **settings)
 
     async def measure(
-        self, outside: Outside, work: Pairs, connections: int, seconds: float
+        self, outside: BenchTraffic, work: PairWorkload, connections: int, seconds: float
     ) -> None:
         """Do so many seconds of work, and wait until all of it is archived."""
-        async with outside.connected(self._service, connections) as lines:
-            cpu, parent = self._cpu()
-            tally = await work.flood(lines, seconds)
-            await self._until_archived()
-            cpu, parent = (now - then for now, then in zip(self._cpu(), (cpu, parent), strict=True))
-        tally.cpu = cpu / len(tally.issue)
-        self.tallies.append(tally)
-        self.parent.append(parent / len(tally.issue))
+        async with outside.open_connections(self._target, connections) as lines:
+            cpu, parent = self._read_cpu()
+            tally = await work.run_saturated(lines, seconds)
+            await self._wait_until_archived()
+            cpu, parent = (
+                now - then for now, then in zip(self._read_cpu(), (cpu, parent), strict=True)
+            )
+        tally.cpu_seconds = cpu / len(tally.issue_seconds)
+        self.measurements.append(tally)
+        self.parent_cpu_seconds.append(parent / len(tally.issue_seconds))
 
-    def _cpu(self) -> tuple[float, float]:
-        return self._stage.cpu(self._service), self._stage.cpu_of_parent(self._service)
+    def _read_cpu(self) -> tuple[float, float]:
+        return self._environment.read_cpu_seconds(
+            self._target
+        ), self._environment.read_parent_cpu_seconds(self._target)
 
-    async def _until_archived(self) -> None:
+    async def _wait_until_archived(self) -> None:
         """Come back once Redis may forget all entries; at once if there is no archive."""
-        with redis.Redis.from_url(self._stage.redis) as client:
-            async with asyncio.timeout(PATIENCE):
-                while _waiting(client):  # noqa: ASYNC110  # Redis tells nobody
+        with redis.Redis.from_url(self._environment.redis_url) as client:
+            async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
+                while _count_waiting(client):  # noqa: ASYNC110  # Redis tells nobody
                     await asyncio.sleep(0.05)
 
 
-def _waiting(client: "redis.Redis") -> int:
+def _count_waiting(client: "redis.Redis") -> int:
     pipe = client.pipeline(transaction=False)
-    for partition in range(PARTITIONS):
+    for partition in range(PARTITION_COUNT):
         pipe.hget(f"{{{partition:02d}}}:log", "waiting")
     return sum(int(count or 0) for count in pipe.execute())
 
 
 def main() -> int:
     """Measure, and print the table."""
-    options = read_options()
+    options = parse_options()
     with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
-        lines = uvloop.run(run(options, Path(folder)))
+        lines = uvloop.run(run_bench(options, Path(folder)))
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
-def read_options() -> Options:
+def parse_options() -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.archive_cost", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="of both in turn (7)")
@@ -90,36 +100,49 @@ def read_options() -> Options:
     return Options(**vars(known), threads=1, cores=len(os.sched_getaffinity(0)))
 
 
-async def run(options: Options, folder: Path) -> list[str]:
+async def run_bench(options: Options, folder: Path) -> list[str]:
     """Return the table's lines."""
     key = folder / "audit.pem"
-    write_key(key)
+    create_key_files(key)
     audit = {"AUDIT__ARCHIVE": str(folder / "archive"), "AUDIT__SIGNING_KEY": str(key)}
-    async with Outside() as outside:
-        stages = [Stage(folder / name, outside.gateway, options.workers) for name in ("one", "two")]
+    async with BenchTraffic() as outside:
+        stages = [
+            BenchEnvironment(folder / name, outside.gateway_url, options.workers)
+            for name in ("one", "two")
+        ]
         with stages[0], stages[1]:
-            without, audited = Side(stages[0]), Side(stages[1], **audit)
-            source = numbers()
-            for seconds in (WARM_UP, *[options.seconds] * options.rounds):
+            without, audited = MeasuredService(stages[0]), MeasuredService(stages[1], **audit)
+            source = generate_numbers()
+            for seconds in (WARM_UP_SECONDS, *[options.seconds] * options.rounds):
                 for side in (without, audited):
-                    work = Pairs(plain, source, outside.phones)
+                    work = PairWorkload(build_minimal_body, source, outside.phones)
                     await side.measure(outside, work, options.connections, seconds)
-            return list(table(options, stages[0].server, without, audited))
+            return list(format_table(options, stages[0].redis_version, without, audited))
 
 
-def table(options: Options, server: str, without: Side, audited: Side) -> Iterator[str]:
+def format_table(
+    options: Options, server: str, without: MeasuredService, audited: MeasuredService
+) -> Iterator[str]:
     """Write it; the first measurement of each has only warmed it up."""
-    before, after = without.tallies[1:], audited.tallies[1:]
-    yield from head(options, server)
-    yield line("pairs, cheapest hash, no archive", before)
-    yield line("    archived and sealed", after, before)
-    yield _more("    what that costs a pair", [t.cpu for t in after], [t.cpu for t in before])
-    yield _more("    of which the sealer takes", audited.parent[1:], without.parent[1:])
+    before, after = without.measurements[1:], audited.measurements[1:]
+    yield from format_header(options, server)
+    yield format_measurement("pairs, cheapest hash, no archive", before)
+    yield format_measurement("    archived and sealed", after, before)
+    yield _format_difference(
+        "    what that costs a pair",
+        [t.cpu_seconds for t in after],
+        [t.cpu_seconds for t in before],
+    )
+    yield _format_difference(
+        "    of which the sealer takes",
+        audited.parent_cpu_seconds[1:],
+        without.parent_cpu_seconds[1:],
+    )
 
 
-def _more(text: str, some: Sequence[float], others: Sequence[float]) -> str:
+def _format_difference(text: str, some: Sequence[float], others: Sequence[float]) -> str:
     more = median(a - b for a, b in zip(some, others, strict=True))
-    return row(text, "", "", "", "", f"{1000 * more:.2f}")
+    return format_row(text, "", "", "", "", f"{1000 * more:.2f}")
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from otp_service.audit.verification.findings import Report
+from otp_service.audit.verification.findings import VerificationReport
 from otp_service.audit.verification.verifier import verify_folder
-from otp_service.core.challenge import PARTITIONS
-from tests.audit.archive_builder import Archive
+from otp_service.core.challenge import PARTITION_COUNT
+from tests.audit.archive_builder import ArchiveBuilder
 
 
-STRETCH, SEGMENT = 1000, 150_000
+BATCH_EVENTS, SEGMENT_EVENTS = 1000, 150_000
 """Events under a seal (100 a second, sealed every 10), and in a segment of some 64 MiB."""
 
-EVENT = {
+FULL_EVENT = {
     "key_id": "2026-11-24-9f3a",
     "request": "0" * 32,
     "client_address": "203.0.113.9",
@@ -46,34 +46,34 @@ def main() -> int:
     known = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
         sys.stderr.write(f"bench: writes {known.events:,} events\n")
-        archive = build(Path(folder), known.events)
-        sys.stdout.write("\n".join(measured(archive, known.rounds)) + "\n")
+        archive = write_archive(Path(folder), known.events)
+        sys.stdout.write("\n".join(measure_rounds(archive, known.rounds)) + "\n")
     return 0
 
 
-def build(folder: Path, events: int) -> Archive:
+def write_archive(folder: Path, events: int) -> ArchiveBuilder:
     """Write an archive of so many events, all of them under a seal."""
-    archive = Archive(folder)
+    archive = ArchiveBuilder(folder)
     for count in range(1, events + 1):
-        archive.tell(count % PARTITIONS, **EVENT)
-        if count % STRETCH == 0 or count == events:
-            archive.seal()
-        if count % SEGMENT == 0:
-            archive.rotate()
+        archive.add_event(count % PARTITION_COUNT, **FULL_EVENT)
+        if count % BATCH_EVENTS == 0 or count == events:
+            archive.append_seal()
+        if count % SEGMENT_EVENTS == 0:
+            archive.start_segment()
     return archive
 
 
-def measured(archive: Archive, rounds: int) -> Iterator[str]:
+def measure_rounds(archive: ArchiveBuilder, rounds: int) -> Iterator[str]:
     """Verify it some times, each in CPU time: it is one thread, and others may use the machine."""
     size = sum(path.stat().st_size for path in archive.folder.glob("*/*"))
     yield f"{platform.machine()}, Python {platform.python_version()}; {size / 2**20:.0f} MiB"
     for _ in range(rounds):
         began, cpu = time.perf_counter(), time.process_time()
         report = verify_folder(archive.folder, archive.keys)
-        yield row(report, time.perf_counter() - began, time.process_time() - cpu)
+        yield format_round(report, time.perf_counter() - began, time.process_time() - cpu)
 
 
-def row(report: Report, seconds: float, cpu: float) -> str:
+def format_round(report: VerificationReport, seconds: float, cpu: float) -> str:
     """Return one round's line."""
     found = "sound" if report.is_sound else f"{report.found}"
     rate = report.events / cpu

@@ -4,24 +4,24 @@ import secrets
 import threading
 import time
 
-from otp_service.core.argon2_profile import Profile
-from otp_service.hashing import argon2id
+from otp_service.core.argon2_profile import Argon2Profile
+from otp_service.hashing import compute_argon2id
 
 
-def hashes_per_second(profile: Profile, threads: int, seconds: float) -> float:
+def measure_hash_rate(profile: Argon2Profile, threads: int, seconds: float) -> float:
     """Return how many hashes so many threads make in a second, one after another each."""
     start, end = threading.Barrier(threads), time.perf_counter() + seconds
     speeds: list[float] = []
 
-    def hash_on() -> None:
+    def hash_until_end() -> None:
         start.wait()
         began, count = time.perf_counter(), 0
         while (now := time.perf_counter()) < end:
-            argon2id(profile, "123456", secrets.token_bytes(16))
+            compute_argon2id(profile, "123456", secrets.token_bytes(16))
             count += 1
         speeds.append(count / (now - began))
 
-    running = [threading.Thread(target=hash_on) for _ in range(threads)]
+    running = [threading.Thread(target=hash_until_end) for _ in range(threads)]
     for thread in running:
         thread.start()
     for thread in running:

@@ -15,67 +15,67 @@ from litestar import Litestar, post
 from redis.asyncio import Redis
 from uvicorn.supervisors import Multiprocess
 
-from otp_service.cli.uvicorn_servers import config_for, listen
-from otp_service.sms.http_provider import new_transport
+from otp_service.cli.uvicorn_servers import create_uvicorn_config, open_listener
+from otp_service.sms.http_provider import create_transport
 
 
-SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
+SET_SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
 
-KEYS = 1024
+KEY_COUNT = 1024
 """How many keys it writes to: enough to be no hot spot, and memory stays as it is."""
 
-REDIS, GATEWAY, PAYLOAD = "BENCH_REDIS", "BENCH_GATEWAY", "BENCH_PAYLOAD"
+REDIS_VARIABLE, GATEWAY_VARIABLE, PAYLOAD_VARIABLE = "BENCH_REDIS", "BENCH_GATEWAY", "BENCH_PAYLOAD"
 
 
-class Ask(msgspec.Struct):
+class IssueBody(msgspec.Struct):
     """The body of an issue."""
 
     phone_number: str
 
 
-class Try(msgspec.Struct):
+class VerifyBody(msgspec.Struct):
     """The body of a verify."""
 
     code: str
 
 
-class View(msgspec.Struct):
+class ChallengeBody(msgspec.Struct):
     """The body of both answers."""
 
     id: str
     status: str
 
 
-def bare() -> Litestar:
+def create_app() -> Litestar:
     """Return the application of one worker."""
-    redis = Redis.from_url(os.environ[REDIS])
-    script = redis.register_script(SCRIPT)
-    transport = new_transport()
-    payload = bytes(int(os.environ[PAYLOAD]))
-    keys = itertools.cycle([f"bare:{number}" for number in range(KEYS)])
+    redis = Redis.from_url(os.environ[REDIS_VARIABLE])
+    script = redis.register_script(SET_SCRIPT)
+    transport = create_transport()
+    payload = bytes(int(os.environ[PAYLOAD_VARIABLE]))
+    keys = itertools.cycle([f"bare:{number}" for number in range(KEY_COUNT)])
 
-    async def trips(count: int) -> None:
+    async def make_trips(count: int) -> None:
         for _ in range(count):
             await script(keys=[next(keys)], args=[payload])
 
     @post("/v1/challenges")
-    async def issue(data: Ask) -> View:
-        await trips(3)
+    async def issue_challenge(data: IssueBody) -> ChallengeBody:
+        await make_trips(3)
         text = f"{secrets.randbelow(10**6):06d} is your code."
         sms = httpx.Request(
-            "POST", os.environ[GATEWAY], json={"to": data.phone_number, "text": text}
+            "POST", os.environ[GATEWAY_VARIABLE], json={"to": data.phone_number, "text": text}
         )
         response = await transport.handle_async_request(sms)
         await response.aread()
-        await trips(1)
-        return View(secrets.token_hex(16), "pending")
+        await make_trips(1)
+        return ChallengeBody(secrets.token_hex(16), "pending")
 
     @post("/v1/challenges/{challenge:str}/verify", status_code=200)
-    async def verify(challenge: str, data: Try) -> View:
-        await trips(3)
-        return View(challenge, "verified" if data.code else "pending")
+    async def verify_code(challenge: str, data: VerifyBody) -> ChallengeBody:
+        await make_trips(3)
+        return ChallengeBody(challenge, "verified" if data.code else "pending")
 
-    return Litestar([issue, verify], openapi_config=None)
+    return Litestar([issue_challenge, verify_code], openapi_config=None)
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     known = parser.parse_args()
-    config = config_for("bench.bare_app:bare", 1, workers=known.workers)
-    Multiprocess(config, sockets=[listen("127.0.0.1", known.port)]).run()
+    config = create_uvicorn_config("bench.bare_app:bare", 1, workers=known.workers)
+    Multiprocess(config, sockets=[open_listener("127.0.0.1", known.port)]).run()
 
 
 if __name__ == "__main__":

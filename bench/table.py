@@ -5,32 +5,34 @@ import statistics
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from bench.rounds import Bench, Half, Options
-from bench.traffic import Tally
-from otp_service.core.argon2_profile import DEFAULT
+from bench.rounds import Bench, HalfLoad, Options
+from bench.traffic import Measurement
+from otp_service.core.argon2_profile import DEFAULT_PROFILE
 
 
-AIM_ARGON, AIM_BARE = 0.85, 0.5
+ARGON_RATIO_AIM, BARE_RATIO_AIM = 0.85, 0.5
 
 
-def table(bench: Bench, server: str) -> Iterator[str]:
+def format_table(bench: Bench, server: str) -> Iterator[str]:
     """Write it, line by line."""
-    of = bench.all_of
-    profile = f"argon2id {DEFAULT.memory_kib} KiB, {DEFAULT.passes} passes"
-    yield from head(bench.options, server)
-    yield line(f"(a) pairs, {profile}", of("default"), of("ceiling"), AIM_ARGON)
-    yield line("    the ceiling: argon2 alone", of("ceiling"))
-    yield line("(b) pairs, cheapest hash", of("cheapest"), of("bare"), AIM_BARE)
-    yield line("    with account and client_ip", of("full"), of("bare"))
-    yield line("(c) refusals by the number's own limits", of("refusals"))
-    yield line(f"(d) bare: 4 + 3 trips of {bench.payload} bytes, a POST", of("bare"))
+    of = bench.list_measurements
+    profile = f"argon2id {DEFAULT_PROFILE.memory_kib} KiB, {DEFAULT_PROFILE.passes} passes"
+    yield from format_header(bench.options, server)
+    yield format_measurement(f"(a) pairs, {profile}", of("default"), of("ceiling"), ARGON_RATIO_AIM)
+    yield format_measurement("    the ceiling: argon2 alone", of("ceiling"))
+    yield format_measurement("(b) pairs, cheapest hash", of("cheapest"), of("bare"), BARE_RATIO_AIM)
+    yield format_measurement("    with account and client_ip", of("full"), of("bare"))
+    yield format_measurement("(c) refusals by the number's own limits", of("refusals"))
+    yield format_measurement(
+        f"(d) bare: 4 + 3 trips of {bench.payload_bytes} bytes, a POST", of("bare")
+    )
     yield ""
-    yield row("at half load", "", "", "p50 ms", "", "p99 ms")
+    yield format_row("at half load", "", "", "p50 ms", "", "p99 ms")
     for name, text in (("default", "(a)"), ("cheapest", "(b)")):
-        yield from _latency(text, bench.halves[name])
+        yield from _format_latency(text, bench.half_loads[name])
 
 
-def head(options: Options, server: str) -> Iterator[str]:
+def format_header(options: Options, server: str) -> Iterator[str]:
     """Say where and how it was measured, and what the columns are."""
     machine = f"{platform.machine()} with {options.cores} cores"
     yield f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}, {server}"
@@ -40,20 +42,23 @@ def head(options: Options, server: str) -> Iterator[str]:
         f"of {options.seconds:g} s"
     )
     yield ""
-    yield row("", "ratio", "", "a second", "lowest to highest", "CPU ms")
+    yield format_row("", "ratio", "", "a second", "lowest to highest", "CPU ms")
 
 
-def line(
-    text: str, tallies: Sequence[Tally], beside: Sequence[Tally] = (), aim: float = 0.0
+def format_measurement(
+    text: str,
+    measurements: Sequence[Measurement],
+    baseline: Sequence[Measurement] = (),
+    aim: float = 0.0,
 ) -> str:
     """Write what the rounds have measured of something, beside what it is compared with."""
-    rates = [tally.rate for tally in tallies]
+    rates = [tally.per_second for tally in measurements]
     ratio = ""
-    if beside:
-        best = [tally.rate for tally in beside]
+    if baseline:
+        best = [tally.per_second for tally in baseline]
         ratio = f"{statistics.median(a / b for a, b in zip(rates, best, strict=True)):.2f}"
-    cpu = statistics.median(tally.cpu for tally in tallies)
-    return row(
+    cpu = statistics.median(tally.cpu_seconds for tally in measurements)
+    return format_row(
         text,
         ratio,
         f"aim {aim:g}" if aim else "",
@@ -63,14 +68,17 @@ def line(
     )
 
 
-def _latency(text: str, half: Half) -> Iterator[str]:
-    for verb, seconds in (("issue", half.tally.issue), ("verify", half.tally.verify)):
+def _format_latency(text: str, half: HalfLoad) -> Iterator[str]:
+    for verb, seconds in (
+        ("issue", half.measurement.issue_seconds),
+        ("verify", half.measurement.verify_seconds),
+    ):
         cuts = statistics.quantiles(seconds, n=100)
         middle, high = f"{1000 * cuts[49]:.1f}", f"{1000 * cuts[98]:.1f}"
-        yield row(f"{text} {verb}, {half.rate:.1f} pairs a second", "", "", middle, "", high)
+        yield format_row(f"{text} {verb}, {half.rate:.1f} pairs a second", "", "", middle, "", high)
 
 
-def row(text: str, *cells: str) -> str:
+def format_row(text: str, *cells: str) -> str:
     """Write one line of the table."""
     ratio, aim, rate, spread, cpu = cells
     return f"{text:<45}{ratio:>6}  {aim:<8}{rate:>9}  {spread:<19}{cpu:>7}".rstrip()

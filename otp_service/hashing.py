@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2.low_level import Type, hash_secret_raw
 
-from otp_service.core.argon2_profile import Profile
+from otp_service.core.argon2_profile import Argon2Profile
 
 
 HASH_BYTES = 32
@@ -19,21 +19,21 @@ HASH_BYTES = 32
 class ArgonPool:
     """Implements `core.ports.Hasher`."""
 
-    def __init__(self, profile: Profile, workers: int) -> None:
+    def __init__(self, profile: Argon2Profile, workers: int) -> None:
         self._profile = profile
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
 
-    async def slow(self, code: str, salt: bytes) -> bytes:
+    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
         """Return argon2id(code, salt)."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, argon2id, self._profile, code, salt)
+        return await loop.run_in_executor(self._pool, compute_argon2id, self._profile, code, salt)
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def argon2id(profile: Profile, code: str, salt: bytes) -> bytes:
+def compute_argon2id(profile: Argon2Profile, code: str, salt: bytes) -> bytes:
     """Return argon2id (RFC 9106) of a code; takes milliseconds, on purpose."""
     return hash_secret_raw(
         code.encode(),

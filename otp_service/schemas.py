@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from otp_service.core.challenge import ID, Status
+from otp_service.core.challenge import CHALLENGE_ID, ChallengeStatus
 from otp_service.core.delivery import DeliveryStatus, Fault
 
 
-PhoneText = Annotated[
+PhoneNumberText = Annotated[
     str,
     Meta(
         description="Strict E.164: `+` and 7 to 15 ASCII digits. Refused, not repaired.",
@@ -49,28 +49,30 @@ ClientIp = Annotated[
         examples=["203.0.113.9"],
     ),
 ]
-Instant = Annotated[
+TimestampText = Annotated[
     str, Meta(description="RFC 3339, UTC.", extra_json_schema={"format": "date-time"})
 ]
 ChallengeId = Annotated[
     str,
     Meta(
         examples=["c07-5d41402abc4b2a76b9719d911017c592"],
-        extra_json_schema={"pattern": rf"^{ID.pattern}\Z"},
+        extra_json_schema={"pattern": rf"^{CHALLENGE_ID.pattern}\Z"},
     ),
 ]
 Locale = Annotated[
     str, Meta(max_length=35, description="BCP 47 tag of the text.", examples=["en-GB"])
 ]
-IssuedTo = Annotated[str, Meta(description="As it was issued to.", examples=["+447400123456"])]
-IssuedFor = Annotated[str, Meta(description="As it was issued for.", examples=["login"])]
-IssuedWith = Annotated[str, Meta(description="As it was issued with.", examples=["u-81"])]
+IssuedPhoneNumber = Annotated[
+    str, Meta(description="As it was issued to.", examples=["+447400123456"])
+]
+IssuedPurpose = Annotated[str, Meta(description="As it was issued for.", examples=["login"])]
+IssuedAccount = Annotated[str, Meta(description="As it was issued with.", examples=["u-81"])]
 
 
 class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ask for a code to be sent."""
 
-    phone_number: PhoneText
+    phone_number: PhoneNumberText
     purpose: Purpose = "login"
     locale: Locale | None = None
     client_ip: ClientIp | None = None
@@ -89,19 +91,19 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             extra_json_schema={"pattern": r"^[ -]*([0-9][ -]*){6,10}\Z"},
         ),
     ]
-    purpose: IssuedFor | None = None
-    account: IssuedWith | None = None
-    phone_number: IssuedTo | None = None
+    purpose: IssuedPurpose | None = None
+    account: IssuedAccount | None = None
+    phone_number: IssuedPhoneNumber | None = None
     client_ip: ClientIp | None = None
 
 
 class UnlockRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """End a number's rows of failures."""
 
-    phone_number: PhoneText
+    phone_number: PhoneNumberText
 
 
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EmptyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No fields: the body may be left out."""
 
 
@@ -112,7 +114,7 @@ class SubmissionView(msgspec.Struct, frozen=True):
     outcome: Literal["accepted", "refused", "unknown"]
     fault: Fault | None
     reason: str | None
-    at: Instant
+    at: TimestampText
 
 
 class DeliveryView(msgspec.Struct, frozen=True):
@@ -127,19 +129,19 @@ class ChallengeView(msgspec.Struct, frozen=True, kw_only=True):
     """A challenge as its tenant sees it."""
 
     id: ChallengeId
-    status: Status
+    status: ChallengeStatus
     phone_number: Annotated[
         str, Meta(description="Country code and last two digits.", examples=["+44********56"])
     ]
     purpose: str
     account: str | None
-    created_at: Instant
-    expires_at: Instant
+    created_at: TimestampText
+    expires_at: TimestampText
     attempts_left: Annotated[int, Meta(ge=0)]
     sends_left: Annotated[int, Meta(ge=0)]
-    resend_at: Instant
+    resend_at: TimestampText
     delivery: DeliveryView
-    verified_at: Instant | UnsetType = UNSET
+    verified_at: TimestampText | UnsetType = UNSET
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -164,7 +166,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     id: ChallengeId | UnsetType = UNSET
 
 
-Moment = Annotated[
+Timestamp = Annotated[
     datetime, Meta(tz=True, description="RFC 3339.", examples=["2026-11-22T00:00:00Z"])
 ]
 
@@ -172,10 +174,10 @@ Moment = Annotated[
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which events to give, newest first."""
 
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
     type: Annotated[str, Meta(max_length=64, examples=["otp.verified"])] | None = None
-    challenge: Annotated[str, Meta(pattern=rf"^{ID.pattern}\Z")] | None = None
+    challenge: Annotated[str, Meta(pattern=rf"^{CHALLENGE_ID.pattern}\Z")] | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: Annotated[str, Meta(max_length=4096)] | None = None
 
@@ -183,7 +185,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AuditSearch(AuditQuery, frozen=True, forbid_unknown_fields=True):
     """The same filters, and a number that must not stand in a URL."""
 
-    phone_number: PhoneText | None = None
+    phone_number: PhoneNumberText | None = None
 
 
 class AuditPage(msgspec.Struct, frozen=True):

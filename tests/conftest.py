@@ -11,13 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
 
 
-class NothingIsSkipped:
+class SkipFailurePlugin:
     """With OTP_TESTS_STRICT=1, as in CI, a test that cannot run is a failure.
 
     Elsewhere a missing browser or redis-server skips the tests that need it; where everything was
@@ -30,12 +30,12 @@ class NothingIsSkipped:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what was skipped; an expected failure, which is reported so too, was run."""
         if report.skipped and not hasattr(report, "wasxfail"):
-            self.skipped[report.nodeid] = _reason(report)
+            self.skipped[report.nodeid] = _get_skip_reason(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A module may skip itself as a whole."""
         if report.skipped:
-            self.skipped[report.nodeid] = _reason(report)
+            self.skipped[report.nodeid] = _get_skip_reason(report)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Turn a green run into a failed one."""
@@ -53,7 +53,7 @@ class NothingIsSkipped:
                 terminalreporter.line(f"{nodeid}: {reason}")
 
 
-def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+def _get_skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     match report.longrepr:
         case (_, _, reason):  # file, line and "Skipped: why"
             return reason
@@ -64,7 +64,7 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Be strict where it is asked for; with xdist the controller hears every report."""
     if os.environ.get("OTP_TESTS_STRICT") == "1" and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(NothingIsSkipped())
+        config.pluginmanager.register(SkipFailurePlugin())
 
 
 @pytest.fixture(scope="session")
@@ -75,12 +75,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
 
 
 @pytest.fixture(scope="session")
-def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """Debian's Redis 7, the oldest that is supported."""
-    if not redis_servers.REDIS_7.exists():
+    if not redis_servers.REDIS_7_BINARY.exists():
         pytest.skip("no redis-server of Debian's: apt install redis-server")
     folder = tmp_path_factory.mktemp("redis7")
-    with redis_servers.start_server(folder, binary=redis_servers.REDIS_7) as server:
+    with redis_servers.start_server(folder, binary=redis_servers.REDIS_7_BINARY) as server:
         yield server
 
 
@@ -91,22 +91,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedS
         yield masters
 
 
-@pytest.fixture(params=["server", "redis7", "cluster"])
+@pytest.fixture(params=["server", "redis_7", "cluster"])
 def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
     """Each kind of Redis in turn, as the masters that it consists of, with nothing in them."""
     found = request.getfixturevalue(request.param)
     masters: list[EmbeddedServer] = found if isinstance(found, list) else [found]
     for master in masters:
-        with redis_servers.client_of(master) as client:
+        with redis_servers.open_client(master) as client:
             client.flushall()
     return masters
 
 
 @pytest.fixture
-async def link(masters: list[EmbeddedServer]) -> AsyncIterator[Link]:
+async def script_client(masters: list[EmbeddedServer]) -> AsyncIterator[ScriptClient]:
     """A link to each kind of Redis in turn."""
     # As patient as a machine has to be that runs other tests at the same time.
-    async with Link(connect(**redis_servers.address_of(masters), timeout=5000)) as link:
+    async with ScriptClient(
+        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=5000)
+    ) as link:
         yield link
 
 

@@ -30,27 +30,35 @@ from urllib.parse import urlencode
 from prometheus_client.parser import text_string_to_metric_families
 
 import otp_service
-from otp_service.core.tenant import digest
-from otp_service.settings import render
+from otp_service.core.tenant import hash_api_key
+from otp_service.settings import render_config
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
 
 
-PATIENCE = 30.0
+WAIT_TIMEOUT_SECONDS = 30.0
 """Seconds after which nothing is waited for any more; long, for the machine may be busy."""
 
-CODE = re.compile(r"\b\d{6}\b")
+CODE_PATTERN = re.compile(r"\b\d{6}\b")
 
-TREE = Path(otp_service.__file__).parents[1]
+REPOSITORY_ROOT = Path(otp_service.__file__).parents[1]
 """Where the package that is tested lies: its processes import the same one."""
 
-CHEAPEST = {"HASH__MEMORY_KIB": "8", "HASH__PASSES": "1", "HASH__ACCEPT_BELOW_OWASP": "true"}
+CHEAPEST_HASH_SETTINGS = {
+    "HASH__MEMORY_KIB": "8",
+    "HASH__PASSES": "1",
+    "HASH__ACCEPT_BELOW_OWASP": "true",
+}
 
-ROOMY = {"HASH__QUEUE": "2000", "REDIS__POOL": "200", "REDIS__TIMEOUT_MILLISECONDS": "5000"}
+HIGH_CAPACITY_SETTINGS = {
+    "HASH__QUEUE": "2000",
+    "REDIS__POOL": "200",
+    "REDIS__TIMEOUT_MILLISECONDS": "5000",
+}
 """So that nothing but the limits of codes and numbers stands in an attack's way."""
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What came back; names of headers in lower case."""
 
     status: int
@@ -63,7 +71,7 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
     @property
-    def problem(self) -> str:
+    def problem_type(self) -> str:
         """The slug of its problem; empty if it is none."""
         if self.headers.get("content-type") != "application/problem+json":
             return ""
@@ -73,75 +81,75 @@ class Answer(NamedTuple):
 # ------------------------------------------------------------------------------------- gateway
 
 
-class Gateway(http.server.ThreadingHTTPServer):
+class GatewayServer(http.server.ThreadingHTTPServer):
     """A provider on loopback: prints every message, and then answers as it was told."""
 
     daemon_threads = True
     request_queue_size = 512
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Printing)
+        super().__init__(("127.0.0.1", 0), _GatewayHandler)
         self.messages: list[dict[str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_port}/messages"
-        self._may_answer = threading.Event()
+        self._released = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
-        self.recovers()
+        self.accept_messages()
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.recovers()
+        self.accept_messages()
         self.shutdown()
-        self._thread.join(PATIENCE)
+        self._thread.join(WAIT_TIMEOUT_SECONDS)
         self.server_close()
 
-    def recovers(self) -> None:
+    def accept_messages(self) -> None:
         """Answer at once that the message was accepted."""
-        self.says(200, {"id": "m-1"})
-        self._may_answer.set()
+        self.set_reply(200, {"id": "m-1"})
+        self._released.set()
 
-    def says(self, status: int, body: Any, **headers: str) -> None:
+    def set_reply(self, status: int, body: Any, **headers: str) -> None:
         """Answer with this from now on; `{to}`, `{text}` and `{code}` in it are what came."""
         self.status, self.body, self.headers = status, body, headers
 
-    def hangs(self) -> None:
+    def hold_replies(self) -> None:
         """Print and answer nothing, until it recovers."""
-        self._may_answer.clear()
+        self._released.clear()
 
-    def waits(self) -> None:
+    def wait_for_release(self) -> None:
         """Come back when it may answer."""
-        self._may_answer.wait(PATIENCE)
+        self._released.wait(WAIT_TIMEOUT_SECONDS)
 
-    def sent_to(self, number: str) -> list[str]:
+    def list_texts_to(self, number: str) -> list[str]:
         """Return the texts that went to this number, oldest first."""
         return [message["text"] for message in list(self.messages) if message["to"] == number]
 
-    def code_for(self, number: str) -> str:
+    def find_code(self, number: str) -> str:
         """Return the code in the newest message to this number."""
-        return CODE.findall(self.sent_to(number)[-1])[0]
+        return CODE_PATTERN.findall(self.list_texts_to(number)[-1])[0]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: whoever asked has hung up."""
 
 
-class _Printing(http.server.BaseHTTPRequestHandler):
+class _GatewayHandler(http.server.BaseHTTPRequestHandler):
     """One connection to the gateway."""
 
     protocol_version = "HTTP/1.1"
-    timeout = PATIENCE
-    server: Gateway
+    timeout = WAIT_TIMEOUT_SECONDS
+    server: GatewayServer
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.messages.append(message)
-        self.server.waits()
-        echoed = message | {"code": CODE.findall(message["text"])[0]}
-        said = _filled(json.dumps(self.server.body), echoed).encode()
+        self.server.wait_for_release()
+        echoed = message | {"code": CODE_PATTERN.findall(message["text"])[0]}
+        said = _fill_placeholders(json.dumps(self.server.body), echoed).encode()
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
-            self.send_header(name.replace("_", "-"), _filled(value, echoed))
+            self.send_header(name.replace("_", "-"), _fill_placeholders(value, echoed))
         self.send_header("content-length", str(len(said)))
         self.end_headers()
         self.wfile.write(said)
@@ -150,7 +158,7 @@ class _Printing(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
+def _fill_placeholders(template: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         template = template.replace(f"{{{name}}}", json.dumps(value)[1:-1])
     return template
@@ -159,7 +167,7 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
 # ------------------------------------------------------------------------------------- calling
 
 
-def call(  # noqa: PLR0913  # what a request is made of
+def send_request(  # noqa: PLR0913  # what a request is made of
     port: int,
     method: str,
     path: str,
@@ -167,31 +175,35 @@ def call(  # noqa: PLR0913  # what a request is made of
     body: Any = None,
     key: str | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = PATIENCE,
-) -> Answer:
+    timeout: float = WAIT_TIMEOUT_SECONDS,
+) -> HttpResponse:
     """Make one request on a connection of its own; bytes go out as they are, all else as JSON."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, _bytes(body), _headers(key, headers, body=body))
+        connection.request(
+            method, path, _encode_body(body), _build_headers(key, headers, body=body)
+        )
         response = connection.getresponse()
         said = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, said, response.read())
+        return HttpResponse(response.status, said, response.read())
     finally:
         connection.close()
 
 
-def _bytes(body: Any) -> bytes | None:
+def _encode_body(body: Any) -> bytes | None:
     return body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
 
 
-def _headers(key: str | None, more: Mapping[str, str] | None, *, body: Any) -> dict[str, str]:
+def _build_headers(
+    key: str | None, extra: Mapping[str, str] | None, *, body: Any
+) -> dict[str, str]:
     made = {} if body is None else {"Content-Type": "application/json"}
     if key is not None:
         made["Authorization"] = f"Bearer {key}"
-    return made | dict(more or {})
+    return made | dict(extra or {})
 
 
-def request(
+def build_request(
     method: str,
     path: str,
     *,
@@ -200,8 +212,8 @@ def request(
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return a request as it goes over the wire."""
-    content = _bytes(body) or b""
-    made = {"Host": "127.0.0.1", **_headers(key, headers, body=body)}
+    content = _encode_body(body) or b""
+    made = {"Host": "127.0.0.1", **_build_headers(key, headers, body=body)}
     lines = [f"{name}: {value}" for name, value in made.items()]
     head = [f"{method} {path} HTTP/1.1", *lines, f"Content-Length: {len(content)}", "", ""]
     return "\r\n".join(head).encode() + content
@@ -227,51 +239,51 @@ def exchange_bytes(port: int, *segments: bytes, pause_seconds: float = 0.3) -> b
         return bytes(answer)
 
 
-class Line:
+class RawConnection:
     """A connection on which a request can be begun, and finished later."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._held = b""
+        self._unsent = b""
 
     @classmethod
-    async def open(cls, port: int) -> "Line":
+    async def connect(cls, port: int) -> "RawConnection":
         """Connect."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
             return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def ask(self, request: bytes) -> Answer:
+    async def exchange(self, request: bytes) -> HttpResponse:
         """Send a whole request and return its answer."""
-        await self.begin(request, held=0)
-        return await self.answer()
+        await self.send_partial(request, held_bytes=0)
+        return await self.read_response()
 
-    async def begin(self, request: bytes, *, held: int) -> None:
+    async def send_partial(self, request: bytes, *, held_bytes: int) -> None:
         """Send all but the last bytes of a request."""
-        cut = len(request) - held
-        self._held = request[cut:]
+        cut = len(request) - held_bytes
+        self._unsent = request[cut:]
         self._writer.write(request[:cut])
         await self._writer.drain()
 
-    async def end(self) -> None:
+    async def send_rest(self) -> None:
         """Send what is held back."""
-        self._writer.write(self._held)
+        self._writer.write(self._unsent)
         await self._writer.drain()
 
-    async def answer(self) -> Answer:
+    async def read_response(self) -> HttpResponse:
         """Return the answer."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.rstrip().split("\r\n")
             headers = {n.lower(): value for n, _, value in (line.partition(": ") for line in lines)}
             body = await self._reader.readexactly(int(headers.get("content-length", 0)))
-        return Answer(int(first.split(" ")[1]), headers, body)
+        return HttpResponse(int(first.split(" ")[1]), headers, body)
 
     def close(self) -> None:
         """Hang up."""
         self._writer.close()
 
 
-class Service:
+class RunningService:
     """A service that runs, and the keys of those who may call it."""
 
     def __init__(
@@ -287,87 +299,93 @@ class Service:
         self.log = log
         self.port, self.admin_port = port, admin_port
         self.keys = keys
-        self.answers: list[Answer] = []
+        self.responses: list[HttpResponse] = []
         """Every answer that was given to `call`."""
 
-    def call(
+    def send_request(
         self, method: str, path: str, *, by: str = "shop", listener: str = "port", **more: Any
-    ) -> Answer:
+    ) -> HttpResponse:
         """Call it with one of its keys; an empty name is nobody's."""
         key = self.keys[by] if by else None
-        answer = call(getattr(self, listener), method, path, key=key, **more)
-        self.answers.append(answer)
+        answer = send_request(getattr(self, listener), method, path, key=key, **more)
+        self.responses.append(answer)
         return answer
 
-    def issue(self, number: str, *, by: str = "shop", key: str = "", **more: Any) -> Answer:
+    def issue(self, number: str, *, by: str = "shop", key: str = "", **more: Any) -> HttpResponse:
         """Ask for a code; `key` is an Idempotency-Key."""
         body = {"phone_number": number} | more
-        return self.call("POST", "/v1/challenges", by=by, body=body, headers=_once(key))
+        return self.send_request(
+            "POST", "/v1/challenges", by=by, body=body, headers=_build_idempotency_header(key)
+        )
 
     def verify(
-        self, issued: Answer, code: Any, *, by: str = "shop", key: str = "", **more: Any
-    ) -> Answer:
+        self, issued: HttpResponse, code: Any, *, by: str = "shop", key: str = "", **more: Any
+    ) -> HttpResponse:
         """Try a code."""
-        path, body = verify_path(issued), {"code": code} | more
-        return self.call("POST", path, by=by, body=body, headers=_once(key))
+        path, body = build_verify_path(issued), {"code": code} | more
+        return self.send_request(
+            "POST", path, by=by, body=body, headers=_build_idempotency_header(key)
+        )
 
-    def resend(self, issued: Answer, *, by: str = "shop", key: str = "") -> Answer:
+    def resend(self, issued: HttpResponse, *, by: str = "shop", key: str = "") -> HttpResponse:
         """Ask for another code."""
         path = f"/v1/challenges/{issued.json['id']}/resend"
-        return self.call("POST", path, by=by, headers=_once(key))
+        return self.send_request("POST", path, by=by, headers=_build_idempotency_header(key))
 
-    def view(self, issued: Answer, *, by: str = "shop") -> Answer:
+    def view(self, issued: HttpResponse, *, by: str = "shop") -> HttpResponse:
         """Look at a challenge."""
-        return self.call("GET", f"/v1/challenges/{issued.json['id']}", by=by)
+        return self.send_request("GET", f"/v1/challenges/{issued.json['id']}", by=by)
 
     def is_ready(self) -> bool:
         """Whether it says so; it may not even listen yet."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return call(self.port, "GET", "/health/ready", timeout=5).status == 200
+            return send_request(self.port, "GET", "/health/ready", timeout=5).status == 200
         return False
 
-    def events(self, **query: str) -> list[dict[str, Any]]:
+    def fetch_events(self, **query: str) -> list[dict[str, Any]]:
         """Return events, newest first, as the security team sees them."""
         path = f"/v1/audit/events?{urlencode({'limit': '1000', **query})}"
-        found: list[dict[str, Any]] = self.call("GET", path, by="security").json["events"]
+        found: list[dict[str, Any]] = self.send_request("GET", path, by="security").json["events"]
         return found
 
-    def metrics(self) -> str:
+    def fetch_metrics(self) -> str:
         """Return the page for Prometheus."""
-        return self.call("GET", "/metrics", by="", listener="admin_port").body.decode()
+        return self.send_request("GET", "/metrics", by="", listener="admin_port").body.decode()
 
-    def count(self, name: str, **labels: str) -> int:
+    def count_samples(self, name: str, **labels: str) -> int:
         """Return the sum of a metric's samples that carry these labels."""
-        families = text_string_to_metric_families(self.metrics())
+        families = text_string_to_metric_families(self.fetch_metrics())
         samples = [s for f in families for s in f.samples if s.name == name]
         return int(sum(s.value for s in samples if labels.items() <= s.labels.items()))
 
-    def inbox(self) -> list[dict[str, str]]:
+    def fetch_inbox(self) -> list[dict[str, str]]:
         """Return what stands in the inbox of `dev`, newest first."""
-        found: list[dict[str, str]] = call(self.admin_port, "GET", "/inbox.json").json
+        found: list[dict[str, str]] = send_request(self.admin_port, "GET", "/inbox.json").json
         return found
 
     # ------------------------------------------------------------------ its workers
 
-    def workers(self) -> list[int]:
+    def list_worker_pids(self) -> list[int]:
         """Return the pids of its workers that live, as they have told in the log."""
         pids = map(int, re.findall(r"Started server process \[(\d+)\]", self.log.read_text()))
         return [pid for pid in pids if pid != self.process.pid and _is_alive(pid)]
 
-    def two_workers(self) -> list[int]:
+    def wait_for_two_workers(self) -> list[int]:
         """Return the pids of the two workers, once both of them serve and neither is going."""
         seen: list[list[int]] = [[], []]
 
-        def are_there() -> bool:
-            seen.append(self.workers())
+        def has_two_workers() -> bool:
+            seen.append(self.list_worker_pids())
             time.sleep(0.3)  # a supervisor looks twice a second whether one has gone
-            return len(seen[-1]) == 2 and seen[-1] == seen[-2] == self.workers()
+            return len(seen[-1]) == 2 and seen[-1] == seen[-2] == self.list_worker_pids()
 
-        redis_servers.until(are_there, deadline=PATIENCE, what="two workers")
+        redis_servers.wait_until(
+            has_two_workers, timeout_seconds=WAIT_TIMEOUT_SECONDS, description="two workers"
+        )
         return seen[-1]
 
     @contextlib.contextmanager
-    def resting(self, *workers: int) -> Iterator[None]:
+    def suspend_workers(self, *workers: int) -> Iterator[None]:
         """Stop workers for a moment; their supervisor replaces whoever rests for seconds."""
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
@@ -379,20 +397,22 @@ class Service:
                     os.kill(worker, signal.SIGCONT)
 
     @contextlib.asynccontextmanager
-    async def lines(self, count: int) -> AsyncIterator[list[Line]]:
+    async def open_connections(self, count: int) -> AsyncIterator[list[RawConnection]]:
         """Open connections to both workers in turn, who have open what they need for each.
 
         They share one socket, and whoever is quicker takes a connection; so one of them rests
         while the other one takes his half.
         """
-        first, second = self.two_workers()
+        first, second = self.wait_for_two_workers()
         halves = []
         for other in (second, first):
-            with self.resting(other):
-                halves.append([await self._taken() for _ in range((count + 1) // 2)])
+            with self.suspend_workers(other):
+                halves.append(
+                    [await self._open_accepted_connection() for _ in range((count + 1) // 2)]
+                )
         lines = [line for pair in zip(*halves, strict=True) for line in pair]
         # A connection to Redis that had yet to be opened would keep a request back.
-        looking = request("GET", f"/v1/challenges/c00-{'0' * 32}", key=self.keys["shop"])
+        looking = build_request("GET", f"/v1/challenges/c00-{'0' * 32}", key=self.keys["shop"])
         await asyncio.gather(*(line.ask(looking) for line in lines))
         try:
             yield lines[:count]
@@ -400,36 +420,42 @@ class Service:
             for line in lines:
                 line.close()
 
-    async def at_once(self, requests: Sequence[bytes], *, held: int = 1) -> list[Answer]:
+    async def send_together(
+        self, requests: Sequence[bytes], *, held_bytes: int = 1
+    ) -> list[HttpResponse]:
         """Begin every request, let it lie there without its end, and send all ends together."""
-        async with self.lines(len(requests)) as lines:
-            await self.begin_all(lines, requests, held=held)
-            return await asyncio.gather(*(line.answer() for line in lines))
+        async with self.open_connections(len(requests)) as lines:
+            await self.start_together(lines, requests, held_bytes=held_bytes)
+            return await asyncio.gather(*(line.read_response() for line in lines))
 
-    async def begin_all(
-        self, lines: Sequence[Line], requests: Sequence[bytes], *, held: int = 1
+    async def start_together(
+        self,
+        connections: Sequence[RawConnection],
+        requests: Sequence[bytes],
+        *,
+        held_bytes: int = 1,
     ) -> None:
         """Do so, and leave the answers where they are."""
-        for line, one in zip(lines, requests, strict=True):
-            await line.begin(one, held=held)
+        for line, one in zip(connections, requests, strict=True):
+            await line.send_partial(one, held_bytes=held_bytes)
         await asyncio.sleep(0.2)  # nobody tells us that the service has read what was sent
-        with self.resting(*self.workers()):
-            for line in lines:
-                await line.end()
+        with self.suspend_workers(*self.list_worker_pids()):
+            for line in connections:
+                await line.send_rest()
 
-    async def _taken(self) -> Line:
+    async def _open_accepted_connection(self) -> RawConnection:
         """Return a connection that a worker has taken."""
-        line = await Line.open(self.port)
-        await line.ask(request("GET", "/health/live"))
+        line = await RawConnection.connect(self.port)
+        await line.exchange(build_request("GET", "/health/live"))
         return line
 
 
-def verify_path(issued: Answer) -> str:
+def build_verify_path(issued: HttpResponse) -> str:
     """Return where the code of a challenge is tried."""
     return f"/v1/challenges/{issued.json['id']}/verify"
 
 
-def _once(key: str) -> dict[str, str]:
+def _build_idempotency_header(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
 
 
@@ -446,7 +472,7 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def serve(
+def run_service(
     folder: Path,
     redis: EmbeddedServer,
     gateways: Sequence[str],
@@ -454,7 +480,7 @@ def serve(
     workers: int = 2,
     sitecustomize: str = "",
     **environment: str,
-) -> Iterator[Service]:
+) -> Iterator[RunningService]:
     """Run `otp-service serve`, with the tenants `shop` and `bank`; settings as in `SERVICE__PORT`.
 
     Its keys are those of the two tenants, of which `bank` sees its events, and `security`, which
@@ -462,9 +488,9 @@ def serve(
     `sitecustomize` is Python that each of its processes runs first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = int(environment.get("SERVICE__PORT") or redis_servers.free_port())
-    admin_port = redis_servers.free_port()
-    keys = _write(folder / "otp.toml", redis.url, gateways)
+    port = int(environment.get("SERVICE__PORT") or redis_servers.find_free_port())
+    admin_port = redis_servers.find_free_port()
+    keys = _write_config(folder / "otp.toml", redis.url, gateways)
     settings = {
         "SERVICE__PORT": str(port),
         "SERVICE__ADMIN_PORT": str(admin_port),
@@ -473,26 +499,26 @@ def serve(
     }
     (folder / "sitecustomize.py").write_text(sitecustomize)
     command = ["serve", "--config", str(folder / "otp.toml")]
-    with _running(command, folder / "serve.log", settings) as (process, log):
-        service = Service(process, log, port=port, admin_port=admin_port, keys=keys)
-        _until(service.is_ready, process, log)
-        _until(lambda: len(service.workers()) == workers, process, log)
+    with _start_command(command, folder / "serve.log", settings) as (process, log):
+        service = RunningService(process, log, port=port, admin_port=admin_port, keys=keys)
+        _wait_until(service.is_ready, process, log)
+        _wait_until(lambda: len(service.list_worker_pids()) == workers, process, log)
         yield service
 
 
-def _write(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, str]:
+def _write_config(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, str]:
     """Write what `init` writes, and what tests need beside it; return the API keys."""
-    text, shop = render(
+    text, shop = render_config(
         tenant="shop",
         brand="Shop",
         countries=["GB", "US"],
-        token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: secrets.token_urlsafe(32),
         provider_url=gateways[0],
     )
     keys = {"shop": shop, "bank": secrets.token_urlsafe(32), "security": secrets.token_urlsafe(32)}
     text = text.replace("redis://127.0.0.1:6379/0", redis)
-    text += _tenant("bank", keys["bank"], ["challenges", "audit"])
-    text += _tenant("security", keys["security"], ["audit-all", "operator"])
+    text += _format_tenant("bank", keys["bank"], ["challenges", "audit"])
+    text += _format_tenant("security", keys["security"], ["audit-all", "operator"])
     for i, url in enumerate(gateways[1:], start=2):
         text += f'[providers.gateway{i}]\ntype = "http"\nurl = "{url}"\nmessage_id = "id"\n'
         text += 'fields = { to = "{to}", text = "{text}" }\n'
@@ -501,8 +527,8 @@ def _write(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, str]:
     return keys
 
 
-def _tenant(name: str, key: str, scopes: Sequence[str]) -> str:
-    hashed = digest(key).hex()
+def _format_tenant(name: str, key: str, scopes: Sequence[str]) -> str:
+    hashed = hash_api_key(key).hex()
     return f"""
 [tenants.{name}]
 brand = "{name.title()}"
@@ -512,19 +538,19 @@ keys = [{{ id = "first", sha256 = "{hashed}", scopes = {json.dumps(scopes)} }}]
 
 
 @contextlib.contextmanager
-def dev(data: Path, **environment: str) -> Iterator[Service]:
+def run_dev(data: Path, **environment: str) -> Iterator[RunningService]:
     """Run `otp-service dev` on free ports; its log is what a person sees."""
     command = ["dev", "--port", "0", "--admin-port", "0", "--data", str(data)]
-    with _running(command, data.with_suffix(".log"), environment) as (process, log):
-        _until(lambda: "Then look into the inbox" in log.read_text(), process, log)
+    with _start_command(command, data.with_suffix(".log"), environment) as (process, log):
+        _wait_until(lambda: "Then look into the inbox" in log.read_text(), process, log)
         told = log.read_text()
         port, admin_port = (int(one) for one in re.findall(r"//127\.0\.0\.1:(\d+)\b", told)[:2])
         key = re.findall(r"API key +(\S+)", told)[0]
-        yield Service(process, log, port=port, admin_port=admin_port, keys={"dev": key})
+        yield RunningService(process, log, port=port, admin_port=admin_port, keys={"dev": key})
 
 
 @contextlib.contextmanager
-def _running(
+def _start_command(
     command: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     """Run a command of the service; what it says goes to its log."""
@@ -532,10 +558,10 @@ def _running(
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "otp_service", *command],
-            cwd=TREE,
+            cwd=REPOSITORY_ROOT,
             env=kept
             | {f"OTP_{name}": value for name, value in environment.items()}
-            | {"PYTHONPATH": f"{log.parent}{os.pathsep}{TREE}"},
+            | {"PYTHONPATH": f"{log.parent}{os.pathsep}{REPOSITORY_ROOT}"},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -544,44 +570,46 @@ def _running(
     try:
         yield process, log
     finally:
-        stop(process)
+        stop_process(process)
 
 
-def stop(process: "subprocess.Popen[bytes]", patience: float = PATIENCE) -> int:
+def stop_process(
+    process: "subprocess.Popen[bytes]", timeout_seconds: float = WAIT_TIMEOUT_SECONDS
+) -> int:
     """End it as an operator does, by force if it must be; return its exit code."""
     process.terminate()
     try:
-        return process.wait(patience)
+        return process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        return process.wait(patience)
+        return process.wait(timeout_seconds)
 
 
-def refused(*command: str, **environment: str) -> tuple[int, str]:
+def run_command(*command: str, **environment: str) -> tuple[int, str]:
     """Run a command that is to end at once; return its exit code and what it said."""
     ended = subprocess.run(
         [sys.executable, "-m", "otp_service", *command],
-        cwd=TREE,
+        cwd=REPOSITORY_ROOT,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=WAIT_TIMEOUT_SECONDS,
         check=False,
     )
     return ended.returncode, ended.stdout + ended.stderr
 
 
-def let_cooldowns_pass(redis: EmbeddedServer) -> None:
+def delete_cooldowns(redis: EmbeddedServer) -> None:
     """End every number's cooldown, which takes 30 s and cannot be configured shorter."""
-    with redis_servers.client_of(redis) as client:
+    with redis_servers.open_client(redis) as client:
         for key in client.scan_iter("*:limit:CooldownPerNumber:*"):
             client.delete(key)
 
 
-def _until(happened: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while not happened():
+def _wait_until(condition: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    give_up = time.monotonic() + WAIT_TIMEOUT_SECONDS
+    while not condition():
         if process.poll() is not None or time.monotonic() > give_up:
             raise RuntimeError(f"the service did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.05)  # it has no way to call us

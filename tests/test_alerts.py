@@ -13,9 +13,9 @@ import yaml
 
 from otp_service import telemetry
 from otp_service.core import events
-from otp_service.core.delivery import About, DeliveryStatus, Fault, Submission
+from otp_service.core.delivery import DeliveryStatus, Fault, RefusalScope, Submission
 from otp_service.core.limits import Limit
-from otp_service.telemetry.labels import ACCESS_REASONS, REASONS
+from otp_service.telemetry.labels import ACCESS_REASONS, EVENT_REASONS
 
 
 TREE = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def metrics():
     made = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
     registered = made._registry._collector_to_names.items()
     # Those of the archive are made when there is one, from a table that comes with the sealer.
-    archive = getattr(telemetry.metrics, "ARCHIVE", {})
+    archive = getattr(telemetry.metrics, "ARCHIVE_METRICS", {})
     return [
         *((names, set(collector._labelnames)) for collector, names in registered),
         *(([f"otp_audit_{name}"], set()) for name in archive),
@@ -75,11 +75,11 @@ def tags(kind=events.Event):
 
 VALUES = {
     ("otp_events_total", "type"): {*tags()},
-    ("otp_events_total", "reason"): REASONS,
+    ("otp_events_total", "reason"): EVENT_REASONS,
     ("otp_unauthenticated_total", "reason"): ACCESS_REASONS,
     ("otp_limit_refusals_total", "limit"): {*Limit},
     ("otp_receipts_total", "status"): {*get_args(DeliveryStatus)},
-    ("otp_submissions_total", "about"): {*About},
+    ("otp_submissions_total", "about"): {*RefusalScope},
     ("otp_submissions_total", "fault"): {*Fault},
     ("otp_submissions_total", "outcome"): {*get_args(Submission.__annotations__["outcome"])},
     ("otp_requests_total", "status"): {"200", "201", "422", "429", "500", "503"},

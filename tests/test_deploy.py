@@ -16,9 +16,9 @@ import redis
 import yaml
 
 from otp_service.audit.archive_format.key_files import read_key
-from otp_service.audit.archive_format.seals import public_keys
-from otp_service.settings import faults, load, warnings
-from otp_service.settings.model import Service
+from otp_service.audit.archive_format.seals import parse_public_keys
+from otp_service.settings import find_errors, find_warnings, load_settings
+from otp_service.settings.model import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer
 
 
@@ -107,7 +107,7 @@ def test_each_file_that_is_mounted_is_there_and_can_be_read(prepared, service):
 
 def test_what_the_container_is_told_is_safe_and_sealed(prepared):
     """All that is left to fill in is the provider, and of the archive nothing is to be looked at."""
-    settings = load(
+    settings = load_settings(
         (prepared.folder / "otp.toml").read_text(),
         COMPOSE["services"]["otp"]["environment"],
         lambda name: (prepared.folder / "secrets" / Path(name).name).read_text(),
@@ -115,13 +115,13 @@ def test_what_the_container_is_told_is_safe_and_sealed(prepared):
     )
     now = time.time_ns() // 1_000_000
 
-    assert {"providers.gateway.url"} == {fault.setting for fault in faults(settings, now)}
-    assert {"routing.providers"} == {fault.setting for fault in warnings(settings, now)}
+    assert {"providers.gateway.url"} == {fault.setting for fault in find_errors(settings, now)}
+    assert {"routing.providers"} == {fault.setting for fault in find_warnings(settings, now)}
     mounted = {where: what for what, where, _ in _mounts("otp")}
     secret = COMPOSE["secrets"][Path(settings.audit.signing_key).name]["file"]
     key = read_key(prepared.folder / secret)
     public = (prepared.folder / mounted[settings.audit.public_keys]).read_text()
-    assert [str(key.public)] == [str(one) for one in public_keys(public)]
+    assert [str(key.public)] == [str(one) for one in parse_public_keys(public)]
 
 
 def test_archive_is_a_volume_of_the_user_who_seals():
@@ -153,7 +153,7 @@ def test_it_may_end_before_it_is_killed():
     """Workers, the admin listener and the sealer, each in its own time."""
     grace = COMPOSE["services"]["otp"]["stop_grace_period"]
 
-    assert 3 * Service().drain_seconds < int(grace.removesuffix("s"))
+    assert 3 * ServiceSettings().drain_seconds < int(grace.removesuffix("s"))
 
 
 # ------------------------------------------------------------------------------------- Redis

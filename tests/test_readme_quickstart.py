@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.processes import CODE, Service, call, dev
+from tests.processes import CODE_PATTERN, RunningService, run_dev, send_request
 
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def service(tmp_path) -> Iterator[Service]:
+def service(tmp_path) -> Iterator[RunningService]:
     """`otp-service dev`, as `make run` starts it."""
-    with dev(tmp_path / "data") as service:
+    with run_dev(tmp_path / "data") as service:
         yield service
 
 
@@ -34,20 +34,24 @@ def pasted(line: str, port: int) -> dict[str, str]:
         words = shlex.split(line)
         headers = dict(h.split(": ", 1) for w, h in itertools.pairwise(words) if w == "-H")
         body = words[words.index("-d") + 1].encode()
-        said = call(port, "POST", "/v1/challenges", body=body, headers=headers).body.decode()
+        said = send_request(
+            port, "POST", "/v1/challenges", body=body, headers=headers
+        ).body.decode()
     made: dict[str, str] = json.loads(said)
     return made
 
 
-def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: Service) -> None:
+def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: RunningService) -> None:
     """ "Done when": the line works as printed, verify is 200, and a second verify is 410."""
     (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
 
     challenge = pasted(line, service.port)
-    (message,) = service.inbox()
-    code = CODE.findall(message["text"])[0]
+    (message,) = service.fetch_inbox()
+    code = CODE_PATTERN.findall(message["text"])[0]
     answers = [
-        service.call("POST", f"/v1/challenges/{challenge['id']}/verify", by="dev", body=body)
+        service.send_request(
+            "POST", f"/v1/challenges/{challenge['id']}/verify", by="dev", body=body
+        )
         for body in [{"code": code}] * 2
     ]
 
@@ -56,13 +60,15 @@ def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: Service
     assert code not in json.dumps(challenge)
     assert [200, 410] == [answer.status for answer in answers]
     assert "verified" == answers[0].json["status"]
-    assert "challenge-already-verified" == answers[1].problem
+    assert "challenge-already-verified" == answers[1].problem_type
 
 
-def test_what_the_greeting_names_is_there(service: Service) -> None:
+def test_what_the_greeting_names_is_there(service: RunningService) -> None:
     """Every address in it; what the line asks is a POST."""
     addresses = re.findall(r"http://127\.0\.0\.1:(\d+)(/\S*)?\s", service.log.read_text())
 
-    statuses = {path: call(int(port), "GET", path).status for port, path in addresses if path}
+    statuses = {
+        path: send_request(int(port), "GET", path).status for port, path in addresses if path
+    }
 
     assert {"/inbox": 200, "/audit": 303, "/docs": 200, "/v1/challenges": 405} == statuses

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Self
 
 
-class Collector(http.server.ThreadingHTTPServer):
+class TraceCollector(http.server.ThreadingHTTPServer):
     """Takes spans in over HTTP, or says nothing while it `hangs`."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Taking)
-        self.hangs = False
-        self._done = threading.Event()
-        self.taken: list[tuple[str, Mapping[str, str], bytes]] = []
+        super().__init__(("127.0.0.1", 0), CollectorHandler)
+        self.is_hanging = False
+        self._stopped = threading.Event()
+        self.calls: list[tuple[str, Mapping[str, str], bytes]] = []
         """Path, headers by lower-case names, and body of each call."""
 
     @property
@@ -24,15 +24,15 @@ class Collector(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1/traces"
 
     @property
-    def received(self) -> bytes:
+    def bodies(self) -> bytes:
         """All bodies, which together are one as well: protocol buffers, with texts as they are."""
-        return b"".join(body for _, __, body in self.taken)
+        return b"".join(body for _, __, body in self.calls)
 
-    def take(self, path: str, headers: Mapping[str, str], body: bytes) -> bool:
+    def accept_call(self, path: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Keep what came, or wait for the end."""
-        if self.hangs:
-            return not self._done.wait()
-        self.taken.append((path, {name.lower(): headers[name] for name in headers}, body))
+        if self.is_hanging:
+            return not self._stopped.wait()
+        self.calls.append((path, {name.lower(): headers[name] for name in headers}, body))
         return True
 
     def __enter__(self) -> Self:
@@ -40,20 +40,20 @@ class Collector(http.server.ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self._stopped.set()
         self.shutdown()
         self.server_close()
 
 
-class Taking(http.server.BaseHTTPRequestHandler):
+class CollectorHandler(http.server.BaseHTTPRequestHandler):
     """One call of an exporter."""
 
-    server: Collector
+    server: TraceCollector
 
     def do_POST(self) -> None:
         """Answer once it is taken."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.take(self.path, dict(self.headers), body):
+        if self.server.accept_call(self.path, dict(self.headers), body):
             self.send_response(200)
             self.end_headers()
 

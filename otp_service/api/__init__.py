@@ -1,9 +1,16 @@
 """The HTTP API: two applications, one for login back ends and one for operators."""
 
-from otp_service.api.applications import admin_app, public_app
-from otp_service.api.audit_ui import PageParts
-from otp_service.api.context import Answered, ApiContext
-from otp_service.api.in_flight import InFlight
+from otp_service.api.applications import create_admin_api, create_public_api
+from otp_service.api.audit_ui import AuditUiDependencies
+from otp_service.api.context import ApiContext, RequestSummary
+from otp_service.api.in_flight import BackgroundCalls
 
 
-__all__ = ["Answered", "ApiContext", "InFlight", "PageParts", "admin_app", "public_app"]
+__all__ = [
+    "ApiContext",
+    "AuditUiDependencies",
+    "BackgroundCalls",
+    "RequestSummary",
+    "create_admin_api",
+    "create_public_api",
+]

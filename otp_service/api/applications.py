@@ -3,7 +3,7 @@
     Door → Litestar's router → auth.authenticate → handler → service
                   └───────────── any error ──────────→ problems.refuse
 
-`Door` names and counts every request; handlers read, call and show; `problems` is the only place
+`RequestMiddleware` names and counts every request; handlers read, call and show; `problems` is the only place
 that turns an error into an answer.
 """
 
@@ -13,42 +13,44 @@ from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
 from otp_service.api import audit, audit_ui, callbacks, challenges, docs, ops
-from otp_service.api.audit_ui import PageParts
-from otp_service.api.auth import Keyring, authenticate
+from otp_service.api.audit_ui import AuditUiDependencies
+from otp_service.api.auth import ApiKeyRegistry, authenticate_request
 from otp_service.api.context import ApiContext
-from otp_service.api.middleware import Door
-from otp_service.api.problems import refuse
-from otp_service.api.request_body import MOST_BYTES
+from otp_service.api.middleware import RequestMiddleware
+from otp_service.api.problems import build_problem_response
+from otp_service.api.request_body import MAX_BODY_BYTES
 
 
-def public_app(context: ApiContext) -> Litestar:
+def create_public_api(context: ApiContext) -> Litestar:
     """Return what login back ends call."""
-    keyring = Keyring(context.api_keys, context.tenants, context.count_denied)
+    keyring = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
     handlers = [*challenges.HANDLERS, *audit.HANDLERS]
-    calls = Router("/", before_request=authenticate, route_handlers=handlers)
-    app = _app(context, [calls, *callbacks.HANDLERS, *ops.PUBLIC])
+    calls = Router("/", before_request=authenticate_request, route_handlers=handlers)
+    app = _create_litestar(context, [calls, *callbacks.HANDLERS, *ops.PUBLIC_HANDLERS])
     app.state.keyring = keyring
     return app
 
 
-def admin_app(context: ApiContext, parts: PageParts) -> Litestar:
+def create_admin_api(context: ApiContext, ui_dependencies: AuditUiDependencies) -> Litestar:
     """Return what operators and security look at, and what `app` adds."""
-    app = _app(context, [ops.metrics, *docs.PAGES, audit_ui.AUDIT, *context.admin_handlers])
-    app.state.pages = parts
+    app = _create_litestar(
+        context, [ops.get_metrics, *docs.HANDLERS, audit_ui.AUDIT_ROUTER, *context.admin_handlers]
+    )
+    app.state.pages = ui_dependencies
     return app
 
 
-def _app(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:
+def _create_litestar(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:
     app = Litestar(
         handlers,
         debug=False,
-        exception_handlers={Exception: refuse},
+        exception_handlers={Exception: build_problem_response},
         logging_config=None,
         openapi_config=None,
         pdb_on_exception=False,  # or an environment variable could ask for it
-        request_max_body_size=MOST_BYTES,
+        request_max_body_size=MAX_BODY_BYTES,
     )
     app.state.context = context
     # As Litestar does it with CORS: around the router, so that 404 and 405 pass through as well.
-    app.asgi_handler = Door(app.asgi_handler, context)
+    app.asgi_handler = RequestMiddleware(app.asgi_handler, context)
     return app

@@ -10,28 +10,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from otp_service.api.context import Call, header
+from otp_service.api.context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import Forbidden, OtpError, Unauthenticated
-from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
+from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.service import Caller
 
 
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 
 
-class Keyring:
+class ApiKeyRegistry:
     """Every API key, found by its SHA-256: how long that takes says nothing of 256 random bits."""
 
     def __init__(
         self,
         keys: Sequence[ApiKey],
         tenants: Mapping[str, Tenant],
-        count_denied: Callable[[str], None],
+        count_denied_access: Callable[[str], None],
     ) -> None:
-        self._known = {key.sha256: (key, tenants[key.tenant]) for key in keys}
-        self._count_denied = count_denied
+        self._keys_by_sha256 = {key.sha256: (key, tenants[key.tenant]) for key in keys}
+        self._count_denied_access = count_denied_access
 
-    def admit(
+    def authorize_header(
         self, authorization: list[bytes], scopes: set[Scope], now: int
     ) -> tuple[ApiKey, Tenant]:
         """Return the key, which has one of the scopes, and its tenant.
@@ -41,31 +41,35 @@ class Keyring:
         """
         match = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
         if match is None:
-            raise self._denied("missing", Unauthenticated())
-        return self.find(digest(match[1].decode("ascii")), scopes, now)
+            raise self._count_denial("missing", Unauthenticated())
+        return self.authorize_digest(hash_api_key(match[1].decode("ascii")), scopes, now)
 
-    def find(self, sha256: bytes, scopes: set[Scope], now: int) -> tuple[ApiKey, Tenant]:
+    def authorize_digest(
+        self, sha256: bytes, scopes: set[Scope], now: int
+    ) -> tuple[ApiKey, Tenant]:
         """Do the same for a key whose digest is known."""
-        found = self._known.get(sha256)
+        found = self._keys_by_sha256.get(sha256)
         if found is None:
-            raise self._denied("unknown", Unauthenticated())
+            raise self._count_denial("unknown", Unauthenticated())
         key, _ = found
         if key.expires_at is not None and now >= key.expires_at:
-            raise self._denied("expired", Unauthenticated("This API key has expired. Use another."))
+            raise self._count_denial(
+                "expired", Unauthenticated("This API key has expired. Use another.")
+            )
         if key.scopes.isdisjoint(scopes):
-            raise self._denied("scope", Forbidden())
+            raise self._count_denial("scope", Forbidden())
         return found
 
-    def _denied(self, reason: str, error: OtpError) -> OtpError:
-        self._count_denied(reason)
+    def _count_denial(self, reason: str, error: OtpError) -> OtpError:
+        self._count_denied_access(reason)
         return error
 
 
-async def authenticate(request: Call) -> None:
+async def authenticate_request(request: AuthenticatedRequest) -> None:
     """Let in who has a key with a scope of the route; the handler finds him in `request.auth`."""
-    keyring: Keyring = request.app.state.keyring
-    key, tenant = keyring.admit(
-        header(request, b"authorization"),
+    keyring: ApiKeyRegistry = request.app.state.keyring
+    key, tenant = keyring.authorize_header(
+        get_header_values(request, b"authorization"),
         request.route_handler.opt["scopes"],
         time.time_ns() // 1_000_000,
     )
@@ -73,6 +77,6 @@ async def authenticate(request: Call) -> None:
     request.scope["auth"] = Caller(
         tenant=tenant,
         key_id=key.id,
-        request=request.scope["state"]["request"],
-        trace=request.scope["state"]["trace"],
+        request_id=request.scope["state"]["request"],
+        trace_id=request.scope["state"]["trace"],
     )

@@ -11,24 +11,30 @@ from litestar import delete, get, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.context import Call, context
-from otp_service.api.request_body import idempotency_key, into, read, read_fields, read_nothing
-from otp_service.api.responses import answer, challenge_view
-from otp_service.core.challenge import partition_of
+from otp_service.api.context import AuthenticatedRequest, get_context
+from otp_service.api.request_body import (
+    convert_fields,
+    parse_body,
+    parse_body_fields,
+    parse_idempotency_key,
+    require_empty_body,
+)
+from otp_service.api.responses import build_challenge_view, build_json_response
+from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound
-from otp_service.core.ip_address import read_address
-from otp_service.core.ports import Stored
+from otp_service.core.ip_address import parse_client_ip
+from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
-from otp_service.schemas import ChallengeView, IssueRequest, Nothing, UnlockRequest, VerifyRequest
+from otp_service.schemas import ChallengeView, EmptyBody, IssueRequest, UnlockRequest, VerifyRequest
 
 
 T = TypeVar("T")
 
-SCOPES: Final = {Scope.CHALLENGES}
-ONE: Final = "/v1/challenges/{challenge_id:str}"
-OVER: Final = ("challenge-expired", "challenge-locked", "challenge-already-verified")
-ENDED: Final = (*OVER, "challenge-canceled")
-SENDING: Final = (
+CHALLENGE_SCOPES: Final = {Scope.CHALLENGES}
+CHALLENGE_PATH: Final = "/v1/challenges/{challenge_id:str}"
+CANCEL_PROBLEMS: Final = ("challenge-expired", "challenge-locked", "challenge-already-verified")
+ENDED_PROBLEMS: Final = (*CANCEL_PROBLEMS, "challenge-canceled")
+SEND_PROBLEMS: Final = (
     *("number-locked", "number-not-allowed", "undeliverable", "rate-limited", "delivery-failed"),
     *("idempotency-key-in-use", "idempotency-key-reused"),
 )
@@ -36,71 +42,89 @@ SENDING: Final = (
 
 @post(
     "/v1/challenges",
-    scopes=SCOPES,
+    scopes=CHALLENGE_SCOPES,
     ask=IssueRequest,
     answer=ChallengeView,
-    problems=(*SENDING, "invalid-phone-number"),
+    problems=(*SEND_PROBLEMS, "invalid-phone-number"),
     takes_key=True,
 )
-async def issue(request: Call) -> ASGIResponse:
+async def issue_challenge(request: AuthenticatedRequest) -> ASGIResponse:
     """Send a code to a number."""
-    ask = await read(request, IssueRequest)
-    key = idempotency_key(request)
-    stored = await _done(request, context(request).service.issue(request.auth, ask, key))
-    view = challenge_view(stored)
-    return answer(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
+    ask = await parse_body(request, IssueRequest)
+    key = parse_idempotency_key(request)
+    stored = await _run_shielded(
+        request, get_context(request).service.issue(request.auth, ask, key)
+    )
+    view = build_challenge_view(stored)
+    return build_json_response(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
 
 
-@get(ONE, scopes=SCOPES, answer=ChallengeView)
-async def view(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
+@get(CHALLENGE_PATH, scopes=CHALLENGE_SCOPES, answer=ChallengeView)
+async def get_challenge(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> ASGIResponse:
     """Show a challenge, in whatever status."""
-    await read_nothing(request)
-    return await _shown(request, context(request).service.view(request.auth, _id(challenge_id)))
+    await require_empty_body(request)
+    return await _respond_with_challenge(
+        request,
+        get_context(request).service.get_challenge(
+            request.auth, _require_challenge_id(challenge_id)
+        ),
+    )
 
 
-@delete(ONE, scopes=SCOPES, problems=OVER)
-async def cancel(request: Call, challenge_id: FromPath[str]) -> None:
+@delete(CHALLENGE_PATH, scopes=CHALLENGE_SCOPES, problems=CANCEL_PROBLEMS)
+async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> None:
     """End a challenge."""
-    await read_nothing(request)
-    await _done(request, context(request).service.cancel(request.auth, _id(challenge_id)))
+    await require_empty_body(request)
+    await _run_shielded(
+        request,
+        get_context(request).service.cancel(request.auth, _require_challenge_id(challenge_id)),
+    )
 
 
 @post(
-    f"{ONE}/verify",
-    scopes=SCOPES,
+    f"{CHALLENGE_PATH}/verify",
+    scopes=CHALLENGE_SCOPES,
     status_code=200,
     ask=VerifyRequest,
     answer=ChallengeView,
-    problems=(*ENDED, "number-locked", "malformed-code", "incorrect-code", "rate-limited"),
+    problems=(*ENDED_PROBLEMS, "number-locked", "malformed-code", "incorrect-code", "rate-limited"),
     takes_key=True,
 )
-async def verify(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
+async def verify_challenge(
+    request: AuthenticatedRequest, challenge_id: FromPath[str]
+) -> ASGIResponse:
     """Try a code: 200 for the one call that brings the right one."""
-    fields = await read_fields(request)
+    fields = await parse_body_fields(request)
     if not isinstance(fields.get("code", ""), str):
         # As malformed as any other code, and refused where those are: after 404 and 410 (R8).
         fields["code"] = ""
-    ask, key = into(fields, VerifyRequest), idempotency_key(request)
+    ask, key = convert_fields(fields, VerifyRequest), parse_idempotency_key(request)
     if ask.client_ip is not None:
-        read_address(ask.client_ip)  # the service would, but only once it has found the challenge
-    service = context(request).service
-    return await _shown(request, service.verify(request.auth, _id(challenge_id), ask, key))
+        parse_client_ip(
+            ask.client_ip
+        )  # the service would, but only once it has found the challenge
+    service = get_context(request).service
+    return await _respond_with_challenge(
+        request, service.verify(request.auth, _require_challenge_id(challenge_id), ask, key)
+    )
 
 
 @post(
-    f"{ONE}/resend",
-    scopes=SCOPES,
+    f"{CHALLENGE_PATH}/resend",
+    scopes=CHALLENGE_SCOPES,
     status_code=200,
-    ask=Nothing,
+    ask=EmptyBody,
     answer=ChallengeView,
-    problems=(*ENDED, *SENDING, "sends-exhausted"),
+    problems=(*ENDED_PROBLEMS, *SEND_PROBLEMS, "sends-exhausted"),
     takes_key=True,
 )
-async def resend(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
+async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> ASGIResponse:
     """Send another code; the earlier one stays valid beside it."""
-    await read_nothing(request)
-    key, service = idempotency_key(request), context(request).service
-    return await _shown(request, service.resend(request.auth, _id(challenge_id), key))
+    await require_empty_body(request)
+    key, service = parse_idempotency_key(request), get_context(request).service
+    return await _respond_with_challenge(
+        request, service.resend(request.auth, _require_challenge_id(challenge_id), key)
+    )
 
 
 @post(
@@ -110,25 +134,34 @@ async def resend(request: Call, challenge_id: FromPath[str]) -> ASGIResponse:
     ask=UnlockRequest,
     problems=("invalid-phone-number", "number-not-allowed"),
 )
-async def unlock(request: Call) -> None:
+async def unlock_number(request: AuthenticatedRequest) -> None:
     """End a number's rows of failures, at all tenants."""
-    ask = await read(request, UnlockRequest)
-    await _done(request, context(request).service.unlock(request.auth, ask))
+    ask = await parse_body(request, UnlockRequest)
+    await _run_shielded(request, get_context(request).service.unlock_number(request.auth, ask))
 
 
-async def _shown(request: Call, call: Coroutine[Any, Any, Stored]) -> ASGIResponse:
-    return answer(challenge_view(await _done(request, call)))
+async def _respond_with_challenge(
+    request: AuthenticatedRequest, call: Coroutine[Any, Any, ChallengeSnapshot]
+) -> ASGIResponse:
+    return build_json_response(build_challenge_view(await _run_shielded(request, call)))
 
 
-async def _done(request: Call, call: Coroutine[Any, Any, T]) -> T:
-    return await context(request).in_flight.run(call)
+async def _run_shielded(request: AuthenticatedRequest, call: Coroutine[Any, Any, T]) -> T:
+    return await get_context(request).background_calls.run_shielded(call)
 
 
-def _id(text: str) -> str:
+def _require_challenge_id(text: str) -> str:
     """Return the id if it is one; what is none does not even reach the store."""
-    if partition_of(text) is None:
+    if parse_partition(text) is None:
         raise ChallengeNotFound
     return text
 
 
-HANDLERS = (issue, view, cancel, verify, resend, unlock)
+HANDLERS = (
+    issue_challenge,
+    get_challenge,
+    cancel_challenge,
+    verify_challenge,
+    resend_code,
+    unlock_number,
+)

@@ -14,10 +14,10 @@ from litestar import get
 from litestar.response.base import ASGIResponse
 
 from otp_service.api import openapi
-from otp_service.api.responses import page
+from otp_service.api.responses import build_html_response
 
 
-_PAGE: Final = """\
+_PAGE_TEMPLATE: Final = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -38,51 +38,51 @@ p {{ white-space: pre-line }}
 </ul>
 {parts}
 """
-_REF: Final = re.compile(r"&#x27;#(/components/[\w/.-]+)&#x27;")
+_REF_PATTERN: Final = re.compile(r"&#x27;#(/components/[\w/.-]+)&#x27;")
 
 
 @get("/openapi.yaml")
-async def document() -> ASGIResponse:
+async def get_openapi_document() -> ASGIResponse:
     """Give the API's description."""
-    return ASGIResponse(body=openapi.text(), media_type="application/yaml")
+    return ASGIResponse(body=openapi.render_document(), media_type="application/yaml")
 
 
 @get("/docs")
-async def documentation() -> ASGIResponse:
+async def show_docs() -> ASGIResponse:
     """Show it to people."""
-    return page(_page())
+    return build_html_response(_render_docs())
 
 
 @cache
-def _page() -> str:
-    info = openapi.document()["info"]
-    return _PAGE.format(
+def _render_docs() -> str:
+    info = openapi.build_document()["info"]
+    return _PAGE_TEMPLATE.format(
         title=escape(info["title"]),
         about=escape(info["description"]),
         calls="\n".join(
             f'<li><a href="#{part["operationId"]}">{name}</a> {escape(part["summary"])}'
-            for _, name, part in _parts()
+            for _, name, part in _iter_sections()
             if "operationId" in part
         ),
         parts="\n".join(
-            f'<h2 id="{anchor}">{name}</h2>\n<pre>{_linked(openapi.as_yaml(part))}</pre>'
-            for anchor, name, part in _parts()
+            f'<h2 id="{anchor}">{name}</h2>\n<pre>{_link_refs(openapi.to_yaml(part))}</pre>'
+            for anchor, name, part in _iter_sections()
         ),
     )
 
 
-def _parts() -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _iter_sections() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield anchor, name and content of what gets a heading of its own."""
-    for path, methods in openapi.document()["paths"].items():
+    for path, methods in openapi.build_document()["paths"].items():
         for method, operation in methods.items():
             yield operation["operationId"], f"{method.upper()} {path}", operation
     for kind in ("schemas", "responses", "examples"):
-        for name, part in openapi.document()["components"][kind].items():
+        for name, part in openapi.build_document()["components"][kind].items():
             yield f"/components/{kind}/{name}", name, part
 
 
-def _linked(text: str) -> str:
-    return _REF.sub(r'<a href="#\1">\1</a>', escape(text))
+def _link_refs(text: str) -> str:
+    return _REF_PATTERN.sub(r'<a href="#\1">\1</a>', escape(text))
 
 
-PAGES: Final = (document, documentation)
+HANDLERS: Final = (get_openapi_document, show_docs)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class InFlight:
+class BackgroundCalls:
     """What is running; a caller who goes away takes nothing with him.
 
     Half an issue would be a message that nobody accounts for, half a verify a claim that is never
@@ -23,34 +23,34 @@ class InFlight:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.draining = False
+        self.is_draining = False
         """Whether new requests are to be refused."""
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    async def run(self, call: Coroutine[Any, Any, T]) -> T:
+    async def run_shielded(self, call: Coroutine[Any, Any, T]) -> T:
         """Return what the call returns; it goes on if this is canceled."""
-        task = self._begun(call)
+        task = self._create_task(call)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_tell)  # shield keeps what nobody waits for to itself
+            task.add_done_callback(_log_exception)  # shield keeps what nobody waits for to itself
             raise
 
-    def start(self, call: Coroutine[Any, Any, object]) -> None:
+    def start_detached(self, call: Coroutine[Any, Any, object]) -> None:
         """Let a call run that nobody waits for."""
-        self._begun(call).add_done_callback(_tell)
+        self._create_task(call).add_done_callback(_log_exception)
 
-    def _begun(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _create_task(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(call)
         self._tasks.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def finish(self, seconds: float) -> int:
+    async def drain(self, seconds: float) -> int:
         """Refuse what is new and wait for what runs; return how many calls were not done."""
-        self.draining = True
+        self.is_draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         # A request that was let in before may only now come to its call.
@@ -59,7 +59,7 @@ class InFlight:
         return len(self._tasks)
 
 
-def _tell(task: asyncio.Task[Any]) -> None:
+def _log_exception(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error and not isinstance(error, OtpError):
         logger.error("a call failed after its caller had left", exc_info=error)

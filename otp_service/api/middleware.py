@@ -10,17 +10,17 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from otp_service.api.context import Answered, ApiContext, names_loopback
-from otp_service.api.problems import refuse
+from otp_service.api.context import ApiContext, RequestSummary, is_loopback_host
+from otp_service.api.problems import build_problem_response
 from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
 
 
 logger = logging.getLogger(__name__)
 
-GONE: Final = 499
+CLIENT_CLOSED_REQUEST: Final = 499
 """The status, as nginx calls it, of a request that was canceled before it had an answer."""
 
-_NO_STORE: Final = (b"cache-control", b"no-store")
+_NO_STORE_HEADER: Final = (b"cache-control", b"no-store")
 # Version ff is none, no id is all zeros, and only later versions than 00 have more to say.
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
@@ -28,7 +28,7 @@ _TRACEPARENT: Final = re.compile(
 )
 
 
-class Door:
+class RequestMiddleware:
     """Names each request, sends away what is not to come in, and tells of it when it is over.
 
     It is no middleware of Litestar's, because those are only called once a route has been found.
@@ -43,31 +43,33 @@ class Door:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), GONE
+        began, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
         method = scope["method"]
         scope["state"]["request"] = secrets.token_hex(16)
         if "trace" not in scope["state"]:  # nobody around this has begun or taken up one
-            scope["state"]["trace"] = _trace(scope)
+            scope["state"]["trace"] = _parse_trace_id(scope)
 
-        async def sending(message: Message) -> None:
+        async def send_with_no_store(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], _NO_STORE]
+                message["headers"] = [*message["headers"], _NO_STORE_HEADER]
             await send(message)
 
         try:
-            await self._serve(scope, receive, sending)
+            await self._serve_request(scope, receive, send_with_no_store)
         except Exception:  # the last resort, once an answer has begun
             logger.exception("request %s failed", scope["state"]["request"])
         finally:
-            self._context.observe(_answered(scope, method, status, time.perf_counter() - began))
+            self._context.record_request(
+                _summarize_request(scope, method, status, time.perf_counter() - began)
+            )
 
-    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
-        error = self._refusal(scope)
+    async def _serve_request(self, scope: Any, receive: Receive, send: Send) -> None:
+        error = self._find_error(scope)
         if error:
             request: Request[Any, Any, Any] = Request(scope, receive, send)
-            response = refuse(request, error)
+            response = build_problem_response(request, error)
             if isinstance(error, Overloaded):
                 response.headers["Connection"] = "close"
             await response.to_asgi_response(None, request)(scope, receive, send)
@@ -77,17 +79,17 @@ class Door:
             scope["method"] = "UNKNOWN"
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Any) -> OtpError | None:
-        if self._context.loopback_only and not names_loopback(scope):
+    def _find_error(self, scope: Any) -> OtpError | None:
+        if self._context.loopback_only and not is_loopback_host(scope):
             return InvalidRequest(("Host", "must be localhost, 127.0.0.1 or [::1]"))
-        if self._context.in_flight.draining and scope["path"].startswith("/v1/"):
+        if self._context.background_calls.is_draining and scope["path"].startswith("/v1/"):
             return Overloaded("The service is stopping. Send the request again.")
         return None
 
 
-def _answered(scope: Any, method: str, status: int, seconds: float) -> Answered:
+def _summarize_request(scope: Any, method: str, status: int, seconds: float) -> RequestSummary:
     caller = scope.get("auth")
-    return Answered(
+    return RequestSummary(
         method=method,
         route=scope.get("path_template", ""),
         status=status,
@@ -99,7 +101,7 @@ def _answered(scope: Any, method: str, status: int, seconds: float) -> Answered:
     )
 
 
-def _trace(scope: Any) -> str | None:
+def _parse_trace_id(scope: Any) -> str | None:
     """Return the id of the trace that a request belongs to (W3C Trace Context, 3.2).
 
     A header that is not valid is as good as none (R59), and whether the caller samples the trace

@@ -18,9 +18,15 @@ from litestar.handlers import HTTPRouteHandler
 
 from otp_service import schemas
 from otp_service.api import audit, callbacks, challenges, ops
-from otp_service.api.problems import FRAMEWORKS, KINDS, headers_of, problem_of, slug_of
+from otp_service.api.problems import (
+    FRAMEWORK_PROBLEMS,
+    PROBLEM_TYPES,
+    build_problem,
+    build_problem_headers,
+    get_problem_type,
+)
 from otp_service.core import errors
-from otp_service.core.tenant import TENANT_NAME
+from otp_service.core.tenant import TENANT_NAME_PATTERN
 
 
 Schema = dict[str, Any]
@@ -29,10 +35,10 @@ HANDLERS: Final = (
     *challenges.HANDLERS,
     *audit.HANDLERS,
     *callbacks.HANDLERS,
-    *ops.PUBLIC,
+    *ops.PUBLIC_HANDLERS,
 )
 
-ABOUT: Final = """\
+API_DESCRIPTION: Final = """\
 Issues one-time codes to phone numbers, and says once whether the code that came back is right.
 
 On verify, 2xx means verified, and nothing else does. Keep the challenge's id in the server-side
@@ -45,7 +51,7 @@ number-locked, 400 malformed-code, 409, 503 overloaded, 429. A `traceparent` hea
 the trace in the audit log.
 """
 
-KEY: Final = {
+IDEMPOTENCY_KEY_PARAMETER: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Names this try: repeated with it, the call is done once. Quoted or bare.",
@@ -55,7 +61,7 @@ KEY: Final = {
     },
 }
 
-HEADERS: Final = {
+RESPONSE_HEADERS: Final = {
     "Retry-After": ("^[1-9][0-9]*$", "Seconds after which the same call is worth another try."),
     "RateLimit": ('^"[A-Za-z]+";r=0;t=[0-9]+$', "The limit that refused, and for how long."),
     "RateLimit-Policy": ('^"[A-Za-z]+";q=[0-9]+;w=[0-9]+$', "Its count, and its seconds."),
@@ -63,54 +69,56 @@ HEADERS: Final = {
     "Allow": ("^[A-Z, ]+$", "The methods that are allowed."),
 }
 
-CALL: Final = (
+COMMON_PROBLEMS: Final = (
     *("unauthenticated", "forbidden", "content-too-large", "unsupported-media-type"),
     *("invalid-request", "overloaded", "store-unavailable", "internal-error"),
 )
 """What every call with a key may be refused for."""
-ONE: Final = ("challenge-not-found", "not-found", "method-not-allowed")
+CHALLENGE_PATH_PROBLEMS: Final = ("challenge-not-found", "not-found", "method-not-allowed")
 """What a path with an id in it may meet; an id with a slash in it is another path."""
 
-TOLD: Final = (
+EXAMPLE_ERRORS: Final = (
     errors.InvalidRequest(("phone_number", "is missing")),
     errors.NumberNotAllowed("country"),
     errors.IncorrectCode(attempts_left=4),
     errors.Undeliverable("unreachable"),
-    errors.RateLimited("SendsPerNumber", retry_after=312, count=8, period=600),
+    errors.RateLimited("SendsPerNumber", retry_after=312, quota=8, period_seconds=600),
     errors.DeliveryFailed("c07-5d41402abc4b2a76b9719d911017c592"),
 )
 """Examples of the errors that tell more than their type."""
 
 
 @cache
-def text() -> str:
+def render_document() -> str:
     """Return the document as YAML."""
-    return as_yaml(document())
+    return to_yaml(build_document())
 
 
-def as_yaml(part: Schema) -> str:
+def to_yaml(part: Schema) -> str:
     """Return a part of the document as YAML."""
-    return yaml.dump(part, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(
+        part, Dumper=_LiteralBlockDumper, sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 @cache
-def document() -> Schema:
+def build_document() -> Schema:
     """Return the document."""
     paths: dict[str, Schema] = {}
     for handler in HANDLERS:
         (path,), (method,) = handler.paths, handler.http_methods
         path = path.replace(":str", "")
-        paths.setdefault(path, {})[method.lower()] = _operation(path, handler)
-    samples = _samples()
+        paths.setdefault(path, {})[method.lower()] = _describe_operation(path, handler)
+    samples = _collect_sample_errors()
     made = {
         "openapi": "3.1.0",
-        "info": {"title": "One-time codes", "version": "1", "description": ABOUT},
+        "info": {"title": "One-time codes", "version": "1", "description": API_DESCRIPTION},
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(),
-            "responses": _responses(),
-            "examples": {slug: {"value": problem_of(samples[slug])} for slug in sorted(samples)},
+            "schemas": _build_schemas(),
+            "responses": _describe_problem_responses(),
+            "examples": {slug: {"value": build_problem(samples[slug])} for slug in sorted(samples)},
         },
     }
     # Through JSON: what two places share would become an alias in YAML. And regular expressions
@@ -120,137 +128,147 @@ def document() -> Schema:
 
 
 @cache
-def _samples() -> dict[str, Exception]:
+def _collect_sample_errors() -> dict[str, Exception]:
     """Return an error of each type of problem."""
-    refused = [HTTPException(status_code=one, headers={"allow": "GET"}) for one in FRAMEWORKS]
-    found = {slug_of(error): error for error in (Exception(), *refused, *TOLD)}
+    refused = [
+        HTTPException(status_code=one, headers={"allow": "GET"}) for one in FRAMEWORK_PROBLEMS
+    ]
+    found = {get_problem_type(error): error for error in (Exception(), *refused, *EXAMPLE_ERRORS)}
     for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, errors.OtpError) and kind.slug not in found:
-            found[kind.slug] = kind()
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, errors.OtpError)
+            and kind.problem_type not in found
+        ):
+            found[kind.problem_type] = kind()
     return found
 
 
-def _operation(path: str, handler: HTTPRouteHandler) -> Schema:
+def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
     described: Schema = {
         "operationId": handler.handler_name,
         "summary": (handler.fn.__doc__ or "").removesuffix("."),
         "security": [{"key": [scope]} for scope in sorted(handler.opt.get("scopes", ()))],
-        "parameters": _parameters(path, handler.opt),
+        "parameters": _describe_parameters(path, handler.opt),
     }
     if ask := handler.opt.get("ask"):
         described["requestBody"] = {
-            "required": ask is not schemas.Nothing,
-            "content": {"application/json": {"schema": _ref(ask)}},
+            "required": ask is not schemas.EmptyBody,
+            "content": {"application/json": {"schema": _build_ref(ask)}},
         }
-    described["responses"] = {str(_status(handler)): _success(handler)}
-    for status, slugs in _refusals(handler).items():
+    described["responses"] = {str(_get_success_status(handler)): _describe_success(handler)}
+    for status, slugs in _group_problems_by_status(handler).items():
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{'.'.join(slugs)}"}
     return described
 
 
-def _parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
+def _describe_parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
     found: list[Schema] = []
     if "{challenge_id}" in path:
-        schema = _field(schemas.ChallengeView, "id")
+        schema = _get_field_schema(schemas.ChallengeView, "id")
         found.append({"name": "challenge_id", "in": "path", "required": True, "schema": schema})
     if "{provider}" in path:
-        schema = {"type": "string", "pattern": f"^{TENANT_NAME}$"}
+        schema = {"type": "string", "pattern": f"^{TENANT_NAME_PATTERN}$"}
         found.append({"name": "provider", "in": "path", "required": True, "schema": schema})
     if query := opt.get("query"):
         found += [
-            {"name": name, "in": "query", "schema": _field(query, name)}
+            {"name": name, "in": "query", "schema": _get_field_schema(query, name)}
             for name in query.__struct_fields__
         ]
-    return [*found, KEY] if "takes_key" in opt else found
+    return [*found, IDEMPOTENCY_KEY_PARAMETER] if "takes_key" in opt else found
 
 
-def _status(handler: HTTPRouteHandler) -> int:
+def _get_success_status(handler: HTTPRouteHandler) -> int:
     """Return the status of success; Litestar would let no vendor have a body beside its 204."""
     return int(handler.opt.get("told", handler.status_code))
 
 
-def _success(handler: HTTPRouteHandler) -> Schema:
-    described: Schema = {"description": HTTPStatus(_status(handler)).phrase}
+def _describe_success(handler: HTTPRouteHandler) -> Schema:
+    described: Schema = {"description": HTTPStatus(_get_success_status(handler)).phrase}
     if handler.status_code == HTTPStatus.CREATED:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
     if answer := handler.opt.get("answer"):
-        described["content"] = {"application/json": {"schema": _ref(answer)}}
+        described["content"] = {"application/json": {"schema": _build_ref(answer)}}
     return described
 
 
-def _refusals(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
+def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
     """Return the types of problem by their status."""
     problems = {*handler.opt.get("problems", ())}
     if "scopes" in handler.opt:
-        problems.update(CALL)
-    if challenges.ONE in str(handler.paths):
-        problems.update(ONE)
+        problems.update(COMMON_PROBLEMS)
+    if challenges.CHALLENGE_PATH in str(handler.paths):
+        problems.update(CHALLENGE_PATH_PROBLEMS)
     by_status: dict[int, tuple[str, ...]] = {}
     for slug in sorted(problems):
-        status = KINDS[slug].status
+        status = PROBLEM_TYPES[slug].status
         by_status[status] = (*by_status.get(status, ()), slug)
     return dict(sorted(by_status.items()))
 
 
-def _responses() -> Schema:
-    groups = {slugs for handler in HANDLERS for slugs in _refusals(handler).values()}
-    return {".".join(slugs): _response(slugs) for slugs in sorted(groups)}
+def _describe_problem_responses() -> Schema:
+    groups = {
+        slugs for handler in HANDLERS for slugs in _group_problems_by_status(handler).values()
+    }
+    return {".".join(slugs): _describe_problem_response(slugs) for slugs in sorted(groups)}
 
 
-def _response(slugs: tuple[str, ...]) -> Schema:
-    samples = [_samples()[slug] for slug in slugs]
+def _describe_problem_response(slugs: tuple[str, ...]) -> Schema:
+    samples = [_collect_sample_errors()[slug] for slug in slugs]
     exact = {
         "properties": {
             "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
-            "status": {"const": KINDS[slugs[0]].status},
+            "status": {"const": PROBLEM_TYPES[slugs[0]].status},
         },
-        "required": _in_all([msgspec.to_builtins(problem_of(sample)) for sample in samples]),
+        "required": _find_common_keys(
+            [msgspec.to_builtins(build_problem(sample)) for sample in samples]
+        ),
     }
     examples = {slug: {"$ref": f"#/components/examples/{slug}"} for slug in slugs}
-    schema = {"allOf": [_ref(schemas.Problem), exact]}
+    schema = {"allOf": [_build_ref(schemas.Problem), exact]}
     return {
-        "description": "; ".join(KINDS[slug].title for slug in slugs),
-        "headers": _headers([headers_of(sample) for sample in samples]),
+        "description": "; ".join(PROBLEM_TYPES[slug].title for slug in slugs),
+        "headers": _describe_headers([build_problem_headers(sample) for sample in samples]),
         "content": {"application/problem+json": {"schema": schema, "examples": examples}},
     }
 
 
-def _headers(carried: list[dict[str, str]]) -> Schema:
-    always = _in_all(carried)
+def _describe_headers(header_sets: list[dict[str, str]]) -> Schema:
+    always = _find_common_keys(header_sets)
     return {
         name: {
             "description": about,
             "required": name in always,
             "schema": {"type": "string", "pattern": pattern},
         }
-        for name, (pattern, about) in HEADERS.items()
-        if any(name in headers for headers in carried)
+        for name, (pattern, about) in RESPONSE_HEADERS.items()
+        if any(name in headers for headers in header_sets)
     }
 
 
-def _in_all(many: list[dict[str, Any]]) -> list[str]:
-    return [name for name in many[0] if all(name in other for other in many)]
+def _find_common_keys(mappings: list[dict[str, Any]]) -> list[str]:
+    return [name for name in mappings[0] if all(name in other for other in mappings)]
 
 
-def _ref(kind: type[msgspec.Struct]) -> Schema:
+def _build_ref(kind: type[msgspec.Struct]) -> Schema:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-def _schemas() -> Schema:
+def _build_schemas() -> Schema:
     bodies = [handler.opt.get(name) for handler in HANDLERS for name in ("ask", "answer")]
     kinds = [*filter(None, bodies), schemas.Problem]
     template = "#/components/schemas/{name}"
     return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))
 
 
-def _field(kind: type[msgspec.Struct], name: str) -> Schema:
+def _get_field_schema(kind: type[msgspec.Struct], name: str) -> Schema:
     """Return the schema of one field, without the null that only a body can say."""
     schema: Schema = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][name]
     return schema["anyOf"][0] if "anyOf" in schema else schema
 
 
-class _Dumper(yaml.SafeDumper):
+class _LiteralBlockDumper(yaml.SafeDumper):
     """Writes text of several lines as it stands."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
@@ -258,4 +276,4 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
-_Dumper.add_representer(str, _Dumper.represent_str)
+_LiteralBlockDumper.add_representer(str, _LiteralBlockDumper.represent_str)

@@ -7,45 +7,45 @@ from litestar import Request, get
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.context import context
-from otp_service.api.responses import answer
+from otp_service.api.context import get_context
+from otp_service.api.responses import build_json_response
 from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
 from otp_service.schemas import Health
 
 
-Visit = Request[Any, Any, State]
+AnonymousRequest = Request[Any, Any, State]
 
-PATIENCE: Final = 1.0
+READY_TIMEOUT_SECONDS: Final = 1.0
 """Seconds in which the store has to answer, or the service is not ready."""
 
 
 @get("/health/live", answer=Health)
-async def live() -> ASGIResponse:
+async def check_liveness() -> ASGIResponse:
     """Whether the process serves; what is wrong with Redis is not cured by a restart."""
-    return answer(Health())
+    return build_json_response(Health())
 
 
 @get("/health/ready", answer=Health, problems=("overloaded", "store-unavailable"))
-async def ready(request: Visit) -> ASGIResponse:
+async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
     """Whether requests should be sent here."""
-    parts = context(request)
-    if parts.in_flight.draining:
+    parts = get_context(request)
+    if parts.background_calls.is_draining:
         raise Overloaded("The service is stopping. Send requests elsewhere.")
     try:
-        async with asyncio.timeout(PATIENCE):
-            is_ready = await parts.ready()
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+            is_ready = await parts.is_ready()
     except (OtpError, TimeoutError):
         is_ready = False
     if not is_ready:
         raise StoreUnavailable
-    return answer(Health())
+    return build_json_response(Health())
 
 
 @get("/metrics")
-async def metrics(request: Visit) -> ASGIResponse:
+async def get_metrics(request: AnonymousRequest) -> ASGIResponse:
     """Give the numbers for Prometheus."""
-    body, content_type = context(request).metrics()
+    body, content_type = get_context(request).render_metrics()
     return ASGIResponse(body=body, headers={"Content-Type": content_type})
 
 
-PUBLIC: Final = (live, ready)
+PUBLIC_HANDLERS: Final = (check_liveness, check_readiness)

@@ -15,109 +15,113 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from otp_service.api.context import Call, header
+from otp_service.api.context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import InvalidRequest
-from otp_service.schemas import Nothing
+from otp_service.schemas import EmptyBody
 
 
 T = TypeVar("T")
 
-MOST_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 16 * 1024
 
 _JSON_TYPE: Final = re.compile(
     rb'application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?', re.IGNORECASE
 )
 _FORM_TYPE: Final = b"application/x-www-form-urlencoded"
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-_FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_FIELD_ERROR: Final = re.compile(
+    r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL
+)
 
 # RFC 8941, 3.3.3, or bare. Without quotes a comma could be two headers that a proxy has joined.
-_KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-+.-~-]*)')
-_KEY_LENGTH: Final = 255
+_IDEMPOTENCY_KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-+.-~-]*)')
+_MAX_KEY_CHARS: Final = 255
 
 
-async def read(request: Call, kind: type[T]) -> T:
+async def parse_body(request: AuthenticatedRequest, kind: type[T]) -> T:
     """Return the body as this kind of struct. Raises 413, 415 and 400, in that order."""
-    return into(await read_fields(request), kind)
+    return convert_fields(await parse_body_fields(request), kind)
 
 
-async def read_nothing(request: Call) -> None:
+async def require_empty_body(request: AuthenticatedRequest) -> None:
     """Make sure that the body, if there is one, asks for nothing."""
-    body = await body_of(request)
+    body = await read_body(request)
     if body:
-        into(_fields(request, body), Nothing)
+        convert_fields(_decode_json_object(request, body), EmptyBody)
 
 
-async def read_fields(request: Call) -> dict[str, Any]:
+async def parse_body_fields(request: AuthenticatedRequest) -> dict[str, Any]:
     """Return the body's fields, of whatever types they are."""
-    return _fields(request, await body_of(request))
+    return _decode_json_object(request, await read_body(request))
 
 
-def query_fields(request: Call) -> dict[str, Any]:
+def parse_query_fields(request: AuthenticatedRequest) -> dict[str, Any]:
     """Return the query's fields, all of them text."""
-    return _named(request.scope["query_string"])
+    return _decode_urlencoded(request.scope["query_string"])
 
 
-async def form_fields(request: Call) -> dict[str, str]:
+async def parse_form_fields(request: AuthenticatedRequest) -> dict[str, str]:
     """Return the fields of a form that a browser has sent, all of them text."""
-    if [value.lower() for value in header(request, b"content-type")] != [_FORM_TYPE]:
+    if [value.lower() for value in get_header_values(request, b"content-type")] != [_FORM_TYPE]:
         raise HTTPException(status_code=415)
-    return _named(await body_of(request))
+    return _decode_urlencoded(await read_body(request))
 
 
-def idempotency_key(request: Call) -> str | None:
+def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
     """Return the Idempotency-Key; quoted or bare, it is the same key."""
-    values = header(request, b"idempotency-key")
+    values = get_header_values(request, b"idempotency-key")
     if not values:
         return None
-    match = _KEY.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
+    match = _IDEMPOTENCY_KEY.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
     quoted, bare = match.groups() if match else (None, None)
     key = bare if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
-    if not key or len(key) > _KEY_LENGTH:
-        _refuse("Idempotency-Key", "send it once: 1 to 255 visible ASCII characters, or quoted")
+    if not key or len(key) > _MAX_KEY_CHARS:
+        _raise_invalid_request(
+            "Idempotency-Key", "send it once: 1 to 255 visible ASCII characters, or quoted"
+        )
     return str(key, "ascii")
 
 
-def into(fields: dict[str, Any], kind: type[T]) -> T:
+def convert_fields(fields: dict[str, Any], kind: type[T]) -> T:
     """Return the fields as this kind of struct."""
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(_told(str(error))) from None
+        raise InvalidRequest(_describe_validation_error(str(error))) from None
 
 
-async def body_of(request: Request[Any, Any, Any], most: int = MOST_BYTES) -> bytes:
+async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Return the whole body: bounded, chunked or not, and whatever length it announced."""
-    announced = header(request, b"content-length")
-    if any(size.isdigit() and int(size[:9]) > most for size in announced):
+    announced = get_header_values(request, b"content-length")
+    if any(size.isdigit() and int(size[:9]) > max_bytes for size in announced):
         raise RequestEntityTooLarge
     body = b""
     while True:
         event = await request.receive()
         if event["type"] != "http.request":
-            _refuse("", "the body ended before its length")
+            _raise_invalid_request("", "the body ended before its length")
         body += event.get("body", b"")
-        if len(body) > most:
+        if len(body) > max_bytes:
             raise RequestEntityTooLarge
         if not event.get("more_body"):
             return body
 
 
-def _fields(request: Call, body: bytes) -> dict[str, Any]:
-    types = header(request, b"content-type")
-    is_plain = not header(request, b"content-encoding")
+def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> dict[str, Any]:
+    types = get_header_values(request, b"content-type")
+    is_plain = not get_header_values(request, b"content-encoding")
     if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0].strip()) or not is_plain:
         raise HTTPException(status_code=415)
     try:
-        fields = _DECODER.decode(body.decode())
+        fields = _JSON_DECODER.decode(body.decode())
     except (ValueError, RecursionError):
-        _refuse("", "the body must be one JSON object in UTF-8")
+        _raise_invalid_request("", "the body must be one JSON object in UTF-8")
     if not isinstance(fields, dict):
-        _refuse("", "the body must be a JSON object")
+        _raise_invalid_request("", "the body must be a JSON object")
     return fields
 
 
-def _named(text: bytes) -> dict[str, str]:
+def _decode_urlencoded(text: bytes) -> dict[str, str]:
     """Return the fields of a query, or of a form that is written like one."""
     if not text:
         return {}
@@ -126,17 +130,17 @@ def _named(text: bytes) -> dict[str, str]:
             text.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
         )
     except ValueError:
-        _refuse("", "must be name=value pairs, percent-encoded in UTF-8")
-    return _unique(pairs)
+        _raise_invalid_request("", "must be name=value pairs, percent-encoded in UTF-8")
+    return _require_unique_names(pairs)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _require_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dictionary, if each name is there once and all of it is text."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        _refuse(_shown(twice), "is there more than once")
+        _raise_invalid_request(_redact_field_name(twice), "is there more than once")
     for name, value in pairs:
         name.encode()
         if isinstance(value, str):
@@ -144,28 +148,32 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _no_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _refuse(path: str, message: str) -> NoReturn:
+def _raise_invalid_request(path: str, message: str) -> NoReturn:
     raise InvalidRequest((path, message)) from None
 
 
-def _told(text: str) -> tuple[str, str]:
+def _describe_validation_error(text: str) -> tuple[str, str]:
     """Return path and message of what msgspec found wrong."""
-    field = _FIELD.match(text)
+    field = _FIELD_ERROR.match(text)
     if field:
         is_missing = field[1].startswith("missing")
-        return _shown(field[2]), "is missing" if is_missing else "is not a field of this request"
+        return _redact_field_name(
+            field[2]
+        ), "is missing" if is_missing else "is not a field of this request"
     what, _, path = text.partition(" - at `$.")
     # The documented patterns are those of JavaScript, as in openapi.py.
     return path.rstrip("`"), what[:1].lower() + what[1:].replace(r"\\Z", "$")
 
 
-def _shown(name: str) -> str:
+def _redact_field_name(name: str) -> str:
     """Return a field's name if it looks like one: what is not could be anything, even a number."""
-    return name if _NAME.fullmatch(name) else ""
+    return name if _FIELD_NAME.fullmatch(name) else ""
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_JSON_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_require_unique_names, parse_constant=_reject_constant
+)

@@ -5,21 +5,21 @@ together and `doors` the HTTP in front of it, `telling` is what it tells the log
 """
 
 from otp_service.app.application import Application
-from otp_service.app.archive import seal, signing_of
-from otp_service.app.asgi import admin_door, public_door, worker_door
-from otp_service.app.factories import RANDOM, link_of, now, router_of, senders_of
+from otp_service.app.archive import create_signer, run_sealer
+from otp_service.app.asgi import create_admin_app, create_public_app, create_worker_app
+from otp_service.app.factories import RANDOM, create_client, create_providers, create_router, now_ms
 
 
 __all__ = [
     "RANDOM",
     "Application",
-    "admin_door",
-    "link_of",
-    "now",
-    "public_door",
-    "router_of",
-    "seal",
-    "senders_of",
-    "signing_of",
-    "worker_door",
+    "create_admin_app",
+    "create_client",
+    "create_providers",
+    "create_public_app",
+    "create_router",
+    "create_signer",
+    "create_worker_app",
+    "now_ms",
+    "run_sealer",
 ]

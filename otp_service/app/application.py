@@ -9,52 +9,52 @@ from typing import Any, Self
 import msgspec
 
 from otp_service import __version__, telemetry
-from otp_service.api.callbacks import NOBODY
-from otp_service.api.in_flight import InFlight
-from otp_service.app.archive import sealing_of, verifications_of
-from otp_service.app.archive_monitor import READY_BELOW, Watch
+from otp_service.api.callbacks import PROVIDER_TENANT
+from otp_service.api.in_flight import BackgroundCalls
+from otp_service.app.archive import create_archive_source, create_background_verifier
+from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
 from otp_service.app.factories import (
-    CHANCE,
     RANDOM,
-    link_of,
-    now,
-    router_of,
-    senders_of,
-    store_of,
-    tracing_of,
-    versions,
+    RANDOM_FRACTION,
+    collect_versions,
+    create_client,
+    create_providers,
+    create_router,
+    create_store,
+    create_tracing,
+    now_ms,
 )
-from otp_service.app.provider_health_sync import Sharing
-from otp_service.app.system_events import Telling
-from otp_service.audit.query.archive_scan import Archive
-from otp_service.audit.query.reader import Reader
-from otp_service.core.admission import Gate
+from otp_service.app.provider_health_sync import ProviderHealthSync
+from otp_service.app.system_events import SystemEvents
+from otp_service.audit.query.archive_scan import ArchiveReader
+from otp_service.audit.query.reader import EventReader
+from otp_service.core.admission import AdmissionControl
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.policy import SECOND
+from otp_service.core.policy import SECOND_MS
 from otp_service.hashing import ArgonPool
-from otp_service.service import Caller, OtpService, Parts
+from otp_service.service import Caller, Dependencies, OtpService
 from otp_service.settings import Settings
-from otp_service.sms.callbacks import Addresses
-from otp_service.sms.http_provider import new_transport
-from otp_service.sms.provider_status import overview
+from otp_service.sms.callbacks import CallbackUrls
+from otp_service.sms.http_provider import create_transport
+from otp_service.sms.provider_status import list_provider_statuses
 from otp_service.sms.providers.inbox import InboxProvider
-from otp_service.sms.router import Remembered, Tools
+from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
 from otp_service.store import health
-from otp_service.store.event_streams import RedisStreams
-from otp_service.store.message_ids import RedisSubmissions
+from otp_service.store.event_streams import RedisEventStreams
+from otp_service.store.message_ids import RedisMessageIdIndex
 
 
-HOUSEKEEPING = 60.0
+HOUSEKEEPING_INTERVAL_SECONDS = 60.0
 """Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
 
-EXCHANGE = 1.0
+HEALTH_SYNC_INTERVAL_SECONDS = 1.0
 """Seconds between two exchanges of what is known of providers."""
 
-SENDS = 256
+MAX_CONCURRENT_SENDS = 256
 """Messages in flight in one process; more would be waiting, not sending."""
 
-MARGIN = 5 * SECOND
+ISSUE_TIMEOUT_MARGIN_MS = 5 * SECOND_MS
 """What an issue may take beside its providers."""
 
 
@@ -70,49 +70,53 @@ class Application:
         settings: Settings,
         *,
         is_dev: bool = False,
-        speaks_for_workers: bool = False,
-        archive: Path | None = None,
+        is_supervisor: bool = False,
+        archive_folder: Path | None = None,
     ) -> None:
         self.settings = settings
-        folder = archive or settings.audit.archive
-        self.archive = Archive(Path(folder)) if folder else None
+        folder = archive_folder or settings.audit.archive
+        self.archive_reader = ArchiveReader(Path(folder)) if folder else None
         self.is_dev = is_dev
-        self.speaks_for_workers = speaks_for_workers
-        self.versions = versions(settings)
+        self.is_supervisor = is_supervisor
+        self.versions = collect_versions(settings)
         self.metrics = telemetry.Metrics(
-            __version__, tenants=settings.tenants(), providers=settings.providers
+            __version__, tenants=settings.build_tenants(), providers=settings.providers
         )
-        self.access = telemetry.AccessCounter(self.metrics)
-        self.requests = telemetry.RequestLog(self.metrics)
-        self.tracing = None if speaks_for_workers else tracing_of(settings)
-        self.in_flight = InFlight()
-        self.link = link_of(settings)
-        self.store = store_of(settings, self.link, self.versions)
-        self.telling = Telling(
-            self.store, self.access, self.versions, settings.keys.pseudonym.current
+        self.access_counter = telemetry.DeniedAccessCounter(self.metrics)
+        self.request_log = telemetry.RequestLog(self.metrics)
+        self.tracing = None if is_supervisor else create_tracing(settings)
+        self.background_calls = BackgroundCalls()
+        self.script_client = create_client(settings)
+        self.store = create_store(settings, self.script_client, self.versions)
+        self.system_events = SystemEvents(
+            self.store, self.access_counter, self.versions, settings.keys.pseudonym.current
         )
-        self.pool = ArgonPool(settings.hash.profile, settings.hash.workers)
-        self.transport = new_transport()
-        received: Callable[[str, Receipt], Awaitable[None]] = self._received
+        self.hash_pool = ArgonPool(settings.hash.profile, settings.hash.workers)
+        self.transport = create_transport()
+        received: Callable[[str, Receipt], Awaitable[None]] = self._handle_receipt
         if self.tracing:
-            received = self.tracing.apart("receipt", received)
-        tools = Tools(self.transport, now, received, RedisSubmissions(self.store))
-        self.senders = senders_of(settings, tools)
-        self.addresses = Addresses(settings.service.public_url or "", settings.keys.state)
-        self.remembered = Remembered()
-        senders = self.senders
+            received = self.tracing.trace_as_root("receipt", received)
+        tools = ProviderDependencies(
+            self.transport, now_ms, received, RedisMessageIdIndex(self.store)
+        )
+        self.providers = create_providers(settings, tools)
+        self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
+        self.provider_health = LocalProviderHealth()
+        senders = self.providers
         if self.tracing:
-            senders = {name: self.tracing.provider(one) for name, one in senders.items()}
-        self.router = router_of(settings, senders, self.remembered, self.addresses)
-        self.sharing = Sharing(self.store, self.remembered, RANDOM, self.versions)
-        self.service = OtpService(self._traced(self._parts()))
-        self.verifications = verifications_of(settings.audit)
-        self._beside: list[asyncio.Task[None]] = []
+            senders = {name: self.tracing.trace_provider(one) for name, one in senders.items()}
+        self.router = create_router(settings, senders, self.provider_health, self.callback_urls)
+        self.provider_health_sync = ProviderHealthSync(
+            self.store, self.provider_health, RANDOM, self.versions
+        )
+        self.service = OtpService(self._add_tracing(self._create_dependencies()))
+        self.background_verifier = create_background_verifier(settings.audit)
+        self._background_tasks: list[asyncio.Task[None]] = []
 
     @property
     def inboxes(self) -> list[InboxProvider]:
         """The inboxes among the providers."""
-        return [one for one in self.senders.values() if isinstance(one, InboxProvider)]
+        return [one for one in self.providers.values() if isinstance(one, InboxProvider)]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -123,130 +127,156 @@ class Application:
 
     async def start(self) -> None:
         """Tell that it runs, and begin what runs beside it."""
-        if self.speaks_for_workers:
-            self._start(again(HOUSEKEEPING, self.telling.strangers))
+        if self.is_supervisor:
+            self._start_tasks(
+                run_periodically(
+                    HOUSEKEEPING_INTERVAL_SECONDS, self.system_events.record_denied_access
+                )
+            )
         else:
-            await self.telling.service("started")
-            self._start(again(HOUSEKEEPING, self.telling.everything), self._exchanging())
-        if self.settings.audit.archive and (self.speaks_for_workers or self.is_dev):
-            self._start(self._watch().run())
+            await self.system_events.record_service_change("started")
+            self._start_tasks(
+                run_periodically(
+                    HOUSEKEEPING_INTERVAL_SECONDS, self.system_events.flush_counted_events
+                ),
+                self._run_health_sync(),
+            )
+        if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
+            self._start_tasks(self._create_archive_monitor().run())
 
     async def stop(self) -> None:
         """Finish what runs, tell it, and close everything."""
-        await self.in_flight.finish(self.settings.service.drain_seconds)
-        for task in self._beside:
+        await self.background_calls.drain(self.settings.service.drain_seconds)
+        for task in self._background_tasks:
             task.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
-        if self._beside:
-            await self._finish()
-        if self.verifications:
-            await self.verifications.aclose()
+        await asyncio.gather(*self._background_tasks, return_exceptions=True)
+        if self._background_tasks:
+            await self._record_stop()
+        if self.background_verifier:
+            await self.background_verifier.aclose()
         await self.router.aclose()
         await self.transport.aclose()
-        self.pool.close()
-        await self.link.aclose()
+        self.hash_pool.close()
+        await self.script_client.aclose()
         if self.tracing:
             await asyncio.to_thread(self.tracing.close)
 
-    async def _finish(self) -> None:
+    async def _record_stop(self) -> None:
         """Tell the log what it was not told yet."""
         with suppress(StoreUnavailable):
-            if self.speaks_for_workers:
-                await self.telling.strangers()
+            if self.is_supervisor:
+                await self.system_events.record_denied_access()
             else:
-                await self.telling.everything()
-                await self.telling.service("stopped")
+                await self.system_events.flush_counted_events()
+                await self.system_events.record_service_change("stopped")
 
-    async def _exchanging(self) -> None:
-        await asyncio.sleep(EXCHANGE * CHANCE())  # or all workers would come at once
-        await again(EXCHANGE, self._exchange)
+    async def _run_health_sync(self) -> None:
+        await asyncio.sleep(
+            HEALTH_SYNC_INTERVAL_SECONDS * RANDOM_FRACTION()
+        )  # or all workers would come at once
+        await run_periodically(HEALTH_SYNC_INTERVAL_SECONDS, self._sync_provider_health)
 
-    async def _exchange(self) -> None:
-        await self.sharing.exchange()
-        self.show_providers()
+    async def _sync_provider_health(self) -> None:
+        await self.provider_health_sync.sync_health()
+        self.update_provider_metrics()
 
-    def _start(self, *beside: Coroutine[Any, Any, None]) -> None:
-        self._beside += map(asyncio.create_task, beside)
+    def _start_tasks(self, *coroutines: Coroutine[Any, Any, None]) -> None:
+        self._background_tasks += map(asyncio.create_task, coroutines)
 
-    def _watch(self) -> Watch:
-        source, maximum = sealing_of(self.settings, self.link), self.settings.events.maximum
-        return Watch(source, self.metrics, maximum, self.telling.archive)
+    def _create_archive_monitor(self) -> ArchiveMonitor:
+        source, maximum = (
+            create_archive_source(self.settings, self.script_client),
+            self.settings.events.maximum,
+        )
+        return ArchiveMonitor(
+            source, self.metrics, maximum, self.system_events.record_archive_change
+        )
 
-    def show_providers(self) -> None:
+    def update_provider_metrics(self) -> None:
         """Tell the metrics how the providers do."""
-        for one in overview(self.remembered.known, self.settings.providers, now()):
-            self.metrics.provider_share(one.provider, one.share)
+        for one in list_provider_statuses(
+            self.provider_health.health, self.settings.providers, now_ms()
+        ):
+            self.metrics.set_provider_share(one.provider, one.share)
             for there in one.countries:
-                self.metrics.provider_state(one.provider, there.country, there.state)
+                self.metrics.set_breaker_state(one.provider, there.country, there.state)
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether Redis is well, and the log has room for what would be granted."""
-        if not await health.ready(self.link):
+        if not await health.is_ready(self.script_client):
             return False
         if self.settings.audit.archive is None:
             return True
-        return await sealing_of(self.settings, self.link).fullest() < READY_BELOW
-
-    def reader(self) -> Reader:
-        """Return what answers questions about events."""
-        return Reader(
-            RedisStreams(self.link, self.store.names),
-            partitions_of=self.store.partitions_of,
-            ring=self.settings.keys.pseudonym,
-            verify=self.store.vault.verify,
-            knows=self.store.vault.knows,
-            archive=self.archive,
+        return (
+            await create_archive_source(self.settings, self.script_client).measure_fullness()
+            < MAX_READY_FULLNESS
         )
 
-    async def _received(self, provider: str, news: Receipt) -> None:
-        """Take a receipt that came over a provider's own connection: only it can have said it."""
-        caller = Caller(NOBODY, f"session-{provider}", RANDOM.operation())
-        receiving = self.service.receive(caller, provider, news, trusted=True)
-        received = await self.in_flight.run(receiving)
-        self.metrics.receipt(provider, news.status if received.known else "unknown")
-        if received.rescue:
-            self.in_flight.start(self.service.rescue(caller, provider, received.rescue))
+    def create_reader(self) -> EventReader:
+        """Return what answers questions about events."""
+        return EventReader(
+            RedisEventStreams(self.script_client, self.store.key_names),
+            partitions_of=self.store.list_number_partitions,
+            ring=self.settings.keys.pseudonym,
+            verify_mac=self.store.cipher.verify_event,
+            has_mac_key=self.store.cipher.has_key_for,
+            archive=self.archive_reader,
+        )
 
-    def _parts(self) -> Parts:
-        settings, tenants = self.settings, self.settings.tenants()
+    async def _handle_receipt(self, provider: str, receipt: Receipt) -> None:
+        """Take a receipt that came over a provider's own connection: only it can have said it."""
+        caller = Caller(PROVIDER_TENANT, f"session-{provider}", RANDOM.generate_operation_id())
+        receiving = self.service.handle_receipt(caller, provider, receipt, trusted=True)
+        received = await self.background_calls.run_shielded(receiving)
+        self.metrics.count_receipt(provider, receipt.status if received.is_known else "unknown")
+        if received.auto_resend_reference:
+            self.background_calls.start_detached(
+                self.service.auto_resend(caller, provider, received.auto_resend_reference)
+            )
+
+    def _create_dependencies(self) -> Dependencies:
+        settings, tenants = self.settings, self.settings.build_tenants()
         places = settings.hash.workers + settings.hash.queue
-        return Parts(
-            store=telemetry.Metered(self.store, self.metrics),
-            router=telemetry.CountedRouter(self.router, self.metrics),
-            hasher=telemetry.TimedHasher(self.pool, self.metrics),
+        return Dependencies(
+            store=telemetry.InstrumentedStore(self.store, self.metrics),
+            router=telemetry.InstrumentedRouter(self.router, self.metrics),
+            hasher=telemetry.InstrumentedHasher(self.hash_pool, self.metrics),
             keys=settings.keys,
             policy=settings.policy,
-            messages={name: settings.messages_of(name) for name in tenants},
+            message_renderers={name: settings.create_message_renderer(name) for name in tenants},
             tenants=tenants,
-            hashing=self._gate("argon2", places),
-            sending=self._gate("sends", SENDS),
+            hash_slots=self._create_admission("argon2", places),
+            send_slots=self._create_admission("sends", MAX_CONCURRENT_SENDS),
             random=RANDOM,
             versions=self.versions,
-            patience=settings.routing.deadline_seconds * SECOND + MARGIN,
+            issue_timeout_ms=settings.routing.deadline_seconds * SECOND_MS
+            + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=self.is_dev or settings.mode == "test",
             only_fictitious=settings.mode == "test",
         )
 
-    def _traced(self, parts: Parts) -> Parts:
+    def _add_tracing(self, dependencies: Dependencies) -> Dependencies:
         if self.tracing is None:
-            return parts
+            return dependencies
         return msgspec.structs.replace(
-            parts,
-            store=self.tracing.store(parts.store),
-            router=self.tracing.router(parts.router),
-            hasher=self.tracing.hasher(parts.hasher),
+            dependencies,
+            store=self.tracing.trace_store(dependencies.store),
+            router=self.tracing.trace_router(dependencies.router),
+            hasher=self.tracing.trace_hasher(dependencies.hasher),
         )
 
-    def _gate(self, name: str, places: int) -> Gate:
-        tenants = len(self.settings.tenants())
-        if self.speaks_for_workers:
-            places = 0  # or it would add to theirs
-        return telemetry.WatchedGate.named(name, self.metrics, places=places, tenants=tenants)
+    def _create_admission(self, name: str, slots: int) -> AdmissionControl:
+        tenants = len(self.settings.build_tenants())
+        if self.is_supervisor:
+            slots = 0  # or it would add to theirs
+        return telemetry.InstrumentedAdmission.create_named(
+            name, self.metrics, slots=slots, tenants=tenants
+        )
 
 
-async def again(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+async def run_periodically(interval_seconds: float, job: Callable[[], Awaitable[None]]) -> None:
     """Do it again and again with a pause before each time; if Redis is away, the next one may."""
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(interval_seconds)
         with suppress(StoreUnavailable):
-            await do()
+            await job()

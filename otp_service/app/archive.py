@@ -4,101 +4,106 @@ import asyncio
 import time
 from pathlib import Path
 
-from otp_service.app.factories import RANDOM, link_of, now, store_of, versions
-from otp_service.audit.archive_format.key_files import KeyFileUnusable, public_path, read_key
-from otp_service.audit.archive_format.seals import PublicKey, public_keys
-from otp_service.audit.sealer.archive_writer import Folder
-from otp_service.audit.sealer.ports import Outside
+from otp_service.app.factories import RANDOM, collect_versions, create_client, create_store, now_ms
+from otp_service.audit.archive_format.key_files import KeyFileError, derive_public_path, read_key
+from otp_service.audit.archive_format.seals import PublicKey, parse_public_keys
+from otp_service.audit.sealer.archive_writer import ArchiveWriter
+from otp_service.audit.sealer.ports import SealerEnvironment
 from otp_service.audit.sealer.sealer import Sealer
-from otp_service.audit.sealer.signer import Signing
-from otp_service.audit.sinks import sink_of
-from otp_service.audit.verification.background import Verifications
+from otp_service.audit.sealer.signer import Signer
+from otp_service.audit.sinks import create_sink
+from otp_service.audit.verification.background import BackgroundVerifier
 from otp_service.core import events
-from otp_service.core.limits import DAY
-from otp_service.core.policy import SECOND
+from otp_service.core.limits import DAY_SECONDS
+from otp_service.core.policy import SECOND_MS
 from otp_service.core.ports import Commit
 from otp_service.settings import Settings
-from otp_service.settings.model import Audit
-from otp_service.store.archive_source import RedisSealing
-from otp_service.store.client import Link
-from otp_service.store.key_names import Names
+from otp_service.settings.model import AuditSettings
+from otp_service.store.archive_source import RedisArchiveSource
+from otp_service.store.client import ScriptClient
+from otp_service.store.key_names import KeyNames
 
 
-def sealing_of(settings: Settings, link: Link) -> RedisSealing:
+def create_archive_source(settings: Settings, client: ScriptClient) -> RedisArchiveSource:
     """Return what a sealer, and who watches it, asks of Redis."""
-    names = Names(settings.keys.limit.current)
-    return RedisSealing(link, names, maximum=settings.events.maximum)
+    names = KeyNames(settings.keys.limit.current)
+    return RedisArchiveSource(client, names, max_stream_entries=settings.events.maximum)
 
 
-async def seal(settings: Settings, stop: asyncio.Event) -> None:
+async def run_sealer(settings: Settings, stop: asyncio.Event) -> None:
     """Seal the archive of these settings until `stop` is set. Raises KeyFileUnusable."""
-    signing = signing_of(settings.audit)
-    async with link_of(settings) as link:
+    signing = create_signer(settings.audit)
+    async with create_client(settings) as link:
         sealer = Sealer(
-            sealing_of(settings, link),
-            folder_of(settings.audit),
+            create_archive_source(settings, link),
+            create_archive_writer(settings.audit),
             signing,
-            _outside(settings, link),
+            _create_sealer_environment(settings, link),
             seal_seconds=settings.audit.seal_seconds,
         )
         await sealer.run(stop)
 
 
-def _outside(settings: Settings, link: Link) -> Outside:
-    told, audit = versions(settings), settings.audit
-    store = store_of(settings, link, told)
+def _create_sealer_environment(settings: Settings, client: ScriptClient) -> SealerEnvironment:
+    told, audit = collect_versions(settings), settings.audit
+    store = create_store(settings, client, told)
 
-    async def tell(reason: str, number: int) -> None:
+    async def record_archive_change(reason: str, number: int) -> None:
         event = events.ArchiveChanged(
-            id=RANDOM.bytes(16).hex(),
+            id=RANDOM.token_bytes(16).hex(),
             versions=told,
             reason=reason,
             missing=number if reason == "gap" else 0,
             seal=number if reason == "dropped" else 0,
         )
-        partition, operation = store.names.partition("service"), RANDOM.operation()
-        await store.commit(Commit(partition=partition, operation=operation, events=(event,)))
+        partition, operation = (
+            store.key_names.compute_partition("service"),
+            RANDOM.generate_operation_id(),
+        )
+        await store.commit(Commit(partition=partition, operation_id=operation, events=(event,)))
 
-    return Outside(
-        holder=RANDOM.operation(),
-        now=now,
+    return SealerEnvironment(
+        holder=RANDOM.generate_operation_id(),
+        now=now_ms,
         clock=time.monotonic,
-        is_ours=store.vault.verify,
-        tell=tell,
-        retention=audit.retention_days * DAY * SECOND,
-        sinks=tuple(sink_of(name, one) for name, one in audit.sinks.items()),
-        anchors=(sink_of("anchor", audit.anchor),) if audit.anchor else (),
+        has_valid_mac=store.cipher.verify_event,
+        record_archive_change=record_archive_change,
+        retention_ms=audit.retention_days * DAY_SECONDS * SECOND_MS,
+        sinks=tuple(create_sink(name, one) for name, one in audit.sinks.items()),
+        anchor_sinks=(create_sink("anchor", audit.anchor),) if audit.anchor else (),
     )
 
 
-def signing_of(audit: Audit) -> Signing:
+def create_signer(audit: AuditSettings) -> Signer:
     """Return the keys that seal. Raises KeyFileUnusable."""
     if audit.signing_key is None:
-        raise KeyFileUnusable("audit.signing_key is missing: 'otp-service audit key' makes one")
+        raise KeyFileError("audit.signing_key is missing: 'otp-service audit key' makes one")
     previous = audit.previous_signing_key
-    return Signing(
-        read_key(Path(audit.signing_key)), read_key(Path(previous)) if previous else None
-    )
+    return Signer(read_key(Path(audit.signing_key)), read_key(Path(previous)) if previous else None)
 
 
-def folder_of(audit: Audit) -> Folder:
+def create_archive_writer(audit: AuditSettings) -> ArchiveWriter:
     """Return the archive's folder, to write to."""
     assert audit.archive  # the caller has looked
-    return Folder(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
+    return ArchiveWriter(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
 
 
-def verifications_of(audit: Audit) -> Verifications | None:
+def create_background_verifier(audit: AuditSettings) -> BackgroundVerifier | None:
     """Return what verifies the archive for the page, where there is one."""
     if audit.archive is None:
         return None
-    return Verifications(Path(audit.archive), lambda: _public_keys(audit), now)
+    return BackgroundVerifier(Path(audit.archive), lambda: _read_public_keys(audit), now_ms)
 
 
-def _public_keys(audit: Audit) -> list[PublicKey]:
+def _read_public_keys(audit: AuditSettings) -> list[PublicKey]:
     """Return the keys to verify with, oldest first. Raises ValueError and OSError."""
-    own = [public_path(Path(key)) for key in (audit.previous_signing_key, audit.signing_key) if key]
+    own = [
+        derive_public_path(Path(key))
+        for key in (audit.previous_signing_key, audit.signing_key)
+        if key
+    ]
     files = [Path(audit.public_keys)] if audit.public_keys else own
-    found = [key for file in files for key in public_keys(file.read_text("utf-8"))]
+    found = [key for file in files for key in parse_public_keys(file.read_text("utf-8"))]
     if not found:
         raise ValueError("audit.public_keys is missing: name the file with the public keys")
     return found

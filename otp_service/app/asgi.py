@@ -8,80 +8,86 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import api
-from otp_service.api.audit_ui import PageParts
-from otp_service.api.audit_ui.sessions import Sessions
-from otp_service.api.auth import Keyring
-from otp_service.api.context import Answered, ApiContext
-from otp_service.api.inbox import inbox_routes
+from otp_service.api.audit_ui import AuditUiDependencies
+from otp_service.api.audit_ui.sessions import SessionStore
+from otp_service.api.auth import ApiKeyRegistry
+from otp_service.api.context import ApiContext, RequestSummary
+from otp_service.api.inbox import create_inbox_handlers
 from otp_service.app.application import Application
-from otp_service.app.factories import now
-from otp_service.audit.reports.daily_stats import Days
-from otp_service.sms.aws.certificates import Certificates
+from otp_service.app.factories import now_ms
+from otp_service.audit.reports.daily_stats import DayStatsCache
+from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
 
 
-def public_door(app: Application) -> Litestar:
+def create_public_app(app: Application) -> Litestar:
     """Return the application for login back ends."""
-    door = api.public_app(_context(app))
+    door = api.create_public_api(_create_api_context(app))
     if app.tracing:
-        door.asgi_handler = app.tracing.door(door.asgi_handler)
+        door.asgi_handler = app.tracing.trace_requests(door.asgi_handler)
     return door
 
 
-def worker_door(app: Application) -> Litestar:
+def create_worker_app(app: Application) -> Litestar:
     """Return the same, starting and ending the process with the server that runs it."""
-    door = public_door(app)
+    door = create_public_app(app)
     door.on_startup.append(app.start)
     door.on_shutdown.append(app.stop)
     return door
 
 
-def admin_door(app: Application) -> Litestar:
+def create_admin_app(app: Application) -> Litestar:
     """Return the application for operators and the security team."""
-    keyring = Keyring(app.settings.api_keys(), app.settings.tenants(), app.access.count)
-    pages = PageParts(
-        sessions=Sessions(keyring, now=now, token=lambda: secrets.token_urlsafe(32)),
-        days=Days(app.reader(), now),
-        verifications=app.verifications,
-        now=now,
+    keyring = ApiKeyRegistry(
+        app.settings.build_api_keys(), app.settings.build_tenants(), app.access_counter.count_call
     )
-    return api.admin_app(_context(app), pages)
+    pages = AuditUiDependencies(
+        session_store=SessionStore(
+            keyring, now=now_ms, new_token=lambda: secrets.token_urlsafe(32)
+        ),
+        days=DayStatsCache(app.create_reader(), now_ms),
+        background_verifier=app.background_verifier,
+        now=now_ms,
+    )
+    return api.create_admin_api(_create_api_context(app), pages)
 
 
-def _context(app: Application) -> ApiContext:
-    def observe(answered: Answered) -> None:
-        if app.is_dev and answered.route.startswith("/inbox"):
+def _create_api_context(app: Application) -> ApiContext:
+    def record_request(summary: RequestSummary) -> None:
+        if app.is_dev and summary.route.startswith("/inbox"):
             return  # the page asks each second
-        told = msgspec.structs.asdict(answered)
-        app.requests.observe(**told)
+        told = msgspec.structs.asdict(summary)
+        app.request_log.log_request(**told)
         if app.tracing:
-            app.tracing.answered(**told)
+            app.tracing.record_response(**told)
 
     return ApiContext(
         service=app.service,
-        api_keys=app.settings.api_keys(),
-        tenants=app.settings.tenants(),
-        reader=app.reader(),
-        looked_up=app.telling.looked_up,
-        ready=app.ready,
-        metrics=app.metrics.render,
-        observe=observe,
-        count_denied=app.access.count,
-        count_rejected=app.access.count_callback,
-        count_receipt=app.metrics.receipt,
-        in_flight=app.in_flight,
-        callbacks=app.addresses,
-        certificates=Certificates(app.transport, clock=time.monotonic),
-        receivers={
+        api_keys=app.settings.build_api_keys(),
+        tenants=app.settings.build_tenants(),
+        reader=app.create_reader(),
+        record_lookup=app.system_events.record_lookup,
+        is_ready=app.is_ready,
+        render_metrics=app.metrics.render_metrics,
+        record_request=record_request,
+        count_denied_access=app.access_counter.count_call,
+        count_rejected_callback=app.access_counter.count_callback,
+        count_receipt=app.metrics.count_receipt,
+        background_calls=app.background_calls,
+        callback_urls=app.callback_urls,
+        certificates=CertificateCache(app.transport, clock=time.monotonic),
+        receipt_dialects={
             name: provider
             for name, provider in app.settings.providers.items()
             if isinstance(provider, HttpSettings)
         },
         loopback_only=app.is_dev,
-        admin_handlers=_inbox(app) if app.is_dev else (),
+        admin_handlers=_create_inbox_handlers(app) if app.is_dev else (),
     )
 
 
-def _inbox(app: Application) -> list[HTTPRouteHandler]:
+def _create_inbox_handlers(app: Application) -> list[HTTPRouteHandler]:
     service = app.settings.service
-    return inbox_routes(app.inboxes[0].messages, service=f"http://{service.host}:{service.port}")
+    return create_inbox_handlers(
+        app.inboxes[0].list_messages, service_url=f"http://{service.host}:{service.port}"
+    )

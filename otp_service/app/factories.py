@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING
 
 from otp_service import __version__
 from otp_service.core import events
-from otp_service.core.keys import RINGS
-from otp_service.core.limits import DAY
-from otp_service.core.policy import SECOND
-from otp_service.service import Random
-from otp_service.settings import Settings, report
-from otp_service.sms.callbacks import Addresses
-from otp_service.sms.router import Outside, Remembered, Router, Sender, Tools
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
-from otp_service.store.key_names import Names
-from otp_service.store.record_cipher import Vault
+from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.core.limits import DAY_SECONDS
+from otp_service.core.policy import SECOND_MS
+from otp_service.service import RandomSource
+from otp_service.settings import Settings, format_settings
+from otp_service.sms.callbacks import CallbackUrls
+from otp_service.sms.router import (
+    LocalProviderHealth,
+    ProviderDependencies,
+    ProviderRouter,
+    RouterEnvironment,
+    SmsProvider,
+)
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
+from otp_service.store.key_names import KeyNames
+from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 from otp_service.store.rotating_store import RotatingStore
 
@@ -27,26 +33,26 @@ from otp_service.store.rotating_store import RotatingStore
 if TYPE_CHECKING:
     from otp_service.telemetry.tracing import Tracing
 
-RANDOM = Random(secrets.randbelow, os.urandom)
-CHANCE = random.SystemRandom().random
+RANDOM = RandomSource(secrets.randbelow, os.urandom)
+RANDOM_FRACTION = random.SystemRandom().random
 
 
-def now() -> int:
+def now_ms() -> int:
     """Return milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
-def versions(settings: Settings) -> dict[str, str]:
+def collect_versions(settings: Settings) -> dict[str, str]:
     """Return what events say of the configuration and the keys in force."""
-    rings = {name: getattr(settings.keys, name).current.id for name in RINGS}
-    in_force = hashlib.sha256(report(settings).encode()).hexdigest()[:12]
+    rings = {name: getattr(settings.keys, name).current.id for name in KEY_RING_NAMES}
+    in_force = hashlib.sha256(format_settings(settings).encode()).hexdigest()[:12]
     return {"config": in_force, **rings}
 
 
-def link_of(settings: Settings) -> Link:
+def create_client(settings: Settings) -> ScriptClient:
     """Return the way to Redis."""
     redis = settings.redis
-    client = connect(
+    client = create_redis_client(
         url=redis.url,
         sentinel=redis.sentinel,
         master=redis.master,
@@ -55,60 +61,66 @@ def link_of(settings: Settings) -> Link:
         password=redis.password.reveal() if redis.password else None,
         tls=redis.tls,
         tls_ca=redis.tls_ca,
-        timeout=redis.timeout_milliseconds,
-        pool=redis.pool,
+        timeout_ms=redis.timeout_milliseconds,
+        max_connections=redis.pool,
     )
-    return Link(client, replicas=redis.replicas, wait=redis.wait_milliseconds)
+    return ScriptClient(client, replicas=redis.replicas, wait_ms=redis.wait_milliseconds)
 
 
-def store_of(settings: Settings, link: Link, told: dict[str, str]) -> RedisStore:
+def create_store(settings: Settings, client: ScriptClient, versions: dict[str, str]) -> RedisStore:
     """Return the store on this link."""
-    names, *earlier = map(Names, settings.keys.limit)
+    names, *earlier = map(KeyNames, settings.keys.limit)
     kind = RotatingStore if earlier else RedisStore
     return kind(
-        link,
+        client,
         names,
-        Vault(settings.keys, os.urandom),
-        earlier=earlier,
-        epoch_event=events.EpochBegan(id="epoch", versions=told),
-        retention=settings.events.retention_days * DAY * SECOND,
-        maximum=settings.events.maximum,
-        archives=settings.audit.archive is not None,
+        RecordCipher(settings.keys, os.urandom),
+        earlier_key_names=earlier,
+        epoch_event=events.EpochStarted(id="epoch", versions=versions),
+        retention_ms=settings.events.retention_days * DAY_SECONDS * SECOND_MS,
+        max_stream_entries=settings.events.maximum,
+        has_archive=settings.audit.archive is not None,
     )
 
 
-def senders_of(settings: Settings, tools: Tools) -> dict[str, Sender]:
+def create_providers(
+    settings: Settings, dependencies: ProviderDependencies
+) -> dict[str, SmsProvider]:
     """Return the providers, ready to be used, by their names."""
-    return {name: one.as_sender(name, tools) for name, one in settings.providers.items()}
+    return {
+        name: one.build_provider(name, dependencies) for name, one in settings.providers.items()
+    }
 
 
-def router_of(
+def create_router(
     settings: Settings,
-    found: dict[str, Sender],
-    remembered: Remembered,
-    addresses: Addresses | None = None,
-) -> Router:
+    providers: dict[str, SmsProvider],
+    health: LocalProviderHealth,
+    callback_urls: CallbackUrls | None = None,
+) -> ProviderRouter:
     """Return the chain of providers; receipts are asked for where they can come in."""
-    asks = addresses is not None and addresses.public_url
-    return Router(
-        [*found.values()],
-        settings.routes(),
-        remembered,
-        outside=Outside(
+    asks = callback_urls is not None and callback_urls.public_url
+    return ProviderRouter(
+        [*providers.values()],
+        settings.build_routes(),
+        health,
+        environment=RouterEnvironment(
             clock=time.monotonic,
-            now=now,
-            chance=CHANCE,
-            pseudonym=lambda number: settings.keys.limit.current.mac("route", number.encode())[
-                :8
-            ].hex(),
-            address=addresses.of if addresses and asks else lambda *_: None,
+            now=now_ms,
+            random_float=RANDOM_FRACTION,
+            pseudonymize=lambda number: settings.keys.limit.current.compute_mac(
+                "route", number.encode()
+            )[:8].hex(),
+            build_callback_url=callback_urls.build_url
+            if callback_urls and asks
+            else lambda *_: None,
         ),
-        deadline=settings.routing.deadline_seconds,
-        most=settings.routing.max_submissions,
+        deadline_seconds=settings.routing.deadline_seconds,
+        max_submissions=settings.routing.max_submissions,
     )
 
 
-def tracing_of(settings: Settings) -> "Tracing | None":
+def create_tracing(settings: Settings) -> "Tracing | None":
     """Return what makes spans, where the settings say that they go somewhere."""
     wanted = settings.telemetry
     if wanted.traces is None:
@@ -116,5 +128,5 @@ def tracing_of(settings: Settings) -> "Tracing | None":
     from otp_service.telemetry import tracing  # noqa: PLC0415  # an extra, and 30 ms
 
     headers = {name: value.reveal() for name, value in wanted.secret_headers.items()}
-    exporter = tracing.collector(wanted.traces, headers)
+    exporter = tracing.create_exporter(wanted.traces, headers)
     return tracing.Tracing(exporter, __version__, wanted.sample_percent)

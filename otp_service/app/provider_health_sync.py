@@ -7,50 +7,56 @@ costs nothing but what the others do not hear of.
 
 import msgspec
 
-from otp_service.core.events import Event, ProviderMoved
-from otp_service.service import Random
-from otp_service.sms.provider_health import Change, Memory
-from otp_service.sms.router import Remembered
+from otp_service.core.events import BreakerChanged, Event
+from otp_service.service import RandomSource
+from otp_service.sms.provider_health import BreakerChange, ProviderHealth
+from otp_service.sms.router import LocalProviderHealth
 from otp_service.store.redis_store import RedisStore
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Memory).decode
+_encode_health = msgspec.msgpack.Encoder().encode
+_decode_health = msgspec.msgpack.Decoder(ProviderHealth).decode
 
 
-async def remembered_by_all(store: RedisStore) -> tuple[int, Memory]:
+async def load_provider_health(store: RedisStore) -> tuple[int, ProviderHealth]:
     """Return the version of what all know, and that. Raises StoreUnavailable."""
-    version, body = await store.shared()
-    return version, _decode(body) if body else Memory()
+    version, body = await store.get_provider_health()
+    return version, _decode_health(body) if body else ProviderHealth()
 
 
-class Sharing:
+class ProviderHealthSync:
     """Keeps one process's view and the others' the same; `versions` is what its events tell."""
 
     def __init__(
-        self, store: RedisStore, remembered: Remembered, random: Random, versions: dict[str, str]
+        self,
+        store: RedisStore,
+        local_health: LocalProviderHealth,
+        random: RandomSource,
+        versions: dict[str, str],
     ) -> None:
         self._store = store
-        self._remembered = remembered
+        self._local_health = local_health
         self._random = random
         self._versions = versions
 
-    async def exchange(self) -> bool:
+    async def sync_health(self) -> bool:
         """Read what all know, and add what is new; False if somebody was first. Raises OtpError."""
-        version, known = await remembered_by_all(self._store)
-        new = tuple(self._remembered.new)
-        after, changes = known.after(new)
+        version, known = await load_provider_health(self._store)
+        new = tuple(self._local_health.unshared_events)
+        after, changes = known.apply_events(new)
         if new:
-            told = tuple(self._told(change) for change in changes)
-            operation = self._random.operation()
-            if not await self._store.share(version, _encode(after), told, operation):
+            told = tuple(self._build_breaker_event(change) for change in changes)
+            operation = self._random.generate_operation_id()
+            if not await self._store.swap_provider_health(
+                version, _encode_health(after), told, operation
+            ):
                 return False
-        self._remembered.exchanged(after, len(new))
+        self._local_health.merge_shared_health(after, len(new))
         return True
 
-    def _told(self, change: Change) -> Event:
-        return ProviderMoved(
-            id=self._random.operation(),
+    def _build_breaker_event(self, change: BreakerChange) -> Event:
+        return BreakerChanged(
+            id=self._random.generate_operation_id(),
             versions=self._versions,
             provider=change.provider,
             country=change.country,

@@ -6,72 +6,80 @@ from typing import Any
 
 from otp_service.app.factories import RANDOM
 from otp_service.core import events
-from otp_service.core.challenge import PARTITIONS
+from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import Commit
-from otp_service.core.pseudonym import pseudonym
+from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.store.redis_store import RedisStore
-from otp_service.telemetry import AccessCounter
+from otp_service.telemetry import DeniedAccessCounter
 
 
-class Telling:
+class SystemEvents:
     """Appends the events that no request has made; `versions` is what stands in each of them."""
 
     def __init__(
-        self, store: RedisStore, access: AccessCounter, versions: dict[str, str], key: Key
+        self,
+        store: RedisStore,
+        access_counter: DeniedAccessCounter,
+        versions: dict[str, str],
+        pseudonym_key: Key,
     ) -> None:
         self._store = store
-        self._access = access
+        self._access_counter = access_counter
         self._versions = versions
-        self._key = key
+        self._pseudonym_key = pseudonym_key
 
-    async def service(self, reason: str) -> None:
+    async def record_service_change(self, reason: str) -> None:
         """Tell that the service started or stopped; Redis may be away, and may come later."""
-        event = events.ServiceChanged(**self._about(), reason=reason)
+        event = events.ServiceChanged(**self._build_event_fields(), reason=reason)
         with suppress(StoreUnavailable):
-            await self._append(event, self._store.names.partition("service"))
+            await self._append_event(event, self._store.key_names.compute_partition("service"))
 
-    async def archive(self, reason: str) -> None:
+    async def record_archive_change(self, reason: str) -> None:
         """Tell what became of the archive."""
-        event = events.ArchiveChanged(**self._about(), reason=reason)
-        await self._append(event, self._store.names.partition("service"))
+        event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
+        await self._append_event(event, self._store.key_names.compute_partition("service"))
 
-    async def looked_up(self, phone: PhoneNumber, found: int, **who: Any) -> None:
+    async def record_lookup(
+        self, phone: PhoneNumber, found_count: int, **caller_fields: Any
+    ) -> None:
         """Tell that somebody looked for a number's events: nothing is shown unrecorded."""
-        event = events.LookedUp(
-            **self._about(),
-            number=pseudonym(self._key, "number", phone.collapsed),
+        event = events.NumberLookup(
+            **self._build_event_fields(),
+            number=derive_pseudonym(self._pseudonym_key, "number", phone.canonical),
             country=phone.country,
             tail=phone.e164[-2:],
-            found=found,
-            **who,
+            found=found_count,
+            **caller_fields,
         )
-        await self._append(event, self._store.partition_of(phone.collapsed))
+        await self._append_event(event, self._store.get_number_partition(phone.canonical))
 
-    async def everything(self) -> None:
+    async def flush_counted_events(self) -> None:
         """Tell what is only counted until now: folded refusals, and what strangers tried."""
-        await self.strangers()
-        for partition in range(PARTITIONS):
-            await self._store.sweep(partition, RANDOM.operation())
+        await self.record_denied_access()
+        for partition in range(PARTITION_COUNT):
+            await self._store.flush_folds(partition, RANDOM.generate_operation_id())
 
-    async def strangers(self) -> None:
+    async def record_denied_access(self) -> None:
         """Tell of calls without a valid key or scope, and of false callbacks."""
-        for event in self._strangers():
-            await self._append(event, self._store.names.partition("access"))
+        for event in self._build_denial_events():
+            await self._append_event(event, self._store.key_names.compute_partition("access"))
 
-    def _strangers(self) -> Iterator[events.Event]:
-        for reason, count in self._access.drain().items():
-            yield events.AccessDenied(**self._about(), reason=reason, count=count)
-        for (provider, reason), count in self._access.drain_callbacks().items():
-            about = self._about() | {"provider": provider, "reason": reason}
+    def _build_denial_events(self) -> Iterator[events.Event]:
+        for reason, count in self._access_counter.drain_calls().items():
+            yield events.AccessDenied(**self._build_event_fields(), reason=reason, count=count)
+        for (provider, reason), count in self._access_counter.drain_callbacks().items():
+            about = self._build_event_fields() | {"provider": provider, "reason": reason}
             yield events.CallbackRejected(**about, count=count)
 
-    async def _append(self, event: events.Event, partition: int) -> None:
+    async def _append_event(self, event: events.Event, partition: int) -> None:
         await self._store.commit(
-            Commit(partition=partition, operation=RANDOM.operation(), events=(event,))
+            Commit(
+                partition=partition, operation_id=RANDOM.generate_operation_id(), events=(event,)
+            )
         )
 
-    def _about(self) -> dict[str, Any]:
-        return {"id": RANDOM.bytes(16).hex(), "versions": self._versions}
+    def _build_event_fields(self) -> dict[str, Any]:
+        return {"id": RANDOM.token_bytes(16).hex(), "versions": self._versions}

@@ -8,21 +8,21 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli.command import CommandError, printable
+from otp_service.cli.command import CommandError, escape_unprintable
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 
 
-COMMANDS = ("dev", "init", "check", "serve", "numbers", "providers", "send_test", "audit")
+COMMAND_MODULES = ("dev", "init", "check", "serve", "numbers", "providers", "send_test", "audit")
 """Modules with `add(subparsers)`; the only list of them."""
 
-ALONE = ("audit",)
+STANDALONE_COMMANDS = ("audit",)
 """Commands that are also for machines with neither the service nor Redis: no other is imported."""
 
 
-TAMPERED = """\
+STORE_TAMPERED_MESSAGE = """\
 otp-service: a record in Redis was not closed with any of the keys in force. If a key was taken out
 too early, put it back (otp_service/ROTATION.md)."""
-UNAVAILABLE = """\
+STORE_UNAVAILABLE_MESSAGE = """\
 otp-service: Redis does not answer as it should: {} 'otp-service check' says more."""
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             words = sys.argv[1:] if arguments is None else arguments
-            known = _parser(words).parse_args(words)
+            known = _build_parser(words).parse_args(words)
             return int(known.run(known) or 0)
         finally:
             if sys.stdout:  # None if it was closed
@@ -47,26 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except CommandError as error:
         print(f"otp-service: {error}", file=sys.stderr)
-        return error.code
+        return error.exit_code
     except OSError as error:
-        return _unreadable(error)
+        return _report_unreadable_file(error)
     except StoreTampered:
-        print(TAMPERED, file=sys.stderr)
+        print(STORE_TAMPERED_MESSAGE, file=sys.stderr)
     except StoreUnavailable as error:
-        print(UNAVAILABLE.format(error.__cause__ or error), file=sys.stderr)
+        print(STORE_UNAVAILABLE_MESSAGE.format(error.__cause__ or error), file=sys.stderr)
     return 1
 
 
-def _unreadable(error: OSError) -> int:
+def _report_unreadable_file(error: OSError) -> int:
     """Say which file it was; raise what is about none."""
     if error.filename is None:
         raise error
-    path = printable(str(error.filename))
+    path = escape_unprintable(str(error.filename))
     print(f"otp-service: cannot read {path}: {error.strerror}.", file=sys.stderr)
     return 2
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="otp-service",
         description="Issues one-time codes by SMS and says once whether the code is right.",
@@ -74,6 +74,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in set(words[:1]).intersection(ALONE) or COMMANDS:
-        importlib.import_module(f"{__name__}.{name}").add(subparsers)
+    for name in set(arguments[:1]).intersection(STANDALONE_COMMANDS) or COMMAND_MODULES:
+        importlib.import_module(f"{__name__}.{name}").register_commands(subparsers)
     return parser

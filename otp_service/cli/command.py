@@ -11,37 +11,42 @@ from typing import ClassVar, TypeAlias
 
 import msgspec
 
-from otp_service.core.log_entry import milliseconds_of
+from otp_service.core.log_entry import parse_rfc3339
 
 
-CONFIG = Path("otp.toml")
+DEFAULT_CONFIG_PATH = Path("otp.toml")
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """The only name that argparse has for it."""
 
-Run = Callable[[argparse.Namespace], int]
+CommandHandler = Callable[[argparse.Namespace], int]
 
 
 class CommandError(Exception):
     """Ends a command with one sentence: what is wrong, and what to do."""
 
-    code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 1
 
 
-class WrongCall(CommandError):
+class UsageError(CommandError):
     """The same, where 1 would mean that the command has found something."""
 
-    code = 2
+    exit_code = 2
 
 
-def command(
-    subparsers: Subparsers, name: str, run: Run, *, about: object = None, config: bool = True
+def add_command(
+    subparsers: Subparsers,
+    name: str,
+    run: CommandHandler,
+    *,
+    help_source: object = None,
+    takes_config: bool = True,
 ) -> argparse.ArgumentParser:
     """Add a command whose help is the docstring of `run` or of `about`; its first line is the brief.
 
     With `config`, the command is told the file with the settings.
     """
-    text = inspect.getdoc(about or run) or ""
+    text = inspect.getdoc(help_source or run) or ""
     brief = text.partition("\n")[0].rstrip(".")
     parser = subparsers.add_parser(
         name,
@@ -50,40 +55,43 @@ def command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    if config:
+    if takes_config:
         parser.add_argument(
-            "--config", type=Path, default=CONFIG, help="the file with the settings (otp.toml)"
+            "--config",
+            type=Path,
+            default=DEFAULT_CONFIG_PATH,
+            help="the file with the settings (otp.toml)",
         )
     return parser
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return one line that does nothing to a terminal: what cannot be seen stands there escaped."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def json_text(told: object, indent: int | None = None) -> str:
+def format_json(value: object, indent: int | None = None) -> str:
     """Return something for programs, in ASCII: no value is taken for the end of a line (R70)."""
     separators = (",", ":") if indent is None else None
-    return json.dumps(msgspec.to_builtins(told), indent=indent, separators=separators)
+    return json.dumps(msgspec.to_builtins(value), indent=indent, separators=separators)
 
 
-def listed(findings: Iterable[object]) -> str:
+def format_list(findings: Iterable[object]) -> str:
     """Return findings one a line, indented."""
     return "\n".join(f"  {finding}" for finding in findings)
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_AGO_PATTERN = re.compile(r"([0-9]{1,6})([smhd])")
 
 
-def instant(text: str, now: int) -> int:
+def parse_instant(text: str, now_ms: int) -> int:
     """Return the instant that `24h` (ago) or RFC 3339 means, in milliseconds."""
-    if ago := _AGO.fullmatch(text):
-        return now - int(ago[1]) * _UNITS[ago[2]] * 1000
+    if ago := _AGO_PATTERN.fullmatch(text):
+        return now_ms - int(ago[1]) * _UNIT_SECONDS[ago[2]] * 1000
     try:
         if datetime.fromisoformat(text).tzinfo is not None:
-            return milliseconds_of(text)
+            return parse_rfc3339(text)
     except ValueError:
         pass
     raise CommandError("a time is like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'.")

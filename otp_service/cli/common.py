@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from otp_service.cli.command import CommandError, listed
+from otp_service.cli.command import CommandError, format_list
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
-from otp_service.core.phone_number import PhoneNumber, parse
-from otp_service.settings import Settings, SettingsError, faults, load
-from otp_service.settings.dev import dev_settings_in
+from otp_service.core.phone_number import PhoneNumber, parse_number
+from otp_service.settings import Settings, SettingsError, find_errors, load_settings
+from otp_service.settings.dev import load_dev_settings
 
 
 def read_settings(path: Path) -> Settings:
@@ -23,37 +23,39 @@ def read_settings(path: Path) -> Settings:
             f"cannot read {path}: {reason}. Write one with 'otp-service init'."
         ) from error
     try:
-        return load(text, os.environ, lambda name: Path(name).read_text("utf-8"), cores=cores())
+        return load_settings(
+            text, os.environ, lambda name: Path(name).read_text("utf-8"), cores=count_cores()
+        )
     except SettingsError as error:
-        raise CommandError(f"{path} cannot be used:\n{listed(error.faults)}") from error
+        raise CommandError(f"{path} cannot be used:\n{format_list(error.issues)}") from error
 
 
-def safe_settings(path: Path) -> Settings:
+def read_safe_settings(path: Path) -> Settings:
     """Return the settings, or refuse with every fault and its remedy."""
     settings = read_settings(path)
-    if found := faults(settings, time.time_ns() // 1_000_000):
-        raise CommandError(f"{path} is not safe to run with:\n{listed(found)}")
+    if found := find_errors(settings, time.time_ns() // 1_000_000):
+        raise CommandError(f"{path} is not safe to run with:\n{format_list(found)}")
     return settings
 
 
-def running_settings(path: Path) -> Settings:
+def read_running_settings(path: Path) -> Settings:
     """Return the settings of a service that runs; a folder is the one in which `dev` keeps its data."""
     if not path.is_dir():
-        return safe_settings(path)
+        return read_safe_settings(path)
     try:
-        return dev_settings_in(path)
+        return load_dev_settings(path)
     except (OSError, ValueError, KeyError) as error:
         raise CommandError(f"{path} is not the data folder of an 'otp-service dev'.") from error
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def read_lines() -> Iterator[tuple[int, str]]:
+def read_stdin_lines() -> Iterator[tuple[int, str]]:
     """Give the lines of standard input that are not empty, with their places."""
     if sys.stdin and sys.stdin.isatty():
         print("Numbers like +447400123456, one a line; Ctrl-D ends them.", file=sys.stderr)
@@ -62,12 +64,16 @@ def read_lines() -> Iterator[tuple[int, str]]:
             yield place, line.strip()
 
 
-def number_in(text: str, *, fictitious: bool) -> PhoneNumber:
+def parse_typed_number(text: str, *, allow_fictitious: bool) -> PhoneNumber:
     """Return the number; CommandError does not show what may be somebody's after all."""
     try:
-        return parse(text, allow_fictitious=fictitious)
+        return parse_number(text, allow_fictitious=allow_fictitious)
     except NumberNotAllowed as error:
-        why = "is fictitious" if error.why == "fictitious" else "is of a type that takes no SMS"
+        why = (
+            "is fictitious"
+            if error.reason_code == "fictitious"
+            else "is of a type that takes no SMS"
+        )
         raise CommandError(f"no code can be sent there: the number {why}.") from None
     except InvalidPhoneNumber:
         raise CommandError(
@@ -75,8 +81,8 @@ def number_in(text: str, *, fictitious: bool) -> PhoneNumber:
         ) from None
 
 
-def progress(done: int, of: int) -> None:
+def show_progress(done: int, total: int) -> None:
     """Show a person how many keys were looked at, on standard error."""
     if sys.stderr.isatty():
-        end = "\r" if done < of else "\r\x1b[K"
-        print(f"keys looked at: {done:,} of {of:,}", end=end, file=sys.stderr, flush=True)
+        end = "\r" if done < total else "\r\x1b[K"
+        print(f"keys looked at: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)

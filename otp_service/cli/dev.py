@@ -13,19 +13,30 @@ from pathlib import Path
 import uvloop
 
 from otp_service import telemetry
-from otp_service.app import Application, admin_door, public_door, seal
-from otp_service.audit.archive_format.key_files import public_path, write_key
-from otp_service.cli.command import CommandError, Subparsers, command
-from otp_service.cli.sealer_runner import refuse_unusable
-from otp_service.cli.uvicorn_servers import address_of, config_for, listen, serve_until_stopped
+from otp_service.app import Application, create_admin_app, create_public_app, run_sealer
+from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
+from otp_service.cli.command import CommandError, Subparsers, add_command
+from otp_service.cli.sealer_runner import require_usable_archive
+from otp_service.cli.uvicorn_servers import (
+    create_uvicorn_config,
+    format_address,
+    open_listener,
+    serve_until_stopped,
+)
 from otp_service.core.ip_address import is_loopback
-from otp_service.settings.dev import REDIS, dev_audit, dev_secrets, dev_settings, dev_signing_key
-from otp_service.settings.model import Service
-from otp_service.store.embedded import EmbeddedError, EmbeddedServer
+from otp_service.settings.dev import (
+    REDIS_URL_FILE,
+    create_dev_audit,
+    create_dev_settings,
+    ensure_dev_secrets,
+    get_dev_signing_key_path,
+)
+from otp_service.settings.model import ServiceSettings
+from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 
 
-API_KEY = "OTP_DEV_API_KEY"
-KEY = re.compile(r"[!-~]+")
+API_KEY_VARIABLE = "OTP_DEV_API_KEY"
+API_KEY_PATTERN = re.compile(r"[!-~]+")
 
 GREETING = """\
 otp-service is ready for development. Nothing leaves this machine.
@@ -51,9 +62,9 @@ Then look into the inbox, and into what the log says of it:
 Stop this with Ctrl-C. Challenges survive a restart."""
 
 
-def add(subparsers: Subparsers) -> None:
+def register_commands(subparsers: Subparsers) -> None:
     """Describe the command."""
-    parser = command(subparsers, "dev", run, config=False)
+    parser = add_command(subparsers, "dev", run_dev, takes_config=False)
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="of the service (8000)")
     parser.add_argument("--admin-port", type=int, default=8001, help="of inbox and docs (8001)")
@@ -62,7 +73,7 @@ def add(subparsers: Subparsers) -> None:
     )
 
 
-def run(known: argparse.Namespace) -> int:
+def run_dev(args: argparse.Namespace) -> int:
     """Start everything for development, with an inbox instead of a phone.
 
     Starts the service with an embedded Redis on loopback only, and stays until a
@@ -72,61 +83,63 @@ def run(known: argparse.Namespace) -> int:
     examples:
       otp-service dev --port 9000
     """
-    if not is_loopback(known.host):
-        raise CommandError(f"dev listens on loopback only, and {known.host} is not. Use 'serve'.")
-    api_key = os.environ.get(API_KEY)
-    if api_key is not None and not KEY.fullmatch(api_key):
-        raise CommandError(f"{API_KEY} has to be visible ASCII characters, at least one.")
+    if not is_loopback(args.host):
+        raise CommandError(f"dev listens on loopback only, and {args.host} is not. Use 'serve'.")
+    api_key = os.environ.get(API_KEY_VARIABLE)
+    if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
+        raise CommandError(f"{API_KEY_VARIABLE} has to be visible ASCII characters, at least one.")
     telemetry.configure_logging("info", sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
-        with EmbeddedServer(known.data) as redis:
-            _furnish(known.data, redis.url)
-            uvloop.run(_serve(known, redis.url, api_key))
-    except EmbeddedError as error:
+        with EmbeddedServer(args.data) as redis:
+            _prepare_folder(args.data, redis.url)
+            uvloop.run(_serve_applications(args, redis.url, api_key))
+    except EmbeddedServerError as error:
         raise CommandError(str(error)) from error
     return 0
 
 
-def _program() -> str:
+def _describe_program() -> str:
     """Return how this program is called here, to be pasted."""
     called = Path(sys.argv[0])
     return f"{sys.executable} -m otp_service" if called.suffix else shlex.quote(str(called))
 
 
-def _furnish(folder: Path, redis_url: str) -> None:
+def _prepare_folder(folder: Path, redis_url: str) -> None:
     """Leave what commands need that look at this `dev`, and the key of its archive."""
-    (folder / REDIS).write_text(redis_url, encoding="utf-8")
-    if not (key := dev_signing_key(folder)).exists():
-        write_key(key)
+    (folder / REDIS_URL_FILE).write_text(redis_url, encoding="utf-8")
+    if not (key := get_dev_signing_key_path(folder)).exists():
+        create_key_files(key)
 
 
-async def _serve(known: argparse.Namespace, redis_url: str, api_key: str | None) -> None:
-    kept = dev_secrets(known.data, api_key, lambda: secrets.token_urlsafe(32))
-    service = Service(host=known.host, port=known.port, admin_port=known.admin_port)
-    settings = dev_settings(service, redis_url, kept, dev_audit(known.data))
-    refuse_unusable(settings)
-    public = listen(known.host, known.port)
-    admin = listen(known.host, known.admin_port)
+async def _serve_applications(
+    args: argparse.Namespace, redis_url: str, api_key: str | None
+) -> None:
+    kept = ensure_dev_secrets(args.data, api_key, lambda: secrets.token_urlsafe(32))
+    service = ServiceSettings(host=args.host, port=args.port, admin_port=args.admin_port)
+    settings = create_dev_settings(service, redis_url, kept, create_dev_audit(args.data))
+    require_usable_archive(settings)
+    public = open_listener(args.host, args.port)
+    admin = open_listener(args.host, args.admin_port)
     async with Application(settings, is_dev=True) as app:
         stop, over = asyncio.Event(), asyncio.Event()
         servers = [
-            (config_for(public_door(app), service.drain_seconds), public),
-            (config_for(admin_door(app), service.drain_seconds), admin),
+            (create_uvicorn_config(create_public_app(app), service.drain_seconds), public),
+            (create_uvicorn_config(create_admin_app(app), service.drain_seconds), admin),
         ]
         print(
             GREETING.format(
-                public=address_of(public),
-                admin=address_of(admin),
-                data=known.data.resolve(),
-                archive=known.data.resolve() / "archive",
-                public_key=public_path(dev_signing_key(known.data.resolve())),
-                program=_program(),
+                public=format_address(public),
+                admin=format_address(admin),
+                data=args.data.resolve(),
+                archive=args.data.resolve() / "archive",
+                public_key=derive_public_path(get_dev_signing_key_path(args.data.resolve())),
+                program=_describe_program(),
                 key=kept["api_key"],
             ),
             flush=True,
         )
-        sealing = asyncio.create_task(seal(settings, over))
+        sealing = asyncio.create_task(run_sealer(settings, over))
         await serve_until_stopped(servers, stop)
     over.set()  # the last events are those of the end
     await sealing

@@ -10,15 +10,15 @@ import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
-from otp_service.cli.command import CommandError, Subparsers, command, listed
-from otp_service.cli.common import cores
-from otp_service.core.keys import RINGS
-from otp_service.core.tenant import TENANT_NAME, Scope, digest
-from otp_service.settings import SettingsError, faults, load, render
-from otp_service.settings.template import quoted
+from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
+from otp_service.cli.common import count_cores
+from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.core.tenant import TENANT_NAME_PATTERN, Scope, hash_api_key
+from otp_service.settings import SettingsError, find_errors, load_settings, render_config
+from otp_service.settings.template import quote_toml
 
 
-WRITTEN = """\
+CONFIG_WRITTEN_MESSAGE = """\
 {path} is written; only you can read it. It holds fresh keys: keep it out of git.
 
 API key of the tenant '{tenant}' (shown this once; the file has only its hash):
@@ -30,7 +30,7 @@ Next:
 {missing}
   2. otp-service check --config {path}"""
 
-API_KEY = """\
+API_KEY_MESSAGE = """\
 API key (shown this once; the configuration has only its hash):
 
   {key}
@@ -39,7 +39,7 @@ Put this line into `keys = [ … ]` of [tenants.{tenant}], then replace the work
 
   {line}"""
 
-ROTATION = """\
+ROTATION_MESSAGE = """\
 Put this into [keys] of the configuration, {place}:
 
   {line}
@@ -47,19 +47,27 @@ Put this into [keys] of the configuration, {place}:
 otp_service/ROTATION.md has the steps, and says when the old one may go."""
 
 
-def add(subparsers: Subparsers) -> None:
+def register_commands(subparsers: Subparsers) -> None:
     """Describe the commands."""
-    parser = command(subparsers, "init", init)
+    parser = add_command(subparsers, "init", run_init)
     parser.add_argument(
-        "--tenant", type=_name, default="app", metavar="NAME", help="who calls, a word (app)"
+        "--tenant",
+        type=_parse_tenant_name,
+        default="app",
+        metavar="NAME",
+        help="who calls, a word (app)",
     )
     parser.add_argument("--brand", help="how its messages begin (the tenant's name)")
     parser.add_argument(
         "--country", nargs="+", default=[], type=str.upper, metavar="CC", help="where to send to"
     )
     key = subparsers.add_parser("key", help="make an API key, or a secret to rotate to")
-    parser = command(key.add_subparsers(metavar="new", required=True), "new", key_new, config=False)
-    parser.add_argument("--tenant", type=_name, metavar="NAME", help="whose key it will be")
+    parser = add_command(
+        key.add_subparsers(metavar="new", required=True), "new", run_key_new, takes_config=False
+    )
+    parser.add_argument(
+        "--tenant", type=_parse_tenant_name, metavar="NAME", help="whose key it will be"
+    )
     parser.add_argument(
         "--scope",
         nargs="+",
@@ -69,14 +77,14 @@ def add(subparsers: Subparsers) -> None:
         help=f"what it may do: {', '.join(Scope)} (challenges)",
     )
     parser.add_argument(
-        "--expires", type=_days, metavar="TIME", help="after days, like 90d (never)"
+        "--expires", type=_parse_days, metavar="TIME", help="after days, like 90d (never)"
     )
     parser.add_argument(
-        "--secret", dest="ring", choices=RINGS, help="make a secret for this key instead"
+        "--secret", dest="ring", choices=KEY_RING_NAMES, help="make a secret for this key instead"
     )
 
 
-def init(known: argparse.Namespace) -> int:
+def run_init(args: argparse.Namespace) -> int:
     """Write a commented configuration with fresh keys.
 
     Every setting is explained in it; it has one tenant, whose API key is printed. A
@@ -85,33 +93,39 @@ def init(known: argparse.Namespace) -> int:
     examples:
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
     """
-    brand = known.tenant if known.brand is None else known.brand
-    text, api_key = render(
-        tenant=known.tenant,
+    brand = args.tenant if args.brand is None else args.brand
+    text, api_key = render_config(
+        tenant=args.tenant,
         brand=brand,
-        countries=known.country,
-        token=_token,
-        pseudonym_id=_key_id(datetime.now(UTC)),
+        countries=args.country,
+        generate_token=_generate_token,
+        pseudonym_id=_generate_key_id(datetime.now(UTC)),
     )
     try:
-        settings = load(text, {}, str, cores=cores())
+        settings = load_settings(text, {}, str, cores=count_cores())
     except SettingsError as error:
         raise CommandError(str(error)) from error
-    missing = listed(f"   {fault}" for fault in faults(settings, time.time_ns() // 1_000_000))
+    missing = format_list(
+        f"   {fault}" for fault in find_errors(settings, time.time_ns() // 1_000_000)
+    )
     try:
         # Nobody else can read it.
-        file = os.open(known.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        file = os.open(args.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w", encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:
         raise CommandError(
-            f"cannot write {known.config}: {error.strerror}. Choose another file with --config."
+            f"cannot write {args.config}: {error.strerror}. Choose another file with --config."
         ) from error
-    print(WRITTEN.format(path=known.config, tenant=known.tenant, key=api_key, missing=missing))
+    print(
+        CONFIG_WRITTEN_MESSAGE.format(
+            path=args.config, tenant=args.tenant, key=api_key, missing=missing
+        )
+    )
     return 0
 
 
-def key_new(known: argparse.Namespace) -> int:
+def run_key_new(args: argparse.Namespace) -> int:
     """Make an API key, or a secret to rotate to.
 
     It has 256 random bits. What to put into the configuration is printed; with
@@ -123,40 +137,40 @@ def key_new(known: argparse.Namespace) -> int:
       otp-service key new --secret pepper
     """
     now = datetime.now(UTC)
-    key_id = _key_id(now)
-    if known.ring:
-        print(_new_secret(known.ring, key_id, _token()))
+    key_id = _generate_key_id(now)
+    if args.ring:
+        print(_format_new_secret(args.ring, key_id, _generate_token()))
         return 0
-    token, expires = _token(), now + known.expires if known.expires else None
-    scopes = ", ".join(quoted(scope) for scope in known.scope)
+    token, expires = _generate_token(), now + args.expires if args.expires else None
+    scopes = ", ".join(quote_toml(scope) for scope in args.scope)
     until = f", expires = {expires:%Y-%m-%dT%H:%M:%SZ}" if expires else ""
-    sha256 = digest(token).hex()
+    sha256 = hash_api_key(token).hex()
     line = f'{{ id = "{key_id}", sha256 = "{sha256}", scopes = [{scopes}]{until} }},'
-    print(API_KEY.format(key=token, tenant=known.tenant or "NAME", line=line))
+    print(API_KEY_MESSAGE.format(key=token, tenant=args.tenant or "NAME", line=line))
     return 0
 
 
-def _new_secret(ring: str, key_id: str, token: str) -> str:
+def _format_new_secret(ring: str, key_id: str, token: str) -> str:
     line = f'{{ id = "{key_id}", secret = "{token}" }}'
-    return ROTATION.format(line=f"{line},", place=f"last in `{ring} = [ … ]`")
+    return ROTATION_MESSAGE.format(line=f"{line},", place=f"last in `{ring} = [ … ]`")
 
 
-def _key_id(now: datetime) -> str:
+def _generate_key_id(now: datetime) -> str:
     """Return an id that says how old its key is."""
     return f"{now:%Y-%m-%d}-{secrets.token_hex(2)}"
 
 
-def _token() -> str:
+def _generate_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def _name(text: str) -> str:
-    if not re.fullmatch(TENANT_NAME, text):
+def _parse_tenant_name(text: str) -> str:
+    if not re.fullmatch(TENANT_NAME_PATTERN, text):
         raise argparse.ArgumentTypeError("use lower-case letters, digits and hyphens, at most 32")
     return text
 
 
-def _days(text: str) -> timedelta:
+def _parse_days(text: str) -> timedelta:
     if not re.fullmatch(r"[1-9]\d{0,3}d", text, re.ASCII):
         raise argparse.ArgumentTypeError("write days, like 90d")
     return timedelta(int(text[:-1]))

@@ -16,29 +16,29 @@ class LoopThread:
     """Does some work with settings from `start` on, until `stop` sets its event."""
 
     def __init__(
-        self, work: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
+        self, coroutine_function: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
     ) -> None:
-        self._work = work
+        self._coroutine_function = coroutine_function
         self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
+        self._stop_event = asyncio.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, settings: Settings) -> None:
         """Begin."""
-        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(settings,), daemon=True)
+        self._loop, self._stop_event = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run_loop, args=(settings,), daemon=True)
         self._thread.start()
 
-    def stop(self, patience: float) -> bool:
+    def stop(self, timeout_seconds: float) -> bool:
         """Let it finish, for at most `patience` seconds; return whether it has."""
         if self._thread is None or self._loop.is_closed():
             return True
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(patience)
+        self._loop.call_soon_threadsafe(self._stop_event.set)
+        self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
-    def _run(self, settings: Settings) -> None:
+    def _run_loop(self, settings: Settings) -> None:
         try:
-            self._loop.run_until_complete(self._work(settings, self._stop))
+            self._loop.run_until_complete(self._coroutine_function(settings, self._stop_event))
         finally:
             self._loop.close()

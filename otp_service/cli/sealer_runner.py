@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from otp_service import telemetry
-from otp_service.app import seal, signing_of
-from otp_service.audit.archive_format.key_files import KeyFileUnusable, key_to_come
-from otp_service.cli.command import CommandError, listed
-from otp_service.cli.common import safe_settings
+from otp_service.app import create_signer, run_sealer
+from otp_service.audit.archive_format.key_files import KeyFileError, find_next_key_id
+from otp_service.cli.command import CommandError, format_list
+from otp_service.cli.common import read_safe_settings
 from otp_service.cli.loop_thread import LoopThread
 from otp_service.settings import Settings
-from otp_service.settings.model import Audit
+from otp_service.settings.model import AuditSettings
 
 
 logger = logging.getLogger(__name__)
@@ -30,67 +30,67 @@ class SealerThread(LoopThread):
     """Seals the archive of these settings, from `start` to `stop`."""
 
     def __init__(self) -> None:
-        super().__init__(seal)
+        super().__init__(run_sealer)
 
-    def stop(self, patience: float) -> bool:
+    def stop(self, timeout_seconds: float) -> bool:
         """Seal what is there, for at most `patience` seconds: a disk may hang."""
-        if super().stop(patience):
+        if super().stop(timeout_seconds):
             return True
         logger.error("the archive is not sealed to its end: its disk takes too long")
         return False
 
 
-def unusable(audit: Audit) -> Iterator[str]:
+def find_sealer_errors(audit: AuditSettings) -> Iterator[str]:
     """Tell what of the files keeps this user of this machine from sealing, if he is to."""
     if audit.archive is None or audit.signing_key is None:
         return
     folder = Path(audit.archive).absolute()
     try:
-        signing, right = signing_of(audit), key_to_come(folder)
+        signing, right = create_signer(audit), find_next_key_id(folder)
         if right not in {None, *(key.public.id for key in signing if key)}:
             yield f"audit.previous_signing_key: the archive is sealed by {right}: name that key's file"
-    except (KeyFileUnusable, ValueError, OSError) as error:
+    except (KeyFileError, ValueError, OSError) as error:
         yield f"audit.signing_key: {error}"
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield f"audit.archive: {there} is no folder that may be written to: chown or mount it"
 
 
-def refuse_unusable(settings: Settings) -> None:
+def require_usable_archive(settings: Settings) -> None:
     """Refuse to begin where nothing could be sealed. Raises CommandError."""
-    if found := list(unusable(settings.audit)):
-        raise CommandError(f"the archive cannot be written:\n{listed(found)}")
+    if found := list(find_sealer_errors(settings.audit)):
+        raise CommandError(f"the archive cannot be written:\n{format_list(found)}")
 
 
-def seal_alone(config: Path) -> int:
+def run_sealer_process(config: Path) -> int:
     """Seal until SIGTERM or SIGINT; with the settings as they are then after each SIGHUP."""
     telemetry.configure_logging("info", sys.stdout)
-    while asyncio.run(_sealed(_settings(config))):
+    while asyncio.run(_seal_until_signal(_read_sealer_settings(config))):
         logger.info("the settings are read again")
     return 0
 
 
-def _settings(config: Path) -> Settings:
-    settings = safe_settings(config)
+def _read_sealer_settings(config: Path) -> Settings:
+    settings = read_safe_settings(config)
     if settings.audit.archive is None:
         raise CommandError("audit.archive is missing: name the folder of the archive")
     if settings.audit.signing_key is None:
         raise CommandError("audit.signing_key is missing: 'otp-service audit key FILE' makes one")
-    refuse_unusable(settings)
+    require_usable_archive(settings)
     return settings
 
 
-async def _sealed(settings: Settings) -> bool:
+async def _seal_until_signal(settings: Settings) -> bool:
     """Seal until a signal comes; return whether it was SIGHUP."""
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
-    def read_again() -> None:
+    def request_reload() -> None:
         again.set()
         stop.set()
 
-    loop.add_signal_handler(signal.SIGHUP, read_again)
-    await seal(settings, stop)
+    loop.add_signal_handler(signal.SIGHUP, request_reload)
+    await run_sealer(settings, stop)
     return again.is_set()

@@ -10,27 +10,27 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from otp_service.api.problems import problem_of
+from otp_service.api.problems import build_problem
 from otp_service.cli.command import CommandError
 from otp_service.core.errors import InvalidRequest
 from otp_service.schemas import Problem
 
 
-UNREADABLE = problem_of(
+UNREADABLE_REQUEST_PROBLEM = build_problem(
     InvalidRequest(
         ("", "cannot be read"),
-        text="This is no HTTP/1.1 request. Use a usual method, headers and framing.",
+        detail="This is no HTTP/1.1 request. Use a usual method, headers and framing.",
     )
 )
 
-UPGRADE_REFUSED = problem_of(
+UPGRADE_REFUSED = build_problem(
     InvalidRequest(
         ("", "asks for another protocol"),
-        text="The protocol cannot be changed. Send the request without the Upgrade header.",
+        detail="The protocol cannot be changed. Send the request without the Upgrade header.",
     )
 )
 
-KEEP_ALIVE = 65
+KEEP_ALIVE_SECONDS = 65
 """Seconds that an idle connection of a login back end is kept."""
 
 WORKER_ANSWER_SECONDS = 60
@@ -47,7 +47,7 @@ class ProtocolRefused(Exception):
     """A request asks for another protocol than HTTP/1.1; raised to stop the parser."""
 
 
-class Protocol(HttpToolsProtocol):
+class ProblemHttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 as httptools reads it; a refusal is a problem document and closes the connection.
 
     A request that asks for another protocol is refused before its body is read: httptools drops
@@ -76,7 +76,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # as uvicorn calls it
         """Refuse what was parsed last, after the answers to the requests before it."""
-        self._refusal = self._refusal or UNREADABLE
+        self._refusal = self._refusal or UNREADABLE_REQUEST_PROBLEM
         # A request whose body is incomplete is itself the one to refuse, and has no other answer.
         is_behind = self.cycle and not self.cycle.more_body and not self.cycle.response_complete
         if not is_behind:
@@ -100,7 +100,9 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def config_for(app: Litestar | str, drain: int, *, workers: int = 1) -> uvicorn.Config:
+def create_uvicorn_config(
+    app: Litestar | str, drain_seconds: int, *, workers: int = 1
+) -> uvicorn.Config:
     """Return how uvicorn serves an application; it neither logs nor names itself.
 
     With a string, which names a function that makes one, the application starts and ends itself.
@@ -112,19 +114,19 @@ def config_for(app: Litestar | str, drain: int, *, workers: int = 1) -> uvicorn.
         log_config=None,
         access_log=False,
         lifespan="on" if isinstance(app, str) else "off",
-        http=Protocol,
+        http=ProblemHttpProtocol,
         ws="none",
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=WORKER_ANSWER_SECONDS,
-        timeout_graceful_shutdown=drain,
+        timeout_graceful_shutdown=drain_seconds,
         h11_max_incomplete_event_size=16 * 1024,
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """Return a socket that listens there; CommandError says what to change if it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -143,7 +145,7 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def address_of(sock: socket.socket) -> str:
+def format_address(sock: socket.socket) -> str:
     """Return host and port as they stand in a URL."""
     host, port, *_ = sock.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

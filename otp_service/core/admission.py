@@ -7,50 +7,53 @@ from typing import Self
 from otp_service.core.errors import Overloaded
 
 
-class Gate:
+class AdmissionControl:
     """Lets at most `places` in at once, and at most `share` of one tenant."""
 
-    def __init__(self, places: int, share: int) -> None:
-        self._places = places
-        self._share = share
-        self._inside: Counter[str] = Counter()
+    def __init__(self, slots: int, max_per_tenant: int) -> None:
+        self._slots = slots
+        self._max_per_tenant = max_per_tenant
+        self._slots_by_tenant: Counter[str] = Counter()
 
     @classmethod
-    def fair(cls, places: int, tenants: int) -> "Gate":
+    def create_fair(cls, slots: int, tenants: int) -> "AdmissionControl":
         """Return a gate at which no tenant holds more than half, where there are several."""
-        return cls(places, max(1, places // 2) if tenants > 1 else places)
+        return cls(slots, max(1, slots // 2) if tenants > 1 else slots)
 
-    def enter(self, tenant: str) -> "Place":
+    def acquire(self, tenant: str) -> "Slot":
         """Take a place. Raises Overloaded at once when there is none: nobody waits outside."""
-        if self._inside.total() >= self._places or self._inside[tenant] >= self._share:
+        if (
+            self._slots_by_tenant.total() >= self._slots
+            or self._slots_by_tenant[tenant] >= self._max_per_tenant
+        ):
             raise Overloaded
-        self._inside[tenant] += 1
-        return Place(self, tenant)
+        self._slots_by_tenant[tenant] += 1
+        return Slot(self, tenant)
 
-    def leave(self, tenant: str) -> None:
+    def release(self, tenant: str) -> None:
         """Give a place back."""
-        self._inside[tenant] -= 1
-        if not self._inside[tenant]:
-            del self._inside[tenant]
+        self._slots_by_tenant[tenant] -= 1
+        if not self._slots_by_tenant[tenant]:
+            del self._slots_by_tenant[tenant]
 
     @property
-    def inside(self) -> int:
+    def in_use(self) -> int:
         """How many places are taken."""
-        return self._inside.total()
+        return self._slots_by_tenant.total()
 
 
-class Place:
+class Slot:
     """One place inside; leaving twice is leaving once."""
 
-    def __init__(self, gate: Gate, tenant: str) -> None:
-        self._gate: Gate | None = gate
+    def __init__(self, admission: AdmissionControl, tenant: str) -> None:
+        self._admission: AdmissionControl | None = admission
         self._tenant = tenant
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the place back."""
-        if self._gate:
-            self._gate.leave(self._tenant)
-            self._gate = None
+        if self._admission:
+            self._admission.release(self._tenant)
+            self._admission = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,4 +64,4 @@ class Place:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.leave()
+        self.release()

@@ -26,15 +26,15 @@ from otp_service.core.errors import (
     ChallengeLocked,
     SendsExhausted,
 )
-from otp_service.core.policy import RESEND_MARGIN, TOMBSTONE
+from otp_service.core.policy import ENDED_RETENTION_MS, RESEND_MARGIN_MS
 
 
-PARTITIONS = 64
-ID = re.compile(r"c([0-5][0-9]|6[0-3])-[0-9a-f]{32}", re.ASCII)
+PARTITION_COUNT = 64
+CHALLENGE_ID = re.compile(r"c([0-5][0-9]|6[0-3])-[0-9a-f]{32}", re.ASCII)
 """Partition and 128 random bits (R6)."""
 
 
-class Status(StrEnum):
+class ChallengeStatus(StrEnum):
     """Where a challenge stands."""
 
     PENDING = "pending"
@@ -44,23 +44,23 @@ class Status(StrEnum):
     CANCELED = "canceled"
 
 
-ENDED: dict[Status, type[ChallengeEnded]] = {
-    Status.VERIFIED: ChallengeAlreadyVerified,
-    Status.LOCKED: ChallengeLocked,
-    Status.EXPIRED: ChallengeExpired,
-    Status.CANCELED: ChallengeCanceled,
+ENDED_ERRORS: dict[ChallengeStatus, type[ChallengeEnded]] = {
+    ChallengeStatus.VERIFIED: ChallengeAlreadyVerified,
+    ChallengeStatus.LOCKED: ChallengeLocked,
+    ChallengeStatus.EXPIRED: ChallengeExpired,
+    ChallengeStatus.CANCELED: ChallengeCanceled,
 }
 
 
 class LiveCode(msgspec.Struct, frozen=True, array_like=True):
     """One code that may be right."""
 
-    hash: bytes
-    pepper: str
+    code_hash: bytes
+    pepper_id: str
     """The id of the key that the hash was made with."""
     send: int
     """Which send carries it, counted from 1."""
-    settles_at: int
+    confirmed_at: int
     """0 once a provider may have taken it; until then the instant from which that is assumed."""
 
 
@@ -73,34 +73,36 @@ class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
     client_ip: str | None = None
     locale: str | None = None
 
-    def with_code(self, code: LiveCode) -> "ChallengeSecret":
+    def add_code(self, code: LiveCode) -> "ChallengeSecret":
         """Return it with one more code."""
         return replace(self, codes=(*self.codes, code))
 
-    def live(self, now: int, most: int) -> tuple[LiveCode, ...]:
+    def select_live_codes(self, now: int, max_live_codes: int) -> tuple[LiveCode, ...]:
         """Return the codes that may be right: the newest `most`, and the one being sent.
 
         A code that is being sent drives nobody out: if no provider takes it, the person has
         only the earlier one. A worker that dies while sending leaves a code that settles by
         itself.
         """
-        settled = [code.send for code in self.codes if code.settles_at <= now]
-        newest = settled[-most:]  # by their sends, whichever reply came last
-        return tuple(c for c in self.codes if c.settles_at > now or c.send in newest)
+        settled = [code.send for code in self.codes if code.confirmed_at <= now]
+        newest = settled[-max_live_codes:]  # by their sends, whichever reply came last
+        return tuple(c for c in self.codes if c.confirmed_at > now or c.send in newest)
 
-    def settled(self, send: int, *, taken: bool, now: int, most: int) -> "ChallengeSecret":
+    def confirm_send(
+        self, send: int, *, may_have_been_sent: bool, now: int, max_live_codes: int
+    ) -> "ChallengeSecret":
         """Return it once the providers have answered for this send."""
-        kept = (code for code in self.codes if taken or code.send != send)
-        codes = tuple(replace(c, settles_at=0) if c.send == send else c for c in kept)
+        kept = (code for code in self.codes if may_have_been_sent or code.send != send)
+        codes = tuple(replace(c, confirmed_at=0) if c.send == send else c for c in kept)
         answered = replace(self, codes=codes)
-        return replace(answered, codes=answered.live(now, most))
+        return replace(answered, codes=answered.select_live_codes(now, max_live_codes))
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class VerifyReplayKey(msgspec.Struct, frozen=True, array_like=True):
     """What a repeat of the winning call is recognised by; stored only once the code is dead."""
 
-    key: bytes
-    code: bytes
+    key_mac: bytes
+    code_mac: bytes
 
 
 class Challenge(msgspec.Struct, frozen=True, array_like=True):
@@ -111,8 +113,8 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
     version: int
     purpose: str
     account: str | None
-    masked: str
-    subject: str
+    masked_number: str
+    number_pseudonym: str
     """The number's pseudonym when it was issued, for the events after the number is gone."""
     country: str
     created_at: int
@@ -123,40 +125,40 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
     attempts_left: int
     sends_left: int
     sends: int = 1
-    state: Status = Status.PENDING
+    stored_status: ChallengeStatus = ChallengeStatus.PENDING
     verified_at: int | None = None
-    answer: Answer | None = None
+    replay_key: VerifyReplayKey | None = None
     submissions: tuple[Submission, ...] = ()
-    rescued: bool = False
+    auto_resent: bool = False
     """Whether a receipt has started a send already."""
 
-    def status(self, now: int) -> Status:
+    def compute_status(self, now: int) -> ChallengeStatus:
         """Return the status at this instant."""
-        if self.state is not Status.PENDING:
-            return self.state
+        if self.stored_status is not ChallengeStatus.PENDING:
+            return self.stored_status
         if self.attempts_left == 0:
-            return Status.LOCKED
-        return Status.EXPIRED if now >= self.deadline else Status.PENDING
+            return ChallengeStatus.LOCKED
+        return ChallengeStatus.EXPIRED if now >= self.deadline else ChallengeStatus.PENDING
 
-    def is_gone(self, now: int) -> bool:
+    def is_purged(self, now: int) -> bool:
         """Whether it is to be treated as if it had never been."""
-        return now >= self.ends_at + TOMBSTONE
+        return now >= self.ends_at + ENDED_RETENTION_MS
 
     def check_pending(self, now: int) -> None:
         """Raise the ChallengeEnded of its status unless it is pending."""
-        ended = ENDED.get(self.status(now))
+        ended = ENDED_ERRORS.get(self.compute_status(now))
         if ended:
             raise ended
 
     def check_resend(self, now: int) -> None:
         """Raise ChallengeEnded or SendsExhausted unless another code may be sent."""
         self.check_pending(now)
-        if self.deadline - now < RESEND_MARGIN:
+        if self.deadline - now < RESEND_MARGIN_MS:
             raise ChallengeExpired("Too little time is left to send another code. Issue a new one.")
         if self.sends_left < 1:
             raise SendsExhausted
 
-    def can_be_rescued(self, send: int, attempts: int, now: int) -> bool:
+    def can_auto_resend(self, send: int, max_attempts: int, now: int) -> bool:
         """Whether a failed delivery of this send may start another one, by itself.
 
         Only if it is the newest send, all of it has failed and not for the number's sake, nobody
@@ -168,66 +170,76 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         except (ChallengeEnded, SendsExhausted):
             return False
         failed = bool(mine) and all(one.status == "technical-failure" for one in mine)
-        return failed and send == self.sends and attempts == self.attempts_left and not self.rescued
+        return (
+            failed
+            and send == self.sends
+            and max_attempts == self.attempts_left
+            and not self.auto_resent
+        )
 
-    def claim(self, now: int) -> "Challenge":
+    def charge_attempt(self, now: int) -> "Challenge":
         """Pay for one attempt, before anything is compared."""
         self.check_pending(now)
         left = self.attempts_left - 1
-        return self._moved(attempts_left=left, ends_at=self.ends_at if left else now)
+        return self._advance_version(attempts_left=left, ends_at=self.ends_at if left else now)
 
-    def unclaim(self) -> "Challenge":
+    def refund_attempt(self) -> "Challenge":
         """Take back a claim for which nothing was compared."""
-        ends_at = self.deadline if self.state is Status.PENDING else self.ends_at
-        return self._moved(attempts_left=self.attempts_left + 1, ends_at=ends_at)
+        ends_at = self.deadline if self.stored_status is ChallengeStatus.PENDING else self.ends_at
+        return self._advance_version(attempts_left=self.attempts_left + 1, ends_at=ends_at)
 
-    def verified(self, now: int, answer: Answer | None) -> "Challenge":
+    def mark_verified(self, now: int, replay_key: VerifyReplayKey | None) -> "Challenge":
         """Accept the code: for whoever paid a claim in time, unless it was decided meanwhile."""
-        if self.state is not Status.PENDING:
-            raise ENDED[self.state]
-        return self._moved(state=Status.VERIFIED, verified_at=now, ends_at=now, answer=answer)
+        if self.stored_status is not ChallengeStatus.PENDING:
+            raise ENDED_ERRORS[self.stored_status]
+        return self._advance_version(
+            stored_status=ChallengeStatus.VERIFIED,
+            verified_at=now,
+            ends_at=now,
+            replay_key=replay_key,
+        )
 
-    def canceled(self, now: int) -> "Challenge":
+    def cancel(self, now: int) -> "Challenge":
         """End it without an answer; a second time changes nothing."""
-        if self.state is Status.CANCELED:
+        if self.stored_status is ChallengeStatus.CANCELED:
             return self
         self.check_pending(now)
-        return self._moved(state=Status.CANCELED, ends_at=now)
+        return self._advance_version(stored_status=ChallengeStatus.CANCELED, ends_at=now)
 
-    def resent(self, now: int, cooldown: int) -> "Challenge":
+    def add_send(self, now: int, cooldown: int) -> "Challenge":
         """Count another send."""
         self.check_resend(now)
-        return self._moved(
+        return self._advance_version(
             sends_left=self.sends_left - 1, sends=self.sends + 1, resend_at=now + cooldown
         )
 
-    def unsent(self) -> "Challenge":
+    def refund_send(self) -> "Challenge":
         """Take back a send that no provider took; its cooldown stays."""
-        return self._moved(sends_left=self.sends_left + 1)
+        return self._advance_version(sends_left=self.sends_left + 1)
 
-    def submitted(self, submissions: tuple[Submission, ...]) -> "Challenge":
+    def add_submissions(self, submissions: tuple[Submission, ...]) -> "Challenge":
         """Note what the providers answered."""
-        return self._moved(submissions=self.submissions + submissions)
+        return self._advance_version(submissions=self.submissions + submissions)
 
-    def received(self, place: int, news: Receipt) -> "Challenge":
+    def apply_receipt(self, index: int, receipt: Receipt) -> "Challenge":
         """Note what a receipt says of one of the submissions; the same again changes nothing."""
-        submission = self.submissions[place]
-        if not submission.takes(news):
+        submission = self.submissions[index]
+        if not submission.can_apply_receipt(receipt):
             return self
         changed = list(self.submissions)
-        changed[place] = replace(submission, received=news.status)
-        return self._moved(submissions=tuple(changed))
+        changed[index] = replace(submission, receipt_status=receipt.status)
+        return self._advance_version(submissions=tuple(changed))
 
-    def _moved(self, **changes: object) -> "Challenge":
+    def _advance_version(self, **changes: object) -> "Challenge":
         return replace(self, version=self.version + 1, **changes)
 
 
-def new_id(partition: int, random: bytes) -> str:
+def build_challenge_id(partition: int, random_bytes: bytes) -> str:
     """Return the id of a challenge of this partition; `random` is 16 bytes of a CSPRNG."""
-    return f"c{partition:02d}-{random.hex()}"
+    return f"c{partition:02d}-{random_bytes.hex()}"
 
 
-def partition_of(challenge_id: str) -> int | None:
+def parse_partition(challenge_id: str) -> int | None:
     """Return the partition that an id names, or None if it is no id: it never becomes a key."""
-    match = ID.fullmatch(challenge_id)
+    match = CHALLENGE_ID.fullmatch(challenge_id)
     return int(match[1]) if match else None

@@ -18,12 +18,12 @@ SALT_BYTES = 16
 """RFC 9106 §3.1 recommends 16 bytes for password hashing; NIST asks for 4."""
 
 
-def draw(randbelow: Callable[[int], int], digits: int) -> str:
+def generate_code(randbelow: Callable[[int], int], digits: int) -> str:
     """Return a uniform code with its leading zeros; `randbelow` has to be a CSPRNG's (R1)."""
     return str(randbelow(10**digits)).zfill(digits)
 
 
-def read(text: str, digits: int) -> str:
+def normalize_code(text: str, digits: int) -> str:
     """Return the code that a person typed; spaces and hyphens are ignored.
 
     Raises MalformedCode for anything else than ASCII digits: `\\d`, `str.isdigit` and `$` would
@@ -35,9 +35,9 @@ def read(text: str, digits: int) -> str:
     return code
 
 
-def code_hash(  # noqa: PLR0913  # each one is bound to the hash
+def hash_code(  # noqa: PLR0913  # each one is bound to the hash
     pepper: Key,
-    slow: bytes,
+    argon2_hash: bytes,
     *,
     tenant: str,
     challenge: str,
@@ -47,9 +47,9 @@ def code_hash(  # noqa: PLR0913  # each one is bound to the hash
 ) -> bytes:
     """Return what is stored of a code; `slow` is argon2id of the code and the challenge's salt."""
     context = (tenant, challenge, purpose, number, str(deadline))
-    return pepper.mac("code", slow, *(field.encode() for field in context))
+    return pepper.compute_mac("code", argon2_hash, *(field.encode() for field in context))
 
 
-def same(expected: bytes, actual: bytes) -> bool:
+def constant_time_equal(expected: bytes, actual: bytes) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(expected, actual)

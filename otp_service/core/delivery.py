@@ -27,19 +27,19 @@ class Message(msgspec.Struct, frozen=True):
     to: PhoneNumber
     text: str
     reference: str
-    """Ours, opaque to providers, and another one for each submission (`at`); see `Reference`."""
-    valid_for: int
+    """Ours, opaque to providers, and another one for each submission (`at`); see `SubmissionReference`."""
+    validity_seconds: int
     """Seconds for which delivering it still makes sense."""
     sender: str | None = None
     tenant: str = ""
-    tried: tuple[str, ...] = ()
+    failed_providers: tuple[str, ...] = ()
     """Through whom earlier codes of the challenge were sent, which the person does without."""
-    callback: str | None = None
+    callback_url: str | None = None
     """Where receipts of this submission are to be brought, with a token in it; None for nowhere."""
 
-    def at(self, place: int) -> "Message":
+    def for_submission(self, ordinal: int) -> "Message":
         """Return the message as the submission in this place carries it."""
-        return msgspec.structs.replace(self, reference=f"{self.reference}.{place}")
+        return msgspec.structs.replace(self, reference=f"{self.reference}.{ordinal}")
 
     def __repr__(self) -> str:
         return f"Message({self.to.masked}, {self.reference})"
@@ -55,7 +55,7 @@ class Accepted(msgspec.Struct, frozen=True):
     message_id: str | None = None
 
 
-class About(StrEnum):
+class RefusalScope(StrEnum):
     """What a refusal speaks of, and so whether it says anything about the next message."""
 
     MESSAGE = "message"
@@ -76,7 +76,7 @@ class Refused(msgspec.Struct, frozen=True):
     """The provider's code or ours, for operators: short, never with the text or the number."""
     retry_after: int | None = None
     """Seconds for which the provider asked to be left alone."""
-    about: About = About.MESSAGE
+    scope: RefusalScope = RefusalScope.MESSAGE
 
 
 Reply = Accepted | Refused
@@ -105,15 +105,15 @@ class Submission(msgspec.Struct, frozen=True):
     message_id: str | None = None
     send: int = 1
     """Which send of its challenge it belongs to, counted from 1."""
-    place: int = 1
+    ordinal: int = 1
     """Which submission of that send it was, counted from 1."""
-    about: About | None = None
+    scope: RefusalScope | None = None
     """What a refusal spoke of."""
-    received: DeliveryStatus | None = None
+    receipt_status: DeliveryStatus | None = None
     """What its receipts have said so far."""
 
     @classmethod
-    def of(cls, provider: str, reply: Reply, *, at: int, milliseconds: int) -> "Submission":
+    def from_reply(cls, provider: str, reply: Reply, *, at: int, milliseconds: int) -> "Submission":
         """Return the submission that a provider answered with this reply."""
         if isinstance(reply, Accepted):
             return cls(provider, "accepted", None, None, at, milliseconds, reply.message_id)
@@ -121,7 +121,7 @@ class Submission(msgspec.Struct, frozen=True):
             "unknown" if reply.fault is Fault.UNKNOWN else "refused"
         )
         return cls(
-            provider, outcome, reply.fault, reply.reason, at, milliseconds, about=reply.about
+            provider, outcome, reply.fault, reply.reason, at, milliseconds, scope=reply.scope
         )
 
     @property
@@ -132,21 +132,21 @@ class Submission(msgspec.Struct, frozen=True):
     @property
     def status(self) -> DeliveryStatus:
         """What is known of it: its receipts first, then what the provider answered."""
-        if self.received:
-            return self.received
+        if self.receipt_status:
+            return self.receipt_status
         if self.outcome == "accepted":
             return "submitted"
         if self.outcome == "unknown":
             return "pending"
         return "permanent-failure" if self.fault is Fault.RECIPIENT else "technical-failure"
 
-    def takes(self, news: "Receipt") -> bool:
+    def can_apply_receipt(self, receipt: "Receipt") -> bool:
         """Whether this is news: what was delivered stays so, and what has failed is not pending.
 
         Receipts come twice and out of order. A late "delivered" is believed, for it is the truth
         whatever was said before.
         """
-        return FINALITY[news.status] > FINALITY[self.received or "submitted"]
+        return RECEIPT_RANK[receipt.status] > RECEIPT_RANK[self.receipt_status or "submitted"]
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -167,7 +167,7 @@ class Receipt(msgspec.Struct, frozen=True):
     """Whether the vendor has signed it, and so nobody else can have said it."""
 
 
-FINALITY: dict[DeliveryStatus, int] = {
+RECEIPT_RANK: dict[DeliveryStatus, int] = {
     "submitted": 0,
     "pending": 1,
     "temporary-failure": 2,
@@ -176,7 +176,7 @@ FINALITY: dict[DeliveryStatus, int] = {
     "delivered": 4,
 }
 
-BEST: tuple[DeliveryStatus, ...] = (
+STATUS_PRECEDENCE: tuple[DeliveryStatus, ...] = (
     "delivered",
     "submitted",
     "pending",
@@ -186,36 +186,36 @@ BEST: tuple[DeliveryStatus, ...] = (
 )
 
 
-class Reference(NamedTuple):
+class SubmissionReference(NamedTuple):
     """Our name for one submission, which comes back in its receipts: no secret, and no number."""
 
     tenant: str
-    challenge: str
+    challenge_id: str
     send: int
-    place: int
+    ordinal: int
 
     def __str__(self) -> str:
-        return f"{self.tenant}.{self.challenge}.{self.send}.{self.place}"
+        return f"{self.tenant}.{self.challenge_id}.{self.send}.{self.ordinal}"
 
     @classmethod
-    def read(cls, text: str) -> "Reference | None":
+    def parse(cls, text: str) -> "SubmissionReference | None":
         """Return the reference, or None for what is none of ours."""
-        match = _REFERENCE.fullmatch(text)
+        match = _REFERENCE_PATTERN.fullmatch(text)
         return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
 
 
-_REFERENCE = re.compile(
+_REFERENCE_PATTERN = re.compile(
     r"([a-z0-9-]{1,32})\.(c[0-9]{2}-[0-9a-f]{32})\.([1-9][0-9]?)\.([1-9][0-9]?)"
 )
 
 
-def status(submissions: Sequence[Submission]) -> DeliveryStatus:
+def compute_delivery_status(submissions: Sequence[Submission]) -> DeliveryStatus:
     """Return what the submissions of a challenge say of its delivery: the best of them."""
     known = {submission.status for submission in submissions} or {"pending"}
-    return next(one for one in BEST if one in known)
+    return next(one for one in STATUS_PRECEDENCE if one in known)
 
 
-def recipient_fault(submissions: Sequence[Submission]) -> str | None:
+def find_recipient_fault_reason(submissions: Sequence[Submission]) -> str | None:
     """Return the reason if a provider put the refusal on the number itself."""
     for submission in submissions:
         if submission.fault is Fault.RECIPIENT:
@@ -223,6 +223,6 @@ def recipient_fault(submissions: Sequence[Submission]) -> str | None:
     return None
 
 
-def billed(submissions: Sequence[Submission]) -> int:
+def count_billable(submissions: Sequence[Submission]) -> int:
     """Return how many messages of these submissions may have to be paid for."""
     return sum(submission.may_be_billed for submission in submissions)

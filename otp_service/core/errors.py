@@ -29,60 +29,60 @@ from typing import ClassVar
 class OtpError(Exception):
     """A refusal with a reason; the base of all of them."""
 
-    slug: ClassVar[str] = "internal-error"
+    problem_type: ClassVar[str] = "internal-error"
     """The problem type that the caller is told."""
-    told: ClassVar[str] = ""
+    audit_reason: ClassVar[str] = ""
     """The reason that the audit log is told, where it has a word of its own."""
-    text: ClassVar[str] = ""
+    detail: ClassVar[str] = ""
 
-    def __init__(self, text: str = "") -> None:
-        super().__init__(text or self.text)
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.detail)
 
     @property
     def reason(self) -> str:
         """Why, in the audit log's words."""
-        return self.told or self.slug
+        return self.audit_reason or self.problem_type
 
 
 class InvalidRequest(OtpError):
     """The request cannot be read as the contract says; `errors` holds (path, message) pairs."""
 
-    slug = "invalid-request"
-    text = "The request is not valid. See errors, correct it and send it again."
+    problem_type = "invalid-request"
+    detail = "The request is not valid. See errors, correct it and send it again."
 
-    def __init__(self, *errors: tuple[str, str], text: str = "") -> None:
-        super().__init__(text)
+    def __init__(self, *errors: tuple[str, str], detail: str = "") -> None:
+        super().__init__(detail)
         self.errors = errors
 
 
 class MalformedCode(InvalidRequest):
     """What came is not a code of the configured length; it was not compared."""
 
-    slug = "malformed-code"
-    told = "malformed"
-    text = "The code must be ASCII digits of the configured length. No attempt was charged."
+    problem_type = "malformed-code"
+    audit_reason = "malformed"
+    detail = "The code must be ASCII digits of the configured length. No attempt was charged."
 
 
 class Unauthenticated(OtpError):
     """No API key, an unknown one, or one that has expired."""
 
-    slug = "unauthenticated"
-    text = "Send a valid API key as 'Authorization: Bearer <key>'."
+    problem_type = "unauthenticated"
+    detail = "Send a valid API key as 'Authorization: Bearer <key>'."
 
 
 class Forbidden(OtpError):
     """The API key lacks the scope of this endpoint, or the tenant may not use the purpose."""
 
-    slug = "forbidden"
-    text = "This API key may not do that. Use a key with the scope that the endpoint needs."
+    problem_type = "forbidden"
+    detail = "This API key may not do that. Use a key with the scope that the endpoint needs."
 
 
 class ChallengeNotFound(OtpError):
     """There is no challenge with this id for this tenant, or it ended over an hour ago."""
 
-    slug = "challenge-not-found"
-    told = "not_found"
-    text = "There is no such challenge. Issue a new one."
+    problem_type = "challenge-not-found"
+    audit_reason = "not_found"
+    detail = "There is no such challenge. Issue a new one."
 
 
 class ChallengeEnded(OtpError):
@@ -92,94 +92,94 @@ class ChallengeEnded(OtpError):
 class ChallengeExpired(ChallengeEnded):
     """The deadline has passed, or is too near for another message."""
 
-    slug = "challenge-expired"
-    told = "expired"
-    text = "The challenge has expired. Issue a new one."
+    problem_type = "challenge-expired"
+    audit_reason = "expired"
+    detail = "The challenge has expired. Issue a new one."
 
 
 class ChallengeLocked(ChallengeEnded):
     """All attempts have been used."""
 
-    slug = "challenge-locked"
-    told = "attempts_exhausted"
-    text = "All attempts have been used. Issue a new challenge."
+    problem_type = "challenge-locked"
+    audit_reason = "attempts_exhausted"
+    detail = "All attempts have been used. Issue a new challenge."
 
 
 class ChallengeCanceled(ChallengeEnded):
     """It was canceled, by its tenant or because no provider took the message."""
 
-    slug = "challenge-canceled"
-    told = "canceled"
-    text = "The challenge was canceled. Issue a new one."
+    problem_type = "challenge-canceled"
+    audit_reason = "canceled"
+    detail = "The challenge was canceled. Issue a new one."
 
 
 class ChallengeAlreadyVerified(ChallengeEnded):
     """It was verified before; a code is accepted once."""
 
-    slug = "challenge-already-verified"
-    told = "replay"
-    text = "The challenge was already verified. A code is accepted once."
+    problem_type = "challenge-already-verified"
+    audit_reason = "replay"
+    detail = "The challenge was already verified. A code is accepted once."
 
 
 class SendsExhausted(OtpError):
     """No sends are left in this challenge."""
 
-    slug = "sends-exhausted"
-    told = "sends_exhausted"
-    text = "No sends are left in this challenge. Wait for a message, or issue a new challenge."
+    problem_type = "sends-exhausted"
+    audit_reason = "sends_exhausted"
+    detail = "No sends are left in this challenge. Wait for a message, or issue a new challenge."
 
 
 class IdempotencyKeyInUse(OtpError):
     """The first call with this key has not finished."""
 
-    slug = "idempotency-key-in-use"
-    text = "A call with this Idempotency-Key is still running. Repeat the call in a few seconds."
+    problem_type = "idempotency-key-in-use"
+    detail = "A call with this Idempotency-Key is still running. Repeat the call in a few seconds."
 
 
 class IdempotencyKeyReused(OtpError):
     """The key was used for another request."""
 
-    slug = "idempotency-key-reused"
-    text = "This Idempotency-Key was used for another request. Use a fresh key for every try."
+    problem_type = "idempotency-key-reused"
+    detail = "This Idempotency-Key was used for another request. Use a fresh key for every try."
 
 
 class InvalidPhoneNumber(OtpError):
     """Not a strict E.164 number that exists; nothing is repaired."""
 
-    slug = "invalid-phone-number"
-    text = "phone_number must be a valid number in strict E.164 form, like +447400123456."
+    problem_type = "invalid-phone-number"
+    detail = "phone_number must be a valid number in strict E.164 form, like +447400123456."
 
 
 class NumberNotAllowed(OtpError):
     """The policy does not send there; `why` is country, type, fictitious or blocked."""
 
-    slug = "number-not-allowed"
-    text = "Codes are not sent to this number. See reason."
+    problem_type = "number-not-allowed"
+    detail = "Codes are not sent to this number. See reason."
 
-    def __init__(self, why: str, text: str = "") -> None:
-        super().__init__(text)
-        self.why = why
+    def __init__(self, reason_code: str, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason_code = reason_code
 
     @property
     def reason(self) -> str:
         """Why, in the audit log's words and in the problem's."""
-        return self.why
+        return self.reason_code
 
 
 class NumberLocked(OtpError):
     """Too many failures in a row at this tenant; an operator unlocks it."""
 
-    slug = "number-locked"
-    told = "number_locked"
-    text = "This number is locked after too many failures in a row. An operator can unlock it."
+    problem_type = "number-locked"
+    audit_reason = "number_locked"
+    detail = "This number is locked after too many failures in a row. An operator can unlock it."
 
 
 class IncorrectCode(OtpError):
     """The code, purpose, account or number is not the challenge's; an attempt was charged."""
 
-    slug = "incorrect-code"
-    told = "mismatch"
-    text = "The code is not right."
+    problem_type = "incorrect-code"
+    audit_reason = "mismatch"
+    detail = "The code is not right."
 
     def __init__(self, attempts_left: int) -> None:
         super().__init__()
@@ -189,19 +189,19 @@ class IncorrectCode(OtpError):
 class Undeliverable(OtpError):
     """A provider refused the number itself; every provider would."""
 
-    slug = "undeliverable"
-    text = "No provider can reach this number. Offer another way."
+    problem_type = "undeliverable"
+    detail = "No provider can reach this number. Offer another way."
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, reason_code: str) -> None:
         super().__init__()
-        self.why = why
+        self.reason_code = reason_code
 
 
 class DeliveryFailed(OtpError):
     """No provider took the message, and none may have sent it."""
 
-    slug = "delivery-failed"
-    text = "No provider took the message. Try again after the cooldown."
+    problem_type = "delivery-failed"
+    detail = "No provider took the message. Try again after the cooldown."
 
     def __init__(self, challenge_id: str) -> None:
         super().__init__()
@@ -211,45 +211,45 @@ class DeliveryFailed(OtpError):
 class RateLimited(OtpError):
     """A limit refused; `retry_after` seconds from now the same call passes it."""
 
-    slug = "rate-limited"
-    told = "rate_limited"
-    text = "Too many requests for this limit. Wait for the seconds in Retry-After."
+    problem_type = "rate-limited"
+    audit_reason = "rate_limited"
+    detail = "Too many requests for this limit. Wait for the seconds in Retry-After."
 
     def __init__(
-        self, limit: str, *, retry_after: int, count: int, period: int, text: str = ""
+        self, limit: str, *, retry_after: int, quota: int, period_seconds: int, detail: str = ""
     ) -> None:
-        super().__init__(text)
+        super().__init__(detail)
         self.limit = limit
         self.retry_after = retry_after
-        self.count = count
-        self.period = period
+        self.quota = quota
+        self.period_seconds = period_seconds
 
 
-class TryLater(OtpError):
+class TemporarilyUnavailable(OtpError):
     """The service cannot answer now; nothing was compared and nothing was sent."""
 
-    def __init__(self, text: str = "", *, retry_after: int = 1) -> None:
-        super().__init__(text)
+    def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(detail)
         self.retry_after = retry_after
 
 
-class Overloaded(TryLater):
+class Overloaded(TemporarilyUnavailable):
     """The queue in front of argon2 or of the providers is full; nothing was charged."""
 
-    slug = "overloaded"
-    text = "The service is at its capacity. Wait for the seconds in Retry-After."
+    problem_type = "overloaded"
+    detail = "The service is at its capacity. Wait for the seconds in Retry-After."
 
 
-class StoreUnavailable(TryLater):
+class StoreUnavailable(TemporarilyUnavailable):
     """Redis is away, full, read-only, loading, or has too few replicas."""
 
-    slug = "store-unavailable"
-    text = "The store is not available. Wait for the seconds in Retry-After."
+    problem_type = "store-unavailable"
+    detail = "The store is not available. Wait for the seconds in Retry-After."
 
 
 class StoreTampered(StoreUnavailable):
     """A record did not carry our MAC: somebody else wrote to Redis. `record` is its key there."""
 
-    def __init__(self, record: str = "") -> None:
+    def __init__(self, record_key: str = "") -> None:
         super().__init__()
-        self.record = record
+        self.record_key = record_key

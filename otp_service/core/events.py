@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 
-def _told(value: str | int) -> Any:
+def _explicit_default(value: str | int) -> Any:
     """Return a default that is written all the same, which `omit_defaults` has for plain ones."""
     return msgspec.field(default_factory=lambda: value)
 
 
-class Who(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The fields of every event, as far as they are known."""
 
     id: str
@@ -38,10 +38,10 @@ class Who(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Configuration and keys in force."""
 
 
-class Event(Who, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
     """The base of all events."""
 
-    outcome: str = _told("success")
+    outcome: str = _explicit_default("success")
     reason: str | None = None
 
 
@@ -55,7 +55,7 @@ class Issued(Event, frozen=True, tag="otp.issued", omit_defaults=True, kw_only=T
 class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True, kw_only=True):
     """Issue or resend was refused; nothing was sent."""
 
-    outcome: str = _told("failure")
+    outcome: str = _explicit_default("failure")
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
@@ -64,7 +64,7 @@ class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True
 class Resent(Event, frozen=True, tag="otp.resent", omit_defaults=True, kw_only=True):
     """Another code was added to a challenge."""
 
-    send: int = _told(0)
+    send: int = _explicit_default(0)
 
 
 class Sent(Event, frozen=True, tag="otp.sent", omit_defaults=True, kw_only=True):
@@ -84,17 +84,17 @@ class ProviderFailed(
     fault: str
     about: str
     """`account`: somebody has to act; `throttled`, `silence`, or this `message` alone."""
-    outcome: str = _told("failure")
+    outcome: str = _explicit_default("failure")
 
 
-class ProviderMoved(Event, frozen=True, tag="provider.moved", omit_defaults=True, kw_only=True):
+class BreakerChanged(Event, frozen=True, tag="provider.moved", omit_defaults=True, kw_only=True):
     """A provider's breaker in a country was opened (`open`) or closed."""
 
     provider: str
     state: str
 
 
-class Delivery(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_only=True):
+class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_only=True):
     """A receipt has changed what is known of a submission; `trusted`: signed, or by our token."""
 
     provider: str
@@ -106,13 +106,13 @@ class Delivery(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_on
 class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
     """The oldest code was driven out by a newer one."""
 
-    send: int = _told(0)
+    send: int = _explicit_default(0)
 
 
 class Attempted(Event, frozen=True, tag="otp.attempted", omit_defaults=True, kw_only=True):
     """An attempt was charged; nothing has been compared yet."""
 
-    attempts_left: int = _told(0)
+    attempts_left: int = _explicit_default(0)
 
 
 class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_only=True):
@@ -124,14 +124,14 @@ class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_on
 class Rejected(Event, frozen=True, tag="otp.rejected", omit_defaults=True, kw_only=True):
     """A charged attempt was wrong: mismatch of code or of binding."""
 
-    outcome: str = _told("failure")
-    attempts_left: int = _told(0)
+    outcome: str = _explicit_default("failure")
+    attempts_left: int = _explicit_default(0)
 
 
 class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=True, kw_only=True):
     """Nothing was compared: malformed, expired, replayed, locked, limited…"""
 
-    outcome: str = _told("failure")
+    outcome: str = _explicit_default("failure")
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
@@ -149,28 +149,28 @@ class Unlocked(Event, frozen=True, tag="otp.unlocked", omit_defaults=True, kw_on
     """An operator ended a number's rows of failures."""
 
 
-class ListChanged(Event, frozen=True, tag="otp.blocklist", omit_defaults=True, kw_only=True):
+class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", omit_defaults=True, kw_only=True):
     """A number was put on the do-not-send list (`blocked`) or taken off it (`unblocked`)."""
 
 
-class Forgotten(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, kw_only=True):
+class NumberErased(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, kw_only=True):
     """Everything that Redis held about a number was deleted."""
 
 
-class LookedUp(Event, frozen=True, tag="audit.lookup", omit_defaults=True, kw_only=True):
+class NumberLookup(Event, frozen=True, tag="audit.lookup", omit_defaults=True, kw_only=True):
     """Somebody looked for a number's events; `tenant` is whose, if they were not everybody's."""
 
     by: str | None = None
     """The user of the machine on which it was done, where that was not over the API."""
-    found: int = _told(0)
+    found: int = _explicit_default(0)
     """How many events were shown."""
 
 
 class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, kw_only=True):
     """Calls without a valid key or scope, counted over a minute."""
 
-    outcome: str = _told("failure")
-    count: int = _told(1)
+    outcome: str = _explicit_default("failure")
+    count: int = _explicit_default(1)
 
 
 class CallbackRejected(
@@ -178,21 +178,21 @@ class CallbackRejected(
 ):
     """Callbacks that were not a provider's, or no receipts, counted over a minute."""
 
-    outcome: str = _told("failure")
+    outcome: str = _explicit_default("failure")
     provider: str
     """Whose they said to be."""
-    count: int = _told(1)
+    count: int = _explicit_default(1)
 
 
 class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):
     """A record in Redis did not carry our MAC."""
 
-    outcome: str = _told("failure")
+    outcome: str = _explicit_default("failure")
     record: str = ""
     """Its key there, in which no number and no code can stand."""
 
 
-class EpochBegan(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_only=True):
+class EpochStarted(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_only=True):
     """Redis was restarted or replaced: what it had not kept before this is missing."""
 
 
@@ -213,10 +213,10 @@ class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=Tr
     """The service started or stopped, with the configuration and keys in `versions`."""
 
 
-KINDS: dict[str, type[Event]] = {
+EVENT_TYPES: dict[str, type[Event]] = {
     str(kind.__struct_config__.tag): kind for kind in Event.__subclasses__()
 }
 """Every kind of event there is, by its type; `audit/EVENTS.md` tells of each."""
 
-GRANTS = (Issued, Resent, Attempted, Verified, Unlocked)
+GRANT_EVENTS = (Issued, Resent, Attempted, Verified, Unlocked)
 """What is refused rather than done unrecorded (R73)."""

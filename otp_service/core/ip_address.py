@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from otp_service.core.errors import InvalidRequest
 
 
-def read_address(text: str) -> IPv4Address | IPv6Address:
+def parse_client_ip(text: str) -> IPv4Address | IPv6Address:
     """Return the address; one that is mapped into IPv6 counts as IPv4.
 
     Raises InvalidRequest for zones, ports and anything else that is no address.
@@ -22,7 +22,7 @@ def read_address(text: str) -> IPv4Address | IPv6Address:
     return address
 
 
-def bucket_subject(address: IPv4Address | IPv6Address) -> str:
+def client_ip_limit_key(address: IPv4Address | IPv6Address) -> str:
     """Return what limits count by: an IPv6 customer has a whole /64 to rotate through (R56)."""
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))

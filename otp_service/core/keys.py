@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 
-KEY_BYTES = 32
+MIN_KEY_BYTES = 32
 """Every key has at least 256 bits (R11)."""
 
 
@@ -33,14 +33,14 @@ class Key(msgspec.Struct, frozen=True):
         # msgspec gives each struct one that shows its fields to pretty tracebacks.
         return [("id", self.id)]
 
-    def mac(self, label: str, *fields: bytes) -> bytes:
+    def compute_mac(self, label: str, *fields: bytes) -> bytes:
         """Return HMAC-SHA-256 over the label and the fields, each with its length in front."""
-        mac = _begun(self.secret).copy()
-        mac.update(joined(label.encode(), *fields))
+        mac = _create_keyed_hmac(self.secret).copy()
+        mac.update(join_length_prefixed(label.encode(), *fields))
         return mac.digest()
 
 
-class Ring(msgspec.Struct, frozen=True):
+class KeyRing(msgspec.Struct, frozen=True):
     """The key in force first, then those that only open what they closed."""
 
     keys: tuple[Key, ...]
@@ -58,35 +58,35 @@ class Ring(msgspec.Struct, frozen=True):
         return iter(self.keys)
 
 
-class Keys(msgspec.Struct, frozen=True):
+class ServiceKeys(msgspec.Struct, frozen=True):
     """All five."""
 
-    pepper: Ring
-    seal: Ring
-    state: Ring
-    pseudonym: Ring
-    limit: Ring
+    pepper: KeyRing
+    seal: KeyRing
+    state: KeyRing
+    pseudonym: KeyRing
+    limit: KeyRing
 
 
-RINGS = Keys.__struct_fields__
+KEY_RING_NAMES = ServiceKeys.__struct_fields__
 
 
 @functools.lru_cache
-def _begun(secret: bytes) -> hmac.HMAC:
+def _create_keyed_hmac(secret: bytes) -> hmac.HMAC:
     """Return HMAC-SHA-256 that has taken the key in, which is half of what a short one costs."""
     return hmac.new(secret, digestmod="sha256")
 
 
-def joined(*fields: bytes) -> bytes:
+def join_length_prefixed(*fields: bytes) -> bytes:
     """Return the fields with a four-byte length before each: no two lists join to the same."""
     return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
 
 
-def key_of(key_id: str, text: str) -> Key:
+def parse_key(key_id: str, text: str) -> Key:
     """Return the key whose secret is this base64url text."""
     return Key(key_id, urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
-def ring_of(key_id: str, text: str) -> Ring:
+def create_single_key_ring(key_id: str, text: str) -> KeyRing:
     """Return a ring of this one key."""
-    return Ring((key_of(key_id, text),))
+    return KeyRing((parse_key(key_id, text),))

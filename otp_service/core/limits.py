@@ -17,45 +17,47 @@ from enum import StrEnum
 import msgspec
 
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
-UNITS = {"s": 1, "min": MINUTE, "h": HOUR, "d": DAY}
+MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86400
+SECONDS_PER_UNIT = {"s": 1, "min": MINUTE_SECONDS, "h": HOUR_SECONDS, "d": DAY_SECONDS}
 
-ROUNDING = 0.5
+ROUNDING_TOLERANCE_MS = 0.5
 """Milliseconds by which fractions may add up wrong without costing a burst its last one."""
 
-ROW_LIMIT = 100
+MAX_CONSECUTIVE_FAILURES = 100
 """Failures in a row after which a number is locked at the latest (NIST SP 800-63B-4 §3.2.2)."""
-ROW_PATIENCE = 10
+FAILURES_BEFORE_DELAY = 10
 """Failures in a row after which each next attempt has to wait, longer each time (R19)."""
-ROW_FIRST_DELAY, ROW_LAST_DELAY = 30 * 1000, HOUR * 1000
-ROW_MEMORY = 90 * DAY * 1000
+MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * 1000, HOUR_SECONDS * 1000
+CONSECUTIVE_FAILURES_TTL_MS = 90 * DAY_SECONDS * 1000
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
     """At most `count` in any `period` seconds."""
 
     count: int
-    period: int
+    period_seconds: int
 
     @classmethod
-    def read(cls, text: str) -> "Window":
+    def parse(cls, text: str) -> "Window":
         """Read '5 in 10 min' or '10 in 1 d'; ValueError says what is expected."""
         match = re.fullmatch(r"(\d{1,9}) in (\d{1,4}) ?(s|min|h|d)", text, re.ASCII)
         if not match or not int(match[1]) or not int(match[2]):
             raise ValueError(f"write a limit like '5 in 10 min' or '10 in 1 d', not {text!r}")
-        return cls(int(match[1]), int(match[2]) * UNITS[match[3]])
+        return cls(int(match[1]), int(match[2]) * SECONDS_PER_UNIT[match[3]])
 
     def __str__(self) -> str:
-        unit = next(u for u in ("d", "h", "min", "s") if self.period % UNITS[u] == 0)
-        return f"{self.count} in {self.period // UNITS[unit]} {unit}"
+        unit = next(
+            u for u in ("d", "h", "min", "s") if self.period_seconds % SECONDS_PER_UNIT[u] == 0
+        )
+        return f"{self.count} in {self.period_seconds // SECONDS_PER_UNIT[unit]} {unit}"
 
 
-class Kind(StrEnum):
+class Algorithm(StrEnum):
     """How a bucket is kept."""
 
-    EXACT = "exact"
+    SLIDING_WINDOW = "exact"
     GCRA = "gcra"
-    ROW = "row"
+    CONSECUTIVE_FAILURES = "row"
 
 
 class Limit(StrEnum):
@@ -64,60 +66,64 @@ class Limit(StrEnum):
     COOLDOWN = "CooldownPerNumber"  # number
     SENDS_NUMBER_TENANT = "SendsPerNumberAndTenant"  # tenant, number
     SENDS_NUMBER = "SendsPerNumber"  # number
-    GIVE_BACKS = "GiveBacksPerNumber"  # number
+    REFUNDS = "GiveBacksPerNumber"  # number
     FAILURES_NUMBER = "FailuresPerNumber"  # tenant, number
-    ROW = "FailuresInARowPerNumber"  # tenant, number
+    CONSECUTIVE_FAILURES = "FailuresInARowPerNumber"  # tenant, number
     FAILURES_ACCOUNT = "FailuresPerAccount"  # tenant, account
     FAILURES_ADDRESS = "FailuresPerClientAddress"  # tenant, address
     SENDS_ADDRESS = "SendsPerClientAddress"  # tenant, address
     SENDS_ACCOUNT = "SendsPerAccount"  # tenant, account
     SENDS_PREFIX = "SendsPerPrefix"  # number without its last four digits
-    RESCUES = "RescuesPerPrefix"  # number without its last four digits
+    AUTO_RESENDS = "RescuesPerPrefix"  # number without its last four digits
     SENDS_COUNTRY = "SendsPerCountry"  # libphonenumber region
     SENDS_TENANT = "SendsPerTenant"  # tenant
     SENDS_OVERALL = "SendsOverall"  # nobody: one bucket
 
     @property
-    def kind(self) -> Kind:
+    def algorithm(self) -> Algorithm:
         """How its buckets are kept: exactly where the subject is one number, or the count small."""
-        if self is Limit.ROW:
-            return Kind.ROW
-        return Kind.EXACT if self in NUMBERS_OWN or self is Limit.RESCUES else Kind.GCRA
+        if self is Limit.CONSECUTIVE_FAILURES:
+            return Algorithm.CONSECUTIVE_FAILURES
+        return (
+            Algorithm.SLIDING_WINDOW
+            if self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
+            else Algorithm.GCRA
+        )
 
 
-NUMBERS_OWN = frozenset(
+NUMBER_LIMITS = frozenset(
     {
         Limit.COOLDOWN,
         Limit.SENDS_NUMBER_TENANT,
         Limit.SENDS_NUMBER,
-        Limit.GIVE_BACKS,
+        Limit.REFUNDS,
         Limit.FAILURES_NUMBER,
-        Limit.ROW,
+        Limit.CONSECUTIVE_FAILURES,
     }
 )
 """The limits whose buckets live in the number's own partition."""
 
-CAPS = (Limit.SENDS_COUNTRY, Limit.SENDS_TENANT, Limit.SENDS_OVERALL)
+SPENDING_CAPS = (Limit.SENDS_COUNTRY, Limit.SENDS_TENANT, Limit.SENDS_OVERALL)
 """The limits on spending, which have to be configured before anything is sent for money."""
 
-Rates = Mapping[Limit, tuple[Window, ...]]
+LimitTable = Mapping[Limit, tuple[Window, ...]]
 
-DEFAULTS: Rates = {
+DEFAULT_LIMITS: LimitTable = {
     Limit.COOLDOWN: (Window(1, 30),),
-    Limit.SENDS_NUMBER_TENANT: (Window(5, 10 * MINUTE), Window(10, DAY)),
-    Limit.SENDS_NUMBER: (Window(8, 10 * MINUTE), Window(20, DAY)),
-    Limit.GIVE_BACKS: (Window(3, 10 * MINUTE),),
-    Limit.FAILURES_NUMBER: (Window(10, HOUR),),
-    Limit.ROW: (Window(ROW_LIMIT, 90 * DAY),),
-    Limit.FAILURES_ACCOUNT: (Window(10, HOUR),),
-    Limit.FAILURES_ADDRESS: (Window(50, HOUR),),
-    Limit.SENDS_ADDRESS: (Window(30, HOUR),),
-    Limit.SENDS_ACCOUNT: (Window(10, HOUR),),
-    Limit.SENDS_PREFIX: (Window(60, 10 * MINUTE), Window(600, DAY)),
-    Limit.RESCUES: (Window(5, HOUR),),
-    Limit.SENDS_COUNTRY: (Window(2_000, HOUR), Window(20_000, DAY)),
-    Limit.SENDS_TENANT: (Window(5_000, HOUR), Window(50_000, DAY)),
-    Limit.SENDS_OVERALL: (Window(10_000, HOUR), Window(100_000, DAY)),
+    Limit.SENDS_NUMBER_TENANT: (Window(5, 10 * MINUTE_SECONDS), Window(10, DAY_SECONDS)),
+    Limit.SENDS_NUMBER: (Window(8, 10 * MINUTE_SECONDS), Window(20, DAY_SECONDS)),
+    Limit.REFUNDS: (Window(3, 10 * MINUTE_SECONDS),),
+    Limit.FAILURES_NUMBER: (Window(10, HOUR_SECONDS),),
+    Limit.CONSECUTIVE_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
+    Limit.FAILURES_ACCOUNT: (Window(10, HOUR_SECONDS),),
+    Limit.FAILURES_ADDRESS: (Window(50, HOUR_SECONDS),),
+    Limit.SENDS_ADDRESS: (Window(30, HOUR_SECONDS),),
+    Limit.SENDS_ACCOUNT: (Window(10, HOUR_SECONDS),),
+    Limit.SENDS_PREFIX: (Window(60, 10 * MINUTE_SECONDS), Window(600, DAY_SECONDS)),
+    Limit.AUTO_RESENDS: (Window(5, HOUR_SECONDS),),
+    Limit.SENDS_COUNTRY: (Window(2_000, HOUR_SECONDS), Window(20_000, DAY_SECONDS)),
+    Limit.SENDS_TENANT: (Window(5_000, HOUR_SECONDS), Window(50_000, DAY_SECONDS)),
+    Limit.SENDS_OVERALL: (Window(10_000, HOUR_SECONDS), Window(100_000, DAY_SECONDS)),
 }
 
 
@@ -140,23 +146,25 @@ class Charge(msgspec.Struct, frozen=True):
     windows: tuple[Window, ...]
     cost: int = 1
     force: bool = False
-    base: int = 0
+    initial_count: int = 0
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class LimitRefusal(msgspec.Struct, frozen=True):
     """The window that refuses longest; `wait` milliseconds from now it would not."""
 
     limit: Limit
     window: Window
-    wait: int
+    wait_ms: int
 
     @property
     def retry_after(self) -> int:
         """Whole seconds, rounded up, so that waiting exactly this long succeeds."""
-        return max(1, math.ceil(self.wait / 1000))
+        return max(1, math.ceil(self.wait_ms / 1000))
 
 
-def exact_wait(spent: Sequence[int], windows: Sequence[Window], cost: int, now: int) -> int:
+def compute_sliding_window_wait(
+    spent_at: Sequence[int], windows: Sequence[Window], cost: int, now: int
+) -> int:
     """Return how long to wait until `cost` more fit into every window; 0 if they fit now.
 
     `spent` holds the instants of what was spent, in any order. An instant leaves its window
@@ -164,29 +172,33 @@ def exact_wait(spent: Sequence[int], windows: Sequence[Window], cost: int, now: 
     """
     waits = [0]
     for window in windows:
-        period = window.period * 1000
-        inside = sorted(instant for instant in spent if instant > now - period)
+        period = window.period_seconds * 1000
+        inside = sorted(instant for instant in spent_at if instant > now - period)
         excess = len(inside) + cost - window.count
         if excess > 0:
             waits.append(inside[excess - 1] + period - now)
     return max(waits)
 
 
-def gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, float]:
+def compute_gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, float]:
     """Return (wait, new TAT): the wait is 0 if `cost` may be spent now.
 
     TAT is the theoretical arrival time: the instant at which the bucket is empty again.
     """
-    period = window.period * 1000
+    period = window.period_seconds * 1000
     new = max(tat, now) + cost * period / window.count
-    return max(0, math.ceil(new - period - now - ROUNDING)), new
+    return max(0, math.ceil(new - period - now - ROUNDING_TOLERANCE_MS)), new
 
 
-def row_wait(failures: int, last: int, now: int, limit: int = ROW_LIMIT) -> int | None:
+def compute_consecutive_failures_wait(
+    failures: int, last_failure_at: int, now: int, max_failures: int = MAX_CONSECUTIVE_FAILURES
+) -> int | None:
     """Return how long the next attempt must wait after this row; None if until an operator."""
-    if failures >= limit:
+    if failures >= max_failures:
         return None
-    if failures < ROW_PATIENCE:
+    if failures < FAILURES_BEFORE_DELAY:
         return 0
-    delay: int = min(ROW_FIRST_DELAY * 2 ** (failures - ROW_PATIENCE), ROW_LAST_DELAY)
-    return max(0, last + delay - now)
+    delay: int = min(
+        MIN_FAILURE_DELAY_MS * 2 ** (failures - FAILURES_BEFORE_DELAY), MAX_FAILURE_DELAY_MS
+    )
+    return max(0, last_failure_at + delay - now)

@@ -10,11 +10,11 @@ import msgspec
 
 T = TypeVar("T")
 
-MOST_BRACKETS = 250
+MAX_JSON_BRACKETS = 250
 """Of an event or a stamp. Ours have a few; how many more can be followed hangs on who decodes it."""
 
 
-class Position(NamedTuple):
+class StreamPosition(NamedTuple):
     """The id of an entry of one partition: they only ever grow."""
 
     at: int
@@ -26,7 +26,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An event, signed by the worker that told it, and what Redis added."""
 
     partition: int
-    position: Position
+    position: StreamPosition
     epoch: int
     event: bytes
     mac: str
@@ -52,25 +52,25 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How many refusals before this one found no room in the log, and were only counted."""
 
 
-class Tail(msgspec.Struct, frozen=True, kw_only=True):
+class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
     """What Redis has of a partition behind what is archived, and the state of its log then."""
 
     partition: int
     now: int
-    last: Position
+    last_position: StreamPosition
     """No entry of the log has a later id; whatever has is not ours."""
     epoch: int
     """The one that `last` is of."""
-    archived: Position | None
+    archived_position: StreamPosition | None
     """The id up to which an archive has what Redis had."""
-    place: tuple[int, int] | None
+    sequence_id: tuple[int, int] | None
     """Epoch and sequence that it had come to with that."""
-    waiting: int
+    waiting_count: int
     """Events behind it; refusals are not counted."""
     events: tuple[Entry, ...]
     """The first ones, in their order."""
     refusals: tuple[Entry, ...]
-    is_whole: bool
+    is_complete: bool
     """Whether these are all."""
 
     @property
@@ -78,34 +78,34 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
         """Both, in their order."""
         return sorted((*self.events, *self.refusals), key=attrgetter("position"))
 
-    def until(self, at: int) -> "Tail":
+    def truncate_after(self, at: int) -> "PendingEntries":
         """Return it without what is later than this instant."""
         events = tuple(entry for entry in self.events if entry.position.at <= at)
         refusals = tuple(entry for entry in self.refusals if entry.position.at <= at)
         is_all = (events, refusals) == (self.events, self.refusals)
-        is_whole = self.is_whole and is_all
-        return msgspec.structs.replace(self, events=events, refusals=refusals, is_whole=is_whole)
+        is_whole = self.is_complete and is_all
+        return msgspec.structs.replace(self, events=events, refusals=refusals, is_complete=is_whole)
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class ArchivedPosition(msgspec.Struct, frozen=True, kw_only=True):
     """How far an archive has come in a partition, after what a Tail held."""
 
-    tail: Tail
-    anew: bool
+    pending: PendingEntries
+    from_start: bool
     """Whether the tail was read from the beginning."""
-    place: tuple[int, int]
+    sequence_id: tuple[int, int]
 
 
-def rfc3339(at: int) -> str:
+def format_rfc3339(timestamp_ms: int) -> str:
     """Return an instant, in milliseconds, as the contract and the archive write it; the last one if too late."""
     try:
-        instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
+        instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=timestamp_ms)
     except OverflowError:
         instant = datetime.max.replace(tzinfo=UTC)
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def milliseconds_of(text: str) -> int:
+def parse_rfc3339(text: str) -> int:
     """Return the instant that `rfc3339` wrote, in milliseconds. Raises ValueError."""
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
@@ -113,28 +113,30 @@ def milliseconds_of(text: str) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-def decoder(kind: type[T], most: int | None = None) -> Callable[[bytes], T]:
+def create_bounded_decoder(
+    target_type: type[T], max_brackets: int | None = None
+) -> Callable[[bytes], T]:
     """Return what decodes JSON that anybody may have written, with at most so many brackets.
 
     It raises MsgspecError, also for what nests too deep.
     """
-    decode = msgspec.json.Decoder(kind).decode
+    decode = msgspec.json.Decoder(target_type).decode
 
-    def decoded(text: bytes) -> T:
-        if most is not None and text.count(b"[") + text.count(b"{") > most:
+    def decode_bounded(text: bytes) -> T:
+        if max_brackets is not None and text.count(b"[") + text.count(b"{") > max_brackets:
             raise msgspec.ValidationError("it nests too deep")
         try:
             return decode(text)
         except RecursionError:
             raise msgspec.ValidationError("it nests too deep") from None
 
-    return decoded
+    return decode_bounded
 
 
-def stamped(stamp: bytes) -> dict[str, Any]:
+def decode_stamp(stamp: bytes) -> dict[str, Any]:
     """Return what a stamp says: what only Redis may, as no MAC covers it. Raises MsgspecError."""
-    said = msgspec.structs.asdict(_stamp(stamp)) if stamp else {}
+    said = msgspec.structs.asdict(_decode_stamp_json(stamp)) if stamp else {}
     return {name: value for name, value in said.items() if value is not None}
 
 
-_stamp = decoder(Stamp, MOST_BRACKETS)
+_decode_stamp_json = create_bounded_decoder(Stamp, MAX_JSON_BRACKETS)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 
-TEMPLATES: Final[Mapping[str, str]] = {
+MESSAGE_TEMPLATES: Final[Mapping[str, str]] = {
     # GSM 03.38
     "cs": "Vas kod {brand} je {code}. Plati {minutes} min. Nikomu jej nesdelujte.",
     "da": "Din kode til {brand} er {code}. Den gælder i {minutes} min. Del den ikke.",
@@ -57,7 +57,7 @@ TEMPLATES: Final[Mapping[str, str]] = {
 
 # Tags whose readers read another of the above: Norwegian (`no`, Nynorsk), where Chinese is written
 # in traditional characters, and the tags that BCP 47 replaced.
-READ_AS: Final[Mapping[str, str]] = {
+LOCALE_ALIASES: Final[Mapping[str, str]] = {
     "in": "id",
     "iw": "he",
     "nn": "nb",

@@ -16,43 +16,46 @@ from typing import Final
 import msgspec
 
 from otp_service.core.errors import InvalidRequest
-from otp_service.core.message_templates import READ_AS, TEMPLATES
+from otp_service.core.message_templates import LOCALE_ALIASES, MESSAGE_TEMPLATES
 
 
 # 3GPP TS 23.038, 6.2.1: the default alphabet without its escape. A character of the extension
 # table (6.2.1.1) is sent as the escape and a letter, so it costs two.
-_BASIC: Final = (
+_GSM_BASIC_ALPHABET: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_SEPTETS: Final = {**dict.fromkeys(_BASIC, 1), **dict.fromkeys("\f^{}\\[~]|€", 2)}
+_SEPTETS_PER_CHAR: Final = {
+    **dict.fromkeys(_GSM_BASIC_ALPHABET, 1),
+    **dict.fromkeys("\f^{}\\[~]|€", 2),
+}
 
 # What fits the 140 octets of one SMS, alone and as a part of several (3GPP TS 23.040, 9.2.3.24.1).
-_GSM_ALONE: Final = 160
-_GSM_PART: Final = 153
-_UCS2_ALONE: Final = 70
-_UCS2_PART: Final = 67
+_GSM_SINGLE_SEPTETS: Final = 160
+_GSM_PART_SEPTETS: Final = 153
+_UCS2_SINGLE_UNITS: Final = 70
+_UCS2_PART_UNITS: Final = 67
 
 # The longest message that Android's SMS Retriever reads.
-_ANDROID_BYTES: Final = 140
-_ANDROID_HASH: Final = re.compile(r"[A-Za-z0-9+/]{11}")
+_MAX_ANDROID_BYTES: Final = 140
+_ANDROID_HASH_PATTERN: Final = re.compile(r"[A-Za-z0-9+/]{11}")
 
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST: Final = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z]){_LABEL}")
+_HOST_LABEL_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_PATTERN: Final = re.compile(rf"(?:{_HOST_LABEL_PATTERN}\.)+(?=[a-z]){_HOST_LABEL_PATTERN}")
 
-_BRAND_LENGTH: Final = 20
+_MAX_BRAND_CHARS: Final = 20
 # What a phone would make a link of; the other dots are those of IDNA (UTS 46, 4.5).
-_LINK: Final = re.compile(r"://|www\.|\S[.\u3002\uff0e\uff61]\w{2}", re.IGNORECASE)
+_LINK_PATTERN: Final = re.compile(r"://|www\.|\S[.\u3002\uff0e\uff61]\w{2}", re.IGNORECASE)
 
 # BCP 47: language, script, region. What may follow (variants, extensions) changes no sentence.
-_LOCALE: Final = re.compile(
+_LOCALE_PATTERN: Final = re.compile(
     r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|[0-9]{3}))?(?:-[a-z0-9]{1,8})*",
     re.ASCII | re.IGNORECASE,
 )
-_LOCALE_LENGTH: Final = 35  # RFC 5646, 4.4.1
+_MAX_LOCALE_CHARS: Final = 35  # RFC 5646, 4.4.1
 
 
-class Messages(msgspec.Struct, frozen=True):
+class MessageRenderer(msgspec.Struct, frozen=True):
     """How the messages of one configuration read; a value that could not be used is a ValueError.
 
     `languages` are those that are written; whoever reads another gets `default_locale`.
@@ -62,18 +65,21 @@ class Messages(msgspec.Struct, frozen=True):
     host: str | None = None
     android_hash: str | None = None
     default_locale: str = "en"
-    languages: frozenset[str] = frozenset(TEMPLATES)
+    languages: frozenset[str] = frozenset(MESSAGE_TEMPLATES)
 
     def __post_init__(self) -> None:
-        check_brand(self.brand)
-        if self.host is not None and _HOST.fullmatch(self.host) is None:
+        validate_brand(self.brand)
+        if self.host is not None and _HOST_PATTERN.fullmatch(self.host) is None:
             raise ValueError("host: write the bare domain in lower case, like example.com.")
-        if self.android_hash is not None and _ANDROID_HASH.fullmatch(self.android_hash) is None:
+        if (
+            self.android_hash is not None
+            and _ANDROID_HASH_PATTERN.fullmatch(self.android_hash) is None
+        ):
             raise ValueError("android_hash: write the app's 11 characters, like FA+9qCX9VSu.")
-        if unknown := sorted(self.languages - TEMPLATES.keys()):
-            known = ", ".join(TEMPLATES)
+        if unknown := sorted(self.languages - MESSAGE_TEMPLATES.keys()):
+            known = ", ".join(MESSAGE_TEMPLATES)
             raise ValueError(f"languages: take out {', '.join(unknown)}; there are {known}.")
-        self._language(None)
+        self._select_language(None)
 
     def render(self, code: str, minutes: int, locale: str | None = None) -> str:
         """Return the message for a reader of `locale`, as `parse_locale` gave it.
@@ -82,7 +88,7 @@ class Messages(msgspec.Struct, frozen=True):
         """
         if not (code.isascii() and code.isdigit()):
             raise ValueError("Only ASCII digits can be the code of a message.")
-        text = TEMPLATES[self._language(locale)]
+        text = MESSAGE_TEMPLATES[self._select_language(locale)]
         lines = [text.format(brand=self.brand, code=code, minutes=minutes)]
         if self.android_hash is not None:
             lines.append(self.android_hash)
@@ -92,8 +98,8 @@ class Messages(msgspec.Struct, frozen=True):
             lines.append(f"@{self.host} #{code}")
         return "\n".join(lines)
 
-    def _language(self, locale: str | None) -> str:
-        for tag in (*_lookup(locale or ""), *_lookup(self.default_locale)):
+    def _select_language(self, locale: str | None) -> str:
+        for tag in (*_list_fallback_tags(locale or ""), *_list_fallback_tags(self.default_locale)):
             if tag in self.languages:
                 return tag
         known = ", ".join(sorted(self.languages))
@@ -105,7 +111,7 @@ def parse_locale(text: str) -> str:
 
     Raises InvalidRequest when it is none. Whether we write that language is not asked.
     """
-    match = _LOCALE.fullmatch(text) if len(text) <= _LOCALE_LENGTH else None
+    match = _LOCALE_PATTERN.fullmatch(text) if len(text) <= _MAX_LOCALE_CHARS else None
     if match is None:
         raise InvalidRequest(("locale", "Use a language tag (BCP 47) like en or en-GB."))
     language, script, region = match.groups(default="")
@@ -113,33 +119,35 @@ def parse_locale(text: str) -> str:
     return "-".join(part for part in tag if part)
 
 
-def check_brand(name: str) -> None:
+def validate_brand(brand: str) -> None:
     """Raise ValueError unless `name` can stand in every message and means nothing but itself.
 
     A line break would let it add an `@host #code` line of its own, and a link could be tapped.
     """
-    if not name or name != name.strip() or len(name) > _BRAND_LENGTH:
-        raise ValueError(f"brand: use 1 to {_BRAND_LENGTH} characters, no space at either end.")
+    if not brand or brand != brand.strip() or len(brand) > _MAX_BRAND_CHARS:
+        raise ValueError(f"brand: use 1 to {_MAX_BRAND_CHARS} characters, no space at either end.")
     # C is everything invisible: controls, direction marks, joiners, unassigned; Zl and Zp break
     # lines.
-    if any(unicodedata.category(char)[0] == "C" or char in "\u2028\u2029" for char in name):
+    if any(unicodedata.category(char)[0] == "C" or char in "\u2028\u2029" for char in brand):
         raise ValueError("brand: take out line breaks and characters that cannot be seen.")
-    if "@" in name or "#" in name:
+    if "@" in brand or "#" in brand:
         raise ValueError("brand: take out @ and #; phones find the site and the code by them.")
-    if _LINK.search(name):
+    if _LINK_PATTERN.search(brand):
         raise ValueError("brand: write a name, not an address: phones make links of those.")
 
 
-def check_messages(messages: Messages, digits: int, max_minutes: int) -> None:
+def validate_messages(renderer: MessageRenderer, digits: int, max_minutes: int) -> None:
     """Raise ValueError that names each language whose longest message is more than one SMS.
 
     With an app hash it is also held to what SMS Retriever reads. To be called at the start, so
     that no text becomes a bill of two (R39).
     """
     found = []
-    for language in sorted(messages.languages):
-        text = messages.render("0" * digits, max_minutes, language)
-        if excess := _excess(text, bytes_allowed=_ANDROID_BYTES if messages.android_hash else None):
+    for language in sorted(renderer.languages):
+        text = renderer.render("0" * digits, max_minutes, language)
+        if excess := _describe_excess(
+            text, max_bytes=_MAX_ANDROID_BYTES if renderer.android_hash else None
+        ):
             found.append(f"{language} ({excess})")
     if found:
         raise ValueError(
@@ -148,48 +156,56 @@ def check_messages(messages: Messages, digits: int, max_minutes: int) -> None:
         )
 
 
-def septets(text: str) -> int | None:
+def count_septets(text: str) -> int | None:
     """Count the septets of `text` in GSM 03.38; None if a character is not in it."""
-    costs = [_SEPTETS.get(char, 0) for char in text]
+    costs = [_SEPTETS_PER_CHAR.get(char, 0) for char in text]
     return sum(costs) if all(costs) else None
 
 
-def segments(text: str) -> int:
+def count_segments(text: str) -> int:
     """Count the SMS that `text` is billed as: GSM 03.38 if it can be, else UCS-2."""
-    if septets(text) is not None:
-        return _parts([_SEPTETS[char] for char in text], _GSM_ALONE, _GSM_PART)
-    return _parts([_units(char) for char in text], _UCS2_ALONE, _UCS2_PART)
+    if count_septets(text) is not None:
+        return _count_parts(
+            [_SEPTETS_PER_CHAR[char] for char in text], _GSM_SINGLE_SEPTETS, _GSM_PART_SEPTETS
+        )
+    return _count_parts(
+        [_count_utf16_units(char) for char in text], _UCS2_SINGLE_UNITS, _UCS2_PART_UNITS
+    )
 
 
-def _parts(costs: list[int], alone: int, part: int) -> int:
-    if sum(costs) <= alone:
+def _count_parts(costs: list[int], single_capacity: int, part_capacity: int) -> int:
+    if sum(costs) <= single_capacity:
         return 1
     # No character is cut in two: an escape stays with its letter, and a surrogate with its pair.
-    count, room = 1, part
+    count, room = 1, part_capacity
     for cost in costs:
         if cost > room:
-            count, room = count + 1, part
+            count, room = count + 1, part_capacity
         room -= cost
     return count
 
 
-def _units(text: str) -> int:
+def _count_utf16_units(text: str) -> int:
     return sum(2 if char > "\uffff" else 1 for char in text)
 
 
-def _excess(text: str, bytes_allowed: int | None) -> str:
-    gsm = septets(text)
-    size, room = (_units(text), _UCS2_ALONE) if gsm is None else (gsm, _GSM_ALONE)
+def _describe_excess(text: str, max_bytes: int | None) -> str:
+    gsm = count_septets(text)
+    size, room = (
+        (_count_utf16_units(text), _UCS2_SINGLE_UNITS)
+        if gsm is None
+        else (gsm, _GSM_SINGLE_SEPTETS)
+    )
     if size > room:
         return f"{size} of {room} characters"
     size = len(text.encode())
-    if bytes_allowed is not None and size > bytes_allowed:
-        return f"{size} of {bytes_allowed} bytes"
+    if max_bytes is not None and size > max_bytes:
+        return f"{size} of {max_bytes} bytes"
     return ""
 
 
-def _lookup(locale: str) -> Iterable[str]:
+def _list_fallback_tags(locale: str) -> Iterable[str]:
     # RFC 4647, 3.4: the tag, then shorter and shorter.
     parts = locale.split("-")
     tags = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return (READ_AS.get(tag, tag) for tag in tags)
+    return (LOCALE_ALIASES.get(tag, tag) for tag in tags)

@@ -22,17 +22,17 @@ from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 phonenumbers.enable_pattern_cache()
 
 # "SMSs can be sent to MOBILE or FIXED_LINE_OR_MOBILE" (libphonenumber, FAQ).
-_TEXTABLE: Final = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
+_TEXTABLE_TYPES: Final = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
 
 # What libphonenumber calls the codes of no country: satellites, international free phone (+800),
 # shared cost (+808), premium rate (+979), networks (+882, +883). Some count as MOBILE, at a price.
-_NO_COUNTRY: Final = "001"
+_NON_GEOGRAPHIC_REGION: Final = "001"
 
-_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+_E164_PATTERN: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
 # Mobile numbers that regulators keep for films, books and tests, so that they reach nobody.
 # Landlines of that kind need no row: their type is refused.
-_FICTITIOUS: Final = re.compile(
+_FICTITIOUS_NUMBER_PATTERN: Final = re.compile(
     r"""\+(?:
     1 [2-9]\d\d 555 01 \d\d              # NANPA, 555 line numbers: in every area code
   | 33 6 39 98 \d{4}                     # ARCEP, decision 2018-0881
@@ -51,10 +51,10 @@ _FICTITIOUS: Final = re.compile(
 
 # Where several regions share a code, libphonenumber finds the region by validity, and to it
 # Ofcom's drama numbers are not valid.
-_COUNTRY_OF_FICTION: Final = {44: "GB"}
+_FICTITIOUS_NUMBER_COUNTRIES: Final = {44: "GB"}
 
 # Two valid numbers, one phone: calling code -> rewrites to the one form that is counted.
-_ALIASES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] = {
+_CANONICAL_REWRITES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] = {
     # Argentina writes a 9 before the area code when a mobile is called from abroad.
     54: ((re.compile(r"\+549(\d{10})"), r"+54\1"),),
     # Gambia, from 7 to 9 digits in 2026 (PURA; ranges as libphonenumber has them): an operator's
@@ -81,13 +81,13 @@ class PhoneNumber(msgspec.Struct, frozen=True):
 
     e164: str
     country: str
-    country_code: int
-    fictitious: bool = False
+    calling_code: int
+    is_fictitious: bool = False
 
     @property
-    def collapsed(self) -> str:
+    def canonical(self) -> str:
         """One string for every valid number that reaches this phone: the key of all limits."""
-        for pattern, form in _ALIASES.get(self.country_code, ()):
+        for pattern, form in _CANONICAL_REWRITES.get(self.calling_code, ()):
             if match := pattern.fullmatch(self.e164):
                 return match.expand(form)
         return self.e164
@@ -95,12 +95,12 @@ class PhoneNumber(msgspec.Struct, frozen=True):
     @property
     def prefix(self) -> str:
         """The block of ten thousand numbers that it is one of: what SMS pumping buys at a time."""
-        return self.collapsed[:-4]
+        return self.canonical[:-4]
 
     @property
     def masked(self) -> str:
         """The calling code and the last two digits, a star for each of the others."""
-        shown = f"+{self.country_code}"
+        shown = f"+{self.calling_code}"
         hidden = len(self.e164) - len(shown) - 2
         return f"{shown}{'*' * hidden}{self.e164[-2:]}"
 
@@ -112,44 +112,46 @@ class PhoneNumber(msgspec.Struct, frozen=True):
         return [("masked", self.masked)]
 
 
-def parse(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
+def parse_number(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
     """Read a number as a caller sent it, or say why no code is sent there.
 
     Raises InvalidPhoneNumber for everything that is not the E.164 form of a number that exists,
     and NumberNotAllowed for one that takes no SMS (`type`) or is nobody's (`fictitious`, which
     `allow_fictitious` lets pass for tests). Neither error holds the number.
     """
-    number, why = identify(text)
+    number, why = classify_number(text)
     if why == "type" or (why and not allow_fictitious):
         raise NumberNotAllowed(why)
     return number
 
 
-def identify(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious"] | None]:
+def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious"] | None]:
     """Return a number that exists, and why no code is sent there, whatever the policy says.
 
     Raises InvalidPhoneNumber as `parse` does.
     """
-    number = _read(text)
+    number = _parse_e164(text)
     kind = phonenumbers.number_type(number)
-    country = _country(number)
+    country = _find_country(number)
     is_known = kind != PhoneNumberType.UNKNOWN
     # libphonenumber calls some drama numbers valid and others not; here they are all alike.
-    fictitious = _FICTITIOUS.fullmatch(text) is not None and (kind in _TEXTABLE or not is_known)
+    fictitious = _FICTITIOUS_NUMBER_PATTERN.fullmatch(text) is not None and (
+        kind in _TEXTABLE_TYPES or not is_known
+    )
     if country is None or not (is_known or fictitious):
         raise InvalidPhoneNumber
     found = PhoneNumber(text, country, number.country_code or 0, fictitious)
-    if country == _NO_COUNTRY or (is_known and kind not in _TEXTABLE):
+    if country == _NON_GEOGRAPHIC_REGION or (is_known and kind not in _TEXTABLE_TYPES):
         return found, "type"
     return found, "fictitious" if fictitious else None
 
 
-def known(text: str, country: str) -> PhoneNumber:
+def restore_number(text: str, country: str) -> PhoneNumber:
     """Return a number that was accepted when its challenge was issued, without judging it anew."""
     return PhoneNumber(text, country, phonenumbers.country_code_for_region(country))
 
 
-def allowed(number: PhoneNumber, countries: frozenset[str]) -> None:
+def check_country(number: PhoneNumber, countries: frozenset[str]) -> None:
     """Raise NumberNotAllowed unless the number's region is among `countries`, or `*` is.
 
     A region is not a calling code: +1 876 is JM, +44 7781 is GG, and each has its own price.
@@ -158,8 +160,8 @@ def allowed(number: PhoneNumber, countries: frozenset[str]) -> None:
         raise NumberNotAllowed("country")
 
 
-def _read(text: str) -> phonenumbers.PhoneNumber:
-    if _E164.fullmatch(text) is None:
+def _parse_e164(text: str) -> phonenumbers.PhoneNumber:
+    if _E164_PATTERN.fullmatch(text) is None:
         raise InvalidPhoneNumber
     try:
         number = phonenumbers.parse(text, None)
@@ -172,6 +174,6 @@ def _read(text: str) -> phonenumbers.PhoneNumber:
     return number
 
 
-def _country(number: phonenumbers.PhoneNumber) -> str | None:
+def _find_country(number: phonenumbers.PhoneNumber) -> str | None:
     country = phonenumbers.region_code_for_number(number)
-    return country or _COUNTRY_OF_FICTION.get(number.country_code or 0)
+    return country or _FICTITIOUS_NUMBER_COUNTRIES.get(number.country_code or 0)

@@ -3,25 +3,25 @@
 import msgspec
 
 
-SECOND = 1000
+SECOND_MS = 1000
 """Instants and spans inside the service are integers of milliseconds; settings are in seconds."""
 
-TOMBSTONE = 3600 * SECOND
+ENDED_RETENTION_MS = 3600 * SECOND_MS
 """How long a challenge that ended still tells its status."""
 
-MOMENT = 10 * SECOND
+SEND_ALLOWANCE_MS = 10 * SECOND_MS
 """Between charging and sending: it does not make five minutes four."""
 
-RESEND_MARGIN = 60 * SECOND
+RESEND_MARGIN_MS = 60 * SECOND_MS
 """With less life than this left, another message would arrive too late to be typed in."""
 
 
-LONGEST_LIFETIME = 600
+MAX_LIFETIME_SECONDS = 600
 """Seconds; what depends on no challenge living longer says so."""
 
-BOUNDS = (
+POLICY_BOUNDS = (
     ("digits", 6, 10, ": shorter codes are guessed"),
-    ("lifetime", 60, LONGEST_LIFETIME, " seconds: NIST allows ten minutes"),
+    ("lifetime", 60, MAX_LIFETIME_SECONDS, " seconds: NIST allows ten minutes"),
     ("attempts", 1, 5, ": PSD2 allows five"),
     ("sends", 1, 10, ""),
     ("live_codes", 1, 2, ": each one more doubles the odds of a guess"),
@@ -39,18 +39,18 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     live_codes: int = 2
     cooldown: int = 30
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return (field, remedy) for every rule that is looser than can be allowed."""
         return [
             (field, f"must be from {least} to {most}{why}")
-            for field, least, most, why in BOUNDS
+            for field, least, most, why in POLICY_BOUNDS
             if not least <= getattr(self, field) <= most
         ]
 
-    def deadline(self, now: int) -> int:
+    def compute_deadline(self, now: int) -> int:
         """Return the instant at which a challenge that begins now stops being valid."""
-        return now + self.lifetime * SECOND
+        return now + self.lifetime * SECOND_MS
 
-    def minutes_left(self, deadline: int, now: int) -> int:
+    def count_minutes_left(self, deadline: int, now: int) -> int:
         """Return the minutes to state in a message: whole ones, but for a moment's work."""
-        return max(1, (deadline - now + MOMENT) // (60 * SECOND))
+        return max(1, (deadline - now + SEND_ALLOWANCE_MS) // (60 * SECOND_MS))

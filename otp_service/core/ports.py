@@ -8,10 +8,10 @@ import msgspec
 from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.events import Event
-from otp_service.core.limits import Bucket, Charge, Refusal
+from otp_service.core.limits import Bucket, Charge, LimitRefusal
 
 
-class Stored(msgspec.Struct, frozen=True):
+class ChallengeSnapshot(msgspec.Struct, frozen=True):
     """A challenge as it stood at `now`, by Redis's clock; None where there is none."""
 
     now: int
@@ -19,22 +19,22 @@ class Stored(msgspec.Struct, frozen=True):
     secret: ChallengeSecret | None
 
 
-class Swap(msgspec.Struct, frozen=True):
+class CompareAndSwap(msgspec.Struct, frozen=True):
     """Put `new` where `old` is (None: where nothing is), unless somebody moved first."""
 
     old: Challenge | None
     new: Challenge
     secret: ChallengeSecret | msgspec.UnsetType | None = msgspec.UNSET
     """None deletes it, unset leaves it as it is."""
-    before: int = 0
+    not_after: int = 0
     """An instant from which it is too late; 0 for never."""
 
 
-class GiveBack(msgspec.Struct, frozen=True):
+class Refund(msgspec.Struct, frozen=True):
     """Undo what this operation spent; doing so twice undoes it once."""
 
     charge: Charge
-    operation: str
+    operation_id: str
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,28 +46,28 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     partition: int
-    operation: str
-    swap: Swap | None = None
-    guard: str | None = None
+    operation_id: str
+    swap: CompareAndSwap | None = None
+    unless_blocked: str | None = None
     """A number that must not be on the do-not-send list."""
     charges: tuple[Charge, ...] = ()
-    give_backs: tuple[GiveBack, ...] = ()
-    clear: tuple[Bucket, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    reset_buckets: tuple[Bucket, ...] = ()
     events: tuple[Event, ...] = ()
-    refusal: Event | None = None
-    denial: Event | None = None
+    event_if_refused: Event | None = None
+    foldable_event: Event | None = None
     durable: bool = False
-    grants: bool = False
+    requires_log_capacity: bool = False
     """It is the beginning of what an event of `events.GRANTS` will tell."""
-    label: str = ""
+    masked_number: str = ""
     """How operators see the number that a row of failures belongs to (masked)."""
 
 
-class Done(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True):
     """The commit happened."""
 
     now: int
-    in_a_row: int = 0
+    consecutive_failures: int = 0
     """Failures in a row, if the commit charged that."""
 
 
@@ -77,13 +77,13 @@ class Blocked(msgspec.Struct, frozen=True):
     now: int
 
 
-class Replayed(msgspec.Struct, frozen=True, array_like=True):
+class IdempotencyRecord(msgspec.Struct, frozen=True, array_like=True):
     """What is known of an Idempotency-Key: the request it was used for, and its challenge."""
 
     version: int
     fingerprint: bytes
-    challenge: str
-    lease: int
+    challenge_id: str
+    lease_until: int
     """Until when the first call may still be running."""
     finished: bool = False
 
@@ -91,47 +91,58 @@ class Replayed(msgspec.Struct, frozen=True, array_like=True):
 class Store(Protocol):
     """Challenges, buckets and events. Raises StoreUnavailable when in any doubt."""
 
-    def partition_of(self, number: str) -> int:
+    def get_number_partition(self, number: str) -> int:
         """Return the partition in which everything about a (collapsed) number lives."""
 
-    def partition_of_bucket(self, bucket: Bucket) -> int:
+    def get_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not a number's own."""
 
-    def fetch(self, tenant: str, challenge_id: str) -> Awaitable[Stored]:
+    def fetch_challenge(self, tenant: str, challenge_id: str) -> Awaitable[ChallengeSnapshot]:
         """Read a challenge. Raises StoreTampered if it is not ours."""
 
-    def commit(self, commit: Commit) -> Awaitable[Done | Blocked | Refusal | Stored]:
+    def commit(
+        self, commit: Commit
+    ) -> Awaitable[Committed | Blocked | LimitRefusal | ChallengeSnapshot]:
         """Decide; a Stored answer means that somebody moved first, or that it is too late."""
 
     def commit_all(
         self, commits: Sequence[Commit]
-    ) -> Awaitable[list[Done | Blocked | Refusal | Stored]]:
+    ) -> Awaitable[list[Committed | Blocked | LimitRefusal | ChallengeSnapshot]]:
         """Decide each by itself, all at once; raises if one of them cannot be decided."""
 
-    def recall(self, tenant: str, key: str) -> Awaitable[tuple[int, Replayed | None]]:
+    def get_idempotency_record(
+        self, tenant: str, key: str
+    ) -> Awaitable[tuple[int, IdempotencyRecord | None]]:
         """Read what is known of an Idempotency-Key, and the time."""
 
-    def remember(
-        self, tenant: str, key: str, old: Replayed | None, new: Replayed | None, operation: str
+    def swap_idempotency_record(
+        self,
+        tenant: str,
+        key: str,
+        old: IdempotencyRecord | None,
+        new: IdempotencyRecord | None,
+        operation_id: str,
     ) -> Awaitable[bool]:
         """Replace what is known of an Idempotency-Key; False if somebody was first."""
 
 
-class Submitted(msgspec.Struct, frozen=True, array_like=True):
+class MessageIdRecord(msgspec.Struct, frozen=True, array_like=True):
     """What is kept of a submission whose provider knows only a name of its own for it."""
 
     reference: str
-    ending: str
+    number_suffix: str
     """The last digits of its number: a name may be written in two ways, and this tells them apart."""
 
 
-class Submissions(Protocol):
+class MessageIdIndex(Protocol):
     """Those that all processes know of, by the name that a provider gave them."""
 
-    def note(self, provider: str, name: str, submitted: Submitted) -> Awaitable[None]:
+    def put(self, provider: str, message_id: str, record: MessageIdRecord) -> Awaitable[None]:
         """Keep one for as long as a receipt can be of use. Raises StoreUnavailable."""
 
-    def look_up(self, provider: str, names: Sequence[str]) -> Awaitable[Sequence[Submitted | None]]:
+    def get_many(
+        self, provider: str, message_ids: Sequence[str]
+    ) -> Awaitable[Sequence[MessageIdRecord | None]]:
         """Return what is kept under each name. Raises StoreUnavailable; StoreTampered if forged."""
 
 
@@ -141,12 +152,14 @@ class Router(Protocol):
     def send(self, message: Message) -> Awaitable[tuple[Submission, ...]]:
         """Hand the message to providers until one takes it; never raises for their faults."""
 
-    def received(self, made: Submission, news: Receipt, country: str, number: str) -> None:
+    def record_receipt(
+        self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
+    ) -> None:
         """Let a trusted receipt say how good its provider is; `number` is a pseudonym."""
 
 
 class Hasher(Protocol):
     """argon2id in a bounded pool."""
 
-    def slow(self, code: str, salt: bytes) -> Awaitable[bytes]:
+    def compute_argon2id(self, code: str, salt: bytes) -> Awaitable[bytes]:
         """Return argon2id(code, salt)."""

@@ -6,10 +6,10 @@ from enum import StrEnum
 import msgspec
 
 from otp_service.core.errors import Forbidden
-from otp_service.core.limits import DEFAULTS, Rates
+from otp_service.core.limits import DEFAULT_LIMITS, LimitTable
 
 
-TENANT_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
+TENANT_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
 class Scope(StrEnum):
@@ -32,7 +32,7 @@ class Tenant(msgspec.Struct, frozen=True):
     default_locale: str = "en"
     purposes: frozenset[str] | None = None
     """The purposes that it may use; None for any."""
-    rates: Rates = msgspec.field(default_factory=lambda: DEFAULTS)
+    limits: LimitTable = msgspec.field(default_factory=lambda: DEFAULT_LIMITS)
 
     def check_purpose(self, purpose: str) -> None:
         """Raise Forbidden if codes are not issued for this purpose."""
@@ -51,6 +51,6 @@ class ApiKey(msgspec.Struct, frozen=True):
     """Milliseconds since 1970."""
 
 
-def digest(key: str) -> bytes:
+def hash_api_key(key: str) -> bytes:
     """Return what is kept of an API key."""
     return hashlib.sha256(key.encode()).digest()

@@ -1,8 +1,8 @@
 """The use cases: issue, resend, verify, cancel, receipts, and the operator's unlock."""
 
-from otp_service.service.context import Caller, Parts, Person, Random
+from otp_service.service.context import Caller, Dependencies, RandomSource, Subject
 from otp_service.service.otp_service import OtpService
-from otp_service.service.receipt_handler import Received
+from otp_service.service.receipt_handler import ReceiptResult
 
 
-__all__ = ["Caller", "OtpService", "Parts", "Person", "Random", "Received"]
+__all__ = ["Caller", "Dependencies", "OtpService", "RandomSource", "ReceiptResult", "Subject"]

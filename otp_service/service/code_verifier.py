@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Answer, ChallengeSecret, Status
+from otp_service.core.challenge import ChallengeSecret, ChallengeStatus, VerifyReplayKey
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -16,283 +16,325 @@ from otp_service.core.errors import (
     MalformedCode,
     OtpError,
 )
-from otp_service.core.keys import joined
-from otp_service.core.limits import Charge, Limit, Refusal
-from otp_service.core.phone_number import known
-from otp_service.core.policy import SECOND
-from otp_service.core.ports import Commit, Done, GiveBack, Stored, Swap
+from otp_service.core.keys import join_length_prefixed
+from otp_service.core.limits import Charge, Limit, LimitRefusal
+from otp_service.core.phone_number import restore_number
+from otp_service.core.policy import SECOND_MS
+from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap, Refund
 from otp_service.schemas import VerifyRequest
-from otp_service.service.context import Caller, Desk, Parts, Person, limit_of, refused
-from otp_service.service.optimistic_commit import move, present
-from otp_service.service.shared_limits import Ledger, Spent
+from otp_service.service.context import (
+    CallContext,
+    Caller,
+    Dependencies,
+    Subject,
+    build_limit_fields,
+    error_from_refusal,
+)
+from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.shared_limits import SharedLimits, SpentCharge
 
 
-REPEAT_WINDOW = 60 * SECOND
+REPLAY_WINDOW_MS = 60 * SECOND_MS
 """How long the winning call is answered again to whoever repeats it with its Idempotency-Key."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class ChargedAttempt(msgspec.Struct, frozen=True):
     """An attempt that has been paid for, and what it may be compared with."""
 
-    stored: Stored
+    snapshot: ChallengeSnapshot
     secret: ChallengeSecret
-    operation: str
-    in_a_row: int
+    operation_id: str
+    consecutive_failures: int
 
 
-class Verifying:
+class CodeVerifier:
     """One try at one challenge."""
 
-    def __init__(self, parts: Parts, caller: Caller, stored: Stored, ask: VerifyRequest) -> None:
-        assert stored.challenge  # the caller has looked
-        self._parts = parts
-        self._store = parts.store
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        caller: Caller,
+        snapshot: ChallengeSnapshot,
+        request: VerifyRequest,
+    ) -> None:
+        assert snapshot.challenge  # the caller has looked
+        self._dependencies = dependencies
+        self._store = dependencies.store
         self._caller = caller
-        self._ask = ask
-        self._stored = stored
-        self._first = stored.challenge
-        self._ledger = Ledger(parts.store, parts.random)
-        self._person = _person(stored, ask)
-        partition = int(self._first.id[1:3])
-        self._desk = Desk(parts, caller, self._person, partition, of=self._first)
+        self._request = request
+        self._snapshot = snapshot
+        self._initial_challenge = snapshot.challenge
+        self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._subject = _build_subject(snapshot, request)
+        partition = int(self._initial_challenge.id[1:3])
+        self._context = CallContext(
+            dependencies, caller, self._subject, partition, existing=self._initial_challenge
+        )
 
-    async def verify(self, key: str | None) -> Stored:
+    async def verify(self, idempotency_key: str | None) -> ChallengeSnapshot:
         """Return the verified challenge. Raises the OtpError that refuses the try."""
-        answer = self._answer(key)
-        if self._is_repeat(answer, self._stored):
-            return await self._again(self._stored)
+        answer = self._build_replay_key(idempotency_key)
+        if self._is_replay(answer, self._snapshot):
+            return await self._replay(self._snapshot)
         try:
-            self._first.check_pending(self._stored.now)
-            if self._person.phone is None:
+            self._initial_challenge.check_pending(self._snapshot.now)
+            if self._subject.phone is None:
                 raise ChallengeExpired
-            code = codes.read(self._ask.code, self._parts.policy.digits)
+            code = codes.normalize_code(self._request.code, self._dependencies.policy.digits)
         except (ChallengeEnded, MalformedCode) as error:
-            await self._deny(error)
+            await self._record_denial(error)
             raise
-        with self._parts.hashing.enter(self._caller.tenant.name):
-            return await self._attempt(code, answer)
+        with self._dependencies.hash_slots.acquire(self._caller.tenant.name):
+            return await self._run_attempt(code, answer)
 
-    async def _attempt(self, code: str, answer: Answer | None) -> Stored:
-        tenant, person = self._caller.tenant, self._person
-        others = charges.failures_others(tenant, person.account, person.subject)
-        spent, refusal = list[Spent](), None
+    async def _run_attempt(
+        self, code: str, replay_key: VerifyReplayKey | None
+    ) -> ChallengeSnapshot:
+        tenant, person = self._caller.tenant, self._subject
+        others = charges.build_shared_failure_charges(tenant, person.account, person.client_ip_key)
+        spent, refusal = list[SpentCharge](), None
         if others:
-            claim, (spent, refusal) = await gathered(self._claim(), self._ledger.spend(others))
+            claim, (spent, refusal) = await gather_charges(
+                self._charge_attempt(), self._shared_limits.spend(others)
+            )
         else:
-            claim = await self._claim()
+            claim = await self._charge_attempt()
         if isinstance(claim, OtpError):
-            await self._ledger.give_back(spent)
+            await self._shared_limits.refund(spent)
             if isinstance(claim, ChallengeEnded | ChallengeNotFound):
-                return await self._beaten(claim, answer)
+                return await self._resolve_lost_race(claim, replay_key)
             raise claim
         if refusal:
-            await self._unclaim(claim, spent, refused(refusal))
-            raise refused(refusal)
-        if await self._is_right(code, claim):
+            await self._refund_attempt(claim, spent, error_from_refusal(refusal))
+            raise error_from_refusal(refusal)
+        if await self._is_correct_code(code, claim):
             if not spent:
-                return await self._win(claim, answer)
+                return await self._accept(claim, replay_key)
             stored, _ = await asyncio.gather(
-                self._win(claim, answer), self._ledger.give_back(spent)
+                self._accept(claim, replay_key), self._shared_limits.refund(spent)
             )
             return stored
-        await self._lose(claim)
-        raise IncorrectCode(present(claim.stored).attempts_left)
+        await self._reject(claim)
+        raise IncorrectCode(require_challenge(claim.snapshot).attempts_left)
 
     # ------------------------------------------------------------------ the claim
 
-    async def _claim(self) -> Claim | OtpError:
+    async def _charge_attempt(self) -> ChargedAttempt | OtpError:
         """Pay, on the newest state there is; the deadline and every limit are checked with it."""
         try:
-            made = await move(self._store, self._stored, self._claimed)
+            made = await commit_with_retry(self._store, self._snapshot, self._build_attempt_commit)
         except (ChallengeEnded, ChallengeNotFound) as error:
             return error
-        if not isinstance(made.outcome, Done):
-            return refused(made.outcome)
-        assert made.before.secret  # _claimed has looked
-        row = made.outcome.in_a_row
-        return Claim(made.after(), made.before.secret, made.commit.operation, row)
+        if not isinstance(made.outcome, Committed):
+            return error_from_refusal(made.outcome)
+        assert made.previous_snapshot.secret  # _claimed has looked
+        row = made.outcome.consecutive_failures
+        return ChargedAttempt(
+            made.to_snapshot(), made.previous_snapshot.secret, made.commit.operation_id, row
+        )
 
-    def _claimed(self, current: Stored) -> Commit:
-        new = present(current).claim(current.now)
+    def _build_attempt_commit(self, current: ChallengeSnapshot) -> Commit:
+        new = require_challenge(current).charge_attempt(current.now)
         if current.secret is None:
             raise ChallengeExpired
         kept = msgspec.UNSET if new.attempts_left else None
-        return self._desk.commit(
-            swap=Swap(current.challenge, new, kept, before=new.deadline),
-            charges=self._own(),
-            events=(events.Attempted(**self._about(), attempts_left=new.attempts_left),),
-            refusal=events.VerifyDenied(**self._about()),
+        return self._context.build_commit(
+            swap=CompareAndSwap(current.challenge, new, kept, not_after=new.deadline),
+            charges=self._build_number_charges(),
+            events=(
+                events.Attempted(**self._build_event_fields(), attempts_left=new.attempts_left),
+            ),
+            event_if_refused=events.VerifyDenied(**self._build_event_fields()),
             durable=True,
-            label=new.masked,
+            masked_number=new.masked_number,
         )
 
-    async def _unclaim(self, claim: Claim, spent: list[Spent], error: OtpError) -> None:
+    async def _refund_attempt(
+        self, attempt: ChargedAttempt, spent: list[SpentCharge], error: OtpError
+    ) -> None:
         """Give an attempt back that another limit refused: nothing was compared."""
-        await self._ledger.give_back(spent)
-        back = tuple(GiveBack(charge, claim.operation) for charge in self._own())
-        denial = events.VerifyDenied(**self._about(reason=error.reason), **limit_of(error))
+        await self._shared_limits.refund(spent)
+        back = tuple(
+            Refund(charge, attempt.operation_id) for charge in self._build_number_charges()
+        )
+        denial = events.VerifyDenied(
+            **self._build_event_fields(reason=error.reason), **build_limit_fields(error)
+        )
 
-        def unclaimed(current: Stored) -> Commit:
-            challenge, secret = present(current), current.secret
-            if challenge.state is Status.PENDING:
-                secret = secret or claim.secret  # the last claim has dropped it
-            swap = Swap(challenge, challenge.unclaim(), secret)
-            return self._desk.commit(swap=swap, give_backs=back, denial=denial)
+        def build_refund_commit(current: ChallengeSnapshot) -> Commit:
+            challenge, secret = require_challenge(current), current.secret
+            if challenge.stored_status is ChallengeStatus.PENDING:
+                secret = secret or attempt.secret  # the last claim has dropped it
+            swap = CompareAndSwap(challenge, challenge.refund_attempt(), secret)
+            return self._context.build_commit(swap=swap, refunds=back, foldable_event=denial)
 
         with suppress(ChallengeNotFound):
-            await move(self._store, claim.stored, unclaimed)
+            await commit_with_retry(self._store, attempt.snapshot, build_refund_commit)
 
     # ------------------------------------------------------------------ the comparison
 
-    async def _is_right(self, code: str, claim: Claim) -> bool:
+    async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
         """Compare with every live code; one run of argon2, whatever else is wrong."""
-        slow = await self._parts.hasher.slow(code, claim.secret.salt)
-        now = claim.stored.now
-        live = claim.secret.live(now, self._parts.policy.live_codes)
-        matches = [self._matches(slow, one.pepper, one.hash, claim.secret) for one in live]
-        return any(matches) and self._is_bound(claim)
+        slow = await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
+        now = attempt.snapshot.now
+        live = attempt.secret.select_live_codes(now, self._dependencies.policy.live_codes)
+        matches = [
+            self._is_hash_match(slow, one.pepper_id, one.code_hash, attempt.secret) for one in live
+        ]
+        return any(matches) and self._is_bound(attempt)
 
-    def _matches(
-        self, slow: bytes, pepper_id: str, expected: bytes, secret: ChallengeSecret
+    def _is_hash_match(
+        self, argon2_hash: bytes, pepper_id: str, expected: bytes, secret: ChallengeSecret
     ) -> bool:
-        pepper = self._parts.keys.pepper.get(pepper_id)
+        pepper = self._dependencies.keys.pepper.get(pepper_id)
         if pepper is None:
             return False
-        actual = codes.code_hash(
+        actual = codes.hash_code(
             pepper,
-            slow,
-            tenant=self._first.tenant,
-            challenge=self._first.id,
-            purpose=self._first.purpose,
+            argon2_hash,
+            tenant=self._initial_challenge.tenant,
+            challenge=self._initial_challenge.id,
+            purpose=self._initial_challenge.purpose,
             number=secret.number,
-            deadline=self._first.deadline,
+            deadline=self._initial_challenge.deadline,
         )
-        return codes.same(expected, actual)
+        return codes.constant_time_equal(expected, actual)
 
-    def _is_bound(self, claim: Claim) -> bool:
+    def _is_bound(self, attempt: ChargedAttempt) -> bool:
         """Whether what else was given is the challenge's."""
-        ask = self._ask
+        ask = self._request
         return (
-            ask.purpose in {None, self._first.purpose}
-            and ask.account in {None, self._first.account}
-            and ask.phone_number in {None, claim.secret.number}
+            ask.purpose in {None, self._initial_challenge.purpose}
+            and ask.account in {None, self._initial_challenge.account}
+            and ask.phone_number in {None, attempt.secret.number}
         )
 
     # ------------------------------------------------------------------ the outcome
 
-    async def _win(self, claim: Claim, answer: Answer | None) -> Stored:
+    async def _accept(
+        self, attempt: ChargedAttempt, replay_key: VerifyReplayKey | None
+    ) -> ChallengeSnapshot:
         """Verify, whatever claims came after; unless it was decided meanwhile."""
-        row, *failures = self._own()
-        back = tuple(GiveBack(charge, claim.operation) for charge in failures)
-        told = (events.Verified(**self._about()),)
+        row, *failures = self._build_number_charges()
+        back = tuple(Refund(charge, attempt.operation_id) for charge in failures)
+        told = (events.Verified(**self._build_event_fields()),)
 
-        def verified(current: Stored) -> Commit:
-            new = present(current).verified(current.now, answer)
-            swap = Swap(current.challenge, new, None)
-            return self._desk.commit(
-                swap=swap, give_backs=back, clear=(row.bucket,), events=told, durable=True
+        def build_accept_commit(current: ChallengeSnapshot) -> Commit:
+            new = require_challenge(current).mark_verified(current.now, replay_key)
+            swap = CompareAndSwap(current.challenge, new, None)
+            return self._context.build_commit(
+                swap=swap, refunds=back, reset_buckets=(row.bucket,), events=told, durable=True
             )
 
         try:
-            return (await move(self._store, claim.stored, verified)).after()
+            return (
+                await commit_with_retry(self._store, attempt.snapshot, build_accept_commit)
+            ).to_snapshot()
         except (ChallengeEnded, ChallengeNotFound) as error:
-            return await self._beaten(error, answer, back)
+            return await self._resolve_lost_race(error, replay_key, back)
 
-    async def _beaten(
-        self, error: OtpError, answer: Answer | None, back: tuple[GiveBack, ...] = ()
-    ) -> Stored:
+    async def _resolve_lost_race(
+        self, error: OtpError, replay_key: VerifyReplayKey | None, refunds: tuple[Refund, ...] = ()
+    ) -> ChallengeSnapshot:
         """Answer whoever was not the first: as the first one, if it was the same call, or not.
 
         What a right code was charged is given back also if it came second.
         """
-        if answer:
-            newest = await self._store.fetch(self._first.tenant, self._first.id)
-            if self._is_repeat(answer, newest):
-                return await self._again(newest, back)
-        await self._deny(error, back)
+        if replay_key:
+            newest = await self._store.fetch_challenge(
+                self._initial_challenge.tenant, self._initial_challenge.id
+            )
+            if self._is_replay(replay_key, newest):
+                return await self._replay(newest, refunds)
+        await self._record_denial(error, refunds)
         raise error
 
-    async def _lose(self, claim: Claim) -> None:
+    async def _reject(self, attempt: ChargedAttempt) -> None:
         """Tell that it was wrong, and what is locked by it."""
-        assert claim.stored.challenge  # a claim is of a challenge
-        left = claim.stored.challenge.attempts_left
+        assert attempt.snapshot.challenge  # a claim is of a challenge
+        left = attempt.snapshot.challenge.attempts_left
         told: list[events.Event] = [
-            events.Rejected(**self._about(reason="mismatch"), attempts_left=left)
+            events.Rejected(**self._build_event_fields(reason="mismatch"), attempts_left=left)
         ]
         if left == 0:
-            told.append(events.Locked(**self._about(reason="attempts_exhausted")))
-        (row,) = self._caller.tenant.rates[Limit.ROW]
-        if claim.in_a_row >= row.count:
-            told.append(events.Locked(**self._about(reason="number_locked")))
-        await self._store.commit(self._desk.commit(events=tuple(told)))
+            told.append(events.Locked(**self._build_event_fields(reason="attempts_exhausted")))
+        (row,) = self._caller.tenant.limits[Limit.CONSECUTIVE_FAILURES]
+        if attempt.consecutive_failures >= row.count:
+            told.append(events.Locked(**self._build_event_fields(reason="number_locked")))
+        await self._store.commit(self._context.build_commit(events=tuple(told)))
 
-    async def _deny(self, error: OtpError, back: tuple[GiveBack, ...] = ()) -> None:
+    async def _record_denial(self, error: OtpError, refunds: tuple[Refund, ...] = ()) -> None:
         """Record a refusal without an attempt; raises NumberLocked if that comes before it."""
         is_malformed = isinstance(error, MalformedCode)
-        phone = self._person.phone if is_malformed else None
-        looked = (charges.looked(self._caller.tenant, phone),) if phone else ()
-        told = events.VerifyDenied(**self._about(reason=error.reason))
-        commit = self._desk.commit(charges=looked, give_backs=back, refusal=told, denial=told)
+        phone = self._subject.phone if is_malformed else None
+        looked = (charges.build_lock_check(self._caller.tenant, phone),) if phone else ()
+        told = events.VerifyDenied(**self._build_event_fields(reason=error.reason))
+        commit = self._context.build_commit(
+            charges=looked, refunds=refunds, event_if_refused=told, foldable_event=told
+        )
         outcome = await self._store.commit(commit)
-        if isinstance(outcome, Refusal):
-            raise refused(outcome)
+        if isinstance(outcome, LimitRefusal):
+            raise error_from_refusal(outcome)
 
     # ------------------------------------------------------------------ the same call again
 
-    def _answer(self, key: str | None) -> Answer | None:
+    def _build_replay_key(self, idempotency_key: str | None) -> VerifyReplayKey | None:
         """Return what this call would be recognised by."""
-        if key is None:
+        if idempotency_key is None:
             return None
-        mac = self._parts.keys.limit.current.mac
-        typed = self._ask.code.replace(" ", "").replace("-", "")
+        mac = self._dependencies.keys.limit.current.compute_mac
+        typed = self._request.code.replace(" ", "").replace("-", "")
         # The number is in it because it will be gone; purpose and account can be asked for again.
-        tried = joined(typed.encode(), (self._ask.phone_number or "").encode())
-        context = (self._first.tenant.encode(), self._first.id.encode())
-        return Answer(
-            mac("answer-key", *context, key.encode()), mac("answer-code", *context, tried)
+        tried = join_length_prefixed(typed.encode(), (self._request.phone_number or "").encode())
+        context = (self._initial_challenge.tenant.encode(), self._initial_challenge.id.encode())
+        return VerifyReplayKey(
+            mac("answer-key", *context, idempotency_key.encode()),
+            mac("answer-code", *context, tried),
         )
 
-    def _is_repeat(self, answer: Answer | None, stored: Stored) -> bool:
-        won = stored.challenge
+    def _is_replay(self, replay_key: VerifyReplayKey | None, snapshot: ChallengeSnapshot) -> bool:
+        won = snapshot.challenge
         return (
-            answer is not None
+            replay_key is not None
             and won is not None
             and won.verified_at is not None
-            and won.answer is not None
-            and stored.now < won.verified_at + REPEAT_WINDOW
-            and codes.same(won.answer.key, answer.key)
-            and codes.same(won.answer.code, answer.code)
-            and self._ask.purpose in {None, won.purpose}
-            and self._ask.account in {None, won.account}
+            and won.replay_key is not None
+            and snapshot.now < won.verified_at + REPLAY_WINDOW_MS
+            and codes.constant_time_equal(won.replay_key.key_mac, replay_key.key_mac)
+            and codes.constant_time_equal(won.replay_key.code_mac, replay_key.code_mac)
+            and self._request.purpose in {None, won.purpose}
+            and self._request.account in {None, won.account}
         )
 
-    async def _again(self, stored: Stored, back: tuple[GiveBack, ...] = ()) -> Stored:
+    async def _replay(
+        self, snapshot: ChallengeSnapshot, refunds: tuple[Refund, ...] = ()
+    ) -> ChallengeSnapshot:
         """Give the winning call's answer once more, and record that."""
-        told = events.Verified(**self._about(), repeated=True)
-        commit = self._desk.commit(events=(told,), give_backs=back, durable=True)
+        told = events.Verified(**self._build_event_fields(), repeated=True)
+        commit = self._context.build_commit(events=(told,), refunds=refunds, durable=True)
         await self._store.commit(commit)
-        return stored
+        return snapshot
 
-    def _own(self) -> tuple[Charge, ...]:
-        if self._person.phone is None:
+    def _build_number_charges(self) -> tuple[Charge, ...]:
+        if self._subject.phone is None:
             return ()
-        return charges.failures_own(self._caller.tenant, self._person.phone)
+        return charges.build_number_failure_charges(self._caller.tenant, self._subject.phone)
 
-    def _about(self, **more: Any) -> dict[str, Any]:
-        return self._desk.about(**more)
+    def _build_event_fields(self, **fields: Any) -> dict[str, Any]:
+        return self._context.build_event_fields(**fields)
 
 
-async def gathered(
-    claim: Any, spending: Any
-) -> tuple[Claim | OtpError, tuple[list[Spent], Refusal | None]]:
+async def gather_charges(
+    attempt_charge: Any, shared_charges: Any
+) -> tuple[ChargedAttempt | OtpError, tuple[list[SpentCharge], LimitRefusal | None]]:
     """Await both; typed, which asyncio.gather is not for a union."""
-    first, second = await asyncio.gather(claim, spending)
+    first, second = await asyncio.gather(attempt_charge, shared_charges)
     return first, second
 
 
-def _person(stored: Stored, ask: VerifyRequest) -> Person:
+def _build_subject(snapshot: ChallengeSnapshot, request: VerifyRequest) -> Subject:
     """Return whom the challenge is about; the number is unknown once it has ended."""
-    assert stored.challenge  # the caller has looked
-    secret, country = stored.secret, stored.challenge.country
-    phone = known(secret.number, country) if secret else None
-    return Person.of(phone, stored.challenge.account, ask.client_ip)
+    assert snapshot.challenge  # the caller has looked
+    secret, country = snapshot.secret, snapshot.challenge.country
+    phone = restore_number(secret.number, country) if secret else None
+    return Subject.from_request(phone, snapshot.challenge.account, request.client_ip)

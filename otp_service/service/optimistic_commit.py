@@ -6,44 +6,48 @@ import msgspec
 
 from otp_service.core.challenge import Challenge
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
-from otp_service.core.limits import Refusal
-from otp_service.core.ports import Blocked, Commit, Done, Store, Stored
+from otp_service.core.limits import LimitRefusal
+from otp_service.core.ports import Blocked, ChallengeSnapshot, Commit, Committed, Store
 
 
-MOVES = 16
+MAX_CONFLICTS = 16
 """How often a change is decided anew; five attempts and three sends bound it far below."""
 
 
-class Move(msgspec.Struct, frozen=True):
+class CommitResult(msgspec.Struct, frozen=True):
     """A commit that nobody was before: what it was decided on, and what came of it."""
 
-    before: Stored
+    previous_snapshot: ChallengeSnapshot
     commit: Commit
-    outcome: Done | Refusal | Blocked
+    outcome: Committed | LimitRefusal | Blocked
 
-    def after(self) -> Stored:
+    def to_snapshot(self) -> ChallengeSnapshot:
         """Return the challenge as the commit has left it, if it cannot have been refused."""
-        assert isinstance(self.outcome, Done)
+        assert isinstance(self.outcome, Committed)
         assert self.commit.swap
-        return Stored(self.outcome.now, self.commit.swap.new, self.commit.swap.secret or None)
+        return ChallengeSnapshot(
+            self.outcome.now, self.commit.swap.new, self.commit.swap.secret or None
+        )
 
 
-async def move(store: Store, stored: Stored, decide: Callable[[Stored], Commit]) -> Move:
+async def commit_with_retry(
+    store: Store, snapshot: ChallengeSnapshot, build_commit: Callable[[ChallengeSnapshot], Commit]
+) -> CommitResult:
     """Commit what `decide` makes of the newest state.
 
     What `decide` raises ends it. Raises StoreUnavailable if the state never stands still.
     """
-    for _ in range(MOVES):
-        commit = decide(stored)
+    for _ in range(MAX_CONFLICTS):
+        commit = build_commit(snapshot)
         outcome = await store.commit(commit)
-        if not isinstance(outcome, Stored):
-            return Move(stored, commit, outcome)
-        stored = outcome
+        if not isinstance(outcome, ChallengeSnapshot):
+            return CommitResult(snapshot, commit, outcome)
+        snapshot = outcome
     raise StoreUnavailable
 
 
-def present(stored: Stored) -> Challenge:
+def require_challenge(snapshot: ChallengeSnapshot) -> Challenge:
     """Return the challenge. Raises ChallengeNotFound if there is none any more."""
-    if stored.challenge is None:
+    if snapshot.challenge is None:
         raise ChallengeNotFound
-    return stored.challenge
+    return snapshot.challenge

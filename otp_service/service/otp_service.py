@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from msgspec.structs import replace
 
 from otp_service.core import charges, events
-from otp_service.core.challenge import Challenge, new_id, partition_of
-from otp_service.core.delivery import Receipt, Reference
+from otp_service.core.challenge import Challenge, build_challenge_id, parse_partition
+from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -25,21 +25,32 @@ from otp_service.core.errors import (
     SendsExhausted,
     StoreTampered,
 )
-from otp_service.core.keys import joined
-from otp_service.core.limits import Refusal
+from otp_service.core.keys import join_length_prefixed
+from otp_service.core.limits import LimitRefusal
 from otp_service.core.messages import parse_locale
-from otp_service.core.phone_number import PhoneNumber, allowed, identify, known
-from otp_service.core.ports import Commit, Stored, Swap
+from otp_service.core.phone_number import (
+    PhoneNumber,
+    check_country,
+    classify_number,
+    restore_number,
+)
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.schemas import IssueRequest, UnlockRequest, VerifyRequest
-from otp_service.service.code_sender import Sending
-from otp_service.service.code_verifier import Verifying
-from otp_service.service.context import Caller, Desk, Parts, Person, refused
-from otp_service.service.idempotency import Once
-from otp_service.service.optimistic_commit import move, present
-from otp_service.service.receipt_handler import Received, Receiving
+from otp_service.service.code_sender import CodeSender
+from otp_service.service.code_verifier import CodeVerifier
+from otp_service.service.context import (
+    CallContext,
+    Caller,
+    Dependencies,
+    Subject,
+    error_from_refusal,
+)
+from otp_service.service.idempotency import IdempotentCall
+from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 
 
-NOBODY = Person()
+UNKNOWN_SUBJECT = Subject()
 
 
 class OtpService:
@@ -49,182 +60,246 @@ class OtpService:
     instant, by Redis's clock, at which it stood so.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._store = parts.store
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self._store = dependencies.store
 
-    async def issue(self, caller: Caller, ask: IssueRequest, key: str | None) -> Stored:
+    async def issue(
+        self, caller: Caller, request: IssueRequest, idempotency_key: str | None
+    ) -> ChallengeSnapshot:
         """Send a code to a number, and return its new challenge."""
-        caller.tenant.check_purpose(ask.purpose)
-        locale = parse_locale(ask.locale) if ask.locale is not None else None
-        person = Person.of(None, ask.account, ask.client_ip)
-        phone = await self._destination(caller, ask, person)
+        caller.tenant.check_purpose(request.purpose)
+        locale = parse_locale(request.locale) if request.locale is not None else None
+        person = Subject.from_request(None, request.account, request.client_ip)
+        phone = await self._resolve_destination(caller, request, person)
         person = replace(person, phone=phone)
-        partition = self._store.partition_of(phone.collapsed)
-        challenge_id = new_id(partition, self._parts.random.bytes(16))
+        partition = self._store.get_number_partition(phone.canonical)
+        challenge_id = build_challenge_id(partition, self._dependencies.random.token_bytes(16))
 
-        def issue(id_: str) -> Awaitable[Stored]:
-            return Sending(self._parts, caller, person, ask.purpose, id_).issue(locale)
+        def send_code(id_: str) -> Awaitable[ChallengeSnapshot]:
+            return CodeSender(self._dependencies, caller, person, request.purpose, id_).issue(
+                locale
+            )
 
-        async with self._watched(Desk(self._parts, caller, person, partition)):
-            if key is None:
-                return await issue(challenge_id)
-            fields = (ask.phone_number, ask.purpose, ask.locale, ask.client_ip, ask.account)
-            once = self._once(caller, key, "issue", fields, challenge_id)
-            return await once.run(issue, creates=True)
+        async with self._record_tampering(
+            CallContext(self._dependencies, caller, person, partition)
+        ):
+            if idempotency_key is None:
+                return await send_code(challenge_id)
+            fields = (
+                request.phone_number,
+                request.purpose,
+                request.locale,
+                request.client_ip,
+                request.account,
+            )
+            once = self._create_idempotent_call(
+                caller, idempotency_key, "issue", fields, challenge_id
+            )
+            return await once.run(send_code, creates_challenge=True)
 
-    async def resend(self, caller: Caller, challenge_id: str, key: str | None) -> Stored:
+    async def resend(
+        self, caller: Caller, challenge_id: str, idempotency_key: str | None
+    ) -> ChallengeSnapshot:
         """Send another code for a challenge; the earlier one stays valid beside it."""
-        async with self._watched(self._desk(caller, challenge_id), challenge_id):
-            stored = await self._read(caller, challenge_id)
+        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
+            stored = await self._fetch_challenge(caller, challenge_id)
             try:
-                present(stored).check_pending(stored.now)
+                require_challenge(stored).check_pending(stored.now)
             except ChallengeEnded as error:
-                await self._deny(self._desk(caller, challenge_id, stored.challenge), error)
+                await self._record_denial(
+                    self._create_context(caller, challenge_id, stored.challenge), error
+                )
                 raise
-            if key is None:
-                return await self._resend(caller, stored)
-            once = self._once(caller, key, "resend", (challenge_id,), challenge_id)
-            return await once.run(lambda _: self._resend(caller, stored), creates=False)
+            if idempotency_key is None:
+                return await self._resend_code(caller, stored)
+            once = self._create_idempotent_call(
+                caller, idempotency_key, "resend", (challenge_id,), challenge_id
+            )
+            return await once.run(
+                lambda _: self._resend_code(caller, stored), creates_challenge=False
+            )
 
     async def verify(
-        self, caller: Caller, challenge_id: str, ask: VerifyRequest, key: str | None
-    ) -> Stored:
+        self, caller: Caller, challenge_id: str, request: VerifyRequest, idempotency_key: str | None
+    ) -> ChallengeSnapshot:
         """Accept the code, once. Every other outcome is an error."""
-        async with self._watched(self._desk(caller, challenge_id), challenge_id):
-            stored = await self._read(caller, challenge_id)
-            return await Verifying(self._parts, caller, stored, ask).verify(key)
+        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
+            stored = await self._fetch_challenge(caller, challenge_id)
+            return await CodeVerifier(self._dependencies, caller, stored, request).verify(
+                idempotency_key
+            )
 
-    async def view(self, caller: Caller, challenge_id: str) -> Stored:
+    async def get_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge in whatever status. Raises ChallengeNotFound."""
-        async with self._watched(self._desk(caller, challenge_id), challenge_id):
-            return await self._read(caller, challenge_id)
+        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
+            return await self._fetch_challenge(caller, challenge_id)
 
     async def cancel(self, caller: Caller, challenge_id: str) -> None:
         """End a challenge; a second time does nothing."""
-        async with self._watched(self._desk(caller, challenge_id), challenge_id):
-            await self._cancel(caller, await self._read(caller, challenge_id))
+        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
+            await self._cancel_challenge(caller, await self._fetch_challenge(caller, challenge_id))
 
-    async def unlock(self, caller: Caller, ask: UnlockRequest) -> None:
+    async def unlock_number(self, caller: Caller, request: UnlockRequest) -> None:
         """End the rows of failures of a number at all tenants; its sends stay counted."""
-        phone, _ = identify(ask.phone_number)
-        buckets = [charges.unlocked(name, phone.collapsed) for name in self._parts.tenants]
-        partition = self._store.partition_of(phone.collapsed)
-        desk = Desk(self._parts, caller, Person(phone), partition)
-        told = events.Unlocked(**desk.about(reason="by_operator"))
+        phone, _ = classify_number(request.phone_number)
+        buckets = [
+            charges.list_lock_buckets(name, phone.canonical) for name in self._dependencies.tenants
+        ]
+        partition = self._store.get_number_partition(phone.canonical)
+        desk = CallContext(self._dependencies, caller, Subject(phone), partition)
+        told = events.Unlocked(**desk.build_event_fields(reason="by_operator"))
         clear = tuple(bucket for pair in buckets for bucket in pair)
-        await self._store.commit(desk.commit(clear=clear, events=(told,), durable=True))
+        await self._store.commit(
+            desk.build_commit(reset_buckets=clear, events=(told,), durable=True)
+        )
 
-    async def receive(
-        self, caller: Caller, provider: str, news: Receipt, *, trusted: bool
-    ) -> Received:
+    async def handle_receipt(
+        self, caller: Caller, provider: str, receipt: Receipt, *, trusted: bool
+    ) -> ReceiptResult:
         """Note what a provider tells of a submission; `trusted`: nobody else can have said it."""
-        reference = Reference.read(news.reference)
-        if reference is None or partition_of(reference.challenge) is None:
-            return Received(known=False)
-        receiving = self._receiving(caller, provider, reference)
-        async with self._watched(self._desk(caller, reference.challenge), reference.challenge):
-            return await receiving.receive(reference, news, trusted=trusted)
+        reference = SubmissionReference.parse(receipt.reference)
+        if reference is None or parse_partition(reference.challenge_id) is None:
+            return ReceiptResult(is_known=False)
+        receiving = self._create_receipt_handler(caller, provider, reference)
+        async with self._record_tampering(
+            self._create_context(caller, reference.challenge_id), reference.challenge_id
+        ):
+            return await receiving.handle_receipt(reference, receipt, trusted=trusted)
 
-    async def rescue(
+    async def auto_resend(
         self,
         caller: Caller,
         provider: str,
-        reference: Reference,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        reference: SubmissionReference,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> bool:
         """Send once more what a provider has lost, if that is still to be and every limit allows."""
-        receiving = self._receiving(caller, provider, reference)
-        async with self._watched(self._desk(caller, reference.challenge), reference.challenge):
-            return await receiving.rescue(reference, pause)
+        receiving = self._create_receipt_handler(caller, provider, reference)
+        async with self._record_tampering(
+            self._create_context(caller, reference.challenge_id), reference.challenge_id
+        ):
+            return await receiving.auto_resend(reference, sleep)
 
-    def _receiving(self, caller: Caller, provider: str, reference: Reference) -> Receiving:
-        tenant = self._parts.tenants.get(reference.tenant, caller.tenant)
-        return Receiving(self._parts, replace(caller, tenant=tenant), provider)
+    def _create_receipt_handler(
+        self, caller: Caller, provider: str, reference: SubmissionReference
+    ) -> ReceiptHandler:
+        tenant = self._dependencies.tenants.get(reference.tenant, caller.tenant)
+        return ReceiptHandler(self._dependencies, replace(caller, tenant=tenant), provider)
 
-    async def _destination(self, caller: Caller, ask: IssueRequest, person: Person) -> PhoneNumber:
+    async def _resolve_destination(
+        self, caller: Caller, request: IssueRequest, subject: Subject
+    ) -> PhoneNumber:
         """Return the number if codes are sent there; one that is none is not even an event."""
-        phone, why = identify(ask.phone_number)
+        phone, why = classify_number(request.phone_number)
         try:
-            if why == "type" or (why and not self._parts.allow_fictitious):
+            if why == "type" or (why and not self._dependencies.allow_fictitious):
                 raise NumberNotAllowed(why)
-            if self._parts.only_fictitious and not phone.fictitious:
+            if self._dependencies.only_fictitious and not phone.is_fictitious:
                 raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
-            allowed(phone, caller.tenant.countries)
+            check_country(phone, caller.tenant.countries)
         except NumberNotAllowed as error:
-            partition = self._store.partition_of(phone.collapsed)
-            person = replace(person, phone=phone)
-            await self._deny(
-                Desk(self._parts, caller, person, partition, purpose=ask.purpose), error
+            partition = self._store.get_number_partition(phone.canonical)
+            subject = replace(subject, phone=phone)
+            await self._record_denial(
+                CallContext(
+                    self._dependencies, caller, subject, partition, purpose=request.purpose
+                ),
+                error,
             )
             raise
         return phone
 
-    async def _read(self, caller: Caller, challenge_id: str) -> Stored:
-        stored = await self._store.fetch(caller.tenant.name, challenge_id)
+    async def _fetch_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
+        stored = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
         if stored.challenge is None:
             raise ChallengeNotFound
         return stored
 
-    async def _cancel(self, caller: Caller, stored: Stored) -> None:
-        desk = self._desk(caller, present(stored).id, present(stored))
-        told = events.Canceled(**desk.about(reason="by_tenant"))
+    async def _cancel_challenge(self, caller: Caller, snapshot: ChallengeSnapshot) -> None:
+        desk = self._create_context(
+            caller, require_challenge(snapshot).id, require_challenge(snapshot)
+        )
+        told = events.Canceled(**desk.build_event_fields(reason="by_tenant"))
 
-        def canceled(current: Stored) -> Commit:
-            challenge = present(current)
-            new = challenge.canceled(current.now)
+        def build_cancel_commit(current: ChallengeSnapshot) -> Commit:
+            challenge = require_challenge(current)
+            new = challenge.cancel(current.now)
             if new is challenge:
-                return desk.commit()
-            return desk.commit(swap=Swap(challenge, new, None), events=(told,))
+                return desk.build_commit()
+            return desk.build_commit(swap=CompareAndSwap(challenge, new, None), events=(told,))
 
-        await move(self._store, stored, canceled)
+        await commit_with_retry(self._store, snapshot, build_cancel_commit)
 
-    async def _resend(self, caller: Caller, stored: Stored) -> Stored:
-        challenge, secret = present(stored), stored.secret
-        desk = self._desk(caller, challenge.id, challenge)
+    async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
+        challenge, secret = require_challenge(snapshot), snapshot.secret
+        desk = self._create_context(caller, challenge.id, challenge)
         try:
             if secret is None:
                 raise ChallengeExpired
-            challenge.check_resend(stored.now)
+            challenge.check_resend(snapshot.now)
         except ChallengeEnded as error:
-            await self._deny(desk, error)
+            await self._record_denial(desk, error)
             raise
         except SendsExhausted as error:
             assert secret  # or it would have expired
-            await self._deny(desk, error, known(secret.number, challenge.country))
+            await self._record_denial(desk, error, restore_number(secret.number, challenge.country))
             raise
-        phone = known(secret.number, challenge.country)
-        person = Person.of(phone, challenge.account, secret.client_ip)
-        sending = Sending(self._parts, caller, person, challenge.purpose, challenge.id)
+        phone = restore_number(secret.number, challenge.country)
+        person = Subject.from_request(phone, challenge.account, secret.client_ip)
+        sending = CodeSender(self._dependencies, caller, person, challenge.purpose, challenge.id)
         return await sending.resend(secret)
 
-    async def _deny(self, desk: Desk, error: OtpError, phone: PhoneNumber | None = None) -> None:
+    async def _record_denial(
+        self, context: CallContext, error: OtpError, phone: PhoneNumber | None = None
+    ) -> None:
         """Record a refusal; raises NumberLocked where that of this number comes before it."""
-        told = events.IssueDenied(**desk.about(reason=error.reason))
-        row = (charges.looked(desk.caller.tenant, phone),) if phone else ()
-        outcome = await self._store.commit(desk.commit(charges=row, refusal=told, denial=told))
-        if isinstance(outcome, Refusal):
-            raise refused(outcome)
+        told = events.IssueDenied(**context.build_event_fields(reason=error.reason))
+        row = (charges.build_lock_check(context.caller.tenant, phone),) if phone else ()
+        outcome = await self._store.commit(
+            context.build_commit(charges=row, event_if_refused=told, foldable_event=told)
+        )
+        if isinstance(outcome, LimitRefusal):
+            raise error_from_refusal(outcome)
 
     @asynccontextmanager
-    async def _watched(self, desk: Desk, challenge_id: str | None = None) -> AsyncIterator[None]:
+    async def _record_tampering(
+        self, context: CallContext, challenge_id: str | None = None
+    ) -> AsyncIterator[None]:
         """Record a record that is not ours, wherever in a call it is met."""
         try:
             yield
         except StoreTampered as error:
-            told = events.Tampered(**desk.about(challenge=challenge_id), record=error.record)
-            await self._store.commit(desk.commit(events=(told,)))
+            told = events.Tampered(
+                **context.build_event_fields(challenge=challenge_id), record=error.record_key
+            )
+            await self._store.commit(context.build_commit(events=(told,)))
             raise
 
-    def _desk(self, caller: Caller, challenge_id: str, of: Challenge | None = None) -> Desk:
-        partition = partition_of(challenge_id)
+    def _create_context(
+        self, caller: Caller, challenge_id: str, challenge: Challenge | None = None
+    ) -> CallContext:
+        partition = parse_partition(challenge_id)
         if partition is None:
             raise ChallengeNotFound
-        return Desk(self._parts, caller, NOBODY, partition, of=of)
+        return CallContext(
+            self._dependencies, caller, UNKNOWN_SUBJECT, partition, existing=challenge
+        )
 
-    def _once(
-        self, caller: Caller, key: str, verb: str, fields: tuple[str | None, ...], id_: str
-    ) -> Once:
-        said = joined(*(b"\0" if field is None else field.encode() for field in fields))
-        fingerprint = self._parts.keys.limit.current.mac("fingerprint", verb.encode(), said)
-        return Once(self._parts, caller.tenant.name, key, fingerprint, id_)
+    def _create_idempotent_call(
+        self,
+        caller: Caller,
+        idempotency_key: str,
+        call_name: str,
+        fields: tuple[str | None, ...],
+        challenge_id: str,
+    ) -> IdempotentCall:
+        said = join_length_prefixed(
+            *(b"\0" if field is None else field.encode() for field in fields)
+        )
+        fingerprint = self._dependencies.keys.limit.current.compute_mac(
+            "fingerprint", call_name.encode(), said
+        )
+        return IdempotentCall(
+            self._dependencies, caller.tenant.name, idempotency_key, fingerprint, challenge_id
+        )

@@ -9,118 +9,146 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from otp_service.core import events
-from otp_service.core.challenge import Challenge, partition_of
-from otp_service.core.delivery import Receipt, Reference
+from otp_service.core.challenge import Challenge, parse_partition
+from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
 from otp_service.core.limits import Limit
-from otp_service.core.phone_number import known
-from otp_service.core.ports import Commit, Stored, Swap
-from otp_service.service.code_sender import Sending
-from otp_service.service.context import Caller, Desk, Parts, Person
-from otp_service.service.optimistic_commit import move, present
+from otp_service.core.phone_number import restore_number
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
+from otp_service.service.code_sender import CodeSender
+from otp_service.service.context import CallContext, Caller, Dependencies, Subject
+from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
 
 
-class Received(msgspec.Struct, frozen=True):
+class ReceiptResult(msgspec.Struct, frozen=True):
     """What became of a receipt."""
 
-    known: bool
+    is_known: bool
     """Whether it is about something that there is here."""
-    rescue: Reference | None = None
+    auto_resend_reference: SubmissionReference | None = None
     """What may be sent once more."""
 
 
-class Receiving:
+class ReceiptHandler:
     """One receipt about one submission."""
 
-    def __init__(self, parts: Parts, caller: Caller, provider: str) -> None:
-        self._parts = parts
+    def __init__(self, dependencies: Dependencies, caller: Caller, provider: str) -> None:
+        self._dependencies = dependencies
         self._caller = caller
         self._provider = provider
 
-    async def receive(self, reference: Reference, news: Receipt, *, trusted: bool) -> Received:
+    async def handle_receipt(
+        self, reference: SubmissionReference, receipt: Receipt, *, trusted: bool
+    ) -> ReceiptResult:
         """Note the news."""
-        stored = await self._parts.store.fetch(reference.tenant, reference.challenge)
+        stored = await self._dependencies.store.fetch_challenge(
+            reference.tenant, reference.challenge_id
+        )
         challenge = stored.challenge
-        place = _place(challenge, reference, self._provider) if challenge else None
+        place = _find_submission_index(challenge, reference, self._provider) if challenge else None
         if challenge is None or place is None:
-            return Received(known=False)
-        partition = partition_of(challenge.id)
+            return ReceiptResult(is_known=False)
+        partition = parse_partition(challenge.id)
         assert partition is not None  # the reference has been read
-        desk = Desk(self._parts, self._caller, Person(), partition, of=challenge)
+        desk = CallContext(
+            self._dependencies, self._caller, Subject(), partition, existing=challenge
+        )
 
-        def received(current: Stored) -> Commit:
-            old = present(current)
-            new = old.received(place, news)
+        def build_receipt_commit(current: ChallengeSnapshot) -> Commit:
+            old = require_challenge(current)
+            new = old.apply_receipt(place, receipt)
             if new is old:
-                return desk.commit()
-            return desk.commit(
-                swap=Swap(old, new), events=(self._told(desk, news, new, place, trusted=trusted),)
+                return desk.build_commit()
+            return desk.build_commit(
+                swap=CompareAndSwap(old, new),
+                events=(self._build_delivery_event(desk, receipt, new, place, trusted=trusted),),
             )
 
         try:
-            made = await move(self._parts.store, stored, received)
+            made = await commit_with_retry(self._dependencies.store, stored, build_receipt_commit)
         except ChallengeNotFound:
-            return Received(known=False)
+            return ReceiptResult(is_known=False)
         if not (made.commit.swap and trusted):
-            return Received(known=True)
-        submission, after = challenge.submissions[place], made.after()
-        self._parts.router.received(submission, news, challenge.country, challenge.subject)
-        rescue = self._can_be_rescued(after, reference.send)
-        return Received(known=True, rescue=reference if rescue else None)
+            return ReceiptResult(is_known=True)
+        submission, after = challenge.submissions[place], made.to_snapshot()
+        self._dependencies.router.record_receipt(
+            submission, receipt, challenge.country, challenge.number_pseudonym
+        )
+        rescue = self._can_auto_resend(after, reference.send)
+        return ReceiptResult(is_known=True, auto_resend_reference=reference if rescue else None)
 
-    async def rescue(self, reference: Reference, pause: Callable[[float], Awaitable[None]]) -> bool:
+    async def auto_resend(
+        self, reference: SubmissionReference, sleep: Callable[[float], Awaitable[None]]
+    ) -> bool:
         """Send once more what has failed, if every limit allows it; False if that is not to be.
 
         While the number's cooldown lasts it waits, once, with `pause` (seconds).
         """
         try:
-            return await self._send_again(reference)
+            return await self._resend_code(reference)
         except RateLimited as error:
             if error.limit != Limit.COOLDOWN:
                 return False
-            await pause(error.retry_after)
+            await sleep(error.retry_after)
         except OtpError:
             return False
         try:
-            return await self._send_again(reference)
+            return await self._resend_code(reference)
         except OtpError:
             return False
 
-    async def _send_again(self, reference: Reference) -> bool:
-        stored = await self._parts.store.fetch(reference.tenant, reference.challenge)
+    async def _resend_code(self, reference: SubmissionReference) -> bool:
+        stored = await self._dependencies.store.fetch_challenge(
+            reference.tenant, reference.challenge_id
+        )
         challenge, secret = stored.challenge, stored.secret
-        if not self._can_be_rescued(stored, reference.send):
+        if not self._can_auto_resend(stored, reference.send):
             return False
         assert challenge  # or it could not be
         assert secret
-        phone = known(secret.number, challenge.country)
-        person = Person.of(phone, challenge.account, secret.client_ip)
-        sending = Sending(
-            self._parts, self._caller, person, challenge.purpose, challenge.id, reference.send
+        phone = restore_number(secret.number, challenge.country)
+        person = Subject.from_request(phone, challenge.account, secret.client_ip)
+        sending = CodeSender(
+            self._dependencies,
+            self._caller,
+            person,
+            challenge.purpose,
+            challenge.id,
+            reference.send,
         )
         await sending.resend(secret)
         return True
 
-    def _can_be_rescued(self, stored: Stored, send: int) -> bool:
-        attempts, challenge = self._parts.policy.attempts, stored.challenge
-        return challenge is not None and challenge.can_be_rescued(send, attempts, stored.now)
+    def _can_auto_resend(self, snapshot: ChallengeSnapshot, send: int) -> bool:
+        attempts, challenge = self._dependencies.policy.attempts, snapshot.challenge
+        return challenge is not None and challenge.can_auto_resend(send, attempts, snapshot.now)
 
-    def _told(
-        self, desk: Desk, news: Receipt, challenge: Challenge, place: int, *, trusted: bool
-    ) -> events.Delivery:
-        failed = news.status.endswith("failure")
-        return events.Delivery(
-            **desk.about(reason=news.reason, outcome="failure" if failed else "success"),
+    def _build_delivery_event(
+        self,
+        context: CallContext,
+        receipt: Receipt,
+        challenge: Challenge,
+        index: int,
+        *,
+        trusted: bool,
+    ) -> events.DeliveryUpdated:
+        failed = receipt.status.endswith("failure")
+        return events.DeliveryUpdated(
+            **context.build_event_fields(
+                reason=receipt.reason, outcome="failure" if failed else "success"
+            ),
             provider=self._provider,
-            status=news.status,
-            send=challenge.submissions[place].send,
+            status=receipt.status,
+            send=challenge.submissions[index].send,
             trusted=trusted,
         )
 
 
-def _place(challenge: Challenge, reference: Reference, provider: str) -> int | None:
+def _find_submission_index(
+    challenge: Challenge, reference: SubmissionReference, provider: str
+) -> int | None:
     """Return where the submission stands, if it was made through this provider."""
     for place, one in enumerate(challenge.submissions):
-        if (one.send, one.place, one.provider) == (reference.send, reference.place, provider):
+        if (one.send, one.ordinal, one.provider) == (reference.send, reference.ordinal, provider):
             return place
     return None

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 
 from otp_service.core import charges, delivery, events
-from otp_service.core.challenge import Status
-from otp_service.core.delivery import Submission, recipient_fault
+from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.delivery import Submission, find_recipient_fault_reason
 from otp_service.core.errors import (
     ChallengeNotFound,
     DeliveryFailed,
@@ -16,100 +16,132 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import Commit, Done, GiveBack, Stored, Swap
-from otp_service.service.context import Desk, refused
-from otp_service.service.optimistic_commit import move, present
-from otp_service.service.shared_limits import Ledger, Spent
+from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap, Refund
+from otp_service.service.context import CallContext, error_from_refusal
+from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.shared_limits import SharedLimits, SpentCharge
 
 
-class Bill(msgspec.Struct, frozen=True, kw_only=True):
+class SendCharges(msgspec.Struct, frozen=True, kw_only=True):
     """What one send has been charged, to be given back or added to."""
 
-    own: tuple[Charge, ...]
-    operation: str
-    others: list[Spent]
+    number_charges: tuple[Charge, ...]
+    operation_id: str
+    shared_charges: list[SpentCharge]
 
 
-class Settling:
+class SendRecorder:
     """The end of one send."""
 
-    def __init__(self, desk: Desk, phone: PhoneNumber, ledger: Ledger) -> None:
-        self._desk = desk
+    def __init__(
+        self, context: CallContext, phone: PhoneNumber, shared_limits: SharedLimits
+    ) -> None:
+        self._context = context
         self._phone = phone
-        self._store = desk.parts.store
-        self._ledger = ledger
+        self._store = context.dependencies.store
+        self._shared_limits = shared_limits
 
-    async def settle(
-        self, stored: Stored, bill: Bill, submissions: tuple[Submission, ...], *, first: bool
-    ) -> Stored:
+    async def record(
+        self,
+        snapshot: ChallengeSnapshot,
+        send_charges: SendCharges,
+        submissions: tuple[Submission, ...],
+        *,
+        is_first_send: bool,
+    ) -> ChallengeSnapshot:
         """Return the challenge with what became of it.
 
         Raises Undeliverable and DeliveryFailed; what the first one was charged stays charged.
         """
-        challenge, billed = present(stored), delivery.billed(submissions)
-        why = recipient_fault(submissions)
-        result = Result(submissions, challenge.sends, taken=billed > 0, first=first, why=why)
+        challenge, billed = require_challenge(snapshot), delivery.count_billable(submissions)
+        why = find_recipient_fault_reason(submissions)
+        result = SendResult(
+            submissions,
+            challenge.sends,
+            may_have_been_sent=billed > 0,
+            is_first_send=is_first_send,
+            recipient_fault_reason=why,
+        )
         if billed == 1:
-            return await self._note(stored, result)
+            return await self._store_result(snapshot, result)
         if billed:
-            own = charges.further(bill.own, billed - 1)
-            others = charges.further(tuple(s.charge for s in bill.others), billed - 1)
+            own = charges.build_extra_message_charges(send_charges.number_charges, billed - 1)
+            others = charges.build_extra_message_charges(
+                tuple(s.charge for s in send_charges.shared_charges), billed - 1
+            )
             noted, _ = await asyncio.gather(
-                self._note(stored, result, charged=own), self._ledger.spend(others)
+                self._store_result(snapshot, result, extra_charges=own),
+                self._shared_limits.spend(others),
             )
             return noted
         if why is not None:
-            await self._note(stored, result)
+            await self._store_result(snapshot, result)
             raise Undeliverable(why)
-        await self._forgive(stored, result, bill)
+        await self._refund(snapshot, result, send_charges)
         raise DeliveryFailed(challenge.id)
 
-    async def _forgive(self, stored: Stored, result: "Result", bill: Bill) -> None:
+    async def _refund(
+        self, snapshot: ChallengeSnapshot, result: "SendResult", send_charges: SendCharges
+    ) -> None:
         """Give back what a send cost that nobody took, as often as that is allowed."""
-        back = tuple(GiveBack(c, bill.operation) for c in charges.refundable(bill.own))
-        price = (charges.give_back(self._desk.caller.tenant, self._phone),)
+        back = tuple(
+            Refund(c, send_charges.operation_id)
+            for c in charges.select_refundable_charges(send_charges.number_charges)
+        )
+        price = (charges.build_refund_charge(self._context.caller.tenant, self._phone),)
         try:
-            await self._note(stored, result, charged=price, back=back)
+            await self._store_result(snapshot, result, extra_charges=price, refunds=back)
         except RateLimited:
-            await self._note(stored, result)
+            await self._store_result(snapshot, result)
         else:
-            await self._ledger.give_back(bill.others)
+            await self._shared_limits.refund(send_charges.shared_charges)
 
-    async def _note(
+    async def _store_result(
         self,
-        stored: Stored,
-        result: "Result",
+        snapshot: ChallengeSnapshot,
+        result: "SendResult",
         *,
-        charged: tuple[Charge, ...] = (),
-        back: tuple[GiveBack, ...] = (),
-    ) -> Stored:
+        extra_charges: tuple[Charge, ...] = (),
+        refunds: tuple[Refund, ...] = (),
+    ) -> ChallengeSnapshot:
         """Write the result into the challenge, whoever moved meanwhile."""
 
-        def noted(current: Stored) -> Commit:
-            swap, dropped = result.applied(current, self._desk.parts.policy.live_codes)
-            told = self._told(result, swap, dropped)
-            return self._desk.commit(swap=swap, charges=charged, give_backs=back, events=told)
+        def build_result_commit(current: ChallengeSnapshot) -> Commit:
+            swap, dropped = result.apply_to(current, self._context.dependencies.policy.live_codes)
+            told = self._build_events(result, swap, dropped)
+            return self._context.build_commit(
+                swap=swap, charges=extra_charges, refunds=refunds, events=told
+            )
 
         try:
-            made = await move(self._store, stored, noted)
+            made = await commit_with_retry(self._store, snapshot, build_result_commit)
         except ChallengeNotFound as error:  # Redis has lost it since the message went out
             raise StoreUnavailable from error
-        if not isinstance(made.outcome, Done):
-            raise refused(made.outcome)
-        return made.after()
+        if not isinstance(made.outcome, Committed):
+            raise error_from_refusal(made.outcome)
+        return made.to_snapshot()
 
-    def _told(
-        self, result: "Result", swap: Swap, dropped: tuple[int, ...]
+    def _build_events(
+        self, result: "SendResult", swap: CompareAndSwap, superseded_sends: tuple[int, ...]
     ) -> tuple[events.Event, ...]:
-        told = [self._submitted(submission) for submission in result.submissions]
-        told += [events.Superseded(**self._desk.about(), send=send) for send in dropped]
-        if swap.old and swap.old.state != swap.new.state:
-            told.append(events.Canceled(**self._desk.about(reason=result.why or "delivery_failed")))
+        told = [self._build_submission_event(submission) for submission in result.submissions]
+        told += [
+            events.Superseded(**self._context.build_event_fields(), send=send)
+            for send in superseded_sends
+        ]
+        if swap.old and swap.old.stored_status != swap.new.stored_status:
+            told.append(
+                events.Canceled(
+                    **self._context.build_event_fields(
+                        reason=result.recipient_fault_reason or "delivery_failed"
+                    )
+                )
+            )
         return tuple(told)
 
-    def _submitted(self, submission: Submission) -> events.Event:
+    def _build_submission_event(self, submission: Submission) -> events.Event:
         """Return the event of one submission; `unknown` may have been sent, and says so."""
-        about = self._desk.about(
+        about = self._context.build_event_fields(
             reason=submission.reason,
             provider=submission.provider,
             milliseconds=submission.milliseconds,
@@ -118,35 +150,42 @@ class Settling:
             outcome = "success" if submission.outcome == "accepted" else "unknown"
             return events.Sent(**about, outcome=outcome)
         return events.ProviderFailed(
-            **about, fault=submission.fault or "", about=submission.about or ""
+            **about, fault=submission.fault or "", about=submission.scope or ""
         )
 
 
-class Result(msgspec.Struct, frozen=True):
+class SendResult(msgspec.Struct, frozen=True):
     """What the providers made of one send."""
 
     submissions: tuple[Submission, ...]
     send: int
-    taken: bool
-    first: bool
+    may_have_been_sent: bool
+    is_first_send: bool
     """Whether it is the send of a new challenge, which makes no sense without it."""
-    why: str | None
+    recipient_fault_reason: str | None
     """The reason, if the number itself was refused."""
 
-    def applied(self, stored: Stored, most: int) -> tuple[Swap, tuple[int, ...]]:
+    def apply_to(
+        self, snapshot: ChallengeSnapshot, max_live_codes: int
+    ) -> tuple[CompareAndSwap, tuple[int, ...]]:
         """Return the change to the challenge, and the sends whose codes it drives out."""
-        challenge, secret = present(stored), stored.secret
-        new = challenge.submitted(self.submissions)
-        if self.first:
-            if self.taken:
-                return Swap(challenge, new), ()
-            pending = challenge.status(stored.now) is Status.PENDING
-            return Swap(challenge, new.canceled(stored.now) if pending else new, None), ()
-        if not self.taken and self.why is None:
-            new = new.unsent()
+        challenge, secret = require_challenge(snapshot), snapshot.secret
+        new = challenge.add_submissions(self.submissions)
+        if self.is_first_send:
+            if self.may_have_been_sent:
+                return CompareAndSwap(challenge, new), ()
+            pending = challenge.compute_status(snapshot.now) is ChallengeStatus.PENDING
+            return CompareAndSwap(challenge, new.cancel(snapshot.now) if pending else new, None), ()
+        if not self.may_have_been_sent and self.recipient_fault_reason is None:
+            new = new.refund_send()
         if secret is None:
-            return Swap(challenge, new), ()
-        settled = secret.settled(self.send, taken=self.taken, now=stored.now, most=most)
+            return CompareAndSwap(challenge, new), ()
+        settled = secret.confirm_send(
+            self.send,
+            may_have_been_sent=self.may_have_been_sent,
+            now=snapshot.now,
+            max_live_codes=max_live_codes,
+        )
         kept = {code.send for code in settled.codes} | {self.send}
         dropped = tuple(code.send for code in secret.codes if code.send not in kept)
-        return Swap(challenge, new, settled), dropped
+        return CompareAndSwap(challenge, new, settled), dropped

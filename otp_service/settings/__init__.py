@@ -8,12 +8,21 @@
 - `template`: the commented configuration that `init` writes
 """
 
-from otp_service.settings.check import faults, warnings
-from otp_service.settings.decode import Fault, SettingsError
-from otp_service.settings.load import load
+from otp_service.settings.check import find_errors, find_warnings
+from otp_service.settings.decode import ConfigIssue, SettingsError
+from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
-from otp_service.settings.report import report
-from otp_service.settings.template import render
+from otp_service.settings.report import format_settings
+from otp_service.settings.template import render_config
 
 
-__all__ = ["Fault", "Settings", "SettingsError", "faults", "load", "render", "report", "warnings"]
+__all__ = [
+    "ConfigIssue",
+    "Settings",
+    "SettingsError",
+    "find_errors",
+    "find_warnings",
+    "format_settings",
+    "load_settings",
+    "render_config",
+]

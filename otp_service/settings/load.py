@@ -17,26 +17,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from otp_service.core.limits import Limit
-from otp_service.settings.decode import Fault, Reader, ReadFile, SettingsError
+from otp_service.settings.decode import ConfigIssue, ReadFile, SettingsDecoder, SettingsError
 from otp_service.settings.model import Settings
 
 
-PREFIX = "OTP_"
-OTHERS = ("OTP_DEV_API_KEY", "OTP_TESTS_")
+ENV_PREFIX = "OTP_"
+FOREIGN_ENV_PREFIXES = ("OTP_DEV_API_KEY", "OTP_TESTS_")
 """What `dev` and the tests are told by; `serve` refuses the first by itself."""
 
-HYPHENED = {"tenants", "providers", "sinks", "headers", "secret_headers"}
+HYPHENATED_TABLES = {"tenants", "providers", "sinks", "headers", "secret_headers"}
 """The tables whose names people choose, and write with hyphens."""
 
-LIMITS = {re.sub(r"(?<!^)(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit}
+LIMIT_BY_ENV_NAME = {re.sub(r"(?<!^)(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit}
 
-LOST = (
+UNKNOWN_VARIABLE_REMEDY = (
     "names no setting: two underscores go one level down, as in OTP_SERVICE__PORT. In Kubernetes, "
     "set enableServiceLinks: false if a Service is called otp"
 )
 
 
-def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, cores: int) -> Settings:
+def load_settings(
+    text: str, environ: Mapping[str, str], read_file: ReadFile, *, cores: int
+) -> Settings:
     """Return the settings, or raise SettingsError with everything that cannot be read.
 
     Whether they are safe is for `check.faults` to say: what is unsafe can still be shown.
@@ -44,38 +46,40 @@ def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, cores: i
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError([Fault("configuration", f"is not TOML: {error}")]) from None
-    reader = Reader(read_file)
-    variables = _overlay(document, environ, reader)
+        raise SettingsError([ConfigIssue("configuration", f"is not TOML: {error}")]) from None
+    reader = SettingsDecoder(read_file)
+    variables = _apply_environment(document, environ, reader)
     for section in ("service", "hash"):
         table = document.setdefault(section, {})
         if isinstance(table, dict):
             table.setdefault("workers", cores)
-    settings: Settings = reader.read(document, Settings, "")
-    if reader.faults:
-        raise SettingsError([_named(fault, variables) for fault in reader.faults])
+    settings: Settings = reader.decode(document, Settings, "")
+    if reader.issues:
+        raise SettingsError([_add_variable_name(fault, variables) for fault in reader.issues])
     return settings
 
 
-def _overlay(
-    document: dict[str, Any], environ: Mapping[str, str], reader: Reader
+def _apply_environment(
+    document: dict[str, Any], environ: Mapping[str, str], reader: SettingsDecoder
 ) -> dict[str, str]:
     """Lay the variables over the document; return each by the setting that it gives."""
     given = {}
     sections = {name.upper() for name in Settings.__struct_encode_fields__}
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable.startswith(OTHERS):
+        if not variable.startswith(ENV_PREFIX) or variable.startswith(FOREIGN_ENV_PREFIXES):
             continue
-        segments = variable.removeprefix(PREFIX).split("__")
-        path = _put(document, segments, environ[variable]) if segments[0] in sections else None
+        segments = variable.removeprefix(ENV_PREFIX).split("__")
+        path = (
+            _set_value(document, segments, environ[variable]) if segments[0] in sections else None
+        )
         if path is None:
-            reader.note(variable, LOST)
+            reader.add_issue(variable, UNKNOWN_VARIABLE_REMEDY)
         else:
             given[".".join(path)] = variable
     return given
 
 
-def _put(table: Any, segments: list[str], text: str) -> list[str] | None:
+def _set_value(table: Any, segments: list[str], text: str) -> list[str] | None:
     """Set what the segments lead to and return its names; None if they lead nowhere."""
     path: list[str] = []
     for segment in segments:
@@ -83,26 +87,26 @@ def _put(table: Any, segments: list[str], text: str) -> list[str] | None:
             table = table.setdefault(path[-1], {})
         if not isinstance(table, dict) or not segment:
             return None
-        path.append(_name(segment, table, path[-1] if path else ""))
+        path.append(_resolve_name(segment, table, path[-1] if path else ""))
     for other in (f"{path[-1]}_file", path[-1].removesuffix("_file")):
         table.pop(other, None)  # the same secret, given in the other way
-    table[path[-1]] = _value(text)
+    table[path[-1]] = _parse_value(text)
     return path
 
 
-def _name(segment: str, table: dict[str, Any], of: str) -> str:
+def _resolve_name(segment: str, table: dict[str, Any], parent: str) -> str:
     """Return the name that is there already, or the one that would be written in TOML."""
-    if of == "limits":
-        return LIMITS.get(segment, segment)
+    if parent == "limits":
+        return LIMIT_BY_ENV_NAME.get(segment, segment)
     known = segment.removesuffix("_FILE")
     ending = segment.removeprefix(known).lower()
     for name in table:
         if name.removesuffix("_file").replace("-", "_").upper() == known:
             return name.removesuffix("_file") + ending
-    return (known.replace("_", "-") if of in HYPHENED else known).lower() + ending
+    return (known.replace("_", "-") if parent in HYPHENATED_TABLES else known).lower() + ending
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     """Return an array or table as TOML reads it; all else is text, which `Reader` reads by type."""
     if text.lstrip().startswith(("[", "{")):
         try:
@@ -112,7 +116,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def _named(fault: Fault, variables: Mapping[str, str]) -> Fault:
+def _add_variable_name(fault: ConfigIssue, variables: Mapping[str, str]) -> ConfigIssue:
     """Add the variable, if that is where to look."""
     variable = variables.get(fault.setting)
-    return Fault(fault.setting, f"{fault.remedy} (in {variable})") if variable else fault
+    return ConfigIssue(fault.setting, f"{fault.remedy} (in {variable})") if variable else fault

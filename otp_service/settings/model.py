@@ -11,15 +11,15 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from otp_service.audit.sinks import AnchorSink, LineSink
-from otp_service.core.argon2_profile import DEFAULT, Profile
-from otp_service.core.keys import Keys
-from otp_service.core.limits import DEFAULTS, Limit, Rates, Window
-from otp_service.core.message_templates import TEMPLATES
-from otp_service.core.messages import Messages as TenantMessages
+from otp_service.audit.sinks import AnchorSinkSettings, LineSinkSettings
+from otp_service.core.argon2_profile import DEFAULT_PROFILE, Argon2Profile
+from otp_service.core.keys import ServiceKeys
+from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
+from otp_service.core.message_templates import MESSAGE_TEMPLATES
+from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.policy import Policy
 from otp_service.core.secret import Secret
-from otp_service.core.tenant import TENANT_NAME, ApiKey, Scope, Tenant
+from otp_service.core.tenant import TENANT_NAME_PATTERN, ApiKey, Scope, Tenant
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
 
@@ -30,7 +30,10 @@ Seconds = Annotated[int, Meta(ge=1, le=60)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 # A description is the remedy that is told when the rest of its Meta does not hold.
 Name = Annotated[
-    str, Meta(pattern=rf"^{TENANT_NAME}\Z", description="must be lower-case, digits and hyphens")
+    str,
+    Meta(
+        pattern=rf"^{TENANT_NAME_PATTERN}\Z", description="must be lower-case, digits and hyphens"
+    ),
 ]
 Purpose = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z", description="must be a word like 'login'")
@@ -69,7 +72,7 @@ Instant = Annotated[
 ]
 
 
-class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[service]: where it listens, and how it stops."""
 
     host: str = "127.0.0.1"
@@ -84,7 +87,7 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How providers reach us with their receipts, as they know it; none are asked for without."""
 
 
-class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[redis]: one server (`url`), or `sentinel` and `master`, or `cluster`."""
 
     url: RedisUrl | None = None
@@ -105,7 +108,7 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: Count = 50
 
     @property
-    def encrypted(self) -> bool:
+    def is_encrypted(self) -> bool:
         """Whether the connections are TLS."""
         return self.tls or (self.url or "").startswith("rediss:")
 
@@ -117,34 +120,34 @@ class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.sentinel + self.cluster
 
 
-class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HashSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[hash]: argon2id, and how much of it runs at once in each worker process."""
 
-    memory_kib: Annotated[int, Meta(ge=8)] = DEFAULT.memory_kib
-    passes: Count = DEFAULT.passes
-    lanes: Count = DEFAULT.lanes
+    memory_kib: Annotated[int, Meta(ge=8)] = DEFAULT_PROFILE.memory_kib
+    passes: Count = DEFAULT_PROFILE.passes
+    lanes: Count = DEFAULT_PROFILE.lanes
     accept_below_owasp: bool = False
     workers: Count = 1
     """Threads in each process; `load` sets it to the number of cores."""
     queue: Count = 64
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> Argon2Profile:
         """What argon2 is run with."""
-        return Profile(self.memory_kib, self.passes, self.lanes)
+        return Argon2Profile(self.memory_kib, self.passes, self.lanes)
 
 
-class Messages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MessageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[messages]: the last lines by which phones fill codes in, and the languages."""
 
     host: str | None = None
     """The site that browsers fill the code in on: '@host #code' (WICG sms-one-time-codes)."""
     android_hash: str | None = None
     """The 11 characters that identify the Android app (SMS Retriever)."""
-    languages: frozenset[str] = frozenset(TEMPLATES)
+    languages: frozenset[str] = frozenset(MESSAGE_TEMPLATES)
 
 
-class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[events]: how long and how many of them Redis keeps."""
 
     retention_days: Annotated[int, Meta(ge=1, le=366)] = 7
@@ -152,7 +155,7 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Entries in each partition's stream; with the refusals they take some 300 MB in all."""
 
 
-class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[telemetry]: where traces go; none are made without an address."""
 
     traces: CollectorUrl | None = None
@@ -162,7 +165,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_headers: dict[str, Secret] = {}
 
 
-class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[audit]: the archive of the events, and who seals it."""
 
     archive: str | None = None
@@ -179,15 +182,15 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_mib: Annotated[int, Meta(ge=1, le=1024)] = 64
     retention_days: Annotated[int, Meta(ge=30, le=3660)] = 365
     """After which whole segments are deleted, which a seal states."""
-    anchor: AnchorSink | None = None
+    anchor: AnchorSinkSettings | None = None
     """Where each seal's anchor is kept, out of reach of whoever can write the archive."""
-    sinks: dict[Name, LineSink] = {}
+    sinks: dict[Name, LineSinkSettings] = {}
     """Where every line goes besides; while one does not have it, Redis keeps it."""
     pseudonym_days: Annotated[int, Meta(ge=1, le=3660)] = 90
     """How long a pseudonym key is to be in force."""
 
 
-class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
 
     id: Name
@@ -195,13 +198,13 @@ class ApiKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scopes: frozenset[Scope]
     expires: Instant | None = None
 
-    def read(self, tenant: str) -> ApiKey:
+    def to_api_key(self, tenant: str) -> ApiKey:
         """Return the key as the API looks it up."""
         expires_at = int(self.expires.timestamp() * 1000) if self.expires else None
         return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 
-class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[tenants.NAME]: how a calling application names itself, and what it may send where."""
 
     brand: str
@@ -211,9 +214,9 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purposes: frozenset[Purpose] | None = None
     limits: dict[Limit, tuple[Window, ...]] = {}
     """Its share of the general limits, each at most as loose."""
-    keys: tuple[ApiKeyTable, ...] = ()
+    keys: tuple[ApiKeySettings, ...] = ()
 
-    def read(self, name: str, general: Rates) -> Tenant:
+    def to_tenant(self, name: str, default_limits: LimitTable) -> Tenant:
         """Return the tenant, its limits being the general ones where it has no share."""
         return Tenant(
             name=name,
@@ -222,11 +225,11 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sender=self.sender,
             default_locale=self.default_locale,
             purposes=self.purposes,
-            rates={**general, **self.limits},
+            limits={**default_limits, **self.limits},
         )
 
 
-class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RoutingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[routing]: which providers are tried, in which order, and for how long."""
 
     providers: tuple[Name, ...] | dict[Name, int] = ()
@@ -242,34 +245,36 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     mode: Literal["live", "test"] = "live"
     """In `test`, only the fictitious numbers of regulators are accepted, and no real provider."""
-    keys: Keys
-    service: Service = Service()
-    redis: Redis = Redis()
+    keys: ServiceKeys
+    service: ServiceSettings = ServiceSettings()
+    redis: RedisSettings = RedisSettings()
     policy: Policy = Policy()
-    hash: Hash = Hash()
+    hash: HashSettings = HashSettings()
     limits: dict[Limit, tuple[Window, ...]] = {}
-    messages: Messages = Messages()
-    events: Events = Events()
-    telemetry: Telemetry = Telemetry()
-    audit: Audit = Audit()
-    tenant_tables: dict[Name, TenantTable] = msgspec.field(name="tenants", default_factory=dict)
+    messages: MessageSettings = MessageSettings()
+    events: EventSettings = EventSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    audit: AuditSettings = AuditSettings()
+    tenant_settings: dict[Name, TenantSettings] = msgspec.field(
+        name="tenants", default_factory=dict
+    )
     providers: dict[Name, Provider] = {}
-    routing: Routing = Routing()
+    routing: RoutingSettings = RoutingSettings()
 
     @property
-    def rates(self) -> Rates:
+    def effective_limits(self) -> LimitTable:
         """The limits in force for everybody: what is configured, the defaults elsewhere."""
         cooldown = (Window(1, self.policy.cooldown),)
-        return {**DEFAULTS, **self.limits, Limit.COOLDOWN: cooldown}
+        return {**DEFAULT_LIMITS, **self.limits, Limit.COOLDOWN: cooldown}
 
-    def tenants(self) -> Mapping[str, Tenant]:
+    def build_tenants(self) -> Mapping[str, Tenant]:
         """Return the tenants by their names."""
-        rates = self.rates
-        return {name: table.read(name, rates) for name, table in self.tenant_tables.items()}
+        rates = self.effective_limits
+        return {name: table.to_tenant(name, rates) for name, table in self.tenant_settings.items()}
 
-    def messages_of(self, tenant: str) -> TenantMessages:
+    def create_message_renderer(self, tenant: str) -> TenantMessages:
         """Return how a tenant's messages read; ValueError names the value that cannot be used."""
-        table = self.tenant_tables[tenant]
+        table = self.tenant_settings[tenant]
         return TenantMessages(
             brand=table.brand,
             host=self.messages.host,
@@ -278,11 +283,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             languages=self.messages.languages,
         )
 
-    def api_keys(self) -> tuple[ApiKey, ...]:
+    def build_api_keys(self) -> tuple[ApiKey, ...]:
         """Return the keys of all tenants."""
-        tables = self.tenant_tables.items()
-        return tuple(key.read(name) for name, table in tables for key in table.keys)
+        tables = self.tenant_settings.items()
+        return tuple(key.to_api_key(name) for name, table in tables for key in table.keys)
 
-    def routes(self) -> Routes:
+    def build_routes(self) -> Routes:
         """Return the routes; the default one may be left out where there is one provider."""
         return Routes(self.routing.providers or tuple(self.providers), self.routing.routes)

@@ -6,85 +6,85 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.argon2_profile import thief_hours
-from otp_service.core.keys import Key, Ring
-from otp_service.core.limits import DEFAULTS
-from otp_service.settings.check_limits import shown
-from otp_service.settings.model import ApiKeyTable, Settings
+from otp_service.core.argon2_profile import estimate_attack_hours
+from otp_service.core.keys import Key, KeyRing
+from otp_service.core.limits import DEFAULT_LIMITS
+from otp_service.settings.check_limits import format_windows
+from otp_service.settings.model import ApiKeySettings, Settings
 
 
-STARS = "**********"
-IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
+REDACTED_TEXT = "**********"
+URL_SECRET_PATTERN = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
 """What an address may hold of secrets; `faults` refuses it there, but after showing."""
 
-Line = tuple[str, str]
+ReportLine = tuple[str, str]
 
 
-def report(settings: Settings, hashes_per_second: float | None = None) -> str:
+def format_settings(settings: Settings, hashes_per_second: float | None = None) -> str:
     """Return the settings in force, aligned.
 
     `hashes_per_second` is what one core of this machine was measured to make, for settings of which
     nothing is refused.
     """
-    found = [*_settings_lines(settings), *_cost_lines(settings, hashes_per_second)]
+    found = [*_list_settings(settings), *_list_costs(settings, hashes_per_second)]
     width = max(len(name) for name, _ in found)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in found)
 
 
-def _settings_lines(settings: Settings) -> Iterator[Line]:
+def _list_settings(settings: Settings) -> Iterator[ReportLine]:
     for field in msgspec.structs.fields(settings):
         if field.name != "limits":
-            yield from _lines(getattr(settings, field.name), field.encode_name)
-    for limit, windows in settings.rates.items():
-        default = "  (default)" if windows == DEFAULTS[limit] else ""
-        yield f"limits.{limit}", shown(windows) + default
+            yield from _flatten_value(getattr(settings, field.name), field.encode_name)
+    for limit, windows in settings.effective_limits.items():
+        default = "  (default)" if windows == DEFAULT_LIMITS[limit] else ""
+        yield f"limits.{limit}", format_windows(windows) + default
 
 
-def _cost_lines(settings: Settings, hashes_per_second: float | None) -> Iterator[Line]:
+def _list_costs(settings: Settings, hashes_per_second: float | None) -> Iterator[ReportLine]:
     table, processes = settings.hash, settings.service.workers
     memory = processes * table.workers * table.memory_kib // 1024
     yield "argon2 at once", f"{processes * table.workers}, in {memory} MiB"
     if hashes_per_second is not None:
         digits = settings.policy.digits
-        hours = thief_hours(table.profile, hashes_per_second, digits=digits)
+        hours = estimate_attack_hours(table.profile, hashes_per_second, digits=digits)
         attack = f"{hours:.3g} for all 10^{digits} codes of one challenge, with Redis, the pepper"
         speed = f"{hashes_per_second:.0f} hashes a second on a core"
         yield "a thief's hours", f"{attack} and one GPU ({speed})"
 
 
-def _lines(value: Any, path: str) -> Iterator[Line]:
+def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:
     """Walk a value of the settings; what is neither struct nor table is one line."""
     match value:
-        case ApiKeyTable():
+        case ApiKeySettings():
             until = f", until {value.expires}" if value.expires else ""
-            yield path, f"{STARS} for {_text(value.scopes)}{until}"
-        case msgspec.Struct() if not isinstance(value, Key | Ring):
+            yield path, f"{REDACTED_TEXT} for {_format_value(value.scopes)}{until}"
+        case msgspec.Struct() if not isinstance(value, Key | KeyRing):
             if tag := value.__struct_config__.tag:
                 yield f"{path}.{value.__struct_config__.tag_field}", str(tag)
             for field in msgspec.structs.fields(value):
-                yield from _lines(getattr(value, field.name), f"{path}.{field.encode_name}")
+                yield from _flatten_value(getattr(value, field.name), f"{path}.{field.encode_name}")
         case Mapping() if value:
             for name, item in value.items():
-                yield from _lines(item, f"{path}.{name}")
-        case (ApiKeyTable(), *_):
+                yield from _flatten_value(item, f"{path}.{name}")
+        case (ApiKeySettings(), *_):
             for key in value:
-                yield from _lines(key, f"{path}.{key.id}")
+                yield from _flatten_value(key, f"{path}.{key.id}")
         case _:
-            yield path, _text(value)
+            yield path, _format_value(value)
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Return one value as the report shows it; a Secret is stars of itself."""
     match value:
         case Key():
-            return f"{value.id} {STARS}"
+            return f"{value.id} {REDACTED_TEXT}"
         case bool():
             return str(value).lower()
-        case tuple() | Ring():
-            return ", ".join(_text(item) for item in value) or "-"
+        case tuple() | KeyRing():
+            return ", ".join(_format_value(item) for item in value) or "-"
         case frozenset():
-            return ", ".join(sorted(_text(item) for item in value)) or "-"
+            return ", ".join(sorted(_format_value(item) for item in value)) or "-"
         case None | {}:
             return "-"
         case _:
-            return IN_ADDRESS.sub(STARS, str(value)) or "-"
+            return URL_SECRET_PATTERN.sub(REDACTED_TEXT, str(value)) or "-"

@@ -17,13 +17,13 @@ import msgspec
 
 from otp_service.core.delivery import Message
 from otp_service.core.secret import Secret
-from otp_service.sms.validation import Faults
+from otp_service.sms.validation import FieldErrors
 
 
-Value = str | int | bool
-Values = Mapping[str, str | int]
-Fill = Callable[[Values], Value]
-Kind = Literal["json", "form"]
+FieldValue = str | int | bool
+PlaceholderValues = Mapping[str, str | int]
+FieldRenderer = Callable[[PlaceholderValues], FieldValue]
+BodyFormat = Literal["json", "form"]
 
 PLACEHOLDERS = (
     *("to", "to_digits", "text", "from", "reference", "callback", "valid_seconds", "valid_minutes"),
@@ -32,35 +32,40 @@ PLACEHOLDERS = (
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-class Body:
+class BodyTemplate:
     """The fields of the settings, made ready once and filled in for every message."""
 
     def __init__(
-        self, kind: Kind, fields: Mapping[str, Value], secrets: Mapping[str, Secret]
+        self,
+        body_format: BodyFormat,
+        fields: Mapping[str, FieldValue],
+        secrets: Mapping[str, Secret],
     ) -> None:
         """Raise ValueError if the names of the fields do not fit together."""
-        leaves = {name: _template(text) for name, text in fields.items()}
-        leaves |= {name: _constant(secret.reveal()) for name, secret in secrets.items()}
-        self._encode = msgspec.json.encode if kind == "json" else _form
-        self._tree = _nested(leaves) if kind == "json" else leaves
+        leaves = {name: _compile_template(text) for name, text in fields.items()}
+        leaves |= {name: _build_constant(secret.reveal()) for name, secret in secrets.items()}
+        self._encode = msgspec.json.encode if body_format == "json" else _encode_form
+        self._tree = _build_tree(leaves) if body_format == "json" else leaves
 
-    def fill(self, message: Message, sender: str) -> bytes:
+    def render(self, message: Message, default_sender: str) -> bytes:
         """Return the body for this message; `sender` is for a tenant without one of its own."""
         to = message.to.e164
-        values: Values = {
+        values: PlaceholderValues = {
             "to": to,
             "to_digits": to[1:],
             "text": message.text,
-            "from": message.sender or sender,
+            "from": message.sender or default_sender,
             "reference": message.reference,
-            "callback": message.callback or "",
-            "valid_seconds": message.valid_for,
-            "valid_minutes": max(1, message.valid_for // 60),
+            "callback": message.callback_url or "",
+            "valid_seconds": message.validity_seconds,
+            "valid_minutes": max(1, message.validity_seconds // 60),
         }
-        return self._encode(_filled(self._tree, values))
+        return self._encode(_render_node(self._tree, values))
 
 
-def body_faults(kind: Kind, fields: Mapping[str, Value], secrets: Mapping[str, Secret]) -> Faults:
+def find_body_errors(
+    body_format: BodyFormat, fields: Mapping[str, FieldValue], secrets: Mapping[str, Secret]
+) -> FieldErrors:
     """Tell which fields could not be filled in, and what no message can be without."""
     texts = {name: text for name, text in fields.items() if isinstance(text, str)}
     used = {name for text in texts.values() for name in _PLACEHOLDER.findall(text)}
@@ -75,32 +80,32 @@ def body_faults(kind: Kind, fields: Mapping[str, Value], secrets: Mapping[str, S
     if fields.keys() & secrets.keys():
         yield "secret_fields", "say each field once"
     try:
-        Body(kind, fields, secrets)
+        BodyTemplate(body_format, fields, secrets)
     except ValueError as error:
         yield "fields", str(error)
 
 
-def as_text(value: str | float) -> str:
+def to_text(value: str | float) -> str:
     """Return the value as JSON would show it, strings without their quotes."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
 
 
-def _constant(value: Value) -> Fill:
+def _build_constant(value: FieldValue) -> FieldRenderer:
     return lambda _: value
 
 
-def _template(text: Value) -> Fill:
+def _compile_template(text: FieldValue) -> FieldRenderer:
     """Return what fills the template in; text that is put in is never looked into again."""
     if not isinstance(text, str) or not (names := _PLACEHOLDER.findall(text)):
-        return _constant(text)
+        return _build_constant(text)
     if _PLACEHOLDER.fullmatch(text):
         return operator.itemgetter(names[0])
     return lambda values: _PLACEHOLDER.sub(lambda match: str(values[match[1]]), text)
 
 
-def _nested(leaves: Mapping[str, Fill]) -> Any:
+def _build_tree(leaves: Mapping[str, FieldRenderer]) -> Any:
     """Return {"a.0.b": leaf} as {"a": [{"b": leaf}]}; ValueError if the names do not fit."""
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():
@@ -111,14 +116,14 @@ def _nested(leaves: Mapping[str, Fill]) -> Any:
         for step in above:
             node = node.setdefault(step, {})
         node[last] = leaf
-    return _listed(tree)
+    return _convert_lists(tree)
 
 
-def _listed(node: Any) -> Any:
+def _convert_lists(node: Any) -> Any:
     """Return the node with every dict of places 0, 1, 2… made a list."""
     if not isinstance(node, dict):
         return node
-    parts = {name: _listed(part) for name, part in node.items()}
+    parts = {name: _convert_lists(part) for name, part in node.items()}
     places = [name for name in parts if name.isdecimal()]
     if not places:
         return parts
@@ -127,14 +132,14 @@ def _listed(node: Any) -> Any:
     return [parts[str(place)] for place in range(len(parts))]
 
 
-def _filled(node: Any, values: Values) -> Any:
+def _render_node(node: Any, values: PlaceholderValues) -> Any:
     if isinstance(node, dict):
-        pairs = ((name, _filled(part, values)) for name, part in node.items())
+        pairs = ((name, _render_node(part, values)) for name, part in node.items())
         return {name: part for name, part in pairs if part != ""}
     if isinstance(node, list):
-        return [_filled(part, values) for part in node]
+        return [_render_node(part, values) for part in node]
     return node(values)
 
 
-def _form(fields: Mapping[str, Value]) -> bytes:
-    return urlencode({name: as_text(value) for name, value in fields.items()}).encode()
+def _encode_form(fields: Mapping[str, FieldValue]) -> bytes:
+    return urlencode({name: to_text(value) for name, value in fields.items()}).encode()

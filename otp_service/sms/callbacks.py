@@ -9,14 +9,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from otp_service.core.delivery import Receipt
-from otp_service.core.keys import Key, Ring
+from otp_service.core.keys import Key, KeyRing
 
 
-TOLERANCE = 300
+SIGNATURE_TOLERANCE_SECONDS = 300
 """Seconds by which a signature's own clock may be off (Standard Webhooks: five minutes)."""
 
 
-class BadSignature(Exception):
+class CallbackSignatureError(Exception):
     """The vendor signs its receipts, and has not signed this one, or too long ago: 401."""
 
 
@@ -29,7 +29,7 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
-    now: int
+    received_at: int
     """Milliseconds since 1970."""
     certificates: Mapping[str, bytes] = {}
     """What the dialect said it `needs`, by address (certificates.py)."""
@@ -55,82 +55,87 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         """The body as JSON. Raises ValueError if it is none."""
         return msgspec.json.decode(self.body)
 
-    def check_age(self, seconds: str) -> None:
+    def require_recent_timestamp(self, timestamp: str) -> None:
         """Raise BadSignature unless this instant (Unix time, in seconds) is now, or nearly."""
-        is_number = seconds.isascii() and seconds.isdigit() and len(seconds) < 12  # noqa: PLR2004
-        if not is_number or abs(int(seconds) - self.now / 1000) > TOLERANCE:
-            raise BadSignature
+        is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12  # noqa: PLR2004
+        if (
+            not is_number
+            or abs(int(timestamp) - self.received_at / 1000) > SIGNATURE_TOLERANCE_SECONDS
+        ):
+            raise CallbackSignatureError
 
 
-class Receiver(Protocol):
+class ReceiptDialect(Protocol):
     """The half of a dialect that receipts come to."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
         """What the vendor wants to be answered: status and body."""
 
-    def needs(self, callback: Callback) -> str | None:
+    def find_certificate_url(self, callback: Callback) -> str | None:
         """Return the address of a certificate that `receipts` wants in the callback, if any.
 
         Raises as `receipts` does, so that nothing is fetched for what is refused anyway.
         """
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the news that a callback brings, of which there may be several.
 
         Raises BadSignature, and ValueError or KeyError for what cannot be read.
         """
 
 
-class Addresses:
+class CallbackUrls:
     """Where receipts are to be brought: an address of its own for each submission.
 
     It names the submission and carries a token, an HMAC over provider and reference, so that
     whoever calls it is who was given it. `public_url` is how providers reach us.
     """
 
-    def __init__(self, public_url: str, ring: Ring) -> None:
+    def __init__(self, public_url: str, ring: KeyRing) -> None:
         self.public_url = public_url.rstrip("/")
         self._ring = ring
 
-    def of(self, provider: str, reference: str) -> str:
+    def build_url(self, provider: str, reference: str) -> str:
         """Return the address for the receipts of one submission."""
-        token = _token(self._ring.current, provider, reference)
+        token = _compute_token(self._ring.current, provider, reference)
         query = urlencode({"ref": reference, "token": f"{self._ring.current.id}:{token}"})
         return f"{self.public_url}/v1/callbacks/{provider}?{query}"
 
-    def reference(self, provider: str, callback: Callback, told: str = "") -> str | None:
+    def verify_reference(
+        self, provider: str, callback: Callback, receipt_reference: str = ""
+    ) -> str | None:
         """Return whose address was called; None if no submission's was.
 
         `told` is the receipt's own reference, for an address that has only a token. Raises
         BadSignature if the token is not that of this provider and reference.
         """
         query = callback.query
-        reference = query.get("ref", told if "token" in query else "")
+        reference = query.get("ref", receipt_reference if "token" in query else "")
         if not reference:
             return None
         key_id, _, token = query.get("token", "").partition(":")
         key = self._ring.get(key_id)
         if key is None:
-            raise BadSignature
-        check(_token(key, provider, reference), token)
+            raise CallbackSignatureError
+        require_equal(_compute_token(key, provider, reference), token)
         return reference
 
 
-def without_reference(address: str) -> str:
+def strip_reference(url: str) -> str:
     """Return a shorter address, for a vendor that gives our reference back in its receipts."""
-    parts = urlsplit(address)
+    parts = urlsplit(url)
     left = [(name, value) for name, value in parse_qsl(parts.query) if name != "ref"]
     return parts._replace(query=urlencode(left)).geturl()
 
 
-def _token(key: Key, provider: str, reference: str) -> str:
-    return key.mac("receipt", provider.encode(), reference.encode())[:16].hex()
+def _compute_token(key: Key, provider: str, reference: str) -> str:
+    return key.compute_mac("receipt", provider.encode(), reference.encode())[:16].hex()
 
 
-def check(expected: bytes | str, actual: bytes | str) -> None:
+def require_equal(expected: bytes | str, actual: bytes | str) -> None:
     """Compare in constant time. Raises BadSignature if they differ."""
     one = expected.encode() if isinstance(expected, str) else expected
     other = actual.encode(errors="replace") if isinstance(actual, str) else actual
     if not hmac.compare_digest(one, other):
-        raise BadSignature
+        raise CallbackSignatureError

@@ -23,19 +23,19 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
-from otp_service.sms.callbacks import Receiver
-from otp_service.sms.redaction import parts_of, presentable_reply, secrets_in
+from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
+from otp_service.sms.callbacks import ReceiptDialect
+from otp_service.sms.redaction import extract_fragments, iter_secrets, redact_reply
 
 
-MAX_REPLY = 64 * 1024
-KEEP_ALIVE = 4.0
+MAX_REPLY_BYTES = 64 * 1024
+KEEP_ALIVE_SECONDS = 4.0
 """Seconds for which an idle connection is kept. Servers close theirs after 5 (Apache, Node): a
 message written to a connection that is being closed would count as perhaps sent."""
 
 Headers = tuple[tuple[str, str], ...]
 
-HEADERS: Headers = (
+DEFAULT_HEADERS: Headers = (
     ("accept", "application/json, */*;q=0.1"),
     ("accept-encoding", "identity"),  # so the size that is capped is the size there is
     ("user-agent", "otp-service"),
@@ -44,7 +44,7 @@ HEADERS: Headers = (
 # aiohttp's own errors, where the transport gives them as a cause: httpx-aiohttp calls every
 # ClientConnectionError that it does not know better a ConnectTimeout, also a connection that was
 # lost after the body was written. httpx's follow for other transports. The first match counts.
-NOTHING_SENT: tuple[tuple[type[Exception], str], ...] = (
+NOT_SENT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "dns-error"),
     (aiohttp.ClientSSLError, "tls-error"),
     (aiohttp.ClientConnectorError, "connect-error"),
@@ -56,7 +56,7 @@ NOTHING_SENT: tuple[tuple[type[Exception], str], ...] = (
     (httpx.ConnectError, "connect-error"),
     (httpx.UnsupportedProtocol, "invalid-url"),
 )
-PERHAPS_SENT: tuple[tuple[type[Exception], str], ...] = (
+MAYBE_SENT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.SocketTimeoutError, "read-timeout"),
     (aiohttp.ClientPayloadError, "incomplete-reply"),
     (aiohttp.ClientResponseError, "bad-reply"),
@@ -99,7 +99,7 @@ class HttpReply(msgspec.Struct, frozen=True):
         return [("status", self.status)]  # see HttpRequest
 
 
-class Dialect(Receiver, Protocol):
+class Dialect(ReceiptDialect, Protocol):
     """How one HTTP provider phrases requests and replies: pure, and all that differs.
 
     One whose requests carry the time also has `signed(request, now) -> HttpRequest`, and is given
@@ -114,14 +114,14 @@ class Dialect(Receiver, Protocol):
     def read_timeout(self) -> float:
         """Seconds of silence after which no more of the reply is awaited."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return what to ask for this message to be sent."""
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the provider meant; never asked about redirects."""
 
 
-def wall_clock() -> int:
+def now_ms() -> int:
     """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
@@ -135,55 +135,57 @@ class HttpProvider:
         dialect: Dialect,
         transport: httpx.AsyncBaseTransport,
         *,
-        now: Callable[[], int] = wall_clock,
+        now: Callable[[], int] = now_ms,
     ) -> None:
         self.name = name
         self._dialect = dialect
         self._transport = transport
         self._now = now
-        self._credentials = parts_of(*secrets_in(dialect))
-        self._signed: Callable[[HttpRequest, int], HttpRequest] = getattr(
-            dialect, "signed", _as_it_is
+        self._credential_fragments = extract_fragments(*iter_secrets(dialect))
+        self._sign_request: Callable[[HttpRequest, int], HttpRequest] = getattr(
+            dialect, "sign_request", _return_unsigned
         )
         connect, read = dialect.connect_timeout, dialect.read_timeout
         timeouts = {"connect": connect, "pool": connect, "read": read, "write": read}
         self._extensions = {"timeout": timeouts}
         # Both are as good as constant, and take a tenth of a send to make.
-        self._url = functools.lru_cache(maxsize=16)(httpx.URL)
-        self._headers = functools.lru_cache(maxsize=16)(_headers)
+        self._parse_url = functools.lru_cache(maxsize=16)(httpx.URL)
+        self._build_headers = functools.lru_cache(maxsize=16)(_merge_headers)
 
     async def send(self, message: Message) -> Reply:
         """Ask, and return what came of it, in words that are safe to keep."""
-        request = self._signed(self._dialect.request(message), self._now())
+        request = self._sign_request(self._dialect.build_request(message), self._now())
         try:
-            reply = await self._exchange(request)
+            reply = await self._send_request(request)
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            return _refusal(error)
+            return _classify_error(error)
         if reply is None:
             return Refused(Fault.UNKNOWN, "reply-too-big")
         if 300 <= reply.status < 400:  # noqa: PLR2004
             return Refused(Fault.PROVIDER, "redirect")
-        return presentable_reply(self._dialect.reply(reply), message, self._credentials)
+        return redact_reply(
+            self._dialect.interpret_reply(reply), message, self._credential_fragments
+        )
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to whoever made it."""
 
-    async def _exchange(self, request: HttpRequest) -> HttpReply | None:
+    async def _send_request(self, request: HttpRequest) -> HttpReply | None:
         """Return the reply, or None if there is more of it than anybody needs."""
-        return await exchange(
+        return await send_request(
             self._transport,
             httpx.Request(
                 request.method,
-                self._url(request.url),
-                headers=self._headers(request.headers),
+                self._parse_url(request.url),
+                headers=self._build_headers(request.headers),
                 content=request.body,
                 extensions=self._extensions,
             ),
         )
 
 
-async def exchange(
-    transport: httpx.AsyncBaseTransport, request: httpx.Request, most: int = MAX_REPLY
+async def send_request(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, max_bytes: int = MAX_REPLY_BYTES
 ) -> HttpReply | None:
     """Return the reply, or None if there is more of it than anybody needs."""
     response = await transport.handle_async_request(request)
@@ -192,48 +194,51 @@ async def exchange(
         body = b""
         async for chunk in stream:
             body += chunk
-            if len(body) > most:
+            if len(body) > max_bytes:
                 return None
     finally:
         await stream.aclose()
     return HttpReply(response.status_code, response.headers, body)
 
 
-def new_transport(
-    *, tls: ssl.SSLContext | None = None, connections: int = 200, per_provider: int = 100
+def create_transport(
+    *,
+    tls_context: ssl.SSLContext | None = None,
+    max_connections: int = 200,
+    max_connections_per_provider: int = 100,
 ) -> AiohttpTransport:
     """Return a transport for all providers: no proxies, no cookies, nothing from the environment.
 
     One provider may have `per_provider` of the connections, so that one that hangs leaves some.
     """
-    context = tls or httpx.create_ssl_context(trust_env=False)
+    context = tls_context or httpx.create_ssl_context(trust_env=False)
 
-    def session() -> aiohttp.ClientSession:
+    def create_session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=connections,
-            limit_per_host=per_provider,
-            keepalive_timeout=KEEP_ALIVE,
+            limit=max_connections,
+            limit_per_host=max_connections_per_provider,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             ssl=context,
         )
         return aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
         )
 
-    return AiohttpTransport(verify=context, trust_env=False, client=session)
+    return AiohttpTransport(verify=context, trust_env=False, client=create_session)
 
 
-def _headers(headers: Headers) -> httpx.Headers:
-    return httpx.Headers({**dict(HEADERS), **dict(headers)})
+def _merge_headers(headers: Headers) -> httpx.Headers:
+    return httpx.Headers({**dict(DEFAULT_HEADERS), **dict(headers)})
 
 
-def _as_it_is(request: HttpRequest, _: int) -> HttpRequest:
+def _return_unsigned(request: HttpRequest, _: int) -> HttpRequest:
     return request
 
 
-def _refusal(error: Exception) -> Refused:
+def _classify_error(error: Exception) -> Refused:
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    for kind, reason in NOTHING_SENT:
+    for kind, reason in NOT_SENT_ERRORS:
         if isinstance(cause, kind):
-            return Refused(Fault.PROVIDER, reason, about=About.SILENCE)
-    reason = next(r for kind, r in PERHAPS_SENT if isinstance(cause, kind))
-    return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
+            return Refused(Fault.PROVIDER, reason, scope=RefusalScope.SILENCE)
+    reason = next(r for kind, r in MAYBE_SENT_ERRORS if isinstance(cause, kind))
+    return Refused(Fault.UNKNOWN, reason, scope=RefusalScope.SILENCE)

@@ -18,34 +18,34 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.core.delivery import About, Accepted, Fault, Refused, Reply
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Reply
 
 
-SECOND = 1000
-WINDOW = 600 * SECOND
+SECOND_MS = 1000
+BREAKER_WINDOW_MS = 600 * SECOND_MS
 """What is older than this has no say; and how long a number does not count again."""
-LAST, ENOUGH = 10, 5
-OPEN_FOR, LONGEST = 30 * SECOND, 600 * SECOND
-PROBES = 0.1
+BREAKER_WINDOW_OUTCOMES, BREAKER_FAILURE_THRESHOLD = 10, 5
+FIRST_OPEN_MS, MAX_OPEN_MS = 30 * SECOND_MS, 600 * SECOND_MS
+HALF_OPEN_SHARE = 0.1
 """The share of real traffic that a half-open provider gets where it stands."""
-REST = 5 * SECOND
+DEFAULT_BACKOFF_MS = 5 * SECOND_MS
 """How long who is throttled rests, if it has not said."""
 
-SLOW = 30 * SECOND
+LATE_DELIVERY_MS = 30 * SECOND_MS
 """A receipt that comes later than this speaks of a message that came too late to be typed in."""
-STEP = 0.05
+QUALITY_STEP = 0.05
 """How far one receipt moves the quality: damping, or two providers would swing against each other."""
-LEAST = 0.1
-HEALED = 900 * SECOND
+MIN_QUALITY = 0.1
+QUALITY_HALF_LIFE_MS = 900 * SECOND_MS
 """In this time half of what a provider has lost comes back by itself."""
-ONCE = 3600 * SECOND
+NUMBER_QUALITY_INTERVAL_MS = 3600 * SECOND_MS
 """How often one number may move a quality."""
-MOST_NUMBERS = 1000
+MAX_REMEMBERED_NUMBERS = 1000
 
-State = Literal["closed", "open", "half-open"]
+BreakerState = Literal["closed", "open", "half-open"]
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True):
     """One outcome that counts."""
 
     at: int
@@ -59,34 +59,40 @@ class Seen(msgspec.Struct, frozen=True):
 class Breaker(msgspec.Struct, frozen=True):
     """One provider in one country."""
 
-    last: tuple[Seen, ...] = ()
+    last: tuple[Outcome, ...] = ()
     until: int = 0
     """0 while it is closed; until then it is open, and after that half-open."""
     openings: int = 0
     """How often in a row."""
 
-    def state(self, now: int) -> State:
+    def get_state(self, now: int) -> BreakerState:
         """Return where it stands."""
         if not self.until:
             return "closed"
         return "open" if now < self.until else "half-open"
 
-    def after(self, seen: Seen) -> "Breaker":
+    def add_outcome(self, outcome: Outcome) -> "Breaker":
         """Return it with one more outcome. Where all is well, one more success changes nothing."""
-        recent = [one for one in self.last if one.at > seen.at - WINDOW]
-        if seen.ok and not self.until and all(one.ok for one in recent):
+        recent = [one for one in self.last if one.at > outcome.at - BREAKER_WINDOW_MS]
+        if outcome.ok and not self.until and all(one.ok for one in recent):
             return self if not self.last else Breaker()
-        if seen.number and any(one.number == seen.number for one in recent):
+        if outcome.number and any(one.number == outcome.number for one in recent):
             return self
-        if self.state(seen.at) == "half-open":
-            return Breaker() if seen.ok else self._opened(seen, recent)
-        if not self.until and sum(not one.ok for one in (*recent, seen)[-LAST:]) >= ENOUGH:
-            return self._opened(seen, recent)
-        return replace(self, last=(*recent, seen)[-LAST:])
+        if self.get_state(outcome.at) == "half-open":
+            return Breaker() if outcome.ok else self._open(outcome, recent)
+        if (
+            not self.until
+            and sum(not one.ok for one in (*recent, outcome)[-BREAKER_WINDOW_OUTCOMES:])
+            >= BREAKER_FAILURE_THRESHOLD
+        ):
+            return self._open(outcome, recent)
+        return replace(self, last=(*recent, outcome)[-BREAKER_WINDOW_OUTCOMES:])
 
-    def _opened(self, seen: Seen, recent: Sequence[Seen]) -> "Breaker":
-        lasts = min(OPEN_FOR * 2**self.openings, LONGEST)
-        return Breaker((*recent, seen)[-LAST:], seen.at + lasts, self.openings + 1)
+    def _open(self, outcome: Outcome, recent: Sequence[Outcome]) -> "Breaker":
+        lasts = min(FIRST_OPEN_MS * 2**self.openings, MAX_OPEN_MS)
+        return Breaker(
+            (*recent, outcome)[-BREAKER_WINDOW_OUTCOMES:], outcome.at + lasts, self.openings + 1
+        )
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -95,41 +101,41 @@ class Quality(msgspec.Struct, frozen=True):
     value: float = 1.0
     at: int = 0
 
-    def now(self, now: int) -> float:
+    def compute_value(self, now: int) -> float:
         """Return it at this instant, never under a tenth; what was lost drifts back."""
-        lost = (1 - self.value) * math.exp2(-max(0, now - self.at) / HEALED)
-        return max(LEAST, 1 - lost)
+        lost = (1 - self.value) * math.exp2(-max(0, now - self.at) / QUALITY_HALF_LIFE_MS)
+        return max(MIN_QUALITY, 1 - lost)
 
-    def after(self, good: float, now: int) -> "Quality":
+    def add_score(self, score: float, now: int) -> "Quality":
         """Return it after a receipt that was good (1), bad (0) or in between."""
-        value = self.now(now)
-        return Quality(max(LEAST, value + STEP * (good - value)), now)
+        value = self.compute_value(now)
+        return Quality(max(MIN_QUALITY, value + QUALITY_STEP * (score - value)), now)
 
 
-class Observation(msgspec.Struct, frozen=True):
+class HealthEvent(msgspec.Struct, frozen=True):
     """Something that is worth remembering."""
 
     provider: str
     country: str
     at: int
     kind: Literal["taken", "failed", "throttled", "receipt"]
-    number: str = ""
-    rests: int = 0
+    number_pseudonym: str = ""
+    backoff_ms: int = 0
     """Milliseconds that a throttled provider rests."""
-    good: float = 1.0
+    score: float = 1.0
     reason: str = ""
 
 
-class Change(msgspec.Struct, frozen=True):
+class BreakerChange(msgspec.Struct, frozen=True):
     """A breaker that is not where it was: an operator may read of it."""
 
     provider: str
     country: str
-    state: State
+    state: BreakerState
     reason: str
 
 
-class Memory(msgspec.Struct, frozen=True):
+class ProviderHealth(msgspec.Struct, frozen=True):
     """Everything that is remembered."""
 
     breakers: dict[str, Breaker] = {}
@@ -139,100 +145,114 @@ class Memory(msgspec.Struct, frozen=True):
     numbers: dict[str, int] = {}
     """Pseudonyms of numbers that have moved a quality, and when."""
 
-    def state(self, provider: str, country: str, now: int) -> State:
+    def get_breaker_state(self, provider: str, country: str, now: int) -> BreakerState:
         """Return where a breaker stands."""
         breaker = self.breakers.get(f"{provider} {country}")
-        return breaker.state(now) if breaker else "closed"
+        return breaker.get_state(now) if breaker else "closed"
 
-    def weight(self, provider: str, configured: float, now: int) -> float:
+    def compute_weight(self, provider: str, configured_weight: float, now: int) -> float:
         """Return the weight that it has at this instant, at least a tenth of what was configured."""
         quality = self.qualities.get(provider)
-        return configured * (quality.now(now) if quality else 1.0)
+        return configured_weight * (quality.compute_value(now) if quality else 1.0)
 
-    def order(
-        self, providers: Sequence[str], country: str, now: int, chance: float
+    def order_providers(
+        self, providers: Sequence[str], country: str, now: int, random_float: float
     ) -> tuple[str, ...]:
         """Return the providers with those at the end that are not well; `chance` is from 0 to 1."""
 
-        def is_well(provider: str) -> bool:
+        def is_healthy(provider: str) -> bool:
             if self.rests.get(provider, 0) > now:
                 return False
-            state = self.state(provider, country, now)
-            return state == "closed" or (state == "half-open" and chance < PROBES)
+            state = self.get_breaker_state(provider, country, now)
+            return state == "closed" or (state == "half-open" and random_float < HALF_OPEN_SHARE)
 
-        return tuple(sorted(providers, key=lambda provider: not is_well(provider)))
+        return tuple(sorted(providers, key=lambda provider: not is_healthy(provider)))
 
-    def after(self, observations: Iterable[Observation]) -> tuple["Memory", list[Change]]:
+    def apply_events(
+        self, events: Iterable[HealthEvent]
+    ) -> tuple["ProviderHealth", list[BreakerChange]]:
         """Return what is remembered then, and which breakers have moved."""
-        memory, changes = self, list[Change]()
-        for one in observations:
+        memory, changes = self, list[BreakerChange]()
+        for one in events:
             if one.kind == "throttled":
-                rests = max(memory.rests.get(one.provider, 0), one.at + (one.rests or REST))
+                rests = max(
+                    memory.rests.get(one.provider, 0),
+                    one.at + (one.backoff_ms or DEFAULT_BACKOFF_MS),
+                )
                 memory = replace(memory, rests={**memory.rests, one.provider: rests})
             elif one.kind == "receipt":
-                memory = memory.received(one)
+                memory = memory.apply_receipt(one)
             else:
-                memory = memory.seen(one, changes)
+                memory = memory.apply_outcome(one, changes)
         return memory, changes
 
-    def seen(self, one: Observation, changes: list[Change]) -> "Memory":
+    def apply_outcome(self, event: HealthEvent, changes: list[BreakerChange]) -> "ProviderHealth":
         """Return it after an outcome; a breaker that has moved is added to the changes."""
-        name = f"{one.provider} {one.country}"
+        name = f"{event.provider} {event.country}"
         old = self.breakers.get(name, Breaker())
-        new = old.after(Seen(one.at, one.kind == "taken", one.number, one.reason))
+        new = old.add_outcome(
+            Outcome(event.at, event.kind == "taken", event.number_pseudonym, event.reason)
+        )
         if new is old:
             return self
         if bool(new.until) != bool(old.until) or new.openings != old.openings:
-            state = new.state(one.at)
-            changes.append(Change(one.provider, one.country, state, one.reason))
+            state = new.get_state(event.at)
+            changes.append(BreakerChange(event.provider, event.country, state, event.reason))
         return replace(self, breakers={**self.breakers, name: new})
 
-    def received(self, one: Observation) -> "Memory":
+    def apply_receipt(self, event: HealthEvent) -> "ProviderHealth":
         """Return it after a trusted receipt; that all is well again and again changes nothing."""
-        old = self.qualities.get(one.provider, Quality())
-        numbers = {who: at for who, at in self.numbers.items() if at > one.at - ONCE}
-        if one.number in numbers or (one.good >= 1 and old.value >= 1):
+        old = self.qualities.get(event.provider, Quality())
+        numbers = {
+            who: at
+            for who, at in self.numbers.items()
+            if at > event.at - NUMBER_QUALITY_INTERVAL_MS
+        }
+        if event.number_pseudonym in numbers or (event.score >= 1 and old.value >= 1):
             return self
         # Only so many, or an outage would fill the record: the oldest may count once more.
-        kept = dict([*numbers.items()][1 - MOST_NUMBERS :])
+        kept = dict([*numbers.items()][1 - MAX_REMEMBERED_NUMBERS :])
         return replace(
             self,
-            qualities={**self.qualities, one.provider: old.after(one.good, one.at)},
-            numbers={**kept, one.number: one.at},
+            qualities={**self.qualities, event.provider: old.add_score(event.score, event.at)},
+            numbers={**kept, event.number_pseudonym: event.at},
         )
 
 
-def observations(
-    walk: Sequence[tuple[str, Reply]], country: str, number: str, now: int
-) -> list[Observation]:
+def health_events_from_replies(
+    replies: Sequence[tuple[str, Reply]], country: str, number_pseudonym: str, now: int
+) -> list[HealthEvent]:
     """Return what one send has taught: the providers that were asked, and what they answered."""
     found = []
-    for place, (provider, reply) in enumerate(walk):
-        taken_later = any(isinstance(other, Accepted) for _, other in walk[place + 1 :])
-        kind = _kind(reply, taken_later=taken_later)
+    for place, (provider, reply) in enumerate(replies):
+        taken_later = any(isinstance(other, Accepted) for _, other in replies[place + 1 :])
+        kind = _event_kind_from_reply(reply, accepted_later=taken_later)
         if kind is None:
             continue
-        is_one_message = isinstance(reply, Refused) and reply.about is About.MESSAGE
+        is_one_message = isinstance(reply, Refused) and reply.scope is RefusalScope.MESSAGE
         found.append(
-            Observation(
+            HealthEvent(
                 provider,
                 country,
                 now,
                 kind,
-                number=number if is_one_message else "",
-                rests=SECOND * ((reply.retry_after or 0) if isinstance(reply, Refused) else 0),
+                number_pseudonym=number_pseudonym if is_one_message else "",
+                backoff_ms=SECOND_MS
+                * ((reply.retry_after or 0) if isinstance(reply, Refused) else 0),
                 reason=reply.reason if isinstance(reply, Refused) else "",
             )
         )
     return found
 
 
-def _kind(reply: Reply, *, taken_later: bool) -> Literal["taken", "failed", "throttled"] | None:
+def _event_kind_from_reply(
+    reply: Reply, *, accepted_later: bool
+) -> Literal["taken", "failed", "throttled"] | None:
     if isinstance(reply, Accepted):
         return "taken"
-    if reply.about is About.THROTTLED:
+    if reply.scope is RefusalScope.THROTTLED:
         return "throttled"
     if reply.fault is Fault.RECIPIENT:
         return None
-    always = reply.about in {About.SILENCE, About.ACCOUNT}
-    return "failed" if always or taken_later else None
+    always = reply.scope in {RefusalScope.SILENCE, RefusalScope.ACCOUNT}
+    return "failed" if always or accepted_later else None

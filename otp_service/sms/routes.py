@@ -15,7 +15,7 @@ from otp_service.core.phone_number import PhoneNumber
 
 
 Route = tuple[str, ...] | dict[str, int]
-Chance = Callable[[], float]
+RandomFloat = Callable[[], float]
 """Gives a number from 0 to 1, each as likely as any other."""
 
 
@@ -25,7 +25,7 @@ class Routes(msgspec.Struct, frozen=True):
     default: Route
     table: Mapping[str, Route] = {}
 
-    def to(self, phone: PhoneNumber) -> Route:
+    def find_route(self, phone: PhoneNumber) -> Route:
         """Return the route for a destination."""
         fitting = [one for one in self.table if one[0] == "+" and phone.e164.startswith(one)]
         if fitting:
@@ -33,7 +33,9 @@ class Routes(msgspec.Struct, frozen=True):
         return self.table.get(phone.country, self.default)
 
 
-def drawn(route: Route, weight: Callable[[str, float], float], chance: Chance) -> Sequence[str]:
+def draw_provider_order(
+    route: Route, compute_weight: Callable[[str, float], float], random_float: RandomFloat
+) -> Sequence[str]:
     """Return the providers of a route in the order to try them.
 
     `weight` says what a configured share is worth now. Whoever is not drawn first is drawn next, by
@@ -41,10 +43,10 @@ def drawn(route: Route, weight: Callable[[str, float], float], chance: Chance) -
     """
     if not isinstance(route, dict):
         return route
-    left = {name: weight(name, share) for name, share in route.items()}
+    left = {name: compute_weight(name, share) for name, share in route.items()}
     order = []
     while left:
-        point = chance() * sum(left.values())
+        point = random_float() * sum(left.values())
         ends = itertools.accumulate(left.values())
         name = next((one for one, end in zip(left, ends, strict=True) if point < end), [*left][-1])
         order.append(name)

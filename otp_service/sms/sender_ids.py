@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from otp_service.core.delivery import Message
-from otp_service.sms.validation import Faults
+from otp_service.sms.validation import FieldErrors
 
 
-NUMBERS_ONLY = frozenset({"US", "CA"})
+NUMERIC_SENDER_COUNTRIES = frozenset({"US", "CA"})
 """Where an alphanumeric sender is dropped or refused: a registered number is required (R44)."""
 
 
-class HasSenders(Protocol):
+class SenderSettings(Protocol):
     """The settings of a provider, as far as they say who sends."""
 
     @property
@@ -24,29 +24,29 @@ class HasSenders(Protocol):
         """The same by country, before all others."""
 
 
-def sender_for(settings: HasSenders, message: Message) -> str:
+def select_sender_id(settings: SenderSettings, message: Message) -> str:
     """Return the sender for this destination; empty if there is none that may be used."""
     country = message.to.country
     candidates = (settings.senders.get(country), message.sender, settings.sender)
-    numbers = country in NUMBERS_ONLY
-    fitting = (one for one in candidates if one and (is_number(one) or not numbers))
+    numbers = country in NUMERIC_SENDER_COUNTRIES
+    fitting = (one for one in candidates if one and (is_numeric_sender_id(one) or not numbers))
     return next(fitting, "")
 
 
-def serves(settings: HasSenders, place: str) -> bool:
+def can_serve(settings: SenderSettings, destination: str) -> bool:
     """Whether messages to this country, or to numbers that begin so, have a sender."""
-    if place not in NUMBERS_ONLY and place != "+1":
+    if destination not in NUMERIC_SENDER_COUNTRIES and destination != "+1":
         return True
-    return is_number(settings.senders.get(place, "") or settings.sender)
+    return is_numeric_sender_id(settings.senders.get(destination, "") or settings.sender)
 
 
-def sender_faults(settings: HasSenders) -> Faults:
+def find_sender_errors(settings: SenderSettings) -> FieldErrors:
     """Tell which senders would be dropped."""
-    for country in sorted(NUMBERS_ONLY & settings.senders.keys()):
-        if not is_number(settings.senders[country]):
+    for country in sorted(NUMERIC_SENDER_COUNTRIES & settings.senders.keys()):
+        if not is_numeric_sender_id(settings.senders[country]):
             yield f"senders.{country}", "must be a registered number: names are not taken there"
 
 
-def is_number(sender: str) -> bool:
+def is_numeric_sender_id(sender_id: str) -> bool:
     """Whether a sender is a number or a short code, and not a name."""
-    return re.fullmatch(r"\+?[0-9]{3,15}", sender) is not None
+    return re.fullmatch(r"\+?[0-9]{3,15}", sender_id) is not None

@@ -7,37 +7,39 @@ from typing import TypeVar
 
 import msgspec
 
-from otp_service.sms.callbacks import BadSignature, check
-from otp_service.sms.vendor_dialect import read
+from otp_service.sms.callbacks import CallbackSignatureError, require_equal
+from otp_service.sms.vendor_dialect import decode_json
 
 
-DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+JWT_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 """Of tokens. `none`, or an algorithm with a public key, would let anybody sign."""
 
-Claims = TypeVar("Claims")
+ClaimsT = TypeVar("ClaimsT")
 
 
-class _Head(msgspec.Struct):
+class _JwtHeader(msgspec.Struct):
     alg: str
 
 
-def signature(key: bytes, signed: bytes, digest: str = "sha256") -> str:
+def compute_signature(key: bytes, signed: bytes, digest: str = "sha256") -> str:
     """Return the signature of these bytes."""
     return base64.b64encode(hmac.digest(key, signed, digest)).decode()
 
 
-def check_any(one: str, others: Iterable[str]) -> None:
+def require_any_equal(value: str, candidates: Iterable[str]) -> None:
     """Raise BadSignature unless one of these is the same; vendors send two while keys change.
 
     In constant time for each of them, as callbacks.check.
     """
-    known = one.encode(errors="replace")
-    fitting = [hmac.compare_digest(known, other.encode(errors="replace")) for other in others]
+    known = value.encode(errors="replace")
+    fitting = [hmac.compare_digest(known, other.encode(errors="replace")) for other in candidates]
     if not any(fitting):
-        raise BadSignature
+        raise CallbackSignatureError
 
 
-def claims(token: str, key: str, kind: type[Claims], algorithms: Collection[str]) -> Claims:
+def decode_jwt(
+    token: str, key: str, claims_type: type[ClaimsT], algorithms: Collection[str]
+) -> ClaimsT:
     """Return what a token says, once its signature has been checked. Raises BadSignature.
 
     By hand, as PyJWT knows no clock but its own, and half of the claims are the vendors' own.
@@ -45,16 +47,18 @@ def claims(token: str, key: str, kind: type[Claims], algorithms: Collection[str]
     signed, _, given = token.rpartition(".")
     head, _, payload = signed.partition(".")
     try:
-        algorithm = read(decoded(head), _Head).alg
+        algorithm = decode_json(decode_base64(head), _JwtHeader).alg
         if algorithm not in algorithms:
-            raise BadSignature
-        check(hmac.digest(key.encode(), signed.encode(), DIGESTS[algorithm]), decoded(given))
-        return read(decoded(payload), kind)
+            raise CallbackSignatureError
+        require_equal(
+            hmac.digest(key.encode(), signed.encode(), JWT_DIGESTS[algorithm]), decode_base64(given)
+        )
+        return decode_json(decode_base64(payload), claims_type)
     except ValueError:
-        raise BadSignature from None
+        raise CallbackSignatureError from None
 
 
-def decoded(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """Return what base64 stands for, in either alphabet, padded or not; empty if it is none."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)

@@ -11,11 +11,11 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from otp_service.core.ip_address import is_loopback
 
 
-Faults = Iterator[tuple[str, str]]
+FieldErrors = Iterator[tuple[str, str]]
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SECRET_NAME = re.compile(r"key|token|secret|pass|pwd|auth|sig|user|login|cred", re.IGNORECASE)
-_OURS = {
+_RESERVED_HEADERS = {
     "connection",
     "content-encoding",
     "content-length",
@@ -27,7 +27,7 @@ _OURS = {
 }
 
 
-def url_faults(url: str) -> Faults:
+def find_url_errors(url: str) -> FieldErrors:
     """Tell what is wrong with a provider's address (R43, R63)."""
     if not re.fullmatch(r"[!-~]+", url) or set(url) & set("{}\\#"):
         yield "url", "write the address alone, in ASCII, without spaces, braces, '\\' or '#'"
@@ -38,10 +38,10 @@ def url_faults(url: str) -> Faults:
     except ValueError:
         yield "url", "this is not an address: write it like https://sms.example/messages"
         return
-    yield from _address_faults(parts)
+    yield from _find_url_part_errors(parts)
 
 
-def _address_faults(parts: SplitResult) -> Faults:
+def _find_url_part_errors(parts: SplitResult) -> FieldErrors:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         yield "url", "write it like https://sms.example/messages"
     elif parts.scheme == "http" and not is_loopback(parts.hostname):
@@ -54,16 +54,16 @@ def _address_faults(parts: SplitResult) -> Faults:
             return
 
 
-def header_faults(field: str, headers: Mapping[str, str], *, secret: bool) -> Faults:
+def find_header_errors(field: str, headers: Mapping[str, str], *, secret: bool) -> FieldErrors:
     """Tell what is wrong with headers that are sent as they are."""
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
+        if not _HEADER_NAME.fullmatch(name):
             yield field, "a header's name has only letters, digits and '-'"
             continue
         where = f"{field}.{name}"
         if not re.fullmatch(r"[ -~]*", value) or value != value.strip():
             yield where, "use printable ASCII, without line breaks or spaces around it"
-        if name.lower() in _OURS:
+        if name.lower() in _RESERVED_HEADERS:
             yield where, "leave this one out: it is written for every request"
         if not secret and _SECRET_NAME.search(name):
             yield where, "move it to secret_headers, where it is not shown"

@@ -9,50 +9,55 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.sms.http_provider import Headers, HttpReply, HttpRequest
 
 
-LONGEST_WAIT = 24 * 3600
+MAX_RETRY_AFTER_SECONDS = 24 * 3600
 
-_ABOUT = {401: About.ACCOUNT, 402: About.ACCOUNT, 403: About.ACCOUNT, 429: About.THROTTLED}
+_SCOPE_BY_STATUS = {
+    401: RefusalScope.ACCOUNT,
+    402: RefusalScope.ACCOUNT,
+    403: RefusalScope.ACCOUNT,
+    429: RefusalScope.THROTTLED,
+}
 
 
-def refused(
-    fault: Fault, reply: HttpReply, code: str | None, about: About | None = None
+def build_refusal(
+    fault: Fault, reply: HttpReply, code: str | None, scope: RefusalScope | None = None
 ) -> Refused:
     """Return a refusal with the vendor's code, or the status where there is none.
 
     What it is about is told by the status unless the dialect knows better.
     """
-    said = about or _ABOUT.get(reply.status, About.MESSAGE)
-    return Refused(fault, code or f"http-{reply.status}", retry_after(reply.headers), said)
+    said = scope or _SCOPE_BY_STATUS.get(reply.status, RefusalScope.MESSAGE)
+    return Refused(fault, code or f"http-{reply.status}", parse_retry_after(reply.headers), said)
 
 
-def by_status(reply: HttpReply, code: str | None = None) -> Refused:
+def classify_by_status(reply: HttpReply, code: str | None = None) -> Refused:
     """Return what a reply means that its dialect's tables do not know.
 
     A 4xx with an unknown code is the provider's, never the recipient's: a wrong "recipient"
     denies somebody the login. A 5xx, or a 2xx that is not what it should be, may have been sent.
     """
     if reply.status == 503 and "retry-after" in reply.headers:  # noqa: PLR2004
-        return refused(Fault.PROVIDER, reply, code, About.THROTTLED)
+        return build_refusal(Fault.PROVIDER, reply, code, RefusalScope.THROTTLED)
     fault = Fault.PROVIDER if 400 <= reply.status < 500 else Fault.UNKNOWN  # noqa: PLR2004
-    return refused(fault, reply, code)
+    return build_refusal(fault, reply, code)
 
 
-def retry_after(headers: Mapping[str, str]) -> int | None:
+def parse_retry_after(headers: Mapping[str, str]) -> int | None:
     """Return the seconds to wait: as given, or from the reply's own Date to the date given."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", value):
-        return min(int(value), LONGEST_WAIT)
-    until, now = _date(value), _date(headers.get("date", ""))
+        return min(int(value), MAX_RETRY_AFTER_SECONDS)
+    until, now = _parse_http_date(value), _parse_http_date(headers.get("date", ""))
     if until is None or now is None:
         return None
-    return max(0, min(int((until - now).total_seconds()), LONGEST_WAIT))
+    return max(0, min(int((until - now).total_seconds()), MAX_RETRY_AFTER_SECONDS))
 
 
-def _date(value: str) -> datetime | None:
+def _parse_http_date(value: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
@@ -60,37 +65,39 @@ def _date(value: str) -> datetime | None:
     return date if date.tzinfo else None
 
 
-Verdict = tuple[Fault, About]
+FaultEntry = tuple[Fault, RefusalScope]
 """Whose fault a code puts it on, and what it speaks of."""
 
-RECIPIENT: Verdict = (Fault.RECIPIENT, About.MESSAGE)
-PROVIDER: Verdict = (Fault.PROVIDER, About.MESSAGE)
-ACCOUNT: Verdict = (Fault.PROVIDER, About.ACCOUNT)
-THROTTLED: Verdict = (Fault.PROVIDER, About.THROTTLED)
+RECIPIENT: FaultEntry = (Fault.RECIPIENT, RefusalScope.MESSAGE)
+PROVIDER: FaultEntry = (Fault.PROVIDER, RefusalScope.MESSAGE)
+ACCOUNT: FaultEntry = (Fault.PROVIDER, RefusalScope.ACCOUNT)
+THROTTLED: FaultEntry = (Fault.PROVIDER, RefusalScope.THROTTLED)
 
-Verdicts = Mapping[str, Verdict]
+FaultTable = Mapping[str, FaultEntry]
 """The table that a dialect opens with: a vendor's code, and what it means."""
 
-Outcome = Literal[
+ReceiptStatus = Literal[
     "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
 ]
 """What a receipt says became of the message; see core.delivery.Receipt.status."""
 
-NONE: Verdicts = {}
+NO_FAULTS: FaultTable = {}
 
-_CODE = re.compile(r"(?!.*[0-9]{6})[A-Za-z0-9._-]{1,40}")
+_SAFE_CODE = re.compile(r"(?!.*[0-9]{6})[A-Za-z0-9._-]{1,40}")
 
-Read = TypeVar("Read")
+StructT = TypeVar("StructT")
 
 
-def post_json(url: str, authorization: str, fields: Mapping[str, object]) -> HttpRequest:
+def build_json_request(url: str, authorization: str, fields: Mapping[str, object]) -> HttpRequest:
     """Return a POST of these fields, without those that are empty."""
     given = {name: value for name, value in fields.items() if value not in ("", None)}
     headers = (("content-type", "application/json"), ("authorization", authorization))
     return HttpRequest("POST", url, headers, msgspec.json.encode(given))
 
 
-def post_form(url: str, authorization: str, fields: Mapping[str, str | None]) -> HttpRequest:
+def build_form_request(
+    url: str, authorization: str, fields: Mapping[str, str | None]
+) -> HttpRequest:
     """Return the same as a form; the header is left out too if it is empty."""
     given = {name: value for name, value in fields.items() if value}
     headers: Headers = (("content-type", "application/x-www-form-urlencoded"),)
@@ -99,41 +106,46 @@ def post_form(url: str, authorization: str, fields: Mapping[str, str | None]) ->
     return HttpRequest("POST", url, headers, urlencode(given).encode())
 
 
-def read(body: bytes | str, kind: type[Read]) -> Read:
+def decode_json(body: bytes | str, struct_type: type[StructT]) -> StructT:
     """Return JSON as this struct. Raises ValueError if it is none, without a word of it."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=struct_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ValueError("not the JSON that was expected") from None
 
 
-def read_or(otherwise: Read, body: bytes) -> Read:
+def decode_json_or(default: StructT, body: bytes) -> StructT:
     """Return JSON as a struct of the same kind, or this one if it cannot be read."""
     try:
-        return read(body, type(otherwise))
+        return decode_json(body, type(default))
     except ValueError:
-        return otherwise
+        return default
 
 
-def word(answer: bytes, words: Mapping[str, str]) -> str | None:
+def match_prefix(body: bytes, codes_by_prefix: Mapping[str, str]) -> str | None:
     """Return our word for a reply that is prose, by what it begins with."""
-    text = answer.decode(errors="replace")
-    return next((ours for begins, ours in words.items() if text.startswith(begins)), None)
+    text = body.decode(errors="replace")
+    return next((ours for begins, ours in codes_by_prefix.items() if text.startswith(begins)), None)
 
 
-def judged(
-    reply: HttpReply, message_id: str | None, faults: Verdicts = NONE, code: str | None = None
+def classify_reply(
+    reply: HttpReply,
+    message_id: str | None,
+    faults: FaultTable = NO_FAULTS,
+    code: str | None = None,
 ) -> Accepted | Refused:
     """Return what a reply means: a 2xx by its name for the message, any other by its code."""
-    return accepted(message_id) if reply.is_2xx else refusal(faults, reply, code)
+    return (
+        reply_from_message_id(message_id) if reply.is_2xx else classify_refusal(faults, reply, code)
+    )
 
 
-def accepted(message_id: str | None) -> Accepted | Refused:
+def reply_from_message_id(message_id: str | None) -> Accepted | Refused:
     """Return what a 2xx means: without the vendor's name for the message nothing is proved."""
     return Accepted(message_id) if message_id else Refused(Fault.UNKNOWN, "no-message-id")
 
 
-def refusal(faults: Verdicts, reply: HttpReply, code: str | None) -> Refused:
+def classify_refusal(faults: FaultTable, reply: HttpReply, code: str | None) -> Refused:
     """Return what a reply means that is no acceptance: by the vendor's table, else by its status.
 
     A 2xx that names an error is no doubt, whatever the error: nothing was sent.
@@ -142,28 +154,30 @@ def refusal(faults: Verdicts, reply: HttpReply, code: str | None) -> Refused:
     if verdict is None and code and reply.is_2xx:
         verdict = PROVIDER
     if verdict is None:
-        return by_status(reply, code or None)
+        return classify_by_status(reply, code or None)
     fault, about = verdict
-    return refused(fault, reply, code, about)
+    return build_refusal(fault, reply, code, about)
 
 
-def permanent(faults: Verdicts) -> dict[str, Outcome]:
+def derive_permanent_failures(faults: FaultTable) -> dict[str, ReceiptStatus]:
     """Return what a receipt makes of the codes that put it on the number."""
     return {
         code: "permanent-failure" for code, (fault, _) in faults.items() if fault is Fault.RECIPIENT
     }
 
 
-def outcome(said: Outcome, code: str | int | None, codes: Mapping[str, Outcome]) -> Outcome:
+def resolve_receipt_status(
+    status: ReceiptStatus, code: str | int | None, failure_statuses: Mapping[str, ReceiptStatus]
+) -> ReceiptStatus:
     """Return what became of a message: of a technical failure, its code may know better."""
-    return codes.get(str(code), said) if said == "technical-failure" else said
+    return failure_statuses.get(str(code), status) if status == "technical-failure" else status
 
 
-def reason(said: Outcome, code: str | int | None) -> str | None:
+def sanitize_reason(status: ReceiptStatus, code: str | int | None) -> str | None:
     """Return the code that a receipt keeps: the vendor's, of a failure only (R68).
 
     Never prose, and no six digits in a row, which might be of a number or a code.
     """
-    if code in (None, "") or not said.endswith("failure"):
+    if code in (None, "") or not status.endswith("failure"):
         return None
-    return str(code) if _CODE.fullmatch(str(code)) else "unreadable"
+    return str(code) if _SAFE_CODE.fullmatch(str(code)) else "unreadable"

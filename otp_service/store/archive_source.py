@@ -4,123 +4,143 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from otp_service.core.challenge import PARTITIONS
-from otp_service.core.log_entry import Mark, Position, Tail
-from otp_service.store.client import Link, Script
-from otp_service.store.commit_request import LEASE, MARK, TAIL
-from otp_service.store.event_streams import entry_of, position_of
-from otp_service.store.key_names import Names
-from otp_service.store.pipeline import insist
+from otp_service.core.challenge import PARTITION_COUNT
+from otp_service.core.log_entry import ArchivedPosition, PendingEntries, StreamPosition
+from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.commit_request import LEASE_LUA, MARK_ARCHIVED_LUA, READ_PENDING_LUA
+from otp_service.store.event_streams import parse_entry, parse_position
+from otp_service.store.key_names import KeyNames
+from otp_service.store.pipeline import retry_lost_reply
 
 
-TOGETHER = 16
+PARTITIONS_PER_ROUND_TRIP = 16
 """Partitions that are asked at once: Redis does nothing else meanwhile."""
 
-Call = tuple[Sequence[str], Sequence[bytes]]
+ScriptCall = tuple[Sequence[str], Sequence[bytes]]
 
 
-class RedisSealing:
+class RedisArchiveSource:
     """Implements `audit.source.Source`; `maximum` is the most entries of a partition's stream.
 
     Every method raises StoreUnavailable.
     """
 
-    def __init__(self, link: Link, names: Names, *, maximum: int) -> None:
-        self._link = link
-        self._names = names
-        self._maximum = maximum
-        self._lease, self._tail, self._mark = Script(LEASE), Script(TAIL), Script(MARK)
+    def __init__(self, link: ScriptClient, names: KeyNames, *, max_stream_entries: int) -> None:
+        self._client = link
+        self._key_names = names
+        self._max_stream_entries = max_stream_entries
+        self._lease_script, self._pending_script, self._mark_script = (
+            LuaScript(LEASE_LUA),
+            LuaScript(READ_PENDING_LUA),
+            LuaScript(MARK_ARCHIVED_LUA),
+        )
 
-    async def lease(self, holder: str, milliseconds: int, *, floor: int, told: bytes) -> int:
+    async def acquire_lease(
+        self, holder: str, milliseconds: int, *, floor: int, status: bytes
+    ) -> int:
         """Take or keep the lease; return its fence, or 0 if somebody else has it.
 
         The fence is over `floor`; `told` is what others may read of us.
         """
-        words = holder.encode(), *_words(milliseconds, floor), told
-        fence = await insist(lambda: self._link.run(self._lease, (self._names.sealer(),), words))
+        words = holder.encode(), *_encode_integers(milliseconds, floor), status
+        fence = await retry_lost_reply(
+            lambda: self._client.run_script(
+                self._lease_script, (self._key_names.sealer_key(),), words
+            )
+        )
         return int(fence)
 
-    async def told(self) -> tuple[int, bytes]:
+    async def read_status(self) -> tuple[int, bytes]:
         """Return until when somebody has the lease (0: nobody had it yet), and what he has told."""
-        name = self._names.sealer()
-        (((until, told),),) = await self._link.read([(name, [("HMGET", name, "until", "told")])])
+        name = self._key_names.sealer_key()
+        (((until, told),),) = await self._client.read_many(
+            [(name, [("HMGET", name, "until", "told")])]
+        )
         return int(until or 0), told or b"{}"
 
-    async def tails(
-        self, partitions: Collection[int], *, count: int, anew: bool = False
-    ) -> list[Tail]:
+    async def fetch_pending(
+        self, partitions: Collection[int], *, count: int, from_start: bool = False
+    ) -> list[PendingEntries]:
         """Return what is not archived: of each stream the first `count` entries.
 
         `anew` reads from the beginning instead, for an archive that has less than others had.
         """
-        words = _words(count, int(anew))
-        calls = [(self._log(p), words) for p in partitions]
-        replies = await self._each(self._tail, calls)
-        return [_tail(p, r, count) for p, r in zip(partitions, replies, strict=True)]
+        words = _encode_integers(count, int(from_start))
+        calls = [(self._list_event_log_keys(p), words) for p in partitions]
+        replies = await self._run_on_each(self._pending_script, calls)
+        return [
+            _decode_pending_entries(p, r, count) for p, r in zip(partitions, replies, strict=True)
+        ]
 
-    async def mark(self, fence: int, marks: Sequence[Mark]) -> None:
+    async def mark_archived(self, fence: int, positions: Sequence[ArchivedPosition]) -> None:
         """Note what an archive has, where Redis is still what it was; elsewhere it is read again."""
-        calls = [(self._log(mark.tail.partition), self._told(fence, mark)) for mark in marks]
-        await self._each(self._mark, calls)
+        calls = [
+            (
+                self._list_event_log_keys(mark.pending.partition),
+                self._encode_mark_arguments(fence, mark),
+            )
+            for mark in positions
+        ]
+        await self._run_on_each(self._mark_script, calls)
 
-    async def fullest(self) -> float:
+    async def measure_fullness(self) -> float:
         """Return how near the fullest partition is to where nothing is granted any more (1)."""
-        logs = [self._log(partition)[0] for partition in range(PARTITIONS)]
-        found = await self._link.read([(log, [("HGET", log, "waiting")]) for log in logs])
-        return max(int(waiting or 0) for (waiting,) in found) / self._maximum
+        logs = [self._list_event_log_keys(partition)[0] for partition in range(PARTITION_COUNT)]
+        found = await self._client.read_many([(log, [("HGET", log, "waiting")]) for log in logs])
+        return max(int(waiting or 0) for (waiting,) in found) / self._max_stream_entries
 
-    def _told(self, fence: int, mark: Mark) -> tuple[bytes, ...]:
-        tail = mark.tail
-        epoch, sequence = mark.place
-        events = b"" if mark.anew else b"%d" % len(tail.events)
-        known = _id(tail.archived)
-        now = _id(tail.entries[-1].position) if tail.entries else known
+    def _encode_mark_arguments(self, fence: int, mark: ArchivedPosition) -> tuple[bytes, ...]:
+        tail = mark.pending
+        epoch, sequence = mark.sequence_id
+        events = b"" if mark.from_start else b"%d" % len(tail.events)
+        known = _encode_position(tail.archived_position)
+        now = _encode_position(tail.entries[-1].position) if tail.entries else known
         return (
             b"%d" % fence,
             known,
             now,
             b"%d-%d" % (epoch, sequence),
             events,
-            *_words(self._maximum),
+            *_encode_integers(self._max_stream_entries),
         )
 
-    def _log(self, partition: int) -> tuple[str, ...]:
-        return self._names.log(partition)[:3]
+    def _list_event_log_keys(self, partition: int) -> tuple[str, ...]:
+        return self._key_names.event_log_keys(partition)[:3]
 
-    async def _each(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def _run_on_each(self, script: LuaScript, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run it for each, some at a time. All of these may be run twice."""
         replies: list[Any] = []
-        for start in range(0, len(calls), TOGETHER):
-            some = calls[start : start + TOGETHER]
-            replies += await insist(partial(self._link.run_all, script, some))
+        for start in range(0, len(calls), PARTITIONS_PER_ROUND_TRIP):
+            some = calls[start : start + PARTITIONS_PER_ROUND_TRIP]
+            replies += await retry_lost_reply(partial(self._client.run_scripts, script, some))
         return replies
 
 
-def _words(*numbers: int) -> tuple[bytes, ...]:
+def _encode_integers(*numbers: int) -> tuple[bytes, ...]:
     return tuple(b"%d" % number for number in numbers)
 
 
-def _id(position: Position | None) -> bytes:
+def _encode_position(position: StreamPosition | None) -> bytes:
     return b"%d-%d" % position if position else b""
 
 
-def _tail(partition: int, reply: list[Any], count: int) -> Tail:
+def _decode_pending_entries(partition: int, reply: list[Any], count: int) -> PendingEntries:
     now, epoch, sequence, at, archived, place, waiting, *streams = reply
-    last = Position(at, sequence)
-    read = [[entry_of(partition, name, flat) for name, flat in stream] for stream in streams]
+    last = StreamPosition(at, sequence)
+    read = [[parse_entry(partition, name, flat) for name, flat in stream] for stream in streams]
     # Where a stream was not read to its end, the other one is of use only as far as it was.
     ends = [stream[-1].position for stream in read if len(stream) == count]
     until = min([last, *ends])
     events, refusals = (tuple(e for e in stream if e.position <= until) for stream in read)
-    return Tail(
+    return PendingEntries(
         partition=partition,
         now=now,
-        last=last,
+        last_position=last,
         epoch=epoch,
-        archived=position_of(archived) if archived else None,
-        place=(*position_of(place),) if place else None,
-        waiting=waiting,
+        archived_position=parse_position(archived) if archived else None,
+        sequence_id=(*parse_position(place),) if place else None,
+        waiting_count=waiting,
         events=events,
         refusals=refusals,
-        is_whole=until == last,
+        is_complete=until == last,
     )

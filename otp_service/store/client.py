@@ -14,11 +14,11 @@ from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import NoScriptError
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.cluster import Cluster
-from otp_service.store.pipeline import Command, exchange, insist
+from otp_service.store.cluster import ClusterClient
+from otp_service.store.pipeline import Command, execute_pipeline, retry_lost_reply
 
 
-class Script:
+class LuaScript:
     """A Lua script and the name that Redis knows it by."""
 
     def __init__(self, source: str) -> None:
@@ -26,36 +26,38 @@ class Script:
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-Client = Redis | Cluster
+RedisClient = Redis | ClusterClient
 
 Master = ClusterNode | None
 """One of a cluster's masters; None where there is only one server."""
 
 
-class Link:
+class ScriptClient:
     """Runs scripts on a client that it owns; `wait` is in milliseconds.
 
     Raises redis-py's errors, and StoreUnavailable where replicas or a whole cluster are away.
     """
 
-    def __init__(self, client: Client, *, replicas: int = 0, wait: int = 100) -> None:
-        self.client = client
+    def __init__(self, redis_client: RedisClient, *, replicas: int = 0, wait_ms: int = 100) -> None:
+        self.redis_client = redis_client
         self.replicas = replicas
-        self._wait: tuple[Command, ...] = (("WAIT", replicas, wait),) if replicas else ()
+        self._wait_commands: tuple[Command, ...] = (
+            (("WAIT", replicas, wait_ms),) if replicas else ()
+        )
 
-    async def run(
+    async def run_script(
         self,
-        script: Script,
+        script: LuaScript,
         keys: Sequence[str],
         arguments: Sequence[bytes],
         *,
         durable: bool = False,
     ) -> Any:
         """Run the script by its name, and by its text where Redis has lost it."""
-        wait = self._wait if durable else ()
+        wait = self._wait_commands if durable else ()
         for command, text in (("EVALSHA", script.sha), ("EVAL", script.source)):
             call: Command = (command, text, len(keys), *keys, *arguments)
-            answer, *acknowledged = await self.together(keys[0], (call, *wait))
+            answer, *acknowledged = await self.run_pipeline(keys[0], (call, *wait))
             if not isinstance(answer, NoScriptError):
                 break
         for reply in (answer, *acknowledged):
@@ -65,73 +67,77 @@ class Link:
             raise StoreUnavailable("Too few replicas have the change. Try again.")
         return answer
 
-    async def run_all(
-        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
+    async def run_scripts(
+        self, script: LuaScript, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
     ) -> list[Any]:
         """Run the script for each of these keys and arguments, wherever the keys are.
 
         In one round trip; in a cluster side by side. The first error is raised.
         """
-        if isinstance(self.client, Cluster):
-            return await asyncio.gather(*(self.run(script, *call) for call in calls))
+        if isinstance(self.redis_client, ClusterClient):
+            return await asyncio.gather(*(self.run_script(script, *call) for call in calls))
         commands: list[Command] = [
             ("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls
         ]
-        answers = await self.together("", commands)
+        answers = await self.run_pipeline("", commands)
         for i, answer in enumerate(answers):
             if isinstance(answer, NoScriptError):
-                answers[i] = await self.run(script, *calls[i])
+                answers[i] = await self.run_script(script, *calls[i])
             elif isinstance(answer, Exception):
                 raise answer
         return answers
 
-    async def together(self, key: str, commands: Sequence[Command]) -> list[Any]:
+    async def run_pipeline(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Run commands about one key (or partition) on one connection, in one round trip.
 
         Redis's errors are among the answers.
         """
-        if isinstance(self.client, Cluster):
-            return await self.client.together(key, commands)
-        return await self._exchange(commands)
+        if isinstance(self.redis_client, ClusterClient):
+            return await self.redis_client.run_pipeline(key, commands)
+        return await self._run_pipeline_on_pool(commands)
 
-    async def read(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
+    async def read_many(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
         """Run commands that only read, about many keys: one round trip, in a cluster side by side.
 
         They are made again where an answer was lost. Raises StoreUnavailable.
         """
-        if isinstance(self.client, Cluster):
-            return await asyncio.gather(*(self._read(*call) for call in calls))
+        if isinstance(self.redis_client, ClusterClient):
+            return await asyncio.gather(*(self._read_with_retry(*call) for call in calls))
         together = [command for _, commands in calls for command in commands]
-        answers = iter(await self._read("", together))
+        answers = iter(await self._read_with_retry("", together))
         return [[next(answers) for _ in commands] for _, commands in calls]
 
-    async def masters(self) -> list[Master]:
+    async def list_masters(self) -> list[Master]:
         """Return every server that holds keys of its own."""
-        if not isinstance(self.client, Cluster):
+        if not isinstance(self.redis_client, ClusterClient):
             return [None]
-        await self.client.initialize()
-        return list(self.client.get_primaries())
+        await self.redis_client.initialize()
+        return list(self.redis_client.get_primaries())
 
-    async def master_of(self, key: str) -> Master:
+    async def find_master(self, key: str) -> Master:
         """Return the server that holds this key."""
-        return await self.client.master_of(key) if isinstance(self.client, Cluster) else None
+        return (
+            await self.redis_client.find_master(key)
+            if isinstance(self.redis_client, ClusterClient)
+            else None
+        )
 
-    async def on(self, master: Master, commands: Sequence[Command]) -> list[Any]:
+    async def run_pipeline_on(self, master: Master, commands: Sequence[Command]) -> list[Any]:
         """Run commands on one of `masters()`."""
-        if isinstance(self.client, Cluster) and master:
-            return await self.client.on_node(master, commands)
-        return await self._exchange(commands)
+        if isinstance(self.redis_client, ClusterClient) and master:
+            return await self.redis_client.run_pipeline_on_node(master, commands)
+        return await self._run_pipeline_on_pool(commands)
 
-    async def ask(self, master: Master, *command: str | bytes | int) -> Any:
+    async def read_from(self, master: Master, *command: str | bytes | int) -> Any:
         """Return what one command that only reads answers there. Raises StoreUnavailable."""
-        (answer,) = await insist(lambda: self.on(master, (command,)))
+        (answer,) = await retry_lost_reply(lambda: self.run_pipeline_on(master, (command,)))
         if isinstance(answer, Exception):
             raise StoreUnavailable from answer
         return answer
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self.client.aclose()
+        await self.redis_client.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,18 +145,18 @@ class Link:
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    async def _read(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        answers = await insist(lambda: self.together(key, commands))
+    async def _read_with_retry(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        answers = await retry_lost_reply(lambda: self.run_pipeline(key, commands))
         for answer in answers:
             if isinstance(answer, Exception):
                 raise StoreUnavailable from answer
         return answers
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        assert isinstance(self.client, Redis)  # the callers have looked
-        pool = self.client.connection_pool
+    async def _run_pipeline_on_pool(self, commands: Sequence[Command]) -> list[Any]:
+        assert isinstance(self.redis_client, Redis)  # the callers have looked
+        pool = self.redis_client.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            return await exchange(connection, commands)
+            return await execute_pipeline(connection, commands)
         finally:
             await pool.release(connection)

@@ -24,15 +24,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from otp_service.store.client import Client
-from otp_service.store.cluster import Cluster
+from otp_service.store.client import RedisClient
+from otp_service.store.cluster import ClusterClient
 
 
 CLIENT_NAME = "otp-service"
 """How CLIENT LIST shows us."""
 
 
-def connect(  # noqa: PLR0913  # the settings of Redis, one by one: they are a floor above
+def create_redis_client(  # noqa: PLR0913  # the settings of Redis, one by one: they are a floor above
     *,
     url: str | None = None,
     sentinel: Sequence[str] = (),
@@ -42,9 +42,9 @@ def connect(  # noqa: PLR0913  # the settings of Redis, one by one: they are a f
     password: str | None = None,
     tls: bool = False,
     tls_ca: str | None = None,
-    timeout: int = 500,
-    pool: int = 50,
-) -> Client:
+    timeout_ms: int = 500,
+    max_connections: int = 50,
+) -> RedisClient:
     """Return a client that has not connected yet, for `url`, or `sentinel` and `master`, or `cluster`.
 
     `sentinel` and `cluster` hold "host:port", of which one has to answer. `timeout` is in
@@ -52,18 +52,20 @@ def connect(  # noqa: PLR0913  # the settings of Redis, one by one: they are a f
     than WAIT may take. `pool` bounds the connections to each server. Sentinels get the same TLS,
     but no credentials: they have users of their own.
     """
-    options = _options(timeout) | _tls(tls or (url or "").startswith("rediss:"), tls_ca)
+    options = _build_options(timeout_ms) | _build_tls_options(
+        tls or (url or "").startswith("rediss:"), tls_ca
+    )
     login = {"username": username, "password": password, "client_name": CLIENT_NAME}
     if cluster:
-        return _cluster(cluster, pool, options | login)
+        return _create_cluster_client(cluster, max_connections, options | login)
     if sentinel and master:
-        return _behind_sentinel(sentinel, master, pool, options, login)
+        return _create_sentinel_client(sentinel, master, max_connections, options, login)
     if url:
-        return _one(url, pool, options | login)
+        return _create_single_server_client(url, max_connections, options | login)
     raise ValueError("say where Redis is: url, or sentinel and master, or cluster")
 
 
-class Pool(ConnectionPool):
+class BoundedConnectionPool(ConnectionPool):
     """At most `max_connections`, for one of which a caller waits at most `timeout` seconds.
 
     redis-py's BlockingConnectionPool is the same with locks, and with telemetry that nobody reads:
@@ -72,15 +74,15 @@ class Pool(ConnectionPool):
 
     def __init__(self, *args: Any, timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._patience = timeout
-        self._places = asyncio.Semaphore(self.max_connections)
+        self._acquire_timeout = timeout
+        self._permits = asyncio.Semaphore(self.max_connections)
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection that is open, and on which no answer is left over."""
-        if self._places.locked():
-            await self._wait()
+        if self._permits.locked():
+            await self._wait_for_permit()
         else:
-            await self._places.acquire()
+            await self._permits.acquire()
         connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
             if not connection.is_connected or await connection.can_read():
@@ -91,10 +93,10 @@ class Pool(ConnectionPool):
             raise
         return connection
 
-    async def _wait(self) -> None:
+    async def _wait_for_permit(self) -> None:
         try:
-            async with asyncio.timeout(self._patience):
-                await self._places.acquire()
+            async with asyncio.timeout(self._acquire_timeout):
+                await self._permits.acquire()
         except TimeoutError as error:
             raise MaxConnectionsError from error
 
@@ -102,10 +104,10 @@ class Pool(ConnectionPool):
         """Let others have it, open or not."""
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
-        self._places.release()
+        self._permits.release()
 
 
-class SentinelPool(SentinelConnectionPool, Pool):
+class BoundedSentinelPool(SentinelConnectionPool, BoundedConnectionPool):
     """Connections to whoever is master now; waits for a free one, and closes its Sentinels."""
 
     async def aclose(self) -> None:
@@ -114,12 +116,12 @@ class SentinelPool(SentinelConnectionPool, Pool):
         await self.sentinel_manager.aclose()
 
 
-def _options(timeout: int) -> dict[str, Any]:
-    seconds = timeout / 1000
+def _build_options(timeout_ms: int) -> dict[str, Any]:
+    seconds = timeout_ms / 1000
     return {
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
-        "retry": _never(),
+        "retry": _create_retry_policy(),
         # As fast as 3 with hiredis (measured), and nothing is ever pushed to us.
         "protocol": 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -128,13 +130,13 @@ def _options(timeout: int) -> dict[str, Any]:
     }
 
 
-def _tls(tls: bool, authority: str | None) -> dict[str, Any]:  # noqa: FBT001
+def _build_tls_options(tls: bool, ca_file: str | None) -> dict[str, Any]:  # noqa: FBT001
     if not tls:
         return {}
-    return {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": authority}
+    return {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": ca_file}
 
 
-def _one(url: str, pool: int, options: dict[str, Any]) -> Redis:
+def _create_single_server_client(url: str, max_connections: int, options: dict[str, Any]) -> Redis:
     parts = urlsplit(url)
     secure = options.pop("ssl", False)
     if parts.scheme == "unix":
@@ -145,9 +147,9 @@ def _one(url: str, pool: int, options: dict[str, Any]) -> Redis:
         where["db"] = int(parts.path.strip("/") or 0)
         kind = SSLConnection if secure else Connection
     return Redis.from_pool(
-        Pool(
+        BoundedConnectionPool(
             connection_class=kind,
-            max_connections=pool,
+            max_connections=max_connections,
             timeout=options["socket_timeout"],
             **where,
             **options,
@@ -155,19 +157,19 @@ def _one(url: str, pool: int, options: dict[str, Any]) -> Redis:
     )
 
 
-def _behind_sentinel(
+def _create_sentinel_client(
     sentinels: Sequence[str],
     master: str,
-    pool: int,
+    max_connections: int,
     options: dict[str, Any],
     login: dict[str, Any],
 ) -> Redis:
-    hosts = [_host_port(one) for one in sentinels]
+    hosts = [_parse_host_port(one) for one in sentinels]
     manager = Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
     client: Redis = manager.master_for(
         master,
-        connection_pool_class=SentinelPool,
-        max_connections=pool,
+        connection_pool_class=BoundedSentinelPool,
+        max_connections=max_connections,
         timeout=options["socket_timeout"],
         **options,
         **login,
@@ -175,21 +177,23 @@ def _behind_sentinel(
     return client
 
 
-def _cluster(nodes: Sequence[str], pool: int, options: dict[str, Any]) -> Cluster:
-    return Cluster(
-        places=pool,
-        patience=options["socket_timeout"],
-        startup_nodes=[ClusterNode(*_host_port(node)) for node in nodes],
+def _create_cluster_client(
+    nodes: Sequence[str], max_connections: int, options: dict[str, Any]
+) -> ClusterClient:
+    return ClusterClient(
+        max_in_flight=max_connections,
+        acquire_timeout=options["socket_timeout"],
+        startup_nodes=[ClusterNode(*_parse_host_port(node)) for node in nodes],
         # Half a cluster would refuse half of the numbers and look healthy.
         require_full_coverage=True,
         **options,
     )
 
 
-def _host_port(text: str) -> tuple[str, int]:
+def _parse_host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _never() -> Retry:
+def _create_retry_policy() -> Retry:
     return Retry(NoBackoff(), 0)

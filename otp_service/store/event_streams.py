@@ -4,67 +4,67 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from otp_service.core.log_entry import Entry, Position
-from otp_service.store.client import Link
-from otp_service.store.key_names import Names
+from otp_service.core.log_entry import Entry, StreamPosition
+from otp_service.store.client import ScriptClient
+from otp_service.store.key_names import KeyNames
 from otp_service.store.pipeline import Command
 
 
-MOST_DIGITS = 19
+MAX_ID_DIGITS = 19
 """Of an epoch, as of every number in an id."""
 
 
-class RedisStreams:
+class RedisEventStreams:
     """Implements `audit.reading.Streams`."""
 
-    def __init__(self, link: Link, names: Names) -> None:
-        self._link = link
-        self._names = names
+    def __init__(self, link: ScriptClient, names: KeyNames) -> None:
+        self._client = link
+        self._key_names = names
 
-    async def newest(
-        self, before: Mapping[int, Position], *, since: int, count: int
+    async def fetch_newest(
+        self, before: Mapping[int, StreamPosition], *, since: int, count: int
     ) -> dict[int, list[Entry]]:
         """Return up to `count` entries of each partition before its position, newest first.
 
         `since` is in milliseconds. Raises StoreUnavailable.
         """
-        calls = [self._call(p, position, since, count) for p, position in before.items()]
-        replies = await self._link.read(calls)
+        calls = [self._build_call(p, position, since, count) for p, position in before.items()]
+        replies = await self._client.read_many(calls)
         return {
-            partition: _newest(partition, streams, count)
+            partition: _merge_newest(partition, streams, count)
             for partition, streams in zip(before, replies, strict=True)
         }
 
-    def _call(
-        self, partition: int, before: Position, since: int, count: int
+    def _build_call(
+        self, partition: int, before: StreamPosition, since: int, count: int
     ) -> tuple[str, Sequence[Command]]:
-        _, events, refusals, *_ = self._names.log(partition)
+        _, events, refusals, *_ = self._key_names.event_log_keys(partition)
         # An id without a sequence is the first of its millisecond, and "(" leaves the last out.
         window = (f"({before.at}-{before.sequence}", str(since), "COUNT", count)
         return events, [("XREVRANGE", stream, *window) for stream in (events, refusals)]
 
 
-def _newest(partition: int, streams: Iterable[list[Any]], count: int) -> list[Entry]:
-    read = [(position_of(name), name, fields) for stream in streams for name, fields in stream]
+def _merge_newest(partition: int, streams: Iterable[list[Any]], count: int) -> list[Entry]:
+    read = [(parse_position(name), name, fields) for stream in streams for name, fields in stream]
     read.sort(key=itemgetter(0), reverse=True)
-    return [entry_of(partition, name, fields) for _, name, fields in read[:count]]
+    return [parse_entry(partition, name, fields) for _, name, fields in read[:count]]
 
 
-def position_of(name: bytes) -> Position:
+def parse_position(stream_id: bytes) -> StreamPosition:
     """Return what an id of Redis says."""
-    at, sequence = name.split(b"-")
-    return Position(int(at), int(sequence))
+    at, sequence = stream_id.split(b"-")
+    return StreamPosition(int(at), int(sequence))
 
 
-def entry_of(partition: int, name: bytes, flat: list[bytes]) -> Entry:
+def parse_entry(partition: int, stream_id: bytes, flat: list[bytes]) -> Entry:
     """Return an entry as Redis gives it: its id, and fields and values by turns."""
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     epoch = fields.get(b"epoch", b"")
     return Entry(
         partition=partition,
-        position=position_of(name),
+        position=parse_position(stream_id),
         # Whoever can write to Redis can append anything; its MAC will not hold, but it is shown.
-        epoch=int(epoch) if epoch.isdigit() and len(epoch) <= MOST_DIGITS else 0,
+        epoch=int(epoch) if epoch.isdigit() and len(epoch) <= MAX_ID_DIGITS else 0,
         event=fields.get(b"event", b""),
         mac=fields.get(b"mac", b"").decode(errors="replace"),
         stamp=fields.get(b"stamp", b""),

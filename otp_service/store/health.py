@@ -15,34 +15,34 @@ import msgspec
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from otp_service.core.challenge import PARTITIONS
+from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
-from otp_service.store.client import Link, Master, Script
-from otp_service.store.cluster import Cluster
-from otp_service.store.key_names import Names
+from otp_service.store.client import LuaScript, Master, ScriptClient
+from otp_service.store.cluster import ClusterClient
+from otp_service.store.key_names import KeyNames
 from otp_service.store.pipeline import Command
 
 
 logger = logging.getLogger(__name__)
 
-Fault = tuple[str, str]
+RedisIssue = tuple[str, str]
 """What is wrong, and what to do about it."""
 
-OLDEST = (7, 0)
+MIN_REDIS_VERSION = (7, 0)
 """Scripts that are refused as a whole when memory is full are of Redis 7.0 (eval-intro, flags)."""
 
-LOG_BYTES = 1200
+BYTES_PER_LOG_ENTRY = 1200
 """For each entry that a stream may have: 800 (Redis 7, measured), and half a refusal beside it."""
 
-SECTIONS = ("server", "memory", "persistence", "replication")
+INFO_SECTIONS = ("server", "memory", "persistence", "replication")
 
-PROBE = Script((files("otp_service.store") / "lua/probe.lua").read_text())
+PROBE_SCRIPT = LuaScript((files("otp_service.store") / "lua/probe.lua").read_text())
 
-READY = Script("#!lua\nreturn 1")
+READY_SCRIPT = LuaScript("#!lua\nreturn 1")
 """May write by its flags, so Redis refuses it when it is full, read-only, loading or unwell."""
 
-IN_SCRIPTS: Mapping[str, tuple[str | int, ...]] = {
+SCRIPT_COMMANDS: Mapping[str, tuple[str | int, ...]] = {
     "SET": ("", "PX", 1000),
     "GET": (),
     "GETRANGE": (0, 0),
@@ -68,25 +68,27 @@ IN_SCRIPTS: Mapping[str, tuple[str | int, ...]] = {
 }
 """What our scripts run on a key, with arguments that harm nothing."""
 
-KEYLESS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
+KEYLESS_COMMANDS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
 """What they run besides."""
 
 # Names makes these keys without its own.
-_names = Names(Key("", b""))
+_probe_key_names = KeyNames(Key("", b""))
 
 
-async def ready(link: Link, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109  # its own
+async def is_ready(link: ScriptClient, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109  # its own
     """Whether every master takes writes now, with the replicas it needs; `timeout` in seconds."""
     try:
         async with asyncio.timeout(timeout):
-            keys = (await _keys(link)).values()
-            await asyncio.gather(*(link.run(READY, (key,), (), durable=True) for key in keys))
+            keys = (await _create_probe_keys(link)).values()
+            await asyncio.gather(
+                *(link.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys)
+            )
             if (pool := _sentinel_pool(link)) is None:
                 return True
-            (answer,) = await link.on(None, [("INFO", "replication")])
+            (answer,) = await link.run_pipeline_on(None, [("INFO", "replication")])
             if isinstance(answer, Exception):
                 raise answer
-            found = await _replica_faults(pool, _read_info(answer), link.replicas)
+            found = await _replica_faults(pool, _parse_info(answer), link.replicas)
     except (RedisError, StoreUnavailable, OSError, TimeoutError):
         return False
     for setting, remedy in found:
@@ -94,59 +96,70 @@ async def ready(link: Link, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 
     return not found
 
 
-async def faults(link: Link, *, maximum: int = 0) -> list[Fault]:
+async def find_issues(link: ScriptClient, *, max_stream_entries: int = 0) -> list[RedisIssue]:
     """Return what is wrong with Redis, each with its remedy; nothing if it is fit.
 
     `maximum` is the most entries of a partition's stream, to see whether they fit into memory.
     Raises StoreUnavailable if Redis does not answer, which may pass.
     """
     try:
-        keys = await _keys(link)
-        log = maximum * LOG_BYTES * PARTITIONS // len(keys)
-        found = [await _faults_of(link, master, key, log) for master, key in keys.items()]
+        keys = await _create_probe_keys(link)
+        log = max_stream_entries * BYTES_PER_LOG_ENTRY * PARTITION_COUNT // len(keys)
+        found = [await _find_issues_on(link, master, key, log) for master, key in keys.items()]
     except (RedisError, StoreUnavailable, OSError) as error:
-        if _is_about_login(error):
+        if _is_login_error(error):
             return [("redis.username", "or redis.password is not accepted: see Redis's ACL LIST")]
         raise StoreUnavailable from error
     # A cluster's masters mostly share their faults; each is told once.
     return list(dict.fromkeys(fault for some in found for fault in some))
 
 
-def _is_about_login(error: BaseException | None) -> bool:
+def _is_login_error(error: BaseException | None) -> bool:
     """Whether a refused login is behind it; redis-py wraps that as a lost connection."""
     while error and not isinstance(error, AuthenticationError):
         error = error.__cause__
     return error is not None
 
 
-async def _keys(link: Link) -> dict[Master, str]:
+async def _create_probe_keys(link: ScriptClient) -> dict[Master, str]:
     """Return a key for each master that holds a partition; nobody else uses it."""
-    names = [_names.operation(p, f"check-{secrets.token_hex(8)}") for p in range(PARTITIONS)]
-    return {await link.master_of(name): name for name in names}
+    names = [
+        _probe_key_names.operation_key(p, f"check-{secrets.token_hex(8)}")
+        for p in range(PARTITION_COUNT)
+    ]
+    return {await link.find_master(name): name for name in names}
 
 
-async def _faults_of(link: Link, master: Master, key: str, log: int) -> list[Fault]:
-    commands: list[Command] = [("INFO", section) for section in SECTIONS]
-    *sections, config = await link.on(master, [*commands, ("CONFIG", "GET", "appendfsync")])
-    refused = await _refused(link, master, key)
+async def _find_issues_on(
+    link: ScriptClient, master: Master, key: str, log_bytes: int
+) -> list[RedisIssue]:
+    commands: list[Command] = [("INFO", section) for section in INFO_SECTIONS]
+    *sections, config = await link.run_pipeline_on(
+        master, [*commands, ("CONFIG", "GET", "appendfsync")]
+    )
+    refused = await _check_permissions(link, master, key)
     for answer in sections:
         if isinstance(answer, NoPermissionError):
-            return refused or [_not_allowed("INFO")]
+            return refused or [_describe_missing_permission("INFO")]
         if isinstance(answer, Exception):
             raise answer
-    info = _read_info(b"".join(sections))
-    found = [*_unfit(info), *_too_few(info, link.replicas), *_unsynced(config)]
-    found += _too_small(info, log)
+    info = _parse_info(b"".join(sections))
+    found = [
+        *_check_server(info),
+        *_check_replicas(info, link.replicas),
+        *_check_appendfsync(config),
+    ]
+    found += _check_memory(info, log_bytes)
     if (pool := _sentinel_pool(link)) is not None:
         found += await _replica_faults(pool, info, link.replicas)
     if master:
-        found += _not_whole(*await link.on(master, [("CLUSTER", "INFO")]))
+        found += _check_cluster(*await link.run_pipeline_on(master, [("CLUSTER", "INFO")]))
     return found + refused
 
 
-def _unfit(info: Mapping[str, str]) -> Iterator[Fault]:
+def _check_server(info: Mapping[str, str]) -> Iterator[RedisIssue]:
     version = info["redis_version"]
-    if tuple(map(int, version.split(".")[:2])) < OLDEST:
+    if tuple(map(int, version.split(".")[:2])) < MIN_REDIS_VERSION:
         yield "redis", f"is of version {version}: use Redis 7.0 or newer, or Valkey"
     if info["role"] != "master":
         yield "redis", "is a replica, which takes no writes: name the master, or use redis.sentinel"
@@ -167,25 +180,27 @@ def _unfit(info: Mapping[str, str]) -> Iterator[Fault]:
         )
 
 
-def _unsynced(config: Any) -> Iterator[Fault]:
+def _check_appendfsync(config: Any) -> Iterator[RedisIssue]:
     """Tell of an AOF that the kernel may write when it likes; CONFIG is mostly not ours to ask."""
     if not isinstance(config, Exception) and b"no" in config:
         yield "appendfsync", "of Redis is no: set it to everysec, or to always to lose nothing"
 
 
-def _too_small(info: Mapping[str, str], log: int) -> Iterator[Fault]:
+def _check_memory(info: Mapping[str, str], log_bytes: int) -> Iterator[RedisIssue]:
     room = int(info["maxmemory"])
-    if 0 < room < log:
-        needs = f"lets the log grow to {log >> 20} MiB, and Redis has maxmemory {room >> 20} MiB"
+    if 0 < room < log_bytes:
+        needs = (
+            f"lets the log grow to {log_bytes >> 20} MiB, and Redis has maxmemory {room >> 20} MiB"
+        )
         yield "events.maximum", f"{needs}: lower the one or raise the other, or calls will be 503"
 
 
-def _too_few(info: Mapping[str, str], wanted: int) -> Iterator[Fault]:
+def _check_replicas(info: Mapping[str, str], required: int) -> Iterator[RedisIssue]:
     online = len(_online_replicas(info))
-    if online < wanted:
+    if online < required:
         yield (
             "redis.replicas",
-            f"is {wanted}, and Redis has {online}: start replicas, or nothing will be answered",
+            f"is {required}, and Redis has {online}: start replicas, or nothing will be answered",
         )
 
 
@@ -206,15 +221,17 @@ def _online_replicas(info: Mapping[str, str]) -> list[Address]:
     return found
 
 
-def _sentinel_pool(link: Link) -> SentinelConnectionPool | None:
+def _sentinel_pool(link: ScriptClient) -> SentinelConnectionPool | None:
     """Return the connections to the master, if it is Sentinel that says which server that is."""
-    pool = None if isinstance(link.client, Cluster) else link.client.connection_pool
+    pool = (
+        None if isinstance(link.redis_client, ClusterClient) else link.redis_client.connection_pool
+    )
     return pool if isinstance(pool, SentinelConnectionPool) else None
 
 
 async def _replica_faults(
     pool: SentinelConnectionPool, info: Mapping[str, str], wanted: int
-) -> list[Fault]:
+) -> list[RedisIssue]:
     """Return a fault if Sentinel may promote a replica that has not acknowledged a change.
 
     WAIT says how many replicas have a change, and not which. So it has to wait for all of them,
@@ -252,35 +269,35 @@ async def _never_promoted(pool: SentinelConnectionPool) -> set[Address]:
     return set()
 
 
-def _not_whole(answer: Any) -> Iterator[Fault]:
+def _check_cluster(answer: Any) -> Iterator[RedisIssue]:
     if isinstance(answer, NoPermissionError):
-        yield _not_allowed("CLUSTER|INFO")
-    elif isinstance(answer, Exception) or _read_info(answer)["cluster_state"] != "ok":
+        yield _describe_missing_permission("CLUSTER|INFO")
+    elif isinstance(answer, Exception) or _parse_info(answer)["cluster_state"] != "ok":
         yield "redis.cluster", "is not whole: 'redis-cli --cluster check' says what it lacks"
 
 
-async def _refused(link: Link, master: Master, key: str) -> list[Fault]:
+async def _check_permissions(link: ScriptClient, master: Master, key: str) -> list[RedisIssue]:
     """Try everything that the service runs, and tell what the ACL does not allow."""
-    commands = _direct(key, master=master, replicas=link.replicas)
-    answers = await link.on(master, commands)
+    commands = _build_probe_commands(key, master=master, replicas=link.replicas)
+    answers = await link.run_pipeline_on(master, commands)
     found = []
     for command, answer in zip(commands, answers, strict=True):
         if isinstance(answer, NoPermissionError) and " key" in str(answer):
             return [("redis.username", "may not use our keys: allow it ~{[0-9][0-9]}:*")]
         if isinstance(answer, NoPermissionError):
-            found.append(_not_allowed(str(command[0])))
+            found.append(_describe_missing_permission(str(command[0])))
         elif command[0] == "EVAL" and isinstance(answer, list):
-            found += [_not_allowed(name.decode()) for name in answer]
+            found += [_describe_missing_permission(name.decode()) for name in answer]
     return found
 
 
-def _direct(key: str, *, master: Master, replicas: int) -> list[Command]:
+def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Command]:
     """Return what is run outside of scripts, and the script that tries the others."""
-    tried = [(name, key, *rest) for name, rest in IN_SCRIPTS.items()]
-    listed = msgspec.msgpack.encode([*tried, *KEYLESS])
+    tried = [(name, key, *rest) for name, rest in SCRIPT_COMMANDS.items()]
+    listed = msgspec.msgpack.encode([*tried, *KEYLESS_COMMANDS])
     commands: list[Command] = [
-        ("EVAL", PROBE.source, 1, key, listed),
-        ("EVALSHA", PROBE.sha, 1, key, listed),
+        ("EVAL", PROBE_SCRIPT.source, 1, key, listed),
+        ("EVALSHA", PROBE_SCRIPT.sha, 1, key, listed),
         ("XREVRANGE", key, "+", "-", "COUNT", 1),
         ("SCAN", 0, "COUNT", 1),
         ("DBSIZE",),
@@ -292,10 +309,10 @@ def _direct(key: str, *, master: Master, replicas: int) -> list[Command]:
     return commands
 
 
-def _not_allowed(command: str) -> Fault:
+def _describe_missing_permission(command: str) -> RedisIssue:
     return "redis.username", f"may not run {command}: allow it +{command.lower()}"
 
 
-def _read_info(text: bytes) -> dict[str, str]:
+def _parse_info(text: bytes) -> dict[str, str]:
     lines = text.decode(errors="replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))

@@ -5,78 +5,78 @@ a pattern, and everything else enters as an HMAC under the `limit` key. `{NN}` i
 the partition, so that Redis Cluster keeps a partition's keys together.
 """
 
-from otp_service.core.challenge import PARTITIONS
+from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.keys import Key
 from otp_service.core.limits import Bucket
 
 
-class Names:
+class KeyNames:
     """The key names of one installation."""
 
     def __init__(self, limit_key: Key) -> None:
-        self._key = limit_key
-        self._last = ("", "")
+        self._limit_key = limit_key
+        self._last_subject_digest = ("", "")
 
-    def partition(self, *subject: str) -> int:
+    def compute_partition(self, *subject: str) -> int:
         """Return the partition that this subject belongs to, from 0 to 63."""
-        return int.from_bytes(self._mac("partition", *subject)[:8], "big") % PARTITIONS
+        return int.from_bytes(self._compute_mac("partition", *subject)[:8], "big") % PARTITION_COUNT
 
-    def of_number(self, number: str) -> int:
+    def compute_number_partition(self, number: str) -> int:
         """Return the partition in which everything about a (collapsed) number lives."""
-        return self.partition("number", number)
+        return self.compute_partition("number", number)
 
-    def of_bucket(self, bucket: Bucket) -> int:
+    def compute_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that does not live with a number."""
-        return self.partition(bucket.limit, bucket.tenant, bucket.subject)
+        return self.compute_partition(bucket.limit, bucket.tenant, bucket.subject)
 
-    def challenge(self, partition: int, tenant: str, challenge_id: str) -> str:
+    def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
         """Record of a challenge."""
         return f"{{{partition:02d}}}:challenge:{tenant}:{challenge_id}"
 
-    def secret(self, partition: int, tenant: str, challenge_id: str) -> str:
+    def secret_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
         """What of a challenge must not outlive its deadline."""
         return f"{{{partition:02d}}}:secret:{tenant}:{challenge_id}"
 
-    def bucket(self, partition: int, bucket: Bucket) -> str:
+    def bucket_key(self, partition: int, bucket: Bucket) -> str:
         """One limit's bucket for one subject."""
         # A number has half a dozen buckets, which are named in one go.
-        subject, name = self._last
+        subject, name = self._last_subject_digest
         if subject != bucket.subject or not name:
-            name = self._mac("bucket", bucket.subject)[:16].hex()
-            self._last = (bucket.subject, name)
+            name = self._compute_mac("bucket", bucket.subject)[:16].hex()
+            self._last_subject_digest = (bucket.subject, name)
         return f"{{{partition:02d}}}:limit:{bucket.limit}:{bucket.tenant}:{name}"
 
-    def blocked(self, partition: int, number: str) -> str:
+    def blocklist_key(self, partition: int, number: str) -> str:
         """Entry of a number on the do-not-send list."""
-        return f"{{{partition:02d}}}:blocked:{self._mac('blocked', number)[:16].hex()}"
+        return f"{{{partition:02d}}}:blocked:{self._compute_mac('blocked', number)[:16].hex()}"
 
-    def idempotency(self, tenant: str, key: str) -> tuple[int, str]:
+    def locate_idempotency_record(self, tenant: str, idempotency_key: str) -> tuple[int, str]:
         """Record of an Idempotency-Key, and the partition of its own that it lives in."""
-        partition = self.partition("idempotency", tenant, key)
-        name = self._mac("idempotency", tenant, key)[:16].hex()
+        partition = self.compute_partition("idempotency", tenant, idempotency_key)
+        name = self._compute_mac("idempotency", tenant, idempotency_key)[:16].hex()
         return partition, f"{{{partition:02d}}}:idempotency:{tenant}:{name}"
 
-    def submission(self, provider: str, message: str) -> str:
+    def message_id_key(self, provider: str, message_id: str) -> str:
         """What a provider's own name for a message stands for, in a partition of its own."""
-        partition = self.partition("submission", provider, message)
-        return f"{{{partition:02d}}}:submission:{self._mac('submission', provider, message)[:16].hex()}"
+        partition = self.compute_partition("submission", provider, message_id)
+        return f"{{{partition:02d}}}:submission:{self._compute_mac('submission', provider, message_id)[:16].hex()}"
 
-    def shared(self) -> tuple[int, str]:
+    def locate_provider_health(self) -> tuple[int, str]:
         """What is remembered of providers, and the partition that it lives in."""
         return 0, "{00}:providers"
 
-    def sealer(self) -> str:
+    def sealer_key(self) -> str:
         """Who seals, until when, and what he tells of it."""
         return "{00}:sealer"
 
-    def operation(self, partition: int, operation: str) -> str:
+    def operation_key(self, partition: int, operation: str) -> str:
         """What a commit answered, for the caller who lost the reply."""
         return f"{{{partition:02d}}}:operation:{operation}"
 
-    def log(self, partition: int) -> tuple[str, ...]:
+    def event_log_keys(self, partition: int) -> tuple[str, ...]:
         """State of the event log, its events, its refusals, open folds and when they are due."""
         tag = f"{{{partition:02d}}}"
         return tuple(f"{tag}:{kind}" for kind in ("log", "events", "refusals", "folds", "due"))
 
-    def _mac(self, label: str, *fields: str) -> bytes:
-        return self._key.mac(label, *[field.encode() for field in fields])
+    def _compute_mac(self, label: str, *fields: str) -> bytes:
+        return self._limit_key.compute_mac(label, *[field.encode() for field in fields])

@@ -9,43 +9,49 @@ from collections.abc import Sequence
 import msgspec
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.policy import LONGEST_LIFETIME, SECOND, TOMBSTONE
-from otp_service.core.ports import Submitted
-from otp_service.store.pipeline import insist
+from otp_service.core.policy import ENDED_RETENTION_MS, MAX_LIFETIME_SECONDS, SECOND_MS
+from otp_service.core.ports import MessageIdRecord
+from otp_service.store.pipeline import retry_lost_reply
 from otp_service.store.redis_store import RedisStore
 
 
-LIFE = LONGEST_LIFETIME * SECOND + TOMBSTONE
+MESSAGE_ID_TTL_MS = MAX_LIFETIME_SECONDS * SECOND_MS + ENDED_RETENTION_MS
 """A receipt that comes later finds no challenge any more: it ends, and is kept for an hour."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Submitted).decode
+_decode = msgspec.msgpack.Decoder(MessageIdRecord).decode
 
 
-class RedisSubmissions:
+class RedisMessageIdIndex:
     """Implements `core.ports.Submissions`."""
 
     def __init__(self, store: RedisStore) -> None:
-        self._link = store.link
-        self._vault = store.vault
-        self._every = (store.names, *store.earlier)
+        self._client = store.client
+        self._cipher = store.cipher
+        self._all_key_names = (store.key_names, *store.earlier_key_names)
 
-    async def note(self, provider: str, name: str, submitted: Submitted) -> None:
+    async def put(self, provider: str, message_id: str, record: MessageIdRecord) -> None:
         """Keep one, under the limit key in force."""
-        key = self._every[0].submission(provider, name)
-        record = self._vault.close(key, 1, _encode(submitted))
-        put = (("SET", key, record, "PX", LIFE),)
-        (answer,) = await insist(lambda: self._link.together(key, put))
+        key = self._all_key_names[0].message_id_key(provider, message_id)
+        value = self._cipher.seal_record(key, 1, _encode(record))
+        put = (("SET", key, value, "PX", MESSAGE_ID_TTL_MS),)
+        (answer,) = await retry_lost_reply(lambda: self._client.run_pipeline(key, put))
         if isinstance(answer, Exception):
             raise StoreUnavailable from answer
 
-    async def look_up(self, provider: str, names: Sequence[str]) -> list[Submitted | None]:
+    async def get_many(
+        self, provider: str, message_ids: Sequence[str]
+    ) -> list[MessageIdRecord | None]:
         """Return what is kept under each name, whichever limit key it was noted under."""
-        keys = [each.submission(provider, name) for name in names for each in self._every]
-        records = await self._link.read([(key, [("GET", key)]) for key in keys])
+        keys = [
+            each.message_id_key(provider, name)
+            for name in message_ids
+            for each in self._all_key_names
+        ]
+        records = await self._client.read_many([(key, [("GET", key)]) for key in keys])
         found = [
-            _decode(self._vault.open(key, record)[1]) if record else None
+            _decode(self._cipher.open_record(key, record)[1]) if record else None
             for key, (record,) in zip(keys, records, strict=True)
         ]
-        each = len(self._every)
+        each = len(self._all_key_names)
         return [next(filter(None, found[i : i + each]), None) for i in range(0, len(found), each)]

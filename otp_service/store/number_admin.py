@@ -12,24 +12,24 @@ import msgspec
 from otp_service.core.challenge import Challenge
 from otp_service.core.errors import StoreTampered
 from otp_service.core.events import Event
-from otp_service.core.keys import Ring
-from otp_service.core.limits import NUMBERS_OWN, ROW_LIMIT, Bucket, Limit
+from otp_service.core.keys import KeyRing
+from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.pseudonym import pseudonyms
+from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import Master
-from otp_service.store.commit_request import DELETE, Places
+from otp_service.store.commit_request import DELETE_VALUE_INDEX, ScriptKeys
 from otp_service.store.redis_store import RedisStore
 
 
-SCAN_COUNT = 1000
+SCAN_BATCH_KEYS = 1000
 """Keys that Redis looks at between two other commands: well under a millisecond."""
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Is told how many keys were looked at, and of how many, about."""
 
 
-def silent(done: int, of: int) -> None:
+def ignore_progress(done: int, total: int) -> None:
     """Tell nobody."""
 
 
@@ -37,86 +37,94 @@ class LockedNumber(msgspec.Struct, frozen=True):
     """A number that an operator has to unlock."""
 
     tenant: str
-    masked: str
+    masked_number: str
     failures: int
-    last: int
+    last_failure_at: int
     """When the last one was, in milliseconds."""
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class ErasedCounts(msgspec.Struct, frozen=True):
     """What was held about a number, and no longer is."""
 
     buckets: int
     challenges: int
 
 
-class Operators:
+class NumberAdmin:
     """Works on the store; `ring` holds the keys of pseudonyms.
 
     `event` is what is told, and `operation` names the change, so that repeating it changes
     nothing. Every method raises StoreUnavailable.
     """
 
-    def __init__(self, store: RedisStore, ring: Ring) -> None:
+    def __init__(self, store: RedisStore, pseudonym_ring: KeyRing) -> None:
         self._store = store
-        self._link = store.link
-        self._names = store.names
-        self._vault = store.vault
-        self._ring = ring
+        self._client = store.client
+        self._key_names = store.key_names
+        self._cipher = store.cipher
+        self._pseudonym_ring = pseudonym_ring
 
-    async def block(self, phone: PhoneNumber, event: Event, operation: str) -> None:
+    async def block_number(self, phone: PhoneNumber, event: Event, operation: str) -> None:
         """Put a number on the do-not-send list, for all tenants and for ever."""
-        name, *_ = self._store.entries(phone.collapsed)
+        name, *_ = self._store.blocklist_keys(phone.canonical)
         # Not sealed: it is masked, and has to be readable for longer than any key is kept.
-        await self._change(phone, event, operation, put=(name, phone.masked.encode()))
+        await self._commit_change(phone, event, operation, put=(name, phone.masked.encode()))
 
-    async def unblock(self, phone: PhoneNumber, event: Event, operation: str) -> None:
+    async def unblock_number(self, phone: PhoneNumber, event: Event, operation: str) -> None:
         """Take a number off the do-not-send list."""
-        await self._change(phone, event, operation, delete=self._store.entries(phone.collapsed))
+        await self._commit_change(
+            phone, event, operation, delete=self._store.blocklist_keys(phone.canonical)
+        )
 
-    async def blocked(self, progress: Progress = silent) -> list[str]:
+    async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
         """Return the numbers on the do-not-send list, masked."""
-        names = await self._find(_pattern(self._names.blocked(0, "")), progress)
-        records = await self._each(names, "GET")
+        names = await self._find_keys(
+            _build_pattern(self._key_names.blocklist_key(0, "")), progress
+        )
+        records = await self._read_each(names, "GET")
         return sorted(record.decode(errors="replace") for record in records if record is not None)
 
-    async def locked(
-        self, tenants: Mapping[str, Tenant], progress: Progress = silent
+    async def list_locked_numbers(
+        self, tenants: Mapping[str, Tenant], progress: ProgressCallback = ignore_progress
     ) -> list[LockedNumber]:
         """Return the numbers that are locked at these tenants, the latest first."""
-        least = {name: tenant.rates[Limit.ROW][0].count for name, tenant in tenants.items()}
-        row = self._names.bucket(0, Bucket(Limit.ROW, "*"))
-        names = await self._find(_pattern(row), progress)
-        rows = await self._each(names, "HMGET", "count", "last", "who")
+        least = {
+            name: tenant.limits[Limit.CONSECUTIVE_FAILURES][0].count
+            for name, tenant in tenants.items()
+        }
+        row = self._key_names.bucket_key(0, Bucket(Limit.CONSECUTIVE_FAILURES, "*"))
+        names = await self._find_keys(_build_pattern(row), progress)
+        rows = await self._read_each(names, "HMGET", "count", "last", "who")
         found = [
             LockedNumber(name.split(":")[3], (who or b"").decode(), int(count), int(last))
             for name, (count, last, who) in zip(names, rows, strict=True)
-            if count is not None and int(count) >= least.get(name.split(":")[3], ROW_LIMIT)
+            if count is not None
+            and int(count) >= least.get(name.split(":")[3], MAX_CONSECUTIVE_FAILURES)
         ]
-        return sorted(found, key=lambda one: one.last, reverse=True)
+        return sorted(found, key=lambda one: one.last_failure_at, reverse=True)
 
-    async def forget(
+    async def erase_number(
         self,
         phone: PhoneNumber,
         event: Event,
         operation: str,
         *,
         tenants: Iterable[str],
-        progress: Progress = silent,
-    ) -> Deleted:
+        progress: ProgressCallback = ignore_progress,
+    ) -> ErasedCounts:
         """Delete all buckets and challenges of a number, at all these tenants.
 
         The do-not-send list keeps it: somebody asked not to be written to. Its events stay until their retention ends; they hold a pseudonym. A challenge that is
         issued meanwhile stays.
         """
-        buckets = self._buckets(phone, tenants)
-        challenges = await self._challenges(phone, progress)
-        present = await self._each(buckets, "EXISTS")
+        buckets = self._list_bucket_keys(phone, tenants)
+        challenges = await self._find_challenge_keys(phone, progress)
+        present = await self._read_each(buckets, "EXISTS")
         records = [name for pair in challenges for name in pair]
-        await self._change(phone, event, operation, delete=(*buckets, *records))
-        return Deleted(sum(present), len(challenges))
+        await self._commit_change(phone, event, operation, delete=(*buckets, *records))
+        return ErasedCounts(sum(present), len(challenges))
 
-    async def _change(
+    async def _commit_change(
         self,
         phone: PhoneNumber,
         event: Event,
@@ -125,82 +133,99 @@ class Operators:
         put: tuple[str, bytes] | None = None,
         delete: Sequence[str] = (),
     ) -> None:
-        partition = self._store.partition_of(phone.collapsed)
+        partition = self._store.get_number_partition(phone.canonical)
         elsewhere = [name for name in delete if int(name[1:3]) != partition]
-        await self._store.delete(elsewhere, operation, durable=True)
-        places = Places(self._store.fixed(partition, operation))
-        writes = [(places.of(name), DELETE, 0) for name in delete if int(name[1:3]) == partition]
+        await self._store.delete_keys(elsewhere, operation, durable=True)
+        places = ScriptKeys(self._store.base_keys(partition, operation))
+        writes = [
+            (places.add_key(name), DELETE_VALUE_INDEX, 0)
+            for name in delete
+            if int(name[1:3]) == partition
+        ]
         if put:
-            writes.append((places.of(put[0]), places.value(put[1]), 0))
+            writes.append((places.add_key(put[0]), places.add_value(put[1]), 0))
         body = msgspec.json.encode(event)
-        told = [(body.decode(), self._vault.sign(body))]
-        request = self._store.request(places, writes=writes, events=told)
-        await self._store.run(places, request, durable=True)
+        told = [(body.decode(), self._cipher.sign_event(body))]
+        request = self._store.build_request(places, writes=writes, events=told)
+        await self._store.run_commit(places, request, durable=True)
 
-    def _buckets(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
+    def _list_bucket_keys(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
         everybody = ("", *tenants)
         return [
             name
-            for limit in sorted(NUMBERS_OWN)
+            for limit in sorted(NUMBER_LIMITS)
             for tenant in everybody
-            for name in self._store.buckets(Bucket(limit, tenant, phone.collapsed))
+            for name in self._store.bucket_keys(Bucket(limit, tenant, phone.canonical))
         ]
 
-    async def _challenges(self, phone: PhoneNumber, progress: Progress) -> list[tuple[str, str]]:
+    async def _find_challenge_keys(
+        self, phone: PhoneNumber, progress: ProgressCallback
+    ) -> list[tuple[str, str]]:
         """Return the keys of the number's challenges, also of those that have ended."""
         patterns = [
-            self._names.challenge(p, "*", "*") for p in self._store.partitions_of(phone.collapsed)
+            self._key_names.challenge_record_key(p, "*", "*")
+            for p in self._store.list_number_partitions(phone.canonical)
         ]
-        subjects = pseudonyms(self._ring, "number", phone.collapsed)
-        names = [name for one in patterns for name in await self._find(one, progress, of=one)]
-        records = await self._each(names, "GET")
+        subjects = derive_pseudonyms(self._pseudonym_ring, "number", phone.canonical)
+        names = [
+            name
+            for one in patterns
+            for name in await self._find_keys(one, progress, only_master_of=one)
+        ]
+        records = await self._read_each(names, "GET")
         return [
-            (name, self._names.secret(int(name[1:3]), *name.split(":")[2:]))
+            (name, self._key_names.secret_record_key(int(name[1:3]), *name.split(":")[2:]))
             for name, record in zip(names, records, strict=True)
-            if record is not None and self._subject(name, record) in subjects
+            if record is not None and self._read_number_pseudonym(name, record) in subjects
         ]
 
-    def _subject(self, name: str, record: bytes) -> str | None:
+    def _read_number_pseudonym(self, key: str, record: bytes) -> str | None:
         try:
-            return _challenge(self._vault.open(name, record)[1]).subject
+            return _decode_challenge(self._cipher.open_record(key, record)[1]).number_pseudonym
         except (StoreTampered, msgspec.MsgspecError):
             return None  # nobody's: whoever reads it is told so
 
-    async def _each(self, names: Sequence[str], command: str, *rest: str) -> list[Any]:
+    async def _read_each(self, keys: Sequence[str], command: str, *rest: str) -> list[Any]:
         """Return what a command that reads answers for each key."""
         answers: list[Any] = []
-        for start in range(0, len(names), SCAN_COUNT):
-            some = names[start : start + SCAN_COUNT]
-            read = await self._link.read([(name, [(command, name, *rest)]) for name in some])
+        for start in range(0, len(keys), SCAN_BATCH_KEYS):
+            some = keys[start : start + SCAN_BATCH_KEYS]
+            read = await self._client.read_many([(name, [(command, name, *rest)]) for name in some])
             answers += [answer for (answer,) in read]
         return answers
 
-    async def _find(self, pattern: str, progress: Progress, *, of: str | None = None) -> list[str]:
+    async def _find_keys(
+        self, pattern: str, progress: ProgressCallback, *, only_master_of: str | None = None
+    ) -> list[str]:
         """Return the keys like this, on the master of a key or on all of them."""
-        masters = [await self._link.master_of(of)] if of else await self._link.masters()
+        masters = (
+            [await self._client.find_master(only_master_of)]
+            if only_master_of
+            else await self._client.list_masters()
+        )
         found: set[str] = set()  # SCAN may give a key twice
-        done, total = 0, sum([await self._link.ask(master, "DBSIZE") for master in masters])
+        done, total = 0, sum([await self._client.read_from(master, "DBSIZE") for master in masters])
         for master in masters:
-            async for names in self._scan(master, pattern):
+            async for names in self._scan_keys(master, pattern):
                 found.update(names)
-                done += SCAN_COUNT
+                done += SCAN_BATCH_KEYS
                 progress(min(done, total), total)
         return sorted(found)
 
-    async def _scan(self, master: Master, pattern: str) -> AsyncIterator[list[str]]:
+    async def _scan_keys(self, master: Master, pattern: str) -> AsyncIterator[list[str]]:
         cursor = b"0"
         while True:
-            cursor, names = await self._link.ask(
-                master, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT
+            cursor, names = await self._client.read_from(
+                master, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_BATCH_KEYS
             )
             yield [name.decode() for name in names]
             if cursor == b"0":
                 return
 
 
-_challenge = msgspec.msgpack.Decoder(Challenge).decode
+_decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
 
 
-def _pattern(name: str) -> str:
+def _build_pattern(key: str) -> str:
     """Return a pattern for keys like this one of partition 0, in all partitions, of anybody."""
-    return ":".join(("{*}", *name.split(":")[1:-1], "*"))
+    return ":".join(("{*}", *key.split(":")[1:-1], "*"))

@@ -14,14 +14,16 @@ from redis.exceptions import TimeoutError as TimedOut
 from otp_service.core.errors import StoreUnavailable
 
 
-TRIES = 3
+MAX_TRIES = 3
 """How often a call is made whose answer was lost; the client's timeout bounds each."""
 
 Command = tuple[str | bytes | int, ...]
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
-async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+async def execute_pipeline(
+    connection: AbstractConnection, commands: Sequence[Command]
+) -> list[Any]:
     """Return the answers to commands sent in one write; Redis's errors are among them.
 
     All of it takes at most the connection's `socket_timeout`. Raises ConnectionError and
@@ -38,7 +40,7 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]
             await connection._send_packed_command(packed)  # noqa: SLF001  # send_ has the task
-            return [await _answer(connection) for _ in commands]
+            return [await _read_reply(connection) for _ in commands]
     except BaseException as error:
         await connection.disconnect(nowait=True)
         if isinstance(error, TimeoutError):
@@ -48,16 +50,16 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
         raise
 
 
-async def _answer(connection: AbstractConnection) -> Any:
+async def _read_reply(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response(timeout=math.inf)
     except ResponseError as error:
         return error
 
 
-async def insist(call: Callable[[], Awaitable[Answer]]) -> Answer:
+async def retry_lost_reply(call: Callable[[], Awaitable[T]]) -> T:
     """Return what a call answers that may be made again. Raises StoreUnavailable otherwise."""
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(MAX_TRIES)):
         try:
             return await call()
         except (Disconnected, TimedOut, OSError) as error:

@@ -11,63 +11,75 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from otp_service.core.codes import same
+from otp_service.core.codes import constant_time_equal
 from otp_service.core.errors import StoreTampered
-from otp_service.core.keys import Keys, joined
+from otp_service.core.keys import ServiceKeys, join_length_prefixed
 
 
-NONCE, MAC, VERSION = 12, 32, 8
+NONCE_BYTES, MAC_BYTES, VERSION_DIGITS = 12, 32, 8
 
 
-class Vault:
+class RecordCipher:
     """Closes and opens records with the keys in force; `random` is a CSPRNG's bytes."""
 
-    def __init__(self, keys: Keys, random: Callable[[int], bytes]) -> None:
-        self._state = keys.state
+    def __init__(self, keys: ServiceKeys, random: Callable[[int], bytes]) -> None:
+        self._state_ring = keys.state
         self._ciphers = {key.id: AESGCM(key.secret[:32]) for key in keys.seal}
-        self._cipher = self._ciphers[keys.seal.current.id]
+        self._current_cipher = self._ciphers[keys.seal.current.id]
         ids = f"{keys.seal.current.id}/{keys.state.current.id}".encode()
-        self._ids = len(ids).to_bytes(1, "big") + ids
+        self._encoded_key_ids = len(ids).to_bytes(1, "big") + ids
         self._random = random
 
-    def close(self, name: str, version: int, body: bytes) -> bytes:
+    def seal_record(self, key_name: str, version: int, body: bytes) -> bytes:
         """Return the record to store under this name."""
-        head = self.version(version).encode() + self._ids
-        nonce = self._random(NONCE)
-        record = head + nonce + self._cipher.encrypt(nonce, body, joined(name.encode(), head))
-        return record + self._state.current.mac("record", name.encode(), record)
+        head = self.format_version(version).encode() + self._encoded_key_ids
+        nonce = self._random(NONCE_BYTES)
+        record = (
+            head
+            + nonce
+            + self._current_cipher.encrypt(
+                nonce, body, join_length_prefixed(key_name.encode(), head)
+            )
+        )
+        return record + self._state_ring.current.compute_mac("record", key_name.encode(), record)
 
-    def open(self, name: str, record: bytes) -> tuple[int, bytes]:
+    def open_record(self, key_name: str, record: bytes) -> tuple[int, bytes]:
         """Return version and body. Raises StoreTampered if it was not closed by us, for here."""
-        signed, mac = record[:-MAC], record[-MAC:]
+        signed, mac = record[:-MAC_BYTES], record[-MAC_BYTES:]
         try:
-            end = VERSION + 1 + signed[VERSION]
-            seal_id, state_id = signed[VERSION + 1 : end].decode().split("/")
-            state, cipher = self._state.get(state_id), self._ciphers[seal_id]
-            if state is None or not same(mac, state.mac("record", name.encode(), signed)):
-                raise StoreTampered(name)
-            context = joined(name.encode(), signed[:end])
-            body = cipher.decrypt(signed[end : end + NONCE], signed[end + NONCE :], context)
+            end = VERSION_DIGITS + 1 + signed[VERSION_DIGITS]
+            seal_id, state_id = signed[VERSION_DIGITS + 1 : end].decode().split("/")
+            state, cipher = self._state_ring.get(state_id), self._ciphers[seal_id]
+            if state is None or not constant_time_equal(
+                mac, state.compute_mac("record", key_name.encode(), signed)
+            ):
+                raise StoreTampered(key_name)
+            context = join_length_prefixed(key_name.encode(), signed[:end])
+            body = cipher.decrypt(
+                signed[end : end + NONCE_BYTES], signed[end + NONCE_BYTES :], context
+            )
         except (InvalidTag, LookupError, ValueError) as error:
-            raise StoreTampered(name) from error
-        return int(record[:VERSION]), body
+            raise StoreTampered(key_name) from error
+        return int(record[:VERSION_DIGITS]), body
 
     @staticmethod
-    def version(number: int) -> str:
+    def format_version(number: int) -> str:
         """Return what a record of this version begins with: digits, which Lua can compare."""
-        return str(number).zfill(VERSION)
+        return str(number).zfill(VERSION_DIGITS)
 
-    def sign(self, event: bytes) -> str:
+    def sign_event(self, event: bytes) -> str:
         """Return the MAC of an event: which key, and what it says."""
-        key = self._state.current
-        return f"{key.id}:{key.mac('event', event).hex()}"
+        key = self._state_ring.current
+        return f"{key.id}:{key.compute_mac('event', event).hex()}"
 
-    def verify(self, event: bytes, signature: str) -> bool:
+    def verify_event(self, event: bytes, signature: str) -> bool:
         """Whether an event carries the MAC that a worker put on it."""
         key_id, _, mac = signature.partition(":")
-        key = self._state.get(key_id)
-        return key is not None and same(mac.encode(), key.mac("event", event).hex().encode())
+        key = self._state_ring.get(key_id)
+        return key is not None and constant_time_equal(
+            mac.encode(), key.compute_mac("event", event).hex().encode()
+        )
 
-    def knows(self, signature: str) -> bool:
+    def has_key_for(self, signature: str) -> bool:
         """Whether the key is still there that an event's MAC was made with."""
-        return self._state.get(signature.partition(":")[0]) is not None
+        return self._state_ring.get(signature.partition(":")[0]) is not None

@@ -9,40 +9,47 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.challenge import Challenge, ChallengeSecret, partition_of
+from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
 from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
-from otp_service.core.events import GRANTS, EpochBegan, Event
-from otp_service.core.limits import Bucket, Charge, Refusal
-from otp_service.core.policy import SECOND, TOMBSTONE
-from otp_service.core.ports import Blocked, Commit, Done, Replayed, Stored, Swap
-from otp_service.store.client import Link, Script
-from otp_service.store.commit_request import (
-    COMMIT,
-    DELETE,
-    FETCH,
-    FIXED,
-    Places,
-    Request,
-    Spend,
-    pack,
+from otp_service.core.events import GRANT_EVENTS, EpochStarted, Event
+from otp_service.core.limits import Bucket, Charge, LimitRefusal
+from otp_service.core.policy import ENDED_RETENTION_MS, SECOND_MS
+from otp_service.core.ports import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    Committed,
+    CompareAndSwap,
+    IdempotencyRecord,
 )
-from otp_service.store.key_names import Names
-from otp_service.store.pipeline import insist
-from otp_service.store.record_cipher import Vault
+from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.commit_request import (
+    BASE_KEY_COUNT,
+    COMMIT_LUA,
+    DELETE_VALUE_INDEX,
+    FETCH_LUA,
+    BucketOperation,
+    CommitRequest,
+    ScriptKeys,
+    pack_request,
+)
+from otp_service.store.key_names import KeyNames
+from otp_service.store.pipeline import retry_lost_reply
+from otp_service.store.record_cipher import RecordCipher
 
 
-SECRET_GRACE = 10 * SECOND
+SECRET_GRACE_MS = 10 * SECOND_MS
 """How long a claim that was paid in time may still need what it is compared with."""
 
-IDEMPOTENCY_LIFE = 24 * 3600 * SECOND
+IDEMPOTENCY_TTL_MS = 24 * 3600 * SECOND_MS
 
-Outcome = Done | Blocked | Refusal | Stored
+CommitOutcome = Committed | Blocked | LimitRefusal | ChallengeSnapshot
 
-_encode = msgspec.msgpack.Encoder().encode
-_challenge = msgspec.msgpack.Decoder(Challenge).decode
-_secret = msgspec.msgpack.Decoder(ChallengeSecret).decode
-_replayed = msgspec.msgpack.Decoder(Replayed).decode
-_event = msgspec.json.Encoder().encode
+_encode_record = msgspec.msgpack.Encoder().encode
+_decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
+_decode_secret = msgspec.msgpack.Decoder(ChallengeSecret).decode
+_decode_idempotency_record = msgspec.msgpack.Decoder(IdempotencyRecord).decode
+_encode_event = msgspec.json.Encoder().encode
 
 
 class RedisStore:
@@ -57,291 +64,355 @@ class RedisStore:
 
     def __init__(  # noqa: PLR0913  # what it is made of, once
         self,
-        link: Link,
-        names: Names,
-        vault: Vault,
+        client: ScriptClient,
+        key_names: KeyNames,
+        cipher: RecordCipher,
         *,
-        epoch_event: EpochBegan,
-        earlier: Sequence[Names] = (),
-        retention: int = 7 * 86400 * SECOND,
-        maximum: int = 5_000,
-        archives: bool = False,
-        shift: Callable[[], int] = lambda: 0,
+        epoch_event: EpochStarted,
+        earlier_key_names: Sequence[KeyNames] = (),
+        retention_ms: int = 7 * 86400 * SECOND_MS,
+        max_stream_entries: int = 5_000,
+        has_archive: bool = False,
+        clock_shift_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.link = link
-        self.names = names
-        self.earlier = earlier
-        self.vault = vault
-        self._log_limits = (retention, maximum, archives)
-        self._epoch_event = self._signed(epoch_event)
-        self._shift = shift
-        self._commit = Script(COMMIT)
-        self._fetch = Script(FETCH)
+        self.client = client
+        self.key_names = key_names
+        self.earlier_key_names = earlier_key_names
+        self.cipher = cipher
+        self._log_limits = (retention_ms, max_stream_entries, has_archive)
+        self._epoch_event = self._sign_event(epoch_event)
+        self._clock_shift_ms = clock_shift_ms
+        self._commit_script = LuaScript(COMMIT_LUA)
+        self._fetch_script = LuaScript(FETCH_LUA)
 
-    def partition_of(self, number: str) -> int:
+    def get_number_partition(self, number: str) -> int:
         """Return the partition in which everything about a (collapsed) number lives."""
-        return self.names.of_number(number)
+        return self.key_names.compute_number_partition(number)
 
-    def partitions_of(self, number: str) -> list[int]:
+    def list_number_partitions(self, number: str) -> list[int]:
         """Return where a number lives by each limit key, the one in force first."""
-        return list(dict.fromkeys(names.of_number(number) for names in self._every))
+        return list(
+            dict.fromkeys(names.compute_number_partition(number) for names in self._all_key_names)
+        )
 
-    def buckets(self, bucket: Bucket, partition: int | None = None) -> list[str]:
+    def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
         """Return what a number's bucket may be called; first what it is called in `partition`.
 
         A challenge that was issued under one limit key keeps its partition when another one names
         the buckets in it, so each key's name may stand in each key's partition.
         """
-        return self._called(lambda names, at: names.bucket(at, bucket), bucket.subject, partition)
+        return self._list_key_variants(
+            lambda names, at: names.bucket_key(at, bucket), bucket.subject, partition
+        )
 
-    def entries(self, number: str, partition: int | None = None) -> list[str]:
+    def blocklist_keys(self, number: str, partition: int | None = None) -> list[str]:
         """Return what a number's entry on the do-not-send list may be called, in the same way."""
-        return self._called(lambda names, at: names.blocked(at, number), number, partition)
+        return self._list_key_variants(
+            lambda names, at: names.blocklist_key(at, number), number, partition
+        )
 
-    async def delete(self, keys: Sequence[str], operation: str, *, durable: bool = False) -> None:
+    async def delete_keys(
+        self, keys: Sequence[str], operation: str, *, durable: bool = False
+    ) -> None:
         """Delete keys of whatever partitions."""
         for partition in sorted({int(key[1:3]) for key in keys}):
-            places = Places(self.fixed(partition, operation))
-            gone = [(places.of(key), DELETE, 0) for key in keys if int(key[1:3]) == partition]
-            await self.run(places, self.request(places, writes=gone), durable=durable)
+            places = ScriptKeys(self.base_keys(partition, operation))
+            gone = [
+                (places.add_key(key), DELETE_VALUE_INDEX, 0)
+                for key in keys
+                if int(key[1:3]) == partition
+            ]
+            await self.run_commit(places, self.build_request(places, writes=gone), durable=durable)
 
-    def partition_of_bucket(self, bucket: Bucket) -> int:
+    def get_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not a number's own."""
-        return self.names.of_bucket(bucket)
+        return self.key_names.compute_bucket_partition(bucket)
 
-    async def fetch(self, tenant: str, challenge_id: str) -> Stored:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
         """Read a challenge; Raises ChallengeNotFound for an id that is none."""
-        partition = partition_of(challenge_id)
+        partition = parse_partition(challenge_id)
         if partition is None:
             raise ChallengeNotFound
-        names = self._record_names(partition, tenant, challenge_id)
-        now, *values = await self.read(names)
-        return self._stored(now, names, values)
+        names = self._list_record_keys(partition, tenant, challenge_id)
+        now, *values = await self.read_values(names)
+        return self._decode_snapshot(now, names, values)
 
-    async def commit(self, commit: Commit) -> Outcome:
+    async def commit(self, commit: Commit) -> CommitOutcome:
         """Run the commit; the answers are described in `core.ports`."""
-        records, places, request = self._prepared(commit)
-        reply = await self.run(places, request, durable=commit.durable)
-        return self._outcome(reply, commit, records)
+        records, places, request = self._prepare_commit(commit)
+        reply = await self.run_commit(places, request, durable=commit.durable)
+        return self._decode_outcome(reply, commit, records)
 
-    async def commit_all(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Run each of the commits, in one round trip."""
-        prepared = [self._prepared(commit) for commit in commits]
-        calls = [(places.names, _arguments(places, request)) for _, places, request in prepared]
-        replies = await insist(lambda: self.link.run_all(self._commit, calls))
+        prepared = [self._prepare_commit(commit) for commit in commits]
+        calls = [(places.keys, _pack_arguments(places, request)) for _, places, request in prepared]
+        replies = await retry_lost_reply(
+            lambda: self.client.run_scripts(self._commit_script, calls)
+        )
         return [
-            self._outcome(reply, commit, records)
+            self._decode_outcome(reply, commit, records)
             for reply, commit, (records, *_) in zip(replies, commits, prepared, strict=True)
         ]
 
-    async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
+    async def get_idempotency_record(
+        self, tenant: str, key: str
+    ) -> tuple[int, IdempotencyRecord | None]:
         """Read what is known of an Idempotency-Key, and the time."""
-        _, name = self.names.idempotency(tenant, key)
-        now, record = await self.read((name,))
+        _, name = self.key_names.locate_idempotency_record(tenant, key)
+        now, record = await self.read_values((name,))
         if record is None:
             return now, None
-        version, body = self.vault.open(name, record)
-        replayed = _replayed(body)
+        version, body = self.cipher.open_record(name, record)
+        replayed = _decode_idempotency_record(body)
         return now, msgspec.structs.replace(replayed, version=version)
 
-    async def remember(
-        self, tenant: str, key: str, old: Replayed | None, new: Replayed | None, operation: str
+    async def swap_idempotency_record(
+        self,
+        tenant: str,
+        key: str,
+        old: IdempotencyRecord | None,
+        new: IdempotencyRecord | None,
+        operation_id: str,
     ) -> bool:
         """Replace what is known of an Idempotency-Key; False if somebody was first."""
-        partition, name = self.names.idempotency(tenant, key)
-        places = Places(self.fixed(partition, operation))
-        place = places.of(name)
-        value = DELETE
+        partition, name = self.key_names.locate_idempotency_record(tenant, key)
+        places = ScriptKeys(self.base_keys(partition, operation_id))
+        place = places.add_key(name)
+        value = DELETE_VALUE_INDEX
         if new:
-            value = places.value(self.vault.close(name, new.version, _encode(new)))
-        lease = (new or old or Replayed(0, b"", "", 0)).lease
-        request = self.request(
+            value = places.add_value(
+                self.cipher.seal_record(name, new.version, _encode_record(new))
+            )
+        lease = (new or old or IdempotencyRecord(0, b"", "", 0)).lease_until
+        request = self.build_request(
             places,
-            expected=[(place, Vault.version(old.version) if old else "")],
-            writes=[(place, value, lease + IDEMPOTENCY_LIFE)],
+            expected_versions=[(place, RecordCipher.format_version(old.version) if old else "")],
+            writes=[(place, value, lease + IDEMPOTENCY_TTL_MS)],
         )
-        reply = await self.run(places, request)
+        reply = await self.run_commit(places, request)
         return bool(reply[0] == b"done")
 
-    async def shared(self) -> tuple[int, bytes | None]:
+    async def get_provider_health(self) -> tuple[int, bytes | None]:
         """Return version and body of what is remembered of providers; 0 and None if nothing is."""
-        _, name = self.names.shared()
-        _, record = await self.read((name,))
-        return self.vault.open(name, record) if record else (0, None)
+        _, name = self.key_names.locate_provider_health()
+        _, record = await self.read_values((name,))
+        return self.cipher.open_record(name, record) if record else (0, None)
 
-    async def share(self, version: int, body: bytes, told: Sequence[Event], operation: str) -> bool:
+    async def swap_provider_health(
+        self, version: int, body: bytes, events: Sequence[Event], operation: str
+    ) -> bool:
         """Replace it, with the events of what has changed; False if this is not its version."""
-        partition, name = self.names.shared()
-        places = Places(self.fixed(partition, operation))
-        record = places.value(self.vault.close(name, version + 1, body))
-        request = self.request(
+        partition, name = self.key_names.locate_provider_health()
+        places = ScriptKeys(self.base_keys(partition, operation))
+        record = places.add_value(self.cipher.seal_record(name, version + 1, body))
+        request = self.build_request(
             places,
-            expected=[(places.of(name), Vault.version(version) if version else "")],
-            writes=[(places.of(name), record, 0)],
-            events=[self._signed(event) for event in told],
+            expected_versions=[
+                (places.add_key(name), RecordCipher.format_version(version) if version else "")
+            ],
+            writes=[(places.add_key(name), record, 0)],
+            events=[self._sign_event(event) for event in events],
         )
-        reply = await self.run(places, request)
+        reply = await self.run_commit(places, request)
         return bool(reply[0] == b"done")
 
-    async def sweep(self, partition: int, operation: str) -> None:
+    async def flush_folds(self, partition: int, operation: str) -> None:
         """Append the folded refusals of a partition that are due."""
-        places = Places(self.fixed(partition, operation))
-        await self.run(places, self.request(places, sweep=1000))
+        places = ScriptKeys(self.base_keys(partition, operation))
+        await self.run_commit(places, self.build_request(places, max_flushed_folds=1000))
 
-    async def read(self, names: tuple[str, ...]) -> list[Any]:
+    async def read_values(self, keys: tuple[str, ...]) -> list[Any]:
         """Return the time and the values of keys of one partition; reading twice is harmless."""
-        shift = str(self._shift()).encode()
-        reply: list[Any] = await insist(lambda: self.link.run(self._fetch, names, (shift,)))
+        shift = str(self._clock_shift_ms()).encode()
+        reply: list[Any] = await retry_lost_reply(
+            lambda: self.client.run_script(self._fetch_script, keys, (shift,))
+        )
         return reply
 
-    def request(self, places: Places, **fields: Any) -> Request:
+    def build_request(self, script_keys: ScriptKeys, **fields: Any) -> CommitRequest:
         """Return a request with what every one of them carries."""
-        assert len(places.names) >= FIXED  # a mistake of ours, not of a caller
-        return Request(
-            shift=self._shift(),
+        assert len(script_keys.keys) >= BASE_KEY_COUNT  # a mistake of ours, not of a caller
+        return CommitRequest(
+            clock_shift_ms=self._clock_shift_ms(),
             epoch_event=self._epoch_event,
             log_limits=self._log_limits,
             **fields,
         )
 
-    async def run(self, places: Places, request: Request, *, durable: bool = False) -> list[Any]:
+    async def run_commit(
+        self, script_keys: ScriptKeys, request: CommitRequest, *, durable: bool = False
+    ) -> list[Any]:
         """Run the commit script."""
-        arguments = _arguments(places, request)
-        reply: list[Any] = await insist(
-            lambda: self.link.run(self._commit, places.names, arguments, durable=durable)
+        arguments = _pack_arguments(script_keys, request)
+        reply: list[Any] = await retry_lost_reply(
+            lambda: self.client.run_script(
+                self._commit_script, script_keys.keys, arguments, durable=durable
+            )
         )
         if reply[0] == b"full":
             raise StoreUnavailable("The event log has no room until its archive goes on.")
         return reply
 
-    def _prepared(self, commit: Commit) -> tuple[tuple[str, ...], Places, Request]:
+    def _prepare_commit(self, commit: Commit) -> tuple[tuple[str, ...], ScriptKeys, CommitRequest]:
         """Return the names of the records that it swaps, and what to run."""
-        places = Places(self.fixed(commit.partition, commit.operation))
+        places = ScriptKeys(self.base_keys(commit.partition, commit.operation_id))
         records: tuple[str, ...] = ()
         swapped: dict[str, Any] = {}
         if commit.swap:
-            records = self._record_names(
+            records = self._list_record_keys(
                 commit.partition, commit.swap.new.tenant, commit.swap.new.id
             )
-            swapped = self._swap(places, records, commit.swap)
-        request = self.request(
+            swapped = self._build_swap(places, records, commit.swap)
+        request = self.build_request(
             places,
             **swapped,
-            guards=self._guards(places, commit),
-            charges=[self._spend(places, commit, c, commit.operation) for c in commit.charges],
-            give_backs=[
-                self._spend(places, commit, g.charge, g.operation) for g in commit.give_backs
+            absent_keys=self._add_absent_keys(places, commit),
+            charges=[
+                self._build_bucket_operation(places, commit, c, commit.operation_id)
+                for c in commit.charges
             ],
-            clear=[places.of(self.names.bucket(commit.partition, b)) for b in commit.clear],
-            events=[self._signed(event) for event in commit.events],
-            refusal=self._refusal(commit.refusal),
-            denial=self._refusal(commit.denial),
-            grants=commit.grants or any(isinstance(event, GRANTS) for event in commit.events),
+            refunds=[
+                self._build_bucket_operation(places, commit, g.charge, g.operation_id)
+                for g in commit.refunds
+            ],
+            reset_buckets=[
+                places.add_key(self.key_names.bucket_key(commit.partition, b))
+                for b in commit.reset_buckets
+            ],
+            events=[self._sign_event(event) for event in commit.events],
+            event_if_refused=self._sign_foldable_event(commit.event_if_refused),
+            foldable_event=self._sign_foldable_event(commit.foldable_event),
+            requires_log_capacity=commit.requires_log_capacity
+            or any(isinstance(event, GRANT_EVENTS) for event in commit.events),
         )
         return records, places, request
 
-    def _outcome(self, reply: list[Any], commit: Commit, records: tuple[str, ...]) -> Outcome:
+    def _decode_outcome(
+        self, reply: list[Any], commit: Commit, record_keys: tuple[str, ...]
+    ) -> CommitOutcome:
         kind, now, *rest = reply
         if kind == b"done":
-            return Done(now, rest[0])
+            return Committed(now, rest[0])
         if kind == b"refused":
-            return _refused(now, commit.charges, *rest)
+            return _decode_refusal(now, commit.charges, *rest)
         if kind == b"late":
             assert commit.swap  # only a swap has a deadline
-            return Stored(now, commit.swap.old, None)
-        return self._stored(now, records, rest)
+            return ChallengeSnapshot(now, commit.swap.old, None)
+        return self._decode_snapshot(now, record_keys, rest)
 
     @property
-    def _every(self) -> tuple[Names, ...]:
-        return self.names, *self.earlier
+    def _all_key_names(self) -> tuple[KeyNames, ...]:
+        return self.key_names, *self.earlier_key_names
 
-    def _called(
-        self, name: Callable[[Names, int], str], number: str, partition: int | None
+    def _list_key_variants(
+        self, build_key: Callable[[KeyNames, int], str], number: str, partition: int | None
     ) -> list[str]:
-        partitions = self.partitions_of(number)
-        first = name(self.names, partitions[0] if partition is None else partition)
-        called = [name(names, place) for place in partitions for names in self._every]
+        partitions = self.list_number_partitions(number)
+        first = build_key(self.key_names, partitions[0] if partition is None else partition)
+        called = [build_key(names, place) for place in partitions for names in self._all_key_names]
         return list(dict.fromkeys((first, *called)))
 
-    def fixed(self, partition: int, operation: str) -> tuple[str, ...]:
+    def base_keys(self, partition: int, operation: str) -> tuple[str, ...]:
         """Return the names that every commit begins with: operation and log."""
-        return (self.names.operation(partition, operation), *self.names.log(partition))
-
-    def _record_names(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
         return (
-            self.names.challenge(partition, tenant, challenge_id),
-            self.names.secret(partition, tenant, challenge_id),
+            self.key_names.operation_key(partition, operation),
+            *self.key_names.event_log_keys(partition),
         )
 
-    def _stored(self, now: int, names: tuple[str, ...], values: list[bytes | None]) -> Stored:
+    def _list_record_keys(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
+        return (
+            self.key_names.challenge_record_key(partition, tenant, challenge_id),
+            self.key_names.secret_record_key(partition, tenant, challenge_id),
+        )
+
+    def _decode_snapshot(
+        self, now: int, record_keys: tuple[str, ...], values: list[bytes | None]
+    ) -> ChallengeSnapshot:
         record, sealed = values
         if record is None:
-            return Stored(now, None, None)
+            return ChallengeSnapshot(now, None, None)
         try:
-            _, body = self.vault.open(names[0], record)
-            challenge = _challenge(body)
-            opened = None if sealed is None else self.vault.open(names[1], sealed)[1]
-            secret = None if opened is None else _secret(opened)
+            _, body = self.cipher.open_record(record_keys[0], record)
+            challenge = _decode_challenge(body)
+            opened = None if sealed is None else self.cipher.open_record(record_keys[1], sealed)[1]
+            secret = None if opened is None else _decode_secret(opened)
         except msgspec.DecodeError as error:
-            raise StoreTampered(names[0]) from error
-        if challenge.is_gone(now):
-            return Stored(now, None, None)
-        return Stored(now, challenge, secret)
+            raise StoreTampered(record_keys[0]) from error
+        if challenge.is_purged(now):
+            return ChallengeSnapshot(now, None, None)
+        return ChallengeSnapshot(now, challenge, secret)
 
-    def _swap(self, places: Places, names: tuple[str, ...], swap: Swap) -> dict[str, Any]:
-        record, secret = (places.of(name) for name in names)
+    def _build_swap(
+        self, script_keys: ScriptKeys, record_keys: tuple[str, ...], swap: CompareAndSwap
+    ) -> dict[str, Any]:
+        record, secret = (script_keys.add_key(name) for name in record_keys)
         new, old = swap.new, swap.old
-        closed = places.value(self.vault.close(names[0], new.version, _encode(new)))
-        writes = [(record, closed, new.ends_at + TOMBSTONE)]
+        closed = script_keys.add_value(
+            self.cipher.seal_record(record_keys[0], new.version, _encode_record(new))
+        )
+        writes = [(record, closed, new.ends_at + ENDED_RETENTION_MS)]
         if swap.secret is None:
-            writes.append((secret, DELETE, 0))
+            writes.append((secret, DELETE_VALUE_INDEX, 0))
         elif swap.secret is not msgspec.UNSET:
-            sealed = self.vault.close(names[1], new.version, _encode(swap.secret))
-            writes.append((secret, places.value(sealed), new.deadline + SECRET_GRACE))
+            sealed = self.cipher.seal_record(
+                record_keys[1], new.version, _encode_record(swap.secret)
+            )
+            writes.append((secret, script_keys.add_value(sealed), new.deadline + SECRET_GRACE_MS))
         return {
-            "expected": [(record, Vault.version(old.version) if old else "")],
-            "returned": [record, secret],
-            "before": swap.before,
+            "expected_versions": [
+                (record, RecordCipher.format_version(old.version) if old else "")
+            ],
+            "returned_keys": [record, secret],
+            "not_after": swap.not_after,
             "writes": writes,
         }
 
-    def _guards(self, places: Places, commit: Commit) -> list[int]:
-        if commit.guard is None:
+    def _add_absent_keys(self, script_keys: ScriptKeys, commit: Commit) -> list[int]:
+        if commit.unless_blocked is None:
             return []
-        return [places.of(self.names.blocked(commit.partition, commit.guard))]
+        return [
+            script_keys.add_key(
+                self.key_names.blocklist_key(commit.partition, commit.unless_blocked)
+            )
+        ]
 
-    def _spend(self, places: Places, commit: Commit, charge: Charge, operation: str) -> Spend:
+    def _build_bucket_operation(
+        self, script_keys: ScriptKeys, commit: Commit, charge: Charge, operation: str
+    ) -> BucketOperation:
         bucket = charge.bucket
-        return Spend(
-            bucket.limit.kind,
-            places.of(self.names.bucket(commit.partition, bucket)),
+        return BucketOperation(
+            bucket.limit.algorithm,
+            script_keys.add_key(self.key_names.bucket_key(commit.partition, bucket)),
             charge.windows,
             charge.cost,
             operation,
             charge.force,
             bucket.limit,
-            commit.label,
-            charge.base,
+            commit.masked_number,
+            charge.initial_count,
         )
 
-    def _signed(self, event: Event) -> tuple[str, str]:
-        body = _event(event)
-        return body.decode(), self.vault.sign(body)
+    def _sign_event(self, event: Event) -> tuple[str, str]:
+        body = _encode_event(event)
+        return body.decode(), self.cipher.sign_event(body)
 
-    def _refusal(self, event: Event | None) -> tuple[str, str, str, str] | None:
+    def _sign_foldable_event(self, event: Event | None) -> tuple[str, str, str, str] | None:
         if event is None:
             return None
         kind = event.__struct_config__.tag  # or refused resends would count as refused verifies
         name = f"{kind}:{event.tenant}:{event.number or ''}:{event.reason or ''}"
-        return (*self._signed(event), name, event.client_address or "")
+        return (*self._sign_event(event), name, event.client_address or "")
 
 
-def _arguments(places: Places, request: Request) -> tuple[bytes, ...]:
-    return pack(request), *places.values
+def _pack_arguments(script_keys: ScriptKeys, request: CommitRequest) -> tuple[bytes, ...]:
+    return pack_request(request), *script_keys.values
 
 
-def _refused(now: int, charges: tuple[Charge, ...], place: int, window: int, wait: int) -> Outcome:
-    if place == 0:
+def _decode_refusal(
+    now: int, charges: tuple[Charge, ...], charge_index: int, window_index: int, wait: int
+) -> CommitOutcome:
+    if charge_index == 0:
         return Blocked(now)
-    charge = charges[place - 1]
-    return Refusal(charge.bucket.limit, charge.windows[window - 1], wait)
+    charge = charges[charge_index - 1]
+    return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait)

@@ -11,45 +11,51 @@ from typing import Any
 from msgspec.structs import replace
 
 from otp_service.core.limits import Bucket, Charge, Limit
-from otp_service.core.ports import Commit, Done
-from otp_service.store.commit_request import Places
-from otp_service.store.redis_store import Outcome, RedisStore
+from otp_service.core.ports import Commit, Committed
+from otp_service.store.commit_request import ScriptKeys
+from otp_service.store.redis_store import CommitOutcome, RedisStore
 
 
 class RotatingStore(RedisStore):
     """Implements `core.ports.Store`, with `earlier` beside the names in force."""
 
-    async def commit(self, commit: Commit) -> Outcome:
+    async def commit(self, commit: Commit) -> CommitOutcome:
         """Run the commit, with what the other key has named taken into it."""
-        if commit.guard is not None:
-            await self._carry_entry(commit, commit.guard)
-        charges = [await self._summed(commit, charge) for charge in commit.charges]
+        if commit.unless_blocked is not None:
+            await self._copy_blocklist_entry(commit, commit.unless_blocked)
+        charges = [await self._add_earlier_failures(commit, charge) for charge in commit.charges]
         outcome = await super().commit(replace(commit, charges=tuple(charges)))
-        if isinstance(outcome, Done) and commit.clear:
-            others = [name for one in commit.clear for name in self._rows(commit, one)]
-            await self.delete(others, f"clear-{commit.operation}")
+        if isinstance(outcome, Committed) and commit.reset_buckets:
+            others = [
+                name
+                for one in commit.reset_buckets
+                for name in self._list_other_bucket_keys(commit, one)
+            ]
+            await self.delete_keys(others, f"clear-{commit.operation_id}")
         return outcome
 
-    async def _summed(self, commit: Commit, charge: Charge) -> Charge:
-        if charge.bucket.limit is not Limit.ROW:
+    async def _add_earlier_failures(self, commit: Commit, charge: Charge) -> Charge:
+        if charge.bucket.limit is not Limit.CONSECUTIVE_FAILURES:
             return charge
-        counts = await self._ask("HGET", self._rows(commit, charge.bucket), "count")
-        return replace(charge, base=sum(int(count or 0) for count in counts))
+        counts = await self._read_each(
+            "HGET", self._list_other_bucket_keys(commit, charge.bucket), "count"
+        )
+        return replace(charge, initial_count=sum(int(count or 0) for count in counts))
 
-    async def _carry_entry(self, commit: Commit, number: str) -> None:
+    async def _copy_blocklist_entry(self, commit: Commit, number: str) -> None:
         """Put a number on the list where the commit looks, if it is on it anywhere."""
-        mine, *others = self.entries(number, commit.partition)
-        found = [kept for kept in await self._ask("GET", others) if kept]
+        mine, *others = self.blocklist_keys(number, commit.partition)
+        found = [kept for kept in await self._read_each("GET", others) if kept]
         if found:
-            places = Places(self.fixed(commit.partition, f"carry-{commit.operation}"))
-            entry = places.of(mine), places.value(found[0]), 0
-            await self.run(places, self.request(places, writes=[entry]))
+            places = ScriptKeys(self.base_keys(commit.partition, f"carry-{commit.operation_id}"))
+            entry = places.add_key(mine), places.add_value(found[0]), 0
+            await self.run_commit(places, self.build_request(places, writes=[entry]))
 
-    def _rows(self, commit: Commit, bucket: Bucket) -> list[str]:
+    def _list_other_bucket_keys(self, commit: Commit, bucket: Bucket) -> list[str]:
         """Return what else a bucket of a number may be called."""
-        _, *others = self.buckets(bucket, commit.partition)
+        _, *others = self.bucket_keys(bucket, commit.partition)
         return others
 
-    async def _ask(self, command: str, names: list[str], *rest: str) -> list[Any]:
-        answers = await self.link.read([(name, [(command, name, *rest)]) for name in names])
+    async def _read_each(self, command: str, keys: list[str], *rest: str) -> list[Any]:
+        answers = await self.client.read_many([(name, [(command, name, *rest)]) for name in keys])
         return [answer for (answer,) in answers]

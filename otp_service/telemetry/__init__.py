@@ -8,7 +8,7 @@
     shared_by_workers        what lets one page speak for several processes          metrics.py
                              the closed sets that labels are drawn from              labels.py
     Metered, TimedHasher,    the ports of `core.ports` and its gate, watched         ports.py
-    CountedRouter, WatchedGate
+    InstrumentedRouter, InstrumentedAdmission
     Tracing                  spans around the same ports; with the extra otel only   tracing.py,
                              and so not imported here
 
@@ -16,20 +16,25 @@ No line, label or span ever holds a code, a whole number, a key or the text of a
 (R68).
 """
 
-from otp_service.telemetry.instrumentation import CountedRouter, Metered, TimedHasher, WatchedGate
+from otp_service.telemetry.instrumentation import (
+    InstrumentedAdmission,
+    InstrumentedHasher,
+    InstrumentedRouter,
+    InstrumentedStore,
+)
 from otp_service.telemetry.logs import configure_logging
-from otp_service.telemetry.metrics import Metrics, shared_by_workers
-from otp_service.telemetry.request_log import AccessCounter, RequestLog
+from otp_service.telemetry.metrics import Metrics, share_metrics_folder
+from otp_service.telemetry.request_log import DeniedAccessCounter, RequestLog
 
 
 __all__ = [
-    "AccessCounter",
-    "CountedRouter",
-    "Metered",
+    "DeniedAccessCounter",
+    "InstrumentedAdmission",
+    "InstrumentedHasher",
+    "InstrumentedRouter",
+    "InstrumentedStore",
     "Metrics",
     "RequestLog",
-    "TimedHasher",
-    "WatchedGate",
     "configure_logging",
-    "shared_by_workers",
+    "share_metrics_folder",
 ]

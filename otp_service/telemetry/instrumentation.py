@@ -11,58 +11,76 @@ from typing import TypeVar
 
 from prometheus_client import Gauge
 
-from otp_service.core.admission import Gate, Place
+from otp_service.core.admission import AdmissionControl, Slot
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
 from otp_service.core.events import Verified
-from otp_service.core.limits import Refusal
-from otp_service.core.ports import Blocked, Commit, Done, Hasher, Replayed, Router, Store, Stored
+from otp_service.core.limits import LimitRefusal
+from otp_service.core.ports import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    Committed,
+    Hasher,
+    IdempotencyRecord,
+    Router,
+    Store,
+)
 from otp_service.telemetry.metrics import Metrics
 
 
 T = TypeVar("T")
 
 
-class Metered:
+class InstrumentedStore:
     """Implements `core.ports.Store`."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self.partition_of = store.partition_of
-        self.partition_of_bucket = store.partition_of_bucket
+        self.get_number_partition = store.get_number_partition
+        self.get_bucket_partition = store.get_bucket_partition
 
-    async def fetch(self, tenant: str, challenge_id: str) -> Stored:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
         """Read a challenge."""
-        return await self._measured("fetch", self._store.fetch(tenant, challenge_id))
+        return await self._measure_call("fetch", self._store.fetch_challenge(tenant, challenge_id))
 
-    async def commit(self, commit: Commit) -> Done | Blocked | Refusal | Stored:
+    async def commit(
+        self, commit: Commit
+    ) -> Committed | Blocked | LimitRefusal | ChallengeSnapshot:
         """Decide, and count what was told."""
-        outcome = await self._measured("commit", self._store.commit(commit))
-        self._count(commit, outcome)
+        outcome = await self._measure_call("commit", self._store.commit(commit))
+        self._count_outcome(commit, outcome)
         return outcome
 
     async def commit_all(
         self, commits: Sequence[Commit]
-    ) -> list[Done | Blocked | Refusal | Stored]:
+    ) -> list[Committed | Blocked | LimitRefusal | ChallengeSnapshot]:
         """Decide, and count what was told."""
-        outcomes = await self._measured("commit", self._store.commit_all(commits))
+        outcomes = await self._measure_call("commit", self._store.commit_all(commits))
         for commit, outcome in zip(commits, outcomes, strict=True):
-            self._count(commit, outcome)
+            self._count_outcome(commit, outcome)
         return outcomes
 
-    async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
+    async def get_idempotency_record(
+        self, tenant: str, key: str
+    ) -> tuple[int, IdempotencyRecord | None]:
         """Read what is known of an Idempotency-Key."""
-        return await self._measured("recall", self._store.recall(tenant, key))
+        return await self._measure_call("recall", self._store.get_idempotency_record(tenant, key))
 
-    async def remember(
-        self, tenant: str, key: str, old: Replayed | None, new: Replayed | None, operation: str
+    async def swap_idempotency_record(
+        self,
+        tenant: str,
+        key: str,
+        old: IdempotencyRecord | None,
+        new: IdempotencyRecord | None,
+        operation_id: str,
     ) -> bool:
         """Replace what is known of an Idempotency-Key."""
-        call = self._store.remember(tenant, key, old, new, operation)
-        return await self._measured("remember", call)
+        call = self._store.swap_idempotency_record(tenant, key, old, new, operation_id)
+        return await self._measure_call("remember", call)
 
-    async def _measured(self, name: str, call: Awaitable[T]) -> T:
+    async def _measure_call(self, call_name: str, call: Awaitable[T]) -> T:
         began = perf_counter()  # prometheus-client's timer takes half a microsecond more
         try:
             return await call
@@ -74,23 +92,27 @@ class Metered:
             self._metrics.store_failures(type(behind or error).__name__).inc()
             raise
         finally:
-            self._metrics.store_seconds(name).observe(perf_counter() - began)
+            self._metrics.store_seconds(call_name).observe(perf_counter() - began)
 
-    def _count(self, commit: Commit, outcome: Done | Blocked | Refusal | Stored) -> None:
-        if isinstance(outcome, Done):
+    def _count_outcome(
+        self, commit: Commit, outcome: Committed | Blocked | LimitRefusal | ChallengeSnapshot
+    ) -> None:
+        if isinstance(outcome, Committed):
             for event in commit.events:
-                self._metrics.event(event)
+                self._metrics.count_event(event)
                 if isinstance(event, Verified) and not event.repeated:
                     self._count_conversion(commit)
-            if commit.denial:
-                self._metrics.event(commit.denial)
-        elif isinstance(outcome, Refusal):
-            self._metrics.refusals(outcome.limit.value).inc()
-            if commit.refusal:
-                locked = outcome.wait < 0
-                self._metrics.event(commit.refusal, "number_locked" if locked else "rate_limited")
-        elif isinstance(outcome, Blocked) and commit.refusal:
-            self._metrics.event(commit.refusal, "blocked")
+            if commit.foldable_event:
+                self._metrics.count_event(commit.foldable_event)
+        elif isinstance(outcome, LimitRefusal):
+            self._metrics.limit_refusals(outcome.limit.value).inc()
+            if commit.event_if_refused:
+                locked = outcome.wait_ms < 0
+                self._metrics.count_event(
+                    commit.event_if_refused, "number_locked" if locked else "rate_limited"
+                )
+        elif isinstance(outcome, Blocked) and commit.event_if_refused:
+            self._metrics.count_event(commit.event_if_refused, "blocked")
 
     def _count_conversion(self, commit: Commit) -> None:
         """Count the success for whoever took the newest message: its code is the likeliest."""
@@ -98,24 +120,24 @@ class Metered:
             challenge = commit.swap.new
             taken = [one for one in challenge.submissions if one.may_be_billed]
             if taken:
-                newest = max(taken, key=lambda one: (one.send, one.place))
-                self._metrics.conversion(newest.provider, challenge.country)
+                newest = max(taken, key=lambda one: (one.send, one.ordinal))
+                self._metrics.count_conversion(newest.provider, challenge.country)
 
 
-class TimedHasher:
+class InstrumentedHasher:
     """Implements `core.ports.Hasher`."""
 
     def __init__(self, hasher: Hasher, metrics: Metrics) -> None:
         self._hasher = hasher
         self._metrics = metrics
 
-    async def slow(self, code: str, salt: bytes) -> bytes:
+    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
         """Return argon2id(code, salt)."""
         with self._metrics.argon2_seconds.time():
-            return await self._hasher.slow(code, salt)
+            return await self._hasher.compute_argon2id(code, salt)
 
 
-class CountedRouter:
+class InstrumentedRouter:
     """Implements `core.ports.Router`."""
 
     def __init__(self, router: Router, metrics: Metrics) -> None:
@@ -126,36 +148,40 @@ class CountedRouter:
         """Hand the message to providers until one takes it."""
         submissions = await self._router.send(message)
         for submission in submissions:
-            self._metrics.submission(submission)
+            self._metrics.count_submission(submission)
         return submissions
 
-    def received(self, made: Submission, news: Receipt, country: str, number: str) -> None:
+    def record_receipt(
+        self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
+    ) -> None:
         """Let a trusted receipt say how good its provider is."""
-        self._router.received(made, news, country, number)
+        self._router.record_receipt(submission, receipt, country, number_pseudonym)
 
 
-class WatchedGate(Gate):
+class InstrumentedAdmission(AdmissionControl):
     """A gate that tells how many places it has, and how many are taken whenever that changes."""
 
-    taken: Gauge
+    in_use_gauge: Gauge
 
     @classmethod
-    def named(cls, name: str, metrics: Metrics, *, places: int, tenants: int) -> Gate:
+    def create_named(
+        cls, name: str, metrics: Metrics, *, slots: int, tenants: int
+    ) -> AdmissionControl:
         """Return a fair gate that tells under this name."""
-        gate = cls.fair(places, tenants)
+        gate = cls.create_fair(slots, tenants)
         assert isinstance(gate, cls)  # fair makes what it is called on
-        metrics.places(name).set(places)
-        gate.taken = metrics.places_taken(name)
-        gate.taken.set(0)
+        metrics.slots(name).set(slots)
+        gate.in_use_gauge = metrics.slots_in_use(name)
+        gate.in_use_gauge.set(0)
         return gate
 
-    def enter(self, tenant: str) -> Place:
+    def acquire(self, tenant: str) -> Slot:
         """Take a place."""
-        place = super().enter(tenant)
-        self.taken.set(self.inside)
+        place = super().acquire(tenant)
+        self.in_use_gauge.set(self.in_use)
         return place
 
-    def leave(self, tenant: str) -> None:
+    def release(self, tenant: str) -> None:
         """Give a place back."""
-        super().leave(tenant)
-        self.taken.set(self.inside)
+        super().release(tenant)
+        self.in_use_gauge.set(self.in_use)

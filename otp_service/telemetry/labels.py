@@ -10,39 +10,39 @@ import phonenumbers
 from otp_service.core.errors import OtpError
 
 
-OTHER: Final = "other"
+OTHER_LABEL: Final = "other"
 
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 COUNTRIES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
 CALLBACK_REASONS: Final = frozenset({"signature", "unreadable"})
 
 # Letters only, but for the version: an id or a number in a path is never taken for a template.
-_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
+_ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
 
 
-def among(allowed: frozenset[str], value: str | None) -> str:
+def label_or_other(allowed: frozenset[str], value: str | None) -> str:
     """Return the value if it is one of those that may be told."""
     if not value:
         return ""
-    return value if value in allowed else OTHER
+    return value if value in allowed else OTHER_LABEL
 
 
 @lru_cache
-def template(route: str) -> str:
+def route_or_other(route: str) -> str:
     """Return the route as Litestar's router has it, if it is no path after all."""
-    return route if _TEMPLATE.fullmatch(route) else OTHER
+    return route if _ROUTE_TEMPLATE.fullmatch(route) else OTHER_LABEL
 
 
-def _refusals(kind: type[OtpError] = OtpError) -> Iterator[str]:
-    yield kind.told or kind.slug
-    for narrower in kind.__subclasses__():
-        yield from _refusals(narrower)
+def _iterate_error_reasons(error_class: type[OtpError] = OtpError) -> Iterator[str]:
+    yield error_class.audit_reason or error_class.problem_type
+    for narrower in error_class.__subclasses__():
+        yield from _iterate_error_reasons(narrower)
 
 
-REASONS: Final = frozenset(
+EVENT_REASONS: Final = frozenset(
     {
-        *_refusals(),
+        *_iterate_error_reasons(),
         *ACCESS_REASONS,
         *CALLBACK_REASONS,
         *("country", "type", "fictitious", "blocked", "unblocked"),

@@ -16,19 +16,19 @@ import warnings
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from otp_service.telemetry.exceptions import described
+from otp_service.telemetry.exceptions import describe_exception
 
 
-_OURS: Final = "otp_service"
-_SERVER: Final = "uvicorn.error"
+_SERVICE_LOGGER: Final = "otp_service"
+_SERVER_LOGGER: Final = "uvicorn.error"
 """As uvicorn calls the logger of everything but requests."""
-_MOST: Final = 256
+_MAX_TEXT_CHARS: Final = 256
 """Characters of a text: escaped, they fit what workers can write to one pipe in one piece."""
 
-_uncaught = logging.getLogger(f"{_OURS}.uncaught")
+_uncaught_logger = logging.getLogger(f"{_SERVICE_LOGGER}.uncaught")
 
 # Of what is neither text nor number only the type is told, for a `repr` may hold a code.
-_encode = json.JSONEncoder(
+_encode_json = json.JSONEncoder(
     ensure_ascii=True,
     separators=(",", ":"),
     default=lambda value: f"<{type(value).__name__}>",
@@ -39,15 +39,15 @@ def configure_logging(level: str, stream: TextIO) -> None:
     """Send `logging`, warnings and what nobody catches to the stream, as JSON lines."""
     least = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
-    root.handlers[:] = [LineHandler(stream)]
+    root.handlers[:] = [JsonLineHandler(stream)]
     # Libraries tell each of their calls at INFO. Looking for a fault, their places may help.
     root.setLevel(least if least == logging.DEBUG else max(least, logging.WARNING))
-    for name in (_OURS, _SERVER):
+    for name in (_SERVICE_LOGGER, _SERVER_LOGGER):
         logging.getLogger(name).setLevel(least)
-    _catch_the_rest()
+    _install_exception_hooks()
 
 
-class LineHandler(logging.StreamHandler[TextIO]):
+class JsonLineHandler(logging.StreamHandler[TextIO]):
     """Where all entries come out."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,47 +58,51 @@ class LineHandler(logging.StreamHandler[TextIO]):
             "level": record.levelname.lower(),
             "logger": record.name,
         }
-        entry |= _told(record)
+        entry |= _describe_record(record)
         entry |= getattr(record, "fields", {})
-        return _encode({field: _cut(value) for field, value in entry.items()})
+        return _encode_json({field: _truncate_text(value) for field, value in entry.items()})
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # `logging` calls it
         """A log that cannot be written must not stop a login, nor values go to stderr."""
 
 
-def _told(record: logging.LogRecord) -> dict[str, Any]:
+def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
     error = record.exc_info[1] if record.exc_info else None
     event = f"{record.module}:{record.lineno}:{record.funcName}"
-    if _may_speak(record):
+    if _can_log_message(record):
         try:
             event = record.getMessage()
         except Exception as unreadable:  # noqa: BLE001  # whatever was put into it
             error = unreadable
     else:  # what stopped the server's start is only told as a text, by whoever caught it
         error = error or sys.exc_info()[1]
-    return {"event": event, "exception": described(error)} if error else {"event": event}
+    return {"event": event, "exception": describe_exception(error)} if error else {"event": event}
 
 
-def _may_speak(record: logging.LogRecord) -> bool:
-    if record.name == _SERVER:
+def _can_log_message(record: logging.LogRecord) -> bool:
+    if record.name == _SERVER_LOGGER:
         return record.levelno <= logging.INFO
-    return record.name.partition(".")[0] == _OURS
+    return record.name.partition(".")[0] == _SERVICE_LOGGER
 
 
-def _cut(value: object) -> object:
-    return value[:_MOST] + "…" if isinstance(value, str) and len(value) > _MOST else value
+def _truncate_text(value: object) -> object:
+    return (
+        value[:_MAX_TEXT_CHARS] + "…"
+        if isinstance(value, str) and len(value) > _MAX_TEXT_CHARS
+        else value
+    )
 
 
-def _catch_the_rest() -> None:
+def _install_exception_hooks() -> None:
     """Take the place of the hooks that print to stderr, texts of exceptions included (R92)."""
-    sys.excepthook = lambda _, error, __: _tell(error)
-    threading.excepthook = lambda hook: _tell(hook.exc_value)
-    sys.unraisablehook = lambda hook: _tell(hook.exc_value)
-    warnings.showwarning = lambda _, kind, file, line, *__: _uncaught.warning(
+    sys.excepthook = lambda _, error, __: _log_uncaught(error)
+    threading.excepthook = lambda hook: _log_uncaught(hook.exc_value)
+    sys.unraisablehook = lambda hook: _log_uncaught(hook.exc_value)
+    warnings.showwarning = lambda _, kind, file, line, *__: _uncaught_logger.warning(
         "%s at %s:%s", kind.__name__, file, line
     )
 
 
-def _tell(error: BaseException | None) -> None:
+def _log_uncaught(error: BaseException | None) -> None:
     if not isinstance(error, KeyboardInterrupt):
-        _uncaught.critical("uncaught", exc_info=error)
+        _uncaught_logger.critical("uncaught", exc_info=error)

@@ -26,22 +26,36 @@ from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
     COUNTRIES,
-    METHODS,
-    REASONS,
-    among,
-    template,
+    EVENT_REASONS,
+    HTTP_METHODS,
+    label_or_other,
+    route_or_other,
 )
 
 
-FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROCESS_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_HISTOGRAM_BUCKETS_SECONDS: Final = (
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    10,
+)
 
-BREAKERS: Final = {"closed": 0, "half-open": 1, "open": 2}
-STATES: Final = "Breakers of providers: 0 closed, 1 half-open, 2 open."
-SHARES: Final = "What is left of the shares that are configured, from 0.1 to 1."
+BREAKER_STATE_VALUES: Final = {"closed": 0, "half-open": 1, "open": 2}
+BREAKER_STATE_HELP: Final = "Breakers of providers: 0 closed, 1 half-open, 2 open."
+PROVIDER_SHARE_HELP: Final = "What is left of the shares that are configured, from 0.1 to 1."
 
-ARCHIVE: Final = {
+ARCHIVE_METRICS: Final = {
     "leader": "Whether somebody seals.",
     "stuck": "Whether the sealer cannot go on.",
     "lag": "Seconds since the oldest event that is not sealed.",
@@ -71,159 +85,174 @@ class Metrics:
         self._make_counters()
         self._make_histograms()
         gauge = partial(Gauge, registry=self._registry)
-        self.places = _children(
+        self.slots = _cache_children(
             gauge("otp_places", "Places there are.", ["gate"], multiprocess_mode="livesum")
         )
-        self.places_taken = _children(
+        self.slots_in_use = _cache_children(
             gauge("otp_places_taken", "Places taken.", ["gate"], multiprocess_mode="livesum")
         )
         # Every worker knows the same of providers, within a second.
-        self._states = _children(
+        self._breaker_states = _cache_children(
             gauge(
-                "otp_provider_state", STATES, ["provider", "country"], multiprocess_mode="livemax"
+                "otp_provider_state",
+                BREAKER_STATE_HELP,
+                ["provider", "country"],
+                multiprocess_mode="livemax",
             )
         )
-        self._shares = _children(
-            gauge("otp_provider_share", SHARES, ["provider"], multiprocess_mode="livemin")
+        self._provider_shares = _cache_children(
+            gauge(
+                "otp_provider_share", PROVIDER_SHARE_HELP, ["provider"], multiprocess_mode="livemin"
+            )
         )
         # Whoever renders looks at the archive himself, for all of them.
-        self._seen = CollectorRegistry()
-        self._archive: dict[str, Gauge] = {}
+        self._archive_registry = CollectorRegistry()
+        self._archive_gauges: dict[str, Gauge] = {}
         info = gauge("otp_build_info", "What runs.", ["version"], multiprocess_mode="livemax")
         info.labels(version).set(1)
 
-    def render(self) -> tuple[bytes, str]:
+    def render_metrics(self) -> tuple[bytes, str]:
         """Return the page for Prometheus and its content type, for all workers if there are.
 
         Then only one process may call it, and not in two threads at once.
         """
         registry = self._registry
-        if folder := os.environ.get(FOLDER):
+        if folder := os.environ.get(MULTIPROCESS_FOLDER_VARIABLE):
             registry = CollectorRegistry()
-            _forget_ended(Path(folder))
+            _remove_ended_workers(Path(folder))
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        pages = (prometheus_client.generate_latest(one) for one in (registry, self._seen))
+        pages = (
+            prometheus_client.generate_latest(one) for one in (registry, self._archive_registry)
+        )
         return b"".join(pages), prometheus_client.CONTENT_TYPE_LATEST
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> tuple[str, str]:
+    def count_request(
+        self, method: str, route: str, status: int, seconds: float
+    ) -> tuple[str, str]:
         """Count a request that was answered; return method and route as they may be told."""
-        method, route = among(METHODS, method), template(route)
+        method, route = label_or_other(HTTP_METHODS, method), route_or_other(route)
         self._requests(method, route, str(status)).inc()
         self._request_seconds(route).observe(seconds)
         return method, route
 
-    def event(self, event: Event, reason: str | None = None) -> None:
+    def count_event(self, event: Event, reason: str | None = None) -> None:
         """Count an event that was appended, with the reason where the event had none yet."""
         self._events(
             str(type(event).__struct_config__.tag),
             event.outcome,
-            among(REASONS, reason or event.reason),
-            among(self._tenants, event.tenant),
-            among(COUNTRIES, event.country),
-            among(self._providers, getattr(event, "provider", None)),
+            label_or_other(EVENT_REASONS, reason or event.reason),
+            label_or_other(self._tenants, event.tenant),
+            label_or_other(COUNTRIES, event.country),
+            label_or_other(self._providers, getattr(event, "provider", None)),
         ).inc()
 
-    def submission(self, submission: Submission) -> None:
+    def count_submission(self, submission: Submission) -> None:
         """Count what a provider made of a message."""
-        provider = among(self._providers, submission.provider)
+        provider = label_or_other(self._providers, submission.provider)
         fault = submission.fault.value if submission.fault else ""
-        about = submission.about.value if submission.about else ""
+        about = submission.scope.value if submission.scope else ""
         self._submissions(provider, submission.outcome, fault, about).inc()
         self._submission_seconds(provider).observe(submission.milliseconds / 1000)
 
-    def receipt(self, provider: str, status: str) -> None:
+    def count_receipt(self, provider: str, status: str) -> None:
         """Count a receipt; its status is `unknown` if it is about nothing of ours."""
-        self._receipts(among(self._providers, provider), status).inc()
+        self._receipts(label_or_other(self._providers, provider), status).inc()
 
-    def conversion(self, provider: str, country: str) -> None:
+    def count_conversion(self, provider: str, country: str) -> None:
         """Count a challenge that was verified, for whoever took its newest message."""
-        self._conversions(among(self._providers, provider), among(COUNTRIES, country)).inc()
+        self._conversions(
+            label_or_other(self._providers, provider), label_or_other(COUNTRIES, country)
+        ).inc()
 
-    def provider_share(self, provider: str, share: float) -> None:
+    def set_provider_share(self, provider: str, share: float) -> None:
         """Tell what a provider's receipts have left it of the shares that are configured."""
-        self._shares(among(self._providers, provider)).set(share)
+        self._provider_shares(label_or_other(self._providers, provider)).set(share)
 
-    def provider_state(self, provider: str, country: str, state: str) -> None:
+    def set_breaker_state(self, provider: str, country: str, state: str) -> None:
         """Tell where the breaker of a provider stands in a country."""
-        labels = among(self._providers, provider), among(COUNTRIES, country)
-        self._states(*labels).set(BREAKERS[state])
+        labels = label_or_other(self._providers, provider), label_or_other(COUNTRIES, country)
+        self._breaker_states(*labels).set(BREAKER_STATE_VALUES[state])
 
-    def archive(self, **values: float) -> None:
+    def set_archive_metrics(self, **values: float) -> None:
         """Tell where the archive of the events stands: a value for each of ARCHIVE."""
         for name, value in values.items():
-            if name not in self._archive:
-                self._archive[name] = Gauge(f"otp_audit_{name}", ARCHIVE[name], registry=self._seen)
-            self._archive[name].set(value)
+            if name not in self._archive_gauges:
+                self._archive_gauges[name] = Gauge(
+                    f"otp_audit_{name}", ARCHIVE_METRICS[name], registry=self._archive_registry
+                )
+            self._archive_gauges[name].set(value)
 
-    def unauthenticated(self, reason: str) -> str:
+    def count_unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as it may be told."""
-        reason = among(ACCESS_REASONS, reason)
+        reason = label_or_other(ACCESS_REASONS, reason)
         self._unauthenticated(reason).inc()
         return reason
 
-    def callback_rejected(self, provider: str, reason: str) -> tuple[str, str]:
+    def count_rejected_callback(self, provider: str, reason: str) -> tuple[str, str]:
         """Count a callback that was refused; return provider and reason as they may be told."""
-        labels = among(self._providers, provider), among(CALLBACK_REASONS, reason)
+        labels = label_or_other(self._providers, provider), label_or_other(CALLBACK_REASONS, reason)
         self._callbacks_rejected(*labels).inc()
         return labels
 
     def _make_counters(self) -> None:
-        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
-            return _children(Counter(name, text, labels, registry=self._registry))
+        def add_counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            return _cache_children(Counter(name, text, labels, registry=self._registry))
 
-        self._requests = counter("otp_requests", "Answers.", "method", "route", "status")
-        self._unauthenticated = counter(
+        self._requests = add_counter("otp_requests", "Answers.", "method", "route", "status")
+        self._unauthenticated = add_counter(
             "otp_unauthenticated", "Calls without a valid key or scope.", "reason"
         )
-        self._callbacks_rejected = counter(
+        self._callbacks_rejected = add_counter(
             "otp_callbacks_rejected", "Callbacks that were refused.", "provider", "reason"
         )
         about = ("type", "outcome", "reason", "tenant", "country", "provider")
-        self._events = counter("otp_events", "Events of the audit log.", *about)
+        self._events = add_counter("otp_events", "Events of the audit log.", *about)
         how = ("provider", "outcome", "fault", "about")
-        self._submissions = counter("otp_submissions", "Messages handed to providers.", *how)
-        self._receipts = counter(
+        self._submissions = add_counter("otp_submissions", "Messages handed to providers.", *how)
+        self._receipts = add_counter(
             "otp_receipts", "Receipts that providers have brought.", "provider", "status"
         )
-        self._conversions = counter(
+        self._conversions = add_counter(
             "otp_conversions", "Challenges verified, by newest provider.", "provider", "country"
         )
-        self.refusals = counter("otp_limit_refusals", "Charges that a limit refused.", "limit")
-        self.store_failures = counter(
+        self.limit_refusals = add_counter(
+            "otp_limit_refusals", "Charges that a limit refused.", "limit"
+        )
+        self.store_failures = add_counter(
             "otp_store_failures", "Calls of the store that could not be decided.", "kind"
         )
 
     def _make_histograms(self) -> None:
-        seconds = partial(Histogram, registry=self._registry, buckets=_SECONDS)
-        self._request_seconds = _children(
+        seconds = partial(Histogram, registry=self._registry, buckets=_HISTOGRAM_BUCKETS_SECONDS)
+        self._request_seconds = _cache_children(
             seconds("otp_request_seconds", "How long requests took.", ["route"])
         )
-        self._submission_seconds = _children(
+        self._submission_seconds = _cache_children(
             seconds("otp_submission_seconds", "How long providers took.", ["provider"])
         )
-        self.store_seconds = _children(
+        self.store_seconds = _cache_children(
             seconds("otp_store_seconds", "How long calls of the store took.", ["call"])
         )
         self.argon2_seconds = seconds("otp_argon2_seconds", "Argon2, with the wait for it.")
 
 
-def _children(metric: M) -> Callable[..., M]:
+def _cache_children(metric: M) -> Callable[..., M]:
     """Return what finds a child by its labels; the metric's own search takes 0.7 µs, ten a call."""
     return cache(metric.labels)
 
 
 @contextlib.contextmanager
-def shared_by_workers() -> Iterator[Path]:
+def share_metrics_folder() -> Iterator[Path]:
     """Give the workers that are started inside a folder for their metrics, for nobody else."""
     with tempfile.TemporaryDirectory(prefix="otp-metrics-") as folder:
-        os.environ[FOLDER] = folder
+        os.environ[MULTIPROCESS_FOLDER_VARIABLE] = folder
         try:
             yield Path(folder)
         finally:
-            del os.environ[FOLDER]
+            del os.environ[MULTIPROCESS_FOLDER_VARIABLE]
 
 
-def _forget_ended(folder: Path) -> None:
+def _remove_ended_workers(folder: Path) -> None:
     """Take workers that ended out of the gauges; what they have counted stays, in their files."""
     for pid in {file.stem.rpartition("_")[2] for file in folder.glob("gauge_*.db")}:
         try:

@@ -9,7 +9,7 @@ from otp_service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-_SERVER_FAULT: Final = 500
+_MIN_SERVER_ERROR_STATUS: Final = 500
 
 
 class RequestLog:
@@ -22,19 +22,19 @@ class RequestLog:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def observe(
-        self, method: str, route: str, status: int, seconds: float, **more: str | None
+    def log_request(
+        self, method: str, route: str, status: int, seconds: float, **extra_fields: str | None
     ) -> None:
         """Log and count a request; of `more`, what is None is left out."""
-        method, route = self._metrics.request(method, route, status, seconds)
+        method, route = self._metrics.count_request(method, route, status, seconds)
         fields: dict[str, object] = {"method": method, "route": route, "status": status}
         fields["milliseconds"] = round(seconds * 1000, 1)
-        fields |= {field: value for field, value in more.items() if value is not None}
-        level = logging.WARNING if status >= _SERVER_FAULT else logging.INFO
+        fields |= {field: value for field, value in extra_fields.items() if value is not None}
+        level = logging.WARNING if status >= _MIN_SERVER_ERROR_STATUS else logging.INFO
         logger.log(level, "request", extra={"fields": fields})
 
 
-class AccessCounter:
+class DeniedAccessCounter:
     """Calls that nobody may make: counted here, told each minute as one event a reason.
 
     An event for each would let anybody without a key fill the log.
@@ -42,23 +42,23 @@ class AccessCounter:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._calls: Counter[str] = Counter()
-        self._callbacks: Counter[tuple[str, str]] = Counter()
+        self._denied_calls: Counter[str] = Counter()
+        self._rejected_callbacks: Counter[tuple[str, str]] = Counter()
 
-    def count(self, reason: str) -> None:
+    def count_call(self, reason: str) -> None:
         """Count a call without a valid key or scope; `reason`: see `labels.ACCESS_REASONS`."""
-        self._calls[self._metrics.unauthenticated(reason)] += 1
+        self._denied_calls[self._metrics.count_unauthenticated(reason)] += 1
 
     def count_callback(self, provider: str, reason: str) -> None:
         """Count a callback that was refused; `reason`: see `labels.CALLBACK_REASONS`."""
-        self._callbacks[self._metrics.callback_rejected(provider, reason)] += 1
+        self._rejected_callbacks[self._metrics.count_rejected_callback(provider, reason)] += 1
 
-    def drain(self) -> dict[str, int]:
+    def drain_calls(self) -> dict[str, int]:
         """Return how many calls there were since the last time, by reason, and begin anew."""
-        counts, self._calls = self._calls, Counter()
+        counts, self._denied_calls = self._denied_calls, Counter()
         return dict(counts)
 
     def drain_callbacks(self) -> dict[tuple[str, str], int]:
         """Return how many callbacks, by provider and reason, and begin anew."""
-        counts, self._callbacks = self._callbacks, Counter()
+        counts, self._rejected_callbacks = self._rejected_callbacks, Counter()
         return dict(counts)

@@ -29,21 +29,35 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otp_service.core.delivery import Message, Reply, Submission
 from otp_service.core.errors import ChallengeNotFound
-from otp_service.core.limits import Refusal
-from otp_service.core.ports import Blocked, Commit, Done, Hasher, Replayed, Router, Store, Stored
-from otp_service.telemetry.labels import METHODS, among, template
+from otp_service.core.limits import LimitRefusal
+from otp_service.core.ports import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    Committed,
+    Hasher,
+    IdempotencyRecord,
+    Router,
+    Store,
+)
+from otp_service.telemetry.labels import HTTP_METHODS, label_or_other, route_or_other
 
 
 T = TypeVar("T")
 
-PATIENCE: Final = 3.0
+COLLECTOR_TIMEOUT_SECONDS: Final = 3.0
 """Seconds for the collector: to take what it is sent, and for all that is left at the end."""
 
-_SERVER_FAULT: Final = 500
-_OUTCOMES: Final = {Done: "done", Blocked: "blocked", Refusal: "refused", Stored: "moved"}
+_MIN_SERVER_ERROR_STATUS: Final = 500
+_OUTCOME_NAMES: Final = {
+    Committed: "done",
+    Blocked: "blocked",
+    LimitRefusal: "refused",
+    ChallengeSnapshot: "moved",
+}
 
 
-class Provider(Protocol):
+class TraceableProvider(Protocol):
     """A provider of SMS, as the router knows it."""
 
     @property
@@ -57,93 +71,95 @@ class Provider(Protocol):
         """Give up what this provider alone holds."""
 
 
-def collector(url: str, headers: dict[str, str]) -> SpanExporter:
+def create_exporter(url: str, headers: dict[str, str]) -> SpanExporter:
     """Return what takes spans to a collector: OTLP over HTTP."""
-    return OTLPSpanExporter(endpoint=url, headers=headers, timeout=PATIENCE)
+    return OTLPSpanExporter(endpoint=url, headers=headers, timeout=COLLECTOR_TIMEOUT_SECONDS)
 
 
 class Tracing:
     """Makes spans, and puts what makes them around the ports."""
 
-    def __init__(self, exporter: SpanExporter, version: str, percent: int) -> None:
+    def __init__(self, exporter: SpanExporter, version: str, sample_percent: int) -> None:
         """Keep so many of a hundred traces; whether a caller samples his is not asked (R59)."""
-        self._provider = TracerProvider(
-            sampler=TraceIdRatioBased(percent / 100),
+        self._tracer_provider = TracerProvider(
+            sampler=TraceIdRatioBased(sample_percent / 100),
             resource=Resource.create({"service.name": "otp-service", "service.version": version}),
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("otp_service")
+        self._tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._tracer_provider.get_tracer("otp_service")
 
     def close(self) -> None:
         """Send what is left; a collector that hangs delays no stop."""
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing = threading.Thread(target=self._tracer_provider.shutdown, daemon=True)
         closing.start()
-        closing.join(PATIENCE)
+        closing.join(COLLECTOR_TIMEOUT_SECONDS)
 
-    def door(self, app: Any) -> Any:
+    def trace_requests(self, app: Any) -> Any:
         """Put each request of an ASGI application into a span, and the trace's id into its state.
 
         The caller's trace is taken up from `traceparent`; one that is not valid is as good as none.
         """
 
-        async def traced(scope: Any, receive: Any, send: Any) -> None:
+        async def call_in_span(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            with self.span("request", SpanKind.SERVER, _caller(scope)) as span:
+            with self.start_span("request", SpanKind.SERVER, _extract_context(scope)) as span:
                 scope["state"]["trace"] = trace.format_trace_id(span.get_span_context().trace_id)
                 await app(scope, receive, send)
 
-        return traced
+        return call_in_span
 
     @staticmethod
-    def answered(method: str, route: str, status: int, **more: Any) -> None:
+    def record_response(method: str, route: str, status: int, **fields: Any) -> None:
         """Tell the request's span what became of it, before it ends."""
-        span, method = trace.get_current_span(), among(METHODS, method)
-        span.update_name(f"{method} {template(route)}")
+        span, method = trace.get_current_span(), label_or_other(HTTP_METHODS, method)
+        span.update_name(f"{method} {route_or_other(route)}")
         told = {
             "http.request.method": method,
-            "http.route": template(route),
+            "http.route": route_or_other(route),
             "http.response.status_code": status,
-            "otp.request": more["request"],
-            "otp.tenant": more["tenant"],
-            "otp.problem": more["problem"],
+            "otp.request": fields["request"],
+            "otp.tenant": fields["tenant"],
+            "otp.problem": fields["problem"],
         }
         span.set_attributes({name: value for name, value in told.items() if value is not None})
-        if status >= _SERVER_FAULT:
+        if status >= _MIN_SERVER_ERROR_STATUS:
             span.set_status(StatusCode.ERROR)
 
-    def apart(self, name: str, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    def trace_as_root(
+        self, span_name: str, call: Callable[..., Awaitable[T]]
+    ) -> Callable[..., Awaitable[T]]:
         """Return the call with a trace of its own, whatever the task that makes it was started by.
 
         What a provider's session brings belongs to no request, not even to the one that opened it.
         """
 
-        async def traced(*given: Any) -> T:
-            with self.span(name, SpanKind.CONSUMER, Context()):
+        async def call_in_span(*given: Any) -> T:
+            with self.start_span(span_name, SpanKind.CONSUMER, Context()):
                 return await call(*given)
 
-        return traced
+        return call_in_span
 
-    def store(self, store: Store) -> Store:
+    def trace_store(self, store: Store) -> Store:
         """Return the store with a span for each trip."""
         return TracedStore(store, self)
 
-    def hasher(self, hasher: Hasher) -> Hasher:
+    def trace_hasher(self, hasher: Hasher) -> Hasher:
         """Return the hasher with a span for each run."""
         return TracedHasher(hasher, self)
 
-    def router(self, router: Router) -> Router:
+    def trace_router(self, router: Router) -> Router:
         """Return the chain with a span for each send."""
         return TracedRouter(router, self)
 
-    def provider(self, provider: Provider) -> Provider:
+    def trace_provider(self, provider: TraceableProvider) -> TraceableProvider:
         """Return the provider with a span for each submission."""
         return TracedProvider(provider, self)
 
     @contextmanager
-    def span(
+    def start_span(
         self, name: str, kind: SpanKind = SpanKind.INTERNAL, context: Context | None = None
     ) -> Iterator[Span]:
         """Make a span below the one that runs, or below that of a context.
@@ -167,42 +183,51 @@ class TracedStore:
 
     def __init__(self, store: Store, tracing: Tracing) -> None:
         self._store = store
-        self._span = tracing.span
-        self.partition_of = store.partition_of
-        self.partition_of_bucket = store.partition_of_bucket
+        self._start_span = tracing.start_span
+        self.get_number_partition = store.get_number_partition
+        self.get_bucket_partition = store.get_bucket_partition
 
-    async def fetch(self, tenant: str, challenge_id: str) -> Stored:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
         """Read a challenge."""
-        with self._span("store fetch", SpanKind.CLIENT):
-            return await self._store.fetch(tenant, challenge_id)
+        with self._start_span("store fetch", SpanKind.CLIENT):
+            return await self._store.fetch_challenge(tenant, challenge_id)
 
-    async def commit(self, commit: Commit) -> Done | Blocked | Refusal | Stored:
+    async def commit(
+        self, commit: Commit
+    ) -> Committed | Blocked | LimitRefusal | ChallengeSnapshot:
         """Decide."""
-        with self._span("store commit", SpanKind.CLIENT) as span:
+        with self._start_span("store commit", SpanKind.CLIENT) as span:
             outcome = await self._store.commit(commit)
-            span.set_attribute("otp.outcome", _OUTCOMES[type(outcome)])
+            span.set_attribute("otp.outcome", _OUTCOME_NAMES[type(outcome)])
             return outcome
 
     async def commit_all(
         self, commits: Sequence[Commit]
-    ) -> list[Done | Blocked | Refusal | Stored]:
+    ) -> list[Committed | Blocked | LimitRefusal | ChallengeSnapshot]:
         """Decide each by itself, all at once."""
-        with self._span("store commit", SpanKind.CLIENT) as span:
+        with self._start_span("store commit", SpanKind.CLIENT) as span:
             outcomes = await self._store.commit_all(commits)
-            span.set_attribute("otp.outcomes", [_OUTCOMES[type(one)] for one in outcomes])
+            span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
             return outcomes
 
-    async def recall(self, tenant: str, key: str) -> tuple[int, Replayed | None]:
+    async def get_idempotency_record(
+        self, tenant: str, key: str
+    ) -> tuple[int, IdempotencyRecord | None]:
         """Read what is known of an Idempotency-Key."""
-        with self._span("store recall", SpanKind.CLIENT):
-            return await self._store.recall(tenant, key)
+        with self._start_span("store recall", SpanKind.CLIENT):
+            return await self._store.get_idempotency_record(tenant, key)
 
-    async def remember(
-        self, tenant: str, key: str, old: Replayed | None, new: Replayed | None, operation: str
+    async def swap_idempotency_record(
+        self,
+        tenant: str,
+        key: str,
+        old: IdempotencyRecord | None,
+        new: IdempotencyRecord | None,
+        operation_id: str,
     ) -> bool:
         """Replace what is known of an Idempotency-Key."""
-        with self._span("store remember", SpanKind.CLIENT):
-            return await self._store.remember(tenant, key, old, new, operation)
+        with self._start_span("store remember", SpanKind.CLIENT):
+            return await self._store.swap_idempotency_record(tenant, key, old, new, operation_id)
 
 
 class TracedHasher:
@@ -210,12 +235,12 @@ class TracedHasher:
 
     def __init__(self, hasher: Hasher, tracing: Tracing) -> None:
         self._hasher = hasher
-        self._span = tracing.span
+        self._start_span = tracing.start_span
 
-    async def slow(self, code: str, salt: bytes) -> bytes:
+    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
         """Return argon2id(code, salt)."""
-        with self._span("argon2"):
-            return await self._hasher.slow(code, salt)
+        with self._start_span("argon2"):
+            return await self._hasher.compute_argon2id(code, salt)
 
 
 class TracedRouter:
@@ -223,37 +248,37 @@ class TracedRouter:
 
     def __init__(self, router: Router, tracing: Tracing) -> None:
         self._router = router
-        self._span = tracing.span
-        self.received = router.received
+        self._start_span = tracing.start_span
+        self.record_receipt = router.record_receipt
 
     async def send(self, message: Message) -> tuple[Submission, ...]:
         """Hand the message to providers until one takes it."""
-        with self._span("send"):
+        with self._start_span("send"):
             return await self._router.send(message)
 
 
 class TracedProvider:
     """A provider whose submissions are seen."""
 
-    def __init__(self, provider: Provider, tracing: Tracing) -> None:
+    def __init__(self, provider: TraceableProvider, tracing: Tracing) -> None:
         self._provider = provider
-        self._span = tracing.span
+        self._start_span = tracing.start_span
         self.name = provider.name
         self.aclose = provider.aclose
 
     async def send(self, message: Message) -> Reply:
         """Hand the message to the provider; who is silent until the deadline is cancelled."""
-        with self._span("submit", SpanKind.CLIENT) as span:
+        with self._start_span("submit", SpanKind.CLIENT) as span:
             span.set_attribute("otp.provider", self.name)
             reply = await self._provider.send(message)
-            made = Submission.of(self.name, reply, at=0, milliseconds=0)
+            made = Submission.from_reply(self.name, reply, at=0, milliseconds=0)
             span.set_attribute("otp.outcome", made.outcome)
             if made.reason:
                 span.set_attribute("otp.reason", made.reason)
             return reply
 
 
-def _caller(scope: Any) -> Context:
+def _extract_context(scope: Any) -> Context:
     """Return the span that the caller says he is in; of its baggage and vendor state, nothing."""
     given = [value for name, value in scope["headers"] if name == b"traceparent"]
     carrier = {"traceparent": given[0].decode("latin-1")} if len(given) == 1 else {}

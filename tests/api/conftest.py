@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.api.fakes import Api
+from tests.api.fakes import ApiHarness
 
 
 @pytest.fixture
-def api() -> Api:
+def api() -> ApiHarness:
     """Return both applications in front of a service that does as it is told."""
-    return Api()
+    return ApiHarness()

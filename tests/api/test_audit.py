@@ -4,7 +4,7 @@ import pytest
 
 from otp_service.core.errors import InvalidRequest, StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
-from tests.api.fakes import ID, Api
+from tests.api.fakes import CHALLENGE_ID, ApiHarness
 
 
 EVENTS, SEARCH = "/v1/audit/events", "/v1/audit/search"
@@ -22,55 +22,55 @@ FILTERS = {
     "since": "2026-11-22T00:00:00Z",
     "until": "2026-11-22T13:00:00.250+01:00",
     "type": "otp.verified",
-    "challenge": ID,
+    "challenge": CHALLENGE_ID,
     "limit": 1000,
     "cursor": "abc",
 }
 ASKED = NOTHING | FILTERS | {"since": 1_795_305_600_000, "until": 1_795_348_800_250}
 
 
-async def test_a_page_holds_events_and_where_to_go_on(api: Api) -> None:
+async def test_a_page_holds_events_and_where_to_go_on(api: ApiHarness) -> None:
     """The contract: `{"events": […], "next": "cursor" or null}`."""
-    response = await api.call("GET", EVENTS, key="shop-audit")
+    response = await api.call_public("GET", EVENTS, key="shop-audit")
 
     assert 200 == response.status_code
     page = {"events": [{"type": "otp.issued", "tenant": "shop"}], "next": "next-page"}
     assert page == response.json()
-    assert [NOTHING] == api.reader.asked
+    assert [NOTHING] == api.reader.queries
 
 
-async def test_a_tenant_sees_its_own_events_and_the_security_team_all(api: Api) -> None:
+async def test_a_tenant_sees_its_own_events_and_the_security_team_all(api: ApiHarness) -> None:
     """R55: the scope decides, and no parameter can."""
-    await api.call("GET", EVENTS, key="shop-audit")
-    await api.call("GET", EVENTS, key="security")
-    await api.call("POST", SEARCH, key="shop-audit", json={})
-    await api.call("POST", SEARCH, key="security", json={})
+    await api.call_public("GET", EVENTS, key="shop-audit")
+    await api.call_public("GET", EVENTS, key="security")
+    await api.call_public("POST", SEARCH, key="shop-audit", json={})
+    await api.call_public("POST", SEARCH, key="security", json={})
 
-    assert ["shop", None, "shop", None] == [asked["tenant"] for asked in api.reader.asked]
+    assert ["shop", None, "shop", None] == [asked["tenant"] for asked in api.reader.queries]
 
 
-async def test_every_filter_reaches_the_log(api: Api) -> None:
+async def test_every_filter_reaches_the_log(api: ApiHarness) -> None:
     """The same ones in the query and in the body; instants as the service counts them."""
-    await api.call("GET", EVENTS, key="shop-audit", params=FILTERS)
-    await api.call("POST", SEARCH, key="shop-audit", json=FILTERS)
+    await api.call_public("GET", EVENTS, key="shop-audit", params=FILTERS)
+    await api.call_public("POST", SEARCH, key="shop-audit", json=FILTERS)
 
-    assert [ASKED, ASKED] == api.reader.asked
+    assert [ASKED, ASKED] == api.reader.queries
 
 
-async def test_a_search_finds_one_number(api: Api) -> None:
+async def test_a_search_finds_one_number(api: ApiHarness) -> None:
     """R58: it stands in the body."""
-    await api.call("POST", SEARCH, key="security", json={"phone_number": "+447400123456"})
+    await api.call_public("POST", SEARCH, key="security", json={"phone_number": "+447400123456"})
 
-    assert PhoneNumber("+447400123456", "GB", 44) == api.reader.asked[0]["number"]
+    assert PhoneNumber("+447400123456", "GB", 44) == api.reader.queries[0]["number"]
 
 
-async def test_whoever_looks_for_a_number_is_recorded(api: Api) -> None:
+async def test_whoever_looks_for_a_number_is_recorded(api: ApiHarness) -> None:
     """Who, when and how many, before anything is shown; other searches are not."""
     number = {"phone_number": "+447400123456"}
-    await api.call("POST", SEARCH, key="security", json=number)
-    await api.call("POST", SEARCH, key="shop-audit", json=number)
-    await api.call("POST", SEARCH, key="shop-audit", json={"type": "otp.verified"})
-    await api.call("GET", EVENTS, key="security")
+    await api.call_public("POST", SEARCH, key="security", json=number)
+    await api.call_public("POST", SEARCH, key="shop-audit", json=number)
+    await api.call_public("POST", SEARCH, key="shop-audit", json={"type": "otp.verified"})
+    await api.call_public("GET", EVENTS, key="security")
 
     assert [("+447400123456", 1)] * 2 == [told[:2] for told in api.lookups]
     assert [("security", None), ("shop-audit", "shop")] == [
@@ -78,11 +78,11 @@ async def test_whoever_looks_for_a_number_is_recorded(api: Api) -> None:
     ]
 
 
-async def test_nothing_is_shown_of_a_number_that_cannot_be_recorded(api: Api) -> None:
+async def test_nothing_is_shown_of_a_number_that_cannot_be_recorded(api: ApiHarness) -> None:
     """Seen to fail where the record comes after the answer."""
     api.lookup_error = StoreUnavailable()
 
-    response = await api.call(
+    response = await api.call_public(
         "POST", SEARCH, key="security", json={"phone_number": "+447400123456"}
     )
 
@@ -94,9 +94,9 @@ async def test_nothing_is_shown_of_a_number_that_cannot_be_recorded(api: Api) ->
     ("number", "slug"),
     [("+44", "invalid-phone-number"), ("+12025550123;ext=1", "invalid-phone-number")],
 )
-async def test_a_search_for_no_number_is_422(api: Api, number, slug) -> None:
+async def test_a_search_for_no_number_is_422(api: ApiHarness, number, slug) -> None:
     """R35: refused, not repaired."""
-    response = await api.call("POST", SEARCH, key="security", json={"phone_number": number})
+    response = await api.call_public("POST", SEARCH, key="security", json={"phone_number": number})
 
     assert (422, f"/problems/{slug}") == (response.status_code, response.json()["type"])
 
@@ -125,38 +125,38 @@ async def test_a_search_for_no_number_is_422(api: Api, number, slug) -> None:
         ("=1", ""),
     ],
 )
-async def test_a_query_that_is_not_as_documented_is_400(api: Api, query, path) -> None:
+async def test_a_query_that_is_not_as_documented_is_400(api: ApiHarness, query, path) -> None:
     """R58: a filter that is not understood would show too much. (A bare + is a space there.)"""
-    response = await api.call("GET", f"{EVENTS}?{query}", key="security")
+    response = await api.call_public("GET", f"{EVENTS}?{query}", key="security")
 
     assert 400 == response.status_code
     assert [path] == [error["path"] for error in response.json()["errors"]]
-    assert [] == api.reader.asked
+    assert [] == api.reader.queries
 
 
 @pytest.mark.parametrize(
     "body", [{"limit": "100"}, {"limit": 0}, {"since": 1}, {"since": "2026-11-22"}, {"tenant": "a"}]
 )
-async def test_a_search_that_is_not_as_documented_is_400(api: Api, body) -> None:
+async def test_a_search_that_is_not_as_documented_is_400(api: ApiHarness, body) -> None:
     """R58: numbers are numbers in a body."""
-    response = await api.call("POST", SEARCH, key="security", json=body)
+    response = await api.call_public("POST", SEARCH, key="security", json=body)
 
     assert 400 == response.status_code
     assert [*body] == [error["path"] for error in response.json()["errors"]]
 
 
-async def test_a_cursor_that_is_none_is_400(api: Api) -> None:
+async def test_a_cursor_that_is_none_is_400(api: ApiHarness) -> None:
     """The reader alone knows its cursors."""
     api.reader.error = InvalidRequest(("cursor", "is not one that was given"))
 
-    response = await api.call("GET", f"{EVENTS}?cursor=x", key="security")
+    response = await api.call_public("GET", f"{EVENTS}?cursor=x", key="security")
 
     assert 400 == response.status_code
 
 
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
-async def test_the_ends_of_time_break_nothing(api: Api, moment) -> None:
+async def test_the_ends_of_time_break_nothing(api: ApiHarness, moment) -> None:
     """R92: no instant is too far away to be compared with."""
-    response = await api.call("GET", EVENTS, key="security", params={"since": moment})
+    response = await api.call_public("GET", EVENTS, key="security", params={"since": moment})
 
     assert response.status_code in {200, 400}

@@ -6,12 +6,12 @@ import httpx
 import pytest
 
 from otp_service.api import openapi
-from tests.api.fakes import ID, KEYS, Api, bearer, clear
+from tests.api.fakes import CHALLENGE_ID, KEY_SCOPES, ApiHarness, build_auth_header, to_plain_key
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
-ONE = f"/v1/challenges/{ID}"
+ONE = f"/v1/challenges/{CHALLENGE_ID}"
 
 ROUTES = {
     ("POST", "/v1/challenges"): {"shop"},
@@ -25,25 +25,25 @@ ROUTES = {
 }
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEY_SCOPES)
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_a_key_opens_what_it_has_a_scope_for(api: Api, method, path, key) -> None:
+async def test_a_key_opens_what_it_has_a_scope_for(api: ApiHarness, method, path, key) -> None:
     """R55: every key at every endpoint; an expired one opens nothing."""
-    response = await api.call(method, path, key=key)
+    response = await api.call_public(method, path, key=key)
 
     expected = 401 if key == "expired" else 403
     if key in ROUTES[method, path]:
         assert response.status_code not in {401, 403}
     else:
         assert expected == response.status_code
-        assert [] == api.service.asked
+        assert [] == api.service.calls
 
 
 def test_the_table_holds_every_route() -> None:
     """R55: an endpoint that is added gets its row."""
     documented = {
-        (method.upper(), path.replace("{challenge_id}", ID))
-        for path, methods in openapi.document()["paths"].items()
+        (method.upper(), path.replace("{challenge_id}", CHALLENGE_ID))
+        for path, methods in openapi.build_document()["paths"].items()
         for method in methods
         if path.startswith("/v1/") and "{provider}" not in path  # these bring no key
     }
@@ -54,66 +54,83 @@ def test_the_table_holds_every_route() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("", "Bearer", "Bearer ", f"Basic {clear('shop')}", clear("shop"), f"Bearer {clear('x')}"),
-        *(f"Bearer {clear('shop')} x", f"Bearer {clear('shop')},", f"Token {clear('shop')}"),
-        *(f"Bearer {clear('shop')[:-1]}", f"Bearer {clear('shop').upper()}", "Bearer \u00e4"),
+        *(
+            "",
+            "Bearer",
+            "Bearer ",
+            f"Basic {to_plain_key('shop')}",
+            to_plain_key("shop"),
+            f"Bearer {to_plain_key('x')}",
+        ),
+        *(
+            f"Bearer {to_plain_key('shop')} x",
+            f"Bearer {to_plain_key('shop')},",
+            f"Token {to_plain_key('shop')}",
+        ),
+        *(
+            f"Bearer {to_plain_key('shop')[:-1]}",
+            f"Bearer {to_plain_key('shop').upper()}",
+            "Bearer \u00e4",
+        ),
     ],
 )
-async def test_whatever_is_no_key_is_401(api: Api, value) -> None:
+async def test_whatever_is_no_key_is_401(api: ApiHarness, value) -> None:
     """R55: and says so in one way."""
     headers = {"Authorization": value.encode("latin-1")}
 
-    response = await api.call("GET", ONE, key="", headers=headers)
+    response = await api.call_public("GET", ONE, key="", headers=headers)
 
     assert 401 == response.status_code
     assert "/problems/unauthenticated" == response.json()["type"]
 
 
-async def test_two_keys_are_none(api: Api) -> None:
+async def test_two_keys_are_none(api: ApiHarness) -> None:
     """R55: a proxy in front might have looked at the other one."""
-    headers = httpx.Headers([*bearer("shop").items(), *bearer("operator").items()])
+    headers = httpx.Headers(
+        [*build_auth_header("shop").items(), *build_auth_header("operator").items()]
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api.public)) as client:
         response = await client.get(f"http://localhost{ONE}", headers=headers)
 
     assert 401 == response.status_code
 
 
-async def test_the_scheme_is_no_matter_of_case(api: Api) -> None:
+async def test_the_scheme_is_no_matter_of_case(api: ApiHarness) -> None:
     """RFC 9110, 11.1."""
-    headers = {"Authorization": f"bEARER {clear('shop')}"}
+    headers = {"Authorization": f"bEARER {to_plain_key('shop')}"}
 
-    assert 200 == (await api.call("GET", ONE, key="", headers=headers)).status_code
+    assert 200 == (await api.call_public("GET", ONE, key="", headers=headers)).status_code
 
 
-async def test_refusals_are_counted_by_reason(api: Api) -> None:
+async def test_refusals_are_counted_by_reason(api: ApiHarness) -> None:
     """R66: the audit log gets one event a minute for them, not one for each."""
-    await api.call("GET", ONE, key="")
-    await api.call("GET", ONE, key="nobody")
-    await api.call("GET", ONE, key="expired")
-    await api.call("GET", ONE, key="operator")
-    await api.call("GET", ONE)
+    await api.call_public("GET", ONE, key="")
+    await api.call_public("GET", ONE, key="nobody")
+    await api.call_public("GET", ONE, key="expired")
+    await api.call_public("GET", ONE, key="operator")
+    await api.call_public("GET", ONE)
 
     assert ["missing", "unknown", "expired", "scope"] == api.denied
 
 
-async def test_the_service_is_told_who_calls(api: Api) -> None:
+async def test_the_service_is_told_who_calls(api: ApiHarness) -> None:
     """R66: tenant and key from the key, a request id of our own, the trace of the caller's."""
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "mine"}
 
-    await api.call("GET", ONE, headers=headers)
+    await api.call_public("GET", ONE, headers=headers)
 
-    _, caller, _ = api.service.asked[0]
-    assert ("shop", "shop", TRACE) == (caller.tenant.name, caller.key_id, caller.trace)
-    assert re.fullmatch("[0-9a-f]{32}", caller.request)
-    assert caller.request == api.answered[0].request
+    _, caller, _ = api.service.calls[0]
+    assert ("shop", "shop", TRACE) == (caller.tenant.name, caller.key_id, caller.trace_id)
+    assert re.fullmatch("[0-9a-f]{32}", caller.request_id)
+    assert caller.request_id == api.request_summaries[0].request
 
 
-async def test_every_request_has_a_name_of_its_own(api: Api) -> None:
+async def test_every_request_has_a_name_of_its_own(api: ApiHarness) -> None:
     """R66: it ties a log line to its events."""
     for _ in range(20):
-        await api.call("GET", ONE)
+        await api.call_public("GET", ONE)
 
-    assert 20 == len({caller.request for _, caller, _ in api.service.asked})
+    assert 20 == len({caller.request_id for _, caller, _ in api.service.calls})
 
 
 @pytest.mark.parametrize(
@@ -136,30 +153,30 @@ async def test_every_request_has_a_name_of_its_own(api: Api) -> None:
         ("", None),
     ],
 )
-async def test_a_traceparent_is_valid_or_as_good_as_none(api: Api, sent, trace) -> None:
+async def test_a_traceparent_is_valid_or_as_good_as_none(api: ApiHarness, sent, trace) -> None:
     """R59: W3C Trace Context, 3.2.2; nothing of a bad one is used, and nothing is refused."""
-    response = await api.call("GET", ONE, headers={"traceparent": sent})
+    response = await api.call_public("GET", ONE, headers={"traceparent": sent})
 
     assert 200 == response.status_code
-    assert trace == api.service.asked[0][1].trace
+    assert trace == api.service.calls[0][1].trace_id
 
 
-async def test_a_repeated_traceparent_is_none(api: Api) -> None:
+async def test_a_repeated_traceparent_is_none(api: ApiHarness) -> None:
     """R59: there is no telling which one counts."""
     name = f"00-{TRACE}-{PARENT}-01"
-    headers = [*bearer("shop").items(), ("traceparent", name), ("traceparent", name)]
+    headers = [*build_auth_header("shop").items(), ("traceparent", name), ("traceparent", name)]
 
-    await api.call("GET", ONE, headers=headers)
+    await api.call_public("GET", ONE, headers=headers)
 
-    assert None is api.service.asked[0][1].trace
+    assert None is api.service.calls[0][1].trace_id
 
 
-async def test_forwarded_addresses_are_not_looked_at(api: Api) -> None:
+async def test_forwarded_addresses_are_not_looked_at(api: ApiHarness) -> None:
     """R56: the person's address is a field of the body, from the authenticated caller."""
     headers = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
 
-    await api.call(
+    await api.call_public(
         "POST", "/v1/challenges", json={"phone_number": "+447400123456"}, headers=headers
     )
 
-    assert None is api.service.asked[0][2].client_ip
+    assert None is api.service.calls[0][2].client_ip

@@ -4,52 +4,54 @@ import pytest
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.sms.callbacks import without_reference
-from tests.api.fakes import Api, FakeReceiver
+from otp_service.sms.callbacks import strip_reference
+from tests.api.fakes import ApiHarness, FakeReceiptDialect
 
 
 REFERENCE = "shop.c07-5d41402abc4b2a76b9719d911017c592.1.1"
 NEWS = f"delivered {REFERENCE}".encode()
 
 
-async def bring(api: Api, path: str = "/v1/callbacks/acme", body: bytes = NEWS, **more):
+async def bring(api: ApiHarness, path: str = "/v1/callbacks/acme", body: bytes = NEWS, **more):
     """Bring a receipt; `path` may be a whole address."""
-    return await api.call("POST", path.removeprefix("https://otp.example"), content=body, **more)
+    return await api.call_public(
+        "POST", path.removeprefix("https://otp.example"), content=body, **more
+    )
 
 
-async def test_a_receipt_in_its_own_address_is_trusted(api: Api) -> None:
+async def test_a_receipt_in_its_own_address_is_trusted(api: ApiHarness) -> None:
     """The token says that it is who was given the address; its reference comes before the body's."""
-    address = api.addresses.of("acme", REFERENCE)
+    address = api.callback_urls.build_url("acme", REFERENCE)
 
     answer = await bring(api, address, b"delivered other")
 
     assert (200, b"ACK") == (answer.status_code, answer.content)
-    (_, caller, provider, news, trusted) = api.service.asked[0]
+    (_, caller, provider, news, trusted) = api.service.calls[0]
     assert ("acme", Receipt("delivered", REFERENCE), True) == (provider, news, trusted)
     assert "callback-acme" == caller.key_id
     assert [("acme", "delivered")] == api.receipts
 
 
-async def test_a_signed_receipt_is_trusted(api: Api) -> None:
+async def test_a_signed_receipt_is_trusted(api: ApiHarness) -> None:
     """Its reference is what the vendor gives back."""
     await bring(api, headers={"signature": "good"})
 
-    assert (Receipt("delivered", REFERENCE, is_signed=True), True) == api.service.asked[0][3:]
+    assert (Receipt("delivered", REFERENCE, is_signed=True), True) == api.service.calls[0][3:]
 
 
-async def test_a_receipt_with_neither_is_advisory(api: Api) -> None:
+async def test_a_receipt_with_neither_is_advisory(api: ApiHarness) -> None:
     """It is noted all the same."""
     await bring(api)
 
-    assert (Receipt("delivered", REFERENCE), False) == api.service.asked[0][3:]
+    assert (Receipt("delivered", REFERENCE), False) == api.service.calls[0][3:]
 
 
-async def test_a_bad_signature_is_401_and_counted(api: Api) -> None:
+async def test_a_bad_signature_is_401_and_counted(api: ApiHarness) -> None:
     """R64: nothing is passed on."""
     answer = await bring(api, headers={"signature": "bad"})
 
     assert (401, "/problems/unauthenticated") == (answer.status_code, answer.json()["type"])
-    assert ([], [("acme", "signature")]) == (api.service.asked, api.rejected)
+    assert ([], [("acme", "signature")]) == (api.service.calls, api.rejected)
 
 
 @pytest.mark.parametrize(
@@ -66,38 +68,38 @@ async def test_a_bad_signature_is_401_and_counted(api: Api) -> None:
 )
 async def test_the_token_of_one_submission_is_no_token_of_another(forge) -> None:
     """R64, A19: the token is an HMAC over provider and reference."""
-    api = Api(receivers={"acme": FakeReceiver(), "other": FakeReceiver()})
+    api = ApiHarness(receipt_dialects={"acme": FakeReceiptDialect(), "other": FakeReceiptDialect()})
 
-    answer = await bring(api, forge(api.addresses.of("acme", REFERENCE)))
+    answer = await bring(api, forge(api.callback_urls.build_url("acme", REFERENCE)))
 
     assert 401 == answer.status_code
-    assert [] == api.service.asked
+    assert [] == api.service.calls
 
 
-async def test_an_address_may_leave_the_reference_to_the_receipt(api: Api) -> None:
+async def test_an_address_may_leave_the_reference_to_the_receipt(api: ApiHarness) -> None:
     """Some vendors take only short ones, and give our reference back: the token is of that."""
-    address = without_reference(api.addresses.of("acme", REFERENCE))
+    address = strip_reference(api.callback_urls.build_url("acme", REFERENCE))
     assert "ref=" not in address
 
     await bring(api, address, NEWS)
 
-    assert (Receipt("delivered", REFERENCE), True) == api.service.asked[0][3:]
+    assert (Receipt("delivered", REFERENCE), True) == api.service.calls[0][3:]
 
 
 @pytest.mark.parametrize(
     "said", [REFERENCE.replace(".1.1", ".1.2"), REFERENCE.replace("shop", "bank"), "other"]
 )
-async def test_a_token_alone_is_no_token_of_another_submission(api: Api, said: str) -> None:
+async def test_a_token_alone_is_no_token_of_another_submission(api: ApiHarness, said: str) -> None:
     """R64: also where one of several receipts is about its own; nothing is passed on."""
-    address = without_reference(api.addresses.of("acme", REFERENCE))
+    address = strip_reference(api.callback_urls.build_url("acme", REFERENCE))
 
     answer = await bring(api, address, NEWS + f"\ndelivered {said}".encode())
 
-    assert (401, []) == (answer.status_code, api.service.asked)
+    assert (401, []) == (answer.status_code, api.service.calls)
     assert [("acme", "signature")] == api.rejected
 
 
-async def test_several_receipts_come_in_one_call(api: Api) -> None:
+async def test_several_receipts_come_in_one_call(api: ApiHarness) -> None:
     """What is about nothing of ours is counted, and answered as the others (R65)."""
     answer = await bring(api, body=NEWS + b"\npending unknown")
 
@@ -107,15 +109,15 @@ async def test_several_receipts_come_in_one_call(api: Api) -> None:
 
 async def test_a_dialect_is_given_the_public_address() -> None:
     """A vendor signs the one that it was given, whatever proxies have made of it."""
-    receiver = FakeReceiver()
-    api = Api(receivers={"acme": receiver})
+    receiver = FakeReceiptDialect()
+    api = ApiHarness(receipt_dialects={"acme": receiver})
 
     await bring(api, "/v1/callbacks/acme?b=%2F&a=1", headers={"host": "10.0.0.7:8000"})
 
-    assert "https://otp.example/v1/callbacks/acme?b=%2F&a=1" == receiver.came.url
+    assert "https://otp.example/v1/callbacks/acme?b=%2F&a=1" == receiver.last_callback.url
 
 
-async def test_what_cannot_be_read_is_400(api: Api) -> None:
+async def test_what_cannot_be_read_is_400(api: ApiHarness) -> None:
     """Nobody's traceback."""
     answer = await bring(api, body=b"\xff\xfe no receipt at all")
 
@@ -123,49 +125,51 @@ async def test_what_cannot_be_read_is_400(api: Api) -> None:
     assert [("acme", "unreadable")] == api.rejected
 
 
-async def test_a_provider_that_there_is_not_is_404(api: Api) -> None:
+async def test_a_provider_that_there_is_not_is_404(api: ApiHarness) -> None:
     """As every other path."""
     answer = await bring(api, "/v1/callbacks/nobody")
 
     assert (404, "/problems/not-found") == (answer.status_code, answer.json()["type"])
 
 
-async def test_more_than_a_hundred_receipts_fit_and_a_flood_does_not(api: Api) -> None:
+async def test_more_than_a_hundred_receipts_fit_and_a_flood_does_not(api: ApiHarness) -> None:
     """413 beyond 256 KiB; other calls keep their 16."""
     assert 200 == (await bring(api, body=b"\n".join([NEWS] * 200))).status_code
     assert 413 == (await bring(api, body=b"x" * (256 * 1024 + 1))).status_code
 
 
-async def test_a_store_in_doubt_is_503_so_that_the_vendor_asks_again(api: Api) -> None:
+async def test_a_store_in_doubt_is_503_so_that_the_vendor_asks_again(api: ApiHarness) -> None:
     """R77."""
     api.service.error = StoreUnavailable()
 
     assert 503 == (await bring(api)).status_code
 
 
-async def test_it_needs_no_key_and_get_will_do(api: Api) -> None:
+async def test_it_needs_no_key_and_get_will_do(api: ApiHarness) -> None:
     """Some vendors have nothing else."""
-    answer = await api.call("GET", "/v1/callbacks/acme")
+    answer = await api.call_public("GET", "/v1/callbacks/acme")
 
     assert 200 == answer.status_code
 
 
-async def test_a_certificate_is_fetched_for_whoever_needs_one(api: Api) -> None:
+async def test_a_certificate_is_fetched_for_whoever_needs_one(api: ApiHarness) -> None:
     """And kept; one that is not to be had is 503, so that the vendor comes again."""
     for _ in range(2):
         good = await bring(api, headers={"certificate": "https://sns.example/good.pem"})
         assert 200 == good.status_code
-    assert ["https://sns.example/good.pem"] == api.fetched
+    assert ["https://sns.example/good.pem"] == api.fetched_urls
 
     gone = await bring(api, headers={"certificate": "https://sns.example/gone.pem"})
 
     assert (503, "/problems/overloaded") == (gone.status_code, gone.json()["type"])
 
 
-async def test_what_was_lost_is_sent_once_more_after_the_answer(api: Api) -> None:
+async def test_what_was_lost_is_sent_once_more_after_the_answer(api: ApiHarness) -> None:
     """The vendor does not wait for it."""
-    answer = await bring(api, api.addresses.of("acme", REFERENCE), b"technical-failure x")
+    answer = await bring(
+        api, api.callback_urls.build_url("acme", REFERENCE), b"technical-failure x"
+    )
 
     assert 200 == answer.status_code
-    await api.in_flight.finish(1)
-    assert ("rescue", "callback-acme", "acme", REFERENCE) == api.service.asked[-1]
+    await api.background_calls.drain(1)
+    assert ("rescue", "callback-acme", "acme", REFERENCE) == api.service.calls[-1]

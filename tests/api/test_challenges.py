@@ -3,15 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from otp_service.core.challenge import Status
-from otp_service.core.ports import Stored
+from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.ports import ChallengeSnapshot
 from otp_service.schemas import IssueRequest, UnlockRequest, VerifyRequest
-from tests.api.fakes import CHALLENGE, ID, NOW, Api
+from tests.api.fakes import CHALLENGE, CHALLENGE_ID, NOW_MS, ApiHarness
 
 
-ONE = f"/v1/challenges/{ID}"
+ONE = f"/v1/challenges/{CHALLENGE_ID}"
 VIEW = {
-    "id": ID,
+    "id": CHALLENGE_ID,
     "status": "pending",
     "phone_number": "+44********56",
     "purpose": "login",
@@ -51,56 +51,58 @@ VIEW = {
 }
 
 
-async def test_an_issue_is_201_and_says_where_the_challenge_is(api: Api) -> None:
+async def test_an_issue_is_201_and_says_where_the_challenge_is(api: ApiHarness) -> None:
     """The contract's table: Location and the view."""
     ask = {"phone_number": "+447400123456", "purpose": "payment", "account": "u-81"}
     ask |= {"locale": "en-GB", "client_ip": "203.0.113.9"}
 
-    response = await api.call("POST", "/v1/challenges", json=ask)
+    response = await api.call_public("POST", "/v1/challenges", json=ask)
 
     assert 201 == response.status_code
     assert ONE == response.headers["location"]
     assert "application/json" == response.headers["content-type"]
     assert VIEW == response.json()
     assert ("issue", IssueRequest(**ask), None) == (
-        api.service.asked[0][0],
-        *api.service.asked[0][2:],
+        api.service.calls[0][0],
+        *api.service.calls[0][2:],
     )
 
 
-async def test_only_the_number_is_required(api: Api) -> None:
+async def test_only_the_number_is_required(api: ApiHarness) -> None:
     """Purpose is `login` where nobody says otherwise."""
-    await api.call("POST", "/v1/challenges", json={"phone_number": "+447400123456"})
+    await api.call_public("POST", "/v1/challenges", json={"phone_number": "+447400123456"})
 
-    assert IssueRequest("+447400123456", "login") == api.service.asked[0][2]
+    assert IssueRequest("+447400123456", "login") == api.service.calls[0][2]
 
 
-async def test_a_verify_hands_everything_over(api: Api) -> None:
+async def test_a_verify_hands_everything_over(api: ApiHarness) -> None:
     """R5: what is given besides the code has to be the challenge's."""
     ask = {"code": "12-34 56", "purpose": "login", "account": "u-81"}
     ask |= {"phone_number": "+447400123456", "client_ip": "2001:db8::1"}
-    stored = replace(CHALLENGE, state=Status.VERIFIED, verified_at=NOW + 5)
-    api.service.stored = Stored(NOW + 5, stored, None)
+    stored = replace(CHALLENGE, stored_status=ChallengeStatus.VERIFIED, verified_at=NOW_MS + 5)
+    api.service.snapshot = ChallengeSnapshot(NOW_MS + 5, stored, None)
 
-    response = await api.call("POST", f"{ONE}/verify", json=ask, headers={"Idempotency-Key": "k"})
+    response = await api.call_public(
+        "POST", f"{ONE}/verify", json=ask, headers={"Idempotency-Key": "k"}
+    )
 
     assert 200 == response.status_code
     assert {"status": "verified", "verified_at": "2026-11-22T12:00:00.255Z"}.items() <= (
         response.json().items()
     )
-    assert (ID, VerifyRequest(**ask), "k") == api.service.asked[0][2:]
+    assert (CHALLENGE_ID, VerifyRequest(**ask), "k") == api.service.calls[0][2:]
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"content": b""}, {"json": {}}, {"headers": {"Content-Type": "text/plain"}}]
 )
-async def test_a_resend_needs_no_body(api: Api, body) -> None:
+async def test_a_resend_needs_no_body(api: ApiHarness, body) -> None:
     """Nothing, or an object with nothing in it."""
-    response = await api.call("POST", f"{ONE}/resend", **body)
+    response = await api.call_public("POST", f"{ONE}/resend", **body)
 
     assert 200 == response.status_code
     assert VIEW == response.json()
-    assert ("resend", ID, None) == (api.service.asked[0][0], *api.service.asked[0][2:])
+    assert ("resend", CHALLENGE_ID, None) == (api.service.calls[0][0], *api.service.calls[0][2:])
 
 
 @pytest.mark.parametrize(
@@ -118,83 +120,87 @@ async def test_a_resend_needs_no_body(api: Api, body) -> None:
     ],
 )
 async def test_a_body_that_nobody_asked_for_is_refused(  # noqa: PLR0913, PLR0917
-    api: Api, method, path, content, kind, status
+    api: ApiHarness, method, path, content, kind, status
 ) -> None:
     """R58: a GET with a body too; somebody expects something of it that will not happen."""
-    response = await api.call(method, path, content=content, headers={"Content-Type": kind})
+    response = await api.call_public(method, path, content=content, headers={"Content-Type": kind})
 
     assert status == response.status_code
-    assert [] == api.service.asked
+    assert [] == api.service.calls
 
 
-async def test_a_challenge_is_shown_in_every_status(api: Api) -> None:
+async def test_a_challenge_is_shown_in_every_status(api: ApiHarness) -> None:
     """The contract: GET is 200 for an hour after the end."""
     seen = []
     for now, changes in (
-        (NOW, {}),
-        (NOW, {"attempts_left": 0}),
-        (NOW, {"state": Status.CANCELED}),
-        (NOW, {"state": Status.VERIFIED, "verified_at": NOW}),
-        (NOW + 300_000, {}),
+        (NOW_MS, {}),
+        (NOW_MS, {"attempts_left": 0}),
+        (NOW_MS, {"stored_status": ChallengeStatus.CANCELED}),
+        (NOW_MS, {"stored_status": ChallengeStatus.VERIFIED, "verified_at": NOW_MS}),
+        (NOW_MS + 300_000, {}),
     ):
-        api.service.stored = Stored(now, replace(CHALLENGE, **changes), None)
-        response = await api.call("GET", ONE)
+        api.service.snapshot = ChallengeSnapshot(now, replace(CHALLENGE, **changes), None)
+        response = await api.call_public("GET", ONE)
         seen.append((response.status_code, response.json()["status"]))
 
     expected = ["pending", "locked", "canceled", "verified", "expired"]
     assert [(200, status) for status in expected] == seen
 
 
-async def test_only_a_verified_challenge_says_when(api: Api) -> None:
+async def test_only_a_verified_challenge_says_when(api: ApiHarness) -> None:
     """The contract: `verified_at` once verified."""
-    assert "verified_at" not in (await api.call("GET", ONE)).json()
+    assert "verified_at" not in (await api.call_public("GET", ONE)).json()
 
 
-async def test_the_provider_is_the_last_that_may_have_sent(api: Api) -> None:
+async def test_the_provider_is_the_last_that_may_have_sent(api: ApiHarness) -> None:
     """A refusal that came later carried nothing."""
     east, west, _ = CHALLENGE.submissions
-    api.service.stored = Stored(NOW, replace(CHALLENGE, submissions=(west, east)), None)
+    api.service.snapshot = ChallengeSnapshot(
+        NOW_MS, replace(CHALLENGE, submissions=(west, east)), None
+    )
 
-    delivery = (await api.call("GET", ONE)).json()["delivery"]
+    delivery = (await api.call_public("GET", ONE)).json()["delivery"]
 
     assert ("west", "pending") == (delivery["provider"], delivery["status"])
 
 
-async def test_before_anything_was_submitted_there_is_no_provider(api: Api) -> None:
+async def test_before_anything_was_submitted_there_is_no_provider(api: ApiHarness) -> None:
     """The view of a challenge whose message is on its way."""
-    api.service.stored = Stored(NOW, replace(CHALLENGE, submissions=(), account=None), None)
+    api.service.snapshot = ChallengeSnapshot(
+        NOW_MS, replace(CHALLENGE, submissions=(), account=None), None
+    )
 
-    view = (await api.call("GET", ONE)).json()
+    view = (await api.call_public("GET", ONE)).json()
 
     assert {"status": "pending", "provider": None, "submissions": []} == view["delivery"]
     assert None is view["account"]
 
 
-async def test_no_view_tells_what_providers_call_the_message(api: Api) -> None:
+async def test_no_view_tells_what_providers_call_the_message(api: ApiHarness) -> None:
     """R32: and nothing else that only we need."""
-    view = (await api.call("GET", ONE)).text
+    view = (await api.call_public("GET", ONE)).text
 
     for secret in ("message-7", "p1:00", "version", "tenant"):
         assert secret not in view
 
 
-async def test_a_cancel_has_nothing_to_show(api: Api) -> None:
+async def test_a_cancel_has_nothing_to_show(api: ApiHarness) -> None:
     """204, without a body."""
-    response = await api.call("DELETE", ONE)
+    response = await api.call_public("DELETE", ONE)
 
     assert (204, b"") == (response.status_code, response.content)
     assert "content-type" not in response.headers
-    assert ("cancel", ID) == (api.service.asked[0][0], api.service.asked[0][2])
+    assert ("cancel", CHALLENGE_ID) == (api.service.calls[0][0], api.service.calls[0][2])
 
 
-async def test_an_unlock_has_nothing_to_show(api: Api) -> None:
+async def test_an_unlock_has_nothing_to_show(api: ApiHarness) -> None:
     """204, always: whether there was anything to unlock is not told."""
     number = {"phone_number": "+447400123456"}
 
-    response = await api.call("POST", "/v1/numbers/unlock", key="operator", json=number)
+    response = await api.call_public("POST", "/v1/numbers/unlock", key="operator", json=number)
 
     assert (204, b"") == (response.status_code, response.content)
     assert ("unlock", UnlockRequest("+447400123456")) == (
-        api.service.asked[0][0],
-        api.service.asked[0][2],
+        api.service.calls[0][0],
+        api.service.calls[0][2],
     )

@@ -335,7 +335,7 @@ def at_once(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
 @contextlib.contextmanager
 def running(data: Path, **environment: str) -> Iterator[Dev]:
     """Start the service on free ports with its data there, and stop it."""
-    with processes.dev(data, **environment) as service:
+    with processes.run_dev(data, **environment) as service:
         key = service.keys["dev"]
         with (
             client(f"http://127.0.0.1:{service.port}", Authorization=f"Bearer {key}") as api,

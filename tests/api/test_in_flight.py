@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from otp_service.core.errors import IncorrectCode
-from tests.api.fakes import ID, Api, bearer, scope_of
+from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope
 
 
 ISSUE = ("POST", "/v1/challenges")
@@ -13,78 +13,78 @@ NUMBER = {"phone_number": "+447400123456"}
 
 
 @pytest.fixture
-async def waiting(api: Api):
+async def waiting(api: ApiHarness):
     """Return an issue that waits for its provider, and can be canceled."""
-    api.service.may_go_on.clear()
-    task = asyncio.create_task(api.call(*ISSUE, json=NUMBER))
-    await api.service.was_asked.wait()
+    api.service.released.clear()
+    task = asyncio.create_task(api.call_public(*ISSUE, json=NUMBER))
+    await api.service.called.wait()
     yield task
-    api.service.may_go_on.set()
+    api.service.released.set()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_call_finishes_without_its_caller(api: Api, waiting) -> None:
+async def test_a_call_finishes_without_its_caller(api: ApiHarness, waiting) -> None:
     """R4, R26: half an issue would be a message that nobody accounts for."""
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert 0 == api.service.finished
+    assert 0 == api.service.finished_count
 
-    api.service.may_go_on.set()
+    api.service.released.set()
 
-    assert 0 == await api.in_flight.finish(5)
-    assert 1 == api.service.finished
-    assert 499 == api.answered[0].status
+    assert 0 == await api.background_calls.drain(5)
+    assert 1 == api.service.finished_count
+    assert 499 == api.request_summaries[0].status
 
 
-async def test_what_fails_without_its_caller_is_no_noise(api: Api, waiting, caplog) -> None:
+async def test_what_fails_without_its_caller_is_no_noise(api: ApiHarness, waiting, caplog) -> None:
     """R68: asyncio would log an exception that nobody has fetched, with its text."""
     api.service.error = IncorrectCode(1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    api.service.may_go_on.set()
+    api.service.released.set()
 
-    await api.in_flight.finish(5)
+    await api.background_calls.drain(5)
     await asyncio.sleep(0)
 
     assert [] == caplog.records
 
 
-async def test_a_bug_without_its_caller_is_told(api: Api, waiting, caplog) -> None:
+async def test_a_bug_without_its_caller_is_told(api: ApiHarness, waiting, caplog) -> None:
     """R92: nobody else would hear of it."""
     api.service.error = ZeroDivisionError("483920")
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    api.service.may_go_on.set()
+    api.service.released.set()
 
-    await api.in_flight.finish(5)
+    await api.background_calls.drain(5)
     await asyncio.sleep(0)
 
     assert ["a call failed after its caller had left"] == [one.message for one in caplog.records]
 
 
-async def test_stopping_waits_for_what_runs(api: Api, waiting) -> None:
+async def test_stopping_waits_for_what_runs(api: ApiHarness, waiting) -> None:
     """The caller still gets his answer."""
-    stopping = asyncio.create_task(api.in_flight.finish(5))
+    stopping = asyncio.create_task(api.background_calls.drain(5))
     await asyncio.sleep(0.01)
     assert not stopping.done()
 
-    api.service.may_go_on.set()
+    api.service.released.set()
 
     assert 0 == await stopping
     assert 201 == (await waiting).status_code
 
 
-async def test_stopping_does_not_wait_for_ever(api: Api, waiting) -> None:
+async def test_stopping_does_not_wait_for_ever(api: ApiHarness, waiting) -> None:
     """What is not done at the deadline is counted."""
-    assert 1 == await api.in_flight.finish(0.01)
+    assert 1 == await api.background_calls.drain(0.01)
     assert not waiting.done()
 
 
-async def test_who_was_let_in_before_still_comes_to_his_call(api: Api) -> None:
+async def test_who_was_let_in_before_still_comes_to_his_call(api: ApiHarness) -> None:
     """His body may have been on its way when the service began to stop."""
     body_comes = asyncio.Event()
-    headers = ((b"authorization", bearer("shop")["Authorization"].encode()),)
-    scope = scope_of("GET", f"/v1/challenges/{ID}", *headers)
+    headers = ((b"authorization", build_auth_header("shop")["Authorization"].encode()),)
+    scope = build_scope("GET", f"/v1/challenges/{CHALLENGE_ID}", *headers)
     sent = []
 
     async def receive():
@@ -96,51 +96,51 @@ async def test_who_was_let_in_before_still_comes_to_his_call(api: Api) -> None:
 
     call = asyncio.create_task(api.public(scope, receive, send))
     await asyncio.sleep(0.01)
-    await api.in_flight.finish(1)
+    await api.background_calls.drain(1)
     body_comes.set()
     await call
 
     assert 200 == sent[0]["status"]
 
 
-async def test_new_requests_are_refused_while_stopping(api: Api) -> None:
+async def test_new_requests_are_refused_while_stopping(api: ApiHarness) -> None:
     """503, come again, and on another connection."""
-    await api.in_flight.finish(0)
+    await api.background_calls.drain(0)
 
-    response = await api.call(*ISSUE, json=NUMBER)
+    response = await api.call_public(*ISSUE, json=NUMBER)
 
     assert 503 == response.status_code
     assert "/problems/overloaded" == response.json()["type"]
     assert "1" == response.headers["retry-after"]
     assert "close" == response.headers["connection"]
-    assert [] == api.service.asked
+    assert [] == api.service.calls
 
 
-async def test_a_stopping_service_is_alive_and_not_ready(api: Api) -> None:
+async def test_a_stopping_service_is_alive_and_not_ready(api: ApiHarness) -> None:
     """So that it is sent nothing more, and not killed before it is done."""
-    await api.in_flight.finish(0)
+    await api.background_calls.drain(0)
 
-    assert 200 == (await api.call("GET", "/health/live")).status_code
-    ready = await api.call("GET", "/health/ready")
+    assert 200 == (await api.call_public("GET", "/health/live")).status_code
+    ready = await api.call_public("GET", "/health/ready")
     assert (503, "/problems/overloaded") == (ready.status_code, ready.json()["type"])
 
 
-async def test_operators_still_see_a_stopping_service(api: Api) -> None:
+async def test_operators_still_see_a_stopping_service(api: ApiHarness) -> None:
     """Its last numbers are of interest."""
-    await api.in_flight.finish(0)
+    await api.background_calls.drain(0)
 
-    assert 200 == (await api.look("/metrics")).status_code
+    assert 200 == (await api.get_admin("/metrics")).status_code
 
 
-async def test_each_request_is_told_of_once(api: Api) -> None:
+async def test_each_request_is_told_of_once(api: ApiHarness) -> None:
     """One line of the log: the route's template and no query, the tenant and no key."""
-    await api.call(*ISSUE, json=NUMBER)
-    await api.call("GET", f"/v1/challenges/{ID}?x=+447400123456")
-    await api.call("GET", "/v1/nothing/447400123456")
-    await api.call("PUT", f"/v1/challenges/{ID}")
-    await api.call("OPTIONS", "/v1/challenges", key="")
+    await api.call_public(*ISSUE, json=NUMBER)
+    await api.call_public("GET", f"/v1/challenges/{CHALLENGE_ID}?x=+447400123456")
+    await api.call_public("GET", "/v1/nothing/447400123456")
+    await api.call_public("PUT", f"/v1/challenges/{CHALLENGE_ID}")
+    await api.call_public("OPTIONS", "/v1/challenges", key="")
 
-    told = [(one.method, one.route, one.status, one.tenant) for one in api.answered]
+    told = [(one.method, one.route, one.status, one.tenant) for one in api.request_summaries]
     assert [
         ("POST", "/v1/challenges", 201, "shop"),
         ("GET", "/v1/challenges/{challenge_id}", 200, "shop"),
@@ -148,11 +148,13 @@ async def test_each_request_is_told_of_once(api: Api) -> None:
         ("PUT", "", 405, None),
         ("OPTIONS", "", 405, None),
     ] == told
-    assert all(0 < one.seconds < 5 for one in api.answered)
-    assert "447400" not in repr(api.answered)
+    assert all(0 < one.seconds < 5 for one in api.request_summaries)
+    assert "447400" not in repr(api.request_summaries)
 
 
-async def test_a_connection_that_breaks_within_the_answer_is_logged_once(api: Api, caplog) -> None:
+async def test_a_connection_that_breaks_within_the_answer_is_logged_once(
+    api: ApiHarness, caplog
+) -> None:
     """R92: the server would log the exception's text."""
 
     async def receive():
@@ -162,7 +164,7 @@ async def test_a_connection_that_breaks_within_the_answer_is_logged_once(api: Ap
         if message["type"] == "http.response.body":
             raise OSError("broken pipe")
 
-    await api.public(scope_of("GET", "/health/live"), receive, send)
+    await api.public(build_scope("GET", "/health/live"), receive, send)
 
     assert 1 == len([one for one in caplog.records if one.name.startswith("otp_service")])
-    assert 200 == api.answered[0].status
+    assert 200 == api.request_summaries[0].status

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from otp_service.api.inbox import inbox_routes
-from tests.api.fakes import Api
+from otp_service.api.inbox import create_inbox_handlers
+from tests.api.fakes import ApiHarness
 
 
 NEWEST = {
@@ -23,7 +23,7 @@ OLDEST = NEWEST | {"text": "<script>alert(1)</script>", "at": "2026-01-01T00:00:
 @pytest.fixture
 def api():
     """Both applications, and the inbox on the admin listener."""
-    return Api(admin_handlers=inbox_routes(lambda: [NEWEST, OLDEST]))
+    return ApiHarness(admin_handlers=create_inbox_handlers(lambda: [NEWEST, OLDEST]))
 
 
 class Elements(HTMLParser):
@@ -40,7 +40,7 @@ class Elements(HTMLParser):
 
 async def test_messages_are_json_newest_first(api):
     """The form that the contract gives them, for a test that reads a code."""
-    answer = await api.look("/inbox.json")
+    answer = await api.get_admin("/inbox.json")
 
     assert 200 == answer.status_code
     assert "application/json" == answer.headers["content-type"]
@@ -50,7 +50,7 @@ async def test_messages_are_json_newest_first(api):
 @pytest.mark.parametrize("path", ["/inbox", "/inbox.json"])
 async def test_nothing_is_kept_guessed_or_shared(api, path):
     """Messages hold codes, also those of development."""
-    headers = (await api.look(path)).headers
+    headers = (await api.get_admin(path)).headers
 
     assert "no-store" == headers["cache-control"]
     assert "nosniff" == headers["x-content-type-options"]
@@ -60,7 +60,7 @@ async def test_nothing_is_kept_guessed_or_shared(api, path):
 
 async def test_page_allows_what_is_in_it_and_nothing_else(api):
     """A script that got into the page anyhow would not be run (R92)."""
-    answer = await api.look("/inbox")
+    answer = await api.get_admin("/inbox")
     rules = dict(
         rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
     )
@@ -75,7 +75,7 @@ async def test_page_allows_what_is_in_it_and_nothing_else(api):
 
 async def test_policy_is_that_of_the_page_that_is_served(api):
     """A script with one character more has another hash, and would not be run."""
-    answer = await api.look("/inbox")
+    answer = await api.get_admin("/inbox")
 
     for kind in ("script", "style"):
         (inline,) = re.findall(f"<{kind}>(.*?)</{kind}>", answer.text, re.DOTALL)
@@ -85,7 +85,7 @@ async def test_policy_is_that_of_the_page_that_is_served(api):
 
 async def test_page_needs_nothing_from_elsewhere(api):
     """It works without internet, and tells nobody that it was opened."""
-    page = (await api.look("/inbox")).text
+    page = (await api.get_admin("/inbox")).text
     addresses = set(re.findall(r"https?://[^/'\"\s]+", page))
     outside = [
         value
@@ -100,7 +100,7 @@ async def test_page_needs_nothing_from_elsewhere(api):
 
 async def test_page_never_makes_markup_of_text(api):
     """What it shows is set as text; no attribute holds a script or a style."""
-    page = (await api.look("/inbox")).text
+    page = (await api.get_admin("/inbox")).text
     attributes = {name for _, found in Elements(page).found for name in found}
 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", page)
@@ -110,7 +110,7 @@ async def test_page_never_makes_markup_of_text(api):
 
 async def test_page_has_what_screen_readers_look_for(api):
     """A language, a title, landmarks, one first heading, and two places that speak up."""
-    elements = Elements((await api.look("/inbox")).text).found
+    elements = Elements((await api.get_admin("/inbox")).text).found
     tags = [tag for tag, _ in elements]
     spoken = [a for _, a in elements if a.get("role") == "status" or a.get("aria-live")]
 
@@ -121,8 +121,10 @@ async def test_page_has_what_screen_readers_look_for(api):
 
 async def test_examples_call_the_address_that_is_given():
     """And it cannot break out of the example it stands in."""
-    api = Api(admin_handlers=inbox_routes(list, service="http://127.0.0.1:9000/<b>"))
-    page = (await api.look("/inbox")).text
+    api = ApiHarness(
+        admin_handlers=create_inbox_handlers(list, service_url="http://127.0.0.1:9000/<b>")
+    )
+    page = (await api.get_admin("/inbox")).text
 
     assert "curl -s http://127.0.0.1:9000/&lt;b&gt;/v1/challenges \\" in page
     assert "{{" not in page

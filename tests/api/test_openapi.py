@@ -6,8 +6,8 @@ import pytest
 import yaml
 from openapi_spec_validator import validate
 
-from otp_service.api.problems import KINDS
-from tests.api.fakes import Api
+from otp_service.api.problems import PROBLEM_TYPES
+from tests.api.fakes import ApiHarness
 from tests.api.test_problems import leaves
 
 
@@ -20,9 +20,9 @@ OPERATIONS = {
 }
 
 
-async def test_the_committed_document_is_the_one_that_is_served(api: Api) -> None:
+async def test_the_committed_document_is_the_one_that_is_served(api: ApiHarness) -> None:
     """`otp-service openapi > openapi.yaml` writes it anew."""
-    response = await api.look("/openapi.yaml")
+    response = await api.get_admin("/openapi.yaml")
 
     assert "application/yaml" == response.headers["content-type"]
     assert COMMITTED.read_text(encoding="utf-8") == response.text
@@ -39,8 +39,8 @@ def test_every_error_has_its_problem_in_the_document() -> None:
     """R51: as httpx holds each of httpcore's exceptions to be mapped."""
     documented = DOCUMENT["components"]["examples"].keys()
 
-    assert KINDS.keys() == documented
-    assert {kind.slug for kind in leaves()} <= documented
+    assert PROBLEM_TYPES.keys() == documented
+    assert {kind.problem_type for kind in leaves()} <= documented
 
 
 def test_every_example_is_what_it_is_an_example_of() -> None:

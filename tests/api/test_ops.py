@@ -9,21 +9,21 @@ from litestar.response.base import ASGIResponse
 
 from otp_service.api import ops
 from otp_service.core.errors import StoreUnavailable
-from tests.api.fakes import Api, client
+from tests.api.fakes import ApiHarness, create_http_client
 
 
-async def test_a_live_process_does_not_ask_redis(api: Api) -> None:
+async def test_a_live_process_does_not_ask_redis(api: ApiHarness) -> None:
     """A restart cures nothing that is wrong with Redis."""
-    api.ready = None
+    api.check_ready = None
 
-    response = await api.call("GET", "/health/live", key="")
+    response = await api.call_public("GET", "/health/live", key="")
 
     assert (200, {"status": "ok"}) == (response.status_code, response.json())
 
 
-async def test_a_service_with_its_store_is_ready(api: Api) -> None:
+async def test_a_service_with_its_store_is_ready(api: ApiHarness) -> None:
     """Nobody needs a key to ask."""
-    response = await api.call("GET", "/health/ready", key="")
+    response = await api.call_public("GET", "/health/ready", key="")
 
     assert (200, {"status": "ok"}) == (response.status_code, response.json())
 
@@ -44,29 +44,29 @@ async def silence():
 
 
 @pytest.mark.parametrize("answer", [no, away, silence])
-async def test_without_its_store_it_is_not(api: Api, monkeypatch, answer) -> None:
+async def test_without_its_store_it_is_not(api: ApiHarness, monkeypatch, answer) -> None:
     """R77: whether Redis refuses, fails or says nothing."""
-    monkeypatch.setattr(ops, "PATIENCE", 0.01)
-    api.ready = answer
+    monkeypatch.setattr(ops, "READY_TIMEOUT_SECONDS", 0.01)
+    api.check_ready = answer
 
-    response = await api.call("GET", "/health/ready", key="")
+    response = await api.call_public("GET", "/health/ready", key="")
 
     assert 503 == response.status_code
     assert "/problems/store-unavailable" == response.json()["type"]
     assert "1" == response.headers["retry-after"]
 
 
-async def test_the_metrics_are_what_prometheus_gave(api: Api) -> None:
+async def test_the_metrics_are_what_prometheus_gave(api: ApiHarness) -> None:
     """Its content type too, with the charset that it names once."""
-    response = await api.look("/metrics")
+    response = await api.get_admin("/metrics")
 
     assert (200, b"up 1\n") == (response.status_code, response.content)
     assert "text/plain; version=1.0.0; charset=utf-8" == response.headers["content-type"]
 
 
-async def test_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
+async def test_the_documentation_needs_nothing_from_elsewhere(api: ApiHarness) -> None:
     """R60: no script, no style and no picture from another host; the policy forbids them."""
-    response = await api.look("/docs")
+    response = await api.get_admin("/docs")
 
     assert "text/html; charset=utf-8" == response.headers["content-type"]
     assert "default-src 'none'" in response.headers["content-security-policy"]
@@ -76,17 +76,17 @@ async def test_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
         assert word in response.text
 
 
-async def test_every_link_of_the_documentation_leads_somewhere(api: Api) -> None:
+async def test_every_link_of_the_documentation_leads_somewhere(api: ApiHarness) -> None:
     """Each type of problem and each struct has its place in the page."""
-    page = (await api.look("/docs")).text
+    page = (await api.get_admin("/docs")).text
 
     assert set(re.findall('href="#([^"]+)"', page)) <= set(re.findall('id="([^"]+)"', page))
 
 
-async def test_the_admin_listener_has_none_of_the_calls(api: Api) -> None:
+async def test_the_admin_listener_has_none_of_the_calls(api: ApiHarness) -> None:
     """R60: each listener has its own."""
     for path in ("/v1/audit/events", "/health/live", "/v1/challenges"):
-        assert 404 == (await api.look(path)).status_code
+        assert 404 == (await api.get_admin(path)).status_code
 
 
 async def test_the_admin_listener_serves_what_it_is_given() -> None:
@@ -96,10 +96,10 @@ async def test_the_admin_listener_serves_what_it_is_given() -> None:
     async def inbox() -> ASGIResponse:
         return ASGIResponse(body=b"[]", media_type="application/json")
 
-    api = Api(admin_handlers=[inbox])
+    api = ApiHarness(admin_handlers=[inbox])
 
-    assert [] == (await api.look("/inbox.json")).json()
-    assert 404 == (await api.call("GET", "/inbox.json")).status_code
+    assert [] == (await api.get_admin("/inbox.json")).json()
+    assert 404 == (await api.call_public("GET", "/inbox.json")).status_code
 
 
 HOSTS = [
@@ -114,10 +114,10 @@ HOSTS = [
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/nothing"])
 async def test_on_loopback_only_its_own_names_are_answered(path, host, is_ours) -> None:
     """A page elsewhere whose name now means 127.0.0.1 must not read the inbox (DNS rebinding)."""
-    api = Api(loopback_only=True)
+    api = ApiHarness(loopback_only=True)
     app = api.admin if path == "/docs" else api.public
 
-    async with client(app) as anyone:
+    async with create_http_client(app) as anyone:
         response = await anyone.get(path, headers={"Host": host})
 
     if is_ours:
@@ -129,8 +129,8 @@ async def test_on_loopback_only_its_own_names_are_answered(path, host, is_ours) 
         )
 
 
-async def test_elsewhere_any_host_name_will_do(api: Api) -> None:
+async def test_elsewhere_any_host_name_will_do(api: ApiHarness) -> None:
     """In production the proxy in front knows the names."""
-    response = await api.call("GET", "/health/live", headers={"Host": "otp.example.com"})
+    response = await api.call_public("GET", "/health/live", headers={"Host": "otp.example.com"})
 
     assert 200 == response.status_code

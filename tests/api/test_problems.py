@@ -8,13 +8,13 @@ import pytest
 
 from otp_service.core import errors
 from otp_service.core.errors import OtpError
-from tests.api.fakes import ID, KEYS, Api
+from tests.api.fakes import CHALLENGE_ID, KEY_SCOPES, ApiHarness
 
 
 NUMBER = {"phone_number": "+447400123456"}
 ISSUE = ("POST", "/v1/challenges")
 
-LIMITED = errors.RateLimited("SendsPerNumber", retry_after=312, count=8, period=600)
+LIMITED = errors.RateLimited("SendsPerNumber", retry_after=312, quota=8, period_seconds=600)
 TABLE = [
     (errors.InvalidRequest(("locale", "is odd")), 400, "invalid-request", {"errors"}),
     (errors.MalformedCode(("code", "must be 6 ASCII digits")), 400, "malformed-code", set()),
@@ -33,7 +33,7 @@ TABLE = [
     (errors.Undeliverable("unreachable"), 422, "undeliverable", {"reason"}),
     (errors.IdempotencyKeyReused(), 422, "idempotency-key-reused", set()),
     (LIMITED, 429, "rate-limited", {"retry_after", "limit"}),
-    (errors.DeliveryFailed(ID), 502, "delivery-failed", {"id"}),
+    (errors.DeliveryFailed(CHALLENGE_ID), 502, "delivery-failed", {"id"}),
     (errors.Overloaded(), 503, "overloaded", set()),
     (errors.StoreUnavailable(), 503, "store-unavailable", set()),
     (errors.StoreTampered(), 503, "store-unavailable", set()),
@@ -44,16 +44,16 @@ def leaves(kind=OtpError):
     """Return the errors that are raised: those that nothing is derived from, and some others."""
     for narrower in kind.__subclasses__():
         yield from leaves(narrower)
-    if kind.slug != "internal-error":
+    if kind.problem_type != "internal-error":
         yield kind
 
 
 @pytest.mark.parametrize(("error", "status", "slug", "extra"), TABLE)
-async def test_each_error_is_its_problem(api: Api, error, status, slug, extra) -> None:
+async def test_each_error_is_its_problem(api: ApiHarness, error, status, slug, extra) -> None:
     """R51: type, status and flat members are the contract's, and detail is the error's text."""
     api.service.error = error
 
-    response = await api.call(*ISSUE, json=NUMBER)
+    response = await api.call_public(*ISSUE, json=NUMBER)
 
     assert status == response.status_code
     assert "application/problem+json" == response.headers["content-type"]
@@ -62,7 +62,7 @@ async def test_each_error_is_its_problem(api: Api, error, status, slug, extra) -
     assert f"/problems/{slug}" == problem["type"]
     assert status == problem["status"]
     assert str(error) == problem["detail"]
-    assert slug == api.answered[-1].problem
+    assert slug == api.request_summaries[-1].problem
 
 
 def test_no_error_is_left_out_of_the_table() -> None:
@@ -70,12 +70,12 @@ def test_no_error_is_left_out_of_the_table() -> None:
     assert {*leaves()} - {errors.Unauthenticated} == {type(row[0]) for row in TABLE}
 
 
-async def test_extension_members_hold_what_the_error_knows(api: Api) -> None:
+async def test_extension_members_hold_what_the_error_knows(api: ApiHarness) -> None:
     """R51: among them an `attempts_left` of 0, which is not nothing."""
     told = {}
     for error, _, slug, extra in TABLE:
         api.service.error = error
-        problem = (await api.call(*ISSUE, json=NUMBER)).json()
+        problem = (await api.call_public(*ISSUE, json=NUMBER)).json()
         told[slug] = {name: problem[name] for name in extra}
 
     assert {"errors": [{"path": "locale", "message": "is odd"}]} == told["invalid-request"]
@@ -83,14 +83,14 @@ async def test_extension_members_hold_what_the_error_knows(api: Api) -> None:
     assert {"attempts_left": 0} == told["incorrect-code"]
     assert {"reason": "unreachable"} == told["undeliverable"]
     assert {"retry_after": 312, "limit": "SendsPerNumber"} == told["rate-limited"]
-    assert {"id": ID} == told["delivery-failed"]
+    assert {"id": CHALLENGE_ID} == told["delivery-failed"]
 
 
-async def test_a_limit_tells_its_policy_and_how_long_to_wait(api: Api) -> None:
+async def test_a_limit_tells_its_policy_and_how_long_to_wait(api: ApiHarness) -> None:
     """R52: the fields are structured (RFC 9651), and Retry-After is not before `t`."""
     api.service.error = LIMITED
 
-    response = await api.call(*ISSUE, json=NUMBER)
+    response = await api.call_public(*ISSUE, json=NUMBER)
 
     assert [("SendsPerNumber", {"r": 0, "t": 312})] == structured(response.headers["ratelimit"])
     policy = structured(response.headers["ratelimit-policy"])
@@ -98,61 +98,63 @@ async def test_a_limit_tells_its_policy_and_how_long_to_wait(api: Api) -> None:
     assert "312" == response.headers["retry-after"]
 
 
-async def test_rate_limit_fields_stand_on_429_alone(api: Api) -> None:
+async def test_rate_limit_fields_stand_on_429_alone(api: ApiHarness) -> None:
     """R52, as decided: no other answer tells of limits."""
-    responses = [await api.call(*ISSUE, json=NUMBER)]
+    responses = [await api.call_public(*ISSUE, json=NUMBER)]
     for error, status, *_ in TABLE:
         api.service.error = error
         if status != 429:
-            responses.append(await api.call(*ISSUE, json=NUMBER))
+            responses.append(await api.call_public(*ISSUE, json=NUMBER))
 
     assert not any("ratelimit" in name for one in responses for name in one.headers)
 
 
 @pytest.mark.parametrize("error", [errors.Overloaded(), errors.StoreUnavailable(retry_after=7)])
-async def test_what_passes_says_when_to_come_again(api: Api, error) -> None:
+async def test_what_passes_says_when_to_come_again(api: ApiHarness, error) -> None:
     """R13, R77: a 503 carries Retry-After."""
     api.service.error = error
 
-    response = await api.call(*ISSUE, json=NUMBER)
+    response = await api.call_public(*ISSUE, json=NUMBER)
 
     assert str(error.retry_after) == response.headers["retry-after"]
 
 
 @pytest.mark.parametrize(("key", "status"), [("", 401), ("operator", 403)])
-async def test_who_may_not_is_told_how_to_authenticate(api: Api, key, status) -> None:
+async def test_who_may_not_is_told_how_to_authenticate(api: ApiHarness, key, status) -> None:
     """R55: RFC 9110 wants WWW-Authenticate with a 401, RFC 6750 with the 403 of a scope."""
-    response = await api.call(*ISSUE, key=key, json=NUMBER)
+    response = await api.call_public(*ISSUE, key=key, json=NUMBER)
 
     assert status == response.status_code
     assert "Bearer" == response.headers["www-authenticate"]
 
 
-async def test_a_locked_number_is_no_matter_of_authentication(api: Api) -> None:
+async def test_a_locked_number_is_no_matter_of_authentication(api: ApiHarness) -> None:
     """A client that sees WWW-Authenticate could drop its key."""
     api.service.error = errors.NumberLocked()
 
-    assert "www-authenticate" not in (await api.call(*ISSUE, json=NUMBER)).headers
+    assert "www-authenticate" not in (await api.call_public(*ISSUE, json=NUMBER)).headers
 
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("HEAD", f"/v1/challenges/{ID}", {"GET", "DELETE"}),
-        ("PUT", f"/v1/challenges/{ID}", {"GET", "DELETE"}),
+        ("HEAD", f"/v1/challenges/{CHALLENGE_ID}", {"GET", "DELETE"}),
+        ("PUT", f"/v1/challenges/{CHALLENGE_ID}", {"GET", "DELETE"}),
         ("GET", "/v1/challenges", {"POST"}),
         ("OPTIONS", "/v1/challenges", {"POST"}),
         ("TRACE", "/health/live", {"GET"}),
-        ("GET", f"/v1/challenges/{ID}/verify", {"POST"}),
+        ("GET", f"/v1/challenges/{CHALLENGE_ID}/verify", {"POST"}),
     ],
 )
-async def test_a_method_that_is_not_in_the_contract_is_405(api: Api, method, path, allowed) -> None:
+async def test_a_method_that_is_not_in_the_contract_is_405(
+    api: ApiHarness, method, path, allowed
+) -> None:
     """R58: also those that a framework would answer by itself."""
-    response = await api.call(method, path)
+    response = await api.call_public(method, path)
 
     assert 405 == response.status_code
     assert allowed == set(response.headers["allow"].split(", "))
-    assert "method-not-allowed" == api.answered[-1].problem
+    assert "method-not-allowed" == api.request_summaries[-1].problem
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ async def test_a_method_that_is_not_in_the_contract_is_405(api: Api, method, pat
             "/v1",
             "/v2/challenges",
             "/debug",
-            f"/v1/challenges/{ID}/cancel",
+            f"/v1/challenges/{CHALLENGE_ID}/cancel",
             "/v1/challenges/a/b",
         ),
         *(
@@ -177,17 +179,17 @@ async def test_a_method_that_is_not_in_the_contract_is_405(api: Api, method, pat
         ),
     ],
 )
-async def test_only_the_documented_routes_answer(api: Api, path) -> None:
+async def test_only_the_documented_routes_answer(api: ApiHarness, path) -> None:
     """R60: nothing of the admin listener is on the public one."""
-    response = await api.call("GET", path)
+    response = await api.call_public("GET", path)
 
     assert 404 == response.status_code
     assert "/problems/not-found" == response.json()["type"]
 
 
-async def test_a_host_name_that_is_none_is_a_problem_too(api: Api) -> None:
+async def test_a_host_name_that_is_none_is_a_problem_too(api: ApiHarness) -> None:
     """R51: what Litestar refuses by itself; it would answer in words of its own."""
-    response = await api.call("GET", "/health/live", headers={"Host": "a b"})
+    response = await api.call_public("GET", "/health/live", headers={"Host": "a b"})
 
     assert 400 == response.status_code
     assert ("/problems/invalid-request", []) == (
@@ -196,51 +198,51 @@ async def test_a_host_name_that_is_none_is_a_problem_too(api: Api) -> None:
     )
 
 
-async def test_what_nobody_expected_is_a_bare_500(api: Api, caplog) -> None:
+async def test_what_nobody_expected_is_a_bare_500(api: ApiHarness, caplog) -> None:
     """R92: nothing of the inside is told, and the log gets the exception."""
     api.service.error = KeyError("+447400123456")
 
     with caplog.at_level(logging.ERROR):
-        response = await api.call(*ISSUE, json=NUMBER)
+        response = await api.call_public(*ISSUE, json=NUMBER)
 
     assert 500 == response.status_code
     assert "/problems/internal-error" == response.json()["type"]
     assert not re.search("447400|KeyError|Traceback|otp_service", response.text)
     assert [KeyError] == [record.exc_info[0] for record in caplog.records]
-    assert api.answered[-1].request in caplog.text
+    assert api.request_summaries[-1].request in caplog.text
 
 
-async def test_the_process_lives_on_after_a_failure(api: Api) -> None:
+async def test_the_process_lives_on_after_a_failure(api: ApiHarness) -> None:
     """R92: the next request is served."""
     api.service.error = RuntimeError("broken")
-    await api.call(*ISSUE, json=NUMBER)
+    await api.call_public(*ISSUE, json=NUMBER)
     api.service.error = None
 
-    assert 201 == (await api.call(*ISSUE, json=NUMBER)).status_code
+    assert 201 == (await api.call_public(*ISSUE, json=NUMBER)).status_code
 
 
-async def test_nothing_is_ever_stored_by_a_cache(api: Api) -> None:
+async def test_nothing_is_ever_stored_by_a_cache(api: ApiHarness) -> None:
     """R58: Cache-Control is on every answer, of both listeners and of every kind, once."""
     api.service.error = None
     answers = [
-        await api.call(*ISSUE, json=NUMBER),
-        await api.call("DELETE", f"/v1/challenges/{ID}"),
-        await api.call("GET", "/nothing"),
-        await api.call("PUT", "/health/live"),
-        await api.call("GET", "/health/live"),
-        await api.call(*ISSUE, key="", json=NUMBER),
-        await api.call(*ISSUE, content=b"x" * 20_000),
-        *[await api.look(path) for path in ("/docs", "/openapi.yaml", "/metrics", "/nothing")],
+        await api.call_public(*ISSUE, json=NUMBER),
+        await api.call_public("DELETE", f"/v1/challenges/{CHALLENGE_ID}"),
+        await api.call_public("GET", "/nothing"),
+        await api.call_public("PUT", "/health/live"),
+        await api.call_public("GET", "/health/live"),
+        await api.call_public(*ISSUE, key="", json=NUMBER),
+        await api.call_public(*ISSUE, content=b"x" * 20_000),
+        *[await api.get_admin(path) for path in ("/docs", "/openapi.yaml", "/metrics", "/nothing")],
     ]
 
     assert {"no-store"} == {answer.headers["cache-control"] for answer in answers}
     assert {201, 204, 404, 405, 200, 401, 413} == {answer.status_code for answer in answers}
 
 
-async def test_no_problem_repeats_a_key(api: Api) -> None:
+async def test_no_problem_repeats_a_key(api: ApiHarness) -> None:
     """R68: neither the one that was sent nor any other."""
-    for name in KEYS:
-        response = await api.call("POST", "/v1/numbers/unlock", key=name, json={"x": name})
+    for name in KEY_SCOPES:
+        response = await api.call_public("POST", "/v1/numbers/unlock", key=name, json={"x": name})
 
         assert "0123456789abcdef" not in response.text
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.api.fakes import ID, Api, bearer, scope_of, served
+from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope, run_asgi_call
 
 
 PATH = "/v1/challenges"
@@ -19,9 +19,9 @@ def errors_of(response):
     return [(error["path"], error["message"]) for error in problem["errors"]]
 
 
-async def asked_with(api: Api, body: bytes | str, **headers: str):
+async def asked_with(api: ApiHarness, body: bytes | str, **headers: str):
     """Issue with this body."""
-    return await api.call("POST", PATH, content=body, headers=JSON | headers)
+    return await api.call_public("POST", PATH, content=body, headers=JSON | headers)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ async def asked_with(api: Api, body: bytes | str, **headers: str):
     ],
 )
 async def test_a_body_that_is_not_as_documented_is_told_by_field(
-    api: Api, body, path, message
+    api: ApiHarness, body, path, message
 ) -> None:
     """R58: unknown fields, wrong types and names that stand there twice, at any depth."""
     assert [(path, message)] == errors_of(await asked_with(api, body))
-    assert [] == api.service.asked
+    assert [] == api.service.calls
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_a_body_that_is_not_as_documented_is_told_by_field(
         b'{"phone_number": ' + b"9" * 9000 + b"}",
     ],
 )
-async def test_what_is_no_json_is_refused_and_breaks_nothing(api: Api, body) -> None:
+async def test_what_is_no_json_is_refused_and_breaks_nothing(api: ApiHarness, body) -> None:
     """R58: invalid UTF-8, half surrogate pairs, NaN, deep nesting and endless integers."""
     assert [("", "the body must be one JSON object in UTF-8")] == errors_of(
         await asked_with(api, body)
@@ -85,7 +85,7 @@ async def test_what_is_no_json_is_refused_and_breaks_nothing(api: Api, body) -> 
 @pytest.mark.parametrize(
     "purpose", ["", "Login", "login ", "login\n", "-login", "a" * 65, "lögin", "login\0"]
 )
-async def test_a_purpose_has_its_alphabet(api: Api, purpose) -> None:
+async def test_a_purpose_has_its_alphabet(api: ApiHarness, purpose) -> None:
     """A `$` in the pattern would let the line feed through."""
     body = json.dumps({"phone_number": "+447400123456", "purpose": purpose})
 
@@ -93,7 +93,7 @@ async def test_a_purpose_has_its_alphabet(api: Api, purpose) -> None:
 
 
 @pytest.mark.parametrize("account", ["a" * 129, "a\0b"])
-async def test_an_account_has_its_length_and_no_nul(api: Api, account) -> None:
+async def test_an_account_has_its_length_and_no_nul(api: ApiHarness, account) -> None:
     """128 characters of the caller's choice."""
     body = json.dumps({"phone_number": "+447400123456", "account": account})
 
@@ -101,16 +101,16 @@ async def test_an_account_has_its_length_and_no_nul(api: Api, account) -> None:
 
 
 @pytest.mark.parametrize("number", ["", "+44 7400 123456", "+44\uff17400123456", "+4" * 99, "+1\0"])
-async def test_every_string_as_a_number_is_left_to_the_service(api: Api, number) -> None:
+async def test_every_string_as_a_number_is_left_to_the_service(api: ApiHarness, number) -> None:
     """R35: what is wrong with it is 422 invalid-phone-number, however long it is."""
     response = await asked_with(api, json.dumps({"phone_number": number}))
 
     assert 201 == response.status_code
-    assert number == api.service.asked[0][2].phone_number
+    assert number == api.service.calls[0][2].phone_number
 
 
 @pytest.mark.parametrize("field", ["+447400123456", "123456", "a" * 41, "a b", "<b>", "é"])
-async def test_a_name_that_looks_like_none_is_not_repeated(api: Api, field) -> None:
+async def test_a_name_that_looks_like_none_is_not_repeated(api: ApiHarness, field) -> None:
     """R68: it could be a number or a code that got into the wrong place."""
     response = await asked_with(api, json.dumps({field: 1}))
 
@@ -118,7 +118,7 @@ async def test_a_name_that_looks_like_none_is_not_repeated(api: Api, field) -> N
     assert field not in response.text
 
 
-async def test_no_message_repeats_a_value(api: Api) -> None:
+async def test_no_message_repeats_a_value(api: ApiHarness) -> None:
     """R68: whatever is wrong, the caller's own words do not come back."""
     for name in ("phone_number", "purpose", "account", "locale", "client_ip"):
         for value in ("X+447400123456" * 20, 447400123456, ["447400123456"]):
@@ -135,7 +135,7 @@ async def test_no_message_repeats_a_value(api: Api) -> None:
         *('application/json;charset="UTF-8"', "application/json ; charset=UTF-8"),
     ],
 )
-async def test_json_in_utf_8_is_what_is_read(api: Api, sent) -> None:
+async def test_json_in_utf_8_is_what_is_read(api: ApiHarness, sent) -> None:
     """R58: however its name is written."""
     response = await asked_with(api, '{"phone_number": "+447400123456"}', **{"Content-Type": sent})
 
@@ -150,7 +150,7 @@ async def test_json_in_utf_8_is_what_is_read(api: Api, sent) -> None:
         *("application/problem+json", "application/jsonp", "application/json, text/plain"),
     ],
 )
-async def test_anything_else_than_json_is_415(api: Api, sent) -> None:
+async def test_anything_else_than_json_is_415(api: ApiHarness, sent) -> None:
     """R58: a page on another site can only send forms and plain text without being asked."""
     response = await asked_with(api, '{"phone_number": "+447400123456"}', **{"Content-Type": sent})
 
@@ -158,14 +158,14 @@ async def test_anything_else_than_json_is_415(api: Api, sent) -> None:
     assert "/problems/unsupported-media-type" == response.json()["type"]
 
 
-async def test_a_compressed_body_is_415(api: Api) -> None:
+async def test_a_compressed_body_is_415(api: ApiHarness) -> None:
     """RFC 9110, 15.5.16: a coding that is not undone is as bad as another type."""
     response = await asked_with(api, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
 
     assert 415 == response.status_code
 
 
-async def test_a_body_of_16_kib_fits_and_one_byte_more_does_not(api: Api) -> None:
+async def test_a_body_of_16_kib_fits_and_one_byte_more_does_not(api: ApiHarness) -> None:
     """R58: the limit is exact."""
     body = b'{"phone_number": "+447400123456"}'
 
@@ -173,7 +173,7 @@ async def test_a_body_of_16_kib_fits_and_one_byte_more_does_not(api: Api) -> Non
     assert 413 == (await asked_with(api, body.ljust(16_385))).status_code
 
 
-async def test_a_chunked_body_is_bounded_too(api: Api) -> None:
+async def test_a_chunked_body_is_bounded_too(api: ApiHarness) -> None:
     """R58: without a length it is counted as it comes, and not read further."""
     sent = 0
 
@@ -192,33 +192,37 @@ async def test_a_chunked_body_is_bounded_too(api: Api) -> None:
 @pytest.mark.parametrize(
     ("announced", "size", "status"), [(b"99999999", 0, 413), (b"5", 20_000, 413), (b"-1", 40, 400)]
 )
-async def test_an_announced_length_is_not_trusted(api: Api, announced, size, status) -> None:
+async def test_an_announced_length_is_not_trusted(api: ApiHarness, announced, size, status) -> None:
     """R58: a large one is refused at once, a small one does not let a large body in."""
-    scope = scope_of(
+    scope = build_scope(
         *("POST", PATH),
-        (b"authorization", bearer("shop")["Authorization"].encode()),
+        (b"authorization", build_auth_header("shop")["Authorization"].encode()),
         (b"content-type", b"application/json"),
         (b"content-length", announced),
     )
 
-    answer = await served(
+    answer = await run_asgi_call(
         api.public, scope, {"type": "http.request", "body": b" " * size, "more_body": False}
     )
 
     assert status == answer[0]
 
 
-async def test_a_caller_who_goes_away_within_his_body_asked_for_nothing(api: Api, caplog) -> None:
+async def test_a_caller_who_goes_away_within_his_body_asked_for_nothing(
+    api: ApiHarness, caplog
+) -> None:
     """A client can do that at will: it is no failure of ours."""
-    scope = scope_of(*("POST", PATH), (b"authorization", bearer("shop")["Authorization"].encode()))
+    scope = build_scope(
+        *("POST", PATH), (b"authorization", build_auth_header("shop")["Authorization"].encode())
+    )
 
-    status, *_ = await served(
+    status, *_ = await run_asgi_call(
         api.public, scope, {"type": "http.request", "body": b"{", "more_body": True}
     )
 
     assert 400 == status
     assert [] == caplog.records
-    assert [] == api.service.asked
+    assert [] == api.service.calls
 
 
 @pytest.mark.parametrize("path", ["verify", "resend"])
@@ -229,16 +233,18 @@ async def test_a_caller_who_goes_away_within_his_body_asked_for_nothing(api: Api
         *(("a" * 255, "a" * 255), ('"' + "a" * 255 + '"', "a" * 255), (" abc ", "abc")),
     ],
 )
-async def test_an_idempotency_key_is_the_same_quoted_or_bare(api: Api, path, sent, key) -> None:
+async def test_an_idempotency_key_is_the_same_quoted_or_bare(
+    api: ApiHarness, path, sent, key
+) -> None:
     """R53: RFC 8941 wants quotes, most clients send none."""
     body = {"code": "123456"} if path == "verify" else {}
 
-    response = await api.call(
-        "POST", f"{PATH}/{ID}/{path}", json=body, headers={"Idempotency-Key": sent}
+    response = await api.call_public(
+        "POST", f"{PATH}/{CHALLENGE_ID}/{path}", json=body, headers={"Idempotency-Key": sent}
     )
 
     assert 200 == response.status_code
-    assert key == api.service.asked[0][-1]
+    assert key == api.service.calls[0][-1]
 
 
 @pytest.mark.parametrize(
@@ -248,9 +254,9 @@ async def test_an_idempotency_key_is_the_same_quoted_or_bare(api: Api, path, sen
         *('"' + "a" * 256 + '"', "ä", '"ä"', "a\tb"),
     ],
 )
-async def test_a_malformed_idempotency_key_is_refused(api: Api, sent) -> None:
+async def test_a_malformed_idempotency_key_is_refused(api: ApiHarness, sent) -> None:
     """R53: guessing what was meant could do one thing twice."""
-    response = await api.call(
+    response = await api.call_public(
         "POST",
         PATH,
         json={"phone_number": "+447400123456"},
@@ -260,17 +266,23 @@ async def test_a_malformed_idempotency_key_is_refused(api: Api, sent) -> None:
     assert ["Idempotency-Key"] == [path for path, _ in errors_of(response)]
 
 
-async def test_a_repeated_idempotency_key_is_refused(api: Api) -> None:
+async def test_a_repeated_idempotency_key_is_refused(api: ApiHarness) -> None:
     """R53: there is no telling which one counts."""
-    headers = [*bearer("shop").items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
+    headers = [
+        *build_auth_header("shop").items(),
+        ("Idempotency-Key", "a"),
+        ("Idempotency-Key", "a"),
+    ]
 
-    response = await api.call("POST", PATH, json={"phone_number": "+447400123456"}, headers=headers)
+    response = await api.call_public(
+        "POST", PATH, json={"phone_number": "+447400123456"}, headers=headers
+    )
 
     assert ["Idempotency-Key"] == [path for path, _ in errors_of(response)]
 
 
-async def test_without_an_idempotency_key_there_is_none(api: Api) -> None:
+async def test_without_an_idempotency_key_there_is_none(api: ApiHarness) -> None:
     """It is optional."""
-    await api.call("POST", PATH, json={"phone_number": "+447400123456"})
+    await api.call_public("POST", PATH, json={"phone_number": "+447400123456"})
 
-    assert None is api.service.asked[0][-1]
+    assert None is api.service.calls[0][-1]

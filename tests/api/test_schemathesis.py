@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from tests.processes import CODE, Service, dev
+from tests.processes import CODE_PATTERN, RunningService, run_dev
 
 
 pytestmark = pytest.mark.slow
@@ -52,25 +52,27 @@ once = settings(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The real application, which development lets send to fictitious numbers."""
-    with dev(tmp_path_factory.mktemp("fuzzed") / "data") as service:
+    with run_dev(tmp_path_factory.mktemp("fuzzed") / "data") as service:
         yield service
 
 
 class Known:
     """Challenges in every state that the fuzzer can meet, and how to reach them."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: RunningService) -> None:
         self._service = service
         self.headers = {"Authorization": f"Bearer {service.keys['dev']}"}
         self.url = f"http://127.0.0.1:{service.port}"
         self._places = iter(range(10**6))
         self._issued = [service.issue(f"+4477009001{i:02d}", by="dev") for i in range(20)]
-        codes = [CODE.findall(message["text"])[0] for message in reversed(service.inbox())]
+        codes = [
+            CODE_PATTERN.findall(message["text"])[0] for message in reversed(service.fetch_inbox())
+        ]
         self._codes = dict(zip((one.json["id"] for one in self._issued), codes, strict=True))
         for one in self._issued[:3]:
-            service.call("DELETE", f"/v1/challenges/{one.json['id']}", by="dev")
+            service.send_request("DELETE", f"/v1/challenges/{one.json['id']}", by="dev")
         for one in self._issued[3:6]:
             service.verify(one, self._codes[one.json["id"]], by="dev")
 
@@ -88,7 +90,7 @@ class Known:
 
 
 @pytest.fixture(scope="module")
-def known(service: Service) -> Known:
+def known(service: RunningService) -> Known:
     """Some challenges that are there."""
     return Known(service)
 

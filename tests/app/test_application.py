@@ -7,37 +7,37 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from otp_service.app import RANDOM, Application, now, public_door
-from otp_service.core.charges import row_of
+from otp_service.app import RANDOM, Application, create_public_app, now_ms
+from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.errors import NumberLocked
-from otp_service.core.keys import RINGS, Key, Ring
-from otp_service.core.phone_number import parse
+from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing
+from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Commit
 from otp_service.core.secret import Secret
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
-from otp_service.settings.dev import TENANT, dev_secrets, dev_settings
-from otp_service.settings.model import Service, Settings
-from otp_service.sms.provider_health import Observation
+from otp_service.settings.dev import DEV_TENANT, create_dev_settings, ensure_dev_secrets
+from otp_service.settings.model import ServiceSettings, Settings
+from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.providers.smpp import Smpp
-from otp_service.sms.smpp.pdu import DELIVER_SM, RESPONSE
+from otp_service.sms.smpp.pdu import DELIVER_SM, RESPONSE_BIT
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
 from otp_service.store.embedded import EmbeddedServer
-from tests.sms.smpp.fake_smsc import PASSWORD, Centre
+from tests.sms.smpp.fake_smsc import PASSWORD, FakeSmsc
 from tests.store import redis_servers
 
 
 def settings_of(server: EmbeddedServer, folder: Path) -> Settings:
     """Return the settings of development, on this Redis emptied."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
-    return dev_settings(Service(), server.url, kept)
+    kept = ensure_dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
+    return create_dev_settings(ServiceSettings(), server.url, kept)
 
 
 async def told(app: Application) -> list[str]:
     """Return the types and reasons of all events, oldest first."""
-    events, _ = await public_door(app).state.context.reader.page(limit=100)
+    events, _ = await create_public_app(app).state.context.reader.read_page(limit=100)
     return [f"{event['type']} {event.get('reason', '')}".strip() for event in reversed(events)]
 
 
@@ -47,12 +47,12 @@ async def test_calls_without_a_key_become_one_event_a_reason(
     """R66: strangers are counted in the worker; an event for each would let them fill the log."""
     async with Application(settings_of(server, tmp_path), is_dev=True) as app:
         for reason in ("missing", "unknown", "unknown"):
-            app.access.count(reason)
+            app.access_counter.count_call(reason)
 
-        await app.telling.everything()
-        await app.telling.everything()
+        await app.system_events.flush_counted_events()
+        await app.system_events.flush_counted_events()
 
-        events, _ = await public_door(app).state.context.reader.page(
+        events, _ = await create_public_app(app).state.context.reader.read_page(
             limit=100, type="access.denied"
         )
     assert {("missing", 1), ("unknown", 2)} == {(e["reason"], e["count"]) for e in events}
@@ -79,10 +79,10 @@ async def test_who_speaks_for_the_workers_leaves_no_trace(
     """The admin listener's part only looks."""
     settings = settings_of(server, tmp_path)
 
-    async with Application(settings, speaks_for_workers=True):
+    async with Application(settings, is_supervisor=True):
         pass
 
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         assert 0 == client.dbsize()
 
 
@@ -91,12 +91,12 @@ async def test_wrong_keys_at_the_admin_listener_are_an_event_too(
 ) -> None:
     """R66: whoever tries keys on the page is counted like whoever tries them on the API."""
     settings = settings_of(server, tmp_path)
-    async with Application(settings, speaks_for_workers=True) as app:
+    async with Application(settings, is_supervisor=True) as app:
         for _ in range(2):
-            app.access.count("unknown")
+            app.access_counter.count_call("unknown")
 
-    async with Application(settings, speaks_for_workers=True) as app:
-        events, _ = await app.reader().page(limit=100, type="access.denied")
+    async with Application(settings, is_supervisor=True) as app:
+        events, _ = await app.create_reader().read_page(limit=100, type="access.denied")
     assert [("unknown", 2)] == [(event["reason"], event["count"]) for event in events]
 
 
@@ -105,13 +105,13 @@ async def test_what_all_know_of_providers_is_in_the_metrics(
 ) -> None:
     """R90: where each breaker stands, and what receipts have left of a share."""
     settings = settings_of(server, tmp_path)
-    async with Application(settings, speaks_for_workers=True) as app:
-        failed = Observation("inbox", "GB", now(), "failed", reason="read-timeout")
-        app.remembered.learn([failed] * 5)
+    async with Application(settings, is_supervisor=True) as app:
+        failed = HealthEvent("inbox", "GB", now_ms(), "failed", reason="read-timeout")
+        app.provider_health.record_events([failed] * 5)
 
-        app.show_providers()
+        app.update_provider_metrics()
 
-        page = app.metrics.render()[0].decode()
+        page = app.metrics.render_metrics()[0].decode()
     assert 'otp_provider_state{country="GB",provider="inbox"} 2.0' in page
     assert 'otp_provider_share{provider="inbox"} 1.0' in page
 
@@ -124,8 +124,8 @@ async def test_places_are_counted_once_beside_workers(
     places = settings.hash.workers + settings.hash.queue
 
     for looks, expected in ((False, places), (True, 0)):
-        async with Application(settings, speaks_for_workers=looks) as app:
-            page = app.metrics.render()[0].decode()
+        async with Application(settings, is_supervisor=looks) as app:
+            page = app.metrics.render_metrics()[0].decode()
 
         assert f'otp_places{{gate="argon2"}} {expected}.0\n' in page
 
@@ -137,7 +137,7 @@ def smpp_to(port: int) -> Smpp:
 
 async def issued(app: Application, number: str) -> None:
     """Send a code."""
-    caller = Caller(app.settings.tenants()["dev"], "dev", "request")
+    caller = Caller(app.settings.build_tenants()["dev"], "dev", "request")
     await app.service.issue(caller, IssueRequest(number), None)
 
 
@@ -145,7 +145,7 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     """SMPP calls no address: what its session brings is trusted, and noted like any other."""
-    async with Centre() as centre:
+    async with FakeSmsc() as centre:
         settings = replace(
             settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
         )
@@ -154,12 +154,12 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
 
             for name in (b"other", b"7a2f"):
                 told = ShortMessage(esm_class=4, text=b"id:%s stat:DELIVRD err:000" % name)
-                await centre.brings(told)
-            await centre.hears(DELIVER_SM | RESPONSE, 2)
+                await centre.deliver_message(told)
+            await centre.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 2)
 
-            reader = public_door(app).state.context.reader
-            (event,), _ = await reader.page(limit=100, type="otp.delivery")
-            metrics = app.metrics.render()[0].decode()
+            reader = create_public_app(app).state.context.reader
+            (event,), _ = await reader.read_page(limit=100, type="otp.delivery")
+            metrics = app.metrics.render_metrics()[0].decode()
     assert ("centre", "delivered", True) == (event["provider"], event["status"], event["trusted"])
     for status in ("delivered", "unknown"):
         assert f'otp_receipts_total{{provider="centre",status="{status}"}} 1.0' in metrics
@@ -169,7 +169,7 @@ async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     """A centre brings it over whichever session there is, and knows only its own id."""
-    async with Centre() as centre:
+    async with FakeSmsc() as centre:
         settings = replace(
             settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
         )
@@ -177,16 +177,16 @@ async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
             await issued(lost, "+447400123456")
         async with Application(settings) as one, Application(settings) as other:
             for worker, number, name in ((one, 7, b"b1"), (other, 8, b"b2")):
-                centre.answers(body=name + b"\0")
+                centre.set_submit_reply(body=name + b"\0")
                 await issued(worker, f"+44740012345{number}")
 
             for sequence, name in enumerate((b"7a2f", b"b1"), start=1):
                 receipt = ShortMessage(esm_class=4, text=b"id:%s stat:DELIVRD err:000" % name)
-                await centre.brings(receipt, sequence, over=1)
-            await centre.hears(DELIVER_SM | RESPONSE, 2)
+                await centre.deliver_message(receipt, sequence, connection_index=1)
+            await centre.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 2)
 
-            reader = public_door(one).state.context.reader
-            events, _ = await reader.page(limit=100, type="otp.delivery")
+            reader = create_public_app(one).state.context.reader
+            events, _ = await reader.read_page(limit=100, type="otp.delivery")
     assert [("delivered", True)] * 2 == [(e["status"], e["trusted"]) for e in events]
     assert 2 == len({event["challenge"] for event in events})
 
@@ -197,27 +197,27 @@ def test_codes_ids_and_nonces_are_of_the_systems_randomness(
     """R1, R6: no count of codes tells a Mersenne twister from it, so this looks."""
     app = Application(settings_of(server, tmp_path), is_dev=True)
 
-    assert RANDOM is app.service._parts.random
-    assert (secrets.randbelow, os.urandom) == (RANDOM.below, RANDOM.bytes)
-    assert os.urandom is app.store.vault._random
+    assert RANDOM is app.service._dependencies.random
+    assert (secrets.randbelow, os.urandom) == (RANDOM.randbelow, RANDOM.token_bytes)
+    assert os.urandom is app.store.cipher._random
 
 
-@pytest.mark.parametrize("name", RINGS)
+@pytest.mark.parametrize("name", KEY_RING_NAMES)
 async def test_a_locked_number_stays_locked_whichever_key_the_service_starts_with(
     server: EmbeddedServer, tmp_path: Path, name: str
 ) -> None:
     """R18: as it is put together here; only the end of the limit key's rotation would unlock it."""
-    settings, phone = settings_of(server, tmp_path), parse("+447400123456")
+    settings, phone = settings_of(server, tmp_path), parse_number("+447400123456")
     (old,), new = getattr(settings.keys, name).keys, Key("2", os.urandom(32))
-    tenant = settings.tenants()[TENANT]
+    tenant = settings.build_tenants()[DEV_TENANT]
     async with Application(settings, is_dev=True) as app:
-        row = replace(row_of(tenant, phone), cost=100, force=True)
-        partition = app.store.partition_of(phone.collapsed)
-        await app.store.commit(Commit(partition=partition, operation="lock", charges=(row,)))
+        row = replace(build_consecutive_failure_charge(tenant, phone), cost=100, force=True)
+        partition = app.store.get_number_partition(phone.canonical)
+        await app.store.commit(Commit(partition=partition, operation_id="lock", charges=(row,)))
 
     steps = [(old,), (old, new), (new, old), *([] if name == "limit" else [(new,)])]
     for step in steps:
-        keys = replace(settings.keys, **{name: Ring(step)})
+        keys = replace(settings.keys, **{name: KeyRing(step)})
         async with Application(replace(settings, keys=keys), is_dev=True) as app:
             with pytest.raises(NumberLocked):
                 await app.service.issue(

@@ -7,34 +7,34 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from otp_service.app import Application, public_door
-from otp_service.app.archive_monitor import Watch
-from otp_service.settings.model import Audit, Events
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.app import Application, create_public_app
+from otp_service.app.archive_monitor import ArchiveMonitor
+from otp_service.settings.model import AuditSettings, EventSettings
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.telemetry import Metrics
 from tests.app.test_application import settings_of
-from tests.audit.sealed_log import Log, until_quiet
+from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
 
 
-class Watched(Log):
+class Watched(SealedLog):
     """A log of twenty events at most in a partition, and who watches it."""
 
-    def __init__(self, link: Link, folder: Path) -> None:
+    def __init__(self, link: ScriptClient, folder: Path) -> None:
         super().__init__(link, folder, maximum=20)
         self.metrics = Metrics("1", tenants=(), providers=())
         self.reasons: list[str] = []
-        self.watch = Watch(self.source, self.metrics, 20, self._reason)
+        self.watch = ArchiveMonitor(self.source, self.metrics, 20, self._reason)
 
     async def _reason(self, reason: str) -> None:
         self.reasons.append(reason)
 
     async def seen(self) -> dict[str, float]:
         """Look, and return the metrics."""
-        await self.watch.look()
-        page = self.metrics.render()[0].decode().splitlines()
+        await self.watch.update_metrics()
+        page = self.metrics.render_metrics()[0].decode().splitlines()
         found = [line.split(" ") for line in page if line.startswith("otp_audit_")]
         return {name.removeprefix("otp_audit_"): float(value) for name, value in found}
 
@@ -42,15 +42,15 @@ class Watched(Log):
 @pytest.fixture
 async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Watched]:
     """An empty one."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    async with Link(connect(url=server.url, timeout=5000)) as link:
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
         yield Watched(link, tmp_path / "archive")
 
 
 async def test_metrics_tell_that_nobody_seals(log: Watched) -> None:
     """Also when there has never been anybody."""
-    await log.tell("a")
+    await log.append_events("a")
 
     seen = await log.seen()
 
@@ -62,15 +62,15 @@ async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watc
     """By who leads, whoever that is."""
 
     class Kept:
-        async def append(self, lines: Sequence[bytes]) -> None:
+        async def append_lines(self, lines: Sequence[bytes]) -> None:
             """Keep them."""
 
-    sealer = log.sealer(seal_seconds=3600, anchors=(Kept(),))
-    log.shift = -50_000
-    await log.tell("a")
-    await until_quiet(sealer)
-    log.passes(1.5)
-    await sealer.turn()
+    sealer = log.create_sealer(seal_seconds=3600, anchor_sinks=(Kept(),))
+    log.clock_shift_ms = -50_000
+    await log.append_events("a")
+    await run_until_idle(sealer)
+    log.advance_clock(1.5)
+    await sealer.run_once()
     before = await log.seen()
     await sealer.stop()
     after = await log.seen()
@@ -80,7 +80,7 @@ async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watc
     assert (0, 1, 0) == (after["leader"], after["seal"], after["lag"])
     assert after["sealed_at"] > 1_700_000_000
     assert (0, after["sealed_at"]) == (before["anchored_at"], after["anchored_at"])
-    assert after["archived"] == len(log.entries())
+    assert after["archived"] == len(log.read_entries())
 
 
 async def test_a_log_that_fills_is_told_before_and_its_overflow_is_an_event(
@@ -90,12 +90,12 @@ async def test_a_log_that_fills_is_told_before_and_its_overflow_is_an_event(
     caplog.set_level(logging.INFO)
     reasons = []
     for count in (5, 7, 3, 6, 1):
-        await log.tell(*map(str, range(count)))
+        await log.append_events(*map(str, range(count)))
         await log.seen()
         reasons.append(list(log.reasons))
     assert [[], [], [], ["overflow"], ["overflow"]] == reasons
-    sealer = log.sealer()
-    await until_quiet(sealer)
+    sealer = log.create_sealer()
+    await run_until_idle(sealer)
     await log.seen()
 
     assert ["overflow", "recovered"] == log.reasons
@@ -108,13 +108,13 @@ async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
 ) -> None:
     """Before anybody is refused, and not long before."""
     settings = settings_of(server, tmp_path)
-    audit, events = Audit(archive=str(tmp_path / "archive")), Events(maximum=1000)
+    audit, events = AuditSettings(archive=str(tmp_path / "archive")), EventSettings(maximum=1000)
     settings = replace(settings, audit=audit, events=events)
     async with Application(settings, is_dev=True) as app:
-        name = app.store.names.log(7)[0]
+        name = app.store.key_names.event_log_keys(7)[0]
         for waiting, expected in ((899, True), (900, False), (0, True)):
-            await app.link.together(name, [("HSET", name, "waiting", waiting)])
-            assert expected is await public_door(app).state.context.ready()
+            await app.script_client.run_pipeline(name, [("HSET", name, "waiting", waiting)])
+            assert expected is await create_public_app(app).state.context.is_ready()
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
 )
 async def test_what_is_forged_of_the_sealer_hides_no_full_log(log: Watched, said: bytes) -> None:
     """A10: whoever can write to Redis could silence every alert of the archive."""
-    name = log.store.names.sealer()
-    await log.link.together(name, [("HSET", name, "told", said, "until", 0)])
-    await log.tell("a")
+    name = log.store.key_names.sealer_key()
+    await log.script_client.run_pipeline(name, [("HSET", name, "told", said, "until", 0)])
+    await log.append_events("a")
 
     seen = await log.seen()
 

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple, Self
 import redis
 from argon2.low_level import Type, hash_secret_raw
 
-from otp_service.core.argon2_profile import Profile
+from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
 
 
-CUT = 16
+DIGEST_PREFIX_BYTES = 16
 """Bytes of a digest that are enough to know it by."""
 
 
-class Loot:
+class RedisCopy:
     """What was stolen."""
 
     def __init__(self, values: list[bytes], blobs: dict[str, bytes]) -> None:
@@ -38,20 +38,20 @@ class Loot:
         """The same, its files, and what it says of the commands that it was given."""
 
     @cached_property
-    def windows(self) -> set[bytes]:
+    def byte_windows(self) -> set[bytes]:
         """Every so many bytes in a row as a digest has at least."""
-        return _windows(self.texts.values(), (CUT,))
+        return _list_windows(self.texts.values(), (DIGEST_PREFIX_BYTES,))
 
 
-class Monitor:
+class MonitorRecorder:
     """Reads along, as MONITOR does."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(60)
-        self._connection.connect(str(server.socket))
+        self._connection.connect(str(server.socket_path))
         self._connection.sendall(b"MONITOR\r\n")
-        self._heard = bytearray()
+        self._received = bytearray()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
@@ -61,20 +61,20 @@ class Monitor:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
 
-    def recorded(self) -> bytes:
+    def read_recording(self) -> bytes:
         """Return what was heard, as it was sent; hang up."""
         self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
-        return _unescaped(bytes(self._heard))
+        return _unescape_monitor(bytes(self._received))
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
             while heard := self._connection.recv(1 << 16):
-                self._heard += heard
+                self._received += heard
 
 
 @contextlib.contextmanager
-def telltale(folder: Path) -> Iterator[EmbeddedServer]:
+def start_verbose_redis(folder: Path) -> Iterator[EmbeddedServer]:
     """Start a Redis that tells as much as it can."""
     with redis_servers.start_server(
         folder,
@@ -86,21 +86,21 @@ def telltale(folder: Path) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def steal(server: EmbeddedServer, monitor: Monitor | None = None) -> Loot:
+def copy_redis(server: EmbeddedServer, monitor: MonitorRecorder | None = None) -> RedisCopy:
     """Return all that a server holds, has written and has said."""
-    with redis_servers.client_of(server) as client:
-        blobs = {"SLOWLOG": b"\0".join(_flat(client.slowlog_get(100_000)))}
-        blobs["MONITOR"] = monitor.recorded() if monitor else b""
+    with redis_servers.open_client(server) as client:
+        blobs = {"SLOWLOG": b"\0".join(_flatten_reply(client.slowlog_get(100_000)))}
+        blobs["MONITOR"] = monitor.read_recording() if monitor else b""
         blobs |= {f"AOF {f.name}": f.read_bytes() for f in server.data.glob("appendonlydir/*")}
         client.save()
         client.bgrewriteaof()
-        redis_servers.until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        redis_servers.wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
         blobs |= {f"AOF 2 {f.name}": f.read_bytes() for f in server.data.glob("appendonlydir/*")}
         blobs["RDB"] = (server.data / "dump.rdb").read_bytes()
-        return Loot(list(_values(client)), blobs)
+        return RedisCopy(list(_read_values(client)), blobs)
 
 
-def _values(client: redis.Redis) -> Iterator[bytes]:
+def _read_values(client: redis.Redis) -> Iterator[bytes]:
     read: dict[Any, Callable[[bytes], Any]] = {
         b"string": client.get,
         b"hash": client.hgetall,
@@ -109,43 +109,43 @@ def _values(client: redis.Redis) -> Iterator[bytes]:
     }
     for name in client.scan_iter("*"):
         yield name
-        yield from _flat(read[client.type(name)](name))
+        yield from _flatten_reply(read[client.type(name)](name))
 
 
-def _flat(value: Any) -> Iterator[bytes]:
+def _flatten_reply(value: Any) -> Iterator[bytes]:
     """Give every string in a reply."""
     if isinstance(value, bytes):
         yield value
     elif isinstance(value, dict):
         for pair in value.items():
-            yield from _flat(pair)
+            yield from _flatten_reply(pair)
     elif isinstance(value, list | tuple):
         for one in value:
-            yield from _flat(one)
+            yield from _flatten_reply(one)
 
 
-def _unescaped(said: bytes) -> bytes:
+def _unescape_monitor(said: bytes) -> bytes:
     r"""Return bytes that MONITOR has written as \x1f, \n and the like."""
     known = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 
-    def one(match: re.Match[bytes]) -> bytes:
+    def unescape_match(match: re.Match[bytes]) -> bytes:
         letter = match[1]
         if letter.startswith(b"x"):
             return bytes([int(letter[1:], 16)])
         return known.get(letter, letter)
 
-    return re.sub(rb"\\(x[0-9a-f]{2}|.)", one, said)
+    return re.sub(rb"\\(x[0-9a-f]{2}|.)", unescape_match, said)
 
 
 # ----------------------------------------------------------------------------- what he can read
 
 
-def stands_in(code: str, text: bytes) -> bool:
+def has_standalone_code(code: str, text: bytes) -> bool:
     """Whether the digits stand somewhere by themselves, in no longer number, fraction or hex."""
     return re.search(rb"(?<![0-9A-Fa-f.])%b(?![0-9A-Fa-f])" % code.encode(), text) is not None
 
 
-def forms(digits: str) -> dict[str, bytes]:
+def encode_digits(digits: str) -> dict[str, bytes]:
     """Return how digits can be written so that somebody else can read them."""
     text = digits.encode()
     escaped = "".join(f"\\u{ord(c):04x}" for c in digits)
@@ -165,13 +165,15 @@ def forms(digits: str) -> dict[str, bytes]:
     return made
 
 
-def number_forms(number: str) -> dict[str, bytes]:
+def encode_number(number: str) -> dict[str, bytes]:
     """Return how a whole number can be written, with its country or as it is dialled there."""
     digits, national = number[1:], number[3:]
     integer = int(digits).to_bytes(5, "big")
     made = {"digits": digits.encode(), "national": national.encode()}
     made |= {"integer": integer, "little": integer[::-1], "BCD": bytes.fromhex(digits)}
-    made |= forms(digits) | {f"national {name}": f for name, f in forms(national).items()}
+    made |= encode_digits(digits) | {
+        f"national {name}": f for name, f in encode_digits(national).items()
+    }
     made |= {"percent +": b"%2B" + digits.encode(), "reversed": digits[::-1].encode()}
     return made
 
@@ -179,48 +181,55 @@ def number_forms(number: str) -> dict[str, bytes]:
 # ------------------------------------------------------------------------------ what he can try
 
 
-class Hash(NamedTuple):
+class HashMethod(NamedTuple):
     """A way to hash a code that a careless service might have taken."""
 
     name: str
-    of: Callable[[bytes, bytes], bytes]
+    compute: Callable[[bytes, bytes], bytes]
     """Takes code and salt."""
 
 
-def _digests(name: str) -> tuple[Hash, ...]:
+def _build_digest_methods(name: str) -> tuple[HashMethod, ...]:
     make: Any = getattr(hashlib, name)
 
-    def before(code: bytes, salt: bytes) -> bytes:
+    def hash_salt_first(code: bytes, salt: bytes) -> bytes:
         return bytes(make(salt + code).digest())
 
-    def behind(code: bytes, salt: bytes) -> bytes:
+    def hash_code_first(code: bytes, salt: bytes) -> bytes:
         return bytes(make(code + salt).digest())
 
-    def keyed(code: bytes, salt: bytes) -> bytes:
+    def hash_keyed(code: bytes, salt: bytes) -> bytes:
         return hmac.digest(salt, code, name)
 
     return (
-        Hash(f"{name}(salt + code)", before),
-        Hash(f"{name}(code + salt)", behind),
-        Hash(f"HMAC-{name}", keyed),
+        HashMethod(f"{name}(salt + code)", hash_salt_first),
+        HashMethod(f"{name}(code + salt)", hash_code_first),
+        HashMethod(f"HMAC-{name}", hash_keyed),
     )
 
 
-FAST = (*_digests("sha256"), *_digests("sha1"), *_digests("md5"))
+FAST_HASH_METHODS = (
+    *_build_digest_methods("sha256"),
+    *_build_digest_methods("sha1"),
+    *_build_digest_methods("md5"),
+)
 
 
-def slow(profile: Profile) -> Hash:
+def build_argon2id_method(profile: Argon2Profile) -> HashMethod:
     """Return argon2id with the parameters that the service says it uses."""
 
-    def of(code: bytes, salt: bytes) -> bytes:
+    def hash_argon2id(code: bytes, salt: bytes) -> bytes:
         m, t, p = profile.memory_kib, profile.passes, profile.lanes
         return hash_secret_raw(code, salt, t, m, p, 32, Type.ID)
 
-    return Hash("argon2id", of)
+    return HashMethod("argon2id", hash_argon2id)
 
 
-def hits(
-    loot: Loot, codes: Iterable[str], salts: Iterable[bytes], hashes: Iterable[Hash]
+def find_matching_hashes(
+    redis_copy: RedisCopy,
+    codes: Iterable[str],
+    salts: Iterable[bytes],
+    hashes: Iterable[HashMethod],
 ) -> set[tuple[str, str]]:
     """Return (code, hash) wherever the hash of a code with one of the salts is in the loot.
 
@@ -232,14 +241,14 @@ def hits(
         for salt in salts
         for hash_ in tools
         for code in tried
-        if hash_.of(code.encode(), salt)[:CUT] in loot.windows
+        if hash_.compute(code.encode(), salt)[:DIGEST_PREFIX_BYTES] in redis_copy.byte_windows
     }
 
 
-def salts(loot: Loot) -> set[bytes]:
+def find_salts(redis_copy: RedisCopy) -> set[bytes]:
     """Return what looks like a salt or a key: a field of bytes, or the end of a record."""
     found = {b""}
-    for value in (v for v in loot.values if not v.isascii()):
+    for value in (v for v in redis_copy.values if not v.isascii()):
         if len(value) in {8, 12, 16, 20, 32, 64}:
             found.add(value)
         if len(value) > 64:
@@ -251,23 +260,23 @@ def salts(loot: Loot) -> set[bytes]:
     return found
 
 
-def any_salt(loot: Loot, *sizes: int) -> set[bytes]:
+def list_byte_windows(redis_copy: RedisCopy, *sizes: int) -> set[bytes]:
     """Return every so many bytes in a row of all binary values."""
-    return _windows((v for v in loot.values if not v.isascii()), sizes)
+    return _list_windows((v for v in redis_copy.values if not v.isascii()), sizes)
 
 
-def _windows(texts: Iterable[bytes], sizes: tuple[int, ...]) -> set[bytes]:
+def _list_windows(texts: Iterable[bytes], sizes: tuple[int, ...]) -> set[bytes]:
     """Return every so many bytes in a row, also of what is written in hexadecimal or base64."""
     return {
         text[i : i + size]
         for whole in texts
-        for text in (whole, *_decoded(whole))
+        for text in (whole, *_decode_text_runs(whole))
         for size in sizes
         for i in range(len(text) - size + 1)
     }
 
 
-def _decoded(text: bytes) -> Iterator[bytes]:
+def _decode_text_runs(text: bytes) -> Iterator[bytes]:
     for match in re.finditer(rb"(?:[0-9a-f]{2}){16,}", text):
         yield bytes.fromhex(match[0].decode())
     for match in re.finditer(rb"[A-Za-z0-9+/_-]{22,}", text):

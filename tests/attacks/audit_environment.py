@@ -11,22 +11,22 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from otp_service.audit.archive_format.key_files import public_path, write_key
-from otp_service.audit.archive_format.segments import lines, segments
+from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
+from otp_service.audit.archive_format.segments import iterate_lines, list_segments
 from otp_service.audit.exports import FORMATS
 from otp_service.cli import main
-from tests.audit.sinks.syslog_server import Receiver
-from tests.trace_collector import Collector
+from tests.audit.sinks.syslog_server import SyslogServer
+from tests.trace_collector import TraceCollector
 
 
-class Said(NamedTuple):
+class CommandOutput(NamedTuple):
     """What a command said, and how it ended."""
 
-    code: int
-    text: bytes
+    exit_code: int
+    output: bytes
 
 
-class Auditors(contextlib.ExitStack):
+class AuditEnvironment(contextlib.ExitStack):
     """A folder for the archive, a collector, a syslog server and a file of anchors besides."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,9 +37,9 @@ class Auditors(contextlib.ExitStack):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        write_key(self._key)
-        self.collector = self.enter_context(Collector())
-        self.syslog = self.enter_context(Receiver())
+        create_key_files(self._key)
+        self.collector = self.enter_context(TraceCollector())
+        self.syslog = self.enter_context(SyslogServer())
         return self
 
     @property
@@ -65,60 +65,60 @@ class Auditors(contextlib.ExitStack):
         _, encoded, *_ = self._key.read_text().splitlines()
         return {self._token, encoded[20:]}
 
-    def lines(self) -> list[bytes]:
+    def read_archive_lines(self) -> list[bytes]:
         """Return the lines of the archive."""
-        return [line for segment in segments(self.archive) for line in lines(segment)]
+        return [line for segment in list_segments(self.archive) for line in iterate_lines(segment)]
 
-    def searched(self, number: str) -> dict[str, bytes]:
+    def run_searches(self, number: str) -> dict[str, bytes]:
         """Return what the security team's commands say, of all events and of this number."""
-        found = self.asks("search", "--json")
-        events = [json.loads(one) for one in found.text.splitlines()]
+        found = self.run_query("search", "--json")
+        events = [json.loads(one) for one in found.output.splitlines()]
         reason = ("--reason", "Ticket 4711")
         searches = [
             found,
-            self.asks("search"),
-            self.asks("search", "--number", "-", "--json", *reason, stdin=number),
-            self.asks("search", "--number", number, *reason),
-            self.asks("search", "--number", "-", "--reason", f"of {number}", stdin=number),
-            self.asks("search", "--since", number),
+            self.run_query("search"),
+            self.run_query("search", "--number", "-", "--json", *reason, stdin=number),
+            self.run_query("search", "--number", number, *reason),
+            self.run_query("search", "--number", "-", "--reason", f"of {number}", stdin=number),
+            self.run_query("search", "--since", number),
         ]
-        assert [0, 0, 0] == [said.code for said in searches[:3]], searches
-        assert 0 not in {said.code for said in searches[3:]}
+        assert [0, 0, 0] == [said.exit_code for said in searches[:3]], searches
+        assert 0 not in {said.exit_code for said in searches[3:]}
         challenges = {event["challenge"] for event in events if "challenge" in event}
-        shows = [self.asks("show", one) for one in [*challenges, number]]
+        shows = [self.run_query("show", one) for one in [*challenges, number]]
         stats = [
-            self.asks("stats", "--by", by) for by in ("hour", "country", "provider", "tenant")
-        ] + [self.asks("stats", "--json")]
+            self.run_query("stats", "--by", by) for by in ("hour", "country", "provider", "tenant")
+        ] + [self.run_query("stats", "--json")]
         return {
-            "audit search": _all(searches),
-            "audit show": _all(shows),
-            "audit stats": _all(stats),
+            "audit search": _join_outputs(searches),
+            "audit show": _join_outputs(shows),
+            "audit stats": _join_outputs(stats),
         }
 
-    def kept(self) -> Iterator[tuple[str, bytes]]:
+    def collect_outputs(self) -> Iterator[tuple[str, bytes]]:
         """Give what is there once the service has stopped: by place, or by who says it."""
         files = [path for path in sorted(self.archive.rglob("*")) if path.is_file()]
         yield "archive", b"\n".join(path.read_bytes() for path in files)
-        yield "collector", self.collector.received
-        yield "syslog server", b"".join(self.syslog.received)
+        yield "collector", self.collector.bodies
+        yield "syslog server", b"".join(self.syslog.octets_by_connection)
         yield "anchors", self.anchors.read_bytes()
         for name in FORMATS:
-            yield name, self._audited("export", "--format", name, self.archive).text
-        keys = ("--public-key", public_path(self._key))
-        verified = self._audited("verify", self.archive, *keys, "--anchor", self.anchors)
-        assert 0 == verified.code, verified
-        yield "audit verify", verified.text
-        verify = next(line for line in self.lines() if b'"otp.verified"' in line)
-        proof = self._audited("prove", self.archive, json.loads(verify)["id"])
-        assert 0 == proof.code, proof
-        yield "audit prove", proof.text
+            yield name, self._run_audit_command("export", "--format", name, self.archive).output
+        keys = ("--public-key", derive_public_path(self._key))
+        verified = self._run_audit_command("verify", self.archive, *keys, "--anchor", self.anchors)
+        assert 0 == verified.exit_code, verified
+        yield "audit verify", verified.output
+        verify = next(line for line in self.read_archive_lines() if b'"otp.verified"' in line)
+        proof = self._run_audit_command("prove", self.archive, json.loads(verify)["id"])
+        assert 0 == proof.exit_code, proof
+        yield "audit prove", proof.output
 
-    def asks(self, *arguments: str, stdin: str = "") -> Said:
+    def run_query(self, *arguments: str, stdin: str = "") -> CommandOutput:
         """Run one of the commands that look into archive and Redis."""
         places = ("--config", self._config, "--archive", self.archive)
-        return self._audited(*arguments, *places, stdin=stdin)
+        return self._run_audit_command(*arguments, *places, stdin=stdin)
 
-    def _audited(self, *arguments: object, stdin: str = "") -> Said:
+    def _run_audit_command(self, *arguments: object, stdin: str = "") -> CommandOutput:
         """Run `otp-service audit …` in this process, which is quick."""
         said = io.StringIO()
         with (
@@ -131,8 +131,8 @@ class Auditors(contextlib.ExitStack):
                 code = main(["audit", *map(str, arguments)])
             except SystemExit as ended:
                 code = int(ended.code or 0)
-        return Said(code, said.getvalue().encode())
+        return CommandOutput(code, said.getvalue().encode())
 
 
-def _all(said: list[Said]) -> bytes:
-    return b"\n".join(one.text for one in said)
+def _join_outputs(said: list[CommandOutput]) -> bytes:
+    return b"\n".join(one.output for one in said)

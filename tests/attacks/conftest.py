@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from otp_service.store.embedded import EmbeddedServer
-from tests.processes import ROOMY, Gateway, Service, serve
+from tests.processes import HIGH_CAPACITY_SETTINGS, GatewayServer, RunningService, run_service
 from tests.store import redis_servers
 
 
 @pytest.fixture(scope="session")
-def gateway() -> Iterator[Gateway]:
+def gateway() -> Iterator[GatewayServer]:
     """The only provider of `service`."""
-    with Gateway() as gateway:
+    with GatewayServer() as gateway:
         yield gateway
 
 
@@ -26,29 +26,29 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="session")
 def service(
-    tmp_path_factory: pytest.TempPathFactory, redis: EmbeddedServer, gateway: Gateway
-) -> Iterator[Service]:
+    tmp_path_factory: pytest.TempPathFactory, redis: EmbeddedServer, gateway: GatewayServer
+) -> Iterator[RunningService]:
     """Two workers, for the whole run: each test takes numbers of its own."""
     folder = tmp_path_factory.mktemp("service")
-    with serve(folder, redis, [gateway.url], workers=2, **ROOMY) as service:
+    with run_service(folder, redis, [gateway.url], workers=2, **HIGH_CAPACITY_SETTINGS) as service:
         yield service
 
 
-_counted = itertools.count()
+_number_counter = itertools.count()
 
 
 @pytest.fixture
-def another() -> Callable[[], str]:
+def generate_number() -> Callable[[], str]:
     """Return numbers that nobody had before, each of another block of ten thousand."""
 
-    def another() -> str:
-        line, block = divmod(next(_counted), 100)
+    def generate_one() -> str:
+        line, block = divmod(next(_number_counter), 100)
         return f"+447400{block:02d}{7000 + line}"
 
-    return another
+    return generate_one
 
 
 @pytest.fixture
-def number(another: Callable[[], str]) -> str:
+def number(generate_number: Callable[[], str]) -> str:
     """A number that nobody had before."""
-    return another()
+    return generate_number()

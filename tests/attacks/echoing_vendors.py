@@ -26,23 +26,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
-from otp_service.sms.providers.plivo import _signed as signed_by_plivo
-from otp_service.sms.signatures import signature
-from tests.processes import PATIENCE
-from tests.sms.aws.sns_topic import ARN, Topic, at
-from tests.sms.providers.provider_contract import Contract, Says
+from otp_service.sms.providers.plivo import _build_signed_text as signed_by_plivo
+from otp_service.sms.signatures import compute_signature
+from tests.processes import WAIT_TIMEOUT_SECONDS
+from tests.sms.aws.sns_topic import TOPIC_ARN, SnsTopic, format_timestamp
+from tests.sms.providers.provider_contract import GatewayReply, ProviderContract
 from tests.sms.providers.test_provider_contract import CONTRACTS
 
 
-TELNYX = Ed25519PrivateKey.generate()
-TOPIC = Topic(days=36_500)
+TELNYX_KEY = Ed25519PrivateKey.generate()
+SNS_TOPIC = SnsTopic(days=36_500)
 
-SIGNING: dict[str, dict[str, Any]] = {
-    "aws": {"topic_arn": ARN},
+SIGNING_SETTINGS: dict[str, dict[str, Any]] = {
+    "aws": {"topic_arn": TOPIC_ARN},
     "bird": {"webhook_secret": None},
     "messagebird": {"signing_key": None},
     "sinch": {"signing_secret": None},
-    "telnyx": {"public_key": base64.b64encode(TELNYX.public_key().public_bytes_raw()).decode()},
+    "telnyx": {"public_key": base64.b64encode(TELNYX_KEY.public_key().public_bytes_raw()).decode()},
     "twilio": {"api_key": "SK1", "api_secret": None},
     "vonage": {"signature_secret": None},
     "vonage-messages": {"signature_secret": None},
@@ -54,18 +54,18 @@ SIGNING: dict[str, dict[str, Any]] = {
 }
 """What the contracts leave out, and what receipts are checked with; None is for a secret."""
 
-CODE = re.compile(r"Your Shop code is (\d{6})\.")
-VALUES = ("{spaced}", "{code}", "{key}", "{digits}: {text}")
+CODE_PATTERN = re.compile(r"Your Shop code is (\d{6})\.")
+ECHO_PLACEHOLDERS = ("{spaced}", "{code}", "{key}", "{digits}: {text}")
 """What is echoed: the number, the code, what opens the account, and prose with all of the text."""
 
 
-class Vendor:
+class VendorAccount:
     """One provider: its settings, its secrets, and what its gateway says in each case."""
 
-    def __init__(self, name: str, contract: Contract, url: str) -> None:
+    def __init__(self, name: str, contract: ProviderContract, url: str) -> None:
         self.name = name
         self.secrets: dict[str, str] = {}
-        self.says: dict[str, Says] = {
+        self.replies: dict[str, GatewayReply] = {
             case: said
             for case in ("accepted", "recipient", "account", "throttled", "unknown", "without_id")
             if (said := getattr(contract, case))
@@ -77,9 +77,9 @@ class Vendor:
             for field in fields.keys() - {"now"}
             if getattr(dialect, field) != fields[field].default
         }
-        more = SIGNING.get(name, {})
+        more = SIGNING_SETTINGS.get(name, {})
         self.settings = {
-            field: self._made(field, value) for field, value in {**given, **more}.items()
+            field: self._replace_secrets(field, value) for field, value in {**given, **more}.items()
         }
         self.settings["type"] = name
 
@@ -87,14 +87,17 @@ class Vendor:
     def environment(self) -> dict[str, str]:
         """The settings, as the service takes them from its environment."""
         path = f"PROVIDERS__{self.name.upper()}"
-        return {f"{path}__{name.upper()}": _toml(v, top=True) for name, v in self.settings.items()}
+        return {
+            f"{path}__{name.upper()}": _format_toml(v, top=True)
+            for name, v in self.settings.items()
+        }
 
     @property
     def key(self) -> str:
         """What opens the account, as a gateway would echo it."""
         return next(iter(self.secrets.values()))
 
-    def _made(self, field: str, value: Any) -> Any:
+    def _replace_secrets(self, field: str, value: Any) -> Any:
         if value is None or isinstance(value, Secret):
             made = secrets.token_urlsafe(48)
             if field == "webhook_secret":
@@ -102,54 +105,54 @@ class Vendor:
             self.secrets[field] = made
             return made
         if isinstance(value, dict):
-            return {name: self._made(name, one) for name, one in value.items()}
+            return {name: self._replace_secrets(name, one) for name, one in value.items()}
         return value
 
 
-def _toml(value: Any, *, top: bool = False) -> str:
+def _format_toml(value: Any, *, top: bool = False) -> str:
     if isinstance(value, str):
         return value if top else json.dumps(value)
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items())
+        pairs = (f"{json.dumps(name)} = {_format_toml(one)}" for name, one in value.items())
         return f"{{ {', '.join(pairs)} }}"
     if isinstance(value, list | tuple | frozenset):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(_format_toml, value))}]"
     return str(value)
 
 
-def all_vendors(url: str) -> list[Vendor]:
+def create_vendors(url: str) -> list[VendorAccount]:
     """Return one of each type."""
-    return [Vendor(name, each, url) for name, each in CONTRACTS.items() if "," not in name]
+    return [VendorAccount(name, each, url) for name, each in CONTRACTS.items() if "," not in name]
 
 
 # ------------------------------------------------------------------------------------- replies
 
 
-def echoes(said: Any) -> Iterator[Any]:
+def generate_echoes(body: Any) -> Iterator[Any]:
     """Give the reply or receipt once for every place in it and every value that may be echoed."""
-    if isinstance(said, bytes):
-        places = [*re.finditer(rb">([^<>]+)<", said)] or [*re.finditer(rb".+", said)]
+    if isinstance(body, bytes):
+        places = [*re.finditer(rb">([^<>]+)<", body)] or [*re.finditer(rb".+", body)]
         for match in places:
             start, end = match.span(match.re.groups)
-            for value in VALUES:
-                yield said[:start] + value.encode() + said[end:]
-        yield from (said + b" " + value.encode() for value in VALUES)
+            for value in ECHO_PLACEHOLDERS:
+                yield body[:start] + value.encode() + body[end:]
+        yield from (body + b" " + value.encode() for value in ECHO_PLACEHOLDERS)
         return
-    for path in _leaves(said):
-        for value in VALUES:
-            yield _with(said, path, value)
+    for path in _list_leaf_paths(body):
+        for value in ECHO_PLACEHOLDERS:
+            yield _replace_at(body, path, value)
 
 
-def _leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def _list_leaf_paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if isinstance(node, dict | list):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         for step, part in pairs:
-            yield from _leaves(part, (*path, step))
+            yield from _list_leaf_paths(part, (*path, step))
     elif path:
         yield path
 
 
-def _with(node: Any, path: tuple[Any, ...], value: Any) -> Any:
+def _replace_at(node: Any, path: tuple[Any, ...], value: Any) -> Any:
     changed = copy.deepcopy(node)
     place = changed
     for step in path[:-1]:
@@ -158,7 +161,7 @@ def _with(node: Any, path: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
-def filled(text: bytes, number: str, code: str, key: str) -> bytes:
+def fill_placeholders(text: bytes, number: str, code: str, key: str) -> bytes:
     """Put into a reply or receipt what it echoes."""
     digits = number[1:]
     values = {
@@ -174,26 +177,26 @@ def filled(text: bytes, number: str, code: str, key: str) -> bytes:
     return text
 
 
-class Asked(NamedTuple):
+class EchoedMessage(NamedTuple):
     """What came of one message."""
 
     code: str
-    callback: str
+    callback_url: str
     """Where its receipts are wanted; empty where the vendor is not told."""
     body: str
 
 
-class Echoing(http.server.ThreadingHTTPServer):
+class EchoingGateway(http.server.ThreadingHTTPServer):
     """The gateway of all vendors; answers with what it `says`, in which placeholders are filled."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answering)
+        super().__init__(("127.0.0.1", 0), _EchoingHandler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.asked: list[Asked] = []
+        self.messages: list[EchoedMessage] = []
         self.number = self.key = ""
-        self.answer: Says | str = ""
+        self.reply: GatewayReply | str = ""
         self.headers: dict[str, str] = {}
         self.released = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
@@ -205,30 +208,30 @@ class Echoing(http.server.ThreadingHTTPServer):
     def __exit__(self, *error: object) -> None:
         self.released.set()
         self.shutdown()
-        self._thread.join(PATIENCE)
+        self._thread.join(WAIT_TIMEOUT_SECONDS)
         self.server_close()
 
-    def filled(self, text: bytes, code: str) -> bytes:
+    def fill_reply(self, text: bytes, code: str) -> bytes:
         """Put in what came."""
-        return filled(text, self.number, code, self.key)
+        return fill_placeholders(text, self.number, code, self.key)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: whoever asked has hung up."""
 
 
-class _Answering(http.server.BaseHTTPRequestHandler):
+class _EchoingHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = PATIENCE
-    server: Echoing
+    timeout = WAIT_TIMEOUT_SECONDS
+    server: EchoingGateway
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         plain = unquote_plus(body).replace("&amp;", "&").replace("\\/", "/")
-        code = CODE.findall(plain)[0]
-        self.server.asked.append(Asked(code, address_in(body), plain))
-        answer = self.server.answer
+        code = CODE_PATTERN.findall(plain)[0]
+        self.server.messages.append(EchoedMessage(code, find_callback_url(body), plain))
+        answer = self.server.reply
         if answer == "hangs":
-            self.server.released.wait(PATIENCE)
+            self.server.released.wait(WAIT_TIMEOUT_SECONDS)
         if isinstance(answer, str):  # a reset, where nothing is lingered for
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -236,10 +239,10 @@ class _Answering(http.server.BaseHTTPRequestHandler):
             self.connection.close()
             return
         raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        said = self.server.filled(raw, code)
-        self.send_response(answer.status, self.server.filled(b"{code}", code).decode())
+        said = self.server.fill_reply(raw, code)
+        self.send_response(answer.status, self.server.fill_reply(b"{code}", code).decode())
         for name, value in self.server.headers.items():
-            self.send_header(name, self.server.filled(value.encode(), code).decode())
+            self.send_header(name, self.server.fill_reply(value.encode(), code).decode())
         self.send_header("content-length", str(len(said)))
         self.end_headers()
         self.wfile.write(said)
@@ -248,7 +251,7 @@ class _Answering(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def address_in(body: str) -> str:
+def find_callback_url(body: str) -> str:
     """Return where receipts are to be brought, out of a form, JSON or XML; empty if nowhere."""
     values = [value for _, value in parse_qsl(body)] if "=http" in body else [body]
     plain = "\n".join(values).replace("&amp;", "&")
@@ -261,7 +264,7 @@ def address_in(body: str) -> str:
 # ------------------------------------------------------------------------------------ receipts
 
 
-class Brought(NamedTuple):
+class CallbackRequest(NamedTuple):
     """A callback on its way."""
 
     method: str
@@ -270,47 +273,51 @@ class Brought(NamedTuple):
     body: bytes
 
 
-Brings = Callable[[Vendor, str, Any], Brought]
+CallbackBuilder = Callable[[VendorAccount, str, Any], CallbackRequest]
 
 
-def _json(_: Vendor, url: str, news: Any) -> Brought:
-    return Brought("POST", url, {"content-type": "application/json"}, json.dumps(news).encode())
+def _build_json_callback(_: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
+    return CallbackRequest(
+        "POST", url, {"content-type": "application/json"}, json.dumps(receipt).encode()
+    )
 
 
-def _form(_: Vendor, url: str, news: Mapping[str, str]) -> Brought:
+def _build_form_callback(_: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
     kind = {"content-type": "application/x-www-form-urlencoded"}
-    return Brought("POST", url, kind, urlencode(news).encode())
+    return CallbackRequest("POST", url, kind, urlencode(receipt).encode())
 
 
-def _query(_: Vendor, url: str, news: Mapping[str, str]) -> Brought:
-    return Brought("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(news)}", {}, b"")
+def _build_query_callback(
+    _: VendorAccount, url: str, receipt: Mapping[str, str]
+) -> CallbackRequest:
+    return CallbackRequest("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(receipt)}", {}, b"")
 
 
-def _now() -> str:
+def _format_unix_time() -> str:
     return str(int(time.time()))
 
 
-def _twilio(vendor: Vendor, url: str, news: Mapping[str, str]) -> Brought:
-    signed = url + "".join(name + value for name, value in sorted(news.items()))
+def _sign_twilio(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
+    signed = url + "".join(name + value for name, value in sorted(receipt.items()))
     mac = hmac.digest(vendor.secrets["auth_token"].encode(), signed.encode(), "sha1")
-    made = _form(vendor, url, news)
+    made = _build_form_callback(vendor, url, receipt)
     made.headers["x-twilio-signature"] = base64.b64encode(mac).decode()
     return made
 
 
-def _vonage(vendor: Vendor, url: str, news: Mapping[str, str]) -> Brought:
-    fields = {**news, "timestamp": _now()}
+def _sign_vonage(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
+    fields = {**receipt, "timestamp": _format_unix_time()}
     clean = ((name, fields[name].replace("&", "_").replace("=", "_")) for name in sorted(fields))
     text = "".join(f"&{name}={value}" for name, value in clean)
     secret = vendor.secrets["signature_secret"]
     digest = hashlib.md5(f"{text}{secret}".encode()).hexdigest()  # noqa: S324  # Vonage's default
-    return _json(vendor, url, fields | {"sig": digest})
+    return _build_json_callback(vendor, url, fields | {"sig": digest})
 
 
-def _vonage_messages(vendor: Vendor, url: str, news: Any) -> Brought:
-    made = _json(vendor, url, news)
+def _sign_vonage_messages(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
+    made = _build_json_callback(vendor, url, receipt)
     claims = {
-        "iat": int(_now()),
+        "iat": int(_format_unix_time()),
         "iss": "Vonage",
         "jti": "1",
         "api_key": vendor.settings["api_key"],
@@ -321,38 +328,40 @@ def _vonage_messages(vendor: Vendor, url: str, news: Any) -> Brought:
     return made
 
 
-def _sinch(vendor: Vendor, url: str, news: Any) -> Brought:
-    made, name = _json(vendor, url, news), "x-sinch-webhook-signature"
+def _sign_sinch(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
+    made, name = _build_json_callback(vendor, url, receipt), "x-sinch-webhook-signature"
     secret = vendor.secrets["signing_secret"].encode()
-    mac = hmac.digest(secret, made.body + f".n0nce.{_now()}".encode(), "sha256")
+    mac = hmac.digest(secret, made.body + f".n0nce.{_format_unix_time()}".encode(), "sha256")
     made.headers[name] = base64.b64encode(mac).decode()
-    made.headers[f"{name}-nonce"], made.headers[f"{name}-timestamp"] = "n0nce", _now()
+    made.headers[f"{name}-nonce"], made.headers[f"{name}-timestamp"] = "n0nce", _format_unix_time()
     return made
 
 
-def _telnyx(vendor: Vendor, url: str, news: Any) -> Brought:
-    made = _json(vendor, url, news)
-    mac = TELNYX.sign(f"{_now()}|".encode() + made.body)
+def _sign_telnyx(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
+    made = _build_json_callback(vendor, url, receipt)
+    mac = TELNYX_KEY.sign(f"{_format_unix_time()}|".encode() + made.body)
     made.headers["telnyx-signature-ed25519"] = base64.b64encode(mac).decode()
-    made.headers["telnyx-timestamp"] = _now()
+    made.headers["telnyx-timestamp"] = _format_unix_time()
     return made
 
 
-def _plivo(vendor: Vendor, url: str, news: Mapping[str, str]) -> Brought:
-    made = _form(vendor, url, news)
+def _sign_plivo(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
+    made = _build_form_callback(vendor, url, receipt)
     signed = signed_by_plivo(Callback("POST", url, {}, made.body, 0))
-    mac = signature(vendor.secrets["auth_token"].encode(), f"{signed}.n0nce".encode())
+    mac = compute_signature(vendor.secrets["auth_token"].encode(), f"{signed}.n0nce".encode())
     made.headers["x-plivo-signature-v3"] = mac
     made.headers["x-plivo-signature-v3-nonce"] = "n0nce"
     return made
 
 
-def _messagebird(vendor: Vendor, url: str, news: Mapping[str, str]) -> Brought:
-    made = _form(vendor, url, news)
+def _sign_messagebird(
+    vendor: VendorAccount, url: str, receipt: Mapping[str, str]
+) -> CallbackRequest:
+    made = _build_form_callback(vendor, url, receipt)
     claims = {
         "iss": "MessageBird",
-        "nbf": int(_now()),
-        "exp": int(_now()) + 60,
+        "nbf": int(_format_unix_time()),
+        "exp": int(_format_unix_time()) + 60,
         "jti": "1",
         "url_hash": hashlib.sha256(url.encode()).hexdigest(),
         "payload_hash": hashlib.sha256(made.body).hexdigest(),
@@ -362,20 +371,24 @@ def _messagebird(vendor: Vendor, url: str, news: Mapping[str, str]) -> Brought:
     return made
 
 
-def _bird(vendor: Vendor, url: str, news: Any) -> Brought:
-    made = _json(vendor, url, news)
+def _sign_bird(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
+    made = _build_json_callback(vendor, url, receipt)
     key = base64.b64decode(vendor.secrets["webhook_secret"].removeprefix("whsec_"))
-    made.headers["webhook-id"], made.headers["webhook-timestamp"] = "msg_1", _now()
-    mac = signature(key, f"msg_1.{_now()}.".encode() + made.body)
+    made.headers["webhook-id"], made.headers["webhook-timestamp"] = "msg_1", _format_unix_time()
+    mac = compute_signature(key, f"msg_1.{_format_unix_time()}.".encode() + made.body)
     made.headers["webhook-signature"] = f"v1,{mac}"
     return made
 
 
-def _aws(vendor: Vendor, url: str, news: Any) -> Brought:
-    return _json(vendor, url, TOPIC.brings(news, Timestamp=at(int(time.time() * 1000))))
+def _sign_aws(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
+    return _build_json_callback(
+        vendor,
+        url,
+        SNS_TOPIC.build_notification(receipt, Timestamp=format_timestamp(int(time.time() * 1000))),
+    )
 
 
-def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
+def get_failure_receipt(name: str, reference: str) -> tuple[CallbackBuilder, Any] | None:
     """Return how a vendor brings receipts, and one that says that a message has failed."""
     error = {"code": "40300", "title": "{text}", "detail": "{to}"}
     payload = {"id": "4038", "to": [{"status": "delivery_failed"}], "errors": [error]}
@@ -383,9 +396,9 @@ def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
     failed = {"groupId": 3, "id": 10, "name": "{code}", "permanent": True}
     infobip = {"messageId": "1", "callbackData": reference, "status": status, "error": failed}
     update = {"messageId": "1", "clientMessageId": reference, "status": "DELIVERY_FAILURE"}
-    known: dict[str, tuple[Brings, Any]] = {
+    known: dict[str, tuple[CallbackBuilder, Any]] = {
         "aws": (
-            _aws,
+            _sign_aws,
             {
                 "eventType": "TEXT_SPAM",
                 "messageId": "8",
@@ -395,7 +408,7 @@ def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
             },
         ),
         "bird": (
-            _bird,
+            _sign_bird,
             {
                 "type": "sms.failed",
                 "data": {
@@ -405,13 +418,16 @@ def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
                 },
             },
         ),
-        "clickatell": (_json, {"event": {"messageStatusUpdate": [update]}}),
-        "http": (_json, {"status": "dead", "why": "{text}"}),
-        "infobip": (_json, {"results": [infobip]}),
-        "jasmin": (_form, {"id": "1", "level": "2", "message_status": "UNDELIV", "text": "{text}"}),
-        "kannel": (_query, {"type": "2", "fid": "1", "answer": "{text}"}),
+        "clickatell": (_build_json_callback, {"event": {"messageStatusUpdate": [update]}}),
+        "http": (_build_json_callback, {"status": "dead", "why": "{text}"}),
+        "infobip": (_build_json_callback, {"results": [infobip]}),
+        "jasmin": (
+            _build_form_callback,
+            {"id": "1", "level": "2", "message_status": "UNDELIV", "text": "{text}"},
+        ),
+        "kannel": (_build_query_callback, {"type": "2", "fid": "1", "answer": "{text}"}),
         "messagebird": (
-            _messagebird,
+            _sign_messagebird,
             {
                 "id": "1",
                 "reference": reference,
@@ -422,11 +438,11 @@ def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
             },
         ),
         "plivo": (
-            _plivo,
+            _sign_plivo,
             {"To": "{digits}", "Status": "failed", "MessageUUID": "1", "ErrorCode": "300"},
         ),
         "sinch": (
-            _sinch,
+            _sign_sinch,
             {
                 "type": "recipient_delivery_report_sms",
                 "batch_id": "1",
@@ -436,13 +452,13 @@ def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
                 "client_reference": reference,
             },
         ),
-        "telnyx": (_telnyx, {"data": {"event_type": "message.finalized", "payload": payload}}),
+        "telnyx": (_sign_telnyx, {"data": {"event_type": "message.finalized", "payload": payload}}),
         "twilio": (
-            _twilio,
+            _sign_twilio,
             {"MessageSid": "SM1", "MessageStatus": "failed", "ErrorCode": "30008", "To": "{to}"},
         ),
         "vonage": (
-            _vonage,
+            _sign_vonage,
             {
                 "msisdn": "{digits}",
                 "messageId": "1",
@@ -452,7 +468,7 @@ def news_of(name: str, reference: str) -> tuple[Brings, Any] | None:
             },
         ),
         "vonage-messages": (
-            _vonage_messages,
+            _sign_vonage_messages,
             {
                 "message_uuid": "1",
                 "status": "rejected",

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from otp_service.cli import main
-from tests.processes import CODE, Answer, Service, call, dev, refused
+from tests.processes import (
+    CODE_PATTERN,
+    HttpResponse,
+    RunningService,
+    run_command,
+    run_dev,
+    send_request,
+)
 
 
 pytestmark = pytest.mark.slow
@@ -22,17 +29,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def developing(data: Path) -> Iterator[tuple[Service, Answer, str]]:
+def developing(data: Path) -> Iterator[tuple[RunningService, HttpResponse, str]]:
     """`dev` after a restart, and the challenge and the code from before it."""
-    with dev(data) as service:
+    with run_dev(data) as service:
         issued = service.issue(NUMBER, by="dev")
-        (message,) = service.inbox()
-        code = CODE.findall(message["text"])[0]
-    with dev(data) as service:
+        (message,) = service.fetch_inbox()
+        code = CODE_PATTERN.findall(message["text"])[0]
+    with run_dev(data) as service:
         yield service, issued, code
 
 
-def test_a_restart_keeps_live_challenges(developing: tuple[Service, Answer, str]) -> None:
+def test_a_restart_keeps_live_challenges(
+    developing: tuple[RunningService, HttpResponse, str],
+) -> None:
     """The key is the same, the code still works, and the cooldown still holds."""
     service, issued, code = developing
 
@@ -40,11 +49,13 @@ def test_a_restart_keeps_live_challenges(developing: tuple[Service, Answer, str]
     verified = service.verify(issued, code, by="dev")
 
     assert (429, 200) == (again.status, verified.status)
-    assert [] == service.inbox()
+    assert [] == service.fetch_inbox()
 
 
 def test_commands_look_at_what_dev_does(
-    data: Path, developing: tuple[Service, Answer, str], capsys: pytest.CaptureFixture[str]
+    data: Path,
+    developing: tuple[RunningService, HttpResponse, str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its data folder says where, instead of a file with settings."""
     _, issued, _ = developing
@@ -71,19 +82,21 @@ def test_commands_look_at_what_dev_does(
     ],
 )
 def test_a_name_that_is_not_loopback_is_refused_on_both_listeners(
-    developing: tuple[Service, Answer, str], listener: str, host: str
+    developing: tuple[RunningService, HttpResponse, str], listener: str, host: str
 ) -> None:
     """DNS rebinding: a page whose name now leads here reads no inbox and calls nothing."""
     service, *_ = developing
     port = getattr(service, listener)
 
     for path in ("/inbox.json", "/inbox", "/health/live", "/v1/challenges", "/metrics", "/nothing"):
-        answer = call(port, "GET", path, key=service.keys["dev"], headers={"Host": host})
+        answer = send_request(port, "GET", path, key=service.keys["dev"], headers={"Host": host})
 
-        assert (400, "invalid-request") == (answer.status, answer.problem)
+        assert (400, "invalid-request") == (answer.status, answer.problem_type)
 
 
-def test_two_names_are_as_bad_as_a_wrong_one(developing: tuple[Service, Answer, str]) -> None:
+def test_two_names_are_as_bad_as_a_wrong_one(
+    developing: tuple[RunningService, HttpResponse, str],
+) -> None:
     """R58: another reader of the same request might take the other one."""
     service, *_ = developing
     connection = http.client.HTTPConnection("127.0.0.1", service.admin_port, timeout=10)
@@ -99,22 +112,28 @@ def test_two_names_are_as_bad_as_a_wrong_one(developing: tuple[Service, Answer, 
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
-def test_loopback_names_are_answered(developing: tuple[Service, Answer, str], name: str) -> None:
+def test_loopback_names_are_answered(
+    developing: tuple[RunningService, HttpResponse, str], name: str
+) -> None:
     """With the port and without."""
     service, *_ = developing
 
     for host in (name, f"{name}:{service.port}"):
-        assert 200 == call(service.port, "GET", "/health/live", headers={"Host": host}).status
-        assert 200 == call(service.admin_port, "GET", "/inbox", headers={"Host": host}).status
+        assert (
+            200 == send_request(service.port, "GET", "/health/live", headers={"Host": host}).status
+        )
+        assert (
+            200 == send_request(service.admin_port, "GET", "/inbox", headers={"Host": host}).status
+        )
 
 
 def test_pages_of_others_may_not_read_the_inbox(
-    developing: tuple[Service, Answer, str],
+    developing: tuple[RunningService, HttpResponse, str],
 ) -> None:
     """No CORS header is ever given, whoever asks."""
     service, *_ = developing
 
-    answer = call(
+    answer = send_request(
         service.admin_port, "GET", "/inbox.json", headers={"Origin": "https://example.com"}
     )
 
@@ -125,7 +144,7 @@ def test_pages_of_others_may_not_read_the_inbox(
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])  # noqa: S104  # is refused
 def test_dev_listens_for_nobody_else(tmp_path: Path, host: str) -> None:
     """There is no TLS, no secret worth the name, and an inbox that shows codes."""
-    code, said = refused("dev", "--host", host, "--port", "0", "--data", str(tmp_path / "data"))
+    code, said = run_command("dev", "--host", host, "--port", "0", "--data", str(tmp_path / "data"))
 
     assert 1 == code
     assert "loopback only" in said
@@ -134,7 +153,7 @@ def test_dev_listens_for_nobody_else(tmp_path: Path, host: str) -> None:
 
 def test_production_refuses_the_key_of_development() -> None:
     """R38, A25: a key that everybody knows opens nothing."""
-    code, said = refused("serve", "--config", "none.toml", OTP_DEV_API_KEY="sesame")
+    code, said = run_command("serve", "--config", "none.toml", OTP_DEV_API_KEY="sesame")
 
     assert 1 == code
     assert "OTP_DEV_API_KEY" in said

@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import pytest
 
-from otp_service.core.limits import DEFAULTS, Limit
+from otp_service.core.limits import DEFAULT_LIMITS, Limit
 from otp_service.store.embedded import EmbeddedServer
 from tests.processes import (
-    ROOMY,
-    Answer,
-    Gateway,
-    Line,
-    Service,
-    let_cooldowns_pass,
-    request,
-    serve,
+    HIGH_CAPACITY_SETTINGS,
+    GatewayServer,
+    HttpResponse,
+    RawConnection,
+    RunningService,
+    build_request,
+    delete_cooldowns,
+    run_service,
 )
 from tests.store import redis_servers
 
@@ -29,16 +29,16 @@ pytestmark = pytest.mark.slow
 NUMBER = "+447400123456"
 DEADLINE = 1
 PROVIDERS = ("GATEWAY", "GATEWAY2", "GATEWAY3")
-MOST = min(window.count for window in DEFAULTS[Limit.SENDS_NUMBER])
+MOST = min(window.count for window in DEFAULT_LIMITS[Limit.SENDS_NUMBER])
 
 
 class Hanging(NamedTuple):
     """A service whose providers hang, and what became of fifty issues there."""
 
-    service: Service
+    service: RunningService
     redis: EmbeddedServer
-    gateways: list[Gateway]
-    answers: list[Answer]
+    gateways: list[GatewayServer]
+    answers: list[HttpResponse]
     seconds: list[float]
 
     @property
@@ -52,19 +52,21 @@ def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hanging]:
     """Three providers: two are given up at their own timeouts, the third at the deadline."""
     folder = tmp_path_factory.mktemp("hanging")
     timeouts = {f"PROVIDERS__{name}__READ_TIMEOUT": "0.3" for name in PROVIDERS[:2]}
-    settings = {"ROUTING__DEADLINE_SECONDS": str(DEADLINE), **timeouts, **ROOMY}
+    settings = {"ROUTING__DEADLINE_SECONDS": str(DEADLINE), **timeouts, **HIGH_CAPACITY_SETTINGS}
     with ExitStack() as stack:
-        gateways = [stack.enter_context(Gateway()) for _ in PROVIDERS]
+        gateways = [stack.enter_context(GatewayServer()) for _ in PROVIDERS]
         urls = [gateway.url for gateway in gateways]
         redis = stack.enter_context(redis_servers.start_server(folder / "redis"))
-        service = stack.enter_context(serve(folder, redis, urls, workers=1, **settings))
+        service = stack.enter_context(run_service(folder, redis, urls, workers=1, **settings))
         for gateway in gateways:
-            gateway.hangs()
+            gateway.hold_replies()
         answers, seconds = asyncio.run(fifty_issues(service, redis))
         yield Hanging(service, redis, gateways, answers, seconds)
 
 
-async def fifty_issues(service: Service, redis: EmbeddedServer) -> tuple[list[Answer], list[float]]:
+async def fifty_issues(
+    service: RunningService, redis: EmbeddedServer
+) -> tuple[list[HttpResponse], list[float]]:
     """Ask for fifty codes for one number, five at once, in the name of both tenants."""
     answers, seconds = [], []
     for _ in range(10):
@@ -72,15 +74,17 @@ async def fifty_issues(service: Service, redis: EmbeddedServer) -> tuple[list[An
         for answer, took in await asyncio.gather(*timed):
             answers.append(answer)
             seconds.append(took)
-        let_cooldowns_pass(redis)
+        delete_cooldowns(redis)
     return answers, seconds
 
 
-async def _timed(service: Service, by: str) -> tuple[Answer, float]:
-    line = await Line.open(service.port)
-    asked = request("POST", "/v1/challenges", body={"phone_number": NUMBER}, key=service.keys[by])
+async def _timed(service: RunningService, by: str) -> tuple[HttpResponse, float]:
+    line = await RawConnection.connect(service.port)
+    asked = build_request(
+        "POST", "/v1/challenges", body={"phone_number": NUMBER}, key=service.keys[by]
+    )
     began = time.perf_counter()
-    answer = await line.ask(asked)
+    answer = await line.exchange(asked)
     took = time.perf_counter() - began
     line.close()
     return answer, took
@@ -110,11 +114,11 @@ def test_nobody_waits_longer_than_the_deadline(hanging: Hanging) -> None:
 
 def test_every_message_is_charged_and_told(hanging: Hanging) -> None:
     """R26: the ledger, the audit log and the providers count the same."""
-    with redis_servers.client_of(hanging.redis) as client:
+    with redis_servers.open_client(hanging.redis) as client:
         (bucket,) = client.scan_iter("*:limit:SendsPerNumber:*")
         charged = client.zcard(bucket)
 
-    told = hanging.service.events(type="otp.sent")
+    told = hanging.service.fetch_events(type="otp.sent")
 
     assert [hanging.printed] * 2 == [charged, len(told)]
     assert {"unknown"} == {event["outcome"] for event in told}
@@ -123,10 +127,10 @@ def test_every_message_is_charged_and_told(hanging: Hanging) -> None:
 def test_the_code_of_a_message_that_was_printed_works(hanging: Hanging) -> None:
     """All providers were given the same one."""
     *_, last = (answer for answer in hanging.answers if answer.status == 201)
-    texts = [gateway.sent_to(NUMBER)[-1] for gateway in hanging.gateways]
+    texts = [gateway.list_texts_to(NUMBER)[-1] for gateway in hanging.gateways]
     owner = "bank" if "Bank" in texts[0] else "shop"
 
-    verified = hanging.service.verify(last, hanging.gateways[0].code_for(NUMBER), by=owner)
+    verified = hanging.service.verify(last, hanging.gateways[0].find_code(NUMBER), by=owner)
 
     assert 1 == len(set(texts))
     assert 200 == verified.status

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.processes import Gateway, Service
+from tests.processes import GatewayServer, RunningService
 
 
 pytestmark = pytest.mark.slow
@@ -31,13 +31,15 @@ def spoofed(i: int) -> dict[str, str]:
     return claims | {"Forwarded": f"for={address};host=otp{i}.example;proto=https"}
 
 
-def test_who_changes_his_headers_is_still_the_same_client(service: Service, another) -> None:
+def test_who_changes_his_headers_is_still_the_same_client(
+    service: RunningService, generate_number
+) -> None:
     """R56, A7: the client's address is what the back end says, whatever a header claims."""
     answers = [
-        service.call(
+        service.send_request(
             "POST",
             "/v1/challenges",
-            body={"phone_number": another(), "client_ip": "203.0.113.77"},
+            body={"phone_number": generate_number(), "client_ip": "203.0.113.77"},
             headers=spoofed(i),
         )
         for i in range(32)
@@ -47,25 +49,27 @@ def test_who_changes_his_headers_is_still_the_same_client(service: Service, anot
     assert "SendsPerClientAddress" == answers[-1].json["limit"]
 
 
-def test_who_moves_within_his_network_is_still_the_same_client(service: Service, another) -> None:
+def test_who_moves_within_his_network_is_still_the_same_client(
+    service: RunningService, generate_number
+) -> None:
     """R56: an IPv6 customer has a /64, and an IPv4-mapped address is IPv4."""
     network = [f"2001:db8:77::{i:x}:1" for i in range(31)]
     mapped = ["203.0.113.78", *["::ffff:203.0.113.78"] * 30]
 
     for addresses in (network, mapped):
-        answers = [service.issue(another(), client_ip=address) for address in addresses]
+        answers = [service.issue(generate_number(), client_ip=address) for address in addresses]
 
         assert [201] * 30 + [429] == [answer.status for answer in answers]
 
 
 def test_no_header_loosens_a_numbers_limits(
-    service: Service, gateway: Gateway, number: str
+    service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
     """R25, A7: the cooldown belongs to the number."""
     service.issue(number)
 
     answers = [
-        service.call(
+        service.send_request(
             "POST",
             "/v1/challenges",
             body={"phone_number": number},
@@ -75,23 +79,23 @@ def test_no_header_loosens_a_numbers_limits(
     ]
 
     assert {("rate-limited", "CooldownPerNumber")} == {
-        (a.problem, a.json["limit"]) for a in answers
+        (a.problem_type, a.json["limit"]) for a in answers
     }
-    assert 1 == len(gateway.sent_to(number))
+    assert 1 == len(gateway.list_texts_to(number))
 
 
 @pytest.mark.parametrize("first", range(0, len(MAGIC), 5))
 def test_no_code_verifies_by_magic(
-    service: Service, gateway: Gateway, number: str, first: int
+    service: RunningService, gateway: GatewayServer, number: str, first: int
 ) -> None:
     """R38, A25: only the code that was sent does."""
     issued = service.issue(number)
-    drawn = gateway.code_for(number)
+    drawn = gateway.find_code(number)
     tried = [code for code in MAGIC[first : first + 5] if code != drawn]
 
     answers = [service.verify(issued, code) for code in tried]
 
-    assert ["incorrect-code"] * len(tried) == [answer.problem for answer in answers]
+    assert ["incorrect-code"] * len(tried) == [answer.problem_type for answer in answers]
 
 
 @pytest.mark.parametrize(
@@ -111,22 +115,24 @@ def test_no_code_verifies_by_magic(
         {"code": "......", "verified": True},
     ],
 )
-def test_what_is_no_code_is_never_compared(service: Service, number: str, body) -> None:
+def test_what_is_no_code_is_never_compared(service: RunningService, number: str, body) -> None:
     """R8, A25: neither nothing nor a pattern is right."""
     issued = service.issue(number)
-    before = service.count("otp_argon2_seconds_count")
+    before = service.count_samples("otp_argon2_seconds_count")
 
-    answer = service.call("POST", f"/v1/challenges/{issued.json['id']}/verify", body=body)
+    answer = service.send_request("POST", f"/v1/challenges/{issued.json['id']}/verify", body=body)
 
-    assert answer.problem in {"malformed-code", "invalid-request"}
-    assert before == service.count("otp_argon2_seconds_count")
+    assert answer.problem_type in {"malformed-code", "invalid-request"}
+    assert before == service.count_samples("otp_argon2_seconds_count")
     assert 5 == service.view(issued).json["attempts_left"]
 
 
-def test_the_code_is_in_no_answer(service: Service, gateway: Gateway, number: str) -> None:
+def test_the_code_is_in_no_answer(
+    service: RunningService, gateway: GatewayServer, number: str
+) -> None:
     """R32, A25: neither in that of its issue nor in any later one; MTN's was."""
     issued = service.issue(number, key="k", account="u-81", client_ip="203.0.113.79")
-    code = gateway.code_for(number)
+    code = gateway.find_code(number)
 
     answers = [
         issued,
@@ -152,16 +158,16 @@ def test_the_code_is_in_no_answer(service: Service, gateway: Gateway, number: st
         *("/schema/openapi.json", "/schema/swagger", "/.env", "/admin", "/", "/v1", "/health"),
     ],
 )
-def test_nothing_else_is_on_the_public_listener(service: Service, path: str) -> None:
+def test_nothing_else_is_on_the_public_listener(service: RunningService, path: str) -> None:
     """R60: metrics and documents have a listener of their own, and the inbox is in no production."""
-    answer = service.call("GET", path, by="")
+    answer = service.send_request("GET", path, by="")
 
-    assert (404, "not-found") == (answer.status, answer.problem)
+    assert (404, "not-found") == (answer.status, answer.problem_type)
 
 
 @pytest.mark.parametrize("path", ["/inbox", "/inbox.json", "/v1/challenges"])
 def test_production_has_no_inbox_and_no_api_on_the_admin_listener(
-    service: Service, path: str
+    service: RunningService, path: str
 ) -> None:
     """R38, R60: what development shows is not even there."""
-    assert 404 == service.call("GET", path, by="", listener="admin_port").status
+    assert 404 == service.send_request("GET", path, by="", listener="admin_port").status

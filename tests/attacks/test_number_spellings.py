@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from otp_service.store.embedded import EmbeddedServer
-from tests.processes import Gateway, Service, request
+from tests.processes import GatewayServer, RunningService, build_request
 from tests.store import redis_servers
 
 
@@ -61,61 +61,63 @@ SPELLINGS = [
 
 
 async def test_all_spellings_of_a_number_at_once_are_one_message(
-    service: Service, gateway: Gateway
+    service: RunningService, gateway: GatewayServer
 ) -> None:
     """R25, R34, R35: a limit for each spelling would be none."""
     asked = [issuing(service, {"phone_number": spelling}) for spelling in [*SPELLINGS, NUMBER]]
 
-    answers = await service.at_once(asked)
+    answers = await service.send_together(asked)
 
     *others, plain = answers
     assert 201 == plain.status
-    assert {"invalid-phone-number"} == {answer.problem for answer in others}
+    assert {"invalid-phone-number"} == {answer.problem_type for answer in others}
     assert [NUMBER] == [m["to"] for m in gateway.messages if m["to"].startswith("+12")]
 
 
 def test_a_spelling_that_is_refused_leaves_nothing_in_redis(
-    service: Service, redis: EmbeddedServer, gateway: Gateway
+    service: RunningService, redis: EmbeddedServer, gateway: GatewayServer
 ) -> None:
     """R35: Redis is not even asked; no key, no bucket, no Idempotency-Key, no event."""
     before, messages = keys_of(redis), len(gateway.messages)
-    calls = service.count("otp_store_seconds_count")
+    calls = service.count_samples("otp_store_seconds_count")
 
     refusals = [service.issue(spelling, key=f"k{i}") for i, spelling in enumerate(SPELLINGS)]
 
-    assert {("invalid-phone-number", 422)} == {(r.problem, r.status) for r in refusals}
-    assert calls == service.count("otp_store_seconds_count")
+    assert {("invalid-phone-number", 422)} == {(r.problem_type, r.status) for r in refusals}
+    assert calls == service.count_samples("otp_store_seconds_count")
     assert set() == keys_of(redis) - before
     assert messages == len(gateway.messages)
 
 
 @pytest.mark.parametrize("value", [12024560123, None, True, ["+12024560123"], {"e164": NUMBER}])
-def test_what_is_no_string_is_no_number(service: Service, gateway: Gateway, value) -> None:
+def test_what_is_no_string_is_no_number(
+    service: RunningService, gateway: GatewayServer, value
+) -> None:
     """R35, R58: 400, and it is not read as one."""
     messages = len(gateway.messages)
 
-    assert "invalid-request" == service.issue(value).problem
+    assert "invalid-request" == service.issue(value).problem_type
     assert messages == len(gateway.messages)
 
 
 async def test_fifty_calls_with_one_idempotency_key_are_one_message(
-    service: Service, gateway: Gateway, number: str
+    service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
     """R53, A13: the key is claimed before anything is spent, whichever worker claims it."""
     asked = [issuing(service, {"phone_number": number}, key="one-and-the-same")] * 50
 
-    answers = await service.at_once(asked)
+    answers = await service.send_together(asked)
 
-    found = Counter(answer.problem or str(answer.status) for answer in answers)
+    found = Counter(answer.problem_type or str(answer.status) for answer in answers)
     assert found.keys() <= {"201", "idempotency-key-in-use"}
     assert 1 == len({answer.json["id"] for answer in answers if answer.status == 201})
-    assert 1 == len(gateway.sent_to(number))
+    assert 1 == len(gateway.list_texts_to(number))
     again = service.issue(number, key="one-and-the-same")
     assert {again.json["id"]} == {a.json["id"] for a in answers if a.status == 201}
 
 
 async def test_fifty_issues_at_once_for_one_number_are_one_message(
-    service: Service, gateway: Gateway, number: str
+    service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
     """R25, R57, A15: over workers, tenants and purposes."""
     asked = [
@@ -123,20 +125,22 @@ async def test_fifty_issues_at_once_for_one_number_are_one_message(
         for i in range(50)
     ]
 
-    answers = await service.at_once(asked)
+    answers = await service.send_together(asked)
 
     assert Counter({429: 49, 201: 1}) == Counter(answer.status for answer in answers)
-    assert 1 == len(gateway.sent_to(number))
+    assert 1 == len(gateway.list_texts_to(number))
 
 
-def issuing(service: Service, body: dict[str, str], *, by: str = "shop", key: str = "") -> bytes:
+def issuing(
+    service: RunningService, body: dict[str, str], *, by: str = "shop", key: str = ""
+) -> bytes:
     """Return an issue as it goes over the wire."""
     headers = {"Idempotency-Key": key} if key else {}
-    return request("POST", "/v1/challenges", body=body, key=service.keys[by], headers=headers)
+    return build_request("POST", "/v1/challenges", body=body, key=service.keys[by], headers=headers)
 
 
 def keys_of(redis: EmbeddedServer) -> set[bytes]:
     """Return the keys in Redis, but for the log that the workers sweep each minute."""
     swept = re.compile(rb":(operation:\w+|log|events|refusals|folds|due)$")
-    with redis_servers.client_of(redis) as client:
+    with redis_servers.open_client(redis) as client:
         return {name for name in client.scan_iter("*") if not swept.search(name)}

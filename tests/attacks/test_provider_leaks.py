@@ -22,20 +22,27 @@ from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from tests.attacks import echoing_smsc
-from tests.attacks.attacker import forms, number_forms, stands_in
-from tests.attacks.echoing_smsc import EchoingCentre, SmppStory
+from tests.attacks.attacker import encode_digits, encode_number, has_standalone_code
+from tests.attacks.echoing_smsc import EchoingSmsc, SmppScenario
 from tests.attacks.echoing_vendors import (
-    TOPIC,
-    Asked,
-    Brought,
-    Echoing,
-    Vendor,
-    all_vendors,
-    echoes,
-    news_of,
+    SNS_TOPIC,
+    CallbackRequest,
+    EchoedMessage,
+    EchoingGateway,
+    VendorAccount,
+    create_vendors,
+    generate_echoes,
+    get_failure_receipt,
 )
-from tests.processes import CHEAPEST, ROOMY, Answer, Service, call, serve
-from tests.sms.providers.provider_contract import Says
+from tests.processes import (
+    CHEAPEST_HASH_SETTINGS,
+    HIGH_CAPACITY_SETTINGS,
+    HttpResponse,
+    RunningService,
+    run_service,
+    send_request,
+)
+from tests.sms.providers.provider_contract import GatewayReply
 from tests.sms.providers.test_provider_contract import CONTRACTS
 from tests.store import redis_servers
 
@@ -54,7 +61,7 @@ GARBAGE = (
 LIMITS = ("SENDS_PER_PREFIX", "SENDS_PER_COUNTRY", "SENDS_PER_TENANT", "SENDS_OVERALL")
 
 FAULTY = """
-from otp_service.sms.aws.certificates import Certificates
+from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.providers import Provider
 
 async def at_hand(self, url):
@@ -67,15 +74,16 @@ def exploding(method):
         return method(self, came)
     return explode
 
-Certificates._get = at_hand
+CertificateCache._get_certificate = at_hand
 for each in Provider.__args__:
-    if hasattr(each, "reply"):
-        each.reply, each.receipts = exploding(each.reply), exploding(each.receipts)
+    if hasattr(each, "interpret_reply"):
+        each.interpret_reply = exploding(each.interpret_reply)
+        each.parse_receipts = exploding(each.parse_receipts)
 """
 """A bug of ours in every dialect, whose exception holds what came; and SNS's certificate."""
 
 
-NAMES = (*(one.name for one in all_vendors("http://127.0.0.1")), echoing_smsc.NAME)
+NAMES = (*(one.name for one in create_vendors("http://127.0.0.1")), echoing_smsc.PROVIDER_NAME)
 
 
 class Told(NamedTuple):
@@ -85,20 +93,20 @@ class Told(NamedTuple):
     codes: set[str]
     numbers: set[str]
     secrets: dict[str, str]
-    service: Service
+    service: RunningService
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Every sink of a service whose providers have done everything."""
     folder = tmp_path_factory.mktemp("vendors")
-    port = redis_servers.free_port()
+    port = redis_servers.find_free_port()
     with (
-        Echoing() as gateway,
-        EchoingCentre() as centre,
+        EchoingGateway() as gateway,
+        EchoingSmsc() as centre,
         redis_servers.start_server(folder / "redis") as redis,
     ):
-        vendors = all_vendors(f"{gateway.url}/v1/messages")
+        vendors = create_vendors(f"{gateway.url}/v1/messages")
         routes = (f'"{prefix(i)}" = ["{name}"]' for i, name in enumerate(NAMES))
         settings = {
             "SERVICE__PORT": str(port),
@@ -109,25 +117,27 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             **{name: value for one in vendors for name, value in one.environment.items()},
             **centre.environment,
         }
-        bug = f"CERTIFICATE = {TOPIC.pem!r}\n{FAULTY}\n{echoing_smsc.BUG}"
-        more = settings | ROOMY | CHEAPEST
-        with serve(folder, redis, [gateway.url], workers=1, sitecustomize=bug, **more) as service:
-            stories: list[Story | SmppStory] = [
+        bug = f"CERTIFICATE = {SNS_TOPIC.pem!r}\n{FAULTY}\n{echoing_smsc.BUG_SITECUSTOMIZE}"
+        more = settings | HIGH_CAPACITY_SETTINGS | CHEAPEST_HASH_SETTINGS
+        with run_service(
+            folder, redis, [gateway.url], workers=1, sitecustomize=bug, **more
+        ) as service:
+            stories: list[Story | SmppScenario] = [
                 *(Story(service, gateway, one, i) for i, one in enumerate(vendors)),
-                SmppStory(service, centre, prefix(len(vendors))),
+                SmppScenario(service, centre, prefix(len(vendors))),
             ]
             for story in stories:
-                story.run()
-            answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
+                story.run_steps()
+            answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.responses)
             yield Told(
                 {
-                    "metrics": service.metrics().encode(),
+                    "metrics": service.fetch_metrics().encode(),
                     "events": json.dumps(all_events(service)).encode(),
                     "answers": answers.encode(),
                     "log": service.log.read_bytes(),
-                    "Redis's log": redis.log.read_bytes(),
+                    "Redis's log": redis.log_path.read_bytes(),
                 },
-                {asked.code for asked in gateway.asked} | {*centre.codes},
+                {asked.code for asked in gateway.messages} | {*centre.codes},
                 {number for story in stories for number in story.numbers},
                 {f"{one.name} {name}": s for one in vendors for name, s in one.secrets.items()}
                 | {"smpp password": centre.key},
@@ -140,14 +150,14 @@ def prefix(place: int) -> str:
     return f"+447400{20 + place:02d}"
 
 
-def all_events(service: Service) -> list[dict[str, Any]]:
+def all_events(service: RunningService) -> list[dict[str, Any]]:
     """Return every event, page after page."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
         query = f"?limit=1000{f'&cursor={cursor}' if cursor else ''}"
-        page = service.call("GET", f"/v1/audit/events{query}", by="security").json
-        service.answers.pop()  # it has all of the events in it, which is what is looked at
+        page = service.send_request("GET", f"/v1/audit/events{query}", by="security").json
+        service.responses.pop()  # it has all of the events in it, which is what is looked at
         found += page["events"]
         cursor = page.get("next")
     return found
@@ -156,12 +166,14 @@ def all_events(service: Service) -> list[dict[str, Any]]:
 class Story:
     """Everything that one vendor can do."""
 
-    def __init__(self, service: Service, gateway: Echoing, vendor: Vendor, place: int) -> None:
+    def __init__(
+        self, service: RunningService, gateway: EchoingGateway, vendor: VendorAccount, place: int
+    ) -> None:
         self.service, self.gateway, self.vendor = service, gateway, vendor
         self.numbers: list[str] = []
         self._prefix = prefix(place)
 
-    def run(self) -> None:
+    def run_steps(self) -> None:
         """Do all of it."""
         self.gateway.key = self.vendor.key
         self.replies()
@@ -170,7 +182,7 @@ class Story:
 
     def replies(self) -> None:
         """What its contract knows, with headers that echo, and echoes in every place."""
-        says = self.vendor.says
+        says = self.vendor.replies
         self.gateway.headers = {"X-Echo": "{to} {code} {key}", "Location": "/?{code}&{to}"}
         for said in says.values():
             self.issue(said)
@@ -178,14 +190,14 @@ class Story:
         self.issue(says["throttled"])
         self.gateway.headers = {}
         for case in ("accepted", "unknown"):
-            for body in echoes(says[case].body):
-                self.issue(Says(says[case].status, body))
+            for body in generate_echoes(says[case].body):
+                self.issue(GatewayReply(says[case].status, body))
         for body in GARBAGE:
             for status in (200, 400):
-                self.issue(Says(status, body))
+                self.issue(GatewayReply(status, body))
         for status in (302, 503):
-            self.issue(Says(status, b"{text} {to}"))
-        self.issue(Says(200, b"explode {to} {text} {key}"))
+            self.issue(GatewayReply(status, b"{text} {to}"))
+        self.issue(GatewayReply(200, b"explode {to} {text} {key}"))
 
     def accidents(self) -> None:
         """Nobody answers, or somebody hangs up."""
@@ -194,16 +206,16 @@ class Story:
 
     def receipts(self) -> None:
         """Right ones, echoes in every place, wrong signatures, other submissions, and garbage."""
-        brings, news = news_of(self.vendor.name, "") or (None, {})
+        brings, news = get_failure_receipt(self.vendor.name, "") or (None, {})
         if not brings:
-            self.bring(Brought("POST", self.path, {}, self.filled(b'{"a": "{text}"}')))
+            self.bring(CallbackRequest("POST", self.path, {}, self.filled(b'{"a": "{text}"}')))
             return
-        for number in range(1 + sum(1 for _ in echoes(news))):
-            asked, reference = self.issue(self.vendor.says["accepted"])
-            brings, news = news_of(self.vendor.name, reference) or (brings, news)
-            said = news if number == 0 else list(echoes(news))[number - 1]
+        for number in range(1 + sum(1 for _ in generate_echoes(news))):
+            asked, reference = self.issue(self.vendor.replies["accepted"])
+            brings, news = get_failure_receipt(self.vendor.name, reference) or (brings, news)
+            said = news if number == 0 else list(generate_echoes(news))[number - 1]
             filled = json.loads(self.filled(json.dumps(said).encode()))
-            url = asked.callback or self.path
+            url = asked.callback_url or self.path
             assert (url.partition("?")[0]) == self.path
             self.bring(brings(self.vendor, url, filled))
         right = brings(self.vendor, url, filled)
@@ -214,8 +226,8 @@ class Story:
             self.bring(right._replace(url=f"{url}0"))
         for garbage in (*GARBAGE, b"explode {to} {text}"):
             body = self.filled(garbage)
-            self.bring(Brought("POST", url, {"x-echo": self.gateway.key}, body))
-            self.bring(Brought("POST", self.path, {}, body))
+            self.bring(CallbackRequest("POST", url, {"x-echo": self.gateway.key}, body))
+            self.bring(CallbackRequest("POST", self.path, {}, body))
 
     @property
     def path(self) -> str:
@@ -224,26 +236,28 @@ class Story:
 
     def filled(self, text: bytes) -> bytes:
         """Put in what the last message held."""
-        return self.gateway.filled(text, self.gateway.asked[-1].code)
+        return self.gateway.fill_reply(text, self.gateway.messages[-1].code)
 
-    def issue(self, answer: Says | str) -> tuple[Asked, str]:
+    def issue(self, answer: GatewayReply | str) -> tuple[EchoedMessage, str]:
         """Ask for a code, which the gateway answers so; return the reference too."""
         number = f"{self._prefix}{len(self.numbers):04d}"
         self.numbers.append(number)
-        self.gateway.number, self.gateway.answer = number, answer
+        self.gateway.number, self.gateway.reply = number, answer
         issued = self.service.issue(number)
         # Another vendor's rescue may come in between; what is looked for is this number's message.
-        asked = next((a for a in reversed(self.gateway.asked) if number[1:] in a.body), None)
+        asked = next((a for a in reversed(self.gateway.messages) if number[1:] in a.body), None)
         assert asked, issued
         known = issued.json.get("id", "")
         return asked, f"shop.{known}.1.1"
 
-    def bring(self, brought: Brought) -> Answer:
+    def bring(self, brought: CallbackRequest) -> HttpResponse:
         """Bring a receipt."""
         path = brought.url.removeprefix(f"http://127.0.0.1:{self.service.port}")
-        ask = partial(call, self.service.port, brought.method, path, headers=brought.headers)
+        ask = partial(
+            send_request, self.service.port, brought.method, path, headers=brought.headers
+        )
         answer = ask(body=brought.body or None)
-        self.service.answers.append(answer)
+        self.service.responses.append(answer)
         return answer
 
 
@@ -308,19 +322,19 @@ def test_nobody_is_told_a_code_that_a_vendor_echoes(told: Told) -> None:
         f"{code.decode()} in {sink}"
         for sink, text in told.sinks.items()
         for code in {*re.findall(rb"(?<![0-9A-Fa-f.])[0-9]{6}(?![0-9A-Fa-f])", text)}
-        if code.decode() in told.codes and stands_in(code.decode(), text)
+        if code.decode() in told.codes and has_standalone_code(code.decode(), text)
     ]
 
-    assert [] == found + leaks(told, {code: forms(code) for code in told.codes})
+    assert [] == found + leaks(told, {code: encode_digits(code) for code in told.codes})
 
 
 def test_nobody_is_told_a_number_that_a_vendor_echoes(told: Told) -> None:
     """Nor all of it but the end, nor in groups."""
     # All of a vendor's numbers begin alike; they are gone through only where such a beginning is.
     begins = {number[:11] for number in told.numbers}
-    found = leaks(told, {each: number_forms(each) | most_of(each) for each in begins})
+    found = leaks(told, {each: encode_number(each) | most_of(each) for each in begins})
     if found:  # eight digits of a random id may look like it
-        found = leaks(told, {each: number_forms(each) | most_of(each) for each in told.numbers})
+        found = leaks(told, {each: encode_number(each) | most_of(each) for each in told.numbers})
 
     assert len(NAMES) == len({number[:9] for number in begins})
     assert [] == found
@@ -340,7 +354,7 @@ def most_of(number: str) -> dict[str, bytes]:
 def test_nobody_is_told_a_credential(told: Told) -> None:
     """Whole, by halves, or as the headers write it."""
     spelled = {
-        name: forms(secret) | {"as it is": secret.encode(), "half": secret[:16].encode()}
+        name: encode_digits(secret) | {"as it is": secret.encode(), "half": secret[:16].encode()}
         for name, secret in told.secrets.items()
     }
 
@@ -362,9 +376,9 @@ def test_no_repr_holds_what_it_was_made_of(contract: Any) -> None:
         number,
         "864209 is your Shop code.",
         "ref",
-        valid_for=290,
+        validity_seconds=290,
         tenant="shop",
-        callback="https://x",
+        callback_url="https://x",
     )
     request = dialect.request(message)
     body = b"+447400718829 864209 open-sesame-open-sesame-0123"
@@ -380,9 +394,9 @@ def test_no_repr_holds_what_it_was_made_of(contract: Any) -> None:
     shown = "\n".join(f"{one!r} {one} {rich(one)}" for one in objects).encode()
 
     for what in ("864209", secret):
-        assert [] == [f for f, text in forms(what).items() if text in shown], what
+        assert [] == [f for f, text in encode_digits(what).items() if text in shown], what
         assert what.encode() not in shown
-    assert [] == [f for f, text in number_forms("+447400718829").items() if text in shown]
+    assert [] == [f for f, text in encode_number("+447400718829").items() if text in shown]
 
 
 def rich(thing: Any) -> str:

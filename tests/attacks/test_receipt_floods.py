@@ -9,18 +9,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from otp_service.store.embedded import EmbeddedServer
-from tests.attacks.echoing_vendors import Echoing
+from tests.attacks.echoing_vendors import EchoingGateway
 from tests.processes import (
-    CHEAPEST,
-    ROOMY,
-    Line,
-    Service,
-    call,
-    let_cooldowns_pass,
-    request,
-    serve,
+    CHEAPEST_HASH_SETTINGS,
+    HIGH_CAPACITY_SETTINGS,
+    RawConnection,
+    RunningService,
+    build_request,
+    delete_cooldowns,
+    run_service,
+    send_request,
 )
-from tests.sms.providers.provider_contract import Says
+from tests.sms.providers.provider_contract import GatewayReply
 from tests.store import redis_servers
 
 
@@ -38,7 +38,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 SOON = """
 import otp_service.app.application
-otp_service.app.application.HOUSEKEEPING = 15.0
+otp_service.app.application.HOUSEKEEPING_INTERVAL_SECONDS = 15.0
 """
 """Seconds: later than the last of the forged ones, and sooner than after a minute."""
 
@@ -46,21 +46,21 @@ otp_service.app.application.HOUSEKEEPING = 15.0
 class Running(NamedTuple):
     """What runs."""
 
-    gateway: Echoing
-    service: Service
+    gateway: EchoingGateway
+    service: RunningService
     redis: EmbeddedServer
 
 
 @pytest.fixture
 def running(tmp_path) -> Iterator[Running]:
     """A service whose gateway is told where to bring receipts."""
-    port = redis_servers.free_port()
+    port = redis_servers.find_free_port()
     more = {"SERVICE__PORT": str(port), "SERVICE__PUBLIC_URL": f"http://127.0.0.1:{port}"}
-    with Echoing() as gateway, redis_servers.start_server(tmp_path / "redis") as redis:
-        gateway.answer = Says(200, {"id": "m-1"})
-        settings = SETTINGS | ROOMY | CHEAPEST | more
+    with EchoingGateway() as gateway, redis_servers.start_server(tmp_path / "redis") as redis:
+        gateway.reply = GatewayReply(200, {"id": "m-1"})
+        settings = SETTINGS | HIGH_CAPACITY_SETTINGS | CHEAPEST_HASH_SETTINGS | more
         urls = [gateway.url, f"{gateway.url}/other"]
-        with serve(
+        with run_service(
             tmp_path / "s", redis, urls, workers=1, sitecustomize=SOON, **settings
         ) as service:
             yield Running(gateway, service, redis)
@@ -76,19 +76,23 @@ def test_a_hundred_failures_of_one_prefix_start_no_more_sends_than_its_cap(
     gateway, service, redis = running
     for number in range(FAILED):
         assert 201 == service.issue(f"+44740071{number:02d}29").status
-    made = [asked.callback for asked in gateway.asked]
-    let_cooldowns_pass(redis)  # or those alone would stop them, and not the cap
+    made = [asked.callback_url for asked in gateway.messages]
+    delete_cooldowns(redis)  # or those alone would stop them, and not the cap
 
     for address in made:
-        brought = call(service.port, "POST", path_of(address), body=b"status=dead", headers=FORM)
+        brought = send_request(
+            service.port, "POST", path_of(address), body=b"status=dead", headers=FORM
+        )
         assert 204 == brought.status
-    redis_servers.until(lambda: len(gateway.asked) >= FAILED + CAP, what="the last send")
+    redis_servers.wait_until(
+        lambda: len(gateway.messages) >= FAILED + CAP, description="the last send"
+    )
     time.sleep(1)  # whoever sends afterwards tells nobody
 
     assert FAILED == len({*made})
-    news = service.events(type="otp.delivery")
+    news = service.fetch_events(type="otp.delivery")
     assert [("technical-failure", True)] * FAILED == [(e["status"], e["trusted"]) for e in news]
-    assert FAILED + CAP == len(gateway.asked)
+    assert FAILED + CAP == len(gateway.messages)
 
 
 async def test_a_thousand_forged_receipts_leave_one_event_a_provider_that_counts_them(
@@ -97,25 +101,27 @@ async def test_a_thousand_forged_receipts_leave_one_event_a_provider_that_counts
     """A9: what strangers send fills no log. Nothing of the delivery changes either."""
     gateway, service, _ = running
     issued = await asyncio.to_thread(service.issue, "+447400718829")
-    (asked,) = gateway.asked
-    line = await Line.open(service.port)
+    (asked,) = gateway.messages
+    line = await RawConnection.connect(service.port)
 
     for number in range(FORGED):
-        path = forged(path_of(asked.callback), number)
-        asking = request("POST", path, body=b"status=dead", headers=FORM)
-        assert 401 == (await line.ask(asking)).status, path
+        path = forged(path_of(asked.callback_url), number)
+        asking = build_request("POST", path, body=b"status=dead", headers=FORM)
+        assert 401 == (await line.exchange(asking)).status, path
     line.close()
 
     def rejected() -> list[dict[str, Any]]:
-        return service.events(type="callback.rejected")
+        return service.fetch_events(type="callback.rejected")
 
-    await asyncio.to_thread(redis_servers.until, rejected, deadline=30, what="housekeeping")
+    await asyncio.to_thread(
+        redis_servers.wait_until, rejected, timeout_seconds=30, description="housekeeping"
+    )
     counts = {each["provider"]: each["count"] for each in rejected()}
     assert {"gateway": FORGED * 3 // 4, "gateway2": FORGED // 4} == counts
     assert {"signature"} == {each["reason"] for each in rejected()}
-    assert [] == service.events(type="otp.delivery")
+    assert [] == service.fetch_events(type="otp.delivery")
     assert "submitted" == service.view(issued).json["delivery"]["status"]
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.messages)
 
 
 def path_of(address: str) -> str:

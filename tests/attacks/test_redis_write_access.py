@@ -7,14 +7,14 @@ import pytest
 
 from otp_service.core.keys import Key
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.key_names import Names
-from tests.processes import Answer, Gateway, Service, let_cooldowns_pass
+from otp_service.store.key_names import KeyNames
+from tests.processes import GatewayServer, HttpResponse, RunningService, delete_cooldowns
 from tests.store import redis_servers
 
 
 pytestmark = pytest.mark.slow
 
-NAMES = Names(Key("", b""))  # for names that are made without a key
+NAMES = KeyNames(Key("", b""))  # for names that are made without a key
 
 
 class Records(NamedTuple):
@@ -24,18 +24,21 @@ class Records(NamedTuple):
     secret: str
 
 
-def records(issued: Answer, tenant: str = "shop") -> Records:
+def records(issued: HttpResponse, tenant: str = "shop") -> Records:
     """Return where a challenge is kept."""
     id_ = issued.json["id"]
     partition = int(id_[1:3])
-    return Records(NAMES.challenge(partition, tenant, id_), NAMES.secret(partition, tenant, id_))
+    return Records(
+        NAMES.challenge_record_key(partition, tenant, id_),
+        NAMES.secret_record_key(partition, tenant, id_),
+    )
 
 
 class Scene:
     """A thief with a challenge of his own, and a victim with another."""
 
     def __init__(
-        self, service: Service, gateway: Gateway, redis: EmbeddedServer, client: Any
+        self, service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, client: Any
     ) -> None:
         self.service, self.gateway, self.client = service, gateway, client
         self._redis = redis
@@ -43,8 +46,8 @@ class Scene:
     def begin(self, thiefs: str, victims: str) -> None:
         """Issue both."""
         self.thiefs, self.victims = self.service.issue(thiefs), self.service.issue(victims)
-        self.thiefs_code = self.gateway.code_for(thiefs)
-        self.victims_code = self.gateway.code_for(victims)
+        self.thiefs_code = self.gateway.find_code(thiefs)
+        self.victims_code = self.gateway.find_code(victims)
         self.messages = len(self.gateway.messages)
 
     def copy(self, source: str, target: str) -> None:
@@ -53,7 +56,7 @@ class Scene:
 
     def assert_nothing_works(self) -> None:
         """Every call about the victim's challenge is refused, sends nothing, and is told."""
-        let_cooldowns_pass(self._redis)
+        delete_cooldowns(self._redis)
         answers = [
             self.service.verify(self.victims, self.thiefs_code),
             self.service.verify(self.victims, self.victims_code),
@@ -61,10 +64,10 @@ class Scene:
             self.service.view(self.victims),
         ]
 
-        assert [(503, "store-unavailable")] * 4 == [(a.status, a.problem) for a in answers]
+        assert [(503, "store-unavailable")] * 4 == [(a.status, a.problem_type) for a in answers]
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         assert self.messages == len(self.gateway.messages)
-        told = self.service.events(challenge=self.victims.json["id"], type="store.tampered")
+        told = self.service.fetch_events(challenge=self.victims.json["id"], type="store.tampered")
         assert {("shop", "failure", "ok")} == {
             (event["tenant"], event["outcome"], event["integrity"]) for event in told
         }
@@ -72,11 +75,13 @@ class Scene:
 
 
 @pytest.fixture
-def scene(service: Service, gateway: Gateway, redis: EmbeddedServer, another) -> Iterator[Scene]:
+def scene(
+    service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, generate_number
+) -> Iterator[Scene]:
     """Two challenges that live, and a way into Redis."""
-    with redis_servers.client_of(redis) as client:
+    with redis_servers.open_client(redis) as client:
         scene = Scene(service, gateway, redis, client)
-        scene.begin(another(), another())
+        scene.begin(generate_number(), generate_number())
         yield scene
 
 
@@ -150,7 +155,7 @@ def test_a_value_of_another_type_is_none(scene: Scene) -> None:
         scene.service.view(scene.victims),
     ]
 
-    assert [(503, "store-unavailable")] * 3 == [(a.status, a.problem) for a in answers]
+    assert [(503, "store-unavailable")] * 3 == [(a.status, a.problem_type) for a in answers]
     assert scene.messages == len(scene.gateway.messages)
 
 
@@ -167,7 +172,7 @@ def test_a_challenge_of_one_tenant_is_none_of_another(scene: Scene) -> None:
 
     assert [503] * 3 == [answer.status for answer in answers]
     assert scene.messages == len(scene.gateway.messages)
-    told = scene.service.events(challenge=scene.victims.json["id"], type="store.tampered")
+    told = scene.service.fetch_events(challenge=scene.victims.json["id"], type="store.tampered")
     assert {"bank"} == {event["tenant"] for event in told}
 
 
@@ -179,9 +184,9 @@ def idempotency_record(scene: Scene, number: str, key: str) -> str:
     return str(name.decode())
 
 
-def test_a_forged_idempotency_record_is_no_answer(scene: Scene, another) -> None:
+def test_a_forged_idempotency_record_is_no_answer(scene: Scene, generate_number) -> None:
     """The answer to a key would be a challenge that somebody else has verified."""
-    thiefs, victims = another(), another()
+    thiefs, victims = generate_number(), generate_number()
     forged = idempotency_record(scene, thiefs, "thief")
     model = idempotency_record(scene, victims, "victim")
     scene.copy(model, forged)
@@ -193,9 +198,9 @@ def test_a_forged_idempotency_record_is_no_answer(scene: Scene, another) -> None
         scene.service.resend(scene.thiefs, key="thief"),
     ]
 
-    assert [(503, "store-unavailable")] * 3 == [(a.status, a.problem) for a in answers]
+    assert [(503, "store-unavailable")] * 3 == [(a.status, a.problem_type) for a in answers]
     assert messages == len(scene.gateway.messages)
-    told = scene.service.events(type="store.tampered")[:3]
+    told = scene.service.fetch_events(type="store.tampered")[:3]
     assert [("shop", forged)] * 3 == [(event["tenant"], event["record"]) for event in told]
 
 
@@ -207,12 +212,12 @@ def test_what_never_was_an_idempotency_record_is_no_answer(
     key = f"key-{number[1:]}"
     name = idempotency_record(scene, number, key)
     scene.client.set(name, value)
-    let_cooldowns_pass(scene._redis)
+    delete_cooldowns(scene._redis)
 
     answer = scene.service.issue(number, key=key)
 
-    assert (503, "store-unavailable") == (answer.status, answer.problem)
-    assert 1 == len(scene.gateway.sent_to(number))
+    assert (503, "store-unavailable") == (answer.status, answer.problem_type)
+    assert 1 == len(scene.gateway.list_texts_to(number))
 
 
 def test_an_idempotency_record_does_not_make_a_tampered_challenge_good(
@@ -224,21 +229,21 @@ def test_an_idempotency_record_does_not_make_a_tampered_challenge_good(
 
     answer = scene.service.issue(number, key=f"key-{number[1:]}")
 
-    assert (503, "store-unavailable") == (answer.status, answer.problem)
-    last, *_ = scene.service.events(type="store.tampered")
+    assert (503, "store-unavailable") == (answer.status, answer.problem_type)
+    last, *_ = scene.service.fetch_events(type="store.tampered")
     assert records(issued).challenge == last["record"]
 
 
 def test_an_event_that_somebody_wrote_is_told_as_such(scene: Scene) -> None:
     """R72: the log shows it, and says that no worker has signed it."""
     partition = int(scene.victims.json["id"][1:3])
-    _, events, *_ = NAMES.log(partition)
+    _, events, *_ = NAMES.event_log_keys(partition)
     (last, fields), *_ = scene.client.xrevrange(events, count=1)
     forged = {**fields, b"event": fields[b"event"].replace(b'"shop"', b'"bank"')}
     at, sequence = map(int, last.split(b"-"))
     scene.client.xadd(events, forged, id=f"{at}-{sequence + 1}")
 
-    told = scene.service.events(challenge=scene.victims.json["id"])
+    told = scene.service.fetch_events(challenge=scene.victims.json["id"])
 
     assert "failed" == told[0]["integrity"]
     assert {"ok"} == {event["integrity"] for event in told[1:]}

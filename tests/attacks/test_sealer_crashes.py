@@ -14,12 +14,12 @@ import pytest
 
 from otp_service.audit.archive_format.seals import SigningKey
 from otp_service.audit.sealer.disk import Disk
-from otp_service.audit.sealer.signer import Signing
+from otp_service.audit.sealer.signer import Signer
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
-from tests.audit.sealed_log import KEY, Log, until_quiet
+from tests.audit.sealed_log import SIGNING_KEY, SealedLog, run_until_idle
 from tests.store import redis_servers
 
 
@@ -71,23 +71,23 @@ class FatedDisk(Disk):
     def __init__(self, fate: Fate) -> None:
         self._fate = fate
 
-    def open(self, path: Path) -> int:
+    def open_file(self, path: Path) -> int:
         """Open."""
-        handle: int = self._fate.call("open", lambda: Disk.open(self, path))
+        handle: int = self._fate.call("open", lambda: Disk.open_file(self, path))
         return handle
 
-    def write(self, handle: int, data: bytes) -> None:
+    def write_all(self, handle: int, data: bytes) -> None:
         """Write."""
         half = lambda: os.write(handle, data[: len(data) // 2 + 1])  # noqa: E731
-        self._fate.call("write", lambda: Disk.write(self, handle, data), half)
+        self._fate.call("write", lambda: Disk.write_all(self, handle, data), half)
 
-    def sync(self, handle: int) -> None:
+    def sync_file(self, handle: int) -> None:
         """Have it on the disk."""
-        self._fate.call("sync", lambda: Disk.sync(self, handle))
+        self._fate.call("sync", lambda: Disk.sync_file(self, handle))
 
-    def cut(self, handle: int, size: int) -> None:
+    def truncate_file(self, handle: int, size: int) -> None:
         """Cut."""
-        self._fate.call("cut", lambda: Disk.cut(self, handle, size))
+        self._fate.call("cut", lambda: Disk.truncate_file(self, handle, size))
 
     def sync_folder(self, folder: Path) -> None:
         """Have the names on the disk."""
@@ -108,35 +108,35 @@ class FatedSource:
 
 
 @pytest.fixture
-async def link(server: EmbeddedServer) -> AsyncIterator[Link]:
+async def link(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """One empty server: what differs between kinds of Redis is not tried here."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    async with Link(connect(url=server.url, timeout=5000)) as link:
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
         yield link
 
 
-async def _day(log: Log, fate: Fate) -> None:
+async def _day(log: SealedLog, fate: Fate) -> None:
     """Seal while things happen, with segments so short that each seal ends one."""
-    sealer = log.sealer(
+    sealer = log.create_sealer(
         disk=FatedDisk(fate), source=FatedSource(log.source, fate), segment_bytes=1500
     )
     try:
         for round_ in range(3):
             for partition in (0, 7):
-                await log.tell(f"{fate.at}-{round_}-{partition}", partition=partition)
-            await log.deny(7)
-            await sealer.turn()
-            log.passes(1.5)
+                await log.append_events(f"{fate.at}-{round_}-{partition}", partition=partition)
+            await log.append_denial(7)
+            await sealer.run_once()
+            log.advance_clock(1.5)
         await sealer.stop()
     finally:
-        sealer._folder.close()
+        sealer._writer.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after", "half"])
 async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
-    link: Link, tmp_path: Path, when: str
+    link: ScriptClient, tmp_path: Path, when: str
 ) -> None:
     """R73. Seen to fail where half a line is not cut off, where half a seal counts as one, and with
     the mark before the append where the folder is not asked besides whether it is behind.
@@ -144,8 +144,8 @@ async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
     met, at = set(), 0
     while True:
         at += 1
-        log, fate = Log(link, tmp_path / str(at)), Fate(at, when)
-        await link.together("", [("FLUSHALL",)])
+        log, fate = SealedLog(link, tmp_path / str(at)), Fate(at, when)
+        await link.run_pipeline("", [("FLUSHALL",)])
         try:
             await _day(log, fate)
         except Killed:
@@ -153,12 +153,12 @@ async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
         else:
             break
         met.add(fate.met)
-        await log.lease_ends()
-        heir = log.sealer(segment_bytes=1500)
-        await log.tell("afterwards")
-        await until_quiet(heir)
+        await log.expire_lease()
+        heir = log.create_sealer(segment_bytes=1500)
+        await log.append_events("afterwards")
+        await run_until_idle(heir)
         await heir.stop()
-        log.check()
+        log.assert_complete()
     assert {"lease", "tails", "mark", "open", "write", "sync", "sync_folder"} <= met
 
 
@@ -168,56 +168,58 @@ async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
     "error", [lambda: OSError(28, "No space left on device"), StoreUnavailable]
 )
 async def test_whatever_fails_once_the_same_sealer_goes_on(
-    link: Link, tmp_path: Path, when: str, error: Callable[[], Exception]
+    link: ScriptClient, tmp_path: Path, when: str, error: Callable[[], Exception]
 ) -> None:
     """A full disk for a moment, or a lost connection, at every call; also where both are odd."""
     for at in range(1, 45):
-        await link.together("", [("FLUSHALL",)])
-        log, fate = Log(link, tmp_path / str(at)), Fate(at, when, error)
-        sealer = log.sealer(
+        await link.run_pipeline("", [("FLUSHALL",)])
+        log, fate = SealedLog(link, tmp_path / str(at)), Fate(at, when, error)
+        sealer = log.create_sealer(
             disk=FatedDisk(fate), source=FatedSource(log.source, fate), segment_bytes=1500
         )
         for round_ in range(3):
-            await log.tell(f"{at}-{round_}", partition=round_)
+            await log.append_events(f"{at}-{round_}", partition=round_)
             try:
-                await sealer.turn()
+                await sealer.run_once()
             except (OSError, StoreUnavailable):
                 pytest.fail("a turn never raises")
-            log.passes(0.6)
-        await until_quiet(sealer)
+            log.advance_clock(0.6)
+        await run_until_idle(sealer)
         await sealer.stop()
-        if sealer.told.trouble:  # the very end failed
-            heir = log.sealer()
-            await log.lease_ends()
-            await until_quiet(heir)
+        if sealer.status.trouble:  # the very end failed
+            heir = log.create_sealer()
+            await log.expire_lease()
+            await run_until_idle(heir)
             await heir.stop()
-        log.check()
+        log.assert_complete()
 
 
 @pytest.mark.slow
-async def test_a_key_hands_over_and_dies_doing_so(link: Link, tmp_path: Path) -> None:
+async def test_a_key_hands_over_and_dies_doing_so(link: ScriptClient, tmp_path: Path) -> None:
     """The last seal of the old key names the new one, once, wherever the sealer is killed."""
-    new = SigningKey.new()
+    new = SigningKey.generate()
     for when in ("before", "after", "half"):
         for at in range(1, 12):
-            await link.together("", [("FLUSHALL",)])
-            log = Log(link, tmp_path / f"{when}{at}")
-            old = log.sealer()
-            await log.tell("a")
-            await until_quiet(old)
+            await link.run_pipeline("", [("FLUSHALL",)])
+            log = SealedLog(link, tmp_path / f"{when}{at}")
+            old = log.create_sealer()
+            await log.append_events("a")
+            await run_until_idle(old)
             await old.stop()
-            signing, fate = Signing(new, KEY), Fate(at, when)
-            dying = log.sealer(
+            signing, fate = Signer(new, SIGNING_KEY), Fate(at, when)
+            dying = log.create_sealer(
                 signing=signing, disk=FatedDisk(fate), source=FatedSource(log.source, fate)
             )
-            await log.tell("b")
+            await log.append_events("b")
             try:
-                await dying.turn()
+                await dying.run_once()
             except Killed:
-                dying._folder.close()
-            await log.lease_ends()
-            heir = log.sealer(signing=signing)
-            await until_quiet(heir)
+                dying._writer.close()
+            await log.expire_lease()
+            heir = log.create_sealer(signing=signing)
+            await run_until_idle(heir)
             await heir.stop()
-            log.check(KEY, new)
-            assert 1 == sum(note.kind == "key" for note in log.report(KEY, new).notes)
+            log.assert_complete(SIGNING_KEY, new)
+            assert 1 == sum(
+                note.kind == "key" for note in log.verify_archive(SIGNING_KEY, new).notes
+            )

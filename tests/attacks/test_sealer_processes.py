@@ -19,13 +19,13 @@ from otp_service.audit.archive_format.seals import SigningKey
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import IssueDenied
 from otp_service.core.ports import Commit
-from otp_service.settings import load
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.settings import load_settings
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from tests import processes
-from tests.audit.sealed_log import Log, until_quiet
-from tests.processes import CHEAPEST, Gateway
+from tests.audit.sealed_log import SealedLog, run_until_idle
+from tests.processes import CHEAPEST_HASH_SETTINGS, GatewayServer
 from tests.store import redis_servers
 
 
@@ -43,7 +43,7 @@ def redis(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 def key_in(folder: Path) -> SigningKey:
     """Make the key of an archive."""
-    key = SigningKey.new()
+    key = SigningKey.generate()
     path = folder / "audit.pem"
     path.touch(0o600)
     path.write_bytes(key.to_pem())
@@ -66,38 +66,40 @@ def audit(folder: Path, **more: str) -> dict[str, str]:
 def test_serve_seals_what_it_tells_to_its_last_event(redis: EmbeddedServer, tmp_path: Path) -> None:
     """With SIGHUP in between, and the metrics that say how it goes."""
     key = key_in(tmp_path)
-    with Gateway() as gateway:
-        with processes.serve(
-            tmp_path, redis, [gateway.url], workers=1, **CHEAPEST, **audit(tmp_path)
+    with GatewayServer() as gateway:
+        with processes.run_service(
+            tmp_path, redis, [gateway.url], workers=1, **CHEAPEST_HASH_SETTINGS, **audit(tmp_path)
         ) as service:
             issued = service.issue("+447400123456")
-            assert 200 == service.verify(issued, gateway.code_for("+447400123456")).status
-            redis_servers.until(lambda: service.count("otp_audit_seal") > 0, what="a seal")
-            assert 1 == service.count("otp_audit_leader")
-            assert 0 == service.count("otp_audit_stuck")
-            service.process.send_signal(signal.SIGHUP)
-            redis_servers.until(
-                lambda: service.log.read_text().count(LEADS) == 2, what="the next sealer"
+            assert 200 == service.verify(issued, gateway.find_code("+447400123456")).status
+            redis_servers.wait_until(
+                lambda: service.count_samples("otp_audit_seal") > 0, description="a seal"
             )
-        log = Log(None, tmp_path / "archive")  # type: ignore[arg-type]
-        log.check(key)
-    kinds = Counter(entry["event"]["type"] for entry in log.entries())
+            assert 1 == service.count_samples("otp_audit_leader")
+            assert 0 == service.count_samples("otp_audit_stuck")
+            service.process.send_signal(signal.SIGHUP)
+            redis_servers.wait_until(
+                lambda: service.log.read_text().count(LEADS) == 2, description="the next sealer"
+            )
+        log = SealedLog(None, tmp_path / "archive")  # type: ignore[arg-type]
+        log.assert_complete(key)
+    kinds = Counter(entry["event"]["type"] for entry in log.read_entries())
     assert 1 <= kinds["otp.issued"] == kinds["otp.verified"]
-    said = [e["event"] for e in log.entries() if e["event"]["type"] == "service.changed"]
+    said = [e["event"] for e in log.read_entries() if e["event"]["type"] == "service.changed"]
     assert "stopped" == said[-1]["reason"]
 
 
 def test_dev_archives_into_its_data_with_a_key_of_its_own(tmp_path: Path) -> None:
     """Over two starts."""
     for number in ("+447700900123", "+447700900124"):
-        with processes.dev(tmp_path / "data") as service:
+        with processes.run_dev(tmp_path / "data") as service:
             assert 201 == service.issue(number, by="dev").status
             assert "every event, sealed" in service.log.read_text()
-    log = Log(None, tmp_path / "data" / "archive")  # type: ignore[arg-type]
+    log = SealedLog(None, tmp_path / "data" / "archive")  # type: ignore[arg-type]
 
-    log.check(read_key(tmp_path / "data" / "audit.pem"))
+    log.assert_complete(read_key(tmp_path / "data" / "audit.pem"))
 
-    assert 2 == sum(entry["event"]["type"] == "otp.issued" for entry in log.entries())
+    assert 2 == sum(entry["event"]["type"] == "otp.issued" for entry in log.read_entries())
 
 
 # ------------------------------------------------------------------------------- alone
@@ -109,9 +111,9 @@ class Sealers:
     def __init__(self, folder: Path, redis: EmbeddedServer) -> None:
         self.folder = folder
         self.key = key_in(folder)
-        processes._write(folder / "otp.toml", redis.url, ["http://127.0.0.1:9"])
+        processes._write_config(folder / "otp.toml", redis.url, ["http://127.0.0.1:9"])
         text = (folder / "otp.toml").read_text()
-        self.keys = load(text, {}, str, cores=1).keys
+        self.keys = load_settings(text, {}, str, cores=1).keys
         self._stack = contextlib.ExitStack()
         self._count = 0
 
@@ -121,7 +123,7 @@ class Sealers:
         settings = audit(self.folder, AUDIT__SEAL="alone", EVENTS__MAXIMUM="1000")
         command = ["audit", "seal", "--config", str(self.folder / "otp.toml")]
         log = self.folder / f"sealer{self._count}.log"
-        return self._stack.enter_context(processes._running(command, log, settings))
+        return self._stack.enter_context(processes._start_command(command, log, settings))
 
     def __enter__(self) -> Self:
         return self
@@ -131,11 +133,11 @@ class Sealers:
 
 
 @pytest.fixture
-async def log(redis: EmbeddedServer, tmp_path: Path) -> AsyncIterator[tuple[Log, Sealers]]:
+async def log(redis: EmbeddedServer, tmp_path: Path) -> AsyncIterator[tuple[SealedLog, Sealers]]:
     """The log, and who seals it."""
-    async with Link(connect(url=redis.url, timeout=5000)) as link:
+    async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
         with Sealers(tmp_path, redis) as sealers:
-            yield Log(link, tmp_path / "archive", keys=sealers.keys), sealers
+            yield SealedLog(link, tmp_path / "archive", keys=sealers.keys), sealers
 
 
 async def until(happened: Callable[[], Any], seconds: float = 30.0) -> bool:
@@ -148,19 +150,19 @@ async def until(happened: Callable[[], Any], seconds: float = 30.0) -> bool:
     return True
 
 
-async def archived(log: Log) -> None:
+async def archived(log: SealedLog) -> None:
     """Wait until everything that was told is in the archive."""
-    assert await until(lambda: set(log.told) <= set(log.ids()))
+    assert await until(lambda: set(log.expected_ids) <= set(log.list_event_ids()))
 
 
-async def test_sealers_are_killed_and_the_next_one_goes_on(log: tuple[Log, Sealers]) -> None:
+async def test_sealers_are_killed_and_the_next_one_goes_on(log: tuple[SealedLog, Sealers]) -> None:
     """R73: SIGKILL, whatever they are doing, with another one waiting."""
     story, sealers = log
     running = [sealers.start(), sealers.start()]
     for round_ in range(2):
         await until(lambda: any(LEADS in path.read_text() for _, path in running))
         for i in range(40):
-            await story.tell(f"{round_}-{i}", partition=i % 8)
+            await story.append_events(f"{round_}-{i}", partition=i % 8)
         leader = next(one for one in running if LEADS in one[1].read_text())
         leader[0].kill()
         leader[0].wait()
@@ -171,11 +173,11 @@ async def test_sealers_are_killed_and_the_next_one_goes_on(log: tuple[Log, Seale
         process.terminate()
         process.wait()
 
-    story.check(sealers.key)
+    story.assert_complete(sealers.key)
 
 
 async def test_a_sealer_that_was_stopped_over_its_lease_harms_nothing(
-    log: tuple[Log, Sealers],
+    log: tuple[SealedLog, Sealers],
 ) -> None:
     """SIGSTOP: it wakes, still thinks that it leads, and both have been writing."""
     story, sealers = log
@@ -185,24 +187,24 @@ async def test_a_sealer_that_was_stopped_over_its_lease_harms_nothing(
         one, other = other, one
     taken = False
     while not taken:
-        await story.tell(secrets.token_hex(4))
+        await story.append_events(secrets.token_hex(4))
         one[0].send_signal(signal.SIGSTOP)
         # Stopped while it has the folder's lock, it keeps everybody out: then once more.
         taken = await until(lambda: LEADS in other[1].read_text(), 12)
-        await story.tell(secrets.token_hex(4), partition=9)
+        await story.append_events(secrets.token_hex(4), partition=9)
         one[0].send_signal(signal.SIGCONT)
     for i in range(20):
-        await story.tell(f"after-{i}", partition=i % 4)
+        await story.append_events(f"after-{i}", partition=i % 4)
     await archived(story)
     for process, _ in (one, other):
         process.terminate()
         process.wait()
 
-    story.check(sealers.key)
+    story.assert_complete(sealers.key)
 
 
 async def test_a_full_disk_refuses_grants_until_there_is_room_again(
-    log: tuple[Log, Sealers],
+    log: tuple[SealedLog, Sealers],
 ) -> None:
     """R73: the disk says EFBIG, which is what a limit can make it say; nothing is lost."""
     story, sealers = log
@@ -213,10 +215,10 @@ async def test_a_full_disk_refuses_grants_until_there_is_room_again(
     granted = 0
     with contextlib.suppress(StoreUnavailable):
         for granted in range(3000):  # noqa: B007  # how many there were
-            await story.grant()
+            await story.append_grant()
     assert 900 < granted < 2000
-    await story.deny()
-    await story.tell("an outcome")
+    await story.append_denial()
+    await story.append_events("an outcome")
     assert await until(lambda: "cannot be written" in said.read_text())
     await asyncio.sleep(1)  # time enough to tell it twice
     assert 1 == said.read_text().count("cannot be written")
@@ -225,10 +227,10 @@ async def test_a_full_disk_refuses_grants_until_there_is_room_again(
         process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     )
     await archived(story)
-    await story.grant()
+    await story.append_grant()
     process.terminate()
     process.wait()
-    story.check(sealers.key)
+    story.assert_complete(sealers.key)
     assert "the archive goes on" in said.read_text()
 
 
@@ -246,31 +248,31 @@ async def test_a_sink_that_hangs_refuses_grants_until_it_answers(
     taken: list[bytes] = []
 
     class Hanging:
-        async def append(self, lines: Any) -> None:
+        async def append_lines(self, lines: Any) -> None:
             await answers.wait()
             taken.extend(lines)
 
-    async with Link(connect(url=redis.url, timeout=5000)) as link:
-        story = Log(link, tmp_path / "archive", maximum=30)
-        sealer = story.sealer(sinks=(Hanging(),))
-        await story.tell("a")
-        turn = asyncio.create_task(sealer.turn())
+    async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
+        story = SealedLog(link, tmp_path / "archive", maximum=30)
+        sealer = story.create_sealer(sinks=(Hanging(),))
+        await story.append_events("a")
+        turn = asyncio.create_task(sealer.run_once())
         with contextlib.suppress(StoreUnavailable):
             for _ in range(100):
-                await story.grant()
-        assert 20 < len(story.told) < 40
+                await story.append_grant()
+        assert 20 < len(story.expected_ids) < 40
         await turn
-        await sealer.turn()  # has all of it on the disk, and waits for the sink no more
+        await sealer.run_once()  # has all of it on the disk, and waits for the sink no more
         with pytest.raises(StoreUnavailable):
-            await story.grant()
+            await story.append_grant()
         answers.set()
-        await until_quiet(sealer)
-        await story.grant()
-        await until_quiet(sealer)
+        await run_until_idle(sealer)
+        await story.append_grant()
+        await run_until_idle(sealer)
         await sealer.stop()
 
-    story.check()
-    assert set(story.lines()) == set(taken)
+    story.assert_complete()
+    assert set(story.read_lines()) == set(taken)
 
 
 async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
@@ -280,9 +282,9 @@ async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
 
     With nothing else on two cores those are some 18,000 a second.
     """
-    async with Link(connect(url=redis.url, timeout=5000)) as link:
-        story = Log(link, tmp_path / "archive", maximum=1000)
-        sealer = story.sealer()
+    async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
+        story = SealedLog(link, tmp_path / "archive", maximum=1000)
+        sealer = story.create_sealer()
         over = time.monotonic() + 10
         sent, slowest = 0, 0.0
         stop = asyncio.Event()
@@ -295,8 +297,8 @@ async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
                     [
                         Commit(
                             partition=sent % 8,
-                            operation=secrets.token_hex(8),
-                            denial=IssueDenied(
+                            operation_id=secrets.token_hex(8),
+                            foldable_event=IssueDenied(
                                 id=secrets.token_hex(4),
                                 tenant="shop",
                                 number=f"1:{(sent + i) % 50}",
@@ -310,26 +312,28 @@ async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
         flooding = asyncio.create_task(flood())
         while time.monotonic() < over:
             began = time.monotonic()
-            await story.grant(partition=sent % 8)
+            await story.append_grant(partition=sent % 8)
             slowest = max(slowest, time.monotonic() - began)
             await asyncio.sleep(0.01)
         await flooding
         # Else the folds may find no room, and nothing comes after them that carries their count.
-        while any(tail.entries for tail in await story.source.tails(range(8), count=1)):  # noqa: ASYNC110  # it is elsewhere
+        while any(tail.entries for tail in await story.source.fetch_pending(range(8), count=1)):  # noqa: ASYNC110  # it is elsewhere
             await asyncio.sleep(0.05)
-        story.shift = 120_000
+        story.clock_shift_ms = 120_000
         for partition in range(8):
-            await story.store.sweep(partition, secrets.token_hex(8))
+            await story.store.flush_folds(partition, secrets.token_hex(8))
         stop.set()
         await sealing
-        story.check()
+        story.assert_complete()
 
     stamps = [
-        e.get("stamp", {}) for e in story.entries() if e["event"]["type"] == "otp.issue_denied"
+        e.get("stamp", {}) for e in story.read_entries() if e["event"]["type"] == "otp.issue_denied"
     ]
     counted = sum(stamp.get("folded", 1) + stamp.get("unrecorded", 0) for stamp in stamps)
     assert sent == counted
     assert sent >= 5000
     assert slowest < 2
-    grants = [e["event"]["id"] for e in story.entries() if e["event"]["type"] == "otp.attempted"]
-    assert sorted(story.told) == sorted(grants)
+    grants = [
+        e["event"]["id"] for e in story.read_entries() if e["event"]["type"] == "otp.attempted"
+    ]
+    assert sorted(story.expected_ids) == sorted(grants)

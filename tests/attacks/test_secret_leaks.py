@@ -12,25 +12,25 @@ from urllib.parse import urlencode
 
 import pytest
 
-from otp_service.api.problems import KINDS
+from otp_service.api.problems import PROBLEM_TYPES
 from otp_service.audit.exports import FORMATS
 from otp_service.store.embedded import EmbeddedServer
-from tests.attacks.attacker import forms, number_forms, stands_in
-from tests.attacks.audit_environment import Auditors
-from tests.audit.sinks.syslog_server import messages
-from tests.installation import wrong
+from tests.attacks.attacker import encode_digits, encode_number, has_standalone_code
+from tests.attacks.audit_environment import AuditEnvironment
+from tests.audit.sinks.syslog_server import parse_messages
+from tests.installation import make_wrong_code
 from tests.processes import (
-    CODE,
-    Answer,
-    Gateway,
-    Line,
-    Service,
-    let_cooldowns_pass,
-    request,
-    serve,
+    CODE_PATTERN,
+    GatewayServer,
+    HttpResponse,
+    RawConnection,
+    RunningService,
+    build_request,
+    delete_cooldowns,
+    run_service,
 )
 from tests.store import redis_servers
-from tests.trace_collector import Collector
+from tests.trace_collector import TraceCollector
 
 
 pytestmark = pytest.mark.slow
@@ -44,10 +44,10 @@ LATER = {"challenge-expired"}
 
 FAULTY = """
 import os
-from otp_service.core.messages import Messages
-from otp_service.sms.providers.generic_http import Http
+from otp_service.core.messages import MessageRenderer
+from otp_service.sms.providers.generic_http import GenericHttp
 
-render, reply = Messages.render, Http.reply
+render, reply = MessageRenderer.render, GenericHttp.interpret_reply
 
 def faulty_render(self, code, minutes, locale=None):
     if locale == "zz":
@@ -61,7 +61,7 @@ def faulty_reply(self, answer):
         raise ValueError(answer.body.decode())
     return reply(self, answer)
 
-Messages.render, Http.reply = faulty_render, faulty_reply
+MessageRenderer.render, GenericHttp.interpret_reply = faulty_render, faulty_reply
 os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "100"
 """
 """Bugs of ours, in the middle of a send and in a dialect; their exceptions hold what they had.
@@ -87,12 +87,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("canary")
     drawn = folder / "drawn"
     with (
-        redis_servers.start_server(folder / "redis", port=redis_servers.free_port()) as redis,
-        Gateway() as gateway,
-        Collector() as collector,
-        Auditors(folder) as auditors,
+        redis_servers.start_server(folder / "redis", port=redis_servers.find_free_port()) as redis,
+        GatewayServer() as gateway,
+        TraceCollector() as collector,
+        AuditEnvironment(folder) as auditors,
     ):
-        with serve(
+        with run_service(
             folder,
             redis,
             [gateway.url],
@@ -109,14 +109,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             **auditors.settings,
         ) as service:
             story = Story(service, gateway, redis)
-            story.run()
-            metrics, events = service.metrics(), repr(service.events())
-            commands = auditors.searched(NUMBERS[0])
-            service.call("GET", "/health/live", by="")
-            redis_servers.until(
-                lambda: b"GET /health/live" in collector.received, what="the last span"
+            story.run_steps()
+            metrics, events = service.fetch_metrics(), repr(service.fetch_events())
+            commands = auditors.run_searches(NUMBERS[0])
+            service.send_request("GET", "/health/live", by="")
+            redis_servers.wait_until(
+                lambda: b"GET /health/live" in collector.bodies, description="the last span"
             )
-        answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.answers)
+        answers = "\n".join(f"{a.headers} {a.body.decode()}" for a in service.responses)
         yield Told(
             {
                 "log": service.log.read_bytes(),
@@ -124,11 +124,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 "events": events.encode(),
                 "answers": answers.encode(),
                 **commands,
-                **dict(auditors.kept()),
-                "Redis's log": redis.log.read_bytes(),
-                "traces": collector.received,
+                **dict(auditors.collect_outputs()),
+                "Redis's log": redis.log_path.read_bytes(),
+                "traces": collector.bodies,
             },
-            {CODE.findall(m["text"])[0] for m in gateway.messages}
+            {CODE_PATTERN.findall(m["text"])[0] for m in gateway.messages}
             | story.typed
             | set(drawn.read_text().split()),
             {m["to"] for m in gateway.messages} | {NUMBERS[0]},
@@ -137,7 +137,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 *auditors.secrets,
                 *re.findall(r'secret = "([\w-]+)"', config_of(folder)),
             },
-            {answer.problem for answer in service.answers},
+            {answer.problem_type for answer in service.responses},
         )
 
 
@@ -149,12 +149,14 @@ def config_of(folder: Any) -> str:
 class Story:
     """Everything that can go wrong, one thing after another."""
 
-    def __init__(self, service: Service, gateway: Gateway, redis: EmbeddedServer) -> None:
+    def __init__(
+        self, service: RunningService, gateway: GatewayServer, redis: EmbeddedServer
+    ) -> None:
         self.service, self.gateway, self.redis = service, gateway, redis
         self.typed: set[str] = set()
         self._numbers = iter(NUMBERS)
 
-    def run(self) -> None:
+    def run_steps(self) -> None:
         """Tell all of it."""
         self.strangers()
         self.bad_requests()
@@ -174,7 +176,7 @@ class Story:
         self._send("/audit/login", key=keys["shop"])
         headers = self._send("/audit/login", key=keys["security"]).headers
         cookie = headers["set-cookie"].split(";")[0]
-        challenge = next(e["challenge"] for e in self.service.events() if "challenge" in e)
+        challenge = next(e["challenge"] for e in self.service.fetch_events() if "challenge" in e)
         for place in ("", "/search", "/archive", f"?tenant={number}", f"/challenges/{challenge}"):
             self._send(f"/audit{place}", cookie, method="GET")
         self._send(f"{path}/{number}", cookie, method="GET")
@@ -184,7 +186,9 @@ class Story:
         self._send("/audit/search", cookie, number=number, cursor="581726", reason="Ticket")
         self._send("/audit/search", cookie, hours=number)
 
-    def _send(self, path: str, cookie: str = "", method: str = "POST", **fields: str) -> Answer:
+    def _send(
+        self, path: str, cookie: str = "", method: str = "POST", **fields: str
+    ) -> HttpResponse:
         """Do what a browser does with a form."""
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
@@ -192,13 +196,13 @@ class Story:
             "Cookie": cookie,
         }
         body = urlencode(fields).encode()
-        return self.service.call(
+        return self.service.send_request(
             method, path, by="", listener="admin_port", headers=headers, body=body
         )
 
     def strangers(self) -> None:
         """Keys that are wrong, misplaced, or not meant for this."""
-        key, path, call = self.service.keys["shop"], "/v1/challenges", self.service.call
+        key, path, call = self.service.keys["shop"], "/v1/challenges", self.service.send_request
         body = {"phone_number": NUMBERS[0]}
         for headers in (
             {"Authorization": f"Basic {key}"},
@@ -214,7 +218,7 @@ class Story:
 
     def bad_requests(self) -> None:
         """Numbers and codes in every place where they do not belong."""
-        call, number, path = self.service.call, NUMBERS[0], "/v1/challenges"
+        call, number, path = self.service.send_request, NUMBERS[0], "/v1/challenges"
         self.typed |= {"493817", "581726"}
         call("GET", f"/v1/challenges/{number}")
         call("GET", f"/v1/{number}/493817")
@@ -243,35 +247,35 @@ class Story:
         """Wrong, malformed and too many codes; a number that is locked."""
         number = next(self._numbers)
         issued = self.issue(number, account=ACCOUNT, client_ip="203.0.113.9")
-        code = self.gateway.code_for(number)
+        code = self.gateway.find_code(number)
         self.verify(issued, f"{code}0", f"{code} {code}", f"x{code}", code[::-1] + "1")
         self.service.verify(issued, int(code))
-        self.verify(issued, *(wrong(code, i + 1) for i in range(4)))
+        self.verify(issued, *(make_wrong_code(code, i + 1) for i in range(4)))
         for more in ({"purpose": "other"}, {"phone_number": NUMBERS[5]}, {"account": "u"}):
             self.service.verify(issued, code, **more)
         self.verify(issued, code)
-        with redis_servers.client_of(self.redis) as client:
+        with redis_servers.open_client(self.redis) as client:
             (row,) = client.scan_iter("*:limit:FailuresInARowPerNumber:shop:*")
             client.hset(row, "count", 100)
-        let_cooldowns_pass(self.redis)
+        delete_cooldowns(self.redis)
         self.issue(number)
         body = {"phone_number": number}
-        self.service.call("POST", "/v1/numbers/unlock", by="security", body=body)
+        self.service.send_request("POST", "/v1/numbers/unlock", by="security", body=body)
 
     def endings(self) -> None:
         """Verified, canceled, sent too often, asked too often, and never there."""
         won, dead, resent = (next(self._numbers) for _ in range(3))
         issued = self.issue(won)
         for _ in range(2):
-            self.service.verify(issued, self.gateway.code_for(won), key="same")
-        self.verify(issued, self.gateway.code_for(won))
+            self.service.verify(issued, self.gateway.find_code(won), key="same")
+        self.verify(issued, self.gateway.find_code(won))
         issued = self.issue(dead)
         self.issue(dead)
-        self.service.call("DELETE", f"/v1/challenges/{issued.json['id']}")
-        self.verify(issued, self.gateway.code_for(dead))
+        self.service.send_request("DELETE", f"/v1/challenges/{issued.json['id']}")
+        self.verify(issued, self.gateway.find_code(dead))
         issued = self.issue(resent)
         for _ in range(3):
-            let_cooldowns_pass(self.redis)
+            delete_cooldowns(self.redis)
             self.service.resend(issued)
         self.service.view(issued)
         self.service.view(issued, by="bank")
@@ -282,18 +286,20 @@ class Story:
         for number in (first, first, second):
             self.issue(number, key=first)
         issued = self.issue(slow, key="slow")
-        let_cooldowns_pass(self.redis)
-        self.gateway.hangs()
+        delete_cooldowns(self.redis)
+        self.gateway.hold_replies()
         printed = len(self.gateway.messages)
         thread = threading.Thread(
             target=self.service.resend, args=(issued,), kwargs={"key": "again"}
         )
         thread.start()
-        redis_servers.until(lambda: len(self.gateway.messages) > printed, what="the message")
+        redis_servers.wait_until(
+            lambda: len(self.gateway.messages) > printed, description="the message"
+        )
         self.issue(slow, key="slow")
         self.service.resend(issued, key="again")
         thread.join(30)
-        self.gateway.recovers()
+        self.gateway.accept_messages()
 
     def providers(self) -> None:
         """Vendors that echo what they were given, in every part of an answer."""
@@ -311,11 +317,13 @@ class Story:
             (200, {"explode": "{to} {text}"}),
         ):
             number = next(self._numbers)
-            self.gateway.says(status, body, X_Echo="{to} {code}", Location="/?c={code}&to={to}")
+            self.gateway.set_reply(
+                status, body, X_Echo="{to} {code}", Location="/?c={code}&to={to}"
+            )
             issued = self.issue(number)
             if issued.status == 201:
                 self.service.view(issued)
-        self.gateway.recovers()
+        self.gateway.accept_messages()
 
     def bugs(self) -> None:
         """An exception of ours, with a code in its text and in its frames."""
@@ -326,16 +334,16 @@ class Story:
         """More at once than there is room for."""
         for _ in range(10):
             asyncio.run(self._crowd())
-            if "overloaded" in {answer.problem for answer in self.service.answers}:
+            if "overloaded" in {answer.problem_type for answer in self.service.responses}:
                 break
 
     async def _crowd(self) -> None:
-        line_of = [await Line.open(self.service.port) for _ in range(4)]
+        line_of = [await RawConnection.connect(self.service.port) for _ in range(4)]
         key = self.service.keys["shop"]
         bodies = [{"phone_number": number} for number in NUMBERS[-4:]]
-        asked = [request("POST", "/v1/challenges", body=body, key=key) for body in bodies]
+        asked = [build_request("POST", "/v1/challenges", body=body, key=key) for body in bodies]
         pairs = zip(line_of, asked, strict=True)
-        self.service.answers += await asyncio.gather(*(line.ask(one) for line, one in pairs))
+        self.service.responses += await asyncio.gather(*(line.exchange(one) for line, one in pairs))
         for line in line_of:
             line.close()
 
@@ -343,25 +351,25 @@ class Story:
         """Full, and then gone in the middle of things."""
         number, other = next(self._numbers), next(self._numbers)
         issued = self.issue(number)
-        code = self.gateway.code_for(number)
-        with redis_servers.client_of(self.redis) as client:
+        code = self.gateway.find_code(number)
+        with redis_servers.open_client(self.redis) as client:
             client.config_set("maxmemory", 1)
             self.issue(other, key="doubt")
-            self.verify(issued, code, wrong(code))
+            self.verify(issued, code, make_wrong_code(code))
             client.config_set("maxmemory", "256mb")
-        redis_servers.kill(self.redis)
+        redis_servers.kill_server(self.redis)
         self.issue(other)
         self.verify(issued, code)
-        self.service.call("GET", "/health/ready", by="")
+        self.service.send_request("GET", "/health/ready", by="")
         self.redis.stop()
         self.redis.start()
-        redis_servers.until(self.service.is_ready, what="the recovery")
+        redis_servers.wait_until(self.service.is_ready, description="the recovery")
 
-    def issue(self, number: str, **more: Any) -> Answer:
+    def issue(self, number: str, **more: Any) -> HttpResponse:
         """Ask for a code."""
         return self.service.issue(number, **more)
 
-    def verify(self, issued: Answer, *codes: str) -> None:
+    def verify(self, issued: HttpResponse, *codes: str) -> None:
         """Try codes."""
         self.typed |= {code for code in codes if len(code) == 6}
         for code in codes:
@@ -370,7 +378,7 @@ class Story:
 
 def test_every_error_was_met(told: Told) -> None:
     """R68: or this would prove little."""
-    assert KINDS.keys() - LATER == told.problems - {""}
+    assert PROBLEM_TYPES.keys() - LATER == told.problems - {""}
 
 
 def found_in(told: Told, readable: dict[str, bytes]) -> list[tuple[str, str]]:
@@ -387,15 +395,15 @@ def test_nobody_is_told_a_code(told: Told) -> None:
     """R68, R32: neither what was sent nor what was typed, in any form."""
     assert 25 < len(told.codes)
     for code in told.codes:
-        assert [] == [sink for sink, text in told.sinks.items() if stands_in(code, text)]
-        assert [] == found_in(told, forms(code))
+        assert [] == [sink for sink, text in told.sinks.items() if has_standalone_code(code, text)]
+        assert [] == found_in(told, encode_digits(code))
 
 
 def test_nobody_is_told_a_number(told: Told) -> None:
     """R68, R69: masks and pseudonyms only."""
     assert 15 < len(told.numbers)
     for number in told.numbers:
-        assert [] == found_in(told, number_forms(number))
+        assert [] == found_in(told, encode_number(number))
     assert [] == found_in(told, {typed: typed.encode() for typed in TYPED})
 
 
@@ -418,7 +426,7 @@ def test_nobody_is_told_a_key(told: Told) -> None:
     """R11, R68: API keys, the pepper and the other four, what seals, and the collector's token."""
     assert 3 + 5 + 2 == len(told.secrets)
     for secret in told.secrets:
-        assert [] == found_in(told, forms(secret) | key_forms(secret))
+        assert [] == found_in(told, encode_digits(secret) | key_forms(secret))
 
 
 def test_a_tenants_name_for_its_user_is_told_to_nobody_else(told: Told) -> None:
@@ -444,7 +452,7 @@ def test_the_archive_and_all_that_is_made_of_it_have_all_events(told: Told) -> N
     entries = [line for line in lines if line.startswith(b'{"id"')]
     assert 90 < len(entries)
     assert set(lines) == set(told.sinks["collector"].splitlines())
-    assert set(lines) == {text for _, text in messages(told.sinks["syslog server"])}
+    assert set(lines) == {text for _, text in parse_messages(told.sinks["syslog server"])}
     for form in FORMATS:
         assert len(lines) - told.sinks["archive"].count(b'{"seal"') == len(
             told.sinks[form].splitlines()
@@ -481,14 +489,14 @@ def test_traces_say_what_happened(told: Told) -> None:
         assert part in told.sinks["traces"]
 
 
-@pytest.mark.parametrize("form", [*forms("1"), "as it is"])
+@pytest.mark.parametrize("form", [*encode_digits("1"), "as it is"])
 @pytest.mark.parametrize("kind", ["codes", "numbers", "secrets"])
 def test_a_leak_in_any_form_would_be_found(kind: str, form: str) -> None:
     """In any sink; here in the middle of a line of the log."""
     values = {"codes": "493817", "numbers": NUMBERS[0], "secrets": "sesame-open-sesame"}
     value = values[kind]
     spelled = value[1:] if kind == "numbers" else value
-    leak = (forms(spelled) | {"as it is": value.encode()})[form]
+    leak = (encode_digits(spelled) | {"as it is": value.encode()})[form]
     filler = {f"{i}" * 20 for i in range(1, 8)}
     leaky = Told(
         {"log": b'{"event":"' + leak + b'"}'},

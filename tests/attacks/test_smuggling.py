@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.processes import Service, dev, exchange_bytes
+from tests.processes import RunningService, exchange_bytes, run_dev
 
 
 pytestmark = pytest.mark.slow
@@ -17,9 +17,9 @@ NGINX = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
 
 
 @pytest.fixture(scope="module")
-def developing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def developing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """`otp-service dev`."""
-    with dev(tmp_path_factory.mktemp("dev") / "data") as service:
+    with run_dev(tmp_path_factory.mktemp("dev") / "data") as service:
         yield service
 
 
@@ -30,7 +30,7 @@ def test_the_body_of_an_upgrade_is_not_answered(
     request: pytest.FixtureRequest, command: str, listener: str, *, later: bool
 ) -> None:
     """The smallest input of the report: it took no API key to be answered twice."""
-    service: Service = request.getfixturevalue(command)
+    service: RunningService = request.getfixturevalue(command)
     length = b"Content-Length: %d\r\n\r\n" % len(INNER)
     head = b"POST /v1/callbacks/a HTTP/1.1\r\nHost: 127.0.0.1\r\n" + NGINX + length
 

@@ -3,48 +3,50 @@
 from collections.abc import Callable
 
 from otp_service.audit.archive_format import segments
-from otp_service.audit.archive_format.seals import Anchor, anchor_of
-from otp_service.audit.verification.findings import Remark, Report
+from otp_service.audit.archive_format.seals import Anchor, build_anchor
+from otp_service.audit.verification.findings import Finding, VerificationReport
 from otp_service.audit.verification.verifier import verify_folder
-from tests.audit.archive_builder import EPOCH, Archive
+from tests.audit.archive_builder import EPOCH, ArchiveBuilder
 
 
-ONE, TWO, THREE = "2025-11-24/1", "2025-11-24/3", "2025-11-25/5"
+FIRST_SEGMENT, SECOND_SEGMENT, THIRD_SEGMENT = "2025-11-24/1", "2025-11-24/3", "2025-11-25/5"
 """The segments of `standard`, as `short` calls them."""
 
 
-class Files:
+class ArchiveFiles:
     """The lines of each segment, with their ends, to be changed: the first line of `one` is one[0].
 
     The segments of `standard` are `one`, `two` and `three`.
     """
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: ArchiveBuilder) -> None:
         self.folder = archive.folder
-        self.names = [p.relative_to(self.folder).as_posix() for p in segments.segments(self.folder)]
+        self.names = [
+            p.relative_to(self.folder).as_posix() for p in segments.list_segments(self.folder)
+        ]
         self.lines = {
             name: (self.folder / name).read_bytes().splitlines(keepends=True) for name in self.names
         }
 
     @property
-    def one(self) -> list[bytes]:
+    def first(self) -> list[bytes]:
         return self.lines[self.names[0]]
 
     @property
-    def two(self) -> list[bytes]:
+    def second(self) -> list[bytes]:
         return self.lines[self.names[1]]
 
     @property
-    def three(self) -> list[bytes]:
+    def third(self) -> list[bytes]:
         return self.lines[self.names[2]]
 
-    def rename(self, old: int, new: str) -> None:
+    def rename_segment(self, old: int, new: str) -> None:
         """Give a file another name, its lines as they are."""
         self.lines[new] = self.lines.pop(self.names[old])
 
-    def write(self) -> None:
+    def write_segments(self) -> None:
         """Let the folder be like this."""
-        for path in segments.segments(self.folder):
+        for path in segments.list_segments(self.folder):
             path.unlink()
         for name, lines in self.lines.items():
             path = self.folder / name
@@ -52,72 +54,76 @@ class Files:
             path.write_bytes(b"".join(lines))
 
 
-Change = Callable[[Files], object]
+ArchiveEdit = Callable[[ArchiveFiles], object]
 
 
-def put(file: str, line: int, old: str, new: str) -> Change:
+def replace_text(file: str, line: int, old: str, new: str) -> ArchiveEdit:
     """Write something else into a line."""
 
-    def change(files: Files) -> None:
+    def edit_archive(files: ArchiveFiles) -> None:
         lines = getattr(files, file)
         assert old.encode() in lines[line - 1]
         lines[line - 1] = lines[line - 1].replace(old.encode(), new.encode(), 1)
 
-    return change
+    return edit_archive
 
 
-def cut(file: str, first: int, last: int | None = None) -> Change:
+def delete_lines(file: str, first: int, last: int | None = None) -> ArchiveEdit:
     """Delete lines."""
 
-    def change(files: Files) -> None:
+    def edit_archive(files: ArchiveFiles) -> None:
         del getattr(files, file)[first - 1 : last]
 
-    return change
+    return edit_archive
 
 
-def move(file: str, line: int, to: int) -> Change:
+def move_line(file: str, line: int, target: int) -> ArchiveEdit:
     """Move a line."""
 
-    def change(files: Files) -> None:
+    def edit_archive(files: ArchiveFiles) -> None:
         lines = getattr(files, file)
-        lines.insert(to - 1, lines.pop(line - 1))
+        lines.insert(target - 1, lines.pop(line - 1))
 
-    return change
+    return edit_archive
 
 
-def tampered(archive: Archive, change: Change) -> Archive:
+def apply_edit(archive: ArchiveBuilder, edit: ArchiveEdit) -> ArchiveBuilder:
     """Return the archive after an attacker was at it."""
-    files = Files(archive)
-    change(files)
-    files.write()
+    files = ArchiveFiles(archive)
+    edit(files)
+    files.write_segments()
     return archive
 
 
-def verified(archive: Archive, *anchors: Anchor) -> Report:
+def verify_archive(archive: ArchiveBuilder, *anchors: Anchor) -> VerificationReport:
     """Verify it with the public keys alone."""
     return verify_folder(archive.folder, archive.keys, anchors)
 
 
-def newest_anchor(archive: Archive) -> Anchor:
+def get_newest_anchor(archive: ArchiveBuilder) -> Anchor:
     """Return what was kept of the last seal."""
-    lines = [line for path in segments.segments(archive.folder) for line in segments.lines(path)]
-    return anchor_of([line for line in lines if line.startswith(b'{"seal"')][-1])
+    lines = [
+        line
+        for path in segments.list_segments(archive.folder)
+        for line in segments.iterate_lines(path)
+    ]
+    return build_anchor([line for line in lines if line.startswith(b'{"seal"')][-1])
 
 
-def found(archive: Archive, *anchors: Anchor) -> list[str]:
+def list_findings(archive: ArchiveBuilder, *anchors: Anchor) -> list[str]:
     """Return what is found, each in the words of `short`."""
-    return [short(finding) for finding in verified(archive, *anchors).findings]
+    return [format_finding(finding) for finding in verify_archive(archive, *anchors).findings]
 
 
-def short(remark: Remark) -> str:
+def format_finding(finding: Finding) -> str:
     """Return a remark as '2025-11-24/3:7-8 changed seal 4 event 01-a-6'; epochs are a and b."""
-    day, _, number = (remark.file or "").removesuffix(".jsonl").partition("/")
-    file = f"{day}/{int(number)}" if number.isdigit() else remark.file or ""
-    lines = f"{remark.line}-{remark.last}" if remark.last else f"{remark.line or ''}"
-    told = f"{file}:{lines} {remark.kind}".removeprefix(": ")
-    if remark.seal is not None:
-        told += f" seal {remark.seal}"
-    if remark.event:
-        partition, epoch, sequence = remark.event.split("-")
+    day, _, number = (finding.file or "").removesuffix(".jsonl").partition("/")
+    file = f"{day}/{int(number)}" if number.isdigit() else finding.file or ""
+    lines = f"{finding.line}-{finding.last}" if finding.last else f"{finding.line or ''}"
+    told = f"{file}:{lines} {finding.kind}".removeprefix(": ")
+    if finding.seal is not None:
+        told += f" seal {finding.seal}"
+    if finding.event:
+        partition, epoch, sequence = finding.event.split("-")
         told += f" event {partition}-{'a' if int(epoch) == EPOCH else 'b'}-{sequence}"
     return told

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from tests.audit import scenario
-from tests.audit.scenario import Step
-from tests.audit.sealed_log import Log
+from tests.audit.scenario import ScenarioStep
+from tests.audit.sealed_log import SealedLog
 from tests.store import redis_servers
 
 
 @pytest.fixture(scope="session")
-def told(server: EmbeddedServer) -> list[Step]:
+def scenario_steps(server: EmbeddedServer) -> list[ScenarioStep]:
     """What a run has told that emits every event."""
-    return scenario.tell(server)
+    return scenario.run_scenario(server)
 
 
 @pytest.fixture
-async def alone(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Log]:
+async def sealed_log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[SealedLog]:
     """The log on one server, for what is the same on each."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    async with Link(connect(url=server.url, timeout=5000)) as link:
-        yield Log(link, tmp_path / "archive")
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        yield SealedLog(link, tmp_path / "archive")

@@ -20,316 +20,337 @@ import msgspec
 import pytest
 
 import otp_service.app.application
-from otp_service.app import Application, link_of, public_door
-from otp_service.audit.query.stream_scan import NEWEST
+from otp_service.app import Application, create_client, create_public_app
+from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli import numbers
-from otp_service.core.charges import row_of
-from otp_service.core.keys import RINGS, Key, Keys, Ring
+from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import Limit, Window
 from otp_service.core.log_entry import Entry
-from otp_service.core.phone_number import PhoneNumber, parse
+from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
-from otp_service.core.tenant import Scope, digest
+from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.settings.model import (
-    ApiKeyTable,
-    Hash,
-    Redis,
-    Routing,
-    Service,
+    ApiKeySettings,
+    HashSettings,
+    RedisSettings,
+    RoutingSettings,
+    ServiceSettings,
     Settings,
-    TenantTable,
+    TenantSettings,
 )
-from otp_service.sms.providers.generic_http import Http, Receipts
+from otp_service.sms.providers.generic_http import GenericHttp, ReceiptSettings
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.event_streams import RedisStreams
-from tests.installation import MINUTE, SECOND, wrong
-from tests.processes import Gateway
+from otp_service.store.event_streams import RedisEventStreams
+from tests.installation import MINUTE_MS, SECOND_MS, make_wrong_code
+from tests.processes import GatewayServer
 from tests.store import redis_servers
 
 
-KEYS = {name: f"a key that is fixed for {name} alone".encode().ljust(32, b".") for name in RINGS}
-API_KEYS = {
+KEY_SECRETS = {
+    name: f"a key that is fixed for {name} alone".encode().ljust(32, b".")
+    for name in KEY_RING_NAMES
+}
+API_KEY_SCOPES = {
     "shop": frozenset({Scope.CHALLENGES}),
     "security": frozenset({Scope.AUDIT_ALL, Scope.OPERATOR}),
 }
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-LOGIN: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9", "purpose": "login"}
-DOWN, NO_SUCH_NUMBER = (500, {"error": {"code": "down"}}), (400, {"error": {"code": "unknown"}})
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+LOGIN_FIELDS: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9", "purpose": "login"}
+DOWN_REPLY, UNKNOWN_NUMBER_REPLY = (
+    (500, {"error": {"code": "down"}}),
+    (400, {"error": {"code": "unknown"}}),
+)
 
 
-class Step(NamedTuple):
+class ScenarioStep(NamedTuple):
     """What was done, and what it has told, in order of partition and place."""
 
     title: str
     entries: list[Entry]
 
 
-def tell(server: EmbeddedServer) -> list[Step]:
+def run_scenario(server: EmbeddedServer) -> list[ScenarioStep]:
     """Return what every step has told. The server is emptied before."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    with Gateway() as one, Gateway() as two, pytest.MonkeyPatch.context() as patch:
+    with GatewayServer() as one, GatewayServer() as two, pytest.MonkeyPatch.context() as patch:
         # What runs beside the requests runs when the scenario says so.
-        for name in ("HOUSEKEEPING", "EXCHANGE"):
+        for name in ("HOUSEKEEPING_INTERVAL_SECONDS", "HEALTH_SYNC_INTERVAL_SECONDS"):
             patch.setattr(otp_service.app.application, name, 3600.0)
         scenario = Scenario(server, one, two)
-        asyncio.run(scenario.tell())
+        asyncio.run(scenario.run_all())
     return scenario.steps
 
 
-def settings_of(server: EmbeddedServer, gateways: Mapping[str, Gateway]) -> Settings:
+def build_settings(server: EmbeddedServer, gateways: Mapping[str, GatewayServer]) -> Settings:
     """Return the settings of an installation with two providers."""
     return Settings(
-        keys=Keys(**{name: Ring((Key("1", secret),)) for name, secret in KEYS.items()}),
-        service=Service(public_url="https://otp.example"),
-        redis=Redis(url=server.url, timeout_milliseconds=5000),
-        hash=Hash(memory_kib=8, passes=1, accept_below_owasp=True),
+        keys=ServiceKeys(
+            **{name: KeyRing((Key("1", secret),)) for name, secret in KEY_SECRETS.items()}
+        ),
+        service=ServiceSettings(public_url="https://otp.example"),
+        redis=RedisSettings(url=server.url, timeout_milliseconds=5000),
+        hash=HashSettings(memory_kib=8, passes=1, accept_below_owasp=True),
         limits={Limit.SENDS_ADDRESS: (Window(2, 3600),)},
-        tenant_tables={
-            name: TenantTable(
+        tenant_settings={
+            name: TenantSettings(
                 brand=name.title(),
                 countries=frozenset({"GB"}),
-                keys=(ApiKeyTable("first", digest(name).hex(), scopes),),
+                keys=(ApiKeySettings("first", hash_api_key(name).hex(), scopes),),
             )
-            for name, scopes in API_KEYS.items()
+            for name, scopes in API_KEY_SCOPES.items()
         },
         providers={
-            name: Http(
+            name: GenericHttp(
                 url=gateway.url,
                 fields={"to": "{to}", "text": "{text}", "tell": "{callback}"},
                 message_id="id",
                 code="error.code",
                 recipient_codes=frozenset({"unknown"}),
                 provider_codes=frozenset({"down"}),
-                receipt=Receipts("status", frozenset({"there"}), failed=frozenset({"dead"})),
+                receipt=ReceiptSettings("status", frozenset({"there"}), failed=frozenset({"dead"})),
             )
             for name, gateway in gateways.items()
         },
-        routing=Routing(providers=tuple(gateways)),
+        routing=RoutingSettings(providers=tuple(gateways)),
     )
 
 
 class Scenario:
     """One installation, everybody who calls it, and what each step has told."""
 
-    def __init__(self, server: EmbeddedServer, one: Gateway, two: Gateway) -> None:
-        self.steps: list[Step] = []
+    def __init__(self, server: EmbeddedServer, one: GatewayServer, two: GatewayServer) -> None:
+        self.steps: list[ScenarioStep] = []
         self._server = server
-        self._one, self._two = one, two
-        self._app = Application(settings_of(server, {"one": one, "two": two}))
-        self._app.store._shift = lambda: self._elapsed
-        self._public: Any = public_door(self._app)
-        self._http = _client(self._public)
+        self._first_gateway, self._second_gateway = one, two
+        self._app = Application(build_settings(server, {"one": one, "two": two}))
+        self._app.store._clock_shift_ms = lambda: self._elapsed_ms
+        self._public: Any = create_public_app(self._app)
+        self._http = _create_http_client(self._public)
         # Of its own, for it reads on when the service has stopped.
-        self._link = link_of(self._app.settings)
-        self._streams = RedisStreams(self._link, self._app.store.names)
-        self._seen: set[tuple[int, Any]] = set()
-        self._elapsed = 0
+        self._script_client = create_client(self._app.settings)
+        self._streams = RedisEventStreams(self._script_client, self._app.store.key_names)
+        self._seen_entries: set[tuple[int, Any]] = set()
+        self._elapsed_ms = 0
         self._numbers = (f"+4474{i:02d}012345" for i in range(10, 60))
 
-    async def tell(self) -> None:
+    async def run_all(self) -> None:
         """Do everything."""
-        async with self._step("the service starts"):
+        async with self._record_step("the service starts"):
             await self._app.start()
-        async with self._step("the first housekeeping: each partition begins an epoch"):
-            await self._app.telling.everything()
-        await self._logs_in()
-        await self._sends_again()
-        await self._guesses()
-        await self._ends()
-        await self._providers_fail()
-        await self._is_refused()
-        await self._is_locked()
-        await self._operators_work()
-        await self._strangers_call()
-        await self._redis_fails()
-        async with self._step("the service stops"):
+        async with self._record_step("the first housekeeping: each partition begins an epoch"):
+            await self._app.system_events.flush_counted_events()
+        await self._verify_login()
+        await self._resend_code()
+        await self._guess_codes()
+        await self._end_challenges()
+        await self._fail_providers()
+        await self._refuse_issues()
+        await self._lock_number()
+        await self._run_operator_commands()
+        await self._send_unauthenticated()
+        await self._break_redis()
+        async with self._record_step("the service stops"):
             await self._app.stop()
         await self._http.aclose()
-        await self._link.aclose()
+        await self._script_client.aclose()
 
-    async def _logs_in(self) -> None:
+    async def _verify_login(self) -> None:
         number = next(self._numbers)
-        async with self._step("a code is issued"):
-            id_ = await self._issue(number, **LOGIN)
-        async with self._step("another one at once is refused by the cooldown"):
-            await self._issue(number, 429)
-        async with self._step("what is typed is no code"):
-            await self._verify(id_, "12345", 400)
-        async with self._step("the code is wrong"):
-            await self._verify(id_, wrong(self._code(number)), 422)
-        async with self._step("the code is right, for another purpose"):
-            await self._verify(id_, self._code(number), 422, purpose="payment")
-        async with self._step("the code is right, but the answer does not arrive"):
-            await self._verify_in_vain(id_, self._code(number), key="login-1")
-        async with self._step("the same call again is answered"):
-            await self._verify(id_, self._code(number), 200, key="login-1")
-        async with self._step("the same code in another call is not"):
-            await self._verify(id_, self._code(number), 410)
+        async with self._record_step("a code is issued"):
+            id_ = await self._issue_code(number, **LOGIN_FIELDS)
+        async with self._record_step("another one at once is refused by the cooldown"):
+            await self._issue_code(number, 429)
+        async with self._record_step("what is typed is no code"):
+            await self._verify_code(id_, "12345", 400)
+        async with self._record_step("the code is wrong"):
+            await self._verify_code(id_, make_wrong_code(self._find_code(number)), 422)
+        async with self._record_step("the code is right, for another purpose"):
+            await self._verify_code(id_, self._find_code(number), 422, purpose="payment")
+        async with self._record_step("the code is right, but the answer does not arrive"):
+            await self._verify_without_reply(id_, self._find_code(number), key="login-1")
+        async with self._record_step("the same call again is answered"):
+            await self._verify_code(id_, self._find_code(number), 200, key="login-1")
+        async with self._record_step("the same code in another call is not"):
+            await self._verify_code(id_, self._find_code(number), 410)
 
-    async def _sends_again(self) -> None:
+    async def _resend_code(self) -> None:
         number = next(self._numbers)
-        async with self._step("a code is issued, and repeating that call does nothing"):
-            id_ = await self._issue(number, key="issue-1")
-            await self._issue(number, key="issue-1")
-        self._wait(31 * SECOND)
-        async with self._step("it is sent again: both codes are valid"):
-            await self._resend(id_)
-        self._wait(31 * SECOND)
-        async with self._step("and again: the oldest one is not any more"):
-            await self._resend(id_)
-        self._wait(31 * SECOND)
-        async with self._step("there are no sends left"):
-            await self._resend(id_, 409)
-        async with self._step("it is delivered"):
-            await self._bring(self._one, b"status=there")
-        async with self._step("which the provider says twice"):
-            await self._bring(self._one, b"status=there")
+        async with self._record_step("a code is issued, and repeating that call does nothing"):
+            id_ = await self._issue_code(number, key="issue-1")
+            await self._issue_code(number, key="issue-1")
+        self._advance_clock(31 * SECOND_MS)
+        async with self._record_step("it is sent again: both codes are valid"):
+            await self._request_resend(id_)
+        self._advance_clock(31 * SECOND_MS)
+        async with self._record_step("and again: the oldest one is not any more"):
+            await self._request_resend(id_)
+        self._advance_clock(31 * SECOND_MS)
+        async with self._record_step("there are no sends left"):
+            await self._request_resend(id_, 409)
+        async with self._record_step("it is delivered"):
+            await self._deliver_receipt(self._first_gateway, b"status=there")
+        async with self._record_step("which the provider says twice"):
+            await self._deliver_receipt(self._first_gateway, b"status=there")
 
-    async def _guesses(self) -> None:
+    async def _guess_codes(self) -> None:
         number = next(self._numbers)
-        id_ = await self._unseen(number)
-        async with self._step("five wrong codes lock the challenge"):
+        id_ = await self._issue_in_own_step(number)
+        async with self._record_step("five wrong codes lock the challenge"):
             for guess in range(5):
-                await self._verify(id_, wrong(self._code(number), guess + 1), 422)
-        async with self._step("then the right one is refused"):
-            await self._verify(id_, self._code(number), 410)
+                await self._verify_code(
+                    id_, make_wrong_code(self._find_code(number), guess + 1), 422
+                )
+        async with self._record_step("then the right one is refused"):
+            await self._verify_code(id_, self._find_code(number), 410)
 
-    async def _ends(self) -> None:
+    async def _end_challenges(self) -> None:
         canceled, expired = next(self._numbers), next(self._numbers)
-        id_ = await self._unseen(canceled)
-        async with self._step("a challenge is canceled, twice"):
+        id_ = await self._issue_in_own_step(canceled)
+        async with self._record_step("a challenge is canceled, twice"):
             for _ in range(2):
-                await self._call("DELETE", f"/v1/challenges/{id_}", 204)
-        async with self._step("its code is refused, and so is another one"):
-            await self._verify(id_, self._code(canceled), 410)
-            await self._resend(id_, 410)
-        id_ = await self._unseen(expired)
-        self._wait(5 * MINUTE)
-        async with self._step("five minutes later a code has expired"):
-            await self._verify(id_, self._code(expired), 410)
+                await self._send_request("DELETE", f"/v1/challenges/{id_}", 204)
+        async with self._record_step("its code is refused, and so is another one"):
+            await self._verify_code(id_, self._find_code(canceled), 410)
+            await self._request_resend(id_, 410)
+        id_ = await self._issue_in_own_step(expired)
+        self._advance_clock(5 * MINUTE_MS)
+        async with self._record_step("five minutes later a code has expired"):
+            await self._verify_code(id_, self._find_code(expired), 410)
 
-    async def _providers_fail(self) -> None:
+    async def _fail_providers(self) -> None:
         number = next(self._numbers)
-        async with self._step("the first provider is down, and the second takes the message"):
-            with says(self._one, *DOWN):
-                await self._issue(number)
-        async with self._step("both are down: the challenge is canceled"):
-            with says(self._one, *DOWN), says(self._two, *DOWN):
-                await self._issue(next(self._numbers), 502)
-        async with self._step("there is no such number"):
-            with says(self._one, *NO_SUCH_NUMBER):
-                await self._issue(next(self._numbers), 422)
-        async with self._step("whether it was sent is not known"):
-            with says(self._one, 200, {}):
-                await self._issue(next(self._numbers))
-        await self._unseen(next(self._numbers))
-        self._wait(31 * SECOND)
-        async with self._step("a message is lost later, and rescued through the other provider"):
-            await self._bring(self._one, b"status=dead")
-            await asyncio.gather(*self._app.in_flight._tasks)
-        async with self._step("the first provider fails until its breaker opens"):
-            with says(self._one, *DOWN):
+        async with self._record_step(
+            "the first provider is down, and the second takes the message"
+        ):
+            with use_reply(self._first_gateway, *DOWN_REPLY):
+                await self._issue_code(number)
+        async with self._record_step("both are down: the challenge is canceled"):
+            with (
+                use_reply(self._first_gateway, *DOWN_REPLY),
+                use_reply(self._second_gateway, *DOWN_REPLY),
+            ):
+                await self._issue_code(next(self._numbers), 502)
+        async with self._record_step("there is no such number"):
+            with use_reply(self._first_gateway, *UNKNOWN_NUMBER_REPLY):
+                await self._issue_code(next(self._numbers), 422)
+        async with self._record_step("whether it was sent is not known"):
+            with use_reply(self._first_gateway, 200, {}):
+                await self._issue_code(next(self._numbers))
+        await self._issue_in_own_step(next(self._numbers))
+        self._advance_clock(31 * SECOND_MS)
+        async with self._record_step(
+            "a message is lost later, and rescued through the other provider"
+        ):
+            await self._deliver_receipt(self._first_gateway, b"status=dead")
+            await asyncio.gather(*self._app.background_calls._tasks)
+        async with self._record_step("the first provider fails until its breaker opens"):
+            with use_reply(self._first_gateway, *DOWN_REPLY):
                 for _ in range(3):
-                    await self._issue(next(self._numbers))
-            await self._app.sharing.exchange()
+                    await self._issue_code(next(self._numbers))
+            await self._app.provider_health_sync.sync_health()
 
-    async def _is_refused(self) -> None:
+    async def _refuse_issues(self) -> None:
         for why, number in (
             ("there are no SMS to that country", "+33612345678"),
             ("this is no phone that takes SMS", "+442079461234"),
             ("this number is fictitious", "+447700900123"),
         ):
-            async with self._step(f"a code is asked, but {why}"):
-                await self._issue(number, 422)
-        async with self._step("three codes are asked from one address, of which two are allowed"):
+            async with self._record_step(f"a code is asked, but {why}"):
+                await self._issue_code(number, 422)
+        async with self._record_step(
+            "three codes are asked from one address, of which two are allowed"
+        ):
             for status in (201, 201, 429):
-                await self._issue(next(self._numbers), status, client_ip="2001:db8::1")
+                await self._issue_code(next(self._numbers), status, client_ip="2001:db8::1")
         number = next(self._numbers)
-        await self._unseen(number)
-        async with self._step("fourteen more at once: ten refusals are told"):
+        await self._issue_in_own_step(number)
+        async with self._record_step("fourteen more at once: ten refusals are told"):
             for guess in range(14):
-                await self._issue(number, 429, client_ip=f"198.51.100.{guess}")
-        self._wait(61 * SECOND)
-        async with self._step("a minute later the other four are one event"):
-            await self._app.telling.everything()
+                await self._issue_code(number, 429, client_ip=f"198.51.100.{guess}")
+        self._advance_clock(61 * SECOND_MS)
+        async with self._record_step("a minute later the other four are one event"):
+            await self._app.system_events.flush_counted_events()
 
-    async def _is_locked(self) -> None:
-        phone = parse(next(self._numbers))
-        id_ = await self._unseen(phone.e164)
-        await self._fails(phone, times=99)
-        self._wait(2 * 3600 * SECOND)
-        id_ = await self._unseen(phone.e164)
-        async with self._step("the hundredth failure in a row locks the number"):
-            await self._verify(id_, wrong(self._code(phone.e164)), 422)
-        async with self._step("nothing is compared any more, and nothing sent"):
-            await self._verify(id_, self._code(phone.e164), 403)
-            await self._issue(phone.e164, 403)
-        async with self._step("an operator unlocks it"):
+    async def _lock_number(self) -> None:
+        phone = parse_number(next(self._numbers))
+        id_ = await self._issue_in_own_step(phone.e164)
+        await self._add_failures(phone, times=99)
+        self._advance_clock(2 * 3600 * SECOND_MS)
+        id_ = await self._issue_in_own_step(phone.e164)
+        async with self._record_step("the hundredth failure in a row locks the number"):
+            await self._verify_code(id_, make_wrong_code(self._find_code(phone.e164)), 422)
+        async with self._record_step("nothing is compared any more, and nothing sent"):
+            await self._verify_code(id_, self._find_code(phone.e164), 403)
+            await self._issue_code(phone.e164, 403)
+        async with self._record_step("an operator unlocks it"):
             body = {"phone_number": phone.e164}
-            await self._call("POST", "/v1/numbers/unlock", 204, by="security", body=body)
+            await self._send_request("POST", "/v1/numbers/unlock", 204, by="security", body=body)
 
-    async def _operators_work(self) -> None:
-        phone = parse(next(self._numbers))
-        async with self._step("a number is put on the do-not-send list"):
-            await numbers._block(self._app, phone)
-        async with self._step("nothing is sent to it"):
-            await self._issue(phone.e164, 422)
-        async with self._step("it is taken off the list"):
-            await numbers._unblock(self._app, phone)
-        async with self._step("somebody of the security team looks for what it did"):
+    async def _run_operator_commands(self) -> None:
+        phone = parse_number(next(self._numbers))
+        async with self._record_step("a number is put on the do-not-send list"):
+            await numbers._block_number(self._app, phone)
+        async with self._record_step("nothing is sent to it"):
+            await self._issue_code(phone.e164, 422)
+        async with self._record_step("it is taken off the list"):
+            await numbers._unblock_number(self._app, phone)
+        async with self._record_step("somebody of the security team looks for what it did"):
             body = {"phone_number": phone.e164}
-            await self._call("POST", "/v1/audit/search", 200, by="security", body=body)
-        async with self._step("and an operator, at the machine"):
-            await self._app.telling.looked_up(phone, 3, by="operator", reason="INC-4711")
-        async with self._step("everything about it is deleted"):
-            await numbers._forget(self._app, phone)
-        async with self._step("the archive has stood still for too long, and goes on"):
-            await self._app.telling.archive("overflow")
-            await self._app.telling.archive("recovered")
+            await self._send_request("POST", "/v1/audit/search", 200, by="security", body=body)
+        async with self._record_step("and an operator, at the machine"):
+            await self._app.system_events.record_lookup(phone, 3, by="operator", reason="INC-4711")
+        async with self._record_step("everything about it is deleted"):
+            await numbers._forget_number(self._app, phone)
+        async with self._record_step("the archive has stood still for too long, and goes on"):
+            await self._app.system_events.record_archive_change("overflow")
+            await self._app.system_events.record_archive_change("recovered")
 
-    async def _strangers_call(self) -> None:
-        async with self._step("strangers call, and bring receipts that are none"):
+    async def _send_unauthenticated(self) -> None:
+        async with self._record_step("strangers call, and bring receipts that are none"):
             for by in ("", "", "nobody"):
-                await self._issue(next(self._numbers), 401, by=by)
-            await self._issue(next(self._numbers), 403, by="security")
-            await self._bring(self._one, b"status=there", 401, token="forged")
-            await self._bring(self._one, b"nothing", 400)
-        async with self._step("which is told once a minute"):
-            await self._app.telling.everything()
+                await self._issue_code(next(self._numbers), 401, by=by)
+            await self._issue_code(next(self._numbers), 403, by="security")
+            await self._deliver_receipt(self._first_gateway, b"status=there", 401, token="forged")
+            await self._deliver_receipt(self._first_gateway, b"nothing", 400)
+        async with self._record_step("which is told once a minute"):
+            await self._app.system_events.flush_counted_events()
 
-    async def _redis_fails(self) -> None:
-        id_ = await self._unseen(next(self._numbers))
-        with redis_servers.client_of(self._server) as client:
+    async def _break_redis(self) -> None:
+        id_ = await self._issue_in_own_step(next(self._numbers))
+        with redis_servers.open_client(self._server) as client:
             (record,) = client.keys(f"*:challenge:shop:{id_}")
             client.append(record, "x")
-            async with self._step("somebody has written to Redis"):
-                await self._call("GET", f"/v1/challenges/{id_}", 503)
-            client.replicaof("127.0.0.1", redis_servers.free_port())
+            async with self._record_step("somebody has written to Redis"):
+                await self._send_request("GET", f"/v1/challenges/{id_}", 503)
+            client.replicaof("127.0.0.1", redis_servers.find_free_port())
             client.replicaof("NO", "ONE")
-        async with self._step("another server answers: its first event begins an epoch"):
-            await self._issue(next(self._numbers))
-        async with self._step("and so it does in every other partition"):
-            await self._app.telling.everything()
+        async with self._record_step("another server answers: its first event begins an epoch"):
+            await self._issue_code(next(self._numbers))
+        async with self._record_step("and so it does in every other partition"):
+            await self._app.system_events.flush_counted_events()
 
     # ------------------------------------------------------------------ how that is done
 
     @asynccontextmanager
-    async def _step(self, title: str) -> AsyncIterator[None]:
+    async def _record_step(self, title: str) -> AsyncIterator[None]:
         yield
-        self.steps.append(Step(title, await self._news()))
+        self.steps.append(ScenarioStep(title, await self._read_new_entries()))
 
-    async def _news(self) -> list[Entry]:
-        found = await self._streams.newest(dict.fromkeys(range(64), NEWEST), since=0, count=500)
+    async def _read_new_entries(self) -> list[Entry]:
+        found = await self._streams.fetch_newest(
+            dict.fromkeys(range(64), MAX_POSITION), since=0, count=500
+        )
         entries = [entry for some in found.values() for entry in reversed(some)]
-        new = [one for one in entries if (one.partition, one.position) not in self._seen]
-        self._seen |= {(one.partition, one.position) for one in new}
+        new = [one for one in entries if (one.partition, one.position) not in self._seen_entries]
+        self._seen_entries |= {(one.partition, one.position) for one in new}
         return new
 
-    def _wait(self, milliseconds: int) -> None:
-        self._elapsed += milliseconds
+    def _advance_clock(self, milliseconds: int) -> None:
+        self._elapsed_ms += milliseconds
 
-    async def _call(  # noqa: PLR0913  # what a request is made of
+    async def _send_request(  # noqa: PLR0913  # what a request is made of
         self,
         method: str,
         path: str,
@@ -339,35 +360,37 @@ class Scenario:
         key: str = "",
         body: Any = None,
     ) -> Any:
-        headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+        headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
         headers |= {"Authorization": f"Bearer {by}"} if by else {}
         headers |= {"Idempotency-Key": f'"{key}"'} if key else {}
         answer = await self._http.request(method, path, json=body, headers=headers)
         assert status == answer.status_code, (path, answer.text)
         return answer.json() if answer.content else None
 
-    async def _issue(
+    async def _issue_code(
         self, number: str, status: int = 201, *, by: str = "shop", key: str = "", **more: Any
     ) -> str:
         body = {"phone_number": number, **more}
-        answer = await self._call("POST", "/v1/challenges", status, by=by, key=key, body=body)
+        answer = await self._send_request(
+            "POST", "/v1/challenges", status, by=by, key=key, body=body
+        )
         return str(answer.get("id"))
 
-    async def _unseen(self, number: str) -> str:
+    async def _issue_in_own_step(self, number: str) -> str:
         """Issue a code as before, which needs no step of its own."""
-        async with self._step("another code is issued"):
-            return await self._issue(number)
+        async with self._record_step("another code is issued"):
+            return await self._issue_code(number)
 
-    async def _resend(self, id_: str, status: int = 200) -> None:
-        await self._call("POST", f"/v1/challenges/{id_}/resend", status)
+    async def _request_resend(self, id_: str, status: int = 200) -> None:
+        await self._send_request("POST", f"/v1/challenges/{id_}/resend", status)
 
-    async def _verify(
+    async def _verify_code(
         self, id_: str, code: str, status: int, *, key: str = "", **more: Any
     ) -> None:
         body = {"code": code, **more}
-        await self._call("POST", f"/v1/challenges/{id_}/verify", status, key=key, body=body)
+        await self._send_request("POST", f"/v1/challenges/{id_}/verify", status, key=key, body=body)
 
-    async def _verify_in_vain(self, id_: str, code: str, *, key: str) -> None:
+    async def _verify_without_reply(self, id_: str, code: str, *, key: str) -> None:
         """Verify on a connection that is gone when the answer is to be written."""
 
         async def receive() -> dict[str, Any]:
@@ -391,8 +414,8 @@ class Scenario:
         }
         await self._public(scope, receive, send)
 
-    async def _bring(
-        self, gateway: Gateway, body: bytes, status: int = 204, *, token: str = ""
+    async def _deliver_receipt(
+        self, gateway: GatewayServer, body: bytes, status: int = 204, *, token: str = ""
     ) -> None:
         """Bring a receipt to the address that the gateway was told last."""
         address = urlsplit(gateway.messages[-1]["tell"])
@@ -401,68 +424,70 @@ class Scenario:
         answer = await self._http.post(path, content=body, headers=form)
         assert status == answer.status_code, answer.text
 
-    async def _fails(self, phone: PhoneNumber, *, times: int) -> None:
+    async def _add_failures(self, phone: PhoneNumber, *, times: int) -> None:
         """Let a number have failed so often in a row."""
-        tenant = self._app.settings.tenants()["shop"]
-        row = msgspec.structs.replace(row_of(tenant, phone), cost=times, force=True)
-        partition = self._app.store.partition_of(phone.collapsed)
+        tenant = self._app.settings.build_tenants()["shop"]
+        row = msgspec.structs.replace(
+            build_consecutive_failure_charge(tenant, phone), cost=times, force=True
+        )
+        partition = self._app.store.get_number_partition(phone.canonical)
         await self._app.store.commit(
-            Commit(partition=partition, operation="failures", charges=(row,))
+            Commit(partition=partition, operation_id="failures", charges=(row,))
         )
 
-    def _code(self, number: str) -> str:
-        found = [g for g in (self._one, self._two) if g.sent_to(number)]
-        return found[-1].code_for(number)
+    def _find_code(self, number: str) -> str:
+        found = [g for g in (self._first_gateway, self._second_gateway) if g.list_texts_to(number)]
+        return found[-1].find_code(number)
 
 
-def _client(app: Any) -> httpx.AsyncClient:
+def _create_http_client(app: Any) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="https://otp.example")
 
 
 @contextmanager
-def says(gateway: Gateway, status: int, body: Any) -> Iterator[None]:
+def use_reply(gateway: GatewayServer, status: int, body: Any) -> Iterator[None]:
     """Let a gateway answer something else for a while."""
-    gateway.says(status, body)
+    gateway.set_reply(status, body)
     yield
-    gateway.recovers()
+    gateway.accept_messages()
 
 
 # ------------------------------------------------------------------------------------- writing
 
-HIDDEN = frozenset({"id", "versions", "type"})
-BARE = frozenset(
+HIDDEN_FIELDS = frozenset({"id", "versions", "type"})
+VARIABLE_FIELDS = frozenset(
     {"request", "trace", "milliseconds", "wait", "first", "last", "phone_metadata", "record"}
 )
 """What is only there or not: its value is chance's."""
-NAMED = ("challenge", "number", "account")
+NUMBERED_FIELDS = ("challenge", "number", "account")
 """What is called by the order in which it came."""
 
 
-def told_by(entry: Entry) -> dict[str, Any]:
+def decode_event(entry: Entry) -> dict[str, Any]:
     """Return what an event says, and its stamp."""
     stamp = msgspec.json.decode(entry.stamp) if entry.stamp else {}
     return {**msgspec.json.decode(entry.event), **stamp}
 
 
-def written(steps: list[Step]) -> str:
+def format_steps(steps: list[ScenarioStep]) -> str:
     """Return what every step has told, so that it is the same each time."""
-    names: dict[str, dict[str, int]] = {name: {} for name in NAMED}
+    names: dict[str, dict[str, int]] = {name: {} for name in NUMBERED_FIELDS}
     lines = []
     for count, (title, entries) in enumerate(steps, start=1):
         lines.append(f"{count}. {title}")
-        told = [_line(told_by(entry), names) for entry in entries]
+        told = [_format_event(decode_event(entry), names) for entry in entries]
         for line, same in groupby(told):
             times = len(list(same))
             lines.append(f"   {line}" if times == 1 else f"   {line} ({times} times)")
     return "\n".join(lines) + "\n"
 
 
-def _line(event: dict[str, Any], names: dict[str, dict[str, int]]) -> str:
+def _format_event(event: dict[str, Any], names: dict[str, dict[str, int]]) -> str:
     said = [event["type"]]
-    for name in sorted(event.keys() - HIDDEN):
+    for name in sorted(event.keys() - HIDDEN_FIELDS):
         value = event[name]
-        if name in NAMED:
+        if name in NUMBERED_FIELDS:
             value = f"#{names[name].setdefault(value, len(names[name]) + 1)}"
-        said.append(name if name in BARE else f"{name}={value}")
+        said.append(name if name in VARIABLE_FIELDS else f"{name}={value}")
     return " ".join(said)

@@ -10,185 +10,193 @@ from typing import Any
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import GAP, SEAL
+from otp_service.audit.archive_format.entries import GAP_PREFIX, SEAL_PREFIX
 from otp_service.audit.archive_format.seals import SigningKey
-from otp_service.audit.archive_format.segments import segments
-from otp_service.audit.sealer.archive_writer import Folder
+from otp_service.audit.archive_format.segments import list_segments
+from otp_service.audit.sealer.archive_writer import ArchiveWriter
 from otp_service.audit.sealer.disk import Disk
-from otp_service.audit.sealer.ports import Outside
+from otp_service.audit.sealer.ports import SealerEnvironment
 from otp_service.audit.sealer.sealer import Sealer
-from otp_service.audit.sealer.signer import Signing
+from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.verification.verifier import verify_folder
-from otp_service.core.events import ArchiveChanged, Attempted, EpochBegan, Event, IssueDenied
-from otp_service.core.keys import Keys
+from otp_service.core.events import ArchiveChanged, Attempted, EpochStarted, Event, IssueDenied
+from otp_service.core.keys import ServiceKeys
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.ports import Commit
-from otp_service.store.archive_source import RedisSealing
-from otp_service.store.client import Link
-from otp_service.store.key_names import Names
-from otp_service.store.record_cipher import Vault
+from otp_service.store.archive_source import RedisArchiveSource
+from otp_service.store.client import ScriptClient
+from otp_service.store.key_names import KeyNames
+from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
-from tests.installation import fresh_keys
+from tests.installation import generate_keys
 
 
-KEYS = fresh_keys()
-KEY = SigningKey.new()
-FULL = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
+STORE_KEYS = generate_keys()
+SIGNING_KEY = SigningKey.generate()
+EXHAUSTED_CHARGE = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
 
 
-class Log:
+class SealedLog:
     """Commits events, and makes sealers for them."""
 
     def __init__(
         self,
-        link: Link,
+        link: ScriptClient,
         folder: Path,
         *,
         maximum: int = 1000,
-        keys: Keys = KEYS,
+        keys: ServiceKeys = STORE_KEYS,
         archives: bool = True,
     ) -> None:
-        self.link = link
+        self.script_client = link
         self.folder = folder
-        self.shift = 0
-        self.vault = Vault(keys, os.urandom)
-        names = Names(keys.limit.current)
+        self.clock_shift_ms = 0
+        self.cipher = RecordCipher(keys, os.urandom)
+        names = KeyNames(keys.limit.current)
         self.store = RedisStore(
             link,
             names,
-            self.vault,
-            epoch_event=EpochBegan(id="epoch"),
-            maximum=maximum,
-            archives=archives,
-            shift=lambda: self.shift,
+            self.cipher,
+            epoch_event=EpochStarted(id="epoch"),
+            max_stream_entries=maximum,
+            has_archive=archives,
+            clock_shift_ms=lambda: self.clock_shift_ms,
         )
-        self.source = RedisSealing(link, names, maximum=maximum)
-        self.told: list[str] = []
-        self.clock = 0.0
+        self.source = RedisArchiveSource(link, names, max_stream_entries=maximum)
+        self.expected_ids: list[str] = []
+        self.clock_seconds = 0.0
 
-    async def commit(self, partition: int = 7, **fields: Any) -> Any:
+    async def commit_event(self, partition: int = 7, **fields: Any) -> Any:
         """Commit something."""
-        commit = Commit(partition=partition, operation=secrets.token_hex(8), **fields)
+        commit = Commit(partition=partition, operation_id=secrets.token_hex(8), **fields)
         return await self.store.commit(commit)
 
-    async def tell(self, *ids: str, partition: int = 7) -> None:
+    async def append_events(self, *ids: str, partition: int = 7) -> None:
         """Commit an outcome of what was granted before for each of these ids, which must be kept."""
-        await self.commit(partition, events=tuple(ArchiveChanged(id=id_) for id_ in ids))
-        self.told += ids
+        await self.commit_event(partition, events=tuple(ArchiveChanged(id=id_) for id_ in ids))
+        self.expected_ids += ids
 
-    async def grant(self, partition: int = 7, *, durable: bool = False) -> None:
+    async def append_grant(self, partition: int = 7, *, durable: bool = False) -> None:
         """Commit a claim."""
         id_ = secrets.token_hex(4)
-        await self.commit(partition, events=(Attempted(id=id_),), durable=durable)
-        self.told.append(id_)
+        await self.commit_event(partition, events=(Attempted(id=id_),), durable=durable)
+        self.expected_ids.append(id_)
 
-    async def deny(self, partition: int = 7, number: str = "") -> None:
+    async def append_denial(self, partition: int = 7, number: str = "") -> None:
         """Commit a denial."""
         id_ = secrets.token_hex(4)
         number = number or secrets.token_hex(4)
-        await self.commit(partition, denial=IssueDenied(id=id_, tenant="shop", number=number))
+        await self.commit_event(
+            partition, foldable_event=IssueDenied(id=id_, tenant="shop", number=number)
+        )
 
-    def sealer(
+    def create_sealer(
         self,
         *,
         disk: Disk | None = None,
         source: Any = None,
-        signing: Signing | None = None,
+        signing: Signer | None = None,
         segment_bytes: int = 1 << 20,
         seal_seconds: float = 0.0,
-        **outside: Any,
+        **environment: Any,
     ) -> Sealer:
         """Return a sealer of this log's archive; it seals with each turn unless told otherwise."""
 
-        async def tell(reason: str, number: int) -> None:
+        async def record_archive_change(reason: str, number: int) -> None:
             event: Event = ArchiveChanged(
                 id=f"sealer-{reason}",
                 reason=reason,
                 missing=number if reason == "gap" else 0,
                 seal=number if reason == "dropped" else 0,
             )
-            await self.commit(0, events=(event,))
+            await self.commit_event(0, events=(event,))
 
         given: dict[str, Any] = {
             "holder": secrets.token_hex(8),
-            "now": lambda: 1_763_814_000_000 + int(self.clock * 1000),
-            "clock": lambda: self.clock,
-            "is_ours": self.vault.verify,
-            "tell": tell,
+            "now": lambda: 1_763_814_000_000 + int(self.clock_seconds * 1000),
+            "clock": lambda: self.clock_seconds,
+            "has_valid_mac": self.cipher.verify_event,
+            "record_archive_change": record_archive_change,
         }
         return Sealer(
             source or self.source,
-            Folder(self.folder, segment_bytes=segment_bytes, disk=disk),
-            signing or Signing(KEY),
-            Outside(**given | outside),
+            ArchiveWriter(self.folder, segment_bytes=segment_bytes, disk=disk),
+            signing or Signer(SIGNING_KEY),
+            SealerEnvironment(**given | environment),
             seal_seconds=seal_seconds,
         )
 
-    def passes(self, seconds: float = 5.0) -> None:
+    def advance_clock(self, seconds: float = 5.0) -> None:
         """Let time pass for sealers: a lease is over after 4."""
-        self.clock += seconds
+        self.clock_seconds += seconds
 
-    async def lease_ends(self) -> None:
+    async def expire_lease(self) -> None:
         """Let the lease in Redis be over."""
-        name = self.store.names.sealer()
-        await self.link.together(name, [("HSET", name, "until", 0)])
+        name = self.store.key_names.sealer_key()
+        await self.script_client.run_pipeline(name, [("HSET", name, "until", 0)])
 
     # ------------------------------------------------------------------------------ the archive
 
-    def lines(self) -> list[bytes]:
+    def read_lines(self) -> list[bytes]:
         """Return every line of the archive."""
-        return [line for s in segments(self.folder) for line in s.read_bytes().splitlines()]
+        return [line for s in list_segments(self.folder) for line in s.read_bytes().splitlines()]
 
-    def entries(self) -> list[dict[str, Any]]:
+    def read_entries(self) -> list[dict[str, Any]]:
         """Return its entries."""
-        lines = self.lines()
-        return [json.loads(line) for line in lines if not line.startswith((GAP, SEAL))]
+        lines = self.read_lines()
+        return [
+            json.loads(line) for line in lines if not line.startswith((GAP_PREFIX, SEAL_PREFIX))
+        ]
 
-    def gaps(self) -> list[dict[str, int]]:
+    def read_gaps(self) -> list[dict[str, int]]:
         """Return its gaps."""
-        return [json.loads(line)["gap"] for line in self.lines() if line.startswith(GAP)]
+        return [
+            json.loads(line)["gap"] for line in self.read_lines() if line.startswith(GAP_PREFIX)
+        ]
 
-    def ids(self) -> list[str]:
+    def list_event_ids(self) -> list[str]:
         """Return the events' own ids, but for those of epochs and sealers."""
-        found = [entry["event"]["id"] for entry in self.entries()]
+        found = [entry["event"]["id"] for entry in self.read_entries()]
         return [id_ for id_ in found if id_ != "epoch" and not id_.startswith("sealer-")]
 
-    def report(self, *keys: SigningKey) -> Any:
+    def verify_archive(self, *keys: SigningKey) -> Any:
         """Return what the verifier says."""
-        return verify_folder(self.folder, [key.public for key in keys or (KEY,)])
+        return verify_folder(self.folder, [key.public for key in keys or (SIGNING_KEY,)])
 
-    def check(self, *keys: SigningKey, gaps: int = 0, sealed: bool = True) -> None:
+    def assert_complete(self, *keys: SigningKey, gaps: int = 0, sealed: bool = True) -> None:
         """Everything that was told is there once, in a sound archive."""
-        report = self.report(*keys)
+        report = self.verify_archive(*keys)
         assert [] == report.findings
         if sealed:
             assert 0 == report.unsealed
-        places = Counter(entry["id"] for entry in self.entries())
+        places = Counter(entry["id"] for entry in self.read_entries())
         assert {1} == set(places.values())
-        counted = Counter(self.ids())
-        assert dict.fromkeys(self.told, 1) == {id_: counted[id_] for id_ in self.told}
-        assert gaps == len(self.gaps())
+        counted = Counter(self.list_event_ids())
+        assert dict.fromkeys(self.expected_ids, 1) == {
+            id_: counted[id_] for id_ in self.expected_ids
+        }
+        assert gaps == len(self.read_gaps())
 
 
-def streams(log: Log, partition: int = 7) -> Sequence[str]:
+def get_stream_keys(log: SealedLog, partition: int = 7) -> Sequence[str]:
     """Return log, events and refusals of a partition."""
-    return log.store.names.log(partition)[:3]
+    return log.store.key_names.event_log_keys(partition)[:3]
 
 
-async def redis(log: Log, *command: Any) -> Any:
+async def run_redis_command(log: SealedLog, *command: Any) -> Any:
     """Run a command as somebody who can write to Redis."""
-    (answer,) = await log.link.together(command[1], [command])
+    (answer,) = await log.script_client.run_pipeline(command[1], [command])
     return answer
 
 
-async def until_quiet(sealer: Sealer) -> None:
+async def run_until_idle(sealer: Sealer) -> None:
     """Take turns until there is nothing more, and what the sealer told is there too."""
     for _ in range(3):
         more = True
         while more:
-            more = await sealer.turn()
+            more = await sealer.run_once()
 
 
-def decoded(line: bytes) -> Any:
+def decode_line(line: bytes) -> Any:
     """Return what stands on a line."""
     return msgspec.json.decode(line)

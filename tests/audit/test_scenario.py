@@ -8,11 +8,11 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from otp_service.audit.exports.taxonomy import MEANINGS
-from otp_service.core.events import KINDS
+from otp_service.audit.exports.taxonomy import TAXONOMY
+from otp_service.core.events import EVENT_TYPES
 from otp_service.core.log_entry import Stamp
-from tests.audit.event_table import every_field, rows
-from tests.audit.scenario import Step, told_by, written
+from tests.audit.event_table import format_rows, list_all_fields
+from tests.audit.scenario import ScenarioStep, decode_event, format_steps
 
 
 EXPECTED = Path(__file__).with_name("scenario.txt")
@@ -22,30 +22,34 @@ NOT_HERE = {"unrecorded", "missing", "seal"}
 """Half a log of refusals (tests/store/test_event_log.py), a gap and a retention (test_retention.py)."""
 
 
-def test_every_step_tells_what_it_should_and_nothing_else(told: list[Step]) -> None:
+def test_every_step_tells_what_it_should_and_nothing_else(
+    scenario_steps: list[ScenarioStep],
+) -> None:
     """Fifty steps, among them an answer that is lost after the decision was made."""
-    text = written(told)
+    text = format_steps(scenario_steps)
     if os.environ.get("OTP_WRITE"):
         EXPECTED.write_text(text, encoding="utf-8")
 
-    assert len(told) >= 30
+    assert len(scenario_steps) >= 30
     assert EXPECTED.read_text(encoding="utf-8") == text
 
 
-def test_every_kind_of_event_and_every_field_is_met(told: list[Step]) -> None:
+def test_every_kind_of_event_and_every_field_is_met(scenario_steps: list[ScenarioStep]) -> None:
     """Or what is held against this run would prove little."""
-    events = [told_by(entry) for step in told for entry in step.entries]
+    events = [decode_event(entry) for step in scenario_steps for entry in step.entries]
 
-    assert set(KINDS) == {event["type"] for event in events}
-    assert every_field() - NOT_HERE == {name for event in events for name in event}
+    assert set(EVENT_TYPES) == {event["type"] for event in events}
+    assert list_all_fields() - NOT_HERE == {name for event in events for name in event}
 
 
-def test_every_event_has_its_place_its_name_and_what_was_in_force(told: list[Step]) -> None:
+def test_every_event_has_its_place_its_name_and_what_was_in_force(
+    scenario_steps: list[ScenarioStep],
+) -> None:
     """R66, R67: and inside an epoch of a partition no sequence is missing."""
-    entries = [entry for step in told for entry in step.entries]
+    entries = [entry for step in scenario_steps for entry in step.entries]
     places = sorted((one.partition, one.epoch, one.position.sequence) for one in entries)
 
-    for event in map(told_by, entries):
+    for event in map(decode_event, entries):
         assert event["id"], event
         assert {"config", "pepper", "pseudonym"} < event["versions"].keys(), event
     for (partition, epoch, sequence), (*after, following) in pairwise(places):
@@ -55,11 +59,11 @@ def test_every_event_has_its_place_its_name_and_what_was_in_force(told: list[Ste
 
 def test_the_inventory_lists_every_event_as_it_is() -> None:
     """ASVS 16.1.1: `python -m tests.audit.event_table` prints the rows that it has to have."""
-    assert set(KINDS) <= {kind for kind, _ in MEANINGS}
+    assert set(EVENT_TYPES) <= {kind for kind, _ in TAXONOMY}
 
     listed = [line for line in _table("## Events") if line.startswith("| `")]
 
-    assert list(rows()) == listed
+    assert list(format_rows()) == listed
 
 
 def test_the_inventory_lists_every_field_and_no_other() -> None:
@@ -68,7 +72,7 @@ def test_the_inventory_lists_every_field_and_no_other() -> None:
     named = [name.strip("| `") for name, *_ in fields]
     kept = {line.split(" | ")[0].strip("| ") for line in _table("## How long")[2:]}
 
-    assert sorted(every_field()) == sorted(named)
+    assert sorted(list_all_fields()) == sorted(named)
     assert kept == {data.strip(" |") for *_, data in fields}
     assert set(Stamp.__struct_fields__) < set(named)
 

@@ -13,8 +13,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from otp_service.audit.archive_format.key_files import write_key
-from tests.processes import Gateway, serve
+from otp_service.audit.archive_format.key_files import create_key_files
+from tests.processes import GatewayServer, run_service
 from tests.store import redis_servers
 
 
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.slow
 def scene(tmp_path_factory):
     """A service that has told of two tenants: Redis, its processes, and one verified challenge."""
     folder = tmp_path_factory.mktemp("scene")
-    write_key(folder / "audit.pem")
+    create_key_files(folder / "audit.pem")
     archive = {"AUDIT__ARCHIVE": str(folder / "archive"), "AUDIT__SEAL_SECONDS": "1"}
     with (
-        Gateway() as gateway,
+        GatewayServer() as gateway,
         redis_servers.start_server(folder / "redis") as redis,
-        serve(
+        run_service(
             folder / "service",
             redis,
             [gateway.url],
@@ -46,7 +46,7 @@ def scene(tmp_path_factory):
     ):
         service.redis = redis
         service.challenge = _script(service, gateway)
-        redis_servers.until(lambda: _is_sealed(folder / "archive"), what="a seal")
+        redis_servers.wait_until(lambda: _is_sealed(folder / "archive"), description="a seal")
         yield service
 
 
@@ -275,7 +275,7 @@ def test_markup_that_somebody_has_put_into_redis_stays_text(page):
     )
     forged = {"type": MARKUP, "challenge": page.service.challenge, **dict.fromkeys(names, MARKUP)}
     slot = f"{{{page.service.challenge[1:3]}}}"
-    with redis_servers.client_of(page.service.redis) as client:
+    with redis_servers.open_client(page.service.redis) as client:
         last, sequence = map(int, client.hmget(f"{slot}:log", "ms", "seq"))
         fields = {"event": json.dumps(forged), "mac": MARKUP, "epoch": "0"}
         client.xadd(f"{slot}:events", fields, id=f"{last}-{sequence + 1}")

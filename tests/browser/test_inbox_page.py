@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from otp_service.api.inbox import inbox_routes
+from otp_service.api.inbox import create_inbox_handlers
 
 
 ENGLISH = "Your Example code is {}. It is valid for 5 min. Do not share it."
@@ -31,7 +31,7 @@ class Inbox:
     def __init__(self):
         self.messages = []
         self.is_away = False
-        app = Litestar(inbox_routes(self._read), logging_config=None, openapi_config=None)
+        app = Litestar(create_inbox_handlers(self._read), logging_config=None, openapi_config=None)
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
         self._server = uvicorn.Server(config)
         self._socket = socket.socket()

@@ -15,43 +15,43 @@ import msgspec
 import pytest
 
 from otp_service.app import Application
-from otp_service.audit.query.stream_scan import NEWEST
+from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli import main
 from otp_service.cli.common import read_settings
-from otp_service.cli.numbers import opened
-from otp_service.core.charges import row_of
-from otp_service.core.phone_number import parse
+from otp_service.cli.numbers import create_cli_app
+from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Commit
-from otp_service.settings import render
-from otp_service.store.event_streams import RedisStreams
+from otp_service.settings import render_config
+from otp_service.store.event_streams import RedisEventStreams
 from tests.store import redis_servers
 
 
-class Ended(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command left behind."""
 
-    code: int
+    exit_code: int
     out: str
     err: str
 
 
-class Gateway(HTTPServer):
+class FixedReplyGateway(HTTPServer):
     """A provider that answers each message in the same way."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.answer: tuple[int, object] = (200, {"id": "m-1"})
-        self.asked: list[dict[str, str]] = []
+        super().__init__(("127.0.0.1", 0), FixedReplyHandler)
+        self.reply: tuple[int, object] = (200, {"id": "m-1"})
+        self.messages: list[dict[str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_port}/messages"
 
 
-class Answering(BaseHTTPRequestHandler):
+class FixedReplyHandler(BaseHTTPRequestHandler):
     """One request to the gateway."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append(json.loads(body))
-        status, said = self.server.answer
+        self.server.messages.append(json.loads(body))
+        status, said = self.server.reply
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(said).encode())
@@ -61,9 +61,9 @@ class Answering(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
+def gateway() -> Iterator[FixedReplyGateway]:
     """A provider on loopback."""
-    with Gateway() as gateway:
+    with FixedReplyGateway() as gateway:
         thread = threading.Thread(target=gateway.serve_forever, args=(0.01,))
         thread.start()
         yield gateway
@@ -74,13 +74,13 @@ def gateway() -> Iterator[Gateway]:
 @pytest.fixture
 def config(tmp_path, server, gateway) -> Path:
     """What `init` writes, filled in; Redis is empty."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    text, _ = render(
+    text, _ = render_config(
         tenant="shop",
         brand="Example",
         countries=["GB"],
-        token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: secrets.token_urlsafe(32),
         provider_url=gateway.url,
     )
     path = tmp_path / "otp.toml"
@@ -89,57 +89,57 @@ def config(tmp_path, server, gateway) -> Path:
 
 
 @pytest.fixture
-def otp(capsys, monkeypatch):
+def run_otp(capsys, monkeypatch):
     """Run a command as from a shell."""
 
-    def run(*arguments: object, stdin: bytes | str = "") -> Ended:
+    def run_command(*arguments: object, stdin: bytes | str = "") -> CommandResult:
         data = stdin if isinstance(stdin, bytes) else stdin.encode()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
         try:
             code = main([str(argument) for argument in arguments])
         except SystemExit as ended:
             code = int(ended.code or 0)
-        return Ended(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
 
-    return run
+    return run_command
 
 
 @pytest.fixture
-def lock(config):
+def lock_number(config):
     """Lock a number at the tenant `shop`."""
 
-    async def count_a_hundred(app: Application, number: str) -> None:
-        phone = parse(number)
-        row = row_of(app.settings.tenants()["shop"], phone)
+    async def add_failures(app: Application, number: str) -> None:
+        phone = parse_number(number)
+        row = build_consecutive_failure_charge(app.settings.build_tenants()["shop"], phone)
         await app.store.commit(
             Commit(
-                partition=app.store.partition_of(phone.collapsed),
-                operation=f"lock-{number}",
+                partition=app.store.get_number_partition(phone.canonical),
+                operation_id=f"lock-{number}",
                 charges=(msgspec.structs.replace(row, cost=100),),
-                label=phone.masked,
+                masked_number=phone.masked,
             )
         )
 
-    return lambda number: _with(config, lambda app: count_a_hundred(app, number))
+    return lambda number: _run_with_app(config, lambda app: add_failures(app, number))
 
 
 @pytest.fixture
-def told(config):
+def read_events(config):
     """Return the events of a number, oldest first."""
 
-    async def read(app: Application, number: str):
-        partition = app.store.partition_of(parse(number).collapsed)
-        streams = RedisStreams(app.link, app.store.names)
-        newest = await streams.newest({partition: NEWEST}, since=0, count=100)
+    async def read_entries(app: Application, number: str):
+        partition = app.store.get_number_partition(parse_number(number).canonical)
+        streams = RedisEventStreams(app.script_client, app.store.key_names)
+        newest = await streams.fetch_newest({partition: MAX_POSITION}, since=0, count=100)
         found = [msgspec.json.decode(entry.event) for entry in reversed(newest[partition])]
         return [event for event in found if event["type"] != "log.epoch"]
 
-    return lambda number: _with(config, lambda app: read(app, number))
+    return lambda number: _run_with_app(config, lambda app: read_entries(app, number))
 
 
-def _with(config, call):
-    async def run():
-        async with opened(read_settings(config)) as app:
+def _run_with_app(config, call):
+    async def run_call():
+        async with create_cli_app(read_settings(config)) as app:
             return await call(app)
 
-    return asyncio.run(run())
+    return asyncio.run(run_call())

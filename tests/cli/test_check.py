@@ -8,19 +8,19 @@ from argon2.exceptions import HashingError
 
 from otp_service.cli.command import CommandError
 from otp_service.cli.common import read_settings
-from otp_service.cli.serve import _check_store
-from otp_service.core.argon2_profile import OWASP
+from otp_service.cli.serve import _require_safe_redis
+from otp_service.core.argon2_profile import OWASP_PROFILES
 from tests.store import redis_servers
 
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_check_shows_what_is_in_force_and_that_it_is_safe(otp, config):
+def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
     """Settings, what a thief would need, and the live Redis; no secret."""
-    ended = otp("check", "--config", config)
+    ended = run_otp("check", "--config", config)
 
-    assert (0, "") == (ended.code, ended.err)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert re.search(r"^policy\.lifetime +300$", ended.out, re.MULTILINE)
     assert re.search(r"^a thief's hours +0\.0\d+ for all 10\^6 codes", ended.out, re.MULTILINE)
     assert "routing.providers: has one provider" in ended.out
@@ -29,43 +29,43 @@ def test_check_shows_what_is_in_force_and_that_it_is_safe(otp, config):
         assert secret not in ended.out
 
 
-def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(otp, config, monkeypatch):
+def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(run_otp, config, monkeypatch):
     """All of it at once, after it was shown."""
     monkeypatch.setenv("OTP_POLICY__LIFETIME", "900")
     monkeypatch.setenv("OTP_POLICY__DIGITS", "4")
 
-    ended = otp("check", "--config", config)
+    ended = run_otp("check", "--config", config)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert re.search(r"^policy\.lifetime +900$", ended.out, re.MULTILINE)
     assert "policy.lifetime: must be from 60 to 600 seconds" in ended.err
     assert "policy.digits: must be from 6" in ended.err
 
 
-def test_check_says_plainly_that_redis_cannot_be_reached(otp, config, monkeypatch):
+def test_check_says_plainly_that_redis_cannot_be_reached(run_otp, config, monkeypatch):
     """And shows the rest all the same."""
-    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.free_port()}")
+    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.find_free_port()}")
 
-    ended = otp("check", "--config", config)
+    ended = run_otp("check", "--config", config)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert re.search(r"^  redis: cannot be reached: .*127\.0\.0\.1", ended.err, re.MULTILINE)
     assert "policy.lifetime" in ended.out
 
 
-def test_check_refuses_a_redis_that_evicts(otp, config, server):
+def test_check_refuses_a_redis_that_evicts(run_otp, config, server):
     """It would forget attempts."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-        ended = otp("check", "--config", config)
+        ended = run_otp("check", "--config", config)
         client.config_set("maxmemory-policy", "noeviction")
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "maxmemory-policy: of Redis is allkeys-lru: set it to noeviction" in ended.err
 
 
 @pytest.mark.slow
-def test_fewer_replicas_than_sentinel_may_promote_are_refused(otp, config, tmp_path):
+def test_fewer_replicas_than_sentinel_may_promote_are_refused(run_otp, config, tmp_path):
     """K1: a failover to the one that was not waited for would accept a code twice."""
     told = "redis.replicas: is 1, and 2 replicas may be promoted: set redis.replicas = 2"
     with redis_servers.start_sentinel_of(tmp_path / "redis", [100, 100]) as (*_, sentinel):
@@ -73,35 +73,35 @@ def test_fewer_replicas_than_sentinel_may_promote_are_refused(otp, config, tmp_p
         text = re.sub('^url = "(redis|unix):.*$', where, config.read_text(), flags=re.MULTILINE)
         config.write_text(text.replace("replicas = 0", "replicas = 1"))
 
-        ended = otp("check", "--config", config)
+        ended = run_otp("check", "--config", config)
         with pytest.raises(CommandError) as refused:
-            _check_store(read_settings(config))  # what `serve` does first
+            _require_safe_redis(read_settings(config))  # what `serve` does first
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert told in ended.err
     assert told in str(refused.value)
 
 
-def test_check_does_not_ask_a_redis_whose_settings_are_refused(otp, config, monkeypatch):
+def test_check_does_not_ask_a_redis_whose_settings_are_refused(run_otp, config, monkeypatch):
     """There would be nobody to ask, or without TLS."""
     monkeypatch.setenv("OTP_REDIS__URL", "redis://redis.example")
 
-    ended = otp("check", "--config", config)
+    ended = run_otp("check", "--config", config)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "redis.tls: must be true" in ended.err
     assert "cannot be reached" not in ended.err
 
 
-def test_check_tells_what_a_hash_below_owasps_table_is_worth(otp, config, monkeypatch):
+def test_check_tells_what_a_hash_below_owasps_table_is_worth(run_otp, config, monkeypatch):
     """In hours, and only where it was accepted."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "1024")
 
-    refused = otp("check", "--config", config)
+    refused = run_otp("check", "--config", config)
     monkeypatch.setenv("OTP_HASH__ACCEPT_BELOW_OWASP", "true")
-    accepted = otp("check", "--config", config)
+    accepted = run_otp("check", "--config", config)
 
-    assert (1, 0) == (refused.code, accepted.code)
+    assert (1, 0) == (refused.exit_code, accepted.exit_code)
     assert "hash.accept_below_owasp = true" in refused.err
     assert re.search(r"a thief's hours +0\.00\d+ for all", accepted.out)
 
@@ -115,52 +115,52 @@ def test_check_tells_what_a_hash_below_owasps_table_is_worth(otp, config, monkey
         (b"mode = 'live'", "keys: is missing"),
     ],
 )
-def test_a_configuration_that_cannot_be_read_ends_in_a_sentence(otp, tmp_path, content, said):
+def test_a_configuration_that_cannot_be_read_ends_in_a_sentence(run_otp, tmp_path, content, said):
     """For every command that needs one."""
     path = tmp_path / "otp.toml"
     if content is not None:
         path.write_bytes(content)
 
-    ended = otp("check", "--config", path)
+    ended = run_otp("check", "--config", path)
 
-    assert (1, "") == (ended.code, ended.out)
+    assert (1, "") == (ended.exit_code, ended.out)
     assert re.search(said, ended.err)
 
 
-def test_calibrate_measures_each_row_of_owasp_and_what_is_in_force(otp, config, monkeypatch):
+def test_calibrate_measures_each_row_of_owasp_and_what_is_in_force(run_otp, config, monkeypatch):
     """Milliseconds, logins a second and the thief's hours."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "8192")
 
-    ended = otp("calibrate", "--seconds", "0.01", "--config", config)
+    ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
 
     _, *rows = [line.split() for line in ended.out.splitlines() if line]
-    assert (0, "") == (ended.code, ended.err)
-    assert [*OWASP, (8192, 5)] == [(int(row[0]), int(row[2])) for row in rows]
+    assert (0, "") == (ended.exit_code, ended.err)
+    assert [*OWASP_PROFILES, (8192, 5)] == [(int(row[0]), int(row[2])) for row in rows]
     assert all(float(row[place]) > 0 for row in rows for place in (6, 8))
     assert ["in", "force"] == rows[-1][-2:]
 
 
-def test_calibrate_needs_no_configuration(otp, tmp_path):
+def test_calibrate_needs_no_configuration(run_otp, tmp_path):
     """The default profile is in force then."""
-    ended = otp("calibrate", "--seconds", "0.01", "--config", tmp_path / "none.toml")
+    ended = run_otp("calibrate", "--seconds", "0.01", "--config", tmp_path / "none.toml")
 
-    assert 0 == ended.code
+    assert 0 == ended.exit_code
     assert re.search(r"^ +7168 KiB, 5 passes, .* in force$", ended.out, re.MULTILINE)
 
 
-def test_calibrate_says_where_there_is_no_memory(otp, config, monkeypatch):
+def test_calibrate_says_where_there_is_no_memory(run_otp, config, monkeypatch):
     """In a sentence."""
-    monkeypatch.setattr("otp_service.cli.check.argon2id", _no_memory)
+    monkeypatch.setattr("otp_service.cli.check.compute_argon2id", _no_memory)
 
-    ended = otp("calibrate", "--seconds", "0.01", "--config", config)
+    ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "argon2 cannot run with" in ended.err
 
 
-def test_openapi_prints_the_document_that_is_committed(otp):
+def test_openapi_prints_the_document_that_is_committed(run_otp):
     """To the letter."""
-    assert (0, (ROOT / "openapi.yaml").read_text(), "") == otp("openapi")
+    assert (0, (ROOT / "openapi.yaml").read_text(), "") == run_otp("openapi")
 
 
 def _no_memory(*_):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from otp_service.cli.common import read_settings
-from otp_service.core.keys import RINGS
-from otp_service.core.tenant import Scope, digest
-from otp_service.settings import faults
+from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.core.tenant import Scope, hash_api_key
+from otp_service.settings import find_errors
 
 
 def now() -> int:
@@ -25,39 +25,39 @@ def line_in(text):
     return re.search(r"^  (.*\{ id = .*)$", text, re.MULTILINE)[1]
 
 
-def test_init_writes_a_configuration_that_only_its_owner_can_read(otp, tmp_path):
+def test_init_writes_a_configuration_that_only_its_owner_can_read(run_otp, tmp_path):
     """And prints the API key that it holds the hash of, once."""
     path = tmp_path / "otp.toml"
 
-    ended = otp("init", "--config", path, "--tenant", "shop", "--country", "gb", "IE")
+    ended = run_otp("init", "--config", path, "--tenant", "shop", "--country", "gb", "IE")
 
-    (key,) = read_settings(path).api_keys()
-    assert (0, "") == (ended.code, ended.err)
+    (key,) = read_settings(path).build_api_keys()
+    assert (0, "") == (ended.exit_code, ended.err)
     assert 0o600 == path.stat().st_mode & 0o777
-    assert digest(key_in(ended.out)) == key.sha256
+    assert hash_api_key(key_in(ended.out)) == key.sha256
     assert key_in(ended.out) not in path.read_text()
     assert f"otp-service check --config {path}" in ended.out
 
 
-def test_init_says_what_is_left_to_fill_in(otp, tmp_path):
+def test_init_says_what_is_left_to_fill_in(run_otp, tmp_path):
     """Exactly what `check` would refuse."""
     path = tmp_path / "otp.toml"
 
-    ended = otp("init", "--config", path)
+    ended = run_otp("init", "--config", path)
 
-    missing = faults(read_settings(path), now())
+    missing = find_errors(read_settings(path), now())
     assert ["tenants.app.countries", "providers.gateway.url"] == [f.setting for f in missing]
     assert all(str(fault) in ended.out for fault in missing)
 
 
-def test_init_leaves_a_file_that_is_there_alone(otp, tmp_path):
+def test_init_leaves_a_file_that_is_there_alone(run_otp, tmp_path):
     """The keys in it may be in use."""
     path = tmp_path / "otp.toml"
     path.write_text("mine")
 
-    ended = otp("init", "--config", path)
+    ended = run_otp("init", "--config", path)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "File exists" in ended.err
     assert "mine" == path.read_text()
 
@@ -69,54 +69,54 @@ def test_init_leaves_a_file_that_is_there_alone(otp, tmp_path):
         (["--country", "GB", "--brand", "a@b"], "tenants.app.brand: take out @"),
     ],
 )
-def test_init_says_what_cannot_be_used(otp, tmp_path, arguments, said):
+def test_init_says_what_cannot_be_used(run_otp, tmp_path, arguments, said):
     """Among what is left to do."""
-    assert said in otp("init", "--config", tmp_path / "otp.toml", *arguments).out
+    assert said in run_otp("init", "--config", tmp_path / "otp.toml", *arguments).out
 
 
-def test_init_says_where_it_cannot_write(otp, tmp_path):
+def test_init_says_where_it_cannot_write(run_otp, tmp_path):
     """A folder that is missing."""
-    ended = otp("init", "--config", tmp_path / "nowhere" / "otp.toml")
+    ended = run_otp("init", "--config", tmp_path / "nowhere" / "otp.toml")
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "cannot write" in ended.err
 
 
-def test_a_new_key_can_be_pasted_and_is_the_one_that_was_printed(otp, config):
+def test_a_new_key_can_be_pasted_and_is_the_one_that_was_printed(run_otp, config):
     """With its scopes and its end."""
-    ended = otp(
+    ended = run_otp(
         "key", "new", "--tenant", "shop", "--scope", "audit", "operator", "--expires", "90d"
     )
     text = config.read_text()
     config.write_text(text.replace("keys = [\n", f"keys = [\n  {line_in(ended.out)}\n"))
 
-    key, _ = read_settings(config).api_keys()
+    key, _ = read_settings(config).build_api_keys()
 
-    assert digest(key_in(ended.out)) == key.sha256
+    assert hash_api_key(key_in(ended.out)) == key.sha256
     assert {Scope.AUDIT, Scope.OPERATOR} == key.scopes
     assert abs(key.expires_at - now() - timedelta(days=90) / timedelta(milliseconds=1)) < 600_000
     assert "[tenants.shop]" in ended.out
 
 
-def test_a_new_key_without_anything_said_is_for_challenges_and_does_not_end(otp):
+def test_a_new_key_without_anything_said_is_for_challenges_and_does_not_end(run_otp):
     """What a login back end needs."""
-    line = line_in(otp("key", "new").out)
+    line = line_in(run_otp("key", "new").out)
 
     assert 'scopes = ["challenges"] },' in line
     assert "expires" not in line
 
 
-@pytest.mark.parametrize("ring", RINGS)
-def test_a_new_secret_can_be_pasted_behind_the_old_one(otp, config, ring):
+@pytest.mark.parametrize("ring", KEY_RING_NAMES)
+def test_a_new_secret_can_be_pasted_behind_the_old_one(run_otp, config, ring):
     """The first step of a rotation; `check` has nothing against it."""
-    line = line_in(otp("key", "new", "--secret", ring).out)
+    line = line_in(run_otp("key", "new", "--secret", ring).out)
     text = re.sub(rf"^({ring} = \[.*)\]$", rf"\1, {line} ]", config.read_text(), flags=re.MULTILINE)
     config.write_text(text)
 
     settings = read_settings(config)
 
     assert 2 == len(getattr(settings.keys, ring).keys)
-    assert [] == faults(settings, now())
+    assert [] == find_errors(settings, now())
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_new_secret_can_be_pasted_behind_the_old_one(otp, config, ring):
         [],
     ],
 )
-def test_a_wrong_call_ends_with_2(otp, arguments):
+def test_a_wrong_call_ends_with_2(run_otp, arguments):
     """And says how it is called."""
-    ended = otp(*arguments)
+    ended = run_otp(*arguments)
 
-    assert 2 == ended.code
+    assert 2 == ended.exit_code
     assert "usage: otp-service" in ended.err

@@ -98,9 +98,9 @@ def test_an_interrupted_command_ends_like_others(tmp_path):
         "send-test",
     ],
 )
-def test_every_command_explains_itself_with_an_example(otp, command):
+def test_every_command_explains_itself_with_an_example(run_otp, command):
     """And takes its description from one place, so that all look alike."""
-    ended = otp(*command.split(), "--help")
+    ended = run_otp(*command.split(), "--help")
 
-    assert (0, "") == (ended.code, ended.err)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert f"examples:\n  otp-service {command}" in ended.out

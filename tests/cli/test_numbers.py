@@ -11,41 +11,43 @@ ONE, OTHER = "+447400123456", "+447400123457"
 MASKED = "+44********56"
 
 
-def test_locked_shows_the_numbers_that_are(otp, config, lock):
+def test_locked_shows_the_numbers_that_are(run_otp, config, lock_number):
     """Masked, with the tenant, the failures and the last one's instant."""
-    assert "No number is locked.\n" == otp("locked", "--config", config).out
-    lock(ONE)
+    assert "No number is locked.\n" == run_otp("locked", "--config", config).out
+    lock_number(ONE)
 
-    ended = otp("locked", "--config", config)
+    ended = run_otp("locked", "--config", config)
 
-    assert (0, "") == (ended.code, ended.err)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert re.fullmatch(
         re.escape(MASKED) + r" +shop +100 failures, \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", ended.out
     )
 
 
-def test_unlock_frees_the_numbers_that_it_reads_and_tells_the_log(otp, config, lock, told):
+def test_unlock_frees_the_numbers_that_it_reads_and_tells_the_log(
+    run_otp, config, lock_number, read_events
+):
     """By nobody's API key: this command's."""
-    lock(ONE)
-    lock(OTHER)
+    lock_number(ONE)
+    lock_number(OTHER)
 
-    ended = otp("unlock", "--config", config, stdin=f"{ONE}\n\n  {OTHER}\r\n")
+    ended = run_otp("unlock", "--config", config, stdin=f"{ONE}\n\n  {OTHER}\r\n")
 
-    assert (0, "") == (ended.code, ended.err)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert f"{MASKED}  is unlocked at all tenants" == ended.out.splitlines()[0]
-    assert "No number is locked.\n" == otp("locked", "--config", config).out
-    (event,) = told(ONE)
+    assert "No number is locked.\n" == run_otp("locked", "--config", config).out
+    (event,) = read_events(ONE)
     assert ("otp.unlocked", "cli", "56") == (event["type"], event["key_id"], event["tail"])
     assert "tenant" not in event
 
 
-def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(otp, config, lock):
+def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(run_otp, config, lock_number):
     """Never by what stands in it: it may be somebody's number after all."""
-    lock(OTHER)
+    lock_number(OTHER)
 
-    ended = otp("unlock", "--config", config, stdin=f"07400 999888\n+442079460958\n{OTHER}\n")
+    ended = run_otp("unlock", "--config", config, stdin=f"07400 999888\n+442079460958\n{OTHER}\n")
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "line 1: this is no valid number in strict E.164 form" in ended.err
     assert (
         "line 2: no code can be sent there: the number is of a type that takes no SMS." in ended.err
@@ -55,86 +57,88 @@ def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(otp, config, l
     assert "is unlocked" in ended.out
 
 
-def test_numbers_are_taken_from_standard_input_alone(otp, config):
+def test_numbers_are_taken_from_standard_input_alone(run_otp, config):
     """As arguments they would stand in the shell's history and the list of processes."""
-    assert 2 == otp("unlock", "--config", config, ONE).code
+    assert 2 == run_otp("unlock", "--config", config, ONE).exit_code
 
-    ended = otp("unlock", "--config", config)
+    ended = run_otp("unlock", "--config", config)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "no number was given" in ended.err
 
 
 @pytest.mark.parametrize("stdin", [b"\xff\xfe\n", b"\x00" * 100, b"+4474001234560000000000\n"])
-def test_what_is_no_text_is_no_number(otp, config, stdin):
+def test_what_is_no_text_is_no_number(run_otp, config, stdin):
     """No traceback."""
-    ended = otp("unlock", "--config", config, stdin=stdin)
+    ended = run_otp("unlock", "--config", config, stdin=stdin)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "line 1: this is no valid number" in ended.err
 
 
-def test_block_and_unblock_change_the_list_and_tell_the_log(otp, config, told):
+def test_block_and_unblock_change_the_list_and_tell_the_log(run_otp, config, read_events):
     """Doing it twice is harmless."""
-    assert "The do-not-send list is empty.\n" == otp("blocked", "--config", config).out
+    assert "The do-not-send list is empty.\n" == run_otp("blocked", "--config", config).out
 
-    blocked = [otp("block", "--config", config, stdin=ONE) for _ in range(2)]
-    listed = otp("blocked", "--config", config)
-    unblocked = otp("unblock", "--config", config, stdin=ONE)
+    blocked = [run_otp("block", "--config", config, stdin=ONE) for _ in range(2)]
+    listed = run_otp("blocked", "--config", config)
+    unblocked = run_otp("unblock", "--config", config, stdin=ONE)
 
     assert [f"{MASKED}  is on the do-not-send list\n"] * 2 == [ended.out for ended in blocked]
     assert f"{MASKED}\n" == listed.out
     assert f"{MASKED}  is not on the do-not-send list\n" == unblocked.out
-    assert "The do-not-send list is empty.\n" == otp("blocked", "--config", config).out
-    assert ["blocked", "blocked", "unblocked"] == [event["reason"] for event in told(ONE)]
+    assert "The do-not-send list is empty.\n" == run_otp("blocked", "--config", config).out
+    assert ["blocked", "blocked", "unblocked"] == [event["reason"] for event in read_events(ONE)]
 
 
-def test_forget_deletes_what_is_held_and_keeps_the_do_not_send_list(otp, config, lock, told):
+def test_forget_deletes_what_is_held_and_keeps_the_do_not_send_list(
+    run_otp, config, lock_number, read_events
+):
     """Somebody asked not to be written to."""
-    lock(ONE)
-    otp("block", "--config", config, stdin=ONE)
+    lock_number(ONE)
+    run_otp("block", "--config", config, stdin=ONE)
 
-    ended = otp("forget", "--config", config, stdin=ONE)
+    ended = run_otp("forget", "--config", config, stdin=ONE)
 
     assert f"{MASKED}  is forgotten: 0 challenges, 1 limits\n" == ended.out
-    assert f"{MASKED}\n" == otp("blocked", "--config", config).out
-    assert "No number is locked.\n" == otp("locked", "--config", config).out
-    assert "otp.forgotten" == told(ONE)[-1]["type"]
+    assert f"{MASKED}\n" == run_otp("blocked", "--config", config).out
+    assert "No number is locked.\n" == run_otp("locked", "--config", config).out
+    assert "otp.forgotten" == read_events(ONE)[-1]["type"]
 
 
-def test_the_do_not_send_list_outlives_the_keys(otp, config):
+def test_the_do_not_send_list_outlives_the_keys(run_otp, config):
     """It is kept for ever, and no key is."""
-    otp("block", "--config", config, stdin=ONE)
+    run_otp("block", "--config", config, stdin=ONE)
     text = re.sub(r'(?m)^seal = .*"(.*)" }]$', "", config.read_text())
-    fresh = re.search(r"{ id.*}", otp("key", "new", "--secret", "seal").out)[0]
+    fresh = re.search(r"{ id.*}", run_otp("key", "new", "--secret", "seal").out)[0]
     config.write_text(text.replace("[keys]", f"[keys]\nseal = [{fresh}]"))
 
-    ended = otp("blocked", "--config", config)
+    ended = run_otp("blocked", "--config", config)
 
-    assert 0 == ended.code
+    assert 0 == ended.exit_code
     assert "+44" in ended.out
 
 
 @pytest.mark.parametrize("command", ["unlock", "block", "unblock", "forget", "locked"])
 def test_a_redis_that_is_away_ends_in_a_sentence_that_says_where_to_go_on(
-    otp, config, monkeypatch, command
+    run_otp, config, monkeypatch, command
 ):
     """Nothing that was done is done again in vain, and nothing is lost."""
-    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.free_port()}")
+    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.find_free_port()}")
 
-    ended = otp(command, "--config", config, stdin=f"{ONE}\n{OTHER}\n")
+    ended = run_otp(command, "--config", config, stdin=f"{ONE}\n{OTHER}\n")
 
-    assert (1, "") == (ended.code, ended.out)
+    assert (1, "") == (ended.exit_code, ended.out)
     assert "otp-service: Redis does not answer as it should: " in ended.err
     assert "'otp-service check' says more." in ended.err
     assert command == "locked" or "Stopped at line 1" in ended.err
 
 
-def test_an_unsafe_configuration_is_refused(otp, config, monkeypatch):
+def test_an_unsafe_configuration_is_refused(run_otp, config, monkeypatch):
     """As `serve` does: its keys might not be those that are in use."""
     monkeypatch.setenv("OTP_POLICY__LIFETIME", "900")
 
-    ended = otp("unlock", "--config", config, stdin=ONE)
+    ended = run_otp("unlock", "--config", config, stdin=ONE)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "policy.lifetime" in ended.err

@@ -9,10 +9,10 @@ import pytest
 
 from otp_service.app import RANDOM
 from otp_service.cli.common import read_settings
-from otp_service.cli.numbers import opened
+from otp_service.cli.numbers import create_cli_app
 from otp_service.core.events import Sent, Verified
 from otp_service.core.ports import Commit
-from otp_service.sms.provider_health import SECOND, Observation
+from otp_service.sms.provider_health import SECOND_MS, HealthEvent
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def learn(config):
 
     def learn(*observations):
         async def run():
-            async with opened(read_settings(config)) as app:
-                app.remembered.learn(observations)
-                assert await app.sharing.exchange()
+            async with create_cli_app(read_settings(config)) as app:
+                app.provider_health.record_events(observations)
+                assert await app.provider_health_sync.sync_health()
 
         asyncio.run(run())
 
@@ -36,9 +36,9 @@ def happened(config):
 
     def append(*events):
         async def run():
-            async with opened(read_settings(config)) as app:
-                operation = RANDOM.operation()
-                await app.store.commit(Commit(partition=7, operation=operation, events=events))
+            async with create_cli_app(read_settings(config)) as app:
+                operation = RANDOM.generate_operation_id()
+                await app.store.commit(Commit(partition=7, operation_id=operation, events=events))
 
         asyncio.run(run())
 
@@ -55,24 +55,24 @@ def now():
     return time.time_ns() // 1_000_000
 
 
-def test_an_empty_memory_says_so(otp, config):
+def test_an_empty_memory_says_so(run_otp, config):
     """Nothing is wrong."""
-    ended = otp("providers", "--config", config)
+    ended = run_otp("providers", "--config", config)
 
-    assert (0, "") == (ended.code, ended.err)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert "Nothing is remembered against any provider" in ended.out
 
 
-def test_each_provider_is_told_by_country(otp, config, learn):
+def test_each_provider_is_told_by_country(run_otp, config, learn):
     """Its breaker and until when, how often it failed lately, and why."""
-    failed = Observation("gateway", "GB", now(), "failed", reason="read-timeout")
+    failed = HealthEvent("gateway", "GB", now(), "failed", reason="read-timeout")
     learn(
         *[failed] * 5,
-        Observation("gateway", "IE", now(), "failed", reason="http-500"),
-        Observation("gateway", "IE", now(), "taken"),
+        HealthEvent("gateway", "IE", now(), "failed", reason="http-500"),
+        HealthEvent("gateway", "IE", now(), "taken"),
     )
 
-    ended = otp("providers", "--config", config)
+    ended = run_otp("providers", "--config", config)
 
     head, british, irish = ended.out.splitlines()
     assert ["PROVIDER", "SHARE", "COUNTRY", "BREAKER", "FAILED"] == head.split()[:5]
@@ -82,22 +82,22 @@ def test_each_provider_is_told_by_country(otp, config, learn):
     assert re.fullmatch(r" +IE +closed +1 of 2 +0 of 0 +http-500", irish)
 
 
-def test_a_rest_has_a_line_of_its_own(otp, config, learn):
+def test_a_rest_has_a_line_of_its_own(run_otp, config, learn):
     """It holds in every country."""
-    learn(Observation("gateway", "GB", now(), "throttled", rests=60 * SECOND))
+    learn(HealthEvent("gateway", "GB", now(), "throttled", backoff_ms=60 * SECOND_MS))
 
-    _, line = otp("providers", "--config", config).out.splitlines()
+    _, line = run_otp("providers", "--config", config).out.splitlines()
 
     assert re.fullmatch(r"gateway +100% +- +rests until \d\d:\d\d:\d\dZ +- +-", line)
 
 
-def test_a_success_counts_for_the_newest_message_of_its_challenge(otp, config, happened):
+def test_a_success_counts_for_the_newest_message_of_its_challenge(run_otp, config, happened):
     """Of the last hour: two challenges, three messages, one code that came back; nothing failed."""
     verified = Verified(id="e", challenge="c1", country="GB")
     repeated = Verified(id="e", challenge="c1", country="GB", repeated=True)
     happened(sent("c1"), sent("c2"), sent("c1"), verified, repeated)
 
-    ended = otp("providers", "--config", config, "--json")
+    ended = run_otp("providers", "--config", config, "--json")
 
     (one,) = json.loads(ended.out)["providers"]
     (there,) = one["countries"]
@@ -114,17 +114,17 @@ def test_a_success_counts_for_the_newest_message_of_its_challenge(otp, config, h
     }
 
 
-def test_json_has_instants_that_machines_read(otp, config, learn):
+def test_json_has_instants_that_machines_read(run_otp, config, learn):
     """RFC 3339; and it is JSON also while nothing is remembered."""
     assert (
         []
-        == json.loads(otp("providers", "--config", config, "--json").out)["providers"][0][
+        == json.loads(run_otp("providers", "--config", config, "--json").out)["providers"][0][
             "countries"
         ]
     )
-    learn(*[Observation("gateway", "GB", now(), "failed", reason="x")] * 5)
+    learn(*[HealthEvent("gateway", "GB", now(), "failed", reason="x")] * 5)
 
-    told = json.loads(otp("providers", "--config", config, "--json").out)
+    told = json.loads(run_otp("providers", "--config", config, "--json").out)
 
     until = told["providers"][0]["countries"][0]["until"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", until)

@@ -5,25 +5,25 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otp_service.audit.archive_format.key_files import write_key
-from otp_service.cli.sealer_runner import unusable
-from otp_service.settings.model import Audit
+from otp_service.audit.archive_format.key_files import create_key_files
+from otp_service.cli.sealer_runner import find_sealer_errors
+from otp_service.settings.model import AuditSettings
 from tests.audit import archive_builder
 
 
-def audit(folder: Path) -> Audit:
+def audit(folder: Path) -> AuditSettings:
     """Return an archive's settings, with a key of its own."""
     key = folder / "audit.pem"
     if not key.exists():
-        write_key(key)
-    return Audit(archive=str(folder / "a/b"), signing_key=str(key))
+        create_key_files(key)
+    return AuditSettings(archive=str(folder / "a/b"), signing_key=str(key))
 
 
 def test_a_key_for_its_owner_alone_and_a_folder_that_can_be_made_will_do(tmp_path: Path) -> None:
     """Nor is anything asked of who does not seal."""
-    assert [] == list(unusable(audit(tmp_path)))
-    assert [] == list(unusable(Audit(archive="/proc/archive", seal="alone")))
-    assert [] == list(unusable(Audit()))
+    assert [] == list(find_sealer_errors(audit(tmp_path)))
+    assert [] == list(find_sealer_errors(AuditSettings(archive="/proc/archive", seal="alone")))
+    assert [] == list(find_sealer_errors(AuditSettings()))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_key_file_that_may_not_be_used_is_refused(tmp_path: Path, make, words:
     settings = audit(tmp_path)
     make(tmp_path / "audit.pem")
 
-    (found,) = unusable(settings)
+    (found,) = find_sealer_errors(settings)
 
     assert words in found
 
@@ -50,23 +50,23 @@ def test_a_group_may_read_a_key_that_is_roots(tmp_path: Path) -> None:
     settings = audit(tmp_path)
     key = tmp_path / "audit.pem"
     key.chmod(0o440)
-    assert (0 == key.stat().st_uid) is ([] == list(unusable(settings)))
+    assert (0 == key.stat().st_uid) is ([] == list(find_sealer_errors(settings)))
 
 
 def test_a_key_that_is_not_the_archives_is_refused(tmp_path: Path) -> None:
     """Unless the right one hands over to it; the sealer would stand still."""
     settings = audit(tmp_path)
-    archive = archive_builder.Archive(tmp_path / "a/b")
-    archive.tell(7)
-    archive.seal()
+    archive = archive_builder.ArchiveBuilder(tmp_path / "a/b")
+    archive.add_event(7)
+    archive.append_seal()
 
-    (found,) = unusable(settings)
+    (found,) = find_sealer_errors(settings)
 
     assert f"sealed by {archive.key.public.id}" in found
     (tmp_path / "old.pem").touch(0o600)
     (tmp_path / "old.pem").write_bytes(archive.key.to_pem())
     handing = msgspec.structs.replace(settings, previous_signing_key=str(tmp_path / "old.pem"))
-    assert [] == list(unusable(handing))
+    assert [] == list(find_sealer_errors(handing))
 
 
 def test_an_archive_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
@@ -74,15 +74,15 @@ def test_an_archive_where_nothing_can_be_written_is_refused(tmp_path: Path) -> N
     settings = audit(tmp_path)
     (tmp_path / "a").write_text("")
 
-    (found,) = unusable(settings)
+    (found,) = find_sealer_errors(settings)
 
     assert "audit.archive" in found
 
 
 def test_the_public_half_lies_beside_the_key(tmp_path: Path) -> None:
     """As auditors need it, and nothing is overwritten."""
-    key = write_key(tmp_path / "audit.pem")
+    key = create_key_files(tmp_path / "audit.pem")
 
     assert f"{key.public}\n" == (tmp_path / "audit.pem.pub").read_text()
     with pytest.raises(FileExistsError):
-        write_key(tmp_path / "audit.pem")
+        create_key_files(tmp_path / "audit.pem")

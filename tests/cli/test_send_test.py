@@ -8,14 +8,14 @@ from tests.store import redis_servers
 ONE = "+447400123456"
 
 
-def test_a_message_that_is_taken_is_told_with_its_id(otp, config, gateway):
+def test_a_message_that_is_taken_is_told_with_its_id(run_otp, config, gateway):
     """It says what it is, and holds no code."""
-    ended = otp("send-test", ONE, "--config", config)
+    ended = run_otp("send-test", ONE, "--config", config)
 
-    assert (0, "") == (ended.code, ended.err)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert "To +44********56, outside of limits and do-not-send list:" in ended.out
     assert " ms: accepted, id m-1." in ended.out
-    (asked,) = gateway.asked
+    (asked,) = gateway.messages
     assert ONE == asked["to"]
     assert asked["text"].startswith("Example: this is a test")
     assert not any(c.isdigit() for c in asked["text"])
@@ -40,37 +40,37 @@ def test_a_message_that_is_taken_is_told_with_its_id(otp, config, gateway):
     ],
 )
 def test_a_message_that_is_not_taken_is_told_with_whose_fault_it_is(
-    otp, config, gateway, answer, said
+    run_otp, config, gateway, answer, said
 ):
     """And with what to do."""
     codes = 'code = "error"\nrecipient_codes = ["gone"]\n[routing]'
     config.write_text(config.read_text().replace("[routing]", codes))
-    gateway.answer = answer
+    gateway.reply = answer
 
-    ended = otp("send-test", ONE, "--config", config, "--provider", "gateway")
+    ended = run_otp("send-test", ONE, "--config", config, "--provider", "gateway")
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert said in ended.out
 
 
-def test_a_provider_that_cannot_be_reached_is_told_so(otp, config, monkeypatch):
+def test_a_provider_that_cannot_be_reached_is_told_so(run_otp, config, monkeypatch):
     """Nothing was sent."""
-    url = f"http://127.0.0.1:{redis_servers.free_port()}/"
+    url = f"http://127.0.0.1:{redis_servers.find_free_port()}/"
     monkeypatch.setenv("OTP_PROVIDERS__GATEWAY__URL", url)
 
-    ended = otp("send-test", ONE, "--config", config)
+    ended = run_otp("send-test", ONE, "--config", config)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert (
         "not reached (connect-error). Nothing was sent: see the address in providers.gateway"
         in ended.out
     )
 
 
-def test_the_number_can_come_from_standard_input(otp, config, gateway):
+def test_the_number_can_come_from_standard_input(run_otp, config, gateway):
     """Where even one's own is not to stand in the history."""
-    assert 0 == otp("send-test", "--config", config, stdin=f"{ONE}\n").code
-    assert [ONE] == [asked["to"] for asked in gateway.asked]
+    assert 0 == run_otp("send-test", "--config", config, stdin=f"{ONE}\n").exit_code
+    assert [ONE] == [asked["to"] for asked in gateway.messages]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_the_number_can_come_from_standard_input(otp, config, gateway):
         ([ONE, "--tenant", "bank"], "no tenant is called bank; there is shop."),
     ],
 )
-def test_what_cannot_be_sent_ends_in_a_sentence(otp, config, gateway, arguments, said):
+def test_what_cannot_be_sent_ends_in_a_sentence(run_otp, config, gateway, arguments, said):
     """And nothing is sent."""
-    ended = otp("send-test", "--config", config, *arguments)
+    ended = run_otp("send-test", "--config", config, *arguments)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert said in ended.err
-    assert [] == gateway.asked
+    assert [] == gateway.messages

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import uvicorn
 
-from otp_service.cli.uvicorn_servers import config_for, listen
+from otp_service.cli.uvicorn_servers import create_uvicorn_config, open_listener
 from tests.processes import exchange_bytes
 
 
@@ -42,8 +42,8 @@ async def listener() -> AsyncIterator[Listener]:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"ok"})
 
-    sock = listen("127.0.0.1", 0)
-    server = uvicorn.Server(config_for(app, 1))  # type: ignore[arg-type]  # any ASGI application
+    sock = open_listener("127.0.0.1", 0)
+    server = uvicorn.Server(create_uvicorn_config(app, 1))  # type: ignore[arg-type]  # any ASGI application
     serving = asyncio.create_task(server._serve(sockets=[sock]))
     yield Listener(sock.getsockname()[1], handled)
     server.should_exit = True

@@ -15,15 +15,15 @@ from hypothesis.stateful import (
 )
 
 from otp_service.core.challenge import (
-    ENDED,
-    ID,
-    Answer,
+    CHALLENGE_ID,
+    ENDED_ERRORS,
     Challenge,
     ChallengeSecret,
+    ChallengeStatus,
     LiveCode,
-    Status,
-    new_id,
-    partition_of,
+    VerifyReplayKey,
+    build_challenge_id,
+    parse_partition,
 )
 from otp_service.core.delivery import Accepted, Submission
 from otp_service.core.errors import (
@@ -40,23 +40,23 @@ from otp_service.core.policy import Policy
 NOW = 1_763_814_000_123
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 PATIENCE = 13 * SECOND
-ANSWER = Answer(b"key", b"code")
+ANSWER = VerifyReplayKey(b"key", b"code")
 
 
 def fresh(policy: Policy = Policy(), now: int = NOW) -> Challenge:  # noqa: B008  # it is frozen
     """Return a challenge as `issue` makes it."""
     return Challenge(
         tenant="shop",
-        id=new_id(7, bytes(16)),
+        id=build_challenge_id(7, bytes(16)),
         version=1,
         purpose="login",
         account=None,
-        masked="+44…56",
-        subject="1:00",
+        masked_number="+44…56",
+        number_pseudonym="1:00",
         country="GB",
         created_at=now,
-        deadline=policy.deadline(now),
-        ends_at=policy.deadline(now),
+        deadline=policy.compute_deadline(now),
+        ends_at=policy.compute_deadline(now),
         resend_at=now + policy.cooldown * SECOND,
         attempts_left=policy.attempts,
         sends_left=policy.sends - 1,
@@ -76,7 +76,7 @@ def sends(codes: tuple[LiveCode, ...]) -> list[int]:
 def claimed(challenge: Challenge, times: int) -> Challenge:
     """Return it after so many claims."""
     for _ in range(times):
-        challenge = challenge.claim(NOW)
+        challenge = challenge.charge_attempt(NOW)
     return challenge
 
 
@@ -91,7 +91,7 @@ class Life(RuleBasedStateMachine):
         self.first = self.challenge = fresh(self.policy)
         self.secret = ChallengeSecret("+447400123456", bytes(16), (code(1),))
         self.before = self.challenge
-        self.told = self.challenge.status(self.now)
+        self.told = self.challenge.compute_status(self.now)
         self.paid = self.unclaims = self.claims = 0
         self.in_flight: dict[int, int] = {}
         self.wins = 0
@@ -101,9 +101,9 @@ class Life(RuleBasedStateMachine):
         assert new.version == self.challenge.version + 1
         self.challenge = new
 
-    def refused_as(self, status: Status, error: ChallengeEnded) -> None:
+    def refused_as(self, status: ChallengeStatus, error: ChallengeEnded) -> None:
         """A refusal names the status, and every status has a refusal of its own."""
-        assert ENDED[status] is type(error)
+        assert ENDED_ERRORS[status] is type(error)
 
     @rule(span=st.one_of(st.integers(0, 40 * SECOND), st.sampled_from([PATIENCE, MINUTE, HOUR])))
     def wait(self, span: int) -> None:
@@ -113,13 +113,13 @@ class Life(RuleBasedStateMachine):
     @rule()
     def claim(self) -> None:
         """R15, R16: only what is pending can be tried, and each try is paid first."""
-        status = self.challenge.status(self.now)
+        status = self.challenge.compute_status(self.now)
         try:
-            new = self.challenge.claim(self.now)
+            new = self.challenge.charge_attempt(self.now)
         except ChallengeEnded as error:
             self.refused_as(status, error)
             return
-        assert status is Status.PENDING
+        assert status is ChallengeStatus.PENDING
         assert new.attempts_left == self.challenge.attempts_left - 1
         self.moved(new)
         self.paid += 1
@@ -129,7 +129,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def unclaim(self) -> None:
         """Another limit refused: nothing was compared."""
-        self.moved(self.challenge.unclaim())
+        self.moved(self.challenge.refund_attempt())
         self.paid -= 1
         self.unclaims += 1
 
@@ -144,41 +144,41 @@ class Life(RuleBasedStateMachine):
     def win(self) -> None:
         """R4: a claim that was paid in time wins, unless it was decided meanwhile."""
         self.paid -= 1
-        if self.challenge.state is Status.PENDING:
-            self.moved(self.challenge.verified(self.now, ANSWER))
+        if self.challenge.stored_status is ChallengeStatus.PENDING:
+            self.moved(self.challenge.mark_verified(self.now, ANSWER))
             self.wins += 1
             return
-        with pytest.raises(ENDED[self.challenge.state]):
-            self.challenge.verified(self.now, ANSWER)
+        with pytest.raises(ENDED_ERRORS[self.challenge.stored_status]):
+            self.challenge.mark_verified(self.now, ANSWER)
 
     @rule()
     def cancel(self) -> None:
         """R14: a second time changes nothing; what ended otherwise is not canceled."""
-        status = self.challenge.status(self.now)
-        if status is Status.CANCELED:
-            assert self.challenge.canceled(self.now) is self.challenge
-        elif status is Status.PENDING:
-            self.moved(self.challenge.canceled(self.now))
+        status = self.challenge.compute_status(self.now)
+        if status is ChallengeStatus.CANCELED:
+            assert self.challenge.cancel(self.now) is self.challenge
+        elif status is ChallengeStatus.PENDING:
+            self.moved(self.challenge.cancel(self.now))
         else:
-            with pytest.raises(ENDED[status]):
-                self.challenge.canceled(self.now)
+            with pytest.raises(ENDED_ERRORS[status]):
+                self.challenge.cancel(self.now)
 
     @rule()
     def resend(self) -> None:
         """R3, R7: another code beside the earlier ones; the cooldown is a limit's business."""
-        status, left = self.challenge.status(self.now), self.challenge.deadline - self.now
+        status, left = self.challenge.compute_status(self.now), self.challenge.deadline - self.now
         try:
-            new = self.challenge.resent(self.now, self.policy.cooldown * SECOND)
+            new = self.challenge.add_send(self.now, self.policy.cooldown * SECOND)
         except ChallengeEnded as error:
-            late = status is Status.PENDING and left < MINUTE
-            self.refused_as(Status.EXPIRED if late else status, error)
+            late = status is ChallengeStatus.PENDING and left < MINUTE
+            self.refused_as(ChallengeStatus.EXPIRED if late else status, error)
             return
         except SendsExhausted:
             assert 0 == self.challenge.sends_left
             return
         assert new.sends_left == self.challenge.sends_left - 1
         self.moved(new)
-        self.secret = self.secret.with_code(code(new.sends, self.now + PATIENCE))
+        self.secret = self.secret.add_code(code(new.sends, self.now + PATIENCE))
         self.in_flight[new.sends] = self.now
 
     @precondition(lambda self: self.in_flight)
@@ -187,13 +187,15 @@ class Life(RuleBasedStateMachine):
         """A provider took the message or not, and that is noted, however the challenge stands."""
         send = sorted(self.in_flight)[chance % len(self.in_flight)]
         del self.in_flight[send]
-        submission = Submission.of("p1", Accepted("m"), at=0, milliseconds=1)
-        self.moved(self.challenge.submitted((submission,)))
+        submission = Submission.from_reply("p1", Accepted("m"), at=0, milliseconds=1)
+        self.moved(self.challenge.add_submissions((submission,)))
         most = self.policy.live_codes
-        self.secret = self.secret.settled(send, taken=taken, now=self.now, most=most)
+        self.secret = self.secret.confirm_send(
+            send, may_have_been_sent=taken, now=self.now, max_live_codes=most
+        )
         assert taken or send not in sends(self.secret.codes)
         if not taken:
-            self.moved(self.challenge.unsent())
+            self.moved(self.challenge.refund_send())
 
     @invariant()
     def attempts_stay_between_none_and_those_of_the_policy(self) -> None:
@@ -210,7 +212,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_deadline_never_moves(self) -> None:
         """R3: nor does anything else that the code is bound to."""
-        kept = ("tenant", "id", "purpose", "account", "subject", "created_at", "deadline")
+        kept = ("tenant", "id", "purpose", "account", "number_pseudonym", "created_at", "deadline")
         for field in kept:
             assert getattr(self.first, field) == getattr(self.challenge, field)
 
@@ -224,43 +226,43 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def what_was_decided_stays_decided(self) -> None:
         """R4: verified and canceled are final; an expired one can only still be won."""
-        status = self.challenge.status(self.now)
-        if self.told in {Status.VERIFIED, Status.CANCELED}:
+        status = self.challenge.compute_status(self.now)
+        if self.told in {ChallengeStatus.VERIFIED, ChallengeStatus.CANCELED}:
             assert status is self.told
-        if self.told is Status.EXPIRED:
-            assert status in {Status.EXPIRED, Status.VERIFIED}
-        assert self.wins == (status is Status.VERIFIED)
+        if self.told is ChallengeStatus.EXPIRED:
+            assert status in {ChallengeStatus.EXPIRED, ChallengeStatus.VERIFIED}
+        assert self.wins == (status is ChallengeStatus.VERIFIED)
         self.told = status
 
     @invariant()
     def it_is_told_for_an_hour_after_it_ended(self) -> None:
         """The contract's states: then everything is 404."""
-        status, ends_at = self.challenge.status(self.now), self.challenge.ends_at
+        status, ends_at = self.challenge.compute_status(self.now), self.challenge.ends_at
         assert ends_at <= max(self.now, self.challenge.deadline)
-        if status in {Status.PENDING, Status.EXPIRED}:
+        if status in {ChallengeStatus.PENDING, ChallengeStatus.EXPIRED}:
             assert ends_at == self.challenge.deadline
-        assert not self.challenge.is_gone(ends_at + HOUR - 1)
-        assert self.challenge.is_gone(ends_at + HOUR)
+        assert not self.challenge.is_purged(ends_at + HOUR - 1)
+        assert self.challenge.is_purged(ends_at + HOUR)
 
     @invariant()
     def at_most_two_codes_are_live_beside_those_being_sent(self) -> None:
         """R7: the newest ones that a provider has taken, and none of an earlier send twice."""
         most = self.policy.live_codes
-        live = self.secret.live(self.now, most)
-        settled = [one for one in live if one.settles_at <= self.now]
-        sending = [one for one in live if one.settles_at > self.now]
+        live = self.secret.select_live_codes(self.now, most)
+        settled = [one for one in live if one.confirmed_at <= self.now]
+        sending = [one for one in live if one.confirmed_at > self.now]
         assert len(settled) <= most <= 2
         assert set(sends(tuple(sending))) <= set(self.in_flight)
         assert 1 == max(Counter(sends(live)).values(), default=1)
-        candidates = [one.send for one in self.secret.codes if one.settles_at <= self.now]
+        candidates = [one.send for one in self.secret.codes if one.confirmed_at <= self.now]
         assert sorted(candidates)[-most:] == sorted(sends(tuple(settled)))
 
     @invariant()
     def verifying_is_noted_exactly_when_it_happened(self) -> None:
         """R54: the answer is kept only once the code is dead."""
-        is_verified = self.challenge.state is Status.VERIFIED
+        is_verified = self.challenge.stored_status is ChallengeStatus.VERIFIED
         assert is_verified == (self.challenge.verified_at is not None)
-        assert is_verified == (self.challenge.answer is not None)
+        assert is_verified == (self.challenge.replay_key is not None)
 
 
 TestLife = Life.TestCase
@@ -274,10 +276,10 @@ def test_the_last_claim_locks_it_and_ends_it_now() -> None:
     """R16: five attempts, and a sixth is refused whatever code it brings."""
     locked = claimed(fresh(), 5)
 
-    assert Status.LOCKED == locked.status(NOW)
+    assert ChallengeStatus.LOCKED == locked.compute_status(NOW)
     assert NOW == locked.ends_at
     with pytest.raises(ChallengeLocked):
-        locked.claim(NOW)
+        locked.charge_attempt(NOW)
 
 
 def test_a_claim_that_was_paid_wins_after_the_lock_and_after_the_deadline() -> None:
@@ -285,33 +287,38 @@ def test_a_claim_that_was_paid_wins_after_the_lock_and_after_the_deadline() -> N
     locked = claimed(fresh(), 5)
 
     for instant in (NOW, NOW + 10 * MINUTE):
-        assert Status.VERIFIED == locked.verified(instant, None).status(instant)
+        assert ChallengeStatus.VERIFIED == locked.mark_verified(instant, None).compute_status(
+            instant
+        )
 
 
 def test_it_is_won_once_and_not_after_it_was_canceled() -> None:
     """R4: one caller wins; what its tenant ended stays ended."""
-    challenge = fresh().claim(NOW)
+    challenge = fresh().charge_attempt(NOW)
 
     with pytest.raises(ChallengeAlreadyVerified):
-        challenge.verified(NOW, None).verified(NOW, None)
+        challenge.mark_verified(NOW, None).mark_verified(NOW, None)
     with pytest.raises(ChallengeCanceled):
-        challenge.canceled(NOW).verified(NOW, None)
+        challenge.cancel(NOW).mark_verified(NOW, None)
 
 
 def test_taking_back_the_last_claim_opens_it_until_its_deadline() -> None:
     """R20: another limit refused, so nothing happened."""
-    reopened = claimed(fresh(), 5).unclaim()
+    reopened = claimed(fresh(), 5).refund_attempt()
 
-    assert Status.PENDING == reopened.status(NOW)
+    assert ChallengeStatus.PENDING == reopened.compute_status(NOW)
     assert (1, reopened.deadline) == (reopened.attempts_left, reopened.ends_at)
 
 
 def test_taking_back_a_claim_reopens_nothing_that_was_decided() -> None:
     """R4: it ended when it ended."""
-    for ended in (fresh().claim(NOW).verified(NOW, None), fresh().claim(NOW).canceled(NOW)):
-        after = ended.unclaim()
+    for ended in (
+        fresh().charge_attempt(NOW).mark_verified(NOW, None),
+        fresh().charge_attempt(NOW).cancel(NOW),
+    ):
+        after = ended.refund_attempt()
 
-        assert ended.status(NOW) == after.status(NOW)
+        assert ended.compute_status(NOW) == after.compute_status(NOW)
         assert NOW == after.ends_at
 
 
@@ -319,10 +326,10 @@ def test_it_is_pending_until_its_deadline_and_not_at_it() -> None:
     """R3: `now >= deadline` is too late."""
     challenge = fresh()
 
-    assert Status.PENDING == challenge.status(challenge.deadline - 1)
-    assert Status.EXPIRED == challenge.status(challenge.deadline)
+    assert ChallengeStatus.PENDING == challenge.compute_status(challenge.deadline - 1)
+    assert ChallengeStatus.EXPIRED == challenge.compute_status(challenge.deadline)
     with pytest.raises(ChallengeExpired):
-        challenge.claim(challenge.deadline)
+        challenge.charge_attempt(challenge.deadline)
 
 
 def test_in_the_last_minute_nothing_is_sent_again() -> None:
@@ -338,17 +345,21 @@ def test_a_code_being_sent_drives_nobody_out() -> None:
     """R7: if no provider takes it, the person has only the earlier ones."""
     secret = ChallengeSecret("+447400123456", b"", (code(1), code(2), code(3, NOW + PATIENCE)))
 
-    assert [1, 2, 3] == sends(secret.live(NOW, 2))
-    assert [2, 3] == sends(secret.settled(3, taken=True, now=NOW, most=2).codes)
-    assert [1, 2] == sends(secret.settled(3, taken=False, now=NOW, most=2).codes)
-    assert [2, 3] == sends(secret.live(NOW + PATIENCE, 2))
+    assert [1, 2, 3] == sends(secret.select_live_codes(NOW, 2))
+    assert [2, 3] == sends(
+        secret.confirm_send(3, may_have_been_sent=True, now=NOW, max_live_codes=2).codes
+    )
+    assert [1, 2] == sends(
+        secret.confirm_send(3, may_have_been_sent=False, now=NOW, max_live_codes=2).codes
+    )
+    assert [2, 3] == sends(secret.select_live_codes(NOW + PATIENCE, 2))
 
 
 def test_a_send_without_a_code_any_more_changes_no_code() -> None:
     """A provider's answer may come after two later ones."""
     secret = ChallengeSecret("+447400123456", b"", (code(2), code(3)))
 
-    assert secret == secret.settled(1, taken=True, now=NOW, most=2)
+    assert secret == secret.confirm_send(1, may_have_been_sent=True, now=NOW, max_live_codes=2)
 
 
 @pytest.mark.parametrize("most", [1, 2])
@@ -358,7 +369,7 @@ def test_a_late_reply_does_not_make_an_old_code_the_newest(most: int) -> None:
     secret = ChallengeSecret("+447400123456", b"", sending)
 
     for send in (3, 1, 2):
-        secret = secret.settled(send, taken=True, now=NOW, most=most)
+        secret = secret.confirm_send(send, may_have_been_sent=True, now=NOW, max_live_codes=most)
 
     assert [1, 2, 3][-most:] == sorted(sends(secret.codes))
 
@@ -366,10 +377,10 @@ def test_a_late_reply_does_not_make_an_old_code_the_newest(most: int) -> None:
 @given(st.integers(0, 63), st.binary(min_size=16, max_size=16))
 def test_an_id_tells_its_partition(partition: int, random: bytes) -> None:
     """R6: and 128 random bits."""
-    challenge_id = new_id(partition, random)
+    challenge_id = build_challenge_id(partition, random)
 
-    assert partition == partition_of(challenge_id)
-    assert ID.fullmatch(challenge_id)
+    assert partition == parse_partition(challenge_id)
+    assert CHALLENGE_ID.fullmatch(challenge_id)
 
 
 @pytest.mark.parametrize(
@@ -396,14 +407,14 @@ def test_an_id_tells_its_partition(partition: int, random: bytes) -> None:
 )
 def test_what_is_no_id_has_no_partition(text: str) -> None:
     """R80: so it never becomes a key."""
-    assert partition_of(text) is None
+    assert parse_partition(text) is None
 
 
 def test_moves_are_made_on_the_value_they_were_given() -> None:
     """The same challenge can be claimed twice in parallel; the store takes one of the two."""
     challenge = fresh()
 
-    chain = [challenge, challenge.claim(NOW), challenge.claim(NOW)]
+    chain = [challenge, challenge.charge_attempt(NOW), challenge.charge_attempt(NOW)]
 
     assert [1, 2, 2] == [one.version for one in chain]
     assert all(one.deadline == other.deadline for one, other in pairwise(chain))

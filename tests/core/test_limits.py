@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 
 from otp_service.core import limits
 from otp_service.core.limits import (
-    DEFAULTS,
+    DEFAULT_LIMITS,
+    Algorithm,
     Bucket,
     Charge,
-    Kind,
     Limit,
-    Refusal,
+    LimitRefusal,
     Window,
-    exact_wait,
-    gcra,
-    row_wait,
+    compute_consecutive_failures_wait,
+    compute_gcra,
+    compute_sliding_window_wait,
 )
 
 
@@ -41,7 +41,7 @@ windows = st.builds(Window, st.integers(1, 20), st.integers(1, 100_000))
 )
 def test_a_window_is_read_as_it_is_said(text: str, count: int, period: int) -> None:
     """R25: five in ten minutes."""
-    assert Window(count, period) == Window.read(text)
+    assert Window(count, period) == Window.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -73,21 +73,25 @@ def test_a_window_is_read_as_it_is_said(text: str, count: int, period: int) -> N
 def test_any_other_text_is_refused_with_an_example(text: str) -> None:
     """A limit that was misread is a limit that is not there."""
     with pytest.raises(ValueError, match="write a limit like '5 in 10 min'") as refusal:
-        Window.read(text)
+        Window.parse(text)
 
     assert repr(text) in str(refusal.value)
 
 
-@given(st.integers(1, 999_999_999), st.integers(1, 9999), st.sampled_from(list(limits.UNITS)))
+@given(
+    st.integers(1, 999_999_999),
+    st.integers(1, 9999),
+    st.sampled_from(list(limits.SECONDS_PER_UNIT)),
+)
 def test_a_window_reads_what_it_writes(count: int, many: int, unit: str) -> None:
     """`check` prints what is in force, and it can be pasted back."""
-    window = Window(count, many * limits.UNITS[unit])
+    window = Window(count, many * limits.SECONDS_PER_UNIT[unit])
     written = str(window)
     assume(
         len(written.split()[2]) <= 4
     )  # 9998 h is written in hours, but 9999 d 1 h has no short form
 
-    assert window == Window.read(written)
+    assert window == Window.parse(written)
 
 
 # ---------------------------------------------------------------------- which limits there are
@@ -95,36 +99,38 @@ def test_a_window_reads_what_it_writes(count: int, many: int, unit: str) -> None
 
 def test_what_is_a_numbers_own_is_exact_and_the_rest_is_gcra() -> None:
     """The contract: windows on a number are exact; the wide ones are named with their burst."""
-    exact = {limit for limit in Limit if limit.kind is Kind.EXACT}
+    exact = {limit for limit in Limit if limit.algorithm is Algorithm.SLIDING_WINDOW}
 
-    assert exact == limits.NUMBERS_OWN - {Limit.ROW} | {Limit.RESCUES}
-    assert [Limit.ROW] == [limit for limit in Limit if limit.kind is Kind.ROW]
-    wide = set(Limit) - limits.NUMBERS_OWN - {Limit.RESCUES}
-    assert wide == {one for one in Limit if one.kind is Kind.GCRA}
+    assert exact == limits.NUMBER_LIMITS - {Limit.CONSECUTIVE_FAILURES} | {Limit.AUTO_RESENDS}
+    assert [Limit.CONSECUTIVE_FAILURES] == [
+        limit for limit in Limit if limit.algorithm is Algorithm.CONSECUTIVE_FAILURES
+    ]
+    wide = set(Limit) - limits.NUMBER_LIMITS - {Limit.AUTO_RESENDS}
+    assert wide == {one for one in Limit if one.algorithm is Algorithm.GCRA}
 
 
 def test_the_defaults_are_the_contracts() -> None:
     """R16 to R28: the table in the design, word by word."""
-    said = {limit: [str(window) for window in windows] for limit, windows in DEFAULTS.items()}
+    said = {limit: [str(window) for window in windows] for limit, windows in DEFAULT_LIMITS.items()}
 
     assert {
         Limit.COOLDOWN: ["1 in 30 s"],
         Limit.SENDS_NUMBER_TENANT: ["5 in 10 min", "10 in 1 d"],
         Limit.SENDS_NUMBER: ["8 in 10 min", "20 in 1 d"],
-        Limit.GIVE_BACKS: ["3 in 10 min"],
+        Limit.REFUNDS: ["3 in 10 min"],
         Limit.FAILURES_NUMBER: ["10 in 1 h"],
-        Limit.ROW: ["100 in 90 d"],
+        Limit.CONSECUTIVE_FAILURES: ["100 in 90 d"],
         Limit.FAILURES_ACCOUNT: ["10 in 1 h"],
         Limit.FAILURES_ADDRESS: ["50 in 1 h"],
         Limit.SENDS_ADDRESS: ["30 in 1 h"],
         Limit.SENDS_ACCOUNT: ["10 in 1 h"],
         Limit.SENDS_PREFIX: ["60 in 10 min", "600 in 1 d"],
-        Limit.RESCUES: ["5 in 1 h"],
+        Limit.AUTO_RESENDS: ["5 in 1 h"],
         Limit.SENDS_COUNTRY: ["2000 in 1 h", "20000 in 1 d"],
         Limit.SENDS_TENANT: ["5000 in 1 h", "50000 in 1 d"],
         Limit.SENDS_OVERALL: ["10000 in 1 h", "100000 in 1 d"],
     } == said
-    assert set(Limit) == set(DEFAULTS)
+    assert set(Limit) == set(DEFAULT_LIMITS)
 
 
 def test_a_charge_costs_one_and_stays_within_the_limit_unless_told() -> None:
@@ -137,14 +143,14 @@ def test_a_charge_costs_one_and_stays_within_the_limit_unless_told() -> None:
 @given(st.integers(1, 10**9))
 def test_retry_after_is_rounded_up_to_whole_seconds(wait: int) -> None:
     """R52: waiting exactly this long succeeds, and a second less need not."""
-    seconds = Refusal(Limit.COOLDOWN, Window(1, 30), wait).retry_after
+    seconds = LimitRefusal(Limit.COOLDOWN, Window(1, 30), wait).retry_after
 
     assert (seconds - 1) * SECOND < wait <= seconds * SECOND
 
 
 def test_retry_after_is_never_zero() -> None:
     """R52: 0 would ask to be called at once."""
-    assert 1 == Refusal(Limit.COOLDOWN, Window(1, 30), 0).retry_after
+    assert 1 == LimitRefusal(Limit.COOLDOWN, Window(1, 30), 0).retry_after
 
 
 # ---------------------------------------------------------------------- exact windows
@@ -154,7 +160,7 @@ def test_retry_after_is_never_zero() -> None:
 def spending(draw: st.DrawFn) -> tuple[list[int], tuple[Window, ...], int]:
     """What was spent of some windows in the past, and a cost that each can hold."""
     some = tuple(draw(st.lists(windows, min_size=1, max_size=3)))
-    longest = max(window.period for window in some) * SECOND
+    longest = max(window.period_seconds for window in some) * SECOND
     instants = st.integers(NOW - longest - 5, NOW)
     spent = draw(st.lists(instants, max_size=30))
     return spent, some, draw(st.integers(1, min(window.count for window in some)))
@@ -167,11 +173,11 @@ def test_the_wait_is_the_shortest_that_succeeds(
     """R52: exactly the wait succeeds, one millisecond less does not."""
     spent, some, cost = case
 
-    wait = exact_wait(spent, some, cost, NOW)
+    wait = compute_sliding_window_wait(spent, some, cost, NOW)
 
-    assert 0 == exact_wait(spent, some, cost, NOW + wait)
+    assert 0 == compute_sliding_window_wait(spent, some, cost, NOW + wait)
     if wait:
-        assert 1 == exact_wait(spent, some, cost, NOW + wait - 1)
+        assert 1 == compute_sliding_window_wait(spent, some, cost, NOW + wait - 1)
 
 
 @given(spending(), st.integers(0, 200_000_000))
@@ -182,12 +188,12 @@ def test_no_window_ever_holds_more_than_its_count(
     _, some, _ = case
     spent: list[int] = []
     for instant in range(NOW, NOW + later, max(1, later // 40)):
-        if exact_wait(spent, some, 1, instant) == 0:
+        if compute_sliding_window_wait(spent, some, 1, instant) == 0:
             spent.append(instant)
 
     for window in some:
         for end in spent:
-            inside = [i for i in spent if end - window.period * SECOND < i <= end]
+            inside = [i for i in spent if end - window.period_seconds * SECOND < i <= end]
             assert len(inside) <= window.count
 
 
@@ -198,31 +204,35 @@ def test_the_order_of_the_instants_does_not_matter(case, chance) -> None:
     shuffled = list(spent)
     chance.shuffle(shuffled)
 
-    assert exact_wait(spent, some, cost, NOW) == exact_wait(shuffled, some, cost, NOW)
+    assert compute_sliding_window_wait(spent, some, cost, NOW) == compute_sliding_window_wait(
+        shuffled, some, cost, NOW
+    )
 
 
 def test_an_instant_leaves_its_window_exactly_a_period_later() -> None:
     """R25: neither a millisecond earlier nor later."""
     window = (Window(1, 30),)
 
-    assert 30_000 == exact_wait([NOW], window, 1, NOW)
-    assert 1 == exact_wait([NOW], window, 1, NOW + 29_999)
-    assert 0 == exact_wait([NOW], window, 1, NOW + 30_000)
+    assert 30_000 == compute_sliding_window_wait([NOW], window, 1, NOW)
+    assert 1 == compute_sliding_window_wait([NOW], window, 1, NOW + 29_999)
+    assert 0 == compute_sliding_window_wait([NOW], window, 1, NOW + 30_000)
 
 
 def test_the_longest_wait_of_the_windows_that_refuse_is_told() -> None:
     """R52: else waiting for it would be refused by the other."""
     spent = [NOW - 500 * SECOND, NOW - 1 * SECOND]
 
-    assert 99 * SECOND + 1 * SECOND == exact_wait(spent, (Window(2, 600),), 1, NOW)
-    assert 29 * SECOND == exact_wait(spent, (Window(1, 30),), 1, NOW)
-    assert 100 * SECOND == exact_wait(spent, (Window(1, 30), Window(2, 600)), 1, NOW)
+    assert 99 * SECOND + 1 * SECOND == compute_sliding_window_wait(spent, (Window(2, 600),), 1, NOW)
+    assert 29 * SECOND == compute_sliding_window_wait(spent, (Window(1, 30),), 1, NOW)
+    assert 100 * SECOND == compute_sliding_window_wait(
+        spent, (Window(1, 30), Window(2, 600)), 1, NOW
+    )
 
 
 def test_a_cost_of_nothing_asks_whether_the_window_is_overdrawn() -> None:
     """R26: what was forced may stand above the count; a look then tells when it is not."""
-    assert 0 == exact_wait([NOW], (Window(1, 30),), 0, NOW)
-    assert 30_000 == exact_wait([NOW, NOW], (Window(1, 30),), 0, NOW)
+    assert 0 == compute_sliding_window_wait([NOW], (Window(1, 30),), 0, NOW)
+    assert 30_000 == compute_sliding_window_wait([NOW, NOW], (Window(1, 30),), 0, NOW)
 
 
 # ---------------------------------------------------------------------- GCRA
@@ -236,14 +246,14 @@ def test_a_gcra_wait_is_enough_and_a_millisecond_less_is_not(
     assume(cost <= window.count)
     tat = 0.0
     for _ in range(before):
-        wait, new = gcra(tat, window, 1, NOW)
+        wait, new = compute_gcra(tat, window, 1, NOW)
         tat = tat if wait else new
 
-    wait, _ = gcra(tat, window, cost, NOW)
+    wait, _ = compute_gcra(tat, window, cost, NOW)
 
-    assert 0 == gcra(tat, window, cost, NOW + wait)[0]
+    assert 0 == compute_gcra(tat, window, cost, NOW + wait)[0]
     if wait:
-        assert 1 == gcra(tat, window, cost, NOW + wait - 1)[0]
+        assert 1 == compute_gcra(tat, window, cost, NOW + wait - 1)[0]
 
 
 @given(windows, st.lists(st.integers(0, 30_000), max_size=60))
@@ -252,12 +262,12 @@ def test_gcra_admits_no_more_than_its_burst_and_its_rate(window: Window, pauses:
     tat, now, admitted = 0.0, NOW, []
     for pause in [0] * (window.count + 2) + pauses:
         now += pause
-        wait, new = gcra(tat, window, 1, now)
+        wait, new = compute_gcra(tat, window, 1, now)
         if wait == 0:
             tat = new
             admitted.append(now)
 
-    each = window.period * SECOND / window.count
+    each = window.period_seconds * SECOND / window.count
     for i, first in enumerate(admitted):
         for j in range(i, len(admitted)):
             assert j - i + 1 <= window.count + (admitted[j] - first + 1) / each
@@ -267,7 +277,7 @@ def burst(window: Window) -> int:
     """Return how many are admitted in one millisecond."""
     tat, admitted = 0.0, 0
     while admitted <= window.count:
-        wait, new = gcra(tat, window, 1, NOW)
+        wait, new = compute_gcra(tat, window, 1, NOW)
         if wait:
             break
         tat, admitted = new, admitted + 1
@@ -276,7 +286,7 @@ def burst(window: Window) -> int:
 
 def test_a_default_limits_burst_fits_into_one_millisecond() -> None:
     """The contract: a limit of 60 in 10 min admits 60 at once."""
-    for window in {window for windows in DEFAULTS.values() for window in windows}:
+    for window in {window for windows in DEFAULT_LIMITS.values() for window in windows}:
         assert window.count == burst(window), window
 
 
@@ -290,25 +300,25 @@ def test_a_full_gcra_bucket_admits_the_next_one_after_its_share_of_the_period() 
     """The contract: 60 in 10 min admits one every 10 s, and not 9.999."""
     full = NOW + 600.0 * SECOND
 
-    assert 10_000 == gcra(full, Window(60, 600), 1, NOW)[0]
-    assert 30_000 == gcra(full, Window(60, 600), 3, NOW)[0]
+    assert 10_000 == compute_gcra(full, Window(60, 600), 1, NOW)[0]
+    assert 30_000 == compute_gcra(full, Window(60, 600), 3, NOW)[0]
 
 
 def test_an_untouched_bucket_is_empty_again_at_its_tat() -> None:
     """R28: the bucket may be forgotten from then on."""
-    _, tat = gcra(0.0, Window(60, 600), 3, NOW)
+    _, tat = compute_gcra(0.0, Window(60, 600), 3, NOW)
 
     assert NOW + 30_000 == tat
-    assert (0, NOW + 40_000) == gcra(tat, Window(60, 600), 1, NOW + 30_000)
+    assert (0, NOW + 40_000) == compute_gcra(tat, Window(60, 600), 1, NOW + 30_000)
 
 
 @given(windows, st.integers(1, 10), st.integers(0, 5))
 def test_what_is_given_back_at_once_was_never_spent(window: Window, cost: int, before: int) -> None:
     """R20: a refusal by another bucket changes nothing in this one."""
-    _, tat = gcra(0.0, window, before, NOW)
+    _, tat = compute_gcra(0.0, window, before, NOW)
 
-    _, spent = gcra(tat, window, cost, NOW)
-    _, back = gcra(spent, window, -cost, NOW)
+    _, spent = compute_gcra(tat, window, cost, NOW)
+    _, back = compute_gcra(spent, window, -cost, NOW)
 
     assert max(tat, NOW) == pytest.approx(back, abs=0.01)
 
@@ -318,7 +328,7 @@ def test_what_is_given_back_at_once_was_never_spent(window: Window, cost: int, b
 
 def test_the_tenth_failure_in_a_row_begins_a_growing_delay() -> None:
     """R19: from 30 s, doubling, to one hour."""
-    waits = [row_wait(failures, NOW, NOW) or 0 for failures in range(100)]
+    waits = [compute_consecutive_failures_wait(failures, NOW, NOW) or 0 for failures in range(100)]
 
     assert [0] * 10 == waits[:10]
     assert [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] == [w // SECOND for w in waits[10:19]]
@@ -329,13 +339,13 @@ def test_the_tenth_failure_in_a_row_begins_a_growing_delay() -> None:
 @pytest.mark.parametrize("failures", [100, 101, 10_000])
 def test_at_a_hundred_only_an_operator_helps(failures: int) -> None:
     """R18: NIST SP 800-63B-4 §3.2.2; no waiting does."""
-    assert row_wait(failures, NOW, NOW + 90 * 24 * HOUR) is None
+    assert compute_consecutive_failures_wait(failures, NOW, NOW + 90 * 24 * HOUR) is None
 
 
 @given(st.integers(0, 99), st.integers(0, 2 * HOUR))
 def test_a_row_is_patient_for_exactly_its_wait(failures: int, later: int) -> None:
     """R52: the wait counts from the last failure."""
-    wait = row_wait(failures, NOW, NOW)
+    wait = compute_consecutive_failures_wait(failures, NOW, NOW)
     assert wait is not None
 
-    assert max(0, wait - later) == row_wait(failures, NOW, NOW + later)
+    assert max(0, wait - later) == compute_consecutive_failures_wait(failures, NOW, NOW + later)

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.core.errors import InvalidRequest
-from otp_service.core.message_templates import READ_AS, TEMPLATES
+from otp_service.core.message_templates import LOCALE_ALIASES, MESSAGE_TEMPLATES
 from otp_service.core.messages import (
-    Messages,
-    check_brand,
-    check_messages,
+    MessageRenderer,
+    count_segments,
+    count_septets,
     parse_locale,
-    segments,
-    septets,
+    validate_brand,
+    validate_messages,
 )
 
 
@@ -24,7 +24,7 @@ GSM = (
 EXTENSION = "\f^{}\\[~]|€"
 CODES = st.from_regex(r"[0-9]{6,10}", fullmatch=True)
 BRANDS = st.sampled_from(["Example", "Ünal & Söhne", "St. Mary's", "Аптека 36", "東京銀行", "A"])
-LOCALES = st.sampled_from([*TEMPLATES, *READ_AS])
+LOCALES = st.sampled_from([*MESSAGE_TEMPLATES, *LOCALE_ALIASES])
 
 
 def origin_bound(message: str) -> tuple[str, str] | None:
@@ -49,7 +49,7 @@ def marked_token(line: str, position: int, marker: str) -> tuple[str | None, int
 
 def test_an_english_message_says_who_what_how_long_and_not_to_share_it():
     """R45."""
-    messages = Messages("Example")
+    messages = MessageRenderer("Example")
 
     text = messages.render("123456", 5, "en-GB")
 
@@ -58,7 +58,7 @@ def test_an_english_message_says_who_what_how_long_and_not_to_share_it():
 
 def test_the_app_and_the_site_have_the_last_lines():
     """R40, R41: the hash on a line of its own, and the site's line after it."""
-    messages = Messages("Example", host="example.com", android_hash="FA+9qCX9VSu")
+    messages = MessageRenderer("Example", host="example.com", android_hash="FA+9qCX9VSu")
 
     lines = messages.render("123456", 5, "en").split("\n")
 
@@ -84,7 +84,7 @@ def test_the_app_and_the_site_have_the_last_lines():
 )
 def test_segments_are_counted_as_they_are_billed(text, expected):
     """R39, table 5.4."""
-    assert expected == segments(text)
+    assert expected == count_segments(text)
 
 
 @pytest.mark.parametrize(
@@ -104,28 +104,28 @@ def test_segments_are_counted_as_they_are_billed(text, expected):
 )
 def test_septets_are_those_of_gsm(text, expected):
     """R39, table 5.4: one curly apostrophe makes a message UCS-2."""
-    assert expected == septets(text)
+    assert expected == count_septets(text)
 
 
 def test_the_alphabet_is_the_one_of_the_specification():
     """3GPP TS 23.038: 127 characters that cost one, ten that cost two, and no others."""
     everything = [chr(point) for point in range(0x3000)]
 
-    assert set(GSM) == {char for char in everything if septets(char) == 1}
-    assert set(EXTENSION) == {char for char in everything if septets(char) == 2}
+    assert set(GSM) == {char for char in everything if count_septets(char) == 1}
+    assert set(EXTENSION) == {char for char in everything if count_septets(char) == 2}
     assert (127, 10) == (len(GSM), len(EXTENSION))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a" * 152 + "€" * 77, 3), ("😀" * 67, 3)])
 def test_no_character_is_cut_in_two(text, expected):
     """TS 23.038: 152 + 2 does not fit 153, nor 33 pairs and a half 67: 306 and 134 are three."""
-    assert expected == segments(text)
+    assert expected == count_segments(text)
 
 
 @given(st.text(), st.text())
 def test_more_text_is_never_fewer_messages(text, more):
     """R39."""
-    assert segments(text) <= segments(text + more)
+    assert count_segments(text) <= count_segments(text + more)
 
 
 @given(BRANDS, CODES, st.integers(1, 10), LOCALES)
@@ -133,7 +133,7 @@ def test_every_message_has_brand_code_minutes_and_the_line_that_phones_read(
     brand, code, minutes, locale
 ):
     """R40, R42, R45, in every language; the specification's own parser finds the code."""
-    messages = Messages(brand, host="login.example.com", android_hash="FA+9qCX9VSu")
+    messages = MessageRenderer(brand, host="login.example.com", android_hash="FA+9qCX9VSu")
 
     text = messages.render(code, minutes, locale)
 
@@ -151,14 +151,14 @@ def test_a_line_with_something_before_the_site_is_not_read():
     assert ("example.com", "747723") == origin_bound("Hi\n\n@example.com #747723 @else.example")
 
 
-@pytest.mark.parametrize("language", TEMPLATES)
+@pytest.mark.parametrize("language", MESSAGE_TEMPLATES)
 def test_a_sentence_leaves_room_for_brand_and_code(language):
     """R39, R41: 66 bytes where GSM has the letters, else 48 units, and all three values once."""
-    template = TEMPLATES[language]
+    template = MESSAGE_TEMPLATES[language]
 
     bare = template.format(brand="", code="", minutes="")
 
-    room = 66 - len(bare.encode()) if septets(bare) else 48 - len(bare)
+    room = 66 - len(bare.encode()) if count_septets(bare) else 48 - len(bare)
     assert 0 <= room
     assert [1, 1, 1] == [template.count(f"{{{name}}}") for name in ("brand", "code", "minutes")]
 
@@ -167,9 +167,9 @@ def test_there_are_the_languages_that_were_promised():
     """R45: readers of these are not sent English."""
     wanted = "en de fr es pt it nl pl sv da nb fi cs ro hu tr el ru uk ar he hi ja ko zh vi id"
 
-    assert set(wanted.split()) <= set(TEMPLATES)
-    assert len(TEMPLATES) >= 20
-    assert set(READ_AS.values()) <= set(TEMPLATES)
+    assert set(wanted.split()) <= set(MESSAGE_TEMPLATES)
+    assert len(MESSAGE_TEMPLATES) >= 20
+    assert set(LOCALE_ALIASES.values()) <= set(MESSAGE_TEMPLATES)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +190,14 @@ def test_there_are_the_languages_that_were_promised():
 )
 def test_a_locale_falls_back_to_its_language_and_then_to_the_default(locale, expected):
     """Design, issue: an unknown locale is not an error."""
-    messages = Messages("Example", default_locale="fr-CA")
+    messages = MessageRenderer("Example", default_locale="fr-CA")
 
     assert messages.render("123456", 5, expected) == messages.render("123456", 5, locale)
 
 
 def test_a_language_that_was_left_out_falls_back_to_the_default():
     """R39: where its message would not fit, the reader gets one that does."""
-    messages = Messages("Example", languages=frozenset({"en", "de"}))
+    messages = MessageRenderer("Example", languages=frozenset({"en", "de"}))
 
     assert messages.render("123456", 5, "en") == messages.render("123456", 5, "ru")
 
@@ -251,7 +251,7 @@ def test_a_malformed_locale_is_refused(text):
 )
 def test_a_name_can_be_a_brand(name):
     """R42: and is put in as it is, whatever it looks like."""
-    messages = Messages(name)
+    messages = MessageRenderer(name)
 
     assert f"Your {name} code is 123456." in messages.render("123456", 5)
 
@@ -286,22 +286,22 @@ def test_a_name_can_be_a_brand(name):
 def test_a_brand_that_would_be_more_than_a_name_is_refused(name):
     """R42, A21: no line, no address, nothing unseen; the text says what to do."""
     with pytest.raises(ValueError, match=r"^brand: \w+") as refusal:
-        check_brand(name)
+        validate_brand(name)
 
     assert name == "" or name not in str(refusal.value)
     with pytest.raises(ValueError, match="brand"):
-        Messages(name)
+        MessageRenderer(name)
 
 
 @given(st.text(max_size=25))
 def test_no_accepted_brand_moves_the_line_that_phones_read(name):
     """R40, A21: whatever is accepted, the host and the code stay ours."""
     try:
-        check_brand(name)
+        validate_brand(name)
     except ValueError:
         return  # most of what chance writes is no name; the examples above are the other half
 
-    text = Messages(name, host="example.com").render("123456", 5)
+    text = MessageRenderer(name, host="example.com").render("123456", 5)
 
     assert ("example.com", "123456") == origin_bound(text)
     assert 2 == len(text.splitlines())
@@ -333,39 +333,39 @@ def test_no_accepted_brand_moves_the_line_that_phones_read(name):
 def test_a_value_that_could_not_be_used_stops_the_start(field, value):
     """R42: closed sets only."""
     with pytest.raises(ValueError, match=r"^\w+: \w+"):
-        Messages("Example", **{field: value})
+        MessageRenderer("Example", **{field: value})
 
 
 @pytest.mark.parametrize("code", ["", "12345a", "١٢٣٤٥٦", "123 456", "1\n2", "²"])
 def test_only_digits_are_put_in_as_a_code(code):
     """R42; and the refusal does not repeat what may be somebody's code (R68)."""
     with pytest.raises(ValueError, match="ASCII digits") as refusal:
-        Messages("Example").render(code, 5)
+        MessageRenderer("Example").render(code, 5)
 
     assert code == "" or code not in str(refusal.value)
 
 
 def test_the_languages_of_gsm_fit_a_long_brand_host_and_app_hash():
     """R39, R41: 20 characters each, a code of 8 and 10 minutes."""
-    gsm = frozenset(tag for tag, text in TEMPLATES.items() if septets(text))
+    gsm = frozenset(tag for tag, text in MESSAGE_TEMPLATES.items() if count_septets(text))
 
-    messages = Messages("B" * 20, "a" * 16 + ".com", "FA+9qCX9VSu", languages=gsm)
+    messages = MessageRenderer("B" * 20, "a" * 16 + ".com", "FA+9qCX9VSu", languages=gsm)
 
-    check_messages(messages, digits=8, max_minutes=10)
+    validate_messages(messages, digits=8, max_minutes=10)
     assert len(gsm) >= 20
 
 
 def test_all_languages_fit_a_brand_of_twelve_characters():
     """R39: a code of 8 and 10 minutes, without a host."""
-    check_messages(Messages("B" * 12), digits=8, max_minutes=10)
+    validate_messages(MessageRenderer("B" * 12), digits=8, max_minutes=10)
 
 
 def test_messages_that_do_not_fit_are_named_at_the_start():
     """R39: not a surprise on the bill; Chinese is short enough, Russian is not."""
-    messages = Messages("Example", host="login.example.com")
+    messages = MessageRenderer("Example", host="login.example.com")
 
     with pytest.raises(ValueError, match=r"ru \(\d+ of 70 characters\)") as refusal:
-        check_messages(messages, digits=6, max_minutes=10)
+        validate_messages(messages, digits=6, max_minutes=10)
 
     assert "languages" in str(refusal.value)
     assert "en (" not in str(refusal.value)
@@ -375,38 +375,42 @@ def test_messages_that_do_not_fit_are_named_at_the_start():
 def test_a_message_that_android_would_not_read_is_named_at_the_start():
     """R41: 140 bytes of UTF-8, although it would be one SMS."""
     host = "a" * 40 + ".example.com"
-    messages = Messages("B" * 20, host, "FA+9qCX9VSu", languages=frozenset({"en"}))
+    messages = MessageRenderer("B" * 20, host, "FA+9qCX9VSu", languages=frozenset({"en"}))
 
     with pytest.raises(ValueError, match=r"en \(\d+ of 140 bytes\)"):
-        check_messages(messages, digits=6, max_minutes=10)
+        validate_messages(messages, digits=6, max_minutes=10)
 
 
 def test_what_is_too_long_for_android_may_be_sent_without_it():
     """R39: then 160 septets are the measure."""
     host = "a" * 40 + ".example.com"
 
-    check_messages(Messages("B" * 20, host, languages=frozenset({"en"})), digits=6, max_minutes=10)
+    validate_messages(
+        MessageRenderer("B" * 20, host, languages=frozenset({"en"})), digits=6, max_minutes=10
+    )
 
 
 def test_a_brand_outside_gsm_makes_short_messages_of_all():
     """R39: 70 characters for English too, and the start says so."""
     with pytest.raises(ValueError, match=r"en \(71 of 70 characters\)"):
-        check_messages(Messages("Аптека 36"), digits=6, max_minutes=10)
+        validate_messages(MessageRenderer("Аптека 36"), digits=6, max_minutes=10)
 
 
 @given(st.sampled_from(["Example", "A", "Ünal & Söhne"]), st.integers(6, 8), LOCALES, st.data())
 def test_what_the_check_lets_pass_is_one_message(brand, digits, locale, data):
     """R39: for every code and every number of minutes up to the checked ones."""
-    messages = Messages(brand)
-    check_messages(messages, digits, max_minutes=10)
+    messages = MessageRenderer(brand)
+    validate_messages(messages, digits, max_minutes=10)
 
     text = messages.render("9" * digits, data.draw(st.integers(1, 10)), locale)
 
-    assert 1 == segments(text)
+    assert 1 == count_segments(text)
 
 
 def test_each_sentence_in_latin_script_is_written_in_gsm():
     """R39: a single letter outside it would not be seen in review."""
     ucs2 = "ar bg el fa he hi ja ko ru th uk zh zh-Hant"
 
-    assert set(ucs2.split()) == {tag for tag, text in TEMPLATES.items() if septets(text) is None}
+    assert set(ucs2.split()) == {
+        tag for tag, text in MESSAGE_TEMPLATES.items() if count_septets(text) is None
+    }

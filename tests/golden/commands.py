@@ -12,10 +12,16 @@ from typing import Any
 import pytest
 
 from otp_service.cli import main
-from otp_service.settings import faults, load, render, report, warnings
+from otp_service.settings import (
+    find_errors,
+    find_warnings,
+    format_settings,
+    load_settings,
+    render_config,
+)
 from tests.golden.fixed_inputs import fixed_bytes
-from tests.settings.conftest import HERE as SETTINGS
-from tests.settings.conftest import NOW, sections
+from tests.settings.conftest import CONFIG_FOLDER as SETTINGS
+from tests.settings.conftest import NOW_MS, split_sections
 
 
 COLUMNS = "80"
@@ -73,19 +79,19 @@ def describe_configurations() -> list[tuple[str, str]]:
 
 
 def _describe_settings(path: Path) -> str:
-    least = sections((SETTINGS / "working_least.toml").read_text(encoding="utf-8"))
-    ours = sections(path.read_text(encoding="utf-8"))
+    least = split_sections((SETTINGS / "working_least.toml").read_text(encoding="utf-8"))
+    ours = split_sections(path.read_text(encoding="utf-8"))
     for name in re.findall(r"^([a-z]+) =", ours[""], re.MULTILINE):
         least.pop(name, None)
-    settings = load(
+    settings = load_settings(
         "".join((least | ours).values()), {}, lambda name: (SETTINGS / name).read_text(), cores=4
     )
     return "\n".join(
         (
-            report(settings, HASHES_PER_SECOND),
+            format_settings(settings, HASHES_PER_SECOND),
             "",
-            *(f"warning: {one}" for one in warnings(settings, NOW)),
-            *(f"refused: {one}" for one in faults(settings, NOW)),
+            *(f"warning: {one}" for one in find_warnings(settings, NOW_MS)),
+            *(f"refused: {one}" for one in find_errors(settings, NOW_MS)),
         )
     )
 
@@ -93,11 +99,13 @@ def _describe_settings(path: Path) -> str:
 def write_configuration(path: Path, redis_url: str) -> None:
     """Write what `init` writes, with secrets that are the same each time."""
     numbers = itertools.count()
-    text, _ = render(
+    text, _ = render_config(
         tenant="shop",
         brand="Example",
         countries=["GB"],
-        token=lambda: urlsafe_b64encode(fixed_bytes(f"token {next(numbers)}", 32)).decode()[:43],
+        generate_token=lambda: urlsafe_b64encode(
+            fixed_bytes(f"token {next(numbers)}", 32)
+        ).decode()[:43],
         provider_url="http://127.0.0.1:1/messages",
     )
     path.write_text(text.replace("redis://127.0.0.1:6379/0", redis_url))

@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from otp_service.core.events import KINDS, Event
+from otp_service.core.events import EVENT_TYPES, Event
 
 
 def format_event_table() -> str:
     """Return each event type with the name, type and default of its fields, in their order."""
     lines = []
-    for tag, kind in sorted(KINDS.items()):
+    for tag, kind in sorted(EVENT_TYPES.items()):
         lines.append(tag)
         fields = _list_fields(kind)
         lines += [f"  {name:<14}  {type_:<32}  {default}" for name, type_, default in fields]
@@ -22,7 +22,7 @@ def format_event_table() -> str:
 def format_event_instances() -> str:
     """Return the JSON of two instances of each type: every field set, and only the required ones."""
     lines = []
-    for tag, kind in sorted(KINDS.items()):
+    for tag, kind in sorted(EVENT_TYPES.items()):
         every = {
             f.name: _make_sample(f.name, f.type, i)
             for i, f in enumerate(_inspect_fields(kind), start=1)

@@ -4,15 +4,15 @@ import hashlib
 import itertools
 import re
 
-from otp_service.core.keys import Key, Keys, Ring
-from otp_service.service import Random
+from otp_service.core.keys import Key, KeyRing, ServiceKeys
+from otp_service.service import RandomSource
 
 
 NOW_MS = 1_795_512_600_123
 """2026-11-24T09:30:00.123Z."""
 
 OPERATION_BLOCK_BYTES = 1024
-"""`Random.operation` draws its names in blocks of this size, and nothing else does."""
+"""`RandomSource.operation` draws its names in blocks of this size, and nothing else does."""
 
 OPERATION_NAME = re.compile(r"ee0e0e0e[0-9a-f]{24}")
 """A name that `fixed_random` has given to an operation or an event."""
@@ -23,10 +23,10 @@ def fixed_key(name: str) -> Key:
     return Key(name, hashlib.sha256(f"golden {name}".encode()).digest())
 
 
-def fixed_keys() -> Keys:
+def fixed_keys() -> ServiceKeys:
     """Return one key in each of the five rings."""
     names = ("pepper", "seal", "state", "pseudonym", "limit")
-    return Keys(*(Ring((fixed_key(f"{name}-1"),)) for name in names))
+    return ServiceKeys(*(KeyRing((fixed_key(f"{name}-1"),)) for name in names))
 
 
 def fixed_bytes(label: str, count: int) -> bytes:
@@ -34,7 +34,7 @@ def fixed_bytes(label: str, count: int) -> bytes:
     return hashlib.shake_256(label.encode()).digest(count)
 
 
-def fixed_random() -> Random:
+def fixed_random() -> RandomSource:
     """Return a generator that draws the same values in the same order.
 
     Names of operations and events have a stream and a prefix of their own: the order in which
@@ -51,4 +51,4 @@ def fixed_random() -> Random:
             return b"".join(names)
         return fixed_bytes(f"draw {next(draws)}", count)
 
-    return Random(lambda limit: next(codes) * 111_111 % limit, draw_bytes)
+    return RandomSource(lambda limit: next(codes) * 111_111 % limit, draw_bytes)

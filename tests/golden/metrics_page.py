@@ -2,16 +2,22 @@
 
 import re
 
-from otp_service.core.delivery import About, Fault, Refused, Submission
-from otp_service.core.events import Delivery
-from otp_service.telemetry.labels import ACCESS_REASONS, CALLBACK_REASONS, METHODS, OTHER, REASONS
-from otp_service.telemetry.metrics import ARCHIVE, Metrics
+from otp_service.core.delivery import Fault, RefusalScope, Refused, Submission
+from otp_service.core.events import DeliveryUpdated
+from otp_service.telemetry.labels import (
+    ACCESS_REASONS,
+    CALLBACK_REASONS,
+    EVENT_REASONS,
+    HTTP_METHODS,
+    OTHER_LABEL,
+)
+from otp_service.telemetry.metrics import ARCHIVE_METRICS, Metrics
 
 
 def format_metrics_page() -> str:
     """Return name, type, help, labels and buckets of every metric."""
     metrics = Metrics("1.2.3", tenants=["shop"], providers=["twilio"])
-    event = Delivery(
+    event = DeliveryUpdated(
         id="1",
         tenant="shop",
         country="GB",
@@ -21,24 +27,24 @@ def format_metrics_page() -> str:
         send=1,
         trusted=True,
     )
-    refused = Refused(Fault.PROVIDER, "throttled", about=About.THROTTLED)
-    metrics.places("a gate").set(2)
-    metrics.places_taken("a gate").set(1)
-    metrics.provider_state("twilio", "GB", "half-open")
-    metrics.provider_share("twilio", 0.5)
-    metrics.request("POST", "/v1/challenges", 201, 0.003)
-    metrics.event(event)
-    metrics.submission(Submission.of("twilio", refused, at=0, milliseconds=40))
-    metrics.receipt("twilio", "delivered")
-    metrics.conversion("twilio", "GB")
-    metrics.archive(**dict.fromkeys(ARCHIVE, 1.0))
-    metrics.unauthenticated("missing")
-    metrics.callback_rejected("twilio", "signature")
-    metrics.refusals("SendsPerNumber").inc()
+    refused = Refused(Fault.PROVIDER, "throttled", scope=RefusalScope.THROTTLED)
+    metrics.slots("a gate").set(2)
+    metrics.slots_in_use("a gate").set(1)
+    metrics.set_breaker_state("twilio", "GB", "half-open")
+    metrics.set_provider_share("twilio", 0.5)
+    metrics.count_request("POST", "/v1/challenges", 201, 0.003)
+    metrics.count_event(event)
+    metrics.count_submission(Submission.from_reply("twilio", refused, at=0, milliseconds=40))
+    metrics.count_receipt("twilio", "delivered")
+    metrics.count_conversion("twilio", "GB")
+    metrics.set_archive_metrics(**dict.fromkeys(ARCHIVE_METRICS, 1.0))
+    metrics.count_unauthenticated("missing")
+    metrics.count_rejected_callback("twilio", "signature")
+    metrics.limit_refusals("SendsPerNumber").inc()
     metrics.store_failures("a kind").inc()
     metrics.store_seconds("a call").observe(0.003)
     metrics.argon2_seconds.observe(0.03)
-    page, content_type = metrics.render()
+    page, content_type = metrics.render_metrics()
     return f"{content_type}\n\n{page.decode()}"
 
 
@@ -51,11 +57,11 @@ def find_untouched_metrics(page: str) -> set[str]:
 def format_label_values() -> str:
     """Return the closed sets that labels are drawn from; countries come from libphonenumber."""
     sets = {
-        "method": METHODS,
-        "reason of an event": REASONS,
+        "method": HTTP_METHODS,
+        "reason of an event": EVENT_REASONS,
         "reason of a call without access": ACCESS_REASONS,
         "reason of a callback": CALLBACK_REASONS,
-        "any other": {OTHER},
+        "any other": {OTHER_LABEL},
     }
     return "".join(f"{name}: {' '.join(sorted(values))}\n" for name, values in sets.items())
 

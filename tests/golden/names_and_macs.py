@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.argon2_profile import CHEAPEST
-from otp_service.core.challenge import new_id
-from otp_service.core.codes import code_hash
-from otp_service.core.delivery import Reference
-from otp_service.core.limits import NUMBERS_OWN, Bucket, Limit
-from otp_service.core.pseudonym import pseudonym
-from otp_service.core.tenant import digest
-from otp_service.hashing import argon2id
-from otp_service.sms.callbacks import Addresses, without_reference
-from otp_service.store.key_names import Names
-from otp_service.store.record_cipher import Vault
+from otp_service.core.argon2_profile import TEST_PROFILE
+from otp_service.core.challenge import build_challenge_id
+from otp_service.core.codes import hash_code
+from otp_service.core.delivery import SubmissionReference
+from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
+from otp_service.core.pseudonym import derive_pseudonym
+from otp_service.core.tenant import hash_api_key
+from otp_service.hashing import compute_argon2id
+from otp_service.sms.callbacks import CallbackUrls, strip_reference
+from otp_service.store.key_names import KeyNames
+from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes, fixed_keys
 from tests.golden.samples import CHALLENGE_ID
 
@@ -42,27 +42,32 @@ class CalledMethods:
 
 def list_key_names(names: Any) -> list[tuple[str, object]]:
     """Return every kind of key name, each with a label; `names` spells them."""
-    subject = {limit: NUMBER if limit in NUMBERS_OWN else f"{limit} subject" for limit in Limit}
+    subject = {limit: NUMBER if limit in NUMBER_LIMITS else f"{limit} subject" for limit in Limit}
     listed: list[tuple[str, object]] = [
-        ("partition of a number", names.of_number(NUMBER)),
-        ("partition of one word", names.partition("one")),
-        ("partition of two words", names.partition("one", "two")),
-        ("challenge", names.challenge(7, "shop", CHALLENGE_ID)),
-        ("secret of a challenge", names.secret(7, "shop", CHALLENGE_ID)),
-        ("do-not-send entry", names.blocked(7, NUMBER)),
-        ("idempotency record", names.idempotency("shop", "key 1")),
-        ("message id of a provider", names.submission("smsc", "id-1")),
-        ("provider memory", names.shared()),
-        ("lease of the sealer", names.sealer()),
-        ("operation", names.operation(63, "0f" * 16)),
-        ("log of partition 0", names.log(0)),
-        ("log of partition 63", names.log(63)),
+        ("partition of a number", names.compute_number_partition(NUMBER)),
+        ("partition of one word", names.compute_partition("one")),
+        ("partition of two words", names.compute_partition("one", "two")),
+        ("challenge", names.challenge_record_key(7, "shop", CHALLENGE_ID)),
+        ("secret of a challenge", names.secret_record_key(7, "shop", CHALLENGE_ID)),
+        ("do-not-send entry", names.blocklist_key(7, NUMBER)),
+        ("idempotency record", names.locate_idempotency_record("shop", "key 1")),
+        ("message id of a provider", names.message_id_key("smsc", "id-1")),
+        ("provider memory", names.locate_provider_health()),
+        ("lease of the sealer", names.sealer_key()),
+        ("operation", names.operation_key(63, "0f" * 16)),
+        ("log of partition 0", names.event_log_keys(0)),
+        ("log of partition 63", names.event_log_keys(63)),
     ]
     for limit in Limit:
         for tenant in ("", "shop"):
             bucket = Bucket(limit=limit, tenant=tenant, subject=subject[limit])
-            listed.append((f"partition of bucket {limit} of '{tenant}'", names.of_bucket(bucket)))
-            listed.append((f"bucket {limit} of '{tenant}'", names.bucket(5, bucket)))
+            listed.append(
+                (
+                    f"partition of bucket {limit} of '{tenant}'",
+                    names.compute_bucket_partition(bucket),
+                )
+            )
+            listed.append((f"bucket {limit} of '{tenant}'", names.bucket_key(5, bucket)))
     return listed
 
 
@@ -70,13 +75,13 @@ def list_macs() -> list[tuple[str, object]]:
     """Return ids, pseudonyms, hashes, tokens and sealed records, each with a label."""
     keys, reference = (
         fixed_keys(),
-        Reference(tenant="shop", challenge=CHALLENGE_ID, send=1, place=2),
+        SubmissionReference(tenant="shop", challenge_id=CHALLENGE_ID, send=1, ordinal=2),
     )
-    addresses = Addresses("https://otp.example.com/", keys.state)
-    address = addresses.of("twilio", str(reference))
-    vault = Vault(keys, lambda count: fixed_bytes("nonce", count))
-    slow = argon2id(CHEAPEST, "012345", fixed_bytes("salt", 16))
-    hashed = code_hash(
+    addresses = CallbackUrls("https://otp.example.com/", keys.state)
+    address = addresses.build_url("twilio", str(reference))
+    vault = RecordCipher(keys, lambda count: fixed_bytes("nonce", count))
+    slow = compute_argon2id(TEST_PROFILE, "012345", fixed_bytes("salt", 16))
+    hashed = hash_code(
         keys.pepper.current,
         slow,
         tenant="shop",
@@ -87,18 +92,21 @@ def list_macs() -> list[tuple[str, object]]:
     )
     name = "{07}:challenge:shop:" + CHALLENGE_ID
     return [
-        ("challenge id", new_id(7, fixed_bytes("id", 16))),
+        ("challenge id", build_challenge_id(7, fixed_bytes("id", 16))),
         ("reference of a submission", str(reference)),
-        ("pseudonym of a number", pseudonym(keys.pseudonym.current, "number", NUMBER)),
-        ("pseudonym of an account", pseudonym(keys.pseudonym.current, "account", "account-1")),
-        ("digest of an API key", digest("api-key-1")),
+        ("pseudonym of a number", derive_pseudonym(keys.pseudonym.current, "number", NUMBER)),
+        (
+            "pseudonym of an account",
+            derive_pseudonym(keys.pseudonym.current, "account", "account-1"),
+        ),
+        ("digest of an API key", hash_api_key("api-key-1")),
         ("argon2id of a code", slow),
         ("hash of a code", hashed),
         ("callback address with its token", address),
-        ("callback address without the reference", without_reference(address)),
-        ("MAC of an event", vault.sign(b'{"type":"otp.issued"}')),
-        ("version of a record", vault.version(42)),
-        ("sealed record", vault.close(name, 42, msgspec.msgpack.encode(["body"]))),
+        ("callback address without the reference", strip_reference(address)),
+        ("MAC of an event", vault.sign_event(b'{"type":"otp.issued"}')),
+        ("version of a record", vault.format_version(42)),
+        ("sealed record", vault.seal_record(name, 42, msgspec.msgpack.encode(["body"]))),
     ]
 
 
@@ -116,4 +124,4 @@ def format_listed(listed: list[tuple[str, object]]) -> str:
 
 def spell_with_fixed_key() -> CalledMethods:
     """Return the key names of the installation with the fixed keys."""
-    return CalledMethods(Names(fixed_keys().limit.current))
+    return CalledMethods(KeyNames(fixed_keys().limit.current))

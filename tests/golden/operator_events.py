@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from otp_service.cli.common import read_settings
-from otp_service.cli.numbers import opened
+from otp_service.cli.numbers import create_cli_app
 from otp_service.core import events
 from otp_service.core.ports import Commit
-from otp_service.sms.provider_health import Observation
+from otp_service.sms.provider_health import HealthEvent
 from tests.golden.fixed_inputs import fixed_random
 from tests.golden.samples import CHALLENGE_ID
 
@@ -48,7 +48,7 @@ async def record_events(configuration: Path) -> str:
         (events.ProviderFailed, sent | {"reason": "500", "fault": "provider", "about": "silence"}),
         (events.Sent, sent),
         (
-            events.Delivery,
+            events.DeliveryUpdated,
             {"provider": "gateway", "status": "delivered", "send": 1, "trusted": True},
         ),
         (
@@ -60,15 +60,19 @@ async def record_events(configuration: Path) -> str:
         (events.Attempted, {"attempts_left": 3}),
         (events.Verified, {}),
     ]
-    recorded = tuple(kind(id=random.operation(), **about, **more) for kind, more in kinds)
-    failed = [Observation("gateway", "GB", now, "failed", reason="http-500") for _ in range(5)]
-    async with opened(read_settings(configuration)) as app:
+    recorded = tuple(
+        kind(id=random.generate_operation_id(), **about, **more) for kind, more in kinds
+    )
+    failed = [HealthEvent("gateway", "GB", now, "failed", reason="http-500") for _ in range(5)]
+    async with create_cli_app(read_settings(configuration)) as app:
         await app.store.commit(
-            Commit(partition=PARTITION, operation=random.operation(), events=recorded)
+            Commit(
+                partition=PARTITION, operation_id=random.generate_operation_id(), events=recorded
+            )
         )
         await asyncio.sleep(0.01)  # events of one millisecond are ordered by their partition
-        app.remembered.learn(failed)
-        assert await app.sharing.exchange()
+        app.provider_health.record_events(failed)
+        assert await app.provider_health_sync.sync_health()
     return CHALLENGE_ID
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from otp_service.core.errors import StoreTampered
-from otp_service.core.policy import SECOND
-from otp_service.store.record_cipher import Vault
+from otp_service.core.policy import SECOND_MS
+from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import OPERATION_NAME, fixed_bytes
 from tests.golden.stored_records import show_value
-from tests.installation import World
+from tests.installation import Installation
 
 
-TTL_STEP_MS = 120 * SECOND
+TTL_STEP_MS = 120 * SECOND_MS
 """Lives are rounded up to this, so that a slow run does not change them."""
 
 HIDDEN = (
@@ -33,9 +33,9 @@ HIDDEN = (
 )
 
 
-def format_keys(client: Any, world: World) -> str:
+def format_keys(client: Any, world: Installation) -> str:
     """Return every key with its type, its life and what it holds; operations are only counted."""
-    vault = Vault(world.keys, lambda count: fixed_bytes("unused", count))
+    vault = RecordCipher(world.keys, lambda count: fixed_bytes("unused", count))
     names = sorted({name.decode() for name in client.scan_iter()})
     shown: list[str] = []
     operations: Counter[str] = Counter()
@@ -59,7 +59,7 @@ def _show_life(milliseconds: int) -> str:
     return f"expires within {steps * TTL_STEP_MS // 60_000} min"
 
 
-def _list_content(client: Any, vault: Vault, name: str) -> list[str]:
+def _list_content(client: Any, vault: RecordCipher, name: str) -> list[str]:
     match client.type(name):
         case b"string":
             return [_show_string(vault, name, client.get(name))]
@@ -93,9 +93,9 @@ def _show_field(name: bytes, value: bytes) -> str:
     return value.decode()
 
 
-def _show_string(vault: Vault, name: str, value: bytes) -> str:
+def _show_string(vault: RecordCipher, name: str, value: bytes) -> str:
     try:
-        version, body = vault.open(name, value)
+        version, body = vault.open_record(name, value)
     except StoreTampered:
         return _show_bytes(value)
     head = value[: 8 + 1 + value[8]].decode(errors="backslashreplace")

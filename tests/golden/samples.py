@@ -7,12 +7,18 @@ values would move with the fields, and the bytes would stay the same.
 
 import msgspec
 
-from otp_service.core.challenge import Answer, Challenge, ChallengeSecret, LiveCode, Status
-from otp_service.core.delivery import About, Fault, Submission
+from otp_service.core.challenge import (
+    Challenge,
+    ChallengeSecret,
+    ChallengeStatus,
+    LiveCode,
+    VerifyReplayKey,
+)
+from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.limits import Window
-from otp_service.core.ports import Replayed, Submitted
-from otp_service.sms.provider_health import Breaker, Memory, Quality, Seen
-from otp_service.store.commit_request import Request, Spend
+from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
+from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
+from otp_service.store.commit_request import BucketOperation, CommitRequest
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
 
 
@@ -27,9 +33,9 @@ ACCEPTED = Submission(
     milliseconds=120,
     message_id="SM1",
     send=1,
-    place=2,
-    about=None,
-    received="delivered",
+    ordinal=2,
+    scope=None,
+    receipt_status="delivered",
 )
 REFUSED = Submission(
     provider="vonage",
@@ -40,9 +46,9 @@ REFUSED = Submission(
     milliseconds=130,
     message_id=None,
     send=3,
-    place=4,
-    about=About.MESSAGE,
-    received=None,
+    ordinal=4,
+    scope=RefusalScope.MESSAGE,
+    receipt_status=None,
 )
 SUBMITTED_IN_DOUBT = Submission(
     provider="sinch",
@@ -53,8 +59,8 @@ SUBMITTED_IN_DOUBT = Submission(
     milliseconds=140,
     message_id=None,
     send=5,
-    place=6,
-    about=About.SILENCE,
+    ordinal=6,
+    scope=RefusalScope.SILENCE,
 )
 
 PENDING = Challenge(
@@ -63,8 +69,8 @@ PENDING = Challenge(
     version=1,
     purpose="login",
     account=None,
-    masked="+44********56",
-    subject="pseudonym-1:0011",
+    masked_number="+44********56",
+    number_pseudonym="pseudonym-1:0011",
     country="GB",
     created_at=NOW_MS,
     deadline=NOW_MS + 300_000,
@@ -79,8 +85,8 @@ VERIFIED = Challenge(
     version=12,
     purpose="payment",
     account="account-1",
-    masked="+1********34",
-    subject="pseudonym-1:2233",
+    masked_number="+1********34",
+    number_pseudonym="pseudonym-1:2233",
     country="US",
     created_at=NOW_MS,
     deadline=NOW_MS + 600_000,
@@ -89,31 +95,33 @@ VERIFIED = Challenge(
     attempts_left=4,
     sends_left=3,
     sends=2,
-    state=Status.VERIFIED,
+    stored_status=ChallengeStatus.VERIFIED,
     verified_at=NOW_MS + 50_000,
-    answer=Answer(key=fixed_bytes("answer key", 32), code=fixed_bytes("answer code", 32)),
+    replay_key=VerifyReplayKey(
+        key_mac=fixed_bytes("answer key", 32), code_mac=fixed_bytes("answer code", 32)
+    ),
     submissions=(ACCEPTED, REFUSED, SUBMITTED_IN_DOUBT),
-    rescued=True,
+    auto_resent=True,
 )
 LIVE_CODE = LiveCode(
-    hash=fixed_bytes("hash 1", 32), pepper="pepper-1", send=1, settles_at=NOW_MS + 13_000
+    code_hash=fixed_bytes("hash 1", 32), pepper_id="pepper-1", send=1, confirmed_at=NOW_MS + 13_000
 )
 SECRET = ChallengeSecret(
     number="+447400123456",
     salt=fixed_bytes("salt", 16),
     codes=(
         LIVE_CODE,
-        LiveCode(hash=fixed_bytes("hash 2", 32), pepper="pepper-2", send=2, settles_at=0),
+        LiveCode(code_hash=fixed_bytes("hash 2", 32), pepper_id="pepper-2", send=2, confirmed_at=0),
     ),
     client_ip="203.0.113.9",
     locale="en-GB",
 )
-MEMORY = Memory(
+MEMORY = ProviderHealth(
     breakers={
         "twilio GB": Breaker(
             last=(
-                Seen(at=NOW_MS, ok=False, number="0a0b", reason="30003"),
-                Seen(at=NOW_MS + 1, ok=True),
+                Outcome(at=NOW_MS, ok=False, number="0a0b", reason="30003"),
+                Outcome(at=NOW_MS + 1, ok=True),
             ),
             until=NOW_MS + 30_000,
             openings=2,
@@ -124,42 +132,42 @@ MEMORY = Memory(
     qualities={"twilio": Quality(value=0.95, at=NOW_MS + 2)},
     numbers={"0c0d": NOW_MS + 3},
 )
-SPEND = Spend(
-    kind="exact",
-    place=7,
-    windows=(Window(count=5, period=600), Window(count=10, period=86_400)),
+SPEND = BucketOperation(
+    algorithm="exact",
+    key_index=7,
+    windows=(Window(count=5, period_seconds=600), Window(count=10, period_seconds=86_400)),
     cost=2,
     operation="0f" * 16,
     force=True,
-    name="SendsPerNumber",
-    label="+44********56",
-    base=3,
+    limit="SendsPerNumber",
+    masked_number="+44********56",
+    initial_count=3,
 )
-REQUEST = Request(
-    shift=1,
-    expected=[(7, "00000001")],
-    before=NOW_MS,
-    returned=[7, 8],
+REQUEST = CommitRequest(
+    clock_shift_ms=1,
+    expected_versions=[(7, "00000001")],
+    not_after=NOW_MS,
+    returned_keys=[7, 8],
     writes=[(7, 2, NOW_MS + 1), (8, 0, 0)],
-    guards=[9],
+    absent_keys=[9],
     charges=[SPEND],
-    give_backs=[msgspec.structs.replace(SPEND, cost=4)],
-    clear=[10],
+    refunds=[msgspec.structs.replace(SPEND, cost=4)],
+    reset_buckets=[10],
     events=[('{"type":"otp.issued"}', "state-1:aa")],
-    refusal=('{"type":"otp.issue_denied"}', "state-1:bb", "fold 1", "203.0.113.9"),
-    denial=('{"type":"otp.verify_denied"}', "state-1:cc", "fold 2", "203.0.113.10"),
-    sweep=1000,
+    event_if_refused=('{"type":"otp.issue_denied"}', "state-1:bb", "fold 1", "203.0.113.9"),
+    foldable_event=('{"type":"otp.verify_denied"}', "state-1:cc", "fold 2", "203.0.113.10"),
+    max_flushed_folds=1000,
     epoch_event=('{"type":"log.epoch"}', "state-1:dd"),
     log_limits=(604_800_000, 5_000, True),
-    row=(10, 30_000, 3_600_000, 7_776_000_000),
-    grants=True,
+    consecutive_failures_rule=(10, 30_000, 3_600_000, 7_776_000_000),
+    requires_log_capacity=True,
 )
 
 SAMPLES: dict[str, msgspec.Struct] = {
     "challenge, pending, with the defaults": PENDING,
     "challenge, verified, with submissions": VERIFIED,
-    "answer of a verified challenge": Answer(
-        key=fixed_bytes("answer key", 32), code=fixed_bytes("answer code", 32)
+    "answer of a verified challenge": VerifyReplayKey(
+        key_mac=fixed_bytes("answer key", 32), code_mac=fixed_bytes("answer code", 32)
     ),
     "secret of a challenge": SECRET,
     "secret of a challenge, with the defaults": ChallengeSecret(
@@ -169,23 +177,28 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "submission, accepted and delivered": ACCEPTED,
     "submission, refused": REFUSED,
     "submission, in doubt": SUBMITTED_IN_DOUBT,
-    "idempotency record, running": Replayed(
-        version=1, fingerprint=fixed_bytes("print", 32), challenge=CHALLENGE_ID, lease=NOW_MS
+    "idempotency record, running": IdempotencyRecord(
+        version=1,
+        fingerprint=fixed_bytes("print", 32),
+        challenge_id=CHALLENGE_ID,
+        lease_until=NOW_MS,
     ),
-    "idempotency record, finished": Replayed(
+    "idempotency record, finished": IdempotencyRecord(
         version=2,
         fingerprint=fixed_bytes("print", 32),
-        challenge=CHALLENGE_ID,
-        lease=NOW_MS,
+        challenge_id=CHALLENGE_ID,
+        lease_until=NOW_MS,
         finished=True,
     ),
-    "message-id record": Submitted(reference=f"shop.{CHALLENGE_ID}.1.2", ending="3456"),
+    "message-id record": MessageIdRecord(
+        reference=f"shop.{CHALLENGE_ID}.1.2", number_suffix="3456"
+    ),
     "provider memory": MEMORY,
-    "provider memory, empty": Memory(),
-    "window of a limit": Window(count=5, period=600),
+    "provider memory, empty": ProviderHealth(),
+    "window of a limit": Window(count=5, period_seconds=600),
     "request to the commit script: a charge": SPEND,
     "request to the commit script": REQUEST,
-    "request to the commit script, with the defaults": Request(
-        shift=0, epoch_event=("{}", "state-1:ee"), log_limits=(1, 2, False)
+    "request to the commit script, with the defaults": CommitRequest(
+        clock_shift_ms=0, epoch_event=("{}", "state-1:ee"), log_limits=(1, 2, False)
     ),
 }

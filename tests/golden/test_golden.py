@@ -36,7 +36,7 @@ from tests.store import redis_servers
 def configuration(server, tmp_path, monkeypatch) -> Path:
     """A configuration file for an empty Redis, with secrets that are the same in every run."""
     monkeypatch.delenv(VARIABLE, raising=False)  # or it would be refused as an unknown setting
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
     path = tmp_path / "otp.toml"
     write_configuration(path, server.url)

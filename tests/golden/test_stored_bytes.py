@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from otp_service.cli import main
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from tests.golden.archive_lines import (
     ARCHIVE,
@@ -42,11 +42,11 @@ from tests.store import redis_servers
 
 
 @pytest.fixture
-async def empty_link(server: EmbeddedServer) -> AsyncIterator[Link]:
+async def empty_link(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """A link to one server with nothing in it."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    async with Link(connect(url=server.url, timeout=5000)) as link:
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
         yield link
 
 
@@ -172,6 +172,6 @@ async def test_a_scripted_run_leaves_the_same_keys_in_redis(server, empty_link):
 
     await run_script(world)
 
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         check_golden("redis_keys.txt", format_keys(client, world))
-    check_golden("metric_samples.txt", count_samples(metrics.render()[0].decode()))
+    check_golden("metric_samples.txt", count_samples(metrics.render_metrics()[0].decode()))

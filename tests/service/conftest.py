@@ -2,11 +2,11 @@
 
 import pytest
 
-from otp_service.store.client import Link
-from tests.installation import World
+from otp_service.store.client import ScriptClient
+from tests.installation import Installation
 
 
 @pytest.fixture
-def world(link: Link) -> World:
+def installation(script_client: ScriptClient) -> Installation:
     """The service on each kind of Redis in turn."""
-    return World(link)
+    return Installation(script_client)

@@ -8,211 +8,242 @@ import pytest
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import IncorrectCode, RateLimited
 from otp_service.core.limits import Limit, Window
-from otp_service.core.ports import Stored
-from tests.installation import MAYBE, MINUTE, NO_SUCH_NUMBER, SECOND, TAKEN, World, wrong
+from otp_service.core.ports import ChallengeSnapshot
+from tests.installation import (
+    ACCEPTED_REPLY,
+    MINUTE_MS,
+    RECIPIENT_REFUSAL,
+    SECOND_MS,
+    UNKNOWN_OUTCOME,
+    Installation,
+    make_wrong_code,
+)
 
 
 NUMBER = "+447400123456"
 
 
 async def lose(
-    world: World, stored: Stored, *, said: Any = "technical-failure", **more: Any
+    world: Installation, stored: ChallengeSnapshot, *, said: Any = "technical-failure", **more: Any
 ) -> bool:
     """Let a receipt say that a submission failed, and what is to follow follow."""
     waited: list[float] = more.pop("waited", [])
 
     async def pause(seconds: float) -> None:
         waited.append(seconds)
-        world.wait(int(seconds * SECOND))
+        world.advance_clock(int(seconds * SECOND_MS))
 
     send, place = more.pop("send", 1), more.pop("place", 1)
     provider = f"p{place}"
-    news = Receipt(said, f"shop.{world.id_of(stored)}.{send}.{place}")
-    caller = world.caller()
-    received = await world.service.receive(
+    news = Receipt(said, f"shop.{world.get_challenge_id(stored)}.{send}.{place}")
+    caller = world.build_caller()
+    received = await world.service.handle_receipt(
         caller, provider, news, trusted=more.pop("trusted", True)
     )
-    if received.rescue is None:
+    if received.auto_resend_reference is None:
         return False
-    return await world.service.rescue(caller, provider, received.rescue, pause)
+    return await world.service.auto_resend(caller, provider, received.auto_resend_reference, pause)
 
 
-async def test_what_was_lost_is_sent_once_more_with_a_new_code(world: World) -> None:
+async def test_what_was_lost_is_sent_once_more_with_a_new_code(installation: Installation) -> None:
     """Both codes are good, for the first may come after all; the send counts."""
-    issued = await world.issue(account="u-1")
-    first = world.phones.code()
-    world.wait(30 * SECOND)
+    issued = await installation.issue(account="u-1")
+    first = installation.router.extract_code()
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert await lose(world, issued)
+    assert await lose(installation, issued)
 
-    assert [NUMBER, NUMBER] == [message.to.e164 for message in world.phones.messages]
-    assert ("p1",) == world.phones.messages[-1].tried
-    found = (await world.store.fetch("shop", world.id_of(issued))).challenge
+    assert [NUMBER, NUMBER] == [message.to.e164 for message in installation.router.messages]
+    assert ("p1",) == installation.router.messages[-1].failed_providers
+    found = (
+        await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
+    ).challenge
     assert found
     assert (1, 2) == (found.sends_left, found.sends)
     assert issued.challenge
     assert issued.challenge.deadline == found.deadline
-    (resent,) = [event for event in await world.events() if event["type"] == "otp.resent"]
+    (resent,) = [
+        event for event in await installation.read_events() if event["type"] == "otp.resent"
+    ]
     assert ("delivery_failed", "shop") == (resent["reason"], resent["tenant"])
-    assert first != world.phones.code()
-    await world.verify(issued, first)
+    assert first != installation.router.extract_code()
+    await installation.verify(issued, first)
 
 
-async def test_it_waits_for_the_cooldown_once(world: World) -> None:
+async def test_it_waits_for_the_cooldown_once(installation: Installation) -> None:
     """A receipt often comes sooner, and no limit is passed for it."""
-    issued = await world.issue()
-    world.wait(10 * SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(10 * SECOND_MS)
     waited: list[float] = []
 
-    assert await lose(world, issued, waited=waited)
+    assert await lose(installation, issued, waited=waited)
 
     assert [20] == waited
-    assert 2 == len(world.phones.messages)
+    assert 2 == len(installation.router.messages)
 
 
 @pytest.mark.parametrize("said", ["permanent-failure", "temporary-failure", "pending", "delivered"])
-async def test_nothing_follows_from_other_news(world: World, said: str) -> None:
+async def test_nothing_follows_from_other_news(installation: Installation, said: str) -> None:
     """Never for the number's own fault or a fraud block, and not while it may still come."""
-    issued = await world.issue()
-    world.wait(30 * SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued, said=said)
+    assert not await lose(installation, issued, said=said)
 
-    assert 1 == len(world.phones.messages)
+    assert 1 == len(installation.router.messages)
 
 
-async def test_nothing_follows_from_what_anybody_could_have_said(world: World) -> None:
+async def test_nothing_follows_from_what_anybody_could_have_said(
+    installation: Installation,
+) -> None:
     """A receipt that is neither signed nor in its own address is advisory (R64)."""
-    issued = await world.issue()
-    world.wait(30 * SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued, trusted=False)
+    assert not await lose(installation, issued, trusted=False)
 
-    assert not await lose(world, issued)  # it was noted then, and is no news any more
-    assert 1 == len(world.phones.messages)
+    assert not await lose(installation, issued)  # it was noted then, and is no news any more
+    assert 1 == len(installation.router.messages)
 
 
-async def test_nothing_follows_once_somebody_has_typed_a_code(world: World) -> None:
+async def test_nothing_follows_once_somebody_has_typed_a_code(installation: Installation) -> None:
     """A message has arrived, whatever the receipt says."""
-    issued = await world.issue()
+    issued = await installation.issue()
     with pytest.raises(IncorrectCode):
-        await world.verify(issued, wrong(world.phones.code()))
-    world.wait(30 * SECOND)
+        await installation.verify(issued, make_wrong_code(installation.router.extract_code()))
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued)
+    assert not await lose(installation, issued)
 
 
-async def test_nothing_follows_when_the_challenge_has_ended(world: World) -> None:
+async def test_nothing_follows_when_the_challenge_has_ended(installation: Installation) -> None:
     """Verified, or canceled."""
-    verified, canceled = await world.issue(), await world.issue("+447400123457")
-    await world.verify(verified, world.phones.code(0))
-    await world.service.cancel(world.caller(), world.id_of(canceled))
-    world.wait(30 * SECOND)
+    verified, canceled = await installation.issue(), await installation.issue("+447400123457")
+    await installation.verify(verified, installation.router.extract_code(0))
+    await installation.service.cancel(
+        installation.build_caller(), installation.get_challenge_id(canceled)
+    )
+    installation.advance_clock(30 * SECOND_MS)
 
     for ended in (verified, canceled):
-        assert not await lose(world, ended)
+        assert not await lose(installation, ended)
 
 
-async def test_nothing_follows_with_less_than_a_minute_left(world: World) -> None:
+async def test_nothing_follows_with_less_than_a_minute_left(installation: Installation) -> None:
     """Another message would come too late to be typed in."""
-    issued = await world.issue()
-    world.wait(4 * MINUTE + SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(4 * MINUTE_MS + SECOND_MS)
 
-    assert not await lose(world, issued)
+    assert not await lose(installation, issued)
 
 
-async def test_nothing_follows_when_a_newer_code_is_on_its_way(world: World) -> None:
+async def test_nothing_follows_when_a_newer_code_is_on_its_way(installation: Installation) -> None:
     """The person has helped himself."""
-    issued = await world.issue()
-    world.wait(30 * SECOND)
-    await world.resend(issued)
-    world.wait(30 * SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
+    await installation.resend(issued)
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued, send=1)
+    assert not await lose(installation, issued, send=1)
 
-    assert await lose(world, issued, send=2)
-    assert 3 == len(world.phones.messages)
+    assert await lose(installation, issued, send=2)
+    assert 3 == len(installation.router.messages)
 
 
-async def test_nothing_follows_while_another_message_of_the_send_may_come(world: World) -> None:
+async def test_nothing_follows_while_another_message_of_the_send_may_come(
+    installation: Installation,
+) -> None:
     """One provider was silent, and the next one took it."""
-    world.phones.will_answer(MAYBE, TAKEN)
-    issued = await world.issue()
-    world.wait(30 * SECOND)
+    installation.router.queue_replies(UNKNOWN_OUTCOME, ACCEPTED_REPLY)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued, place=1)
-    assert await lose(world, issued, place=2)
+    assert not await lose(installation, issued, place=1)
+    assert await lose(installation, issued, place=2)
 
 
-async def test_it_happens_once_a_challenge(world: World) -> None:
+async def test_it_happens_once_a_challenge(installation: Installation) -> None:
     """A provider that loses everything does not empty anybody's purse."""
-    issued = await world.issue()
-    world.wait(30 * SECOND)
-    assert await lose(world, issued)
-    world.wait(30 * SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
+    assert await lose(installation, issued)
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued, send=2)
+    assert not await lose(installation, issued, send=2)
 
-    assert 2 == len(world.phones.messages)
+    assert 2 == len(installation.router.messages)
 
 
 async def test_a_hundred_lost_messages_start_no_more_sends_than_the_caps_allow(
-    world: World,
+    installation: Installation,
 ) -> None:
     """Five for each prefix in an hour, and every other limit holds as ever."""
-    issued = [await world.issue(f"+4474001{block}45{n:02d}") for block in (2, 3) for n in range(50)]
-    world.wait(30 * SECOND)
+    issued = [
+        await installation.issue(f"+4474001{block}45{n:02d}") for block in (2, 3) for n in range(50)
+    ]
+    installation.advance_clock(30 * SECOND_MS)
 
-    started = [await lose(world, one) for one in issued]
+    started = [await lose(installation, one) for one in issued]
 
     assert [5, 5] == [sum(started[:50]), sum(started[50:])]
-    assert 110 == len(world.phones.messages)
+    assert 110 == len(installation.router.messages)
 
 
-async def test_a_limit_that_refuses_gives_back_what_was_charged(world: World) -> None:
+async def test_a_limit_that_refuses_gives_back_what_was_charged(installation: Installation) -> None:
     """The tenant's share is spent: nothing is sent, and nothing is lost by that."""
-    world.tenants["shop"] = msgspec.structs.replace(
-        world.tenants["shop"],
-        rates={**world.tenants["shop"].rates, Limit.SENDS_TENANT: (Window(1, 86400),)},
+    installation.tenants["shop"] = msgspec.structs.replace(
+        installation.tenants["shop"],
+        limits={**installation.tenants["shop"].limits, Limit.SENDS_TENANT: (Window(1, 86400),)},
     )
-    issued = await world.issue()
-    world.wait(30 * SECOND)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(world, issued)
+    assert not await lose(installation, issued)
 
-    assert 1 == len(world.phones.messages)
-    found = (await world.store.fetch("shop", world.id_of(issued))).challenge
+    assert 1 == len(installation.router.messages)
+    found = (
+        await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
+    ).challenge
     assert found
-    assert (2, False) == (found.sends_left, found.rescued)
+    assert (2, False) == (found.sends_left, found.auto_resent)
     with pytest.raises(RateLimited) as refusal:
-        await world.issue()
+        await installation.issue()
     assert Limit.SENDS_TENANT == refusal.value.limit
 
 
-async def test_two_receipts_at_once_start_one_send(world: World) -> None:
+async def test_two_receipts_at_once_start_one_send(installation: Installation) -> None:
     """Vendors bring the same news twice."""
-    issued = await world.issue()
-    world.wait(30 * SECOND)
-    caller, news = world.caller(), Receipt("technical-failure", f"shop.{world.id_of(issued)}.1.1")
-    received = await world.service.receive(caller, "p1", news, trusted=True)
-    assert received.rescue
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
+    caller, news = (
+        installation.build_caller(),
+        Receipt("technical-failure", f"shop.{installation.get_challenge_id(issued)}.1.1"),
+    )
+    received = await installation.service.handle_receipt(caller, "p1", news, trusted=True)
+    assert received.auto_resend_reference
 
-    first = await world.service.rescue(caller, "p1", received.rescue, no_pause)
-    second = await world.service.rescue(caller, "p1", received.rescue, no_pause)
+    first = await installation.service.auto_resend(
+        caller, "p1", received.auto_resend_reference, no_pause
+    )
+    second = await installation.service.auto_resend(
+        caller, "p1", received.auto_resend_reference, no_pause
+    )
 
     assert (True, False) == (first, second)
-    assert 2 == len(world.phones.messages)
+    assert 2 == len(installation.router.messages)
 
 
-async def test_the_number_itself_is_refused_by_the_next_provider(world: World) -> None:
+async def test_the_number_itself_is_refused_by_the_next_provider(
+    installation: Installation,
+) -> None:
     """What comes of the send is noted as of every other; nobody is told an error."""
-    issued = await world.issue()
-    world.wait(30 * SECOND)
-    world.phones.will_answer(NO_SUCH_NUMBER)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
+    installation.router.queue_replies(RECIPIENT_REFUSAL)
 
-    assert not await lose(world, issued)
+    assert not await lose(installation, issued)
 
-    assert 1 == len(world.phones.messages)
+    assert 1 == len(installation.router.messages)
 
 
 async def no_pause(_: float) -> None:

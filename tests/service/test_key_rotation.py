@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from otp_service.audit.query.reader import Reader
-from otp_service.core.charges import row_of
+from otp_service.audit.query.reader import EventReader
+from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.errors import (
     ChallengeNotFound,
     IncorrectCode,
@@ -20,20 +20,20 @@ from otp_service.core.errors import (
     RateLimited,
     StoreTampered,
 )
-from otp_service.core.events import ListChanged
-from otp_service.core.keys import RINGS, Key, Keys, Ring
-from otp_service.core.phone_number import PhoneNumber, parse
+from otp_service.core.events import BlocklistChanged
+from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
+from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
-from otp_service.core.pseudonym import pseudonyms
+from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.schemas import UnlockRequest
-from otp_service.store.event_streams import RedisStreams
-from otp_service.store.number_admin import Operators
-from tests.audit.sealed_log import Log, until_quiet
-from tests.installation import SECOND, World, wrong
+from otp_service.store.event_streams import RedisEventStreams
+from otp_service.store.number_admin import NumberAdmin
+from tests.audit.sealed_log import SealedLog, run_until_idle
+from tests.installation import SECOND_MS, Installation, make_wrong_code
 
 
 NUMBER = "+447400123456"
-HOUR = 3600 * SECOND
+HOUR = 3600 * SECOND_MS
 RECORDS = ("pepper", "seal", "state", "pseudonym")
 """All but `limit`, which closes nothing: it names."""
 
@@ -41,29 +41,32 @@ RECORDS = ("pepper", "seal", "state", "pseudonym")
 class Steps(NamedTuple):
     """The same installation at each step."""
 
-    before: World
-    spread: World
-    used: World
-    over: World
+    before: Installation
+    spread: Installation
+    used: Installation
+    over: Installation
 
     def wait(self, milliseconds: int) -> None:
         for world in self:
-            world.wait(milliseconds)
+            world.advance_clock(milliseconds)
 
 
 @pytest.fixture
-def steps_of(world):
+def steps_of(installation):
     """Return the steps of rotating one of the rings."""
 
     def steps(ring: str) -> Steps:
-        (old,), new = getattr(world.keys, ring).keys, Key("2", os.urandom(32))
-        rings = [Ring((old, new)), Ring((new, old)), Ring((new,))]
-        return Steps(world, *(world.again(keys=_with(world.keys, ring, r)) for r in rings))
+        (old,), new = getattr(installation.keys, ring).keys, Key("2", os.urandom(32))
+        rings = [KeyRing((old, new)), KeyRing((new, old)), KeyRing((new,))]
+        return Steps(
+            installation,
+            *(installation.restart(keys=_with(installation.keys, ring, r)) for r in rings),
+        )
 
     return steps
 
 
-@pytest.fixture(params=RINGS)
+@pytest.fixture(params=KEY_RING_NAMES)
 def steps(request, steps_of) -> Steps:
     """The steps of each ring in turn."""
     return steps_of(request.param)
@@ -79,7 +82,7 @@ def _key(key_id: str) -> Key:
     return Key(key_id, os.urandom(32))
 
 
-def _with(keys: Keys, name: str, value: Ring | Key) -> Keys:
+def _with(keys: ServiceKeys, name: str, value: KeyRing | Key) -> ServiceKeys:
     return msgspec.structs.replace(keys, **{name: value})
 
 
@@ -97,7 +100,7 @@ async def test_codes_of_every_step_verify_at_its_neighbours(steps):
 
     for place, (issuer, verifier) in enumerate(pairs):
         issued = await issuer.issue(f"+44740012345{place}")
-        code = issuer.phones.code()
+        code = issuer.router.extract_code()
 
         verified = await verifier.verify(issued, code)
 
@@ -108,12 +111,12 @@ async def test_codes_of_every_step_verify_at_its_neighbours(steps):
 async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
     """The number, the salt and the first code were closed with the old keys."""
     issued = await steps.before.issue(NUMBER)
-    first = steps.before.phones.code()
-    steps.wait(30 * SECOND)
+    first = steps.before.router.extract_code()
+    steps.wait(30 * SECOND_MS)
 
     await steps.used.resend(issued)
 
-    assert [NUMBER, NUMBER] == [message.to.e164 for message in steps.before.phones.messages]
+    assert [NUMBER, NUMBER] == [message.to.e164 for message in steps.before.router.messages]
     await steps.used.verify(issued, first)
 
 
@@ -130,25 +133,25 @@ async def test_a_repeat_is_answered_and_nothing_is_sent(steps_of_records):
     """Idempotency-Key: the record is closed with the old keys, and lives 24 hours."""
     steps = steps_of_records
     issued = await steps.before.issue(NUMBER, key="try-1")
-    code = steps.before.phones.code()
+    code = steps.before.router.extract_code()
 
     again = await steps.used.issue(NUMBER, key="try-1")
     won = await steps.used.verify(issued, code, key="try-2")
     repeated = await steps.used.verify(issued, code, key="try-2")
 
-    assert World.id_of(issued) == World.id_of(again)
-    assert 1 == len(steps.before.phones.messages)
+    assert Installation.get_challenge_id(issued) == Installation.get_challenge_id(again)
+    assert 1 == len(steps.before.router.messages)
     assert won.challenge == repeated.challenge
 
 
 async def test_old_events_are_still_authentic_and_found_by_their_number(steps):
     """R69: the state key signs them, the pseudonym key names whom they are about."""
     issued = await steps.before.issue(NUMBER)
-    await steps.used.verify(issued, steps.before.phones.code())
-    steps.wait(30 * SECOND)
+    await steps.used.verify(issued, steps.before.router.extract_code())
+    steps.wait(30 * SECOND_MS)
     await steps.used.issue(NUMBER)
 
-    found, _ = await _reader(steps.used).page(number=parse(NUMBER))
+    found, _ = await _reader(steps.used).read_page(number=parse_number(NUMBER))
 
     assert 2 == sum(event["type"] == "otp.issued" for event in found)
     assert {"ok"} == {event["integrity"] for event in found}
@@ -160,10 +163,10 @@ async def test_without_the_old_pepper_a_right_code_is_a_wrong_one(steps_of):
     issued = await steps.used.issue(NUMBER)
     early = await steps.before.issue("+447400123457")
 
-    await steps.over.verify(issued, steps.before.phones.code(-2))
+    await steps.over.verify(issued, steps.before.router.extract_code(-2))
 
     with pytest.raises(IncorrectCode):
-        await steps.over.verify(early, steps.before.phones.code())
+        await steps.over.verify(early, steps.before.router.extract_code())
 
 
 @pytest.mark.parametrize("ring", ["seal", "state"])
@@ -171,15 +174,15 @@ async def test_without_the_old_key_a_record_counts_as_tampered_with(steps_of, ri
     """Taken out before a challenge is gone and its Idempotency-Key with it (24 hours)."""
     steps = steps_of(ring)
     issued = await steps.before.issue(NUMBER, key="try-1")
-    code = steps.before.phones.code()
+    code = steps.before.router.extract_code()
 
     with pytest.raises(StoreTampered):
         await steps.over.verify(issued, code)
     with pytest.raises(StoreTampered):
         await steps.over.issue(NUMBER, key="try-1")
 
-    assert "store.tampered" in await steps.before.told()
-    assert 1 == len(steps.before.phones.messages)
+    assert "store.tampered" in await steps.before.list_event_types()
+    assert 1 == len(steps.before.router.messages)
     await steps.used.verify(issued, code)
 
 
@@ -188,42 +191,47 @@ async def test_without_the_old_state_key_events_fail_their_check(steps_of):
     steps = steps_of("state")
     await steps.before.issue(NUMBER)
 
-    found, _ = await _reader(steps.over).page(number=parse(NUMBER))
+    found, _ = await _reader(steps.over).read_page(number=parse_number(NUMBER))
 
     assert {"failed"} == {event["integrity"] for event in found}
 
 
-async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_along(world, tmp_path):
+async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_along(
+    installation, tmp_path
+):
     """R69, R74. The archive verifies, no lock and no limit changes: those have names of their own."""
-    old, second, third = world.keys.pseudonym.current, _key("2"), _key("3")
-    rings = [Ring((second, old)), Ring((third, second, old)), Ring((third, second))]
-    worlds = [world, *(world.again(keys=_with(world.keys, "pseudonym", ring)) for ring in rings)]
-    log = Log(world.link, tmp_path / "archive", keys=world.keys)
+    old, second, third = installation.keys.pseudonym.current, _key("2"), _key("3")
+    rings = [KeyRing((second, old)), KeyRing((third, second, old)), KeyRing((third, second))]
+    worlds = [
+        installation,
+        *(installation.restart(keys=_with(installation.keys, "pseudonym", ring)) for ring in rings),
+    ]
+    log = SealedLog(installation.script_client, tmp_path / "archive", keys=installation.keys)
     for place, one in enumerate(worlds[:3]):
-        one.shift = place * HOUR
+        one.clock_shift_ms = place * HOUR
         await one.issue(NUMBER)
     await _lock(worlds[2], "+447400123457")
-    sealer = log.sealer()
-    await until_quiet(sealer)
+    sealer = log.create_sealer()
+    await run_until_idle(sealer)
     await sealer.stop()
     before, after = worlds[2:]
-    after.shift = before.shift
+    after.clock_shift_ms = before.clock_shift_ms
 
     named = {
-        id(one): pseudonyms(one.keys.pseudonym, "number", parse(NUMBER).collapsed)
+        id(one): derive_pseudonyms(one.keys.pseudonym, "number", parse_number(NUMBER).canonical)
         for one in (before, after)
     }
     for one, count in ((before, 3), (after, 2)):
-        found, _ = await _reader(one).page(number=parse(NUMBER))
+        found, _ = await _reader(one).read_page(number=parse_number(NUMBER))
         assert count == sum(event["type"] == "otp.issued" for event in found)
-        events = [entry["event"] for entry in log.entries()]
+        events = [entry["event"] for entry in log.read_entries()]
         issued = [event["number"] for event in events if event["type"] == "otp.issued"]
         assert count == sum(number in named[id(one)] for number in issued)
         with pytest.raises(NumberLocked):
             await one.issue("+447400123457")
         with pytest.raises(RateLimited):  # the cooldown of what was sent before
             await one.issue(NUMBER)
-    assert [] == log.report().findings
+    assert [] == log.verify_archive().findings
 
 
 async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
@@ -231,7 +239,7 @@ async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
     steps = steps_of("pseudonym")
     await steps.before.issue(NUMBER)
 
-    assert ([], None) == await _reader(steps.over).page(number=parse(NUMBER))
+    assert ([], None) == await _reader(steps.over).read_page(number=parse_number(NUMBER))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +254,7 @@ async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
     issued = await steps.used.issue(NUMBER)
 
     with pytest.raises(refusal):
-        await steps.before.verify(issued, steps.before.phones.code())
+        await steps.before.verify(issued, steps.before.router.extract_code())
 
 
 async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
@@ -254,13 +262,13 @@ async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
     steps = steps_of("limit")
     await _lock(steps.before, NUMBER, 40)
     older = await steps.before.issue(NUMBER)
-    code = steps.before.phones.code()
+    code = steps.before.router.extract_code()
     await _lock(steps.used, NUMBER, 59)
     steps.wait(2 * HOUR)  # the row makes each next one wait
     newer = await steps.used.issue(NUMBER)
 
     with pytest.raises(IncorrectCode):
-        await steps.used.verify(newer, wrong(steps.before.phones.code()))
+        await steps.used.verify(newer, make_wrong_code(steps.before.router.extract_code()))
 
     steps.wait(2 * HOUR)
     for world in (steps.spread, steps.used):
@@ -277,7 +285,7 @@ async def test_a_challenge_that_is_older_than_the_rotation_sees_the_row_too(step
     await _lock(steps.used, NUMBER)
 
     with pytest.raises(NumberLocked):
-        await steps.used.verify(issued, steps.before.phones.code())
+        await steps.used.verify(issued, steps.before.router.extract_code())
 
 
 async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
@@ -287,9 +295,9 @@ async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
     issued = await steps.before.issue(NUMBER)
 
     with pytest.raises(IncorrectCode):
-        await steps.used.verify(issued, wrong(steps.before.phones.code()))
+        await steps.used.verify(issued, make_wrong_code(steps.before.router.extract_code()))
 
-    locked = [e for e in await steps.used.events() if e["type"] == "otp.locked"]
+    locked = [e for e in await steps.used.read_events() if e["type"] == "otp.locked"]
     assert ["number_locked"] == [event["reason"] for event in locked]
     with pytest.raises(NumberLocked):
         await steps.used.issue(NUMBER)
@@ -301,7 +309,7 @@ async def test_a_success_ends_the_row_under_both_limit_keys(steps_of):
     await _lock(steps.before, NUMBER, 50)
     steps.wait(2 * HOUR)
     issued = await steps.used.issue(NUMBER)
-    await steps.used.verify(issued, steps.before.phones.code())
+    await steps.used.verify(issued, steps.before.router.extract_code())
 
     await _lock(steps.used, NUMBER, 99)
 
@@ -315,17 +323,17 @@ async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
     await _lock(steps.before, NUMBER, 60)
     await _lock(steps.used, NUMBER, 40)
 
-    await steps.used.service.unlock(steps.used.caller(), UnlockRequest(NUMBER))
+    await steps.used.service.unlock_number(steps.used.build_caller(), UnlockRequest(NUMBER))
 
     for world in (steps.spread, steps.used):
         await world.issue(NUMBER)
-        steps.wait(30 * SECOND)
+        steps.wait(30 * SECOND_MS)
 
 
 async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
     """Whoever was asked for meanwhile is on it under the new one for good."""
     steps = steps_of("limit")
-    met, unmet = parse(NUMBER), parse("+447400123457")
+    met, unmet = parse_number(NUMBER), parse_number("+447400123457")
     for phone in (met, unmet):
         await _block(steps.before, phone)
     for world in steps[:3]:
@@ -340,13 +348,13 @@ async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
 async def test_who_is_taken_off_the_list_or_forgotten_is_so_under_both_limit_keys(steps_of):
     """Operators know of two keys what the service knows."""
     steps = steps_of("limit")
-    phone = parse(NUMBER)
+    phone = parse_number(NUMBER)
     await steps.before.issue(NUMBER)
     await _block(steps.before, phone)
-    operators = Operators(steps.used.store, steps.used.keys.pseudonym)
+    operators = NumberAdmin(steps.used.store, steps.used.keys.pseudonym)
 
-    await operators.unblock(phone, ListChanged(id="2", reason="unblocked"), "off")
-    gone = await operators.forget(phone, ListChanged(id="3"), "forget", tenants=["shop"])
+    await operators.unblock_number(phone, BlocklistChanged(id="2", reason="unblocked"), "off")
+    gone = await operators.erase_number(phone, BlocklistChanged(id="3"), "forget", tenants=["shop"])
 
     assert (1, True) == (gone.challenges, gone.buckets > 0)
     await steps.used.issue(NUMBER)
@@ -360,34 +368,34 @@ async def test_a_new_limit_key_gives_every_other_budget_back(steps_of):
 
     again = await steps.used.issue(NUMBER, key="try-1")
 
-    assert World.id_of(issued) != World.id_of(again)
-    assert 2 == len(steps.before.phones.messages)
+    assert Installation.get_challenge_id(issued) != Installation.get_challenge_id(again)
+    assert 2 == len(steps.before.router.messages)
 
 
-def _reader(world: World) -> Reader:
-    return Reader(
-        RedisStreams(world.link, world.store.names),
-        partitions_of=world.store.partitions_of,
+def _reader(world: Installation) -> EventReader:
+    return EventReader(
+        RedisEventStreams(world.script_client, world.store.key_names),
+        partitions_of=world.store.list_number_partitions,
         ring=world.keys.pseudonym,
-        verify=world.store.vault.verify,
+        verify_mac=world.store.cipher.verify_event,
     )
 
 
-async def _lock(world: World, number: str, failures: int = 100) -> None:
+async def _lock(world: Installation, number: str, failures: int = 100) -> None:
     """Count so many failures in a row at once."""
-    phone = parse(number)
-    row = row_of(world.tenants["shop"], phone)
+    phone = parse_number(number)
+    row = build_consecutive_failure_charge(world.tenants["shop"], phone)
     await world.store.commit(
         Commit(
-            partition=world.store.partition_of(phone.collapsed),
-            operation=os.urandom(8).hex(),
+            partition=world.store.get_number_partition(phone.canonical),
+            operation_id=os.urandom(8).hex(),
             charges=(msgspec.structs.replace(row, cost=failures, force=True),),
-            label=phone.masked,
+            masked_number=phone.masked,
         )
     )
 
 
-async def _block(world: World, phone: PhoneNumber) -> None:
-    told = ListChanged(id="1", reason="blocked")
-    operators = Operators(world.store, world.keys.pseudonym)
-    await operators.block(phone, told, os.urandom(8).hex())
+async def _block(world: Installation, phone: PhoneNumber) -> None:
+    told = BlocklistChanged(id="1", reason="blocked")
+    operators = NumberAdmin(world.store, world.keys.pseudonym)
+    await operators.block_number(phone, told, os.urandom(8).hex())

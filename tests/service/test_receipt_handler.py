@@ -6,63 +6,71 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Receipt, status
+from otp_service.core.delivery import Receipt, compute_delivery_status
 from otp_service.core.errors import OtpError, StoreTampered
-from otp_service.core.ports import Stored
-from tests.installation import REFUSED, SECOND, TAKEN, World, wrong
+from otp_service.core.ports import ChallengeSnapshot
+from tests.installation import (
+    ACCEPTED_REPLY,
+    PROVIDER_REFUSAL,
+    SECOND_MS,
+    Installation,
+    make_wrong_code,
+)
 
 
-async def tell(world: World, stored: Stored, said: Any, place: int = 1, **more) -> bool:
+async def tell(
+    world: Installation, stored: ChallengeSnapshot, said: Any, place: int = 1, **more
+) -> bool:
     """Let a provider tell something of a submission."""
     send = more.pop("send", 1)
-    reference = more.pop("reference", f"shop.{world.id_of(stored)}.{send}.{place}")
+    reference = more.pop("reference", f"shop.{world.get_challenge_id(stored)}.{send}.{place}")
     news = Receipt(said, reference, reason=more.pop("reason", None))
     provider = more.pop("provider", f"p{place}")
-    received = await world.service.receive(
-        world.caller(), provider, news, trusted=more.pop("trusted", True)
+    received = await world.service.handle_receipt(
+        world.build_caller(), provider, news, trusted=more.pop("trusted", True)
     )
-    return received.known
+    return received.is_known
 
 
-async def delivery(world: World, stored: Stored) -> str:
+async def delivery(world: Installation, stored: ChallengeSnapshot) -> str:
     """Return what a login flow is shown of the delivery."""
-    found = await world.store.fetch("shop", world.id_of(stored))
+    found = await world.store.fetch_challenge("shop", world.get_challenge_id(stored))
     assert found.challenge
-    return status(found.challenge.submissions)
+    return compute_delivery_status(found.challenge.submissions)
 
 
-async def told(world: World) -> list[tuple[str, str, bool]]:
+async def told(world: Installation) -> list[tuple[str, str, bool]]:
     """Return the events of receipts."""
-    events = [one for one in await world.events() if one["type"] == "otp.delivery"]
+    events = [one for one in await world.read_events() if one["type"] == "otp.delivery"]
     return [(one["status"], one["outcome"], one["trusted"]) for one in events]
 
 
-async def test_a_receipt_is_noted_and_is_an_event(world: World) -> None:
+async def test_a_receipt_is_noted_and_is_an_event(installation: Installation) -> None:
     """R66: with the challenge's own pseudonym, for the number may be gone."""
-    issued = await world.issue()
+    issued = await installation.issue()
 
-    assert await tell(world, issued, "delivered")
+    assert await tell(installation, issued, "delivered")
 
-    assert "delivered" == await delivery(world, issued)
-    (event,) = [one for one in await world.events() if one["type"] == "otp.delivery"]
+    assert "delivered" == await delivery(installation, issued)
+    (event,) = [one for one in await installation.read_events() if one["type"] == "otp.delivery"]
     assert issued.challenge
     assert ("p1", 1, "delivered", True) == tuple(
         event[name] for name in ("provider", "send", "status", "trusted")
     )
-    assert (issued.challenge.id, issued.challenge.subject, "shop") == (
+    assert (issued.challenge.id, issued.challenge.number_pseudonym, "shop") == (
         event["challenge"],
         event["number"],
         event["tenant"],
     )
 
 
-async def test_the_same_news_twice_is_told_once(world: World) -> None:
+async def test_the_same_news_twice_is_told_once(installation: Installation) -> None:
     """R64: repeats are 204, and no event."""
-    issued = await world.issue()
+    issued = await installation.issue()
     for _ in range(3):
-        assert await tell(world, issued, "delivered")
+        assert await tell(installation, issued, "delivered")
 
-    assert [("delivered", "success", True)] == await told(world)
+    assert [("delivered", "success", True)] == await told(installation)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +86,15 @@ async def test_the_same_news_twice_is_told_once(world: World) -> None:
     ],
 )
 async def test_receipts_out_of_order_never_move_a_delivery_back(
-    world: World, said: list[str], shown: str
+    installation: Installation, said: list[str], shown: str
 ) -> None:
     """R65: the state machine is monotonic; a late "delivered" is the truth all the same."""
-    issued = await world.issue()
+    issued = await installation.issue()
 
     for one in said:
-        await tell(world, issued, one)
+        await tell(installation, issued, one)
 
-    assert shown == await delivery(world, issued)
+    assert shown == await delivery(installation, issued)
 
 
 @pytest.mark.parametrize(
@@ -101,101 +109,121 @@ async def test_receipts_out_of_order_never_move_a_delivery_back(
         {"place": 2, "provider": "p1"},
     ],
 )
-async def test_what_is_about_nothing_of_ours_changes_nothing(world: World, other) -> None:
+async def test_what_is_about_nothing_of_ours_changes_nothing(
+    installation: Installation, other
+) -> None:
     """Unknown ids, another provider's submission, a send that there was not."""
-    issued = await world.issue()
+    issued = await installation.issue()
 
-    assert not await tell(world, issued, "delivered", **other)
+    assert not await tell(installation, issued, "delivered", **other)
 
-    assert "submitted" == await delivery(world, issued)
-    assert [] == await told(world)
+    assert "submitted" == await delivery(installation, issued)
+    assert [] == await told(installation)
 
 
-async def test_another_tenants_name_finds_nothing(world: World) -> None:
+async def test_another_tenants_name_finds_nothing(installation: Installation) -> None:
     """The reference says whose challenge it is, and the key in Redis holds both."""
-    issued = await world.issue()
+    issued = await installation.issue()
 
-    assert not await tell(world, issued, "delivered", reference=f"bank.{world.id_of(issued)}.1.1")
+    assert not await tell(
+        installation,
+        issued,
+        "delivered",
+        reference=f"bank.{installation.get_challenge_id(issued)}.1.1",
+    )
 
 
 @pytest.mark.parametrize("guesses", [0, 1, 5], ids=["untouched", "tried", "locked"])
 @pytest.mark.parametrize("said", ["delivered", "permanent-failure"])
 async def test_a_receipt_verifies_extends_and_unlocks_nothing(
-    world: World, said: str, guesses: int
+    installation: Installation, said: str, guesses: int
 ) -> None:
     """R65: but for what it says of its submission, the challenge and every budget stay."""
-    issued = await world.issue()
+    issued = await installation.issue()
     for by in range(1, guesses + 1):
         with pytest.raises(OtpError):
-            await world.verify(issued, wrong(world.phones.code(), by))
-    before, budgets = await challenge_of(world, issued), await values(world, "*:limit:*")
+            await installation.verify(
+                issued, make_wrong_code(installation.router.extract_code(), by)
+            )
+    before, budgets = (
+        await challenge_of(installation, issued),
+        await values(installation, "*:limit:*"),
+    )
 
-    assert await tell(world, issued, said)
+    assert await tell(installation, issued, said)
 
-    after = await challenge_of(world, issued)
+    after = await challenge_of(installation, issued)
     (told,) = after.submissions
-    assert said == told.received
+    assert said == told.receipt_status
     assert before == replace(after, version=before.version, submissions=before.submissions)
-    assert budgets == await values(world, "*:limit:*")
+    assert budgets == await values(installation, "*:limit:*")
     if guesses < 5:
-        await world.verify(issued, world.phones.code())
+        await installation.verify(issued, installation.router.extract_code())
 
 
-async def challenge_of(world: World, stored: Stored) -> Challenge:
+async def challenge_of(world: Installation, stored: ChallengeSnapshot) -> Challenge:
     """Return the challenge as it is now."""
-    found = (await world.store.fetch("shop", world.id_of(stored))).challenge
+    found = (await world.store.fetch_challenge("shop", world.get_challenge_id(stored))).challenge
     assert found
     return found
 
 
-async def values(world: World, pattern: str) -> dict[bytes, Any]:
+async def values(world: Installation, pattern: str) -> dict[bytes, Any]:
     """Return what Redis holds under these names."""
-    names = await world.names(pattern)
+    names = await world.list_keys(pattern)
     assert names
     return {
-        name: await world.link.ask(await world.link.master_of(name.decode()), "DUMP", name)
+        name: await world.script_client.read_from(
+            await world.script_client.find_master(name.decode()), "DUMP", name
+        )
         for name in names
     }
 
 
-async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(world: World) -> None:
+async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(
+    installation: Installation,
+) -> None:
     """Most come after the person has typed the code in."""
-    issued = await world.issue()
-    code = world.phones.code()
-    await world.verify(issued, code)
-    before = await challenge_of(world, issued)
+    issued = await installation.issue()
+    code = installation.router.extract_code()
+    await installation.verify(issued, code)
+    before = await challenge_of(installation, issued)
 
-    assert await tell(world, issued, "delivered")
+    assert await tell(installation, issued, "delivered")
 
-    after = await challenge_of(world, issued)
+    after = await challenge_of(installation, issued)
     assert before == replace(after, version=before.version, submissions=before.submissions)
-    assert "delivered" == await delivery(world, issued)
-    assert [] == await world.names("*:secret:*")
-    world.wait(3600 * SECOND + 1)
-    assert not await tell(world, issued, "pending")
+    assert "delivered" == await delivery(installation, issued)
+    assert [] == await installation.list_keys("*:secret:*")
+    installation.advance_clock(3600 * SECOND_MS + 1)
+    assert not await tell(installation, issued, "pending")
 
 
-async def test_each_submission_of_each_send_has_its_own_receipts(world: World) -> None:
+async def test_each_submission_of_each_send_has_its_own_receipts(
+    installation: Installation,
+) -> None:
     """The chain went on, and then there was a resend."""
-    world.phones.will_answer(REFUSED, TAKEN)
-    issued = await world.issue()
-    world.wait(30 * SECOND)
-    await world.resend(issued)
+    installation.router.queue_replies(PROVIDER_REFUSAL, ACCEPTED_REPLY)
+    issued = await installation.issue()
+    installation.advance_clock(30 * SECOND_MS)
+    await installation.resend(issued)
 
-    await tell(world, issued, "technical-failure", place=2)
-    assert "submitted" == await delivery(world, issued)
-    await tell(world, issued, "delivered", send=2)
+    await tell(installation, issued, "technical-failure", place=2)
+    assert "submitted" == await delivery(installation, issued)
+    await tell(installation, issued, "delivered", send=2)
 
-    assert "delivered" == await delivery(world, issued)
+    assert "delivered" == await delivery(installation, issued)
 
 
-async def test_a_forged_record_is_told_as_such(world: World) -> None:
+async def test_a_forged_record_is_told_as_such(installation: Installation) -> None:
     """Whoever can write to Redis is noticed here too."""
-    issued = await world.issue()
-    (name,) = await world.names("*:challenge:*")
-    await world.link.ask(await world.link.master_of(name.decode()), "SET", name, b"00000001forged")
+    issued = await installation.issue()
+    (name,) = await installation.list_keys("*:challenge:*")
+    await installation.script_client.read_from(
+        await installation.script_client.find_master(name.decode()), "SET", name, b"00000001forged"
+    )
 
     with pytest.raises(StoreTampered):
-        await tell(world, issued, "delivered")
+        await tell(installation, issued, "delivered")
 
-    assert "store.tampered" in await world.told()
+    assert "store.tampered" in await installation.list_event_types()

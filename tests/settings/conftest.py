@@ -11,14 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from otp_service.settings import Fault, Settings, SettingsError, faults, load
+from otp_service.settings import (
+    ConfigIssue,
+    Settings,
+    SettingsError,
+    find_errors,
+    load_settings,
+)
 
 
-HERE = Path(__file__).parent
-NOW = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp() * 1000)
+CONFIG_FOLDER = Path(__file__).parent
+NOW_MS = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp() * 1000)
 
 
-def sections(text: str) -> dict[str, str]:
+def split_sections(text: str) -> dict[str, str]:
     """Split TOML at its top-level tables; what stands before the first is called ''."""
     found: dict[str, str] = {"": ""}
     name = ""
@@ -30,54 +36,54 @@ def sections(text: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def now() -> int:
+def now_ms() -> int:
     """The instant at which these configurations are looked at."""
-    return NOW
+    return NOW_MS
 
 
 @pytest.fixture
-def configuration() -> Callable[..., str]:
+def complete_config() -> Callable[..., str]:
     """Return the text of a configuration, completed from the least one there is."""
 
-    def completed(name: str = "working_least", *, extra: str = "") -> str:
-        text = extra or (HERE / f"{name}.toml").read_text()
-        least = sections((HERE / "working_least.toml").read_text())
-        ours = sections(text)
+    def complete_text(name: str = "working_least", *, extra: str = "") -> str:
+        text = extra or (CONFIG_FOLDER / f"{name}.toml").read_text()
+        least = split_sections((CONFIG_FOLDER / "working_least.toml").read_text())
+        ours = split_sections(text)
         for given in re.findall(r"^([a-z]+) =", ours[""], re.MULTILINE):
             least.pop(given, None)
         return "".join((least | ours).values())
 
-    return completed
+    return complete_text
 
 
 @pytest.fixture
 def read_file() -> Callable[[str], str]:
     """Read the secret files of these tests."""
-    return lambda path: (HERE / path).read_text()
+    return lambda path: (CONFIG_FOLDER / path).read_text()
 
 
 @pytest.fixture
-def settings_of(configuration, read_file) -> Callable[..., Settings]:
+def load_config(complete_config, read_file) -> Callable[..., Settings]:
     """Load a configuration, by its file's name or with extra sections given as text."""
 
-    def loaded(name: str = "working_least", *, extra: str = "", environ=None) -> Settings:
-        text = configuration(name, extra=extra)
-        return load(text, environ or {}, read_file, cores=4)
+    def load_text(name: str = "working_least", *, extra: str = "", environ=None) -> Settings:
+        text = complete_config(name, extra=extra)
+        return load_settings(text, environ or {}, read_file, cores=4)
 
-    return loaded
+    return load_text
 
 
 @pytest.fixture
-def refused(configuration, read_file, now) -> Callable[..., list[Fault]]:
+def find_config_errors(complete_config, read_file, now_ms) -> Callable[..., list[ConfigIssue]]:
     """Return all that is refused of a configuration, in reading or in checking it."""
 
-    def found(
+    def find_all(
         name: str = "working_least", *, extra: str = "", environ: Mapping[str, str] | None = None
-    ) -> list[Fault]:
-        text = configuration(name, extra=extra)
+    ) -> list[ConfigIssue]:
+        text = complete_config(name, extra=extra)
         try:
-            return faults(load(text, environ or {}, read_file, cores=4), now)
+            return find_errors(load_settings(text, environ or {}, read_file, cores=4), now_ms)
         except SettingsError as error:
-            return error.faults
+            return error.issues
 
-    return found
+    return find_all

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from otp_service.core.ip_address import is_loopback
-from otp_service.settings import faults, warnings
+from otp_service.settings import find_errors, find_warnings
 
 
 HERE = Path(__file__).parent
@@ -27,49 +27,53 @@ BANK = (
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_a_working_configuration_is_accepted(name, settings_of, now):
+def test_a_working_configuration_is_accepted(name, load_config, now_ms):
     """Nothing in it is refused."""
-    settings = settings_of(name)
+    settings = load_config(name)
 
-    assert [] == faults(settings, now)
+    assert [] == find_errors(settings, now_ms)
 
 
 @pytest.mark.parametrize(("variable", "text", "setting", "words"), REFUSED)
-def test_what_is_unsafe_is_refused_by_setting_and_remedy(variable, text, setting, words, refused):
+def test_what_is_unsafe_is_refused_by_setting_and_remedy(
+    variable, text, setting, words, find_config_errors
+):
     """That setting and no other, in the words that help."""
-    (found,) = refused(environ={variable: text})
+    (found,) = find_config_errors(environ={variable: text})
 
     assert setting == found.setting
     assert words in found.remedy
 
 
-def test_traces_are_refused_without_the_extra_that_makes_them(refused, monkeypatch):
+def test_traces_are_refused_without_the_extra_that_makes_them(find_config_errors, monkeypatch):
     """The remedy names it; here it is as if the exporter's packages were not there."""
     monkeypatch.delitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto", None)
 
-    (found,) = refused(environ={"OTP_TELEMETRY__TRACES": "http://127.0.0.1:4318/v1/traces"})
+    (found,) = find_config_errors(
+        environ={"OTP_TELEMETRY__TRACES": "http://127.0.0.1:4318/v1/traces"}
+    )
 
     assert "telemetry.traces" == found.setting
     assert "otp-service[otel]" in found.remedy
 
 
-def test_a_secret_is_for_one_key_and_an_api_key_for_one_tenant(refused):
+def test_a_secret_is_for_one_key_and_an_api_key_for_one_tenant(find_config_errors):
     """Both places are named."""
     variables = {"OTP_KEYS__SEAL": f"[{STATE}]", "OTP_TENANTS__BANK": BANK}
 
-    found = refused(environ=variables)
+    found = find_config_errors(environ=variables)
 
     assert ["keys.seal", "keys.state", "tenants.shop.keys", "tenants.bank.keys"] == [
         fault.setting for fault in found
     ]
 
 
-def test_all_faults_are_told_at_once(refused):
+def test_all_faults_are_told_at_once(find_config_errors):
     """Whoever corrects a configuration is not sent back for each line."""
     extra = "[policy]\ndigits = 5\nlifetime = 601\n[tenants.shop]\nbrand = 'Shop'\n"
 
-    found = {fault.setting for fault in refused(extra=extra)}
+    found = {fault.setting for fault in find_config_errors(extra=extra)}
 
     assert {
         "policy.digits",
@@ -79,31 +83,31 @@ def test_all_faults_are_told_at_once(refused):
     } == found
 
 
-def test_a_failover_that_may_forget_is_warned_of(settings_of, now):
+def test_a_failover_that_may_forget_is_warned_of(load_config, now_ms):
     """It is allowed, and `check` says it."""
-    settings = settings_of("working_cluster")
+    settings = load_config("working_cluster")
 
-    assert [] == faults(settings, now)
-    assert "redis.replicas" in {fault.setting for fault in warnings(settings, now)}
+    assert [] == find_errors(settings, now_ms)
+    assert "redis.replicas" in {fault.setting for fault in find_warnings(settings, now_ms)}
 
 
-def test_a_rotation_is_remembered(settings_of, now):
+def test_a_rotation_is_remembered(load_config, now_ms):
     """The older key is named, so that it is taken out in the end."""
-    found = [str(fault) for fault in warnings(settings_of("working_rotation"), now)]
+    found = [str(fault) for fault in find_warnings(load_config("working_rotation"), now_ms)]
 
     assert "keys.pepper: has two keys: ROTATION.md says when the old one may go" in found
 
 
-def test_the_test_mode_is_said_aloud(settings_of, now):
+def test_the_test_mode_is_said_aloud(load_config, now_ms):
     """Nobody takes it for the real thing."""
-    found = {fault.setting for fault in warnings(settings_of("working_test_mode"), now)}
+    found = {fault.setting for fault in find_warnings(load_config("working_test_mode"), now_ms)}
 
     assert "mode" in found
 
 
-def test_a_chain_of_two_in_use_is_not_warned_of(settings_of, now):
+def test_a_chain_of_two_in_use_is_not_warned_of(load_config, now_ms):
     """A warning that is always there is not read."""
-    found = {fault.setting for fault in warnings(settings_of("working_everything"), now)}
+    found = {fault.setting for fault in find_warnings(load_config("working_everything"), now_ms)}
 
     assert not [setting for setting in found if setting.startswith(("routing", "providers"))]
 
@@ -117,31 +121,31 @@ def tenant(countries: str, *expiries: str) -> str:
     return f'[tenants.shop]\nbrand = "Shop"\ncountries = {countries}\nkeys = [{keys}]\n'
 
 
-def test_a_tenant_that_sends_everywhere_is_warned_of(settings_of, now):
+def test_a_tenant_that_sends_everywhere_is_warned_of(load_config, now_ms):
     """Pumping goes where messages are dear."""
-    settings = settings_of(extra=tenant('["*"]', "2030-01-01T00:00:00Z"))
+    settings = load_config(extra=tenant('["*"]', "2030-01-01T00:00:00Z"))
 
-    found = {fault.setting: fault.remedy for fault in warnings(settings, now)}
+    found = {fault.setting: fault.remedy for fault in find_warnings(settings, now_ms)}
 
     assert "SMS pumping" in found["tenants.shop.countries"]
 
 
-def test_an_expired_key_beside_a_live_one_does_not_stop_the_service(settings_of, now):
+def test_an_expired_key_beside_a_live_one_does_not_stop_the_service(load_config, now_ms):
     """A restart in the night must not fail for a key that nobody uses any more."""
     dates = ("2026-11-21T00:00:00Z", "2026-12-01T00:00:00Z", "2030-01-01T00:00:00Z")
-    settings = settings_of(extra=tenant('["GB"]', *dates))
+    settings = load_config(extra=tenant('["GB"]', *dates))
 
-    found = {fault.setting: fault.remedy for fault in warnings(settings, now)}
+    found = {fault.setting: fault.remedy for fault in find_warnings(settings, now_ms)}
 
-    assert [] == faults(settings, now)
+    assert [] == find_errors(settings, now_ms)
     assert "has expired" in found["tenants.shop.keys.k0"]
     assert "in 30 days" in found["tenants.shop.keys.k1"]
     assert "tenants.shop.keys.k2" not in found
 
 
-def test_one_provider_alone_is_warned_of(settings_of, now):
+def test_one_provider_alone_is_warned_of(load_config, now_ms):
     """A chain of one is none."""
-    found = {fault.setting for fault in warnings(settings_of(), now)}
+    found = {fault.setting for fault in find_warnings(load_config(), now_ms)}
 
     assert {"routing.providers", "audit.archive"} == found
 
@@ -192,27 +196,29 @@ ARCHIVE = '[audit]\narchive = "/a"\nsigning_key = "/k"\nanchor = {type = "stdout
         (["2025-11-22", "2025-08-01"], "has 2025-08-01, and nothing is kept that it named"),
     ],
 )
-def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(settings_of, now, ids, words):
+def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(load_config, now_ms, ids, words):
     """On 2026-11-22, after 90 days in force, and 365 after the one that came next was made."""
-    settings = settings_of(extra=ARCHIVE, environ=pseudonyms(*ids))
+    settings = load_config(extra=ARCHIVE, environ=pseudonyms(*ids))
 
-    assert [] == faults(settings, now)
-    found = [w.remedy for w in warnings(settings, now) if w.setting == "keys.pseudonym"]
+    assert [] == find_errors(settings, now_ms)
+    found = [w.remedy for w in find_warnings(settings, now_ms) if w.setting == "keys.pseudonym"]
 
     assert words in (found[-1] if words else "")
     assert bool(words) is bool(found)
 
 
-def test_who_keeps_no_events_for_long_is_not_told_of_undated_pseudonym_keys(settings_of, now):
+def test_who_keeps_no_events_for_long_is_not_told_of_undated_pseudonym_keys(load_config, now_ms):
     """Redis forgets them in days."""
-    found = {fault.setting for fault in warnings(settings_of(), now)}
+    found = {fault.setting for fault in find_warnings(load_config(), now_ms)}
 
     assert "keys.pseudonym" not in found
 
 
-def test_an_archive_without_an_anchor_is_warned_of(settings_of, now):
+def test_an_archive_without_an_anchor_is_warned_of(load_config, now_ms):
     """Nobody would see that its end was cut off."""
     without = ARCHIVE.replace("anchor", "# anchor")
 
-    assert "audit.anchor" in {w.setting for w in warnings(settings_of(extra=without), now)}
-    assert "audit.anchor" not in {w.setting for w in warnings(settings_of(extra=ARCHIVE), now)}
+    assert "audit.anchor" in {w.setting for w in find_warnings(load_config(extra=without), now_ms)}
+    assert "audit.anchor" not in {
+        w.setting for w in find_warnings(load_config(extra=ARCHIVE), now_ms)
+    }

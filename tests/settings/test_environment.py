@@ -14,18 +14,23 @@ from otp_service.core.limits import Limit, Window
         ("OTP_REDIS__USERNAME", "true", lambda s: s.redis.username, "true"),
         ("OTP_REDIS__PASSWORD", '"#1"', lambda s: s.redis.password.reveal(), '"#1"'),
         ("OTP_REDIS__PASSWORD", "1234", lambda s: s.redis.password.reveal(), "1234"),
-        ("OTP_TENANTS__SHOP__BRAND", "42", lambda s: s.tenants()["shop"].brand, "42"),
-        ("OTP_TENANTS__SHOP__COUNTRIES", '["DE"]', lambda s: s.tenants()["shop"].countries, {"DE"}),
+        ("OTP_TENANTS__SHOP__BRAND", "42", lambda s: s.build_tenants()["shop"].brand, "42"),
+        (
+            "OTP_TENANTS__SHOP__COUNTRIES",
+            '["DE"]',
+            lambda s: s.build_tenants()["shop"].countries,
+            {"DE"},
+        ),
         (
             "OTP_LIMITS__SENDS_PER_COUNTRY",
             '["9 in 1 h"]',
-            lambda s: s.rates[Limit.SENDS_COUNTRY],
+            lambda s: s.effective_limits[Limit.SENDS_COUNTRY],
             (Window(9, 3600),),
         ),
         (
             "OTP_LIMITS__SENDS_PER_NUMBER_AND_TENANT",
             '["3 in 10 min"]',
-            lambda s: s.rates[Limit.SENDS_NUMBER_TENANT],
+            lambda s: s.effective_limits[Limit.SENDS_NUMBER_TENANT],
             (Window(3, 600),),
         ),
         (
@@ -54,14 +59,14 @@ from otp_service.core.limits import Limit, Window
         ),
     ],
 )
-def test_every_setting_can_be_overridden(variable, text, read, expected, settings_of):
+def test_every_setting_can_be_overridden(variable, text, read, expected, load_config):
     """As TOML where the setting takes that, else as the text that it is."""
-    settings = settings_of(environ={variable: text})
+    settings = load_config(environ={variable: text})
 
     assert expected == read(settings)
 
 
-def test_a_tenant_can_come_from_the_environment_alone(settings_of):
+def test_a_tenant_can_come_from_the_environment_alone(load_config):
     """A hyphen of its name is written as one underscore."""
     environ = {
         "OTP_TENANTS__MY_SHOP__BRAND": "My Shop",
@@ -71,35 +76,35 @@ def test_a_tenant_can_come_from_the_environment_alone(settings_of):
         ),
     }
 
-    settings = settings_of(environ=environ)
+    settings = load_config(environ=environ)
 
-    assert {"shop", "my-shop"} == set(settings.tenants())
-    assert ["first", "k1"] == [key.id for key in settings.api_keys()]
+    assert {"shop", "my-shop"} == set(settings.build_tenants())
+    assert ["first", "k1"] == [key.id for key in settings.build_api_keys()]
 
 
-def test_a_name_with_a_hyphen_in_the_file_is_found(settings_of):
+def test_a_name_with_a_hyphen_in_the_file_is_found(load_config):
     """It is the tenant of the file that changes, not another one beside it."""
-    settings = settings_of("working_everything", environ={"OTP_TENANTS__MY_SHOP__BRAND": "Other"})
+    settings = load_config("working_everything", environ={"OTP_TENANTS__MY_SHOP__BRAND": "Other"})
 
-    assert {"my-shop": "Other"} == {name: t.brand for name, t in settings.tenants().items()}
+    assert {"my-shop": "Other"} == {name: t.brand for name, t in settings.build_tenants().items()}
 
 
-def test_keys_can_be_rotated_from_the_environment(settings_of, configuration):
+def test_keys_can_be_rotated_from_the_environment(load_config, complete_config):
     """A whole ring as TOML, secret files in it too."""
-    first = configuration().split('"p1", secret = "')[1].split('"')[0]
+    first = complete_config().split('"p1", secret = "')[1].split('"')[0]
     new = '{id = "p2", secret_file = "worthless_pepper.txt"}'
     environ = {"OTP_KEYS__PEPPER": f'[{new}, {{id = "p1", secret = "{first}"}}]'}
 
-    pepper = settings_of(environ=environ).keys.pepper
+    pepper = load_config(environ=environ).keys.pepper
 
     assert ["p2", "p1"] == [key.id for key in pepper]
-    assert settings_of().keys.pepper.current == pepper.get("p1")
+    assert load_config().keys.pepper.current == pepper.get("p1")
     assert b"" != pepper.current.secret != pepper.get("p1").secret
 
 
-def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(settings_of):
+def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(load_config):
     """And the other way round."""
-    settings = settings_of("working_everything", environ={"OTP_REDIS__PASSWORD": "worthless"})
+    settings = load_config("working_everything", environ={"OTP_REDIS__PASSWORD": "worthless"})
 
     assert "worthless" == settings.redis.password.reveal()
 
@@ -118,9 +123,9 @@ def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(se
         ("OTP_", "OTP_", "names no setting"),
     ],
 )
-def test_a_variable_that_names_no_setting_is_refused(variable, setting, words, refused):
+def test_a_variable_that_names_no_setting_is_refused(variable, setting, words, find_config_errors):
     """A limit that is misspelled must not look as if it held."""
-    (found,) = refused(
+    (found,) = find_config_errors(
         "working_cluster", environ={"OTP_REDIS__PASSWORD": "x", variable: '["1 in 1 h"]'}
     )
 
@@ -128,11 +133,11 @@ def test_a_variable_that_names_no_setting_is_refused(variable, setting, words, r
     assert words in found.remedy
 
 
-def test_variables_of_others_are_left_alone(settings_of):
+def test_variables_of_others_are_left_alone(load_config):
     """Those of `dev` and of the tests, and all that have another prefix."""
     others = {"OTP_DEV_API_KEY": "x", "OTP_TESTS_STRICT": "1", "PATH": "/bin", "OTPS": "1"}
 
-    assert settings_of() == settings_of(environ=others)
+    assert load_config() == load_config(environ=others)
 
 
 @pytest.mark.parametrize(
@@ -153,16 +158,16 @@ def test_variables_of_others_are_left_alone(settings_of):
     ],
 )
 def test_a_value_that_does_not_fit_is_told_with_its_variable(
-    variable, text, setting, words, refused
+    variable, text, setting, words, find_config_errors
 ):
     """Whoever set it looks there, and not in the file."""
-    found = refused(environ={variable: text})
+    found = find_config_errors(environ={variable: text})
 
     assert [setting] == [fault.setting for fault in found]
     assert words in found[0].remedy
 
 
-def test_a_provider_can_be_described_by_variables(settings_of):
+def test_a_provider_can_be_described_by_variables(load_config):
     """Its type among them."""
     environ = {
         "OTP_MODE": "test",
@@ -171,7 +176,7 @@ def test_a_provider_can_be_described_by_variables(settings_of):
         "OTP_PROVIDERS__BOX__KEEP": "5",
     }
 
-    settings = settings_of(environ=environ)
+    settings = load_config(environ=environ)
 
-    assert ("box",) == settings.routes().default
+    assert ("box",) == settings.build_routes().default
     assert 5 == settings.providers["box"].keep

@@ -2,34 +2,44 @@
 
 import pytest
 
-from otp_service.core.argon2_profile import DEFAULT
+from otp_service.core.argon2_profile import DEFAULT_PROFILE
 from otp_service.core.keys import Key
-from otp_service.core.limits import DEFAULTS, Limit, Window
+from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.policy import Policy
-from otp_service.core.tenant import Scope, Tenant, digest
-from otp_service.settings import SettingsError, load
-from otp_service.settings.model import Events, Messages, Redis, Routing, Service
+from otp_service.core.tenant import Scope, Tenant, hash_api_key
+from otp_service.settings import SettingsError, load_settings
+from otp_service.settings.model import (
+    EventSettings,
+    MessageSettings,
+    RedisSettings,
+    RoutingSettings,
+    ServiceSettings,
+)
 
 
-def test_what_is_left_out_has_a_default(settings_of):
+def test_what_is_left_out_has_a_default(load_config):
     """The least configuration says where Redis is, who calls and who sends."""
-    settings = settings_of()
+    settings = load_config()
 
     assert "live" == settings.mode
-    assert Service(workers=4) == settings.service
-    assert Redis(url="unix:///run/otp/redis.sock") == settings.redis
+    assert ServiceSettings(workers=4) == settings.service
+    assert RedisSettings(url="unix:///run/otp/redis.sock") == settings.redis
     assert Policy() == settings.policy
-    assert (DEFAULT, 4, 64) == (settings.hash.profile, settings.hash.workers, settings.hash.queue)
-    assert Messages() == settings.messages
-    assert Events() == settings.events
-    assert Routing() == settings.routing
-    assert ("gateway",) == settings.routes().default
+    assert (DEFAULT_PROFILE, 4, 64) == (
+        settings.hash.profile,
+        settings.hash.workers,
+        settings.hash.queue,
+    )
+    assert MessageSettings() == settings.messages
+    assert EventSettings() == settings.events
+    assert RoutingSettings() == settings.routing
+    assert ("gateway",) == settings.build_routes().default
 
 
-def test_every_setting_can_be_given(settings_of):
+def test_every_setting_can_be_given(load_config):
     """What the file says holds, in the words of the core."""
-    settings = settings_of("working_everything")
-    least = settings_of()
+    settings = load_config("working_everything")
+    least = load_config()
 
     tables = ("service", "redis", "policy", "hash", "messages", "events", "telemetry", "routing")
     for section in tables:
@@ -38,25 +48,25 @@ def test_every_setting_can_be_given(settings_of):
             name for name in ours.__struct_fields__ if getattr(ours, name) == getattr(default, name)
         }
         assert unchanged <= {"sentinel", "master", "cluster"}
-    assert ("second", "gateway") == settings.routes().default
+    assert ("second", "gateway") == settings.build_routes().default
     assert "worthless-password" == settings.redis.password.reveal()
     assert "worthless-password" == settings.providers["second"].basic.password.reveal()
 
 
-def test_keys_are_the_cores_own(settings_of):
+def test_keys_are_the_cores_own(load_config):
     """The first of a ring is in force, the others only open."""
-    keys = settings_of("working_rotation").keys
+    keys = load_config("working_rotation").keys
 
     assert "p2" == keys.pepper.current.id
     assert keys.pepper.get("p1") is not None
     assert all(len(key.secret) == 32 for key in (*keys.pepper, *keys.seal, *keys.limit))
 
 
-def test_tenants_have_the_general_limits_or_their_share(settings_of):
+def test_tenants_have_the_general_limits_or_their_share(load_config):
     """A share replaces the limit of that name and no other."""
-    settings = settings_of("working_everything")
+    settings = load_config("working_everything")
 
-    tenant = settings.tenants()["my-shop"]
+    tenant = settings.build_tenants()["my-shop"]
 
     assert (
         Tenant(
@@ -66,8 +76,8 @@ def test_tenants_have_the_general_limits_or_their_share(settings_of):
             default_locale="de",
             countries=frozenset({"DE"}),
             purposes=frozenset({"login", "payment"}),
-            rates={
-                **settings.rates,
+            limits={
+                **settings.effective_limits,
                 Limit.SENDS_TENANT: (Window(50, 3600),),
                 Limit.SENDS_NUMBER_TENANT: (Window(3, 600), Window(5, 86400)),
             },
@@ -76,45 +86,47 @@ def test_tenants_have_the_general_limits_or_their_share(settings_of):
     )
 
 
-def test_every_limit_has_windows(settings_of):
+def test_every_limit_has_windows(load_config):
     """Those of the configuration, the policy's cooldown, and the defaults elsewhere."""
-    rates = settings_of("working_everything").rates
+    rates = load_config("working_everything").effective_limits
 
     assert set(Limit) == set(rates)
     assert (Window(1, 60),) == rates[Limit.COOLDOWN]
-    assert DEFAULTS[Limit.ROW] == rates[Limit.ROW]
+    assert DEFAULT_LIMITS[Limit.CONSECUTIVE_FAILURES] == rates[Limit.CONSECUTIVE_FAILURES]
     assert (Window(100, 3600), Window(1000, 86400)) == rates[Limit.SENDS_COUNTRY]
 
 
-def test_api_keys_are_looked_up_by_hash(settings_of):
+def test_api_keys_are_looked_up_by_hash(load_config):
     """Whether the configuration has the hash, or a file the key."""
-    first, team = settings_of("working_everything").api_keys()
+    first, team = load_config("working_everything").build_api_keys()
 
     assert ("first", "my-shop") == (first.id, first.tenant)
     assert 1_814_313_600_000 == first.expires_at
-    assert digest("worthless: an API key of the tests") == first.sha256
-    assert digest("worthless-api-key-worthless-api-key-worthless") == team.sha256
+    assert hash_api_key("worthless: an API key of the tests") == first.sha256
+    assert hash_api_key("worthless-api-key-worthless-api-key-worthless") == team.sha256
     assert {Scope.AUDIT, Scope.AUDIT_ALL, Scope.OPERATOR} == team.scopes
     assert team.expires_at is None
 
 
-def test_messages_are_written_as_each_tenant(settings_of):
+def test_messages_are_written_as_each_tenant(load_config):
     """Brand and language are the tenant's, host and app are everybody's."""
-    text = settings_of("working_everything").messages_of("my-shop").render("12345678", 5)
+    text = (
+        load_config("working_everything").create_message_renderer("my-shop").render("12345678", 5)
+    )
 
     assert "My Shop" in text
     assert text.endswith("\nFA+9qCX9VSu\n@example.com #12345678")
 
 
-def test_secrets_are_starred(settings_of, configuration):
+def test_secrets_are_starred(load_config, complete_config):
     """Neither `repr` nor `str` of the whole shows one."""
-    settings = settings_of("working_everything")
+    settings = load_config("working_everything")
 
     shown = f"{settings!r} {settings}"
 
     assert "orthless" not in shown
     assert "WORTHLESS" not in shown
-    assert "WORTHLESS" in configuration()
+    assert "WORTHLESS" in complete_config()
 
 
 def test_a_key_shows_its_id_only():
@@ -125,24 +137,26 @@ def test_a_key_shows_its_id_only():
     assert [("id", "p1")] == key.__rich_repr__()
 
 
-def test_faults_never_repeat_a_secret(configuration):
+def test_faults_never_repeat_a_secret(complete_config):
     """A key in the wrong form is not shown to whoever reads the log of a failed start."""
-    text = configuration().replace('secret = "', 'secret = "WORTHLESS:')
+    text = complete_config().replace('secret = "', 'secret = "WORTHLESS:')
 
     with pytest.raises(SettingsError) as caught:
-        load(text, {}, str, cores=4)
+        load_settings(text, {}, str, cores=4)
 
-    assert 5 == len(caught.value.faults)
+    assert 5 == len(caught.value.issues)
     assert "WORTHLESS" not in str(caught.value)
 
 
-def test_several_tables_tell_which_of_them_is_meant(refused):
+def test_several_tables_tell_which_of_them_is_meant(find_config_errors):
     """The second tenant's fault is not the first one's."""
     extra = (
         '[tenants.shop]\nbrand = "Shop"\n[tenants.bank]\nbrand = 7\n[tenants.post]\nname = "Post"\n'
     )
 
-    found = [(fault.setting, fault.remedy.split(":")[0]) for fault in refused(extra=extra)]
+    found = [
+        (fault.setting, fault.remedy.split(":")[0]) for fault in find_config_errors(extra=extra)
+    ]
 
     assert [
         ("tenants.bank.brand", "must be str, got int"),
@@ -152,24 +166,24 @@ def test_several_tables_tell_which_of_them_is_meant(refused):
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError()])
-def test_a_secret_file_that_cannot_be_read_is_a_fault(error, configuration):
+def test_a_secret_file_that_cannot_be_read_is_a_fault(error, complete_config):
     """It is told by the setting that names it, and nothing is raised at anybody."""
 
     def read_file(_: str) -> str:
         raise error
 
     with pytest.raises(SettingsError, match=r"redis\.password_file: cannot be read"):
-        load(configuration("working_everything"), {}, read_file, cores=4)
+        load_settings(complete_config("working_everything"), {}, read_file, cores=4)
 
 
-def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
+def test_a_secret_file_that_is_not_text_is_a_fault(complete_config):
     """As is one that holds bytes of no encoding."""
 
     def read_file(_: str) -> str:
         return b"\xff".decode()
 
     with pytest.raises(SettingsError, match="it is not a file of text"):
-        load(configuration("working_everything"), {}, read_file, cores=4)
+        load_settings(complete_config("working_everything"), {}, read_file, cores=4)
 
 
 @pytest.mark.parametrize(
@@ -200,12 +214,12 @@ def test_a_secret_file_that_is_not_text_is_a_fault(configuration):
         ("[keys]\nlimit = [{id = 'l1', secret = 'five5'}]\n", "keys.limit[0].secret"),
     ],
 )
-def test_values_of_another_shape_are_faults(extra, setting, refused):
+def test_values_of_another_shape_are_faults(extra, setting, find_config_errors):
     """Nothing that TOML can say ends in a traceback."""
-    assert setting in {fault.setting for fault in refused(extra=extra)}
+    assert setting in {fault.setting for fault in find_config_errors(extra=extra)}
 
 
-def test_a_table_of_secrets_takes_each_from_a_file(settings_of, refused):
+def test_a_table_of_secrets_takes_each_from_a_file(load_config, find_config_errors):
     """The name ends in _file there too; both at once is a fault."""
     gateway = (
         '[providers.gateway]\ntype = "http"\nurl = "https://sms.example"\n'
@@ -214,9 +228,9 @@ def test_a_table_of_secrets_takes_each_from_a_file(settings_of, refused):
     from_file = 'secret_headers = {X-Key_file = "worthless_password.txt"}\n'
     both = 'secret_headers = {X-Key_file = "worthless_password.txt", X-Key = "worthless"}\n'
 
-    provider = settings_of(extra=gateway + from_file).providers["gateway"]
+    provider = load_config(extra=gateway + from_file).providers["gateway"]
 
     assert "worthless-password" == provider.secret_headers["X-Key"].reveal()
     assert ["providers.gateway.secret_headers.X-Key"] == [
-        fault.setting for fault in refused(extra=gateway + both)
+        fault.setting for fault in find_config_errors(extra=gateway + both)
     ]

@@ -13,8 +13,8 @@ import otp_service
 from otp_service import cli
 from otp_service.cli import audit
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.settings import faults, load
-from otp_service.settings.model import Routing
+from otp_service.settings import find_errors, load_settings
+from otp_service.settings.model import RoutingSettings
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
 
@@ -29,14 +29,14 @@ ROWS = {
 KINDS = {kind.__struct_config__.tag: kind for kind in get_args(Provider)}
 
 
-def test_example_of_a_chain_can_be_run_with(configuration, now):
+def test_example_of_a_chain_can_be_run_with(complete_config, now_ms):
     """As it stands, but for secrets that are in files; each destination has the way that it says."""
     (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     given = [line for line in example.splitlines() if line]
 
-    settings = load(configuration(extra=example), {}, lambda _: "worthless", cores=2)
+    settings = load_settings(complete_config(extra=example), {}, lambda _: "worthless", cores=2)
 
-    assert [] == faults(settings, now)
+    assert [] == find_errors(settings, now_ms)
     assert 10 >= len(given)
     ways = {
         "+33612345678": ("FR", ("twilio", "vonage", "sinch")),
@@ -44,9 +44,10 @@ def test_example_of_a_chain_can_be_run_with(configuration, now):
         "+447911123456": ("GB", {"vonage": 70, "sinch": 30}),
         "+447400123456": ("GB", ("sinch", "vonage")),
     }
-    routes = settings.routes()
+    routes = settings.build_routes()
     assert {
-        number: routes.to(PhoneNumber(number, country, 0)) for number, (country, _) in ways.items()
+        number: routes.find_route(PhoneNumber(number, country, 0))
+        for number, (country, _) in ways.items()
     } == {number: way for number, (_, way) in ways.items()}
 
 
@@ -71,7 +72,7 @@ def test_a_row_says_of_receipts_whether_there_are_any(name):
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
     said = ROWS[f"`{name}`"][3]
 
-    has_receipts = "receipts" in vars(kind) or name == "smpp"  # which come in its own session
+    has_receipts = "parse_receipts" in vars(kind) or name == "smpp"  # which come in its own session
 
     assert has_receipts is (said != "none")
     assert {*re.findall(r"with `([a-z_]+)`", said)} <= names
@@ -82,8 +83,8 @@ def test_defaults_of_routing_are_those_that_it_says():
     said = dict(re.findall(r"`(?:routing\.)?([a-z_]+)` \((\d+)\)", README))
 
     assert said == {
-        "deadline_seconds": str(Routing().deadline_seconds),
-        "max_submissions": str(Routing().max_submissions),
+        "deadline_seconds": str(RoutingSettings().deadline_seconds),
+        "max_submissions": str(RoutingSettings().max_submissions),
         "connect_timeout": f"{_default('connect_timeout'):g}",
         "read_timeout": f"{_default('read_timeout'):g}",
     }
@@ -112,9 +113,9 @@ def test_table_of_commands_has_each_of_them():
         first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
         group, name = first.split(" ") if first.startswith("audit ") else ("", first)
         named |= {(group, each.split(" ")[0]) for each in (name, *others)}
-    modules = [import_module(f"otp_service.cli.{name}") for name in cli.COMMANDS]
+    modules = [import_module(f"otp_service.cli.{name}") for name in cli.COMMAND_MODULES]
 
-    top, inner = _commands(modules), _commands(audit.COMMANDS)
+    top, inner = _commands(modules), _commands(audit.COMMAND_MODULES)
 
     assert named == {("", name) for name in top - {"audit"}} | {("audit", name) for name in inner}
 
@@ -122,5 +123,5 @@ def test_table_of_commands_has_each_of_them():
 def _commands(modules):
     subparsers = argparse.ArgumentParser().add_subparsers()
     for module in modules:
-        module.add(subparsers)
+        module.register_commands(subparsers)
     return {*subparsers.choices}

@@ -3,12 +3,12 @@
 import re
 
 from otp_service.core.limits import Limit
-from otp_service.settings import report
+from otp_service.settings import format_settings
 
 
-def test_every_setting_is_shown_with_its_value(settings_of):
+def test_every_setting_is_shown_with_its_value(load_config):
     """Aligned, one a line, those of providers and tenants too."""
-    lines = report(settings_of("working_everything")).splitlines()
+    lines = format_settings(load_config("working_everything")).splitlines()
 
     assert 1 == len({re.match(r"\S+ +", line).end() for line in lines[:60]})
     shown = {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in lines if line}
@@ -21,9 +21,9 @@ def test_every_setting_is_shown_with_its_value(settings_of):
     assert "6, in 114 MiB" == shown["argon2 at once"]
 
 
-def test_secrets_are_starred(settings_of):
+def test_secrets_are_starred(load_config):
     """Keys by their ids, API keys by what they may do, the others by stars alone."""
-    text = report(settings_of("working_everything"))
+    text = format_settings(load_config("working_everything"))
 
     assert "orthless" not in text.replace("worthless_", "")
     assert "WORTHLESS" not in text
@@ -37,22 +37,22 @@ def test_secrets_are_starred(settings_of):
     assert re.search(r"keys\.team +\*{10} for audit, audit-all, operator\n", text)
 
 
-def test_secrets_in_an_address_are_starred(settings_of):
+def test_secrets_in_an_address_are_starred(load_config):
     """They are refused there, and the report is printed all the same."""
     gateway = (
         '[providers.gateway]\ntype = "http"\nurl = "https://me:worthless@sms.example/?key=worthless"\n'
         'fields = {to = "{to}", text = "{text}"}\n'
     )
 
-    text = report(settings_of(extra=gateway))
+    text = format_settings(load_config(extra=gateway))
 
     assert "worthless" not in text
     assert "https://**********@sms.example/?**********" in text
 
 
-def test_every_limit_is_shown_with_what_holds(settings_of):
+def test_every_limit_is_shown_with_what_holds(load_config):
     """Also those that nobody configured, as defaults."""
-    text = report(settings_of())
+    text = format_settings(load_config())
 
     for limit in Limit:
         assert re.search(rf"^limits\.{limit} +\d", text, re.MULTILINE)
@@ -60,11 +60,11 @@ def test_every_limit_is_shown_with_what_holds(settings_of):
     assert re.search(r"limits\.SendsPerCountry +2000 in 1 h\n", text)
 
 
-def test_the_thiefs_hours_are_said_where_argon2_was_measured(settings_of):
+def test_the_thiefs_hours_are_said_where_argon2_was_measured(load_config):
     """With what they are reckoned from."""
-    settings = settings_of("working_weak_hash")
+    settings = load_config("working_weak_hash")
 
-    assert "a thief's hours" not in report(settings)
-    text = report(settings, hashes_per_second=500)
+    assert "a thief's hours" not in format_settings(settings)
+    text = format_settings(settings, hashes_per_second=500)
     assert "0.00243 for all 10^6 codes" in text
     assert "500 hashes a second on a core" in text

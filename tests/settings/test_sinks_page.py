@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 import otp_service
-from otp_service.audit.sinks import AnchorSink
-from otp_service.settings import faults, load
+from otp_service.audit.sinks import AnchorSinkSettings
+from otp_service.settings import find_errors, load_settings
 
 
 PAGE = (Path(otp_service.__file__).parent / "audit" / "SINKS.md").read_text()
@@ -19,7 +19,7 @@ ROWS = {
     for line in PAGE.splitlines()
     if len(cells := re.split(r" *\| *", line)) == 5
 }
-KINDS = {kind.__struct_config__.tag: kind for kind in get_args(AnchorSink)}
+KINDS = {kind.__struct_config__.tag: kind for kind in get_args(AnchorSinkSettings)}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -36,14 +36,14 @@ def test_every_type_has_a_row_with_all_that_can_be_set_and_its_defaults(name):
         assert plain == default
 
 
-def test_its_examples_can_be_run_with(configuration, now):
+def test_its_examples_can_be_run_with(complete_config, now_ms):
     """As they stand, but for the secret and beside an archive."""
     first, anchor = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     least = 'archive = "/a"\nsigning_key = "/k"\n'
-    text = configuration(extra=f"{anchor}{least}{first}")
+    text = complete_config(extra=f"{anchor}{least}{first}")
 
-    settings = load(text, {}, lambda _: "Splunk worthless", cores=2)
+    settings = load_settings(text, {}, lambda _: "Splunk worthless", cores=2)
 
-    assert [] == faults(settings, now)
+    assert [] == find_errors(settings, now_ms)
     assert {"siem", "bucket"} == settings.audit.sinks.keys()
     assert tomllib.loads(anchor)["audit"]["anchor"]["path"] == settings.audit.anchor.path

@@ -6,10 +6,10 @@ import tomllib
 
 import pytest
 
-from otp_service.core.limits import DEFAULTS
-from otp_service.core.tenant import TENANT_NAME, digest
-from otp_service.settings import faults, load, render, warnings
-from otp_service.settings.template import quoted
+from otp_service.core.limits import DEFAULT_LIMITS
+from otp_service.core.tenant import TENANT_NAME_PATTERN, hash_api_key
+from otp_service.settings import find_errors, find_warnings, load_settings, render_config
+from otp_service.settings.template import quote_toml
 
 
 @pytest.fixture
@@ -21,40 +21,40 @@ def written():
             "tenant": "shop",
             "brand": 'The "Shop"',
             "countries": ["GB", "IE"],
-            "token": lambda: secrets.token_urlsafe(32),
+            "generate_token": lambda: secrets.token_urlsafe(32),
         }
-        return render(**(values | changes))
+        return render_config(**(values | changes))
 
     return write
 
 
-def test_it_loads_and_only_the_address_of_the_provider_is_missing(written, now):
+def test_it_loads_and_only_the_address_of_the_provider_is_missing(written, now_ms):
     """Nothing is sent by mistake, and `check` says what is to be done."""
     text, _ = written()
 
-    found = faults(load(text, {}, str, cores=2), now)
+    found = find_errors(load_settings(text, {}, str, cores=2), now_ms)
 
     assert ["providers.gateway.url"] == [fault.setting for fault in found]
 
 
-def test_with_the_address_it_is_safe(written, now):
+def test_with_the_address_it_is_safe(written, now_ms):
     """Filled in by hand or by the environment, there is nothing left to refuse."""
     by_hand, _ = written(provider_url="https://sms.example/messages")
     text, _ = written()
     environ = {"OTP_PROVIDERS__GATEWAY__URL": "https://sms.example/messages"}
 
-    assert [] == faults(load(by_hand, {}, str, cores=2), now)
-    assert [] == faults(load(text, environ, str, cores=2), now)
+    assert [] == find_errors(load_settings(by_hand, {}, str, cores=2), now_ms)
+    assert [] == find_errors(load_settings(text, environ, str, cores=2), now_ms)
 
 
 def test_the_api_key_is_returned_once_and_only_its_hash_is_written(written):
     """Whoever reads the file cannot call."""
     text, api_key = written()
 
-    (known,) = load(text, {}, str, cores=2).api_keys()
+    (known,) = load_settings(text, {}, str, cores=2).build_api_keys()
 
     assert api_key not in text
-    assert digest(api_key) == known.sha256
+    assert hash_api_key(api_key) == known.sha256
 
 
 def test_no_two_secrets_are_the_same(written):
@@ -65,45 +65,47 @@ def test_no_two_secrets_are_the_same(written):
         made.append(secrets.token_urlsafe(32))
         return made[-1]
 
-    text, api_key = written(token=token)
+    text, api_key = written(generate_token=token)
 
     assert 6 == len(set(made))
     assert [api_key] == [secret for secret in made if secret not in text]
 
 
-def test_what_it_says_of_the_defaults_is_so(written, settings_of):
+def test_what_it_says_of_the_defaults_is_so(written, load_config):
     """A setting that is written out has the value that it has without being written."""
     text, _ = written(provider_url="https://sms.example/messages")
-    settings, least = load(text, {}, str, cores=4), settings_of()
+    settings, least = load_settings(text, {}, str, cores=4), load_config()
 
     for section in ("mode", "service", "policy", "hash", "messages", "events", "telemetry"):
         assert getattr(least, section) == getattr(settings, section)
-    assert DEFAULTS == settings.rates
+    assert DEFAULT_LIMITS == settings.effective_limits
     assert (8, 3) == (settings.routing.deadline_seconds, settings.routing.max_submissions)
 
 
-def test_what_it_shows_as_comments_can_be_taken_in(written, now):
+def test_what_it_shows_as_comments_can_be_taken_in(written, now_ms):
     """Each commented setting exists, and its example is safe; Redis can only be in one place."""
     text, _ = written(provider_url="https://sms.example/messages")
     others = r'^(url = "redis:|# url = "rediss:|# sentinel|# master)'
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
     taken = re.sub(r'^# ([a-z_A-Z]+ = |\[[a-z.]+\]$|"\+)', r"\1", text, flags=re.MULTILINE)
 
-    settings = load(taken, {}, lambda _: "worthless", cores=2)
+    settings = load_settings(taken, {}, lambda _: "worthless", cores=2)
 
-    assert [] == faults(settings, now)
+    assert [] == find_errors(settings, now_ms)
     assert settings.redis.cluster
     assert settings.messages.languages
-    assert "Example" == settings.tenants()["shop"].sender
+    assert "Example" == settings.build_tenants()["shop"].sender
     assert {"gateway", "twilio"} == settings.providers.keys()
     assert {"US", "GB", "+4474"} == settings.routing.routes.keys()
 
 
-def test_a_fresh_configuration_warns_of_its_one_provider_and_that_nothing_is_archived(written, now):
+def test_a_fresh_configuration_warns_of_its_one_provider_and_that_nothing_is_archived(
+    written, now_ms
+):
     """What is warned of at the very start has to be worth it."""
     text, _ = written(provider_url="https://sms.example/messages")
 
-    found = warnings(load(text, {}, str, cores=2), now)
+    found = find_warnings(load_settings(text, {}, str, cores=2), now_ms)
 
     assert ["routing.providers", "audit.archive"] == [fault.setting for fault in found]
 
@@ -113,9 +115,9 @@ def test_a_fresh_configuration_warns_of_its_one_provider_and_that_nothing_is_arc
 )
 def test_any_text_can_be_quoted(text):
     """A brand with a quotation mark does not end its string."""
-    assert {"value": text} == tomllib.loads(f"value = {quoted(text)}")
+    assert {"value": text} == tomllib.loads(f"value = {quote_toml(text)}")
 
 
 def test_a_tenants_name_needs_no_quotes():
     """The template writes it as a bare key."""
-    assert r"[a-z0-9][a-z0-9-]{0,31}" == TENANT_NAME
+    assert r"[a-z0-9][a-z0-9-]{0,31}" == TENANT_NAME_PATTERN

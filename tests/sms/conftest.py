@@ -13,10 +13,10 @@ import pytest
 
 from otp_service.core.delivery import Message
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.sms.http_provider import new_transport
+from otp_service.sms.http_provider import create_transport
 
 
-class Asked(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """A request as it came over the wire."""
 
     method: str
@@ -33,15 +33,15 @@ class Asked(NamedTuple):
         return parse_qsl(self.body.decode(), strict_parsing=True)
 
 
-class Gateway:
+class ScriptedGateway:
     """Keeps what it was asked; `says` an answer, or `does` anything else with the connection."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.was_asked = asyncio.Event()
+        self.requests: list[ReceivedRequest] = []
+        self.request_received = asyncio.Event()
         self.closing = asyncio.Event()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self.says(200, {})
+        self.set_reply(200, {})
 
     async def __aenter__(self):
         await self.listen()
@@ -59,31 +59,31 @@ class Gateway:
         port = self._server.sockets[0].getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/v1/messages"
 
-    def says(self, status: int, body: Any, **headers: str) -> None:
+    def set_reply(self, status: int, body: Any, **headers: str) -> None:
         """Answer every request with this; bytes go out as they are, all else as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         head = [f"HTTP/1.1 {status} Said", *lines, f"content-length: {len(content)}", "", ""]
-        self.sends("\r\n".join(head).encode() + content)
+        self.set_raw_reply("\r\n".join(head).encode() + content)
 
-    def sends(self, raw: bytes, *, then_close: bool = False) -> None:
+    def set_raw_reply(self, raw: bytes, *, then_close: bool = False) -> None:
         """Answer every request with these bytes."""
 
-        async def answer(writer: asyncio.StreamWriter) -> None:
+        async def write_reply(writer: asyncio.StreamWriter) -> None:
             writer.write(raw)
             await writer.drain()
             if then_close:
                 writer.close()
 
-        self.does(answer)
+        self.set_handler(write_reply)
 
-    def does(self, answer: Callable[[asyncio.StreamWriter], Awaitable[object]]) -> None:
+    def set_handler(self, handler: Callable[[asyncio.StreamWriter], Awaitable[object]]) -> None:
         """Once a request is read, do this."""
-        self._answer = answer
+        self._handler = handler
 
-    def hangs(self) -> None:
+    def hold_replies(self) -> None:
         """Read requests and never answer."""
-        self.does(lambda _: self.closing.wait())
+        self.set_handler(lambda _: self.closing.wait())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -91,55 +91,55 @@ class Gateway:
         self._connections[task] = writer
         try:
             while not writer.is_closing():
-                self.asked.append(await _read(reader))
-                self.was_asked.set()
-                await self._answer(writer)
+                self.requests.append(await _read_request(reader))
+                self.request_received.set()
+                await self._handler(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
 
-async def _read(reader: asyncio.StreamReader) -> Asked:
+async def _read_request(reader: asyncio.StreamReader) -> ReceivedRequest:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
     method, target, _ = first.split(" ")
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Asked(method, target, headers, body)
+    return ReceivedRequest(method, target, headers, body)
 
 
 @pytest.fixture
 async def gateway():
     """A gateway that listens."""
-    async with Gateway() as gateway:
+    async with ScriptedGateway() as gateway:
         yield gateway
 
 
 @pytest.fixture
-async def gateways():
+async def start_gateway():
     """Makes further ones."""
     async with AsyncExitStack() as stack:
 
-        async def another() -> Gateway:
-            return await stack.enter_async_context(Gateway())
+        async def start_another() -> ScriptedGateway:
+            return await stack.enter_async_context(ScriptedGateway())
 
-        yield another
+        yield start_another
 
 
 @pytest.fixture
-def deaf_url():
+def unresponsive_url():
     """The address of a listener whose queue is full, so that connecting to it never ends."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        waiting = [_begin_to_connect(listener.getsockname()) for _ in range(8)]
+        waiting = [_start_connection(listener.getsockname()) for _ in range(8)]
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         for each in waiting:
             each.close()
 
 
-def _begin_to_connect(address):
+def _start_connection(address):
     connection = socket.socket()
     connection.settimeout(0)
     connection.connect_ex(address)
@@ -149,7 +149,7 @@ def _begin_to_connect(address):
 @pytest.fixture
 async def transport():
     """The transport that all providers share."""
-    async with new_transport() as transport:
+    async with create_transport() as transport:
         yield transport
 
 
@@ -160,6 +160,6 @@ def message():
         PhoneNumber("+447400123456", "GB", 44),
         "864209 is your Example code.",
         "ref-3f9",
-        valid_for=290,
+        validity_seconds=290,
         tenant="shop",
     )

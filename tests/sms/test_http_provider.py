@@ -9,15 +9,15 @@ import aiohttp
 import httpx
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.sms import http_provider
-from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest, new_transport
-from otp_service.sms.vendor_dialect import by_status
+from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest, create_transport
+from otp_service.sms.vendor_dialect import classify_by_status
 
 
 def silence(fault, reason):
     """What is told where nobody answered."""
-    return Refused(fault, reason, None, About.SILENCE)
+    return Refused(fault, reason, None, RefusalScope.SILENCE)
 
 
 class Echo:
@@ -28,14 +28,14 @@ class Echo:
     def __init__(self, url):
         self.url = url
 
-    def request(self, message):
+    def build_request(self, message):
         headers = (("content-type", "text/plain"), ("x-key", "hunter2-key"))
         return HttpRequest("POST", self.url, headers, message.text.encode())
 
-    def reply(self, reply):
+    def interpret_reply(self, reply):
         if reply.status < 300:
             return Accepted(reply.headers.get("x-id"))
-        return by_status(reply, reply.body.decode() or None)
+        return classify_by_status(reply, reply.body.decode() or None)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_asks_once_and_as_the_dialect_says(gateway, provider, message):
     """Method, address, headers and body arrive as they were described, uncompressed replies."""
     await provider.send(message)
 
-    (asked,) = gateway.asked
+    (asked,) = gateway.requests
     assert ("POST", "/v1/messages", message.text.encode()) == (
         asked.method,
         asked.target,
@@ -93,9 +93,11 @@ async def test_untrusted_certificate_was_nothing_sent(certificate, gateway, tran
     reply = await HttpProvider("acme", Echo(gateway.url), transport).send(message)
 
     assert silence(Fault.PROVIDER, "tls-error") == reply
-    assert [] == gateway.asked
+    assert [] == gateway.requests
 
-    async with new_transport(tls=ssl.create_default_context(cafile=certificate)) as trusting:
+    async with create_transport(
+        tls_context=ssl.create_default_context(cafile=certificate)
+    ) as trusting:
         assert Accepted() == await HttpProvider("acme", Echo(gateway.url), trusting).send(message)
 
 
@@ -118,10 +120,10 @@ async def test_plain_text_where_tls_should_be_was_nothing_sent(transport, messag
 
 async def test_no_free_connection_was_nothing_sent(gateway, message):
     """Waiting for a connection that others hold counts as connecting (waits for the timeout)."""
-    gateway.hangs()
-    async with new_transport(connections=1) as transport:
+    gateway.hold_replies()
+    async with create_transport(max_connections=1) as transport:
         first = asyncio.create_task(HttpProvider("a", Echo(gateway.url), transport).send(message))
-        await gateway.was_asked.wait()
+        await gateway.request_received.wait()
         hasty = Echo(gateway.url)
         hasty.connect_timeout = 0.05
 
@@ -129,7 +131,7 @@ async def test_no_free_connection_was_nothing_sent(gateway, message):
             "b", hasty, transport
         ).send(message)
         assert silence(Fault.UNKNOWN, "read-timeout") == await first
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.requests)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +149,10 @@ async def test_broken_reply_may_have_been_sent(gateway, provider, message, raw, 
 
     httpx-aiohttp calls the first two ConnectTimeout.
     """
-    gateway.sends(raw, then_close=True)
+    gateway.set_raw_reply(raw, then_close=True)
 
     assert silence(Fault.UNKNOWN, reason) == await provider.send(message)
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.requests)
 
 
 async def test_reset_after_the_request_may_have_been_sent(gateway, provider, message):
@@ -161,14 +163,14 @@ async def test_reset_after_the_request_may_have_been_sent(gateway, provider, mes
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.transport.abort()
 
-    gateway.does(reset)
+    gateway.set_handler(reset)
 
     assert silence(Fault.UNKNOWN, "disconnected") == await provider.send(message)
 
 
 async def test_half_a_reply_and_then_silence_is_a_read_timeout(gateway, provider, message):
     """The rest is not awaited for ever (waits for the timeout itself)."""
-    gateway.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+    gateway.set_raw_reply(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
 
     assert silence(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
 
@@ -176,12 +178,12 @@ async def test_half_a_reply_and_then_silence_is_a_read_timeout(gateway, provider
 async def test_post_is_not_repeated_on_a_connection_that_was_closed(gateway, provider, message):
     """A lost reply on a kept connection is not asked for again: it would be a second SMS (R88)."""
     await provider.send(message)
-    gateway.sends(b"", then_close=True)
+    gateway.set_raw_reply(b"", then_close=True)
 
     reply = await provider.send(message)
 
     assert silence(Fault.UNKNOWN, "disconnected") == reply
-    assert 2 == len(gateway.asked)
+    assert 2 == len(gateway.requests)
 
 
 @pytest.mark.parametrize("head", [b"content-length: 10000000\r\n\r\n", b"\r\n"])
@@ -198,12 +200,12 @@ async def test_ten_megabytes_are_not_read(gateway, message, head):
             written += 10_000
             await writer.drain()
 
-    gateway.does(flood)
-    async with new_transport(connections=1) as transport:
+    gateway.set_handler(flood)
+    async with create_transport(max_connections=1) as transport:
         provider = HttpProvider("acme", Echo(gateway.url), transport)
 
         assert Refused(Fault.UNKNOWN, "reply-too-big") == await provider.send(message)
-        gateway.says(200, {})
+        gateway.set_reply(200, {})
         assert Accepted() == await provider.send(message)
 
     assert written < 10_000_000
@@ -212,33 +214,33 @@ async def test_ten_megabytes_are_not_read(gateway, message, head):
 async def test_endless_headers_are_not_read(gateway, provider, message):
     """Headers are capped as well."""
     line = b"x-more: " + b"y" * 1000 + b"\r\n"
-    gateway.sends(b"HTTP/1.1 200 OK\r\n" + line * 5000)
+    gateway.set_raw_reply(b"HTTP/1.1 200 OK\r\n" + line * 5000)
 
     assert silence(Fault.UNKNOWN, "bad-reply") == await provider.send(message)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_not_followed(gateway, gateways, provider, message, status):
+async def test_redirects_are_not_followed(gateway, start_gateway, provider, message, status):
     """A code never goes to an address that a server chose (R63)."""
-    elsewhere = await gateways()
-    gateway.says(status, {}, location=elsewhere.url)
+    elsewhere = await start_gateway()
+    gateway.set_reply(status, {}, location=elsewhere.url)
 
     assert Refused(Fault.PROVIDER, "redirect") == await provider.send(message)
-    assert [] == elsewhere.asked
+    assert [] == elsewhere.requests
 
 
 async def test_redirect_to_nonsense_is_a_redirect(gateway, provider, message):
     """Its address is not even read."""
-    gateway.says(302, {}, location="http://[+447400123456")
+    gateway.set_reply(302, {}, location="http://[+447400123456")
 
     assert Refused(Fault.PROVIDER, "redirect") == await provider.send(message)
 
 
 async def test_proxies_of_the_environment_are_ignored(
-    gateway, gateways, provider, message, monkeypatch
+    gateway, start_gateway, provider, message, monkeypatch
 ):
     """Whoever can set a variable does not read the codes (R63)."""
-    proxy = await gateways()
+    proxy = await start_gateway()
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -246,42 +248,42 @@ async def test_proxies_of_the_environment_are_ignored(
 
     await provider.send(message)
 
-    assert 1 == len(gateway.asked)
-    assert [] == proxy.asked
+    assert 1 == len(gateway.requests)
+    assert [] == proxy.requests
 
 
 async def test_cookies_are_not_kept(gateway, provider, message):
     """Nothing of one message comes back with the next."""
-    gateway.says(200, {}, set_cookie="number=447400123456; Path=/")
+    gateway.set_reply(200, {}, set_cookie="number=447400123456; Path=/")
 
     await provider.send(message)
     await provider.send(message)
 
-    assert "cookie" not in gateway.asked[1].headers
+    assert "cookie" not in gateway.requests[1].headers
 
 
 async def test_cancellation_goes_through_and_frees_the_connection(gateway, message):
     """A send that is given up raises CancelledError, and the next one can start."""
-    gateway.hangs()
-    async with new_transport(connections=1) as transport:
+    gateway.hold_replies()
+    async with create_transport(max_connections=1) as transport:
         provider = HttpProvider("acme", Echo(gateway.url), transport)
         sending = asyncio.create_task(provider.send(message))
-        await gateway.was_asked.wait()
+        await gateway.request_received.wait()
 
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
 
-        gateway.says(200, {})
+        gateway.set_reply(200, {})
         assert Accepted() == await provider.send(message)
 
 
 async def test_nothing_secret_is_logged(gateway, provider, message, caplog):
     """At DEBUG, no logger of any library shows the text, the number, a key or the reply (R68)."""
     caplog.set_level(logging.DEBUG)
-    gateway.sends(b"HTTP/1.1 400 No +447400123456\r\ncontent-length: 10\r\n\r\nvendortext")
+    gateway.set_raw_reply(b"HTTP/1.1 400 No +447400123456\r\ncontent-length: 10\r\n\r\nvendortext")
     await provider.send(message)
-    gateway.sends(b"", then_close=True)
+    gateway.set_raw_reply(b"", then_close=True)
     await provider.send(message)
 
     for canary in ("864209", "Example", "7400123456", "hunter2", "vendortext"):
@@ -333,7 +335,7 @@ def test_every_error_of_aiohttp_that_means_not_sent_is_known():
     def below(kind):
         return {kind}.union(*(below(each) for each in kind.__subclasses__()))
 
-    not_sent = [kind for kind, _ in http_provider.NOTHING_SENT]
+    not_sent = [kind for kind, _ in http_provider.NOT_SENT_ERRORS]
     maybe = {
         aiohttp.ClientConnectionError,
         aiohttp.ClientConnectionResetError,
@@ -354,4 +356,4 @@ async def test_close_leaves_the_shared_transport_open(gateway, provider, message
     await provider.aclose()
     await provider.send(message)
 
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.requests)

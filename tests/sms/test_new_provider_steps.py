@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import otp_service
-from otp_service.settings import render
+from otp_service.settings import render_config
 
 
 PACKAGE = Path(otp_service.__file__).parent
@@ -54,8 +54,11 @@ def copy(tmp_path, written) -> Path:
 @pytest.fixture
 def config(copy, gateway, server) -> Path:
     """What `init` writes, with this provider in place of the gateway."""
-    text, _ = render(
-        tenant="shop", brand="Example", countries=["GB"], token=lambda: secrets.token_urlsafe(32)
+    text, _ = render_config(
+        tenant="shop",
+        brand="Example",
+        countries=["GB"],
+        generate_token=lambda: secrets.token_urlsafe(32),
     )
     text = text.replace("redis://127.0.0.1:6379/0", server.url)
     base = gateway.url.removesuffix("/v1/messages")
@@ -83,7 +86,7 @@ async def run(copy: Path, *arguments: object) -> tuple[int | None, str]:
 
 async def test_a_provider_is_one_file_and_its_line(copy, config, gateway):
     """The settings read it, `check` shows it, and a message goes out; nothing else was changed."""
-    gateway.says(201, {"id": "m-1"})
+    gateway.set_reply(201, {"id": "m-1"})
 
     where = await run(copy, "-c", "import otp_service; print(otp_service.__file__)")
     checked = await run(copy, "-m", "otp_service", "check", "--config", config)
@@ -94,7 +97,7 @@ async def test_a_provider_is_one_file_and_its_line(copy, config, gateway):
     assert re.search(r"^providers\.gateway\.type +acme$", checked[1], re.MULTILINE)
     assert re.search(r"^providers\.gateway\.key +\*+$", checked[1], re.MULTILINE)
     assert (0, True) == (sent[0], "accepted, id m-1." in sent[1]), sent[1]
-    (asked,) = gateway.asked
+    (asked,) = gateway.requests
     assert ("POST", "/v1/messages") == (asked.method, asked.target)
     assert "bearer k3y" == asked.headers["authorization"]
     assert (ONE, "Example", 300) == (asked.json["to"], asked.json["from"], asked.json["ttl"])
@@ -102,9 +105,9 @@ async def test_a_provider_is_one_file_and_its_line(copy, config, gateway):
 
 async def test_its_table_decides_what_is_next(copy, config, gateway):
     """A number that is refused for good is told as one; the account's fault as the account's."""
-    gateway.says(400, {"error": "no-such-number"})
+    gateway.set_reply(400, {"error": "no-such-number"})
     number = await run(copy, "-m", "otp_service", "send-test", ONE, "--config", config)
-    gateway.says(400, {"error": "no-credit"})
+    gateway.set_reply(400, {"error": "no-credit"})
     account = await run(copy, "-m", "otp_service", "send-test", ONE, "--config", config)
 
     assert "refused the number itself (no-such-number)" in number[1]

@@ -4,20 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.sms.provider_health import (
-    HEALED,
-    LEAST,
-    LONGEST,
-    MOST_NUMBERS,
-    OPEN_FOR,
-    PROBES,
-    SECOND,
-    WINDOW,
+    BREAKER_WINDOW_MS,
+    FIRST_OPEN_MS,
+    HALF_OPEN_SHARE,
+    MAX_OPEN_MS,
+    MAX_REMEMBERED_NUMBERS,
+    MIN_QUALITY,
+    QUALITY_HALF_LIFE_MS,
+    SECOND_MS,
     Breaker,
-    Change,
-    Memory,
-    Observation,
+    BreakerChange,
+    HealthEvent,
+    Outcome,
+    ProviderHealth,
     Quality,
-    Seen,
 )
 
 
@@ -28,36 +28,38 @@ def failed(times=1, at=NOW, breaker=None):
     """A breaker that has seen so many failures."""
     breaker = breaker or Breaker()
     for _ in range(times):
-        breaker = breaker.after(Seen(at, ok=False))
+        breaker = breaker.add_outcome(Outcome(at, ok=False))
     return breaker
 
 
 def test_five_of_the_last_ten_open_it():
     """Four are bad luck."""
-    assert "closed" == failed(4).state(NOW)
-    assert "open" == failed(5).state(NOW)
+    assert "closed" == failed(4).get_state(NOW)
+    assert "open" == failed(5).get_state(NOW)
 
 
 def test_what_is_old_has_no_say():
     """Four failures an hour ago and one now are one failure."""
-    assert "closed" == failed(1, NOW + WINDOW, failed(4)).state(NOW + WINDOW)
+    assert "closed" == failed(1, NOW + BREAKER_WINDOW_MS, failed(4)).get_state(
+        NOW + BREAKER_WINDOW_MS
+    )
 
 
 def test_less_than_half_of_ten_leaves_it_closed():
     """Four in ten, however long it goes on."""
     breaker = Breaker()
     for place in range(200):
-        breaker = breaker.after(Seen(NOW + place, ok=place % 10 >= 4))
-        assert "closed" == breaker.state(NOW + place)
+        breaker = breaker.add_outcome(Outcome(NOW + place, ok=place % 10 >= 4))
+        assert "closed" == breaker.get_state(NOW + place)
 
 
 def test_it_is_half_open_when_its_time_is_over_and_a_success_closes_it():
     """What came before is forgotten: the provider has healed."""
-    later = NOW + OPEN_FOR
+    later = NOW + FIRST_OPEN_MS
     half = failed(5)
-    assert ("open", "half-open") == (half.state(later - 1), half.state(later))
+    assert ("open", "half-open") == (half.get_state(later - 1), half.get_state(later))
 
-    healed = half.after(Seen(later, ok=True))
+    healed = half.add_outcome(Outcome(later, ok=True))
 
     assert Breaker() == healed
 
@@ -70,57 +72,57 @@ def test_each_failure_while_half_open_keeps_it_open_for_twice_as_long():
         now = breaker.until
         breaker = failed(1, now, breaker)
 
-    assert [OPEN_FOR * 2**n for n in range(5)] == spans[:5]
-    assert [LONGEST] * 3 == spans[5:]
+    assert [FIRST_OPEN_MS * 2**n for n in range(5)] == spans[:5]
+    assert [MAX_OPEN_MS] * 3 == spans[5:]
 
 
 def test_a_half_open_provider_gets_a_small_share_of_real_traffic():
     """R90: no message is sent for the sake of trying."""
-    memory, _ = Memory().after([Observation("a", "GB", NOW, "failed")] * 5)
-    later = NOW + OPEN_FOR
+    memory, _ = ProviderHealth().apply_events([HealthEvent("a", "GB", NOW, "failed")] * 5)
+    later = NOW + FIRST_OPEN_MS
 
-    firsts = [memory.order(["a", "b"], "GB", later, n / 100)[0] for n in range(100)]
+    firsts = [memory.order_providers(["a", "b"], "GB", later, n / 100)[0] for n in range(100)]
 
-    assert PROBES * 100 == firsts.count("a")
-    assert ("b", "a") == memory.order(["a", "b"], "GB", later - 1, 0.0)
+    assert HALF_OPEN_SHARE * 100 == firsts.count("a")
+    assert ("b", "a") == memory.order_providers(["a", "b"], "GB", later - 1, 0.0)
 
 
 def test_every_opening_and_closing_is_told():
     """An operator reads them later; what did not move is not told."""
-    seen = [Observation("a", "GB", NOW, "failed", reason="read-timeout")] * 7
-    memory, changes = Memory().after(seen)
-    assert [Change("a", "GB", "open", "read-timeout")] == changes
+    seen = [HealthEvent("a", "GB", NOW, "failed", reason="read-timeout")] * 7
+    memory, changes = ProviderHealth().apply_events(seen)
+    assert [BreakerChange("a", "GB", "open", "read-timeout")] == changes
 
-    _, changes = memory.after([Observation("a", "GB", NOW + OPEN_FOR, "taken")])
+    _, changes = memory.apply_events([HealthEvent("a", "GB", NOW + FIRST_OPEN_MS, "taken")])
 
-    assert [Change("a", "GB", "closed", "")] == changes
+    assert [BreakerChange("a", "GB", "closed", "")] == changes
 
 
 def test_what_was_lost_drifts_back():
     """Half of it in a quarter of an hour."""
     bad = Quality(0.2, NOW)
 
-    assert 0.6 == round(bad.now(NOW + HEALED), 6)
-    assert bad.now(NOW + 40 * HEALED) > 0.999
+    assert 0.6 == round(bad.compute_value(NOW + QUALITY_HALF_LIFE_MS), 6)
+    assert bad.compute_value(NOW + 40 * QUALITY_HALF_LIFE_MS) > 0.999
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3600 * SECOND)), max_size=300))
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3600 * SECOND_MS)), max_size=300))
 def test_quality_stays_between_a_tenth_and_one(receipts):
     """Whatever is said, and whenever: nobody is taken off the list by receipts."""
     quality, now = Quality(), NOW
     for good, pause in receipts:
         now += pause
-        before = quality.now(now)
-        quality = quality.after(good, now)
-        assert LEAST <= quality.now(now) <= 1
-        assert abs(quality.now(now) - before) <= 0.05 + 1e-9, "one receipt is no verdict"
+        before = quality.compute_value(now)
+        quality = quality.add_score(good, now)
+        assert MIN_QUALITY <= quality.compute_value(now) <= 1
+        assert abs(quality.compute_value(now) - before) <= 0.05 + 1e-9, "one receipt is no verdict"
 
 
 events = st.builds(
-    Observation,
+    HealthEvent,
     st.sampled_from(["a", "b"]),
     st.sampled_from(["GB", "FR"]),
-    st.integers(NOW, NOW + 10 * WINDOW),
+    st.integers(NOW, NOW + 10 * BREAKER_WINDOW_MS),
     st.sampled_from(["taken", "failed", "throttled", "receipt"]),
     st.sampled_from(["", "one", "two"]),
     st.integers(0, 90_000),
@@ -132,27 +134,32 @@ events = st.builds(
 def test_learning_in_two_goes_is_learning_in_one(seen, cut):
     """A process adds what it has learnt to what others have written meanwhile."""
     seen.sort(key=lambda one: one.at)
-    first, some = Memory().after(seen[:cut])
-    second, more = first.after(seen[cut:])
+    first, some = ProviderHealth().apply_events(seen[:cut])
+    second, more = first.apply_events(seen[cut:])
 
-    assert (second, [*some, *more]) == Memory().after(seen)
+    assert (second, [*some, *more]) == ProviderHealth().apply_events(seen)
 
 
-@given(st.lists(events, max_size=60), st.integers(NOW, NOW + 10 * WINDOW), st.floats(0, 1))
+@given(
+    st.lists(events, max_size=60), st.integers(NOW, NOW + 10 * BREAKER_WINDOW_MS), st.floats(0, 1)
+)
 def test_nobody_is_ever_taken_off_the_list(seen, now, chance):
     """R87: when all are open, all are tried."""
-    memory, _ = Memory().after(seen)
+    memory, _ = ProviderHealth().apply_events(seen)
 
-    assert {"a", "b", "c"} == set(memory.order(["a", "b", "c"], "GB", now, chance))
+    assert {"a", "b", "c"} == set(memory.order_providers(["a", "b", "c"], "GB", now, chance))
 
 
 def test_what_is_remembered_does_not_grow_without_end():
     """An outage of a million receipts is one record of some kilobytes."""
     lost = [
-        Observation("a", "GB", NOW + n, "receipt", f"number-{n}", good=0.0) for n in range(2500)
+        HealthEvent("a", "GB", NOW + n, "receipt", f"number-{n}", score=0.0) for n in range(2500)
     ]
 
-    memory, _ = Memory().after(lost)
+    memory, _ = ProviderHealth().apply_events(lost)
 
-    assert MOST_NUMBERS == len(memory.numbers)
-    assert memory is memory.after([Observation("b", "GB", NOW, "receipt", "other", good=1.0)])[0]
+    assert MAX_REMEMBERED_NUMBERS == len(memory.numbers)
+    assert (
+        memory
+        is memory.apply_events([HealthEvent("b", "GB", NOW, "receipt", "other", score=1.0)])[0]
+    )

@@ -1,7 +1,7 @@
 """What an operator sees of the memory."""
 
-from otp_service.sms.provider_health import OPEN_FOR, SECOND, Memory, Observation
-from otp_service.sms.provider_status import InCountry, Overview, overview
+from otp_service.sms.provider_health import FIRST_OPEN_MS, SECOND_MS, HealthEvent, ProviderHealth
+from otp_service.sms.provider_status import CountryStatus, ProviderStatus, list_provider_statuses
 
 
 NOW = 1_795_348_800_000
@@ -9,34 +9,34 @@ NOW = 1_795_348_800_000
 
 def seen(*observations):
     """A memory that has learnt this."""
-    memory, _ = Memory().after(observations)
+    memory, _ = ProviderHealth().apply_events(observations)
     return memory
 
 
 def failed(reason, provider="acme", country="GB", at=NOW):
     """One failure that counts."""
-    return Observation(provider, country, at, "failed", reason=reason)
+    return HealthEvent(provider, country, at, "failed", reason=reason)
 
 
 def test_a_provider_is_shown_by_country_with_its_last_reasons():
     """Newest first; what was taken has none."""
     memory = seen(
         failed("http-500"),
-        Observation("acme", "GB", NOW, "taken"),
+        HealthEvent("acme", "GB", NOW, "taken"),
         failed("read-timeout"),
         failed("20003", country="US"),
     )
 
-    (one,) = overview(memory, ["acme"], NOW)
+    (one,) = list_provider_statuses(memory, ["acme"], NOW)
 
     assert (
-        Overview(
+        ProviderStatus(
             provider="acme",
             share=1.0,
             rests_until=None,
             countries=(
-                InCountry("GB", "closed", None, 3, 2, ("read-timeout", "http-500")),
-                InCountry("US", "closed", None, 1, 1, ("20003",)),
+                CountryStatus("GB", "closed", None, 3, 2, ("read-timeout", "http-500")),
+                CountryStatus("US", "closed", None, 1, 1, ("20003",)),
             ),
         )
         == one
@@ -46,12 +46,12 @@ def test_a_provider_is_shown_by_country_with_its_last_reasons():
 def test_an_open_breaker_says_until_when_and_a_half_open_one_why_it_was():
     """The failure that opened it is among the reasons, and so is the one that kept it open."""
     memory = seen(*[failed("read-timeout")] * 5)
-    later = NOW + OPEN_FOR
-    again, _ = memory.after([failed("http-503", at=later)])
+    later = NOW + FIRST_OPEN_MS
+    again, _ = memory.apply_events([failed("http-503", at=later)])
 
-    (at_first,) = overview(memory, ["acme"], NOW)[0].countries
-    (half,) = overview(memory, ["acme"], later)[0].countries
-    (kept,) = overview(again, ["acme"], later)[0].countries
+    (at_first,) = list_provider_statuses(memory, ["acme"], NOW)[0].countries
+    (half,) = list_provider_statuses(memory, ["acme"], later)[0].countries
+    (kept,) = list_provider_statuses(again, ["acme"], later)[0].countries
 
     assert ("open", later, 5) == (at_first.state, at_first.until, len(at_first.reasons))
     assert ("half-open", None) == (half.state, half.until)
@@ -61,14 +61,14 @@ def test_an_open_breaker_says_until_when_and_a_half_open_one_why_it_was():
 def test_a_rest_and_a_lost_share_are_the_providers_own():
     """In no country in particular; both pass."""
     memory = seen(
-        Observation("acme", "GB", NOW, "throttled", rests=30 * SECOND),
-        *[Observation("acme", "GB", NOW, "receipt", f"n{i}", good=0.0) for i in range(10)],
+        HealthEvent("acme", "GB", NOW, "throttled", backoff_ms=30 * SECOND_MS),
+        *[HealthEvent("acme", "GB", NOW, "receipt", f"n{i}", score=0.0) for i in range(10)],
     )
 
-    (one,) = overview(memory, ["acme"], NOW)
-    (later,) = overview(memory, ["acme"], NOW + 31 * SECOND)
+    (one,) = list_provider_statuses(memory, ["acme"], NOW)
+    (later,) = list_provider_statuses(memory, ["acme"], NOW + 31 * SECOND_MS)
 
-    assert (NOW + 30 * SECOND, 0.599) == (one.rests_until, one.share)
+    assert (NOW + 30 * SECOND_MS, 0.599) == (one.rests_until, one.share)
     assert later.rests_until is None
     assert one.share < later.share < 1
 
@@ -77,6 +77,6 @@ def test_each_configured_provider_is_there_and_no_other():
     """In their order; one that was taken out of the settings is of no interest."""
     memory = seen(failed("x", provider="gone"), failed("y", provider="acme-2"))
 
-    found = overview(memory, ["bulk", "acme"], NOW)
+    found = list_provider_statuses(memory, ["bulk", "acme"], NOW)
 
     assert [("bulk", ()), ("acme", ())] == [(one.provider, one.countries) for one in found]

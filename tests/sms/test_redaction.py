@@ -2,19 +2,19 @@
 
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider
-from otp_service.sms.providers.generic_http import Http
-from otp_service.sms.redaction import presentable_receipt, presentable_reply
+from otp_service.sms.providers.generic_http import GenericHttp
+from otp_service.sms.redaction import redact_receipt, redact_reply
 
 
 KEY = "s3same-0pen-s3same"
 
 
-def dialect(url: str) -> Http:
+def dialect(url: str) -> GenericHttp:
     """A gateway that is opened by a header."""
-    return Http(
+    return GenericHttp(
         url=url,
         fields={"to": "{to}", "text": "{text}"},
         secret_headers={"Authorization": Secret(f"Bearer {KEY}")},
@@ -29,7 +29,7 @@ def dialect(url: str) -> Http:
 )
 async def test_a_code_that_echoes_is_unreadable(gateway, transport, message, echo):
     """A credential or a part of it, and digits of number and text in groups too."""
-    gateway.says(401, {"code": echo})
+    gateway.set_reply(401, {"code": echo})
 
     reply = await HttpProvider("acme", dialect(gateway.url), transport).send(message)
 
@@ -40,7 +40,7 @@ async def test_a_code_that_echoes_is_unreadable(gateway, transport, message, ech
 @pytest.mark.parametrize("echo", [KEY, "m-447-400-123-456", "07400123456"])
 async def test_an_id_that_echoes_is_not_kept(gateway, transport, message, echo):
     """The message was taken all the same."""
-    gateway.says(200, {"id": echo})
+    gateway.set_reply(200, {"id": echo})
 
     assert Accepted() == await HttpProvider("acme", dialect(gateway.url), transport).send(message)
 
@@ -62,16 +62,16 @@ async def test_an_id_that_echoes_is_not_kept(gateway, transport, message, echo):
 )
 def test_a_reason_shows_neither_number_nor_code_nor_text(message, reason):
     """What a vendor puts where its code should be is not passed on; all else of a reply stays."""
-    refused = Refused(Fault.PROVIDER, reason, 3, About.THROTTLED)
+    refused = Refused(Fault.PROVIDER, reason, 3, RefusalScope.THROTTLED)
 
-    expected = Refused(Fault.PROVIDER, "unreadable", 3, About.THROTTLED)
-    assert expected == presentable_reply(refused, message)
+    expected = Refused(Fault.PROVIDER, "unreadable", 3, RefusalScope.THROTTLED)
+    assert expected == redact_reply(refused, message)
 
 
 @pytest.mark.parametrize("known", ["SM 1", "447400123456-1", "x" * 129])
 def test_a_message_id_that_cannot_be_kept_is_dropped(message, known):
     """The message was accepted all the same."""
-    assert Accepted() == presentable_reply(Accepted(known), message)
+    assert Accepted() == redact_reply(Accepted(known), message)
 
 
 @pytest.mark.parametrize("echo", [KEY, "447-400-123-456", "864.209", "864209"])
@@ -79,7 +79,7 @@ def test_a_receipt_that_echoes_has_no_reason(echo):
     """It is not known which message it is about, so no six digits may be together."""
     news = Receipt("technical-failure", "ref", reason=echo)
 
-    assert "unreadable" == presentable_receipt(news, dialect("https://sms.example")).reason
+    assert "unreadable" == redact_receipt(news, dialect("https://sms.example")).reason
 
 
 @pytest.mark.parametrize("code", [None, "30007", "EC-103", "TEXT_SPAM", "20.12"])
@@ -87,4 +87,4 @@ def test_a_vendors_code_stays(code):
     """As it came."""
     news = Receipt("technical-failure", "ref", reason=code)
 
-    assert news == presentable_receipt(news, dialect("https://sms.example"))
+    assert news == redact_receipt(news, dialect("https://sms.example"))

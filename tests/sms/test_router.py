@@ -11,10 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused, Submission
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused, Submission
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.sms.provider_health import Memory, Observation
-from otp_service.sms.router import Outside, Remembered, Router, learnt_from
+from otp_service.sms.provider_health import HealthEvent, ProviderHealth
+from otp_service.sms.router import (
+    LocalProviderHealth,
+    ProviderRouter,
+    RouterEnvironment,
+    health_event_from_receipt,
+)
 from otp_service.sms.routes import Routes
 
 
@@ -62,12 +67,18 @@ def router(*answers, route=None, routes=None, memory=None, **more):
     world = {
         "clock": time.monotonic,
         "now": lambda: NOW,
-        "chance": lambda: 0.5,
-        "pseudonym": lambda number: f"p-{number[-2:]}",
+        "random_float": lambda: 0.5,
+        "pseudonymize": lambda number: f"p-{number[-2:]}",
     }
-    world |= {name: more.pop(name) for name in [*more] if name in {*world, "address"}}
+    world |= {name: more.pop(name) for name in [*more] if name in {*world, "build_callback_url"}}
     table = Routes(route or tuple(fake.name for fake in fakes), routes or {})
-    made = Router(fakes, table, memory or Remembered(), outside=Outside(**world), **more)
+    made = ProviderRouter(
+        fakes,
+        table,
+        memory or LocalProviderHealth(),
+        environment=RouterEnvironment(**world),
+        **more,
+    )
     return made, fakes
 
 
@@ -101,8 +112,8 @@ async def test_next_provider_gets_the_same_message(message, first, outcome):
     assert [("a", outcome, first.fault, first.reason), ("b", "accepted", None, None)] == outcomes(
         made
     )
-    assert [message.at(2)] == second.sent
-    assert [1, 2] == [each.place for each in made]
+    assert [message.for_submission(2)] == second.sent
+    assert [1, 2] == [each.ordinal for each in made]
 
 
 async def test_each_provider_is_told_where_to_bring_the_receipts_of_its_submission(message):
@@ -110,13 +121,13 @@ async def test_each_provider_is_told_where_to_bring_the_receipts_of_its_submissi
     chain, (first, second) = router(
         PROVIDER,
         ACCEPTED,
-        address=lambda name, reference: f"https://otp.example/{name}?{reference}",
+        build_callback_url=lambda name, reference: f"https://otp.example/{name}?{reference}",
     )
 
     await chain.send(message)
 
-    assert ["https://otp.example/a?ref-3f9.1"] == [each.callback for each in first.sent]
-    assert ["https://otp.example/b?ref-3f9.2"] == [each.callback for each in second.sent]
+    assert ["https://otp.example/a?ref-3f9.1"] == [each.callback_url for each in first.sent]
+    assert ["https://otp.example/b?ref-3f9.2"] == [each.callback_url for each in second.sent]
 
 
 async def test_recipients_fault_ends_the_send(message):
@@ -139,7 +150,7 @@ async def test_no_more_than_three_submissions(message):
 
 async def test_deadline_holds_when_a_provider_hangs(message):
     """It may have been sent; the caller gets its answer in time (R87; waits for 50 ms)."""
-    chain, (_, second) = router(asyncio.Event().wait, ACCEPTED, deadline=0.05)
+    chain, (_, second) = router(asyncio.Event().wait, ACCEPTED, deadline_seconds=0.05)
     began = time.monotonic()
 
     made = await chain.send(message)
@@ -242,12 +253,12 @@ async def test_one_provider_can_be_tried_alone(message):
     """For `send-test`: that one and no other."""
     chain, (first, _) = router(ACCEPTED, PROVIDER)
 
-    made = await chain.submit_one("b", message)
+    made = await chain.send_via("b", message)
 
     assert [("b", "refused", Fault.PROVIDER, "20003")] == outcomes([made])
     assert [] == first.sent
     with pytest.raises(LookupError, match="no SMS provider is called 'z'"):
-        await chain.submit_one("z", message)
+        await chain.send_via("z", message)
 
 
 async def test_close_closes_every_provider():
@@ -257,7 +268,7 @@ async def test_close_closes_every_provider():
     await chain.aclose()
 
     assert all(fake.closed for fake in fakes)
-    assert ("a", "b") == chain.names
+    assert ("a", "b") == chain.provider_names
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -267,7 +278,7 @@ async def test_close_closes_every_provider():
 )
 def test_send_is_the_shortest_walk_to_an_end(message, replies, most):
     """For every chain: all that go on, and the first that ends it, up to the cap (R26, R88)."""
-    chain, _ = router(*replies, most=most)
+    chain, _ = router(*replies, max_submissions=most)
     before = list(takewhile(lambda each: each in (PROVIDER, UNKNOWN), replies))
     expected = replies[: len(before) + 1][:most]
 
@@ -276,8 +287,8 @@ def test_send_is_the_shortest_walk_to_an_end(message, replies, most):
     assert [getattr(each, "reason", None) for each in expected] == [each.reason for each in made]
 
 
-SILENT = Refused(Fault.UNKNOWN, "read-timeout", about=About.SILENCE)
-LATER = Refused(Fault.PROVIDER, "20429", 17, About.THROTTLED)
+SILENT = Refused(Fault.UNKNOWN, "read-timeout", scope=RefusalScope.SILENCE)
+LATER = Refused(Fault.PROVIDER, "20429", 17, RefusalScope.THROTTLED)
 
 
 async def test_a_destination_has_its_own_way(message):
@@ -300,20 +311,20 @@ async def test_shares_are_kept_and_everybody_stands_in_the_list(message):
     """Who is not drawn first is tried next (R88)."""
     chances = itertools.cycle([n / 97 for n in range(97)])
     chain, fakes = router(
-        PROVIDER, ACCEPTED, route={"a": 70, "b": 30}, chance=lambda: next(chances)
+        PROVIDER, ACCEPTED, route={"a": 70, "b": 30}, random_float=lambda: next(chances)
     )
     for number in range(300):
         to = PhoneNumber(f"+447400{number:06d}", "GB", 44)
         made = await chain.send(msgspec.structs.replace(message, to=to))
         assert "b" == made[-1].provider
-        chain._memory.known = Memory()
+        chain._health.health = ProviderHealth()
 
     assert 0.6 < len(fakes[0].sent) / 300 < 0.8
 
 
 async def test_a_provider_that_is_silent_is_tried_last_and_is_not_forgotten(message):
     """R87: after five of ten its breaker is open; it is asked when all others have failed."""
-    memory = Remembered()
+    memory = LocalProviderHealth()
     chain, (first, _) = router(SILENT, ACCEPTED, memory=memory)
     for _ in range(5):
         assert 2 == len(await chain.send(message))
@@ -352,14 +363,14 @@ async def test_who_is_throttled_rests_for_what_it_asked(message):
 @pytest.mark.parametrize("refusal", [PROVIDER, RECIPIENT])
 async def test_fifty_numbers_that_everybody_refuses_cost_the_next_one_nothing(message, refusal):
     """Nobody opens a country's breakers with a handful of bad numbers."""
-    memory = Remembered()
+    memory = LocalProviderHealth()
     chain, _ = router(refusal, refusal, memory=memory)
     for number in range(50):
         bad = PhoneNumber(f"+4474001234{number:02d}", "GB", 44)
         await chain.send(msgspec.structs.replace(message, to=bad))
 
     # Were both open, they would stand in their order again.
-    assert {"closed"} == {memory.known.state(name, "GB", NOW) for name in ("a", "b")}
+    assert {"closed"} == {memory.health.get_breaker_state(name, "GB", NOW) for name in ("a", "b")}
     chain, (first, second) = router(ACCEPTED, ACCEPTED, memory=memory)
     await chain.send(message)
 
@@ -368,34 +379,34 @@ async def test_fifty_numbers_that_everybody_refuses_cost_the_next_one_nothing(me
 
 async def test_one_number_that_one_provider_refuses_counts_once(message):
     """The same number again and again says the same thing again (ten minutes)."""
-    memory = Remembered()
+    memory = LocalProviderHealth()
     chain, _ = router(PROVIDER, ACCEPTED, memory=memory)
     for _ in range(20):
         await chain.send(message)
 
-    assert "closed" == memory.known.state("a", "GB", NOW)
+    assert "closed" == memory.health.get_breaker_state("a", "GB", NOW)
     for number in range(5):
         other = PhoneNumber(f"+4474001234{number:02d}", "GB", 44)
         await chain.send(msgspec.structs.replace(message, to=other))
-    assert "open" == memory.known.state("a", "GB", NOW)
+    assert "open" == memory.health.get_breaker_state("a", "GB", NOW)
 
 
 def test_trusted_receipts_move_shares_and_never_below_a_tenth():
     """Away from who loses messages, slowly; one number moves it once an hour."""
-    memory = Remembered()
+    memory = LocalProviderHealth()
     chain, _ = router(ACCEPTED, ACCEPTED, route={"a": 50, "b": 50}, memory=memory)
     made = Submission("a", "accepted", None, None, NOW, 1)
     lost = Receipt("technical-failure")
 
-    chain.received(made, lost, "GB", "one")
-    once = memory.known.weight("a", 50, NOW)
-    chain.received(made, lost, "GB", "one")
+    chain.record_receipt(made, lost, "GB", "one")
+    once = memory.health.compute_weight("a", 50, NOW)
+    chain.record_receipt(made, lost, "GB", "one")
 
-    assert once == memory.known.weight("a", 50, NOW) < 50
+    assert once == memory.health.compute_weight("a", 50, NOW) < 50
     for number in range(500):
-        chain.received(made, lost, "GB", f"{number}")
-    assert 5 == pytest.approx(memory.known.weight("a", 50, NOW))
-    assert 50 == memory.known.weight("b", 50, NOW)
+        chain.record_receipt(made, lost, "GB", f"{number}")
+    assert 5 == pytest.approx(memory.health.compute_weight("a", 50, NOW))
+    assert 50 == memory.health.compute_weight("b", 50, NOW)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +421,7 @@ def test_trusted_receipts_move_shares_and_never_below_a_tenth():
 )
 def test_what_a_receipt_says_of_its_provider(said, late, good):
     """Late is half as bad as never; the number's own fault says nothing."""
-    heard = learnt_from(Receipt(said), "a", "GB", "one", late, NOW)
+    heard = health_event_from_receipt(Receipt(said), "a", "GB", "one", late, NOW)
 
-    told = Observation("a", "GB", NOW, "receipt", "one", good=good) if good is not None else None
+    told = HealthEvent("a", "GB", NOW, "receipt", "one", score=good) if good is not None else None
     assert told == heard

@@ -2,7 +2,7 @@
 
 import pytest
 
-from otp_service.sms.validation import header_faults, url_faults
+from otp_service.sms.validation import find_header_errors, find_url_errors
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from otp_service.sms.validation import header_faults, url_faults
 )
 def test_good_addresses(url):
     """TLS, or loopback."""
-    assert [] == list(url_faults(url))
+    assert [] == list(find_url_errors(url))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_good_addresses(url):
 )
 def test_addresses_that_are_refused(url, remedy):
     """A code never crosses a network in the open, and an address holds nothing secret (R43)."""
-    found = list(url_faults(url))
+    found = list(find_url_errors(url))
 
     assert any(field == "url" and remedy in said for field, said in found)
     assert "hunter2" not in str(found)
@@ -70,7 +70,7 @@ def test_addresses_that_are_refused(url, remedy):
 )
 def test_headers_that_are_refused(name, value, secret):
     """No line breaks (R43), none that frames the request, and secrets where they are hidden."""
-    found = list(header_faults("headers", {name: value}, secret=secret))
+    found = list(find_header_errors("headers", {name: value}, secret=secret))
 
     assert 1 == len(found)
     assert "hunter2" not in str(found)
@@ -82,4 +82,4 @@ def test_headers_that_are_refused(name, value, secret):
 )
 def test_good_headers(name, value, secret):
     """Secrets among the secrets, and all else as it is."""
-    assert [] == list(header_faults("headers", {name: value}, secret=secret))
+    assert [] == list(find_header_errors("headers", {name: value}, secret=secret))

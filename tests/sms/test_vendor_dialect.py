@@ -5,22 +5,22 @@ from email.utils import format_datetime
 
 import pytest
 
-from otp_service.core.delivery import About, Fault, Refused
+from otp_service.core.delivery import Fault, RefusalScope, Refused
 from otp_service.sms.http_provider import HttpReply
-from otp_service.sms.vendor_dialect import by_status, retry_after
+from otp_service.sms.vendor_dialect import classify_by_status, parse_retry_after
 
 
 @pytest.mark.parametrize(
     ("status", "wait", "expected"),
     [
         (400, None, Refused(Fault.PROVIDER, "http-400")),
-        (401, None, Refused(Fault.PROVIDER, "http-401", None, About.ACCOUNT)),
+        (401, None, Refused(Fault.PROVIDER, "http-401", None, RefusalScope.ACCOUNT)),
         (404, None, Refused(Fault.PROVIDER, "http-404")),
-        (429, None, Refused(Fault.PROVIDER, "http-429", None, About.THROTTLED)),
-        (429, "3", Refused(Fault.PROVIDER, "http-429", 3, About.THROTTLED)),
+        (429, None, Refused(Fault.PROVIDER, "http-429", None, RefusalScope.THROTTLED)),
+        (429, "3", Refused(Fault.PROVIDER, "http-429", 3, RefusalScope.THROTTLED)),
         (500, None, Refused(Fault.UNKNOWN, "http-500")),
         (503, None, Refused(Fault.UNKNOWN, "http-503")),
-        (503, "120", Refused(Fault.PROVIDER, "http-503", 120, About.THROTTLED)),
+        (503, "120", Refused(Fault.PROVIDER, "http-503", 120, RefusalScope.THROTTLED)),
         (101, None, Refused(Fault.UNKNOWN, "http-101")),
     ],
 )
@@ -28,7 +28,7 @@ def test_statuses_by_default(status, wait, expected):
     """A 4xx, and a "later" with a time, were not sent; a 5xx may have been (R88)."""
     headers = {"retry-after": wait} if wait else {}
 
-    assert expected == by_status(HttpReply(status, headers, b""))
+    assert expected == classify_by_status(HttpReply(status, headers, b""))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_statuses_by_default(status, wait, expected):
 )
 def test_retry_after_is_read_as_seconds(value, seconds):
     """Only digits count, and at most a day."""
-    assert seconds == retry_after({"retry-after": value})
+    assert seconds == parse_retry_after({"retry-after": value})
 
 
 @pytest.mark.parametrize(("ahead", "seconds"), [(90, 90), (-90, 0), (10**7, 86400)])
@@ -60,5 +60,5 @@ def test_retry_after_is_read_as_a_date(ahead, seconds):
         "retry-after": format_datetime(until, usegmt=True),
     }
 
-    assert seconds == retry_after(headers)
-    assert retry_after({"retry-after": headers["retry-after"]}) is None
+    assert seconds == parse_retry_after(headers)
+    assert parse_retry_after({"retry-after": headers["retry-after"]}) is None

@@ -21,23 +21,23 @@ from urllib.parse import unquote, urlsplit
 from otp_service.store.embedded import EmbeddedServer
 
 
-class Fate(Enum):
+class ConnectionFailure(Enum):
     """What becomes of a batch."""
 
-    LOSE_REPLY = auto()
+    LOST_REPLY = auto()
     """The server does it; the connection breaks before the answer arrives."""
-    LOSE_REQUEST = auto()
+    LOST_REQUEST = auto()
     """The connection breaks before the server has heard of it."""
     SILENCE = auto()
     """The server does it, and nothing is ever heard of it."""
 
 
-class Batch(NamedTuple):
+class CommandBatch(NamedTuple):
     """Commands that were sent together, and when they were under way, by the loop's clock."""
 
     commands: list[list[bytes]]
-    sent: float
-    answered: float
+    sent_at: float
+    answered_at: float
 
     @property
     def is_script(self) -> bool:
@@ -45,26 +45,26 @@ class Batch(NamedTuple):
         return self.commands[0][0] in {b"EVALSHA", b"EVAL"}
 
 
-class Order(NamedTuple):
+class FailureRule(NamedTuple):
     """What will be done to the next batches that mention something."""
 
-    fate: Fate | bytes
-    of: tuple[bytes, ...]
+    failure: ConnectionFailure | bytes
+    words: tuple[bytes, ...]
     times: int
 
 
-class Proxy:
+class FaultyProxy:
     """Passes everything on, unless it was told otherwise; `delay` is in seconds, for each batch."""
 
     def __init__(self, server: EmbeddedServer, *, delay: float = 0.0) -> None:
         self._target = urlsplit(server.url)
         self._folder = tempfile.TemporaryDirectory(prefix="otp-proxy-")
         self._path = Path(self._folder.name) / "redis.sock"
-        self._orders: list[Order] = []
+        self._rules: list[FailureRule] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.delay = delay
-        self.batches: list[Batch] = []
-        self.lost = 0
+        self.batches: list[CommandBatch] = []
+        self.failed_count = 0
         """How many batches met a fate of theirs."""
 
     @property
@@ -72,24 +72,24 @@ class Proxy:
         """Where clients connect."""
         return f"unix://{self._path}"
 
-    def will(self, fate: Fate | bytes, *of: bytes, times: int = 1) -> None:
+    def fail_next(self, failure: ConnectionFailure | bytes, *words: bytes, times: int = 1) -> None:
         """Do this to the next batches of scripts that mention all of `of`.
 
         Any word of a request may be mentioned: the script's name, a key, an event. Bytes instead
         of a fate are our answer to each of its commands.
         """
-        self._orders.append(Order(fate, of, times))
+        self._rules.append(FailureRule(failure, words, times))
 
-    def forgive(self) -> None:
+    def clear_failures(self) -> None:
         """Do nothing more to anybody."""
-        self._orders.clear()
+        self._rules.clear()
 
-    def in_a_row(self) -> int:
+    def count_sequential_trips(self) -> int:
         """Return how many round trips were made one after another; what overlaps counts once."""
         trips, free = 0, 0.0
-        for batch in sorted(self.batches, key=lambda batch: batch.answered):
-            if batch.sent >= free:
-                trips, free = trips + 1, batch.answered
+        for batch in sorted(self.batches, key=lambda batch: batch.answered_at):
+            if batch.sent_at >= free:
+                trips, free = trips + 1, batch.answered_at
         return trips
 
     async def __aenter__(self) -> Self:
@@ -121,8 +121,8 @@ class Proxy:
         try:
             # Cancelled is how it is told to end; asyncio would log that of a handler.
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                async for commands in _batches(reader):
-                    if not await self._carry(commands, there, back, writer):
+                async for commands in _read_batches(reader):
+                    if not await self._forward_batch(commands, there, back, writer):
                         break
         finally:
             self._tasks.discard(task)
@@ -134,53 +134,53 @@ class Proxy:
             return await asyncio.open_unix_connection(unquote(self._target.path))
         return await asyncio.open_connection(self._target.hostname, self._target.port)
 
-    async def _carry(
+    async def _forward_batch(
         self,
         commands: list[list[bytes]],
-        there: asyncio.StreamReader,
-        back: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
         writer: asyncio.StreamWriter,
     ) -> bool:
         """Carry a batch and its answers; False if the connection is to break now."""
         clock = asyncio.get_running_loop().time
-        sent, fate = clock(), self._fate(commands)
-        if fate is Fate.LOSE_REQUEST:
+        sent, fate = clock(), self._take_failure(commands)
+        if fate is ConnectionFailure.LOST_REQUEST:
             return False
         if isinstance(fate, bytes):
             answers = fate * len(commands)
         else:
-            back.write(b"".join(_packed(command) for command in commands))
-            answers = b"".join([await _answer(there) for _ in commands])
+            server_writer.write(b"".join(_pack_command(command) for command in commands))
+            answers = b"".join([await _read_reply(server_reader) for _ in commands])
         if self.delay:
             await asyncio.sleep(self.delay)  # so that what is sent side by side overlaps
-        if fate is Fate.SILENCE:
+        if fate is ConnectionFailure.SILENCE:
             await asyncio.Event().wait()
-        if fate is Fate.LOSE_REPLY:
+        if fate is ConnectionFailure.LOST_REPLY:
             return False
-        self.batches.append(Batch(commands, sent, clock()))
+        self.batches.append(CommandBatch(commands, sent, clock()))
         writer.write(answers)
         await writer.drain()
         return True
 
-    def _fate(self, commands: list[list[bytes]]) -> Fate | bytes | None:
-        if not Batch(commands, 0, 0).is_script:
+    def _take_failure(self, commands: list[list[bytes]]) -> ConnectionFailure | bytes | None:
+        if not CommandBatch(commands, 0, 0).is_script:
             return None
         words = b"\0".join(word for command in commands for word in command)
-        for i, order in enumerate(self._orders):
-            if all(word in words for word in order.of):
-                self._orders[i] = order._replace(times=order.times - 1)
-                self._orders = [order for order in self._orders if order.times]
-                self.lost += 1
-                return order.fate
+        for i, order in enumerate(self._rules):
+            if all(word in words for word in order.words):
+                self._rules[i] = order._replace(times=order.times - 1)
+                self._rules = [order for order in self._rules if order.times]
+                self.failed_count += 1
+                return order.failure
         return None
 
 
-async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[list[bytes]]]:
+async def _read_batches(reader: asyncio.StreamReader) -> AsyncIterator[list[list[bytes]]]:
     """Yield the commands that arrived together: a client writes those of one call at once."""
     buffer, commands = b"", []
     while chunk := await reader.read(1 << 20):
         buffer += chunk
-        while read := _command(buffer):
+        while read := _parse_command(buffer):
             command, buffer = read
             commands.append(command)
         if not buffer:
@@ -188,7 +188,7 @@ async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[list[byte
             commands = []
 
 
-def _command(buffer: bytes) -> tuple[list[bytes], bytes] | None:
+def _parse_command(buffer: bytes) -> tuple[list[bytes], bytes] | None:
     """Return the first command and what follows it; None if it is not whole yet."""
     head, found, rest = buffer.partition(b"\r\n")
     if not found:
@@ -204,12 +204,12 @@ def _command(buffer: bytes) -> tuple[list[bytes], bytes] | None:
     return words, rest
 
 
-def _packed(command: list[bytes]) -> bytes:
+def _pack_command(command: list[bytes]) -> bytes:
     words = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in command)
     return b"*%d\r\n%b" % (len(command), words)
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def _read_reply(reader: asyncio.StreamReader) -> bytes:
     """Read one answer, with all that is in it."""
     line = await reader.readuntil(b"\r\n")
     kind, size = line[:1], line[1:-2]
@@ -217,4 +217,4 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
         return line
     if kind == b"$":
         return line + await reader.readexactly(int(size) + 2)
-    return line + b"".join([await _answer(reader) for _ in range(int(size))])
+    return line + b"".join([await _read_reply(reader) for _ in range(int(size))])

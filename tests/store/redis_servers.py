@@ -16,17 +16,17 @@ from typing import Any
 
 import redis
 
-from otp_service.store.client import Link
+from otp_service.store.client import ScriptClient
 from otp_service.store.embedded import EmbeddedServer
 
 
-REDIS_7 = Path("/usr/bin/redis-server")
+REDIS_7_BINARY = Path("/usr/bin/redis-server")
 """Debian's."""
 
-SLOTS = 16384
+SLOT_COUNT = 16384
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port of this machine that nobody uses now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -43,24 +43,26 @@ def start_server(
         yield server
 
 
-def client_of(server: EmbeddedServer) -> redis.Redis:
+def open_client(server: EmbeddedServer) -> redis.Redis:
     """Return a client for the tests' own questions."""
     return redis.Redis.from_url(server.url, socket_timeout=5)
 
 
-def address_of(masters: Sequence[EmbeddedServer]) -> dict[str, Any]:
+def build_connect_options(masters: Sequence[EmbeddedServer]) -> dict[str, Any]:
     """Return how `connect` is told of one server, or of several, which are a cluster's."""
     if len(masters) > 1:
         return {"cluster": [f"127.0.0.1:{master.port}" for master in masters]}
     return {"url": masters[0].url}
 
 
-def until(happened: Callable[[], object], *, deadline: float = 20.0, what: str = "it") -> None:
+def wait_until(
+    condition: Callable[[], object], *, timeout_seconds: float = 20.0, description: str = "it"
+) -> None:
     """Wait for what no server tells us of itself; `deadline` is in seconds."""
-    give_up = time.monotonic() + deadline
-    while not happened():
+    give_up = time.monotonic() + timeout_seconds
+    while not condition():
         if time.monotonic() > give_up:
-            raise TimeoutError(f"{what} did not happen within {deadline:g} s")
+            raise TimeoutError(f"{description} did not happen within {timeout_seconds:g} s")
         time.sleep(0.02)
 
 
@@ -74,32 +76,34 @@ def start_cluster(folder: Path, size: int = 3) -> Iterator[list[EmbeddedServer]]
     A master waits two seconds before it takes writes (CLUSTER_WRITABLE_DELAY), so this does too.
     """
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(_cluster_server(folder / str(i))) for i in range(size)]
-        clients = [stack.enter_context(client_of(server)) for server in servers]
+        servers = [stack.enter_context(_start_cluster_server(folder / str(i))) for i in range(size)]
+        clients = [stack.enter_context(open_client(server)) for server in servers]
         for i, client in enumerate(clients):
-            first, last = SLOTS * i // size, SLOTS * (i + 1) // size - 1
+            first, last = SLOT_COUNT * i // size, SLOT_COUNT * (i + 1) // size - 1
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", i + 1)
             client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
             for other in servers[:i]:
                 bus = other._options["cluster-port"]
                 client.execute_command("CLUSTER MEET", "127.0.0.1", other.port, bus)
-        until(lambda: all(_is_whole(client, size) for client in clients), what="the cluster")
+        wait_until(
+            lambda: all(_is_whole(client, size) for client in clients), description="the cluster"
+        )
         yield servers
 
 
-def _cluster_server(folder: Path) -> contextlib.AbstractContextManager[EmbeddedServer]:
+def _start_cluster_server(folder: Path) -> contextlib.AbstractContextManager[EmbeddedServer]:
     return start_server(
         folder,
-        port=free_port(),
+        port=find_free_port(),
         cluster_enabled="yes",
         # The default is the port and 10000, which may be past the last port there is.
-        cluster_port=str(free_port()),
+        cluster_port=str(find_free_port()),
         cluster_node_timeout="2000",
         repl_diskless_sync_delay="0",
     )
 
 
-def _known(client: redis.Redis) -> set[str]:
+def _list_known_nodes(client: redis.Redis) -> set[str]:
     nodes: dict[str, dict[str, str]] = client.execute_command("CLUSTER NODES")
     return {node["node_id"] for node in nodes.values()}
 
@@ -112,15 +116,19 @@ def _is_whole(client: redis.Redis, size: int) -> bool:
 @contextlib.contextmanager
 def start_cluster_replica(folder: Path, master: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """A replica of one master of a cluster, which every other server knows of."""
-    with _cluster_server(folder) as server, client_of(server) as client, client_of(master) as old:
+    with (
+        _start_cluster_server(folder) as server,
+        open_client(server) as client,
+        open_client(master) as old,
+    ):
         bus = master._options["cluster-port"]
         client.execute_command("CLUSTER MEET", "127.0.0.1", master.port, bus)
         name = old.execute_command("CLUSTER MYID").decode()
-        until(lambda: name in _known(client), what="the meeting")
+        wait_until(lambda: name in _list_known_nodes(client), description="the meeting")
         client.execute_command("CLUSTER REPLICATE", name)
-        until(
+        wait_until(
             lambda: client.info("replication").get("master_link_status") == "up",
-            what="the replica's first synchronisation",
+            description="the replica's first synchronisation",
         )
         yield server
 
@@ -132,26 +140,26 @@ class SentinelServer(EmbeddedServer):
     """The same program as a Sentinel, which writes what it learns into its configuration."""
 
     def __init__(self, folder: Path, master: EmbeddedServer, name: str) -> None:
-        super().__init__(folder, port=free_port())
-        self._watched = {
+        super().__init__(folder, port=find_free_port())
+        self._monitor_settings = {
             f"sentinel monitor {name}": f"127.0.0.1 {master.port} 1",
             f"sentinel down-after-milliseconds {name}": "300",
             f"sentinel failover-timeout {name}": "3000",
         }
 
-    def _config(self) -> str:
+    def _build_config(self) -> str:
         settings: Mapping[str, str] = {
             "port": str(self.port),
             "bind": "127.0.0.1",
             "dir": str(self.data),
-            **self._watched,
+            **self._monitor_settings,
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
-    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+    def _start_process(self, lock: int) -> subprocess.Popen[bytes]:
         config = self.data / "sentinel.conf"
-        config.write_text(self._config())
-        with self.log.open("ab") as log:
+        config.write_text(self._build_config())
+        with self.log_path.open("ab") as log:
             return subprocess.Popen(
                 [self.binary, config, "--sentinel"],
                 stdout=log,
@@ -176,21 +184,23 @@ def start_sentinel_of(
 ) -> Iterator[tuple[EmbeddedServer, list[EmbeddedServer], SentinelServer]]:
     """Start a master, a replica of each priority, and a Sentinel that has found all of them."""
     with contextlib.ExitStack() as stack:
-        at_once = start_server(folder / "master", port=free_port(), repl_diskless_sync_delay="0")
+        at_once = start_server(
+            folder / "master", port=find_free_port(), repl_diskless_sync_delay="0"
+        )
         master = stack.enter_context(at_once)
         replicas = [
             stack.enter_context(start_replica(folder / f"replica{i}", master, priority=priority))
             for i, priority in enumerate(priorities)
         ]
         sentinel = stack.enter_context(SentinelServer(folder / "sentinel", master, name))
-        asked = stack.enter_context(client_of(sentinel))
+        asked = stack.enter_context(open_client(sentinel))
         # It asks a replica for its priority after it has heard of it.
-        until(
+        wait_until(
             lambda: (
                 sorted(one["slave-priority"] for one in asked.sentinel_slaves(name))
                 == sorted(priorities)
             ),
-            what="the Sentinel's discovery",
+            description="the Sentinel's discovery",
         )
         yield master, replicas, sentinel
 
@@ -202,38 +212,40 @@ def start_replica(
     """A replica that has caught up with its master."""
     follow = f"127.0.0.1 {master.port}"
     replica = start_server(
-        folder, port=free_port(), replicaof=follow, replica_priority=str(priority)
+        folder, port=find_free_port(), replicaof=follow, replica_priority=str(priority)
     )
     with replica as server:
-        with client_of(server) as client:
-            until(
+        with open_client(server) as client:
+            wait_until(
                 lambda: client.info("replication")["master_link_status"] == "up",
-                what="the replica's first synchronisation",
+                description="the replica's first synchronisation",
             )
         yield server
 
 
-def promote(sentinel: SentinelServer, replica: EmbeddedServer, name: str = "otp") -> None:
+def promote_replica(sentinel: SentinelServer, replica: EmbeddedServer, name: str = "otp") -> None:
     """Have the Sentinel make a replica the master, and come back when it says that it is."""
-    with client_of(sentinel) as client:
-        until(lambda: _begins_failover(client, name), what="a replica that the Sentinel trusts")
-        until(lambda: client.sentinel_get_master_addr_by_name(name)[1] == replica.port)
+    with open_client(sentinel) as client:
+        wait_until(
+            lambda: _start_failover(client, name), description="a replica that the Sentinel trusts"
+        )
+        wait_until(lambda: client.sentinel_get_master_addr_by_name(name)[1] == replica.port)
 
 
-def _begins_failover(sentinel: redis.Redis, name: str) -> bool:
+def _start_failover(sentinel: redis.Redis, name: str) -> bool:
     try:
         return bool(sentinel.execute_command("SENTINEL FAILOVER", name))
     except redis.exceptions.ResponseError:
         return False
 
 
-def kill(server: EmbeddedServer) -> None:
+def kill_server(server: EmbeddedServer) -> None:
     """End it as a power cut would; its context manager still cleans up."""
     os.kill(server.pid, 9)
 
 
 @contextlib.contextmanager
-def halted(server: EmbeddedServer) -> Iterator[None]:
+def suspend_server(server: EmbeddedServer) -> Iterator[None]:
     """Let it stand still; who connects and asks waits until this is over."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
@@ -242,7 +254,7 @@ def halted(server: EmbeddedServer) -> Iterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
-def holds(client: redis.Redis, key: str) -> bool:
+def is_key_owner(client: redis.Redis, key: str) -> bool:
     """Whether this master of a cluster is the one that holds the key."""
     try:
         client.get(key)
@@ -251,7 +263,10 @@ def holds(client: redis.Redis, key: str) -> bool:
     return True
 
 
-async def keys_of(link: Link, pattern: str = "*") -> set[str]:
+async def list_keys(script_client: ScriptClient, pattern: str = "*") -> set[str]:
     """Return the keys of all masters; a cluster's client would ask one of them."""
-    found = [await link.ask(master, "KEYS", pattern) for master in await link.masters()]
+    found = [
+        await script_client.read_from(master, "KEYS", pattern)
+        for master in await script_client.list_masters()
+    ]
     return {key.decode() for keys in found for key in keys}

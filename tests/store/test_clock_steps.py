@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from otp_service.core.errors import ChallengeExpired, ChallengeNotFound, NumberLocked
-from otp_service.core.limits import ROW_LIMIT, Bucket, Limit
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
-from tests.installation import World
+from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, Bucket, Limit
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
+from tests.installation import Installation
 from tests.store import redis_servers
 
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 class Machine:
     """A machine whose clock can be stepped."""
 
-    def __init__(self, world: World, clock: Path) -> None:
+    def __init__(self, world: Installation, clock: Path) -> None:
         self.world = world
         self._clock = clock
 
@@ -33,7 +33,7 @@ class Machine:
         """Set the clock of Redis's machine this far from the right time, and see it there."""
         self._clock.write_text(f"{hours:+d}h\n")
         for _ in range(10_000):  # Redis may answer once more by the time that it has cached
-            seconds, _ = await self.world.link.ask(None, "TIME")
+            seconds, _ = await self.world.script_client.read_from(None, "TIME")
             if abs(int(seconds) - time.time() - 3600 * hours) < 600:
                 return
         raise AssertionError("the clock was not stepped")
@@ -52,14 +52,14 @@ async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     with redis_servers.start_server(tmp_path / "data") as server:
         monkeypatch.delenv("LD_PRELOAD")
-        async with Link(connect(url=server.url, timeout=5000)) as link:
-            yield Machine(World(link), clock)
+        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+            yield Machine(Installation(link), clock)
 
 
 async def test_a_clock_that_goes_forward_ends_codes_and_lets_nobody_in(machine: Machine) -> None:
     """R81: a code is dead at its deadline by Redis's clock, however it got there."""
     issued = await machine.world.issue()
-    code = machine.world.phones.code()
+    code = machine.world.router.extract_code()
 
     await machine.step(+1)
 
@@ -71,13 +71,13 @@ async def test_a_clock_that_goes_back_gives_no_code_a_second_life(machine: Machi
     """R81: what Redis has dropped stays so, also when its deadline is in the future again."""
     await machine.step(+1)
     issued = await machine.world.issue()
-    code = machine.world.phones.code()
-    secret = await machine.world.names("*:secret:*")
+    code = machine.world.router.extract_code()
+    secret = await machine.world.list_keys("*:secret:*")
     await machine.step(+2)
     with pytest.raises((ChallengeExpired, ChallengeNotFound)):
         await machine.world.verify(issued, code)
     # A script that only reads leaves an expired key to Redis's own round, ten times a second.
-    assert not await machine.world.link.ask(None, "EXISTS", *secret)
+    assert not await machine.world.script_client.read_from(None, "EXISTS", *secret)
 
     await machine.step(+1)
 
@@ -89,15 +89,19 @@ async def test_a_lock_and_the_order_of_the_log_survive_a_stepped_clock(machine: 
     """R81, R67: a row of failures is no window; entries never go back in time."""
     world = machine.world
     issued = await world.issue()
-    partition = int(world.id_of(issued)[1:3])
-    name = world.store.names.bucket(partition, Bucket(Limit.ROW, "shop", "+447400123456"))
-    await world.link.ask(None, "HSET", name, "count", ROW_LIMIT, "last", issued.now, "who", "x")
+    partition = int(world.get_challenge_id(issued)[1:3])
+    name = world.store.key_names.bucket_key(
+        partition, Bucket(Limit.CONSECUTIVE_FAILURES, "shop", "+447400123456")
+    )
+    await world.script_client.read_from(
+        None, "HSET", name, "count", MAX_CONSECUTIVE_FAILURES, "last", issued.now, "who", "x"
+    )
 
     for hours in (+1, -1, 0):
         await machine.step(hours)
         with pytest.raises(NumberLocked):
             await world.issue()
 
-    entries = [tuple(map(int, e["entry"].split("-"))) for e in await world.events()]
+    entries = [tuple(map(int, e["entry"].split("-"))) for e in await world.read_events()]
     assert sorted(entries) == entries
     assert len(entries) == len({entry[1] for entry in entries})

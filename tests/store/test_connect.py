@@ -15,17 +15,17 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.client import Link, Script
-from otp_service.store.connect import CLIENT_NAME, connect
+from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.connect import CLIENT_NAME, create_redis_client
 from tests.store import redis_servers
 
 
-COUNT = Script("#!lua\nreturn redis.call('INCR', KEYS[1])")
+COUNT = LuaScript("#!lua\nreturn redis.call('INCR', KEYS[1])")
 KEYS = [f"{{{partition:02d}}}:counter" for partition in range(64)]
 
 
-async def count(link: Link, key: str = KEYS[7], **options) -> int:
-    return await link.run(COUNT, (key,), (), **options)
+async def count(link: ScriptClient, key: str = KEYS[7], **options) -> int:
+    return await link.run_script(COUNT, (key,), (), **options)
 
 
 async def eventually(call, deadline: float = 20.0):
@@ -44,70 +44,84 @@ async def eventually(call, deadline: float = 20.0):
 def owners(masters):
     """Clients for the tests' own questions, one for each master behind `link`."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(redis_servers.client_of(master)) for master in masters]
+        yield [stack.enter_context(redis_servers.open_client(master)) for master in masters]
 
 
 # ------------------------------------------------------------------------- whichever Redis it is
 
 
-async def test_a_script_runs_in_every_partition(link):
+async def test_a_script_runs_in_every_partition(script_client):
     """Each key is found on the server that holds it."""
-    answers = await asyncio.gather(*(count(link, key) for key in KEYS))
+    answers = await asyncio.gather(*(count(script_client, key) for key in KEYS))
 
     assert [1] * 64 == answers
 
 
-async def test_lost_scripts_are_sent_again(link, owners):
+async def test_lost_scripts_are_sent_again(script_client, owners):
     """Redis forgets scripts when it restarts, and when somebody tells it to (R82)."""
-    await count(link)
+    await count(script_client)
     for owner in owners:
         owner.script_flush()
 
-    assert 2 == await count(link)
+    assert 2 == await count(script_client)
 
 
-async def test_reads_of_many_keys_come_back_in_their_order(link):
+async def test_reads_of_many_keys_come_back_in_their_order(script_client):
     """One round trip on one server, side by side on a cluster."""
     for n, key in enumerate(KEYS):
-        await link.run(Script("redis.call('SET', KEYS[1], ARGV[1])"), (key,), (str(n).encode(),))
+        await script_client.run_script(
+            LuaScript("redis.call('SET', KEYS[1], ARGV[1])"), (key,), (str(n).encode(),)
+        )
 
-    answers = await link.read([(key, [("GET", key), ("EXISTS", key)]) for key in KEYS])
+    answers = await script_client.read_many(
+        [(key, [("GET", key), ("EXISTS", key)]) for key in KEYS]
+    )
 
     assert [[str(n).encode(), 1] for n in range(64)] == answers
 
 
-async def test_an_error_among_reads_is_an_unavailable_store(link):
+async def test_an_error_among_reads_is_an_unavailable_store(script_client):
     """Who reads the log is told 503, not shown a part of it."""
     with pytest.raises(StoreUnavailable):
-        await link.read([(KEYS[0], [("GET", KEYS[0])]), (KEYS[1], [("HGET", KEYS[1])])])
+        await script_client.read_many(
+            [(KEYS[0], [("GET", KEYS[0])]), (KEYS[1], [("HGET", KEYS[1])])]
+        )
 
 
-async def test_a_command_whose_answer_is_late_is_not_repeated(link, masters):
+async def test_a_command_whose_answer_is_late_is_not_repeated(script_client, masters):
     """redis-py would try ten times more, and count eleven (R83)."""
-    async with Link(connect(**redis_servers.address_of(masters), timeout=100)) as hasty:
-        await eventually(lambda: hasty.read([(KEYS[7], [("GET", KEYS[7])])]))
+    async with ScriptClient(
+        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=100)
+    ) as hasty:
+        await eventually(lambda: hasty.read_many([(KEYS[7], [("GET", KEYS[7])])]))
 
         with pytest.raises(TimedOut):
-            await hasty.together(KEYS[7], [("INCR", KEYS[7]), ("BLPOP", "{07}:nothing", 1)])
+            await hasty.run_pipeline(KEYS[7], [("INCR", KEYS[7]), ("BLPOP", "{07}:nothing", 1)])
 
-    assert 2 == await count(link)
+    assert 2 == await count(script_client)
 
 
-async def test_the_client_itself_repeats_nothing_either(link, masters):
+async def test_the_client_itself_repeats_nothing_either(script_client, masters):
     """Whoever uses it without the link."""
     slow = "redis.call('INCR', KEYS[1]) for i = 1, 5e7 do end"
-    async with Link(connect(**redis_servers.address_of(masters), timeout=50)) as hasty:
-        await eventually(lambda: hasty.read([(KEYS[7], [("GET", KEYS[7])])]))
+    async with ScriptClient(
+        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=50)
+    ) as hasty:
+        await eventually(lambda: hasty.read_many([(KEYS[7], [("GET", KEYS[7])])]))
 
         with pytest.raises(TimedOut):
-            await hasty.client.execute_command("EVAL", slow, 1, KEYS[7])
+            await hasty.redis_client.execute_command("EVAL", slow, 1, KEYS[7])
 
-    assert 2 == await count(link)
+    assert 2 == await count(script_client)
 
 
 async def test_a_used_up_pool_refuses_in_time_and_recovers(masters, owners):
     """More callers than connections on a Redis that hangs: an error for each, and no hang (R85)."""
-    async with Link(connect(**redis_servers.address_of(masters), timeout=100, pool=2)) as small:
+    async with ScriptClient(
+        create_redis_client(
+            **redis_servers.build_connect_options(masters), timeout_ms=100, max_connections=2
+        )
+    ) as small:
         await eventually(lambda: count(small))
         for owner in owners:
             owner.execute_command("CLIENT PAUSE", 500, "ALL")
@@ -123,35 +137,39 @@ async def test_a_used_up_pool_refuses_in_time_and_recovers(masters, owners):
 
 async def test_callers_wait_for_a_free_connection(masters):
     """A burst is no error: it takes turns."""
-    async with Link(connect(**redis_servers.address_of(masters), timeout=5000, pool=2)) as small:
+    async with ScriptClient(
+        create_redis_client(
+            **redis_servers.build_connect_options(masters), timeout_ms=5000, max_connections=2
+        )
+    ) as small:
         answers = await asyncio.gather(*(count(small) for _ in range(200)))
 
     assert list(range(1, 201)) == sorted(answers)
 
 
-async def test_a_cancelled_call_leaves_its_answer_to_nobody(link):
+async def test_a_cancelled_call_leaves_its_answer_to_nobody(script_client):
     """CVE-2023-28858: the answer of a cancelled call went to whoever came next (R84)."""
-    echo = Script("return ARGV[1]")
+    echo = LuaScript("return ARGV[1]")
     for n in range(200):
-        cancelled = asyncio.create_task(link.run(echo, (KEYS[0],), (b"old",)))
+        cancelled = asyncio.create_task(script_client.run_script(echo, (KEYS[0],), (b"old",)))
         await asyncio.sleep(0.0001 * (n % 5))
         cancelled.cancel()
 
-        assert b"new" == await link.run(echo, (KEYS[0],), (b"new",))
+        assert b"new" == await script_client.run_script(echo, (KEYS[0],), (b"new",))
 
 
-async def test_too_few_replicas_are_an_unavailable_store(link):
+async def test_too_few_replicas_are_an_unavailable_store(script_client):
     """Nothing is compared or sent on the word of one server where more are asked for."""
-    strict = Link(link.client, replicas=1, wait=10)
+    strict = ScriptClient(script_client.redis_client, replicas=1, wait_ms=10)
 
     with pytest.raises(StoreUnavailable, match="replicas"):
         await count(strict, durable=True)
     assert 2 == await count(strict), "what need not be durable does not wait"
 
 
-async def test_operators_see_who_we_are(link, owners):
+async def test_operators_see_who_we_are(script_client, owners):
     """CLIENT LIST names the service; RESP 2, and nothing that Redis pushes."""
-    await count(link)
+    await count(script_client)
 
     ours = [c for owner in owners for c in owner.client_list() if c["name"] == CLIENT_NAME]
     assert ours
@@ -160,20 +178,22 @@ async def test_operators_see_who_we_are(link, owners):
 
 async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
     """Making a client asks nobody anything."""
-    stranger = connect(**redis_servers.address_of(masters), username="nobody", password="wrong")
+    stranger = create_redis_client(
+        **redis_servers.build_connect_options(masters), username="nobody", password="wrong"
+    )
 
-    async with Link(stranger) as refused:
+    async with ScriptClient(stranger) as refused:
         with pytest.raises((Disconnected, StoreUnavailable)):
             await count(refused)
 
 
 async def test_nobody_there_is_an_error_and_no_surprise():
     """A cluster that is away is one that RedisStore knows as well as any other."""
-    port = redis_servers.free_port()
-    async with Link(connect(url=f"redis://127.0.0.1:{port}")) as one:
+    port = redis_servers.find_free_port()
+    async with ScriptClient(create_redis_client(url=f"redis://127.0.0.1:{port}")) as one:
         with pytest.raises(Disconnected):
             await count(one)
-    async with Link(connect(cluster=[f"127.0.0.1:{port}"])) as cluster:
+    async with ScriptClient(create_redis_client(cluster=[f"127.0.0.1:{port}"])) as cluster:
         with pytest.raises(StoreUnavailable):
             await count(cluster)
 
@@ -181,7 +201,7 @@ async def test_nobody_there_is_an_error_and_no_surprise():
 def test_a_client_for_nothing_is_refused():
     """The settings are checked before; this is for who comes by another way."""
     with pytest.raises(ValueError, match="say where Redis is"):
-        connect()
+        create_redis_client()
 
 
 # ---------------------------------------------------------------------------------- one server
@@ -189,19 +209,19 @@ def test_a_client_for_nothing_is_refused():
 
 async def test_a_url_may_name_a_database(tmp_path):
     """redis://host:port/3."""
-    with redis_servers.start_server(tmp_path, port=redis_servers.free_port()) as server:
-        async with Link(connect(url=f"{server.url}/3")) as link:
+    with redis_servers.start_server(tmp_path, port=redis_servers.find_free_port()) as server:
+        async with ScriptClient(create_redis_client(url=f"{server.url}/3")) as link:
             await count(link)
 
-        with redis_servers.client_of(server) as client:
+        with redis_servers.open_client(server) as client:
             assert {"db3"} == client.info("keyspace").keys()
 
 
 async def test_a_restart_is_survived(tmp_path):
     """Connections to the old server are found to be dead before or at their next use."""
-    server = redis_servers.EmbeddedServer(tmp_path, port=redis_servers.free_port())
+    server = redis_servers.EmbeddedServer(tmp_path, port=redis_servers.find_free_port())
     with server:
-        link = Link(connect(url=server.url, timeout=5000))
+        link = ScriptClient(create_redis_client(url=server.url, timeout_ms=5000))
         assert [1] * 10 == await asyncio.gather(*(count(link, KEYS[n]) for n in range(10)))
 
     async with link:
@@ -238,9 +258,9 @@ def certificates(tmp_path_factory):
     return folder
 
 
-async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
+async def test_tls_checks_the_certificate(tmp_path, certificates, redis_7):
     """Whoever cannot show a certificate of the authority is not talked to."""
-    port = redis_servers.free_port()
+    port = redis_servers.find_free_port()
     options = {
         "tls_port": str(port),
         "tls_cert_file": str(certificates / "cert.pem"),
@@ -248,15 +268,17 @@ async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
         "tls_auth_clients": "no",
     }
     authority = options["tls_cert_file"]
-    with redis_servers.start_server(tmp_path, binary=redis7.binary, **options):
+    with redis_servers.start_server(tmp_path, binary=redis_7.binary, **options):
         for scheme in ("redis", "rediss"):
-            client = connect(
-                url=f"{scheme}://127.0.0.1:{port}", tls=True, tls_ca=authority, timeout=5000
+            client = create_redis_client(
+                url=f"{scheme}://127.0.0.1:{port}", tls=True, tls_ca=authority, timeout_ms=5000
             )
-            async with Link(client) as link:
+            async with ScriptClient(client) as link:
                 await count(link)
 
-        async with Link(connect(url=f"rediss://127.0.0.1:{port}", timeout=5000)) as trusting:
+        async with ScriptClient(
+            create_redis_client(url=f"rediss://127.0.0.1:{port}", timeout_ms=5000)
+        ) as trusting:
             with pytest.raises(Disconnected, match="certificate"):
                 await count(trusting)
 
@@ -268,19 +290,19 @@ async def test_tls_checks_the_certificate(tmp_path, certificates, redis7):
 async def test_a_failover_of_sentinel_is_survived(tmp_path):
     """The next master is asked for, and what was acknowledged by a replica is there."""
     with redis_servers.start_sentinel(tmp_path) as (master, replica, sentinel):
-        client = connect(
-            sentinel=["127.0.0.1:1", f"127.0.0.1:{sentinel.port}"], master="otp", timeout=2000
+        client = create_redis_client(
+            sentinel=["127.0.0.1:1", f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
         )
-        async with Link(client, replicas=1, wait=1000) as link:
+        async with ScriptClient(client, replicas=1, wait_ms=1000) as link:
             assert 1 == await count(link, durable=True)
 
-            redis_servers.kill(master)
+            redis_servers.kill_server(master)
             with pytest.raises(Disconnected):
                 await count(link)
             after = await eventually(lambda: count(link))
 
             assert 2 == after
-            with redis_servers.client_of(replica) as promoted:
+            with redis_servers.open_client(replica) as promoted:
                 assert b"2" == promoted.get(KEYS[7])
             with pytest.raises(StoreUnavailable, match="replicas"):
                 await count(link, durable=True)
@@ -290,12 +312,17 @@ async def test_a_failover_of_sentinel_is_survived(tmp_path):
 async def test_a_demoted_master_is_left(tmp_path):
     """The old master still answers, READONLY; then the Sentinels are asked for the new one."""
     with redis_servers.start_sentinel(tmp_path) as (master, replica, sentinel):
-        client = connect(sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout=2000)
-        async with Link(client) as link:
+        client = create_redis_client(
+            sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
+        )
+        async with ScriptClient(client) as link:
             await asyncio.gather(*(count(link) for _ in range(5)))
 
-            with redis_servers.client_of(master) as old, redis_servers.client_of(replica) as new:
-                redis_servers.promote(sentinel, replica)
+            with (
+                redis_servers.open_client(master) as old,
+                redis_servers.open_client(replica) as new,
+            ):
+                redis_servers.promote_replica(sentinel, replica)
                 old.replicaof("127.0.0.1", replica.port)  # the Sentinel takes ten seconds to
                 await eventually(lambda: count(link))
 
@@ -304,8 +331,8 @@ async def test_a_demoted_master_is_left(tmp_path):
 
 async def test_sentinels_that_are_away_are_an_error():
     """As a server that is away."""
-    sentinel = f"127.0.0.1:{redis_servers.free_port()}"
-    async with Link(connect(sentinel=[sentinel], master="otp")) as link:
+    sentinel = f"127.0.0.1:{redis_servers.find_free_port()}"
+    async with ScriptClient(create_redis_client(sentinel=[sentinel], master="otp")) as link:
         with pytest.raises(Disconnected):
             await count(link)
 
@@ -340,7 +367,7 @@ class Slot:
 def slot(cluster):
     """The slot of partition 07, back where it was in the end."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(redis_servers.client_of(master)) for master in cluster]
+        clients = [stack.enter_context(redis_servers.open_client(master)) for master in cluster]
         slot = Slot(clients, "{07}")
         owner = slot.owner()
         yield slot
@@ -353,7 +380,9 @@ def slot(cluster):
 @pytest.fixture
 async def clustered(cluster):
     """A link to the cluster that knows where everything is."""
-    async with Link(connect(**redis_servers.address_of(cluster), timeout=5000)) as link:
+    async with ScriptClient(
+        create_redis_client(**redis_servers.build_connect_options(cluster), timeout_ms=5000)
+    ) as link:
         await count(link)
         yield link
 
@@ -361,7 +390,7 @@ async def clustered(cluster):
 @pytest.mark.parametrize("durable", [False, True])
 async def test_a_moved_slot_is_followed(clustered, slot, durable):
     """Resharding: MOVED says that nothing was run, so the command goes elsewhere."""
-    link = Link(clustered.client, replicas=int(durable), wait=1)
+    link = ScriptClient(clustered.redis_client, replicas=int(durable), wait_ms=1)
     for client in slot.clients:
         client.flushall()
     to = (slot.owner() + 1) % 3
@@ -397,14 +426,16 @@ async def test_a_failover_in_a_cluster_is_survived(tmp_path):
     with (
         redis_servers.start_cluster(tmp_path / "masters") as (dying, *others),
         redis_servers.start_cluster_replica(tmp_path / "replica", dying) as replica,
-        redis_servers.client_of(dying) as asked,
+        redis_servers.open_client(dying) as asked,
     ):
-        key = next(key for key in KEYS if redis_servers.holds(asked, key))
-        client = connect(**redis_servers.address_of([*others, replica]), timeout=2000)
-        async with Link(client, replicas=1, wait=1000) as link:
+        key = next(key for key in KEYS if redis_servers.is_key_owner(asked, key))
+        client = create_redis_client(
+            **redis_servers.build_connect_options([*others, replica]), timeout_ms=2000
+        )
+        async with ScriptClient(client, replicas=1, wait_ms=1000) as link:
             assert 1 == await count(link, key, durable=True)
 
-            redis_servers.kill(dying)
+            redis_servers.kill_server(dying)
             after = await eventually(lambda: count(link, key))
 
             assert 2 == after

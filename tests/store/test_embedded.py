@@ -14,17 +14,17 @@ import redis
 
 from otp_service.store import embedded
 from otp_service.store.embedded import (
+    DataFolderInUseError,
     EmbeddedServer,
-    FolderInUse,
-    NoServerFound,
-    ServerDidNotStart,
+    ServerNotFoundError,
+    ServerStartError,
     find_server,
 )
 
 
 def ask(server: EmbeddedServer, question: str) -> str:
     """One inline command over a socket of our own, and its whole short reply."""
-    address = ("127.0.0.1", server.port) if server.port else str(server.socket)
+    address = ("127.0.0.1", server.port) if server.port else str(server.socket_path)
     with socket.socket(socket.AF_INET if server.port else socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(address)
@@ -44,7 +44,7 @@ def mode(path: Path) -> int:
 @pytest.fixture(params=["bundled", "path"])
 def binary(request):
     """Every server that this machine has."""
-    looks = {"bundled": embedded._bundled, "path": embedded._on_path}
+    looks = {"bundled": embedded._find_bundled_server, "path": embedded._find_server_on_path}
     found = looks[request.param]()
     if found is None:
         pytest.skip(f"no {request.param} server on this machine")
@@ -56,7 +56,7 @@ def test_it_answers_as_soon_as_it_has_started(tmp_path, binary):
     with EmbeddedServer(tmp_path, binary=binary) as server:
         assert "+PONG" == ask(server, "PING")
 
-        assert tmp_path / "redis.sock" == server.socket
+        assert tmp_path / "redis.sock" == server.socket_path
         assert f"unix://{tmp_path}/redis.sock" == server.url
 
 
@@ -107,7 +107,7 @@ def test_stop_leaves_no_process_and_no_socket(tmp_path):
     """Nothing of it is left but its files."""
     with EmbeddedServer(tmp_path) as server:
         pid = server.pid
-        path = server.socket
+        path = server.socket_path
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -115,7 +115,7 @@ def test_stop_leaves_no_process_and_no_socket(tmp_path):
     with pytest.raises(RuntimeError):
         _ = server.pid
     with pytest.raises(RuntimeError):
-        _ = server.socket
+        _ = server.socket_path
 
 
 def test_starting_it_twice_is_refused_and_harms_nothing(tmp_path):
@@ -143,7 +143,7 @@ def test_a_server_that_does_not_end_is_killed(tmp_path):
     pid = server.pid
     os.kill(pid, signal.SIGSTOP)
 
-    server.stop(patience=0.1)
+    server.stop(timeout_seconds=0.1)
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -158,7 +158,7 @@ def test_nobody_else_can_read_what_it_keeps(tmp_path):
             ask(server, "SET key secret")
 
             assert 0o700 == mode(data)
-            assert 0o700 == mode(server.socket)
+            assert 0o700 == mode(server.socket_path)
             others = [path for path in data.rglob("*") if path.is_file() and mode(path) & 0o077]
             assert [] == others
     finally:
@@ -179,8 +179,8 @@ def test_a_long_path_gets_a_socket_in_a_private_temporary_folder(tmp_path):
 
     with EmbeddedServer(data) as server:
         assert "+PONG" == ask(server, "PING")
-        folder = server.socket.parent
-        assert data not in server.socket.parents
+        folder = server.socket_path.parent
+        assert data not in server.socket_path.parents
         assert 0o700 == mode(folder)
         assert (data / "redis.log").exists()
 
@@ -193,7 +193,7 @@ def test_a_path_may_hold_spaces_quotes_and_other_letters(tmp_path):
 
     with EmbeddedServer(data) as server:
         assert "+PONG" == ask(server, "PING")
-        assert data / "redis.sock" == server.socket
+        assert data / "redis.sock" == server.socket_path
         with redis.Redis.from_url(server.url) as client:
             assert client.ping()
 
@@ -230,7 +230,7 @@ def test_a_password_is_in_no_list_of_processes(tmp_path):
 def test_the_second_server_in_a_folder_is_refused_and_told_who_is_there(tmp_path):
     """Two servers over one AOF would ruin it; the first goes on as if nothing had been."""
     with EmbeddedServer(tmp_path) as first:
-        with pytest.raises(FolderInUse, match=rf"stop pid {os.getpid()}, or .* --data"):
+        with pytest.raises(DataFolderInUseError, match=rf"stop pid {os.getpid()}, or .* --data"):
             EmbeddedServer(tmp_path).start()
 
         assert "+PONG" == ask(first, "PING")
@@ -262,7 +262,7 @@ def start_once_free(server: EmbeddedServer) -> None:
     """Start it when the folder's last owner has let go; ending takes a server a moment."""
     give_up = time.monotonic() + 10
     while time.monotonic() < give_up:
-        with contextlib.suppress(FolderInUse):
+        with contextlib.suppress(DataFolderInUseError):
             return server.start()
         time.sleep(0.01)  # nothing tells us when somebody else's child has ended
     pytest.fail("the orphan still holds the folder")
@@ -272,7 +272,7 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path, parent):
     """`kill -9` of the service leaves no server behind that would hold the data folder."""
     process, _ = parent
     theirs = EmbeddedServer(tmp_path)
-    theirs._socket = tmp_path / "redis.sock"
+    theirs._socket_path = tmp_path / "redis.sock"
     ask(theirs, "SET key kept")
 
     process.kill()
@@ -293,7 +293,7 @@ def test_an_orphan_is_named_by_its_own_pid(tmp_path, parent):
     process.kill()
     process.wait()
 
-    with pytest.raises(FolderInUse, match=rf"stop pid {pid},"):
+    with pytest.raises(DataFolderInUseError, match=rf"stop pid {pid},"):
         EmbeddedServer(tmp_path).start()
 
     os.kill(pid, signal.SIGKILL)
@@ -303,13 +303,13 @@ def test_a_server_that_ends_at_once_leaves_its_last_words(tmp_path):
     """The error shows the end of the log, where the reason is."""
     server = EmbeddedServer(tmp_path, options={"no-such-option": "yes"})
 
-    with pytest.raises(ServerDidNotStart, match=r"(?s)ended at once.*no-such-option"):
+    with pytest.raises(ServerStartError, match=r"(?s)ended at once.*no-such-option"):
         server.start()
 
 
 def test_a_failed_start_lets_the_folder_go(tmp_path):
     """The next one may try with better options."""
-    with pytest.raises(ServerDidNotStart):
+    with pytest.raises(ServerStartError):
         EmbeddedServer(tmp_path, options={"no-such-option": "yes"}).start()
 
     with EmbeddedServer(tmp_path) as server:
@@ -323,8 +323,8 @@ def test_a_server_that_never_answers_is_given_up(tmp_path):
     mute.chmod(0o700)
     server = EmbeddedServer(tmp_path / "data", binary=mute)
 
-    with pytest.raises(ServerDidNotStart, match=r"did not answer within 0\.1 s"):
-        server.start(deadline=0.1)
+    with pytest.raises(ServerStartError, match=r"did not answer within 0\.1 s"):
+        server.start(timeout_seconds=0.1)
 
     with pytest.raises(RuntimeError):
         _ = server.pid
@@ -349,8 +349,8 @@ def test_a_version_that_cannot_be_read_is_shown_as_it_came(tmp_path):
 
 def test_the_bundled_server_comes_first_unless_the_path_is_asked_for(monkeypatch):
     """The same server for everybody, but a team may insist on its own."""
-    monkeypatch.setattr(embedded, "_bundled", lambda: Path("bundled"))
-    monkeypatch.setattr(embedded, "_on_path", lambda: Path("installed"))
+    monkeypatch.setattr(embedded, "_find_bundled_server", lambda: Path("bundled"))
+    monkeypatch.setattr(embedded, "_find_server_on_path", lambda: Path("installed"))
 
     assert Path("bundled") == find_server()
     assert Path("installed") == find_server(prefer_path=True)
@@ -361,7 +361,7 @@ def test_without_any_server_the_error_says_what_to_install(monkeypatch, tmp_path
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(NoServerFound) as caught:
+    with pytest.raises(ServerNotFoundError) as caught:
         find_server()
 
     text = str(caught.value)

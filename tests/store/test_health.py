@@ -13,9 +13,15 @@ from redis import Redis
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health
-from otp_service.store.client import Link, Script
-from otp_service.store.commit_request import COMMIT, FETCH, LEASE, MARK, TAIL
-from otp_service.store.connect import connect
+from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.commit_request import (
+    COMMIT_LUA,
+    FETCH_LUA,
+    LEASE_LUA,
+    MARK_ARCHIVED_LUA,
+    READ_PENDING_LUA,
+)
+from otp_service.store.connect import create_redis_client
 from tests.store import redis_servers
 
 
@@ -25,13 +31,16 @@ KEYS = "~{[0-9][0-9]}:*"
 IN_A_CLUSTER = ("+cluster|slots", "+cluster|info", "+command")
 """What redis-py and the check ask besides."""
 
-SET = Script("return redis.call('SET', KEYS[1], '1')")
+SET = LuaScript("return redis.call('SET', KEYS[1], '1')")
 
 
 @pytest.fixture
 def own(tmp_path):
     """A server that a test may spoil, and a client for doing so."""
-    with redis_servers.start_server(tmp_path) as server, redis_servers.client_of(server) as client:
+    with (
+        redis_servers.start_server(tmp_path) as server,
+        redis_servers.open_client(server) as client,
+    ):
         yield server, client
 
 
@@ -43,25 +52,29 @@ def user(client: Redis, *rules: str) -> dict[str, Any]:
 
 async def faults(server, *, replicas: int = 0, **login: Any) -> dict[str, str]:
     """Return the remedies by what is wrong."""
-    client = connect(**redis_servers.address_of([server]), timeout=5000, **login)
-    async with Link(client, replicas=replicas) as link:
-        return dict(await health.faults(link))
+    client = create_redis_client(
+        **redis_servers.build_connect_options([server]), timeout_ms=5000, **login
+    )
+    async with ScriptClient(client, replicas=replicas) as link:
+        return dict(await health.find_issues(link))
 
 
 # ------------------------------------------------------------------------------------ is it fit
 
 
-async def test_a_redis_as_it_should_be_has_no_faults(link):
+async def test_a_redis_as_it_should_be_has_no_faults(script_client):
     """The embedded one, Debian's, and a cluster."""
-    assert [] == await health.faults(link)
+    assert [] == await health.find_issues(script_client)
 
 
-async def test_looking_leaves_nothing_behind(link, masters):
+async def test_looking_leaves_nothing_behind(script_client, masters):
     """A look at production is no change of it."""
-    await health.faults(link)
+    await health.find_issues(script_client)
     await asyncio.sleep(1.1)
 
-    assert [0] * len(masters) == [await link.ask(one, "DBSIZE") for one in await link.masters()]
+    assert [0] * len(masters) == [
+        await script_client.read_from(one, "DBSIZE") for one in await script_client.list_masters()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,12 +105,14 @@ async def test_the_services_own_user_is_enough(own):
 async def test_the_services_own_user_needs_little_more_in_a_cluster(cluster):
     """To find the masters."""
     with contextlib.ExitStack() as stack:
-        owners = [stack.enter_context(redis_servers.client_of(master)) for master in cluster]
+        owners = [stack.enter_context(redis_servers.open_client(master)) for master in cluster]
         logins = [user(owner, KEYS, *SERVICE, *IN_A_CLUSTER) for owner in owners]
-        client = connect(**redis_servers.address_of(cluster), timeout=5000, **logins[0])
+        client = create_redis_client(
+            **redis_servers.build_connect_options(cluster), timeout_ms=5000, **logins[0]
+        )
 
-        async with Link(client) as link:
-            found = await health.faults(link)
+        async with ScriptClient(client) as link:
+            found = await health.find_issues(link)
 
         for owner in owners:
             owner.acl_deluser("otp")
@@ -147,7 +162,7 @@ async def test_replicas_that_are_there_are_enough(tmp_path):
     """And naming the replica itself is a mistake that is told."""
     with (
         redis_servers.start_server(
-            tmp_path / "master", port=redis_servers.free_port(), repl_diskless_sync_delay="0"
+            tmp_path / "master", port=redis_servers.find_free_port(), repl_diskless_sync_delay="0"
         ) as master,
         redis_servers.start_replica(tmp_path / "replica", master) as replica,
     ):
@@ -156,11 +171,11 @@ async def test_replicas_that_are_there_are_enough(tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def behind_sentinel(*ports: int, replicas: int) -> AsyncIterator[Link]:
+async def behind_sentinel(*ports: int, replicas: int) -> AsyncIterator[ScriptClient]:
     """A link that asks these Sentinels for the master, as a setting of redis.replicas has it."""
     sentinels = [f"127.0.0.1:{port}" for port in ports]
-    client = connect(sentinel=sentinels, master="otp", timeout=5000)
-    async with Link(client, replicas=replicas, wait=1000) as link:
+    client = create_redis_client(sentinel=sentinels, master="otp", timeout_ms=5000)
+    async with ScriptClient(client, replicas=replicas, wait_ms=1000) as link:
         yield link
 
 
@@ -185,8 +200,8 @@ async def test_fewer_replicas_than_sentinel_may_promote_are_refused(two_replicas
     *_, sentinel = two_replicas
     remedy = f"is {replicas}, and 2 replicas may be promoted: set redis.replicas = 2"
     async with behind_sentinel(sentinel.port, replicas=replicas) as link:
-        assert [("redis.replicas", remedy)] == await health.faults(link)
-        assert not await health.ready(link)
+        assert [("redis.replicas", remedy)] == await health.find_issues(link)
+        assert not await health.is_ready(link)
     assert [f"not ready: redis.replicas {remedy}"] == caplog.messages
 
 
@@ -195,10 +210,10 @@ async def test_as_many_replicas_as_sentinel_may_promote_are_enough(two_replicas)
     """And more than there are is the old fault, with its own remedy."""
     *_, sentinel = two_replicas
     async with behind_sentinel(sentinel.port, replicas=2) as link:
-        assert [] == await health.faults(link)
-        assert await health.ready(link)
+        assert [] == await health.find_issues(link)
+        assert await health.is_ready(link)
     async with behind_sentinel(sentinel.port, replicas=3) as link:
-        ((_, remedy),) = await health.faults(link)
+        ((_, remedy),) = await health.find_issues(link)
         assert "is 3, and Redis has 2: start replicas" in remedy
 
 
@@ -207,9 +222,11 @@ async def test_a_replica_that_is_never_promoted_counts_for_wait(one_of_two):
     """Priority 0 lowers no requirement: its acknowledgement may be the only one."""
     _, (promotable, _), sentinel = one_of_two
     async with behind_sentinel(sentinel.port, replicas=1) as link:
-        ((setting, remedy),) = await health.faults(link)
-        with redis_servers.halted(promotable):
-            await link.run(SET, ("{00}:x",), (), durable=True)  # acknowledged by the other one
+        ((setting, remedy),) = await health.find_issues(link)
+        with redis_servers.suspend_server(promotable):
+            await link.run_script(
+                SET, ("{00}:x",), (), durable=True
+            )  # acknowledged by the other one
 
     assert "redis.replicas" == setting
     assert "is 1, and 1 of 2 replicas may be promoted" in remedy
@@ -221,23 +238,23 @@ async def test_replicas_that_are_never_promoted_need_no_wait(tmp_path):
     """There is no failover that could forget anything."""
     with redis_servers.start_sentinel_of(tmp_path, [0]) as (*_, sentinel):
         async with behind_sentinel(sentinel.port, replicas=0) as link:
-            assert [] == await health.faults(link)
-            assert await health.ready(link)
+            assert [] == await health.find_issues(link)
+            assert await health.is_ready(link)
 
 
 @pytest.mark.slow
 async def test_a_sentinel_that_is_away_is_passed_over(one_of_two):
     """The next one is asked; without any, each replica counts as one that may be promoted."""
     *_, sentinel = one_of_two
-    async with behind_sentinel(redis_servers.free_port(), sentinel.port, replicas=1) as link:
-        assert "1 of 2 replicas" in dict(await health.faults(link))["redis.replicas"]
+    async with behind_sentinel(redis_servers.find_free_port(), sentinel.port, replicas=1) as link:
+        assert "1 of 2 replicas" in dict(await health.find_issues(link))["redis.replicas"]
 
-        with redis_servers.halted(sentinel):
-            manager = link.client.connection_pool.sentinel_manager
+        with redis_servers.suspend_server(sentinel):
+            manager = link.redis_client.connection_pool.sentinel_manager
             for one in manager.sentinels:
                 one.connection_pool.connection_kwargs["socket_timeout"] = 0.1
                 await one.connection_pool.disconnect()
-            found = dict(await health.faults(link))
+            found = dict(await health.find_issues(link))
 
     assert "and 2 replicas may be promoted" in found["redis.replicas"]
 
@@ -254,12 +271,12 @@ async def test_a_log_that_would_fill_redis_is_named(own):
     """Nothing is evicted, so a log without room ends in 503 for everybody."""
     server, client = own
     client.config_set("maxmemory", "256mb")
-    async with Link(connect(url=server.url, timeout=5000)) as link:
-        assert [] == await health.faults(link, maximum=3_000)
-        ((name, remedy),) = await health.faults(link, maximum=20_000)
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        assert [] == await health.find_issues(link, max_stream_entries=3_000)
+        ((name, remedy),) = await health.find_issues(link, max_stream_entries=20_000)
 
         client.config_set("maxmemory", 0)
-        assert [] == await health.faults(link, maximum=20_000)
+        assert [] == await health.find_issues(link, max_stream_entries=20_000)
 
     assert "events.maximum" == name
     assert "1464 MiB" in remedy
@@ -268,9 +285,11 @@ async def test_a_log_that_would_fill_redis_is_named(own):
 
 async def test_a_redis_that_is_away_is_no_fault():
     """It may come back, so who asks decides what that means."""
-    async with Link(connect(url=f"redis://127.0.0.1:{redis_servers.free_port()}")) as link:
+    async with ScriptClient(
+        create_redis_client(url=f"redis://127.0.0.1:{redis_servers.find_free_port()}")
+    ) as link:
         with pytest.raises(StoreUnavailable):
-            await health.faults(link)
+            await health.find_issues(link)
 
 
 @pytest.mark.parametrize(
@@ -285,67 +304,74 @@ def test_old_versions_are_named(version, is_old):
         "aof_enabled": "1",
     }
 
-    assert is_old == bool(list(health._unfit(info)))
+    assert is_old == bool(list(health._check_server(info)))
 
 
 def test_every_command_of_the_scripts_is_tried():
     """A command that is added to a script is missing here until it is tried, too."""
-    used = set(re.findall(r"redis\.call\('([A-Z]+)'", COMMIT + FETCH + LEASE + MARK + TAIL))
+    used = set(
+        re.findall(
+            r"redis\.call\('([A-Z]+)'",
+            COMMIT_LUA + FETCH_LUA + LEASE_LUA + MARK_ARCHIVED_LUA + READ_PENDING_LUA,
+        )
+    )
 
-    tried = {*health.IN_SCRIPTS, *(command for command, *_ in health.KEYLESS)}
+    tried = {*health.SCRIPT_COMMANDS, *(command for command, *_ in health.KEYLESS_COMMANDS)}
     assert used == tried
 
 
 # ---------------------------------------------------------------------------------- is it ready
 
 
-async def test_a_redis_that_takes_writes_is_ready(link):
+async def test_a_redis_that_takes_writes_is_ready(script_client):
     """Each master of it."""
-    assert await health.ready(link)
+    assert await health.is_ready(script_client)
 
 
 async def test_a_full_redis_is_not_ready_and_recovers(own):
     """Reads still work then, and prove nothing."""
     server, client = own
-    async with Link(connect(url=server.url, timeout=5000)) as link:
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
         client.config_set("maxmemory", "1")
-        assert not await health.ready(link)
+        assert not await health.is_ready(link)
 
         client.config_set("maxmemory", "100mb")
-        assert await health.ready(link)
+        assert await health.is_ready(link)
 
 
 async def test_a_read_only_redis_is_not_ready(own):
     """A replica of nobody that answers."""
     server, client = own
-    client.replicaof("127.0.0.1", redis_servers.free_port())
+    client.replicaof("127.0.0.1", redis_servers.find_free_port())
 
-    async with Link(connect(url=server.url, timeout=5000)) as link:
-        assert not await health.ready(link)
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        assert not await health.is_ready(link)
 
 
 async def test_a_redis_without_its_replicas_is_not_ready(own):
     """Nothing could be compared or sent."""
     server, _ = own
-    async with Link(connect(url=server.url, timeout=5000), replicas=1, wait=10) as link:
-        assert not await health.ready(link)
+    async with ScriptClient(
+        create_redis_client(url=server.url, timeout_ms=5000), replicas=1, wait_ms=10
+    ) as link:
+        assert not await health.is_ready(link)
 
 
 async def test_a_redis_that_is_away_is_not_ready():
     """Neither is a cluster."""
-    port = redis_servers.free_port()
+    port = redis_servers.find_free_port()
     for address in ({"url": f"redis://127.0.0.1:{port}"}, {"cluster": [f"127.0.0.1:{port}"]}):
-        async with Link(connect(**address)) as link:
-            assert not await health.ready(link)
+        async with ScriptClient(create_redis_client(**address)) as link:
+            assert not await health.is_ready(link)
 
 
 async def test_a_redis_that_hangs_is_not_ready_in_time(own):
     """The answer comes within the time that a balancer waits for it."""
     server, client = own
-    async with Link(connect(url=server.url, timeout=5000)) as link:
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
         client.execute_command("CLIENT PAUSE", 1000, "ALL")
         start = time.monotonic()
 
-        assert not await health.ready(link, timeout=0.1)
+        assert not await health.is_ready(link, timeout=0.1)
 
         assert time.monotonic() - start < 1

@@ -11,26 +11,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp_service.core.challenge import Challenge, ChallengeSecret, new_id
-from otp_service.core.events import Attempted, EpochBegan, IssueDenied
+from otp_service.core.challenge import Challenge, ChallengeSecret, build_challenge_id
+from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.limits import (
-    ROW_LIMIT,
+    MAX_CONSECUTIVE_FAILURES,
     Bucket,
     Charge,
     Limit,
-    Refusal,
+    LimitRefusal,
     Window,
-    exact_wait,
-    gcra,
-    row_wait,
+    compute_consecutive_failures_wait,
+    compute_gcra,
+    compute_sliding_window_wait,
 )
-from otp_service.core.ports import Blocked, Commit, Done, GiveBack, Stored, Swap
-from otp_service.store.client import Link, Script
-from otp_service.store.commit_request import COMMIT
-from otp_service.store.key_names import Names
-from otp_service.store.record_cipher import Vault
+from otp_service.core.ports import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    Committed,
+    CompareAndSwap,
+    Refund,
+)
+from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.commit_request import COMMIT_LUA
+from otp_service.store.key_names import KeyNames
+from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
-from tests.installation import fresh_keys
+from tests.installation import generate_keys
 
 
 NOW = 1_763_814_000_123
@@ -43,7 +50,7 @@ CLOCK = "time[1] * 1000 + math.floor(time[2] / 1000) + shift"
 WINDOWS = {
     Limit.SENDS_NUMBER: (Window(3, 30), Window(5, 100)),
     Limit.SENDS_TENANT: (Window(3, 30), Window(7, 100)),
-    Limit.ROW: (Window(100, 90 * 86400),),
+    Limit.CONSECUTIVE_FAILURES: (Window(100, 90 * 86400),),
 }
 """One limit of each kind; sevenths make GCRA compute with fractions."""
 
@@ -51,25 +58,25 @@ WINDOWS = {
 class FrozenStore(RedisStore):
     """The store by a clock that only the test moves, so that a millisecond can be hit."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ScriptClient) -> None:
         # A key of its own names buckets that no other example knows.
-        keys = fresh_keys()
+        keys = generate_keys()
         super().__init__(
             link,
-            Names(keys.limit.current),
-            Vault(keys, os.urandom),
-            epoch_event=EpochBegan(id="epoch"),
-            shift=lambda: self.now,
+            KeyNames(keys.limit.current),
+            RecordCipher(keys, os.urandom),
+            epoch_event=EpochStarted(id="epoch"),
+            clock_shift_ms=lambda: self.now,
         )
         self.now = NOW
-        frozen = COMMIT.replace(CLOCK, "shift")
-        assert frozen != COMMIT
-        self._commit = Script(frozen)
+        frozen = COMMIT_LUA.replace(CLOCK, "shift")
+        assert frozen != COMMIT_LUA
+        self._commit_script = LuaScript(frozen)
 
     async def decide(self, **fields: Any) -> Any:
         """Commit something."""
         operation = fields.pop("operation", None) or secrets.token_hex(8)
-        return await self.commit(Commit(partition=PARTITION, operation=operation, **fields))
+        return await self.commit(Commit(partition=PARTITION, operation_id=operation, **fields))
 
 
 # ------------------------------------------------------------------------------------ the models
@@ -103,11 +110,13 @@ class ExactModel(Model):
     def waits(self, cost: int, now: int) -> list[int | None]:
         """Return how long each window lets `cost` wait."""
         instants = [instant for instant, _ in self.spent]
-        return [exact_wait(instants, (window,), cost, now) for window in self.windows]
+        return [
+            compute_sliding_window_wait(instants, (window,), cost, now) for window in self.windows
+        ]
 
     def spend(self, cost: int, now: int, operation: str) -> None:
         """Note it, and forget what is in no window any more."""
-        longest = max(window.period for window in self.windows) * SECOND
+        longest = max(window.period_seconds for window in self.windows) * SECOND
         kept = [(instant, name) for instant, name in self.spent if instant > now - longest]
         self.spent = kept + [(now, f"{operation}:{i}") for i in range(1, cost + 1)]
 
@@ -118,7 +127,7 @@ class ExactModel(Model):
 
     async def check(self, store: FrozenStore, key: str, _: float) -> None:
         """Compare with what Redis holds."""
-        ((*flat,),) = await store.link.together(key, [("ZRANGE", key, 0, -1, "WITHSCORES")])
+        ((*flat,),) = await store.client.run_pipeline(key, [("ZRANGE", key, 0, -1, "WITHSCORES")])
         held = [
             (int(score), name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)
         ]
@@ -136,13 +145,14 @@ class GcraModel(Model):
         """Return how long each window lets `cost` wait."""
         tats = self.tats or [0.0] * len(self.windows)
         pairs = zip(tats, self.windows, strict=True)
-        return [gcra(tat, window, cost, now)[0] for tat, window in pairs]
+        return [compute_gcra(tat, window, cost, now)[0] for tat, window in pairs]
 
     def spend(self, cost: int, now: int, _: str) -> None:
         """Move every TAT; a bucket whose TATs have passed is none."""
         tats = self.tats or [0.0] * len(self.windows)
         moved = [
-            gcra(t, window, cost, now)[1] for t, window in zip(tats, self.windows, strict=True)
+            compute_gcra(t, window, cost, now)[1]
+            for t, window in zip(tats, self.windows, strict=True)
         ]
         self.tats = moved if max(moved) > now else []
 
@@ -153,7 +163,7 @@ class GcraModel(Model):
 
     async def check(self, store: FrozenStore, key: str, real: float) -> None:
         """Compare with what Redis holds; `real` milliseconds may have passed for its expiry."""
-        (packed,) = await store.link.together(key, [("GET", key)])
+        (packed,) = await store.client.run_pipeline(key, [("GET", key)])
         if packed is None:
             assert max(self.tats, default=0) <= store.now + real + 1
             self.tats = []
@@ -171,7 +181,7 @@ class RowModel(Model):
 
     def waits(self, cost: int, now: int) -> list[int | None]:
         """Return how long the next attempt has to wait; None: until an operator."""
-        wait = row_wait(self.count, self.last, now)
+        wait = compute_consecutive_failures_wait(self.count, self.last, now)
         return [wait if cost or wait is None else 0]
 
     def spend(self, cost: int, now: int, operation: str) -> None:
@@ -191,21 +201,23 @@ class RowModel(Model):
 
     async def check(self, store: FrozenStore, key: str, _: float) -> None:
         """Compare with what Redis holds."""
-        ((count, last),) = await store.link.together(key, [("HMGET", key, "count", "last")])
+        ((count, last),) = await store.client.run_pipeline(key, [("HMGET", key, "count", "last")])
         assert (self.count, self.last) == (int(count or 0), int(last or 0))
 
 
 MODELS: dict[Limit, type[Model]] = {
     Limit.SENDS_NUMBER: ExactModel,
     Limit.SENDS_TENANT: GcraModel,
-    Limit.ROW: RowModel,
+    Limit.CONSECUTIVE_FAILURES: RowModel,
 }
 
 
 class Game:
     """A store and its models, which are told the same and have to agree."""
 
-    def __init__(self, link: Link, windows: dict[Limit, tuple[Window, ...]] | None = None) -> None:
+    def __init__(
+        self, link: ScriptClient, windows: dict[Limit, tuple[Window, ...]] | None = None
+    ) -> None:
         self.store = FrozenStore(link)
         self.windows = windows or WINDOWS
         self.models = {limit: MODELS[limit](some) for limit, some in self.windows.items()}
@@ -219,7 +231,7 @@ class Game:
 
     def key(self, limit: Limit) -> str:
         """Return its key."""
-        return self.store.names.bucket(PARTITION, self.charge(limit).bucket)
+        return self.store.key_names.bucket_key(PARTITION, self.charge(limit).bucket)
 
     async def spend(self, *charges: Charge) -> Any:
         """Spend from all or from none, in Redis and in the models."""
@@ -228,7 +240,7 @@ class Game:
         if expected:
             assert expected == outcome
         else:
-            assert type(outcome) is Done
+            assert type(outcome) is Committed
             assert self.store.now == outcome.now
             for charge in charges:
                 if charge.cost:
@@ -241,10 +253,10 @@ class Game:
     async def give_back(self, index: int, times: int = 1) -> None:
         """Undo something that was spent, as often as the caller believes he has to."""
         operation, charges, _ = self.spent[index % len(self.spent)]
-        backs = tuple(GiveBack(charge, operation) for charge in charges if charge.cost)
+        backs = tuple(Refund(charge, operation) for charge in charges if charge.cost)
         for _ in range(times):
-            outcome = await self.store.decide(operation=f"undo-{operation}", give_backs=backs)
-            assert type(outcome) is Done
+            outcome = await self.store.decide(operation=f"undo-{operation}", refunds=backs)
+            assert type(outcome) is Committed
         if operation not in self.undone:
             for charge in charges:
                 if charge.cost:
@@ -270,7 +282,7 @@ class Game:
         now = self.store.now
         return {limit: model.waits(1, now) for limit, model in self.models.items()}
 
-    def _refusal(self, charges: tuple[Charge, ...]) -> Refusal | None:
+    def _refusal(self, charges: tuple[Charge, ...]) -> LimitRefusal | None:
         """Return the longest wait; nothing is longer than until an operator."""
         worst = None
         for charge in charges:
@@ -278,11 +290,11 @@ class Game:
                 continue
             waits = self.models[charge.bucket.limit].waits(charge.cost, self.store.now)
             if None in waits:
-                return Refusal(charge.bucket.limit, charge.windows[0], -1)
+                return LimitRefusal(charge.bucket.limit, charge.windows[0], -1)
             longest = max(wait for wait in waits if wait is not None)
-            if longest > (worst.wait if worst else 0):
+            if longest > (worst.wait_ms if worst else 0):
                 window = charge.windows[waits.index(longest)]
-                worst = Refusal(charge.bucket.limit, window, longest)
+                worst = LimitRefusal(charge.bucket.limit, window, longest)
         return worst
 
 
@@ -310,10 +322,10 @@ moves = st.one_of(
 @few
 @given(st.lists(moves, min_size=12, max_size=30))
 async def test_whatever_is_spent_and_given_back_the_buckets_are_the_models(
-    link: Link, played: list[tuple[Any, ...]]
+    script_client: ScriptClient, played: list[tuple[Any, ...]]
 ) -> None:
     """R80: decisions, waits and what is kept; several kinds in one commit; also a clock that jumps."""
-    game = Game(link)
+    game = Game(script_client)
     for name, *how in played:
         match name:
             case "spend":
@@ -335,50 +347,52 @@ async def test_whatever_is_spent_and_given_back_the_buckets_are_the_models(
     st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 3)), min_size=1, max_size=12),
 )
 async def test_waiting_exactly_the_wait_succeeds_and_a_millisecond_less_does_not(
-    link: Link, limit: Limit, spent: list[tuple[int, int]]
+    script_client: ScriptClient, limit: Limit, spent: list[tuple[int, int]]
 ) -> None:
     """R52: Retry-After is true when nobody else spends."""
-    game = Game(link)
+    game = Game(script_client)
     for pause, cost in spent:
         game.store.now += pause
         outcome = await game.spend(game.charge(limit, cost))
-        if isinstance(outcome, Refusal):
-            game.store.now += outcome.wait - 1
+        if isinstance(outcome, LimitRefusal):
+            game.store.now += outcome.wait_ms - 1
             almost = await game.spend(game.charge(limit, cost))
-            assert isinstance(almost, Refusal)
-            assert 1 == almost.wait
+            assert isinstance(almost, LimitRefusal)
+            assert 1 == almost.wait_ms
             game.store.now += 1
-            assert type(await game.spend(game.charge(limit, cost))) is Done
+            assert type(await game.spend(game.charge(limit, cost))) is Committed
 
 
 @few
 @given(st.integers(9, 101), st.integers(0, 2 * HOUR))
-async def test_a_row_makes_its_next_attempt_wait(link: Link, failures: int, pause: int) -> None:
+async def test_a_row_makes_its_next_attempt_wait(
+    script_client: ScriptClient, failures: int, pause: int
+) -> None:
     """R18, R19: from the tenth on, and from the hundredth until an operator."""
-    game = Game(link)
-    await game.spend(game.charge(Limit.ROW, failures, force=True))
+    game = Game(script_client)
+    await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, failures, force=True))
     game.store.now += pause
 
-    outcome = await game.spend(game.charge(Limit.ROW))
+    outcome = await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES))
 
-    if failures >= ROW_LIMIT:
+    if failures >= MAX_CONSECUTIVE_FAILURES:
         assert -1 == outcome.wait
-        assert -1 == (await game.spend(game.charge(Limit.ROW, 0))).wait
-    elif isinstance(outcome, Refusal):
-        assert type(await game.spend(game.charge(Limit.ROW, 0))) is Done
-        game.store.now += outcome.wait
-        assert type(await game.spend(game.charge(Limit.ROW))) is Done
+        assert -1 == (await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 0))).wait
+    elif isinstance(outcome, LimitRefusal):
+        assert type(await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 0))) is Committed
+        game.store.now += outcome.wait_ms
+        assert type(await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES))) is Committed
     else:
-        assert failures + 1 == outcome.in_a_row
+        assert failures + 1 == outcome.consecutive_failures
 
 
 @few
 @given(some_charges, st.integers(1, 4), st.data())
 async def test_a_spend_that_was_given_back_is_not_spent_by_a_late_repeat(
-    link: Link, costs: dict[Limit, int], times: int, data: st.DataObject
+    script_client: ScriptClient, costs: dict[Limit, int], times: int, data: st.DataObject
 ) -> None:
     """R83: the reply of the spend is lost, it is given back, and then the repeat arrives."""
-    game = Game(link)
+    game = Game(script_client)
     if data.draw(st.booleans()):
         await game.spend(*(game.charge(limit) for limit in WINDOWS))
     before = game.left()
@@ -393,48 +407,54 @@ async def test_a_spend_that_was_given_back_is_not_spent_by_a_late_repeat(
 
 
 @pytest.mark.parametrize("limit", list(WINDOWS))
-async def test_a_bucket_that_becomes_empty_is_deleted(link: Link, limit: Limit) -> None:
+async def test_a_bucket_that_becomes_empty_is_deleted(
+    script_client: ScriptClient, limit: Limit
+) -> None:
     """The contract: a give-back leaves nothing behind, so a dump tells of no one."""
-    game = Game(link)
+    game = Game(script_client)
     key = game.key(limit)
     for _ in range(2):
         await game.spend(game.charge(limit))
 
     await game.give_back(0)
-    assert [1] == await link.together(key, [("EXISTS", key)])
+    assert [1] == await script_client.run_pipeline(key, [("EXISTS", key)])
     await game.give_back(1)
 
-    assert [0] == await link.together(key, [("EXISTS", key)])
+    assert [0] == await script_client.run_pipeline(key, [("EXISTS", key)])
 
 
 @pytest.mark.parametrize("limit", list(WINDOWS))
-async def test_a_bucket_that_is_gone_gives_nothing_back(link: Link, limit: Limit) -> None:
+async def test_a_bucket_that_is_gone_gives_nothing_back(
+    script_client: ScriptClient, limit: Limit
+) -> None:
     """An operator's unlock, or its life time, came first."""
-    game = Game(link)
+    game = Game(script_client)
     key = game.key(limit)
     await game.spend(game.charge(limit))
-    await game.store.decide(clear=(game.charge(limit).bucket,))
+    await game.store.decide(reset_buckets=(game.charge(limit).bucket,))
 
     (operation, charges, _) = game.spent[0]
-    await game.store.decide(give_backs=(GiveBack(charges[0], operation),))
+    await game.store.decide(refunds=(Refund(charges[0], operation),))
 
-    assert [0] == await link.together(key, [("EXISTS", key)])
+    assert [0] == await script_client.run_pipeline(key, [("EXISTS", key)])
 
 
 @pytest.mark.parametrize("limit", list(WINDOWS))
-async def test_a_bucket_lives_no_longer_than_it_matters(link: Link, limit: Limit) -> None:
+async def test_a_bucket_lives_no_longer_than_it_matters(
+    script_client: ScriptClient, limit: Limit
+) -> None:
     """R80: nothing without an end; and none that ends too early."""
-    game = Game(link)
+    game = Game(script_client)
     key = game.key(limit)
     await game.spend(game.charge(limit, 2))
 
-    (left,) = await link.together(key, [("PTTL", key)])
+    (left,) = await script_client.run_pipeline(key, [("PTTL", key)])
 
-    each = [w.period * SECOND / w.count for w in WINDOWS[Limit.SENDS_TENANT]]
+    each = [w.period_seconds * SECOND / w.count for w in WINDOWS[Limit.SENDS_TENANT]]
     expected = {
         Limit.SENDS_NUMBER: 100 * SECOND,
         Limit.SENDS_TENANT: math.ceil(2 * max(each)),
-        Limit.ROW: 90 * DAY,
+        Limit.CONSECUTIVE_FAILURES: 90 * DAY,
     }[limit]
     assert expected - 2000 < left <= expected
 
@@ -444,9 +464,9 @@ async def test_a_bucket_lives_no_longer_than_it_matters(link: Link, limit: Limit
 
 async def snapshot(store: FrozenStore) -> dict[bytes, Any]:
     """Return every key of the partition with its content and its end."""
-    anchor = store.names.operation(PARTITION, "")
-    (keys,) = await store.link.together(anchor, [("KEYS", f"{{{PARTITION:02d}}}:*")])
-    content = await store.link.together(
+    anchor = store.key_names.operation_key(PARTITION, "")
+    (keys,) = await store.client.run_pipeline(anchor, [("KEYS", f"{{{PARTITION:02d}}}:*")])
+    content = await store.client.run_pipeline(
         anchor, [(command, key) for key in keys for command in ("DUMP", "PEXPIRETIME")]
     )
     return dict(zip(keys, zip(content[::2], content[1::2], strict=True), strict=True))
@@ -456,7 +476,7 @@ def challenge() -> Challenge:
     """Return one that could be stored."""
     deadline = NOW + HOUR
     return Challenge(
-        "shop", new_id(PARTITION, os.urandom(16)), 1, "login", None, "+44…56", "1:00", "GB",
+        "shop", build_challenge_id(PARTITION, os.urandom(16)), 1, "login", None, "+44…56", "1:00", "GB",
         NOW, deadline, deadline, NOW, 5, 2,
     )  # fmt: skip
 
@@ -465,85 +485,91 @@ REFUSING: dict[str, dict[str, Any]] = {
     "guard": {"guard": "+447400123456"},
     "exact": {"charges": {Limit.SENDS_NUMBER: 1}},
     "gcra": {"charges": {Limit.SENDS_TENANT: 1}},
-    "row": {"charges": {Limit.ROW: 1}},
-    "row, looking": {"charges": {Limit.ROW: 0}},
+    "row": {"charges": {Limit.CONSECUTIVE_FAILURES: 1}},
+    "row, looking": {"charges": {Limit.CONSECUTIVE_FAILURES: 0}},
 }
 
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("refusing", REFUSING, ids=str)
 async def test_a_refused_commit_changes_no_key_but_the_logs(
-    link: Link,
+    script_client: ScriptClient,
     refusing: str,
     told: bool,  # noqa: FBT001
 ) -> None:
     """R30: no bucket, no record and no end of one; only its own event and its own answer."""
-    game = Game(link)
-    store, names = game.store, game.store.names
-    for limit, count in ((Limit.SENDS_NUMBER, 5), (Limit.SENDS_TENANT, 7), (Limit.ROW, 100)):
+    game = Game(script_client)
+    store, names = game.store, game.store.key_names
+    for limit, count in (
+        (Limit.SENDS_NUMBER, 5),
+        (Limit.SENDS_TENANT, 7),
+        (Limit.CONSECUTIVE_FAILURES, 100),
+    ):
         await game.spend(game.charge(limit, count, force=True))
     other = Charge(Bucket(Limit.FAILURES_NUMBER, "shop", "somebody"), (Window(10, 3600),))
     await store.decide(operation="earlier", charges=(other,))
     stored = challenge()
     secret = ChallengeSecret("+447400123456", b"salt", ())
-    await store.decide(swap=Swap(None, stored, secret), events=(Attempted(id="1"),))
-    blocked = names.blocked(PARTITION, "+447400123456")
-    await link.together(blocked, [("SET", blocked, "")])
+    await store.decide(swap=CompareAndSwap(None, stored, secret), events=(Attempted(id="1"),))
+    blocked = names.blocklist_key(PARTITION, "+447400123456")
+    await script_client.run_pipeline(blocked, [("SET", blocked, "")])
     before = await snapshot(store)
 
     how = REFUSING[refusing]
     charged = tuple(game.charge(limit, cost) for limit, cost in how.get("charges", {}).items())
     outcome = await store.decide(
         operation="refused",
-        guard=how.get("guard"),
-        swap=Swap(stored, stored.claim(NOW), None),
+        unless_blocked=how.get("guard"),
+        swap=CompareAndSwap(stored, stored.charge_attempt(NOW), None),
         charges=(other, *charged),
-        give_backs=(GiveBack(other, "earlier"),),
-        clear=(game.charge(Limit.ROW).bucket,),
+        refunds=(Refund(other, "earlier"),),
+        reset_buckets=(game.charge(Limit.CONSECUTIVE_FAILURES).bucket,),
         events=(Attempted(id="2"),),
-        refusal=IssueDenied(id="3") if told else None,
+        event_if_refused=IssueDenied(id="3") if told else None,
     )
 
-    assert isinstance(outcome, Refusal | Blocked)
+    assert isinstance(outcome, LimitRefusal | Blocked)
     after = await snapshot(store)
     changed = {key.decode() for key in after if after[key] != before.get(key)}
-    log, _, *refusals = names.log(PARTITION)
-    events = names.log(PARTITION)[1]
+    log, _, *refusals = names.event_log_keys(PARTITION)
+    events = names.event_log_keys(PARTITION)[1]
     assert before.keys() <= after.keys()
-    assert names.operation(PARTITION, "refused") in changed
-    changed -= {names.operation(PARTITION, "refused"), events}
+    assert names.operation_key(PARTITION, "refused") in changed
+    changed -= {names.operation_key(PARTITION, "refused"), events}
     assert changed == ({log, *refusals} if told else set())
     assert before[events.encode()][0] == after[events.encode()][0]
 
 
 @pytest.mark.parametrize("why", ["conflict", "late"])
-async def test_a_commit_that_comes_too_late_changes_nothing_at_all(link: Link, why: str) -> None:
+async def test_a_commit_that_comes_too_late_changes_nothing_at_all(
+    script_client: ScriptClient, why: str
+) -> None:
     """R15: somebody moved first, or the deadline has passed; not even its answer is kept."""
-    game = Game(link)
+    game = Game(script_client)
     store, stored = game.store, challenge()
     secret = ChallengeSecret("+447400123456", b"salt", ())
-    await store.decide(swap=Swap(None, stored, secret), events=(Attempted(id="1"),))
-    old = stored.claim(NOW) if why == "conflict" else stored
+    await store.decide(swap=CompareAndSwap(None, stored, secret), events=(Attempted(id="1"),))
+    old = stored.charge_attempt(NOW) if why == "conflict" else stored
     before = await snapshot(store)
 
     store.now = NOW if why == "conflict" else stored.deadline
     outcome = await store.decide(
-        swap=Swap(old, old.claim(NOW), None, before=stored.deadline),
+        swap=CompareAndSwap(old, old.charge_attempt(NOW), None, not_after=stored.deadline),
         charges=(game.charge(Limit.SENDS_NUMBER),),
-        clear=(game.charge(Limit.ROW).bucket,),
+        reset_buckets=(game.charge(Limit.CONSECUTIVE_FAILURES).bucket,),
         events=(Attempted(id="2"),),
-        refusal=IssueDenied(id="3"),
+        event_if_refused=IssueDenied(id="3"),
     )
 
-    assert isinstance(outcome, Stored)
+    assert isinstance(outcome, ChallengeSnapshot)
     assert stored == outcome.challenge
     assert before == await snapshot(store)
 
 
-async def test_a_forced_charge_is_counted_beyond_every_limit(link: Link) -> None:
+async def test_a_forced_charge_is_counted_beyond_every_limit(script_client: ScriptClient) -> None:
     """R26: what has been sent is counted, and then refuses the next one."""
-    game = Game(link)
+    game = Game(script_client)
     for limit, cost in ((Limit.SENDS_NUMBER, 9), (Limit.SENDS_TENANT, 9)):
-        assert type(await game.spend(game.charge(limit, cost, force=True))) is Done
+        assert type(await game.spend(game.charge(limit, cost, force=True))) is Committed
 
-        assert isinstance(await game.spend(game.charge(limit)), Refusal)
+        assert isinstance(await game.spend(game.charge(limit)), LimitRefusal)

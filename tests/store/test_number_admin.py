@@ -14,49 +14,49 @@ from otp_service.core.errors import (
     NumberNotAllowed,
     RateLimited,
 )
-from otp_service.core.keys import Key, Ring
-from otp_service.core.limits import NUMBERS_OWN, ROW_LIMIT, Limit, Window
-from otp_service.core.phone_number import PhoneNumber, parse
-from otp_service.store.client import Link
-from otp_service.store.number_admin import Deleted, Operators
-from tests.installation import HOUR, MINUTE, World, wrong
+from otp_service.core.keys import Key, KeyRing
+from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Limit, Window
+from otp_service.core.phone_number import PhoneNumber, parse_number
+from otp_service.store.client import ScriptClient
+from otp_service.store.number_admin import ErasedCounts, NumberAdmin
+from tests.installation import HOUR_MS, MINUTE_MS, Installation, make_wrong_code
 from tests.store import redis_servers
 
 
-PHONE, OTHER = parse("+447400123456"), parse("+447400123457")
+PHONE, OTHER = parse_number("+447400123456"), parse_number("+447400123457")
 TENANTS = ("shop", "bank")
 
 
 @pytest.fixture
-def world(link: Link) -> World:
-    return World(link)
+def world(script_client: ScriptClient) -> Installation:
+    return Installation(script_client)
 
 
 @pytest.fixture
-def operators(world: World) -> Operators:
-    return Operators(world.store, world.keys.pseudonym)
+def operators(world: Installation) -> NumberAdmin:
+    return NumberAdmin(world.store, world.keys.pseudonym)
 
 
 def operation() -> str:
     return os.urandom(16).hex()
 
 
-def told(reason: str) -> events.ListChanged:
-    return events.ListChanged(id=operation(), reason=reason)
+def told(reason: str) -> events.BlocklistChanged:
+    return events.BlocklistChanged(id=operation(), reason=reason)
 
 
-async def forget(operators: Operators, phone: PhoneNumber = PHONE, **options) -> Deleted:
-    event = events.Forgotten(id=operation(), reason="by_operator")
-    return await operators.forget(phone, event, operation(), tenants=TENANTS, **options)
+async def forget(operators: NumberAdmin, phone: PhoneNumber = PHONE, **options) -> ErasedCounts:
+    event = events.NumberErased(id=operation(), reason="by_operator")
+    return await operators.erase_number(phone, event, operation(), tenants=TENANTS, **options)
 
 
-async def fail(world: World, times: int) -> None:
+async def fail(world: Installation, times: int) -> None:
     """Try one wrong code for each of so many challenges, slowly enough for every limit."""
     for _ in range(times):
-        world.wait(3 * HOUR)
+        world.advance_clock(3 * HOUR_MS)
         stored = await world.issue(PHONE.e164)
         with pytest.raises(IncorrectCode):
-            await world.verify(stored, wrong(world.phones.code()))
+            await world.verify(stored, make_wrong_code(world.router.extract_code()))
 
 
 # -------------------------------------------------------------------------- the do-not-send list
@@ -64,39 +64,39 @@ async def fail(world: World, times: int) -> None:
 
 async def test_a_blocked_number_gets_no_message_until_it_is_unblocked(world, operators):
     """At no tenant; and other numbers do."""
-    await operators.block(PHONE, told("blocked"), operation())
+    await operators.block_number(PHONE, told("blocked"), operation())
 
     for tenant in TENANTS:
         with pytest.raises(NumberNotAllowed) as refusal:
             await world.issue(PHONE.e164, tenant=tenant)
-        assert "blocked" == refusal.value.why
+        assert "blocked" == refusal.value.reason_code
     await world.issue(OTHER.e164)
 
-    await operators.unblock(PHONE, told("unblocked"), operation())
+    await operators.unblock_number(PHONE, told("unblocked"), operation())
     await world.issue(PHONE.e164)
 
 
 async def test_each_change_of_the_list_is_an_event(world, operators):
     """In the number's partition, in the same step."""
-    await operators.block(PHONE, told("blocked"), operation())
-    await operators.unblock(PHONE, told("unblocked"), operation())
+    await operators.block_number(PHONE, told("blocked"), operation())
+    await operators.unblock_number(PHONE, told("unblocked"), operation())
 
-    changes = [e["reason"] for e in await world.events() if e["type"] == "otp.blocklist"]
+    changes = [e["reason"] for e in await world.read_events() if e["type"] == "otp.blocklist"]
     assert ["blocked", "unblocked"] == changes
 
 
 async def test_a_change_that_is_repeated_is_made_once(world, operators):
     """Its operation is known, so a lost answer costs nothing."""
     same = operation()
-    await operators.block(PHONE, told("blocked"), same)
-    await operators.block(PHONE, told("blocked"), same)
+    await operators.block_number(PHONE, told("blocked"), same)
+    await operators.block_number(PHONE, told("blocked"), same)
 
-    assert 1 == (await world.told()).count("otp.blocklist")
+    assert 1 == (await world.list_event_types()).count("otp.blocklist")
 
 
 async def test_every_spelling_of_a_phone_is_blocked(world, operators):
     """An Argentine mobile with and without its 9 is one phone (R36)."""
-    await operators.block(parse("+5491123456789"), told("blocked"), operation())
+    await operators.block_number(parse_number("+5491123456789"), told("blocked"), operation())
 
     with pytest.raises(NumberNotAllowed):
         await world.issue("+541123456789")
@@ -105,10 +105,10 @@ async def test_every_spelling_of_a_phone_is_blocked(world, operators):
 async def test_the_list_shows_masked_numbers(operators):
     """Redis holds them sealed; a number that was taken off is not there."""
     for phone in (PHONE, OTHER):
-        await operators.block(phone, told("blocked"), operation())
-    await operators.unblock(OTHER, told("unblocked"), operation())
+        await operators.block_number(phone, told("blocked"), operation())
+    await operators.unblock_number(OTHER, told("unblocked"), operation())
 
-    assert [PHONE.masked] == await operators.blocked()
+    assert [PHONE.masked] == await operators.list_blocked_numbers()
 
 
 # -------------------------------------------------------------------------------- who is locked
@@ -116,24 +116,28 @@ async def test_the_list_shows_masked_numbers(operators):
 
 async def test_locked_numbers_are_listed_with_their_tenant(world, operators):
     """Where they are, how often they failed and when, and which number, masked."""
-    await fail(world, ROW_LIMIT)
+    await fail(world, MAX_CONSECUTIVE_FAILURES)
     with pytest.raises(NumberLocked):
         await world.issue(PHONE.e164)
 
-    (found,) = await operators.locked(world.tenants)
+    (found,) = await operators.list_locked_numbers(world.tenants)
 
-    assert ("shop", PHONE.masked, ROW_LIMIT) == (found.tenant, found.masked, found.failures)
-    assert found.last > 0
+    assert ("shop", PHONE.masked, MAX_CONSECUTIVE_FAILURES) == (
+        found.tenant,
+        found.masked_number,
+        found.failures,
+    )
+    assert found.last_failure_at > 0
 
 
 async def test_a_shorter_row_is_listed_where_it_locks(world, operators):
     """Failing is human, but a tenant may be less patient than the ceiling."""
     await fail(world, 3)
-    strict = {**world.tenants["shop"].rates, Limit.ROW: (Window(3, 90 * 86400),)}
+    strict = {**world.tenants["shop"].limits, Limit.CONSECUTIVE_FAILURES: (Window(3, 90 * 86400),)}
 
-    assert [] == await operators.locked(world.tenants)
-    shop = msgspec.structs.replace(world.tenants["shop"], rates=strict)
-    assert [3] == [one.failures for one in await operators.locked({"shop": shop})]
+    assert [] == await operators.list_locked_numbers(world.tenants)
+    shop = msgspec.structs.replace(world.tenants["shop"], limits=strict)
+    assert [3] == [one.failures for one in await operators.list_locked_numbers({"shop": shop})]
 
 
 async def test_looking_tells_how_far_it_is(world, operators):
@@ -141,7 +145,7 @@ async def test_looking_tells_how_far_it_is(world, operators):
     await world.issue(PHONE.e164)
     heard = []
 
-    await operators.locked(world.tenants, lambda done, of: heard.append((done, of)))
+    await operators.list_locked_numbers(world.tenants, lambda done, of: heard.append((done, of)))
 
     assert heard
     assert all(done <= of for done, of in heard)
@@ -161,26 +165,26 @@ async def test_a_forgotten_number_begins_anew(world, operators):
     assert 1 == gone.challenges
     assert 3 == gone.buckets, "cooldown, per number, per number and tenant"
     with pytest.raises(ChallengeNotFound):
-        await world.verify(stored, world.phones.code())
+        await world.verify(stored, world.router.extract_code())
     await world.issue(PHONE.e164)
 
 
-async def test_nothing_about_it_is_left_in_redis_but_events(world, operators, link):
+async def test_nothing_about_it_is_left_in_redis_but_events(world, operators, script_client):
     """Neither a live challenge nor one that has ended, whoever asked for it."""
     await fail(world, 1)
-    world.wait(MINUTE)
+    world.advance_clock(MINUTE_MS)
     canceled = await world.issue(PHONE.e164, tenant="bank")
-    await world.service.cancel(world.caller("bank"), world.id_of(canceled))
+    await world.service.cancel(world.build_caller("bank"), world.get_challenge_id(canceled))
 
     assert 2 == (await forget(operators)).challenges
 
-    partition = world.store.partition_of(PHONE.collapsed)
+    partition = world.store.get_number_partition(PHONE.canonical)
     kept = {
         tuple(k.split(":")[1:3])
-        for k in await redis_servers.keys_of(link, f"{{{partition:02d}}}:*")
+        for k in await redis_servers.list_keys(script_client, f"{{{partition:02d}}}:*")
     }
     # Somebody else's bucket may happen to live here: the prefix's, the country's.
-    persons = {kind for kind, *of in kept if kind != "limit" or set(of) & NUMBERS_OWN}
+    persons = {kind for kind, *of in kept if kind != "limit" or set(of) & NUMBER_LIMITS}
     assert persons <= {"log", "events", "refusals", "folds", "due", "operation"}
 
 
@@ -188,20 +192,21 @@ async def test_other_numbers_keep_theirs(world, operators):
     """Also those of the same partition."""
     neighbour = next(
         phone
-        for phone in (parse(f"+4474001{n:05d}") for n in range(23457, 24000))
-        if world.store.partition_of(phone.collapsed) == world.store.partition_of(PHONE.collapsed)
+        for phone in (parse_number(f"+4474001{n:05d}") for n in range(23457, 24000))
+        if world.store.get_number_partition(phone.canonical)
+        == world.store.get_number_partition(PHONE.canonical)
     )
     await world.issue(PHONE.e164)
     kept = await world.issue(neighbour.e164)
 
     assert 1 == (await forget(operators)).challenges
 
-    assert await world.verify(kept, world.phones.code())
+    assert await world.verify(kept, world.router.extract_code())
 
 
 async def test_the_list_keeps_a_forgotten_number(world, operators):
     """Who asked never to be written to still is not."""
-    await operators.block(PHONE, told("blocked"), operation())
+    await operators.block_number(PHONE, told("blocked"), operation())
 
     await forget(operators)
 
@@ -215,23 +220,25 @@ async def test_forgetting_is_an_event_and_leaves_the_others(world, operators):
 
     await forget(operators)
 
-    assert ["otp.issued", "otp.sent", "otp.forgotten"] == await world.told()
+    assert ["otp.issued", "otp.sent", "otp.forgotten"] == await world.list_event_types()
 
 
 async def test_challenges_are_found_after_a_rotation_of_the_pseudonyms(world):
     """They name the number by the key that was in force."""
     await world.issue(PHONE.e164)
-    newer = Ring((Key("2", os.urandom(32)), *world.keys.pseudonym))
+    newer = KeyRing((Key("2", os.urandom(32)), *world.keys.pseudonym))
 
-    assert 1 == (await forget(Operators(world.store, newer))).challenges
+    assert 1 == (await forget(NumberAdmin(world.store, newer))).challenges
 
 
-async def test_a_record_that_is_not_ours_stops_nobody(world, operators, link):
+async def test_a_record_that_is_not_ours_stops_nobody(world, operators, script_client):
     """Somebody else wrote to Redis; the rest is forgotten all the same."""
     issued = (await world.issue(PHONE.e164)).challenge
     assert isinstance(issued, Challenge)
     partition = int(issued.id[1:3])
-    name = world.store.names.challenge(partition, "shop", f"c{partition:02d}-{'0' * 32}")
-    await link.together(name, [("SET", name, b"forged")])
+    name = world.store.key_names.challenge_record_key(
+        partition, "shop", f"c{partition:02d}-{'0' * 32}"
+    )
+    await script_client.run_pipeline(name, [("SET", name, b"forged")])
 
     assert 1 == (await forget(operators)).challenges

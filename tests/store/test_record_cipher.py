@@ -12,13 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otp_service.core.challenge import Challenge, Status
+from otp_service.core.challenge import Challenge, ChallengeStatus
 from otp_service.core.errors import ChallengeExpired, OtpError, StoreTampered
-from otp_service.core.keys import Key, Ring
-from otp_service.core.ports import Replayed, Stored
-from otp_service.store.client import Link
-from otp_service.store.record_cipher import MAC, VERSION, Vault
-from tests.installation import SECOND, World, fresh_keys, together, wrong
+from otp_service.core.keys import Key, KeyRing
+from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
+from otp_service.store.client import ScriptClient
+from otp_service.store.record_cipher import MAC_BYTES, VERSION_DIGITS, RecordCipher
+from tests.installation import (
+    SECOND_MS,
+    Installation,
+    gather_results,
+    generate_keys,
+    make_wrong_code,
+)
 
 
 NUMBER, OTHER = "+447400123456", "+447400123457"
@@ -28,20 +34,20 @@ Tamper = Callable[[bytes], bytes]
 
 # ---------------------------------------------------------------------------- the vault by itself
 
-KEYS = fresh_keys()
+KEYS = generate_keys()
 NAME = "{07}:challenge:shop:c07-00000000000000000000000000000000"
 BODY = b"what is kept of a challenge"
 
 
-def vault(keys: Any = KEYS) -> Vault:
+def vault(keys: Any = KEYS) -> RecordCipher:
     """Return a vault with these keys."""
-    return Vault(keys, os.urandom)
+    return RecordCipher(keys, os.urandom)
 
 
 def refused(record: bytes, name: str = NAME, keys: Any = KEYS) -> bool:
     """Whether a record is told to be forged, and nothing else goes wrong."""
     try:
-        vault(keys).open(name, record)
+        vault(keys).open_record(name, record)
     except StoreTampered:
         return True
     return False
@@ -50,16 +56,16 @@ def refused(record: bytes, name: str = NAME, keys: Any = KEYS) -> bool:
 @given(st.binary(max_size=300), st.integers(0, 10**8 - 1), st.text(max_size=50))
 def test_what_was_closed_opens_under_its_own_name(body: bytes, version: int, name: str) -> None:
     """Design 7: and the version is told with it."""
-    record = vault().close(name, version, body)
+    record = vault().seal_record(name, version, body)
 
-    assert (version, body) == vault().open(name, record)
-    assert record.startswith(Vault.version(version).encode())
+    assert (version, body) == vault().open_record(name, record)
+    assert record.startswith(RecordCipher.format_version(version).encode())
     assert len(body) < 4 or body not in record
 
 
 def test_every_single_bit_counts() -> None:
     """Design 7: the MAC is over all of it."""
-    record = vault().close(NAME, 1, BODY)
+    record = vault().seal_record(NAME, 1, BODY)
 
     for place in range(len(record)):
         for bit in range(8):
@@ -70,7 +76,7 @@ def test_every_single_bit_counts() -> None:
 
 def test_every_single_byte_counts() -> None:
     """Design 7: cut off anywhere, or with something before or behind."""
-    record = vault().close(NAME, 1, BODY)
+    record = vault().seal_record(NAME, 1, BODY)
 
     for end in range(len(record)):
         assert refused(record[:end])
@@ -85,12 +91,12 @@ def test_noise_is_refused_and_breaks_nothing(noise: bytes) -> None:
     """R77: a StoreTampered, never an exception that nobody expects."""
     assert refused(noise)
     assert refused(b"00000001" + noise)
-    assert refused(b"00000001" + vault()._ids + noise)
+    assert refused(b"00000001" + vault()._encoded_key_ids + noise)
 
 
 def test_another_name_is_another_record() -> None:
     """Design 7: the key's name is part of what is authenticated."""
-    record = vault().close(NAME, 1, BODY)
+    record = vault().seal_record(NAME, 1, BODY)
 
     assert refused(record, NAME.replace("challenge", "secret"))
     assert refused(record, NAME.replace("shop", "bank"))
@@ -99,26 +105,29 @@ def test_another_name_is_another_record() -> None:
 
 def test_the_mac_is_over_name_version_and_bytes() -> None:
     """Design 7: the sealed body is bound to the name too, so this is the second lock on one door."""
-    record = vault().close(NAME, 7, BODY)
+    record = vault().seal_record(NAME, 7, BODY)
 
-    assert KEYS.state.current.mac("record", NAME.encode(), record[:-MAC]) == record[-MAC:]
-    assert b"00000007" == record[:VERSION]
+    assert (
+        KEYS.state.current.compute_mac("record", NAME.encode(), record[:-MAC_BYTES])
+        == record[-MAC_BYTES:]
+    )
+    assert b"00000007" == record[:VERSION_DIGITS]
 
 
 def test_parts_of_two_records_make_no_third() -> None:
     """Design 7: another version, another sealed body, another MAC, all of the same keys."""
-    one, other = vault().close(NAME, 1, BODY), vault().close(NAME, 2, BODY[::-1])
-    body = VERSION + len(vault()._ids)
+    one, other = vault().seal_record(NAME, 1, BODY), vault().seal_record(NAME, 2, BODY[::-1])
+    body = VERSION_DIGITS + len(vault()._encoded_key_ids)
 
-    assert refused(other[:VERSION] + one[VERSION:])
+    assert refused(other[:VERSION_DIGITS] + one[VERSION_DIGITS:])
     assert refused(one[:body] + other[body:])
-    assert refused(one[:-MAC] + other[-MAC:])
+    assert refused(one[:-MAC_BYTES] + other[-MAC_BYTES:])
 
 
 def test_keys_that_are_unknown_or_somebodys_own_open_nothing() -> None:
     """R12: a record names its keys; a name alone opens nothing."""
-    record = vault(fresh_keys()).close(NAME, 1, BODY)
-    retired = vault(fresh_keys("retired")).close(NAME, 1, BODY)
+    record = vault(generate_keys()).seal_record(NAME, 1, BODY)
+    retired = vault(generate_keys("retired")).seal_record(NAME, 1, BODY)
 
     assert refused(record)
     assert refused(retired)
@@ -129,9 +138,9 @@ def test_keys_that_are_unknown_or_somebodys_own_open_nothing() -> None:
 
 def test_one_of_the_two_keys_is_not_enough() -> None:
     """Design 7: who has the seal's key cannot sign, who has the state's cannot read."""
-    thief = fresh_keys()
-    sealed = vault(msgspec.structs.replace(thief, seal=KEYS.seal)).close(NAME, 1, BODY)
-    signed = vault(msgspec.structs.replace(thief, state=KEYS.state)).close(NAME, 1, BODY)
+    thief = generate_keys()
+    sealed = vault(msgspec.structs.replace(thief, seal=KEYS.seal)).seal_record(NAME, 1, BODY)
+    signed = vault(msgspec.structs.replace(thief, state=KEYS.state)).seal_record(NAME, 1, BODY)
 
     assert refused(sealed)
     assert refused(signed)
@@ -140,8 +149,8 @@ def test_one_of_the_two_keys_is_not_enough() -> None:
 def test_who_can_only_sign_moves_no_record() -> None:
     """Design 7: what is sealed is bound to its name by the seal's key too, whoever signs it anew."""
     other = NAME[:-1] + "1"
-    kept = vault().close(NAME, 7, BODY)[:-MAC]
-    sign = KEYS.state.current.mac
+    kept = vault().seal_record(NAME, 7, BODY)[:-MAC_BYTES]
+    sign = KEYS.state.current.compute_mac
 
     assert not refused(kept + sign("record", NAME.encode(), kept), NAME)
     assert refused(kept + sign("record", other.encode(), kept), other)
@@ -149,14 +158,14 @@ def test_who_can_only_sign_moves_no_record() -> None:
 
 def test_both_keys_are_in_force_while_one_is_rotated() -> None:
     """R12: what the old key closed opens until it is gone."""
-    old = vault().close(NAME, 1, BODY)
-    new = fresh_keys("2")
-    both = {n: Ring((*getattr(new, n), *getattr(KEYS, n))) for n in ("seal", "state")}
+    old = vault().seal_record(NAME, 1, BODY)
+    new = generate_keys("2")
+    both = {n: KeyRing((*getattr(new, n), *getattr(KEYS, n))) for n in ("seal", "state")}
 
     during, after = msgspec.structs.replace(KEYS, **both), new
 
-    assert (1, BODY) == vault(during).open(NAME, old)
-    assert b"2/2" in vault(during).close(NAME, 1, BODY)
+    assert (1, BODY) == vault(during).open_record(NAME, old)
+    assert b"2/2" in vault(during).seal_record(NAME, 1, BODY)
     assert refused(old, keys=after)
 
 
@@ -166,79 +175,85 @@ def test_both_keys_are_in_force_while_one_is_rotated() -> None:
 class Thief:
     """Somebody with write access to Redis, and none to our keys."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Installation) -> None:
         self.world = world
-        self.link: Link = world.link
+        self.link: ScriptClient = world.script_client
 
-    def names(self, stored: Stored, tenant: str = "shop") -> dict[str, str]:
+    def names(self, stored: ChallengeSnapshot, tenant: str = "shop") -> dict[str, str]:
         """Return the keys of a challenge."""
-        id_ = self.world.id_of(stored)
-        partition, names = int(id_[1:3]), self.world.store.names
+        id_ = self.world.get_challenge_id(stored)
+        partition, names = int(id_[1:3]), self.world.store.key_names
         return {
-            "challenge": names.challenge(partition, tenant, id_),
-            "secret": names.secret(partition, tenant, id_),
+            "challenge": names.challenge_record_key(partition, tenant, id_),
+            "secret": names.secret_record_key(partition, tenant, id_),
         }
 
     async def read(self, name: str) -> bytes:
         """Return what is there."""
-        (value,) = await self.link.together(name, [("GET", name)])
+        (value,) = await self.link.run_pipeline(name, [("GET", name)])
         assert isinstance(value, bytes), name
         return value
 
     async def write(self, name: str, value: bytes) -> None:
         """Put something there."""
-        await self.link.together(name, [("SET", name, value)])
+        await self.link.run_pipeline(name, [("SET", name, value)])
 
     async def delete(self, name: str) -> None:
         """Take it away."""
-        await self.link.together(name, [("DEL", name)])
+        await self.link.run_pipeline(name, [("DEL", name)])
 
 
 @pytest.fixture
-def thief(world: World) -> Thief:
+def thief(world: Installation) -> Thief:
     """A thief in this world."""
     return Thief(world)
 
 
 @pytest.fixture
-def world(link: Link) -> World:
+def world(script_client: ScriptClient) -> Installation:
     """The service on each kind of Redis in turn."""
-    return World(link)
+    return Installation(script_client)
 
 
-def calls(world: World, stored: Stored, code: str) -> Iterator[Awaitable[Any]]:
+def calls(world: Installation, stored: ChallengeSnapshot, code: str) -> Iterator[Awaitable[Any]]:
     """Return everything that somebody could do with a challenge."""
     yield world.verify(stored, code)
-    yield world.verify(stored, wrong(code))
+    yield world.verify(stored, make_wrong_code(code))
     yield world.verify(stored, code, key="k")
     yield world.resend(stored)
     yield world.resend(stored, key="another")
-    yield world.service.view(world.caller(), world.id_of(stored))
-    yield world.service.cancel(world.caller(), world.id_of(stored))
+    yield world.service.get_challenge(world.build_caller(), world.get_challenge_id(stored))
+    yield world.service.cancel(world.build_caller(), world.get_challenge_id(stored))
 
 
-async def tampered(world: World) -> int:
+async def tampered(world: Installation) -> int:
     """Return how often that was recorded."""
-    streams = [world.store.names.log(partition)[1] for partition in range(64)]
-    logs = await world.link.read([(name, [("XRANGE", name, "-", "+")]) for name in streams])
+    streams = [world.store.key_names.event_log_keys(partition)[1] for partition in range(64)]
+    logs = await world.script_client.read_many(
+        [(name, [("XRANGE", name, "-", "+")]) for name in streams]
+    )
     return str(logs).count('"type":"store.tampered"')
 
 
-async def believed_by_nobody(world: World, stored: Stored, code: str) -> None:
+async def believed_by_nobody(world: Installation, stored: ChallengeSnapshot, code: str) -> None:
     """Nothing is verified, sent, compared or given away; each try is recorded."""
-    runs, sent, recorded = world.hasher.runs, len(world.phones.messages), await tampered(world)
+    runs, sent, recorded = (
+        world.hasher.hash_count,
+        len(world.router.messages),
+        await tampered(world),
+    )
 
-    answers = [(await together(call))[0] for call in calls(world, stored, code)]
+    answers = [(await gather_results(call))[0] for call in calls(world, stored, code)]
 
     assert {StoreTampered} == {type(answer) for answer in answers}
-    assert (runs, sent) == (world.hasher.runs, len(world.phones.messages))
+    assert (runs, sent) == (world.hasher.hash_count, len(world.router.messages))
     assert len(answers) == await tampered(world) - recorded
 
 
 FORGERIES: dict[str, Tamper] = {
-    "the version": lambda r: b"00000009" + r[VERSION:],
-    "a negative version": lambda r: b"-0000001" + r[VERSION:],
-    "no version": lambda r: b"xxxxxxxx" + r[VERSION:],
+    "the version": lambda r: b"00000009" + r[VERSION_DIGITS:],
+    "a negative version": lambda r: b"-0000001" + r[VERSION_DIGITS:],
+    "no version": lambda r: b"xxxxxxxx" + r[VERSION_DIGITS:],
     "the keys' names": lambda r: r.replace(b"1/1", b"9/9", 1),
     "the first byte sealed": lambda r: r[:24] + bytes([r[24] ^ 1]) + r[25:],
     "the MAC": lambda r: r[:-1] + bytes([r[-1] ^ 1]),
@@ -247,31 +262,33 @@ FORGERIES: dict[str, Tamper] = {
     "a byte more": lambda r: r + b"\0",
     "everything": lambda _: b"",
     "JSON": lambda _: b'{"status": "verified"}',
-    "a record of other keys": lambda _: Vault(fresh_keys(), os.urandom).close("name", 1, b""),
+    "a record of other keys": lambda _: RecordCipher(generate_keys(), os.urandom).seal_record(
+        "name", 1, b""
+    ),
 }
 
 
 @pytest.mark.parametrize("record", ["challenge", "secret"])
 @pytest.mark.parametrize("forgery", FORGERIES)
 async def test_a_forged_record_is_never_believed(
-    world: World, thief: Thief, record: str, forgery: str
+    world: Installation, thief: Thief, record: str, forgery: str
 ) -> None:
     """The issue's tests: never 200, no message, `store.tampered`."""
     issued = await world.issue(NUMBER)
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     name = thief.names(issued)[record]
     await thief.write(name, FORGERIES[forgery](await thief.read(name)))
 
-    await believed_by_nobody(world, issued, world.phones.code())
+    await believed_by_nobody(world, issued, world.router.extract_code())
 
 
 @pytest.mark.parametrize("record", ["challenge", "secret"])
 async def test_a_flipped_byte_at_any_place_is_found(
-    world: World, thief: Thief, record: str
+    world: Installation, thief: Thief, record: str
 ) -> None:
     """The issue's tests: by verify, with the right code, before anything is compared."""
     issued = await world.issue(NUMBER)
-    code, runs = world.phones.code(), world.hasher.runs
+    code, runs = world.router.extract_code(), world.hasher.hash_count
     name = thief.names(issued)[record]
     whole = await thief.read(name)
 
@@ -280,7 +297,7 @@ async def test_a_flipped_byte_at_any_place_is_found(
         with pytest.raises(StoreTampered):
             await world.verify(issued, code)
 
-    assert runs == world.hasher.runs
+    assert runs == world.hasher.hash_count
     await thief.write(name, whole)
     await world.verify(issued, code)
 
@@ -290,14 +307,14 @@ async def test_a_flipped_byte_at_any_place_is_found(
     "copied", [("challenge",), ("secret",), ("challenge", "secret")], ids=" and ".join
 )
 async def test_a_record_copied_over_another_is_never_believed(
-    world: World, thief: Thief, whose: str, copied: tuple[str, ...]
+    world: Installation, thief: Thief, whose: str, copied: tuple[str, ...]
 ) -> None:
     """The issue's tests: my own challenge, whose code I know, in the place of yours."""
     tenant = "shop" if whose.startswith("the same") else "bank"
     mine = await world.issue(OTHER, tenant=tenant)
-    known = world.phones.code()
+    known = world.router.extract_code()
     yours = await world.issue(NUMBER)
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     for record in copied:
         value = await thief.read(thief.names(mine, tenant)[record])
         await thief.write(thief.names(yours)[record], value)
@@ -305,10 +322,12 @@ async def test_a_record_copied_over_another_is_never_believed(
     await believed_by_nobody(world, yours, known)
 
 
-async def test_a_sealed_number_that_was_swapped_gets_no_message(world: World, thief: Thief) -> None:
+async def test_a_sealed_number_that_was_swapped_gets_no_message(
+    world: Installation, thief: Thief
+) -> None:
     """The issue's tests: nobody has my code sent to his phone."""
     his, mine = await world.issue(OTHER), await world.issue(NUMBER)
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     a, b = thief.names(his)["secret"], thief.names(mine)["secret"]
     one, other = await thief.read(a), await thief.read(b)
     await thief.write(a, other)
@@ -318,28 +337,28 @@ async def test_a_sealed_number_that_was_swapped_gets_no_message(world: World, th
         with pytest.raises(StoreTampered):
             await world.resend(challenge)
 
-    assert 2 == len(world.phones.messages)
+    assert 2 == len(world.router.messages)
 
 
 async def test_a_record_in_the_place_of_the_other_kind_is_never_believed(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """The names differ, so the MACs do."""
     issued = await world.issue(NUMBER)
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     names = thief.names(issued)
     await thief.write(names["challenge"], await thief.read(names["secret"]))
 
-    await believed_by_nobody(world, issued, world.phones.code())
+    await believed_by_nobody(world, issued, world.router.extract_code())
 
 
 async def test_a_challenge_cannot_be_moved_to_another_id_or_tenant(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """Design 7: id and tenant come from the URL and the API key, never from the record."""
     issued = await world.issue(NUMBER)
-    code = world.phones.code()
-    id_ = world.id_of(issued)
+    code = world.router.extract_code()
+    id_ = world.get_challenge_id(issued)
     new_id = id_[:-1] + ("0" if id_[-1] != "0" else "1")
     there = thief.names(issued)
     for kind, name in there.items():
@@ -347,7 +366,9 @@ async def test_a_challenge_cannot_be_moved_to_another_id_or_tenant(
         await thief.write(name.replace(id_, new_id), value)
         await thief.write(thief.names(issued, "bank")[kind], value)
 
-    moved = Stored(issued.now, msgspec.structs.replace(_present(issued), id=new_id), None)
+    moved = ChallengeSnapshot(
+        issued.now, msgspec.structs.replace(_present(issued), id=new_id), None
+    )
     with pytest.raises(StoreTampered):
         await world.verify(moved, code)
     with pytest.raises(StoreTampered):
@@ -360,79 +381,81 @@ async def test_a_challenge_cannot_be_moved_to_another_id_or_tenant(
 class Meanwhile:
     """Does something to a record as soon as it has been read, or a code compared."""
 
-    def __init__(self, world: World, tamper: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, world: Installation, tamper: Callable[[], Awaitable[None]]) -> None:
         self._world, self._tamper = world, tamper
         self.reads = self.runs = -1
 
     def after_read(self, number: int) -> None:
         """Let it happen behind the n-th fetch from now."""
-        fetch, self.reads = self._world.store.fetch, number
+        fetch, self.reads = self._world.store.fetch_challenge, number
 
-        async def reading(tenant: str, challenge_id: str) -> Stored:
+        async def reading(tenant: str, challenge_id: str) -> ChallengeSnapshot:
             stored = await fetch(tenant, challenge_id)
             self.reads -= 1
             if self.reads == 0:
                 await self._tamper()
             return stored
 
-        self._world.store.fetch = reading  # type: ignore[method-assign]
+        self._world.store.fetch_challenge = reading  # type: ignore[method-assign]
 
     def after_comparison(self) -> None:
         """Let it happen while the code is compared."""
-        slow = self._world.hasher.slow
+        slow = self._world.hasher.compute_argon2id
 
         async def comparing(code: str, salt: bytes) -> bytes:
             await self._tamper()
             return await slow(code, salt)
 
-        self._world.hasher.slow = comparing  # type: ignore[method-assign]
+        self._world.hasher.compute_argon2id = comparing  # type: ignore[method-assign]
 
 
 @pytest.fixture
-async def forging(world: World, thief: Thief) -> tuple[World, Stored, Meanwhile]:
+async def forging(
+    world: Installation, thief: Thief
+) -> tuple[Installation, ChallengeSnapshot, Meanwhile]:
     """A challenge whose record will be forged in the middle of a call, as if somebody moved it."""
     issued = await world.issue(NUMBER)
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     name = thief.names(issued)["challenge"]
 
     async def forge() -> None:
-        await thief.write(name, b"00000007" + (await thief.read(name))[VERSION:])
+        await thief.write(name, b"00000007" + (await thief.read(name))[VERSION_DIGITS:])
 
     return world, issued, Meanwhile(world, forge)
 
 
 async def test_a_claim_that_meets_a_forged_record_compares_nothing(
-    forging: tuple[World, Stored, Meanwhile],
+    forging: tuple[Installation, ChallengeSnapshot, Meanwhile],
 ) -> None:
     """The record changes between the read and the claim, whose conflict brings the new one."""
     world, issued, meanwhile = forging
-    code, runs = world.phones.code(), world.hasher.runs
+    code, runs = world.router.extract_code(), world.hasher.hash_count
     meanwhile.after_read(1)
 
     with pytest.raises(StoreTampered):
         await world.verify(issued, code)
 
-    assert runs == world.hasher.runs
+    assert runs == world.hasher.hash_count
     assert 1 == await tampered(world)
 
 
 async def test_a_success_that_meets_a_forged_record_is_none(
-    forging: tuple[World, Stored, Meanwhile],
+    forging: tuple[Installation, ChallengeSnapshot, Meanwhile],
 ) -> None:
     """The record changes between the claim and the outcome."""
     world, issued, meanwhile = forging
     meanwhile.after_comparison()
 
     with pytest.raises(StoreTampered):
-        await world.verify(issued, world.phones.code())
+        await world.verify(issued, world.router.extract_code())
 
     assert 1 == await tampered(world)
-    assert "otp.verified" not in await world.told()
+    assert "otp.verified" not in await world.list_event_types()
 
 
 @pytest.mark.parametrize("read", [1, 2])
 async def test_a_resend_that_meets_a_forged_record_sends_nothing(
-    forging: tuple[World, Stored, Meanwhile], read: int
+    forging: tuple[Installation, ChallengeSnapshot, Meanwhile], read: int
 ) -> None:
     """The record changes before the second read, and before the code is added."""
     world, issued, meanwhile = forging
@@ -441,34 +464,34 @@ async def test_a_resend_that_meets_a_forged_record_sends_nothing(
     with pytest.raises(StoreTampered):
         await world.resend(issued)
 
-    assert 1 == len(world.phones.messages)
+    assert 1 == len(world.router.messages)
     assert 1 == await tampered(world)
 
 
 async def test_a_cancel_that_meets_a_forged_record_is_none(
-    forging: tuple[World, Stored, Meanwhile],
+    forging: tuple[Installation, ChallengeSnapshot, Meanwhile],
 ) -> None:
     """The record changes between the read and the change."""
     world, issued, meanwhile = forging
     meanwhile.after_read(1)
 
     with pytest.raises(StoreTampered):
-        await world.service.cancel(world.caller(), world.id_of(issued))
+        await world.service.cancel(world.build_caller(), world.get_challenge_id(issued))
 
     assert 1 == await tampered(world)
 
 
 async def test_an_issue_whose_record_is_forged_while_it_is_sent_is_recorded(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """The message is out; what is said of it is 503."""
 
     async def forge() -> None:
-        id_ = world.phones.messages[-1].reference.split(".")[1]
-        name = world.store.names.challenge(int(id_[1:3]), "shop", id_)
-        await thief.write(name, b"00000007" + (await thief.read(name))[VERSION:])
+        id_ = world.router.messages[-1].reference.split(".")[1]
+        name = world.store.key_names.challenge_record_key(int(id_[1:3]), "shop", id_)
+        await thief.write(name, b"00000007" + (await thief.read(name))[VERSION_DIGITS:])
 
-    world.phones.meanwhile = forge
+    world.router.on_send = forge
 
     with pytest.raises(StoreTampered):
         await world.issue(NUMBER)
@@ -479,68 +502,70 @@ async def test_an_issue_whose_record_is_forged_while_it_is_sent_is_recorded(
 # ---------------------------------------------------------------------------- idempotency records
 
 
-def remembered(world: World, key: str, tenant: str = "shop") -> str:
+def remembered(world: Installation, key: str, tenant: str = "shop") -> str:
     """Return the Redis key of an Idempotency-Key."""
-    return world.store.names.idempotency(tenant, key)[1]
+    return world.store.key_names.locate_idempotency_record(tenant, key)[1]
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 async def test_a_forged_idempotency_record_answers_nobody(
-    world: World, thief: Thief, forgery: str
+    world: Installation, thief: Thief, forgery: str
 ) -> None:
     """The issue's tests: neither another's challenge nor a second message."""
     await world.issue(NUMBER, key="k")
     name = remembered(world, "k")
     await thief.write(name, FORGERIES[forgery](await thief.read(name)))
-    world.wait(60 * SECOND)
+    world.advance_clock(60 * SECOND_MS)
 
     with pytest.raises(StoreTampered):
         await world.issue(NUMBER, key="k")
 
-    assert 1 == len(world.phones.messages)
+    assert 1 == len(world.router.messages)
     assert 1 == await tampered(world)
 
 
 @pytest.mark.parametrize("verb", ["issue", "resend"])
 async def test_an_idempotency_record_of_another_key_answers_nobody(
-    world: World, thief: Thief, verb: str
+    world: Installation, thief: Thief, verb: str
 ) -> None:
     """My finished call, copied under the key that you are about to use."""
     mine = await world.issue(OTHER, key="mine")
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     await world.resend(mine, key="mine, again")
     yours = await world.issue(NUMBER)
-    world.wait(30 * SECOND)
+    world.advance_clock(30 * SECOND_MS)
     source = {"issue": "mine", "resend": "mine, again"}[verb]
     await thief.write(remembered(world, "yours"), await thief.read(remembered(world, source)))
-    sent = len(world.phones.messages)
+    sent = len(world.router.messages)
 
     issuing = verb == "issue"
     with pytest.raises(StoreTampered):
         await (world.issue(NUMBER, key="yours") if issuing else world.resend(yours, key="yours"))
 
-    assert sent == len(world.phones.messages)
+    assert sent == len(world.router.messages)
     assert 1 == await tampered(world)
 
 
 async def test_a_record_made_by_who_knows_our_format_but_not_our_keys_answers_nobody(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """It says: this call was done, and here is the challenge; with a well-made fingerprint."""
     victim = await world.issue(OTHER)
-    lie = Replayed(1, bytes(32), world.id_of(victim), 0, finished=True)
+    lie = IdempotencyRecord(1, bytes(32), world.get_challenge_id(victim), 0, finished=True)
     name = remembered(world, "k")
-    forged = Vault(fresh_keys(), os.urandom).close(name, 1, msgspec.msgpack.encode(lie))
+    forged = RecordCipher(generate_keys(), os.urandom).seal_record(
+        name, 1, msgspec.msgpack.encode(lie)
+    )
     await thief.write(name, forged)
 
     with pytest.raises(StoreTampered):
         await world.issue(NUMBER, key="k")
 
-    assert 1 == len(world.phones.messages)
+    assert 1 == len(world.router.messages)
 
 
 async def test_a_challenge_that_its_idempotency_record_names_may_be_forged_too(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """The repeat reads it, and records what it found."""
     issued = await world.issue(NUMBER, key="k")
@@ -556,24 +581,26 @@ async def test_a_challenge_that_its_idempotency_record_names_may_be_forged_too(
 # --------------------------------------------------------------- what he can do: delete, roll back
 
 
-async def test_a_deleted_secret_leaves_nothing_to_compare_with(world: World, thief: Thief) -> None:
+async def test_a_deleted_secret_leaves_nothing_to_compare_with(
+    world: Installation, thief: Thief
+) -> None:
     """R79: what is lost is tried again by its person; never verified."""
     issued = await world.issue(NUMBER)
-    runs = world.hasher.runs
+    runs = world.hasher.hash_count
     await thief.delete(thief.names(issued)["secret"])
 
     with pytest.raises(ChallengeExpired):
-        await world.verify(issued, world.phones.code())
+        await world.verify(issued, world.router.extract_code())
 
-    assert runs == world.hasher.runs
+    assert runs == world.hasher.hash_count
 
 
 async def test_a_verified_challenge_that_is_rolled_back_has_no_secret_to_be_verified_with(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """R4: unless he kept that too; then it says what it once said, and nothing else."""
     issued = await world.issue(NUMBER)
-    code, names = world.phones.code(), thief.names(issued)
+    code, names = world.router.extract_code(), thief.names(issued)
     before = {name: await thief.read(name) for name in names.values()}
     await world.verify(issued, code)
     await thief.write(names["challenge"], before[names["challenge"]])
@@ -583,41 +610,41 @@ async def test_a_verified_challenge_that_is_rolled_back_has_no_secret_to_be_veri
 
 
 async def test_a_rolled_back_failure_does_not_refill_the_numbers_budget(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """R17: attempts come back with the record, failures of the number do not."""
     issued = await world.issue(NUMBER)
-    code, names = world.phones.code(), thief.names(issued)
+    code, names = world.router.extract_code(), thief.names(issued)
     before = {name: await thief.read(name) for name in names.values()}
-    compared = world.hasher.runs
+    compared = world.hasher.hash_count
     for i in range(20):
         for name, value in before.items():
             await thief.write(name, value)
-        await together(world.verify(issued, wrong(code, i + 1)))
+        await gather_results(world.verify(issued, make_wrong_code(code, i + 1)))
 
-    assert 10 == world.hasher.runs - compared
+    assert 10 == world.hasher.hash_count - compared
 
 
 async def test_an_older_secret_brings_back_an_older_code_and_no_other(
-    world: World, thief: Thief
+    world: Installation, thief: Thief
 ) -> None:
     """R7: a code that was driven out was right once; the number is the same."""
     issued = await world.issue(NUMBER)
-    first, name = world.phones.code(), thief.names(issued)["secret"]
+    first, name = world.router.extract_code(), thief.names(issued)["secret"]
     before = await thief.read(name)
     for _ in range(2):
-        world.wait(30 * SECOND)
+        world.advance_clock(30 * SECOND_MS)
         await world.resend(issued)
     await thief.write(name, before)
 
     with pytest.raises(OtpError):
-        await world.verify(issued, world.phones.code())
+        await world.verify(issued, world.router.extract_code())
     verified = await world.verify(issued, first)
 
-    assert Status.VERIFIED == _present(verified).status(verified.now)
+    assert ChallengeStatus.VERIFIED == _present(verified).compute_status(verified.now)
 
 
-def _present(stored: Stored) -> Challenge:
+def _present(stored: ChallengeSnapshot) -> Challenge:
     assert stored.challenge
     return stored.challenge
 

@@ -24,17 +24,17 @@ from redis.exceptions import ConnectionError as Disconnected
 from otp_service import telemetry
 from otp_service.core import events
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import About, Accepted, Fault, Refused, Submission
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Submission
 from otp_service.core.errors import (
     ChallengeNotFound,
     Overloaded,
     StoreTampered,
     StoreUnavailable,
 )
-from otp_service.core.limits import Limit, Refusal, Window
-from otp_service.core.ports import Blocked, Commit, Done, Stored, Swap
-from otp_service.telemetry.labels import METHODS, REASONS
-from otp_service.telemetry.logs import LineHandler
+from otp_service.core.limits import Limit, LimitRefusal, Window
+from otp_service.core.ports import Blocked, ChallengeSnapshot, Commit, Committed, CompareAndSwap
+from otp_service.telemetry.labels import EVENT_REASONS, HTTP_METHODS
+from otp_service.telemetry.logs import JsonLineHandler
 
 
 CANARY = "+447700900123 code 483920 https://sms.example/send?api_secret=S3CR3T"
@@ -65,7 +65,7 @@ def log():
     yield stream
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     root.setLevel(level)
-    root.handlers = [one for one in root.handlers if not isinstance(one, LineHandler)]
+    root.handlers = [one for one in root.handlers if not isinstance(one, JsonLineHandler)]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def entries(stream):
 
 def series(metrics, name):
     """Return labels and value of each sample of a name, as Prometheus reads the page."""
-    text = metrics.render()[0].decode()
+    text = metrics.render_metrics()[0].decode()
     families = text_string_to_metric_families(text)
     found = [sample for family in families for sample in family.samples]
     return [(sample.labels, sample.value) for sample in found if sample.name == name]
@@ -122,7 +122,7 @@ def test_nothing_that_is_logged_can_end_its_line(log, metrics, text):
     without_pytest(log)
     logging.getLogger("otp_service.sms").warning("provider %s", text)
     logging.getLogger(text).warning(text)
-    telemetry.RequestLog(metrics).observe(text, text, 200, 0.1, request=text)
+    telemetry.RequestLog(metrics).log_request(text, text, 200, 0.1, request=text)
 
     warned, foreign, requested = entries(log)
     assert f"provider {text}"[:100] == warned["event"][:100]
@@ -144,7 +144,7 @@ def written(value):
     """Return the line of an entry of ours that has this value."""
     record = logging.LogRecord("otp_service", logging.INFO, "", 1, "said", (), None)
     record.fields = {"value": value}
-    return LineHandler(io.StringIO()).format(record)
+    return JsonLineHandler(io.StringIO()).format(record)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def written(value):
         ("x" * 2000, "x" * 256 + "…"),
         (b"482913", "<bytes>"),
         (ValueError(CANARY), "<ValueError>"),
-        (Limit.ROW, "FailuresInARowPerNumber"),
+        (Limit.CONSECUTIVE_FAILURES, "FailuresInARowPerNumber"),
     ],
     ids=["text", "long", "bytes", "error", "enum"],
 )
@@ -177,7 +177,7 @@ def test_log_that_cannot_be_written_stops_nobody(metrics, log):
     """A full disk must not refuse logins."""
     log.close()
 
-    telemetry.RequestLog(metrics).observe("GET", "/health/live", 200, 0.1)
+    telemetry.RequestLog(metrics).log_request("GET", "/health/live", 200, 0.1)
     logging.getLogger("otp_service").error("nobody hears")
 
 
@@ -403,8 +403,8 @@ def test_request_is_one_line_and_a_few_samples(log, metrics):
     route = "/v1/challenges/{challenge_id:str}/verify"
 
     more = {"request": "r-1", "tenant": "shop", "trace": "t-1", "problem": "incorrect-code"}
-    seen.observe("POST", route, 422, 0.0304, **more)
-    seen.observe("GET", "", 503, 0.001, request="r-2", tenant=None)
+    seen.log_request("POST", route, 422, 0.0304, **more)
+    seen.log_request("GET", "", 503, 0.001, request="r-2", tenant=None)
 
     first, second = entries(log)
     del first["timestamp"], second["timestamp"]
@@ -439,7 +439,7 @@ def test_request_is_one_line_and_a_few_samples(log, metrics):
 )
 def test_path_is_never_taken_for_a_template(log, metrics, route):
     """It may hold an id or a number; neither log nor metric tells it."""
-    telemetry.RequestLog(metrics).observe("GET", route, 404, 0.1)
+    telemetry.RequestLog(metrics).log_request("GET", route, 404, 0.1)
 
     assert "other" == entries(log)[0]["route"]
     labels = {"method": "GET", "route": "other", "status": "404"}
@@ -448,18 +448,18 @@ def test_path_is_never_taken_for_a_template(log, metrics, route):
 
 def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
     """One event for each reason and minute: nobody without a key can fill the log."""
-    access = telemetry.AccessCounter(metrics)
+    access = telemetry.DeniedAccessCounter(metrics)
     for reason in ("unknown", "missing", "unknown", CANARY):
-        access.count(reason)
+        access.count_call(reason)
 
-    assert {"unknown": 2, "missing": 1, "other": 1} == access.drain()
-    assert {} == access.drain()
+    assert {"unknown": 2, "missing": 1, "other": 1} == access.drain_calls()
+    assert {} == access.drain_calls()
     assert 2 == value(metrics, "otp_unauthenticated_total", reason="unknown")
 
 
 def test_refused_callbacks_are_counted_by_provider_until_they_are_told(metrics):
     """R64, R66: forged receipts fill no log, and it stands there whose they said to be."""
-    access = telemetry.AccessCounter(metrics)
+    access = telemetry.DeniedAccessCounter(metrics)
     for provider in ("p1", "p1", CANARY):
         access.count_callback(provider, "signature")
 
@@ -475,10 +475,12 @@ def test_refused_callbacks_are_counted_by_provider_until_they_are_told(metrics):
 def test_labels_are_drawn_from_closed_sets(metrics):
     """Whatever events, providers and callers hold, no label does (R68)."""
     hostile = {"tenant": CANARY, "country": CANARY, "reason": CANARY, "id": "e", "number": CANARY}
-    metrics.event(events.Sent(**hostile, provider=CANARY, milliseconds=3))
-    metrics.submission(Submission.of(CANARY, Refused(Fault.UNKNOWN, CANARY), at=1, milliseconds=9))
-    metrics.request(CANARY, CANARY, 200, 0.1)
-    metrics.unauthenticated(CANARY)
+    metrics.count_event(events.Sent(**hostile, provider=CANARY, milliseconds=3))
+    metrics.count_submission(
+        Submission.from_reply(CANARY, Refused(Fault.UNKNOWN, CANARY), at=1, milliseconds=9)
+    )
+    metrics.count_request(CANARY, CANARY, 200, 0.1)
+    metrics.count_unauthenticated(CANARY)
 
     told = {
         found
@@ -487,18 +489,25 @@ def test_labels_are_drawn_from_closed_sets(metrics):
         for found in labels.values()
     }
     assert {"otp.sent", "success", "unknown", "message", "200", "other"} == told
-    assert "900123" not in metrics.render()[0].decode()
+    assert "900123" not in metrics.render_metrics()[0].decode()
 
 
 def test_reasons_of_events_are_those_of_our_errors():
     """A new refusal has its name in the metrics without anybody's doing."""
-    assert {"expired", "rate_limited", "replay", "overloaded", "country", "deadline"} <= REASONS
-    assert not [reason for reason in REASONS | METHODS if len(reason) > 32]
+    assert {
+        "expired",
+        "rate_limited",
+        "replay",
+        "overloaded",
+        "country",
+        "deadline",
+    } <= EVENT_REASONS
+    assert not [reason for reason in EVENT_REASONS | HTTP_METHODS if len(reason) > 32]
 
 
 def test_page_is_what_prometheus_reads(metrics):
     """Nothing is there twice, and the version is."""
-    body, kind = metrics.render()
+    body, kind = metrics.render_metrics()
 
     assert kind.startswith("text/plain; version=")
     assert b"_created" not in body
@@ -509,7 +518,7 @@ def test_two_metrics_do_not_meet():
     """There is no registry of the module: two applications in one process are two."""
     one, other = (telemetry.Metrics("1", tenants=[], providers=[]) for _ in range(2))
 
-    one.unauthenticated("missing")
+    one.count_unauthenticated("missing")
 
     assert [({"reason": "missing"}, 1)] == series(one, "otp_unauthenticated_total")
     assert [] == series(other, "otp_unauthenticated_total")
@@ -519,10 +528,10 @@ WORKER = """
     import sys
     from otp_service import telemetry
     metrics = telemetry.Metrics("1.2.3", tenants=["shop"], providers=[])
-    gate = telemetry.WatchedGate.named("argon2", metrics, places=10, tenants=1)
-    held = [gate.enter("shop") for _ in range(3)]
+    gate = telemetry.InstrumentedAdmission.create_named("argon2", metrics, slots=10, tenants=1)
+    held = [gate.acquire("shop") for _ in range(3)]
     for _ in range(1000):
-        metrics.request("GET", "/health/live", 200, 0.01)
+        metrics.count_request("GET", "/health/live", 200, 0.01)
     print("counted", flush=True)
     sys.stdin.read()
 """
@@ -553,7 +562,7 @@ def test_one_page_speaks_for_all_workers(metrics):
     def places():
         return value(metrics, "otp_places_taken", gate="argon2")
 
-    with telemetry.shared_by_workers() as folder:
+    with telemetry.share_metrics_folder() as folder:
         first, second = worker(), worker()
         assert 2000 == requests()
         assert 6 == places()
@@ -583,10 +592,10 @@ class Fake:
     def __init__(self, answer):
         self._answer = answer
 
-    def partition_of(self, _):
+    def get_number_partition(self, _):
         return 7
 
-    def partition_of_bucket(self, _):
+    def get_bucket_partition(self, _):
         return 8
 
     async def _say(self, *_):
@@ -594,7 +603,9 @@ class Fake:
             raise self._answer
         return self._answer
 
-    fetch = commit = recall = remember = send = slow = _say
+    fetch_challenge = commit = get_idempotency_record = swap_idempotency_record = send = (
+        compute_argon2id
+    ) = _say
 
 
 ISSUED = events.Issued(id="e", tenant="shop", country="GB", number="p:1")
@@ -604,8 +615,8 @@ SAID = ("shop", "GB", "")
 
 def committed(metrics, answer, **commit):
     """Return the events that were counted, by type and reason, for a commit that was answered so."""
-    store = telemetry.Metered(Fake(answer), metrics)
-    assert answer == asyncio.run(store.commit(Commit(partition=1, operation="o", **commit)))
+    store = telemetry.InstrumentedStore(Fake(answer), metrics)
+    assert answer == asyncio.run(store.commit(Commit(partition=1, operation_id="o", **commit)))
     told = ("type", "outcome", "reason", "tenant", "country", "provider")
     found = series(metrics, "otp_events_total")
     return {tuple(labels[label] for label in told) for labels, _ in found}
@@ -614,36 +625,36 @@ def committed(metrics, answer, **commit):
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (Done(1), {("otp.issued", "success", "", *SAID)}),
+        (Committed(1), {("otp.issued", "success", "", *SAID)}),
         (
-            Refusal(Limit.COOLDOWN, Window(1, 30), 500),
+            LimitRefusal(Limit.COOLDOWN, Window(1, 30), 500),
             {("otp.issue_denied", "failure", "rate_limited", *SAID)},
         ),
         (
-            Refusal(Limit.ROW, Window(100, 60), -1),
+            LimitRefusal(Limit.CONSECUTIVE_FAILURES, Window(100, 60), -1),
             {("otp.issue_denied", "failure", "number_locked", *SAID)},
         ),
         (Blocked(1), {("otp.issue_denied", "failure", "blocked", *SAID)}),
-        (Stored(1, None, None), set()),
+        (ChallengeSnapshot(1, None, None), set()),
     ],
 )
 def test_events_are_counted_as_they_are_appended(metrics, answer, told):
     """Those of the change when it happened, the refusal when it was refused, none otherwise."""
-    assert told == committed(metrics, answer, events=(ISSUED,), refusal=DENIED)
+    assert told == committed(metrics, answer, events=(ISSUED,), event_if_refused=DENIED)
 
 
 def test_denial_is_counted_with_its_reason(metrics):
     """It was decided before the commit."""
     denial = events.IssueDenied(id="e", tenant="bank", country="GB", reason="country")
 
-    told = committed(metrics, Done(1), denial=denial)
+    told = committed(metrics, Committed(1), foldable_event=denial)
 
     assert {("otp.issue_denied", "failure", "country", "bank", "GB", "")} == told
 
 
 def test_limits_that_refuse_are_counted_by_name(metrics):
     """Also those of a bucket that has no event of its own."""
-    told = committed(metrics, Refusal(Limit.SENDS_TENANT, Window(1, 30), 500))
+    told = committed(metrics, LimitRefusal(Limit.SENDS_TENANT, Window(1, 30), 500))
 
     assert set() == told
     assert [({"limit": "SendsPerTenant"}, 1)] == series(metrics, "otp_limit_refusals_total")
@@ -657,8 +668,8 @@ def won(*submissions, **more):
         version=2,
         purpose="login",
         account=None,
-        masked="+44…56",
-        subject="1:00",
+        masked_number="+44…56",
+        number_pseudonym="1:00",
         country="GB",
         created_at=1,
         deadline=9,
@@ -669,25 +680,25 @@ def won(*submissions, **more):
         submissions=submissions,
     )
     event = events.Verified(id="e", tenant="shop", country="GB", **more)
-    return {"events": (event,), "swap": Swap(challenge, challenge)}
+    return {"events": (event,), "swap": CompareAndSwap(challenge, challenge)}
 
 
 def test_success_counts_for_whoever_took_the_newest_message(metrics):
     """Conversion: of what was sent, how much comes back; a repeated answer is none."""
     took, perhaps = Accepted("m"), Refused(Fault.UNKNOWN, "read-timeout")
-    first = Submission.of("p1", took, at=0, milliseconds=1)
-    second = Submission.of("p9", perhaps, at=0, milliseconds=1)
-    refused = Submission.of("p1", Refused(Fault.PROVIDER, "x"), at=0, milliseconds=1)
+    first = Submission.from_reply("p1", took, at=0, milliseconds=1)
+    second = Submission.from_reply("p9", perhaps, at=0, milliseconds=1)
+    refused = Submission.from_reply("p1", Refused(Fault.PROVIDER, "x"), at=0, milliseconds=1)
     second, third = (
-        msgspec.structs.replace(one, send=2, place=place)
+        msgspec.structs.replace(one, send=2, ordinal=place)
         for place, one in enumerate((second, refused), start=1)
     )
 
-    committed(metrics, Done(1), **won(first))
-    committed(metrics, Done(1), **won(first, second, third))
-    committed(metrics, Done(1), **won(first, repeated=True))
-    committed(metrics, Done(1), **won(refused))
-    committed(metrics, Stored(1, None, None), **won(first))
+    committed(metrics, Committed(1), **won(first))
+    committed(metrics, Committed(1), **won(first, second, third))
+    committed(metrics, Committed(1), **won(first, repeated=True))
+    committed(metrics, Committed(1), **won(refused))
+    committed(metrics, ChallengeSnapshot(1, None, None), **won(first))
 
     assert [
         ({"provider": "p1", "country": "GB"}, 1),
@@ -698,8 +709,8 @@ def test_success_counts_for_whoever_took_the_newest_message(metrics):
 def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
     """A provider that was configured once, and a country that is none."""
     for provider, country in (("p1", "GB"), ("gone", "xx")):
-        metrics.provider_state(provider, country, "half-open")
-        metrics.provider_share(provider, 0.25)
+        metrics.set_breaker_state(provider, country, "half-open")
+        metrics.set_provider_share(provider, 0.25)
 
     assert 1 == value(metrics, "otp_provider_state", provider="p1", country="GB")
     assert 1 == value(metrics, "otp_provider_state", provider="other", country="other")
@@ -718,7 +729,9 @@ def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
 async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
     """And raised as they were, after they were measured."""
     with pytest.raises(type(error)) as caught:
-        await telemetry.Metered(Fake(error), metrics).recall("shop", "key")
+        await telemetry.InstrumentedStore(Fake(error), metrics).get_idempotency_record(
+            "shop", "key"
+        )
 
     assert error is caught.value
     assert [({"kind": kind}, 1)] == series(metrics, "otp_store_failures_total")
@@ -728,43 +741,45 @@ async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
 async def test_challenge_that_is_not_there_is_no_failure(metrics):
     """It is an answer."""
     with pytest.raises(ChallengeNotFound):
-        await telemetry.Metered(Fake(ChallengeNotFound()), metrics).fetch("shop", "x")
+        await telemetry.InstrumentedStore(Fake(ChallengeNotFound()), metrics).fetch_challenge(
+            "shop", "x"
+        )
 
     assert [] == series(metrics, "otp_store_failures_total")
 
 
 async def test_watched_store_answers_what_the_store_answers(metrics):
     """It is the same port."""
-    store = telemetry.Metered(Fake((5, None)), metrics)
+    store = telemetry.InstrumentedStore(Fake((5, None)), metrics)
 
-    assert 7 == store.partition_of("+447700900123")
-    assert (5, None) == await store.recall("shop", "key")
-    assert (5, None) == await store.remember("shop", "key", None, None, "o")
-    assert (5, None) == await store.fetch("shop", "id")
+    assert 7 == store.get_number_partition("+447700900123")
+    assert (5, None) == await store.get_idempotency_record("shop", "key")
+    assert (5, None) == await store.swap_idempotency_record("shop", "key", None, None, "o")
+    assert (5, None) == await store.fetch_challenge("shop", "id")
     told = {labels["call"] for labels, _ in series(metrics, "otp_store_seconds_count")}
     assert {"recall", "remember", "fetch"} == told
 
 
 async def test_argon2_is_measured(metrics):
     """With the wait for a free thread: what a person waits for."""
-    hasher = telemetry.TimedHasher(Fake(b"hash"), metrics)
+    hasher = telemetry.InstrumentedHasher(Fake(b"hash"), metrics)
 
-    assert b"hash" == await hasher.slow("123456", b"salt")
+    assert b"hash" == await hasher.compute_argon2id("123456", b"salt")
     assert 1 == value(metrics, "otp_argon2_seconds_count")
     assert 0 < value(metrics, "otp_argon2_seconds_sum") < 1
 
 
 async def test_submissions_are_counted_by_provider_and_fault(metrics):
     """Each of one send, and how long each took; what speaks of the account, somebody has to read."""
-    account = About.ACCOUNT
+    account = RefusalScope.ACCOUNT
     made = (
-        Submission.of(
-            "p1", Refused(Fault.PROVIDER, "20003", about=account), at=0, milliseconds=250
+        Submission.from_reply(
+            "p1", Refused(Fault.PROVIDER, "20003", scope=account), at=0, milliseconds=250
         ),
-        Submission.of("p1", Accepted("m"), at=1, milliseconds=750),
+        Submission.from_reply("p1", Accepted("m"), at=1, milliseconds=750),
     )
 
-    assert made == await telemetry.CountedRouter(Fake(made), metrics).send(None)
+    assert made == await telemetry.InstrumentedRouter(Fake(made), metrics).send(None)
     assert [
         ({"provider": "p1", "outcome": "refused", "fault": "provider", "about": "account"}, 1),
         ({"provider": "p1", "outcome": "accepted", "fault": "", "about": ""}, 1),
@@ -774,20 +789,20 @@ async def test_submissions_are_counted_by_provider_and_fault(metrics):
 
 def test_gate_tells_how_full_it_is(metrics):
     """From the start, and whenever that changes; a refusal at it changes nothing."""
-    gate = telemetry.WatchedGate.named("sending", metrics, places=4, tenants=2)
+    gate = telemetry.InstrumentedAdmission.create_named("sending", metrics, slots=4, tenants=2)
 
     def taken():
         return value(metrics, "otp_places_taken", gate="sending")
 
     assert 0 == taken()
 
-    first, second = gate.enter("shop"), gate.enter("shop")
+    first, second = gate.acquire("shop"), gate.acquire("shop")
     with pytest.raises(Overloaded):
-        gate.enter("shop")
+        gate.acquire("shop")
     assert 2 == taken()
 
-    first.leave()
-    first.leave()
+    first.release()
+    first.release()
     assert 1 == taken()
-    second.leave()
+    second.release()
     assert 0 == taken()

@@ -16,16 +16,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from otp_service.app import Application, admin_door, public_door
-from otp_service.core.delivery import About, Fault, Receipt, Refused
+from otp_service.app import Application, create_admin_app, create_public_app
+from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
-from otp_service.settings.dev import dev_secrets, dev_settings
-from otp_service.settings.model import Service, Telemetry
-from otp_service.telemetry import CountedRouter, Metered, TimedHasher, tracing
-from tests.installation import wrong
+from otp_service.settings.dev import create_dev_settings, ensure_dev_secrets
+from otp_service.settings.model import ServiceSettings, TelemetrySettings
+from otp_service.telemetry import InstrumentedHasher, InstrumentedRouter, InstrumentedStore, tracing
+from tests.installation import make_wrong_code
 from tests.store import redis_servers
-from tests.trace_collector import Collector
+from tests.trace_collector import TraceCollector
 
 
 NUMBER = "+447400123456"
@@ -39,7 +39,7 @@ class Traced:
     def __init__(self, app, key, memory):
         self.app, self.memory = app, memory
         headers = {"Authorization": f"Bearer {key}"}
-        transport = httpx.ASGITransport(app=public_door(app))
+        transport = httpx.ASGITransport(app=create_public_app(app))
         self.client = httpx.AsyncClient(
             transport=transport, base_url="http://localhost", headers=headers
         )
@@ -51,11 +51,11 @@ class Traced:
     @property
     def code(self):
         """The digits that came last."""
-        return re.search(r"\d{6}", self.app.inboxes[0].messages()[0]["text"])[0]
+        return re.search(r"\d{6}", self.app.inboxes[0].list_messages()[0]["text"])[0]
 
     def spans(self):
         """Return every span that has ended, in the order of their beginnings."""
-        self.app.tracing._provider.force_flush()
+        self.app.tracing._tracer_provider.force_flush()
         return sorted(self.memory.get_finished_spans(), key=lambda span: span.start_time)
 
     def tree(self):
@@ -71,22 +71,22 @@ class Traced:
 
 def kept(folder):
     """Return the keys of an installation."""
-    return dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
+    return ensure_dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
 
 
 def settings_of(server, folder, **telemetry):
     """Return the settings of development, on this Redis emptied."""
-    with redis_servers.client_of(server) as client:
+    with redis_servers.open_client(server) as client:
         client.flushall()
-    made = dev_settings(Service(), server.url, kept(folder))
-    return replace(made, telemetry=Telemetry(**telemetry))
+    made = create_dev_settings(ServiceSettings(), server.url, kept(folder))
+    return replace(made, telemetry=TelemetrySettings(**telemetry))
 
 
 @pytest.fixture
 def memory(monkeypatch):
     """What takes spans in place of a collector."""
     memory = InMemorySpanExporter()
-    monkeypatch.setattr(tracing, "collector", lambda *_: memory)
+    monkeypatch.setattr(tracing, "create_exporter", lambda *_: memory)
     return memory
 
 
@@ -121,7 +121,7 @@ async def test_an_issue_and_a_verify_are_a_tree_each(traced):
 async def test_a_span_tells_what_became_of_it(traced):
     """In the words of metrics and events; 503 is an error, a wrong code is none."""
     made = (await traced.call("/v1/challenges", phone_number=NUMBER)).json()
-    await traced.call(f"/v1/challenges/{made['id']}/verify", code=wrong(traced.code))
+    await traced.call(f"/v1/challenges/{made['id']}/verify", code=make_wrong_code(traced.code))
 
     told = {span.name: dict(span.attributes) for span in traced.spans()}
     verify = told["POST /v1/challenges/{challenge_id}/verify"]
@@ -148,7 +148,7 @@ async def test_the_callers_trace_is_taken_up_and_in_log_events_and_spans(traced)
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-00", "tracestate": "a=b", "baggage": "c=d"}
     await traced.call("/v1/challenges", headers, phone_number=NUMBER)
 
-    events, _ = await traced.app.reader().page(limit=100, type="otp.issued")
+    events, _ = await traced.app.create_reader().read_page(limit=100, type="otp.issued")
     spans = traced.spans()
     assert {TRACE} == {event["trace"] for event in events}
     assert {TRACE} == {f"{span.context.trace_id:032x}" for span in spans}
@@ -162,7 +162,7 @@ async def test_without_a_callers_trace_events_name_ours(traced, traceparent):
     headers = {"traceparent": traceparent} if traceparent else {}
     await traced.call("/v1/challenges", headers, phone_number=NUMBER)
 
-    events, _ = await traced.app.reader().page(limit=100, type="otp.issued")
+    events, _ = await traced.app.create_reader().read_page(limit=100, type="otp.issued")
     issue = traced.spans()[0]
     assert issue.parent is None
     assert f"{issue.context.trace_id:032x}" == events[0]["trace"]
@@ -172,7 +172,7 @@ async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
     """R68: not of what goes well, nor of an exception that was full of them."""
     made = (await traced.call("/v1/challenges", phone_number=NUMBER, account="canary")).json()
     code = traced.code
-    await traced.call(f"/v1/challenges/{made['id']}/verify", code=wrong(code))
+    await traced.call(f"/v1/challenges/{made['id']}/verify", code=make_wrong_code(code))
     await traced.call(f"/v1/challenges/{made['id']}/verify?code={code}", code=code)
     await traced.call(f"/v1/{NUMBER}", phone_number=NUMBER)
     broken = traced.app.store.commit
@@ -188,7 +188,15 @@ async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
         span.attributes["error.type"] for span in spans if "error.type" in span.attributes
     ]
     assert 4 == sum(span.status.status_code is StatusCode.ERROR for span in spans)
-    held = [*kept(tmp_path).values(), code, wrong(code), made["id"], "canary", "S3CR3T", "483920"]
+    held = [
+        *kept(tmp_path).values(),
+        code,
+        make_wrong_code(code),
+        made["id"],
+        "canary",
+        "S3CR3T",
+        "483920",
+    ]
     assert [] == [one for one in [*held, NUMBER, NUMBER[1:], "7400123457"] if one in told]
     assert [] == [span.events for span in spans if span.events]
 
@@ -210,7 +218,7 @@ async def test_a_provider_that_refuses_or_hangs_is_a_span_with_the_reason(server
     settings = replace(settings, providers={"first": inbox, "second": inbox}, routing=routing)
     async with Application(settings, is_dev=True) as app:
         refusing, hanging = app.inboxes
-        refusing.send = answering(Refused(Fault.PROVIDER, "no-credit", about=About.ACCOUNT))
+        refusing.send = answering(Refused(Fault.PROVIDER, "no-credit", scope=RefusalScope.ACCOUNT))
         hanging.send = never
         traced = Traced(app, kept(tmp_path)["api_key"], memory)
         await traced.call("/v1/challenges", phone_number=NUMBER)
@@ -235,8 +243,8 @@ def answering(reply):
 
 async def test_what_a_session_brings_belongs_to_no_request(traced):
     """The task of a session was started by some request; its receipts are traces of their own."""
-    received = traced.app.tracing.apart("receipt", traced.app._received)
-    with traced.app.tracing.span("POST /v1/challenges"):
+    received = traced.app.tracing.trace_as_root("receipt", traced.app._handle_receipt)
+    with traced.app.tracing.start_span("POST /v1/challenges"):
         await asyncio.create_task(received("inbox", Receipt("delivered", reference="unknown")))
 
     receipt = next(span for span in traced.spans() if span.name == "receipt")
@@ -245,10 +253,10 @@ async def test_what_a_session_brings_belongs_to_no_request(traced):
 
 async def test_what_runs_beside_requests_leaves_no_span(traced):
     """The sweep of each minute and the exchange of each second are nobody's request."""
-    await traced.app.telling.everything()
-    await traced.app.sharing.exchange()
+    await traced.app.system_events.flush_counted_events()
+    await traced.app.provider_health_sync.sync_health()
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=admin_door(traced.app))
+        transport=httpx.ASGITransport(app=create_admin_app(traced.app))
     ) as client:
         assert 200 == (await client.get("http://localhost/metrics")).status_code
 
@@ -274,10 +282,10 @@ async def test_of_a_hundred_traces_so_many_are_kept(server, tmp_path, memory):
 async def test_without_an_address_nothing_is_around_the_ports(server, tmp_path):
     """Off is how it is unless somebody says where traces go."""
     async with Application(settings_of(server, tmp_path), is_dev=True) as app:
-        parts = app._traced(app._parts())
+        parts = app._add_tracing(app._create_dependencies())
 
     assert app.tracing is None
-    assert (Metered, CountedRouter, TimedHasher) == (
+    assert (InstrumentedStore, InstrumentedRouter, InstrumentedHasher) == (
         type(parts.store),
         type(parts.router),
         type(parts.hasher),
@@ -289,12 +297,12 @@ def test_the_service_runs_where_opentelemetry_is_not_installed(tmp_path):
     script = f"""
 import pathlib, sys
 sys.modules["opentelemetry"] = None
-from otp_service.app import Application, public_door
-from otp_service.settings.dev import dev_secrets, dev_settings
-from otp_service.settings.model import Service
+from otp_service.app import Application, create_public_app
+from otp_service.settings.dev import create_dev_settings, ensure_dev_secrets
+from otp_service.settings.model import ServiceSettings
 import otp_service.cli.serve, otp_service.cli.dev
-made = dev_secrets(pathlib.Path({str(tmp_path)!r}), None, lambda: "A" * 43)
-public_door(Application(dev_settings(Service(), "redis://127.0.0.1:1/0", made)))
+made = ensure_dev_secrets(pathlib.Path({str(tmp_path)!r}), None, lambda: "A" * 43)
+create_public_app(Application(create_dev_settings(ServiceSettings(), "redis://127.0.0.1:1/0", made)))
 print("made")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
@@ -307,32 +315,32 @@ print("made")
 
 async def test_a_collector_gets_them_at_the_latest_when_the_service_stops(server, tmp_path):
     """OTLP over HTTP, with the headers that open it; the service and its version are named."""
-    with Collector() as collector:
+    with TraceCollector() as collector:
         headers = {"Authorization": Secret("Bearer worthless")}
         settings = settings_of(server, tmp_path, traces=collector.url, secret_headers=headers)
         async with Application(settings, is_dev=True) as app:
             traced = Traced(app, kept(tmp_path)["api_key"], None)
             await traced.call("/v1/challenges", phone_number=NUMBER)
 
-    resources = ExportTraceServiceRequest.FromString(collector.received).resource_spans
+    resources = ExportTraceServiceRequest.FromString(collector.bodies).resource_spans
     about = {one.key: one.value.string_value for one in resources[0].resource.attributes}
     scopes = [scope for resource in resources for scope in resource.scope_spans]
     names = [span.name for scope in scopes for span in scope.spans]
     assert {("/v1/traces", "Bearer worthless")} == {
-        (path, headers["authorization"]) for path, headers, _ in collector.taken
+        (path, headers["authorization"]) for path, headers, _ in collector.calls
     }
     assert "otp-service" == about["service.name"]
     assert "POST /v1/challenges" in names
-    assert NUMBER[1:].encode() not in collector.received
+    assert NUMBER[1:].encode() not in collector.bodies
 
 
 async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
     server, tmp_path, monkeypatch
 ):
     """Spans are lost then, and logins are not: R77 is about Redis, not about this."""
-    monkeypatch.setattr(tracing, "PATIENCE", 0.2)
-    with Collector() as collector:
-        collector.hangs = True
+    monkeypatch.setattr(tracing, "COLLECTOR_TIMEOUT_SECONDS", 0.2)
+    with TraceCollector() as collector:
+        collector.is_hanging = True
         async with Application(
             settings_of(server, tmp_path, traces=collector.url), is_dev=True
         ) as app:
@@ -340,17 +348,17 @@ async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
             made = await traced.call("/v1/challenges", phone_number=NUMBER)
 
     assert 201 == made.status_code
-    assert [] == collector.taken
+    assert [] == collector.calls
 
 
 def test_the_end_waits_so_long_and_no_longer(monkeypatch):
     """The queue may hold more than a collector takes in time; the library would wait 30 s for it."""
-    monkeypatch.setattr(tracing, "PATIENCE", 0.1)
+    monkeypatch.setattr(tracing, "COLLECTOR_TIMEOUT_SECONDS", 0.1)
     released, began = threading.Event(), time.monotonic()
     exporter = InMemorySpanExporter()
     exporter.export = lambda _: released.wait()
     made = tracing.Tracing(exporter, "1", 100)
-    with made.span("any"):
+    with made.start_span("any"):
         pass
 
     made.close()

@@ -9,18 +9,24 @@ from typing import Final
 from litestar import Router
 
 from otp_service.api.audit_ui import login, views
-from otp_service.api.audit_ui.deps import PageParts
-from otp_service.api.audit_ui.guards import let_in, same_origin
-from otp_service.api.audit_ui.renderer import refused, stylesheet
+from otp_service.api.audit_ui.deps import AuditUiDependencies
+from otp_service.api.audit_ui.guards import require_same_origin, require_session
+from otp_service.api.audit_ui.renderer import get_stylesheet, render_error_page
 
 
-__all__ = ["AUDIT", "PageParts"]
+__all__ = ["AUDIT_ROUTER", "AuditUiDependencies"]
 
-_WITHIN: Final = Router("/", before_request=let_in, route_handlers=[*views.HANDLERS, login.leave])
-_WITHOUT: Final = Router(
-    "/", before_request=same_origin, route_handlers=[login.ask, login.enter, stylesheet]
+_SESSION_ROUTER: Final = Router(
+    "/", before_request=require_session, route_handlers=[*views.HANDLERS, login.log_out]
+)
+_LOGIN_ROUTER: Final = Router(
+    "/",
+    before_request=require_same_origin,
+    route_handlers=[login.show_login_form, login.log_in, get_stylesheet],
 )
 
-AUDIT: Final = Router(
-    "/audit", exception_handlers={Exception: refused}, route_handlers=[_WITHOUT, _WITHIN]
+AUDIT_ROUTER: Final = Router(
+    "/audit",
+    exception_handlers={Exception: render_error_page},
+    route_handlers=[_LOGIN_ROUTER, _SESSION_ROUTER],
 )

@@ -6,13 +6,13 @@ The text of a plot stands beside its SVG, so that a narrow screen squeezes the b
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from otp_service.audit.reports.stats import HOUR, Row
-from otp_service.core.log_entry import rfc3339
+from otp_service.audit.reports.stats import HOUR_MS, StatsRow
+from otp_service.core.log_entry import format_rfc3339
 
 
-HOURS, WIDTH, HEIGHT = 24, 100.0, 40.0
+HOURS_PER_DAY, CHART_WIDTH, CHART_HEIGHT = 24, 100.0, 40.0
 
-GAP = 0.18
+BAR_GAP_RATIO = 0.18
 """Of an hour's width, on both sides of its bars together."""
 
 
@@ -23,33 +23,33 @@ class Bar(NamedTuple):
     y: float
     width: float
     height: float
-    kind: str
-    """The field of `Row` that it shows."""
-    says: str
+    measure: str
+    """The field of `StatsRow` that it shows."""
+    label: str
 
 
-class Plot(NamedTuple):
+class BarChart(NamedTuple):
     """Bars side by side for each hour of a day."""
 
     bars: list[Bar]
-    most: int
+    max_value: int
     """What the highest bar stands for."""
-    viewbox: str
+    view_box: str
 
 
-def plot(begins: int, hours: Sequence[tuple[int, Row]], *kinds: str) -> Plot:
+def build_chart(day_start: int, hours: Sequence[tuple[int, StatsRow]], *measures: str) -> BarChart:
     """Return the plot of these fields of a day's hours."""
-    most = max((getattr(row, kind) for _, row in hours for kind in kinds), default=0)
+    most = max((getattr(row, kind) for _, row in hours for kind in measures), default=0)
     bars = []
-    slot = WIDTH / HOURS
-    width = slot * (1 - GAP) / len(kinds)
+    slot = CHART_WIDTH / HOURS_PER_DAY
+    width = slot * (1 - BAR_GAP_RATIO) / len(measures)
     for at, row in hours:
-        left = (at - begins) / HOUR * slot + slot * GAP / 2
-        for place, kind in enumerate(kinds):
+        left = (at - day_start) / HOUR_MS * slot + slot * BAR_GAP_RATIO / 2
+        for place, kind in enumerate(measures):
             value = getattr(row, kind)
             if value:
-                height = value / most * HEIGHT
-                says = f"{rfc3339(at)[11:16]} UTC: {value:,} {kind}"
-                bar = Bar(left + place * width, HEIGHT - height, width, height, kind, says)
+                height = value / most * CHART_HEIGHT
+                says = f"{format_rfc3339(at)[11:16]} UTC: {value:,} {kind}"
+                bar = Bar(left + place * width, CHART_HEIGHT - height, width, height, kind, says)
                 bars.append(bar._replace(x=round(bar.x, 2), y=round(bar.y, 2)))
-    return Plot(bars, most, f"0 0 {WIDTH:g} {HEIGHT:g}")
+    return BarChart(bars, most, f"0 0 {CHART_WIDTH:g} {CHART_HEIGHT:g}")

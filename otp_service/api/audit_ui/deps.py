@@ -4,30 +4,30 @@ from collections.abc import Callable
 
 import msgspec
 
-from otp_service.api.audit_ui.sessions import Sessions
-from otp_service.api.context import Call
-from otp_service.audit.reports.daily_stats import Days
-from otp_service.audit.verification.background import Verifications
+from otp_service.api.audit_ui.sessions import SessionStore
+from otp_service.api.context import AuthenticatedRequest
+from otp_service.audit.reports.daily_stats import DayStatsCache
+from otp_service.audit.verification.background import BackgroundVerifier
 from otp_service.core.tenant import Scope
 
 
-class PageParts(msgspec.Struct, frozen=True, kw_only=True):
+class AuditUiDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """Put together by `app`."""
 
-    sessions: Sessions
-    days: Days
-    verifications: Verifications | None
+    session_store: SessionStore
+    days: DayStatsCache
+    background_verifier: BackgroundVerifier | None
     """None: there is no archive."""
     now: Callable[[], int]
     """Milliseconds since 1970."""
 
 
-def parts_of(request: Call) -> PageParts:
+def get_dependencies(request: AuthenticatedRequest) -> AuditUiDependencies:
     """Return what the page that is asked for is made of."""
-    found: PageParts = request.app.state.pages
+    found: AuditUiDependencies = request.app.state.pages
     return found
 
 
-def tenant_of(request: Call) -> str | None:
+def get_visible_tenant(request: AuthenticatedRequest) -> str | None:
     """Return whose events the key may see; None for everybody's."""
     return None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from otp_service.core.challenge import partition_of
+from otp_service.core.challenge import parse_partition
 
 
-MOST_FIELDS: Final = 100
+MAX_ROW_FIELDS: Final = 100
 """Of one event; ours have some thirty."""
 
 
-class Line(NamedTuple):
+class EventRow(NamedTuple):
     """One event."""
 
-    at: str
+    time: str
     day: str
     type: str
     tenant: object
@@ -22,44 +22,44 @@ class Line(NamedTuple):
     """Only what is an id: it becomes an address."""
     number: str
     address: object
-    says: str
+    summary: str
     is_bad: bool
-    is_ours: bool
-    rest: Sequence[tuple[str, object]]
+    is_authentic: bool
+    fields: Sequence[tuple[str, object]]
     """Everything that it says."""
 
 
-def lines_of(events: Sequence[Mapping[str, Any]]) -> list[Line]:
+def build_event_rows(events: Sequence[Mapping[str, Any]]) -> list[EventRow]:
     """Return the rows of what a reader has given."""
-    return [_line(event) for event in events]
+    return [_build_event_row(event) for event in events]
 
 
-def _line(event: Mapping[str, Any]) -> Line:
+def _build_event_row(event: Mapping[str, Any]) -> EventRow:
     challenge = event.get("challenge")
-    is_id = isinstance(challenge, str) and partition_of(challenge) is not None
+    is_id = isinstance(challenge, str) and parse_partition(challenge) is not None
     country, tail = event.get("country"), event.get("tail")
-    return Line(
-        at=str(event["at"])[11:23],
+    return EventRow(
+        time=str(event["at"])[11:23],
         day=str(event["at"])[:10],
         type=str(event["type"]),
         tenant=event.get("tenant", ""),
         challenge=challenge if is_id else None,
         number=f"{country or ''} …{tail}" if tail else str(country or ""),
         address=event.get("client_address", ""),
-        says=_says(event),
+        summary=_summarize_event(event),
         is_bad=event.get("outcome") == "failure",
-        is_ours=event["integrity"] == "ok",
-        rest=_rest(event),
+        is_authentic=event["integrity"] == "ok",
+        fields=_list_fields(event),
     )
 
 
-def _rest(event: Mapping[str, Any]) -> list[tuple[str, object]]:
-    rest = sorted(_flat(event), key=itemgetter(0))
-    left_out = len(rest) - MOST_FIELDS
-    return rest[:MOST_FIELDS] + [("…", f"{left_out} fields that are not shown")] * (left_out > 0)
+def _list_fields(event: Mapping[str, Any]) -> list[tuple[str, object]]:
+    rest = sorted(_flatten_fields(event), key=itemgetter(0))
+    left_out = len(rest) - MAX_ROW_FIELDS
+    return rest[:MAX_ROW_FIELDS] + [("…", f"{left_out} fields that are not shown")] * (left_out > 0)
 
 
-def _flat(event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _flatten_fields(event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in event.items():
         if isinstance(value, dict):
             yield from ((f"{name}.{part}", inner) for part, inner in value.items())
@@ -67,7 +67,7 @@ def _flat(event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _says(event: Mapping[str, Any]) -> str:
+def _summarize_event(event: Mapping[str, Any]) -> str:
     """Return the rest of what a person looks for first."""
     said = [event.get("reason"), event.get("limit"), event.get("provider"), event.get("status")]
     if isinstance(folded := event.get("folded"), int) and folded > 1:

@@ -4,23 +4,23 @@ from typing import Final
 
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.audit_ui.deps import parts_of
-from otp_service.api.audit_ui.renderer import going_to
-from otp_service.api.audit_ui.sessions import cookie, token_in
-from otp_service.api.context import Call, header
+from otp_service.api.audit_ui.deps import get_dependencies
+from otp_service.api.audit_ui.renderer import redirect
+from otp_service.api.audit_ui.sessions import build_cookie_header, get_session_token
+from otp_service.api.context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import Forbidden
 from otp_service.service import Caller
 
 
-LOGIN: Final = "/audit/login"
+LOGIN_PATH: Final = "/audit/login"
 
-FOREIGN: Final = (
+CROSS_ORIGIN_MESSAGE: Final = (
     "This form was not sent by this page, so nothing was done. Open the page and try again there; "
     "a proxy in front of it has to leave Host, Origin and Sec-Fetch-Site as they are."
 )
 
 
-async def same_origin(request: Call) -> None:
+async def require_same_origin(request: AuthenticatedRequest) -> None:
     """Refuse a form that another site has sent in somebody's name. Raises Forbidden.
 
     Browsers say so themselves (Sec-Fetch-Site) where a page came over TLS or from this machine,
@@ -28,27 +28,27 @@ async def same_origin(request: Call) -> None:
     """
     if request.method != "POST":
         return
-    sites = header(request, b"sec-fetch-site")
-    origins = [b"".join(one.partition(b"://")[2:]) for one in header(request, b"origin")]
-    hosts = header(request, b"host")
+    sites = get_header_values(request, b"sec-fetch-site")
+    origins = [b"".join(one.partition(b"://")[2:]) for one in get_header_values(request, b"origin")]
+    hosts = get_header_values(request, b"host")
     is_ours = sites == [b"same-origin"] if sites else origins == hosts and len(hosts) == 1
     if not is_ours:
-        raise Forbidden(FOREIGN)
+        raise Forbidden(CROSS_ORIGIN_MESSAGE)
 
 
-async def let_in(request: Call) -> ASGIResponse | None:
+async def require_session(request: AuthenticatedRequest) -> ASGIResponse | None:
     """Let in who has a session; the handler finds him as after `auth.authenticate`."""
-    await same_origin(request)
-    token = token_in(request)
-    found = parts_of(request).sessions.find(token)
+    await require_same_origin(request)
+    token = get_session_token(request)
+    found = get_dependencies(request).session_store.find_session_key(token)
     if found is None:
-        return going_to(LOGIN, cookie(request, "") if token else {})
+        return redirect(LOGIN_PATH, build_cookie_header(request, "") if token else {})
     key, tenant = found
     request.scope["user"] = key
     request.scope["auth"] = Caller(
         tenant=tenant,
         key_id=key.id,
-        request=request.scope["state"]["request"],
-        trace=request.scope["state"]["trace"],
+        request_id=request.scope["state"]["request"],
+        trace_id=request.scope["state"]["trace"],
     )
     return None

@@ -3,53 +3,55 @@
 from litestar import get, post
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.audit_ui.deps import parts_of
-from otp_service.api.audit_ui.guards import LOGIN
-from otp_service.api.audit_ui.renderer import going_to, shown
-from otp_service.api.audit_ui.sessions import cookie, token_in
-from otp_service.api.context import Call
-from otp_service.api.request_body import form_fields
+from otp_service.api.audit_ui.deps import get_dependencies
+from otp_service.api.audit_ui.guards import LOGIN_PATH
+from otp_service.api.audit_ui.renderer import redirect, render_page
+from otp_service.api.audit_ui.sessions import build_cookie_header, get_session_token
+from otp_service.api.context import AuthenticatedRequest
+from otp_service.api.request_body import parse_form_fields
 from otp_service.core.errors import Forbidden, InvalidRequest, Unauthenticated
-from otp_service.core.tenant import digest
+from otp_service.core.tenant import hash_api_key
 
 
-WRONG = "This key is not known here, or it has expired."
-NARROW = (
+UNKNOWN_KEY_MESSAGE = "This key is not known here, or it has expired."
+MISSING_SCOPE_MESSAGE = (
     "This key is known, but it may not look at events. It takes one with the scope audit (of one "
     "tenant) or audit-all; whoever runs the service makes it with 'otp-service key new'."
 )
 
 
 @get("/login")
-async def ask() -> ASGIResponse:
+async def show_login_form() -> ASGIResponse:
     """Show the form."""
-    return shown("login.html", error=None)
+    return render_page("login.html", error=None)
 
 
 @post("/login", status_code=200)
-async def enter(request: Call) -> ASGIResponse:
+async def log_in(request: AuthenticatedRequest) -> ASGIResponse:
     """Begin a session."""
-    fields = await form_fields(request)
+    fields = await parse_form_fields(request)
     if fields.keys() != {"key"}:
         raise InvalidRequest(("", "must be a form with a key"))
     try:
-        token = parts_of(request).sessions.begin(digest(fields["key"].strip()))
+        token = get_dependencies(request).session_store.begin_session(
+            hash_api_key(fields["key"].strip())
+        )
     except Unauthenticated as error:
-        return _refused(request, error, 401, WRONG)
+        return _render_login_error(request, error, 401, UNKNOWN_KEY_MESSAGE)
     except Forbidden as error:
-        return _refused(request, error, 403, NARROW)
-    return going_to("/audit", cookie(request, token))
+        return _render_login_error(request, error, 403, MISSING_SCOPE_MESSAGE)
+    return redirect("/audit", build_cookie_header(request, token))
 
 
 @post("/logout", status_code=200)
-async def leave(request: Call) -> ASGIResponse:
+async def log_out(request: AuthenticatedRequest) -> ASGIResponse:
     """End the session, here and in the browser."""
-    parts_of(request).sessions.end(token_in(request))
-    return going_to(LOGIN, cookie(request, ""))
+    get_dependencies(request).session_store.end_session(get_session_token(request))
+    return redirect(LOGIN_PATH, build_cookie_header(request, ""))
 
 
-def _refused(
-    request: Call, error: Unauthenticated | Forbidden, status: int, says: str
+def _render_login_error(
+    request: AuthenticatedRequest, error: Unauthenticated | Forbidden, status: int, message: str
 ) -> ASGIResponse:
-    request.scope["state"]["problem"] = error.slug
-    return shown("login.html", status=status, error=says)
+    request.scope["state"]["problem"] = error.problem_type
+    return render_page("login.html", status=status, error=message)

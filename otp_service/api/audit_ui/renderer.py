@@ -11,100 +11,102 @@ from litestar import MediaType, Request, Response, get
 from litestar.response.base import ASGIResponse
 from markupsafe import Markup, escape
 
-from otp_service.api.audit_ui.charts import plot
-from otp_service.api.problems import KINDS, problem_of, slug_of
-from otp_service.api.responses import PRIVATE
-from otp_service.audit.reports.event_record import plain
+from otp_service.api.audit_ui.charts import build_chart
+from otp_service.api.problems import PROBLEM_TYPES, build_problem, get_problem_type
+from otp_service.api.responses import ISOLATION_HEADERS
+from otp_service.audit.reports.event_record import escape_unprintable
 
 
 logger = logging.getLogger(__name__)
 
-POLICY: Final = (
+CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
-HEADERS: Final = PRIVATE | {"Content-Security-Policy": POLICY}
+PAGE_HEADERS: Final = ISOLATION_HEADERS | {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
 
 
-def shown(template: str, *, status: int = 200, **values: Any) -> ASGIResponse:
+def render_page(template: str, *, status: int = 200, **values: Any) -> ASGIResponse:
     """Return a template, filled."""
     return ASGIResponse(
-        body=_text(template, **values),
+        body=_render_html(template, **values),
         status_code=status,
-        headers=HEADERS,
+        headers=PAGE_HEADERS,
         media_type="text/html",
     )
 
 
-def going_to(path: str, headers: Mapping[str, str]) -> ASGIResponse:
+def redirect(path: str, headers: Mapping[str, str]) -> ASGIResponse:
     """Send a browser to another page."""
     return ASGIResponse(
-        status_code=303, headers=HEADERS | {"Location": path, **headers}, media_type="text/html"
+        status_code=303,
+        headers=PAGE_HEADERS | {"Location": path, **headers},
+        media_type="text/html",
     )
 
 
-def refused(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def render_error_page(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Show what went wrong to a person, as `problems.refuse` does to a program."""
-    slug = slug_of(error)
+    slug = get_problem_type(error)
     request.scope["state"]["problem"] = slug
     if slug == "internal-error":
         logger.error("request %s failed", request.scope["state"]["request"], exc_info=error)
-    problem = problem_of(error)
+    problem = build_problem(error)
     return Response(
-        content=_text("error.html", problem=problem).encode(),
-        status_code=KINDS[slug].status,
-        headers=HEADERS,
+        content=_render_html("error.html", problem=problem).encode(),
+        status_code=PROBLEM_TYPES[slug].status,
+        headers=PAGE_HEADERS,
         media_type=MediaType.HTML,
     )
 
 
 @get("/style.css", sync_to_thread=False)
-def stylesheet() -> ASGIResponse:
+def get_stylesheet() -> ASGIResponse:
     """Give the style of all pages."""
     text = files(__package__).joinpath("style.css").read_bytes()
-    return ASGIResponse(body=text, headers=HEADERS, media_type="text/css")
+    return ASGIResponse(body=text, headers=PAGE_HEADERS, media_type="text/css")
 
 
-def _text(template: str, **values: Any) -> str:
+def _render_html(template: str, **values: Any) -> str:
     return _TEMPLATES.get_template(template).render(values)
 
 
-def _in_its_place(value: object) -> object:
+def _escape_value(value: object) -> object:
     """Keep what is shown on its line and in its direction; Jinja escapes it afterwards."""
-    return value if isinstance(value, Markup | int | float) else plain(value)
+    return value if isinstance(value, Markup | int | float) else escape_unprintable(value)
 
 
-def _whole(text: str) -> Markup:
+def _escape_untruncated(text: str) -> Markup:
     """Show a text of ours that may be long; values in it are `plain` already."""
     return escape(text)
 
 
-def _clock(at: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def _format_time(at: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     return f"{datetime.fromtimestamp(at / 1000, UTC):{form}}"
 
 
-def _of(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _format_quantity(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("otp_service.api.audit_ui"),
     autoescape=True,
-    finalize=_in_its_place,
+    finalize=_escape_value,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {
-    "whole": _whole,
-    "clock": _clock,
-    "percent": _percent,
+    "whole": _escape_untruncated,
+    "clock": _format_time,
+    "percent": _format_percent,
     "count": "{:,}".format,
-    "of": _of,
+    "of": _format_quantity,
 }
-_TEMPLATES.globals |= {"plot": plot}
+_TEMPLATES.globals |= {"plot": build_chart}

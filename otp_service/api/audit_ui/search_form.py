@@ -6,24 +6,24 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.audit.reports.event_record import holds_number
+from otp_service.audit.reports.event_record import has_phone_number
 from otp_service.core import events
-from otp_service.core.challenge import partition_of
+from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest, OtpError
-from otp_service.core.ip_address import read_address
-from otp_service.core.phone_number import PhoneNumber, identify
+from otp_service.core.ip_address import parse_client_ip
+from otp_service.core.phone_number import PhoneNumber, classify_number
 
 
-HOUR: Final = 3600_000
+HOUR_MS: Final = 3600_000
 
-PERIODS: Final = {
+PERIOD_LABELS: Final = {
     "1": "the last hour",
     "24": "the last 24 hours",
     "168": "the last 7 days",
     "": "everything there is",
 }
 
-TYPES: Final = tuple(
+EVENT_TYPE_NAMES: Final = tuple(
     sorted(
         str(kind.__struct_config__.tag)
         for kind in vars(events).values()
@@ -31,13 +31,13 @@ TYPES: Final = tuple(
     )
 )
 
-LONGEST_REASON: Final = 200
+MAX_REASON_CHARS: Final = 200
 
-_TELLING: Final = 6
+_MIN_REVEALING_DIGITS: Final = 6
 """Digits in a row of a number that may not stand in a reason."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of the form, as they were sent; empty ones were left out."""
 
     number: str = ""
@@ -53,58 +53,63 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def is_challenge_alone(self) -> bool:
         """Whether a challenge's own page says all."""
         others = self.number, self.address, self.type, self.tenant
-        return partition_of(self.challenge) is not None and not any(others)
+        return parse_partition(self.challenge) is not None and not any(others)
 
-    def found_as(self) -> "Asked":
+    def normalize_address(self) -> "SearchForm":
         """Return it with the address as events hold it. Raises InvalidRequest if it is none."""
         try:
-            return replace(self, address=self.address and str(read_address(self.address)))
+            return replace(self, address=self.address and str(parse_client_ip(self.address)))
         except InvalidRequest:
             raise InvalidRequest(("address", "This is no address like 203.0.113.9.")) from None
 
-    def phone(self) -> PhoneNumber | None:
+    def parse_phone_number(self) -> PhoneNumber | None:
         """Return the number. Raises InvalidPhoneNumber, and InvalidRequest for what is missing."""
-        if self.challenge and partition_of(self.challenge) is None:
+        if self.challenge and parse_partition(self.challenge) is None:
             raise InvalidRequest(("challenge", "This is no id of a challenge."))
         if not self.number:
             return None
-        phone, _ = identify(re.sub(r"[\s().-]", "", self.number))
+        phone, _ = classify_number(re.sub(r"[\s().-]", "", self.number))
         if not self.reason:
             raise InvalidRequest(("reason", "Say why you look a number up: the log keeps it."))
-        if holds_number(self.reason) or _holds(self.reason, phone):
+        if has_phone_number(self.reason) or _has_number_digits(self.reason, phone):
             raise InvalidRequest(("reason", "The reason is kept, so no number must be in it."))
         return phone
 
-    def told(self, error: OtpError) -> tuple[str, str]:
+    def describe_error(self, error: OtpError) -> tuple[str, str]:
         """Return the field that is wrong, and what is wrong with it."""
         if isinstance(error, InvalidRequest):
             return error.errors[0]
         return "number", "This is no number in the form +447400123456."
 
-    def filters(self, sees: str | None, now: int, number: PhoneNumber | None) -> dict[str, Any]:
+    def to_event_query(
+        self, visible_tenant: str | None, now: int, number: PhoneNumber | None
+    ) -> dict[str, Any]:
         """Return what a reader is asked for, by somebody who sees one tenant's events or all."""
         return {
-            "tenant": sees if sees is not None else self.tenant or None,
+            "tenant": visible_tenant if visible_tenant is not None else self.tenant or None,
             "number": number,
-            "since": now - int(self.hours) * HOUR if self.hours else None,
+            "since": now - int(self.hours) * HOUR_MS if self.hours else None,
             "type": self.type or None,
             "challenge": self.challenge or None,
             "address": self.address or None,
         }
 
 
-def asked_in(fields: dict[str, str]) -> Asked:
+def parse_search_form(fields: dict[str, str]) -> SearchForm:
     """Return what a form asks for. Raises InvalidRequest for what no form of ours has sent."""
     try:
-        asked = msgspec.convert({name: text.strip() for name, text in fields.items()}, Asked)
+        asked = msgspec.convert({name: text.strip() for name, text in fields.items()}, SearchForm)
     except msgspec.ValidationError:
         raise InvalidRequest(("", "must be the form of the search")) from None
-    if asked.hours not in PERIODS or len(asked.reason) > LONGEST_REASON:
+    if asked.hours not in PERIOD_LABELS or len(asked.reason) > MAX_REASON_CHARS:
         raise InvalidRequest(("", "must be the form of the search"))
     return asked
 
 
-def _holds(reason: str, phone: PhoneNumber) -> bool:
+def _has_number_digits(reason: str, phone: PhoneNumber) -> bool:
     digits = re.sub(r"\D", "", reason)
     own = phone.e164[1:]
-    return any(own[i : i + _TELLING] in digits for i in range(len(own) - _TELLING + 1))
+    return any(
+        own[i : i + _MIN_REVEALING_DIGITS] in digits
+        for i in range(len(own) - _MIN_REVEALING_DIGITS + 1)
+    )

@@ -15,20 +15,25 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from otp_service.core.log_entry import MOST_BRACKETS, Entry, decoder, rfc3339
+from otp_service.core.log_entry import (
+    MAX_JSON_BRACKETS,
+    Entry,
+    create_bounded_decoder,
+    format_rfc3339,
+)
 
 
-LONGEST = 32 * 1024
+MAX_EVENT_BYTES = 32 * 1024
 """Bytes of an event; ours have some 600, but whoever can write to Redis can append anything."""
 
-GAP, SEAL = b'{"gap":', b'{"seal":'
+GAP_PREFIX, SEAL_PREFIX = b'{"gap":', b'{"seal":'
 """What lines that are no entry begin with."""
 
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class Place(NamedTuple):
+class SequenceId(NamedTuple):
     """Where an entry belongs: inside an epoch of a partition the sequence has no gap."""
 
     partition: int
@@ -45,9 +50,9 @@ class Gap(msgspec.Struct, frozen=True):
     """Entries that Redis no longer had: from the first to the last of these sequences."""
 
     partition: Annotated[int, msgspec.Meta(ge=0, le=99)]
-    epoch: Count
-    first: Count
-    last: Count
+    epoch: NonNegativeInt
+    first: NonNegativeInt
+    last: NonNegativeInt
 
 
 class EntryLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -62,82 +67,82 @@ class EntryLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Set where no key in force had made the MAC when the entry was archived."""
 
 
-class _Declared(msgspec.Struct, frozen=True):
+class _GapLine(msgspec.Struct, frozen=True):
     gap: Gap
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _IdLine(msgspec.Struct, frozen=True):
     id: str
 
 
 _encode = msgspec.json.Encoder().encode
-_entry = decoder(EntryLine)
-_declared = decoder(_Declared)
-_named = decoder(_Named)
-_any = decoder(dict[str, Any], MOST_BRACKETS)
+_decode_entry_line = create_bounded_decoder(EntryLine)
+_decode_gap_line = create_bounded_decoder(_GapLine)
+_decode_id_line = create_bounded_decoder(_IdLine)
+_decode_object = create_bounded_decoder(dict[str, Any], MAX_JSON_BRACKETS)
 
-_ID = re.compile(r"(\d\d)-(\d{1,19})-(\d{1,19})", re.ASCII).fullmatch
+_ENTRY_ID = re.compile(r"(\d\d)-(\d{1,19})-(\d{1,19})", re.ASCII).fullmatch
 
-_BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
+_LINE_BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
 """What some reader or other takes for the end of a line (R70); no event of ours holds it."""
 
 
-def line_of(entry: Entry, *, is_ours: bool) -> bytes:
+def encode_entry(entry: Entry, *, has_valid_mac: bool) -> bytes:
     """Return an entry's line, without its end; `is_ours` says whether its MAC is right."""
-    event, is_event = _on_one_line(entry.event)
-    stamp, is_stamp = _on_one_line(entry.stamp) if entry.stamp else (None, True)
+    event, is_event = _to_single_line(entry.event)
+    stamp, is_stamp = _to_single_line(entry.stamp) if entry.stamp else (None, True)
     return _encode(
         EntryLine(
-            id=place_of(entry).id,
-            at=rfc3339(entry.position.at),
+            id=sequence_id_from_entry(entry).id,
+            at=format_rfc3339(entry.position.at),
             event=event,
             mac=entry.mac[:200],
             stamp=stamp or msgspec.UNSET,
-            integrity=msgspec.UNSET if is_ours and is_event and is_stamp else "failed",
+            integrity=msgspec.UNSET if has_valid_mac and is_event and is_stamp else "failed",
         )
     )
 
 
-def gap_line(gap: Gap) -> bytes:
+def encode_gap(gap: Gap) -> bytes:
     """Return the line that declares a gap."""
-    return _encode(_Declared(gap))
+    return _encode(_GapLine(gap))
 
 
-def place_of(entry: Entry) -> Place:
+def sequence_id_from_entry(entry: Entry) -> SequenceId:
     """Return the place of an entry out of Redis."""
-    return Place(entry.partition, entry.epoch, entry.position.sequence)
+    return SequenceId(entry.partition, entry.epoch, entry.position.sequence)
 
 
-def entry_on(line: bytes) -> EntryLine:
+def decode_entry(line: bytes) -> EntryLine:
     """Return the entry on a line. Raises msgspec.MsgspecError."""
-    return _entry(line)
+    return _decode_entry_line(line)
 
 
-def place_on(line: bytes) -> Place:
+def sequence_id_from_line(line: bytes) -> SequenceId:
     """Return the place of the entry on a line. Raises ValueError (a MsgspecError is one)."""
-    return place_named(_named(line).id)
+    return parse_sequence_id(_decode_id_line(line).id)
 
 
-def place_named(event_id: str) -> Place:
+def parse_sequence_id(event_id: str) -> SequenceId:
     """Return the place that an entry's id names. Raises ValueError."""
-    if not (found := _ID(event_id)):
+    if not (found := _ENTRY_ID(event_id)):
         raise ValueError(event_id)
     partition, epoch, sequence = found.groups()
-    return Place(int(partition), int(epoch), int(sequence))
+    return SequenceId(int(partition), int(epoch), int(sequence))
 
 
-def gap_on(line: bytes) -> Gap:
+def decode_gap(line: bytes) -> Gap:
     """Return the gap that a line declares. Raises msgspec.MsgspecError."""
-    return _declared(line).gap
+    return _decode_gap_line(line).gap
 
 
-def _on_one_line(told: bytes) -> tuple[msgspec.Raw, bool]:
+def _to_single_line(text: bytes) -> tuple[msgspec.Raw, bool]:
     """Return JSON as it is, and whether it was an object that a line can hold."""
     try:
-        if len(told) <= LONGEST and not _BREAK.search(told):
-            _any(told)
-            return msgspec.Raw(told), True
+        if len(text) <= MAX_EVENT_BYTES and not _LINE_BREAK.search(text):
+            _decode_object(text)
+            return msgspec.Raw(text), True
     except msgspec.MsgspecError:
         pass
-    raw = b64encode(told[:LONGEST]).decode()
+    raw = b64encode(text[:MAX_EVENT_BYTES]).decode()
     return msgspec.Raw(_encode({"type": "unreadable", "raw": raw})), False

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from otp_service.audit.archive_format.entries import SEAL
-from otp_service.audit.archive_format.seals import SigningKey, seal_on
-from otp_service.audit.archive_format.segments import lines_backward, segments
+from otp_service.audit.archive_format.entries import SEAL_PREFIX
+from otp_service.audit.archive_format.seals import SigningKey, decode_seal
+from otp_service.audit.archive_format.segments import iterate_lines_backward, list_segments
 
 
-class KeyFileUnusable(Exception):
+class KeyFileError(Exception):
     """A file holds no key that may be used; the text says what to do."""
 
 
@@ -20,38 +20,38 @@ def read_key(path: Path) -> SigningKey:
     try:
         file = path.stat()
         if file.st_mode & (0o037 if file.st_uid == 0 else 0o077):
-            raise KeyFileUnusable(f"{path} can be read by others: chmod 600")
+            raise KeyFileError(f"{path} can be read by others: chmod 600")
         return SigningKey.from_pem(path.read_bytes())
     except OSError as error:
-        raise KeyFileUnusable(
+        raise KeyFileError(
             f"{path} cannot be read: {error.strerror}. 'otp-service audit key' makes one"
         ) from error
     except (ValueError, TypeError) as error:
-        raise KeyFileUnusable(f"{path} is no Ed25519 key in PEM without a passphrase") from error
+        raise KeyFileError(f"{path} is no Ed25519 key in PEM without a passphrase") from error
 
 
-def write_key(path: Path) -> SigningKey:
+def create_key_files(path: Path) -> SigningKey:
     """Make a key, with its public half in a file beside it. Raises OSError if one is there."""
-    key = SigningKey.new()
+    key = SigningKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(key.to_pem())
-    public_path(path).write_text(f"{key.public}\n", "ascii")
+    derive_public_path(path).write_text(f"{key.public}\n", "ascii")
     return key
 
 
-def public_path(path: Path) -> Path:
+def derive_public_path(path: Path) -> Path:
     """Return where the public half of a key lies."""
     return path.with_name(f"{path.name}.pub")
 
 
-def key_to_come(folder: Path) -> str | None:
+def find_next_key_id(folder: Path) -> str | None:
     """Return the id of the key that an archive's next seal has to have; None if any will do.
 
     Raises ValueError and OSError.
     """
-    for segment in reversed(segments(folder)):
-        for line in lines_backward(segment):
-            if line.startswith(SEAL):
-                last = seal_on(line)
+    for segment in reversed(list_segments(folder)):
+        for line in iterate_lines_backward(segment):
+            if line.startswith(SEAL_PREFIX):
+                last = decode_seal(line)
                 return last.next.id if last.next else last.key
     return None

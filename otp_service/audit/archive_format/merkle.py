@@ -4,60 +4,62 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 
-EMPTY = hashlib.sha256().digest()
+EMPTY_ROOT = hashlib.sha256().digest()
 """The root over no entries."""
 
 
-def leaf(line: bytes) -> bytes:
+def hash_leaf(line: bytes) -> bytes:
     """Return the hash of one line."""
     return hashlib.sha256(b"\0" + line).digest()
 
 
-def node(left: bytes, right: bytes) -> bytes:
+def hash_node(left: bytes, right: bytes) -> bytes:
     """Return the hash over two hashes; no leaf can have the same."""
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
-def root(leaves: Iterable[bytes]) -> bytes:
+def compute_root(leaves: Iterable[bytes]) -> bytes:
     """Return the root over hashes of lines."""
     level = list(leaves)
     if not level:
-        return EMPTY
+        return EMPTY_ROOT
     while len(level) > 1:
-        level = _next(level)
+        level = _compute_parent_level(level)
     return level[0]
 
 
-def path(leaves: Sequence[bytes], index: int) -> list[bytes]:
+def build_inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return the hashes that lead from one leaf (counted from 0) to the root."""
     level, found = list(leaves), []
     while len(level) > 1:
         if (beside := index ^ 1) < len(level):
             found.append(level[beside])
-        level, index = _next(level), index // 2
+        level, index = _compute_parent_level(level), index // 2
     return found
 
 
-def root_from(hashed: bytes, index: int, count: int, through: Sequence[bytes]) -> bytes:
+def compute_root_from_path(
+    leaf_hash: bytes, index: int, count: int, path: Sequence[bytes]
+) -> bytes:
     """Return the root that a leaf and its path lead to. Raises ValueError if they fit no tree."""
-    left, last = iter(through), count - 1
+    left, last = iter(path), count - 1
     if not 0 <= index <= last:
         raise ValueError(index)
     try:
         while last > 0:
             if index % 2:
-                hashed = node(next(left), hashed)
+                leaf_hash = hash_node(next(left), leaf_hash)
             elif index < last:
-                hashed = node(hashed, next(left))
+                leaf_hash = hash_node(leaf_hash, next(left))
             index, last = index // 2, last // 2
     except StopIteration:
         raise ValueError(index) from None
     if next(left, None) is not None:
         raise ValueError(index)
-    return hashed
+    return leaf_hash
 
 
-def _next(level: list[bytes]) -> list[bytes]:
+def _compute_parent_level(level: list[bytes]) -> list[bytes]:
     """Return the level above; whoever has nobody beside goes up as he is."""
-    pairs = [node(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
+    pairs = [hash_node(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
     return pairs + level[len(pairs) * 2 :]

@@ -28,16 +28,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from otp_service.core.log_entry import decoder
+from otp_service.core.log_entry import create_bounded_decoder
 
 
-CONTEXT = b"otp-service seal 1\n"
+SIGNATURE_CONTEXT = b"otp-service seal 1\n"
 
-NOTHING = "0" * 64
+ZERO_HASH = "0" * 64
 """What the first seal says of the one before."""
 
 
-class Run(NamedTuple):
+class SequenceRange(NamedTuple):
     """The sequences of one epoch of one partition that stand in a stretch, gaps among them."""
 
     partition: int
@@ -46,7 +46,7 @@ class Run(NamedTuple):
     last: int
 
 
-class Head(NamedTuple):
+class PartitionHead(NamedTuple):
     """The last sequence of a partition's newest epoch that was archived."""
 
     partition: int
@@ -61,7 +61,7 @@ class NextKey(msgspec.Struct, frozen=True):
     public: str
 
 
-class Dropped(msgspec.Struct, frozen=True):
+class DroppedPrefix(msgspec.Struct, frozen=True):
     """Everything up to this seal was deleted, because its retention had ended."""
 
     number: int
@@ -80,14 +80,14 @@ class Seal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Lines in the stretch, declared gaps among them."""
     root: str
     """Merkle root over the lines, in hexadecimal."""
-    runs: tuple[Run, ...]
+    runs: tuple[SequenceRange, ...]
     key: str
     fence: int
     """Which lease of the sealer it was: they only grow."""
-    heads: tuple[Head, ...] = ()
+    heads: tuple[PartitionHead, ...] = ()
     """Where every partition stands after it; in the first seal of each segment."""
     next: NextKey | None = None
-    dropped: Dropped | None = None
+    dropped: DroppedPrefix | None = None
 
 
 class SealLine(msgspec.Struct, frozen=True):
@@ -98,8 +98,8 @@ class SealLine(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_line = decoder(SealLine)
-_seal = decoder(Seal)
+_decode_line = create_bounded_decoder(SealLine)
+_decode_seal = create_bounded_decoder(Seal)
 
 
 class SigningKey:
@@ -110,7 +110,7 @@ class SigningKey:
         self.public = PublicKey(private.public_key())
 
     @classmethod
-    def new(cls) -> "SigningKey":
+    def generate(cls) -> "SigningKey":
         """Return a new one, from the system's randomness."""
         return cls(Ed25519PrivateKey.generate())
 
@@ -126,17 +126,17 @@ class SigningKey:
         """Return the key as a PEM file holds it (PKCS #8)."""
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
-    def line(self, seal: Seal) -> bytes:
+    def sign_seal(self, seal: Seal) -> bytes:
         """Return the line of a seal, signed, without its end."""
         told = _encode(seal)
-        signature = self._private.sign(CONTEXT + told)
+        signature = self._private.sign(SIGNATURE_CONTEXT + told)
         return _encode(SealLine(msgspec.Raw(told), b64encode(signature).decode()))
 
 
 class PublicKey:
     """The public half, with which anybody can verify; its id is the beginning of its hash."""
 
-    PREFIX = "otp-audit-key"
+    LINE_PREFIX = "otp-audit-key"
 
     def __init__(self, public: Ed25519PublicKey) -> None:
         self._public = public
@@ -149,21 +149,21 @@ class PublicKey:
         """Return the key that this base64 is. Raises ValueError."""
         return cls(Ed25519PublicKey.from_public_bytes(b64decode(text, validate=True)))
 
-    def is_signed(self, line: SealLine) -> bool:
+    def has_signed(self, line: SealLine) -> bool:
         """Whether this key has signed the seal."""
         try:
             signature = b64decode(line.signature, validate=True)
-            self._public.verify(signature, CONTEXT + bytes(line.seal))
+            self._public.verify(signature, SIGNATURE_CONTEXT + bytes(line.seal))
         except (InvalidSignature, ValueError):
             return False
         return True
 
     def __str__(self) -> str:
         """How it stands in a file of public keys, one a line."""
-        return f"{self.PREFIX} {self.id} {self.text}"
+        return f"{self.LINE_PREFIX} {self.id} {self.text}"
 
 
-def public_keys(text: str) -> list[PublicKey]:
+def parse_public_keys(text: str) -> list[PublicKey]:
     """Return the keys of a file of public keys. Raises ValueError, naming the line."""
     found = []
     for place, line in enumerate(text.splitlines(), start=1):
@@ -173,30 +173,30 @@ def public_keys(text: str) -> list[PublicKey]:
             word, key_id, key = line.split()
             public = PublicKey.from_text(key)
         except ValueError:
-            raise ValueError(f"line {place} is no '{PublicKey.PREFIX} ID KEY'") from None
-        if word != PublicKey.PREFIX or public.id != key_id:
+            raise ValueError(f"line {place} is no '{PublicKey.LINE_PREFIX} ID KEY'") from None
+        if word != PublicKey.LINE_PREFIX or public.id != key_id:
             raise ValueError(f"line {place}: the id is not that of the key")
         found.append(public)
     return found
 
 
-def seal_line(line: bytes) -> SealLine:
+def decode_seal_line(line: bytes) -> SealLine:
     """Return what stands on the line of a seal. Raises msgspec.MsgspecError."""
-    return _line(line)
+    return _decode_line(line)
 
 
-def seal_on(line: bytes) -> Seal:
+def decode_seal(line: bytes) -> Seal:
     """Return the seal on a line, whoever signed it. Raises msgspec.MsgspecError."""
-    return _seal(bytes(_line(line).seal))
+    return _decode_seal(bytes(_decode_line(line).seal))
 
 
-def is_plain(told: SealLine, line: bytes) -> bool:
+def is_canonical(seal_line: SealLine, line: bytes) -> bool:
     """Whether nothing stands on a seal's line but what its signature is about."""
-    signature = b64encode(b64decode(told.signature)).decode()
-    return line == _encode(SealLine(told.seal, signature))
+    signature = b64encode(b64decode(seal_line.signature)).decode()
+    return line == _encode(SealLine(seal_line.seal, signature))
 
 
-def hash_of(line: bytes) -> str:
+def hash_seal_line(line: bytes) -> str:
     """Return the hash of a seal's line, as the next one and anchors hold it."""
     return hashlib.sha256(line).hexdigest()
 
@@ -219,17 +219,17 @@ class Anchor(NamedTuple):
 _ANCHOR = re.compile(r"otp-audit-anchor (\d{1,15}) (\d{4}-\S{10,30}Z) ([0-9a-f]{64})\b")
 
 
-def anchor_of(line: bytes) -> Anchor:
+def build_anchor(line: bytes) -> Anchor:
     """Return the anchor of a seal's line."""
-    seal = seal_on(line)
-    return Anchor(seal.number, seal.at, hash_of(line))
+    seal = decode_seal(line)
+    return Anchor(seal.number, seal.at, hash_seal_line(line))
 
 
-def anchors_in(text: str) -> list[Anchor]:
+def find_anchors(text: str) -> list[Anchor]:
     """Return the anchors in a text, which may be a mail or a log."""
     return [Anchor(int(n), at, hashed) for n, at, hashed in _ANCHOR.findall(text)]
 
 
-def newest(anchors: Iterable[Anchor]) -> Anchor | None:
+def select_newest_anchor(anchors: Iterable[Anchor]) -> Anchor | None:
     """Return the anchor that holds most."""
     return max(anchors, key=lambda anchor: anchor.number, default=None)

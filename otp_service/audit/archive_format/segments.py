@@ -16,78 +16,78 @@ from functools import partial
 from pathlib import Path
 
 
-LOCK = "lock"
+LOCK_FILENAME = "lock"
 """The file by which one machine's sealers keep each other out; the only other one in the folder."""
 
-LONGEST_LINE = 4 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
 """Bytes; a seal has some 30 for each epoch of each partition, and an entry at most 100 KiB."""
 
-LONGEST_STRETCH = 100_000
+MAX_ACCEPTED_BATCH_LINES = 100_000
 """Lines; a sealer seals some ten thousand at most."""
 
-BLOCK = 256 * 1024
+READ_BLOCK_BYTES = 256 * 1024
 """Bytes that are read at once."""
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_NAME = re.compile(r"\d{12}\.jsonl", re.ASCII)
+_DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_SEGMENT_NAME = re.compile(r"\d{12}\.jsonl", re.ASCII)
 
 
-def segment_path(folder: Path, day: datetime, number: int) -> Path:
+def build_segment_path(folder: Path, day: datetime, number: int) -> Path:
     """Return where the segment lies that begins with this seal on this day (in UTC)."""
     return folder / f"{day:%Y-%m-%d}" / f"{number:012d}.jsonl"
 
 
-def number_of(segment: Path) -> int:
+def parse_segment_number(segment: Path) -> int:
     """Return the number of the first seal in a segment."""
     return int(segment.stem)
 
 
-def day_of(segment: Path) -> str:
+def parse_segment_day(segment: Path) -> str:
     """Return the day on which a segment was begun: 2026-11-24."""
     return segment.parent.name
 
 
-def segments(folder: Path) -> list[Path]:
+def list_segments(folder: Path) -> list[Path]:
     """Return the segments, oldest first. Raises OSError, but not for a folder that is gone."""
-    days = [day for day in _inside(folder) if _DAY.fullmatch(day.name) and day.is_dir()]
-    found = [path for day in days for path in _inside(day) if _is_segment(path)]
-    return sorted(found, key=lambda path: (number_of(path), day_of(path)))
+    days = [day for day in _list_folder(folder) if _DAY_NAME.fullmatch(day.name) and day.is_dir()]
+    found = [path for day in days for path in _list_folder(day) if _is_segment(path)]
+    return sorted(found, key=lambda path: (parse_segment_number(path), parse_segment_day(path)))
 
 
-def foreign(folder: Path) -> list[str]:
+def list_foreign_files(folder: Path) -> list[str]:
     """Return what no sealer has put into the folder of an archive. Raises OSError."""
     found = []
-    for path in _inside(folder):
+    for path in _list_folder(folder):
         if path.is_dir():
-            is_day = _DAY.fullmatch(path.name)
-            found += [one for one in _inside(path) if not (is_day and _is_segment(one))]
-        elif path.name != LOCK:
+            is_day = _DAY_NAME.fullmatch(path.name)
+            found += [one for one in _list_folder(path) if not (is_day and _is_segment(one))]
+        elif path.name != LOCK_FILENAME:
             found.append(path)
     names = (path.relative_to(folder).as_posix() for path in found)
     return sorted(os.fsencode(name).decode(errors="backslashreplace") for name in names)
 
 
-def whole_lines(segment: Path) -> Iterator[bytes]:
+def iterate_raw_lines(segment: Path) -> Iterator[bytes]:
     """Give the lines of a segment with their ends; one without an end is torn, or far too long."""
     with segment.open("rb") as file:
-        yield from iter(partial(file.readline, LONGEST_LINE), b"")
+        yield from iter(partial(file.readline, MAX_LINE_BYTES), b"")
 
 
-def lines(segment: Path) -> Iterator[bytes]:
+def iterate_lines(segment: Path) -> Iterator[bytes]:
     """Give the lines of a segment without their ends; a last one without an end is torn, and given."""
     with segment.open("rb") as file:
         for line in file:
             yield line.removesuffix(b"\n")
 
 
-def lines_backward(segment: Path) -> Iterator[bytes]:
+def iterate_lines_backward(segment: Path) -> Iterator[bytes]:
     """Give the whole lines of a segment, newest first; a torn last one is left out."""
-    for _, block in blocks_backward(segment, 2**63):
+    for _, block in iterate_blocks_backward(segment, 2**63):
         if block:
             yield from reversed(block[:-1].split(b"\n"))
 
 
-def blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
+def iterate_blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
     """Give whole lines in blocks, the last ones first, and where each block begins.
 
     An empty block is a part of a line that is far too long. One that retention has deleted has none.
@@ -96,7 +96,7 @@ def blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
         end = min(end, file.seek(0, 2))
         rest = b""  # what of a line stands behind the beginning of the block after this one
         while end > 0:
-            start = max(0, end - BLOCK)
+            start = max(0, end - READ_BLOCK_BYTES)
             file.seek(start)
             block = file.read(end - start) + rest
             begins = 0 if start == 0 else block.find(b"\n") + 1
@@ -104,12 +104,12 @@ def blocks_backward(segment: Path, end: int) -> Iterator[tuple[int, bytes]]:
             rest, end = (block[:begins] if begins else block) if start else b"", start
             if begins < whole:
                 yield start + begins, block[begins:whole]
-            if len(rest) > LONGEST_LINE:
+            if len(rest) > MAX_LINE_BYTES:
                 rest = b""  # so what is before it has no end either, and is left out
                 yield start, b""
 
 
-def _inside(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     """Return what is in a folder: nothing if that was deleted just now."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return [*folder.iterdir()]
@@ -117,4 +117,4 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _is_segment(path: Path) -> bool:
-    return _NAME.fullmatch(path.name) is not None and path.is_file()
+    return _SEGMENT_NAME.fullmatch(path.name) is not None and path.is_file()

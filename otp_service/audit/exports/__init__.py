@@ -14,28 +14,28 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from otp_service.audit.exports.ecs import ecs
-from otp_service.audit.exports.export_record import Told, told_on
-from otp_service.audit.exports.ocsf import ocsf
+from otp_service.audit.exports.ecs import to_ecs
+from otp_service.audit.exports.export_record import ExportRecord, decode_line
+from otp_service.audit.exports.ocsf import to_ocsf
 
 
-__all__ = ["FORMATS", "exported"]
+__all__ = ["FORMATS", "export_line"]
 
-Format = Callable[[Told], dict[str, Any]]
+RecordFormatter = Callable[[ExportRecord], dict[str, Any]]
 
-TIMELESS: Final = frozenset({"log.gap", "log.unreadable"})
+UNTIMED_TYPES: Final = frozenset({"log.gap", "log.unreadable"})
 
-FORMATS: Final[dict[str, Format]] = {"ocsf": ocsf, "ecs": ecs}
+FORMATS: Final[dict[str, RecordFormatter]] = {"ocsf": to_ocsf, "ecs": to_ecs}
 
 
-def exported(line: bytes, write: Format, since: int = 0) -> str | None:
+def export_line(line: bytes, formatter: RecordFormatter, since: int = 0) -> str | None:
     """Return a line of an archive in another format, or None for a seal and for what was before.
 
     `since` is in milliseconds. Gaps and lines that cannot be read have no time that could be
     trusted, so they are always told.
     """
-    told = told_on(line)
-    if told is None or (told.at < since and told.kind not in TIMELESS):
+    told = decode_line(line)
+    if told is None or (told.at < since and told.event_type not in UNTIMED_TYPES):
         return None
     # All but ASCII is escaped, so no value ends a line or turns a terminal around (R70).
-    return json.dumps(write(told), separators=(",", ":"))
+    return json.dumps(formatter(told), separators=(",", ":"))

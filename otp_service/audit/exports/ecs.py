@@ -7,16 +7,16 @@ ours speaks to. What ECS has no field for is a label, and labels are text.
 from typing import Any, Final
 
 from otp_service import __version__
-from otp_service.audit.exports.export_record import Told
-from otp_service.core.log_entry import rfc3339
+from otp_service.audit.exports.export_record import ExportRecord
+from otp_service.core.log_entry import format_rfc3339
 
 
-VERSION: Final = "9.4.0"
-SERVICE: Final = "otp-service"
+ECS_VERSION: Final = "9.4.0"
+SERVICE_NAME: Final = "otp-service"
 
-OUTCOMES: Final = frozenset({"success", "failure"})
+ECS_OUTCOMES: Final = frozenset({"success", "failure"})
 
-LABELS: Final = frozenset(
+LABEL_FIELDS: Final = frozenset(
     {
         *("challenge", "purpose", "country", "tail", "key_id", "phone_metadata"),
         *("quota", "period", "wait", "folded", "count", "addresses", "unrecorded"),
@@ -26,70 +26,78 @@ LABELS: Final = frozenset(
 )
 
 
-def ecs(told: Told) -> dict[str, Any]:
+def to_ecs(record: ExportRecord) -> dict[str, Any]:
     """Return the event as ECS has it, its fields nested."""
     fields = {
-        "@timestamp": rfc3339(told.at),
-        "ecs.version": VERSION,
-        "message": " ".join(filter(None, (told.kind, told.get("reason")))),
-        "labels": _labels(told),
-        "service.name": SERVICE,
+        "@timestamp": format_rfc3339(record.at),
+        "ecs.version": ECS_VERSION,
+        "message": " ".join(filter(None, (record.event_type, record.get_field("reason")))),
+        "labels": _build_labels(record),
+        "service.name": SERVICE_NAME,
         "service.version": __version__,
-        "service.target.name": told.get("provider"),
-        "organization.id": told.get("tenant"),
-        "user.hash": told.get("number"),
-        "user.id": told.get("account"),
-        "client.ip": told.get("client_address"),
-        "related.hash": [told.get("number")] if told.get("number") else None,
-        "related.ip": [told.get("client_address")] if told.get("client_address") else None,
-        "rule.name": told.get("limit"),
-        "http.request.id": told.get("request"),
-        "trace.id": told.get("trace"),
-        "error.code": told.get("reason") if "error" in told.meaning.types else None,
-        **_event(told),
+        "service.target.name": record.get_field("provider"),
+        "organization.id": record.get_field("tenant"),
+        "user.hash": record.get_field("number"),
+        "user.id": record.get_field("account"),
+        "client.ip": record.get_field("client_address"),
+        "related.hash": [record.get_field("number")] if record.get_field("number") else None,
+        "related.ip": [record.get_field("client_address")]
+        if record.get_field("client_address")
+        else None,
+        "rule.name": record.get_field("limit"),
+        "http.request.id": record.get_field("request"),
+        "trace.id": record.get_field("trace"),
+        "error.code": record.get_field("reason") if "error" in record.taxonomy.types else None,
+        **_build_event_fields(record),
     }
-    return _nested(fields)
+    return _expand_dotted_names(fields)
 
 
-def _event(told: Told) -> dict[str, Any]:
-    meaning, milliseconds = told.meaning, told.get("milliseconds")
-    outcome = told.get("outcome") if meaning.is_certain else None
+def _build_event_fields(record: ExportRecord) -> dict[str, Any]:
+    meaning, milliseconds = record.taxonomy, record.get_field("milliseconds")
+    outcome = record.get_field("outcome") if meaning.is_certain else None
     return {
-        "event.id": told.id,
+        "event.id": record.id,
         "event.kind": "alert" if meaning.title else "event",
         "event.category": [meaning.category],
         "event.type": list(meaning.types),
-        "event.action": told.kind,
-        "event.outcome": outcome if outcome in OUTCOMES else "unknown",
-        "event.reason": told.get("reason") or meaning.title or None,
+        "event.action": record.event_type,
+        "event.outcome": outcome if outcome in ECS_OUTCOMES else "unknown",
+        "event.reason": record.get_field("reason") or meaning.title or None,
         "event.severity": meaning.severity,
-        "event.module": SERVICE,
-        "event.dataset": f"{SERVICE}.audit",
-        "event.sequence": told.place.sequence,
-        "event.hash": told.hash,
-        "event.start": _instant(told.get("first")),
-        "event.end": _instant(told.get("last")),
+        "event.module": SERVICE_NAME,
+        "event.dataset": f"{SERVICE_NAME}.audit",
+        "event.sequence": record.sequence_id.sequence,
+        "event.hash": record.leaf_hash,
+        "event.start": _to_timestamp(record.get_field("first")),
+        "event.end": _to_timestamp(record.get_field("last")),
         "event.duration": None if milliseconds is None else milliseconds * 1_000_000,
     }
 
 
-def _labels(told: Told) -> dict[str, str]:
-    labels = {name: _text(told.facts[name]) for name in sorted(LABELS & told.facts.keys())}
-    versions = told.get("versions") or {}
+def _build_labels(record: ExportRecord) -> dict[str, str]:
+    labels = {
+        name: _to_label_text(record.fields[name])
+        for name in sorted(LABEL_FIELDS & record.fields.keys())
+    }
+    versions = record.get_field("versions") or {}
     labels |= {f"version_{name}": version for name, version in sorted(versions.items())}
-    labels |= {"partition": str(told.place.partition), "epoch": str(told.place.epoch)}
-    return labels | ({"owasp": told.meaning.owasp} if told.meaning.owasp else {})
+    labels |= {
+        "partition": str(record.sequence_id.partition),
+        "epoch": str(record.sequence_id.epoch),
+    }
+    return labels | ({"owasp": record.taxonomy.owasp} if record.taxonomy.owasp else {})
 
 
-def _text(value: Any) -> str:
+def _to_label_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _instant(at: int | None) -> str | None:
-    return None if at is None else rfc3339(at)
+def _to_timestamp(at: int | None) -> str | None:
+    return None if at is None else format_rfc3339(at)
 
 
-def _nested(fields: dict[str, Any]) -> dict[str, Any]:
+def _expand_dotted_names(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields with a dotted name in objects of objects; those that say nothing are out."""
     nested: dict[str, Any] = {}
     for name, value in fields.items():

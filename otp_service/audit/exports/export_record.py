@@ -10,40 +10,45 @@ from typing import Any, Final
 import msgspec
 
 from otp_service.audit.archive_format.entries import (
-    GAP,
-    SEAL,
+    GAP_PREFIX,
+    SEAL_PREFIX,
     EntryLine,
-    Place,
-    entry_on,
-    gap_on,
-    place_on,
+    SequenceId,
+    decode_entry,
+    decode_gap,
+    sequence_id_from_line,
 )
-from otp_service.audit.archive_format.merkle import leaf
-from otp_service.audit.exports.taxonomy import Meaning, meaning_of
-from otp_service.core.events import KINDS, Who
-from otp_service.core.log_entry import MOST_BRACKETS, decoder, milliseconds_of, stamped
+from otp_service.audit.archive_format.merkle import hash_leaf
+from otp_service.audit.exports.taxonomy import TaxonomyEntry, get_taxonomy_entry
+from otp_service.core.events import EVENT_TYPES, EventFields
+from otp_service.core.log_entry import (
+    MAX_JSON_BRACKETS,
+    create_bounded_decoder,
+    decode_stamp,
+    parse_rfc3339,
+)
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a line tells."""
 
     id: str
     at: int
     """In milliseconds; 0 where that is not known."""
-    place: Place
-    kind: str
-    meaning: Meaning
-    hash: str
+    sequence_id: SequenceId
+    event_type: str
+    taxonomy: TaxonomyEntry
+    leaf_hash: str
     """Of the line, as its leaf in the Merkle tree: what `audit prove` proves."""
-    facts: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     """Every field of the event and its stamp that says something."""
 
-    def get(self, name: str) -> Any:
+    def get_field(self, name: str) -> Any:
         """Return a field, None where the event has none."""
-        return self.facts.get(name)
+        return self.fields.get(name)
 
 
-class _Newer(Who, frozen=True, kw_only=True):
+class _UnknownEvent(EventFields, frozen=True, kw_only=True):
     """What is read of an event of a type that this version does not know."""
 
     type: str
@@ -51,72 +56,82 @@ class _Newer(Who, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-_newer = decoder(_Newer, MOST_BRACKETS)
-_decoders: Final = {kind: decoder(one, MOST_BRACKETS) for kind, one in KINDS.items()}
+_decode_unknown_event = create_bounded_decoder(_UnknownEvent, MAX_JSON_BRACKETS)
+_decoders: Final = {
+    kind: create_bounded_decoder(one, MAX_JSON_BRACKETS) for kind, one in EVENT_TYPES.items()
+}
 
 
-def told_on(line: bytes) -> Told | None:
+def decode_line(line: bytes) -> ExportRecord | None:
     """Return what a line tells; None for a seal."""
-    if line.startswith(SEAL):
+    if line.startswith(SEAL_PREFIX):
         return None
-    hashed = leaf(line).hex()
+    hashed = hash_leaf(line).hex()
     try:
-        if line.startswith(GAP):
-            return _gap(line, hashed)
-        return _event(entry_on(line), place_on(line), hashed)
+        if line.startswith(GAP_PREFIX):
+            return _build_gap_record(line, hashed)
+        return _build_event_record(decode_entry(line), sequence_id_from_line(line), hashed)
     except ValueError:  # a MsgspecError is one
-        return _finding("log.unreadable", Place(0, 0, 0), hashed, length=len(line))
+        return _build_finding_record(
+            "log.unreadable", SequenceId(0, 0, 0), hashed, length=len(line)
+        )
 
 
-def _event(entry: EntryLine, place: Place, hashed: str) -> Told:
-    at = milliseconds_of(entry.at)
+def _build_event_record(entry: EntryLine, sequence_id: SequenceId, leaf_hash: str) -> ExportRecord:
+    at = parse_rfc3339(entry.at)
     try:
         if entry.integrity == "failed":
             raise ValueError(entry.id)
-        kind, facts = _facts(entry)
+        kind, facts = _decode_fields(entry)
     except ValueError:
-        return _finding("log.unreadable", place, hashed, at=at, claimed=_claimed(entry))
-    return Told(
+        return _build_finding_record(
+            "log.unreadable", sequence_id, leaf_hash, at=at, claimed=_truncate_event(entry)
+        )
+    return ExportRecord(
         id=entry.id,
         at=at,
-        place=place,
-        kind=kind,
-        meaning=meaning_of(kind, facts.get("reason")),
-        hash=hashed,
-        facts=facts | {"mac": entry.mac},
+        sequence_id=sequence_id,
+        event_type=kind,
+        taxonomy=get_taxonomy_entry(kind, facts.get("reason")),
+        leaf_hash=leaf_hash,
+        fields=facts | {"mac": entry.mac},
     )
 
 
-def _facts(entry: EntryLine) -> tuple[str, dict[str, Any]]:
+def _decode_fields(entry: EntryLine) -> tuple[str, dict[str, Any]]:
     """Return the type of an event, and its fields; what only Redis knew stands above them."""
     event = bytes(entry.event)
-    facts = msgspec.structs.asdict(_newer(event))
+    facts = msgspec.structs.asdict(_decode_unknown_event(event))
     kind = facts.pop("type")
-    if kind in KINDS:
+    if kind in EVENT_TYPES:
         facts = msgspec.structs.asdict(_decoders[kind](event))
     if entry.stamp is not msgspec.UNSET:
-        facts |= stamped(bytes(entry.stamp))
+        facts |= decode_stamp(bytes(entry.stamp))
     return kind, {name: value for name, value in facts.items() if value is not None}
 
 
-def _gap(line: bytes, hashed: str) -> Told:
-    gap = gap_on(line)
-    place = Place(gap.partition, gap.epoch, gap.first)
-    return _finding("log.gap", place, hashed, at=gap.epoch, missing=gap.last - gap.first + 1)
-
-
-def _finding(kind: str, place: Place, hashed: str, *, at: int = 0, **facts: Any) -> Told:
-    return Told(
-        id=place.id,
-        at=at,
-        place=place,
-        kind=kind,
-        meaning=meaning_of(kind, None),
-        hash=hashed,
-        facts=facts,
+def _build_gap_record(line: bytes, leaf_hash: str) -> ExportRecord:
+    gap = decode_gap(line)
+    place = SequenceId(gap.partition, gap.epoch, gap.first)
+    return _build_finding_record(
+        "log.gap", place, leaf_hash, at=gap.epoch, missing=gap.last - gap.first + 1
     )
 
 
-def _claimed(entry: EntryLine) -> str:
+def _build_finding_record(
+    event_type: str, sequence_id: SequenceId, leaf_hash: str, *, at: int = 0, **fields: Any
+) -> ExportRecord:
+    return ExportRecord(
+        id=sequence_id.id,
+        at=at,
+        sequence_id=sequence_id,
+        event_type=event_type,
+        taxonomy=get_taxonomy_entry(event_type, None),
+        leaf_hash=leaf_hash,
+        fields=fields,
+    )
+
+
+def _truncate_event(entry: EntryLine) -> str:
     """Return the beginning of what an entry says of itself, for whoever looks into it."""
     return bytes(entry.event).decode(errors="replace")[:1000]

@@ -9,35 +9,44 @@ fields of the chain among it.
 from typing import Any, Final
 
 from otp_service import __version__
-from otp_service.audit.exports.export_record import Told
+from otp_service.audit.exports.export_record import ExportRecord
 
 
-VERSION: Final = "1.8.0"
-SERVICE: Final = "otp-service"
+OCSF_VERSION: Final = "1.8.0"
+SERVICE_NAME: Final = "otp-service"
 
-OTHER: Final = 99
-AUTHENTICATION, ACCOUNT_CHANGE, API_ACTIVITY, FINDING = 3002, 3001, 6003, 2004
+OTHER_ACTIVITY: Final = 99
+AUTHENTICATION_CLASS, ACCOUNT_CHANGE_CLASS, API_ACTIVITY_CLASS, DETECTION_FINDING_CLASS = (
+    3002,
+    3001,
+    6003,
+    2004,
+)
 
-CLASSES: Final = {
-    AUTHENTICATION: "Authentication",
-    ACCOUNT_CHANGE: "Account Change",
-    API_ACTIVITY: "API Activity",
-    FINDING: "Detection Finding",
+CLASS_NAMES: Final = {
+    AUTHENTICATION_CLASS: "Authentication",
+    ACCOUNT_CHANGE_CLASS: "Account Change",
+    API_ACTIVITY_CLASS: "API Activity",
+    DETECTION_FINDING_CLASS: "Detection Finding",
 }
-CATEGORIES: Final = {3: "Identity & Access Management", 6: "Application Activity", 2: "Findings"}
-SEVERITIES: Final = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
-STATUSES: Final = {"success": (1, "Success"), "failure": (2, "Failure")}
-DETAILS: Final = {
+CATEGORY_NAMES: Final = {
+    3: "Identity & Access Management",
+    6: "Application Activity",
+    2: "Findings",
+}
+SEVERITY_NAMES: Final = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
+STATUS_BY_OUTCOME: Final = {"success": (1, "Success"), "failure": (2, "Failure")}
+STATUS_DETAIL_BY_REASON: Final = {
     "mismatch": "INVALID_CREDENTIALS",
     "number_locked": "ACCOUNT_LOCKED_OUT",
     "attempts_exhausted": "ACCOUNT_LOCKED_OUT",
 }
 """Reasons for which OCSF has a word; the others are told in ours."""
 
-SMS: Final = [{"factor_type_id": 1, "factor_type": "SMS"}]
-US: Final = {"name": SERVICE, "version": __version__}
+SMS_AUTH_FACTORS: Final = [{"factor_type_id": 1, "factor_type": "SMS"}]
+PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
 
-UNMAPPED: Final = frozenset(
+UNMAPPED_FIELDS: Final = frozenset(
     {
         *("id", "versions", "country", "tail", "key_id", "request", "phone_metadata", "trace"),
         *("number", "account", "client_address", "challenge", "purpose", "reason", "mac"),
@@ -49,151 +58,168 @@ UNMAPPED: Final = frozenset(
 """What is told in our words, whether or not OCSF has a place for it too."""
 
 
-def ocsf(told: Told) -> dict[str, Any]:
+def to_ocsf(record: ExportRecord) -> dict[str, Any]:
     """Return the event as OCSF has it."""
-    meaning = told.meaning
+    meaning = record.taxonomy
     kind, activity, name = meaning.ocsf
     event = {
         "class_uid": kind,
-        "class_name": CLASSES[kind],
+        "class_name": CLASS_NAMES[kind],
         "category_uid": kind // 1000,
-        "category_name": CATEGORIES[kind // 1000],
+        "category_name": CATEGORY_NAMES[kind // 1000],
         "activity_id": activity,
         "activity_name": name,
         "type_uid": kind * 100 + activity,
-        "type_name": f"{CLASSES[kind]}: {'Other' if activity == OTHER else name}",
-        "time": told.at,
+        "type_name": f"{CLASS_NAMES[kind]}: {'Other' if activity == OTHER_ACTIVITY else name}",
+        "time": record.at,
         "severity_id": meaning.severity,
-        "severity": SEVERITIES[meaning.severity],
-        "message": " ".join(filter(None, (told.kind, told.get("reason")))),
-        "unmapped": _unmapped(told),
-        **_status(told),
-        **_counted(told),
-        **_of_class(told),
-        **_control(told),
+        "severity": SEVERITY_NAMES[meaning.severity],
+        "message": " ".join(filter(None, (record.event_type, record.get_field("reason")))),
+        "unmapped": _build_unmapped(record),
+        **_build_status(record),
+        **_build_counts(record),
+        **_build_class_fields(record),
+        **_build_disposition(record),
     }
-    event["metadata"] = _metadata(told, event)
+    event["metadata"] = _build_metadata(record, event)
     return event
 
 
-def _metadata(told: Told, event: dict[str, Any]) -> dict[str, Any]:
+def _build_metadata(record: ExportRecord, event: dict[str, Any]) -> dict[str, Any]:
     used = {"security_control": "action_id", "host": "actor", "trace": "trace"}
-    return _said(
-        version=VERSION,
-        product={"name": SERVICE, "vendor_name": SERVICE, "version": __version__},
+    return _drop_none(
+        version=OCSF_VERSION,
+        product={"name": SERVICE_NAME, "vendor_name": SERVICE_NAME, "version": __version__},
         profiles=[name for name, field in used.items() if field in event],
-        uid=told.id,
-        event_code=told.kind,
+        uid=record.id,
+        event_code=record.event_type,
         log_name="audit",
-        sequence=told.place.sequence,
-        tenant_uid=told.get("tenant"),
-        correlation_uid=told.get("challenge"),
+        sequence=record.sequence_id.sequence,
+        tenant_uid=record.get_field("tenant"),
+        correlation_uid=record.get_field("challenge"),
     )
 
 
-def _status(told: Told) -> dict[str, Any]:
-    if told.meaning.ocsf[0] == FINDING:
+def _build_status(record: ExportRecord) -> dict[str, Any]:
+    if record.taxonomy.ocsf[0] == DETECTION_FINDING_CLASS:
         return {"status_id": 1, "status": "New"}
-    outcome = told.get("outcome") if told.meaning.is_certain else None
-    number, name = STATUSES.get(outcome or "", (0, "Unknown"))
-    reason = told.get("reason")
-    is_code = told.kind == "otp.provider_failed"
-    return _said(
+    outcome = record.get_field("outcome") if record.taxonomy.is_certain else None
+    number, name = STATUS_BY_OUTCOME.get(outcome or "", (0, "Unknown"))
+    reason = record.get_field("reason")
+    is_code = record.event_type == "otp.provider_failed"
+    return _drop_none(
         status_id=number,
         status=name,
-        status_detail=DETAILS.get(reason or "", reason),
+        status_detail=STATUS_DETAIL_BY_REASON.get(reason or "", reason),
         status_code=reason if is_code else None,
     )
 
 
-def _counted(told: Told) -> dict[str, Any]:
-    return _said(
-        count=told.get("count") or told.get("folded"),
-        start_time=told.get("first"),
-        end_time=told.get("last"),
-        duration=told.get("milliseconds"),
+def _build_counts(record: ExportRecord) -> dict[str, Any]:
+    return _drop_none(
+        count=record.get_field("count") or record.get_field("folded"),
+        start_time=record.get_field("first"),
+        end_time=record.get_field("last"),
+        duration=record.get_field("milliseconds"),
     )
 
 
-def _of_class(told: Told) -> dict[str, Any]:
-    match told.meaning.ocsf[0]:
+def _build_class_fields(record: ExportRecord) -> dict[str, Any]:
+    match record.taxonomy.ocsf[0]:
         case 3002:
-            verified = {"is_mfa": True} if told.kind == "otp.verified" else {}
-            return {"service": US, "auth_factors": SMS, **_user(told), **verified}
+            verified = {"is_mfa": True} if record.event_type == "otp.verified" else {}
+            return {
+                "service": PRODUCT_INFO,
+                "auth_factors": SMS_AUTH_FACTORS,
+                **_build_user(record),
+                **verified,
+            }
         case 3001:
-            return {**_user(told), "actor": _actor(told)}
+            return {**_build_user(record), "actor": _build_actor(record)}
         case 6003:
-            return _api(told)
+            return _build_api_activity(record)
         case _:
-            return {"finding_info": {"uid": told.id, "title": told.meaning.title}}
+            return {"finding_info": {"uid": record.id, "title": record.taxonomy.title}}
 
 
-def _user(told: Told) -> dict[str, Any]:
-    tenant, address = told.get("tenant"), told.get("client_address")
-    user = _said(
+def _build_user(record: ExportRecord) -> dict[str, Any]:
+    tenant, address = record.get_field("tenant"), record.get_field("client_address")
+    user = _drop_none(
         type_id=1,
-        uid=told.get("number") or "unknown",
-        uid_alt=told.get("account"),
+        uid=record.get_field("number") or "unknown",
+        uid_alt=record.get_field("account"),
         org={"uid": tenant} if tenant else None,
     )
-    return _said(user=user, src_endpoint={"ip": address, "uid": address} if address else None)
+    return _drop_none(user=user, src_endpoint={"ip": address, "uid": address} if address else None)
 
 
-def _actor(told: Told) -> dict[str, Any]:
+def _build_actor(record: ExportRecord) -> dict[str, Any]:
     """Return who has acted: whoever holds an API key, the command line, or the service itself."""
-    key = told.get("key_id")
+    key = record.get_field("key_id")
     user = {"uid": key, "type_id": 4} if key else None
-    return _said(app_name=SERVICE, app_uid=told.get("tenant"), user=user)
+    return _drop_none(app_name=SERVICE_NAME, app_uid=record.get_field("tenant"), user=user)
 
 
-def _api(told: Told) -> dict[str, Any]:
+def _build_api_activity(record: ExportRecord) -> dict[str, Any]:
     """Return what API Activity wants: from us to the provider, or from strangers to us."""
-    provider, request, trace = told.get("provider"), told.get("request"), told.get("trace")
+    provider, request, trace = (
+        record.get_field("provider"),
+        record.get_field("request"),
+        record.get_field("trace"),
+    )
     them = {"name": provider, "svc_name": provider} if provider else None
-    is_incoming = told.meaning.is_refusal or told.kind == "otp.delivery"
-    ours = {"name": SERVICE, "svc_name": SERVICE}
-    return _said(
-        actor=_actor(told),
-        api=_said(operation=told.kind, service=US, request={"uid": request} if request else None),
+    is_incoming = record.taxonomy.is_refusal or record.event_type == "otp.delivery"
+    ours = {"name": SERVICE_NAME, "svc_name": SERVICE_NAME}
+    return _drop_none(
+        actor=_build_actor(record),
+        api=_drop_none(
+            operation=record.event_type,
+            service=PRODUCT_INFO,
+            request={"uid": request} if request else None,
+        ),
         src_endpoint=(them or {"name": "unknown"}) if is_incoming else ours,
         dst_endpoint=ours if is_incoming else them,
         trace={"uid": trace} if trace else None,
-        resources=[_about(told)] if told.get("number") else None,
+        resources=[_build_affected_number(record)] if record.get_field("number") else None,
     )
 
 
-def _about(told: Told) -> dict[str, Any]:
+def _build_affected_number(record: ExportRecord) -> dict[str, Any]:
     """Return the number, where it is what the call is about and not who has called."""
-    who = {"uid": told.get("number"), "uid_alt": told.get("account"), "type": "phone number"}
-    return _said(**who, role_id=3, role="Affected")
+    who = {
+        "uid": record.get_field("number"),
+        "uid_alt": record.get_field("account"),
+        "type": "phone number",
+    }
+    return _drop_none(**who, role_id=3, role="Affected")
 
 
-def _control(told: Told) -> dict[str, Any]:
+def _build_disposition(record: ExportRecord) -> dict[str, Any]:
     """Return what was done about it, where a rule of ours has refused."""
-    if not told.meaning.is_refusal:
+    if not record.taxonomy.is_refusal:
         return {}
-    limit = told.get("limit")
-    return _said(
+    limit = record.get_field("limit")
+    return _drop_none(
         action_id=2,
         action="Denied",
         disposition_id=2,
         disposition="Blocked",
-        policy=_policy(told, limit) if limit else None,
+        policy=_build_policy(record, limit) if limit else None,
     )
 
 
-def _policy(told: Told, limit: str) -> dict[str, Any]:
-    quota, period = told.get("quota"), told.get("period")
+def _build_policy(record: ExportRecord, limit: str) -> dict[str, Any]:
+    quota, period = record.get_field("quota"), record.get_field("period")
     return {"name": limit, "uid": limit, "is_applied": True, "desc": f"{quota} in {period} s"}
 
 
-def _unmapped(told: Told) -> dict[str, Any]:
-    ours = {name: value for name, value in told.facts.items() if name in UNMAPPED}
-    owasp = {"owasp": told.meaning.owasp} if told.meaning.owasp else {}
-    partition, epoch, sequence = told.place
-    chain = {"partition": partition, "epoch": epoch, "sequence": sequence, "hash": told.hash}
+def _build_unmapped(record: ExportRecord) -> dict[str, Any]:
+    ours = {name: value for name, value in record.fields.items() if name in UNMAPPED_FIELDS}
+    owasp = {"owasp": record.taxonomy.owasp} if record.taxonomy.owasp else {}
+    partition, epoch, sequence = record.sequence_id
+    chain = {"partition": partition, "epoch": epoch, "sequence": sequence, "hash": record.leaf_hash}
     return ours | owasp | chain
 
 
-def _said(**fields: Any) -> dict[str, Any]:
+def _drop_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}

@@ -6,18 +6,18 @@ The only table of it: the exports read it, and `EVENTS.md`, the inventory, shows
 from typing import Final, NamedTuple
 
 
-PREAUTH: Final = (3002, 6, "Preauth")
-FACTOR_VERIFY: Final = (3002, 99, "Factor Verify")
+PREAUTH_ACTIVITY: Final = (3002, 6, "Preauth")
+FACTOR_VERIFY_ACTIVITY: Final = (3002, 99, "Factor Verify")
 """No logon: the login service logs that, and a SIEM would count it twice."""
-SEND: Final = (6003, 1, "Create")
-UPDATE: Final = (6003, 3, "Update")
-FOUND: Final = (2004, 1, "Create")
+SEND_ACTIVITY: Final = (6003, 1, "Create")
+UPDATE_ACTIVITY: Final = (6003, 3, "Update")
+FINDING_ACTIVITY: Final = (2004, 1, "Create")
 
 INFORMATIONAL, LOW, MEDIUM, HIGH, CRITICAL = 1, 2, 3, 4, 5
 """OCSF's severities."""
 
 
-class Meaning(NamedTuple):
+class TaxonomyEntry(NamedTuple):
     """What one event means."""
 
     ocsf: tuple[int, int, str]
@@ -35,99 +35,129 @@ class Meaning(NamedTuple):
     """Of a finding."""
 
 
-def _preauth(owasp: str | None, severity: int = INFORMATIONAL, *, starts: bool) -> Meaning:
-    return Meaning(PREAUTH, "authentication", ("start" if starts else "info",), owasp, severity)
+def _build_preauth(
+    owasp: str | None, severity: int = INFORMATIONAL, *, starts: bool
+) -> TaxonomyEntry:
+    return TaxonomyEntry(
+        PREAUTH_ACTIVITY, "authentication", ("start" if starts else "info",), owasp, severity
+    )
 
 
-def _denied(ocsf: tuple[int, int, str], kind: str, owasp: str | None, severity: int) -> Meaning:
-    category = "api" if ocsf[0] == UPDATE[0] else "authentication"
-    return Meaning(ocsf, category, (kind,), owasp, severity, is_refusal=True)
+def _build_denied(
+    ocsf: tuple[int, int, str], kind: str, owasp: str | None, severity: int
+) -> TaxonomyEntry:
+    category = "api" if ocsf[0] == UPDATE_ACTIVITY[0] else "authentication"
+    return TaxonomyEntry(ocsf, category, (kind,), owasp, severity, is_refusal=True)
 
 
-def _verify(owasp: str, severity: int = INFORMATIONAL) -> Meaning:
-    return Meaning(FACTOR_VERIFY, "authentication", ("end",), owasp, severity)
+def _build_verify(owasp: str, severity: int = INFORMATIONAL) -> TaxonomyEntry:
+    return TaxonomyEntry(FACTOR_VERIFY_ACTIVITY, "authentication", ("end",), owasp, severity)
 
 
-def _account(activity: int, name: str, change: str, owasp: str | None, severity: int) -> Meaning:
-    return Meaning((3001, activity, name), "iam", (change,), owasp, severity)
+def _build_account_change(
+    activity: int, name: str, change: str, owasp: str | None, severity: int
+) -> TaxonomyEntry:
+    return TaxonomyEntry((3001, activity, name), "iam", (change,), owasp, severity)
 
 
-def _found(title: str) -> Meaning:
+def _build_finding(title: str) -> TaxonomyEntry:
     kind = ("intrusion_detection", ("info",))
-    return Meaning(FOUND, *kind, severity=CRITICAL, title=title)
+    return TaxonomyEntry(FINDING_ACTIVITY, *kind, severity=CRITICAL, title=title)
 
 
-_LIMIT: Final = "excess_rate_limit_exceeded"
+_OWASP_RATE_LIMIT: Final = "excess_rate_limit_exceeded"
 
-MEANINGS: Final[dict[tuple[str, str], Meaning]] = {
-    ("otp.issued", ""): _preauth("authn_token_created", starts=True),
-    ("otp.issue_denied", ""): _denied(PREAUTH, "info", None, LOW),
-    ("otp.issue_denied", "rate_limited"): _denied(PREAUTH, "info", _LIMIT, MEDIUM),
-    ("otp.issue_denied", "number_locked"): _denied(PREAUTH, "info", "authn_login_lock", MEDIUM),
-    ("otp.resent", ""): _preauth("authn_token_created", starts=True),
-    ("otp.sent", ""): Meaning(SEND, "api", ("info",)),
-    ("otp.provider_failed", ""): Meaning(SEND, "api", ("info", "error"), severity=LOW),
-    ("otp.delivery", ""): Meaning(UPDATE, "api", ("info",)),
-    ("otp.superseded", ""): _preauth("authn_token_revoked", starts=False),
-    ("otp.attempted", ""): Meaning(FACTOR_VERIFY, "authentication", ("info",), is_certain=False),
-    ("otp.verified", ""): _verify("authn_login_success"),
-    ("otp.rejected", ""): _verify("authn_login_fail", MEDIUM),
-    ("otp.verify_denied", ""): _denied(FACTOR_VERIFY, "end", "authn_login_fail", LOW),
-    ("otp.verify_denied", "malformed"): _denied(FACTOR_VERIFY, "end", "input_validation_fail", LOW),
-    ("otp.verify_denied", "replay"): _denied(FACTOR_VERIFY, "end", "authn_token_reuse", CRITICAL),
-    ("otp.verify_denied", "attempts_exhausted"): _denied(
-        FACTOR_VERIFY, "end", "authn_login_fail_max", MEDIUM
+TAXONOMY: Final[dict[tuple[str, str], TaxonomyEntry]] = {
+    ("otp.issued", ""): _build_preauth("authn_token_created", starts=True),
+    ("otp.issue_denied", ""): _build_denied(PREAUTH_ACTIVITY, "info", None, LOW),
+    ("otp.issue_denied", "rate_limited"): _build_denied(
+        PREAUTH_ACTIVITY, "info", _OWASP_RATE_LIMIT, MEDIUM
     ),
-    ("otp.verify_denied", "number_locked"): _denied(
-        FACTOR_VERIFY, "end", "authn_login_lock", MEDIUM
+    ("otp.issue_denied", "number_locked"): _build_denied(
+        PREAUTH_ACTIVITY, "info", "authn_login_lock", MEDIUM
     ),
-    ("otp.verify_denied", "rate_limited"): _denied(FACTOR_VERIFY, "end", _LIMIT, MEDIUM),
-    ("otp.locked", "attempts_exhausted"): _verify("authn_login_fail_max", MEDIUM),
-    ("otp.locked", "number_locked"): _account(
+    ("otp.resent", ""): _build_preauth("authn_token_created", starts=True),
+    ("otp.sent", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info",)),
+    ("otp.provider_failed", ""): TaxonomyEntry(
+        SEND_ACTIVITY, "api", ("info", "error"), severity=LOW
+    ),
+    ("otp.delivery", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("info",)),
+    ("otp.superseded", ""): _build_preauth("authn_token_revoked", starts=False),
+    ("otp.attempted", ""): TaxonomyEntry(
+        FACTOR_VERIFY_ACTIVITY, "authentication", ("info",), is_certain=False
+    ),
+    ("otp.verified", ""): _build_verify("authn_login_success"),
+    ("otp.rejected", ""): _build_verify("authn_login_fail", MEDIUM),
+    ("otp.verify_denied", ""): _build_denied(
+        FACTOR_VERIFY_ACTIVITY, "end", "authn_login_fail", LOW
+    ),
+    ("otp.verify_denied", "malformed"): _build_denied(
+        FACTOR_VERIFY_ACTIVITY, "end", "input_validation_fail", LOW
+    ),
+    ("otp.verify_denied", "replay"): _build_denied(
+        FACTOR_VERIFY_ACTIVITY, "end", "authn_token_reuse", CRITICAL
+    ),
+    ("otp.verify_denied", "attempts_exhausted"): _build_denied(
+        FACTOR_VERIFY_ACTIVITY, "end", "authn_login_fail_max", MEDIUM
+    ),
+    ("otp.verify_denied", "number_locked"): _build_denied(
+        FACTOR_VERIFY_ACTIVITY, "end", "authn_login_lock", MEDIUM
+    ),
+    ("otp.verify_denied", "rate_limited"): _build_denied(
+        FACTOR_VERIFY_ACTIVITY, "end", _OWASP_RATE_LIMIT, MEDIUM
+    ),
+    ("otp.locked", "attempts_exhausted"): _build_verify("authn_login_fail_max", MEDIUM),
+    ("otp.locked", "number_locked"): _build_account_change(
         11, "MFA Factor Disable", "change", "authn_login_lock", HIGH
     ),
-    ("otp.unlocked", ""): Meaning((3001, 12, "Unlock"), "authentication", ("info",), severity=LOW),
-    ("otp.canceled", ""): _preauth("authn_token_revoked", starts=False),
-    ("otp.blocklist", "blocked"): _account(5, "Disable", "change", None, LOW),
-    ("otp.blocklist", "unblocked"): _account(2, "Enable", "change", None, LOW),
-    ("otp.forgotten", ""): _account(6, "Delete", "deletion", "sensitive_delete", LOW),
-    ("access.denied", ""): _denied((6003, 99, "Call"), "denied", "authn_login_fail", MEDIUM),
-    ("access.denied", "scope"): _denied((6003, 99, "Call"), "denied", "authz_fail", MEDIUM),
-    ("callback.rejected", ""): _denied(UPDATE, "denied", "malicious_extraneous", MEDIUM),
-    ("callback.rejected", "signature"): _denied(
-        UPDATE, "denied", "malicious_direct_reference", HIGH
+    ("otp.unlocked", ""): TaxonomyEntry(
+        (3001, 12, "Unlock"), "authentication", ("info",), severity=LOW
     ),
-    ("provider.moved", ""): Meaning(UPDATE, "api", ("change",), severity=LOW),
-    ("store.tampered", ""): _found("A record in Redis was written by somebody else"),
-    ("log.epoch", ""): Meaning((6003, 99, "Epoch"), "database", ("info",), severity=MEDIUM),
-    ("log.gap", ""): _found("Entries of the audit log are missing"),
-    ("log.unreadable", ""): _found("An entry of the audit log is not one of ours"),
-    ("log.archive", "started"): Meaning(
+    ("otp.canceled", ""): _build_preauth("authn_token_revoked", starts=False),
+    ("otp.blocklist", "blocked"): _build_account_change(5, "Disable", "change", None, LOW),
+    ("otp.blocklist", "unblocked"): _build_account_change(2, "Enable", "change", None, LOW),
+    ("otp.forgotten", ""): _build_account_change(6, "Delete", "deletion", "sensitive_delete", LOW),
+    ("access.denied", ""): _build_denied((6003, 99, "Call"), "denied", "authn_login_fail", MEDIUM),
+    ("access.denied", "scope"): _build_denied((6003, 99, "Call"), "denied", "authz_fail", MEDIUM),
+    ("callback.rejected", ""): _build_denied(
+        UPDATE_ACTIVITY, "denied", "malicious_extraneous", MEDIUM
+    ),
+    ("callback.rejected", "signature"): _build_denied(
+        UPDATE_ACTIVITY, "denied", "malicious_direct_reference", HIGH
+    ),
+    ("provider.moved", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
+    ("store.tampered", ""): _build_finding("A record in Redis was written by somebody else"),
+    ("log.epoch", ""): TaxonomyEntry((6003, 99, "Epoch"), "database", ("info",), severity=MEDIUM),
+    ("log.gap", ""): _build_finding("Entries of the audit log are missing"),
+    ("log.unreadable", ""): _build_finding("An entry of the audit log is not one of ours"),
+    ("log.archive", "started"): TaxonomyEntry(
         (6003, 99, "Start"), "process", ("start",), "sys_monitor_enabled"
     ),
-    ("log.archive", "stopped"): Meaning(
+    ("log.archive", "stopped"): TaxonomyEntry(
         (6003, 99, "Stop"), "process", ("end",), "sys_monitor_disabled", LOW
     ),
-    ("log.archive", "dropped"): Meaning(
+    ("log.archive", "dropped"): TaxonomyEntry(
         (6003, 4, "Delete"), "process", ("info",), "sensitive_delete", LOW
     ),
-    ("log.archive", "gap"): _found("Entries of the audit log are missing"),
-    ("log.archive", "overflow"): _found("The audit log is full: nothing is granted"),
-    ("log.archive", "recovered"): Meaning((6003, 99, "Recovery"), "database", ("info",)),
-    ("audit.lookup", ""): Meaning((6003, 2, "Read"), "api", ("access",), "sensitive_read", LOW),
-    ("service.changed", "started"): Meaning(
+    ("log.archive", "gap"): _build_finding("Entries of the audit log are missing"),
+    ("log.archive", "overflow"): _build_finding("The audit log is full: nothing is granted"),
+    ("log.archive", "recovered"): TaxonomyEntry((6003, 99, "Recovery"), "database", ("info",)),
+    ("audit.lookup", ""): TaxonomyEntry(
+        (6003, 2, "Read"), "api", ("access",), "sensitive_read", LOW
+    ),
+    ("service.changed", "started"): TaxonomyEntry(
         (6003, 99, "Start"), "process", ("start",), "sys_startup"
     ),
-    ("service.changed", "stopped"): Meaning(
+    ("service.changed", "stopped"): TaxonomyEntry(
         (6003, 99, "Stop"), "process", ("end",), "sys_shutdown"
     ),
 }
 """By type and reason; an empty reason stands for every other one."""
 
-_NEW: Final = Meaning((6003, 99, "Other"), "api", ("info",), severity=LOW)
+_UNKNOWN_TYPE: Final = TaxonomyEntry((6003, 99, "Other"), "api", ("info",), severity=LOW)
 """Of a type that this version does not know: a newer one has written the archive."""
 
 
-def meaning_of(kind: str, reason: str | None) -> Meaning:
+def get_taxonomy_entry(event_type: str, reason: str | None) -> TaxonomyEntry:
     """Return what an event of this type with this reason means."""
-    return MEANINGS.get((kind, reason or "")) or MEANINGS.get((kind, ""), _NEW)
+    return TAXONOMY.get((event_type, reason or "")) or TAXONOMY.get((event_type, ""), _UNKNOWN_TYPE)

@@ -15,51 +15,51 @@ from typing import NamedTuple
 import msgspec
 
 from otp_service.audit.archive_format.entries import (
-    GAP,
-    SEAL,
-    Place,
-    entry_on,
-    gap_on,
-    place_named,
-    place_on,
+    GAP_PREFIX,
+    SEAL_PREFIX,
+    SequenceId,
+    decode_entry,
+    decode_gap,
+    parse_sequence_id,
+    sequence_id_from_line,
 )
-from otp_service.audit.archive_format.seals import seal_on
+from otp_service.audit.archive_format.seals import decode_seal
 from otp_service.audit.archive_format.segments import (
-    LONGEST_LINE,
-    blocks_backward,
-    number_of,
-    segments,
+    MAX_LINE_BYTES,
+    iterate_blocks_backward,
+    list_segments,
+    parse_segment_number,
 )
-from otp_service.audit.query.page_cursor import Spot
-from otp_service.core.log_entry import Entry, Position, milliseconds_of, rfc3339
+from otp_service.audit.query.page_cursor import FileOffset
+from otp_service.core.log_entry import Entry, StreamPosition, format_rfc3339, parse_rfc3339
 
 
-LONGEST_TAIL = 10_000
+MAX_UNSEALED_LINES = 10_000
 """Lines that are kept, in case that a seal follows."""
 
-SLACK = 3600_000
+CLOCK_TOLERANCE_MS = 3600_000
 """Milliseconds by which the sealer's clock may be wrong, or a line may stand in the wrong place."""
 
-_AT = re.compile(rb'\{"id":"[^"]*","at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"')
-_SEALED_AT = re.compile(rb'\n\{"seal":\{"number":\d+,"at":"([^"]*)"')
-_FROM_THE_END = 2**63 - 1
+_ENTRY_TIME = re.compile(rb'\{"id":"[^"]*","at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"')
+_SEAL_TIME = re.compile(rb'\n\{"seal":\{"number":\d+,"at":"([^"]*)"')
+_MAX_OFFSET = 2**63 - 1
 
 
-class Archived(Entry, frozen=True, kw_only=True):
+class ArchivedEntry(Entry, frozen=True, kw_only=True):
     """An entry out of an archive; `failed`: no key in force had made its MAC when it got there."""
 
-    failed: bool
+    has_invalid_mac: bool
 
 
-class Reach(NamedTuple):
+class ArchiveExtent(NamedTuple):
     """How far an archive reaches."""
 
     heads: Mapping[int, tuple[int, int]]
     """The last epoch of each partition, and the last sequence in it."""
-    at: int
+    newest_at: int
     """When the newest event in it was, in milliseconds."""
 
-    def holds(self, entry: Entry) -> bool:
+    def has_entry(self, entry: Entry) -> bool:
         """Whether the archive has this entry, as far as that is for sure.
 
         Whoever can write to Redis can append what looks like an old one, without an epoch or with
@@ -67,165 +67,172 @@ class Reach(NamedTuple):
         """
         head = self.heads.get(entry.partition, (0, 0))
         place = (entry.epoch, entry.position.sequence)
-        return entry.epoch > 0 and place <= head and entry.position.at <= self.at
+        return entry.epoch > 0 and place <= head and entry.position.at <= self.newest_at
 
 
-class Archive:
+class ArchiveReader:
     """A folder with segments; all methods read files, and are for threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.unreadable = 0
+        self.unreadable_lines = 0
         """Lines that could not be read, since this was made."""
         self._heads: dict[int, tuple[int, int]] = {}
-        self._at = rfc3339(0).encode()
-        self._read = Spot(0, 0)
+        self._newest_at = format_rfc3339(0).encode()
+        self._read_offset = FileOffset(0, 0)
         self._lock = Lock()
 
-    def reach(self) -> Reach:
+    def read_extent(self) -> ArchiveExtent:
         """Return how far it reaches now; only what is new since the last time is read."""
         with self._lock:
-            found = segments(self.folder)
-            newer = [path for path in found if number_of(path) >= self._read.segment]
+            found = list_segments(self.folder)
+            newer = [
+                path for path in found if parse_segment_number(path) >= self._read_offset.segment
+            ]
             # A segment's first seal says where every partition stands; the newest may lack it yet.
-            for path in newer if self._read.segment else found[-2:]:
-                self._follow(path)
-            return Reach(dict(self._heads), milliseconds_of(self._at.decode()))
+            for path in newer if self._read_offset.segment else found[-2:]:
+                self._read_new_lines(path)
+            return ArchiveExtent(dict(self._heads), parse_rfc3339(self._newest_at.decode()))
 
-    def backward(
+    def scan_backward(
         self,
-        before: Spot | None,
+        before: FileOffset | None,
         *,
-        may_want: Callable[[bytes], bool],
+        can_match: Callable[[bytes], bool],
         since: int = 0,
         until: int | None = None,
-    ) -> Iterator[tuple[Spot, Archived | None]]:
+    ) -> Iterator[tuple[FileOffset, ArchivedEntry | None]]:
         """Give the entries before a spot (None: all), newest first, and where each stands.
 
         A None without an entry says how far it has come, at least once a block.
         """
-        first, last = _text(since), b"~" if until is None else _text(until)
-        for segment in self._segments(before, until):
-            number = number_of(segment)
-            end = before.offset if before and before.segment == number else _FROM_THE_END
-            for offset, block in blocks_backward(segment, end):
-                self.unreadable += not block
-                if block and may_want(block):  # or there is no need to cut it into lines
+        first, last = _encode_time(since), b"~" if until is None else _encode_time(until)
+        for segment in self._select_segments(before, until):
+            number = parse_segment_number(segment)
+            end = before.offset if before and before.segment == number else _MAX_OFFSET
+            for offset, block in iterate_blocks_backward(segment, end):
+                self.unreadable_lines += not block
+                if block and can_match(block):  # or there is no need to cut it into lines
                     place = offset + len(block)
                     for line in reversed(block[:-1].split(b"\n")):
                         place -= len(line) + 1
-                        if may_want(line) and (entry := self._entry(line, first, last)):
-                            yield Spot(number, place), entry
-                yield Spot(number, offset), None
-                if since > 0 and _sealed_at(block) < _text(since - SLACK):
+                        if can_match(line) and (entry := self._decode_in_range(line, first, last)):
+                            yield FileOffset(number, place), entry
+                yield FileOffset(number, offset), None
+                if since > 0 and _find_seal_time(block) < _encode_time(since - CLOCK_TOLERANCE_MS):
                     return  # what stands before a seal was told before it
 
-    def _segments(self, before: Spot | None, until: int | None) -> Iterator[Path]:
+    def _select_segments(self, before: FileOffset | None, until: int | None) -> Iterator[Path]:
         """Give the segments that may hold what is asked for, newest first."""
-        for segment in reversed(segments(self.folder)):
-            if before is not None and number_of(segment) > before.segment:
+        for segment in reversed(list_segments(self.folder)):
+            if before is not None and parse_segment_number(segment) > before.segment:
                 continue
-            begun = next(filter(None, (_at(line) for _, line in _whole_lines(segment, 0))), b"")
-            if until is None or begun < _text(until + SLACK):
+            begun = next(
+                filter(
+                    None, (_match_entry_time(line) for _, line in _iterate_whole_lines(segment, 0))
+                ),
+                b"",
+            )
+            if until is None or begun < _encode_time(until + CLOCK_TOLERANCE_MS):
                 yield segment
 
-    def _entry(self, line: bytes, first: bytes, last: bytes) -> Archived | None:
+    def _decode_in_range(self, line: bytes, start: bytes, end: bytes) -> ArchivedEntry | None:
         """Return the entry on a line if it is of this time."""
-        at = _at(line)
-        if (at and not first <= at < last) or line.startswith((GAP, SEAL)):
+        at = _match_entry_time(line)
+        if (at and not start <= at < end) or line.startswith((GAP_PREFIX, SEAL_PREFIX)):
             return None
         try:
-            return archived(line)
+            return decode_archived_entry(line)
         except ValueError:
-            self.unreadable += 1
+            self.unreadable_lines += 1
             return None
 
-    def _follow(self, segment: Path) -> None:
-        number = number_of(segment)
-        offset = self._read.offset if number == self._read.segment else 0
+    def _read_new_lines(self, segment: Path) -> None:
+        number = parse_segment_number(segment)
+        offset = self._read_offset.offset if number == self._read_offset.segment else 0
         unsealed: list[bytes] = []
-        for end, line in _whole_lines(segment, offset):
+        for end, line in _iterate_whole_lines(segment, offset):
             offset = end
-            if line.startswith(SEAL):
-                self._note(line)
+            if line.startswith(SEAL_PREFIX):
+                self._apply_line(line)
                 unsealed = unsealed[-1:]  # of the others a seal tells all that is needed
             unsealed.append(line)
-            if len(unsealed) == LONGEST_TAIL:
-                self._note_all(unsealed)
-        self._note_all(unsealed)
-        self._read = Spot(number, offset)
+            if len(unsealed) == MAX_UNSEALED_LINES:
+                self._apply_lines(unsealed)
+        self._apply_lines(unsealed)
+        self._read_offset = FileOffset(number, offset)
 
-    def _note_all(self, lines: list[bytes]) -> None:
+    def _apply_lines(self, lines: list[bytes]) -> None:
         for line in lines:
-            self._note(line)
+            self._apply_line(line)
         lines.clear()
 
-    def _note(self, line: bytes) -> None:
+    def _apply_line(self, line: bytes) -> None:
         """Let a line say how far the archive reaches."""
         try:
-            if line.startswith(SEAL):
-                seal = seal_on(line)
+            if line.startswith(SEAL_PREFIX):
+                seal = decode_seal(line)
                 for head in seal.heads:
-                    self._reached(Place(*head))
+                    self._advance_head(SequenceId(*head))
                 for run in seal.runs:
-                    self._reached(Place(run.partition, run.epoch, run.last))
-            elif line.startswith(GAP):
-                gap = gap_on(line)
-                self._reached(Place(gap.partition, gap.epoch, gap.last))
+                    self._advance_head(SequenceId(run.partition, run.epoch, run.last))
+            elif line.startswith(GAP_PREFIX):
+                gap = decode_gap(line)
+                self._advance_head(SequenceId(gap.partition, gap.epoch, gap.last))
             else:
-                place, at = place_on(line), _at(line)
-                milliseconds_of(at.decode())
-                self._reached(place)
-                self._at = max(self._at, at)
+                place, at = sequence_id_from_line(line), _match_entry_time(line)
+                parse_rfc3339(at.decode())
+                self._advance_head(place)
+                self._newest_at = max(self._newest_at, at)
         except ValueError:
-            self.unreadable += 1
+            self.unreadable_lines += 1
 
-    def _reached(self, place: Place) -> None:
-        head = self._heads.get(place.partition, (0, 0))
-        self._heads[place.partition] = max(head, (place.epoch, place.sequence))
+    def _advance_head(self, sequence_id: SequenceId) -> None:
+        head = self._heads.get(sequence_id.partition, (0, 0))
+        self._heads[sequence_id.partition] = max(head, (sequence_id.epoch, sequence_id.sequence))
 
 
-def archived(line: bytes) -> Archived:
+def decode_archived_entry(line: bytes) -> ArchivedEntry:
     """Return the entry on a line. Raises ValueError (a MsgspecError is one)."""
-    told = entry_on(line)
-    if _at(line) != told.at.encode():
+    told = decode_entry(line)
+    if _match_entry_time(line) != told.at.encode():
         raise ValueError(told.at)
-    place = place_named(told.id)
-    return Archived(
+    place = parse_sequence_id(told.id)
+    return ArchivedEntry(
         partition=place.partition,
-        position=Position(milliseconds_of(told.at), place.sequence),
+        position=StreamPosition(parse_rfc3339(told.at), place.sequence),
         epoch=place.epoch,
         event=bytes(told.event),
         mac=told.mac,
         stamp=b"" if told.stamp is msgspec.UNSET else bytes(told.stamp),
-        failed=told.integrity is not msgspec.UNSET,
+        has_invalid_mac=told.integrity is not msgspec.UNSET,
     )
 
 
-def _at(line: bytes) -> bytes:
+def _match_entry_time(line: bytes) -> bytes:
     """Return when the entry on a line was, as it stands there; nothing if it is no entry."""
-    at = _AT.match(line)
+    at = _ENTRY_TIME.match(line)
     return at[1] if at else b""
 
 
-def _sealed_at(block: bytes) -> bytes:
+def _find_seal_time(block: bytes) -> bytes:
     """Return when the first seal in a block was made, or what is later than any."""
-    at = _SEALED_AT.search(block)
+    at = _SEAL_TIME.search(block)
     return at[1] if at else b"~"
 
 
-def _text(at: int) -> bytes:
-    return rfc3339(max(0, at)).encode()
+def _encode_time(at: int) -> bytes:
+    return format_rfc3339(max(0, at)).encode()
 
 
-def _whole_lines(segment: Path, start: int) -> Iterator[tuple[int, bytes]]:
+def _iterate_whole_lines(segment: Path, start: int) -> Iterator[tuple[int, bytes]]:
     """Give the lines from here on, and where each ends.
 
     One that is far too long is left out, and so is a last one that is being written.
     """
     with suppress(FileNotFoundError), segment.open("rb") as file:
         end, is_cut = file.seek(start), False
-        for line in iter(partial(file.readline, LONGEST_LINE), b""):
+        for line in iter(partial(file.readline, MAX_LINE_BYTES), b""):
             end, was_cut, is_cut = end + len(line), is_cut, not line.endswith(b"\n")
             if not is_cut and not was_cut:
                 yield end, line[:-1]

@@ -4,26 +4,26 @@ from functools import cached_property
 
 import msgspec
 
-from otp_service.core.log_entry import MOST_BRACKETS, Entry, decoder
+from otp_service.core.log_entry import MAX_JSON_BRACKETS, Entry, create_bounded_decoder
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All events that agree with everything that is not None."""
 
     tenant: str | None = None
-    numbers: frozenset[str] | None = None
+    number_pseudonyms: frozenset[str] | None = None
     """The pseudonyms of one number, under each key that there is."""
     type: str | None = None
     challenge: str | None = None
     address: str | None = None
     """The person's, as events hold it."""
 
-    def wants(self, entry: Entry) -> bool:
+    def matches(self, entry: Entry) -> bool:
         """Whether the event agrees; one that cannot be read does so only with no filter at all."""
-        if self == _EVERYTHING:
+        if self == _MATCH_ALL:
             return True
         try:
-            facts = _facts(entry.event)
+            facts = _decode_fields(entry.event)
         except msgspec.MsgspecError:
             return False
         return (
@@ -31,12 +31,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             and self.type in {None, facts.type}
             and self.challenge in {None, facts.challenge}
             and self.address in {None, facts.client_address}
-            and (self.numbers is None or facts.number in self.numbers)
+            and (self.number_pseudonyms is None or facts.number in self.number_pseudonyms)
         )
 
-    def may_want(self, text: bytes) -> bool:
+    def can_match(self, text: bytes) -> bool:
         """Whether one of these lines may agree; a glance, ten times as quick as reading them."""
-        for words in self._words:
+        for words in self._required_words:
             for word in words:
                 if word in text:
                     break
@@ -45,16 +45,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return True
 
     @cached_property
-    def _words(self) -> list[list[bytes]]:
+    def _required_words(self) -> list[list[bytes]]:
         """What the line has to hold: one of each of these. The rarest come first."""
         values = (self.challenge, self.address, self.type, self.tenant)
-        words = [[_in_json(value)] for value in values if value is not None]
-        if self.numbers is not None:
-            words.insert(0, [_in_json(number) for number in self.numbers])
+        words = [[_encode_string(value)] for value in values if value is not None]
+        if self.number_pseudonyms is not None:
+            words.insert(0, [_encode_string(number) for number in self.number_pseudonyms])
         return words
 
 
-class Facts(msgspec.Struct, frozen=True):
+class FilterFields(msgspec.Struct, frozen=True):
     """What of an event is filtered by."""
 
     type: str
@@ -64,10 +64,10 @@ class Facts(msgspec.Struct, frozen=True):
     client_address: str | None = None
 
 
-def _in_json(value: str) -> bytes:
+def _encode_string(value: str) -> bytes:
     return msgspec.json.encode(value)[1:-1]
 
 
-_EVERYTHING = Filter()
+_MATCH_ALL = EventFilter()
 
-_facts = decoder(Facts, MOST_BRACKETS)
+_decode_fields = create_bounded_decoder(FilterFields, MAX_JSON_BRACKETS)

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from otp_service.audit.query.archive_scan import Archived
-from otp_service.audit.query.page_cursor import Cursor, Spot
-from otp_service.audit.query.stream_scan import NEWEST, Walk
+from otp_service.audit.query.archive_scan import ArchivedEntry
+from otp_service.audit.query.page_cursor import FileOffset, PageCursor
+from otp_service.audit.query.stream_scan import MAX_POSITION, StreamScan
 from otp_service.core.log_entry import Entry
 
 
-BATCH = 256
+READ_CHUNK_ITEMS = 256
 """Entries or blocks that a thread reads at once."""
 
 
-class Bounds(NamedTuple):
+class PageBudget(NamedTuple):
     """What one page may look at; the next one goes on from there."""
 
     entries: int = 2000
@@ -30,96 +30,103 @@ class Bounds(NamedTuple):
     """Of an archive: 32 MiB, which take a tenth of a second."""
 
 
-PAGE = Bounds()
-EVERYTHING = Bounds(2**63, 2**63)
+PAGE_BUDGET = PageBudget()
+UNLIMITED_BUDGET = PageBudget(2**63, 2**63)
 
 
-class Trail:
+class ArchiveScanCursor:
     """What is wanted of an archive, newest first; `spot` is where everything after it was given."""
 
     def __init__(
-        self, items: Iterator[tuple[Spot, Archived | None]], spot: Spot | None, blocks: int
+        self,
+        items: Iterator[tuple[FileOffset, ArchivedEntry | None]],
+        offset: FileOffset | None,
+        max_blocks: int,
     ) -> None:
-        self.spot = spot
+        self.offset = offset
         self._items = items
-        self._blocks = blocks
-        self._read: deque[tuple[Spot, Archived | None]] = deque()
-        self._is_read = False
+        self._blocks_left = max_blocks
+        self._buffer: deque[tuple[FileOffset, ArchivedEntry | None]] = deque()
+        self._is_exhausted = False
 
-    async def peek(self) -> Archived | None:
+    async def peek(self) -> ArchivedEntry | None:
         """Return the entry that `pop` returns next; None if there is none within the bound."""
         while True:
-            while self._read and self._read[0][1] is None:
-                self.spot, _ = self._read.popleft()
-            if self._read or self._is_read or self._blocks <= 0:
-                return self._read[0][1] if self._read else None
-            most = min(BATCH, self._blocks)
+            while self._buffer and self._buffer[0][1] is None:
+                self.offset, _ = self._buffer.popleft()
+            if self._buffer or self._is_exhausted or self._blocks_left <= 0:
+                return self._buffer[0][1] if self._buffer else None
+            most = min(READ_CHUNK_ITEMS, self._blocks_left)
             read = await asyncio.to_thread(list, islice(self._items, most))
-            self._is_read = len(read) < most
-            self._blocks -= sum(entry is None for _, entry in read)
-            self._read.extend(read)
+            self._is_exhausted = len(read) < most
+            self._blocks_left -= sum(entry is None for _, entry in read)
+            self._buffer.extend(read)
 
     def pop(self) -> None:
         """Go on behind the entry that `peek` has returned."""
-        self.spot, _ = self._read.popleft()
+        self.offset, _ = self._buffer.popleft()
 
     def is_over(self) -> bool:
         """Whether there is nothing more."""
-        return self._is_read and not self._read
+        return self._is_exhausted and not self._buffer
 
 
-class Search:
+class MergedScan:
     """The entries of both; those of Redis whatever they are, those of the archive as filtered."""
 
-    def __init__(self, walk: Walk, trail: Trail | None, *, entries: int) -> None:
-        self._walk = walk
-        self._trail = trail
-        self._left = entries
+    def __init__(
+        self, stream_scan: StreamScan, archive_scan: ArchiveScanCursor | None, *, max_entries: int
+    ) -> None:
+        self._stream_scan = stream_scan
+        self._archive_scan = archive_scan
+        self._entries_left = max_entries
 
-    async def next(self) -> Entry | None:
+    async def read_next(self) -> Entry | None:
         """Return the next entry, or None: no more, or no more on this page.
 
         Raises StoreUnavailable.
         """
-        if self._left == 0:
+        if self._entries_left == 0:
             return None
-        self._left -= 1
-        live, old = await self._walk.peek(), await self._archived()
-        if old is not None and (live is None or self._is_next(old, live)):
-            self._pop(old)
+        self._entries_left -= 1
+        live, old = await self._stream_scan.peek(), await self._peek_archived()
+        if old is not None and (live is None or self._is_archived_next(old, live)):
+            self._pop_archived(old)
             return old
-        return await self._walk.next()
+        return await self._stream_scan.read_next()
 
-    def cursor(self) -> Cursor | None:
+    def build_cursor(self) -> PageCursor | None:
         """Return where the next page begins, or None if there is none."""
-        if not self._walk.is_over():
-            return Cursor(self._walk.positions)
-        if self._trail is None or self._trail.is_over():
+        if not self._stream_scan.is_over():
+            return PageCursor(self._stream_scan.positions)
+        if self._archive_scan is None or self._archive_scan.is_over():
             return None
-        return Cursor(self._walk.positions, self._trail.spot)
+        return PageCursor(self._stream_scan.positions, self._archive_scan.offset)
 
-    async def _archived(self) -> Archived | None:
+    async def _peek_archived(self) -> ArchivedEntry | None:
         """Return the next entry of the archive that was on no page yet."""
-        if self._trail is None:
+        if self._archive_scan is None:
             return None
-        while entry := await self._trail.peek():
-            if entry.position < self._walk.positions.get(entry.partition, NEWEST):
+        while entry := await self._archive_scan.peek():
+            if entry.position < self._stream_scan.positions.get(entry.partition, MAX_POSITION):
                 return entry
-            self._trail.pop()
+            self._archive_scan.pop()
         return None
 
-    def _is_next(self, old: Archived, live: Entry) -> bool:
+    def _is_archived_next(self, archived: ArchivedEntry, live: Entry) -> bool:
         # Where positions do not tell (under a limit key that was retired), only the spot will,
         # and there is none before Redis has nothing more.
-        return old.partition in self._walk.positions and order(old) > order(live)
+        return archived.partition in self._stream_scan.positions and sort_key(archived) > sort_key(
+            live
+        )
 
-    def _pop(self, old: Archived) -> None:
-        assert self._trail  # it is from there
-        self._trail.pop()
-        if old.partition in self._walk.positions:
-            self._walk.positions[old.partition] = old.position
+    def _pop_archived(self, archived: ArchivedEntry) -> None:
+        assert self._archive_scan  # it is from there
+        self._archive_scan.pop()
+        if archived.partition in self._stream_scan.positions:
+            self._stream_scan.positions[archived.partition] = archived.position
 
 
-def order(entry: Entry) -> tuple[int, int, int]:
+def sort_key(entry: Entry) -> tuple[int, int, int]:
     """Return what entries are put in order by."""
     return entry.position.at, entry.partition, entry.position.sequence

@@ -1,6 +1,6 @@
 """Pages of events, newest first, out of Redis and, where this machine has one, out of an archive.
 
-How selective the filters are changes nothing but how full a page gets: after what `Bounds` allow
+How selective the filters are changes nothing but how full a page gets: after what `PageBudget` allow
 it ends, and its cursor goes on from there.
 """
 
@@ -10,25 +10,39 @@ from typing import Any, TypedDict, Unpack
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import LONGEST
-from otp_service.audit.query.archive_scan import Archive, Archived
-from otp_service.audit.query.filters import Filter
-from otp_service.audit.query.merged_scan import EVERYTHING, PAGE, Bounds, Search, Trail, order
-from otp_service.audit.query.page_cursor import Cursor, cursor_of
-from otp_service.audit.query.stream_scan import NEWEST, Streams, Walk
-from otp_service.core.challenge import PARTITIONS, partition_of
-from otp_service.core.keys import Ring
-from otp_service.core.log_entry import MOST_BRACKETS, Entry, Position, decoder, rfc3339, stamped
+from otp_service.audit.archive_format.entries import MAX_EVENT_BYTES
+from otp_service.audit.query.archive_scan import ArchivedEntry, ArchiveReader
+from otp_service.audit.query.filters import EventFilter
+from otp_service.audit.query.merged_scan import (
+    PAGE_BUDGET,
+    UNLIMITED_BUDGET,
+    ArchiveScanCursor,
+    MergedScan,
+    PageBudget,
+    sort_key,
+)
+from otp_service.audit.query.page_cursor import PageCursor, parse_cursor
+from otp_service.audit.query.stream_scan import MAX_POSITION, EventStreams, StreamScan
+from otp_service.core.challenge import PARTITION_COUNT, parse_partition
+from otp_service.core.keys import KeyRing
+from otp_service.core.log_entry import (
+    MAX_JSON_BRACKETS,
+    Entry,
+    StreamPosition,
+    create_bounded_decoder,
+    decode_stamp,
+    format_rfc3339,
+)
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.pseudonym import pseudonyms
+from otp_service.core.pseudonym import derive_pseudonyms
 
 
-Page = tuple[list[dict[str, Any]], str | None]
+EventPage = tuple[list[dict[str, Any]], str | None]
 
-_object = decoder(dict[str, Any], MOST_BRACKETS)
+_decode_object = create_bounded_decoder(dict[str, Any], MAX_JSON_BRACKETS)
 
 
-class Asked(TypedDict, total=False):
+class EventQuery(TypedDict, total=False):
     """What is asked of the log; it has to be the same on every page."""
 
     tenant: str | None
@@ -44,7 +58,7 @@ class Asked(TypedDict, total=False):
     """The person's, as events hold it."""
 
 
-class Reader:
+class EventReader:
     """Answers whoever asks for events.
 
     `partitions_of` tells where a (collapsed) number may live, `ring` holds the keys of pseudonyms,
@@ -54,66 +68,66 @@ class Reader:
 
     def __init__(  # noqa: PLR0913  # what it is made of, once
         self,
-        streams: Streams,
+        streams: EventStreams,
         *,
         partitions_of: Callable[[str], Collection[int]],
-        ring: Ring,
-        verify: Callable[[bytes, str], bool],
-        knows: Callable[[str], bool] = lambda _: True,
-        archive: Archive | None = None,
-        bounds: Bounds = PAGE,
+        ring: KeyRing,
+        verify_mac: Callable[[bytes, str], bool],
+        has_mac_key: Callable[[str], bool] = lambda _: True,
+        archive: ArchiveReader | None = None,
+        budget: PageBudget = PAGE_BUDGET,
     ) -> None:
         self._streams = streams
         self._partitions_of = partitions_of
         self._ring = ring
-        self._verify = verify
-        self._knows = knows
+        self._verify_mac = verify_mac
+        self._has_mac_key = has_mac_key
         self._archive = archive
-        self._bounds = bounds
+        self._budget = budget
 
-    async def page(
-        self, *, limit: int = 100, cursor: str | None = None, **asked: Unpack[Asked]
-    ) -> Page:
+    async def read_page(
+        self, *, limit: int = 100, cursor: str | None = None, **query: Unpack[EventQuery]
+    ) -> EventPage:
         """Return events, newest first, and the cursor of the next page (None: there is none).
 
         Raises InvalidRequest for a cursor that is not ours, and StoreUnavailable.
         """
-        wanted = self._filter(asked)
-        search = await self._search(asked, wanted, cursor, self._bounds, limit)
+        wanted = self._build_filter(query)
+        search = await self._create_scan(query, wanted, cursor, self._budget, limit)
         found: list[Entry] = []
-        while len(found) < limit and (entry := await search.next()):
-            if wanted.wants(entry):
+        while len(found) < limit and (entry := await search.read_next()):
+            if wanted.matches(entry):
                 found.append(entry)
         # What was archived together is in order already; what was, late, one after another, is not.
-        found.sort(key=order, reverse=True)
-        following = search.cursor()
-        shown = [self.shown(entry) for entry in found]
+        found.sort(key=sort_key, reverse=True)
+        following = search.build_cursor()
+        shown = [self.to_public(entry) for entry in found]
         return shown, None if following is None else str(following)
 
-    async def entries(self, **asked: Unpack[Asked]) -> AsyncGenerator[Entry, None]:
+    async def iterate_entries(self, **query: Unpack[EventQuery]) -> AsyncGenerator[Entry, None]:
         """Give all that is asked for, newest first, however much it is. Raises StoreUnavailable."""
-        wanted = self._filter(asked)
-        search = await self._search(asked, wanted, None, EVERYTHING, 1000)
-        while entry := await search.next():
-            if wanted.wants(entry):
+        wanted = self._build_filter(query)
+        search = await self._create_scan(query, wanted, None, UNLIMITED_BUDGET, 1000)
+        while entry := await search.read_next():
+            if wanted.matches(entry):
                 yield entry
 
-    def is_ours(self, entry: Entry) -> bool:
+    def is_authentic(self, entry: Entry) -> bool:
         """Whether a worker told this event; what a retired key has signed, the archive vouches for."""
-        if isinstance(entry, Archived) and not self._knows(entry.mac):
-            return not entry.failed
-        return self._verify(entry.event, entry.mac)
+        if isinstance(entry, ArchivedEntry) and not self._has_mac_key(entry.mac):
+            return not entry.has_invalid_mac
+        return self._verify_mac(entry.event, entry.mac)
 
-    def shown(self, entry: Entry) -> dict[str, Any]:
+    def to_public(self, entry: Entry) -> dict[str, Any]:
         """Return an entry as readers get it; what we know stands above what the event says."""
-        told, stamp = _told(entry.event), _stamp(entry.stamp)
-        is_ours = bool(told) and stamp is not None and self.is_ours(entry)
+        told, stamp = _decode_event(entry.event), _decode_stamp(entry.stamp)
+        is_ours = bool(told) and stamp is not None and self.is_authentic(entry)
         at, sequence = entry.position
         return {
             "type": "unreadable",
             **told,
             **(stamp or {}),  # above it, too: only Redis knew why it refused
-            "at": rfc3339(at),
+            "at": format_rfc3339(at),
             "event_id": f"{entry.partition:02d}-{entry.epoch}-{sequence}",
             "partition": entry.partition,
             "epoch": entry.epoch,
@@ -121,66 +135,77 @@ class Reader:
             "integrity": "ok" if is_ours else "failed",
         }
 
-    def _filter(self, asked: Asked) -> Filter:
-        number = asked.get("number")
-        return Filter(
-            tenant=asked.get("tenant"),
-            numbers=pseudonyms(self._ring, "number", number.collapsed) if number else None,
-            type=asked.get("type"),
-            challenge=asked.get("challenge"),
-            address=asked.get("address"),
+    def _build_filter(self, query: EventQuery) -> EventFilter:
+        number = query.get("number")
+        return EventFilter(
+            tenant=query.get("tenant"),
+            number_pseudonyms=derive_pseudonyms(self._ring, "number", number.canonical)
+            if number
+            else None,
+            type=query.get("type"),
+            challenge=query.get("challenge"),
+            address=query.get("address"),
         )
 
-    async def _search(
-        self, asked: Asked, wanted: Filter, cursor: str | None, bounds: Bounds, limit: int
-    ) -> Search:
+    async def _create_scan(
+        self,
+        query: EventQuery,
+        event_filter: EventFilter,
+        cursor: str | None,
+        budget: PageBudget,
+        limit: int,
+    ) -> MergedScan:
         """Return what goes through all that may be wanted, from the cursor on."""
-        partitions = self._partitions(asked.get("number"), asked.get("challenge"))
-        since, until = max(asked.get("since") or 0, 0), asked.get("until")
-        first = NEWEST if until is None else Position(max(until, 0), 0)
-        start = Cursor(dict.fromkeys(partitions, first))
+        partitions = self._select_partitions(query.get("number"), query.get("challenge"))
+        since, until = max(query.get("since") or 0, 0), query.get("until")
+        first = MAX_POSITION if until is None else StreamPosition(max(until, 0), 0)
+        start = PageCursor(dict.fromkeys(partitions, first))
         if cursor is not None:
-            start = cursor_of(cursor, partitions, has_archive=self._archive is not None)
+            start = parse_cursor(cursor, partitions, has_archive=self._archive is not None)
         if self._archive is None or not partitions:
-            walk = Walk(self._streams, start.positions, since=since, count=limit)
-            return Search(walk, None, entries=bounds.entries)
-        reach = await asyncio.to_thread(self._archive.reach)
-        walk = Walk(
+            walk = StreamScan(self._streams, start.positions, since=since, count=limit)
+            return MergedScan(walk, None, max_entries=budget.entries)
+        reach = await asyncio.to_thread(self._archive.read_extent)
+        walk = StreamScan(
             self._streams,
             start.positions,
             since=since,
             count=limit,
-            is_behind=reach.holds,
-            last=Position(reach.at + 1, 0),
-            is_ended=start.spot is not None,
+            is_past_end=reach.has_entry,
+            end_position=StreamPosition(reach.newest_at + 1, 0),
+            is_ended=start.archive_offset is not None,
         )
-        items = self._archive.backward(
-            start.spot, may_want=wanted.may_want, since=since, until=until
+        items = self._archive.scan_backward(
+            start.archive_offset, can_match=event_filter.can_match, since=since, until=until
         )
-        return Search(walk, Trail(items, start.spot, bounds.blocks), entries=bounds.entries)
+        return MergedScan(
+            walk,
+            ArchiveScanCursor(items, start.archive_offset, budget.blocks),
+            max_entries=budget.entries,
+        )
 
-    def _partitions(self, number: PhoneNumber | None, challenge: str | None) -> list[int]:
+    def _select_partitions(self, number: PhoneNumber | None, challenge: str | None) -> list[int]:
         """Return the partitions that can hold what is asked for: one, where that is known."""
-        partitions = set(range(PARTITIONS))
+        partitions = set(range(PARTITION_COUNT))
         if number is not None:
-            partitions &= set(self._partitions_of(number.collapsed))
+            partitions &= set(self._partitions_of(number.canonical))
         if challenge is not None:
-            found = partition_of(challenge)
+            found = parse_partition(challenge)
             partitions &= set() if found is None else {found}
         return sorted(partitions)
 
 
-def _told(event: bytes) -> dict[str, Any]:
+def _decode_event(event: bytes) -> dict[str, Any]:
     try:
-        return _object(event) if len(event) <= LONGEST else {}
+        return _decode_object(event) if len(event) <= MAX_EVENT_BYTES else {}
     except msgspec.MsgspecError:
         return {}
 
 
-def _stamp(stamp: bytes) -> dict[str, Any] | None:
+def _decode_stamp(stamp: bytes) -> dict[str, Any] | None:
     """Return what a stamp says, or None if it is none of Redis's."""
     try:
-        said = stamped(stamp)
+        said = decode_stamp(stamp)
     except msgspec.MsgspecError:
         return None
-    return said | {name: rfc3339(said[name]) for name in ("first", "last") if name in said}
+    return said | {name: format_rfc3339(said[name]) for name in ("first", "last") if name in said}

@@ -6,31 +6,31 @@ from contextlib import aclosing
 
 import msgspec
 
-from otp_service.audit.query.reader import Reader
-from otp_service.audit.reports.event_record import told_by
-from otp_service.audit.reports.stats import Overview, Stats
-from otp_service.core.limits import DAY
+from otp_service.audit.query.reader import EventReader
+from otp_service.audit.reports.event_record import decode_event
+from otp_service.audit.reports.stats import StatsCollector, StatsOverview
+from otp_service.core.limits import DAY_SECONDS
 from otp_service.core.log_entry import Entry
-from otp_service.core.policy import SECOND
+from otp_service.core.policy import SECOND_MS
 
 
-MOST = 30_000
+MAX_EVENTS_PER_DAY = 30_000
 """Events of a day that are counted, the newest ones: a second of one core."""
 
-AT_ONCE = 100
+EVENTS_PER_YIELD = 100
 """Events between two chances for others, who may wait for a code."""
 
-FRESH_FOR = 10 * SECOND, 600 * SECOND
+CACHE_TTLS_MS = 10 * SECOND_MS, 600 * SECOND_MS
 """How long the numbers of today, and those of the day before, are not counted again."""
 
 
-class Day(msgspec.Struct, frozen=True, kw_only=True):
+class DayStats(msgspec.Struct, frozen=True, kw_only=True):
     """What was counted of a day, in UTC."""
 
     begins: int
-    at: int
+    counted_at: int
     """When it was counted."""
-    overview: Overview
+    overview: StatsOverview
     events: int
     forged: int
     """Events among them that are not ours; they are in no other number."""
@@ -38,65 +38,71 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     """Where there were more than are counted, the instant from which on they are."""
 
 
-class Days:
+class DayStatsCache:
     """Counts, and keeps what was counted for a moment; `now` is in milliseconds."""
 
-    def __init__(self, reader: Reader, now: Callable[[], int], *, most: int = MOST) -> None:
+    def __init__(
+        self, reader: EventReader, now: Callable[[], int], *, max_events: int = MAX_EVENTS_PER_DAY
+    ) -> None:
         self._reader = reader
         self._now = now
-        self._most = most
-        self._kept: dict[tuple[str | None, int], Day] = {}
-        self._turn = asyncio.Lock()
+        self._max_events = max_events
+        self._cache: dict[tuple[str | None, int], DayStats] = {}
+        self._lock = asyncio.Lock()
 
-    async def both(self, tenant: str | None) -> tuple[Day, Day]:
+    async def get_today_and_yesterday(self, tenant: str | None) -> tuple[DayStats, DayStats]:
         """Return today and the day before, of a tenant or (None) of all. Raises StoreUnavailable."""
-        length = DAY * SECOND
-        async with self._turn:
+        length = DAY_SECONDS * SECOND_MS
+        async with self._lock:
             today = self._now() // length * length
-            self._forget(today - length)
+            self._drop_before(today - length)
             return (
-                await self._day(tenant, today, today + length, FRESH_FOR[0]),
-                await self._day(tenant, today - length, today, FRESH_FOR[1]),
+                await self._get_day(tenant, today, today + length, CACHE_TTLS_MS[0]),
+                await self._get_day(tenant, today - length, today, CACHE_TTLS_MS[1]),
             )
 
-    def _forget(self, before: int) -> None:
-        self._kept = {key: day for key, day in self._kept.items() if day.begins >= before}
+    def _drop_before(self, before: int) -> None:
+        self._cache = {key: day for key, day in self._cache.items() if day.begins >= before}
 
-    async def _day(self, tenant: str | None, begins: int, ends: int, fresh_for: int) -> Day:
-        kept = self._kept.get((tenant, begins))
+    async def _get_day(self, tenant: str | None, begins: int, ends: int, ttl_ms: int) -> DayStats:
+        kept = self._cache.get((tenant, begins))
         # What was counted while the day went on lacks its end.
-        if kept is None or self._now() - kept.at >= fresh_for or kept.at < ends <= self._now():
-            kept = self._kept[tenant, begins] = await self._counted(tenant, begins, ends)
+        if (
+            kept is None
+            or self._now() - kept.counted_at >= ttl_ms
+            or kept.counted_at < ends <= self._now()
+        ):
+            kept = self._cache[tenant, begins] = await self._count_day(tenant, begins, ends)
         return kept
 
-    async def _counted(self, tenant: str | None, begins: int, ends: int) -> Day:
-        at, stats = self._now(), Stats()
+    async def _count_day(self, tenant: str | None, begins: int, ends: int) -> DayStats:
+        at, stats = self._now(), StatsCollector()
         events = forged = 0
         since: int | None = None
         last = ends
-        entries = self._reader.entries(tenant=tenant, since=begins, until=ends)
+        entries = self._reader.iterate_entries(tenant=tenant, since=begins, until=ends)
         async with aclosing(entries):
             async for entry in entries:
-                if events == self._most:
+                if events == self._max_events:
                     since = last
                     break
                 events, last = events + 1, entry.position.at
-                forged += not self._count(entry, stats)
-                if events % AT_ONCE == 0:
+                forged += not self._count_event(entry, stats)
+                if events % EVENTS_PER_YIELD == 0:
                     await asyncio.sleep(0)
-        return Day(
+        return DayStats(
             begins=begins,
-            at=at,
-            overview=stats.overview(),
+            counted_at=at,
+            overview=stats.build_overview(),
             events=events,
             forged=forged,
             since=since,
         )
 
-    def _count(self, entry: Entry, stats: Stats) -> bool:
+    def _count_event(self, entry: Entry, stats: StatsCollector) -> bool:
         """Count an event if it is ours."""
-        told = told_by(entry)
-        if told is None or not self._reader.is_ours(entry):
+        told = decode_event(entry)
+        if told is None or not self._reader.is_authentic(entry):
             return False
-        stats.add(told)
+        stats.add_event(told)
         return True

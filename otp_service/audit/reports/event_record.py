@@ -5,17 +5,22 @@ from typing import Annotated
 
 import msgspec
 
-from otp_service.core.log_entry import MOST_BRACKETS, Entry, decoder, stamped
+from otp_service.core.log_entry import (
+    MAX_JSON_BRACKETS,
+    Entry,
+    create_bounded_decoder,
+    decode_stamp,
+)
 
 
-MOST_CHARACTERS = 200
+MAX_VALUE_CHARS = 200
 """Of one value, on a person's screen."""
 
 
-_LIKE_A_NUMBER = re.compile(r"(\d[ ().-]{0,2}){9}")
+_PHONE_NUMBER_PATTERN = re.compile(r"(\d[ ().-]{0,2}){9}")
 
 
-class Told(msgspec.Struct, kw_only=True):
+class EventRecord(msgspec.Struct, kw_only=True):
     """An event and its stamp, read; what it does not say is None, or what goes without saying."""
 
     type: str
@@ -47,29 +52,31 @@ class Told(msgspec.Struct, kw_only=True):
     """How many calls without a key it stands for."""
 
 
-_told = decoder(Told, MOST_BRACKETS)
+_decode_record = create_bounded_decoder(EventRecord, MAX_JSON_BRACKETS)
 
 
-def told_by(entry: Entry) -> Told | None:
+def decode_event(entry: Entry) -> EventRecord | None:
     """Return what an entry says; None if that is nothing that the service says."""
     try:
-        told = _told(entry.event)
+        told = _decode_record(entry.event)
         if entry.stamp:
-            told = msgspec.convert(msgspec.structs.asdict(told) | stamped(entry.stamp), Told)
+            told = msgspec.convert(
+                msgspec.structs.asdict(told) | decode_stamp(entry.stamp), EventRecord
+            )
     except msgspec.MsgspecError:
         return None
     told.at = entry.position.at
     return told
 
 
-def holds_number(reason: str) -> bool:
+def has_phone_number(reason: str) -> bool:
     """Whether a reason, which the log is to keep, may hold somebody's number (R68)."""
-    return _LIKE_A_NUMBER.search(reason) is not None
+    return _PHONE_NUMBER_PATTERN.search(reason) is not None
 
 
-def plain(value: object) -> str:
+def escape_unprintable(value: object) -> str:
     """Return a value so that it stays on its line and in its place, whatever it holds (R70)."""
-    text = str(value)[:MOST_CHARACTERS]
+    text = str(value)[:MAX_VALUE_CHARS]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

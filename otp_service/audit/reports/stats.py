@@ -6,20 +6,20 @@ from typing import TypeVar
 
 import msgspec
 
-from otp_service.audit.reports.event_record import Told
+from otp_service.audit.reports.event_record import EventRecord
 
 
-HOUR = 3600_000
+HOUR_MS = 3600_000
 
-MOST = 50_000
+MAX_TRACKED_OFFENDERS = 50_000
 """Numbers or addresses that are counted; beyond them those with the fewest are forgotten."""
 
-TOP = 10
+TOP_OFFENDERS = 10
 
 T = TypeVar("T")
 
 
-class Row(msgspec.Struct):
+class StatsRow(msgspec.Struct):
     """What happened in one hour, country or tenant, through one provider, or at all."""
 
     issued: int = 0
@@ -56,7 +56,7 @@ class Offender(msgspec.Struct, frozen=True):
     country: str | None = None
 
 
-class LockedNumber(msgspec.Struct, frozen=True):
+class NumberLock(msgspec.Struct, frozen=True):
     """A number that was locked, and not unlocked since."""
 
     number: str
@@ -66,39 +66,39 @@ class LockedNumber(msgspec.Struct, frozen=True):
     at: int
 
 
-class Overview(msgspec.Struct, frozen=True, kw_only=True):
+class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was counted; all of it is in order."""
 
-    total: Row
-    hours: tuple[tuple[int, Row], ...]
+    total: StatsRow
+    hours: tuple[tuple[int, StatsRow], ...]
     """By when each began, in milliseconds."""
-    countries: tuple[tuple[str, Row], ...]
+    countries: tuple[tuple[str, StatsRow], ...]
     """Those with most challenges first, as in the following ones."""
-    providers: tuple[tuple[str, Row], ...]
-    tenants: tuple[tuple[str, Row], ...]
+    providers: tuple[tuple[str, StatsRow], ...]
+    tenants: tuple[tuple[str, StatsRow], ...]
     reasons: tuple[tuple[str, int], ...]
     """Why refused, and under which limit."""
     numbers: tuple[Offender, ...]
     addresses: tuple[Offender, ...]
-    locked: tuple[LockedNumber, ...]
+    locked: tuple[NumberLock, ...]
     earlier: int
     """Codes that came back for challenges that were issued before; in no row."""
     without_key: int
     """Calls without a valid key or scope."""
 
 
-class _Top(Counter[T]):
+class _BoundedCounter(Counter[T]):
     """Counts, and forgets those with the fewest when there are too many."""
 
-    def add(self, one: T, times: int) -> None:
-        self[one] += times
-        if len(self) > MOST:
-            kept = dict(self.most_common(MOST // 2))
+    def add_count(self, item: T, times: int) -> None:
+        self[item] += times
+        if len(self) > MAX_TRACKED_OFFENDERS:
+            kept = dict(self.most_common(MAX_TRACKED_OFFENDERS // 2))
             self.clear()
             self.update(kept)
 
 
-class Stats:
+class StatsCollector:
     """Counts events, which have to come newest first.
 
     So a success is known before its challenge's issue and its newest message, and counts in
@@ -106,122 +106,124 @@ class Stats:
     """
 
     def __init__(self) -> None:
-        self._total = Row()
-        self._hours: defaultdict[int, Row] = defaultdict(Row)
-        self._countries: defaultdict[str, Row] = defaultdict(Row)
-        self._providers: defaultdict[str, Row] = defaultdict(Row)
-        self._tenants: defaultdict[str, Row] = defaultdict(Row)
+        self._total = StatsRow()
+        self._hours: defaultdict[int, StatsRow] = defaultdict(StatsRow)
+        self._countries: defaultdict[str, StatsRow] = defaultdict(StatsRow)
+        self._providers: defaultdict[str, StatsRow] = defaultdict(StatsRow)
+        self._tenants: defaultdict[str, StatsRow] = defaultdict(StatsRow)
         self._reasons: Counter[str] = Counter()
-        self._numbers = _Top[tuple[str, str | None, str | None]]()
-        self._addresses = _Top[str]()
-        self._locked: dict[str, LockedNumber] = {}
-        self._unlocked: set[str] = set()
-        self._to_issue: set[str] = set()
-        self._to_send: set[str] = set()
+        self._numbers = _BoundedCounter[tuple[str, str | None, str | None]]()
+        self._addresses = _BoundedCounter[str]()
+        self._locked_numbers: dict[str, NumberLock] = {}
+        self._unlocked_numbers: set[str] = set()
+        self._awaiting_issue: set[str] = set()
+        self._awaiting_send: set[str] = set()
         self._without_key = 0
-        self._counts: Mapping[str, Callable[[Told], None]] = {
-            "otp.issued": self._issued,
-            "otp.sent": self._sent,
-            "otp.provider_failed": self._failed,
-            "otp.delivery": self._delivered,
-            "otp.verified": self._verified,
-            "otp.rejected": self._rejected,
-            "otp.issue_denied": self._refused,
-            "otp.verify_denied": self._refused,
-            "otp.locked": self._was_locked,
-            "otp.unlocked": self._was_unlocked,
-            "access.denied": self._without,
+        self._handlers: Mapping[str, Callable[[EventRecord], None]] = {
+            "otp.issued": self._count_issued,
+            "otp.sent": self._count_sent,
+            "otp.provider_failed": self._count_failed,
+            "otp.delivery": self._count_delivered,
+            "otp.verified": self._count_verified,
+            "otp.rejected": self._count_rejected,
+            "otp.issue_denied": self._count_refused,
+            "otp.verify_denied": self._count_refused,
+            "otp.locked": self._count_locked,
+            "otp.unlocked": self._record_unlocked,
+            "access.denied": self._count_without_key,
         }
 
-    def add(self, told: Told) -> None:
+    def add_event(self, event: EventRecord) -> None:
         """Count one event."""
-        if counts := self._counts.get(told.type):
-            counts(told)
+        if counts := self._handlers.get(event.type):
+            counts(event)
 
-    def overview(self) -> Overview:
+    def build_overview(self) -> StatsOverview:
         """Return what was counted until now."""
-        return Overview(
+        return StatsOverview(
             total=self._total,
             hours=tuple(sorted(self._hours.items())),
-            countries=_most_first(self._countries),
-            providers=_most_first(self._providers),
-            tenants=_most_first(self._tenants),
+            countries=_sort_by_volume(self._countries),
+            providers=_sort_by_volume(self._providers),
+            tenants=_sort_by_volume(self._tenants),
             reasons=tuple(self._reasons.most_common()),
             numbers=tuple(
                 Offender(number, times, tail, country)
-                for (number, tail, country), times in self._numbers.most_common(TOP)
+                for (number, tail, country), times in self._numbers.most_common(TOP_OFFENDERS)
             ),
-            addresses=tuple(Offender(*one) for one in self._addresses.most_common(TOP)),
-            locked=tuple(self._locked.values()),
-            earlier=len(self._to_issue),
+            addresses=tuple(Offender(*one) for one in self._addresses.most_common(TOP_OFFENDERS)),
+            locked=tuple(self._locked_numbers.values()),
+            earlier=len(self._awaiting_issue),
             without_key=self._without_key,
         )
 
-    def _issued(self, told: Told) -> None:
-        self._count(told, "issued")
-        if told.challenge in self._to_issue:
-            self._to_issue.remove(told.challenge)
-            self._count(told, "verified")
+    def _count_issued(self, event: EventRecord) -> None:
+        self._increment_rows(event, "issued")
+        if event.challenge in self._awaiting_issue:
+            self._awaiting_issue.remove(event.challenge)
+            self._increment_rows(event, "verified")
 
-    def _sent(self, told: Told) -> None:
-        self._count(told, "sent", of_provider=True)
-        if told.challenge in self._to_send:
-            self._to_send.remove(told.challenge)
-            if told.provider:
-                self._providers[told.provider].verified += 1
+    def _count_sent(self, event: EventRecord) -> None:
+        self._increment_rows(event, "sent", is_provider=True)
+        if event.challenge in self._awaiting_send:
+            self._awaiting_send.remove(event.challenge)
+            if event.provider:
+                self._providers[event.provider].verified += 1
 
-    def _failed(self, told: Told) -> None:
-        self._count(told, "failed", of_provider=True)
+    def _count_failed(self, event: EventRecord) -> None:
+        self._increment_rows(event, "failed", is_provider=True)
 
-    def _delivered(self, told: Told) -> None:
-        if told.status == "delivered":
-            self._count(told, "delivered", of_provider=True)
+    def _count_delivered(self, event: EventRecord) -> None:
+        if event.status == "delivered":
+            self._increment_rows(event, "delivered", is_provider=True)
 
-    def _verified(self, told: Told) -> None:
-        if told.challenge and not told.repeated:
-            self._to_issue.add(told.challenge)
-            self._to_send.add(told.challenge)
+    def _count_verified(self, event: EventRecord) -> None:
+        if event.challenge and not event.repeated:
+            self._awaiting_issue.add(event.challenge)
+            self._awaiting_send.add(event.challenge)
 
-    def _rejected(self, told: Told) -> None:
-        self._count(told, "rejected")
-        self._offended(told)
+    def _count_rejected(self, event: EventRecord) -> None:
+        self._increment_rows(event, "rejected")
+        self._count_offender(event)
 
-    def _refused(self, told: Told) -> None:
-        self._count(told, "refused", told.folded)
-        why = told.reason or "unknown"
-        self._reasons[f"{why}: {told.limit}" if told.limit else why] += told.folded
-        self._offended(told)
+    def _count_refused(self, event: EventRecord) -> None:
+        self._increment_rows(event, "refused", event.folded)
+        why = event.reason or "unknown"
+        self._reasons[f"{why}: {event.limit}" if event.limit else why] += event.folded
+        self._count_offender(event)
 
-    def _offended(self, told: Told) -> None:
-        if told.number:
-            self._numbers.add((told.number, told.tail, told.country), told.folded)
-        if told.client_address:
-            self._addresses.add(told.client_address, told.folded)
+    def _count_offender(self, event: EventRecord) -> None:
+        if event.number:
+            self._numbers.add_count((event.number, event.tail, event.country), event.folded)
+        if event.client_address:
+            self._addresses.add_count(event.client_address, event.folded)
 
-    def _without(self, told: Told) -> None:
-        self._without_key += told.count
+    def _count_without_key(self, event: EventRecord) -> None:
+        self._without_key += event.count
 
-    def _was_unlocked(self, told: Told) -> None:
-        self._unlocked.add(told.number or "")
+    def _record_unlocked(self, event: EventRecord) -> None:
+        self._unlocked_numbers.add(event.number or "")
 
-    def _was_locked(self, told: Told) -> None:
-        self._count(told, "locked")
-        number = told.number
-        if told.reason == "number_locked" and number and number not in self._unlocked:
-            locked = LockedNumber(number, told.tail, told.country, told.tenant, told.at)
-            self._locked.setdefault(number, locked)
+    def _count_locked(self, event: EventRecord) -> None:
+        self._increment_rows(event, "locked")
+        number = event.number
+        if event.reason == "number_locked" and number and number not in self._unlocked_numbers:
+            locked = NumberLock(number, event.tail, event.country, event.tenant, event.at)
+            self._locked_numbers.setdefault(number, locked)
 
-    def _count(self, told: Told, what: str, times: int = 1, *, of_provider: bool = False) -> None:
-        rows = [self._total, self._hours[told.at // HOUR * HOUR]]
-        if told.country:
-            rows.append(self._countries[told.country])
-        if told.tenant:
-            rows.append(self._tenants[told.tenant])
-        if of_provider and told.provider:
-            rows.append(self._providers[told.provider])
+    def _increment_rows(
+        self, event: EventRecord, field: str, times: int = 1, *, is_provider: bool = False
+    ) -> None:
+        rows = [self._total, self._hours[event.at // HOUR_MS * HOUR_MS]]
+        if event.country:
+            rows.append(self._countries[event.country])
+        if event.tenant:
+            rows.append(self._tenants[event.tenant])
+        if is_provider and event.provider:
+            rows.append(self._providers[event.provider])
         for row in rows:
-            setattr(row, what, getattr(row, what) + times)
+            setattr(row, field, getattr(row, field) + times)
 
 
-def _most_first(rows: Mapping[str, Row]) -> tuple[tuple[str, Row], ...]:
+def _sort_by_volume(rows: Mapping[str, StatsRow]) -> tuple[tuple[str, StatsRow], ...]:
     return tuple(sorted(rows.items(), key=lambda one: (-one[1].issued, -one[1].sent, one[0])))

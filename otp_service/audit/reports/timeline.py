@@ -11,147 +11,145 @@ Verified 14.2 s after it was issued, at the first attempt.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from otp_service.audit.reports.event_record import Told, plain
-from otp_service.core.log_entry import rfc3339
+from otp_service.audit.reports.event_record import EventRecord, escape_unprintable
+from otp_service.core.log_entry import format_rfc3339
 
 
-LONGEST_LIFE = 600_000
+MAX_CODE_LIFETIME_MS = 600_000
 """Milliseconds that a code can be valid for, at most."""
 
 
-def story(told: Sequence[Told], now: int) -> list[str]:
+def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
     """Return the lines of what happened to one challenge, oldest first; `now` is in milliseconds.
 
     The events are all that there are of it, in their order, at least one.
     """
-    first = told[0]
-    lines = [_line(one, first.at) for one in told]
-    return [_head(first), "", *lines, "", _verdict(told, now)]
+    first = events[0]
+    lines = [_render_line(one, first.at) for one in events]
+    return [_render_header(first), "", *lines, "", _describe_outcome(events, now)]
 
 
-def _head(first: Told) -> str:
-    where = f"{plain(first.country or 'somewhere')} …{plain(first.tail or '?')}"
+def _render_header(first: EventRecord) -> str:
+    where = f"{escape_unprintable(first.country or 'somewhere')} …{escape_unprintable(first.tail or '?')}"
     begun = "issued" if first.type == "otp.issued" else "first heard of"
-    at = rfc3339(first.at).replace("T", " ").replace("Z", " UTC")
+    at = format_rfc3339(first.at).replace("T", " ").replace("Z", " UTC")
     return (
-        f"Challenge {plain(first.challenge)} of {plain(first.tenant or 'nobody')}, for "
-        f"{plain(first.purpose or 'no purpose')}, to {where}, {begun} {at}."
+        f"Challenge {escape_unprintable(first.challenge)} of {escape_unprintable(first.tenant or 'nobody')}, for "
+        f"{escape_unprintable(first.purpose or 'no purpose')}, to {where}, {begun} {at}."
     )
 
 
-def _line(told: Told, begin: int) -> str:
-    what = told.type.removeprefix("otp.").replace("_", " ")
-    details = (_DETAILS.get(told.type, _why)(told), _times(told))
+def _render_line(event: EventRecord, started_at: int) -> str:
+    what = event.type.removeprefix("otp.").replace("_", " ")
+    details = (_DESCRIBERS.get(event.type, _describe_reason)(event), _describe_count(event))
     said = ", ".join(filter(None, details))
-    return f"{_elapsed(told.at - begin):>12}  {plain(what):<16}  {said}".rstrip()
+    return f"{_format_elapsed(event.at - started_at):>12}  {escape_unprintable(what):<16}  {said}".rstrip()
 
 
-def _issued(told: Told) -> str:
-    by = f"by key {plain(told.key_id)}" if told.key_id else ""
-    person = f"for {plain(told.client_address)}" if told.client_address else ""
+def _describe_issued(event: EventRecord) -> str:
+    by = f"by key {escape_unprintable(event.key_id)}" if event.key_id else ""
+    person = f"for {escape_unprintable(event.client_address)}" if event.client_address else ""
     return ", ".join(filter(None, (by, person)))
 
 
-def _resent(told: Told) -> str:
-    why = f", because {plain(told.reason)}" if told.reason else ""
-    return f"send {told.send}{why}"
+def _describe_resent(event: EventRecord) -> str:
+    why = f", because {escape_unprintable(event.reason)}" if event.reason else ""
+    return f"send {event.send}{why}"
 
 
-def _sent(told: Told) -> str:
-    took = "took it" if told.outcome == "success" else "may have taken it"
-    why = f": {plain(told.reason)}" if told.reason else ""
-    return f"{plain(told.provider)} {took} in {told.milliseconds} ms{why}"
+def _describe_sent(event: EventRecord) -> str:
+    took = "took it" if event.outcome == "success" else "may have taken it"
+    why = f": {escape_unprintable(event.reason)}" if event.reason else ""
+    return f"{escape_unprintable(event.provider)} {took} in {event.milliseconds} ms{why}"
 
 
-def _failed(told: Told) -> str:
-    return f"{plain(told.provider)} did not take it, in {told.milliseconds} ms: {_why(told)}"
+def _describe_failed(event: EventRecord) -> str:
+    return f"{escape_unprintable(event.provider)} did not take it, in {event.milliseconds} ms: {_describe_reason(event)}"
 
 
-def _delivery(told: Told) -> str:
-    believed = "" if told.trusted else " (not signed, so advisory)"
-    why = f": {plain(told.reason)}" if told.reason else ""
-    return f"{plain(told.provider)} says of send {told.send}: {plain(told.status)}{why}{believed}"
+def _describe_delivery(event: EventRecord) -> str:
+    believed = "" if event.trusted else " (not signed, so advisory)"
+    why = f": {escape_unprintable(event.reason)}" if event.reason else ""
+    return f"{escape_unprintable(event.provider)} says of send {event.send}: {escape_unprintable(event.status)}{why}{believed}"
 
 
-def _superseded(told: Told) -> str:
-    return f"the code of send {told.send} is no longer valid"
+def _describe_superseded(event: EventRecord) -> str:
+    return f"the code of send {event.send} is no longer valid"
 
 
-def _left(told: Told) -> str:
-    left = f"{told.attempts_left} attempt{'s' * (told.attempts_left != 1)} left"
-    return f"{_why(told)}, {left}" if told.reason else left
+def _describe_attempts_left(event: EventRecord) -> str:
+    left = f"{event.attempts_left} attempt{'s' * (event.attempts_left != 1)} left"
+    return f"{_describe_reason(event)}, {left}" if event.reason else left
 
 
-def _why(told: Told) -> str:
-    why = plain(told.reason or "")
-    if told.limit:
-        why += f" ({plain(told.limit)}: {told.quota} in {told.period} s)"
+def _describe_reason(event: EventRecord) -> str:
+    why = escape_unprintable(event.reason or "")
+    if event.limit:
+        why += f" ({escape_unprintable(event.limit)}: {event.quota} in {event.period} s)"
     return why
 
 
-def _times(told: Told) -> str:
-    return f"{told.folded} times" if told.folded > 1 else ""
+def _describe_count(event: EventRecord) -> str:
+    return f"{event.folded} times" if event.folded > 1 else ""
 
 
-_DETAILS: Mapping[str, Callable[[Told], str]] = {
-    "otp.issued": _issued,
-    "otp.resent": _resent,
-    "otp.sent": _sent,
-    "otp.provider_failed": _failed,
-    "otp.delivery": _delivery,
-    "otp.superseded": _superseded,
-    "otp.attempted": _left,
-    "otp.rejected": _left,
+_DESCRIBERS: Mapping[str, Callable[[EventRecord], str]] = {
+    "otp.issued": _describe_issued,
+    "otp.resent": _describe_resent,
+    "otp.sent": _describe_sent,
+    "otp.provider_failed": _describe_failed,
+    "otp.delivery": _describe_delivery,
+    "otp.superseded": _describe_superseded,
+    "otp.attempted": _describe_attempts_left,
+    "otp.rejected": _describe_attempts_left,
 }
 
 
 # ----------------------------------------------------------------------------------- the verdict
 
 
-def _verdict(told: Sequence[Told], now: int) -> str:
+def _describe_outcome(events: Sequence[EventRecord], now: int) -> str:
     """Return how it ended, in a sentence."""
-    begin = told[0].at
-    ends = {one.type: one for one in told if one.type in {"otp.verified", "otp.canceled"}}
+    begin = events[0].at
+    ends = {one.type: one for one in events if one.type in {"otp.verified", "otp.canceled"}}
     if verified := ends.get("otp.verified"):
-        tries = sum(one.type == "otp.attempted" for one in told)
+        tries = sum(one.type == "otp.attempted" for one in events)
         at = "the first attempt" if tries == 1 else f"attempt {tries}"
-        took = [one.provider for one in told if one.type == "otp.sent"]
-        through = f"; the last message went through {plain(took[-1])}" if took else ""
-        after = _elapsed(verified.at - begin)[1:]
+        took = [one.provider for one in events if one.type == "otp.sent"]
+        through = f"; the last message went through {escape_unprintable(took[-1])}" if took else ""
+        after = _format_elapsed(verified.at - begin)[1:]
         return f"Verified {after} after it was issued, at {at}{through}."
     if canceled := ends.get("otp.canceled"):
-        return (
-            f"Canceled {_elapsed(canceled.at - begin)[1:]} after it was issued: {_why(canceled)}."
-        )
-    if any(one.type == "otp.locked" and one.reason == "attempts_exhausted" for one in told):
-        return f"Locked: {_wrong(told)}, and no attempt is left."
-    return f"{_open(told, now)}: {_wrong(told)}.{_by(told)}"
+        return f"Canceled {_format_elapsed(canceled.at - begin)[1:]} after it was issued: {_describe_reason(canceled)}."
+    if any(one.type == "otp.locked" and one.reason == "attempts_exhausted" for one in events):
+        return f"Locked: {_describe_wrong_codes(events)}, and no attempt is left."
+    return f"{_describe_open(events, now)}: {_describe_wrong_codes(events)}.{_describe_last_provider(events)}"
 
 
-def _open(told: Sequence[Told], now: int) -> str:
-    denied = {one.reason for one in told if one.type == "otp.verify_denied"}
-    if "expired" in denied or now - told[0].at > LONGEST_LIFE:
+def _describe_open(events: Sequence[EventRecord], now: int) -> str:
+    denied = {one.reason for one in events if one.type == "otp.verify_denied"}
+    if "expired" in denied or now - events[0].at > MAX_CODE_LIFETIME_MS:
         return "Expired, and was never verified"
     if "number_locked" in denied:
         return "Not verified, because the number is locked"
     return "Not verified until now, and may still be"
 
 
-def _wrong(told: Sequence[Told]) -> str:
-    wrong = sum(one.type == "otp.rejected" for one in told)
+def _describe_wrong_codes(events: Sequence[EventRecord]) -> str:
+    wrong = sum(one.type == "otp.rejected" for one in events)
     return {0: "no code was tried", 1: "one code was wrong"}.get(wrong, f"{wrong} codes were wrong")
 
 
-def _by(told: Sequence[Told]) -> str:
+def _describe_last_provider(events: Sequence[EventRecord]) -> str:
     """Return who carried it, as far as that is known."""
-    arrived = [one for one in told if one.type == "otp.delivery" and one.status == "delivered"]
-    took = [one for one in told if one.type == "otp.sent"]
+    arrived = [one for one in events if one.type == "otp.delivery" and one.status == "delivered"]
+    took = [one for one in events if one.type == "otp.sent"]
     if arrived:
-        return f" {plain(arrived[-1].provider)} says that its message has arrived."
+        return f" {escape_unprintable(arrived[-1].provider)} says that its message has arrived."
     if took:
-        return f" The last message went to {plain(took[-1].provider)}, which has confirmed nothing."
+        return f" The last message went to {escape_unprintable(took[-1].provider)}, which has confirmed nothing."
     return " No provider took a message."
 
 
-def _elapsed(milliseconds: int) -> str:
+def _format_elapsed(milliseconds: int) -> str:
     return f"{milliseconds / 1000:+,.3f} s"

@@ -8,7 +8,7 @@ from pathlib import Path
 class Disk:
     """What of the operating system a folder uses; tests let each call fail."""
 
-    def open(self, path: Path) -> int:
+    def open_file(self, path: Path) -> int:
         """Open a file to append to, which has a name that lasts."""
         self.make_folder(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -30,22 +30,22 @@ class Disk:
         finally:
             os.close(handle)
 
-    def write(self, handle: int, data: bytes) -> None:
+    def write_all(self, handle: int, data: bytes) -> None:
         """Append all of it."""
         view = memoryview(data)
         while view:
             view = view[os.write(handle, view) :]
 
-    def sync(self, handle: int) -> None:
+    def sync_file(self, handle: int) -> None:
         """Have it on the disk."""
         os.fsync(handle)
 
-    def cut(self, handle: int, size: int) -> None:
+    def truncate_file(self, handle: int, size: int) -> None:
         """Cut a file to a size."""
         os.ftruncate(handle, size)
         os.fsync(handle)
 
-    def delete(self, path: Path) -> None:
+    def delete_file(self, path: Path) -> None:
         """Delete a file, and its folder if nothing else is in it."""
         path.unlink(missing_ok=True)
         self.sync_folder(path.parent)

@@ -3,33 +3,33 @@
 from typing import NamedTuple
 
 from otp_service.audit.archive_format.seals import NextKey, SigningKey
-from otp_service.audit.sealer.state import ArchiveDamaged, Standing
-from otp_service.core.log_entry import rfc3339
+from otp_service.audit.sealer.state import ArchiveDamagedError, ArchiveState
+from otp_service.core.log_entry import format_rfc3339
 
 
-class Signing(NamedTuple):
+class Signer(NamedTuple):
     """The key that seals, and the one before it, as long as that has not handed over."""
 
     current: SigningKey
     previous: SigningKey | None = None
 
-    def hands_over(self, standing: Standing) -> bool:
+    def is_key_change_due(self, state: ArchiveState) -> bool:
         """Whether the next seal is the last one of the key before."""
-        return standing.key not in {None, self.current.public.id}
+        return state.next_key_id not in {None, self.current.public.id}
 
-    def seal(self, standing: Standing, now: int, *, fence: int) -> bytes:
+    def build_seal_line(self, state: ArchiveState, now: int, *, fence: int) -> bytes:
         """Return the line that seals an archive as it stands. Raises ArchiveDamaged without its key."""
         signer, to = self.current, None
-        if self.hands_over(standing):
-            if self.previous is None or self.previous.public.id != standing.key:
-                raise ArchiveDamaged(
-                    f"its seals are by the key {standing.key}: make it audit.previous_signing_key"
+        if self.is_key_change_due(state):
+            if self.previous is None or self.previous.public.id != state.next_key_id:
+                raise ArchiveDamagedError(
+                    f"its seals are by the key {state.next_key_id}: make it audit.previous_signing_key"
                 )
             signer, to = self.previous, self.current.public
-        told = standing.seal(
-            rfc3339(now),
-            key=signer.public.id,
+        told = state.build_seal(
+            format_rfc3339(now),
+            key_id=signer.public.id,
             fence=fence,
             next_key=NextKey(to.id, to.text) if to else None,
         )
-        return signer.line(told)
+        return signer.sign_seal(told)

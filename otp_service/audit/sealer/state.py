@@ -5,123 +5,137 @@ next seal states.
 import msgspec
 
 from otp_service.audit.archive_format import merkle
-from otp_service.audit.archive_format.entries import GAP, SEAL, entry_on, gap_on, place_on
-from otp_service.audit.archive_format.seals import (
-    NOTHING,
-    Dropped,
-    Head,
-    NextKey,
-    Run,
-    Seal,
-    hash_of,
-    seal_on,
+from otp_service.audit.archive_format.entries import (
+    GAP_PREFIX,
+    SEAL_PREFIX,
+    decode_entry,
+    decode_gap,
+    sequence_id_from_line,
 )
-from otp_service.core.log_entry import milliseconds_of
+from otp_service.audit.archive_format.seals import (
+    ZERO_HASH,
+    DroppedPrefix,
+    NextKey,
+    PartitionHead,
+    Seal,
+    SequenceRange,
+    decode_seal,
+    hash_seal_line,
+)
+from otp_service.core.log_entry import parse_rfc3339
 
 
-class ArchiveDamaged(Exception):
+class ArchiveDamagedError(Exception):
     """What is there cannot be gone on with; the text says what it is."""
 
 
-class Standing:
+class ArchiveState:
     """Where an archive stands: what is in it, what is not sealed, and what the last seal was."""
 
     def __init__(self) -> None:
-        self.number = self.fence = 0
-        self.previous = NOTHING
-        self.seal_line = b""
+        self.seal_number = self.fence = 0
+        self.previous_hash = ZERO_HASH
+        self.last_seal_line = b""
         """The last seal's."""
         self.sealed_at = ""
-        self.key: str | None = None
+        self.next_key_id: str | None = None
         """The id of the key that is to sign the next seal; None if any may."""
-        self.oldest: int | None = None
+        self.oldest_unsealed_at: int | None = None
         """When the first entry was told that is not sealed."""
-        self.begins = True
+        self.is_segment_start = True
         """Whether the next seal is the first one of its segment."""
-        self.dropped: Dropped | None = None
+        self.dropped: DroppedPrefix | None = None
         """What retention has deleted, for the next seal to say."""
-        self._last: dict[tuple[int, int], int] = {}
-        self._newest: dict[int, int] = {}
-        self._leaves: list[bytes] = []
+        self._last_sequences: dict[tuple[int, int], int] = {}
+        self._newest_epochs: dict[int, int] = {}
+        self._unsealed_leaves: list[bytes] = []
         self._runs: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def is_sealed(self) -> bool:
         """Whether nothing stands behind the last seal."""
-        return not self._leaves
+        return not self._unsealed_leaves
 
     @property
-    def waiting(self) -> int:
+    def unsealed_count(self) -> int:
         """How many lines are not sealed yet."""
-        return len(self._leaves)
+        return len(self._unsealed_leaves)
 
-    def last(self, partition: int, epoch: int) -> int:
+    def get_last_sequence(self, partition: int, epoch: int) -> int:
         """Return the last sequence of an epoch that is in the archive."""
-        return self._last.get((partition, epoch), 0)
+        return self._last_sequences.get((partition, epoch), 0)
 
-    def newest(self, partition: int) -> int:
+    def get_newest_epoch(self, partition: int) -> int:
         """Return the epoch of a partition that was archived last; 0 if there is none."""
-        return self._newest.get(partition, 0)
+        return self._newest_epochs.get(partition, 0)
 
-    def learn(self, partition: int, epoch: int, sequence: int) -> None:
+    def record_sequence(self, partition: int, epoch: int, sequence: int) -> None:
         """Take over what was found of an epoch elsewhere in the archive."""
-        self._last[partition, epoch] = max(sequence, self.last(partition, epoch))
+        self._last_sequences[partition, epoch] = max(
+            sequence, self.get_last_sequence(partition, epoch)
+        )
 
-    def add(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         """Learn of a line that is written. Raises ValueError if it cannot be read."""
-        if line.startswith(SEAL):
+        if line.startswith(SEAL_PREFIX):
             self._add_seal(line)
             return
-        if line.startswith(GAP):
-            partition, epoch, first, last = msgspec.structs.astuple(gap_on(line))
+        if line.startswith(GAP_PREFIX):
+            partition, epoch, first, last = msgspec.structs.astuple(decode_gap(line))
         else:
-            partition, epoch, last = place_on(line)
+            partition, epoch, last = sequence_id_from_line(line)
             first = last
-            if self.oldest is None:
-                self.oldest = milliseconds_of(entry_on(line).at)
-        self._leaves.append(merkle.leaf(line))
+            if self.oldest_unsealed_at is None:
+                self.oldest_unsealed_at = parse_rfc3339(decode_entry(line).at)
+        self._unsealed_leaves.append(merkle.hash_leaf(line))
         began, _ = self._runs.get((partition, epoch), (first, last))
         self._runs[partition, epoch] = (began, last)
-        self._move(partition, epoch, last)
+        self._advance_head(partition, epoch, last)
 
-    def seal(self, at: str, *, key: str, fence: int, next_key: NextKey | None = None) -> Seal:
+    def build_seal(
+        self, at: str, *, key_id: str, fence: int, next_key: NextKey | None = None
+    ) -> Seal:
         """Return the seal over everything that is not sealed yet."""
         return Seal(
-            number=self.number + 1,
+            number=self.seal_number + 1,
             at=at,
-            previous=self.previous,
-            count=len(self._leaves),
-            root=merkle.root(self._leaves).hex(),
-            runs=self._told(),
-            key=key,
+            previous=self.previous_hash,
+            count=len(self._unsealed_leaves),
+            root=merkle.compute_root(self._unsealed_leaves).hex(),
+            runs=self._build_runs(),
+            key=key_id,
             fence=fence,
-            heads=self._heads() if self.begins else (),
+            heads=self._build_heads() if self.is_segment_start else (),
             next=next_key,
             dropped=self.dropped,
         )
 
-    def _told(self) -> tuple[Run, ...]:
+    def _build_runs(self) -> tuple[SequenceRange, ...]:
         """Return the runs by partition; its epochs stand in the order in which they were met."""
         runs = sorted(self._runs.items(), key=lambda run: run[0][0])
-        return tuple(Run(*who, *run) for who, run in runs)
+        return tuple(SequenceRange(*who, *run) for who, run in runs)
 
-    def _heads(self) -> tuple[Head, ...]:
-        newest = sorted(self._newest.items())
-        return tuple(Head(p, epoch, self._last[p, epoch]) for p, epoch in newest)
+    def _build_heads(self) -> tuple[PartitionHead, ...]:
+        newest = sorted(self._newest_epochs.items())
+        return tuple(PartitionHead(p, epoch, self._last_sequences[p, epoch]) for p, epoch in newest)
 
     def _add_seal(self, line: bytes) -> None:
-        seal = seal_on(line)
+        seal = decode_seal(line)
         for head in seal.heads:
-            self._move(*head)
+            self._advance_head(*head)
         for run in seal.runs:
-            self._move(run.partition, run.epoch, run.last)
-        self.number, self.fence, self.previous = seal.number, seal.fence, hash_of(line)
-        self.seal_line, self.sealed_at = line, seal.at
-        self.key = seal.next.id if seal.next else seal.key
-        self.oldest, self.begins, self.dropped = None, False, None
-        self._leaves.clear()
+            self._advance_head(run.partition, run.epoch, run.last)
+        self.seal_number, self.fence, self.previous_hash = (
+            seal.number,
+            seal.fence,
+            hash_seal_line(line),
+        )
+        self.last_seal_line, self.sealed_at = line, seal.at
+        self.next_key_id = seal.next.id if seal.next else seal.key
+        self.oldest_unsealed_at, self.is_segment_start, self.dropped = None, False, None
+        self._unsealed_leaves.clear()
         self._runs.clear()
 
-    def _move(self, partition: int, epoch: int, last: int) -> None:
-        self.learn(partition, epoch, last)
-        self._newest[partition] = epoch
+    def _advance_head(self, partition: int, epoch: int, sequence: int) -> None:
+        self.record_sequence(partition, epoch, sequence)
+        self._newest_epochs[partition] = epoch

@@ -5,31 +5,33 @@ when it returns. At least once: after any failure the same lines come again, and
 seal's number, tell whoever keeps them which ones he has.
 """
 
-from otp_service.audit.sinks.file import File
-from otp_service.audit.sinks.http import Http
-from otp_service.audit.sinks.s3 import S3
-from otp_service.audit.sinks.stdout import Stdout
-from otp_service.audit.sinks.syslog import Syslog
-from otp_service.audit.sinks.threaded import Threaded
+from otp_service.audit.sinks.file import FileSinkSettings
+from otp_service.audit.sinks.http import HttpSinkSettings
+from otp_service.audit.sinks.s3 import S3SinkSettings
+from otp_service.audit.sinks.stdout import StdoutSinkSettings
+from otp_service.audit.sinks.syslog import SyslogSinkSettings
+from otp_service.audit.sinks.threaded import ThreadedSink
 
 
-LineSink = Http | S3 | Stdout | Syslog
-AnchorSink = File | Http | S3 | Stdout | Syslog
+LineSinkSettings = HttpSinkSettings | S3SinkSettings | StdoutSinkSettings | SyslogSinkSettings
+AnchorSinkSettings = (
+    FileSinkSettings | HttpSinkSettings | S3SinkSettings | StdoutSinkSettings | SyslogSinkSettings
+)
 
 
-def sink_of(name: str, settings: AnchorSink) -> Threaded:
+def create_sink(name: str, settings: AnchorSinkSettings) -> ThreadedSink:
     """Return the sink of these settings; `name` is what it is called in logs."""
-    return Threaded(name, settings.open())
+    return ThreadedSink(name, settings.create_writer())
 
 
 __all__ = [
-    "S3",
-    "AnchorSink",
-    "File",
-    "Http",
-    "LineSink",
-    "Stdout",
-    "Syslog",
-    "Threaded",
-    "sink_of",
+    "AnchorSinkSettings",
+    "FileSinkSettings",
+    "HttpSinkSettings",
+    "LineSinkSettings",
+    "S3SinkSettings",
+    "StdoutSinkSettings",
+    "SyslogSinkSettings",
+    "ThreadedSink",
+    "create_sink",
 ]

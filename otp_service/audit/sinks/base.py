@@ -12,22 +12,22 @@ import msgspec
 from otp_service.core.ip_address import is_loopback
 
 
-Put = Callable[[Sequence[bytes]], None]
+LineWriter = Callable[[Sequence[bytes]], None]
 """Has the lines elsewhere when it returns. Blocks; raises SinkFailed, OSError or anything else."""
 
-Faults = Iterator[tuple[str, str]]
+FieldErrors = Iterator[tuple[str, str]]
 
-Timeout = Annotated[float, msgspec.Meta(gt=0, le=60)]
+SinkTimeoutSeconds = Annotated[float, msgspec.Meta(gt=0, le=60)]
 
 
-class SinkFailed(Exception):
+class SinkError(Exception):
     """A sink does not have the lines; they are offered again."""
 
 
 class Sink(Protocol):
     """Somewhere else that lines go to: those of the archive, or anchors."""
 
-    async def append(self, lines: Sequence[bytes]) -> None:
+    async def append_lines(self, lines: Sequence[bytes]) -> None:
         """Have the lines, surely, or raise: then all of them come again."""
 
 
@@ -36,19 +36,19 @@ class SinkSettings(
 ):
     """The settings of one sink."""
 
-    def faults(self) -> Faults:
+    def find_errors(self) -> FieldErrors:
         """Tell what is wrong or unsafe in these settings, as (field, remedy)."""
         yield from ()
 
 
-def tls_context(authority: str | None) -> ssl.SSLContext:
+def create_tls_context(ca_file: str | None) -> ssl.SSLContext:
     """Return how servers are believed: by this authority's file alone, or by the usual ones."""
-    if authority:
-        return ssl.create_default_context(cafile=authority)
+    if ca_file:
+        return ssl.create_default_context(cafile=ca_file)
     return httpx.create_ssl_context(trust_env=False)
 
 
-def url_faults(field: str, url: str) -> Faults:
+def find_url_errors(field: str, url: str) -> FieldErrors:
     """Tell what is wrong with an address."""
     try:
         parts = urlsplit(url)

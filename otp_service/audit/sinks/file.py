@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from otp_service.audit.sinks.base import Faults, Put, SinkSettings
+from otp_service.audit.sinks.base import FieldErrors, LineWriter, SinkSettings
 
 
-class File(SinkSettings, frozen=True, tag="file"):
+class FileSinkSettings(SinkSettings, frozen=True, tag="file"):
     """Lines are appended, and are on the disk. Its folder has to be there: it may be a mount."""
 
     path: str
 
-    def faults(self) -> Faults:
+    def find_errors(self) -> FieldErrors:
         """Tell what is wrong."""
         if not self.path.startswith("/"):
             yield "path", "write the whole path: it is for a file on another disk"
 
-    def open(self) -> Put:
+    def create_writer(self) -> LineWriter:
         """Return what appends them."""
-        return partial(put, Path(self.path))
+        return partial(write_lines, Path(self.path))
 
 
-def put(path: Path, lines: Sequence[bytes]) -> None:
+def write_lines(path: Path, lines: Sequence[bytes]) -> None:
     """Append the lines, and have them on the disk."""
     is_new = not path.exists()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

@@ -7,21 +7,21 @@ import httpx
 import msgspec
 
 from otp_service.audit.sinks.base import (
-    Faults,
-    Put,
-    SinkFailed,
+    FieldErrors,
+    LineWriter,
+    SinkError,
     SinkSettings,
-    Timeout,
-    tls_context,
-    url_faults,
+    SinkTimeoutSeconds,
+    create_tls_context,
+    find_url_errors,
 )
 from otp_service.core.secret import Secret
 
 
-OURS = {"content-length", "content-type", "host", "transfer-encoding"}
+RESERVED_HEADERS = {"content-length", "content-type", "host", "transfer-encoding"}
 
 
-class Http(SinkSettings, frozen=True, tag="http"):
+class HttpSinkSettings(SinkSettings, frozen=True, tag="http"):
     """Lines go there as newline-delimited JSON; any 2xx says that it has them."""
 
     url: str
@@ -29,34 +29,34 @@ class Http(SinkSettings, frozen=True, tag="http"):
     """Like `Authorization`, with what the collector knows us by."""
     tls_ca: str | None = None
     """A PEM file with the authority that signed its certificate; the usual ones without it."""
-    timeout: Timeout = 5.0
+    timeout: SinkTimeoutSeconds = 5.0
 
-    def faults(self) -> Faults:
+    def find_errors(self) -> FieldErrors:
         """Tell what is wrong or unsafe."""
-        yield from url_faults("url", self.url)
+        yield from find_url_errors("url", self.url)
         for name, value in self.secret_headers.items():
-            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in OURS:
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in RESERVED_HEADERS:
                 yield "secret_headers", "name headers like Authorization; length and type are set"
             elif not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value.reveal()):
                 yield f"secret_headers.{name}", "use printable ASCII, without spaces around it"
 
-    def open(self) -> Put:
+    def create_writer(self) -> LineWriter:
         """Return what posts them."""
-        return Poster(self).put
+        return HttpLineWriter(self).write_lines
 
 
-class Poster:
+class HttpLineWriter:
     """Posts to one address, straight through a transport.
 
     `httpx.Client` would take proxies and cookies, and log the address.
     """
 
-    def __init__(self, settings: Http) -> None:
+    def __init__(self, settings: HttpSinkSettings) -> None:
         self._settings = settings
         self._transport: httpx.HTTPTransport | None = None
         self._headers = {name: one.reveal() for name, one in settings.secret_headers.items()}
 
-    def put(self, lines: Sequence[bytes]) -> None:
+    def write_lines(self, lines: Sequence[bytes]) -> None:
         """Post the lines. Raises SinkFailed."""
         is_json = lines[0].startswith(b"{")
         request = httpx.Request(
@@ -71,9 +71,9 @@ class Poster:
             extensions={"timeout": httpx.Timeout(self._settings.timeout).as_dict()},
         )
         if self._transport is None:
-            tls = tls_context(self._settings.tls_ca)
+            tls = create_tls_context(self._settings.tls_ca)
             self._transport = httpx.HTTPTransport(verify=tls, trust_env=False)
         reply = self._transport.handle_request(request)
         reply.close()
         if not reply.is_success:  # redirects among them: they are never followed
-            raise SinkFailed(f"it answers {reply.status_code}")
+            raise SinkError(f"it answers {reply.status_code}")

@@ -4,11 +4,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import GAP, SEAL, entry_on, gap_on
-from otp_service.audit.archive_format.seals import anchors_in, seal_on
+from otp_service.audit.archive_format.entries import (
+    GAP_PREFIX,
+    SEAL_PREFIX,
+    decode_entry,
+    decode_gap,
+)
+from otp_service.audit.archive_format.seals import decode_seal, find_anchors
 
 
-class Named(NamedTuple):
+class LineIdentity(NamedTuple):
     """A line's kind, what identifies it among them, and when it was; '' if it does not say."""
 
     kind: str
@@ -16,14 +21,16 @@ class Named(NamedTuple):
     at: str
 
 
-def named(line: bytes) -> Named:
+def identify_line(line: bytes) -> LineIdentity:
     """Return what a line of the archive, or an anchor's, is called."""
-    if line.startswith(SEAL):
-        seal = seal_on(line)
-        return Named("seal", f"{seal.number:012d}", seal.at)
-    if line.startswith(GAP):
-        return Named("gap", "-".join(map(str, msgspec.structs.astuple(gap_on(line)))), "")
-    if found := anchors_in(line.decode()):
-        return Named("anchor", f"{found[0].number:012d}", found[0].at)
-    entry = entry_on(line)
-    return Named("entry", entry.id, entry.at)
+    if line.startswith(SEAL_PREFIX):
+        seal = decode_seal(line)
+        return LineIdentity("seal", f"{seal.number:012d}", seal.at)
+    if line.startswith(GAP_PREFIX):
+        return LineIdentity(
+            "gap", "-".join(map(str, msgspec.structs.astuple(decode_gap(line)))), ""
+        )
+    if found := find_anchors(line.decode()):
+        return LineIdentity("anchor", f"{found[0].number:012d}", found[0].at)
+    entry = decode_entry(line)
+    return LineIdentity("entry", entry.id, entry.at)

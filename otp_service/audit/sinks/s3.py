@@ -10,12 +10,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from otp_service.audit.sinks.base import Faults, Put, SinkFailed, SinkSettings, Timeout, url_faults
-from otp_service.audit.sinks.line_ids import named
+from otp_service.audit.sinks.base import (
+    FieldErrors,
+    LineWriter,
+    SinkError,
+    SinkSettings,
+    SinkTimeoutSeconds,
+    find_url_errors,
+)
+from otp_service.audit.sinks.line_ids import identify_line
 from otp_service.core.secret import Secret
 
 
-class S3(SinkSettings, frozen=True, tag="s3"):
+class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
     """Needs the extra `otp-service[s3]`. Without keys, botocore looks where it always does."""
 
     bucket: str
@@ -27,9 +34,9 @@ class S3(SinkSettings, frozen=True, tag="s3"):
     secret_access_key: Secret | None = None
     tls_ca: str | None = None
     """A PEM file with the authority that signed its certificate; the usual ones without it."""
-    timeout: Timeout = 10.0
+    timeout: SinkTimeoutSeconds = 10.0
 
-    def faults(self) -> Faults:
+    def find_errors(self) -> FieldErrors:
         """Tell what is wrong, unsafe or not installed."""
         if importlib.util.find_spec("botocore") is None:
             yield "type", "needs what is not installed: pip install 'otp-service[s3]'"
@@ -40,21 +47,21 @@ class S3(SinkSettings, frozen=True, tag="s3"):
         if (self.access_key_id is None) is not (self.secret_access_key is None):
             yield "secret_access_key", "has to be given with access_key_id, and only with it"
         if self.endpoint_url is not None:
-            yield from url_faults("endpoint_url", self.endpoint_url)
+            yield from find_url_errors("endpoint_url", self.endpoint_url)
 
-    def open(self) -> Put:
+    def create_writer(self) -> LineWriter:
         """Return what puts them there."""
-        return Bucket(self).put
+        return S3LineWriter(self).write_lines
 
 
-class Bucket:
+class S3LineWriter:
     """Puts objects into one bucket."""
 
-    def __init__(self, settings: S3) -> None:
+    def __init__(self, settings: S3SinkSettings) -> None:
         self._settings = settings
         self._client: Any = None
 
-    def put(self, lines: Sequence[bytes]) -> None:
+    def write_lines(self, lines: Sequence[bytes]) -> None:
         """Put the lines into an object. Raises SinkFailed."""
         from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
             BotoCoreError,
@@ -63,26 +70,26 @@ class Bucket:
 
         body = b"".join(line + b"\n" for line in lines)
         try:
-            self._client = self._client or client_of(self._settings)
+            self._client = self._client or create_s3_client(self._settings)
             self._client.put_object(
                 Bucket=self._settings.bucket,
-                Key=self._settings.prefix + key_of(lines[0], body),
+                Key=self._settings.prefix + build_object_key(lines[0], body),
                 Body=body,
                 ContentType="application/x-ndjson",
             )
         except ClientError as error:
-            raise SinkFailed(f"it answers {error.response['Error'].get('Code')}") from error
+            raise SinkError(f"it answers {error.response['Error'].get('Code')}") from error
         except BotoCoreError as error:
-            raise SinkFailed(type(error).__name__) from error
+            raise SinkError(type(error).__name__) from error
 
 
-def key_of(first: bytes, body: bytes) -> str:
+def build_object_key(first_line: bytes, body: bytes) -> str:
     """Return the object's name: the day, the first line, and what no other content has."""
-    kind, name, at = named(first)
+    kind, name, at = identify_line(first_line)
     return f"{at[:10] or 'gaps'}/{kind}-{name}-{hashlib.sha256(body).hexdigest()[:16]}.jsonl"
 
 
-def client_of(settings: S3) -> Any:
+def create_s3_client(settings: S3SinkSettings) -> Any:
     """Return botocore's client, which asks once and through no proxy."""
     from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
     from botocore.session import Session  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra

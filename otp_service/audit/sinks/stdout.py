@@ -3,21 +3,21 @@
 import os
 from collections.abc import Sequence
 
-from otp_service.audit.sinks.base import Put, SinkSettings
+from otp_service.audit.sinks.base import LineWriter, SinkSettings
 
 
-STDOUT = 1
+STDOUT_FD = 1
 
 
-class Stdout(SinkSettings, frozen=True, tag="stdout"):
+class StdoutSinkSettings(SinkSettings, frozen=True, tag="stdout"):
     """A line of JSON for each line. It has them once the pipe has."""
 
-    def open(self) -> Put:
+    def create_writer(self) -> LineWriter:
         """Return what writes them."""
-        return put
+        return write_lines
 
 
-def put(lines: Sequence[bytes], handle: int = STDOUT) -> None:
+def write_lines(lines: Sequence[bytes], handle: int = STDOUT_FD) -> None:
     """Write each line at once, so that none is torn by the other processes' logs in that pipe."""
     for line in lines:
         view = memoryview(line + b"\n")

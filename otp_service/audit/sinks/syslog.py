@@ -15,15 +15,21 @@ from typing import Annotated, Final
 
 import msgspec
 
-from otp_service.audit.sinks.base import Faults, Put, SinkSettings, Timeout, tls_context
-from otp_service.audit.sinks.line_ids import named
+from otp_service.audit.sinks.base import (
+    FieldErrors,
+    LineWriter,
+    SinkSettings,
+    SinkTimeoutSeconds,
+    create_tls_context,
+)
+from otp_service.audit.sinks.line_ids import identify_line
 from otp_service.core.ip_address import is_loopback
 
 
-INFORMATIONAL: Final = 6
+INFORMATIONAL_SEVERITY: Final = 6
 
 
-class Syslog(SinkSettings, frozen=True, tag="syslog"):
+class SyslogSinkSettings(SinkSettings, frozen=True, tag="syslog"):
     """Each line is a message, whose MSGID says whether it is an entry, a gap, a seal or an anchor."""
 
     host: str
@@ -34,35 +40,37 @@ class Syslog(SinkSettings, frozen=True, tag="syslog"):
     """A PEM file with the authority that signed its certificate; the usual ones without it."""
     facility: Annotated[int, msgspec.Meta(ge=0, le=23)] = 13
     """13 is 'log audit'."""
-    timeout: Timeout = 5.0
+    timeout: SinkTimeoutSeconds = 5.0
 
-    def faults(self) -> Faults:
+    def find_errors(self) -> FieldErrors:
         """Tell what is wrong or unsafe."""
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", self.host):
             yield "host", "write the name or the address alone, like logs.example.com"
         if not self.tls and not is_loopback(self.host):
             yield "tls", "must be true: the events would cross the network in the open"
 
-    def open(self) -> Put:
+    def create_writer(self) -> LineWriter:
         """Return what sends them."""
-        return Sender(self, socket.gethostname()).put
+        return SyslogLineWriter(self, socket.gethostname()).write_lines
 
 
-class Sender:
+class SyslogLineWriter:
     """Sends to one server, as `host`."""
 
-    def __init__(self, settings: Syslog, host: str) -> None:
+    def __init__(self, settings: SyslogSinkSettings, host: str) -> None:
         self._settings = settings
         self._host = re.sub(r"[^!-~]", "", host)[:255] or "-"
         self._tls: ssl.SSLContext | None = None
 
-    def put(self, lines: Sequence[bytes]) -> None:
+    def write_lines(self, lines: Sequence[bytes]) -> None:
         """Send the lines, and see them read. Raises OSError, of which all errors of TLS are."""
         at = self._settings
-        sent = b"".join(framed(message(line, at.facility, self._host)) for line in lines)
+        sent = b"".join(
+            frame_message(format_message(line, at.facility, self._host)) for line in lines
+        )
         with socket.create_connection((at.host, at.port), at.timeout) as connection:
             if at.tls:
-                self._tls = self._tls or tls_context(at.tls_ca)
+                self._tls = self._tls or create_tls_context(at.tls_ca)
                 with self._tls.wrap_socket(connection, server_hostname=at.host) as encrypted:
                     encrypted.sendall(sent)
                     end_tls(encrypted)
@@ -73,16 +81,18 @@ class Sender:
                     pass
 
 
-def message(line: bytes, facility: int, host: str) -> bytes:
+def format_message(line: bytes, facility: int, host: str) -> bytes:
     """Return the message of a line."""
-    kind, _, at = named(line)
-    header = f"<{facility * 8 + INFORMATIONAL}>1 {at or '-'} {host} otp-service - {kind} - "
+    kind, _, at = identify_line(line)
+    header = (
+        f"<{facility * 8 + INFORMATIONAL_SEVERITY}>1 {at or '-'} {host} otp-service - {kind} - "
+    )
     return header.encode() + line
 
 
-def framed(text: bytes) -> bytes:
+def frame_message(message: bytes) -> bytes:
     """Return a message with its length in front."""
-    return b"%d %s" % (len(text), text)
+    return b"%d %s" % (len(message), message)
 
 
 def end_tls(connection: ssl.SSLSocket) -> None:

@@ -5,27 +5,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from threading import Thread
 
-from otp_service.audit.sinks.base import Put
+from otp_service.audit.sinks.base import LineWriter
 
 
-class Threaded:
+class ThreadedSink:
     """Implements `audit.feeding.Sink`. A daemon thread each time: none keeps a process from ending,
     and none takes a place among those that write the archive.
     """
 
-    def __init__(self, name: str, put: Put) -> None:
+    def __init__(self, name: str, write_lines: LineWriter) -> None:
         self._name = name
-        self._put = put
+        self._write_lines = write_lines
 
     def __str__(self) -> str:
         return self._name
 
-    async def append(self, lines: Sequence[bytes]) -> None:
+    async def append_lines(self, lines: Sequence[bytes]) -> None:
         """Have the lines there. Raises what the sink raises."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
-        def finish(error: Exception | None) -> None:
+        def set_outcome(error: Exception | None) -> None:
             if done.cancelled():
                 return
             if error:
@@ -33,14 +33,14 @@ class Threaded:
             else:
                 done.set_result(None)
 
-        def run() -> None:
+        def write_in_thread() -> None:
             error = None
             try:
-                self._put(lines)
+                self._write_lines(lines)
             except Exception as raised:  # noqa: BLE001  # whoever waits is told
                 error = raised
             with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-                loop.call_soon_threadsafe(finish, error)
+                loop.call_soon_threadsafe(set_outcome, error)
 
-        Thread(target=run, name=f"sink-{self._name}", daemon=True).start()
+        Thread(target=write_in_thread, name=f"sink-{self._name}", daemon=True).start()
         await done

@@ -13,32 +13,32 @@ from threading import Event
 import msgspec
 
 from otp_service.audit.archive_format import segments
-from otp_service.audit.archive_format.seals import Anchor, PublicKey, newest
-from otp_service.audit.verification.findings import Report
-from otp_service.audit.verification.verifier import Segment, verify
+from otp_service.audit.archive_format.seals import Anchor, PublicKey, select_newest_anchor
+from otp_service.audit.verification.findings import VerificationReport
+from otp_service.audit.verification.verifier import Segment, verify_archive
 
 
 logger = logging.getLogger(__name__)
 
-SELDOM = 600_000
+VERIFICATION_INTERVAL_MS = 600_000
 """Milliseconds for which what was verified is good enough for whoever only looks."""
 
-SHARE = 20
+MIN_IDLE_FACTOR = 20
 """And for so many times as long as it took."""
 
 
-class Verified(msgspec.Struct, frozen=True, kw_only=True):
+class VerificationRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run, to its end."""
 
-    at: int
+    started_at: int
     """When it began, in milliseconds."""
-    took: int
-    report: Report | None
-    trouble: str | None
+    duration_ms: int
+    report: VerificationReport | None
+    error: str | None
     """Why nothing could be verified."""
 
 
-class Verifications:
+class BackgroundVerifier:
     """Verifies the archive in a folder with the keys that `keys` reads, which may raise ValueError.
 
     What was sound once is an anchor for every later run: a tail that is cut off while this process
@@ -48,80 +48,86 @@ class Verifications:
     def __init__(
         self, folder: Path, keys: Callable[[], Sequence[PublicKey]], now: Callable[[], int]
     ) -> None:
-        self.last: Verified | None = None
+        self.last_run: VerificationRun | None = None
         self._folder = folder
         self._keys = keys
         self._now = now
         self._anchor: Anchor | None = None
         self._stop = Event()
-        self._run: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether one is under way."""
-        return self._run is not None and not self._run.done()
+        return self._task is not None and not self._task.done()
 
-    def start(self) -> None:
+    def start_run(self) -> None:
         """Begin, unless one is under way."""
         if not self.is_running and not self._stop.is_set():
-            self._run = asyncio.get_running_loop().create_task(self._verify())
+            self._task = asyncio.get_running_loop().create_task(self._verify_archive())
 
     def start_if_due(self) -> None:
         """Begin, if the last one is too long ago."""
-        last = self.last
-        if last is None or self._now() - last.at >= max(SELDOM, SHARE * last.took):
-            self.start()
+        last = self.last_run
+        if last is None or self._now() - last.started_at >= max(
+            VERIFICATION_INTERVAL_MS, MIN_IDLE_FACTOR * last.duration_ms
+        ):
+            self.start_run()
 
-    async def done(self) -> None:
+    async def wait_until_done(self) -> None:
         """Wait for the one that is under way."""
-        if self._run is not None:
-            await self._run
+        if self._task is not None:
+            await self._task
 
     async def aclose(self) -> None:
         """End the one that is under way, and begin no other."""
         self._stop.set()
-        await self.done()
+        await self.wait_until_done()
 
-    async def _verify(self) -> None:
+    async def _verify_archive(self) -> None:
         at = self._now()
         report, trouble = None, None
         try:
-            report = await asyncio.to_thread(self._report)
+            report = await asyncio.to_thread(self._build_report)
         except OSError as error:
             trouble = f"cannot read {error.filename}: {error.strerror}"
         except ValueError as error:
             trouble = str(error)
-        except _Stopped:
+        except _VerificationStopped:
             return
         except Exception as error:
             logger.exception("the archive was not verified")
             trouble = f"it cannot be verified: {type(error).__name__}"
         if report and report.verified:
-            self._anchor = newest(filter(None, (self._anchor, report.verified)))
-        self.last = Verified(at=at, took=self._now() - at, report=report, trouble=trouble)
+            self._anchor = select_newest_anchor(filter(None, (self._anchor, report.verified)))
+        self.last_run = VerificationRun(
+            started_at=at, duration_ms=self._now() - at, report=report, error=trouble
+        )
 
-    def _report(self) -> Report:
+    def _build_report(self) -> VerificationReport:
         folder = self._folder
         if not folder.is_dir():
             raise ValueError(f"{folder} is no folder here")
         read = [
             Segment(
                 path.relative_to(folder).as_posix(),
-                segments.day_of(path),
-                segments.number_of(path),
-                self._lines(path),
+                segments.parse_segment_day(path),
+                segments.parse_segment_number(path),
+                self._iterate_lines(path),
             )
-            for path in segments.segments(folder)
+            for path in segments.list_segments(folder)
         ]
         anchors = [self._anchor] if self._anchor else []
-        return verify(read, self._keys(), anchors, foreign=segments.foreign(folder))
+        return verify_archive(
+            read, self._keys(), anchors, foreign_files=segments.list_foreign_files(folder)
+        )
 
-    def _lines(self, path: Path) -> Iterator[bytes]:
-        for line in segments.whole_lines(path):
+    def _iterate_lines(self, path: Path) -> Iterator[bytes]:
+        for line in segments.iterate_raw_lines(path):
             if self._stop.is_set():
-                raise _Stopped
+                raise _VerificationStopped
             yield line
 
 
-class _Stopped(Exception):
+class _VerificationStopped(Exception):
     """The process ends, and nobody waits for what is verified."""

@@ -8,7 +8,7 @@ import msgspec
 from otp_service.audit.archive_format.seals import Anchor
 
 
-Kind = Literal[
+FindingKind = Literal[
     "added",  # entries that were not sealed
     "anchor",  # an anchor knows another seal, or one that is not there
     "beginning",  # it begins late, and nothing says that the rest was dropped
@@ -35,14 +35,14 @@ Kind = Literal[
     "unsealed",  # lines behind the last seal
 ]
 
-MOST_FINDINGS, MOST_NOTES = 200, 20
+MAX_FINDINGS, MAX_NOTES_PER_KIND = 200, 20
 """How many are listed: findings, and notes of each kind. The others are counted."""
 
 
-class Remark(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A sentence about a place: a finding, or a note."""
 
-    kind: Kind
+    kind: FindingKind
     says: str
     file: str | None = None
     line: int | None = None
@@ -61,7 +61,7 @@ class Remark(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return f"{place}: {told}" if place else told
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was verified."""
 
     is_sound: bool
@@ -76,27 +76,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Lines that were read, seals among them."""
     unsealed: int
     """Lines behind the last seal, which nothing protects yet."""
-    findings: list[Remark]
-    notes: list[Remark]
-    found: dict[Kind, int]
+    findings: list[Finding]
+    notes: list[Finding]
+    found: dict[FindingKind, int]
     """How many findings of each kind there are, those that are not listed among them."""
-    noted: dict[Kind, int]
+    noted: dict[FindingKind, int]
 
 
-class Notebook:
+class FindingLog:
     """Takes down what is found in one file after the other."""
 
     def __init__(self) -> None:
         self.file: str | None = None
-        self.findings: list[Remark] = []
-        self.notes: list[Remark] = []
-        self.found: Counter[Kind] = Counter()
-        self.noted: Counter[Kind] = Counter()
+        self.findings: list[Finding] = []
+        self.notes: list[Finding] = []
+        self.finding_counts: Counter[FindingKind] = Counter()
+        self.note_counts: Counter[FindingKind] = Counter()
 
-    def find(  # noqa: PLR0913  # a place has that many parts
+    def add_finding(  # noqa: PLR0913  # a place has that many parts
         self,
-        kind: Kind,
-        says: str,
+        kind: FindingKind,
+        message: str,
         line: int | None = None,
         *,
         last: int | None = None,
@@ -104,12 +104,12 @@ class Notebook:
         event: str | None = None,
     ) -> None:
         """Take down that something is wrong."""
-        self.found[kind] += 1
-        if len(self.findings) < MOST_FINDINGS:
+        self.finding_counts[kind] += 1
+        if len(self.findings) < MAX_FINDINGS:
             self.findings.append(
-                Remark(
+                Finding(
                     kind=kind,
-                    says=says,
+                    says=message,
                     file=self.file,
                     line=line,
                     last=None if last == line else last,
@@ -118,18 +118,18 @@ class Notebook:
                 )
             )
 
-    def note(
+    def add_note(
         self,
-        kind: Kind,
-        says: str,
+        kind: FindingKind,
+        message: str,
         line: int | None = None,
         *,
         seal: int | None = None,
         event: str | None = None,
     ) -> None:
         """Take down what somebody should know, though nothing is wrong."""
-        self.noted[kind] += 1
-        if self.noted[kind] <= MOST_NOTES:
+        self.note_counts[kind] += 1
+        if self.note_counts[kind] <= MAX_NOTES_PER_KIND:
             self.notes.append(
-                Remark(kind=kind, says=says, file=self.file, line=line, seal=seal, event=event)
+                Finding(kind=kind, says=message, file=self.file, line=line, seal=seal, event=event)
             )

@@ -7,46 +7,50 @@ sequences its stretch had, so that what follows is not found fault with once mor
 
 from typing import NamedTuple
 
-from otp_service.audit.archive_format.entries import Place
+from otp_service.audit.archive_format.entries import SequenceId
 from otp_service.audit.archive_format.seals import Seal
-from otp_service.audit.verification.findings import Notebook
+from otp_service.audit.verification.findings import FindingLog
 
 
-MOST_HOLES = 200
+MAX_PENDING_HOLES = 200
 """In a stretch, that are waited for: every late line is looked for among all of them."""
 
-NOWHERE = (0, 0)
+NO_HEAD = (0, 0)
 """Epoch and sequence of a partition of which nothing was archived."""
 
 
-class Hole(NamedTuple):
+class SequenceHole(NamedTuple):
     """Sequences that were skipped, and the line that stands behind them."""
 
     partition: int
     epoch: int
     first: int
     last: int
-    line: int
+    line_number: int
 
 
-class Sequences:
+class SequenceChecker:
     """Follows every partition; with `is_late` the beginning of the archive was dropped."""
 
-    def __init__(self, book: Notebook, *, is_late: bool) -> None:
-        self._book = book
-        self._is_late = is_late
+    def __init__(self, finding_log: FindingLog, *, is_beginning_dropped: bool) -> None:
+        self._finding_log = finding_log
+        self._is_beginning_dropped = is_beginning_dropped
         self._heads: dict[int, tuple[int, int]] = {}
         self._epochs: set[tuple[int, int]] = set()
-        self._behind: dict[int, tuple[int, int]] = {}
-        self._has_late = False
+        self._late_heads: dict[int, tuple[int, int]] = {}
+        self._has_late_lines = False
         self._runs: dict[tuple[int, int], list[int]] = {}
-        self._holes: list[Hole] = []
+        self._holes: list[SequenceHole] = []
 
-    def take(self, partition: int, epoch: int, first: int, last: int, line: int) -> bool:
+    def check_range(
+        self, partition: int, epoch: int, first: int, last: int, line_number: int
+    ) -> bool:
         """Take an entry, or a gap that is declared; False if it stands too late."""
-        head = self._heads.get(partition, NOWHERE)
-        if head != (epoch, first - 1) and not self._is_ahead(head, partition, epoch, first, line):
-            self._take_late(Hole(partition, epoch, first, last, line))
+        head = self._heads.get(partition, NO_HEAD)
+        if head != (epoch, first - 1) and not self._is_ahead(
+            head, partition, epoch, first, line_number
+        ):
+            self._report_late(SequenceHole(partition, epoch, first, last, line_number))
             return False
         self._heads[partition] = epoch, last
         self._epochs.add((partition, epoch))
@@ -58,7 +62,7 @@ class Sequences:
         return True
 
     def _is_ahead(
-        self, head: tuple[int, int], partition: int, epoch: int, first: int, line: int
+        self, head: tuple[int, int], partition: int, epoch: int, first: int, line_number: int
     ) -> bool:
         """Whether it stands behind the head; what is between is missing, for now."""
         known, sequence = head
@@ -69,87 +73,97 @@ class Sequences:
             return False
         if epoch != known:
             sequence = 0
-            if head == NOWHERE and self._is_late:
+            if head == NO_HEAD and self._is_beginning_dropped:
                 return True
-            if head != NOWHERE:
-                self._book.note(
+            if head != NO_HEAD:
+                self._finding_log.add_note(
                     "epoch",
                     f"partition {partition} begins epoch {epoch}: Redis was restarted or replaced,"
                     " and what it had not kept is missing",
-                    line,
+                    line_number,
                 )
         if first > sequence + 1:
-            self._skip(Hole(partition, epoch, sequence + 1, first - 1, line))
+            self._add_hole(SequenceHole(partition, epoch, sequence + 1, first - 1, line_number))
         return True
 
-    def _skip(self, hole: Hole) -> None:
-        if len(self._holes) < MOST_HOLES:
+    def _add_hole(self, hole: SequenceHole) -> None:
+        if len(self._holes) < MAX_PENDING_HOLES:
             self._holes.append(hole)
         else:
-            self._missing(hole, hole.line, None)
+            self._report_missing(hole, hole.line_number, None)
 
-    def _take_late(self, one: Hole) -> None:
+    def _report_late(self, late: SequenceHole) -> None:
         """Take what stands behind what should follow it: once for all that go on from it."""
-        self._has_late = True
-        event = Place(one.partition, one.epoch, one.first).id
+        self._has_late_lines = True
+        event = SequenceId(late.partition, late.epoch, late.first).id
         for index, hole in enumerate(self._holes):
-            if hole[:2] == one[:2] and hole.first <= one.first <= one.last <= hole.last:
-                before = hole._replace(last=one.first - 1)
-                after = hole._replace(first=one.last + 1)
+            if hole[:2] == late[:2] and hole.first <= late.first <= late.last <= hole.last:
+                before = hole._replace(last=late.first - 1)
+                after = hole._replace(first=late.last + 1)
                 self._holes[index : index + 1] = [h for h in (before, after) if h.first <= h.last]
-                self._book.find("order", "stands behind later ones", one.line, event=event)
+                self._finding_log.add_finding(
+                    "order", "stands behind later ones", late.line_number, event=event
+                )
                 return
-        if self._behind.get(one.partition) != (one.epoch, one.first - 1):
+        if self._late_heads.get(late.partition) != (late.epoch, late.first - 1):
             says = "stands here although its partition was already there or further"
-            self._book.find("doubled", says, one.line, event=event)
-        self._behind[one.partition] = one.epoch, one.last
+            self._finding_log.add_finding("doubled", says, late.line_number, event=event)
+        self._late_heads[late.partition] = late.epoch, late.last
 
-    def close(self, seal: Seal | None, line: int, *, is_whole: bool, is_first: bool) -> None:
+    def close_batch(
+        self, seal: Seal | None, line_number: int, *, is_whole: bool, is_first: bool
+    ) -> None:
         """End a stretch; `seal` is None if it cannot be believed.
 
         With `is_whole` the lines are those that were sealed; with `is_first` the seal is the one
         that its segment is named after, which says where all partitions stand.
         """
         for hole in self._holes:
-            self._missing(hole, hole.line, seal)
+            self._report_missing(hole, hole.line_number, seal)
         if seal:
-            self._compare(seal, line, is_whole=is_whole)
+            self._compare_runs(seal, line_number, is_whole=is_whole)
             if is_first:
-                self._compare_heads(seal, line)
+                self._compare_heads(seal, line_number)
         self._runs.clear()
         self._holes.clear()
-        self._has_late = False
+        self._has_late_lines = False
 
-    def _compare(self, seal: Seal, line: int, *, is_whole: bool) -> None:
+    def _compare_runs(self, seal: Seal, line_number: int, *, is_whole: bool) -> None:
         """Find what the seal's stretch had or had not, and go on from where it ended."""
         runs = {(run.partition, run.epoch): [run.first, run.last] for run in seal.runs}
-        if is_whole and not self._has_late and runs != self._runs:
+        if is_whole and not self._has_late_lines and runs != self._runs:
             says = "names other sequences than those that it was made over"
-            self._book.find("runs", says, line, seal=seal.number)
+            self._finding_log.add_finding("runs", says, line_number, seal=seal.number)
         for (partition, epoch), (first, last) in runs.items():
             _, seen = self._runs.get((partition, epoch), (0, first - 1))
             if not is_whole and seen < last:
-                self._missing(Hole(partition, epoch, seen + 1, last, line), line, seal)
+                self._report_missing(
+                    SequenceHole(partition, epoch, seen + 1, last, line_number), line_number, seal
+                )
             elif not is_whole and seen > last:
-                event = Place(partition, epoch, last + 1).id
+                event = SequenceId(partition, epoch, last + 1).id
                 says = f"{event} stands before it, and was not sealed: it was put in"
-                self._book.find("added", says, line, seal=seal.number, event=event)
+                self._finding_log.add_finding(
+                    "added", says, line_number, seal=seal.number, event=event
+                )
             self._heads[partition] = epoch, last
             self._epochs.add((partition, epoch))
 
-    def _compare_heads(self, seal: Seal, line: int) -> None:
+    def _compare_heads(self, seal: Seal, line_number: int) -> None:
         heads = {head.partition: (head.epoch, head.sequence) for head in seal.heads}
-        if heads != self._heads and not self._is_late:
+        if heads != self._heads and not self._is_beginning_dropped:
             partition, _ = min(set(heads.items()) ^ set(self._heads.items()))
-            epoch, sequence = heads.get(partition, NOWHERE)
+            epoch, sequence = heads.get(partition, NO_HEAD)
             says = f"says that partition {partition} stands at {sequence} of epoch {epoch}"
-            self._book.find("heads", f"{says}, which it does not", line, seal=seal.number)
-        self._heads, self._is_late = heads or self._heads, False
+            self._finding_log.add_finding(
+                "heads", f"{says}, which it does not", line_number, seal=seal.number
+            )
+        self._heads, self._is_beginning_dropped = heads or self._heads, False
 
-    def _missing(self, hole: Hole, line: int, seal: Seal | None) -> None:
+    def _report_missing(self, hole: SequenceHole, line_number: int, seal: Seal | None) -> None:
         partition, epoch, first, last, _ = hole
-        event = Place(partition, epoch, first).id
-        until = f" to {Place(partition, epoch, last).id}" if last > first else ""
+        event = SequenceId(partition, epoch, first).id
+        until = f" to {SequenceId(partition, epoch, last).id}" if last > first else ""
         says = f"{event}{until} is missing before this line, and no gap is declared"
         number = seal.number if seal else None
-        self._book.find("missing", says, line, seal=number, event=event)
+        self._finding_log.add_finding("missing", says, line_number, seal=number, event=event)

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otp_service.audit.archive_format import merkle, segments
-from otp_service.audit.archive_format.entries import GAP, SEAL, entry_on, gap_on, place_named
+from otp_service.audit.archive_format.entries import (
+    GAP_PREFIX,
+    SEAL_PREFIX,
+    decode_entry,
+    decode_gap,
+    parse_sequence_id,
+)
 from otp_service.audit.archive_format.seals import Anchor, PublicKey, Seal
-from otp_service.audit.verification.findings import Notebook, Report
-from otp_service.audit.verification.seal_chain import Chain
-from otp_service.audit.verification.sequences import Sequences
+from otp_service.audit.verification.findings import FindingLog, VerificationReport
+from otp_service.audit.verification.seal_chain import SealChain
+from otp_service.audit.verification.sequences import SequenceChecker
 
 
 class Segment(NamedTuple):
@@ -26,21 +32,21 @@ class Segment(NamedTuple):
     lines: Iterable[bytes]
 
 
-def verify(
+def verify_archive(
     archive: Sequence[Segment],
     keys: Sequence[PublicKey],
     anchors: Sequence[Anchor] = (),
     *,
-    foreign: Iterable[str] = (),
-) -> Report:
+    foreign_files: Iterable[str] = (),
+) -> VerificationReport:
     """Return what is to be told of an archive; `foreign` names the files in it that are none of it.
 
     The keys stand in the order in which they were in force.
     """
-    verifier = _Verifier(archive[0].number if archive else 1, keys, anchors)
+    verifier = _ArchiveVerifier(archive[0].number if archive else 1, keys, anchors)
     for index, segment in enumerate(archive, start=1):
-        verifier.read(segment, is_newest=index == len(archive))
-    return verifier.report(foreign)
+        verifier.read_segment(segment, is_newest=index == len(archive))
+    return verifier.build_report(foreign_files)
 
 
 def verify_folder(
@@ -48,61 +54,65 @@ def verify_folder(
     keys: Sequence[PublicKey],
     anchors: Sequence[Anchor] = (),
     *,
-    watch: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
-) -> Report:
+    wrap_lines: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
+) -> VerificationReport:
     """Do so with a folder; every segment's lines go through `watch`. Raises OSError."""
     read = [
         Segment(
             path.relative_to(folder).as_posix(),
-            segments.day_of(path),
-            segments.number_of(path),
-            watch(segments.whole_lines(path)),
+            segments.parse_segment_day(path),
+            segments.parse_segment_number(path),
+            wrap_lines(segments.iterate_raw_lines(path)),
         )
-        for path in segments.segments(folder)
+        for path in segments.list_segments(folder)
     ]
-    return verify(read, keys, anchors, foreign=segments.foreign(folder))
+    return verify_archive(read, keys, anchors, foreign_files=segments.list_foreign_files(folder))
 
 
-class _Verifier:
-    def __init__(self, begins: int, keys: Sequence[PublicKey], anchors: Sequence[Anchor]) -> None:
-        self._book = Notebook()
-        self._chain = Chain(self._book, begins, keys, anchors)
-        self._sequences = Sequences(self._book, is_late=begins > 1)
+class _ArchiveVerifier:
+    def __init__(
+        self, first_number: int, keys: Sequence[PublicKey], anchors: Sequence[Anchor]
+    ) -> None:
+        self._finding_log = FindingLog()
+        self._seal_chain = SealChain(self._finding_log, first_number, keys, anchors)
+        self._sequences = SequenceChecker(self._finding_log, is_beginning_dropped=first_number > 1)
         self._segments = self._seals = self._lines = self._entries = 0
-        self._verified: tuple[Anchor | None, int] = None, 0
+        self._last_verified: tuple[Anchor | None, int] = None, 0
         self._day = ""
         self._unsealed = 0
-        self._begin(1)
+        self._begin_batch(1)
 
-    def read(self, segment: Segment, *, is_newest: bool) -> None:
+    def read_segment(self, segment: Segment, *, is_newest: bool) -> None:
         """Read one segment to its end."""
-        self._book.file = segment.name
+        self._finding_log.file = segment.name
         self._segments += 1
         seals, place = self._seals, 0
-        self._begin(1)
+        self._begin_batch(1)
         for place, line in enumerate(segment.lines, start=1):
             if not line.endswith(b"\n"):
-                self._take_torn(line, place, is_newest=is_newest)
+                self._report_torn(line, place, is_newest=is_newest)
                 break
-            if len(self._leaves) > segments.LONGEST_STRETCH:
-                self._book.find("unsealed", "no stretch is that long; the rest was not read", place)
+            if len(self._leaves) > segments.MAX_ACCEPTED_BATCH_LINES:
+                self._finding_log.add_finding(
+                    "unsealed", "no stretch is that long; the rest was not read", place
+                )
                 break
-            if line.startswith(SEAL):
-                self._take_seal(line[:-1], place, segment, is_first=self._seals == seals)
+            if line.startswith(SEAL_PREFIX):
+                self._check_seal(line[:-1], place, segment, is_first=self._seals == seals)
             else:
-                self._take_line(line[:-1], place)
+                self._check_line(line[:-1], place)
         self._lines += place
         self._end_segment(segment, place, has_seal=self._seals > seals, is_newest=is_newest)
 
-    def report(self, foreign: Iterable[str]) -> Report:
+    def build_report(self, foreign_files: Iterable[str]) -> VerificationReport:
         """Return what was found."""
-        self._chain.end()
-        for self._book.file in foreign:
-            self._book.find("foreign", "is no part of an archive")
-        book = self._book
-        anchor, events = (None, 0) if "beginning" in book.found else self._verified
-        return Report(
-            is_sound=anchor is not None and not book.found,
+        self._seal_chain.finish_checks()
+        for self._finding_log.file in foreign_files:
+            self._finding_log.add_finding("foreign", "is no part of an archive")
+        book = self._finding_log
+        anchor, events = (None, 0) if "beginning" in book.finding_counts else self._last_verified
+        return VerificationReport(
+            is_sound=anchor is not None and not book.finding_counts,
             verified=anchor,
             events=events,
             segments=self._segments,
@@ -111,109 +121,119 @@ class _Verifier:
             unsealed=self._unsealed,
             findings=book.findings,
             notes=book.notes,
-            found=dict(book.found),
-            noted=dict(book.noted),
+            found=dict(book.finding_counts),
+            noted=dict(book.note_counts),
         )
 
     # ------------------------------------------------------------------------------- a stretch
 
-    def _begin(self, place: int) -> None:
+    def _begin_batch(self, line_number: int) -> None:
         self._leaves: list[bytes] = []
-        self._begun = place
-        self._latest = ("", 0, 0)
-        self._disorder: tuple[int, str] | None = None
+        self._batch_start = line_number
+        self._latest_entry = ("", 0, 0)
+        self._first_disorder: tuple[int, str] | None = None
 
-    def _take_line(self, line: bytes, place: int) -> None:
-        self._leaves.append(merkle.leaf(line))
+    def _check_line(self, line: bytes, line_number: int) -> None:
+        self._leaves.append(merkle.hash_leaf(line))
         try:
-            if line.startswith(GAP):
-                self._take_gap(line, place)
+            if line.startswith(GAP_PREFIX):
+                self._check_gap(line, line_number)
             else:
-                self._take_entry(line, place)
+                self._check_entry(line, line_number)
         except ValueError:
-            self._book.find("unreadable", "is no entry, gap or seal", place)
+            self._finding_log.add_finding("unreadable", "is no entry, gap or seal", line_number)
 
-    def _take_entry(self, line: bytes, place: int) -> None:
-        entry = entry_on(line)
-        partition, epoch, sequence = place_named(entry.id)
+    def _check_entry(self, line: bytes, line_number: int) -> None:
+        entry = decode_entry(line)
+        partition, epoch, sequence = parse_sequence_id(entry.id)
         self._entries += 1
-        is_in_turn = self._sequences.take(partition, epoch, sequence, sequence, place)
+        is_in_turn = self._sequences.check_range(partition, epoch, sequence, sequence, line_number)
         if entry.integrity == "failed":
             says = "its MAC was wrong when it was archived"
-            self._book.note("integrity", says, place, event=entry.id)
+            self._finding_log.add_note("integrity", says, line_number, event=entry.id)
         if is_in_turn:
             at = entry.at, partition, sequence
-            if at < self._latest and not self._disorder:
-                self._disorder = place, entry.id
-            self._latest = at
+            if at < self._latest_entry and not self._first_disorder:
+                self._first_disorder = line_number, entry.id
+            self._latest_entry = at
 
-    def _take_gap(self, line: bytes, place: int) -> None:
-        gap = gap_on(line)
+    def _check_gap(self, line: bytes, line_number: int) -> None:
+        gap = decode_gap(line)
         if not 1 <= gap.first <= gap.last:
             raise ValueError(gap)
-        self._sequences.take(gap.partition, gap.epoch, gap.first, gap.last, place)
+        self._sequences.check_range(gap.partition, gap.epoch, gap.first, gap.last, line_number)
         says = (
             f"{gap.last - gap.first + 1} events of partition {gap.partition}, epoch {gap.epoch}"
             f" ({gap.first} to {gap.last}) were no longer in Redis"
         )
-        self._book.note("gap", says, place)
+        self._finding_log.add_note("gap", says, line_number)
 
-    def _take_seal(self, line: bytes, place: int, segment: Segment, *, is_first: bool) -> None:
+    def _check_seal(
+        self, line: bytes, line_number: int, segment: Segment, *, is_first: bool
+    ) -> None:
         self._seals += 1
-        seal = self._chain.take(line, place)
-        is_whole = seal is not None and self._is_whole(seal, place)
+        seal = self._seal_chain.verify_seal(line, line_number)
+        is_whole = seal is not None and self._verify_root(seal, line_number)
         is_named = is_first and seal is not None and seal.number == segment.number
-        self._sequences.close(seal, place, is_whole=is_whole, is_first=is_named)
+        self._sequences.close_batch(seal, line_number, is_whole=is_whole, is_first=is_named)
         if seal:
             if is_first:
-                self._compare_name(segment, seal, place)
+                self._compare_name(segment, seal, line_number)
             self._day = seal.at[:10]
-        if not self._book.found:
-            self._verified = self._chain.last, self._entries
-        self._begin(place + 1)
+        if not self._finding_log.finding_counts:
+            self._last_verified = self._seal_chain.last_anchor, self._entries
+        self._begin_batch(line_number + 1)
 
-    def _is_whole(self, seal: Seal, place: int) -> bool:
+    def _verify_root(self, seal: Seal, line_number: int) -> bool:
         """Whether the lines are those that were sealed."""
         count = len(self._leaves)
-        if count == seal.count and merkle.root(self._leaves).hex() == seal.root:
+        if count == seal.count and merkle.compute_root(self._leaves).hex() == seal.root:
             return True
         says = "are not those that were sealed: something was changed, moved, put in or taken out"
         if count != seal.count:
             says = f"are {count}, and {seal.count} were sealed"
-        last = max(place - 1, self._begun)
-        self._book.find("changed", f"the lines {says}", self._begun, last=last, seal=seal.number)
-        if self._disorder:
-            at, event = self._disorder
+        last = max(line_number - 1, self._batch_start)
+        self._finding_log.add_finding(
+            "changed", f"the lines {says}", self._batch_start, last=last, seal=seal.number
+        )
+        if self._first_disorder:
+            at, event = self._first_disorder
             says = "this line and the one before it are not in order"
-            self._book.find("order", says, at, seal=seal.number, event=event)
+            self._finding_log.add_finding("order", says, at, seal=seal.number, event=event)
         return False
 
     # ------------------------------------------------------------------------------- a segment
 
-    def _compare_name(self, segment: Segment, seal: Seal, place: int) -> None:
+    def _compare_name(self, segment: Segment, seal: Seal, line_number: int) -> None:
         """Find a segment that is not named after its first seal, or lies where it was not begun."""
         if segment.number != seal.number:
             says = f"the first seal in it is {seal.number}"
-            self._book.find("name", says, place, seal=seal.number)
+            self._finding_log.add_finding("name", says, line_number, seal=seal.number)
         if not self._day <= segment.day <= seal.at[:10]:
             says = f"was not begun on {segment.day}: its first seal is of {seal.at[:10]}"
-            self._book.find("day", says, place, seal=seal.number)
+            self._finding_log.add_finding("day", says, line_number, seal=seal.number)
 
-    def _take_torn(self, line: bytes, place: int, *, is_newest: bool) -> None:
-        if is_newest and len(line) < segments.LONGEST_LINE:
-            self._book.note("torn", "has no end: it is being written, or will be cut off", place)
+    def _report_torn(self, line: bytes, line_number: int, *, is_newest: bool) -> None:
+        if is_newest and len(line) < segments.MAX_LINE_BYTES:
+            self._finding_log.add_note(
+                "torn", "has no end: it is being written, or will be cut off", line_number
+            )
         else:
-            self._book.find("torn", "has no end; nothing behind it was read", place)
+            self._finding_log.add_finding(
+                "torn", "has no end; nothing behind it was read", line_number
+            )
 
     def _end_segment(self, segment: Segment, last: int, *, has_seal: bool, is_newest: bool) -> None:
         count = len(self._leaves)
-        self._sequences.close(None, last, is_whole=False, is_first=False)
+        self._sequences.close_batch(None, last, is_whole=False, is_first=False)
         if is_newest:
             self._unsealed = count
-            if not has_seal and not self._chain.is_next(segment.number):
+            if not has_seal and not self._seal_chain.is_next(segment.number):
                 says = "it is not named after the seal that is the next"
-                self._book.find("name", says, seal=segment.number)
+                self._finding_log.add_finding("name", says, seal=segment.number)
         elif count or not has_seal:
             says = "a segment that is not the newest has to end with a seal"
-            self._book.find("unsealed", says, self._begun, last=max(last, self._begun))
-        self._chain.end_segment()
+            self._finding_log.add_finding(
+                "unsealed", says, self._batch_start, last=max(last, self._batch_start)
+            )
+        self._seal_chain.end_segment()

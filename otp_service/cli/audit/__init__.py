@@ -4,18 +4,18 @@ A group of commands is a module here with `add(subparsers)`, and its name stands
 commands are described with `cli.describing.command`. The modules are imported on the machines of
 auditors, which have neither the service nor Redis: what needs those (`otp_service.app`,
 `otp_service.cli.common`) is imported in the function that runs, and nowhere at the top. A command
-that verifies exits with 0 (nothing found), 1 (something found) or 2 (`WrongCall`).
+that verifies exits with 0 (nothing found), 1 (something found) or 2 (`UsageError`).
 """
 
 from otp_service.cli.audit import export, key, prove, query, seal, verify
 from otp_service.cli.command import Subparsers
 
 
-COMMANDS = (verify, prove, key, seal, query, export)
+COMMAND_MODULES = (verify, prove, key, seal, query, export)
 """The only list of them."""
 
 
-def add(subparsers: Subparsers) -> None:
+def register_commands(subparsers: Subparsers) -> None:
     """Describe the group."""
     group = subparsers.add_parser(
         "audit",
@@ -23,5 +23,5 @@ def add(subparsers: Subparsers) -> None:
         description="What an archive holds and how it is kept: otp_service/audit/README.md.",
     )
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        module.add(inner)
+    for module in COMMAND_MODULES:
+        module.register_commands(inner)

@@ -6,21 +6,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from otp_service.audit.archive_format.segments import LONGEST_LINE, day_of, segments, whole_lines
-from otp_service.audit.exports import FORMATS, exported
-from otp_service.cli.command import CommandError, Subparsers, command, instant
-from otp_service.core.log_entry import rfc3339
+from otp_service.audit.archive_format.segments import (
+    MAX_LINE_BYTES,
+    iterate_raw_lines,
+    list_segments,
+    parse_segment_day,
+)
+from otp_service.audit.exports import FORMATS, export_line
+from otp_service.cli.command import CommandError, Subparsers, add_command, parse_instant
+from otp_service.core.log_entry import format_rfc3339
 
 
-def add(subparsers: Subparsers) -> None:
+def register_commands(subparsers: Subparsers) -> None:
     """Describe the command."""
-    parser = command(subparsers, "export", run, config=False)
+    parser = add_command(subparsers, "export", run_export, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     parser.add_argument("--format", choices=sorted(FORMATS), required=True)
     parser.add_argument("--since", metavar="WHEN", help="from then on: '24h' ago, or an instant")
 
 
-def run(known: argparse.Namespace) -> int:
+def run_export(args: argparse.Namespace) -> int:
     """Write an archive's events for a security team's tools.
 
     Each event becomes one JSON object on a line of its own, in the order of the archive: OCSF
@@ -31,23 +36,23 @@ def run(known: argparse.Namespace) -> int:
       otp-service audit export --format ocsf /var/lib/otp/archive > events.jsonl
       otp-service audit export --format ecs --since 24h /var/lib/otp/archive
     """
-    since = instant(known.since, time.time_ns() // 1_000_000) if known.since else 0
-    found = segments(known.folder)
+    since = parse_instant(args.since, time.time_ns() // 1_000_000) if args.since else 0
+    found = list_segments(args.folder)
     if not found:
-        raise CommandError(f"{known.folder} is no archive: there is no segment in it.")
-    write = FORMATS[known.format]
-    for segment in _since(found, since):
-        for line in whole_lines(segment):
-            if len(line) < LONGEST_LINE and not line.endswith(b"\n"):
+        raise CommandError(f"{args.folder} is no archive: there is no segment in it.")
+    write = FORMATS[args.format]
+    for segment in _skip_ended_segments(found, since):
+        for line in iterate_raw_lines(segment):
+            if len(line) < MAX_LINE_BYTES and not line.endswith(b"\n"):
                 break  # it is being written
-            if text := exported(line.removesuffix(b"\n"), write, since):
+            if text := export_line(line.removesuffix(b"\n"), write, since):
                 sys.stdout.write(f"{text}\n")
     return 0
 
 
-def _since(found: list[Path], since: int) -> Iterator[Path]:
+def _skip_ended_segments(paths: list[Path], since_ms: int) -> Iterator[Path]:
     """Leave out what had ended before: nothing in a segment is younger than the next one's day."""
-    day = rfc3339(since)[:10]
-    for segment, following in zip(found, [*found[1:], None], strict=True):
-        if following is None or day_of(following) >= day:
+    day = format_rfc3339(since_ms)[:10]
+    for segment, following in zip(paths, [*paths[1:], None], strict=True):
+        if following is None or parse_segment_day(following) >= day:
             yield segment

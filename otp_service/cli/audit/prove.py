@@ -6,23 +6,31 @@ from pathlib import Path
 import msgspec
 
 from otp_service.audit.archive_format import segments
-from otp_service.audit.archive_format.entries import place_named
-from otp_service.audit.verification.inclusion_proof import Proof, prove, verify_proof
-from otp_service.cli.audit.verify import add_public_key, read_keys, read_text
-from otp_service.cli.command import Subparsers, WrongCall, command, json_text, printable
+from otp_service.audit.archive_format.entries import parse_sequence_id
+from otp_service.audit.verification.inclusion_proof import InclusionProof, build_proof, verify_proof
+from otp_service.cli.audit.verify import add_public_key_option, read_public_keys, read_text_file
+from otp_service.cli.command import (
+    Subparsers,
+    UsageError,
+    add_command,
+    escape_unprintable,
+    format_json,
+)
 
 
-def add(subparsers: Subparsers) -> None:
+def register_commands(subparsers: Subparsers) -> None:
     """Describe the commands."""
-    parser = command(subparsers, "prove", run, config=False)
+    parser = add_command(subparsers, "prove", run_prove, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
-    parser.add_argument("event", type=_event, metavar="ID", help="like 07-1763814000123-42")
-    parser = command(subparsers, "verify-proof", check, config=False)
+    parser.add_argument(
+        "event", type=_parse_event_id, metavar="ID", help="like 07-1763814000123-42"
+    )
+    parser = add_command(subparsers, "verify-proof", run_verify_proof, takes_config=False)
     parser.add_argument("file", type=Path, metavar="FILE", help="what 'audit prove' has printed")
-    add_public_key(parser)
+    add_public_key_option(parser)
 
 
-def run(known: argparse.Namespace) -> int:
+def run_prove(args: argparse.Namespace) -> int:
     """Prove that one event is in the archive, without showing any other.
 
     Prints the proof as JSON. Whoever has it and the public key checks it with
@@ -31,19 +39,19 @@ def run(known: argparse.Namespace) -> int:
     examples:
       otp-service audit prove /var/lib/otp/archive 07-1763814000123-42 > proof.json
     """
-    for path in segments.segments(known.folder):
+    for path in segments.list_segments(args.folder):
         try:
-            read = (line.removesuffix(b"\n") for line in segments.whole_lines(path))
-            proof = prove(read, known.event)
+            read = (line.removesuffix(b"\n") for line in segments.iterate_raw_lines(path))
+            proof = build_proof(read, args.event)
         except ValueError as error:
-            raise WrongCall(f"cannot prove anything from {path}: {error}") from error
+            raise UsageError(f"cannot prove anything from {path}: {error}") from error
         if proof:
-            print(json_text(proof))
+            print(format_json(proof))
             return 0
-    raise WrongCall(f"{known.folder} has no event {known.event} that is sealed.")
+    raise UsageError(f"{args.folder} has no event {args.event} that is sealed.")
 
 
-def check(known: argparse.Namespace) -> int:
+def run_verify_proof(args: argparse.Namespace) -> int:
     """Check a proof that an event is in the archive.
 
     Shows the event, and the seal as an anchor: it is to be the one that was kept
@@ -53,29 +61,31 @@ def check(known: argparse.Namespace) -> int:
     examples:
       otp-service audit verify-proof proof.json --public-key audit.pub
     """
-    keys = read_keys(known.public_key)
+    keys = read_public_keys(args.public_key)
     try:
-        proof = msgspec.json.decode(read_text(known.file), type=Proof)
+        proof = msgspec.json.decode(read_text_file(args.file), type=InclusionProof)
     except msgspec.MsgspecError as error:
-        raise WrongCall(f"{known.file} is no proof: {error}") from error
+        raise UsageError(f"{args.file} is no proof: {error}") from error
     try:
         proved = verify_proof(proof, keys)
     except ValueError as error:
         print(f"It proves nothing: {error}.")
         return 1
     print(f"event   {proved.entry.id} of {proved.entry.at}")
-    print(f"        {printable(bytes(proved.entry.event).decode())}")
+    print(f"        {escape_unprintable(bytes(proved.entry.event).decode())}")
     if proved.entry.integrity == "failed":
         print(
             "        its MAC was wrong when it was archived: no worker of ours may have written it"
         )
-    print(f"seal    {proved.seal}")
-    print(f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key}")
+    print(f"seal    {proved.anchor}")
+    print(
+        f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key_id}"
+    )
     return 0
 
 
-def _event(text: str) -> str:
+def _parse_event_id(text: str) -> str:
     try:
-        return place_named(text).id
+        return parse_sequence_id(text).id
     except ValueError:
         raise argparse.ArgumentTypeError("an id is like 07-1763814000123-42") from None

@@ -9,148 +9,163 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from otp_service.app import Application
-from otp_service.audit.query.live_tail import followed
-from otp_service.audit.query.merged_scan import order
-from otp_service.audit.query.reader import Asked
-from otp_service.audit.reports.anomalies import anomalies
-from otp_service.audit.reports.event_record import holds_number, plain, told_by
-from otp_service.audit.reports.stats import Stats
-from otp_service.audit.reports.timeline import story
-from otp_service.cli.command import CommandError, instant, json_text
-from otp_service.cli.common import number_in, read_lines, running_settings
-from otp_service.cli.numbers import CALLER, opened
-from otp_service.cli.tables import EVENTS, event_row, line, overview_lines, overview_plain, table
-from otp_service.core.challenge import partition_of
+from otp_service.audit.query.live_tail import follow_entries
+from otp_service.audit.query.merged_scan import sort_key
+from otp_service.audit.query.reader import EventQuery
+from otp_service.audit.reports.anomalies import find_anomalies
+from otp_service.audit.reports.event_record import (
+    decode_event,
+    escape_unprintable,
+    has_phone_number,
+)
+from otp_service.audit.reports.stats import StatsCollector
+from otp_service.audit.reports.timeline import render_timeline
+from otp_service.cli.command import CommandError, format_json, parse_instant
+from otp_service.cli.common import parse_typed_number, read_running_settings, read_stdin_lines
+from otp_service.cli.numbers import CLI_CALLER, create_cli_app
+from otp_service.cli.tables import (
+    EVENT_HEADER,
+    format_event,
+    format_overview,
+    format_row,
+    format_table,
+    to_json_members,
+)
+from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest
-from otp_service.core.ip_address import read_address
-from otp_service.core.limits import DAY
-from otp_service.core.log_entry import Entry, rfc3339
+from otp_service.core.ip_address import parse_client_ip
+from otp_service.core.limits import DAY_SECONDS
+from otp_service.core.log_entry import Entry, format_rfc3339
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.policy import SECOND
-from otp_service.store.event_streams import RedisStreams
+from otp_service.core.policy import SECOND_MS
+from otp_service.store.event_streams import RedisEventStreams
 
 
-PAUSE = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 """Seconds between two looks for new events."""
 
 
-def search(known: argparse.Namespace) -> int:
+def search_events(args: argparse.Namespace) -> int:
     """Show events, newest first."""
-    return asyncio.run(_search(known, _asked(known, _now())))
+    return asyncio.run(_print_events(args, _build_query(args, _get_now_ms())))
 
 
-def show(known: argparse.Namespace) -> int:
+def show_challenge(args: argparse.Namespace) -> int:
     """Tell one challenge's story."""
-    return asyncio.run(_show(known))
+    return asyncio.run(_print_timeline(args))
 
 
-def tail(known: argparse.Namespace) -> int:
+def follow_events(args: argparse.Namespace) -> int:
     """Show events as they come."""
-    asyncio.run(_tail(known))
+    asyncio.run(_print_new_events(args))
     return 0
 
 
-def stats(known: argparse.Namespace) -> int:
+def show_stats(args: argparse.Namespace) -> int:
     """Count what happened."""
-    asyncio.run(_stats(known, _now()))
+    asyncio.run(_print_stats(args, _get_now_ms()))
     return 0
 
 
 # ------------------------------------------------------------------------------- what is asked
 
 
-def _now() -> int:
+def _get_now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _asked(known: argparse.Namespace, now: int) -> Asked:
+def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
     return {
-        "since": None if known.since is None else instant(known.since, now),
-        "until": None if known.until is None else instant(known.until, now),
-        "type": known.type,
-        "tenant": known.tenant,
-        "challenge": known.challenge,
-        "address": None if known.ip is None else _address(known.ip),
-        "number": _number(known),
+        "since": None if args.since is None else parse_instant(args.since, now),
+        "until": None if args.until is None else parse_instant(args.until, now),
+        "type": args.type,
+        "tenant": args.tenant,
+        "challenge": args.challenge,
+        "address": None if args.ip is None else _parse_ip_address(args.ip),
+        "number": _read_number(args),
     }
 
 
-def _address(text: str) -> str:
+def _parse_ip_address(text: str) -> str:
     try:
-        return str(read_address(text))
+        return str(parse_client_ip(text))
     except InvalidRequest:
         raise CommandError("--ip is an address like 203.0.113.9 or 2001:db8::9.") from None
 
 
-def _number(known: argparse.Namespace) -> PhoneNumber | None:
+def _read_number(args: argparse.Namespace) -> PhoneNumber | None:
     """Return the number on standard input, if one is asked for."""
-    if known.reason is not None and holds_number(known.reason):
+    if args.reason is not None and has_phone_number(args.reason):
         raise CommandError("the reason may hold a number, and the record is to hold none.")
-    if known.number is None:
+    if args.number is None:
         return None
-    lines = [text for _, text in read_lines()]
+    lines = [text for _, text in read_stdin_lines()]
     if len(lines) != 1:
         raise CommandError("write one number to standard input, like +447400123456.")
-    return number_in(lines[0], fictitious=True)
+    return parse_typed_number(lines[0], allow_fictitious=True)
 
 
 # ------------------------------------------------------------------------------- how it is found
 
 
 @asynccontextmanager
-async def _opened(known: argparse.Namespace) -> AsyncIterator[Application]:
+async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
     """Give the service; say afterwards what of the archive could not be read."""
-    folder = getattr(known, "archive", None)
+    folder = getattr(args, "archive", None)
     if folder is not None and not folder.is_dir():
         raise CommandError(f"there is no folder {folder}.")
-    async with opened(running_settings(known.config), archive=folder) as app:
+    async with create_cli_app(read_running_settings(args.config), archive=folder) as app:
         yield app
-        if app.archive and app.archive.unreadable:
+        if app.archive_reader and app.archive_reader.unreadable_lines:
             print(
-                f"{app.archive.unreadable} lines of the archive cannot be read; "
+                f"{app.archive_reader.unreadable_lines} lines of the archive cannot be read; "
                 "'otp-service audit verify' says which.",
                 file=sys.stderr,
             )
 
 
-async def _search(known: argparse.Namespace, asked: Asked) -> int:
-    async with _opened(known) as app:
-        reader, found = app.reader(), list[Entry]()
+async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
+    async with _open_app(args) as app:
+        reader, found = app.create_reader(), list[Entry]()
         has_more = False
-        async for entry in reader.entries(**asked):
-            if has_more := len(found) == known.limit:
+        async for entry in reader.iterate_entries(**query):
+            if has_more := len(found) == args.limit:
                 break
             found.append(entry)
-        if phone := asked.get("number"):
-            await app.telling.looked_up(
+        if phone := query.get("number"):
+            await app.system_events.record_lookup(
                 phone,
                 len(found),
-                tenant=asked.get("tenant"),
-                key_id=CALLER.key_id,
-                request=CALLER.request,
-                by=plain(getpass.getuser()),
-                reason=known.reason and plain(known.reason),
+                tenant=query.get("tenant"),
+                key_id=CLI_CALLER.key_id,
+                request=CLI_CALLER.request_id,
+                by=escape_unprintable(getpass.getuser()),
+                reason=args.reason and escape_unprintable(args.reason),
             )
-        found.sort(key=order, reverse=True)
-        shown = [reader.shown(entry) for entry in found]
-    if known.json:
+        found.sort(key=sort_key, reverse=True)
+        shown = [reader.to_public(entry) for entry in found]
+    if args.json:
         for event in shown:
-            print(json_text(event))
+            print(format_json(event))
     else:
-        print("\n".join(table([EVENTS, *map(event_row, shown)])) if shown else "Nothing was found.")
+        print(
+            "\n".join(format_table([EVENT_HEADER, *map(format_event, shown)]))
+            if shown
+            else "Nothing was found."
+        )
     if has_more:
-        print(f"These are the newest {known.limit}: --limit or --until.", file=sys.stderr)
+        print(f"These are the newest {args.limit}: --limit or --until.", file=sys.stderr)
     return 0
 
 
-async def _show(known: argparse.Namespace) -> int:
-    if partition_of(known.challenge) is None:
+async def _print_timeline(args: argparse.Namespace) -> int:
+    if parse_partition(args.challenge) is None:
         raise CommandError("that is no challenge's id: they are like c07-5d41….")
     found = []
-    async with _opened(known) as app:
-        reader = app.reader()
-        async for entry in reader.entries(challenge=known.challenge):
-            told = told_by(entry) if reader.is_ours(entry) else None
+    async with _open_app(args) as app:
+        reader = app.create_reader()
+        async for entry in reader.iterate_entries(challenge=args.challenge):
+            told = decode_event(entry) if reader.is_authentic(entry) else None
             if told is None:
                 print("An event that no worker told is left out.", file=sys.stderr)
                 continue
@@ -159,48 +174,64 @@ async def _show(known: argparse.Namespace) -> int:
                 break  # nothing is older
     if not found:
         raise CommandError("nothing is known of this challenge.")
-    print("\n".join(story(found[::-1], _now())))
+    print("\n".join(render_timeline(found[::-1], _get_now_ms())))
     return 0
 
 
-async def _tail(known: argparse.Namespace) -> None:
-    async with _opened(known) as app:
-        reader, streams = app.reader(), RedisStreams(app.link, app.store.names)
-        if not known.json:
-            print(line(EVENTS))
-        async for entry in followed(streams, lambda: asyncio.sleep(PAUSE), last=known.last):
-            shown = reader.shown(entry)
-            print(json_text(shown) if known.json else line(event_row(shown)), flush=True)
+async def _print_new_events(args: argparse.Namespace) -> None:
+    async with _open_app(args) as app:
+        reader, streams = (
+            app.create_reader(),
+            RedisEventStreams(app.script_client, app.store.key_names),
+        )
+        if not args.json:
+            print(format_row(EVENT_HEADER))
+        async for entry in follow_entries(
+            streams, lambda: asyncio.sleep(POLL_INTERVAL_SECONDS), count=args.last
+        ):
+            shown = reader.to_public(entry)
+            print(format_json(shown) if args.json else format_row(format_event(shown)), flush=True)
 
 
-async def _stats(known: argparse.Namespace, now: int) -> None:
-    until = now if known.until is None else instant(known.until, now)
-    since = until - DAY * SECOND if known.since is None else instant(known.since, now)
-    during, before = await _counted(known, since, until)
-    looked_at, strange = during.overview(), anomalies(during.overview(), before.overview())
-    if known.json:
-        found = {"since": rfc3339(since), "until": rfc3339(until), **overview_plain(looked_at)}
-        print(json_text(found | {"anomalies": strange}))
+async def _print_stats(args: argparse.Namespace, now: int) -> None:
+    until = now if args.until is None else parse_instant(args.until, now)
+    since = (
+        until - DAY_SECONDS * SECOND_MS if args.since is None else parse_instant(args.since, now)
+    )
+    during, before = await _count_events(args, since, until)
+    looked_at, strange = (
+        during.build_overview(),
+        find_anomalies(during.build_overview(), before.build_overview()),
+    )
+    if args.json:
+        found = {
+            "since": format_rfc3339(since),
+            "until": format_rfc3339(until),
+            **to_json_members(looked_at),
+        }
+        print(format_json(found | {"anomalies": strange}))
     else:
-        head = f"From {_minute(since)} until {_minute(until)} UTC:"
-        print("\n".join(overview_lines(looked_at, known.by, strange, head)))
+        head = f"From {_format_minute(since)} until {_format_minute(until)} UTC:"
+        print("\n".join(format_overview(looked_at, args.by, strange, head)))
 
 
-async def _counted(known: argparse.Namespace, since: int, until: int) -> tuple[Stats, Stats]:
+async def _count_events(
+    args: argparse.Namespace, since: int, until: int
+) -> tuple[StatsCollector, StatsCollector]:
     """Return what happened in this time, and in as long a one before it."""
-    during, before, left_out = Stats(), Stats(), 0
-    async with _opened(known) as app:
-        reader = app.reader()
-        async for entry in reader.entries(since=since - (until - since), until=until):
-            told = told_by(entry) if reader.is_ours(entry) else None
+    during, before, left_out = StatsCollector(), StatsCollector(), 0
+    async with _open_app(args) as app:
+        reader = app.create_reader()
+        async for entry in reader.iterate_entries(since=since - (until - since), until=until):
+            told = decode_event(entry) if reader.is_authentic(entry) else None
             if told is None:
                 left_out += 1
             else:
-                (during if told.at >= since else before).add(told)
+                (during if told.at >= since else before).add_event(told)
     if left_out:
         print(f"{left_out} events that no worker told are left out.", file=sys.stderr)
     return during, before
 
 
-def _minute(at: int) -> str:
-    return rfc3339(at)[:16].replace("T", " ")
+def _format_minute(epoch_ms: int) -> str:
+    return format_rfc3339(epoch_ms)[:16].replace("T", " ")

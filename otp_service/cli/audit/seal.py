@@ -3,15 +3,15 @@
 import argparse
 from pathlib import Path
 
-from otp_service.cli.command import Subparsers, command
+from otp_service.cli.command import Subparsers, add_command
 
 
-def add(subparsers: Subparsers) -> None:
+def register_commands(subparsers: Subparsers) -> None:
     """Describe the command."""
-    command(subparsers, "seal", run)
+    add_command(subparsers, "seal", run_seal)
 
 
-def run(known: argparse.Namespace) -> int:
+def run_seal(args: argparse.Namespace) -> int:
     """Copy the events to the archive and seal it, until a signal comes.
 
     For audit.seal = "alone"; `serve` needs no signing key then. It wants a whole
@@ -22,6 +22,6 @@ def run(known: argparse.Namespace) -> int:
     examples:
       otp-service audit seal --config sealer.toml
     """
-    from otp_service.cli.sealer_runner import seal_alone  # noqa: PLC0415  # auditors have no service
+    from otp_service.cli.sealer_runner import run_sealer_process  # noqa: PLC0415  # auditors have no service
 
-    return seal_alone(Path(known.config))
+    return run_sealer_process(Path(args.config))

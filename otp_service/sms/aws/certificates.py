@@ -19,68 +19,72 @@ import aiohttp
 import httpx
 import msgspec
 
-from otp_service.sms.callbacks import Callback, Receiver
-from otp_service.sms.http_provider import HEADERS, HttpReply, exchange
+from otp_service.sms.callbacks import Callback, ReceiptDialect
+from otp_service.sms.http_provider import DEFAULT_HEADERS, HttpReply, send_request
 
 
-KEPT_FOR = 24 * 3600
-MOST_IN_A_MINUTE = 5
-MOST_BYTES = 16 * 1024
-SECONDS = 3.0
+CERTIFICATE_TTL_SECONDS = 24 * 3600
+MAX_FETCHES_PER_MINUTE = 5
+MAX_CERTIFICATE_BYTES = 16 * 1024
+FETCH_TIMEOUT_SECONDS = 3.0
 
 
-class NotFetched(Exception):
+class CertificateUnavailable(Exception):
     """The certificate is not to be had right now: 503, so that the vendor comes again."""
 
 
-class Certificates:
+class CertificateCache:
     """What was fetched, by address."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, clock: Callable[[], float]) -> None:
         """Take the transport of the providers, and a monotonic clock in seconds."""
         self._transport = transport
         self._clock = clock
-        self._kept: dict[str, tuple[float, bytes]] = {}
-        self._fetches: deque[float] = deque(maxlen=MOST_IN_A_MINUTE)
-        self._one_at_a_time = asyncio.Lock()
+        self._cache: dict[str, tuple[float, bytes]] = {}
+        self._fetch_times: deque[float] = deque(maxlen=MAX_FETCHES_PER_MINUTE)
+        self._fetch_lock = asyncio.Lock()
 
-    async def complete(self, dialect: Receiver, callback: Callback) -> Callback:
+    async def attach_certificates(self, dialect: ReceiptDialect, callback: Callback) -> Callback:
         """Return the callback with what its dialect needs; raises NotFetched, or as `needs`."""
-        url = dialect.needs(callback)
+        url = dialect.find_certificate_url(callback)
         if url is None:
             return callback
-        found = {url: await self._get(url)}
+        found = {url: await self._get_certificate(url)}
         return msgspec.structs.replace(callback, certificates=found)
 
-    async def _get(self, url: str) -> bytes:
-        if (known := self._known(url)) is not None:
+    async def _get_certificate(self, url: str) -> bytes:
+        if (known := self._find_cached(url)) is not None:
             return known
-        async with self._one_at_a_time:
-            if (known := self._known(url)) is not None:  # by the one before
+        async with self._fetch_lock:
+            if (known := self._find_cached(url)) is not None:  # by the one before
                 return known
-            self._count()
-            found = await self._fetch(url)
-            self._kept[url] = self._clock(), found
+            self._throttle_fetch()
+            found = await self._fetch_certificate(url)
+            self._cache[url] = self._clock(), found
             return found
 
-    def _known(self, url: str) -> bytes | None:
-        at, found = self._kept.get(url, (0.0, None))
-        return found if self._clock() - at < KEPT_FOR else None
+    def _find_cached(self, url: str) -> bytes | None:
+        at, found = self._cache.get(url, (0.0, None))
+        return found if self._clock() - at < CERTIFICATE_TTL_SECONDS else None
 
-    def _count(self) -> None:
+    def _throttle_fetch(self) -> None:
         now = self._clock()
-        if len(self._fetches) == MOST_IN_A_MINUTE and now - self._fetches[0] < 60:  # noqa: PLR2004
-            raise NotFetched
-        self._fetches.append(now)
+        if len(self._fetch_times) == MAX_FETCHES_PER_MINUTE and now - self._fetch_times[0] < 60:  # noqa: PLR2004
+            raise CertificateUnavailable
+        self._fetch_times.append(now)
 
-    async def _fetch(self, url: str) -> bytes:
-        timeouts = dict.fromkeys(("connect", "pool", "read", "write"), SECONDS)
-        request = httpx.Request("GET", url, headers=HEADERS, extensions={"timeout": timeouts})
+    async def _fetch_certificate(self, url: str) -> bytes:
+        timeouts = dict.fromkeys(("connect", "pool", "read", "write"), FETCH_TIMEOUT_SECONDS)
+        request = httpx.Request(
+            "GET", url, headers=DEFAULT_HEADERS, extensions={"timeout": timeouts}
+        )
         try:
-            async with asyncio.timeout(SECONDS):
-                reply: HttpReply | None = await exchange(self._transport, request, MOST_BYTES)
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                reply: HttpReply | None = await send_request(
+                    self._transport, request, MAX_CERTIFICATE_BYTES
+                )
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            raise NotFetched from error
+            raise CertificateUnavailable from error
         if reply is None or reply.status != 200:  # noqa: PLR2004
-            raise NotFetched
+            raise CertificateUnavailable
         return reply.body

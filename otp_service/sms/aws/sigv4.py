@@ -21,15 +21,15 @@ import msgspec
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.sender_ids import sender_faults
-from otp_service.sms.validation import Faults
+from otp_service.sms.sender_ids import find_sender_errors
+from otp_service.sms.validation import FieldErrors
 
 
-REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
+REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
-class Keys(msgspec.Struct, frozen=True):
+class AwsCredentials(msgspec.Struct, frozen=True):
     """What AWS knows an account's user by; the token comes with temporary keys only."""
 
     access_key_id: Secret
@@ -60,35 +60,37 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
         base = self.base_url or f"https://{self.service}.{self.region}.amazonaws.com"
         return base.rstrip("/") + "/"
 
-    def signed(self, request: HttpRequest, now: int) -> HttpRequest:
+    def sign_request(self, request: HttpRequest, now: int) -> HttpRequest:
         """Return the request with a signature of this instant (AWS gives it five minutes)."""
-        keys = Keys(self.access_key_id, self.secret_access_key, self.session_token)
-        return signed(request, keys, service=self.service, region=self.region, now=now)
+        keys = AwsCredentials(self.access_key_id, self.secret_access_key, self.session_token)
+        return sign_request(request, keys, service=self.service, region=self.region, now=now)
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        common = super().faults() if self.base_url else [*sender_faults(self)]
-        return [*common, *self._region_faults()]
+        common = super().find_errors() if self.base_url else [*find_sender_errors(self)]
+        return [*common, *self._find_region_errors()]
 
-    def _region_faults(self) -> Faults:
-        if not re.fullmatch(REGION, self.region):
+    def _find_region_errors(self) -> FieldErrors:
+        if not re.fullmatch(REGION_PATTERN, self.region):
             yield "region", "write it like eu-west-1"
 
 
-def signed(request: HttpRequest, keys: Keys, *, service: str, region: str, now: int) -> HttpRequest:
+def sign_request(
+    request: HttpRequest, credentials: AwsCredentials, *, service: str, region: str, now: int
+) -> HttpRequest:
     """Return the request with its signature; `now` in milliseconds since 1970."""
     instant = datetime.fromtimestamp(now // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
     added = [("x-amz-date", instant)]
-    if keys.session_token:
-        added.append(("x-amz-security-token", keys.session_token.reveal()))
+    if credentials.session_token:
+        added.append(("x-amz-security-token", credentials.session_token.reveal()))
     unsigned = msgspec.structs.replace(request, headers=(*request.headers, *added))
-    names, canonical = _canonical(unsigned)
+    names, canonical = _canonicalize_request(unsigned)
     scope = f"{instant[:8]}/{region}/{service}/aws4_request"
     to_sign = "\n".join((_ALGORITHM, instant, scope, hashlib.sha256(canonical).hexdigest()))
-    key = f"AWS4{keys.secret_access_key.reveal()}".encode()
+    key = f"AWS4{credentials.secret_access_key.reveal()}".encode()
     for part in (*scope.split("/"), to_sign):
         key = hmac.digest(key, part.encode(), "sha256")
-    credential = f"{keys.access_key_id.reveal()}/{scope}"
+    credential = f"{credentials.access_key_id.reveal()}/{scope}"
     authorization = (
         f"{_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
     )
@@ -96,7 +98,7 @@ def signed(request: HttpRequest, keys: Keys, *, service: str, region: str, now: 
     return msgspec.structs.replace(unsigned, headers=headers)
 
 
-def _canonical(request: HttpRequest) -> tuple[str, bytes]:
+def _canonicalize_request(request: HttpRequest) -> tuple[str, bytes]:
     """Return the names of the signed headers, and the request as both sides write it down."""
     url = httpx.URL(request.url)  # its netloc is the Host header that goes out
     headers = {"host": url.netloc.decode(), **dict(request.headers)}

@@ -30,15 +30,15 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-from otp_service.sms.aws.sigv4 import REGION
-from otp_service.sms.callbacks import BadSignature, Callback, check
-from otp_service.sms.validation import Faults
+from otp_service.sms.aws.sigv4 import REGION_PATTERN
+from otp_service.sms.callbacks import Callback, CallbackSignatureError, require_equal
+from otp_service.sms.validation import FieldErrors
 
 
-TOLERANCE = 15 * 60
+NOTIFICATION_TOLERANCE_SECONDS = 15 * 60
 """Seconds by which a notification may be old: a delivery that failed is tried again for a while."""
 
-SIGNED = {
+SIGNED_FIELDS = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": (
         *("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
@@ -48,9 +48,11 @@ SIGNED = {
 
 # 1 is what a topic has unless it was told otherwise; a second text for a known hash is out of
 # reach with SHA-1 too, and AWS alone chooses the first.
-HASHES = {"1": SHA1(), "2": SHA256()}  # noqa: S303
+SIGNATURE_HASHES = {"1": SHA1(), "2": SHA256()}  # noqa: S303
 
-_TOPIC = re.compile(rf"arn:aws[a-z-]*:sns:({REGION}):[0-9]{{12}}:[A-Za-z0-9_-]{{1,256}}")
+_TOPIC_ARN = re.compile(
+    rf"arn:aws[a-z-]*:sns:({REGION_PATTERN}):[0-9]{{12}}:[A-Za-z0-9_-]{{1,256}}"
+)
 
 
 class Notification(msgspec.Struct, frozen=True, rename="pascal"):
@@ -63,7 +65,7 @@ class Notification(msgspec.Struct, frozen=True, rename="pascal"):
     timestamp: str
     signature_version: str
     signature: str
-    certificate: str = msgspec.field(name="SigningCertURL")
+    certificate_url: str = msgspec.field(name="SigningCertURL")
     subject: str | None = None
     token: str | None = None
     subscribe_url: str | None = msgspec.field(name="SubscribeURL", default=None)
@@ -75,80 +77,83 @@ class Notification(msgspec.Struct, frozen=True, rename="pascal"):
         return [("type", self.type)]
 
     @property
-    def canonical(self) -> bytes:
+    def string_to_sign(self) -> bytes:
         """What is signed. Raises KeyError for a type that we have no use for."""
         fields = msgspec.to_builtins(self)
-        pairs = [(name, fields[name]) for name in SIGNED[self.type]]
+        pairs = [(name, fields[name]) for name in SIGNED_FIELDS[self.type]]
         return "".join(f"{name}\n{value}\n" for name, value in pairs if value is not None).encode()
 
 
-def topic_faults(topic: str) -> Faults:
+def find_topic_errors(topic: str) -> FieldErrors:
     """Tell what is wrong with a topic in the settings."""
-    if topic and not _TOPIC.fullmatch(topic):
+    if topic and not _TOPIC_ARN.fullmatch(topic):
         yield "topic_arn", "write it like arn:aws:sns:eu-west-1:123456789012:sms-events"
 
 
-def certificate_of(callback: Callback, topic: str) -> str:
+def parse_certificate_url(callback: Callback, topic_arn: str) -> str:
     """Return the address of the certificate that this is signed with.
 
     Raises BadSignature for what no certificate could help, and ValueError for what is not SNS's.
     """
-    return _read(callback, topic).certificate
+    return _parse_notification(callback, topic_arn).certificate_url
 
 
-def verified(callback: Callback, topic: str) -> Notification:
+def verify_notification(callback: Callback, topic_arn: str) -> Notification:
     """Return what SNS has signed, for this topic. Raises as `certificate_of`, and KeyError."""
-    notification = _read(callback, topic)
-    pem = callback.certificates.get(notification.certificate)
+    notification = _parse_notification(callback, topic_arn)
+    pem = callback.certificates.get(notification.certificate_url)
     if pem is None:
-        raise BadSignature
-    _check_signature(notification, _key(pem, callback.now))
+        raise CallbackSignatureError
+    _verify_signature(notification, _load_public_key(pem, callback.received_at))
     return notification
 
 
-def _read(callback: Callback, topic: str) -> Notification:
+def _parse_notification(callback: Callback, topic: str) -> Notification:
     notification = msgspec.json.decode(callback.body, type=Notification)
-    check(topic, notification.topic_arn)
-    _check_age(notification.timestamp, callback.now)
-    _check_address(notification.certificate, topic)
+    require_equal(topic, notification.topic_arn)
+    _require_recent_timestamp(notification.timestamp, callback.received_at)
+    _require_certificate_url(notification.certificate_url, topic)
     return notification
 
 
-def _check_age(timestamp: str, now: int) -> None:
+def _require_recent_timestamp(timestamp: str, now: int) -> None:
     instant = datetime.fromisoformat(timestamp)
-    if instant.tzinfo is None or abs(instant.timestamp() - now / 1000) > TOLERANCE:
-        raise BadSignature
+    if (
+        instant.tzinfo is None
+        or abs(instant.timestamp() - now / 1000) > NOTIFICATION_TOLERANCE_SECONDS
+    ):
+        raise CallbackSignatureError
 
 
-def _check_address(url: str, topic: str) -> None:
+def _require_certificate_url(url: str, topic: str) -> None:
     """As a whole, and not taken apart: so there is no port, user, query or '..' to think of."""
-    arn = _TOPIC.fullmatch(topic)
+    arn = _TOPIC_ARN.fullmatch(topic)
     if not arn:
-        raise BadSignature
+        raise CallbackSignatureError
     host = re.escape(f"sns.{arn[1]}.amazonaws.com")
     if not re.fullmatch(rf"https://{host}/[A-Za-z0-9_-]{{1,128}}\.pem", url):
-        raise BadSignature
+        raise CallbackSignatureError
 
 
-def _key(pem: bytes, now: int) -> RSAPublicKey:
+def _load_public_key(pem: bytes, now: int) -> RSAPublicKey:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         key = certificate.public_key()
     except ValueError as error:
-        raise BadSignature from error
+        raise CallbackSignatureError from error
     instant = datetime.fromtimestamp(now / 1000, UTC)
     is_valid = certificate.not_valid_before_utc <= instant <= certificate.not_valid_after_utc
     if not is_valid or not isinstance(key, RSAPublicKey):
-        raise BadSignature
+        raise CallbackSignatureError
     return key
 
 
-def _check_signature(notification: Notification, key: RSAPublicKey) -> None:
-    algorithm = HASHES.get(notification.signature_version)
+def _verify_signature(notification: Notification, key: RSAPublicKey) -> None:
+    algorithm = SIGNATURE_HASHES.get(notification.signature_version)
     if algorithm is None:
-        raise BadSignature
+        raise CallbackSignatureError
     try:
         signature = base64.b64decode(notification.signature, validate=True)
-        key.verify(signature, notification.canonical, PKCS1v15(), algorithm)
+        key.verify(signature, notification.string_to_sign, PKCS1v15(), algorithm)
     except (ValueError, InvalidSignature) as error:
-        raise BadSignature from error
+        raise CallbackSignatureError from error

@@ -6,7 +6,7 @@ Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag pi
 from otp_service.sms.providers.aws import Aws
 from otp_service.sms.providers.bird import Bird
 from otp_service.sms.providers.clickatell import Clickatell
-from otp_service.sms.providers.generic_http import Http
+from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.infobip import Infobip
 from otp_service.sms.providers.jasmin import Jasmin
@@ -26,7 +26,7 @@ Provider = (
     Aws  # by name, one a line
     | Bird
     | Clickatell
-    | Http
+    | GenericHttp
     | Inbox
     | Infobip
     | Jasmin

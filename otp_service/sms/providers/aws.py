@@ -37,9 +37,9 @@ from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.aws.sns_notification import (
     Notification,
-    certificate_of,
-    topic_faults,
-    verified,
+    find_topic_errors,
+    parse_certificate_url,
+    verify_notification,
 )
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -47,18 +47,18 @@ from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    judged,
-    read,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    classify_reply,
+    decode_json,
+    decode_json_or,
+    sanitize_reason,
 )
 
 
 logger = logging.getLogger(__name__)
 
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT,
     "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT,
     "ACCOUNT_DISABLED": ACCOUNT,
@@ -85,9 +85,9 @@ FAULTS: Verdicts = {
     "ThrottlingException": THROTTLED,
     "TooManyRequestsException": THROTTLED,
 }
-FORMAT = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
+FORMAT_REASONS = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
 
-EVENTS: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "TEXT_QUEUED": "pending",
     "TEXT_PENDING": "pending",
     "TEXT_SENT": "pending",
@@ -108,36 +108,36 @@ EVENTS: dict[str, Outcome] = {
 that the carrier took it; in countries where nobody says more it is the final word, and then stands
 for DELIVERED (event types, above)."""
 
-LONGEST_TTL = 259_200
+MAX_TTL_SECONDS = 259_200
 _TARGET = "PinpointSMSVoiceV2.SendTextMessage"
-HEADERS = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", _TARGET))
+REQUEST_HEADERS = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", _TARGET))
 
 
-class _Field(msgspec.Struct, rename="pascal"):
+class _ErrorField(msgspec.Struct, rename="pascal"):
     name: str = ""
 
 
-class _Said(msgspec.Struct, rename="pascal"):
+class _ReplyBody(msgspec.Struct, rename="pascal"):
     """A reply, of which all but one side is missing."""
 
     message_id: str | None = None
     type: str = msgspec.field(name="__type", default="")
     reason: str | None = None
-    fields: list[_Field] = []
+    fields: list[_ErrorField] = []
 
     @property
-    def kind(self) -> str:
+    def error_type(self) -> str:
         """The error's type, which may come with its namespace before it."""
         return self.type.rpartition("#")[2]
 
     @property
-    def is_about_the_number(self) -> bool:
+    def is_invalid_number(self) -> bool:
         """Whether the number is what could not be understood."""
         names = {field.name.lower() for field in self.fields}
-        return self.reason in FORMAT and names == {"destinationphonenumber"}
+        return self.reason in FORMAT_REASONS and names == {"destinationphonenumber"}
 
 
-class _Event(msgspec.Struct, rename="camel"):
+class _ReceiptBody(msgspec.Struct, rename="camel"):
     event_type: str
     message_id: str = ""
     is_final: bool = False
@@ -162,10 +162,10 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
     topic_arn: str = ""
     """The only topic that receipts are taken from."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
         optional = {
-            "OriginationIdentity": self.sender_for(message) or self.pool,
+            "OriginationIdentity": self.select_sender_id(message) or self.pool,
             "ConfigurationSetName": self.configuration_set,
             "ProtectConfigurationId": self.protect_configuration,
             "MaxPrice": self.max_price,
@@ -174,54 +174,54 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
             "DestinationPhoneNumber": message.to.e164,
             "MessageBody": message.text,
             "MessageType": "TRANSACTIONAL",
-            "TimeToLive": min(message.valid_for, LONGEST_TTL),
+            "TimeToLive": min(message.validity_seconds, MAX_TTL_SECONDS),
             "Context": {"reference": message.reference},
             **{name: value for name, value in optional.items() if value},
         }
-        return HttpRequest("POST", self.url, HEADERS, msgspec.json.encode(body))
+        return HttpRequest("POST", self.url, REQUEST_HEADERS, msgspec.json.encode(body))
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        said = read_or(_Said(), reply.body)
-        code = said.reason or said.kind
-        verdict = FAULTS.get(code) or FAULTS.get(said.kind)
-        if said.is_about_the_number:
+        said = decode_json_or(_ReplyBody(), reply.body)
+        code = said.reason or said.error_type
+        verdict = FAULTS.get(code) or FAULTS.get(said.error_type)
+        if said.is_invalid_number:
             verdict = RECIPIENT
-        return judged(reply, said.message_id, {code: verdict} if verdict else {}, code)
+        return classify_reply(reply, said.message_id, {code: verdict} if verdict else {}, code)
 
-    def needs(self, callback: Callback) -> str | None:
+    def find_certificate_url(self, callback: Callback) -> str | None:
         """Return the address of SNS's certificate; raises BadSignature for any other."""
-        return certificate_of(callback, self.topic_arn)
+        return parse_certificate_url(callback, self.topic_arn)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the news of one event, or none for other channels and for subscriptions."""
-        notification = verified(callback, self.topic_arn)
+        notification = verify_notification(callback, self.topic_arn)
         if notification.type != "Notification":
-            return _asks_to_be_confirmed(notification)
-        event = read(notification.message, _Event)
+            return _log_confirmation_request(notification)
+        event = decode_json(notification.message, _ReceiptBody)
         if not event.event_type.startswith("TEXT_"):
             return []
-        return [_receipt(event)]
+        return [_build_receipt(event)]
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        return [*super().faults(), *topic_faults(self.topic_arn)]
+        return [*super().find_errors(), *find_topic_errors(self.topic_arn)]
 
 
-def _receipt(event: _Event) -> Receipt:
-    status = EVENTS.get(event.event_type, "pending")
+def _build_receipt(event: _ReceiptBody) -> Receipt:
+    status = RECEIPT_STATUSES.get(event.event_type, "pending")
     if event.event_type == "TEXT_SUCCESSFUL" and event.is_final:
         status = "delivered"
     return Receipt(
         status,
         reference=str((event.context or {}).get("reference", "")),
         message_id=event.message_id,
-        reason=reason(status, event.event_type),
+        reason=sanitize_reason(status, event.event_type),
         is_signed=True,
     )
 
 
-def _asks_to_be_confirmed(notification: Notification) -> Sequence[Receipt]:
+def _log_confirmation_request(notification: Notification) -> Sequence[Receipt]:
     """Tell an operator, who needs the token: it is of no use for anything but this."""
     logger.warning(
         "SNS asks to confirm a subscription; do it by hand if it is yours: "

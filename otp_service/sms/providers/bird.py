@@ -35,31 +35,31 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback
+from otp_service.sms.callbacks import Callback, CallbackSignatureError
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.signatures import check_any, decoded, signature
+from otp_service.sms.signatures import compute_signature, decode_base64, require_any_equal
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
-    Outcome,
-    Verdicts,
-    judged,
-    outcome,
-    post_json,
-    read,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_reply,
+    decode_json,
+    decode_json_or,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-FAULTS: Final[Verdicts] = {
+FAULTS: Final[FaultTable] = {
     "SMSInvalidRecipient": RECIPIENT,
     "SMSNoEligibleSender": ACCOUNT,
     "SMSSenderNotConfigured": ACCOUNT,
     "SenderCategoryNotPermitted": ACCOUNT,
 }
-OUTCOMES: Final[dict[str, Outcome]] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "sms.accepted": "pending",
     "sms.sent": "pending",
     "sms.delivered": "delivered",
@@ -68,7 +68,7 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "sms.rejected": "technical-failure",
     "sms.expired": "temporary-failure",
 }
-CODES: Final[dict[str, Outcome]] = {
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "invalid_destination": "permanent-failure",
     "landline_unreachable": "permanent-failure",
     "recipient_opted_out": "permanent-failure",
@@ -77,42 +77,42 @@ CODES: Final[dict[str, Outcome]] = {
     "unreachable": "temporary-failure",
 }
 """What a code makes of a technical failure."""
-SHORTEST: Final = 60
+MIN_VALIDITY_SECONDS: Final = 60
 """Seconds: the least validity that Bird takes."""
 
 
-class Named(msgspec.Struct):
+class _ReplyError(msgspec.Struct):
     """An error of a reply."""
 
     name: str | None = None
 
 
-class Answer(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     """What is read of a reply."""
 
     id: str = ""
-    error: Named | None = None
+    error: _ReplyError | None = None
 
 
-class Failure(msgspec.Struct):
+class _ReceiptError(msgspec.Struct):
     """Why a message failed."""
 
     code: str
 
 
-class Data(msgspec.Struct):
+class _ReceiptMessage(msgspec.Struct):
     """The message that a receipt is about."""
 
     sms_id: str
     metadata: dict[str, object] | None = None
-    error: Failure | None = None
+    error: _ReceiptError | None = None
 
 
-class Report(msgspec.Struct):
+class _ReceiptBody(msgspec.Struct):
     """What is read of a receipt."""
 
     type: str
-    data: Data
+    data: _ReceiptMessage
 
 
 class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
@@ -127,64 +127,64 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
     has_validity: bool = False
     """Whether a validity may be asked for: a preview, and refused to workspaces outside of it."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the request for one message."""
-        takes = self.has_validity and message.valid_for >= SHORTEST
+        takes = self.has_validity and message.validity_seconds >= MIN_VALIDITY_SECONDS
         fields = {
             "to": message.to.e164,
-            "from": self.sender_for(message),
+            "from": self.select_sender_id(message),
             "text": message.text,
             "category": "authentication",
             "metadata": {"reference": message.reference},
-            "validity_period": message.valid_for if takes else None,
+            "validity_period": message.validity_seconds if takes else None,
         }
-        url = self.address("/v1/sms/messages")
-        return post_json(url, f"Bearer {self.api_key.reveal()}", fields)
+        url = self.build_url("/v1/sms/messages")
+        return build_json_request(url, f"Bearer {self.api_key.reveal()}", fields)
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        answer = read_or(Answer(), reply.body)
+        answer = decode_json_or(_ReplyBody(), reply.body)
         name = answer.error.name if answer.error else None
-        return judged(reply, answer.id, FAULTS, name)
+        return classify_reply(reply, answer.id, FAULTS, name)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
         if self.webhook_secret:
-            _check(callback, self.webhook_secret.reveal())
-        report = read(callback.body, Report)
+            verify_signature(callback, self.webhook_secret.reveal())
+        report = decode_json(callback.body, _ReceiptBody)
         code = report.data.error.code if report.data.error else ""
-        known = outcome(OUTCOMES[report.type], code, CODES)
+        known = resolve_receipt_status(RECEIPT_STATUSES[report.type], code, FAILURE_STATUSES)
         reference = (report.data.metadata or {}).get("reference")
         return [
             Receipt(
                 known,
                 reference if isinstance(reference, str) else "",
                 report.data.sms_id,
-                reason(known, code),
+                sanitize_reason(known, code),
                 is_signed=self.webhook_secret is not None,
             )
         ]
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        faults = super().faults()
-        if self.webhook_secret and not _key(self.webhook_secret.reveal()):
+        faults = super().find_errors()
+        if self.webhook_secret and not _decode_signing_key(self.webhook_secret.reveal()):
             faults.append(("webhook_secret", "copy it from the webhook: whsec_ and base64"))
         return faults
 
 
-def _check(callback: Callback, secret: str) -> None:
+def verify_signature(callback: Callback, secret: str) -> None:
     """Check a Standard Webhooks signature, and that it is not an old one."""
-    key, headers = _key(secret), callback.headers
+    key, headers = _decode_signing_key(secret), callback.headers
     if not key:
-        raise BadSignature  # anybody can sign with a key that is empty
+        raise CallbackSignatureError  # anybody can sign with a key that is empty
     timestamp = headers.get("webhook-timestamp", "")
     signed = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + callback.body
-    expected = f"v1,{signature(key, signed)}"
-    check_any(expected, headers.get("webhook-signature", "").split())
-    callback.check_age(timestamp)
+    expected = f"v1,{compute_signature(key, signed)}"
+    require_any_equal(expected, headers.get("webhook-signature", "").split())
+    callback.require_recent_timestamp(timestamp)
 
 
-def _key(secret: str) -> bytes:
+def _decode_signing_key(secret: str) -> bytes:
     """Return the key that a secret stands for; empty if it is none."""
-    return decoded(secret.removeprefix("whsec_"))
+    return decode_base64(secret.removeprefix("whsec_"))

@@ -32,18 +32,18 @@ from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    accepted,
-    post_json,
-    read,
-    read_or,
-    reason,
-    refusal,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_refusal,
+    decode_json,
+    decode_json_or,
+    reply_from_message_id,
+    sanitize_reason,
 )
 
 
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "25": RECIPIENT,  # invalid recipient address
     "26": RECIPIENT,  # recipient opted out
     "1": ACCOUNT,  # invalid or missing API key
@@ -61,7 +61,7 @@ FAULTS: Verdicts = {
     "111": ACCOUNT,  # USA: needs STOP commands on the integration
     "43": THROTTLED,  # rate limit
 }
-STATUSES: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "DEVICE_ACK": "delivered",
     "READ": "delivered",
     "STOPPED_BY_USER": "permanent-failure",
@@ -78,33 +78,35 @@ STATUSES: dict[str, Outcome] = {
 """By name, as the older interfaces number them otherwise; all others are on the way."""
 
 
-class _Error(msgspec.Struct):
+class _ReplyError(msgspec.Struct):
     code: int | str | None = None
 
 
-class _Message(msgspec.Struct, rename="camel"):
+class _ReplyMessage(msgspec.Struct, rename="camel"):
     api_message_id: str | None = None
     accepted: bool = False
-    error: _Error | str | None = None
+    error: _ReplyError | str | None = None
 
 
-class _Said(msgspec.Struct):
-    messages: list[_Message] | None = None
-    error: _Error | str | None = None
+class _ReplyBody(msgspec.Struct):
+    messages: list[_ReplyMessage] | None = None
+    error: _ReplyError | str | None = None
 
 
-class _Update(msgspec.Struct, rename="camel"):
+class _ReceiptMessage(msgspec.Struct, rename="camel"):
     message_id: str
     status: str
     client_message_id: str | None = None
 
 
-class _Event(msgspec.Struct, rename="camel"):
-    message_status_update: list[_Update] = []  # none in news of what somebody has sent to us
+class _ReceiptEvent(msgspec.Struct, rename="camel"):
+    message_status_update: list[
+        _ReceiptMessage
+    ] = []  # none in news of what somebody has sent to us
 
 
-class _Callback(msgspec.Struct):
-    event: _Event
+class _ReceiptBody(msgspec.Struct):
+    event: _ReceiptEvent
 
 
 class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
@@ -116,7 +118,7 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
     key: Secret
     base_url: str = "https://platform.clickatell.com"
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST."""
         one = {
             "channel": "sms",
@@ -124,36 +126,40 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
             "content": message.text,
             "clientMessageId": message.reference,
         }
-        if sender := self.sender_for(message):
+        if sender := self.select_sender_id(message):
             one["from"] = sender.removeprefix("+")
         # The key alone, without a scheme before it: that is how they want it.
-        return post_json(self.address("/v1/message"), self.key.reveal(), {"messages": [one]})
+        return build_json_request(
+            self.build_url("/v1/message"), self.key.reveal(), {"messages": [one]}
+        )
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        said = read_or(_Said(), reply.body)
+        said = decode_json_or(_ReplyBody(), reply.body)
         one = said.messages[0] if said.messages else None
         if one and one.accepted and reply.is_2xx:
-            return accepted(one.api_message_id)
-        code = _code(one.error if one and one.error else said.error)
-        return refusal(FAULTS, reply, code or ("not-accepted" if one and reply.is_2xx else None))
+            return reply_from_message_id(one.api_message_id)
+        code = _extract_code(one.error if one and one.error else said.error)
+        return classify_refusal(
+            FAULTS, reply, code or ("not-accepted" if one and reply.is_2xx else None)
+        )
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the news of each message: nobody has signed them."""
-        said = read(callback.body, _Callback)
-        return [_receipt(update) for update in said.event.message_status_update]
+        said = decode_json(callback.body, _ReceiptBody)
+        return [_build_receipt(update) for update in said.event.message_status_update]
 
 
-def _code(error: _Error | str | None) -> str | None:
-    code = error.code if isinstance(error, _Error) else None
+def _extract_code(error: _ReplyError | str | None) -> str | None:
+    code = error.code if isinstance(error, _ReplyError) else None
     return None if code is None else str(code)
 
 
-def _receipt(update: _Update) -> Receipt:
-    status = STATUSES.get(update.status, "pending")
+def _build_receipt(update: _ReceiptMessage) -> Receipt:
+    status = RECEIPT_STATUSES.get(update.status, "pending")
     return Receipt(
         status,
         reference=update.client_message_id or "",
         message_id=update.message_id,
-        reason=reason(status, update.status),
+        reason=sanitize_reason(status, update.status),
     )

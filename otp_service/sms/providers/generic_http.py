@@ -30,25 +30,39 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Receipt, Refused, Reply
+from otp_service.core.delivery import (
+    Accepted,
+    Fault,
+    Message,
+    Receipt,
+    RefusalScope,
+    Refused,
+    Reply,
+)
 from otp_service.core.secret import Secret
-from otp_service.sms.body_template import Body, Kind, Value, as_text, body_faults
+from otp_service.sms.body_template import (
+    BodyFormat,
+    BodyTemplate,
+    FieldValue,
+    find_body_errors,
+    to_text,
+)
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import HttpSettings
-from otp_service.sms.router import Tools
-from otp_service.sms.validation import Faults, header_faults, url_faults
-from otp_service.sms.vendor_dialect import by_status, refused
+from otp_service.sms.router import ProviderDependencies
+from otp_service.sms.validation import FieldErrors, find_header_errors, find_url_errors
+from otp_service.sms.vendor_dialect import build_refusal, classify_by_status
 
 
-Codes = frozenset[str | int]
+VendorCodes = frozenset[str | int]
 
 CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 
-_IN_HEADER = "header:"
+_HEADER_PREFIX = "header:"
 
 
-class Basic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A user and a password for the Authorization header."""
 
     username: str
@@ -67,34 +81,34 @@ class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statuses: frozenset[int] = frozenset()
     """Every 2xx, if there are none."""
     path: str = ""
-    values: Codes = frozenset()
+    values: VendorCodes = frozenset()
 
 
-class Receipts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the gateway tells later what became of a message, to the address in `{callback}`."""
 
     status: str
     """Where its word for that stands: a dotted path into its JSON, or a field of form or query."""
-    delivered: Codes = frozenset()
-    undeliverable: Codes = frozenset()
+    delivered: VendorCodes = frozenset()
+    undeliverable: VendorCodes = frozenset()
     """The number's fault: nobody could have delivered it."""
-    failed: Codes = frozenset()
+    failed: VendorCodes = frozenset()
     """For good, and another gateway may do better."""
 
 
-class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
+class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
     """The settings of such a gateway, and its dialect."""
 
     url: str
-    body: Kind = "json"
-    fields: dict[str, Value]
+    body: BodyFormat = "json"
+    fields: dict[str, FieldValue]
     """Name to template. In JSON a dotted name nests, and a number in it is a place in a list;
     a template that is only `{valid_seconds}` gives a number. A field that comes out empty is left
     out, so `{from}` needs no sender."""
     secret_fields: dict[str, Secret] = msgspec.field(default_factory=dict)
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     secret_headers: dict[str, Secret] = msgspec.field(default_factory=dict)
-    basic: Basic | None = None
+    basic: BasicAuth | None = None
     sender: str = ""
     """What `{from}` is for a tenant that has no sender of its own."""
 
@@ -103,40 +117,42 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
     """Where the gateway's own name for the message stands, if it gives one."""
     code: str = ""
     """Where its code for an error stands."""
-    recipient_codes: Codes = frozenset()
-    provider_codes: Codes = frozenset()
-    throttled_codes: Codes = frozenset()
-    receipt: Receipts | None = None
+    recipient_codes: VendorCodes = frozenset()
+    provider_codes: VendorCodes = frozenset()
+    throttled_codes: VendorCodes = frozenset()
+    receipt: ReceiptSettings | None = None
     statuses: dict[int, Fault] = msgspec.field(default_factory=dict)
 
-    def as_sender(self, name: str, tools: Tools) -> HttpProvider:
+    def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         """Return the provider that speaks this dialect."""
-        return HttpProvider(name, self, tools.transport)
+        return HttpProvider(name, self, dependencies.transport)
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST; what comes from the message stands in its body only (R43)."""
-        body = self._body.fill(message, self.sender)
-        return HttpRequest("POST", self.url, self._headers, body)
+        body = self._body_template.render(message, self.sender)
+        return HttpRequest("POST", self.url, self._request_headers, body)
 
-    def reply(self, reply: HttpReply) -> Reply:
+    def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means, by the table on top."""
-        body = _decoded(reply.body)
-        code = _found(self.code, reply, body)
+        body = _decode_json_or_none(reply.body)
+        code = _find_value(self.code, reply, body)
         fault = self._faults_by_code.get(code or "") or self.statuses.get(reply.status)
         if fault:
-            is_throttled = code in self._throttled
-            return refused(fault, reply, code, About.THROTTLED if is_throttled else None)
-        if self._accepts(reply, body):
-            return self._accepted(reply, body)
+            is_throttled = code in self._throttled_codes
+            return build_refusal(
+                fault, reply, code, RefusalScope.THROTTLED if is_throttled else None
+            )
+        if self._is_accepted(reply, body):
+            return self._reply_from_message_id(reply, body)
         if code and reply.is_2xx:
-            return refused(Fault.PROVIDER, reply, code)
-        return by_status(reply, code)
+            return build_refusal(Fault.PROVIDER, reply, code)
+        return classify_by_status(reply, code)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the news; every word that is in no table means that it is not over yet."""
         if self.receipt is None:
             raise ValueError("this gateway is configured to bring no receipts")
-        said = _said(self.receipt.status, callback)
+        said = _read_callback_value(self.receipt.status, callback)
         if said in map(str, self.receipt.delivered):
             return [Receipt("delivered")]
         if said in map(str, self.receipt.undeliverable):
@@ -145,20 +161,20 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
             return [Receipt("technical-failure", reason=said)]
         return [Receipt("pending")]
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}
         return [
-            *url_faults(self.url),
-            *header_faults("headers", self.headers, secret=False),
-            *header_faults("secret_headers", secret_headers, secret=True),
-            *self._credential_faults(),
-            *body_faults(self.body, self.fields, self.secret_fields),
-            *self._table_faults(),
+            *find_url_errors(self.url),
+            *find_header_errors("headers", self.headers, secret=False),
+            *find_header_errors("secret_headers", secret_headers, secret=True),
+            *self._find_credential_errors(),
+            *find_body_errors(self.body, self.fields, self.secret_fields),
+            *self._find_table_errors(),
         ]
 
     @cached_property
-    def _headers(self) -> Headers:
+    def _request_headers(self) -> Headers:
         headers = {"content-type": CONTENT_TYPES[self.body]}
         headers |= {name.lower(): value for name, value in self.headers.items()}
         headers |= {name.lower(): value.reveal() for name, value in self.secret_headers.items()}
@@ -167,8 +183,8 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
         return tuple(headers.items())
 
     @cached_property
-    def _body(self) -> Body:
-        return Body(self.body, self.fields, self.secret_fields)
+    def _body_template(self) -> BodyTemplate:
+        return BodyTemplate(self.body, self.fields, self.secret_fields)
 
     @cached_property
     def _faults_by_code(self) -> dict[str, Fault]:
@@ -176,26 +192,26 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
         return table | {str(code): Fault.RECIPIENT for code in self.recipient_codes}
 
     @cached_property
-    def _throttled(self) -> frozenset[str]:
+    def _throttled_codes(self) -> frozenset[str]:
         return frozenset(map(str, self.throttled_codes))
 
     @cached_property
     def _accepted_values(self) -> frozenset[str]:
         return frozenset(map(str, self.accepted.values))
 
-    def _accepts(self, reply: HttpReply, body: Any) -> bool:
+    def _is_accepted(self, reply: HttpReply, body: Any) -> bool:
         if reply.status not in (self.accepted.statuses or range(200, 300)):
             return False
         path = self.accepted.path
-        return not path or _found(path, reply, body) in self._accepted_values
+        return not path or _find_value(path, reply, body) in self._accepted_values
 
-    def _accepted(self, reply: HttpReply, body: Any) -> Reply:
+    def _reply_from_message_id(self, reply: HttpReply, body: Any) -> Reply:
         if not self.message_id:
             return Accepted()
-        known = _found(self.message_id, reply, body)
+        known = _find_value(self.message_id, reply, body)
         return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
 
-    def _credential_faults(self) -> Faults:
+    def _find_credential_errors(self) -> FieldErrors:
         names = {name.lower() for name in self.headers}
         for name in self.secret_headers:
             if name.lower() in names or (self.basic and name.lower() == "authorization"):
@@ -203,7 +219,7 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
         if self.basic and ":" in self.basic.username:
             yield "basic.username", "use a name without ':'"
 
-    def _table_faults(self) -> Faults:
+    def _find_table_errors(self) -> FieldErrors:
         tables = (self.recipient_codes, self.provider_codes, self.throttled_codes)
         codes = [str(code) for table in tables for code in table]
         if codes and not self.code:
@@ -220,33 +236,33 @@ class Http(HttpSettings, frozen=True, kw_only=True, tag="http"):
             yield "statuses", "a status that means accepted cannot be a fault too"
 
 
-def _said(place: str, callback: Callback) -> str:
+def _read_callback_value(path: str, callback: Callback) -> str:
     """Return what stands in this place of a callback. Raises KeyError if nothing does."""
     if callback.headers.get("content-type", "").startswith("application/json"):
-        found = _found(place, HttpReply(0, callback.headers, b""), callback.json)
+        found = _find_value(path, HttpReply(0, callback.headers, b""), callback.json)
     else:
-        found = callback.form.get(place) or callback.query.get(place)
+        found = callback.form.get(path) or callback.query.get(path)
     if found is None:
-        raise KeyError(place)
+        raise KeyError(path)
     return found
 
 
-def _decoded(body: bytes) -> Any:
+def _decode_json_or_none(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _found(place: str, reply: HttpReply, body: Any) -> str | None:
+def _find_value(path: str, reply: HttpReply, body: Any) -> str | None:
     """Return what stands in this place of the reply as text, if it is one plain value."""
-    if not place:
+    if not path:
         return None
-    if place.startswith(_IN_HEADER):
-        return reply.headers.get(place.removeprefix(_IN_HEADER).lower())
-    for step in place.split("."):
+    if path.startswith(_HEADER_PREFIX):
+        return reply.headers.get(path.removeprefix(_HEADER_PREFIX).lower())
+    for step in path.split("."):
         if isinstance(body, list) and step.isdecimal() and int(step) < len(body):
             body = body[int(step)]
         else:
             body = body.get(step) if isinstance(body, dict) else None
-    return as_text(body) if isinstance(body, str | int | float) else None
+    return to_text(body) if isinstance(body, str | int | float) else None

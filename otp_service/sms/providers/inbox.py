@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message
-from otp_service.sms.router import Tools
+from otp_service.sms.router import ProviderDependencies
 
 
 class Inbox(msgspec.Struct, frozen=True, tag_field="type", tag="inbox", forbid_unknown_fields=True):
@@ -19,11 +19,11 @@ class Inbox(msgspec.Struct, frozen=True, tag_field="type", tag="inbox", forbid_u
 
     keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
 
-    def as_sender(self, name: str, tools: Tools) -> "InboxProvider":
+    def build_provider(self, name: str, dependencies: ProviderDependencies) -> "InboxProvider":
         """Return an empty inbox."""
-        return InboxProvider(name, now=tools.now, keep=self.keep)
+        return InboxProvider(name, now=dependencies.now, keep=self.keep)
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return nothing: whether it may be used at all is for the settings as a whole to say."""
         return []
 
@@ -53,6 +53,6 @@ class InboxProvider:
         """Forget every message."""
         self._messages.clear()
 
-    def messages(self) -> list[dict[str, str]]:
+    def list_messages(self) -> list[dict[str, str]]:
         """Return the messages, newest first."""
         return [dict(message) for message in self._messages]

@@ -43,31 +43,31 @@ from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    accepted,
-    judged,
-    permanent,
-    post_json,
-    read,
-    read_or,
-    reason,
-    refusal,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_refusal,
+    classify_reply,
+    decode_json,
+    decode_json_or,
+    derive_permanent_failures,
+    reply_from_message_id,
+    sanitize_reason,
 )
 
 
-FAULTS: Final[Verdicts] = {
+FAULTS: Final[FaultTable] = {
     **dict.fromkeys(("status-10", "status-14", "status-51", "status-52", "status-87"), RECIPIENT),
     **dict.fromkeys(("status-11", "status-12", "status-13", "status-17", "status-18"), ACCOUNT),
     "status-20": THROTTLED,
 }
-NUMBERS: Final = permanent(FAULTS)
-NUMBERS_ERRORS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
+FAILURE_STATUSES: Final = derive_permanent_failures(FAULTS)
+NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
 """Unknown, absent for good, barred or illegal subscribers, and numbers that are none."""
 
-TAKEN: Final = frozenset({0, 1, 3})
-HANDSET: Final = 1
-OUTCOMES: Final[dict[int, Outcome]] = {
+ACCEPTED_GROUPS: Final = frozenset({0, 1, 3})
+HANDSET_ERROR_GROUP: Final = 1
+RECEIPT_STATUSES: Final[dict[int, ReceiptStatus]] = {
     0: "pending",
     1: "pending",
     2: "technical-failure",
@@ -78,7 +78,7 @@ OUTCOMES: Final[dict[int, Outcome]] = {
 """By the group of the status."""
 
 
-class Status(msgspec.Struct, rename="camel"):
+class _MessageStatus(msgspec.Struct, rename="camel"):
     """Of a message."""
 
     group_id: int
@@ -90,7 +90,7 @@ class Status(msgspec.Struct, rename="camel"):
         return f"status-{self.id}"
 
 
-class Error(msgspec.Struct, rename="camel"):
+class _ReceiptError(msgspec.Struct, rename="camel"):
     """Why a message failed."""
 
     group_id: int = 0
@@ -98,41 +98,41 @@ class Error(msgspec.Struct, rename="camel"):
     permanent: bool = False
 
 
-class Sent(msgspec.Struct, rename="camel"):
+class _ReplyMessage(msgspec.Struct, rename="camel"):
     """What is read of one message in a reply."""
 
-    status: Status
+    status: _MessageStatus
     message_id: str | None = None
 
 
-class Answer(msgspec.Struct, rename="camel"):
+class _ReplyBody(msgspec.Struct, rename="camel"):
     """What is read of a reply."""
 
-    messages: list[Sent] = []
+    messages: list[_ReplyMessage] = []
     error_code: str = ""
 
 
-class Result(msgspec.Struct, rename="camel"):
+class _ReceiptMessage(msgspec.Struct, rename="camel"):
     """What is read of one message in a receipt."""
 
     message_id: str
-    status: Status
-    error: Error | None = None
+    status: _MessageStatus
+    error: _ReceiptError | None = None
     callback_data: str | None = None
 
-    def receipt(self) -> Receipt:
+    def to_receipt(self) -> Receipt:
         """Return the news of this message."""
-        error = self.error or Error()
-        known = _outcome(self.status, error)
+        error = self.error or _ReceiptError()
+        known = _resolve_status(self.status, error)
         code = f"error-{error.id}" if error.id else self.status.code
         reference = self.callback_data or ""
-        return Receipt(known, reference, self.message_id, reason(known, code))
+        return Receipt(known, reference, self.message_id, sanitize_reason(known, code))
 
 
-class Report(msgspec.Struct):
+class _ReceiptBody(msgspec.Struct):
     """What is read of a receipt: up to a hundred messages."""
 
-    results: list[Result]
+    results: list[_ReceiptMessage]
 
 
 class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
@@ -142,43 +142,48 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
     base_url: str = "https://api.infobip.com"
     """Better the account's own, xxxxx.api.infobip.com: it is the nearest."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the request for one message."""
         webhooks: dict[str, object] = {"callbackData": message.reference}
-        if message.callback:
-            webhooks |= {"delivery": {"url": message.callback}, "contentType": "application/json"}
+        if message.callback_url:
+            webhooks |= {
+                "delivery": {"url": message.callback_url},
+                "contentType": "application/json",
+            }
         asked: dict[str, object] = {
             "destinations": [{"to": message.to.e164[1:]}],
             "content": {"text": message.text},
-            "options": {"validityPeriod": {"amount": message.valid_for, "timeUnit": "SECONDS"}},
+            "options": {
+                "validityPeriod": {"amount": message.validity_seconds, "timeUnit": "SECONDS"}
+            },
             "webhooks": webhooks,
         }
-        sender = self.sender_for(message)
+        sender = self.select_sender_id(message)
         if sender:
             asked["sender"] = sender
-        url = self.address("/sms/3/messages")
-        return post_json(url, f"App {self.api_key.reveal()}", {"messages": [asked]})
+        url = self.build_url("/sms/3/messages")
+        return build_json_request(url, f"App {self.api_key.reveal()}", {"messages": [asked]})
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means: by the status of the message, if it holds one."""
-        answer = read_or(Answer(), reply.body)
+        answer = decode_json_or(_ReplyBody(), reply.body)
         if not (reply.is_2xx and answer.messages):
-            return judged(reply, None, code=answer.error_code)
+            return classify_reply(reply, None, code=answer.error_code)
         sent = answer.messages[0]
-        if sent.status.group_id in TAKEN:
-            return accepted(sent.message_id)
-        return refusal(FAULTS, reply, sent.status.code)
+        if sent.status.group_id in ACCEPTED_GROUPS:
+            return reply_from_message_id(sent.message_id)
+        return classify_refusal(FAULTS, reply, sent.status.code)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return all that a callback brings."""
-        return [result.receipt() for result in read(callback.body, Report).results]
+        return [result.to_receipt() for result in decode_json(callback.body, _ReceiptBody).results]
 
 
-def _outcome(status: Status, error: Error) -> Outcome:
-    said = OUTCOMES[status.group_id]
+def _resolve_status(status: _MessageStatus, error: _ReceiptError) -> ReceiptStatus:
+    said = RECEIPT_STATUSES[status.group_id]
     if not said.endswith("failure"):
         return said
-    if status.code in NUMBERS or (error.permanent and error.id in NUMBERS_ERRORS):
+    if status.code in FAILURE_STATUSES or (error.permanent and error.id in NUMBER_ERROR_IDS):
         return "permanent-failure"
-    is_handsets = error.group_id == HANDSET and not error.permanent
+    is_handsets = error.group_id == HANDSET_ERROR_GROUP and not error.permanent
     return "temporary-failure" if is_handsets else said

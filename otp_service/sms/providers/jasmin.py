@@ -18,7 +18,7 @@ an SMSC says of the number comes later: ESME_RINVDSTADR in a receipt.
 import re
 
 from otp_service.core.delivery import Message, Receipt, Reply
-from otp_service.core.messages import septets
+from otp_service.core.messages import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -27,18 +27,18 @@ from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     PROVIDER,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    accepted,
-    outcome,
-    post_form,
-    reason,
-    refusal,
-    word,
+    FaultTable,
+    ReceiptStatus,
+    build_form_request,
+    classify_refusal,
+    match_prefix,
+    reply_from_message_id,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-WORDS = {
+REFUSED_PREFIXES = {
     'Error "Authentication failure': "authentication-failure",
     'Error "Authorization failed': "authorization-failed",
     'Error "Cannot charge': "cannot-charge",
@@ -48,7 +48,7 @@ WORDS = {
     'Error "Failover route has no': "no-connector",
     'Error "Cannot send submit_sm': "cannot-send",
 }
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "authentication-failure": ACCOUNT,  # user or password
     "authorization-failed": ACCOUNT,  # the user may not do this
     "cannot-charge": ACCOUNT,  # no credit
@@ -58,12 +58,12 @@ FAULTS: Verdicts = {
     "no-connector": PROVIDER,  # none is bound
     "cannot-send": PROVIDER,  # its queue does not take it
 }
-CODES: dict[str, Outcome] = {
+FAILURE_STATUSES: dict[str, ReceiptStatus] = {
     "ESME_RINVDSTADR": "permanent-failure",  # invalid destination
     "EXPIRED": "temporary-failure",  # not reached in time
 }
 """What a status makes of a technical failure."""
-STATUSES: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "ESME_ROK": "pending",  # taken by the SMSC
     "ACCEPTD": "pending",
     "ENROUTE": "pending",
@@ -71,9 +71,9 @@ STATUSES: dict[str, Outcome] = {
     "DELIVRD": "delivered",
 }
 
-_FAILED = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z]{2,24}")
-_SUCCESS = re.compile(rb'Success "([^"]*)"')
-_SMSC_AND_PHONE = "3"
+_FAILED_STATUS = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z]{2,24}")
+_SUCCESS_REPLY = re.compile(rb'Success "([^"]*)"')
+_DLR_LEVEL_SMSC_AND_PHONE = "3"
 
 
 class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
@@ -88,47 +88,47 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         """Word for word, or Jasmin brings the receipt again."""
         return 200, b"ACK/Jasmin"
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST."""
         fields = {
             "username": self.username,
             "password": self.password.reveal(),
             "to": message.to.e164,
-            "from": self.sender_for(message),
-            **_content(message.text),
-            "validity-period": str(max(1, message.valid_for // 60)),  # minutes
-            **_receipt_request(message.callback),
+            "from": self.select_sender_id(message),
+            **_encode_text(message.text),
+            "validity-period": str(max(1, message.validity_seconds // 60)),  # minutes
+            **_build_receipt_fields(message.callback_url),
         }
-        return post_form(self.address("/send"), "", fields)
+        return build_form_request(self.build_url("/send"), "", fields)
 
-    def reply(self, reply: HttpReply) -> Reply:
+    def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the prose of a reply means."""
-        success = _SUCCESS.fullmatch(reply.body.strip())
+        success = _SUCCESS_REPLY.fullmatch(reply.body.strip())
         if reply.status == 200 and success:  # noqa: PLR2004
-            return accepted(success[1].decode(errors="replace"))
-        return refusal(FAULTS, reply, word(reply.body, WORDS))
+            return reply_from_message_id(success[1].decode(errors="replace"))
+        return classify_refusal(FAULTS, reply, match_prefix(reply.body, REFUSED_PREFIXES))
 
-    def receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a delivery report, which Jasmin cannot sign."""
         fields = callback.query if callback.method == "GET" else callback.form
         said, known = fields["message_status"], fields["id"]
-        if said in STATUSES:
-            return [Receipt(STATUSES[said], message_id=known)]
-        if not _FAILED.fullmatch(said):
+        if said in RECEIPT_STATUSES:
+            return [Receipt(RECEIPT_STATUSES[said], message_id=known)]
+        if not _FAILED_STATUS.fullmatch(said):
             raise ValueError("this is no status of Jasmin's")
-        status = outcome("technical-failure", said, CODES)
-        return [Receipt(status, message_id=known, reason=reason(status, said))]
+        status = resolve_receipt_status("technical-failure", said, FAILURE_STATUSES)
+        return [Receipt(status, message_id=known, reason=sanitize_reason(status, said))]
 
 
-def _content(text: str) -> dict[str, str]:
+def _encode_text(text: str) -> dict[str, str]:
     """Return the text: Jasmin makes GSM 03.38 of UTF-8 itself, and nothing of anything else."""
-    if septets(text) is not None:
+    if count_septets(text) is not None:
         return {"coding": "0", "content": text}
     return {"coding": "8", "hex-content": text.encode("utf-16-be").hex()}
 
 
-def _receipt_request(callback: str | None) -> dict[str, str]:
+def _build_receipt_fields(callback: str | None) -> dict[str, str]:
     """Return where reports go: by POST, as the beginning of the text comes with them."""
     if callback is None:
         return {}
-    return {"dlr-url": callback, "dlr-level": _SMSC_AND_PHONE, "dlr-method": "POST"}
+    return {"dlr-url": callback, "dlr-level": _DLR_LEVEL_SMSC_AND_PHONE, "dlr-method": "POST"}

@@ -20,7 +20,7 @@ from functools import cached_property
 from html import escape
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
-from otp_service.core.messages import septets
+from otp_service.core.messages import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import Headers, HttpReply, HttpRequest
@@ -30,17 +30,17 @@ from otp_service.sms.vendor_dialect import (
     PROVIDER,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    reason,
-    refusal,
-    word,
+    FaultTable,
+    ReceiptStatus,
+    classify_refusal,
+    match_prefix,
+    sanitize_reason,
 )
 
 
-ACCEPTED = {"0: ": "accepted", "Sent.": "accepted"}
+ACCEPTED_PREFIXES = {"0: ": "accepted", "Sent.": "accepted"}
 """The second one is of a smsbox with `immediate-sendsms-reply`."""
-WORDS = {
+REFUSED_PREFIXES = {
     "3: Queued": "queued",
     "Temporal failure": "temporal-failure",
     "Number(s) has/have been denied": "number-denied",
@@ -48,7 +48,7 @@ WORDS = {
     "Sender missing": "sender-missing",
     "Not routable": "not-routable",
 }
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "number-denied": RECIPIENT,  # black-list or white-list
     "authorization-failed": ACCOUNT,  # user or address
     "sender-missing": ACCOUNT,  # no default either
@@ -56,7 +56,7 @@ FAULTS: Verdicts = {
     "temporal-failure": THROTTLED,  # a queue is full
     "not-routable": PROVIDER,  # no SMSC takes this number
 }
-RECEIPTS: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "1": "delivered",
     "2": "technical-failure",  # not delivered: it does not say whether it was the number's fault
     "4": "pending",  # buffered by the SMSC
@@ -64,9 +64,9 @@ RECEIPTS: dict[str, Outcome] = {
     "16": "technical-failure",  # refused by the SMSC
     "32": "pending",  # an intermediate notification
 }
-DLR_MASK = sum(map(int, RECEIPTS))
+DLR_MASK = sum(map(int, RECEIPT_STATUSES))
 
-GSM, UCS2 = 0, 2
+GSM_CODING, UCS2_CODING = 0, 2
 
 
 class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
@@ -77,35 +77,37 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
     username: str
     password: Secret
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST."""
-        coding = GSM if septets(message.text) is not None else UCS2
+        coding = GSM_CODING if count_septets(message.text) is not None else UCS2_CODING
         parts = [
-            _tag("da", _tag("number", message.to.e164)),
-            _tag("oa", _tag("number", escape(sender)))
-            if (sender := self.sender_for(message))
+            _wrap_tag("da", _wrap_tag("number", message.to.e164)),
+            _wrap_tag("oa", _wrap_tag("number", escape(sender)))
+            if (sender := self.select_sender_id(message))
             else "",
-            _tag("ud", _percent(message.text)),
-            _tag("dcs", _tag("coding", str(coding))),
-            _tag("vp", _tag("delay", str(max(1, message.valid_for // 60)))),  # minutes
-            _status_request(message.callback) if message.callback is not None else "",
+            _wrap_tag("ud", _encode_text(message.text)),
+            _wrap_tag("dcs", _wrap_tag("coding", str(coding))),
+            _wrap_tag(
+                "vp", _wrap_tag("delay", str(max(1, message.validity_seconds // 60)))
+            ),  # minutes
+            _build_status_request(message.callback_url) if message.callback_url is not None else "",
             self._credentials,
         ]
-        document = _tag("message", _tag("submit", "".join(parts)))
+        document = _wrap_tag("message", _wrap_tag("submit", "".join(parts)))
         body = f'<?xml version="1.0" encoding="UTF-8"?>{document}'
         return HttpRequest("POST", self.base_url, self._headers, body.encode())
 
-    def reply(self, reply: HttpReply) -> Reply:
+    def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the prose of a reply means."""
-        if reply.status == 202 and word(reply.body, ACCEPTED):  # noqa: PLR2004
+        if reply.status == 202 and match_prefix(reply.body, ACCEPTED_PREFIXES):  # noqa: PLR2004
             return Accepted()
-        return refusal(FAULTS, reply, word(reply.body, WORDS))
+        return classify_refusal(FAULTS, reply, match_prefix(reply.body, REFUSED_PREFIXES))
 
-    def receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a delivery report, which Kannel cannot sign."""
         kind = callback.query["type"]
-        status = RECEIPTS[kind]
-        why = reason(status, f"dlr-{kind}")
+        status = RECEIPT_STATUSES[kind]
+        why = sanitize_reason(status, f"dlr-{kind}")
         return [Receipt(status, message_id=callback.query.get("fid", ""), reason=why)]
 
     @cached_property
@@ -114,15 +116,15 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
 
     @cached_property
     def _credentials(self) -> str:
-        user = _tag("username", escape(self.username))
-        return _tag("from", user + _tag("password", escape(self.password.reveal())))
+        user = _wrap_tag("username", escape(self.username))
+        return _wrap_tag("from", user + _wrap_tag("password", escape(self.password.reveal())))
 
 
-def _tag(name: str, content: str) -> str:
+def _wrap_tag(name: str, content: str) -> str:
     return f"<{name}>{content}</{name}>"
 
 
-def _percent(text: str) -> str:
+def _encode_text(text: str) -> str:
     """Return the text so that Kannel gets it back.
 
     It decodes the text like a query, and in some versions takes one of digits for hexadecimal.
@@ -130,10 +132,12 @@ def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def _status_request(callback: str) -> str:
+def _build_status_request(callback: str) -> str:
     """Return where reports go: Kannel fills in what kind it is (%d), and the SMSC's id (%F).
 
     It has an answer of the SMSC to give too (%A), in which the text of the message may stand.
     """
     url = callback.replace("%", "%%") + ("&" if "?" in callback else "?") + "type=%d&fid=%F"
-    return _tag("statusrequest", _tag("dlr-mask", str(DLR_MASK)) + _tag("dlr-url", escape(url)))
+    return _wrap_tag(
+        "statusrequest", _wrap_tag("dlr-mask", str(DLR_MASK)) + _wrap_tag("dlr-url", escape(url))
+    )

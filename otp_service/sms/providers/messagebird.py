@@ -32,27 +32,27 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback, check
+from otp_service.sms.callbacks import Callback, CallbackSignatureError, require_equal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.signatures import DIGESTS, claims
+from otp_service.sms.signatures import JWT_DIGESTS, decode_jwt
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
-    NONE,
+    NO_FAULTS,
     RECIPIENT,
-    Outcome,
-    Verdicts,
-    judged,
-    outcome,
-    post_json,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_reply,
+    decode_json_or,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-NO_RECIPIENT: Final = 9
-FAULTS: Final[Verdicts] = {"2": ACCOUNT, "25": ACCOUNT, str(NO_RECIPIENT): ACCOUNT}
-OUTCOMES: Final[dict[str, Outcome]] = {
+NO_RECIPIENT_CODE: Final = 9
+FAULTS: Final[FaultTable] = {"2": ACCOUNT, "25": ACCOUNT, str(NO_RECIPIENT_CODE): ACCOUNT}
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "scheduled": "pending",
     "sent": "pending",
     "buffered": "pending",
@@ -60,36 +60,38 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "expired": "temporary-failure",
     "delivery_failed": "technical-failure",
 }
-NUMBERS: Final[dict[str, Outcome]] = dict.fromkeys(("1", "unknown subscriber"), "permanent-failure")
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = dict.fromkeys(
+    ("1", "unknown subscriber"), "permanent-failure"
+)
 """What a code or a reason makes of a technical failure."""
 
-SIGNED: Final = "messagebird-signature-jwt"
+SIGNATURE_HEADER: Final = "messagebird-signature-jwt"
 ISSUER: Final = "MessageBird"
-LEEWAY: Final = 5
+LEEWAY_SECONDS: Final = 5
 """Seconds by which clocks may differ; a signature is good for 60."""
 
 
-class Error(msgspec.Struct):
+class _ReplyError(msgspec.Struct):
     """Why a request was refused."""
 
     code: int
     parameter: str | None = None
 
     @property
-    def verdicts(self) -> Verdicts:
+    def fault_table(self) -> FaultTable:
         """The table, with the odd case as it is here."""
-        is_number = self.code == NO_RECIPIENT and self.parameter == "recipients"
-        return {**FAULTS, str(NO_RECIPIENT): RECIPIENT} if is_number else FAULTS
+        is_number = self.code == NO_RECIPIENT_CODE and self.parameter == "recipients"
+        return {**FAULTS, str(NO_RECIPIENT_CODE): RECIPIENT} if is_number else FAULTS
 
 
-class Answer(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     """What is read of a reply."""
 
     id: str = ""
-    errors: list[Error] = []
+    errors: list[_ReplyError] = []
 
 
-class Claims(msgspec.Struct):
+class _JwtClaims(msgspec.Struct):
     """What a signature says."""
 
     iss: str
@@ -112,55 +114,57 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         """200: MessageBird asks for "200 OK", and repeats what was not answered so."""
         return 200, b""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the request for one message."""
         fields = {
-            "originator": self.sender_for(message),
+            "originator": self.select_sender_id(message),
             "recipients": message.to.e164[1:],
             "body": message.text,
             "type": "sms",
             "datacoding": "auto",  # "plain" would replace letters that GSM does not know
             "reference": message.reference,
-            "validity": message.valid_for,
-            "reportUrl": message.callback,
+            "validity": message.validity_seconds,
+            "reportUrl": message.callback_url,
         }
-        url = self.address("/messages")
-        return post_json(url, f"AccessKey {self.access_key.reveal()}", fields)
+        url = self.build_url("/messages")
+        return build_json_request(url, f"AccessKey {self.access_key.reveal()}", fields)
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        answer = read_or(Answer(), reply.body)
+        answer = decode_json_or(_ReplyBody(), reply.body)
         error = answer.errors[0] if answer.errors else None
         code = str(error.code) if error else None
-        return judged(reply, answer.id, error.verdicts if error else NONE, code)
+        return classify_reply(reply, answer.id, error.fault_table if error else NO_FAULTS, code)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings: in its query, or in a form if it is a POST."""
         if self.signing_key:
-            _check(callback, self.signing_key.reveal())
+            verify_signature(callback, self.signing_key.reveal())
         fields = callback.form if callback.body else callback.query
-        said = OUTCOMES[fields["status"]]
+        said = RECEIPT_STATUSES[fields["status"]]
         code = fields.get("statusErrorCode", "")
         why = fields.get("statusReason", "").replace("_", " ").lower()
-        known = outcome(outcome(said, code, NUMBERS), why, NUMBERS)
+        known = resolve_receipt_status(
+            resolve_receipt_status(said, code, FAILURE_STATUSES), why, FAILURE_STATUSES
+        )
         return [
             Receipt(
                 known,
                 fields.get("reference", ""),
                 fields["id"],
-                reason(known, code),
+                sanitize_reason(known, code),
                 is_signed=self.signing_key is not None,
             )
         ]
 
 
-def _check(callback: Callback, key: str) -> None:
+def verify_signature(callback: Callback, key: str) -> None:
     """Check that the signature is theirs, of this address and body, and of these seconds."""
-    said = claims(callback.headers.get(SIGNED, ""), key, Claims, DIGESTS)
+    said = decode_jwt(callback.headers.get(SIGNATURE_HEADER, ""), key, _JwtClaims, JWT_DIGESTS)
     body_hash = hashlib.sha256(callback.body).hexdigest() if callback.body else ""
-    check(hashlib.sha256(callback.url.encode()).hexdigest(), said.url_hash)
-    check(body_hash, said.payload_hash)
-    seconds = callback.now / 1000
-    is_current = said.nbf - LEEWAY <= seconds <= said.exp + LEEWAY
+    require_equal(hashlib.sha256(callback.url.encode()).hexdigest(), said.url_hash)
+    require_equal(body_hash, said.payload_hash)
+    seconds = callback.received_at / 1000
+    is_current = said.nbf - LEEWAY_SECONDS <= seconds <= said.exp + LEEWAY_SECONDS
     if said.iss != ISSUER or not is_current:
-        raise BadSignature
+        raise CallbackSignatureError

@@ -38,12 +38,19 @@ from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.generic_http import Basic
-from otp_service.sms.signatures import check_any, signature
-from otp_service.sms.vendor_dialect import Outcome, judged, outcome, post_json, read_or, reason
+from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.signatures import compute_signature, require_any_equal
+from otp_service.sms.vendor_dialect import (
+    ReceiptStatus,
+    build_json_request,
+    classify_reply,
+    decode_json_or,
+    resolve_receipt_status,
+    sanitize_reason,
+)
 
 
-OUTCOMES: Final[dict[str, Outcome]] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
     "sent": "pending",
     "delivered": "delivered",
@@ -51,7 +58,7 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "undelivered": "technical-failure",
     "failed": "technical-failure",
 }
-CODES: Final[dict[str, Outcome]] = {
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "50": "permanent-failure",
     "70": "permanent-failure",
     "200": "permanent-failure",
@@ -60,10 +67,10 @@ CODES: Final[dict[str, Outcome]] = {
 }
 """What a code makes of a technical failure."""
 
-SIGNED: Final = "x-plivo-signature-v3"
+SIGNATURE_HEADER: Final = "x-plivo-signature-v3"
 
 
-class Answer(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     """What is read of a reply."""
 
     message_uuid: list[str] = []
@@ -78,51 +85,55 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
     """A pool of numbers, for messages that no sender fits."""
     base_url: str = "https://api.plivo.com"
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the request for one message."""
-        sender = self.sender_for(message)
+        sender = self.select_sender_id(message)
         fields = {
             "src": sender,
             "powerpack_uuid": "" if sender else self.powerpack_uuid,
             "dst": message.to.e164,
             "text": message.text,
             "type": "sms",
-            "url": message.callback,
-            "method": "POST" if message.callback else None,
+            "url": message.callback_url,
+            "method": "POST" if message.callback_url else None,
             "log": "false",  # neither the text nor the number is kept in their logs
-            "message_expiry": message.valid_for,
+            "message_expiry": message.validity_seconds,
         }
         account = quote(self.auth_id, safe="")
-        url = self.address(f"/v1/Account/{account}/Message/")
-        return post_json(url, Basic(self.auth_id, self.auth_token).header, fields)
+        url = self.build_url(f"/v1/Account/{account}/Message/")
+        return build_json_request(url, BasicAuth(self.auth_id, self.auth_token).header, fields)
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by its status."""
-        ids = read_or(Answer(), reply.body).message_uuid
-        return judged(reply, ids[0] if ids else None)
+        ids = decode_json_or(_ReplyBody(), reply.body).message_uuid
+        return classify_reply(reply, ids[0] if ids else None)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
-        nonce = callback.headers.get(f"{SIGNED}-nonce", "")
-        signed = f"{_signed(callback)}.{nonce}".encode()
-        expected = signature(self.auth_token.reveal().encode(), signed)
+        nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
+        signed = f"{_build_signed_text(callback)}.{nonce}".encode()
+        expected = compute_signature(self.auth_token.reveal().encode(), signed)
         # There are several while a token is being replaced.
-        check_any(expected, callback.headers.get(SIGNED, "").replace(" ", "").split(","))
+        require_any_equal(
+            expected, callback.headers.get(SIGNATURE_HEADER, "").replace(" ", "").split(",")
+        )
         form = callback.form
         code = form.get("ErrorCode", "")
-        known = outcome(OUTCOMES[form["Status"]], code, CODES)
-        return [Receipt(known, "", form["MessageUUID"], reason(known, code), is_signed=True)]
+        known = resolve_receipt_status(RECEIPT_STATUSES[form["Status"]], code, FAILURE_STATUSES)
+        return [
+            Receipt(known, "", form["MessageUUID"], sanitize_reason(known, code), is_signed=True)
+        ]
 
 
-def _signed(callback: Callback) -> str:
+def _build_signed_text(callback: Callback) -> str:
     """Return what V3 signs of a POST: the address, its query sorted, the form sorted."""
     address, _, query = callback.url.partition("?")
-    asked = "&".join(f"{name}={value}" for name, value in _sorted(query))
-    form = "".join(f"{name}{value}" for name, value in _sorted(callback.body.decode()))
+    asked = "&".join(f"{name}={value}" for name, value in _sort_fields(query))
+    form = "".join(f"{name}{value}" for name, value in _sort_fields(callback.body.decode()))
     if not form:
         return f"{address}?{asked}" if asked else address
     return f"{address}?{asked}.{form}" if asked else f"{address}?{form}"
 
 
-def _sorted(fields: str) -> list[tuple[str, str]]:
+def _sort_fields(fields: str) -> list[tuple[str, str]]:
     return sorted(parse_qsl(fields, keep_blank_values=True))

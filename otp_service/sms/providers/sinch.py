@@ -30,30 +30,30 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, check
+from otp_service.sms.callbacks import Callback, require_equal
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.router import Tools
-from otp_service.sms.signatures import signature
+from otp_service.sms.router import ProviderDependencies
+from otp_service.sms.signatures import compute_signature
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
-    Outcome,
-    Verdicts,
-    judged,
-    outcome,
-    post_json,
-    read,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_reply,
+    decode_json,
+    decode_json_or,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-FAULTS: Final[Verdicts] = {
+FAULTS: Final[FaultTable] = {
     "blocked_account": ACCOUNT,
     "missing_callback_url": ACCOUNT,
     "unknown_campaign": ACCOUNT,
 }
-STATUSES: Final[dict[str, Outcome]] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
     "dispatched": "pending",
     "unknown": "pending",
@@ -65,25 +65,25 @@ STATUSES: Final[dict[str, Outcome]] = {
     "aborted": "technical-failure",
     "cancelled": "technical-failure",
 }
-CODES: Final[dict[str, Outcome]] = {
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "300": "permanent-failure",  # "Invalid destination address", of the SMPP codes
     "404": "temporary-failure",  # "temporary delivery failure"
     "406": "temporary-failure",  # it expired before it was dispatched
 }
 """What a code makes of a technical failure."""
 
-REPORT: Final = "recipient_delivery_report_sms"
-SIGNED: Final = "x-sinch-webhook-signature"
+RECIPIENT_REPORT_TYPE: Final = "recipient_delivery_report_sms"
+SIGNATURE_HEADER: Final = "x-sinch-webhook-signature"
 
 
-class Answer(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     """What is read of a reply."""
 
     id: str = ""
     code: str = ""
 
 
-class Report(msgspec.Struct):
+class _ReceiptBody(msgspec.Struct):
     """What is read of a receipt."""
 
     type: str
@@ -103,71 +103,73 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
     base_url: str = "https://us.sms.api.sinch.com"
     """The plan's region: us, eu, au, br or ca."""
 
-    def as_sender(self, name: str, tools: Tools) -> HttpProvider:
+    def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         """Return the provider that speaks this dialect."""
-        return HttpProvider(name, self.at(tools.now), tools.transport)
+        return HttpProvider(name, self.with_clock(dependencies.now), dependencies.transport)
 
-    def at(self, now: Callable[[], int]) -> "SinchAt":
+    def with_clock(self, now: Callable[[], int]) -> "SinchWithClock":
         """Return these settings with a clock: Sinch wants to be told an instant, not a duration."""
-        return SinchAt(**msgspec.structs.asdict(self), now=now)
+        return SinchWithClock(**msgspec.structs.asdict(self), now=now)
 
-    def request_at(self, message: Message, now: int) -> HttpRequest:
+    def build_request_at(self, message: Message, now: int) -> HttpRequest:
         """Return the batch of one message, at this time."""
-        expires = datetime.fromtimestamp(now // 1000 + message.valid_for, UTC)
+        expires = datetime.fromtimestamp(now // 1000 + message.validity_seconds, UTC)
         fields = {
             "type": "mt_text",
-            "from": self.sender_for(message),
+            "from": self.select_sender_id(message),
             "to": [message.to.e164],
             "body": message.text,
-            "delivery_report": "per_recipient_final" if message.callback else "none",
-            "callback_url": message.callback,
+            "delivery_report": "per_recipient_final" if message.callback_url else "none",
+            "callback_url": message.callback_url,
             "client_reference": message.reference,
             "expire_at": f"{expires:%Y-%m-%dT%H:%M:%S}.000Z",
         }
         plan = quote(self.service_plan_id, safe="")
-        url = self.address(f"/xms/v1/{plan}/batches")
-        return post_json(url, f"Bearer {self.api_token.reveal()}", fields)
+        url = self.build_url(f"/xms/v1/{plan}/batches")
+        return build_json_request(url, f"Bearer {self.api_token.reveal()}", fields)
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        answer = read_or(Answer(), reply.body)
-        return judged(reply, answer.id, FAULTS, answer.code)
+        answer = decode_json_or(_ReplyBody(), reply.body)
+        return classify_reply(reply, answer.id, FAULTS, answer.code)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
         if self.signing_secret:
-            _check(callback, self.signing_secret.reveal())
-        report = read(callback.body, Report)
-        if report.type != REPORT:
+            verify_signature(callback, self.signing_secret.reveal())
+        report = decode_json(callback.body, _ReceiptBody)
+        if report.type != RECIPIENT_REPORT_TYPE:
             raise ValueError("not a delivery report of a recipient")
-        known = outcome(STATUSES[report.status.lower()], report.code, CODES)
+        known = resolve_receipt_status(
+            RECEIPT_STATUSES[report.status.lower()], report.code, FAILURE_STATUSES
+        )
         return [
             Receipt(
                 known,
                 report.client_reference or "",
                 report.batch_id,
-                reason(known, report.code),
+                sanitize_reason(known, report.code),
                 is_signed=self.signing_secret is not None,
             )
         ]
 
 
-class SinchAt(Sinch, frozen=True, kw_only=True, tag="sinch"):
+class SinchWithClock(Sinch, frozen=True, kw_only=True, tag="sinch"):
     """The same with a clock, so that it can ask for a message to be sent."""
 
     now: Callable[[], int]
     """Milliseconds since 1970."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the batch of one message."""
-        return self.request_at(message, self.now())
+        return self.build_request_at(message, self.now())
 
 
-def _check(callback: Callback, secret: str) -> None:
+def verify_signature(callback: Callback, secret: str) -> None:
     """Check the signature over body, nonce and timestamp, and that it is not an old one."""
-    given = callback.headers.get(SIGNED, "")
-    nonce = callback.headers.get(f"{SIGNED}-nonce", "")
-    timestamp = callback.headers.get(f"{SIGNED}-timestamp", "")
+    given = callback.headers.get(SIGNATURE_HEADER, "")
+    nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
+    timestamp = callback.headers.get(f"{SIGNATURE_HEADER}-timestamp", "")
     signed = callback.body + f".{nonce}.{timestamp}".encode()
-    check(signature(secret.encode(), signed), given)
-    callback.check_age(timestamp)
+    require_equal(compute_signature(secret.encode(), signed), given)
+    callback.require_recent_timestamp(timestamp)

@@ -27,45 +27,45 @@ from typing import Annotated, Final
 import httpx
 import msgspec
 
-from otp_service.core.delivery import About, Accepted, Fault, Message, Refused, Reply
+from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.secret import Secret
-from otp_service.sms.provider_settings import Seconds
-from otp_service.sms.redaction import presentable_reply
-from otp_service.sms.router import Tools
-from otp_service.sms.sender_ids import sender_faults, sender_for, serves
-from otp_service.sms.smpp.connection import Link, answered
-from otp_service.sms.smpp.delivery_receipts import receipt_in
-from otp_service.sms.smpp.message_ids import Ids
-from otp_service.sms.smpp.pdu import OK, RESPONSE, SUBMIT_SM, Pdu
+from otp_service.sms.provider_settings import TimeoutSeconds
+from otp_service.sms.redaction import redact_reply
+from otp_service.sms.router import ProviderDependencies
+from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
+from otp_service.sms.smpp.connection import SmppConnection, wait_for_response
+from otp_service.sms.smpp.delivery_receipts import parse_receipt
+from otp_service.sms.smpp.message_ids import ReceiptMatcher
+from otp_service.sms.smpp.pdu import RESPONSE_BIT, STATUS_OK, SUBMIT_SM, Pdu
 from otp_service.sms.smpp.pdu_bodies import (
-    INTERNATIONAL,
-    RECEIPT_WANTED,
-    Address,
-    Bind,
+    INTERNATIONAL_TYPE,
+    REGISTERED_DELIVERY_RECEIPT,
+    BindRequest,
     ShortMessage,
-    for_seconds,
-    message_id,
+    SmppAddress,
+    format_validity_period,
+    parse_message_id,
 )
-from otp_service.sms.smpp.session import Centre, Session, unreachable
-from otp_service.sms.smpp.text_codec import encoded
-from otp_service.sms.validation import Faults
+from otp_service.sms.smpp.session import SmppSession, SmscConfig, build_unreachable_refusal
+from otp_service.sms.smpp.text_codec import encode_text
+from otp_service.sms.validation import FieldErrors
 
 
-RECIPIENT: Final = frozenset({0x0B, 0x65})
-ACCOUNT: Final = frozenset({0x0A, 0x0D, 0x0E, 0x0F})
-THROTTLED: Final = frozenset({0x14, 0x58})
-LAST_STATUS: Final = 0x04FF
+RECIPIENT_STATUSES: Final = frozenset({0x0B, 0x65})
+ACCOUNT_STATUSES: Final = frozenset({0x0A, 0x0D, 0x0E, 0x0F})
+THROTTLED_STATUSES: Final = frozenset({0x14, 0x58})
+MAX_KNOWN_STATUS: Final = 0x04FF
 """Up to which the protocol and vendors have given a meaning to numbers."""
 
-EARLY: Final = 1.0
+EARLY_RECEIPT_SECONDS: Final = 1.0
 """Seconds by which a receipt may be here before the answer that tells the id of its message, or
 before another process has told what was answered to it."""
 
-LONGEST_SYSTEM_ID: Final = 15
-LONGEST_SYSTEM_TYPE: Final = 12
-LONGEST_SENDER: Final = 20
-LONGEST_PASSWORD: Final = 64
+MAX_SYSTEM_ID_CHARS: Final = 15
+MAX_SYSTEM_TYPE_CHARS: Final = 12
+MAX_SENDER_CHARS: Final = 20
+MAX_PASSWORD_CHARS: Final = 64
 """5.2.2 has 8, and centres that take more."""
 
 
@@ -92,70 +92,76 @@ class Smpp(
     """By country (libphonenumber region), before all others."""
     window: Annotated[int, msgspec.Meta(ge=1, le=500)] = 10
     """Messages of one session that wait for their answers at the same time."""
-    connect_timeout: Seconds = 2.0
+    connect_timeout: TimeoutSeconds = 2.0
     """For a connection with its bind, and for a place in the window."""
-    reply_timeout: Seconds = 5.0
+    reply_timeout: TimeoutSeconds = 5.0
     enquire_every: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
     """Seconds between two questions whether the centre is still there."""
 
-    def as_sender(self, name: str, tools: Tools) -> "SmppProvider":
+    def build_provider(self, name: str, dependencies: ProviderDependencies) -> "SmppProvider":
         """Return the provider, which binds once there is a message."""
-        return SmppProvider(name, self, tools)
+        return SmppProvider(name, self, dependencies)
 
-    def serves(self, place: str) -> bool:
+    def can_serve(self, destination: str) -> bool:
         """Whether messages to this country, or to numbers that begin so, have a sender."""
-        return serves(self, place)
+        return can_serve(self, destination)
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        return [*self._link_faults(), *self._name_faults(), *sender_faults(self)]
+        return [
+            *self._find_connection_errors(),
+            *self._find_length_errors(),
+            *find_sender_errors(self),
+        ]
 
-    def _link_faults(self) -> Faults:
+    def _find_connection_errors(self) -> FieldErrors:
         if not self.tls and not is_loopback(self.host):
             yield "tls", "must be true: the code would cross the network in the open"
         if not self.host or not self.host.isascii() or set(self.host) & set(" /:@"):
             yield "host", "write the name or the address alone, like smsc.example"
 
-    def _name_faults(self) -> Faults:
+    def _find_length_errors(self) -> FieldErrors:
         fields = {
-            "system_id": (self.system_id, LONGEST_SYSTEM_ID),
-            "system_type": (self.system_type, LONGEST_SYSTEM_TYPE),
-            "password": (self.password.reveal(), LONGEST_PASSWORD),
-            "sender": (self.sender, LONGEST_SENDER),
+            "system_id": (self.system_id, MAX_SYSTEM_ID_CHARS),
+            "system_type": (self.system_type, MAX_SYSTEM_TYPE_CHARS),
+            "password": (self.password.reveal(), MAX_PASSWORD_CHARS),
+            "sender": (self.sender, MAX_SENDER_CHARS),
         }
         for country, sender in self.senders.items():
-            fields[f"senders.{country}"] = (sender, LONGEST_SENDER)
+            fields[f"senders.{country}"] = (sender, MAX_SENDER_CHARS)
         for field, (value, longest) in fields.items():
             if not value.isascii() or "\0" in value or len(value) > longest:
                 yield field, f"must be at most {longest} characters of ASCII"
 
     @cached_property
-    def bind(self) -> Bind:
+    def bind_request(self) -> BindRequest:
         """Who we are to the centre."""
         password = self.password.reveal()
-        return Bind(system_id=self.system_id, password=password, system_type=self.system_type)
+        return BindRequest(
+            system_id=self.system_id, password=password, system_type=self.system_type
+        )
 
-    def centre(self, tls: ssl.SSLContext | None) -> Centre:
+    def build_smsc_config(self, tls: ssl.SSLContext | None) -> SmscConfig:
         """Return how the centre is reached."""
-        return Centre(
+        return SmscConfig(
             host=self.host,
             port=self.port,
-            bind=self.bind,
+            bind_request=self.bind_request,
             tls=tls,
             window=self.window,
             connect_timeout=self.connect_timeout,
             reply_timeout=self.reply_timeout,
-            enquire_every=self.enquire_every,
+            enquire_interval_seconds=self.enquire_every,
         )
 
-    def submit(self, message: Message) -> ShortMessage:
+    def build_short_message(self, message: Message) -> ShortMessage:
         """Return the message as the centre wants it: one segment, as all of ours are (R39)."""
-        data_coding, octets = encoded(message.text)
+        data_coding, octets = encode_text(message.text)
         return ShortMessage(
-            source=Address.of(sender_for(self, message)),
-            destination=Address(INTERNATIONAL, message.to.e164.removeprefix("+")),
-            validity=for_seconds(message.valid_for),
-            registered_delivery=RECEIPT_WANTED,
+            source=SmppAddress.from_sender_id(select_sender_id(self, message)),
+            destination=SmppAddress(INTERNATIONAL_TYPE, message.to.e164.removeprefix("+")),
+            validity=format_validity_period(message.validity_seconds),
+            registered_delivery=REGISTERED_DELIVERY_RECEIPT,
             data_coding=data_coding,
             text=octets,
         )
@@ -165,93 +171,109 @@ class SmppProvider:
     """One provider: a name, its settings, and the session with its centre."""
 
     def __init__(
-        self, name: str, settings: Smpp, tools: Tools, *, tls: ssl.SSLContext | None = None
+        self,
+        name: str,
+        settings: Smpp,
+        dependencies: ProviderDependencies,
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
         self._settings = settings
-        self._received = tools.received
-        self._ids = Ids(name, tools.submissions)
+        self._on_receipt = dependencies.on_receipt
+        self._receipt_matcher = ReceiptMatcher(name, dependencies.message_ids)
         if settings.tls and tls is None:
             tls = httpx.create_ssl_context(trust_env=False)
-        centre = settings.centre(tls)
-        self._session = Session(name, centre, deliver=self._deliver, refusal=bind_refusal)
+        centre = settings.build_smsc_config(tls)
+        self._session = SmppSession(
+            name,
+            centre,
+            delivery_handler=self._handle_delivery,
+            classify_bind_status=classify_bind_status,
+        )
 
     async def send(self, message: Message) -> Reply:
         """Submit, and return what came of it, in words that are safe to keep."""
-        body = self._settings.submit(message).encode()
-        link = await self._session.link()
+        body = self._settings.build_short_message(message).encode()
+        link = await self._session.get_connection()
         if isinstance(link, Refused):
             return link
-        if not await _place_in(link, self._settings.connect_timeout):
-            return unreachable("window-full")
+        if not await _acquire_window_slot(link, self._settings.connect_timeout):
+            return build_unreachable_refusal("window-full")
         try:
-            return presentable_reply(await self._submit(link, body, message), message)
+            return redact_reply(await self._submit_message(link, body, message), message)
         finally:
             link.window.release()
 
     async def aclose(self) -> None:
         """Unbind."""
         await self._session.aclose()
-        await self._ids.aclose()
+        await self._receipt_matcher.aclose()
 
-    async def _submit(self, link: Link, body: bytes, message: Message) -> Reply:
-        if link.has_ended:
-            return unreachable("disconnected")
-        asked = link.ask(SUBMIT_SM, body, lambda answer: self._learn(answer, message))
-        answer = await answered(asked, self._settings.reply_timeout)
+    async def _submit_message(
+        self, connection: SmppConnection, body: bytes, message: Message
+    ) -> Reply:
+        if connection.is_closed:
+            return build_unreachable_refusal("disconnected")
+        asked = connection.send_request(
+            SUBMIT_SM, body, lambda answer: self._record_message_id(answer, message)
+        )
+        answer = await wait_for_response(asked, self._settings.reply_timeout)
         if answer is None:
-            reason = "disconnected" if link.has_ended else "read-timeout"
-            return Refused(Fault.UNKNOWN, reason, about=About.SILENCE)
-        return meaning(answer)
+            reason = "disconnected" if connection.is_closed else "read-timeout"
+            return Refused(Fault.UNKNOWN, reason, scope=RefusalScope.SILENCE)
+        return interpret_reply(answer)
 
-    def _learn(self, answer: Pdu, message: Message) -> None:
-        reply = meaning(answer)
+    def _record_message_id(self, response: Pdu, message: Message) -> None:
+        reply = interpret_reply(response)
         if isinstance(reply, Accepted) and reply.message_id:
-            self._ids.learn(reply.message_id, message.reference, message.to.e164)
+            self._receipt_matcher.record_message(
+                reply.message_id, message.reference, message.to.e164
+            )
 
-    async def _deliver(self, brought: ShortMessage) -> None:
-        told = receipt_in(brought)
+    async def _handle_delivery(self, short_message: ShortMessage) -> None:
+        told = parse_receipt(short_message)
         if told is None:
             return
-        receipt = await self._ids.found(told)
+        receipt = await self._receipt_matcher.match_receipt(told)
         if not receipt.reference:
-            await asyncio.sleep(EARLY)
-            receipt = await self._ids.found(told)
-        await self._received(self.name, receipt)
+            await asyncio.sleep(EARLY_RECEIPT_SECONDS)
+            receipt = await self._receipt_matcher.match_receipt(told)
+        await self._on_receipt(self.name, receipt)
 
 
-async def _place_in(link: Link, patience: float) -> bool:
+async def _acquire_window_slot(connection: SmppConnection, timeout_seconds: float) -> bool:
     try:
-        async with asyncio.timeout(patience):
-            return await link.window.acquire()
+        async with asyncio.timeout(timeout_seconds):
+            return await connection.window.acquire()
     except TimeoutError:
         return False
 
 
-def meaning(answer: Pdu) -> Reply:
+def interpret_reply(response: Pdu) -> Reply:
     """Return what the answer to a submit_sm means."""
-    if answer.status != OK:
-        return refusal(answer.status)
-    if answer.command != SUBMIT_SM | RESPONSE:
+    if response.status != STATUS_OK:
+        return classify_command_status(response.status)
+    if response.command != SUBMIT_SM | RESPONSE_BIT:
         return Refused(Fault.UNKNOWN, "bad-reply")
-    name = message_id(answer.body)
+    name = parse_message_id(response.body)
     return Accepted(name) if name else Refused(Fault.UNKNOWN, "no-message-id")
 
 
-def refusal(status: int) -> Refused:
+def classify_command_status(status: int) -> Refused:
     """Return what a command_status means that is not 0."""
-    reason = f"smpp-{status:02x}" if status <= LAST_STATUS else "smpp-other"
-    if status in RECIPIENT:
+    reason = f"smpp-{status:02x}" if status <= MAX_KNOWN_STATUS else "smpp-other"
+    if status in RECIPIENT_STATUSES:
         return Refused(Fault.RECIPIENT, reason)
-    if status in ACCOUNT:
-        return Refused(Fault.PROVIDER, reason, about=About.ACCOUNT)
-    if status in THROTTLED:
-        return Refused(Fault.PROVIDER, reason, about=About.THROTTLED)
+    if status in ACCOUNT_STATUSES:
+        return Refused(Fault.PROVIDER, reason, scope=RefusalScope.ACCOUNT)
+    if status in THROTTLED_STATUSES:
+        return Refused(Fault.PROVIDER, reason, scope=RefusalScope.THROTTLED)
     return Refused(Fault.PROVIDER, reason)
 
 
-def bind_refusal(status: int) -> Refused:
+def classify_bind_status(status: int) -> Refused:
     """Return the same for a bind, which is never about a message or its number."""
-    refused = refusal(status)
-    about = refused.about if refused.about is not About.MESSAGE else About.SILENCE
-    return Refused(Fault.PROVIDER, refused.reason, about=about)
+    refused = classify_command_status(status)
+    about = refused.scope if refused.scope is not RefusalScope.MESSAGE else RefusalScope.SILENCE
+    return Refused(Fault.PROVIDER, refused.reason, scope=about)

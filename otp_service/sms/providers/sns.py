@@ -24,11 +24,11 @@ from urllib.parse import urlencode
 from otp_service.core.delivery import Accepted, Message, Refused
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.sender_ids import is_number
-from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED, Verdicts, judged
+from otp_service.sms.sender_ids import is_numeric_sender_id
+from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED, FaultTable, classify_reply
 
 
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "AccessDenied": ACCOUNT,
     "AccessDeniedException": ACCOUNT,
     "AuthorizationError": ACCOUNT,
@@ -51,14 +51,14 @@ FAULTS: Verdicts = {
     "Throttling": THROTTLED,
 }
 
-HEADERS = (
+REQUEST_HEADERS = (
     ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
     ("accept", "text/xml"),  # it would answer ours, which prefers JSON, with JSON
 )
 
-_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
-_ABOUT_NUMBER = re.compile(rb"<Message>[^<]*(?:PhoneNumber|E\.?164)[^<]*</Message>")
+_NUMBER_ERROR = re.compile(rb"<Message>[^<]*(?:PhoneNumber|E\.?164)[^<]*</Message>")
 
 
 class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
@@ -72,7 +72,7 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
     max_price: str = ""
     """The most that one message may cost, in USD: 0.50."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
         fields = {
             "Action": "Publish",
@@ -80,35 +80,35 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
             "PhoneNumber": message.to.e164,
             "Message": message.text,
         }
-        for number, (name, kind, value) in enumerate(self._attributes(message), start=1):
+        for number, (name, kind, value) in enumerate(self._build_attributes(message), start=1):
             entry = f"MessageAttributes.entry.{number}"
             fields[f"{entry}.Name"] = f"AWS.SNS.SMS.{name}"
             fields[f"{entry}.Value.DataType"] = kind
             fields[f"{entry}.Value.StringValue"] = value
-        return HttpRequest("POST", self.url, HEADERS, urlencode(fields).encode())
+        return HttpRequest("POST", self.url, REQUEST_HEADERS, urlencode(fields).encode())
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top.
 
         Two places of the XML are looked for as text: a parser would do more than is asked of it
         with what a stranger sends.
         """
-        known, code = _found(_MESSAGE_ID, reply), _found(_CODE, reply)
-        if code == "InvalidParameter" and _ABOUT_NUMBER.search(reply.body):
-            return judged(reply, known, {code: RECIPIENT}, code)
-        return judged(reply, known, FAULTS, code)
+        known, code = _extract_text(_MESSAGE_ID, reply), _extract_text(_ERROR_CODE, reply)
+        if code == "InvalidParameter" and _NUMBER_ERROR.search(reply.body):
+            return classify_reply(reply, known, {code: RECIPIENT}, code)
+        return classify_reply(reply, known, FAULTS, code)
 
-    def _attributes(self, message: Message) -> list[tuple[str, str, str]]:
+    def _build_attributes(self, message: Message) -> list[tuple[str, str, str]]:
         attributes = [("SMSType", "String", "Transactional")]
-        sender = self.sender_for(message)
+        sender = self.select_sender_id(message)
         if sender:
-            name = "OriginationNumber" if is_number(sender) else "SenderID"
+            name = "OriginationNumber" if is_numeric_sender_id(sender) else "SenderID"
             attributes.append((name, "String", sender))
         if self.max_price:
             attributes.append(("MaxPrice", "Number", self.max_price))
         return attributes
 
 
-def _found(place: re.Pattern[bytes], reply: HttpReply) -> str | None:
-    found = place.search(reply.body)
+def _extract_text(pattern: re.Pattern[bytes], reply: HttpReply) -> str | None:
+    found = pattern.search(reply.body)
     return found[1].decode() if found else None

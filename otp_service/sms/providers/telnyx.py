@@ -29,37 +29,37 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback
+from otp_service.sms.callbacks import Callback, CallbackSignatureError
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.signatures import decoded
+from otp_service.sms.signatures import decode_base64
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
-    NONE,
+    NO_FAULTS,
     PROVIDER,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    judged,
-    outcome,
-    permanent,
-    post_json,
-    read,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_reply,
+    decode_json,
+    decode_json_or,
+    derive_permanent_failures,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-STOPPED: Final = "40300"
-FAULTS: Final[Verdicts] = {
+BLOCKED_CODE: Final = "40300"
+FAULTS: Final[FaultTable] = {
     **dict.fromkeys(("10002", "10016", "40001", "40012", "40310"), RECIPIENT),
     **dict.fromkeys(("10009", "10010", "20100"), ACCOUNT),
     **dict.fromkeys(("40305", "40306", "40312", "40313", "40314", "40315"), ACCOUNT),
     **dict.fromkeys(("40329", "40333"), ACCOUNT),
     **dict.fromkeys(("10011", "40011", "40318"), THROTTLED),
 }
-OUTCOMES: Final[dict[str, Outcome]] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
     "sending": "pending",
     "sent": "pending",
@@ -70,11 +70,11 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "sending_failed": "technical-failure",
     "delivery_failed": "technical-failure",
 }
-EVENTS: Final = frozenset({"message.sent", "message.finalized", "message.read"})
-KEY_LENGTH: Final = 32
+RECEIPT_EVENTS: Final = frozenset({"message.sent", "message.finalized", "message.read"})
+PUBLIC_KEY_BYTES: Final = 32
 
 
-class Error(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     """Why a message was refused, or failed."""
 
     code: str | int
@@ -82,55 +82,55 @@ class Error(msgspec.Struct):
     detail: str | None = None
 
     @property
-    def name(self) -> str:
+    def code_text(self) -> str:
         """The code as the table has it; Telnyx writes it as text, and at times as a number."""
         return str(self.code)
 
     @property
-    def verdicts(self) -> Verdicts:
+    def fault_table(self) -> FaultTable:
         """The table, with the odd case as it is here."""
         is_stop = "STOP" in f"{self.title} {self.detail}"
-        return {**FAULTS, STOPPED: RECIPIENT if is_stop else PROVIDER}
+        return {**FAULTS, BLOCKED_CODE: RECIPIENT if is_stop else PROVIDER}
 
 
-class Named(msgspec.Struct):
+class _ReplyMessage(msgspec.Struct):
     """What is read of a message that was taken."""
 
     id: str = ""
 
 
-class Answer(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     """What is read of a reply."""
 
-    data: Named | None = None
-    errors: list[Error] = []
+    data: _ReplyMessage | None = None
+    errors: list[_ErrorBody] = []
 
 
-class To(msgspec.Struct):
+class _ReceiptRecipient(msgspec.Struct):
     """What became of a message at its number."""
 
     status: str
 
 
-class Payload(msgspec.Struct):
+class _ReceiptMessage(msgspec.Struct):
     """The message that a receipt is about."""
 
     id: str
-    to: list[To]
-    errors: list[Error] | None = None
+    to: list[_ReceiptRecipient]
+    errors: list[_ErrorBody] | None = None
 
 
-class Event(msgspec.Struct):
+class _ReceiptEvent(msgspec.Struct):
     """What happened to it."""
 
     event_type: str
-    payload: Payload
+    payload: _ReceiptMessage
 
 
-class Report(msgspec.Struct):
+class _ReceiptBody(msgspec.Struct):
     """What is read of a receipt."""
 
-    data: Event
+    data: _ReceiptEvent
 
 
 class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
@@ -143,58 +143,60 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
     """In base64, from the portal. Without it receipts count as unsigned."""
     base_url: str = "https://api.telnyx.com"
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the request for one message."""
         fields = {
             "to": message.to.e164,
-            "from": self.sender_for(message),
+            "from": self.select_sender_id(message),
             "messaging_profile_id": self.messaging_profile_id,
             "text": message.text,
             "type": "SMS",
-            "webhook_url": message.callback,
+            "webhook_url": message.callback_url,
             # Receipts hold the text: they go nowhere but where this message says.
             "use_profile_webhooks": False,
         }
-        url = self.address("/v2/messages")
-        return post_json(url, f"Bearer {self.api_key.reveal()}", fields)
+        url = self.build_url("/v2/messages")
+        return build_json_request(url, f"Bearer {self.api_key.reveal()}", fields)
 
-    def reply(self, reply: HttpReply) -> Accepted | Refused:
+    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
-        answer = read_or(Answer(), reply.body)
+        answer = decode_json_or(_ReplyBody(), reply.body)
         known = answer.data.id if answer.data else None
         error = answer.errors[0] if answer.errors else None
         if error is None:
-            return judged(reply, known)
-        return judged(reply, known, error.verdicts, error.name)
+            return classify_reply(reply, known)
+        return classify_reply(reply, known, error.fault_table, error.code_text)
 
-    def receipts(self, callback: Callback) -> Sequence[Receipt]:
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""
         if self.public_key:
-            _check(callback, self.public_key)
-        event = read(callback.body, Report).data
-        if event.event_type not in EVENTS or not event.payload.to:
+            verify_signature(callback, self.public_key)
+        event = decode_json(callback.body, _ReceiptBody).data
+        if event.event_type not in RECEIPT_EVENTS or not event.payload.to:
             raise ValueError("not news of a message that was sent")
         error = event.payload.errors[0] if event.payload.errors else None
-        code, verdicts = (error.name, error.verdicts) if error else (None, NONE)
-        known = outcome(OUTCOMES[event.payload.to[0].status], code, permanent(verdicts))
-        why = reason(known, code)
+        code, verdicts = (error.code_text, error.fault_table) if error else (None, NO_FAULTS)
+        known = resolve_receipt_status(
+            RECEIPT_STATUSES[event.payload.to[0].status], code, derive_permanent_failures(verdicts)
+        )
+        why = sanitize_reason(known, code)
         return [Receipt(known, "", event.payload.id, why, is_signed=bool(self.public_key))]
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        faults = super().faults()
-        if self.public_key and len(decoded(self.public_key)) != KEY_LENGTH:
+        faults = super().find_errors()
+        if self.public_key and len(decode_base64(self.public_key)) != PUBLIC_KEY_BYTES:
             faults.append(("public_key", "copy it from the portal: 32 bytes in base64"))
         return faults
 
 
-def _check(callback: Callback, public_key: str) -> None:
+def verify_signature(callback: Callback, public_key: str) -> None:
     """Check the signature over time and body, and that it is not an old one."""
     timestamp = callback.headers.get("telnyx-timestamp", "")
-    given = decoded(callback.headers.get("telnyx-signature-ed25519", ""))
-    key = Ed25519PublicKey.from_public_bytes(decoded(public_key))
+    given = decode_base64(callback.headers.get("telnyx-signature-ed25519", ""))
+    key = Ed25519PublicKey.from_public_bytes(decode_base64(public_key))
     try:
         key.verify(given, timestamp.encode() + b"|" + callback.body)
     except InvalidSignature:
-        raise BadSignature from None
-    callback.check_age(timestamp)
+        raise CallbackSignatureError from None
+    callback.require_recent_timestamp(timestamp)

@@ -21,24 +21,24 @@ from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.generic_http import Basic
-from otp_service.sms.signatures import check_any, signature
+from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.signatures import compute_signature, require_any_equal
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    judged,
-    outcome,
-    permanent,
-    post_form,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    build_form_request,
+    classify_reply,
+    decode_json_or,
+    derive_permanent_failures,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "21211": RECIPIENT,  # invalid To
     "21214": RECIPIENT,  # To cannot be reached
     "21217": RECIPIENT,  # not a valid number
@@ -64,12 +64,12 @@ FAULTS: Verdicts = {
     "30001": THROTTLED,  # queue overflow
 }
 
-CODES: dict[str, Outcome] = {
-    **permanent(FAULTS),
+FAILURE_STATUSES: dict[str, ReceiptStatus] = {
+    **derive_permanent_failures(FAULTS),
     "30003": "temporary-failure",  # unreachable handset: off, or without signal
 }
 """What a code makes of a technical failure."""
-STATUSES: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "accepted": "pending",
     "scheduled": "pending",
     "queued": "pending",
@@ -83,11 +83,11 @@ STATUSES: dict[str, Outcome] = {
     "canceled": "technical-failure",
 }
 
-LONGEST = 36_000
+MAX_VALIDITY_SECONDS = 36_000
 """Seconds of validity that Twilio takes at most; at least it takes 1."""
 
 
-class _Answer(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     sid: str = ""
     code: int | str | None = None
 
@@ -104,43 +104,45 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
     messaging_service_sid: str = ""
     """Picks the sender where `sender` and `senders` have none that may be used."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST. Twilio is asked to keep neither the text nor the whole number."""
         fields = {
             "To": message.to.e164,
-            **self._from(message),
+            **self._build_sender_fields(message),
             "Body": message.text,
-            "ValidityPeriod": str(max(1, min(message.valid_for, LONGEST))),
+            "ValidityPeriod": str(max(1, min(message.validity_seconds, MAX_VALIDITY_SECONDS))),
             "ContentRetention": "discard",
             "AddressRetention": "obfuscate",
         }
-        if message.callback is not None:
-            fields["StatusCallback"] = message.callback
-        return post_form(self._url, self._authorization, fields)
+        if message.callback_url is not None:
+            fields["StatusCallback"] = message.callback_url
+        return build_form_request(self._url, self._authorization, fields)
 
-    def reply(self, reply: HttpReply) -> Reply:
+    def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means: {"sid"} with a 2xx, else {"code"}."""
-        answer = read_or(_Answer(), reply.body)
-        return judged(reply, answer.sid, FAULTS, str(answer.code) if answer.code else None)
+        answer = decode_json_or(_ReplyBody(), reply.body)
+        return classify_reply(reply, answer.sid, FAULTS, str(answer.code) if answer.code else None)
 
-    def receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a status callback (a form), once its signature has been checked."""
         if self.auth_token:
-            check_signature(callback, self.auth_token)
+            verify_signature(callback, self.auth_token)
         code = callback.form.get("ErrorCode")
-        known = outcome(STATUSES[callback.form["MessageStatus"]], code, CODES)
+        known = resolve_receipt_status(
+            RECEIPT_STATUSES[callback.form["MessageStatus"]], code, FAILURE_STATUSES
+        )
         return [
             Receipt(
                 known,
                 message_id=callback.form["MessageSid"],
-                reason=reason(known, code),
+                reason=sanitize_reason(known, code),
                 is_signed=self.auth_token is not None,
             )
         ]
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        found = super().faults()
+        found = super().find_errors()
         if not re.fullmatch(r"AC[0-9a-f]{32}", self.account_sid):
             found.append(("account_sid", "it is AC and 32 of 0-9 and a-f: see the console"))
         if bool(self.api_key) != bool(self.api_secret):
@@ -151,25 +153,25 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
             found.append(("sender", "name a sender of yours, or messaging_service_sid"))
         return found
 
-    def _from(self, message: Message) -> dict[str, str]:
-        sender = self.sender_for(message)
+    def _build_sender_fields(self, message: Message) -> dict[str, str]:
+        sender = self.select_sender_id(message)
         if self.messaging_service_sid and not sender:
             return {"MessagingServiceSid": self.messaging_service_sid}
         return {"From": sender} if sender else {}
 
     @cached_property
     def _url(self) -> str:
-        return self.address(f"/2010-04-01/Accounts/{self.account_sid}/Messages.json")
+        return self.build_url(f"/2010-04-01/Accounts/{self.account_sid}/Messages.json")
 
     @cached_property
     def _authorization(self) -> str:
-        key = Basic(self.api_key, self.api_secret) if self.api_secret else None
-        token = Basic(self.account_sid, self.auth_token) if self.auth_token else None
+        key = BasicAuth(self.api_key, self.api_secret) if self.api_secret else None
+        token = BasicAuth(self.account_sid, self.auth_token) if self.auth_token else None
         opener = key or token
         return opener.header if opener else ""
 
 
-def check_signature(callback: Callback, token: Secret) -> None:
+def verify_signature(callback: Callback, token: Secret) -> None:
     """Raise BadSignature unless Twilio has signed the exact address and the fields of the form.
 
     www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64. Twilio itself is not sure
@@ -179,11 +181,11 @@ def check_signature(callback: Callback, token: Secret) -> None:
     pairs = parse_qsl(callback.body.decode(), keep_blank_values=True)
     fields = "".join(name + value for name, value in sorted(set(pairs)))
     key, given = token.reveal().encode(), callback.headers.get("x-twilio-signature", "")
-    signed = (f"{url}{fields}".encode() for url in _spellings(callback.url))
-    check_any(given, [signature(key, each, "sha1") for each in signed])
+    signed = (f"{url}{fields}".encode() for url in _list_url_spellings(callback.url))
+    require_any_equal(given, [compute_signature(key, each, "sha1") for each in signed])
 
 
-def _spellings(url: str) -> list[str]:
+def _list_url_spellings(url: str) -> list[str]:
     parts = urlsplit(url)
     bare = re.sub(r":[0-9]+$", "", parts.netloc)
     port = parts.port or (443 if parts.scheme == "https" else 80)

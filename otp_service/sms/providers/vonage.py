@@ -22,32 +22,32 @@ from typing import Literal
 import msgspec
 
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
-from otp_service.core.messages import septets
+from otp_service.core.messages import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature, Callback, without_reference
+from otp_service.sms.callbacks import Callback, CallbackSignatureError, strip_reference
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.generic_http import Basic
-from otp_service.sms.validation import Faults
+from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.validation import FieldErrors
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
     THROTTLED,
-    Outcome,
-    Verdicts,
-    accepted,
-    by_status,
-    outcome,
-    post_form,
-    read,
-    read_or,
-    reason,
-    refusal,
-    refused,
+    FaultTable,
+    ReceiptStatus,
+    build_form_request,
+    build_refusal,
+    classify_by_status,
+    classify_refusal,
+    decode_json,
+    decode_json_or,
+    reply_from_message_id,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "7": RECIPIENT,  # number barred
     "33": RECIPIENT,  # number deactivated
     "4": ACCOUNT,  # invalid credentials
@@ -61,7 +61,7 @@ FAULTS: Verdicts = {
     "1": THROTTLED,  # throttled
     "10": THROTTLED,  # too many binds
 }
-CODES: dict[str, Outcome] = {
+FAILURE_STATUSES: dict[str, ReceiptStatus] = {
     "3": "permanent-failure",  # absent for good
     "4": "permanent-failure",  # barred by the subscriber
     "9": "permanent-failure",  # illegal number
@@ -71,7 +71,7 @@ CODES: dict[str, Outcome] = {
     "7": "temporary-failure",  # handset busy
 }
 """What a code makes of a technical failure."""
-STATUSES: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "accepted": "pending",
     "buffered": "pending",
     "unknown": "pending",
@@ -81,14 +81,14 @@ STATUSES: dict[str, Outcome] = {
     "rejected": "technical-failure",
 }
 
-LIFE = (20, 604_800)
+VALIDITY_RANGE_SECONDS = (20, 604_800)
 """Seconds of validity that Vonage takes: it cannot be told to give up sooner than after 20."""
-MOST = 100
+MAX_FIELD_CHARS = 100
 """Characters of `client-ref` and `callback`, as Vonage's OpenAPI has it. Our references have 75 at
 most. An address with reference and token has 130, and without the reference it fits if `public_url`
 is not longer than some 35; else the one of the dashboard is called, and is advisory unless signed."""
 
-SIGNED = frozenset(
+SIGNED_FIELDS = frozenset(
     [
         "msisdn",
         "to",
@@ -107,19 +107,19 @@ SIGNED = frozenset(
 )
 """The parameters of a receipt that are Vonage's own."""
 
-Method = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
+SignatureMethod = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
 
 
-class _Part(msgspec.Struct):
+class _ReplyMessage(msgspec.Struct):
     status: str | int
     message_id: str = msgspec.field(default="", name="message-id")
 
 
-class _Answer(msgspec.Struct):
-    messages: list[_Part] = []
+class _ReplyBody(msgspec.Struct):
+    messages: list[_ReplyMessage] = []
 
 
-class Account(VendorSettings, frozen=True, kw_only=True):
+class VonageSettings(VendorSettings, frozen=True, kw_only=True):
     """What both APIs of Vonage want to be told, and to be answered."""
 
     api_key: str
@@ -132,11 +132,11 @@ class Account(VendorSettings, frozen=True, kw_only=True):
         """200, as their documentation has it: anything else may be brought again for a day."""
         return 200, b""
 
-    def faults(self) -> list[tuple[str, str]]:
+    def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        return [*super().faults(), *self._account_faults()]
+        return [*super().find_errors(), *self._find_account_errors()]
 
-    def _account_faults(self) -> Faults:
+    def _find_account_errors(self) -> FieldErrors:
         if not self.api_key.isalnum():
             yield "api_key", "it has letters and digits only: see the dashboard"
         if not (self.sender or self.senders):
@@ -144,73 +144,75 @@ class Account(VendorSettings, frozen=True, kw_only=True):
 
     @cached_property
     def _authorization(self) -> str:
-        return Basic(self.api_key, self.api_secret).header
+        return BasicAuth(self.api_key, self.api_secret).header
 
 
-class Vonage(Account, frozen=True, kw_only=True, tag="vonage"):
+class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
     """The settings of an account, and its dialect.
 
     Vonage signs receipts only if its support has been asked to.
     """
 
     base_url: str = "https://rest.nexmo.com"
-    signature_method: Method = "md5hash"
+    signature_method: SignatureMethod = "md5hash"
     """As in the dashboard, which begins with `md5hash`; the others are HMACs."""
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST; a receipt is known by our reference, so its address need not have it."""
         fields = {
-            "from": self.sender_for(message).removeprefix("+"),
+            "from": self.select_sender_id(message).removeprefix("+"),
             "to": message.to.e164[1:],
             "text": message.text,
-            "type": "text" if septets(message.text) is not None else "unicode",
-            "ttl": str(seconds(message) * 1000),
+            "type": "text" if count_septets(message.text) is not None else "unicode",
+            "ttl": str(clamp_validity(message) * 1000),
             "client-ref": message.reference,
         }
-        callback = without_reference(message.callback or "")
-        if len(callback) <= MOST:
+        callback = strip_reference(message.callback_url or "")
+        if len(callback) <= MAX_FIELD_CHARS:
             fields["callback"] = callback
-        return post_form(self.address("/sms/json"), self._authorization, fields)
+        return build_form_request(self.build_url("/sms/json"), self._authorization, fields)
 
-    def reply(self, reply: HttpReply) -> Reply:
+    def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the parts mean together."""
-        parts = read_or(_Answer(), reply.body).messages
+        parts = decode_json_or(_ReplyBody(), reply.body).messages
         if reply.status != 200 or not parts:  # noqa: PLR2004
-            return by_status(reply)
+            return classify_by_status(reply)
         statuses = [str(part.status) for part in parts]
         failed = next((status for status in statuses if status != "0"), None)
         if failed is None:
-            return accepted(parts[0].message_id)
+            return reply_from_message_id(parts[0].message_id)
         if "0" in statuses:
-            return refused(Fault.UNKNOWN, reply, failed)
-        return refusal(FAULTS, reply, failed)
+            return build_refusal(Fault.UNKNOWN, reply, failed)
+        return classify_refusal(FAULTS, reply, failed)
 
-    def receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a receipt: a query, a form or JSON, as the account is set up."""
-        fields = _fields(callback)
+        fields = _parse_fields(callback)
         if self.signature_secret:
-            fields = signed(fields, self.signature_secret, self.signature_method)
-            callback.check_age(fields.get("timestamp", ""))
+            fields = verify_signature(fields, self.signature_secret, self.signature_method)
+            callback.require_recent_timestamp(fields.get("timestamp", ""))
         code = fields.get("err-code")
-        known = outcome(STATUSES[fields["status"]], code, CODES)
+        known = resolve_receipt_status(RECEIPT_STATUSES[fields["status"]], code, FAILURE_STATUSES)
         return [
             Receipt(
                 known,
                 reference=fields.get("client-ref", ""),
                 message_id=fields["messageId"],
-                reason=reason(known, code),
+                reason=sanitize_reason(known, code),
                 is_signed=self.signature_secret is not None,
             )
         ]
 
 
-def seconds(message: Message) -> int:
+def clamp_validity(message: Message) -> int:
     """Return for how long Vonage may try."""
-    shortest, longest = LIFE
-    return max(shortest, min(message.valid_for, longest))
+    shortest, longest = VALIDITY_RANGE_SECONDS
+    return max(shortest, min(message.validity_seconds, longest))
 
 
-def signed(fields: Mapping[str, str], secret: Secret, method: Method) -> dict[str, str]:
+def verify_signature(
+    fields: Mapping[str, str], secret: Secret, method: SignatureMethod
+) -> dict[str, str]:
     """Return the fields that Vonage has signed. Raises BadSignature if there are none.
 
     developer.vonage.com/en/getting-started/concepts/signing-messages. In a query they may stand
@@ -218,14 +220,14 @@ def signed(fields: Mapping[str, str], secret: Secret, method: Method) -> dict[st
     """
     given = fields.get("sig", "").lower().encode()
     everything = {name: value for name, value in fields.items() if name != "sig"}
-    theirs = {name: value for name, value in everything.items() if name in SIGNED}
+    theirs = {name: value for name, value in everything.items() if name in SIGNED_FIELDS}
     for each in (everything, theirs):
-        if hmac.compare_digest(_signature(each, secret.reveal(), method).encode(), given):
+        if hmac.compare_digest(_compute_signature(each, secret.reveal(), method).encode(), given):
             return each
-    raise BadSignature
+    raise CallbackSignatureError
 
 
-def _signature(fields: Mapping[str, str], secret: str, method: Method) -> str:
+def _compute_signature(fields: Mapping[str, str], secret: str, method: SignatureMethod) -> str:
     clean = ((name, fields[name].replace("&", "_").replace("=", "_")) for name in sorted(fields))
     text = "".join(f"&{name}={value}" for name, value in clean)
     if method == "md5hash":
@@ -233,10 +235,10 @@ def _signature(fields: Mapping[str, str], secret: str, method: Method) -> str:
     return hmac.new(secret.encode(), text.encode(), method).hexdigest()
 
 
-def _fields(callback: Callback) -> dict[str, str]:
+def _parse_fields(callback: Callback) -> dict[str, str]:
     if callback.method == "GET":
         return callback.query
     if not callback.body.startswith(b"{"):
         return callback.form
-    fields = read(callback.body, dict[str, str | int | float | None])
+    fields = decode_json(callback.body, dict[str, str | int | float | None])
     return {name: str(value) for name, value in fields.items() if value is not None}

@@ -17,26 +17,26 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, check
+from otp_service.sms.callbacks import Callback, require_equal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.providers.vonage import MOST, Account, seconds
-from otp_service.sms.signatures import claims
+from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
+from otp_service.sms.signatures import decode_jwt
 from otp_service.sms.vendor_dialect import (
     ACCOUNT,
     RECIPIENT,
-    Outcome,
-    Verdicts,
-    judged,
-    outcome,
-    permanent,
-    post_json,
-    read,
-    read_or,
-    reason,
+    FaultTable,
+    ReceiptStatus,
+    build_json_request,
+    classify_reply,
+    decode_json,
+    decode_json_or,
+    derive_permanent_failures,
+    resolve_receipt_status,
+    sanitize_reason,
 )
 
 
-FAULTS: Verdicts = {
+FAULTS: FaultTable = {
     "1050": RECIPIENT,  # number barred
     "1060": ACCOUNT,  # account barred
     "1070": ACCOUNT,  # quota exceeded
@@ -44,7 +44,7 @@ FAULTS: Verdicts = {
     "1120": ACCOUNT,  # sender is not ours
     "low-balance": ACCOUNT,  # no credit
 }
-STATUSES: dict[str, Outcome] = {
+RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "submitted": "pending",
     "delivered": "delivered",
     "read": "delivered",
@@ -53,7 +53,7 @@ STATUSES: dict[str, Outcome] = {
 }
 
 
-class _Problem(msgspec.Struct):
+class _ProblemBody(msgspec.Struct):
     type: str = ""
     title: str | int = ""
 
@@ -64,86 +64,88 @@ class _Problem(msgspec.Struct):
         return next(numbers, fragment or None)
 
 
-class _Answer(_Problem):
+class _ReplyBody(_ProblemBody):
     message_uuid: str = ""
 
 
-class _Error(_Problem):
-    error: _Problem | None = None
+class _ReceiptError(_ProblemBody):
+    error: _ProblemBody | None = None
     """Some receipts have their error in an error."""
 
 
-class _Status(msgspec.Struct):
+class _ReceiptBody(msgspec.Struct):
     message_uuid: str
     status: str
     client_ref: str = ""
-    error: _Error | None = None
+    error: _ReceiptError | None = None
 
 
-class _Claims(msgspec.Struct):
+class _JwtClaims(msgspec.Struct):
     iat: int
     iss: Literal["Vonage"]
     api_key: str
     payload_hash: str
 
 
-class VonageMessages(Account, frozen=True, kw_only=True, tag="vonage-messages"):
+class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-messages"):
     """The settings of an account, and its dialect."""
 
     base_url: str = "https://api.nexmo.com"
 
-    def request(self, message: Message) -> HttpRequest:
+    def build_request(self, message: Message) -> HttpRequest:
         """Return the POST."""
         fields = {
             "message_type": "text",
             "channel": "sms",
             "to": message.to.e164[1:],
-            "from": self.sender_for(message).removeprefix("+"),
+            "from": self.select_sender_id(message).removeprefix("+"),
             "text": message.text,
-            "ttl": seconds(message),
+            "ttl": clamp_validity(message),
         }
-        if len(message.reference) <= MOST:
+        if len(message.reference) <= MAX_FIELD_CHARS:
             fields["client_ref"] = message.reference
-        if message.callback is not None:
-            fields |= {"webhook_url": message.callback, "webhook_version": "v1"}
-        return post_json(self.address("/v1/messages"), self._authorization, fields)
+        if message.callback_url is not None:
+            fields |= {"webhook_url": message.callback_url, "webhook_version": "v1"}
+        return build_json_request(self.build_url("/v1/messages"), self._authorization, fields)
 
-    def reply(self, reply: HttpReply) -> Reply:
+    def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means: {"message_uuid"} with a 2xx, else a problem."""
-        answer = read_or(_Answer(), reply.body)
-        return judged(reply, answer.message_uuid, FAULTS, answer.code)
+        answer = decode_json_or(_ReplyBody(), reply.body)
+        return classify_reply(reply, answer.message_uuid, FAULTS, answer.code)
 
-    def receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a status callback, once its signature has been checked.
 
         Vonage may leave a callback unsigned while something of theirs is broken; it is refused,
         and they bring it again.
         """
         if self.signature_secret:
-            check_token(callback, self.signature_secret, self.api_key)
-        news = read(callback.body, _Status)
+            verify_signature(callback, self.signature_secret, self.api_key)
+        news = decode_json(callback.body, _ReceiptBody)
         problem = news.error and (news.error.error or news.error)
         code = problem.code if problem else None
-        known = outcome(STATUSES[news.status], code, permanent(FAULTS))
+        known = resolve_receipt_status(
+            RECEIPT_STATUSES[news.status], code, derive_permanent_failures(FAULTS)
+        )
         return [
             Receipt(
                 known,
                 reference=news.client_ref,
                 message_id=news.message_uuid,
-                reason=reason(known, code),
+                reason=sanitize_reason(known, code),
                 is_signed=self.signature_secret is not None,
             )
         ]
 
 
-def check_token(callback: Callback, secret: Secret, api_key: str) -> None:
+def verify_signature(callback: Callback, secret: Secret, api_key: str) -> None:
     """Raise BadSignature unless a token in the headers vouches for this body, now.
 
     developer.vonage.com/en/getting-started/concepts/webhooks#validating-signed-webhooks. Signed
     with anything but HS256, by another account or for another body, it is nothing to us.
     """
     _, _, token = callback.headers.get("authorization", "").partition(" ")
-    said = claims(token, secret.reveal(), _Claims, {"HS256"})
-    check(api_key, said.api_key)
-    check(hashlib.sha256(callback.body).hexdigest(), said.payload_hash)
-    callback.check_age(str(said.iat))
+    said = decode_jwt(token, secret.reveal(), _JwtClaims, {"HS256"})
+    require_equal(api_key, said.api_key)
+    require_equal(hashlib.sha256(callback.body).hexdigest(), said.payload_hash)
+    callback.require_recent_timestamp(str(said.iat))

@@ -9,34 +9,34 @@ from otp_service.sms.smpp.pdu import (
     DELIVER_SM,
     ENQUIRE_LINK,
     GENERIC_NACK,
-    INVALID_COMMAND,
-    LAST_SEQUENCE,
-    OK,
-    PERMANENT_ERROR,
-    QUEUE_FULL,
-    RESPONSE,
-    TEMPORARY_ERROR,
+    MAX_SEQUENCE_NUMBER,
+    RESPONSE_BIT,
+    STATUS_INVALID_COMMAND,
+    STATUS_OK,
+    STATUS_PERMANENT_ERROR,
+    STATUS_QUEUE_FULL,
+    STATUS_TEMPORARY_ERROR,
     UNBIND,
-    BadPdu,
-    Frames,
+    InvalidPduError,
     Pdu,
+    PduDecoder,
 )
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
 
 
 logger = logging.getLogger(__name__)
 
-MOST_DELIVERIES: Final = 100
+MAX_PENDING_DELIVERIES: Final = 100
 """Receipts being noted at once; further ones are to be brought again."""
-MOST_UNANSWERED: Final = 1000
+MAX_UNANSWERED_REQUESTS: Final = 1000
 """Requests whose late answers are still understood."""
-READ: Final = 64 * 1024
+READ_CHUNK_BYTES: Final = 64 * 1024
 
-Deliver = Callable[[ShortMessage], Awaitable[None]]
+DeliveryHandler = Callable[[ShortMessage], Awaitable[None]]
 """Takes what the centre brings; if it raises, the centre is to bring it again."""
 
 
-class Link:
+class SmppConnection:
     """Asks, and answers what it is asked. All of it in one process and one loop."""
 
     def __init__(
@@ -44,130 +44,136 @@ class Link:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         *,
-        deliver: Deliver,
+        delivery_handler: DeliveryHandler,
         window: int,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._deliver = deliver
+        self._delivery_handler = delivery_handler
         self.window = asyncio.Semaphore(window)
         """One for each message that waits for its answer (2.9): taken by who submits."""
-        self.has_ended = False
+        self.is_closed = False
         self._sequence = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Pdu | None], Callable[[Pdu], None]]] = {}
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._pending_requests: dict[
+            int, tuple[asyncio.Future[Pdu | None], Callable[[Pdu], None]]
+        ] = {}
+        self._delivery_tasks: set[asyncio.Task[None]] = set()
 
-    def ask(
-        self, command: int, body: bytes = b"", told: Callable[[Pdu], None] = lambda _: None
+    def send_request(
+        self, command: int, body: bytes = b"", on_response: Callable[[Pdu], None] = lambda _: None
     ) -> asyncio.Future[Pdu | None]:
         """Write a request; its answer comes in the future, or None if the link ends before.
 
         `told` hears it before anything that came after it is looked at, also if it is late and
         nobody waits for it any more. The link must not have ended.
         """
-        self._sequence = self._sequence % LAST_SEQUENCE + 1
+        self._sequence = self._sequence % MAX_SEQUENCE_NUMBER + 1
         answer = asyncio.get_running_loop().create_future()
-        self._waiting[self._sequence] = (answer, told)
-        if len(self._waiting) > MOST_UNANSWERED:
-            del self._waiting[next(iter(self._waiting))]
+        self._pending_requests[self._sequence] = (answer, on_response)
+        if len(self._pending_requests) > MAX_UNANSWERED_REQUESTS:
+            del self._pending_requests[next(iter(self._pending_requests))]
         # Not drained: the window bounds what can be waiting here.
-        self._write(Pdu(command, self._sequence, body=body))
+        self._write_pdu(Pdu(command, self._sequence, body=body))
         return answer
 
-    async def run(self) -> None:
+    async def read_pdus(self) -> None:
         """Read until the end, whoever makes it."""
-        frames = Frames()
+        frames = PduDecoder()
         try:
-            while not self.has_ended and (data := await self._reader.read(READ)):
-                for pdu in frames.feed(data):
-                    self._take(pdu)
+            while not self.is_closed and (data := await self._reader.read(READ_CHUNK_BYTES)):
+                for pdu in frames.decode_pdus(data):
+                    self._handle_pdu(pdu)
                 await self._writer.drain()
         except Exception as error:  # noqa: BLE001  # whatever it is, it ends this link alone
             logger.warning("a connection to a centre ended with %s", type(error).__name__)
         finally:
-            self.end()
+            self.close()
 
-    async def watch(self, every: float, patience: float) -> None:
+    async def watch_peer(self, interval_seconds: float, timeout_seconds: float) -> None:
         """Ask every so many seconds whether the centre is there (4.11), and return if it is not."""
         while True:
-            await asyncio.sleep(every)
-            if self.has_ended or not await answered(self.ask(ENQUIRE_LINK), patience):
+            await asyncio.sleep(interval_seconds)
+            if self.is_closed or not await wait_for_response(
+                self.send_request(ENQUIRE_LINK), timeout_seconds
+            ):
                 return
 
-    async def unbind(self, patience: float) -> None:
+    async def unbind(self, timeout_seconds: float) -> None:
         """Take leave (4.2), and end."""
-        if not self.has_ended:
-            await answered(self.ask(UNBIND), patience)
-        for task in self._deliveries:
+        if not self.is_closed:
+            await wait_for_response(self.send_request(UNBIND), timeout_seconds)
+        for task in self._delivery_tasks:
             task.cancel()
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
-        self.end()
+        await asyncio.gather(*self._delivery_tasks, return_exceptions=True)
+        self.close()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Close the connection; who waits for an answer hears that there is none."""
-        self.has_ended = True
+        self.is_closed = True
         self._writer.transport.abort()
-        for answer, _ in self._waiting.values():
-            _resolve(answer, None)
-        self._waiting.clear()
+        for answer, _ in self._pending_requests.values():
+            _resolve_future(answer, None)
+        self._pending_requests.clear()
 
-    def _write(self, pdu: Pdu) -> None:
+    def _write_pdu(self, pdu: Pdu) -> None:
         self._writer.write(pdu.encode())
 
-    def _take(self, pdu: Pdu) -> None:
-        if pdu.answers:
-            self._answered(pdu)
+    def _handle_pdu(self, pdu: Pdu) -> None:
+        if pdu.is_response:
+            self._handle_response(pdu)
         elif pdu.command == DELIVER_SM:
-            self._delivered(pdu)
+            self._handle_delivery(pdu)
         elif pdu.command in {ENQUIRE_LINK, UNBIND}:
-            self._answer(pdu)
-            self.has_ended = self.has_ended or pdu.command == UNBIND
+            self._send_response(pdu)
+            self.is_closed = self.is_closed or pdu.command == UNBIND
         else:
-            self._write(Pdu(GENERIC_NACK, pdu.sequence, INVALID_COMMAND))
+            self._write_pdu(Pdu(GENERIC_NACK, pdu.sequence, STATUS_INVALID_COMMAND))
 
-    def _answered(self, pdu: Pdu) -> None:
-        answer, told = self._waiting.pop(pdu.sequence, (None, None))
+    def _handle_response(self, pdu: Pdu) -> None:
+        answer, told = self._pending_requests.pop(pdu.sequence, (None, None))
         if answer and told:
             told(pdu)
-            _resolve(answer, pdu)
+            _resolve_future(answer, pdu)
 
-    def _delivered(self, pdu: Pdu) -> None:
-        if len(self._deliveries) >= MOST_DELIVERIES:
-            self._answer(pdu, QUEUE_FULL)
+    def _handle_delivery(self, pdu: Pdu) -> None:
+        if len(self._delivery_tasks) >= MAX_PENDING_DELIVERIES:
+            self._send_response(pdu, STATUS_QUEUE_FULL)
             return
         try:
             brought = ShortMessage.decode(pdu.body)
-        except BadPdu:
-            self._answer(pdu, PERMANENT_ERROR)
+        except InvalidPduError:
+            self._send_response(pdu, STATUS_PERMANENT_ERROR)
             return
-        task = asyncio.get_running_loop().create_task(self._note(pdu, brought))
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+        task = asyncio.get_running_loop().create_task(self._process_delivery(pdu, brought))
+        self._delivery_tasks.add(task)
+        task.add_done_callback(self._delivery_tasks.discard)
 
-    async def _note(self, pdu: Pdu, brought: ShortMessage) -> None:
+    async def _process_delivery(self, pdu: Pdu, short_message: ShortMessage) -> None:
         """Answer once it is noted, so that the centre keeps it until then."""
-        status = OK
+        status = STATUS_OK
         try:
-            await self._deliver(brought)
+            await self._delivery_handler(short_message)
         except Exception as error:  # noqa: BLE001  # whatever it is, the link has to go on
             # By its name only: its text may hold a number (R68).
             logger.error("a receipt could not be noted: %s", type(error).__name__)  # noqa: TRY400
-            status = TEMPORARY_ERROR
-        if not self.has_ended:
-            self._answer(pdu, status)
+            status = STATUS_TEMPORARY_ERROR
+        if not self.is_closed:
+            self._send_response(pdu, status)
 
-    def _answer(self, pdu: Pdu, status: int = OK) -> None:
+    def _send_response(self, pdu: Pdu, status: int = STATUS_OK) -> None:
         # The body of deliver_sm_resp is one empty string (4.6.2); the others have none.
         body = b"\0" if pdu.command == DELIVER_SM else b""
-        self._write(Pdu(pdu.command | RESPONSE, pdu.sequence, status, body))
+        self._write_pdu(Pdu(pdu.command | RESPONSE_BIT, pdu.sequence, status, body))
 
 
-async def answered(answer: asyncio.Future[Pdu | None], patience: float) -> Pdu | None:
+async def wait_for_response(
+    future: asyncio.Future[Pdu | None], timeout_seconds: float
+) -> Pdu | None:
     """Return the answer, or None if there is none so soon; a late one is still heard."""
-    await asyncio.wait({answer}, timeout=patience)
-    return answer.result() if answer.done() else None
+    await asyncio.wait({future}, timeout=timeout_seconds)
+    return future.result() if future.done() else None
 
 
-def _resolve(answer: asyncio.Future[Pdu | None], value: Pdu | None) -> None:
-    if not answer.done():
-        answer.set_result(value)
+def _resolve_future(future: asyncio.Future[Pdu | None], value: Pdu | None) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -23,13 +23,13 @@ MESSAGE_STATE: Final = 0x0427
 MESSAGE_PAYLOAD: Final = 0x0424
 
 # 5.2.12: what kind of message a deliver_sm is
-_KIND: Final = 0x3C
-_RECEIPT: Final = 0x04
-_INTERMEDIATE: Final = 0x20
+_MESSAGE_TYPE_MASK: Final = 0x3C
+_RECEIPT_TYPE: Final = 0x04
+_INTERMEDIATE_TYPE: Final = 0x20
 
-Status = Literal["delivered", "pending", "temporary-failure", "technical-failure"]
+SmppReceiptStatus = Literal["delivered", "pending", "temporary-failure", "technical-failure"]
 
-STATES: Final[dict[int, str]] = {
+STATE_NAMES: Final[dict[int, str]] = {
     1: "ENROUTE",
     2: "DELIVRD",
     3: "EXPIRED",
@@ -39,7 +39,7 @@ STATES: Final[dict[int, str]] = {
     7: "UNKNOWN",
     8: "REJECTD",
 }
-STATUS: Final[dict[str, Status]] = {
+RECEIPT_STATUSES: Final[dict[str, SmppReceiptStatus]] = {
     "DELIVRD": "delivered",
     "EXPIRED": "temporary-failure",
     "DELETED": "technical-failure",
@@ -47,15 +47,15 @@ STATUS: Final[dict[str, Status]] = {
     "REJECTD": "technical-failure",
 }
 
-_BY_BEGIN: Final = {name[:5]: name for name in STATES.values()}  # some write DELIVERED
-_OURS: Final = re.compile(r"\btext:", re.IGNORECASE)
+_STATE_BY_PREFIX: Final = {name[:5]: name for name in STATE_NAMES.values()}  # some write DELIVERED
+_MESSAGE_TEXT: Final = re.compile(r"\btext:", re.IGNORECASE)
 """What the centre repeats of our text follows, with the code in it."""
-_ID: Final = re.compile(r"\bid:\s*([!-~]{1,64})", re.IGNORECASE)
-_STATE: Final = re.compile(r"\bstat:\s*([A-Z]{4,13})", re.IGNORECASE)
-_ERROR: Final = re.compile(r"\berr:\s*([0-9A-Z]{1,4})\b", re.IGNORECASE)
+_ID_FIELD: Final = re.compile(r"\bid:\s*([!-~]{1,64})", re.IGNORECASE)
+_STATE_FIELD: Final = re.compile(r"\bstat:\s*([A-Z]{4,13})", re.IGNORECASE)
+_ERROR_FIELD: Final = re.compile(r"\berr:\s*([0-9A-Z]{1,4})\b", re.IGNORECASE)
 
 
-class Told(NamedTuple):
+class SmppReceipt(NamedTuple):
     """A receipt, and what says which message it is about."""
 
     receipt: Receipt
@@ -64,36 +64,38 @@ class Told(NamedTuple):
     """To which the message went: the source of its receipt."""
 
 
-def receipt_in(brought: ShortMessage) -> Told | None:
+def parse_receipt(short_message: ShortMessage) -> SmppReceipt | None:
     """Return the receipt that was brought, or None: it is a message that somebody has sent us."""
-    text = (brought.text or brought.tlvs.get(MESSAGE_PAYLOAD, b"")).decode("latin-1")
-    said = _OURS.split(text, maxsplit=1)[0]
-    name = _name(brought, said)
-    if not name or not _is_receipt(brought):
+    text = (short_message.text or short_message.tlvs.get(MESSAGE_PAYLOAD, b"")).decode("latin-1")
+    said = _MESSAGE_TEXT.split(text, maxsplit=1)[0]
+    name = _extract_message_id(short_message, said)
+    if not name or not _is_receipt(short_message):
         return None
-    state = _state(brought, said)
-    status = STATUS.get(state, "pending")
-    reason = _reason(state, said) if status.endswith("failure") else None
-    return Told(Receipt(status, message_id=name, reason=reason), brought.source.text)
+    state = _extract_state(short_message, said)
+    status = RECEIPT_STATUSES.get(state, "pending")
+    reason = _build_reason(state, said) if status.endswith("failure") else None
+    return SmppReceipt(Receipt(status, message_id=name, reason=reason), short_message.source.text)
 
 
-def _is_receipt(brought: ShortMessage) -> bool:
-    kind = brought.esm_class & _KIND
-    return kind in {_RECEIPT, _INTERMEDIATE} or RECEIPTED_MESSAGE_ID in brought.tlvs
+def _is_receipt(short_message: ShortMessage) -> bool:
+    kind = short_message.esm_class & _MESSAGE_TYPE_MASK
+    return kind in {_RECEIPT_TYPE, _INTERMEDIATE_TYPE} or RECEIPTED_MESSAGE_ID in short_message.tlvs
 
 
-def _name(brought: ShortMessage, said: str) -> str:
-    given = brought.tlvs.get(RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
-    found = _ID.search(said)
+def _extract_message_id(short_message: ShortMessage, receipt_text: str) -> str:
+    given = short_message.tlvs.get(RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
+    found = _ID_FIELD.search(receipt_text)
     return given or (found[1] if found else "")
 
 
-def _state(brought: ShortMessage, said: str) -> str:
-    number = int.from_bytes(brought.tlvs.get(MESSAGE_STATE, b""), "big")
-    found = _STATE.search(said)
-    return STATES.get(number) or _BY_BEGIN.get(found[1].upper()[:5] if found else "", "UNKNOWN")
+def _extract_state(short_message: ShortMessage, receipt_text: str) -> str:
+    number = int.from_bytes(short_message.tlvs.get(MESSAGE_STATE, b""), "big")
+    found = _STATE_FIELD.search(receipt_text)
+    return STATE_NAMES.get(number) or _STATE_BY_PREFIX.get(
+        found[1].upper()[:5] if found else "", "UNKNOWN"
+    )
 
 
-def _reason(state: str, said: str) -> str:
-    found = _ERROR.search(said)
+def _build_reason(state: str, receipt_text: str) -> str:
+    found = _ERROR_FIELD.search(receipt_text)
     return f"{state.lower()}-{found[1].lower()}" if found else state.lower()

@@ -5,65 +5,65 @@ from typing import Final, Self
 
 import msgspec
 
-from otp_service.sms.smpp.pdu import BadPdu, Fields, text_field, tlv_fields
+from otp_service.sms.smpp.pdu import BodyReader, InvalidPduError, encode_c_string, encode_tlvs
 
 
-VERSION: Final = 0x34
-RECEIPT_WANTED: Final = 1
+INTERFACE_VERSION: Final = 0x34
+REGISTERED_DELIVERY_RECEIPT: Final = 1
 """registered_delivery (5.2.17): a receipt whether it was delivered or not."""
-MOST_OCTETS: Final = 254
+MAX_SHORT_MESSAGE_OCTETS: Final = 254
 """Of short_message (5.2.22)."""
 
 # 5.2.5 type of number, 5.2.6 numbering plan
-UNKNOWN: Final = (0, 0)
-INTERNATIONAL: Final = (1, 1)
-SHORT_CODE: Final = (3, 0)
-NAME: Final = (5, 0)
-_LONGEST_SHORT_CODE: Final = 6
+UNKNOWN_TYPE: Final = (0, 0)
+INTERNATIONAL_TYPE: Final = (1, 1)
+SHORT_CODE_TYPE: Final = (3, 0)
+ALPHANUMERIC_TYPE: Final = (5, 0)
+_MAX_SHORT_CODE_DIGITS: Final = 6
 
 
-class Address(msgspec.Struct, frozen=True):
+class SmppAddress(msgspec.Struct, frozen=True):
     """A number or a name, and what it is one of. Its `repr` says only that."""
 
-    kind: tuple[int, int] = UNKNOWN
+    ton_npi: tuple[int, int] = UNKNOWN_TYPE
     text: str = ""
 
     def __repr__(self) -> str:
-        return f"Address({self.kind})"
+        return f"Address({self.ton_npi})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("kind", self.kind)]  # see Pdu
+        return [("kind", self.ton_npi)]  # see Pdu
 
     @classmethod
-    def of(cls, sender: str) -> "Address":
+    def from_sender_id(cls, sender_id: str) -> "SmppAddress":
         """Return the address of a sender; of none, so that the centre puts in its own."""
-        digits = sender.removeprefix("+")
-        if not sender:
+        digits = sender_id.removeprefix("+")
+        if not sender_id:
             return cls()
         if not (digits.isascii() and digits.isdigit()):
-            return cls(NAME, sender)
-        is_short = digits == sender and len(digits) <= _LONGEST_SHORT_CODE
-        return cls(SHORT_CODE if is_short else INTERNATIONAL, digits)
+            return cls(ALPHANUMERIC_TYPE, sender_id)
+        is_short = digits == sender_id and len(digits) <= _MAX_SHORT_CODE_DIGITS
+        return cls(SHORT_CODE_TYPE if is_short else INTERNATIONAL_TYPE, digits)
 
     def encode(self) -> bytes:
         """Return the three fields."""
-        return bytes(self.kind) + text_field(self.text, 21)
+        return bytes(self.ton_npi) + encode_c_string(self.text, 21)
 
     @classmethod
-    def decode(cls, fields: Fields) -> "Address":
+    def decode(cls, fields: BodyReader) -> "SmppAddress":
         """Read the three fields."""
-        kind = (fields.integer(), fields.integer())
-        return cls(kind, fields.text())
+        kind = (fields.read_integer(), fields.read_integer())
+        return cls(kind, fields.read_c_string())
 
 
-class Bind(msgspec.Struct, frozen=True, kw_only=True):
+class BindRequest(msgspec.Struct, frozen=True, kw_only=True):
     """bind_transceiver (4.1.5): who we are. It has no `repr` of its own: never log it."""
 
     system_id: str
     password: str
     system_type: str = ""
-    version: int = VERSION
-    addresses: Address = Address()
+    interface_version: int = INTERFACE_VERSION
+    address_range: SmppAddress = SmppAddress()
     """Whose messages we want; ours are receipts, which come anyway."""
 
     def __repr__(self) -> str:
@@ -74,21 +74,31 @@ class Bind(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """Return the body; a password may be longer than the 9 octets of 5.2.2, as some are."""
-        named = text_field(self.system_id, 65) + text_field(self.password, 65)
-        kind, text = bytes(self.addresses.kind), text_field(self.addresses.text, 41)
-        return named + text_field(self.system_type, 65) + bytes([self.version]) + kind + text
+        named = encode_c_string(self.system_id, 65) + encode_c_string(self.password, 65)
+        kind, text = bytes(self.address_range.ton_npi), encode_c_string(self.address_range.text, 41)
+        return (
+            named
+            + encode_c_string(self.system_type, 65)
+            + bytes([self.interface_version])
+            + kind
+            + text
+        )
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """Read a body."""
-        fields = Fields(body)
-        system_id, password, system_type = fields.text(), fields.text(), fields.text()
+        fields = BodyReader(body)
+        system_id, password, system_type = (
+            fields.read_c_string(),
+            fields.read_c_string(),
+            fields.read_c_string(),
+        )
         return cls(
             system_id=system_id,
             password=password,
             system_type=system_type,
-            version=fields.integer(),
-            addresses=Address.decode(fields),
+            interface_version=fields.read_integer(),
+            address_range=SmppAddress.decode(fields),
         )
 
 
@@ -96,8 +106,8 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
     """submit_sm and deliver_sm, which have the same fields (4.4.1, 4.6.1)."""
 
     service_type: str = ""
-    source: Address = Address()
-    destination: Address = Address()
+    source: SmppAddress = SmppAddress()
+    destination: SmppAddress = SmppAddress()
     esm_class: int = 0
     protocol_id: int = 0
     priority: int = 0
@@ -118,54 +128,54 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """Return the body. Raises ValueError, which says nothing of it, if it does not fit."""
-        if len(self.text) > MOST_OCTETS:
+        if len(self.text) > MAX_SHORT_MESSAGE_OCTETS:
             raise ValueError("a text that is too long")
         return b"".join(
             (
-                text_field(self.service_type, 6),
+                encode_c_string(self.service_type, 6),
                 self.source.encode(),
                 self.destination.encode(),
                 bytes((self.esm_class, self.protocol_id, self.priority)),
-                text_field(self.schedule, 17),
-                text_field(self.validity, 17),
+                encode_c_string(self.schedule, 17),
+                encode_c_string(self.validity, 17),
                 bytes((self.registered_delivery, self.replace_if_present, self.data_coding)),
                 bytes((self.default_message, len(self.text))),
                 self.text,
-                tlv_fields(self.tlvs),
+                encode_tlvs(self.tlvs),
             )
         )
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """Read a body. Raises BadPdu for what is none."""
-        fields = Fields(body)
+        fields = BodyReader(body)
         return cls(
-            service_type=fields.text(),
-            source=Address.decode(fields),
-            destination=Address.decode(fields),
-            esm_class=fields.integer(),
-            protocol_id=fields.integer(),
-            priority=fields.integer(),
-            schedule=fields.text(),
-            validity=fields.text(),
-            registered_delivery=fields.integer(),
-            replace_if_present=fields.integer(),
-            data_coding=fields.integer(),
-            default_message=fields.integer(),
-            text=fields.octets(fields.integer()),
-            tlvs=fields.tlvs(),
+            service_type=fields.read_c_string(),
+            source=SmppAddress.decode(fields),
+            destination=SmppAddress.decode(fields),
+            esm_class=fields.read_integer(),
+            protocol_id=fields.read_integer(),
+            priority=fields.read_integer(),
+            schedule=fields.read_c_string(),
+            validity=fields.read_c_string(),
+            registered_delivery=fields.read_integer(),
+            replace_if_present=fields.read_integer(),
+            data_coding=fields.read_integer(),
+            default_message=fields.read_integer(),
+            text=fields.read_octets(fields.read_integer()),
+            tlvs=fields.read_tlvs(),
         )
 
 
-def message_id(body: bytes) -> str:
+def parse_message_id(body: bytes) -> str:
     """Return the centre's name for a message, from a submit_sm_resp (4.4.2); empty if none."""
     try:
-        return Fields(body).text()
-    except BadPdu:
+        return BodyReader(body).read_c_string()
+    except InvalidPduError:
         return ""
 
 
-def for_seconds(seconds: int) -> str:
+def format_validity_period(seconds: int) -> str:
     """Return a validity_period (5.2.16) from now on, in the relative form (7.1.1.2).
 
     So it does not matter what the centre's clock says.

@@ -19,160 +19,170 @@ from typing import Any, Final
 
 import msgspec
 
-from otp_service.core.delivery import About, Fault, Refused
-from otp_service.sms.smpp.connection import Deliver, Link, answered
-from otp_service.sms.smpp.pdu import BIND_TRANSCEIVER, OK, RESPONSE
-from otp_service.sms.smpp.pdu_bodies import Bind
+from otp_service.core.delivery import Fault, RefusalScope, Refused
+from otp_service.sms.smpp.connection import DeliveryHandler, SmppConnection, wait_for_response
+from otp_service.sms.smpp.pdu import BIND_TRANSCEIVER, RESPONSE_BIT, STATUS_OK
+from otp_service.sms.smpp.pdu_bodies import BindRequest
 
 
 logger = logging.getLogger(__name__)
 
-STEADY: Final = 10.0
+STABLE_CONNECTION_SECONDS: Final = 10.0
 """Seconds after which a link that is lost was a good one, and is made again at once."""
-FIRST_REST: Final = 1.0
-LONGEST_REST: Final = 16.0
-GOODBYE: Final = 1.0
+FIRST_BACKOFF_SECONDS: Final = 1.0
+MAX_BACKOFF_SECONDS: Final = 16.0
+UNBIND_TIMEOUT_SECONDS: Final = 1.0
 """Seconds for the answer to unbind."""
 
-_FAILURES: Final[tuple[tuple[type[Exception], str], ...]] = (
+_CONNECT_ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (TimeoutError, "connect-timeout"),
     (socket.gaierror, "dns-error"),
     (ssl.SSLError, "tls-error"),
 )
 
 
-class Centre(msgspec.Struct, frozen=True, kw_only=True):
+class SmscConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where a centre is, and how it is spoken to."""
 
     host: str
     port: int
-    bind: Bind
+    bind_request: BindRequest
     tls: ssl.SSLContext | None
     window: int
     connect_timeout: float
     """Seconds for DNS, TCP, TLS and the bind together."""
     reply_timeout: float
-    enquire_every: float
+    enquire_interval_seconds: float
 
     def __repr__(self) -> str:
         return f"Centre({self.host}:{self.port})"
 
 
-class Session:
+class SmppSession:
     """What one process has with one centre; every process has its own."""
 
     def __init__(
         self,
         name: str,
-        centre: Centre,
+        config: SmscConfig,
         *,
-        deliver: Deliver,
-        refusal: Callable[[int], Refused],
+        delivery_handler: DeliveryHandler,
+        classify_bind_status: Callable[[int], Refused],
     ) -> None:
         """Take what is to be done with receipts, and what a command_status means."""
         self._name = name
-        self._centre = centre
-        self._deliver = deliver
-        self._refusal = refusal
-        self._keeping: asyncio.Task[None] | None = None
-        self._outcome: asyncio.Future[Link | Refused]
+        self._config = config
+        self._delivery_handler = delivery_handler
+        self._classify_bind_status = classify_bind_status
+        self._keep_task: asyncio.Task[None] | None = None
+        self._connection_future: asyncio.Future[SmppConnection | Refused]
 
-    async def link(self) -> Link | Refused:
+    async def get_connection(self) -> SmppConnection | Refused:
         """Return the bound link, or why there is none."""
-        if self._keeping is None or self._keeping.done():
-            self._expect()
-            self._keeping = asyncio.create_task(self._keep())
-        outcome = self._outcome
+        if self._keep_task is None or self._keep_task.done():
+            self._reset_connection_future()
+            self._keep_task = asyncio.create_task(self._keep_bound())
+        outcome = self._connection_future
         # Either, for a session that was closed meanwhile has no outcome.
-        either: set[asyncio.Future[Any]] = {outcome, self._keeping}
+        either: set[asyncio.Future[Any]] = {outcome, self._keep_task}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        return outcome.result() if outcome.done() else unreachable("closed")
+        return outcome.result() if outcome.done() else build_unreachable_refusal("closed")
 
     async def aclose(self) -> None:
         """Unbind, and make no link any more."""
-        keeping, self._keeping = self._keeping, None
+        keeping, self._keep_task = self._keep_task, None
         if keeping is None:
             return
-        link = self._outcome.result() if self._outcome.done() else None
-        if isinstance(link, Link):
-            await link.unbind(GOODBYE)
+        link = self._connection_future.result() if self._connection_future.done() else None
+        if isinstance(link, SmppConnection):
+            await link.unbind(UNBIND_TIMEOUT_SECONDS)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 
-    def _expect(self) -> None:
-        self._outcome = asyncio.get_running_loop().create_future()
+    def _reset_connection_future(self) -> None:
+        self._connection_future = asyncio.get_running_loop().create_future()
 
-    async def _keep(self) -> None:
-        rest = FIRST_REST
+    async def _keep_bound(self) -> None:
+        rest = FIRST_BACKOFF_SECONDS
         while True:
-            if await self._one():
-                rest = FIRST_REST
+            if await self._run_connection():
+                rest = FIRST_BACKOFF_SECONDS
             else:
                 await asyncio.sleep(rest * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
-                rest = min(2 * rest, LONGEST_REST)
-            self._expect()
+                rest = min(2 * rest, MAX_BACKOFF_SECONDS)
+            self._reset_connection_future()
 
-    async def _one(self) -> bool:
+    async def _run_connection(self) -> bool:
         """Make a link and keep it until it is lost; return whether it was a good one."""
         clock = asyncio.get_running_loop().time
-        end = clock() + self._centre.connect_timeout
+        end = clock() + self._config.connect_timeout
         try:
             async with asyncio.timeout_at(end):
-                link = await self._connected()
+                link = await self._open_connection()
         except (OSError, ValueError) as error:
-            self._tell(unreachable(_why(error)))
+            self._report_failure(build_unreachable_refusal(_reason_from_error(error)))
             return False
-        reading = asyncio.create_task(link.run())
+        reading = asyncio.create_task(link.read_pdus())
         try:
-            bound = await self._bind(link, end - clock())
-            return bound and await self._lasts(link, reading)
+            bound = await self._bind_connection(link, end - clock())
+            return bound and await self._wait_until_lost(link, reading)
         finally:
-            link.end()
+            link.close()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _connected(self) -> Link:
-        centre = self._centre
+    async def _open_connection(self) -> SmppConnection:
+        centre = self._config
         reader, writer = await asyncio.open_connection(centre.host, centre.port, ssl=centre.tls)
-        return Link(reader, writer, deliver=self._deliver, window=centre.window)
+        return SmppConnection(
+            reader, writer, delivery_handler=self._delivery_handler, window=centre.window
+        )
 
-    async def _bind(self, link: Link, patience: float) -> bool:
+    async def _bind_connection(self, connection: SmppConnection, timeout_seconds: float) -> bool:
         """Bind (4.1.5), and tell whoever waits what came of it."""
-        asked = link.ask(BIND_TRANSCEIVER, self._centre.bind.encode())
-        answer = await answered(asked, patience)
+        asked = connection.send_request(BIND_TRANSCEIVER, self._config.bind_request.encode())
+        answer = await wait_for_response(asked, timeout_seconds)
         if answer is None:
-            self._tell(unreachable("disconnected" if link.has_ended else "bind-timeout"))
-        elif answer.status != OK:
-            self._tell(self._refusal(answer.status))
-        elif answer.command != BIND_TRANSCEIVER | RESPONSE:
-            self._tell(unreachable("bad-reply"))
+            self._report_failure(
+                build_unreachable_refusal(
+                    "disconnected" if connection.is_closed else "bind-timeout"
+                )
+            )
+        elif answer.status != STATUS_OK:
+            self._report_failure(self._classify_bind_status(answer.status))
+        elif answer.command != BIND_TRANSCEIVER | RESPONSE_BIT:
+            self._report_failure(build_unreachable_refusal("bad-reply"))
         else:
             logger.info("provider %s: bound", self._name)
-            self._outcome.set_result(link)
+            self._connection_future.set_result(connection)
             return True
         return False
 
-    async def _lasts(self, link: Link, reading: asyncio.Task[None]) -> bool:
+    async def _wait_until_lost(
+        self, connection: SmppConnection, read_task: asyncio.Task[None]
+    ) -> bool:
         """Wait until a bound link is lost; return whether it had lasted."""
         clock = asyncio.get_running_loop().time
-        began, centre = clock(), self._centre
-        watching = asyncio.create_task(link.watch(centre.enquire_every, centre.reply_timeout))
+        began, centre = clock(), self._config
+        watching = asyncio.create_task(
+            connection.watch_peer(centre.enquire_interval_seconds, centre.reply_timeout)
+        )
         try:
-            await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({read_task, watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             watching.cancel()
-        self._expect()
-        self._tell(unreachable("disconnected"))
-        return clock() - began >= STEADY
+        self._reset_connection_future()
+        self._report_failure(build_unreachable_refusal("disconnected"))
+        return clock() - began >= STABLE_CONNECTION_SECONDS
 
-    def _tell(self, why: Refused) -> None:
-        logger.warning("provider %s: not bound, %s", self._name, why.reason)
-        self._outcome.set_result(why)
-
-
-def _why(error: Exception) -> str:
-    return next((why for kind, why in _FAILURES if isinstance(error, kind)), "connect-error")
+    def _report_failure(self, refusal: Refused) -> None:
+        logger.warning("provider %s: not bound, %s", self._name, refusal.reason)
+        self._connection_future.set_result(refusal)
 
 
-def unreachable(reason: str) -> Refused:
+def _reason_from_error(error: Exception) -> str:
+    return next((why for kind, why in _CONNECT_ERRORS if isinstance(error, kind)), "connect-error")
+
+
+def build_unreachable_refusal(reason: str) -> Refused:
     """Return the refusal for a centre that nothing was sent to."""
-    return Refused(Fault.PROVIDER, reason, about=About.SILENCE)
+    return Refused(Fault.PROVIDER, reason, scope=RefusalScope.SILENCE)

@@ -3,16 +3,16 @@
 from typing import Final
 
 
-DEFAULT_ALPHABET: Final = 0
-UCS2: Final = 8
+DEFAULT_ALPHABET_CODING: Final = 0
+UCS2_CODING: Final = 8
 
-_ESCAPE: Final = 0x1B
+_GSM_ESCAPE: Final = 0x1B
 # 3GPP TS 23.038, 6.2.1, each at its place; the one at the escape's place stands for nothing.
-_BASIC: Final = (
+_GSM_BASIC: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\0ÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_EXTENSION: Final = {
+_GSM_EXTENSION: Final = {
     "\f": 0x0A,
     "^": 0x14,
     "{": 0x28,
@@ -24,14 +24,14 @@ _EXTENSION: Final = {
     "|": 0x40,
     "€": 0x65,
 }
-_OCTETS: Final = {char: bytes([at]) for at, char in enumerate(_BASIC) if at != _ESCAPE} | {
-    char: bytes([_ESCAPE, at]) for char, at in _EXTENSION.items()
-}
+_GSM_OCTETS: Final = {
+    char: bytes([at]) for at, char in enumerate(_GSM_BASIC) if at != _GSM_ESCAPE
+} | {char: bytes([_GSM_ESCAPE, at]) for char, at in _GSM_EXTENSION.items()}
 
 
-def encoded(text: str) -> tuple[int, bytes]:
+def encode_text(text: str) -> tuple[int, bytes]:
     """Return the data_coding and the octets: a septet in each, which the centre packs."""
     try:
-        return DEFAULT_ALPHABET, b"".join([_OCTETS[char] for char in text])
+        return DEFAULT_ALPHABET_CODING, b"".join([_GSM_OCTETS[char] for char in text])
     except KeyError:
-        return UCS2, text.encode("utf-16-be")
+        return UCS2_CODING, text.encode("utf-16-be")

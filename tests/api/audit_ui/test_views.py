@@ -8,17 +8,21 @@ import httpx
 import pytest
 
 from otp_service.api.audit_ui import views
-from otp_service.api.audit_ui.sessions import LIFE, MOST, Sessions
-from otp_service.api.auth import Keyring
+from otp_service.api.audit_ui.sessions import (
+    MAX_SESSIONS_PER_KEY,
+    SESSION_LIFETIME_SECONDS,
+    SessionStore,
+)
+from otp_service.api.auth import ApiKeyRegistry
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.tenant import ApiKey, Scope, Tenant, digest
-from tests.api.fakes import ID, NOW, Api, clear
-from tests.audit.archive_builder import standard
+from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
+from tests.api.fakes import CHALLENGE_ID, NOW_MS, ApiHarness, to_plain_key
+from tests.audit.archive_builder import build_standard_archive
 
 
 NUMBER = "+447400123456"
-PAGES = ["/audit", "/audit/search", f"/audit/challenges/{ID}", "/audit/archive"]
+PAGES = ["/audit", "/audit/search", f"/audit/challenges/{CHALLENGE_ID}", "/audit/archive"]
 FORMS = ["/audit/login", "/audit/logout", "/audit/search", "/audit/archive"]
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -32,7 +36,7 @@ OURS = {"Sec-Fetch-Site": "same-origin"}
 class Browser:
     """What a browser does: keeps the cookie, and says which page sent a form."""
 
-    def __init__(self, api: Api, host: str = "localhost") -> None:
+    def __init__(self, api: ApiHarness, host: str = "localhost") -> None:
         scheme = "http" if host == "localhost" else "https"
         transport = httpx.ASGITransport(api.admin)
         self.client = httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{host}")
@@ -45,11 +49,11 @@ class Browser:
         return await self.client.post(path, content=urlencode(fields), headers=kind | headers)
 
     async def log_in(self, key: str = "security") -> httpx.Response:
-        return await self.send("/audit/login", key=clear(key))
+        return await self.send("/audit/login", key=to_plain_key(key))
 
 
 @pytest.fixture
-async def browser(api: Api):
+async def browser(api: ApiHarness):
     """Somebody who has logged in as the security team."""
     browser = Browser(api)
     await browser.log_in()
@@ -57,7 +61,7 @@ async def browser(api: Api):
 
 
 @pytest.fixture
-async def shop(api: Api):
+async def shop(api: ApiHarness):
     """Somebody who has logged in and sees his own tenant's events only."""
     browser = Browser(api)
     await browser.log_in("shop-audit")
@@ -74,15 +78,15 @@ def search_for(**fields: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_stranger_is_sent_to_the_form(api: Api, path) -> None:
+async def test_a_stranger_is_sent_to_the_form(api: ApiHarness, path) -> None:
     """Nothing is read for him."""
     answer = await Browser(api).get(path)
 
     assert (303, "/audit/login") == (answer.status_code, answer.headers["location"])
-    assert [] == api.reader.asked
+    assert [] == api.reader.queries
 
 
-async def test_a_key_becomes_a_cookie_that_is_none(api: Api) -> None:
+async def test_a_key_becomes_a_cookie_that_is_none(api: ApiHarness) -> None:
     """Strict, out of reach for scripts, for an hour, and in no way made of the key."""
     answer = await Browser(api).log_in()
 
@@ -90,14 +94,16 @@ async def test_a_key_becomes_a_cookie_that_is_none(api: Api) -> None:
     name, token = pair.split("=", 1)
     assert (303, "/audit") == (answer.status_code, answer.headers["location"])
     assert "otp-audit" == name
-    assert {"Path=/", f"Max-Age={LIFE}", "HttpOnly", "SameSite=Strict"} == set(flags)
+    assert {"Path=/", f"Max-Age={SESSION_LIFETIME_SECONDS}", "HttpOnly", "SameSite=Strict"} == set(
+        flags
+    )
     assert len(token) >= 43
-    for secret in (clear("security"), digest(clear("security")).hex()):
+    for secret in (to_plain_key("security"), hash_api_key(to_plain_key("security")).hex()):
         assert secret not in token
     assert token != (await Browser(api).log_in()).headers["set-cookie"].split(";")[0]
 
 
-async def test_off_loopback_the_cookie_goes_over_tls_only(api: Api) -> None:
+async def test_off_loopback_the_cookie_goes_over_tls_only(api: ApiHarness) -> None:
     """And no neighbour under the same domain can set it."""
     browser = Browser(api, "audit.example.com")
     cookie = (await browser.log_in()).headers["set-cookie"]
@@ -117,7 +123,7 @@ async def test_off_loopback_the_cookie_goes_over_tls_only(api: Api) -> None:
     ],
 )
 async def test_a_key_that_may_not_is_told_so_and_counted(
-    api: Api, key, status, counted, says
+    api: ApiHarness, key, status, counted, says
 ) -> None:
     """R55: as on the other listener, with a page instead of a problem."""
     browser = Browser(api)
@@ -127,11 +133,13 @@ async def test_a_key_that_may_not_is_told_so_and_counted(
     assert says in answer.text
     assert "set-cookie" not in answer.headers
     assert [counted] == api.denied
-    assert clear(key) not in answer.text
+    assert to_plain_key(key) not in answer.text
     assert 303 == (await browser.get("/audit")).status_code
 
 
-async def test_whoever_logs_out_is_out_with_every_copy_of_his_cookie(api: Api, browser) -> None:
+async def test_whoever_logs_out_is_out_with_every_copy_of_his_cookie(
+    api: ApiHarness, browser
+) -> None:
     """The session ends here, not only in the browser."""
     copied = dict(browser.client.cookies)
     assert 200 == (await browser.get("/audit")).status_code
@@ -144,18 +152,18 @@ async def test_whoever_logs_out_is_out_with_every_copy_of_his_cookie(api: Api, b
     assert 303 == (await thief.get("/audit")).status_code
 
 
-async def test_a_session_ends_after_an_hour(api: Api, browser) -> None:
+async def test_a_session_ends_after_an_hour(api: ApiHarness, browser) -> None:
     """However busy it is."""
-    api.now += LIFE * 1000 - 1
+    api.now += SESSION_LIFETIME_SECONDS * 1000 - 1
     assert 200 == (await browser.get("/audit")).status_code
 
     api.now += 1
     assert 303 == (await browser.get("/audit")).status_code
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "a" * 4000, clear("security"), "otp-audit"])
+@pytest.mark.parametrize("cookie", ["", "x", "a" * 4000, to_plain_key("security"), "otp-audit"])
 @pytest.mark.usefixtures("browser")
-async def test_a_made_up_cookie_opens_nothing(api: Api, cookie) -> None:
+async def test_a_made_up_cookie_opens_nothing(api: ApiHarness, cookie) -> None:
     """Not even the key itself."""
     stranger = Browser(api)
     stranger.client.cookies.set("otp-audit", cookie, domain="localhost.local")
@@ -164,49 +172,49 @@ async def test_a_made_up_cookie_opens_nothing(api: Api, cookie) -> None:
     assert 303 == answer.status_code
 
 
-def sessions_of(*keys: ApiKey, now: int = NOW) -> Sessions:
+def sessions_of(*keys: ApiKey, now: int = NOW_MS) -> SessionStore:
     """Return sessions for these keys, with tokens that count."""
-    keyring = Keyring(keys, {"shop": Tenant("shop", "Shop", frozenset())}, lambda _: None)
+    keyring = ApiKeyRegistry(keys, {"shop": Tenant("shop", "Shop", frozenset())}, lambda _: None)
     tokens = iter(map(str, itertools.count()))
-    return Sessions(keyring, now=lambda: now, token=lambda: next(tokens))
+    return SessionStore(keyring, now=lambda: now, new_token=lambda: next(tokens))
 
 
 def test_a_session_ends_with_its_key() -> None:
     """A key that is gone or has expired meanwhile lets nobody in."""
-    key = ApiKey("a", "shop", digest("k"), frozenset({Scope.AUDIT}), NOW + 1)
+    key = ApiKey("a", "shop", hash_api_key("k"), frozenset({Scope.AUDIT}), NOW_MS + 1)
     sessions = sessions_of(key)
-    token = sessions.begin(key.sha256)
+    token = sessions.begin_session(key.sha256)
 
-    assert sessions.find(token)
-    later, without = sessions_of(key, now=NOW + 1), sessions_of()
+    assert sessions.find_session_key(token)
+    later, without = sessions_of(key, now=NOW_MS + 1), sessions_of()
     later._sessions = without._sessions = sessions._sessions
-    assert later.find(token) is None
-    assert without.find(token) is None
+    assert later.find_session_key(token) is None
+    assert without.find_session_key(token) is None
 
 
 def test_there_are_so_many_sessions_at_most() -> None:
     """The oldest one makes room."""
-    key = ApiKey("a", "shop", digest("k"), frozenset({Scope.AUDIT}))
+    key = ApiKey("a", "shop", hash_api_key("k"), frozenset({Scope.AUDIT}))
     sessions = sessions_of(key)
-    tokens = [sessions.begin(key.sha256) for _ in range(MOST + 1)]
+    tokens = [sessions.begin_session(key.sha256) for _ in range(MAX_SESSIONS_PER_KEY + 1)]
 
-    assert sessions.find(tokens[0]) is None
-    assert sessions.find(tokens[1])
-    assert MOST == len(sessions._sessions)
+    assert sessions.find_session_key(tokens[0]) is None
+    assert sessions.find_session_key(tokens[1])
+    assert MAX_SESSIONS_PER_KEY == len(sessions._sessions)
 
 
 def test_nobody_logs_others_out_by_logging_in() -> None:
     """A key of one tenant ends no session of another's, however often it is used."""
     one, other = (
-        ApiKey(name, "shop", digest(name), frozenset({Scope.AUDIT})) for name in ("a", "b")
+        ApiKey(name, "shop", hash_api_key(name), frozenset({Scope.AUDIT})) for name in ("a", "b")
     )
     sessions = sessions_of(one, other)
-    token = sessions.begin(one.sha256)
+    token = sessions.begin_session(one.sha256)
 
-    for _ in range(2 * MOST):
-        sessions.begin(other.sha256)
+    for _ in range(2 * MAX_SESSIONS_PER_KEY):
+        sessions.begin_session(other.sha256)
 
-    assert sessions.find(token)
+    assert sessions.find_session_key(token)
 
 
 # ---------------------------------------------------------------------------------------- forms
@@ -226,21 +234,23 @@ def test_nobody_logs_others_out_by_logging_in() -> None:
         {},
     ],
 )
-async def test_a_form_of_another_site_does_nothing(api: Api, browser, path, headers) -> None:
+async def test_a_form_of_another_site_does_nothing(api: ApiHarness, browser, path, headers) -> None:
     """Not even another service on this machine: SameSite knows no ports."""
-    fields = {"key": clear("security")} if path == "/audit/login" else search_for(number=NUMBER)
+    fields = (
+        {"key": to_plain_key("security")} if path == "/audit/login" else search_for(number=NUMBER)
+    )
     answer = await browser.send(path, headers=headers, **fields)
 
     assert 403 == answer.status_code
     assert "set-cookie" not in answer.headers
-    assert [] == api.reader.asked
+    assert [] == api.reader.queries
     assert 200 == (await browser.get("/audit")).status_code
 
 
-async def test_a_browser_that_says_only_origin_is_believed(api: Api) -> None:
+async def test_a_browser_that_says_only_origin_is_believed(api: ApiHarness) -> None:
     """As it is where a page came over plain HTTP from elsewhere."""
     answer = await Browser(api).send(
-        "/audit/login", headers={"Origin": "http://localhost"}, key=clear("security")
+        "/audit/login", headers={"Origin": "http://localhost"}, key=to_plain_key("security")
     )
 
     assert 303 == answer.status_code
@@ -258,7 +268,9 @@ async def test_a_browser_that_says_only_origin_is_believed(api: Api) -> None:
         (b"key=a", "text/plain", 415),
     ],
 )
-async def test_what_is_no_form_of_ours_is_refused_with_a_page(api: Api, body, kind, status) -> None:
+async def test_what_is_no_form_of_ours_is_refused_with_a_page(
+    api: ApiHarness, body, kind, status
+) -> None:
     """R92: to a person, and without what was sent."""
     headers = OURS | {"Content-Type": kind}
     answer = await Browser(api).client.post("/audit/login", content=body, headers=headers)
@@ -288,18 +300,18 @@ async def test_nothing_is_kept_framed_or_run(browser, path) -> None:
 # --------------------------------------------------------------------------------- whose events
 
 
-async def test_a_tenant_sees_its_own_events_whatever_it_asks_for(api: Api, shop) -> None:
+async def test_a_tenant_sees_its_own_events_whatever_it_asks_for(api: ApiHarness, shop) -> None:
     """R55: the scope decides on every page, and no field can."""
-    api.reader.tell(challenge=ID, tenant="shop")
-    for path in ("/audit", "/audit?tenant=bank", f"/audit/challenges/{ID}"):
+    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop")
+    for path in ("/audit", "/audit?tenant=bank", f"/audit/challenges/{CHALLENGE_ID}"):
         assert 200 == (await shop.get(path)).status_code
     await shop.send("/audit/search", **search_for(tenant="bank", address="203.0.113.9"))
     await shop.send("/audit/search", **search_for(number=NUMBER, reason="Ticket 1"))
 
-    assert {"shop"} == {asked["tenant"] for asked in api.reader.asked}
+    assert {"shop"} == {asked["tenant"] for asked in api.reader.queries}
 
 
-async def test_the_security_team_sees_all_and_may_choose_one(api: Api, browser) -> None:
+async def test_the_security_team_sees_all_and_may_choose_one(api: ApiHarness, browser) -> None:
     """A tenant that is none of ours is refused: it would be counted, and kept."""
     await browser.get("/audit")
     await browser.get("/audit?tenant=shop")
@@ -307,25 +319,25 @@ async def test_the_security_team_sees_all_and_may_choose_one(api: Api, browser) 
     await browser.send("/audit/search", **search_for(tenant="shop"))
 
     assert [None, None, "shop", "shop", None, "shop"] == [
-        asked["tenant"] for asked in api.reader.asked
+        asked["tenant"] for asked in api.reader.queries
     ]
     assert 400 == (await browser.get("/audit?tenant=nobody")).status_code
 
 
 async def test_findings_and_the_button_are_for_who_sees_everything(
-    api: Api, browser, shop, tmp_path
+    api: ApiHarness, browser, shop, tmp_path
 ) -> None:
     """Files and events of an archive are everybody's; whether it is sound may be known."""
-    archive = standard(tmp_path)
-    verifications = api.archive_in(tmp_path, archive.keys)
+    archive = build_standard_archive(tmp_path)
+    verifications = api.use_archive(tmp_path, archive.keys)
 
     await shop.send("/audit/archive")
-    assert verifications.last is None
+    assert verifications.last_run is None
 
     await browser.send("/audit/archive")
-    assert verifications.last
-    assert verifications.last.report
-    assert verifications.last.report.is_sound
+    assert verifications.last_run
+    assert verifications.last_run.report
+    assert verifications.last_run.report.is_sound
     assert "Verify now" in (await browser.get("/audit/archive")).text
     page = (await shop.get("/audit/archive")).text
     assert "sound" in page
@@ -335,23 +347,23 @@ async def test_findings_and_the_button_are_for_who_sees_everything(
 # -------------------------------------------------------------------------------------- searching
 
 
-async def test_a_number_is_looked_up_in_the_body_with_a_reason(api: Api, browser) -> None:
+async def test_a_number_is_looked_up_in_the_body_with_a_reason(api: ApiHarness, browser) -> None:
     """R58, R69: who, when and why are an event; the number itself stands in nothing that is kept."""
-    api.reader.tell()
+    api.reader.add_event()
     answer = await browser.send("/audit/search", **search_for(number=NUMBER, reason="Ticket 47"))
 
     assert 200 == answer.status_code
-    assert PhoneNumber(NUMBER, "GB", 44) == api.reader.asked[0]["number"]
+    assert PhoneNumber(NUMBER, "GB", 44) == api.reader.queries[0]["number"]
     ((number, _, who),) = api.lookups
     assert NUMBER == number
     assert ("security", None, "Ticket 47") == (who["key_id"], who["tenant"], who["reason"])
-    assert NUMBER[1:] not in str([(one.route, one.problem) for one in api.answered])
+    assert NUMBER[1:] not in str([(one.route, one.problem) for one in api.request_summaries])
     assert str(answer.url).endswith("/audit/search")
 
 
-async def test_what_cannot_be_recorded_is_not_shown(api: Api, browser) -> None:
+async def test_what_cannot_be_recorded_is_not_shown(api: ApiHarness, browser) -> None:
     """R73: a lookup that leaves no event is none."""
-    api.reader.tell(purpose="unseen")
+    api.reader.add_event(purpose="unseen")
     api.lookup_error = StoreUnavailable()
 
     answer = await browser.send("/audit/search", **search_for(number=NUMBER, reason="Ticket 47"))
@@ -373,7 +385,7 @@ async def test_what_cannot_be_recorded_is_not_shown(api: Api, browser) -> None:
     ],
 )
 async def test_a_search_that_is_not_done_says_why_beside_its_field(
-    api: Api, browser, fields, says
+    api: ApiHarness, browser, fields, says
 ) -> None:
     """And reads nothing, and shows no number again."""
     answer = await browser.send("/audit/search", **search_for(**fields))
@@ -381,56 +393,62 @@ async def test_a_search_that_is_not_done_says_why_beside_its_field(
     assert says in answer.text
     assert 'aria-invalid="true"' in answer.text
     assert not any(f'value="{text}"' in answer.text for text in fields.values() if text != "a")
-    assert [] == api.reader.asked
+    assert [] == api.reader.queries
 
 
 @pytest.mark.parametrize(
     ("typed", "held"),
     [("2001:DB8:0::9", "2001:db8::9"), ("::ffff:203.0.113.9", "203.0.113.9")],
 )
-async def test_an_address_is_found_however_it_is_written(api: Api, browser, typed, held) -> None:
+async def test_an_address_is_found_however_it_is_written(
+    api: ApiHarness, browser, typed, held
+) -> None:
     """Events hold one form of it, and 'audit search --ip' finds it too."""
     await browser.send("/audit/search", **search_for(address=typed))
 
-    assert [held] == [asked["address"] for asked in api.reader.asked]
+    assert [held] == [asked["address"] for asked in api.reader.queries]
 
 
-async def test_a_number_in_a_url_is_not_looked_at(api: Api, browser) -> None:
+async def test_a_number_in_a_url_is_not_looked_at(api: ApiHarness, browser) -> None:
     """It would stand in histories and in logs of proxies."""
     answer = await browser.get("/audit/search", params=search_for(number=NUMBER, reason="a"))
 
     assert 200 == answer.status_code
-    assert [] == api.reader.asked
+    assert [] == api.reader.queries
 
 
-async def test_a_challenge_alone_leads_to_its_story(api: Api, browser) -> None:
+async def test_a_challenge_alone_leads_to_its_story(api: ApiHarness, browser) -> None:
     """An id is no secret of a person's, so it may be an address that colleagues pass on."""
-    api.reader.tell(challenge=ID, tenant="shop", purpose="login", country="GB", tail="56")
-    api.reader.tell(type="otp.verified", challenge=ID, tenant="shop")
+    api.reader.add_event(
+        challenge=CHALLENGE_ID, tenant="shop", purpose="login", country="GB", tail="56"
+    )
+    api.reader.add_event(type="otp.verified", challenge=CHALLENGE_ID, tenant="shop")
 
-    answer = await browser.send("/audit/search", **search_for(challenge=ID))
+    answer = await browser.send("/audit/search", **search_for(challenge=CHALLENGE_ID))
     page = (await browser.get(answer.headers["location"])).text
 
-    assert f"Challenge {ID} of shop, for login, to GB …56" in page
+    assert f"Challenge {CHALLENGE_ID} of shop, for login, to GB …56" in page
     assert "Verified 0.000 s after it was issued" in page
     assert 2 == page.count("<summary>")
 
 
-async def test_a_story_is_read_back_to_its_beginning_and_no_further(api: Api, browser) -> None:
+async def test_a_story_is_read_back_to_its_beginning_and_no_further(
+    api: ApiHarness, browser
+) -> None:
     """An archive may hold years; a beginning that was forged ends nothing."""
-    api.reader.tell(challenge=ID, tenant="shop", purpose="older")
-    api.reader.tell(challenge=ID, tenant="shop", purpose="login")
-    api.reader.tell(challenge=ID, tenant="shop", purpose="forged", mac="forged")
-    api.reader.tell(type="otp.verified", challenge=ID, tenant="shop")
+    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="older")
+    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="login")
+    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="forged", mac="forged")
+    api.reader.add_event(type="otp.verified", challenge=CHALLENGE_ID, tenant="shop")
 
-    page = (await browser.get(f"/audit/challenges/{ID}")).text
+    page = (await browser.get(f"/audit/challenges/{CHALLENGE_ID}")).text
 
     assert 3 == page.count("<summary>")
     assert "older" not in page
 
 
 async def test_a_story_that_takes_too_long_is_told_as_far_as_it_was_found(
-    api: Api, browser, monkeypatch
+    api: ApiHarness, browser, monkeypatch
 ) -> None:
     """R92: nobody waits for the end of an archive."""
     never = asyncio.Event()
@@ -439,33 +457,33 @@ async def test_a_story_that_takes_too_long_is_told_as_far_as_it_was_found(
         yield api.reader.log[0]
         await never.wait()
 
-    api.reader.tell(type="otp.verified", challenge=ID, tenant="shop")
-    monkeypatch.setattr(api.reader, "entries", entries)
-    monkeypatch.setattr(views, "PATIENCE", 0.05)
+    api.reader.add_event(type="otp.verified", challenge=CHALLENGE_ID, tenant="shop")
+    monkeypatch.setattr(api.reader, "iterate_entries", entries)
+    monkeypatch.setattr(views, "TIMELINE_TIMEOUT_SECONDS", 0.05)
 
-    page = (await browser.get(f"/audit/challenges/{ID}")).text
+    page = (await browser.get(f"/audit/challenges/{CHALLENGE_ID}")).text
 
     assert "There may be older events" in page
     assert 1 == page.count("<summary>")
 
 
-@pytest.mark.parametrize("challenge", ["abc", "c07-%3Cscript%3E", ID[:-1]])
-async def test_what_is_no_challenge_is_not_found(api: Api, browser, challenge) -> None:
+@pytest.mark.parametrize("challenge", ["abc", "c07-%3Cscript%3E", CHALLENGE_ID[:-1]])
+async def test_what_is_no_challenge_is_not_found(api: ApiHarness, browser, challenge) -> None:
     """Nor is one that no event speaks of."""
     assert 404 == (await browser.get(f"/audit/challenges/{challenge}")).status_code
-    assert [] == api.reader.asked
-    assert 404 == (await browser.get(f"/audit/challenges/{ID}")).status_code
+    assert [] == api.reader.queries
+    assert 404 == (await browser.get(f"/audit/challenges/{CHALLENGE_ID}")).status_code
 
 
-async def test_older_events_are_a_form_away(api: Api, browser) -> None:
+async def test_older_events_are_a_form_away(api: ApiHarness, browser) -> None:
     """The number goes on in the body."""
-    api.reader.tell()
-    api.reader.next = "the-cursor"
+    api.reader.add_event()
+    api.reader.next_cursor = "the-cursor"
     await browser.send("/audit/search", **search_for(number=NUMBER, reason="Ticket 1"))
     fields = search_for(number=NUMBER, reason="Ticket 1", cursor="the-cursor")
     page = await browser.send("/audit/search", **fields)
 
-    assert [None, "the-cursor"] == [asked["cursor"] for asked in api.reader.asked]
+    assert [None, "the-cursor"] == [asked["cursor"] for asked in api.reader.queries]
     assert 'name="cursor" value="the-cursor"' in page.text
 
 
@@ -473,20 +491,22 @@ async def test_older_events_are_a_form_away(api: Api, browser) -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-async def test_no_value_becomes_markup(api: Api, browser, value) -> None:
+async def test_no_value_becomes_markup(api: ApiHarness, browser, value) -> None:
     """R70: events come out of Redis, where anybody may have put them."""
     names = ("type", "tenant", "country", "tail", "client_address", "reason", "limit", "provider")
     fields = dict.fromkeys(names, value) | {value: {value: [value]}}
-    api.reader.tell(challenge=ID, **fields)
+    api.reader.add_event(challenge=CHALLENGE_ID, **fields)
     issued = dict.fromkeys(("tenant", "country", "purpose", "key_id", "client_address"), value)
-    api.reader.tell(challenge=ID, **issued)
-    api.reader.tell(type="otp.sent", challenge=ID, provider=value, country=value)
-    api.reader.tell(type="otp.issue_denied", **issued, reason=value, limit=value, number=value)
-    api.reader.tell(type="otp.locked", **issued, reason="number_locked", number=value, tail=value)
+    api.reader.add_event(challenge=CHALLENGE_ID, **issued)
+    api.reader.add_event(type="otp.sent", challenge=CHALLENGE_ID, provider=value, country=value)
+    api.reader.add_event(type="otp.issue_denied", **issued, reason=value, limit=value, number=value)
+    api.reader.add_event(
+        type="otp.locked", **issued, reason="number_locked", number=value, tail=value
+    )
 
     for page in [
         await browser.get("/audit"),
-        await browser.get(f"/audit/challenges/{ID}"),
+        await browser.get(f"/audit/challenges/{CHALLENGE_ID}"),
         await browser.send("/audit/search", **search_for(reason=value)),
     ]:
         assert 200 == page.status_code
@@ -496,9 +516,11 @@ async def test_no_value_becomes_markup(api: Api, browser, value) -> None:
 
 
 @pytest.mark.parametrize("value", ["a\nb", "\x1b[31m", "\u202eabc", "a\u2028b", "x" * 5000])
-async def test_a_value_stays_on_its_line_and_in_its_direction(api: Api, browser, value) -> None:
+async def test_a_value_stays_on_its_line_and_in_its_direction(
+    api: ApiHarness, browser, value
+) -> None:
     """R70: control and bidi characters are shown as what they are, and not for ever."""
-    api.reader.tell(client_address=value, tenant=value)
+    api.reader.add_event(client_address=value, tenant=value)
 
     for page in [
         (await browser.get("/audit")).text,
@@ -508,10 +530,10 @@ async def test_a_value_stays_on_its_line_and_in_its_direction(api: Api, browser,
 
 
 @pytest.mark.parametrize("value", [None, 1, 1.5, True, [], {}, {"a": {"b": 1}}, "x"])
-async def test_a_forged_event_of_any_shape_is_shown(api: Api, browser, value) -> None:
+async def test_a_forged_event_of_any_shape_is_shown(api: ApiHarness, browser, value) -> None:
     """As what it is: not ours, and in no number."""
     names = ("tenant", "challenge", "country", "tail", "client_address", "outcome", "folded")
-    api.reader.tell(mac="forged", **dict.fromkeys(names, value))
+    api.reader.add_event(mac="forged", **dict.fromkeys(names, value))
 
     found = await browser.send("/audit/search", **search_for())
     today = await browser.get("/audit")
@@ -522,11 +544,13 @@ async def test_a_forged_event_of_any_shape_is_shown(api: Api, browser, value) ->
 
 
 @pytest.mark.parametrize("folded", ["-5", "0", "1" + "0" * 400, "1e400", '"2"'])
-async def test_a_forged_count_blinds_nobody(api: Api, browser, folded) -> None:
+async def test_a_forged_count_blinds_nobody(api: ApiHarness, browser, folded) -> None:
     """No MAC covers what Redis adds: it could hide a flood, or keep the page from being shown."""
-    api.reader.tell(type="otp.issue_denied", tenant="shop", country="GB", reason="a")
+    api.reader.add_event(type="otp.issue_denied", tenant="shop", country="GB", reason="a")
     stamp = f'{{"folded": {folded}}}'.encode()
-    api.reader.tell(type="otp.issue_denied", tenant="shop", country="GB", reason="a", stamp=stamp)
+    api.reader.add_event(
+        type="otp.issue_denied", tenant="shop", country="GB", reason="a", stamp=stamp
+    )
 
     page = await browser.get("/audit")
 
@@ -535,10 +559,10 @@ async def test_a_forged_count_blinds_nobody(api: Api, browser, folded) -> None:
     assert "1 event of today, not written by this service" in page.text
 
 
-async def test_an_event_with_many_fields_fills_no_browser(api: Api, browser) -> None:
+async def test_an_event_with_many_fields_fills_no_browser(api: ApiHarness, browser) -> None:
     """Of a hundred events on a page each may be as large as the archive takes."""
-    fields = {f"f{number}": number for number in range(2 * MOST)}
-    api.reader.tell(type="otp.issued", tenant="shop", **fields)
+    fields = {f"f{number}": number for number in range(2 * MAX_SESSIONS_PER_KEY)}
+    api.reader.add_event(type="otp.issued", tenant="shop", **fields)
 
     page = await browser.send("/audit/search", **search_for())
 

@@ -74,50 +74,50 @@ lines = st.lists(st.binary(max_size=40), min_size=1, max_size=40, unique=True)
 @pytest.mark.parametrize("count", range(9))
 def test_roots_are_those_of_certificate_transparency(count):
     """Also over none."""
-    assert ROOTS[count] == merkle.root(map(merkle.leaf, LEAVES[:count])).hex()
+    assert ROOTS[count] == merkle.compute_root(map(merkle.hash_leaf, LEAVES[:count])).hex()
 
 
 @pytest.mark.parametrize(("index", "count", "through"), PATHS)
 def test_paths_are_those_of_certificate_transparency(index, count, through):
     """From the leaf to the root."""
-    leaves = list(map(merkle.leaf, LEAVES[:count]))
+    leaves = list(map(merkle.hash_leaf, LEAVES[:count]))
 
-    path = merkle.path(leaves, index)
+    path = merkle.build_inclusion_path(leaves, index)
 
     assert through == [hashed.hex() for hashed in path]
-    assert ROOTS[count] == merkle.root_from(leaves[index], index, count, path).hex()
+    assert ROOTS[count] == merkle.compute_root_from_path(leaves[index], index, count, path).hex()
 
 
 @given(lines)
-def test_the_root_is_that_of_the_definition(told):
+def test_the_root_is_that_of_the_definition(scenario_steps):
     """Split at the largest power of two that is smaller: RFC 9162, 2.1.1."""
 
     def defined(leaves: list[bytes]) -> bytes:
         if len(leaves) == 1:
             return leaves[0]
         split = 1 << ((len(leaves) - 1).bit_length() - 1)
-        return merkle.node(defined(leaves[:split]), defined(leaves[split:]))
+        return merkle.hash_node(defined(leaves[:split]), defined(leaves[split:]))
 
-    leaves = list(map(merkle.leaf, told))
+    leaves = list(map(merkle.hash_leaf, scenario_steps))
 
-    assert defined(leaves) == merkle.root(leaves)
+    assert defined(leaves) == merkle.compute_root(leaves)
 
 
 @given(lines, st.data())
-def test_each_path_leads_to_the_root(told, data):
+def test_each_path_leads_to_the_root(scenario_steps, data):
     """And from no other leaf, place or number of leaves, and not with more or less of it."""
-    leaves = list(map(merkle.leaf, told))
+    leaves = list(map(merkle.hash_leaf, scenario_steps))
     index = data.draw(st.integers(0, len(leaves) - 1))
-    path, root = merkle.path(leaves, index), merkle.root(leaves)
+    path, root = merkle.build_inclusion_path(leaves, index), merkle.compute_root(leaves)
 
     def leads(leaf: bytes, index: int, count: int, path: list[bytes]) -> bool:
         try:
-            return merkle.root_from(leaf, index, count, path) == root
+            return merkle.compute_root_from_path(leaf, index, count, path) == root
         except ValueError:
             return False
 
     assert leads(leaves[index], index, len(leaves), path)
-    assert not leads(merkle.leaf(b"other"), index, len(leaves), path)
+    assert not leads(merkle.hash_leaf(b"other"), index, len(leaves), path)
     assert not leads(leaves[index], index, len(leaves), [*path, root])
     assert not leads(leaves[index], len(leaves), len(leaves), path)
     assert not leads(leaves[index], -1, len(leaves), path)
@@ -128,6 +128,6 @@ def test_each_path_leads_to_the_root(told, data):
 
 def test_a_line_is_no_node():
     """Whoever hashes two hashes as a line gets something else."""
-    left, right = map(merkle.leaf, LEAVES[:2])
+    left, right = map(merkle.hash_leaf, LEAVES[:2])
 
-    assert merkle.node(left, right) != merkle.leaf(left + right)
+    assert merkle.hash_node(left, right) != merkle.hash_leaf(left + right)

@@ -11,104 +11,110 @@ from typing import Any
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
-OCSF = json.loads((SCHEMAS / "ocsf-1.8.0.json").read_text("utf-8"))
-CLASSES = {one["uid"]: (name, one) for name, one in OCSF["classes"].items()}
+OCSF_SCHEMA = json.loads((SCHEMAS / "ocsf-1.8.0.json").read_text("utf-8"))
+OCSF_CLASSES = {one["uid"]: (name, one) for name, one in OCSF_SCHEMA["classes"].items()}
 
-ITS_OWN = {"actor", "api"}
+API_ACTIVITY_ATTRIBUTES = {"actor", "api"}
 """API Activity has these itself, which elsewhere the profiles `host` and `cloud` bring."""
 
-CAPTIONS = {
+CAPTION_FIELDS = {
     "activity_id": "activity_name",
     "category_uid": "category_name",
     "class_uid": "class_name",
     "type_uid": "type_name",
     **{f"{name}_id": name for name in ("action", "disposition", "severity", "status")},
 }
-PYTHON = {"integer_t": int, "long_t": int, "boolean_t": bool, "string_t": str, "json_t": object}
+PYTHON_TYPES = {
+    "integer_t": int,
+    "long_t": int,
+    "boolean_t": bool,
+    "string_t": str,
+    "json_t": object,
+}
 
 
-def ocsf_faults(event: Mapping[str, Any]) -> list[str]:
+def find_ocsf_errors(event: Mapping[str, Any]) -> list[str]:
     """Return what OCSF does not allow in an event."""
-    if event.get("class_uid") not in CLASSES:
+    if event.get("class_uid") not in OCSF_CLASSES:
         return [f"there is no class {event.get('class_uid')}"]
-    name, kind = CLASSES[event["class_uid"]]
+    name, kind = OCSF_CLASSES[event["class_uid"]]
     profiles = set(event.get("metadata", {}).get("profiles", ()))
     faults = [f"{name} has no profile {one}" for one in profiles - set(kind["profiles"])]
-    its_own = ITS_OWN if name == "api_activity" else set()
-    return [*faults, *_object(name, kind, event, profiles, its_own)]
+    its_own = API_ACTIVITY_ATTRIBUTES if name == "api_activity" else set()
+    return [*faults, *_check_object(name, kind, event, profiles, its_own)]
 
 
-def _object(
-    where: str, kind: Any, value: Any, profiles: set[str], its_own: Collection[str] = ()
+def _check_object(
+    path: str, kind: Any, value: Any, profiles: set[str], extra_attributes: Collection[str] = ()
 ) -> Iterator[str]:
     if not isinstance(value, Mapping):
-        yield f"{where} is no object"
+        yield f"{path} is no object"
         return
     allowed = {
         name: one
         for name, one in kind["attributes"].items()
-        if one.get("profile") in {None, *profiles} or name in its_own
+        if one.get("profile") in {None, *profiles} or name in extra_attributes
     }
-    yield from (f"{where}.{name} does not exist" for name in value.keys() - allowed.keys())
+    yield from (f"{path}.{name} does not exist" for name in value.keys() - allowed.keys())
     for name, one in allowed.items():
         if name in value:
-            yield from _attribute(f"{where}.{name}", one, value[name], profiles)
-            yield from _caption(f"{where}.{name}", one, value, name)
+            yield from _check_attribute(f"{path}.{name}", one, value[name], profiles)
+            yield from _check_caption(f"{path}.{name}", one, value, name)
         elif one["requirement"] == "required":
-            yield f"{where}.{name} is required"
+            yield f"{path}.{name} is required"
     either = (kind.get("constraints") or {}).get("at_least_one")
     if either and not any(name in value for name in either):
-        yield f"{where} needs one of {either}"
+        yield f"{path} needs one of {either}"
 
 
-def _attribute(where: str, kind: Any, value: Any, profiles: set[str]) -> Iterator[str]:
+def _check_attribute(path: str, kind: Any, value: Any, profiles: set[str]) -> Iterator[str]:
     if kind["is_array"] != isinstance(value, list):
-        yield f"{where}: an array or not"
+        yield f"{path}: an array or not"
         return
     for one in value if isinstance(value, list) else [value]:
         if kind["type"] == "object":
             continue  # anything
-        if kind["type"] in OCSF["objects"]:
-            yield from _object(where, OCSF["objects"][kind["type"]], one, profiles)
-        elif kind["type"] in OCSF["types"]:
-            yield from _plain(where, kind["type"], one)
+        if kind["type"] in OCSF_SCHEMA["objects"]:
+            yield from _check_object(path, OCSF_SCHEMA["objects"][kind["type"]], one, profiles)
+        elif kind["type"] in OCSF_SCHEMA["types"]:
+            yield from _check_scalar(path, kind["type"], one)
         else:
-            yield f"{where}: {kind['type']} is not in the cut"
+            yield f"{path}: {kind['type']} is not in the cut"
         if "enum" in kind and str(one) not in kind["enum"]:
-            yield f"{where}: {one} is not in its enum"
+            yield f"{path}: {one} is not in its enum"
 
 
-def _plain(where: str, name: str, value: Any) -> Iterator[str]:
-    rules = OCSF["types"][name]
-    base = PYTHON.get(rules.get("type", name))
+def _check_scalar(path: str, name: str, value: Any) -> Iterator[str]:
+    rules = OCSF_SCHEMA["types"][name]
+    base = PYTHON_TYPES.get(rules.get("type", name))
     if base is None or not isinstance(value, base) or (base is int and isinstance(value, bool)):
-        yield f"{where}: {value!r} is no {name}"
+        yield f"{path}: {value!r} is no {name}"
     elif value == "" or len(str(value)) > rules.get("max_len", 65536):
-        yield f"{where}: {name} is too short or too long"
+        yield f"{path}: {name} is too short or too long"
     elif "regex" in rules and not re.search(rules["regex"], str(value)):
-        yield f"{where}: {value!r} is no {name}"
+        yield f"{path}: {value!r} is no {name}"
 
 
-def _caption(where: str, kind: Any, holder: Mapping[str, Any], name: str) -> Iterator[str]:
+def _check_caption(path: str, kind: Any, holder: Mapping[str, Any], name: str) -> Iterator[str]:
     """An enum's sibling says the same in words; of `99` anything but what the enum has."""
-    caption = holder.get(CAPTIONS.get(name, ""))
+    caption = holder.get(CAPTION_FIELDS.get(name, ""))
     meant = kind.get("enum", {}).get(str(holder[name]))
     if caption is None or meant is None or str(holder[name]) == "99":
         return
     if caption != meant:
-        yield f"{where}: {caption!r} for {meant!r}"
+        yield f"{path}: {caption!r} for {meant!r}"
 
 
 # ------------------------------------------------------------------------------------- ECS
 
 with (SCHEMAS / "ecs-9.4.0.csv").open(encoding="utf-8", newline="") as _file:
-    ECS = {row["field"]: row for row in csv.DictReader(_file)}
+    ECS_FIELDS = {row["field"]: row for row in csv.DictReader(_file)}
 
-NEEDED = ("@timestamp", "ecs.version", "event.kind", "event.category", "event.type")
+REQUIRED_ECS_FIELDS = ("@timestamp", "ecs.version", "event.kind", "event.category", "event.type")
 
-KINDS = {"alert", "asset", "enrichment", "event", "metric", "state", "pipeline_error", "signal"}
-OUTCOMES = {"success", "failure", "unknown"}
-TYPES = {
+ECS_KINDS = {"alert", "asset", "enrichment", "event", "metric", "state", "pipeline_error", "signal"}
+ECS_OUTCOMES = {"success", "failure", "unknown"}
+ECS_TYPES_BY_CATEGORY = {
     "api": "access admin allowed change creation deletion denied end info start user",
     "authentication": "start end info",
     "configuration": "access change creation deletion info",
@@ -118,40 +124,44 @@ TYPES = {
     "process": "access change end info start",
 }
 """The categories that we use, with the types that ECS expects in them."""
-EVERY_TYPE = {one for types in TYPES.values() for one in types.split()} | {
+ALL_ECS_TYPES = {one for types in ECS_TYPES_BY_CATEGORY.values() for one in types.split()} | {
     *("connection", "device", "indicator", "installation", "protocol")
 }
 
 
-def ecs_faults(event: Mapping[str, Any]) -> list[str]:
+def find_ecs_errors(event: Mapping[str, Any]) -> list[str]:
     """Return what ECS does not have, or has otherwise."""
-    fields = dict(_flat(event))
-    faults = [f"{name} is needed" for name in NEEDED if name not in fields]
+    fields = dict(_flatten_fields(event))
+    faults = [f"{name} is needed" for name in REQUIRED_ECS_FIELDS if name not in fields]
     for name, value in fields.items():
-        faults += _field(name, value)
-    return faults + list(_categories(fields))
+        faults += _check_field(name, value)
+    return faults + list(_check_categories(fields))
 
 
-def _flat(event: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten_fields(event: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in event.items():
         dotted = f"{path}{name}"
-        if isinstance(value, Mapping) and ECS.get(dotted, {}).get("type") != "object":
-            yield from _flat(value, f"{dotted}.")
+        if isinstance(value, Mapping) and ECS_FIELDS.get(dotted, {}).get("type") != "object":
+            yield from _flatten_fields(value, f"{dotted}.")
         else:
             yield dotted, value
 
 
-def _field(name: str, value: Any) -> list[str]:
-    if name not in ECS:
+def _check_field(name: str, value: Any) -> list[str]:
+    if name not in ECS_FIELDS:
         return [f"there is no field {name}"]
-    row = ECS[name]
+    row = ECS_FIELDS[name]
     if (row["normalization"] == "array") != isinstance(value, list):
         return [f"{name}: an array or not"]
     values = value if isinstance(value, list) else [value]
-    return [f"{name}: {one!r} is no {row['type']}" for one in values if not _fits(row["type"], one)]
+    return [
+        f"{name}: {one!r} is no {row['type']}"
+        for one in values
+        if not _is_valid_value(row["type"], one)
+    ]
 
 
-def _fits(kind: str, value: Any) -> bool:
+def _is_valid_value(kind: str, value: Any) -> bool:
     match kind:
         case "long":
             return isinstance(value, int) and not isinstance(value, bool)
@@ -168,13 +178,13 @@ def _fits(kind: str, value: Any) -> bool:
             return False
 
 
-def _categories(fields: Mapping[str, Any]) -> Iterator[str]:
+def _check_categories(fields: Mapping[str, Any]) -> Iterator[str]:
     kind, outcome = fields.get("event.kind"), fields.get("event.outcome", "unknown")
     types = set(fields.get("event.type", ()))
-    if kind not in KINDS or outcome not in OUTCOMES:
+    if kind not in ECS_KINDS or outcome not in ECS_OUTCOMES:
         yield f"event.kind {kind}, event.outcome {outcome}"
-    if not types <= EVERY_TYPE:
-        yield f"event.type {types - EVERY_TYPE}"
+    if not types <= ALL_ECS_TYPES:
+        yield f"event.type {types - ALL_ECS_TYPES}"
     for category in fields.get("event.category", ()):
-        if not types & set(TYPES.get(category, "").split()):
+        if not types & set(ECS_TYPES_BY_CATEGORY.get(category, "").split()):
             yield f"event.category {category} expects none of {types}"

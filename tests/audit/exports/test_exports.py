@@ -8,37 +8,47 @@ from typing import Any
 import msgspec
 import pytest
 
-from otp_service.audit.archive_format.entries import Gap, gap_line, line_of
+from otp_service.audit.archive_format.entries import Gap, encode_entry, encode_gap
 from otp_service.audit.archive_format.seals import Seal, SigningKey
-from otp_service.audit.exports import FORMATS, exported
-from otp_service.audit.exports.taxonomy import MEANINGS
-from otp_service.core.events import KINDS, Delivery, Sent
-from otp_service.core.log_entry import rfc3339
-from tests.audit.archive_lines import AT, entry_of, full, full_stamp, line
-from tests.audit.exports.schema_validator import ecs_faults, ocsf_faults
-from tests.audit.scenario import Step
+from otp_service.audit.exports import FORMATS, export_line
+from otp_service.audit.exports.taxonomy import TAXONOMY
+from otp_service.core.events import EVENT_TYPES, DeliveryUpdated, Sent
+from otp_service.core.log_entry import format_rfc3339
+from tests.audit.archive_lines import (
+    EVENT_TIME_MS,
+    build_entry,
+    build_full_event,
+    build_full_stamp,
+    build_line,
+)
+from tests.audit.exports.schema_validator import find_ecs_errors, find_ocsf_errors
+from tests.audit.scenario import ScenarioStep
 
 
-FAULTS: dict[str, Callable[[Any], list[str]]] = {"ocsf": ocsf_faults, "ecs": ecs_faults}
+FAULTS: dict[str, Callable[[Any], list[str]]] = {"ocsf": find_ocsf_errors, "ecs": find_ecs_errors}
 
 FORMS = pytest.mark.parametrize("form", FORMATS)
-EVERY = pytest.mark.parametrize(("kind", "reason"), [key for key in MEANINGS if key[0] in KINDS])
+EVERY = pytest.mark.parametrize(
+    ("kind", "reason"), [key for key in TAXONOMY if key[0] in EVENT_TYPES]
+)
 HOSTILE = 'x\r\n{"type":"otp.verified"}\u2028\x85\u202e\x1b[31m\x00'
 
 
 def export(told: bytes, form: str) -> Any:
     """Return a line in another format, as tools read it."""
-    text = exported(told, FORMATS[form])
+    text = export_line(told, FORMATS[form])
     assert text is not None
     return json.loads(text)
 
 
 @FORMS
-def test_everything_that_a_run_tells_is_valid(told: list[Step], form: str) -> None:
+def test_everything_that_a_run_tells_is_valid(
+    scenario_steps: list[ScenarioStep], form: str
+) -> None:
     """Every event of the scenario, as it was written by workers and by Redis."""
-    for step in told:
+    for step in scenario_steps:
         for entry in step.entries:
-            event = export(line_of(entry, is_ours=True), form)
+            event = export(encode_entry(entry, has_valid_mac=True), form)
             assert [] == FAULTS[form](event), (step.title, event)
 
 
@@ -46,10 +56,10 @@ def test_everything_that_a_run_tells_is_valid(told: list[Step], form: str) -> No
 @EVERY
 def test_every_meaning_is_valid_and_nothing_is_left_out(kind: str, reason: str, form: str) -> None:
     """Also with every field set, and a stamp of Redis's above them."""
-    event = full(kind, reason=reason or "why")
-    stamp = full_stamp(reason=reason or "why") if "limit" in event.__struct_fields__ else b""
+    event = build_full_event(kind, reason=reason or "why")
+    stamp = build_full_stamp(reason=reason or "why") if "limit" in event.__struct_fields__ else b""
 
-    told = export(line(event, stamp=stamp), form)
+    told = export(build_line(event, stamp=stamp), form)
 
     assert [] == FAULTS[form](told)
     said = json.dumps(told)
@@ -60,7 +70,7 @@ def test_every_meaning_is_valid_and_nothing_is_left_out(kind: str, reason: str, 
         assert _shown(value) in said, name
     for name, value in json.loads(stamp or "{}").items():
         is_instant = form == "ecs" and name in {"first", "last"}
-        assert (rfc3339(value) if is_instant else _shown(value)) in said, name
+        assert (format_rfc3339(value) if is_instant else _shown(value)) in said, name
 
 
 def _shown(value: Any) -> str:
@@ -112,7 +122,7 @@ def test_events_are_called_what_the_requirements_call_them(  # noqa: PLR0913, PL
 ) -> None:
     """Section 3 of the requirements, row by row."""
     outcome = "failure" if status == 2 else "success"
-    told = line(full(kind, reason=reason, outcome=outcome))
+    told = build_line(build_full_event(kind, reason=reason, outcome=outcome))
 
     one, other = export(told, "ocsf"), export(told, "ecs")
 
@@ -124,27 +134,30 @@ def test_events_are_called_what_the_requirements_call_them(  # noqa: PLR0913, PL
 
 def test_the_chain_can_be_followed_in_both() -> None:
     """What `audit prove` proves is named by the same hash; the sequence shows that none is missing."""
-    told = line(full("otp.verified"))
+    told = build_line(build_full_event("otp.verified"))
 
     one, other = export(told, "ocsf"), export(told, "ecs")
 
-    assert one["metadata"]["uid"] == other["event"]["id"] == f"07-{AT - 1000}-42"
+    assert one["metadata"]["uid"] == other["event"]["id"] == f"07-{EVENT_TIME_MS - 1000}-42"
     assert 42 == one["unmapped"]["sequence"] == other["event"]["sequence"]
     assert one["unmapped"]["hash"] == other["event"]["hash"]
-    assert other["event"]["hash"] != export(line(full("otp.issued")), "ecs")["event"]["hash"]
+    assert (
+        other["event"]["hash"]
+        != export(build_line(build_full_event("otp.issued")), "ecs")["event"]["hash"]
+    )
     assert ("number-of-it", "trace-of-it") == (other["user"]["hash"], other["trace"]["id"])
 
 
 @FORMS
 def test_what_is_not_ours_is_a_finding_and_no_success(form: str) -> None:
     """Whoever can write to Redis puts no login into a SIEM, and nothing that ends the export."""
-    verified = full("otp.verified", outcome="success")
+    verified = build_full_event("otp.verified", outcome="success")
     for forged in (
-        line(verified, is_ours=False),
-        line(b'{"type":"otp.verified","id":7}'),
-        line(b'{"type":"otp.verified","id":"e","versions":"none"}'),
-        line(b"\xff\x00"),
-        line(verified, stamp=b'{"limit":{"a":1}}'),
+        build_line(verified, is_ours=False),
+        build_line(b'{"type":"otp.verified","id":7}'),
+        build_line(b'{"type":"otp.verified","id":"e","versions":"none"}'),
+        build_line(b"\xff\x00"),
+        build_line(verified, stamp=b'{"limit":{"a":1}}'),
         b"not even a line",
         b'{"gap":{"partition":"x"}}',
     ):
@@ -159,21 +172,22 @@ def test_what_is_not_ours_is_a_finding_and_no_success(form: str) -> None:
 @FORMS
 def test_a_gap_is_a_finding_and_a_seal_is_nothing(form: str) -> None:
     """A SIEM is told that entries are missing, and how many."""
-    key = SigningKey.new()
+    key = SigningKey.generate()
     seal = Seal(number=1, at="", previous="", count=0, root="", runs=(), key=key.public.id, fence=1)
 
-    told = export(gap_line(Gap(7, AT, 43, 50)), form)
+    told = export(encode_gap(Gap(7, EVENT_TIME_MS, 43, 50)), form)
 
     assert [] == FAULTS[form](told)
     assert "8" == str((told.get("unmapped") or told["labels"])["missing"])
-    assert exported(key.line(seal), FORMATS[form]) is None
+    assert export_line(key.sign_seal(seal), FORMATS[form]) is None
 
 
 @FORMS
 def test_an_event_of_a_newer_version_is_told_as_far_as_it_is_understood(form: str) -> None:
     """An archive may be exported by an older program than the one that wrote it."""
     told = export(
-        line(b'{"type":"otp.teleported","id":"e1","tenant":"shop","speed":9,"reason":"far"}'), form
+        build_line(b'{"type":"otp.teleported","id":"e1","tenant":"shop","speed":9,"reason":"far"}'),
+        form,
     )
 
     assert [] == FAULTS[form](told)
@@ -196,7 +210,7 @@ def test_no_value_can_end_a_line_or_steer_a_terminal(form: str) -> None:
 
     escaped = json.dumps(msgspec.json.decode(msgspec.json.encode(event))).encode()
 
-    text = exported(line(escaped), FORMATS[form])
+    text = export_line(build_line(escaped), FORMATS[form])
 
     assert text
     assert HOSTILE in json.loads(text)["message"]
@@ -207,12 +221,15 @@ def test_no_value_can_end_a_line_or_steer_a_terminal(form: str) -> None:
 
 def test_what_was_before_is_left_out_but_never_a_gap() -> None:
     """A gap has no time of its own."""
-    gap, event = gap_line(Gap(7, AT, 43, 50)), line(full("otp.issued"))
+    gap, event = (
+        encode_gap(Gap(7, EVENT_TIME_MS, 43, 50)),
+        build_line(build_full_event("otp.issued")),
+    )
     write = FORMATS["ecs"]
 
-    assert exported(event, write, AT)
-    assert exported(event, write, AT + 1) is None
-    assert exported(gap, write, AT + 1)
+    assert export_line(event, write, EVENT_TIME_MS)
+    assert export_line(event, write, EVENT_TIME_MS + 1) is None
+    assert export_line(gap, write, EVENT_TIME_MS + 1)
 
 
 BROKEN: dict[str, list[tuple[tuple[str, ...], Any]]] = {
@@ -254,9 +271,9 @@ BROKEN: dict[str, list[tuple[tuple[str, ...], Any]]] = {
 )
 def test_what_is_broken_is_seen(form: str, path: tuple[str, ...], value: Any) -> None:
     """The validation can fail: in each of its rules."""
-    event = full("otp.delivery")
-    assert isinstance(event, Delivery)
-    told = export(line(event), form)
+    event = build_full_event("otp.delivery")
+    assert isinstance(event, DeliveryUpdated)
+    told = export(build_line(event), form)
     assert [] == FAULTS[form](told)
     broken = copy.deepcopy(told)
     *steps, last = path
@@ -274,6 +291,6 @@ def test_what_is_broken_is_seen(form: str, path: tuple[str, ...], value: Any) ->
 
 def test_an_entry_of_the_archive_is_what_is_exported() -> None:
     """The helper of these tests makes what the sealer makes."""
-    entry = entry_of(full("otp.issued"))
+    entry = build_entry(build_full_event("otp.issued"))
 
-    assert line_of(entry, is_ours=True) == line(full("otp.issued"))
+    assert encode_entry(entry, has_valid_mac=True) == build_line(build_full_event("otp.issued"))

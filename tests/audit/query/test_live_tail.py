@@ -6,23 +6,23 @@ import re
 
 import pytest
 
-from otp_service.audit.query.live_tail import followed
+from otp_service.audit.query.live_tail import follow_entries
 from otp_service.core import events
 from otp_service.core.ports import Commit
-from otp_service.store.client import Link
-from otp_service.store.event_streams import RedisStreams
-from tests.installation import World
+from otp_service.store.client import ScriptClient
+from otp_service.store.event_streams import RedisEventStreams
+from tests.installation import Installation
 
 
 @pytest.fixture
-def world(link: Link) -> World:
-    return World(link)
+def world(script_client: ScriptClient) -> Installation:
+    return Installation(script_client)
 
 
-async def tell(world: World, n: int) -> None:
+async def tell(world: Installation, n: int) -> None:
     event = events.ServiceChanged(id=f"{n:032x}")
     operation = os.urandom(16).hex()
-    await world.store.commit(Commit(partition=n % 64, operation=operation, events=(event,)))
+    await world.store.commit(Commit(partition=n % 64, operation_id=operation, events=(event,)))
 
 
 async def test_the_last_events_come_first_and_then_each_once_as_it_is_told(world):
@@ -36,7 +36,9 @@ async def test_the_last_events_come_first_and_then_each_once_as_it_is_told(world
             await tell(world, n)
 
     found = []
-    entries = followed(RedisStreams(world.link, world.store.names), pause, last=6)
+    entries = follow_entries(
+        RedisEventStreams(world.script_client, world.store.key_names), pause, count=6
+    )
     while len(found) < 38:
         entry = await asyncio.wait_for(anext(entries), 30)
         found += re.findall(rb'changed","id":"(\w+)"', entry.event)
@@ -51,7 +53,7 @@ async def test_without_the_last_ones_only_what_is_new_comes(world):
     async def pause() -> None:
         await tell(world, 1)
 
-    streams = RedisStreams(world.link, world.store.names)
-    entry = await asyncio.wait_for(anext(followed(streams, pause, last=0)), 30)
+    streams = RedisEventStreams(world.script_client, world.store.key_names)
+    entry = await asyncio.wait_for(anext(follow_entries(streams, pause, count=0)), 30)
 
     assert 3 == entry.position.sequence, "the epoch's event is 1"

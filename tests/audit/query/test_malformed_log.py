@@ -11,17 +11,17 @@ import msgspec
 import pytest
 
 from otp_service.audit.archive_format import segments
-from otp_service.audit.archive_format.entries import line_of
-from otp_service.audit.archive_format.segments import foreign
-from otp_service.audit.exports import FORMATS, exported
+from otp_service.audit.archive_format.entries import encode_entry
+from otp_service.audit.archive_format.segments import list_foreign_files
+from otp_service.audit.exports import FORMATS, export_line
 from otp_service.audit.query import archive_scan
-from otp_service.audit.query.archive_scan import Archive
-from otp_service.audit.reports.event_record import told_by
-from otp_service.core.log_entry import Entry, Position, milliseconds_of
-from otp_service.store.event_streams import entry_of
+from otp_service.audit.query.archive_scan import ArchiveReader
+from otp_service.audit.reports.event_record import decode_event
+from otp_service.core.log_entry import Entry, StreamPosition, parse_rfc3339
+from otp_service.store.event_streams import parse_entry
 from tests.audit import archive_builder
-from tests.audit.archive_builder import BEGIN, EPOCH, standard
-from tests.audit.archive_edits import verified
+from tests.audit.archive_builder import EPOCH, START_MS, build_standard_archive
+from tests.audit.archive_edits import verify_archive
 from tests.audit.query.test_reader import Memory, reader_of
 
 
@@ -33,7 +33,7 @@ def nested(depth: int) -> bytes:
 def entry(event: bytes, stamp: bytes = b"", mac: str = "ok", sequence: int = 1) -> Entry:
     return Entry(
         partition=7,
-        position=Position(BEGIN, sequence),
+        position=StreamPosition(START_MS, sequence),
         epoch=EPOCH,
         event=event,
         mac=mac,
@@ -50,14 +50,14 @@ async def test_an_event_that_nests_too_deep_is_unreadable_and_hides_no_other(dep
     """Whoever can write to Redis takes one event away from nobody."""
     memory = Memory()
     memory.tell(7, 1, tenant="shop")
-    place = Position(2, 2)
+    place = StreamPosition(2, 2)
     memory.entries[7].append(
         Entry(
             partition=7, position=place, epoch=1, event=nested(depth), mac="x", stamp=nested(depth)
         )
     )
 
-    page, _ = await reader_of(memory).page(**filters)
+    page, _ = await reader_of(memory).read_page(**filters)
 
     read = [(event["type"], event["integrity"]) for event in page]
     assert [("unreadable", "failed")] * (not filters) + [("otp.issued", "ok")] == read
@@ -69,21 +69,23 @@ def test_an_event_that_nests_too_deep_is_counted_exported_and_archived_as_what_i
     """R70: a sealer that fails at it would end what is granted (R73)."""
     forged = entry(nested(depth), stamp=nested(depth))
 
-    line = line_of(forged, is_ours=False)
+    line = encode_entry(forged, has_valid_mac=False)
 
-    assert told_by(forged) is None
+    assert decode_event(forged) is None
     assert b'"type":"unreadable"' in line
-    assert "log.unreadable" in (exported(line, FORMATS["ecs"]) or "")
+    assert "log.unreadable" in (export_line(line, FORMATS["ecs"]) or "")
     raw = b'{"id":"07-1-1","at":"2025-11-24T10:00:00.000Z","event":%b,"mac":"x"}' % nested(depth)
-    assert "log.unreadable" in (exported(raw, FORMATS["ocsf"]) or "")
+    assert "log.unreadable" in (export_line(raw, FORMATS["ocsf"]) or "")
 
 
 def test_an_epoch_of_a_thousand_digits_is_none():
     """Python refuses to make a number of more than 4,300, and an id has room for 19."""
-    read = entry_of(7, b"1-1", [b"event", b"{}", b"mac", b"", b"epoch", b"9" * 5000, b"stamp", b""])
+    read = parse_entry(
+        7, b"1-1", [b"event", b"{}", b"mac", b"", b"epoch", b"9" * 5000, b"stamp", b""]
+    )
 
     assert 0 == read.epoch
-    assert 0 == entry_of(7, b"1-1", [b"epoch", b"9" * 20]).epoch
+    assert 0 == parse_entry(7, b"1-1", [b"epoch", b"9" * 20]).epoch
 
 
 async def test_a_stamp_says_only_what_redis_may_say():
@@ -96,8 +98,8 @@ async def test_a_stamp_says_only_what_redis_may_say():
     last = msgspec.structs.replace(memory.entries[7][0], stamp=forged)
     memory.entries[7] = [last]
 
-    (shown,), _ = await reader_of(memory).page()
-    told = told_by(last)
+    (shown,), _ = await reader_of(memory).read_page()
+    told = decode_event(last)
 
     assert ("otp.rejected", "shop", "failure", "1:a", 3) == (
         *(shown[name] for name in ("type", "tenant", "outcome", "number")),
@@ -119,7 +121,7 @@ async def test_an_event_whose_stamp_is_none_of_redis_is_not_ours():
     memory.tell(7, 1)
     memory.entries[7] = [msgspec.structs.replace(memory.entries[7][0], stamp=b'{"reason":5}')]
 
-    (shown,), _ = await reader_of(memory).page()
+    (shown,), _ = await reader_of(memory).read_page()
 
     assert "failed" == shown["integrity"]
 
@@ -142,34 +144,34 @@ FORGED = [
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> archive_builder.Archive:
-    return standard(tmp_path / "archive")
+def archive(tmp_path: Path) -> archive_builder.ArchiveBuilder:
+    return build_standard_archive(tmp_path / "archive")
 
 
 @pytest.mark.parametrize("line", FORGED, ids=range(len(FORGED)))
 async def test_a_forged_line_stops_nobody(archive, line):
     """It is counted where people read, found by who verifies, and all others are there."""
-    newest = segments.segments(archive.folder)[-1]
-    reader = reader_of(Memory(), archive=Archive(archive.folder), knows=lambda _: False)
-    whole, _ = await reader.page()
+    newest = segments.list_segments(archive.folder)[-1]
+    reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
+    whole, _ = await reader.read_page()
     with newest.open("ab") as file:
         file.write(line + b"\n")
 
-    reader = reader_of(Memory(), archive=Archive(archive.folder), knows=lambda _: False)
-    page, cursor = await reader.page(limit=1)
+    reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
+    page, cursor = await reader.read_page(limit=1)
     while cursor:
-        more, cursor = await reader.page(limit=1, cursor=cursor)
+        more, cursor = await reader.read_page(limit=1, cursor=cursor)
         page += more
 
     assert [one["event_id"] for one in whole] == [one["event_id"] for one in page]
-    assert exported(line, FORMATS["ecs"]) is None or "log." in exported(line, FORMATS["ecs"])
-    assert not verified(archive).is_sound or b'"id"' in line
+    assert export_line(line, FORMATS["ecs"]) is None or "log." in export_line(line, FORMATS["ecs"])
+    assert not verify_archive(archive).is_sound or b'"id"' in line
 
 
 def test_a_time_without_a_zone_is_no_instant():
     """As for everything else that is none."""
     with pytest.raises(ValueError, match="2026"):
-        milliseconds_of("2026-11-24")
+        parse_rfc3339("2026-11-24")
 
 
 def enlarge(path: Path, size: int) -> None:
@@ -180,9 +182,9 @@ def enlarge(path: Path, size: int) -> None:
 
 async def test_a_line_of_a_hundred_megabytes_is_not_read_as_one(archive):
     """Neither by pages, nor to know how far the archive reaches, nor where a segment begins."""
-    first, _, newest = segments.segments(archive.folder)
-    reader = reader_of(Memory(), archive=Archive(archive.folder), knows=lambda _: False)
-    whole, _ = await reader.page()
+    first, _, newest = segments.list_segments(archive.folder)
+    reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
+    whole, _ = await reader.read_page()
     lines = newest.read_bytes()
     newest.write_bytes(b"")
     enlarge(newest, 100 << 20)
@@ -193,11 +195,11 @@ async def test_a_line_of_a_hundred_megabytes_is_not_read_as_one(archive):
     tracemalloc.start()
     began = perf_counter()
 
-    store = Archive(archive.folder)
-    reader = reader_of(Memory(), archive=store, knows=lambda _: False)
-    page, cursor = await reader.page()
+    store = ArchiveReader(archive.folder)
+    reader = reader_of(Memory(), archive=store, has_mac_key=lambda _: False)
+    page, cursor = await reader.read_page()
     while cursor:
-        more, cursor = await reader.page(cursor=cursor)
+        more, cursor = await reader.read_page(cursor=cursor)
         page += more
 
     _, peak = tracemalloc.get_traced_memory()
@@ -205,21 +207,21 @@ async def test_a_line_of_a_hundred_megabytes_is_not_read_as_one(archive):
     assert [one["event_id"] for one in whole] == [one["event_id"] for one in page]
     assert peak < 40 << 20
     assert perf_counter() - began < 20
-    assert store.unreadable
+    assert store.unreadable_lines
 
 
 async def test_a_segment_that_retention_deletes_meanwhile_is_not_missed(archive, monkeypatch):
     """Nor is a cursor worth less that stands in it."""
-    listed = segments.segments(archive.folder)
-    monkeypatch.setattr(archive_scan, "segments", lambda _: listed)
-    reader = reader_of(Memory(), archive=Archive(archive.folder), knows=lambda _: False)
-    page, cursor = await reader.page(limit=10)
+    listed = segments.list_segments(archive.folder)
+    monkeypatch.setattr(archive_scan, "list_segments", lambda _: listed)
+    reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
+    page, cursor = await reader.read_page(limit=10)
     assert cursor
     listed[0].unlink()
     listed[1].unlink()
     shutil.rmtree(listed[1].parent)
 
-    following, cursor = await reader.page(limit=100, cursor=cursor)
+    following, cursor = await reader.read_page(limit=100, cursor=cursor)
 
     assert 10 == len(page)
     assert cursor is None
@@ -231,13 +233,13 @@ async def test_a_segment_that_retention_deletes_meanwhile_is_not_missed(archive,
 
 def test_a_file_of_line_ends_takes_no_memory(archive):
     """A stretch of ours has some thousand lines; one without an end is given up."""
-    newest = segments.segments(archive.folder)[-1]
+    newest = segments.list_segments(archive.folder)[-1]
     with newest.open("ab") as file:
         for _ in range(30):
             file.write(b"\n" * 100_000)
     tracemalloc.start()
 
-    report = verified(archive)
+    report = verify_archive(archive)
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -247,14 +249,14 @@ def test_a_file_of_line_ends_takes_no_memory(archive):
 
 def test_holes_without_number_take_no_time(archive):
     """Each line that comes late was looked for among all that are missing."""
-    newest = segments.segments(archive.folder)[-1]
+    newest = segments.list_segments(archive.folder)[-1]
     line = b'{"id":"09-1-%d","at":"2025-11-25T10:00:00.000Z","event":{},"mac":""}\n'
     with newest.open("ab") as file:
         file.writelines(line % sequence for sequence in range(2, 40_000, 2))
         file.writelines(line % sequence for sequence in range(39_999, 3, -2))
     began = perf_counter()
 
-    report = verified(archive)
+    report = verify_archive(archive)
 
     assert report.found["missing"]
     assert perf_counter() - began < 5
@@ -270,14 +272,14 @@ def test_folders_in_folders_without_end_are_foreign(archive):
         handle = inner
     os.close(handle)
 
-    names = foreign(archive.folder)
+    names = list_foreign_files(archive.folder)
     subprocess.run(["rm", "-r", archive.folder / "d"], check=True)  # pytest's way has an end
     assert ["d/d"] == names
 
 
 def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(archive, monkeypatch):
     """A newest day that nobody may look into was as good as none, and the rest called sound."""
-    newest = segments.segments(archive.folder)[-1].parent
+    newest = segments.list_segments(archive.folder)[-1].parent
     listing = os.scandir
 
     def scandir(path):
@@ -289,20 +291,20 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(archive, monkeypatc
     monkeypatch.setattr(os, "listdir", lambda path: [one.name for one in scandir(path)])
 
     with pytest.raises(PermissionError):
-        verified(archive)
+        verify_archive(archive)
 
 
 def test_what_is_no_file_is_foreign_and_is_not_read(archive):
     """A pipe would hang whoever opens it."""
-    day = segments.segments(archive.folder)[-1].parent
+    day = segments.list_segments(archive.folder)[-1].parent
     os.mkfifo(day / "000000000099.jsonl")
     (day / "000000000098.jsonl").symlink_to("/dev/zero")
     (day / "000000000097.jsonl").symlink_to("000000000097.jsonl")
     (day / "000000000096.jsonl").mkdir()
 
     names = [f"{day.name}/0000000000{number}.jsonl" for number in (96, 97, 98, 99)]
-    assert names == foreign(archive.folder)
-    assert len(segments.segments(archive.folder)) == 3
+    assert names == list_foreign_files(archive.folder)
+    assert len(segments.list_segments(archive.folder)) == 3
 
 
 async def test_an_event_larger_than_any_of_ours_is_not_read():
@@ -311,6 +313,6 @@ async def test_an_event_larger_than_any_of_ours_is_not_read():
     fields = {f"f{number}": number for number in range(10_000)}
     memory.tell(7, 1, **fields)
 
-    (shown,), _ = await reader_of(memory).page()
+    (shown,), _ = await reader_of(memory).read_page()
 
     assert ("unreadable", "failed") == (shown["type"], shown["integrity"])

@@ -12,24 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otp_service.audit.query.merged_scan import Bounds
-from otp_service.audit.query.reader import Reader
-from otp_service.audit.query.stream_scan import NEWEST
+from otp_service.audit.query.merged_scan import PageBudget
+from otp_service.audit.query.reader import EventReader
+from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.core import events
 from otp_service.core.errors import InvalidRequest, NumberNotAllowed, RateLimited
-from otp_service.core.keys import Key, Ring
-from otp_service.core.log_entry import Entry, Position, rfc3339
-from otp_service.core.phone_number import PhoneNumber, parse
+from otp_service.core.keys import Key, KeyRing
+from otp_service.core.log_entry import Entry, StreamPosition, format_rfc3339
+from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
-from otp_service.core.pseudonym import pseudonym
-from otp_service.store.client import Link
-from otp_service.store.event_streams import RedisStreams
-from otp_service.store.number_admin import Operators
-from tests.installation import World
+from otp_service.core.pseudonym import derive_pseudonym
+from otp_service.store.client import ScriptClient
+from otp_service.store.event_streams import RedisEventStreams
+from otp_service.store.number_admin import NumberAdmin
+from tests.installation import Installation
 
 
-PHONE, OTHER = parse("+447400123456"), parse("+447400123457")
-RING = Ring((Key("1", bytes(32)),))
+PHONE, OTHER = parse_number("+447400123456"), parse_number("+447400123457")
+RING = KeyRing((Key("1", bytes(32)),))
 
 
 class Memory:
@@ -43,13 +43,13 @@ class Memory:
         """Append an event; time may stand still, but the sequence does not."""
         log = self.entries[partition]
         body = msgspec.json.encode({"type": "otp.issued", **fields})
-        place = Position(max(at, log[-1].position.at if log else 0), len(log) + 1)
+        place = StreamPosition(max(at, log[-1].position.at if log else 0), len(log) + 1)
         log.append(
             Entry(partition=partition, position=place, epoch=1, event=body, mac="ok", stamp=b"")
         )
 
-    async def newest(
-        self, before: Mapping[int, Position], *, since: int, count: int
+    async def fetch_newest(
+        self, before: Mapping[int, StreamPosition], *, since: int, count: int
     ) -> dict[int, list[Entry]]:
         found = {
             partition: [
@@ -63,21 +63,21 @@ class Memory:
         return found
 
 
-def reader_of(streams, **options) -> Reader:
-    return Reader(
+def reader_of(streams, **options) -> EventReader:
+    return EventReader(
         streams,
         partitions_of=lambda number: {int(number[-2:]) % 64},
         ring=RING,
-        verify=lambda _, mac: mac == "ok",
+        verify_mac=lambda _, mac: mac == "ok",
         **options,
     )
 
 
-async def all_pages(reader: Reader, **filters) -> list[list[dict]]:
+async def all_pages(reader: EventReader, **filters) -> list[list[dict]]:
     """Every page, until there is no next."""
     pages, cursor = [], None
     while True:
-        page, cursor = await reader.page(**filters, cursor=cursor)
+        page, cursor = await reader.read_page(**filters, cursor=cursor)
         pages.append(page)
         if cursor is None:
             return pages
@@ -99,10 +99,10 @@ def test_pages_hold_everything_once_and_newest_first(log, limit, scanned):
     for partition, at, tenant in sorted(log, key=lambda told: told[1]):
         memory.tell(partition, at, tenant=tenant)
 
-    pages = asyncio.run(all_pages(reader_of(memory, bounds=Bounds(scanned)), limit=limit))
+    pages = asyncio.run(all_pages(reader_of(memory, budget=PageBudget(scanned)), limit=limit))
 
     told = [entry for entries in memory.entries.values() for entry in entries]
-    expected = [(rfc3339(e.position.at), e.partition, e.position.sequence) for e in told]
+    expected = [(format_rfc3339(e.position.at), e.partition, e.position.sequence) for e in told]
     assert sorted(expected, reverse=True) == places(list(itertools.chain(*pages)))
     assert all(len(page) <= limit for page in pages)
 
@@ -118,11 +118,11 @@ def test_what_happens_meanwhile_moves_no_page(before, meanwhile, limit):
     arriving = iter(meanwhile)
 
     async def read() -> list[tuple]:
-        found, cursor = await reader.page(limit=limit)
+        found, cursor = await reader.read_page(limit=limit)
         while cursor:
             for partition, at, _ in itertools.islice(arriving, 2):
                 memory.tell(partition, at)
-            page, cursor = await reader.page(limit=limit, cursor=cursor)
+            page, cursor = await reader.read_page(limit=limit, cursor=cursor)
             found += page
         return [(1, partition, sequence) for _, partition, sequence in places(found)]
 
@@ -140,7 +140,7 @@ def test_since_is_the_first_instant_and_until_the_first_after(log, since, until)
 
     found = [at for at, _, _ in places(list(itertools.chain(*pages)))]
     expected = sorted((at for _, at, _ in log if since <= at < until), reverse=True)
-    assert [rfc3339(at) for at in expected] == found
+    assert [format_rfc3339(at) for at in expected] == found
 
 
 async def test_a_selective_filter_makes_a_page_short_and_not_slow():
@@ -150,7 +150,7 @@ async def test_a_selective_filter_makes_a_page_short_and_not_slow():
     for n in range(10_000):
         memory.tell(n % 64, 2 + n, tenant="common")
 
-    pages = await all_pages(reader_of(memory, bounds=Bounds(1000)), tenant="rare", limit=10)
+    pages = await all_pages(reader_of(memory, budget=PageBudget(1000)), tenant="rare", limit=10)
 
     assert 11 == len(pages)
     assert [0] * 10 + [1] == [len(page) for page in pages]
@@ -164,7 +164,7 @@ async def test_a_page_costs_few_round_trips():
         uneven.tell(63, n)
 
     for memory, trips in ((even, 2), (uneven, 6)):
-        await reader_of(memory).page(limit=100)
+        await reader_of(memory).read_page(limit=100)
         assert len(memory.asked) <= trips
         assert sum(memory.asked) <= 1000
 
@@ -181,8 +181,8 @@ async def test_a_number_or_a_challenge_is_looked_for_where_it_lives():
         )
     reader = reader_of(memory)
 
-    by_number, _ = await reader.page(number=PHONE)
-    by_challenge, _ = await reader.page(challenge=f"c09-{'0' * 32}")
+    by_number, _ = await reader.read_page(number=PHONE)
+    by_challenge, _ = await reader.read_page(challenge=f"c09-{'0' * 32}")
 
     assert [56] == [event["partition"] for event in by_number]
     assert [9] == [event["partition"] for event in by_challenge]
@@ -197,13 +197,13 @@ async def test_what_is_no_id_has_no_events(challenge):
     memory = Memory()
     memory.tell(7, 1)
 
-    assert ([], None) == await reader_of(memory).page(challenge=challenge)
+    assert ([], None) == await reader_of(memory).read_page(challenge=challenge)
     assert [] == memory.asked
 
 
 async def test_a_number_and_a_challenge_of_another_have_no_events():
     """They live in different partitions."""
-    found = await reader_of(Memory()).page(number=PHONE, challenge=f"c09-{'0' * 32}")
+    found = await reader_of(Memory()).read_page(number=PHONE, challenge=f"c09-{'0' * 32}")
 
     assert ([], None) == found
 
@@ -214,18 +214,21 @@ async def test_a_number_is_found_under_every_key_that_named_it():
     older, newer = RING.current, Key("2", bytes(range(32)))
     for n, key in enumerate((older, newer)):
         memory.tell(56, n, number=pseudonym_of(PHONE, key))
-    memory.tell(56, 3, number=pseudonym_of(parse("+447400123356")))
-    reader = Reader(
-        memory, partitions_of=lambda _: {56}, ring=Ring((newer, older)), verify=lambda *_: True
+    memory.tell(56, 3, number=pseudonym_of(parse_number("+447400123356")))
+    reader = EventReader(
+        memory,
+        partitions_of=lambda _: {56},
+        ring=KeyRing((newer, older)),
+        verify_mac=lambda *_: True,
     )
 
-    found, _ = await reader.page(number=PHONE)
+    found, _ = await reader.read_page(number=PHONE)
 
     assert [2, 1] == [event["sequence"] for event in found]
 
 
 def pseudonym_of(phone: PhoneNumber, key: Key = RING.current) -> str:
-    return pseudonym(key, "number", phone.collapsed)
+    return derive_pseudonym(key, "number", phone.canonical)
 
 
 async def test_filters_are_all_to_agree():
@@ -236,9 +239,9 @@ async def test_filters_are_all_to_agree():
     memory.tell(3, 3)
     reader = reader_of(memory)
 
-    assert [1] == [e["partition"] for e in (await reader.page(tenant="shop"))[0]]
-    assert [] == (await reader.page(tenant="shop", type="otp.sent"))[0]
-    assert [3, 2, 1] == [e["partition"] for e in (await reader.page(type="otp.issued"))[0]]
+    assert [1] == [e["partition"] for e in (await reader.read_page(tenant="shop"))[0]]
+    assert [] == (await reader.read_page(tenant="shop", type="otp.sent"))[0]
+    assert [3, 2, 1] == [e["partition"] for e in (await reader.read_page(type="otp.issued"))[0]]
 
 
 # ----------------------------------------------------------------------------------- the cursor
@@ -249,7 +252,7 @@ async def cursor_of(**filters) -> str:
     for partition in range(64):
         memory.tell(partition, 1, number=pseudonym_of(PHONE))
         memory.tell(partition, 2, number=pseudonym_of(PHONE))
-    _, cursor = await reader_of(memory).page(limit=1, **filters)
+    _, cursor = await reader_of(memory).read_page(limit=1, **filters)
     assert cursor
     return cursor
 
@@ -260,10 +263,10 @@ async def test_a_cursor_fits_into_a_url():
     for partition in range(64):
         memory.entries[partition] = [
             Entry(partition=partition, position=p, epoch=1, event=b"", mac="", stamp=b"")
-            for p in (Position(1, 1), Position(2**64 - 1, 2**64 - 2))
+            for p in (StreamPosition(1, 1), StreamPosition(2**64 - 1, 2**64 - 2))
         ]
 
-    _, cursor = await reader_of(memory).page(limit=64)
+    _, cursor = await reader_of(memory).read_page(limit=64)
 
     assert cursor
     assert len(cursor) <= 4096
@@ -294,7 +297,7 @@ def packed(*value: object) -> str:
 async def test_a_cursor_that_is_not_ours_is_refused(cursor):
     """400 with the field's name, never a 500 or a guess."""
     with pytest.raises(InvalidRequest) as refusal:
-        await reader_of(Memory()).page(cursor=cursor)
+        await reader_of(Memory()).read_page(cursor=cursor)
 
     assert ["cursor"] == [path for path, _ in refusal.value.errors]
 
@@ -303,15 +306,15 @@ async def test_a_cursor_that_is_not_ours_is_refused(cursor):
 def test_no_text_at_all_breaks_the_reader(cursor):
     """Everything is read or refused."""
     with contextlib.suppress(InvalidRequest):
-        asyncio.run(reader_of(Memory()).page(cursor=cursor))
+        asyncio.run(reader_of(Memory()).read_page(cursor=cursor))
 
 
 async def test_a_cursor_goes_on_with_the_question_it_belongs_to():
     """One for a single number would silently leave out the other partitions."""
     with pytest.raises(InvalidRequest):
-        await reader_of(Memory()).page(cursor=await cursor_of(number=PHONE))
+        await reader_of(Memory()).read_page(cursor=await cursor_of(number=PHONE))
     with pytest.raises(InvalidRequest):
-        await reader_of(Memory()).page(cursor=await cursor_of(), number=PHONE)
+        await reader_of(Memory()).read_page(cursor=await cursor_of(), number=PHONE)
 
 
 # --------------------------------------------------------------------------- what an event shows
@@ -327,7 +330,7 @@ async def test_a_cursor_goes_on_with_the_question_it_belongs_to():
 )
 def test_instants_are_utc_with_milliseconds(at, text):
     """RFC 3339; one that nobody can mean is the last there is."""
-    assert text == rfc3339(at)
+    assert text == format_rfc3339(at)
 
 
 async def test_what_we_know_stands_above_what_the_event_says():
@@ -337,7 +340,7 @@ async def test_what_we_know_stands_above_what_the_event_says():
     (forged,) = memory.entries[1]
     memory.entries[1] = [msgspec.structs.replace(forged, mac="forged")]
 
-    ((event,), _) = await reader_of(memory).page()
+    ((event,), _) = await reader_of(memory).read_page()
 
     assert ("01-1-1", 1, 1, 1) == (
         event["event_id"],
@@ -354,27 +357,27 @@ async def test_an_event_that_cannot_be_read_is_shown_as_that(body):
     memory.entries[1] = [msgspec.structs.replace(memory.entries[1][0], event=body, mac="x")]
     reader = reader_of(memory)
 
-    ((event,), _) = await reader.page()
+    ((event,), _) = await reader.read_page()
 
     assert "failed" == event["integrity"]
-    assert ([], None) == await reader.page(tenant="shop")
+    assert ([], None) == await reader.read_page(tenant="shop")
 
 
 # -------------------------------------------------------------------------------- on real streams
 
 
 @pytest.fixture
-def world(link: Link) -> World:
-    return World(link)
+def world(script_client: ScriptClient) -> Installation:
+    return Installation(script_client)
 
 
 @pytest.fixture
-def reader(world: World) -> Reader:
-    return Reader(
-        RedisStreams(world.link, world.store.names),
-        partitions_of=world.store.partitions_of,
+def reader(world: Installation) -> EventReader:
+    return EventReader(
+        RedisEventStreams(world.script_client, world.store.key_names),
+        partitions_of=world.store.list_number_partitions,
         ring=world.keys.pseudonym,
-        verify=world.store.vault.verify,
+        verify_mac=world.store.cipher.verify_event,
     )
 
 
@@ -383,9 +386,9 @@ async def test_events_and_refusals_are_one_log(world, reader):
     stored = await world.issue(PHONE.e164)
     with pytest.raises(RateLimited):
         await world.issue(PHONE.e164)
-    await world.verify(stored, world.phones.code())
+    await world.verify(stored, world.router.extract_code())
 
-    found, following = await reader.page(number=PHONE)
+    found, following = await reader.read_page(number=PHONE)
 
     assert following is None
     assert ["otp.verified", "otp.attempted", "otp.issue_denied", "otp.sent", "otp.issued"] == [
@@ -393,7 +396,7 @@ async def test_events_and_refusals_are_one_log(world, reader):
     ]
     assert [6, 5, 4, 3, 2] == [event["sequence"] for event in found], "the epoch's event is 1"
     assert {"ok"} == {event["integrity"] for event in found}
-    assert {pseudonym(world.keys.pseudonym.current, "number", PHONE.collapsed)} == {
+    assert {derive_pseudonym(world.keys.pseudonym.current, "number", PHONE.canonical)} == {
         e["number"] for e in found
     }
 
@@ -403,12 +406,14 @@ async def test_a_refusal_tells_its_reason_and_its_limit(world, reader):
     await world.issue(PHONE.e164)
     with pytest.raises(RateLimited):
         await world.issue(PHONE.e164)
-    blocked = events.ListChanged(id="0" * 32, reason="blocked")
-    await Operators(world.store, world.keys.pseudonym).block(PHONE, blocked, os.urandom(16).hex())
+    blocked = events.BlocklistChanged(id="0" * 32, reason="blocked")
+    await NumberAdmin(world.store, world.keys.pseudonym).block_number(
+        PHONE, blocked, os.urandom(16).hex()
+    )
     with pytest.raises(NumberNotAllowed):
         await world.issue(PHONE.e164)
 
-    (blocked_event, limited), _ = await reader.page(number=PHONE, type="otp.issue_denied")
+    (blocked_event, limited), _ = await reader.read_page(number=PHONE, type="otp.issue_denied")
 
     assert "blocked" == blocked_event["reason"]
     assert ("rate_limited", "CooldownPerNumber", 1, 30) == tuple(
@@ -422,10 +427,12 @@ async def test_folded_refusals_are_one_event_with_their_number(world, reader):
     for _ in range(15):
         with pytest.raises(RateLimited):
             await world.issue(PHONE.e164)
-    world.wait(120_000)
-    await world.store.sweep(world.store.partition_of(PHONE.collapsed), os.urandom(16).hex())
+    world.advance_clock(120_000)
+    await world.store.flush_folds(
+        world.store.get_number_partition(PHONE.canonical), os.urandom(16).hex()
+    )
 
-    found, _ = await reader.page(number=PHONE, type="otp.issue_denied")
+    found, _ = await reader.read_page(number=PHONE, type="otp.issue_denied")
 
     assert [5] + [None] * 10 == [event.get("folded") for event in found]
     assert found[0]["first"] <= found[0]["last"] < found[0]["at"]
@@ -436,8 +443,8 @@ async def test_tenants_see_their_own_and_the_security_team_everybodys(world, rea
     for tenant, phone in (("shop", PHONE), ("bank", OTHER)):
         await world.issue(phone.e164, tenant=tenant)
 
-    own, _ = await reader.page(tenant="shop")
-    everybodys, _ = await reader.page()
+    own, _ = await reader.read_page(tenant="shop")
+    everybodys, _ = await reader.read_page()
 
     assert {"shop"} == {event["tenant"] for event in own}
     assert {"shop", "bank", None} == {event.get("tenant") for event in everybodys}
@@ -450,13 +457,13 @@ async def test_many_pages_of_all_partitions_hold_everything_once(world, reader):
     async def tell(n: int) -> None:
         event = events.ServiceChanged(id=f"{n:032x}")
         operation = os.urandom(16).hex()
-        await world.store.commit(Commit(partition=n % 64, operation=operation, events=(event,)))
+        await world.store.commit(Commit(partition=n % 64, operation_id=operation, events=(event,)))
 
     await asyncio.gather(*(tell(n) for n in range(500)))
-    found, cursor = await reader.page(type="service.changed", limit=70)
+    found, cursor = await reader.read_page(type="service.changed", limit=70)
     while cursor:
         await tell(1000)
-        page, cursor = await reader.page(type="service.changed", limit=70, cursor=cursor)
+        page, cursor = await reader.read_page(type="service.changed", limit=70, cursor=cursor)
         found += page
 
     assert {f"{n:032x}" for n in range(500)} == {event["id"] for event in found}
@@ -464,15 +471,19 @@ async def test_many_pages_of_all_partitions_hold_everything_once(world, reader):
     assert sorted(places(found), reverse=True) == places(found)
 
 
-async def test_whoever_writes_to_redis_does_not_stop_the_reader(world, reader, link):
+async def test_whoever_writes_to_redis_does_not_stop_the_reader(world, reader, script_client):
     """An entry of anything, at any place, is shown for what it is."""
-    _, stream, refusals, *_ = world.store.names.log(3)
-    last = f"{NEWEST.at}-{NEWEST.sequence - 1}"
-    await link.together(stream, [("XADD", stream, "5-5", "epoch", "x", "mac", b"\xff", "odd", "1")])
-    await link.together(stream, [("XADD", refusals, last, "event", "{}", "stamp", "[]")])
+    _, stream, refusals, *_ = world.store.key_names.event_log_keys(3)
+    last = f"{MAX_POSITION.at}-{MAX_POSITION.sequence - 1}"
+    await script_client.run_pipeline(
+        stream, [("XADD", stream, "5-5", "epoch", "x", "mac", b"\xff", "odd", "1")]
+    )
+    await script_client.run_pipeline(
+        stream, [("XADD", refusals, last, "event", "{}", "stamp", "[]")]
+    )
 
-    found, following = await reader.page(limit=1)
-    rest, _ = await reader.page(limit=1, cursor=following)
+    found, following = await reader.read_page(limit=1)
+    rest, _ = await reader.read_page(limit=1, cursor=following)
 
     assert ["failed", "failed"] == [event["integrity"] for event in (*found, *rest)]
     assert ["03-0-18446744073709551614", "03-0-5"] == [e["event_id"] for e in (*found, *rest)]

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from otp_service.audit.reports.daily_stats import AT_ONCE, FRESH_FOR, Days
-from otp_service.core.log_entry import Entry, Position
+from otp_service.audit.reports.daily_stats import CACHE_TTLS_MS, EVENTS_PER_YIELD, DayStatsCache
+from otp_service.core.log_entry import Entry, StreamPosition
 
 
 DAY = 86_400_000
@@ -23,14 +23,14 @@ class Log:
 
     def tell(self, at: int, mac: str = "ok", **event: object) -> None:
         body = msgspec.json.encode({"type": "otp.issued", "tenant": "shop"} | event)
-        place = Position(at, len(self.events) + 1)
+        place = StreamPosition(at, len(self.events) + 1)
         entry = Entry(partition=1, position=place, epoch=1, event=body, mac=mac, stamp=b"")
         self.events.insert(0, entry)
 
-    def is_ours(self, entry: Entry) -> bool:
+    def is_authentic(self, entry: Entry) -> bool:
         return entry.mac == "ok"
 
-    async def entries(self, **asked):
+    async def iterate_entries(self, **asked):
         self.asked.append(asked)
         for entry in self.events:
             if asked["since"] <= entry.position.at < asked["until"]:
@@ -59,24 +59,24 @@ def log() -> Log:
 
 async def test_days_are_counted_apart(log) -> None:
     """From midnight to midnight, in UTC."""
-    today, before = await Days(log, Clock()).both(None)
+    today, before = await DayStatsCache(log, Clock()).get_today_and_yesterday(None)
 
     assert (2, 1) == (today.overview.total.issued, before.overview.total.issued)
     assert (20_000 * DAY, 19_999 * DAY) == (today.begins, before.begins)
-    assert (None, NOON) == (today.since, today.at)
+    assert (None, NOON) == (today.since, today.counted_at)
 
 
 async def test_what_was_counted_is_good_for_a_moment(log) -> None:
     """Whoever reloads again and again counts nothing again and again."""
     clock = Clock()
-    days = Days(log, clock)
-    await days.both(None)
+    days = DayStatsCache(log, clock)
+    await days.get_today_and_yesterday(None)
     log.tell(NOON)
-    clock.now += FRESH_FOR[0] - 1
-    assert 2 == (await days.both(None))[0].overview.total.issued
+    clock.now += CACHE_TTLS_MS[0] - 1
+    assert 2 == (await days.get_today_and_yesterday(None))[0].overview.total.issued
 
     clock.now += 1
-    assert 3 == (await days.both(None))[0].overview.total.issued
+    assert 3 == (await days.get_today_and_yesterday(None))[0].overview.total.issued
     assert 3 == len(log.asked)
 
 
@@ -84,28 +84,28 @@ async def test_a_day_that_has_ended_is_counted_to_its_end(log) -> None:
     """What was counted of it before midnight lacks the rest."""
     clock = Clock()
     clock.now = 20_001 * DAY - 1
-    days = Days(log, clock)
-    await days.both(None)
+    days = DayStatsCache(log, clock)
+    await days.get_today_and_yesterday(None)
     log.tell(20_001 * DAY - 1)
 
     clock.now += 1
-    today, before = await days.both(None)
+    today, before = await days.get_today_and_yesterday(None)
 
     assert (0, 3) == (today.overview.total.issued, before.overview.total.issued)
 
 
 async def test_each_tenant_has_its_own_numbers(log) -> None:
     """Nobody is shown what was counted for another one."""
-    days = Days(log, Clock())
+    days = DayStatsCache(log, Clock())
     for tenant in ("shop", None, "bank"):
-        await days.both(tenant)
+        await days.get_today_and_yesterday(tenant)
 
     assert ["shop", "shop", None, None, "bank", "bank"] == [asked["tenant"] for asked in log.asked]
 
 
 async def test_a_day_with_too_many_is_counted_from_its_end(log) -> None:
     """And says from when on."""
-    today, _ = await Days(log, Clock(), most=1).both(None)
+    today, _ = await DayStatsCache(log, Clock(), max_events=1).get_today_and_yesterday(None)
 
     assert (1, 1, NOON - 1000) == (today.events, today.overview.total.issued, today.since)
     assert 3 == log.read  # one beyond the bound, and the day before
@@ -116,14 +116,14 @@ async def test_forged_events_are_in_no_number(log) -> None:
     log.tell(NOON, mac="forged")
     log.tell(NOON, type=7)
 
-    today, _ = await Days(log, Clock()).both(None)
+    today, _ = await DayStatsCache(log, Clock()).get_today_and_yesterday(None)
 
     assert (2, 2) == (today.overview.total.issued, today.forged)
 
 
 async def test_counting_lets_others_run(log) -> None:
     """R92: somebody may wait for a code meanwhile."""
-    for _ in range(20 * AT_ONCE):
+    for _ in range(20 * EVENTS_PER_YIELD):
         log.tell(NOON)
     turns = 0
 
@@ -134,7 +134,7 @@ async def test_counting_lets_others_run(log) -> None:
             turns += 1
 
     task = asyncio.create_task(others())
-    await Days(log, Clock()).both(None)
+    await DayStatsCache(log, Clock()).get_today_and_yesterday(None)
     task.cancel()
 
     assert turns >= 10

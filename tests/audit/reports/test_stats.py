@@ -7,13 +7,19 @@ import msgspec
 import pytest
 
 from otp_service.audit.reports import stats
-from otp_service.audit.reports.anomalies import anomalies
-from otp_service.audit.reports.event_record import Told, told_by
-from otp_service.audit.reports.stats import HOUR, LockedNumber, Offender, Overview, Stats
-from otp_service.core.log_entry import Entry, Position
+from otp_service.audit.reports.anomalies import find_anomalies
+from otp_service.audit.reports.event_record import EventRecord, decode_event
+from otp_service.audit.reports.stats import (
+    HOUR_MS,
+    NumberLock,
+    Offender,
+    StatsCollector,
+    StatsOverview,
+)
+from otp_service.core.log_entry import Entry, StreamPosition
 
 
-def told(kind: str, at: int = 0, **fields: Any) -> Told:
+def told(kind: str, at: int = 0, **fields: Any) -> EventRecord:
     """One event, of a number in GB at the tenant `shop` if nothing else is said."""
     known: dict[str, Any] = {
         "type": kind,
@@ -22,18 +28,18 @@ def told(kind: str, at: int = 0, **fields: Any) -> Told:
         "country": "GB",
         "challenge": "c1",
     }
-    return Told(**(known | fields))
+    return EventRecord(**(known | fields))
 
 
-def counted(events: Iterable[Told]) -> Overview:
+def counted(events: Iterable[EventRecord]) -> StatsOverview:
     """What is counted of these events, which are given oldest first."""
-    found = Stats()
+    found = StatsCollector()
     for one in reversed([*events]):
-        found.add(one)
-    return found.overview()
+        found.add_event(one)
+    return found.build_overview()
 
 
-def login(at: int, challenge: str, *, verified: bool = True, **fields: Any) -> list[Told]:
+def login(at: int, challenge: str, *, verified: bool = True, **fields: Any) -> list[EventRecord]:
     """The events of a login."""
     fields |= {"challenge": challenge}
     events = [
@@ -52,16 +58,16 @@ def test_each_event_is_counted_where_it_belongs():
             *login(0, "c1"),
             *login(10, "c2", verified=False),
             told("otp.rejected", 20, challenge="c2", number="p1:2", tail="57", client_address="::1"),
-            told("otp.provider_failed", HOUR, provider="west"),
-            *login(HOUR + 1, "c3", country="DE", tenant="bank"),
-            told("otp.delivery", HOUR + 9, provider="east", status="permanent-failure"),
-            told("otp.issue_denied", HOUR + 10, reason="rate_limited", limit="SendsPerNumber",
+            told("otp.provider_failed", HOUR_MS, provider="west"),
+            *login(HOUR_MS + 1, "c3", country="DE", tenant="bank"),
+            told("otp.delivery", HOUR_MS + 9, provider="east", status="permanent-failure"),
+            told("otp.issue_denied", HOUR_MS + 10, reason="rate_limited", limit="SendsPerNumber",
                  number="p1:1", tail="56", client_address="203.0.113.9"),
-            told("otp.issue_denied", HOUR + 11, reason="rate_limited", limit="SendsPerNumber",
+            told("otp.issue_denied", HOUR_MS + 11, reason="rate_limited", limit="SendsPerNumber",
                  number="p1:1", tail="56", folded=40),
-            told("otp.verify_denied", HOUR + 12, reason="expired"),
-            told("otp.locked", HOUR + 13, reason="attempts_exhausted"),
-            told("access.denied", HOUR + 14, tenant=None, country=None, count=7),
+            told("otp.verify_denied", HOUR_MS + 12, reason="expired"),
+            told("otp.locked", HOUR_MS + 13, reason="attempts_exhausted"),
+            told("access.denied", HOUR_MS + 14, tenant=None, country=None, count=7),
         ]
     )  # fmt: skip
 
@@ -76,7 +82,7 @@ def test_each_event_is_counted_where_it_belongs():
     expected = {
         "all": (3, 3, 1, 3, 2, 1, 42, 1),
         0: (2, 2, 0, 2, 1, 1, 0, 0),
-        HOUR: (1, 1, 1, 1, 1, 0, 42, 1),
+        HOUR_MS: (1, 1, 1, 1, 1, 0, 42, 1),
         "GB": (2, 2, 1, 2, 1, 1, 42, 1),
         "DE": (1, 1, 0, 1, 1, 0, 0, 0),
         "east": (0, 3, 0, 3, 2, 0, 0, 0),
@@ -96,9 +102,9 @@ def test_each_event_is_counted_where_it_belongs():
 def test_conversion_is_of_what_was_issued_in_the_row():
     """A code that comes back in the next hour counts in the hour of its issue."""
     found = counted(
-        [told("otp.issued", HOUR - 1), told("otp.sent", HOUR - 1, provider="east"),
-         told("otp.verified", HOUR + 1), told("otp.verified", HOUR + 2, repeated=True),
-         told("otp.verified", HOUR + 3, challenge="issued before")]
+        [told("otp.issued", HOUR_MS - 1), told("otp.sent", HOUR_MS - 1, provider="east"),
+         told("otp.verified", HOUR_MS + 1), told("otp.verified", HOUR_MS + 2, repeated=True),
+         told("otp.verified", HOUR_MS + 3, challenge="issued before")]
     )  # fmt: skip
 
     assert [(0, 1.0)] == [(at, row.conversion) for at, row in found.hours]
@@ -128,27 +134,27 @@ def test_a_number_is_locked_until_it_is_unlocked():
     )
 
     assert {("p1:3", 4), ("p1:2", 2)} == {(one.number, one.at) for one in found.locked}
-    assert LockedNumber("p1:3", "58", "GB", "shop", 4) == found.locked[0]
+    assert NumberLock("p1:3", "58", "GB", "shop", 4) == found.locked[0]
 
 
 def test_a_flood_of_addresses_does_not_fill_the_memory(monkeypatch):
     """Those that came most stay."""
-    monkeypatch.setattr(stats, "MOST", 100)
+    monkeypatch.setattr(stats, "MAX_TRACKED_OFFENDERS", 100)
     often = [told("otp.rejected", client_address="203.0.113.9")] * 50
     once = [told("otp.rejected", client_address=f"2001:db8::{n:x}") for n in range(1000)]
-    found = Stats()
+    found = StatsCollector()
 
     for one in (*often, *once):
-        found.add(one)
+        found.add_event(one)
 
-    assert ("203.0.113.9", 50) == (found.overview().addresses[0].name, 50)
+    assert ("203.0.113.9", 50) == (found.build_overview().addresses[0].name, 50)
     assert len(found._addresses) <= 100
 
 
 # ---------------------------------------------------------------------------------- anomalies
 
 
-def day(issued: int, verified: int, at: int = 0, **fields: Any) -> list[Told]:
+def day(issued: int, verified: int, at: int = 0, **fields: Any) -> list[EventRecord]:
     return [
         one
         for n in range(issued)
@@ -161,22 +167,22 @@ def test_a_conversion_that_falls_is_shown_and_noise_is_not():
     before = counted([*day(100, 80), *day(10, 10, tenant="bank", country="DE")])
     today = counted([*day(100, 50), *day(10, 0, tenant="bank", country="DE")])
 
-    found = anomalies(today, before)
+    found = find_anomalies(today, before)
 
     assert {("tenant", "shop"), ("country", "GB"), ("provider", "east")} == {
         (one.what, one.name) for one in found
     }
     assert "Of tenant shop, 50% came back, after 80% before that." in {e.sentence for e in found}
-    assert [] == anomalies(before, before)
+    assert [] == find_anomalies(before, before)
 
 
 def test_a_flood_of_refusals_is_shown_by_its_hour():
     """Against the usual hour, also where it is the only one."""
-    quiet = [told("otp.issue_denied", n * HOUR, folded=30) for n in range(20)]
-    flood = told("otp.issue_denied", 5 * HOUR, folded=900)
+    quiet = [told("otp.issue_denied", n * HOUR_MS, folded=30) for n in range(20)]
+    flood = told("otp.issue_denied", 5 * HOUR_MS, folded=900)
 
-    (found,) = anomalies(counted([*quiet, flood]), counted([]))
-    (alone,) = anomalies(counted([flood]), counted([]))
+    (found,) = find_anomalies(counted([*quiet, flood]), counted([]))
+    (alone,) = find_anomalies(counted([flood]), counted([]))
 
     assert ("refusals", "1970-01-01T05:00:00.000Z", 930, 30) == (
         found.kind, found.name, found.now, found.before,
@@ -186,7 +192,7 @@ def test_a_flood_of_refusals_is_shown_by_its_hour():
 
 def test_a_locked_number_is_something_to_look_at():
     """Only an operator can do something about it."""
-    (found,) = anomalies(
+    (found,) = find_anomalies(
         counted([told("otp.locked", reason="number_locked", number="p1:1", tail="56")]), counted([])
     )
 
@@ -198,14 +204,18 @@ def test_a_locked_number_is_something_to_look_at():
 
 
 def entry(event: bytes, stamp: bytes = b"") -> Entry:
-    return Entry(partition=1, position=Position(5, 1), epoch=1, event=event, mac="", stamp=stamp)
+    return Entry(
+        partition=1, position=StreamPosition(5, 1), epoch=1, event=event, mac="", stamp=stamp
+    )
 
 
 def test_what_only_redis_knew_stands_above_what_the_worker_said():
     """The limit, the reason and the fold; the time is that of the entry."""
     body = msgspec.json.encode({"type": "otp.issue_denied", "reason": "x", "at": 99, "other": []})
 
-    found = told_by(entry(body, b'{"reason":"rate_limited","limit":"L","folded":3,"addresses":2}'))
+    found = decode_event(
+        entry(body, b'{"reason":"rate_limited","limit":"L","folded":3,"addresses":2}')
+    )
 
     assert found
     assert ("rate_limited", "L", 3, 5) == (found.reason, found.limit, found.folded, found.at)
@@ -218,4 +228,4 @@ def test_what_only_redis_knew_stands_above_what_the_worker_said():
 )  # fmt: skip
 def test_what_the_service_does_not_say_is_nothing(event, stamp):
     """Whoever writes to Redis breaks no counting."""
-    assert told_by(entry(event, stamp)) is None
+    assert decode_event(entry(event, stamp)) is None

@@ -4,20 +4,20 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.reports.event_record import Told, plain
-from otp_service.audit.reports.timeline import story
-from otp_service.core.log_entry import milliseconds_of
+from otp_service.audit.reports.event_record import EventRecord, escape_unprintable
+from otp_service.audit.reports.timeline import render_timeline
+from otp_service.core.log_entry import parse_rfc3339
 
 
-BEGIN = milliseconds_of("2026-11-24T09:30:00.123Z")
+BEGIN = parse_rfc3339("2026-11-24T09:30:00.123Z")
 ID = "c07-" + "5" * 32
 HEAD = f"Challenge {ID} of shop, for login, to GB …56, issued 2026-11-24 09:30:00.123 UTC."
 SOON, LATE = BEGIN + 60_000, BEGIN + 3600_000
 
 
-def told(kind: str, after: int, **fields: Any) -> Told:
+def told(kind: str, after: int, **fields: Any) -> EventRecord:
     known = {"tenant": "shop", "purpose": "login", "country": "GB", "tail": "56", "challenge": ID}
-    return Told(type=f"otp.{kind}", at=BEGIN + after, **(known | fields))
+    return EventRecord(type=f"otp.{kind}", at=BEGIN + after, **(known | fields))
 
 
 ISSUED = told("issued", 0, key_id="web", client_address="203.0.113.9")
@@ -144,12 +144,12 @@ Not verified, because the number is locked: no code was tried. The last message 
 )  # fmt: skip
 def test_a_story_reads_like_this(events, now, expected):
     """What happened when, and how it ended."""
-    assert [HEAD, "", *expected.splitlines()] == story(events, now)
+    assert [HEAD, "", *expected.splitlines()] == render_timeline(events, now)
 
 
 def test_a_story_without_its_beginning_says_so():
     """Retention has taken the rest."""
-    head, *_, verdict = story([told("attempted", 0)], LATE)
+    head, *_, verdict = render_timeline([told("attempted", 0)], LATE)
 
     assert "first heard of 2026-11-24" in head
     assert verdict.startswith("Expired, and was never verified: no code was tried.")
@@ -164,10 +164,12 @@ EVIL = (
 @pytest.mark.parametrize("evil", EVIL)
 def test_whatever_is_said_stays_on_its_line(evil):
     """R70: control and bidi characters are shown as what they are."""
-    lines = story([told("issued", 0, key_id=evil, client_address=evil, country=evil, tail=evil)], 0)
-    lines += story([told("sent", 0, provider=evil, reason=evil)], 0)
-    lines += story([told("delivery", 0, provider=evil, status=evil, reason=evil)], 0)
-    lines += story([told(evil, 0, reason=evil, limit=evil)], 0)
+    lines = render_timeline(
+        [told("issued", 0, key_id=evil, client_address=evil, country=evil, tail=evil)], 0
+    )
+    lines += render_timeline([told("sent", 0, provider=evil, reason=evil)], 0)
+    lines += render_timeline([told("delivery", 0, provider=evil, status=evil, reason=evil)], 0)
+    lines += render_timeline([told(evil, 0, reason=evil, limit=evil)], 0)
 
     assert all(line.isprintable() for line in lines)
 
@@ -184,4 +186,4 @@ def test_whatever_is_said_stays_on_its_line(evil):
 )
 def test_a_value_is_shown_plainly(value, shown):
     """And is not longer than a person reads."""
-    assert shown == plain(value)
+    assert shown == escape_unprintable(value)

@@ -2,10 +2,10 @@
 
 import os
 
-from otp_service.audit.archive_format.entries import SEAL
-from otp_service.audit.archive_format.segments import segments
+from otp_service.audit.archive_format.entries import SEAL_PREFIX
+from otp_service.audit.archive_format.segments import list_segments
 from otp_service.audit.sealer.disk import Disk
-from tests.audit.sealed_log import Log, decoded, until_quiet
+from tests.audit.sealed_log import SealedLog, decode_line, run_until_idle
 
 
 HOUR = 3600
@@ -25,38 +25,42 @@ class Clock:
 
 
 async def test_a_clock_that_is_set_back_over_midnight_seals_no_earlier_than_before(
-    alone: Log,
+    sealed_log: SealedLog,
 ) -> None:
     """R68: a segment lies in the day on which it was begun, and days only grow."""
     now = Clock()
-    sealer = alone.sealer(now=now, segment_bytes=1)
+    sealer = sealed_log.create_sealer(now=now, segment_bytes=1)
     for hours in (0, 2, 1, 3, -30):
         now.hours = hours
-        await alone.tell(str(hours))
-        await until_quiet(sealer)
+        await sealed_log.append_events(str(hours))
+        await run_until_idle(sealer)
     await sealer.stop()
 
-    alone.check()
-    seals = [decoded(line)["seal"]["at"] for line in alone.lines() if line.startswith(SEAL)]
+    sealed_log.assert_complete()
+    seals = [
+        decode_line(line)["seal"]["at"]
+        for line in sealed_log.read_lines()
+        if line.startswith(SEAL_PREFIX)
+    ]
     assert sorted(seals) == seals
 
 
-async def test_a_clock_that_is_set_back_between_a_line_and_its_seal(alone: Log) -> None:
+async def test_a_clock_that_is_set_back_between_a_line_and_its_seal(sealed_log: SealedLog) -> None:
     """The first line of a segment has said of which day it is; also to whoever takes over."""
     now = Clock()
     now.hours = 2
-    dead = alone.sealer(now=now, seal_seconds=3600)
-    await alone.tell("tomorrow")
-    await until_quiet(dead)
-    dead._folder.close()
+    dead = sealed_log.create_sealer(now=now, seal_seconds=3600)
+    await sealed_log.append_events("tomorrow")
+    await run_until_idle(dead)
+    dead._writer.close()
     now.hours = 0
-    await alone.lease_ends()
-    heir = alone.sealer(now=now)
-    await alone.tell("today")
-    await until_quiet(heir)
+    await sealed_log.expire_lease()
+    heir = sealed_log.create_sealer(now=now)
+    await sealed_log.append_events("today")
+    await run_until_idle(heir)
     await heir.stop()
 
-    alone.check()
+    sealed_log.assert_complete()
 
 
 class FullDisk(Disk):
@@ -64,31 +68,33 @@ class FullDisk(Disk):
 
     is_full = False
 
-    def write(self, handle: int, data: bytes) -> None:
+    def write_all(self, handle: int, data: bytes) -> None:
         """Write, or half of it."""
         if self.is_full:
             os.write(handle, data[:20])
             raise OSError(28, "No space left on device")
-        super().write(handle, data)
+        super().write_all(handle, data)
 
 
-async def test_a_disk_that_is_full_for_days_leaves_no_segment_without_a_seal(alone: Log) -> None:
+async def test_a_disk_that_is_full_for_days_leaves_no_segment_without_a_seal(
+    sealed_log: SealedLog,
+) -> None:
     """R73: it may fill with any line, also with the first one of a day."""
     now, disk = Clock(), FullDisk()
-    sealer = alone.sealer(now=now, disk=disk)
-    await alone.tell("a")
-    await until_quiet(sealer)
+    sealer = sealed_log.create_sealer(now=now, disk=disk)
+    await sealed_log.append_events("a")
+    await run_until_idle(sealer)
     for day in (1, 2, 3):
         disk.is_full = True
         now.hours = day * 24
-        await alone.tell(str(day))
-        await until_quiet(sealer)
+        await sealed_log.append_events(str(day))
+        await run_until_idle(sealer)
         if day == 2:  # and another one finds it so
-            sealer._lose()
+            sealer._handle_lost_lease()
     disk.is_full = False
     now.hours += 24
-    await until_quiet(sealer)
+    await run_until_idle(sealer)
     await sealer.stop()
 
-    alone.check()
-    assert all(path.stat().st_size for path in segments(alone.folder))
+    sealed_log.assert_complete()
+    assert all(path.stat().st_size for path in list_segments(sealed_log.folder))

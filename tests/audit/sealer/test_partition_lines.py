@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from otp_service.audit.archive_format.entries import GAP, entry_on, gap_on, line_of, place_named
-from otp_service.audit.sealer.partition_lines import in_time, take
-from otp_service.audit.sealer.signer import Signing
-from otp_service.audit.sealer.state import Standing
-from otp_service.core.log_entry import Entry, Position, Tail
-from tests.audit.sealed_log import KEY
+from otp_service.audit.archive_format.entries import (
+    GAP_PREFIX,
+    decode_entry,
+    decode_gap,
+    encode_entry,
+    parse_sequence_id,
+)
+from otp_service.audit.sealer.partition_lines import align_by_time, build_partition_lines
+from otp_service.audit.sealer.signer import Signer
+from otp_service.audit.sealer.state import ArchiveState
+from otp_service.core.log_entry import Entry, PendingEntries, StreamPosition
+from tests.audit.sealed_log import SIGNING_KEY
 
 
 def entry(epoch: int, sequence: int) -> Entry:
@@ -20,7 +26,7 @@ def entry(epoch: int, sequence: int) -> Entry:
     event = json.dumps({"id": f"{epoch}-{sequence}"}).encode()
     return Entry(
         partition=7,
-        position=Position(epoch + sequence, sequence),
+        position=StreamPosition(epoch + sequence, sequence),
         epoch=epoch,
         event=event,
         mac="right",
@@ -28,19 +34,19 @@ def entry(epoch: int, sequence: int) -> Entry:
     )
 
 
-def tail(entries: list[Entry], epoch: int, last: int, *, is_whole: bool = True) -> Tail:
+def tail(entries: list[Entry], epoch: int, last: int, *, is_whole: bool = True) -> PendingEntries:
     """Return what Redis has of an epoch that has come to `last`."""
-    return Tail(
+    return PendingEntries(
         partition=7,
         now=10**6,
-        last=Position(epoch + last, last),
+        last_position=StreamPosition(epoch + last, last),
         epoch=epoch,
-        archived=None,
-        place=None,
-        waiting=0,
+        archived_position=None,
+        sequence_id=None,
+        waiting_count=0,
         events=tuple(sorted(entries, key=lambda one: one.position)),
         refusals=(),
-        is_whole=is_whole,
+        is_complete=is_whole,
     )
 
 
@@ -60,16 +66,18 @@ def test_each_sequence_stands_there_once_or_in_a_gap(
     entries = [entry(2000, s) for s in here + [s for s in here if s in twice]]
     entries += [entry(e, s) for e, s in forged if (e, s) > (2000, last)]
 
-    taken = take(tail(entries, 2000, last), lambda _, e: known if e == 2000 else 0, lambda *_: True)
+    taken = build_partition_lines(
+        tail(entries, 2000, last), lambda _, e: known if e == 2000 else 0, lambda *_: True
+    )
 
     runs = []
     for _, _, line in taken.lines:
-        if line.startswith(GAP):
-            gap = gap_on(line)
+        if line.startswith(GAP_PREFIX):
+            gap = decode_gap(line)
             runs.append((gap.first, gap.last))
             assert set(range(gap.first, gap.last + 1)) <= gone
         else:
-            place = place_named(entry_on(line).id)
+            place = parse_sequence_id(decode_entry(line).id)
             assert 2000 == place.epoch
             runs.append((place.sequence, place.sequence))
     assert ([known + 1] if known < last else []) == [first for first, _ in runs[:1]]
@@ -83,36 +91,43 @@ def test_what_a_standing_learns_of_lines_another_one_learns_of_their_seals(
     places: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     """So the sealed part of a segment need not be read line by line."""
-    writer, reader = Standing(), Standing()
+    writer, reader = ArchiveState(), ArchiveState()
     counts: dict[tuple[int, int], int] = {}
     order = sorted(places, key=lambda place: place[1])
     for partition, epoch in order:
         sequence = counts[partition, epoch] = counts.get((partition, epoch), 0) + 1
         one = entry(epoch, sequence)
-        writer.add(line_of(replace(one, partition=partition), is_ours=True))
+        writer.add_line(encode_entry(replace(one, partition=partition), has_valid_mac=True))
         if data.draw(st.booleans()):
-            seal = Signing(KEY).seal(writer, 10**12, fence=1)
-            writer.add(seal)
-            reader.add(seal)
-            assert {k: writer.last(*k) for k in counts} == {k: reader.last(*k) for k in counts}
-            assert [writer.newest(p) for p in (7, 8)] == [reader.newest(p) for p in (7, 8)]
-            assert (writer.number, writer.previous) == (reader.number, reader.previous)
+            seal = Signer(SIGNING_KEY).build_seal_line(writer, 10**12, fence=1)
+            writer.add_line(seal)
+            reader.add_line(seal)
+            assert {k: writer.get_last_sequence(*k) for k in counts} == {
+                k: reader.get_last_sequence(*k) for k in counts
+            }
+            assert [writer.get_newest_epoch(p) for p in (7, 8)] == [
+                reader.get_newest_epoch(p) for p in (7, 8)
+            ]
+            assert (writer.seal_number, writer.previous_hash) == (
+                reader.seal_number,
+                reader.previous_hash,
+            )
             assert writer.is_sealed
 
 
 @given(
     st.lists(st.lists(st.integers(1, 99), max_size=30), min_size=2, max_size=4), st.integers(1, 9)
 )
-def test_catching_up_keeps_the_order_of_time(told: list[list[int]], count: int) -> None:
+def test_catching_up_keeps_the_order_of_time(scenario_steps: list[list[int]], count: int) -> None:
     """However much waits where: nothing is written before what another partition told earlier."""
-    logs = [[entry(at, 1) for at in sorted(log)] for log in told]
+    logs = [[entry(at, 1) for at in sorted(log)] for log in scenario_steps]
     written: list[int] = []
     while any(logs):
         read = [tail(log[:count], 0, 99, is_whole=len(log) <= count) for log in logs]
-        taken = in_time(read)
+        taken = align_by_time(read)
         logs = [log[len(one.entries) :] for log, one in zip(logs, taken, strict=True)]
-        assert all(one.is_whole or log for log, one in zip(logs, taken, strict=True))
+        assert all(one.is_complete or log for log, one in zip(logs, taken, strict=True))
         written += sorted(one.position.at for some in taken for one in some.entries)
 
     assert sorted(written) == written
-    assert sum(map(len, told)) == len(written)
+    assert sum(map(len, scenario_steps)) == len(written)

@@ -9,150 +9,154 @@ from typing import Any
 import pytest
 
 from otp_service.core.errors import StoreUnavailable
-from tests.audit.sealed_log import Log, redis, streams, until_quiet
+from tests.audit.sealed_log import SealedLog, get_stream_keys, run_redis_command, run_until_idle
 
 
-async def there(log: Log) -> int:
+async def there(log: SealedLog) -> int:
     """Return how many events are in Redis that are not archived."""
-    name, events, _ = streams(log)
-    archived, seq, ms = await redis(log, "HMGET", name, "archived", "seq", "ms")
+    name, events, _ = get_stream_keys(log)
+    archived, seq, ms = await run_redis_command(log, "HMGET", name, "archived", "seq", "ms")
     first = b"(" + archived if archived else "-"
-    return len(await redis(log, "XRANGE", events, first, b"%d-%d" % (int(ms or 0), int(seq or 0))))
+    return len(
+        await run_redis_command(
+            log, "XRANGE", events, first, b"%d-%d" % (int(ms or 0), int(seq or 0))
+        )
+    )
 
 
-async def said(log: Log) -> int:
+async def said(log: SealedLog) -> int:
     """Return how many are said to wait, as commits see it."""
-    (tail,) = await log.source.tails([7], count=1)
-    return tail.waiting
+    (tail,) = await log.source.fetch_pending([7], count=1)
+    return tail.waiting_count
 
 
 class Busy:
     """Redis, in which something is told whenever the sealer has looked."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: SealedLog) -> None:
         self._log = log
-        self.lease, self.mark = log.source.lease, log.source.mark
+        self.acquire_lease, self.mark_archived = log.source.acquire_lease, log.source.mark_archived
 
-    async def tails(self, *args: Any, **more: Any) -> Any:
+    async def fetch_pending(self, *args: Any, **more: Any) -> Any:
         """Read, and have something come behind it."""
-        found = await self._log.source.tails(*args, **more)
-        await self._log.tell(f"behind{len(self._log.told)}")
+        found = await self._log.source.fetch_pending(*args, **more)
+        await self._log.append_events(f"behind{len(self._log.expected_ids)}")
         return found
 
 
 @pytest.fixture
-def full(alone: Log) -> Log:
+def full(sealed_log: SealedLog) -> SealedLog:
     """A log of which a partition takes two hundred events."""
-    return Log(alone.link, alone.folder, maximum=200)
+    return SealedLog(sealed_log.script_client, sealed_log.folder, maximum=200)
 
 
-async def fill(log: Log) -> None:
+async def fill(log: SealedLog) -> None:
     """Grant until nothing is granted any more."""
     while await said(log) < 200:
-        await log.grant()
+        await log.append_grant()
     with pytest.raises(StoreUnavailable):
-        await log.grant()
+        await log.append_grant()
 
 
-async def test_events_that_somebody_deleted_do_not_wait_for_ever(full: Log) -> None:
+async def test_events_that_somebody_deleted_do_not_wait_for_ever(full: SealedLog) -> None:
     """R73: a full partition of which nothing is left."""
-    _, events, _ = streams(full)
+    _, events, _ = get_stream_keys(full)
     await fill(full)
-    await redis(full, "DEL", events)
-    full.told = []
-    sealer = full.sealer()
+    await run_redis_command(full, "DEL", events)
+    full.expected_ids = []
+    sealer = full.create_sealer()
 
-    await until_quiet(sealer)
+    await run_until_idle(sealer)
     assert 0 == await said(full)
 
-    await full.grant()
-    await until_quiet(sealer)
+    await full.append_grant()
+    await run_until_idle(sealer)
     await sealer.stop()
-    full.check(gaps=1)
+    full.assert_complete(gaps=1)
 
 
 async def test_events_that_somebody_deleted_behind_what_was_read_do_not_wait_for_ever(
-    full: Log,
+    full: SealedLog,
 ) -> None:
     """And neither do those in the middle of a partition that is never quiet."""
-    _, events, _ = streams(full)
+    _, events, _ = get_stream_keys(full)
     await fill(full)
-    ids = [id_ for id_, _ in await redis(full, "XRANGE", events, "-", "+")]
-    await redis(full, "XDEL", events, *ids[40:60], *ids[128:])
-    full.told = full.told[:39] + full.told[59:127]
-    sealer = full.sealer(source=Busy(full))
+    ids = [id_ for id_, _ in await run_redis_command(full, "XRANGE", events, "-", "+")]
+    await run_redis_command(full, "XDEL", events, *ids[40:60], *ids[128:])
+    full.expected_ids = full.expected_ids[:39] + full.expected_ids[59:127]
+    sealer = full.create_sealer(source=Busy(full))
 
     for _ in range(6):
-        await sealer.turn()
+        await sealer.run_once()
         assert await there(full) <= await said(full)
     assert await there(full) == await said(full) < 5
 
-    await full.grant()
-    await full.lease_ends()
-    heir = full.sealer()
-    await until_quiet(heir)
+    await full.append_grant()
+    await full.expire_lease()
+    heir = full.create_sealer()
+    await run_until_idle(heir)
     await heir.stop()
-    full.check(gaps=2)
+    full.assert_complete(gaps=2)
 
 
 @pytest.mark.parametrize("what", ["an old log", "a new folder"])
 async def test_an_old_log_and_a_new_folder_are_counted_once_they_are_read(
-    full: Log, tmp_path: Path, what: str
+    full: SealedLog, tmp_path: Path, what: str
 ) -> None:
     """Though somebody always tells something meanwhile."""
-    old = Log(full.link, full.folder, maximum=200, archives=what == "a new folder")
-    await old.tell(*map(str, range(150)))
+    old = SealedLog(full.script_client, full.folder, maximum=200, archives=what == "a new folder")
+    await old.append_events(*map(str, range(150)))
     if what == "a new folder":
-        sealer = old.sealer()
-        await until_quiet(sealer)
+        sealer = old.create_sealer()
+        await run_until_idle(sealer)
         await sealer.stop()
         full.folder = tmp_path / "another"
-    full.told = old.told
-    await full.tell(*map(str, range(150, 190)))
-    sealer = full.sealer(source=Busy(full))
+    full.expected_ids = old.expected_ids
+    await full.append_events(*map(str, range(150, 190)))
+    sealer = full.create_sealer(source=Busy(full))
     for _ in range(9):
-        await sealer.turn()
+        await sealer.run_once()
         assert await there(full) <= await said(full)
     assert await there(full) == await said(full) < 5
 
-    await full.grant()
-    await full.lease_ends()
-    heir = full.sealer()
-    await until_quiet(heir)
+    await full.append_grant()
+    await full.expire_lease()
+    heir = full.create_sealer()
+    await run_until_idle(heir)
     await heir.stop()
-    full.check()
+    full.assert_complete()
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_happens_no_less_is_said_to_wait_than_there_is(
-    full: Log, tmp_path: Path, seed: int
+    full: SealedLog, tmp_path: Path, seed: int
 ) -> None:
     """Events, denials, what is deleted, sealers that go on or begin in another folder; quiet, nothing waits."""
     rng = random.Random(seed)  # noqa: S311  # the same each time
-    name, events, _ = streams(full)
-    sealer = full.sealer()
+    name, events, _ = get_stream_keys(full)
+    sealer = full.create_sealer()
     for step in range(60):
         kind = rng.choice(["tell", "tell", "deny", "turn", "turn", "delete", "another", "lost"])
         if kind == "tell":
-            await full.tell(*(f"{step}-{i}" for i in range(rng.randrange(1, 80))))
+            await full.append_events(*(f"{step}-{i}" for i in range(rng.randrange(1, 80))))
         elif kind == "deny":
-            await full.deny()
+            await full.append_denial()
         elif kind == "turn":
-            await sealer.turn()
+            await sealer.run_once()
         elif kind == "delete":
-            found = [id_ for id_, _ in await redis(full, "XRANGE", events, "-", "+")]
+            found = [id_ for id_, _ in await run_redis_command(full, "XRANGE", events, "-", "+")]
             if some := rng.sample(found, len(found) // 4):
-                await redis(full, "XDEL", events, *some)
+                await run_redis_command(full, "XDEL", events, *some)
         elif kind == "another":
             full.folder = tmp_path / str(rng.randrange(2))
-            await full.lease_ends()
-            sealer._close()
-            sealer = full.sealer()
+            await full.expire_lease()
+            sealer._close_all()
+            sealer = full.create_sealer()
         elif rng.random() < 0.2:
-            await redis(full, "HDEL", name, "waiting")
+            await run_redis_command(full, "HDEL", name, "waiting")
         assert await there(full) <= await said(full), (step, kind)
-    await until_quiet(sealer)
+    await run_until_idle(sealer)
     await sealer.stop()
 
     assert 0 == await there(full) == await said(full)
-    assert [] == full.report().findings
+    assert [] == full.verify_archive().findings

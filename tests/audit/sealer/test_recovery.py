@@ -6,132 +6,142 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.archive_format.entries import SEAL
+from otp_service.audit.archive_format.entries import SEAL_PREFIX
 from otp_service.audit.archive_format.seals import Seal
 from otp_service.audit.sealer import archive_writer, recovery
-from tests.audit.sealed_log import Log, decoded, redis, streams, until_quiet
+from tests.audit.sealed_log import (
+    SealedLog,
+    decode_line,
+    get_stream_keys,
+    run_redis_command,
+    run_until_idle,
+)
 
 
-async def epochs(log: Log) -> int:
+async def epochs(log: SealedLog) -> int:
     """Return how many epochs of the partition are archived."""
-    return len({e["id"].split("-")[1] for e in log.entries() if e["id"].startswith("07")})
+    return len({e["id"].split("-")[1] for e in log.read_entries() if e["id"].startswith("07")})
 
 
-async def kept(log: Log) -> list[tuple[str, bytes]]:
+async def kept(log: SealedLog) -> list[tuple[str, bytes]]:
     """Return a copy of the partition's log."""
-    return [(key, await redis(log, "DUMP", key)) for key in streams(log)[:2]]
+    return [(key, await run_redis_command(log, "DUMP", key)) for key in get_stream_keys(log)[:2]]
 
 
-async def put_back(log: Log, copy: list[tuple[str, bytes]], server: str) -> None:
+async def put_back(log: SealedLog, copy: list[tuple[str, bytes]], server: str) -> None:
     """Have Redis hold what it held then, and be another one."""
     for key, value in copy:
-        await redis(log, "RESTORE", key, 0, value, "REPLACE")
-    await redis(log, "HSET", streams(log)[0], "server", server)
+        await run_redis_command(log, "RESTORE", key, 0, value, "REPLACE")
+    await run_redis_command(log, "HSET", get_stream_keys(log)[0], "server", server)
 
 
 class Emptied:
     """A Redis that is emptied when its entries have been read."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: SealedLog) -> None:
         self._log = log
-        self.lease, self.mark = log.source.lease, log.source.mark
+        self.acquire_lease, self.mark_archived = log.source.acquire_lease, log.source.mark_archived
 
-    async def tails(self, *args: Any, **more: Any) -> Any:
+    async def fetch_pending(self, *args: Any, **more: Any) -> Any:
         """Read, and lose everything."""
-        found = await self._log.source.tails(*args, **more)
-        await self._log.link.together("", [("FLUSHALL",)])
+        found = await self._log.source.fetch_pending(*args, **more)
+        await self._log.script_client.run_pipeline("", [("FLUSHALL",)])
         return found
 
 
 @pytest.mark.parametrize("shift", [0, -86_400_000])
 @pytest.mark.parametrize("sealing", ["the same one", "another"])
 async def test_a_redis_that_was_emptied_begins_an_epoch_in_the_same_archive(
-    alone: Log, shift: int, sealing: str
+    sealed_log: SealedLog, shift: int, sealing: str
 ) -> None:
     """R79: also where its clock is a day behind what the archive has, and in the middle of a turn."""
-    before = alone.sealer()
-    await until_quiet(before)
+    before = sealed_log.create_sealer()
+    await run_until_idle(before)
     await before.stop()
-    sealer = alone.sealer(segment_bytes=1)
-    await alone.tell("a", "b")
-    await until_quiet(sealer)
-    await alone.tell("c")
-    sealer._source = Emptied(alone)
-    await sealer.turn()
-    alone.shift = shift
-    sealer._source = alone.source
+    sealer = sealed_log.create_sealer(segment_bytes=1)
+    await sealed_log.append_events("a", "b")
+    await run_until_idle(sealer)
+    await sealed_log.append_events("c")
+    sealer._source = Emptied(sealed_log)
+    await sealer.run_once()
+    sealed_log.clock_shift_ms = shift
+    sealer._source = sealed_log.source
     if sealing == "another":
-        sealer._close()
-        await alone.lease_ends()
-        sealer = alone.sealer()
-    alone.passes()
-    await alone.tell("d")
-    await until_quiet(sealer)
-    await alone.grant()
-    await until_quiet(sealer)
+        sealer._close_all()
+        await sealed_log.expire_lease()
+        sealer = sealed_log.create_sealer()
+    sealed_log.advance_clock()
+    await sealed_log.append_events("d")
+    await run_until_idle(sealer)
+    await sealed_log.append_grant()
+    await run_until_idle(sealer)
     await sealer.stop()
 
-    alone.check()
-    assert 2 == await epochs(alone)
-    fences = [decoded(line)["seal"]["fence"] for line in alone.lines() if line.startswith(SEAL)]
+    sealed_log.assert_complete()
+    assert 2 == await epochs(sealed_log)
+    fences = [
+        decode_line(line)["seal"]["fence"]
+        for line in sealed_log.read_lines()
+        if line.startswith(SEAL_PREFIX)
+    ]
     assert sorted(fences) == fences
 
 
 async def test_a_redis_that_was_put_back_from_a_copy_goes_on_in_the_same_archive(
-    alone: Log,
+    sealed_log: SealedLog,
 ) -> None:
     """What was told since is in the archive alone, and nothing that is told afterwards is hidden."""
-    sealer = alone.sealer(segment_bytes=1)
-    await alone.tell("a", "b")
-    await until_quiet(sealer)
-    copy = await kept(alone)
-    await alone.tell("c", "d", "e")
-    await until_quiet(sealer)
-    await put_back(alone, copy, "another")
-    await until_quiet(sealer)
-    await alone.tell("f")
-    await until_quiet(sealer)
-    await alone.grant()
-    await until_quiet(sealer)
+    sealer = sealed_log.create_sealer(segment_bytes=1)
+    await sealed_log.append_events("a", "b")
+    await run_until_idle(sealer)
+    copy = await kept(sealed_log)
+    await sealed_log.append_events("c", "d", "e")
+    await run_until_idle(sealer)
+    await put_back(sealed_log, copy, "another")
+    await run_until_idle(sealer)
+    await sealed_log.append_events("f")
+    await run_until_idle(sealer)
+    await sealed_log.append_grant()
+    await run_until_idle(sealer)
     await sealer.stop()
 
-    alone.check()
-    assert 2 == await epochs(alone)
+    sealed_log.assert_complete()
+    assert 2 == await epochs(sealed_log)
 
 
 async def test_looking_for_an_old_epoch_may_take_longer_than_a_lease(
-    alone: Log, monkeypatch: pytest.MonkeyPatch
+    sealed_log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is alone goes on with what he has found; what a newer seal tells is not looked for."""
-    sealer = alone.sealer(segment_bytes=1)
+    sealer = sealed_log.create_sealer(segment_bytes=1)
     for i in range(5):
-        await alone.tell(f"{i}")
-        await until_quiet(sealer)
-    copy = await kept(alone)
-    alone.shift = 60_000
-    await redis(alone, "HSET", streams(alone)[0], "server", "ahead")
-    await alone.tell("later")
-    await until_quiet(sealer)
+        await sealed_log.append_events(f"{i}")
+        await run_until_idle(sealer)
+    copy = await kept(sealed_log)
+    sealed_log.clock_shift_ms = 60_000
+    await run_redis_command(sealed_log, "HSET", get_stream_keys(sealed_log)[0], "server", "ahead")
+    await sealed_log.append_events("later")
+    await run_until_idle(sealer)
     await sealer.stop()
-    alone.shift = 0
-    await put_back(alone, copy, "a third one")
+    sealed_log.clock_shift_ms = 0
+    await put_back(sealed_log, copy, "a third one")
     read = 0
 
     def slow(archive: Path) -> Iterator[Seal]:
         nonlocal read
-        for seal in recovery.seals(archive):
+        for seal in recovery.iterate_seals(archive):
             read += 1
-            alone.passes(5)
+            sealed_log.advance_clock(5)
             yield seal
 
-    monkeypatch.setattr(archive_writer, "seals", slow)
-    count = sum(line.startswith(SEAL) for line in alone.lines())
-    heir = alone.sealer()
-    await until_quiet(heir)
+    monkeypatch.setattr(archive_writer, "iterate_seals", slow)
+    count = sum(line.startswith(SEAL_PREFIX) for line in sealed_log.read_lines())
+    heir = sealed_log.create_sealer()
+    await run_until_idle(heir)
     assert 1 <= read < count  # of what it has, until it has found it
-    await alone.tell("b")
-    await until_quiet(heir)
+    await sealed_log.append_events("b")
+    await run_until_idle(heir)
     await heir.stop()
 
-    alone.check()
+    sealed_log.assert_complete()
     assert read >= count

@@ -10,11 +10,11 @@ import pytest
 from redis import Redis
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.archive_source import RedisSealing
-from otp_service.store.client import Link
-from otp_service.store.connect import connect
+from otp_service.store.archive_source import RedisArchiveSource
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
-from tests.audit.sealed_log import Log, until_quiet
+from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
 
 
@@ -26,7 +26,7 @@ def pair(folder: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
     """A master and its replica."""
     with (
         redis_servers.start_server(
-            folder / "m", port=redis_servers.free_port(), repl_diskless_sync_delay="0"
+            folder / "m", port=redis_servers.find_free_port(), repl_diskless_sync_delay="0"
         ) as master,
         redis_servers.start_replica(folder / "r", master) as replica,
     ):
@@ -35,7 +35,7 @@ def pair(folder: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
 
 def cut(replica: Redis, master: Redis) -> None:
     """Let a replica hear nothing any more, once it has heard all there is."""
-    redis_servers.until(
+    redis_servers.wait_until(
         lambda: (
             replica.info("replication")["slave_repl_offset"]
             == master.info("replication")["master_repl_offset"]
@@ -47,9 +47,9 @@ def cut(replica: Redis, master: Redis) -> None:
 class Between:
     """A Redis that is replaced after what is new was read."""
 
-    def __init__(self, old: RedisSealing, new: RedisSealing) -> None:
-        self.tails = old.tails
-        self.mark, self.lease = new.mark, new.lease
+    def __init__(self, old: RedisArchiveSource, new: RedisArchiveSource) -> None:
+        self.fetch_pending = old.fetch_pending
+        self.mark_archived, self.acquire_lease = new.mark_archived, new.acquire_lease
 
 
 async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived(
@@ -61,54 +61,59 @@ async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived
     tells has lower ids then, and is never read.
     """
     with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            sealer = log.sealer()
-            await log.tell("a", "b")
-            await until_quiet(sealer)
-            with redis_servers.client_of(replica) as client, redis_servers.client_of(master) as old:
+        async with ScriptClient(create_redis_client(url=master.url, timeout_ms=5000)) as link:
+            log = SealedLog(link, tmp_path / "archive")
+            sealer = log.create_sealer()
+            await log.append_events("a", "b")
+            await run_until_idle(sealer)
+            with (
+                redis_servers.open_client(replica) as client,
+                redis_servers.open_client(master) as old,
+            ):
                 cut(client, old)
-            log.shift = 60_000  # the old master's clock was a minute ahead
-            await log.tell("lost", "gone")
-            async with Link(connect(url=replica.url, timeout=5000)) as new:
-                after = Log(new, tmp_path / "archive")
-                after.told = log.told
+            log.clock_shift_ms = 60_000  # the old master's clock was a minute ahead
+            await log.append_events("lost", "gone")
+            async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as new:
+                after = SealedLog(new, tmp_path / "archive")
+                after.expected_ids = log.expected_ids
                 sealer._source = Between(log.source, after.source)
                 sealer._lease._source = after.source
-                await sealer.turn()  # Redis is replaced between two of its calls
+                await sealer.run_once()  # Redis is replaced between two of its calls
                 sealer._source = after.source
-                await after.tell("c", "d")
-                await until_quiet(sealer)
-                heir = after.sealer()
+                await after.append_events("c", "d")
+                await run_until_idle(sealer)
+                heir = after.create_sealer()
                 await sealer.stop()
-                await after.tell("e")
-                await until_quiet(heir)
+                await after.append_events("e")
+                await run_until_idle(heir)
                 await heir.stop()
-        log.check()
-        epochs = {e["id"].split("-")[1] for e in log.entries() if e["id"].startswith("07")}
+        log.assert_complete()
+        epochs = {e["id"].split("-")[1] for e in log.read_entries() if e["id"].startswith("07")}
         assert 2 == len(epochs)
 
 
 async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> None:
     """R79: what the replica does not have was refused, and what was granted is archived."""
     with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000), replicas=1, wait=1000) as link:
-            old = Log(link, tmp_path / "archive")
+        async with ScriptClient(
+            create_redis_client(url=master.url, timeout_ms=5000), replicas=1, wait_ms=1000
+        ) as link:
+            old = SealedLog(link, tmp_path / "archive")
             for _ in range(20):
-                await old.grant(durable=True)
-            with redis_servers.client_of(replica) as client:
+                await old.append_grant(durable=True)
+            with redis_servers.open_client(replica) as client:
                 client.replicaof("no", "one")
             with pytest.raises(StoreUnavailable):
-                await old.grant(durable=True)
-        async with Link(connect(url=replica.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            log.told = old.told
-            sealer = log.sealer()
-            await log.grant()
-            await until_quiet(sealer)
+                await old.append_grant(durable=True)
+        async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as link:
+            log = SealedLog(link, tmp_path / "archive")
+            log.expected_ids = old.expected_ids
+            sealer = log.create_sealer()
+            await log.append_grant()
+            await run_until_idle(sealer)
             await sealer.stop()
-        log.check()
-        assert 21 == len(log.told)
+        log.assert_complete()
+        assert 21 == len(log.expected_ids)
 
 
 async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch_says_so(
@@ -120,39 +125,42 @@ async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch
     taken for known, and is not archived.
     """
     with pair(tmp_path) as (master, replica):
-        async with Link(connect(url=master.url, timeout=5000)) as link:
-            log = Log(link, tmp_path / "archive")
-            sealer = log.sealer()
+        async with ScriptClient(create_redis_client(url=master.url, timeout_ms=5000)) as link:
+            log = SealedLog(link, tmp_path / "archive")
+            sealer = log.create_sealer()
             for i in range(30):
-                await log.grant()
+                await log.append_grant()
                 if i % 10 == 0:
-                    await sealer.turn()
-            with redis_servers.client_of(replica) as client, redis_servers.client_of(master) as old:
+                    await sealer.run_once()
+            with (
+                redis_servers.open_client(replica) as client,
+                redis_servers.open_client(master) as old,
+            ):
                 cut(client, old)
-            began, kept = time.monotonic(), len(log.told)
-            await log.grant()
-            await sealer.turn()  # a sealer may know more than the new master
-            seen = len(log.told)
+            began, kept = time.monotonic(), len(log.expected_ids)
+            await log.append_grant()
+            await sealer.run_once()  # a sealer may know more than the new master
+            seen = len(log.expected_ids)
             while time.monotonic() < began + 0.5:
-                await log.grant()
+                await log.append_grant()
                 await asyncio.sleep(0.01)
-            redis_servers.kill(master)
-            sealer._close()
-        async with Link(connect(url=replica.url, timeout=5000)) as link:
-            after = Log(link, tmp_path / "archive")
-            await after.lease_ends()
-            await after.grant()
-            heir = after.sealer()
-            await until_quiet(heir)
-            await after.grant()
-            await until_quiet(heir)
+            redis_servers.kill_server(master)
+            sealer._close_all()
+        async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as link:
+            after = SealedLog(link, tmp_path / "archive")
+            await after.expire_lease()
+            await after.append_grant()
+            heir = after.create_sealer()
+            await run_until_idle(heir)
+            await after.append_grant()
+            await run_until_idle(heir)
             await heir.stop()
 
-    lost = [id_ for id_ in log.told if id_ not in after.ids()]
-    assert kept < seen < len(log.told)
-    assert log.told[seen:] == lost
-    after.told += log.told[:seen]
-    after.check()
-    notes = after.report().notes
+    lost = [id_ for id_ in log.expected_ids if id_ not in after.list_event_ids()]
+    assert kept < seen < len(log.expected_ids)
+    assert log.expected_ids[seen:] == lost
+    after.expected_ids += log.expected_ids[:seen]
+    after.assert_complete()
+    notes = after.verify_archive().notes
     (epoch,) = [note.says for note in notes if note.says.startswith("partition 7 begins epoch")]
     assert "what it had not kept is missing" in epoch

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 
-class Receiver:
+class SyslogServer:
     """A syslog server on loopback, each connection in a thread.
 
     It `ends` as told when the client has: with TLS's own word, with that of TCP alone, with a reset
@@ -17,13 +17,13 @@ class Receiver:
     """
 
     def __init__(self, certificate: str | None = None) -> None:
-        self.ends: Literal["tls", "tcp", "reset", "never"] = "tls"
-        self.received: list[bytes] = []
+        self.end_mode: Literal["tls", "tcp", "reset", "never"] = "tls"
+        self.octets_by_connection: list[bytes] = []
         """What was read of each connection that came to its end."""
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
         if self._tls and certificate:
             self._tls.load_cert_chain(certificate)
-        self._over = Event()
+        self._stopped = Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._threads = [Thread(target=self._accept, daemon=True)]
@@ -35,18 +35,18 @@ class Receiver:
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
             thread.join(5)
 
-    def lines(self) -> list[bytes]:
+    def parse_lines(self) -> list[bytes]:
         """Return what the messages say, which have to be framed and headed as the RFCs have it."""
-        return [text for one in self.received for _, text in messages(one)]
+        return [text for one in self.octets_by_connection for _, text in parse_messages(one)]
 
     def _accept(self) -> None:
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             try:
                 connection, _ = self._socket.accept()
             except OSError:
@@ -67,22 +67,22 @@ class Receiver:
             connection.close()
 
     def _read(self, connection: socket.socket) -> None:
-        if self.ends == "reset":
+        if self.end_mode == "reset":
             connection.recv(1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
         read = b""
         while part := connection.recv(65536):
             read += part
-        if self.ends == "never":
-            self._over.wait()
+        if self.end_mode == "never":
+            self._stopped.wait()
             return
-        self.received.append(read)
-        if self.ends == "tls" and isinstance(connection, ssl.SSLSocket):
+        self.octets_by_connection.append(read)
+        if self.end_mode == "tls" and isinstance(connection, ssl.SSLSocket):
             connection.unwrap()
 
 
-HEADER = re.compile(
+HEADER_PATTERN = re.compile(
     rb"<(\d{1,3})>1 "
     rb"(-|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z) "
     rb"([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) - "
@@ -90,7 +90,7 @@ HEADER = re.compile(
 """RFC 5424, section 6, for the times that we write and without structured data."""
 
 
-def messages(octets: bytes) -> list[tuple[re.Match[bytes], bytes]]:
+def parse_messages(octets: bytes) -> list[tuple[re.Match[bytes], bytes]]:
     """Return headers and messages of what is counted in octets (RFC 5425, section 4.3)."""
     found = []
     while octets:
@@ -99,7 +99,7 @@ def messages(octets: bytes) -> list[tuple[re.Match[bytes], bytes]]:
         assert re.fullmatch(rb"[1-9]\d*", length)
         message, octets = octets[: int(length)], octets[int(length) :]
         assert int(length) == len(message)
-        header = HEADER.match(message)
+        header = HEADER_PATTERN.match(message)
         assert header, message
         found.append((header, message[header.end() :]))
     return found

@@ -17,49 +17,56 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from otp_service.audit.archive_format.seals import anchor_of, anchors_in
-from otp_service.audit.sinks import S3, File, Http, Stdout, Syslog, sink_of
-from otp_service.audit.sinks.base import SinkFailed
-from otp_service.audit.sinks.stdout import put
-from otp_service.audit.sinks.syslog import framed, message
-from otp_service.audit.sinks.threaded import Threaded
+from otp_service.audit.archive_format.seals import build_anchor, find_anchors
+from otp_service.audit.sinks import (
+    FileSinkSettings,
+    HttpSinkSettings,
+    S3SinkSettings,
+    StdoutSinkSettings,
+    SyslogSinkSettings,
+    create_sink,
+)
+from otp_service.audit.sinks.base import SinkError
+from otp_service.audit.sinks.stdout import write_lines
+from otp_service.audit.sinks.syslog import format_message, frame_message
+from otp_service.audit.sinks.threaded import ThreadedSink
 from otp_service.core.secret import Secret
-from tests.audit.archive_builder import standard
-from tests.audit.sinks.syslog_server import Receiver, messages
-from tests.sms.conftest import Gateway
+from tests.audit.archive_builder import build_standard_archive
+from tests.audit.sinks.syslog_server import SyslogServer, parse_messages
+from tests.sms.conftest import ScriptedGateway
 
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Entries, a gap and seals of an archive."""
     folder = tmp_path_factory.mktemp("archive")
-    standard(folder)
+    build_standard_archive(folder)
     return [line for path in sorted(folder.glob("*/*")) for line in path.read_bytes().splitlines()]
 
 
 @pytest.fixture
-def receiver(certificate: Path) -> Iterator[Receiver]:
+def receiver(certificate: Path) -> Iterator[SyslogServer]:
     """A syslog server with TLS."""
-    with Receiver(str(certificate)) as receiver:
+    with SyslogServer(str(certificate)) as receiver:
         yield receiver
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
+async def gateway() -> AsyncIterator[ScriptedGateway]:
     """A collector."""
-    async with Gateway() as gateway:
+    async with ScriptedGateway() as gateway:
         yield gateway
 
 
 async def send(settings: Any, lines: Sequence[bytes]) -> None:
     """Have the lines in a sink."""
-    await sink_of("there", settings).append(lines)
+    await create_sink("there", settings).append_lines(lines)
 
 
-def syslog(receiver: Receiver, certificate: Path | None, **more: Any) -> Syslog:
+def syslog(receiver: SyslogServer, certificate: Path | None, **more: Any) -> SyslogSinkSettings:
     """Return the settings for this server."""
     given = {"host": "127.0.0.1", "tls_ca": str(certificate) if certificate else None}
-    return Syslog(port=receiver.port, **given | more)
+    return SyslogSinkSettings(port=receiver.port, **given | more)
 
 
 # ------------------------------------------------------------------------------- syslog
@@ -67,15 +74,15 @@ def syslog(receiver: Receiver, certificate: Path | None, **more: Any) -> Syslog:
 
 @pytest.mark.parametrize("ends", ["tls", "tcp"])
 async def test_syslog_gets_each_line_as_a_message(
-    receiver: Receiver, certificate: Path, lines: list[bytes], ends: Any
+    receiver: SyslogServer, certificate: Path, lines: list[bytes], ends: Any
 ) -> None:
     """RFC 5424 and 5425; some servers end TLS with a word, and some just close."""
-    receiver.ends = ends
+    receiver.end_mode = ends
 
     await send(syslog(receiver, certificate), lines)
 
-    (received,) = receiver.received
-    found = messages(received)
+    (received,) = receiver.octets_by_connection
+    found = parse_messages(received)
     assert lines == [text for _, text in found]
     assert {b"110"} == {header[1] for header, _ in found}
     assert {b"entry", b"gap", b"seal"} == {header[6] for header, _ in found}
@@ -87,7 +94,7 @@ def test_syslog_message_byte_by_byte() -> None:
     """As the RFC writes them; the length counts octets and not characters."""
     line = b'{"id":"07-1795-12","at":"2026-11-24T22:45:27.123Z","event":{"x":"\xc3\xa9"},"mac":""}'
 
-    text = framed(message(line, 13, "otp-1"))
+    text = frame_message(format_message(line, 13, "otp-1"))
 
     header = b"<110>1 2026-11-24T22:45:27.123Z otp-1 otp-service - entry - "
     assert b"%d %s%s" % (len(header) + len(line), header, line) == text
@@ -95,19 +102,19 @@ def test_syslog_message_byte_by_byte() -> None:
 
 @pytest.mark.parametrize("ends", ["reset", "never"])
 async def test_what_a_syslog_server_has_not_read_to_the_end_is_not_taken(
-    receiver: Receiver, certificate: Path, lines: list[bytes], ends: Any
+    receiver: SyslogServer, certificate: Path, lines: list[bytes], ends: Any
 ) -> None:
     """It was written, and nothing else was said of it."""
-    receiver.ends = ends
+    receiver.end_mode = ends
 
     with pytest.raises(OSError, match=r"(?i)reset|timed out|EOF|broken"):
         await send(syslog(receiver, certificate, timeout=0.3), lines * 500)
 
-    assert [] == receiver.received
+    assert [] == receiver.octets_by_connection
 
 
 async def test_no_syslog_server_is_believed_without_a_certificate_that_is(
-    receiver: Receiver, certificate: Path, lines: list[bytes]
+    receiver: SyslogServer, certificate: Path, lines: list[bytes]
 ) -> None:
     """By an authority that we know, and for the name that we asked for."""
     for settings in (
@@ -117,29 +124,29 @@ async def test_no_syslog_server_is_believed_without_a_certificate_that_is(
         with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
             await send(settings, lines)
 
-    assert [] == receiver.received
+    assert [] == receiver.octets_by_connection
 
 
 async def test_without_tls_it_speaks_to_an_agent_on_this_machine(lines: list[bytes]) -> None:
     """Which takes it on."""
-    with Receiver() as receiver:
+    with SyslogServer() as receiver:
         await send(syslog(receiver, None, tls=False), lines)
 
-        assert lines == receiver.lines()
+        assert lines == receiver.parse_lines()
 
 
 # ------------------------------------------------------------------------------- HTTP
 
 
-def collector(gateway: Gateway, **more: Any) -> Http:
+def collector(gateway: ScriptedGateway, **more: Any) -> HttpSinkSettings:
     """Return the settings for this collector."""
     headers = {"Authorization": Secret("Splunk hunter2")}
     given: dict[str, Any] = {"url": gateway.url, "secret_headers": headers, "timeout": 0.5}
-    return Http(**given | more)
+    return HttpSinkSettings(**given | more)
 
 
 async def test_a_collector_gets_the_lines_in_one_post(
-    gateway: Gateway, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+    gateway: ScriptedGateway, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Newline-delimited, with what it knows us by; whatever the environment says of proxies."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -147,7 +154,7 @@ async def test_a_collector_gets_the_lines_in_one_post(
 
     await send(collector(gateway), lines)
 
-    (asked,) = gateway.asked
+    (asked,) = gateway.requests
     assert ("POST", "/v1/messages", lines) == (asked.method, asked.target, asked.body.splitlines())
     assert "application/x-ndjson" == asked.headers["content-type"]
     assert "splunk hunter2" == asked.headers["authorization"].lower()
@@ -156,29 +163,31 @@ async def test_a_collector_gets_the_lines_in_one_post(
 
 @pytest.mark.parametrize("status", [100, 301, 307, 400, 401, 404, 429, 500, 503])
 async def test_only_2xx_says_that_a_collector_has_them(
-    gateway: Gateway, lines: list[bytes], status: int
+    gateway: ScriptedGateway, lines: list[bytes], status: int
 ) -> None:
     """A redirect is not followed: it would lead the token elsewhere."""
-    gateway.says(status, {}, location=f"{gateway.url}/elsewhere", connection="close")
+    gateway.set_reply(status, {}, location=f"{gateway.url}/elsewhere", connection="close")
 
-    with pytest.raises((SinkFailed, httpx.TransportError)) as caught:
+    with pytest.raises((SinkError, httpx.TransportError)) as caught:
         await send(collector(gateway), lines)
 
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.requests)
     if status > 100:  # after which somebody still has to answer
         assert f"it answers {status}" == str(caught.value)
 
 
-async def test_a_collector_that_hangs_is_given_up(gateway: Gateway, lines: list[bytes]) -> None:
+async def test_a_collector_that_hangs_is_given_up(
+    gateway: ScriptedGateway, lines: list[bytes]
+) -> None:
     """After the time that is configured."""
-    gateway.hangs()
+    gateway.hold_replies()
 
     with pytest.raises(httpx.ReadTimeout):
         await send(collector(gateway, timeout=0.1), lines)
 
 
 async def test_no_collector_is_believed_without_a_certificate_that_is(
-    gateway: Gateway, certificate: Path, lines: list[bytes]
+    gateway: ScriptedGateway, certificate: Path, lines: list[bytes]
 ) -> None:
     """And the token is not shown to it."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -189,14 +198,14 @@ async def test_no_collector_is_believed_without_a_certificate_that_is(
     for more in ({}, other_name):
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await send(collector(gateway, **more), lines)
-    assert [] == gateway.asked
+    assert [] == gateway.requests
 
     await send(collector(gateway, tls_ca=str(certificate)), lines)
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.requests)
 
 
 async def test_no_log_has_the_token_or_an_event(
-    gateway: Gateway, lines: list[bytes], caplog: pytest.LogCaptureFixture
+    gateway: ScriptedGateway, lines: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     """R68, at DEBUG."""
     caplog.set_level(logging.DEBUG)
@@ -243,9 +252,9 @@ async def test_a_store_gets_an_object_for_each_batch_and_a_repeat_overwrites_its
 ) -> None:
     """But a batch that begins with the same line and has others overwrites nothing."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    sink = sink_of("there", S3(bucket="otp-audit", endpoint_url=moto, **KEYS))
+    sink = create_sink("there", S3SinkSettings(bucket="otp-audit", endpoint_url=moto, **KEYS))
     for batch in (lines, lines[:3], lines, [lines[0], lines[2]]):
-        await sink.append(batch)
+        await sink.append_lines(batch)
 
     found = {one.key: one.get()["Body"].read().splitlines() for one in bucket.objects.all()}
 
@@ -258,13 +267,13 @@ async def test_a_store_that_refuses_or_is_away_has_nothing(
     moto: str, bucket: Any, lines: list[bytes]
 ) -> None:
     """It is said by its own code, and without a value of ours."""
-    with pytest.raises(SinkFailed, match="NoSuchBucket"):
-        await send(S3(bucket="other", endpoint_url=moto, **KEYS), lines)
+    with pytest.raises(SinkError, match="NoSuchBucket"):
+        await send(S3SinkSettings(bucket="other", endpoint_url=moto, **KEYS), lines)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(SinkFailed, match="EndpointConnectionError"):
-            await send(S3(bucket="otp-audit", endpoint_url=url, **KEYS), lines)
+        with pytest.raises(SinkError, match="EndpointConnectionError"):
+            await send(S3SinkSettings(bucket="otp-audit", endpoint_url=url, **KEYS), lines)
     assert [] == [*bucket.objects.all()]
 
 
@@ -274,7 +283,7 @@ def test_without_its_library_a_store_is_refused_by_the_name_of_the_extra(
     """At `check` and at the start, and not with the first batch."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 
-    ((field, remedy),) = S3(bucket="otp-audit").faults()
+    ((field, remedy),) = S3SinkSettings(bucket="otp-audit").find_errors()
 
     assert "type" == field
     assert "pip install 'otp-service[s3]'" in remedy
@@ -294,37 +303,37 @@ async def test_a_file_has_the_anchors_that_verify_reads(tmp_path: Path, lines: l
     """Appended, whatever stood there before."""
     path = tmp_path / "anchors"
     path.write_text("# anchors of otp\n")
-    seals = [anchor_of(line) for line in lines if line.startswith(b'{"seal"')]
+    seals = [build_anchor(line) for line in lines if line.startswith(b'{"seal"')]
     for seal in seals:
-        await send(File(path=str(path)), [str(seal).encode()])
+        await send(FileSinkSettings(path=str(path)), [str(seal).encode()])
 
-    assert seals == anchors_in(path.read_text())
+    assert seals == find_anchors(path.read_text())
 
 
 async def test_a_file_whose_disk_is_not_mounted_is_not_made(tmp_path: Path) -> None:
     """Or anchors would lie where the archive does."""
     with pytest.raises(FileNotFoundError):
-        await send(File(path=str(tmp_path / "mount" / "anchors")), [b"anchor"])
+        await send(FileSinkSettings(path=str(tmp_path / "mount" / "anchors")), [b"anchor"])
 
 
 async def test_anchors_go_to_syslog_and_collectors_as_they_are(
-    receiver: Receiver, certificate: Path, gateway: Gateway, lines: list[bytes]
+    receiver: SyslogServer, certificate: Path, gateway: ScriptedGateway, lines: list[bytes]
 ) -> None:
     """A line of text that `verify --anchor` finds in any log."""
-    anchor = next(anchor_of(line) for line in lines if line.startswith(b'{"seal"'))
+    anchor = next(build_anchor(line) for line in lines if line.startswith(b'{"seal"'))
 
     await send(syslog(receiver, certificate), [str(anchor).encode()])
     await send(collector(gateway), [str(anchor).encode()])
 
-    assert [anchor] == anchors_in(receiver.received[0].decode())
-    assert b" anchor - " in receiver.received[0]
-    assert [anchor] == anchors_in(gateway.asked[0].body.decode())
-    assert gateway.asked[0].headers["content-type"].startswith("text/plain")
+    assert [anchor] == find_anchors(receiver.octets_by_connection[0].decode())
+    assert b" anchor - " in receiver.octets_by_connection[0]
+    assert [anchor] == find_anchors(gateway.requests[0].body.decode())
+    assert gateway.requests[0].headers["content-type"].startswith("text/plain")
 
 
 async def test_standard_output_has_each_line(capfd: pytest.CaptureFixture[str]) -> None:
     """As it is."""
-    await send(Stdout(), [b'{"a":1}', b'{"b":2}'])
+    await send(StdoutSinkSettings(), [b'{"a":1}', b'{"b":2}'])
 
     assert '{"a":1}\n{"b":2}\n' == capfd.readouterr().out
 
@@ -335,7 +344,7 @@ async def test_a_pipe_that_nobody_reads_holds_up_only_its_own_thread() -> None:
     line = b"x" * 300_000
 
     waiting = asyncio.create_task(
-        Threaded("pipe", lambda lines: put(lines, writing)).append([line])
+        ThreadedSink("pipe", lambda lines: write_lines(lines, writing)).append_lines([line])
     )
     await asyncio.sleep(0.05)
     assert not waiting.done()

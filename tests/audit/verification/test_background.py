@@ -6,37 +6,37 @@ from pathlib import Path
 import pytest
 
 from otp_service.audit.archive_format import segments as segments_module
-from otp_service.audit.archive_format.segments import segments
+from otp_service.audit.archive_format.segments import list_segments
 from otp_service.audit.verification import background
-from otp_service.audit.verification.background import SELDOM, Verifications
-from tests.audit.archive_builder import BEGIN, Archive, standard
+from otp_service.audit.verification.background import VERIFICATION_INTERVAL_MS, BackgroundVerifier
+from tests.audit.archive_builder import START_MS, ArchiveBuilder, build_standard_archive
 
 
 class Clock:
     """What time it is."""
 
-    now = BEGIN
+    now = START_MS
 
     def __call__(self) -> int:
         return self.now
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
+def archive(tmp_path: Path) -> ArchiveBuilder:
     """A sound one."""
-    return standard(tmp_path)
+    return build_standard_archive(tmp_path)
 
 
-def verifications_of(archive: Archive, clock: Clock | None = None) -> Verifications:
-    return Verifications(archive.folder, lambda: archive.keys, clock or Clock())
+def verifications_of(archive: ArchiveBuilder, clock: Clock | None = None) -> BackgroundVerifier:
+    return BackgroundVerifier(archive.folder, lambda: archive.keys, clock or Clock())
 
 
-async def verified_now(verifications: Verifications) -> background.Verified:
+async def verified_now(verifications: BackgroundVerifier) -> background.VerificationRun:
     """Return what is found now."""
-    verifications.start()
-    await verifications.done()
-    assert verifications.last
-    return verifications.last
+    verifications.start_run()
+    await verifications.wait_until_done()
+    assert verifications.last_run
+    return verifications.last_run
 
 
 async def test_a_sound_archive_is_told_with_its_last_seal(archive) -> None:
@@ -50,14 +50,14 @@ async def test_a_sound_archive_is_told_with_its_last_seal(archive) -> None:
         last.report.verified.number,
         last.report.verified.hash,
     )
-    assert (BEGIN, None) == (last.at, last.trouble)
+    assert (START_MS, None) == (last.started_at, last.error)
 
 
 async def test_a_tail_that_was_cut_off_since_is_found(archive) -> None:
     """R72: what was sound once is the anchor of all later runs."""
     verifications = verifications_of(archive)
     await verified_now(verifications)
-    segments(archive.folder)[-1].unlink()
+    list_segments(archive.folder)[-1].unlink()
 
     for _ in range(2):
         last = await verified_now(verifications)
@@ -75,13 +75,13 @@ async def test_a_tail_that_was_cut_off_since_is_found(archive) -> None:
 )
 async def test_what_keeps_from_verifying_is_told(archive, keys, folder, says) -> None:
     """Instead of an old result, or of nothing."""
-    verifications = Verifications(archive.folder / folder, keys, Clock())
+    verifications = BackgroundVerifier(archive.folder / folder, keys, Clock())
 
     last = await verified_now(verifications)
 
     assert last.report is None
-    assert last.trouble
-    assert says in last.trouble
+    assert last.error
+    assert says in last.error
 
 
 async def test_who_only_looks_begins_one_seldom(archive) -> None:
@@ -90,17 +90,19 @@ async def test_who_only_looks_begins_one_seldom(archive) -> None:
     verifications = verifications_of(archive, clock)
     first = await verified_now(verifications)
 
-    clock.now += SELDOM - 1
+    clock.now += VERIFICATION_INTERVAL_MS - 1
     verifications.start_if_due()
     assert not verifications.is_running
     clock.now += 1
     verifications.start_if_due()
-    await verifications.done()
-    assert verifications.last is not first
+    await verifications.wait_until_done()
+    assert verifications.last_run is not first
 
-    assert verifications.last
-    verifications.last = background.Verified(at=clock.now, took=SELDOM, report=None, trouble="")
-    clock.now += SELDOM * 2
+    assert verifications.last_run
+    verifications.last_run = background.VerificationRun(
+        started_at=clock.now, duration_ms=VERIFICATION_INTERVAL_MS, report=None, error=""
+    )
+    clock.now += VERIFICATION_INTERVAL_MS * 2
     verifications.start_if_due()
     assert not verifications.is_running
 
@@ -114,25 +116,25 @@ async def test_there_is_one_at_a_time_and_it_ends_with_the_process(archive, monk
         may_read.wait(10)
         yield from [b"x\n"] * 1000
 
-    monkeypatch.setattr(segments_module, "whole_lines", whole_lines)
+    monkeypatch.setattr(segments_module, "iterate_raw_lines", whole_lines)
     verifications = verifications_of(archive)
     for _ in range(3):
-        verifications.start()
+        verifications.start_run()
     assert verifications.is_running
 
     verifications._stop.set()
     may_read.set()
     await verifications.aclose()
-    verifications.start()
+    verifications.start_run()
 
     assert 1 == len(runs)
-    assert verifications.last is None
+    assert verifications.last_run is None
     assert not verifications.is_running
 
 
 async def test_an_archive_without_a_seal_is_not_called_sound(archive) -> None:
     """Nothing of it is verified, and whoever emptied the folder would like that."""
-    for path in segments(archive.folder):
+    for path in list_segments(archive.folder):
         path.unlink()
 
     last = await verified_now(verifications_of(archive))
@@ -149,9 +151,9 @@ async def test_a_run_that_fails_in_any_way_is_told(archive, monkeypatch, error) 
     def fail(*_args, **_more):
         raise error
 
-    monkeypatch.setattr(background, "verify", fail)
+    monkeypatch.setattr(background, "verify_archive", fail)
 
     last = await verified_now(verifications)
 
     assert last.report is None
-    assert type(error).__name__ in (last.trouble or "")
+    assert type(error).__name__ in (last.error or "")

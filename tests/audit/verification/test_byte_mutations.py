@@ -7,25 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otp_service.audit.archive_format.entries import SEAL
-from otp_service.audit.archive_format.seals import seal_on
-from otp_service.audit.verification.findings import Remark, Report
-from otp_service.audit.verification.verifier import Segment, verify
-from tests.audit.archive_builder import Archive, late, standard
-from tests.audit.archive_edits import Files
+from otp_service.audit.archive_format.entries import SEAL_PREFIX
+from otp_service.audit.archive_format.seals import decode_seal
+from otp_service.audit.verification.findings import Finding, VerificationReport
+from otp_service.audit.verification.verifier import Segment, verify_archive
+from tests.audit.archive_builder import (
+    ArchiveBuilder,
+    build_standard_archive,
+    build_trimmed_archive,
+)
+from tests.audit.archive_edits import ArchiveFiles
 
 
 class Untouched:
     """An archive, to be changed without touching a disk; `sealed` are the lines that are protected."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: ArchiveBuilder) -> None:
         self.keys = archive.keys
-        self.lines = Files(archive).lines
+        self.lines = ArchiveFiles(archive).lines
         self.sealed = {name: lines[: _last_seal(lines)] for name, lines in self.lines.items()}
 
-    def verify(self, name: str, lines: list[bytes]) -> Report:
+    def verify(self, name: str, lines: list[bytes]) -> VerificationReport:
         """Return the report if this segment had these lines."""
-        return verify(
+        return verify_archive(
             [
                 Segment(one, one[:10], int(one[11:23]), lines if one == name else kept)
                 for one, kept in self.lines.items()
@@ -35,7 +39,9 @@ class Untouched:
 
     def stretch(self, name: str, line: int) -> tuple[int, int]:
         """Return the first and the last line of the stretch that a line is of."""
-        seals = [place for place, one in enumerate(self.lines[name], 1) if one.startswith(SEAL)]
+        seals = [
+            place for place, one in enumerate(self.lines[name], 1) if one.startswith(SEAL_PREFIX)
+        ]
         last = min(place for place in seals if place >= line)
         return max([0, *(place for place in seals if place < line)]) + 1, last
 
@@ -44,7 +50,7 @@ class Untouched:
         names = list(self.lines)
         before = [one for other in names[: names.index(name)] for one in self.lines[other]]
         before += self.lines[name][: line - 1]
-        return max([0, *(seal_on(one).number for one in before if one.startswith(SEAL))])
+        return max([0, *(decode_seal(one).number for one in before if one.startswith(SEAL_PREFIX))])
 
     def change(self, name: str, line: int, column: int, byte: int) -> None:
         """Put a byte there, and see that this is located."""
@@ -62,16 +68,16 @@ class Untouched:
 
 
 def _last_seal(lines: list[bytes]) -> int:
-    return max(place for place, line in enumerate(lines, 1) if line.startswith(SEAL))
+    return max(place for place, line in enumerate(lines, 1) if line.startswith(SEAL_PREFIX))
 
 
-def _is_in(finding: Remark, name: str, first: int, last: int) -> bool:
+def _is_in(finding: Finding, name: str, first: int, last: int) -> bool:
     return finding.file == name and first <= (finding.last or finding.line or 0) <= last
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return Untouched(standard(tmp_path_factory.mktemp("standard")))
+    return Untouched(build_standard_archive(tmp_path_factory.mktemp("standard")))
 
 
 FIELDS = {
@@ -124,7 +130,7 @@ def test_a_change_of_any_field_is_located(archive, field):
 
 def test_what_was_dropped_is_protected_as_well(tmp_path):
     """The seal that says so is signed as the others are."""
-    archive = Untouched(late(tmp_path))
+    archive = Untouched(build_trimmed_archive(tmp_path))
     name = list(archive.lines)[-1]
     place = next(n for n, line in enumerate(archive.lines[name], 1) if b'"dropped"' in line)
     for column in re.search(rb'"dropped":\{[^}]*', archive.lines[name][place - 1]).span():

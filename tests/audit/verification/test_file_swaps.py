@@ -3,24 +3,24 @@
 import pytest
 
 from otp_service.audit.archive_format.seals import Anchor
-from tests.audit.archive_builder import Archive, standard
+from tests.audit.archive_builder import ArchiveBuilder, build_standard_archive
 from tests.audit.archive_edits import (
-    ONE,
-    THREE,
-    TWO,
-    Files,
-    found,
-    newest_anchor,
-    put,
-    short,
-    tampered,
-    verified,
+    FIRST_SEGMENT,
+    SECOND_SEGMENT,
+    THIRD_SEGMENT,
+    ArchiveFiles,
+    apply_edit,
+    format_finding,
+    get_newest_anchor,
+    list_findings,
+    replace_text,
+    verify_archive,
 )
 
 
 @pytest.fixture
 def archive(tmp_path):
-    return standard(tmp_path / "archive")
+    return build_standard_archive(tmp_path / "archive")
 
 
 # --------------------------------------------------------------------------------- swap of a file
@@ -29,28 +29,32 @@ def archive(tmp_path):
 def test_two_files_that_were_swapped_are_found(archive):
     """Each is named after a seal that the other has."""
 
-    def change(files: Files) -> None:
-        files.one[:], files.two[:] = files.two[:], files.one[:]
+    def change(files: ArchiveFiles) -> None:
+        files.first[:], files.second[:] = files.second[:], files.first[:]
 
-    places = found(tampered(archive, change))
+    places = list_findings(apply_edit(archive, change))
 
-    assert {f"{ONE}:6 name seal 3", f"{TWO}:5 name seal 1", f"{TWO}:5 fork seal 1"} <= set(places)
-    assert verified(archive).verified is None
+    assert {
+        f"{FIRST_SEGMENT}:6 name seal 3",
+        f"{SECOND_SEGMENT}:5 name seal 1",
+        f"{SECOND_SEGMENT}:5 fork seal 1",
+    } <= set(places)
+    assert verify_archive(archive).verified is None
 
 
 def test_a_file_of_another_archive_is_found(archive, tmp_path):
     """With the same key, and the same numbers."""
-    other = Archive(tmp_path / "other")
+    other = ArchiveBuilder(tmp_path / "other")
     for _ in range(2):
-        other.tell(1)
-        other.seal()
+        other.add_event(1)
+        other.append_seal()
 
-    def change(files: Files) -> None:
-        files.one[:] = Files(other).one
+    def change(files: ArchiveFiles) -> None:
+        files.first[:] = ArchiveFiles(other).first
 
-    report = verified(tampered(archive, change))
+    report = verify_archive(apply_edit(archive, change))
 
-    assert f"{TWO}:6 fork seal 3" == short(report.findings[0])
+    assert f"{SECOND_SEGMENT}:6 fork seal 3" == format_finding(report.findings[0])
     assert 2 == report.verified.number, "nothing but an anchor tells which of the two is ours"
 
 
@@ -64,16 +68,20 @@ def test_a_file_of_another_archive_is_found(archive, tmp_path):
 )
 def test_a_file_with_another_name_or_in_another_folder_is_found(archive, name, expected):
     """Nobody finds it where it is looked for."""
-    assert expected == found(tampered(archive, lambda files: files.rename(1, name)))
+    assert expected == list_findings(
+        apply_edit(archive, lambda files: files.rename_segment(1, name))
+    )
 
 
 def test_a_newest_segment_with_another_name_is_found_before_it_has_a_seal(archive):
     """It is named after the one that it will have."""
-    archive.rotate()
+    archive.start_segment()
     archive.number = 7
-    archive.tell(1)
+    archive.add_event(1)
 
-    assert [f"{THREE}:10-11 unsealed", "2025-11-25/8: name seal 8"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:10-11 unsealed", "2025-11-25/8: name seal 8"] == list_findings(
+        archive
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,7 @@ def test_a_file_that_is_no_segment_is_found(archive, name):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 
-    (finding,) = verified(archive).findings
+    (finding,) = verify_archive(archive).findings
 
     assert ("foreign", name) == (finding.kind, finding.file)
 
@@ -96,7 +104,7 @@ def test_the_lock_of_the_sealer_is_no_foreign_file(archive):
     (archive.folder / "lock").touch()
     (archive.folder / "2025-11-22").mkdir()
 
-    assert [] == found(archive)
+    assert [] == list_findings(archive)
 
 
 # ------------------------------------------------------------------------------------------- fork
@@ -104,47 +112,53 @@ def test_the_lock_of_the_sealer_is_no_foreign_file(archive):
 
 def test_a_second_continuation_beside_the_first_is_found(archive):
     """Two segments whose seals overlap."""
-    fork = Archive(archive.folder)
+    fork = ArchiveBuilder(archive.folder)
     fork.number = 1
-    fork.rotate(days=1)
-    fork.tell(9)
-    fork.seal()
+    fork.start_segment(days=1)
+    fork.add_event(9)
+    fork.append_seal()
 
-    assert f"{TWO}:6 fork seal 3" in found(archive)
-    assert "2025-11-25/2:2 fork seal 2" in found(archive)
+    assert f"{SECOND_SEGMENT}:6 fork seal 3" in list_findings(archive)
+    assert "2025-11-25/2:2 fork seal 2" in list_findings(archive)
 
 
 def test_an_archive_that_was_continued_twice_is_found_with_an_anchor(tmp_path):
     """Whoever has the key can make another one, which is right in itself."""
-    ours, theirs = (Archive(tmp_path / name) for name in ("ours", "theirs"))
+    ours, theirs = (ArchiveBuilder(tmp_path / name) for name in ("ours", "theirs"))
     for archive, tenant in ((ours, "shop"), (theirs, "mine")):
-        archive.tell(1)
-        archive.seal()
-        archive.tell(1, tenant=tenant)
-        archive.seal()
+        archive.add_event(1)
+        archive.append_seal()
+        archive.add_event(1, tenant=tenant)
+        archive.append_seal()
 
-    assert [] == found(theirs)
-    assert [f"{ONE}:4 anchor seal 2"] == found(theirs, newest_anchor(ours))
+    assert [] == list_findings(theirs)
+    assert [f"{FIRST_SEGMENT}:4 anchor seal 2"] == list_findings(theirs, get_newest_anchor(ours))
 
 
 def test_a_seal_that_does_not_know_the_one_before_is_found(archive):
     """The key is right, and the number is."""
-    archive.seal(previous="0" * 64)
+    archive.append_seal(previous="0" * 64)
 
-    assert [f"{THREE}:12 fork seal 7"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:12 fork seal 7"] == list_findings(archive)
 
 
 def test_an_anchor_of_another_archive_is_found(archive):
     """It names a seal that this one has, with another hash or of another time."""
-    number, at, hashed = newest_anchor(archive)
+    number, at, hashed = get_newest_anchor(archive)
 
-    assert [f"{THREE}:9 anchor seal 6"] == found(archive, Anchor(number, at, "0" * 64))
-    assert [f"{THREE}:9 anchor seal 6"] == found(archive, Anchor(number, at[:-2] + "1Z", hashed))
+    assert [f"{THIRD_SEGMENT}:9 anchor seal 6"] == list_findings(
+        archive, Anchor(number, at, "0" * 64)
+    )
+    assert [f"{THIRD_SEGMENT}:9 anchor seal 6"] == list_findings(
+        archive, Anchor(number, at[:-2] + "1Z", hashed)
+    )
 
 
 def test_an_anchor_of_a_seal_that_is_no_longer_right_is_found(archive):
     """The archive has it, but nobody can believe it."""
-    anchor = newest_anchor(archive)
-    tampered(archive, put("three", 9, '"count":3', '"count":2'))
+    anchor = get_newest_anchor(archive)
+    apply_edit(archive, replace_text("third", 9, '"count":3', '"count":2'))
 
-    assert [f"{THREE}:9 signature seal 6", "anchor seal 6"] == found(archive, anchor)
+    assert [f"{THIRD_SEGMENT}:9 signature seal 6", "anchor seal 6"] == list_findings(
+        archive, anchor
+    )

@@ -7,23 +7,29 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.audit.archive_format import segments
-from otp_service.audit.archive_format.seals import seal_on
-from otp_service.audit.verification.inclusion_proof import Proof, prove, verify_proof
-from tests.audit.archive_builder import EPOCH, Archive, late, signing_key, standard
-from tests.audit.archive_edits import newest_anchor
+from otp_service.audit.archive_format.seals import decode_seal
+from otp_service.audit.verification.inclusion_proof import InclusionProof, build_proof, verify_proof
+from tests.audit.archive_builder import (
+    EPOCH,
+    ArchiveBuilder,
+    build_standard_archive,
+    build_trimmed_archive,
+    derive_signing_key,
+)
+from tests.audit.archive_edits import get_newest_anchor
 
 
 @pytest.fixture
 def archive(tmp_path):
-    return standard(tmp_path / "archive")
+    return build_standard_archive(tmp_path / "archive")
 
 
-def proof_of(archive: Archive, event: str):
-    lines = map(segments.lines, segments.segments(archive.folder))
-    return prove(chain.from_iterable(lines), event)
+def proof_of(archive: ArchiveBuilder, event: str):
+    lines = map(segments.iterate_lines, segments.list_segments(archive.folder))
+    return build_proof(chain.from_iterable(lines), event)
 
 
-def proves_nothing(proof: Proof, archive: Archive) -> bool:
+def proves_nothing(proof: InclusionProof, archive: ArchiveBuilder) -> bool:
     try:
         verify_proof(proof, archive.keys)
     except ValueError:
@@ -31,9 +37,13 @@ def proves_nothing(proof: Proof, archive: Archive) -> bool:
     return False
 
 
-def sealed_ids(archive: Archive) -> list[str]:
+def sealed_ids(archive: ArchiveBuilder) -> list[str]:
     """Return the ids of all events under a seal."""
-    lines = [line for path in segments.segments(archive.folder) for line in segments.lines(path)]
+    lines = [
+        line
+        for path in segments.list_segments(archive.folder)
+        for line in segments.iterate_lines(path)
+    ]
     return [msgspec.json.decode(line)["id"] for line in lines[:-2] if line.startswith(b'{"id')]
 
 
@@ -51,17 +61,17 @@ def test_a_proof_names_the_seal_that_an_anchor_holds(archive):
     """So that it proves when, too."""
     last = sealed_ids(archive)[-1]
 
-    assert newest_anchor(archive) == verify_proof(proof_of(archive, last), archive.keys).seal
+    assert get_newest_anchor(archive) == verify_proof(proof_of(archive, last), archive.keys).anchor
 
 
 def test_nothing_of_another_event_is_in_a_proof(tmp_path):
     """Hashes, and the sequences that the seal names."""
-    archive = Archive(tmp_path / "archive")
+    archive = ArchiveBuilder(tmp_path / "archive")
     event, *others = [
-        archive.tell(partition, tenant=f"tenant-{partition}", request=f"request-{partition}")
+        archive.add_event(partition, tenant=f"tenant-{partition}", request=f"request-{partition}")
         for partition in (1, 2, 3, 4, 5)
     ]
-    archive.seal()
+    archive.append_seal()
 
     told = msgspec.json.encode(proof_of(archive, event)).decode()
 
@@ -73,12 +83,12 @@ def test_nothing_of_another_event_is_in_a_proof(tmp_path):
 @pytest.mark.parametrize("event", [f"09-{EPOCH}-1", f"02-{EPOCH}-1", f"02-{EPOCH}-1000"])
 def test_what_is_not_there_cannot_be_proved(tmp_path, event):
     """The second one was dropped, and another one, which is there, begins with it."""
-    assert proof_of(late(tmp_path / "archive"), event) is None
+    assert proof_of(build_trimmed_archive(tmp_path / "archive"), event) is None
 
 
 def test_what_is_not_sealed_cannot_be_proved(archive):
     """It may still be."""
-    event = archive.tell(3)
+    event = archive.add_event(3)
 
     assert proof_of(archive, event) is None
 
@@ -103,13 +113,13 @@ def test_a_proof_with_another_seal_proves_nothing(archive):
     """One that was edited, is of somebody else's key, or of another stretch."""
     proof = proof_of(archive, sealed_ids(archive)[0])
     later = proof_of(archive, sealed_ids(archive)[5])
-    seal = replace(seal_on(proof.seal.encode()), at="2020-01-01T00:00:00.000Z")
+    seal = replace(decode_seal(proof.seal.encode()), at="2020-01-01T00:00:00.000Z")
     for wrong in (
         later.seal,
         proof.seal.replace('"fence":1', '"fence":2'),
         proof.seal + " ",
-        signing_key("first").line(seal).decode().replace("2020", "2021"),
-        signing_key("mine").line(seal).decode(),
+        derive_signing_key("first").sign_seal(seal).decode().replace("2020", "2021"),
+        derive_signing_key("mine").sign_seal(seal).decode(),
         "{}",
     ):
         assert proves_nothing(replace(proof, seal=wrong), archive)

@@ -8,24 +8,29 @@ import re
 
 import pytest
 
-from tests.audit.archive_builder import EPOCH, Archive, signing_key, standard
+from tests.audit.archive_builder import (
+    EPOCH,
+    ArchiveBuilder,
+    build_standard_archive,
+    derive_signing_key,
+)
 from tests.audit.archive_edits import (
-    ONE,
-    THREE,
-    TWO,
-    Files,
-    found,
-    move,
-    put,
-    short,
-    tampered,
-    verified,
+    FIRST_SEGMENT,
+    SECOND_SEGMENT,
+    THIRD_SEGMENT,
+    ArchiveFiles,
+    apply_edit,
+    format_finding,
+    list_findings,
+    move_line,
+    replace_text,
+    verify_archive,
 )
 
 
 @pytest.fixture
 def archive(tmp_path):
-    return standard(tmp_path / "archive")
+    return build_standard_archive(tmp_path / "archive")
 
 
 # ------------------------------------------------------------------------------------------- edit
@@ -45,36 +50,39 @@ def archive(tmp_path):
 )
 def test_an_edit_is_located_to_its_stretch(archive, old, new):
     """A signature says nothing of one line; its stretch is that of a few seconds."""
-    report = verified(tampered(archive, put("one", 7, old, new)))
+    report = verify_archive(apply_edit(archive, replace_text("first", 7, old, new)))
 
-    assert [f"{ONE}:6-9 changed seal 2"] == [short(finding) for finding in report.findings]
+    assert [f"{FIRST_SEGMENT}:6-9 changed seal 2"] == [
+        format_finding(finding) for finding in report.findings
+    ]
     assert 1 == report.verified.number
     assert 4 == report.events
 
 
 def test_the_mark_of_a_wrong_mac_cannot_be_taken_away(archive):
     """It is sealed as the rest."""
-    assert [f"{TWO}:7-8 changed seal 4"] == found(
-        tampered(archive, put("two", 7, ',"integrity":"failed"', ""))
+    assert [f"{SECOND_SEGMENT}:7-8 changed seal 4"] == list_findings(
+        apply_edit(archive, replace_text("second", 7, ',"integrity":"failed"', ""))
     )
 
 
 def test_an_edit_of_a_time_is_located_where_the_order_breaks(archive):
     """And to its stretch."""
-    assert [f"{ONE}:6-9 changed seal 2", f"{ONE}:7 order seal 2 event 01-a-3"] == found(
-        tampered(archive, put("one", 7, "10:00:06", "10:00:03"))
-    )
+    assert [
+        f"{FIRST_SEGMENT}:6-9 changed seal 2",
+        f"{FIRST_SEGMENT}:7 order seal 2 event 01-a-3",
+    ] == list_findings(apply_edit(archive, replace_text("first", 7, "10:00:06", "10:00:03")))
 
 
 def test_an_edit_of_an_id_is_located_by_what_is_missing(archive):
     """The event that it was, and the one that it is said to be."""
     assert [
-        f"{ONE}:8 order event 01-a-4",
-        f"{ONE}:6-9 changed seal 2",
-        f"{ONE}:7 missing seal 2 event 01-a-3",
-        f"{ONE}:7 missing seal 2 event 01-a-5",
-        f"{ONE}:10 added seal 2 event 01-a-5",
-    ] == found(tampered(archive, put("one", 7, '-3"', '-9"')))
+        f"{FIRST_SEGMENT}:8 order event 01-a-4",
+        f"{FIRST_SEGMENT}:6-9 changed seal 2",
+        f"{FIRST_SEGMENT}:7 missing seal 2 event 01-a-3",
+        f"{FIRST_SEGMENT}:7 missing seal 2 event 01-a-5",
+        f"{FIRST_SEGMENT}:10 added seal 2 event 01-a-5",
+    ] == list_findings(apply_edit(archive, replace_text("first", 7, '-3"', '-9"')))
 
 
 @pytest.mark.parametrize(
@@ -83,10 +91,10 @@ def test_an_edit_of_an_id_is_located_by_what_is_missing(archive):
 def test_a_line_that_cannot_be_read_is_found(archive, old, new):
     """The event that it was is missing."""
     assert [
-        f"{ONE}:7 unreadable",
-        f"{ONE}:6-9 changed seal 2",
-        f"{ONE}:8 missing seal 2 event 01-a-3",
-    ] == found(tampered(archive, put("one", 7, old, new)))
+        f"{FIRST_SEGMENT}:7 unreadable",
+        f"{FIRST_SEGMENT}:6-9 changed seal 2",
+        f"{FIRST_SEGMENT}:8 missing seal 2 event 01-a-3",
+    ] == list_findings(apply_edit(archive, replace_text("first", 7, old, new)))
 
 
 @pytest.mark.parametrize(
@@ -94,18 +102,20 @@ def test_a_line_that_cannot_be_read_is_found(archive, old, new):
 )
 def test_a_declared_gap_cannot_be_edited(archive, old, new, event):
     """What it no longer declares is missing."""
-    (changed, missing) = found(tampered(archive, put("two", 2, old, new)))
+    (changed, missing) = list_findings(apply_edit(archive, replace_text("second", 2, old, new)))
 
-    assert f"{TWO}:1-5 changed seal 3" == changed
-    assert re.fullmatch(rf"{TWO}:[23] missing seal 3 event 02-a-{event}", missing)
+    assert f"{SECOND_SEGMENT}:1-5 changed seal 3" == changed
+    assert re.fullmatch(rf"{SECOND_SEGMENT}:[23] missing seal 3 event 02-a-{event}", missing)
 
 
 @pytest.mark.parametrize("first", ["0", "7", "-4"])
 def test_a_gap_that_is_none_is_found(archive, first):
     """It has a first and a last sequence, in this order."""
     assert (
-        f"{TWO}:2 unreadable"
-        == found(tampered(archive, put("two", 2, '"first":4', f'"first":{first}')))[0]
+        f"{SECOND_SEGMENT}:2 unreadable"
+        == list_findings(
+            apply_edit(archive, replace_text("second", 2, '"first":4', f'"first":{first}'))
+        )[0]
     )
 
 
@@ -131,7 +141,7 @@ def test_a_gap_that_is_none_is_found(archive, first):
 )
 def test_a_seal_cannot_be_edited(archive, old, new):
     """Not even what is not signed: an anchor knows the line as it is."""
-    report = verified(tampered(archive, put("one", 10, old, new)))
+    report = verify_archive(apply_edit(archive, replace_text("first", 10, old, new)))
 
     (finding,) = report.findings
     assert ("signature", 10) == (finding.kind, finding.line)
@@ -141,19 +151,19 @@ def test_a_seal_cannot_be_edited(archive, old, new):
 def test_the_unused_bits_of_a_signature_cannot_be_edited(archive):
     """Base64 has two ways to write most signatures."""
 
-    def change(files: Files) -> None:
-        line = files.one[9]
+    def change(files: ArchiveFiles) -> None:
+        line = files.first[9]
         at = line.index(b'=="') - 1
         bits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-        files.one[9] = line[:at] + bits[bits.index(line[at]) | 1 :][:1] + line[at + 1 :]
+        files.first[9] = line[:at] + bits[bits.index(line[at]) | 1 :][:1] + line[at + 1 :]
 
-    assert [f"{ONE}:10 signature seal 2"] == found(tampered(archive, change))
+    assert [f"{FIRST_SEGMENT}:10 signature seal 2"] == list_findings(apply_edit(archive, change))
 
 
 def test_a_seal_that_cannot_be_read_is_found(archive):
     """And what follows is not blamed for it."""
-    assert [f"{ONE}:10 unreadable"] == found(
-        tampered(archive, put("one", 10, '"count":4', '"count":"4"'))
+    assert [f"{FIRST_SEGMENT}:10 unreadable"] == list_findings(
+        apply_edit(archive, replace_text("first", 10, '"count":4', '"count":"4"'))
     )
 
 
@@ -163,44 +173,47 @@ def test_a_seal_that_cannot_be_read_is_found(archive):
 def test_an_insertion_is_located_to_the_event(archive):
     """Also where its sequence would be the next."""
 
-    def change(files: Files) -> None:
-        files.one.insert(9, files.one[8].replace(b'-3"', b'-4"'))
+    def change(files: ArchiveFiles) -> None:
+        files.first.insert(9, files.first[8].replace(b'-3"', b'-4"'))
 
-    assert [f"{ONE}:6-10 changed seal 2", f"{ONE}:11 added seal 2 event 02-a-4"] == found(
-        tampered(archive, change)
-    )
+    assert [
+        f"{FIRST_SEGMENT}:6-10 changed seal 2",
+        f"{FIRST_SEGMENT}:11 added seal 2 event 02-a-4",
+    ] == list_findings(apply_edit(archive, change))
 
 
 def test_an_event_replaced_by_a_declared_gap_is_found(archive):
     """A gap is sealed as an entry is."""
 
-    def change(files: Files) -> None:
+    def change(files: ArchiveFiles) -> None:
         gap = b'{"gap":{"partition":1,"epoch":%d,"first":4,"last":4}}\n'
-        files.one[7] = gap % EPOCH
+        files.first[7] = gap % EPOCH
 
-    assert [f"{ONE}:6-9 changed seal 2"] == found(tampered(archive, change))
+    assert [f"{FIRST_SEGMENT}:6-9 changed seal 2"] == list_findings(apply_edit(archive, change))
 
 
 def test_an_empty_line_is_found(archive):
     """A line is a line."""
-    assert [f"{ONE}:7 unreadable", f"{ONE}:6-10 changed seal 2"] == found(
-        tampered(archive, lambda files: files.one.insert(6, b"\n"))
-    )
+    assert [
+        f"{FIRST_SEGMENT}:7 unreadable",
+        f"{FIRST_SEGMENT}:6-10 changed seal 2",
+    ] == list_findings(apply_edit(archive, lambda files: files.first.insert(6, b"\n")))
 
 
 def test_a_seal_of_somebody_else_is_found(archive):
     """Put in with a stretch of its own; it changes nothing of what is expected."""
-    mine = Archive(archive.folder.with_name("mine"), signing_key("mine"))
+    mine = ArchiveBuilder(archive.folder.with_name("mine"), derive_signing_key("mine"))
     mine.number, mine.previous = 2, "0" * 64
-    mine.tell(3)
-    mine.seal()
+    mine.add_event(3)
+    mine.append_seal()
 
-    def change(files: Files) -> None:
-        files.one.extend(Files(mine).one)
+    def change(files: ArchiveFiles) -> None:
+        files.first.extend(ArchiveFiles(mine).first)
 
-    assert [f"{ONE}:11 doubled event 03-a-1", f"{ONE}:12 key seal 3"] == found(
-        tampered(archive, change)
-    )
+    assert [
+        f"{FIRST_SEGMENT}:11 doubled event 03-a-1",
+        f"{FIRST_SEGMENT}:12 key seal 3",
+    ] == list_findings(apply_edit(archive, change))
 
 
 # ------------------------------------------------------------------------------------- reordering
@@ -208,35 +221,37 @@ def test_a_seal_of_somebody_else_is_found(archive):
 
 def test_a_reordering_is_located_to_the_event(archive):
     """Inside a partition."""
-    assert [f"{ONE}:8 order event 01-a-3", f"{ONE}:6-9 changed seal 2"] == found(
-        tampered(archive, move("one", 7, 8))
-    )
+    assert [
+        f"{FIRST_SEGMENT}:8 order event 01-a-3",
+        f"{FIRST_SEGMENT}:6-9 changed seal 2",
+    ] == list_findings(apply_edit(archive, move_line("first", 7, 8)))
 
 
 def test_a_reordering_of_two_partitions_is_located_to_the_event(archive):
     """By the time that they tell."""
-    assert [f"{ONE}:6-9 changed seal 2", f"{ONE}:7 order seal 2 event 02-a-2"] == found(
-        tampered(archive, move("one", 6, 7))
-    )
+    assert [
+        f"{FIRST_SEGMENT}:6-9 changed seal 2",
+        f"{FIRST_SEGMENT}:7 order seal 2 event 02-a-2",
+    ] == list_findings(apply_edit(archive, move_line("first", 6, 7)))
 
 
 def test_a_reordering_over_a_seal_is_located_to_the_event(archive):
     """Where it is missing, and where it is too late."""
     assert [
-        f"{ONE}:1-3 changed seal 1",
-        f"{ONE}:4 missing seal 1 event 03-a-1",
-        f"{ONE}:6 doubled event 03-a-1",
-        f"{ONE}:5-9 changed seal 2",
-    ] == found(tampered(archive, move("one", 4, 6)))
+        f"{FIRST_SEGMENT}:1-3 changed seal 1",
+        f"{FIRST_SEGMENT}:4 missing seal 1 event 03-a-1",
+        f"{FIRST_SEGMENT}:6 doubled event 03-a-1",
+        f"{FIRST_SEGMENT}:5-9 changed seal 2",
+    ] == list_findings(apply_edit(archive, move_line("first", 4, 6)))
 
 
 def test_a_reordering_of_stretches_is_found(archive):
     """Each is right by itself; their order is not."""
 
-    def change(files: Files) -> None:
-        files.one[:] = files.one[5:10] + files.one[:5]
+    def change(files: ArchiveFiles) -> None:
+        files.first[:] = files.first[5:10] + files.first[:5]
 
-    kinds = {finding.split()[1] for finding in found(tampered(archive, change))}
+    kinds = {finding.split()[1] for finding in list_findings(apply_edit(archive, change))}
 
     assert {"seals", "fork", "missing", "doubled", "name"} == kinds
 
@@ -246,35 +261,36 @@ def test_a_reordering_of_stretches_is_found(archive):
 
 def test_a_line_that_stands_twice_is_located_to_the_event(archive):
     """An attacker copied it."""
-    assert [f"{ONE}:9 doubled event 01-a-3", f"{ONE}:6-10 changed seal 2"] == found(
-        tampered(archive, lambda files: files.one.insert(8, files.one[6]))
-    )
+    assert [
+        f"{FIRST_SEGMENT}:9 doubled event 01-a-3",
+        f"{FIRST_SEGMENT}:6-10 changed seal 2",
+    ] == list_findings(apply_edit(archive, lambda files: files.first.insert(8, files.first[6])))
 
 
 def test_a_stretch_that_stands_twice_is_found(archive):
     """With its seal; each event that begins it is told once."""
     assert [
-        f"{ONE}:11 doubled event 02-a-2",
-        f"{ONE}:12 doubled event 01-a-3",
-        f"{ONE}:15 fork seal 2",
-    ] == found(tampered(archive, lambda files: files.one.extend(files.one[5:10])))
+        f"{FIRST_SEGMENT}:11 doubled event 02-a-2",
+        f"{FIRST_SEGMENT}:12 doubled event 01-a-3",
+        f"{FIRST_SEGMENT}:15 fork seal 2",
+    ] == list_findings(apply_edit(archive, lambda files: files.first.extend(files.first[5:10])))
 
 
 def test_a_sequence_that_was_sealed_twice_is_found(archive):
     """The sealer itself was wrong, or Redis was turned back."""
     epoch, sequence = archive.heads[2]
     archive.heads[2] = epoch, sequence - 1
-    archive.tell(2)
-    archive.seal()
+    archive.add_event(2)
+    archive.append_seal()
 
-    assert [f"{THREE}:12 doubled event 02-a-12"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:12 doubled event 02-a-12"] == list_findings(archive)
 
 
 def test_an_epoch_that_was_over_is_found(archive):
     """A partition does not go back to it."""
     archive.heads[1] = EPOCH, 6
-    archive.tell(1)
-    archive.tell(1)
-    archive.seal(heads=())
+    archive.add_event(1)
+    archive.add_event(1)
+    archive.append_seal(heads=())
 
-    assert [f"{THREE}:12 doubled event 01-a-7"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:12 doubled event 01-a-7"] == list_findings(archive)

@@ -3,19 +3,33 @@
 import pytest
 
 from otp_service.audit.archive_format.entries import Gap
-from otp_service.audit.archive_format.seals import Anchor, Head, Run
-from tests.audit.archive_builder import BEGIN, EPOCH, Archive, late, standard
-from tests.audit.archive_edits import THREE, TWO, found, newest_anchor, short, tampered, verified
+from otp_service.audit.archive_format.seals import Anchor, PartitionHead, SequenceRange
+from tests.audit.archive_builder import (
+    EPOCH,
+    START_MS,
+    ArchiveBuilder,
+    build_standard_archive,
+    build_trimmed_archive,
+)
+from tests.audit.archive_edits import (
+    SECOND_SEGMENT,
+    THIRD_SEGMENT,
+    apply_edit,
+    format_finding,
+    get_newest_anchor,
+    list_findings,
+    verify_archive,
+)
 
 
 @pytest.fixture
 def archive(tmp_path):
-    return standard(tmp_path / "archive")
+    return build_standard_archive(tmp_path / "archive")
 
 
 @pytest.fixture
 def empty(tmp_path):
-    return Archive(tmp_path / "archive")
+    return ArchiveBuilder(tmp_path / "archive")
 
 
 # ---------------------------------------------------------------------------------- nothing wrong
@@ -23,10 +37,10 @@ def empty(tmp_path):
 
 def test_an_archive_that_nobody_touched_is_sound(archive):
     """Across rotation, another day, a restart, a new epoch, a gap and another key."""
-    report = verified(archive, newest_anchor(archive))
+    report = verify_archive(archive, get_newest_anchor(archive))
 
     assert ([], True) == (report.findings, report.is_sound)
-    assert newest_anchor(archive) == report.verified
+    assert get_newest_anchor(archive) == report.verified
     assert (21, 3, 6, 30, 2) == (
         report.events,
         report.segments,
@@ -35,19 +49,19 @@ def test_an_archive_that_nobody_touched_is_sound(archive):
         report.unsealed,
     )
     assert [
-        f"{TWO}:2 gap",
-        f"{TWO}:7 integrity event 01-a-6",
-        f"{TWO}:9 key seal 4",
-        f"{THREE}:1 epoch",
-    ] == [short(note) for note in report.notes]
+        f"{SECOND_SEGMENT}:2 gap",
+        f"{SECOND_SEGMENT}:7 integrity event 01-a-6",
+        f"{SECOND_SEGMENT}:9 key seal 4",
+        f"{THIRD_SEGMENT}:1 epoch",
+    ] == [format_finding(note) for note in report.notes]
 
 
 def test_an_archive_whose_beginning_was_dropped_is_sound(tmp_path):
     """A seal says what was dropped, and an older anchor says nothing about the rest."""
-    before = newest_anchor(standard(tmp_path / "before"))
-    archive = late(tmp_path / "archive")
+    before = get_newest_anchor(build_standard_archive(tmp_path / "before"))
+    archive = build_trimmed_archive(tmp_path / "archive")
 
-    report = verified(archive, Anchor(1, before.at, "0" * 64), newest_anchor(archive))
+    report = verify_archive(archive, Anchor(1, before.at, "0" * 64), get_newest_anchor(archive))
 
     assert ([], 7, 15) == (report.findings, report.verified.number, report.events)
     assert {"beginning": 1, "anchor": 1}.items() <= report.noted.items()
@@ -56,19 +70,19 @@ def test_an_archive_whose_beginning_was_dropped_is_sound(tmp_path):
 @pytest.mark.parametrize("seals", [0, 1])
 def test_an_archive_that_has_just_begun_is_sound(empty, seals):
     """Without a seal, nothing is verified."""
-    empty.tell(1)
+    empty.add_event(1)
     for _ in range(seals):
-        empty.seal()
+        empty.append_seal()
 
-    report = verified(empty)
+    report = verify_archive(empty)
 
     assert ([], seals, 1 - seals) == (report.findings, report.events, report.unsealed)
-    assert (newest_anchor(empty) if seals else None) == report.verified
+    assert (get_newest_anchor(empty) if seals else None) == report.verified
 
 
 def test_a_line_that_is_being_written_is_no_finding(archive):
     """It will be whole, or cut off by the sealer that takes over."""
-    report = verified(tampered(archive, lambda files: files.three.append(b'{"id":"03-')))
+    report = verify_archive(apply_edit(archive, lambda files: files.third.append(b'{"id":"03-')))
 
     assert ([], 1) == (report.findings, report.noted["torn"])
 
@@ -79,21 +93,25 @@ def test_a_line_that_is_being_written_is_no_finding(archive):
 def test_a_fence_that_falls_is_found(archive):
     """A sealer that had lost its lease wrote on."""
     archive.fence -= 1
-    archive.tell(1)
-    archive.seal()
+    archive.add_event(1)
+    archive.append_seal()
 
-    assert [f"{THREE}:13 fence seal 7"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:13 fence seal 7"] == list_findings(archive)
 
 
 @pytest.mark.parametrize(
     "runs",
-    [(), (Run(1, BEGIN, 5, 5), Run(2, EPOCH, 12, 12)), (Run(2, EPOCH, 12, 12), Run(9, 1, 1, 1))],
+    [
+        (),
+        (SequenceRange(1, START_MS, 5, 5), SequenceRange(2, EPOCH, 12, 12)),
+        (SequenceRange(2, EPOCH, 12, 12), SequenceRange(9, 1, 1, 1)),
+    ],
 )
 def test_runs_that_are_not_those_of_the_lines_are_found(archive, runs):
     """The root is right, and what is told of it is not."""
-    archive.seal(runs=runs)
+    archive.append_seal(runs=runs)
 
-    assert [f"{THREE}:12 runs seal 7"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:12 runs seal 7"] == list_findings(archive)
 
 
 @pytest.mark.parametrize(
@@ -101,35 +119,35 @@ def test_runs_that_are_not_those_of_the_lines_are_found(archive, runs):
 )
 def test_a_count_or_root_that_is_not_that_of_the_lines_is_found(archive, change):
     """Signed with the right key."""
-    archive.seal(**change)
+    archive.append_seal(**change)
 
-    assert f"{THREE}:10-11 changed seal 7" in found(archive)
+    assert f"{THIRD_SEGMENT}:10-11 changed seal 7" in list_findings(archive)
 
 
-@pytest.mark.parametrize("heads", [(), (Head(1, EPOCH, 6),)])
+@pytest.mark.parametrize("heads", [(), (PartitionHead(1, EPOCH, 6),)])
 def test_heads_that_are_not_where_the_partitions_stand_are_found(archive, heads):
     """A sealer that takes over would go on from there."""
-    archive.seal()
-    archive.rotate()
-    archive.tell(3)
-    archive.seal(heads=heads)
+    archive.append_seal()
+    archive.start_segment()
+    archive.add_event(3)
+    archive.append_seal(heads=heads)
 
-    assert ["2025-11-25/8:2 heads seal 8"] == found(archive)
+    assert ["2025-11-25/8:2 heads seal 8"] == list_findings(archive)
 
 
 def test_seals_that_are_skipped_are_found(archive):
     """The sealer does not count like this."""
-    archive.seal(number=9)
+    archive.append_seal(number=9)
 
-    assert [f"{THREE}:12 seals seal 9"] == found(archive)
+    assert [f"{THIRD_SEGMENT}:12 seals seal 9"] == list_findings(archive)
 
 
 def test_what_is_found_is_capped_and_counted(empty):
     """An archive that is all wrong does not fill the memory of whoever verifies it."""
     for _ in range(300):
-        empty.append(b"?", Gap(1, EPOCH, 1, 1))
+        empty.append_line(b"?", Gap(1, EPOCH, 1, 1))
 
-    report = verified(empty)
+    report = verify_archive(empty)
 
     assert (200, 300) == (len(report.findings), report.found["unreadable"])
     assert not report.is_sound

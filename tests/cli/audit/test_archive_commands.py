@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from otp_service.audit.archive_format.entries import line_of
-from otp_service.audit.archive_format.seals import PublicKey, SigningKey, anchors_in
-from otp_service.core.log_entry import Entry, Position
-from tests.audit.archive_builder import EPOCH, Archive, standard
-from tests.audit.archive_edits import cut, newest_anchor, put, tampered
+from otp_service.audit.archive_format.entries import encode_entry
+from otp_service.audit.archive_format.seals import PublicKey, SigningKey, find_anchors
+from otp_service.core.log_entry import Entry, StreamPosition
+from tests.audit.archive_builder import EPOCH, ArchiveBuilder, build_standard_archive
+from tests.audit.archive_edits import apply_edit, delete_lines, get_newest_anchor, replace_text
 
 
 EVENT = f"02-{EPOCH}-2"
@@ -20,7 +20,7 @@ EVENT = f"02-{EPOCH}-2"
 
 @pytest.fixture
 def archive(tmp_path):
-    return standard(tmp_path / "archive")
+    return build_standard_archive(tmp_path / "archive")
 
 
 @pytest.fixture
@@ -40,25 +40,25 @@ def places(archive, keys, tmp_path):
     return places
 
 
-def test_verify_says_what_it_verified_and_up_to_when(otp, archive, keys):
+def test_verify_says_what_it_verified_and_up_to_when(run_otp, archive, keys):
     """And what is not protected yet."""
-    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
 
-    number, at, hashed = newest_anchor(archive)
-    assert (0, "") == (ended.code, ended.err)
+    number, at, hashed = get_newest_anchor(archive)
+    assert (0, "") == (ended.exit_code, ended.err)
     assert f"verified  21 events, up to seal {number} of {at}\n          {hashed}\n" in ended.out
     assert "unsealed  2 lines behind the last seal" in ended.out
     assert "result    sound" in ended.out
     assert "3 events of partition 2" in ended.out, "the gap is told"
 
 
-def test_verify_says_what_is_wrong_and_where(otp, archive, keys):
+def test_verify_says_what_is_wrong_and_where(run_otp, archive, keys):
     """File, line, seal and event, as compilers tell it."""
-    tampered(archive, cut("one", 7, 7))
+    apply_edit(archive, delete_lines("first", 7, 7))
 
-    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert f"FOUND 2025-11-24/000000000001.jsonl:7: missing: 01-{EPOCH}-3 is missing" in ended.out
     assert f"(seal 2, event 01-{EPOCH}-3)" in ended.out
     assert "FOUND 2025-11-24/000000000001.jsonl:6-8: changed:" in ended.out
@@ -66,13 +66,13 @@ def test_verify_says_what_is_wrong_and_where(otp, archive, keys):
     assert "result    2 findings" in ended.out
 
 
-def test_verify_tells_programs_the_same(otp, archive, keys):
+def test_verify_tells_programs_the_same(run_otp, archive, keys):
     """As JSON, and with the same exit code."""
-    sound = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
-    tampered(archive, put("one", 7, "shop", "shoq"))
-    found = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+    sound = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+    apply_edit(archive, replace_text("first", 7, "shop", "shoq"))
+    found = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
 
-    assert (0, 1) == (sound.code, found.code)
+    assert (0, 1) == (sound.exit_code, found.exit_code)
     assert [True, 6, 21] == [json.loads(sound.out)[n] for n in ("is_sound", "seals", "events")]
     (finding,) = json.loads(found.out)["findings"]
     assert ("changed", "2025-11-24/000000000001.jsonl", 6, 9, 2) == tuple(
@@ -80,48 +80,48 @@ def test_verify_tells_programs_the_same(otp, archive, keys):
     )
 
 
-def test_verify_says_how_many_it_does_not_list(otp, archive, keys):
+def test_verify_says_how_many_it_does_not_list(run_otp, archive, keys):
     """An archive that is all wrong fills no screen for ever."""
-    tampered(archive, lambda files: files.one.extend([b"?\n"] * 300))
+    apply_edit(archive, lambda files: files.first.extend([b"?\n"] * 300))
 
-    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
+    ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
 
     assert "Not all are listed. found:" in ended.out
     assert "unreadable 300" in ended.out
 
 
 def test_an_anchor_in_a_line_or_in_a_file_tells_of_a_tail_that_was_cut_off(
-    otp, archive, keys, tmp_path
+    run_otp, archive, keys, tmp_path
 ):
     """`audit anchor` prints it; a mail around it does not matter."""
-    line = otp("audit", "anchor", archive.folder).out
+    line = run_otp("audit", "anchor", archive.folder).out
     mail = tmp_path / "mail.txt"
     mail.write_text(f"Dear auditor,\n\n> {line}\nYours\n")
     verify = ("audit", "verify", archive.folder, "--public-key", keys)
-    before = [otp(*verify, "--anchor", line.strip()), otp(*verify, "--anchor", mail)]
+    before = [run_otp(*verify, "--anchor", line.strip()), run_otp(*verify, "--anchor", mail)]
     twice = ("--anchor", line.strip(), "--anchor", mail)
-    tampered(archive, cut("three", 6))
-    after = [otp(*verify, "--anchor", line.strip()), otp(*verify, "--anchor", mail)]
+    apply_edit(archive, delete_lines("third", 6))
+    after = [run_otp(*verify, "--anchor", line.strip()), run_otp(*verify, "--anchor", mail)]
 
-    assert [newest_anchor(standard(tmp_path / "again"))] == anchors_in(line)
-    assert 1 == otp("audit", "verify", *twice, "--public-key", keys, archive.folder).code
-    assert [0, 0, 1, 1] == [ended.code for ended in before + after]
+    assert [get_newest_anchor(build_standard_archive(tmp_path / "again"))] == find_anchors(line)
+    assert 1 == run_otp("audit", "verify", *twice, "--public-key", keys, archive.folder).exit_code
+    assert [0, 0, 1, 1] == [ended.exit_code for ended in before + after]
     assert all("the archive ends before it: its tail was cut off" in ended.out for ended in after)
 
 
-def test_nothing_that_somebody_wrote_there_reaches_the_terminal(otp, archive, keys, tmp_path):
+def test_nothing_that_somebody_wrote_there_reaches_the_terminal(run_otp, archive, keys, tmp_path):
     """Neither the name of a file, nor what a seal says, nor an event (R70)."""
-    event = archive.tell(1, tenant="x\u009b2Jy")
-    archive.seal()
+    event = archive.add_event(1, tenant="x\u009b2Jy")
+    archive.append_seal()
     proof = tmp_path / "proof.json"
-    proof.write_text(otp("audit", "prove", archive.folder, event).out)
-    proved = otp("audit", "verify-proof", proof, "--public-key", keys)
+    proof.write_text(run_otp("audit", "prove", archive.folder, event).out)
+    proved = run_otp("audit", "verify-proof", proof, "--public-key", keys)
     (archive.folder / "x\x1b[2J\nresult    sound").touch()
     (archive.folder / os.fsdecode(b"\xff")).touch()
-    archive.seal(key="\x1b[2J\nresult    sound")
+    archive.append_seal(key="\x1b[2J\nresult    sound")
 
-    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
-    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+    ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
+    told = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
 
     assert "\\x9b2Jy" in proved.out
     assert r"FOUND x\x1b[2J\nresult    sound: foreign" in ended.out
@@ -146,74 +146,74 @@ def test_nothing_that_somebody_wrote_there_reaches_the_terminal(otp, archive, ke
         (("verify-proof", "{other}", "--public-key", "{keys}"), "is no proof"),
     ],
 )
-def test_a_call_that_verifies_nothing_is_a_wrong_one(otp, places, arguments, why):
+def test_a_call_that_verifies_nothing_is_a_wrong_one(run_otp, places, arguments, why):
     """Exit code 2: neither sound nor found."""
-    ended = otp("audit", *[argument.format(**places) for argument in arguments])
+    ended = run_otp("audit", *[argument.format(**places) for argument in arguments])
 
-    assert (2, "") == (ended.code, ended.out)
+    assert (2, "") == (ended.exit_code, ended.out)
     assert why in ended.err
 
 
-def test_an_id_that_is_none_is_a_wrong_call(otp, archive):
+def test_an_id_that_is_none_is_a_wrong_call(run_otp, archive):
     """It is told what one looks like."""
-    ended = otp("audit", "prove", archive.folder, "7")
+    ended = run_otp("audit", "prove", archive.folder, "7")
 
-    assert 2 == ended.code
+    assert 2 == ended.exit_code
     assert "an id is like 07-1763814000123-42" in ended.err
 
 
-def test_a_proof_proves_one_event(otp, archive, keys, tmp_path):
+def test_a_proof_proves_one_event(run_otp, archive, keys, tmp_path):
     """To somebody who has nothing else but the public keys."""
     proof = tmp_path / "proof.json"
-    proof.write_text(otp("audit", "prove", archive.folder, EVENT).out)
+    proof.write_text(run_otp("audit", "prove", archive.folder, EVENT).out)
 
-    ended = otp("audit", "verify-proof", proof, "--public-key", keys)
+    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
     proof.write_text(proof.read_text().replace("shop", "shoq"))
-    forged = otp("audit", "verify-proof", proof, "--public-key", keys)
+    forged = run_otp("audit", "verify-proof", proof, "--public-key", keys)
 
-    assert 0 == ended.code
+    assert 0 == ended.exit_code
     assert f"event   {EVENT} of 2025-11-24T10:00:05.000Z" in ended.out
     assert '"tenant":"shop"' in ended.out
-    assert 2 == anchors_in(ended.out)[0].number
-    assert 1 == forged.code
+    assert 2 == find_anchors(ended.out)[0].number
+    assert 1 == forged.exit_code
     assert "It proves nothing: its line is not among those that were sealed." in forged.out
 
 
-def test_a_proof_says_that_a_mac_was_wrong(otp, archive, keys, tmp_path):
+def test_a_proof_says_that_a_mac_was_wrong(run_otp, archive, keys, tmp_path):
     """It proves that it was archived like this, and not that a worker wrote it."""
     proof = tmp_path / "proof.json"
-    proof.write_text(otp("audit", "prove", archive.folder, f"01-{EPOCH}-6").out)
+    proof.write_text(run_otp("audit", "prove", archive.folder, f"01-{EPOCH}-6").out)
 
-    ended = otp("audit", "verify-proof", proof, "--public-key", keys)
+    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
 
     assert "its MAC was wrong when it was archived" in ended.out
 
 
-def test_a_key_is_written_for_its_owner_alone_and_its_public_half_printed(otp, tmp_path):
+def test_a_key_is_written_for_its_owner_alone_and_its_public_half_printed(run_otp, tmp_path):
     """What it signs, the printed line verifies."""
     path, public = tmp_path / "audit.pem", tmp_path / "audit.pub"
 
-    made = otp("audit", "key", path)
+    made = run_otp("audit", "key", path)
 
     line = made.out.splitlines()[-1]
     public.write_text(line)
-    archive = Archive(tmp_path / "archive", SigningKey.from_pem(path.read_bytes()))
-    archive.tell(1)
-    archive.seal()
+    archive = ArchiveBuilder(tmp_path / "archive", SigningKey.from_pem(path.read_bytes()))
+    archive.add_event(1)
+    archive.append_seal()
     assert 0o600 == path.stat().st_mode & 0o777
-    assert line.startswith(PublicKey.PREFIX)
-    assert 0 == otp("audit", "verify", archive.folder, "--public-key", public).code
+    assert line.startswith(PublicKey.LINE_PREFIX)
+    assert 0 == run_otp("audit", "verify", archive.folder, "--public-key", public).exit_code
     assert "PRIVATE" not in made.out
 
 
-def test_a_key_that_is_there_is_left_alone(otp, tmp_path):
+def test_a_key_that_is_there_is_left_alone(run_otp, tmp_path):
     """What it has signed needs it."""
     path = tmp_path / "audit.pem"
     path.write_text("mine")
 
-    ended = otp("audit", "key", path)
+    ended = run_otp("audit", "key", path)
 
-    assert (2, "mine") == (ended.code, path.read_text())
+    assert (2, "mine") == (ended.exit_code, path.read_text())
     assert "File exists" in ended.err
 
 
@@ -267,7 +267,7 @@ def test_progress_is_shown_to_a_person_alone(archive, keys):
 import sys
 from otp_service import cli
 from otp_service.cli.audit import verify
-verify.STEP = 1000
+verify.PROGRESS_STEP_BYTES = 1000
 sys.exit(cli.main(sys.argv[1:]))
 """
     arguments = ("audit", "verify", archive.folder, "--public-key", keys)
@@ -286,7 +286,7 @@ sys.exit(cli.main(sys.argv[1:]))
     assert shown.endswith("\x1b[K")
 
 
-def test_an_archive_without_a_seal_is_not_sound(otp, archive, keys):
+def test_an_archive_without_a_seal_is_not_sound(run_otp, archive, keys):
     """Whoever empties the folder and writes what he likes has no key, and needs none for that."""
     first, *others = archive.folder.glob("*/*.jsonl")
     for path in (first, *others):
@@ -294,10 +294,10 @@ def test_an_archive_without_a_seal_is_not_sound(otp, archive, keys):
     lines = [line for line in first_lines() if not line.startswith(b'{"seal"')]
     (archive.folder / "2025-11-24" / "000000000001.jsonl").write_bytes(b"".join(lines))
 
-    ended = otp("audit", "verify", archive.folder, "--public-key", keys)
-    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
+    ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
+    told = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
 
-    assert (2, 2) == (ended.code, told.code)
+    assert (2, 2) == (ended.exit_code, told.exit_code)
     assert "result    nothing is verified: there is no seal" in ended.out
     assert json.loads(told.out)["is_sound"] is False
 
@@ -305,34 +305,34 @@ def test_an_archive_without_a_seal_is_not_sound(otp, archive, keys):
 def first_lines() -> list[bytes]:
     """Return lines as a sealer writes them, of one event and without its seal."""
     entry = Entry(
-        partition=7, position=Position(1, 1), epoch=1, event=b"{}", mac="forged", stamp=b""
+        partition=7, position=StreamPosition(1, 1), epoch=1, event=b"{}", mac="forged", stamp=b""
     )
-    return [line_of(entry, is_ours=True) + b"\n"]
+    return [encode_entry(entry, has_valid_mac=True) + b"\n"]
 
 
-def test_an_anchor_is_one_line_whatever_the_seal_says(otp, archive):
+def test_an_anchor_is_one_line_whatever_the_seal_says(run_otp, archive):
     """R70: nobody has verified it yet, and it is mailed."""
-    archive.seal(at="2025-11-24T10:00:00Z\nBcc: x\x1b[2J\x9b2J")
+    archive.append_seal(at="2025-11-24T10:00:00Z\nBcc: x\x1b[2J\x9b2J")
 
-    printed = otp("audit", "anchor", archive.folder).out
+    printed = run_otp("audit", "anchor", archive.folder).out
 
     assert 1 == len(printed.splitlines())
     assert printed.strip().isprintable()
 
 
-def test_what_programs_get_is_ascii(otp, archive, keys):
+def test_what_programs_get_is_ascii(run_otp, archive, keys):
     """R70: no terminal and no reader of lines takes a value for more than that."""
-    event = archive.tell(1, tenant="\x9b2J\u202e")
-    archive.seal(key="\x9b2J\u2028\u202e")
+    event = archive.add_event(1, tenant="\x9b2J\u202e")
+    archive.append_seal(key="\x9b2J\u2028\u202e")
 
-    proof = otp("audit", "prove", archive.folder, event).out
-    told = otp("audit", "verify", archive.folder, "--public-key", keys, "--json").out
+    proof = run_otp("audit", "prove", archive.folder, event).out
+    told = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json").out
 
     assert proof.isascii()
     assert told.isascii()
 
 
-def test_an_archive_that_may_not_be_read_is_told_in_one_line(otp, archive, keys, monkeypatch):
+def test_an_archive_that_may_not_be_read_is_told_in_one_line(run_otp, archive, keys, monkeypatch):
     """And is not taken for an empty one."""
 
     def listdir(path):
@@ -347,9 +347,9 @@ def test_an_archive_that_may_not_be_read_is_told_in_one_line(otp, archive, keys,
         ("export", archive.folder, "--format", "ecs"),
     )
 
-    ended = [otp("audit", *call) for call in calls]
+    ended = [run_otp("audit", *call) for call in calls]
 
-    assert [2] * 4 == [one.code for one in ended]
+    assert [2] * 4 == [one.exit_code for one in ended]
     assert {f"otp-service: cannot read {archive.folder}: Permission denied.\n"} == {
         one.err for one in ended
     }

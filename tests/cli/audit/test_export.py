@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.archive_format.segments import segment_path
+from otp_service.audit.archive_format.segments import build_segment_path
 from otp_service.cli import main
-from otp_service.core.log_entry import milliseconds_of
-from tests.audit.archive_lines import AT, full, line
+from otp_service.core.log_entry import parse_rfc3339
+from tests.audit.archive_lines import EVENT_TIME_MS, build_full_event, build_line
 
 
 LATER = datetime(2025, 11, 25, tzinfo=UTC)
@@ -20,15 +20,15 @@ LATER = datetime(2025, 11, 25, tzinfo=UTC)
 def archive(tmp_path: Path) -> Path:
     """Two segments of two days; the second's last line is still being written."""
     first, second = (
-        segment_path(tmp_path, LATER.replace(day=22), 1),
-        segment_path(tmp_path, LATER, 2),
+        build_segment_path(tmp_path, LATER.replace(day=22), 1),
+        build_segment_path(tmp_path, LATER, 2),
     )
     for segment in (first, second):
         segment.parent.mkdir()
     seal = b'{"seal":{},"signature":""}'
-    first.write_bytes(b"\n".join((line(full("otp.issued")), seal, b"")))
-    told = line(full("otp.verified")).replace(b"2025-11-22T", b"2025-11-26T")
-    second.write_bytes(b"\n".join((told, line(full("otp.sent"))[:-20])))
+    first.write_bytes(b"\n".join((build_line(build_full_event("otp.issued")), seal, b"")))
+    told = build_line(build_full_event("otp.verified")).replace(b"2025-11-22T", b"2025-11-26T")
+    second.write_bytes(b"\n".join((told, build_line(build_full_event("otp.sent"))[:-20])))
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_a_segment_whose_day_has_begun_before_is_read(archive: Path, capsys) -> 
     """It ends on the day on which the next one begins."""
     told = exported(capsys, "--format", "ecs", "--since", "2025-11-22T12:00:00Z", archive)
 
-    assert milliseconds_of("2025-11-22T12:00:00.000Z") < AT
+    assert parse_rfc3339("2025-11-22T12:00:00.000Z") < EVENT_TIME_MS
     assert ["otp.issued", "otp.verified"] == [event["event"]["action"] for event in told]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from otp_service.app import Application
 from otp_service.cli.common import read_settings
-from otp_service.core.phone_number import parse
-from otp_service.core.pseudonym import pseudonym
+from otp_service.core.phone_number import parse_number
+from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
 from tests.audit import archive_builder
@@ -23,11 +23,11 @@ OLD_TYPES = ("otp.verified", "otp.attempted", "otp.sent", "otp.issued")
 
 
 @pytest.fixture
-def archive(tmp_path, config) -> archive_builder.Archive:
+def archive(tmp_path, config) -> archive_builder.ArchiveBuilder:
     """What the sealer left of other days; its MACs are of a key that is gone."""
     keys = read_settings(config).keys.pseudonym
-    number = pseudonym(keys.current, "number", parse(NUMBER).collapsed)
-    archive = archive_builder.Archive(tmp_path / "archive")
+    number = derive_pseudonym(keys.current, "number", parse_number(NUMBER).canonical)
+    archive = archive_builder.ArchiveBuilder(tmp_path / "archive")
     about: dict[str, Any] = {
         "challenge": OLD,
         "purpose": "login",
@@ -35,12 +35,12 @@ def archive(tmp_path, config) -> archive_builder.Archive:
         "country": "GB",
         "tail": "56",
     }
-    archive.tell(7, **about, client_address="203.0.113.9")
-    archive.tell(7, type="otp.sent", provider="east", milliseconds=12, **about)
-    archive.tell(7, type="otp.attempted", attempts_left=4, **about)
-    archive.tell(7, type="otp.verified", **about)
-    archive.tell(8, type="otp.rejected", tenant="bank")
-    archive.seal()
+    archive.add_event(7, **about, client_address="203.0.113.9")
+    archive.add_event(7, type="otp.sent", provider="east", milliseconds=12, **about)
+    archive.add_event(7, type="otp.attempted", attempts_left=4, **about)
+    archive.add_event(7, type="otp.verified", **about)
+    archive.add_event(8, type="otp.rejected", tenant="bank")
+    archive.append_seal()
     return archive
 
 
@@ -50,7 +50,7 @@ def issued(config):
 
     async def issue(number: str) -> str:
         async with Application(read_settings(config)) as app:
-            caller = Caller(app.settings.tenants()["shop"], "web", "request-1")
+            caller = Caller(app.settings.build_tenants()["shop"], "web", "request-1")
             stored = await app.service.issue(caller, IssueRequest(number), None)
             assert stored.challenge
             return stored.challenge.id
@@ -59,15 +59,15 @@ def issued(config):
 
 
 @pytest.fixture
-def search(otp, config, archive):
+def search(run_otp, config, archive):
     """Search both, as JSON."""
 
     def run(*arguments: str, **more: str) -> list[dict]:
-        ended = otp(
+        ended = run_otp(
             "audit", "search", "--config", config, "--archive", archive.folder, "--json",
             *arguments, **more,
         )  # fmt: skip
-        assert (0, "") == (ended.code, ended.err)
+        assert (0, "") == (ended.exit_code, ended.err)
         return [json.loads(line) for line in ended.out.splitlines()]
 
     return run
@@ -102,7 +102,7 @@ def test_every_filter_narrows_the_search(search, arguments, expected):
     assert expected == [(event["partition"], event["sequence"]) for event in search(*arguments)]
 
 
-def test_looking_for_a_number_is_an_event_that_says_who_and_why(search, issued, told):
+def test_looking_for_a_number_is_an_event_that_says_who_and_why(search, issued, read_events):
     """And the next search finds it."""
     issued(NUMBER)
     issued(OTHER)
@@ -112,7 +112,7 @@ def test_looking_for_a_number_is_an_event_that_says_who_and_why(search, issued, 
 
     assert ["otp.sent", "otp.issued", *OLD_TYPES] == [event["type"] for event in first]
     assert "audit.lookup" == second[0]["type"]
-    told_first, told_second = told(NUMBER)[-2:]
+    told_first, told_second = read_events(NUMBER)[-2:]
     assert ("audit.lookup", "cli", 6, "INC-4711\\x1b[2J") == tuple(
         told_first[name] for name in ("type", "key_id", "found", "reason")
     )
@@ -121,56 +121,58 @@ def test_looking_for_a_number_is_an_event_that_says_who_and_why(search, issued, 
     assert NUMBER[1:] not in json.dumps(told_first)
 
 
-def test_a_number_among_the_arguments_is_refused_and_not_repeated(otp, config):
+def test_a_number_among_the_arguments_is_refused_and_not_repeated(run_otp, config):
     """It would stand in the shell's history; seen to fail with a plain `choices`."""
-    ended = otp("audit", "search", "--config", config, "--number", NUMBER)
+    ended = run_otp("audit", "search", "--config", config, "--number", NUMBER)
 
-    assert 2 == ended.code
+    assert 2 == ended.exit_code
     assert "numbers come from standard input alone" in ended.err
     assert NUMBER[1:] not in ended.err + ended.out
 
 
 @pytest.mark.parametrize("reason", [NUMBER, "call 07400 123 456 back", "(0)7400-123456"])
-def test_a_reason_that_holds_a_number_is_refused(otp, config, told, reason):
+def test_a_reason_that_holds_a_number_is_refused(run_otp, config, read_events, reason):
     """R68: the log is to hold none."""
-    ended = otp(
+    ended = run_otp(
         "audit", "search", "--config", config, "--number", "-", "--reason", reason, stdin=NUMBER
     )
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "the reason may hold a number" in ended.err
-    assert [] == told(NUMBER)
+    assert [] == read_events(NUMBER)
 
 
 @pytest.mark.parametrize("stdin", ["", "07400 999888", f"{NUMBER}\n{OTHER}\n"])
-def test_one_number_is_read(otp, config, stdin):
+def test_one_number_is_read(run_otp, config, stdin):
     """No more, no less, and it is not repeated either."""
-    ended = otp("audit", "search", "--config", config, "--number", "-", stdin=stdin)
+    ended = run_otp("audit", "search", "--config", config, "--number", "-", stdin=stdin)
 
-    assert (1, "") == (ended.code, ended.out)
+    assert (1, "") == (ended.exit_code, ended.out)
     assert "999888" not in ended.err
 
 
-def test_nothing_is_shown_of_a_number_when_redis_is_away(otp, config, archive, monkeypatch):
+def test_nothing_is_shown_of_a_number_when_redis_is_away(run_otp, config, archive, monkeypatch):
     """What cannot be recorded is not looked up."""
     monkeypatch.setenv("OTP_REDIS__URL", "redis://127.0.0.1:1")
 
-    ended = otp(
+    ended = run_otp(
         "audit", "search", "--config", config, "--archive", archive.folder, "--number", "-",
         stdin=NUMBER,
     )  # fmt: skip
 
-    assert (1, "") == (ended.code, ended.out)
+    assert (1, "") == (ended.exit_code, ended.out)
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_every_event_is_one_line_whatever_is_in_it(otp, config, archive, evil):
+def test_every_event_is_one_line_whatever_is_in_it(run_otp, config, archive, evil):
     """R70: a line that looks like another event, ANSI, bidi and what some take for a line's end."""
-    archive.tell(9, reason=evil, client_address=evil, challenge=evil, number=evil, country=evil,
+    archive.add_event(9, reason=evil, client_address=evil, challenge=evil, number=evil, country=evil,
                  type=evil, provider=evil)  # fmt: skip
-    archive.seal()
+    archive.append_seal()
 
-    ended = otp("audit", "search", "--config", config, "--archive", archive.folder, "--limit", "1")
+    ended = run_otp(
+        "audit", "search", "--config", config, "--archive", archive.folder, "--limit", "1"
+    )
 
     head, line, *rest = ended.out.split("\n")
     assert head.startswith("TIME (UTC)")
@@ -178,9 +180,11 @@ def test_every_event_is_one_line_whatever_is_in_it(otp, config, archive, evil):
     assert [""] == rest
 
 
-def test_a_limit_says_that_there_is_more(otp, config, archive):
+def test_a_limit_says_that_there_is_more(run_otp, config, archive):
     """Whoever counts lines is not deceived."""
-    ended = otp("audit", "search", "--config", config, "--archive", archive.folder, "--limit", "2")
+    ended = run_otp(
+        "audit", "search", "--config", config, "--archive", archive.folder, "--limit", "2"
+    )
 
     assert 3 == len(ended.out.splitlines())
     assert "These are the newest 2" in ended.err
@@ -189,20 +193,20 @@ def test_a_limit_says_that_there_is_more(otp, config, archive):
 @pytest.mark.parametrize(
     "when", ["", "24", "yesterday", "24h ago", "2026-11-24", "-1h", "9999999h"]
 )
-def test_a_time_that_is_none_is_refused(otp, config, when):
+def test_a_time_that_is_none_is_refused(run_otp, config, when):
     """With what one looks like."""
-    ended = otp("audit", "search", "--config", config, f"--since={when}")
+    ended = run_otp("audit", "search", "--config", config, f"--since={when}")
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "a time is like '24h'" in ended.err
 
 
-def test_show_tells_a_story_out_of_both(otp, config, archive, issued):
+def test_show_tells_a_story_out_of_both(run_otp, config, archive, issued):
     """An old one, one that is going on, and one that nobody knows."""
     live = issued(NUMBER)
 
     def show(challenge: str):
-        return otp("audit", "show", "--config", config, "--archive", archive.folder, challenge)
+        return run_otp("audit", "show", "--config", config, "--archive", archive.folder, challenge)
 
     assert (
         f"""\
@@ -220,16 +224,16 @@ Verified 3.000 s after it was issued, at the first attempt; the last message wen
     assert "Not verified until now, and may still be: no code was tried." in show(live).out
     assert "by key web" in show(live).out
     assert (1, "otp-service: nothing is known of this challenge.\n") == show(OLD[:-1] + "1")[::2]
-    assert 1 == show("c99-x").code
+    assert 1 == show("c99-x").exit_code
 
 
-def test_stats_count_both(otp, config, archive, issued):
+def test_stats_count_both(run_otp, config, archive, issued):
     """As a table and for programs."""
     issued(NUMBER)
     arguments = ("--config", config, "--archive", archive.folder, "--since", "2025-11-24T00:00:00Z")
 
-    shown = otp("audit", "stats", *arguments, "--by", "tenant").out
-    found = json.loads(otp("audit", "stats", *arguments, "--json").out)
+    shown = run_otp("audit", "stats", *arguments, "--by", "tenant").out
+    found = json.loads(run_otp("audit", "stats", *arguments, "--json").out)
 
     assert re.search(r"^shop +2 +2 +0 +0 +1 +50% +0 +0 +0$", shown, re.MULTILINE)
     assert re.search(r"^bank +0 +0 +0 +0 +0 +- +1 +0 +0$", shown, re.MULTILINE)
@@ -239,12 +243,12 @@ def test_stats_count_both(otp, config, archive, issued):
     }
 
 
-def test_what_no_worker_told_is_not_counted(otp, config, archive):
+def test_what_no_worker_told_is_not_counted(run_otp, config, archive):
     """Whoever can write to Redis moves no number here."""
-    archive.tell(7, is_ours=False)
-    archive.seal()
+    archive.add_event(7, is_ours=False)
+    archive.append_seal()
 
-    ended = otp("audit", "stats", "--config", config, "--archive", archive.folder,
+    ended = run_otp("audit", "stats", "--config", config, "--archive", archive.folder,
                 "--since", "2025-11-24T00:00:00Z", "--json")  # fmt: skip
 
     assert 1 == json.loads(ended.out)["total"]["issued"]
@@ -252,28 +256,28 @@ def test_what_no_worker_told_is_not_counted(otp, config, archive):
 
 
 @pytest.mark.parametrize("command", ["search", "stats"])
-def test_a_folder_that_is_not_there_is_named(otp, config, tmp_path, command):
+def test_a_folder_that_is_not_there_is_named(run_otp, config, tmp_path, command):
     """Nobody takes a slip of the pen for an empty archive."""
-    ended = otp("audit", command, "--config", config, "--archive", tmp_path / "none")
+    ended = run_otp("audit", command, "--config", config, "--archive", tmp_path / "none")
 
-    assert 1 == ended.code
+    assert 1 == ended.exit_code
     assert "there is no folder" in ended.err
 
 
-def test_a_folder_that_is_not_of_dev_is_said_to_be_none(otp, tmp_path):
+def test_a_folder_that_is_not_of_dev_is_said_to_be_none(run_otp, tmp_path):
     """Whoever runs `dev` names its data folder where others name a file."""
-    ended = otp("audit", "stats", "--config", tmp_path)
+    ended = run_otp("audit", "stats", "--config", tmp_path)
 
-    assert (1, "") == (ended.code, ended.out)
+    assert (1, "") == (ended.exit_code, ended.out)
     assert f"{tmp_path} is not the data folder of an 'otp-service dev'" in ended.err
 
 
-def test_events_for_programs_are_ascii(otp, config, archive):
+def test_events_for_programs_are_ascii(run_otp, config, archive):
     """R70: neither a terminal nor a reader of lines takes a value for more than that."""
-    archive.tell(9, purpose="\x9b2J\u202e", challenge=OLD.replace("c07", "c09"))
-    archive.seal()
+    archive.add_event(9, purpose="\x9b2J\u202e", challenge=OLD.replace("c07", "c09"))
+    archive.append_seal()
 
-    found = otp("audit", "search", "--json", "--config", config, "--archive", archive.folder)
+    found = run_otp("audit", "search", "--json", "--config", config, "--archive", archive.folder)
 
     assert found.out.isascii()
     assert "\\u009b2J" in found.out

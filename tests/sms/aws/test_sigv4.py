@@ -9,13 +9,13 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from otp_service.core.secret import Secret
-from otp_service.sms.aws.sigv4 import Keys, signed
+from otp_service.sms.aws.sigv4 import AwsCredentials, sign_request
 from otp_service.sms.http_provider import HttpProvider, HttpRequest
 from otp_service.sms.providers.aws import Aws
 
 
-KEYS = Keys(Secret("AKIDEXAMPLE"), Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"))
-TEMPORARY = Keys(KEYS.access_key_id, KEYS.secret_access_key, Secret("tok en=="))
+KEYS = AwsCredentials(Secret("AKIDEXAMPLE"), Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"))
+TEMPORARY = AwsCredentials(KEYS.access_key_id, KEYS.secret_access_key, Secret("tok en=="))
 NOW = 1_440_938_160_123
 JSON = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "Some.Thing"))
 
@@ -51,7 +51,7 @@ def test_signature_is_botocores(url, headers, body, keys, now):
     """Also with ports, paths, spaces and nothing, and at the last second of a year."""
     request = HttpRequest("POST", url, headers, body)
 
-    ours = signed(request, keys, service="sms-voice", region="eu-west-1", now=now)
+    ours = sign_request(request, keys, service="sms-voice", region="eu-west-1", now=now)
 
     expected = botocore_signs(request, keys, "sms-voice", "eu-west-1", now)
     assert expected == dict(ours.headers)["authorization"]
@@ -72,7 +72,7 @@ async def test_runner_signs_each_request_with_its_own_time(gateway, transport, m
     await provider.send(message)
     await provider.send(message)
 
-    first, second = gateway.asked
+    first, second = gateway.requests
     assert ("20150830t123600z", "20150830t123700z") == (
         first.headers["x-amz-date"],
         second.headers["x-amz-date"],
@@ -89,7 +89,7 @@ def test_keys_do_not_show():
         secret_access_key=TEMPORARY.secret_access_key,
         session_token=TEMPORARY.session_token,
     )
-    request = settings.signed(HttpRequest("POST", settings.url, (), b""), NOW)
+    request = settings.sign_request(HttpRequest("POST", settings.url, (), b""), NOW)
 
     shown = f"{settings!r} {TEMPORARY!r} {request!r}"
 
@@ -103,7 +103,7 @@ def test_region_is_a_region(region):
     """It becomes part of a host, so it cannot be anything."""
     settings = Aws(region=region, access_key_id=Secret("a"), secret_access_key=Secret("b"))
 
-    assert ["region"] == [field for field, _ in settings.faults()]
+    assert ["region"] == [field for field, _ in settings.find_errors()]
 
 
 def test_address_is_the_regions_own_unless_another_is_set():
@@ -112,5 +112,5 @@ def test_address_is_the_regions_own_unless_another_is_set():
     own = Aws(region="ap-southeast-2", **keys)
     other = Aws(region="eu-west-1", base_url="http://sms.example", **keys)
 
-    assert ("https://sms-voice.ap-southeast-2.amazonaws.com/", []) == (own.url, own.faults())
-    assert ["base_url"] == [field for field, _ in other.faults()]
+    assert ("https://sms-voice.ap-southeast-2.amazonaws.com/", []) == (own.url, own.find_errors())
+    assert ["base_url"] == [field for field, _ in other.find_errors()]

@@ -5,17 +5,17 @@ import json
 import pytest
 
 from otp_service.core.secret import Secret
-from otp_service.sms.aws.sns_notification import verified
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.aws.sns_notification import verify_notification
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.providers.aws import Aws
-from tests.sms.aws.sns_topic import ARN, CERTIFICATE, NOW, Topic, at
+from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic, format_timestamp
 
 
 AWS = Aws(
     region="eu-west-1",
     access_key_id=Secret("AKIDEXAMPLE"),
     secret_access_key=Secret("hunter2"),
-    topic_arn=ARN,
+    topic_arn=TOPIC_ARN,
 )
 ELSEWHERE = [
     "https://sns.eu-west-1.amazonaws.com.evil.example/SimpleNotificationService-1.pem",
@@ -47,25 +47,25 @@ ELSEWHERE = [
 @pytest.fixture(scope="module")
 def topic():
     """A topic that signs."""
-    return Topic()
+    return SnsTopic()
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
 @pytest.mark.parametrize("subject", [{}, {"Subject": "Ünïcode\nand lines"}])
 def test_signed_notification_is_taken(topic, version, subject):
     """With both versions of the signature, with and without a subject."""
-    body = topic.brings("news\n€", SignatureVersion=version, **subject)
+    body = topic.build_notification("news\n€", SignatureVersion=version, **subject)
 
-    assert "news\n€" == verified(topic.callback(body), ARN).message
+    assert "news\n€" == verify_notification(topic.build_callback(body), TOPIC_ARN).message
 
 
 def test_certificate_is_asked_for_by_its_address(topic):
     """Whoever runs the dialect fetches it; without it nothing is taken."""
-    callback = topic.callback(topic.brings("{}"), fetched=False)
+    callback = topic.build_callback(topic.build_notification("{}"), has_certificate=False)
 
-    assert CERTIFICATE == AWS.needs(callback)
-    with pytest.raises(BadSignature):
-        AWS.receipts(callback)
+    assert CERTIFICATE_URL == AWS.find_certificate_url(callback)
+    with pytest.raises(CallbackSignatureError):
+        AWS.parse_receipts(callback)
 
 
 @pytest.mark.parametrize(
@@ -79,53 +79,57 @@ def test_certificate_is_asked_for_by_its_address(topic):
 )
 def test_signed_message_of_a_foreign_topic_is_refused(topic, arn):
     """Anybody can have SNS sign what they like: for a topic of their own. Nothing is fetched."""
-    callback = topic.callback(topic.brings("{}", TopicArn=arn))
+    callback = topic.build_callback(topic.build_notification("{}", TopicArn=arn))
 
-    with pytest.raises(BadSignature):
-        AWS.needs(callback)
-    with pytest.raises(BadSignature):
-        AWS.receipts(callback)
+    with pytest.raises(CallbackSignatureError):
+        AWS.find_certificate_url(callback)
+    with pytest.raises(CallbackSignatureError):
+        AWS.parse_receipts(callback)
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_certificate_of_another_host_is_refused(topic, url):
     """Lookalikes, users, ports, queries, loopback: neither fetched nor used if it were there."""
-    callback = topic.callback(topic.brings("{}", SigningCertURL=url))
+    callback = topic.build_callback(topic.build_notification("{}", SigningCertURL=url))
     callback = type(callback)(
-        callback.method, callback.url, {}, callback.body, NOW, {url: topic.pem}
+        callback.method, callback.url, {}, callback.body, NOW_MS, {url: topic.pem}
     )
 
-    with pytest.raises(BadSignature):
-        AWS.needs(callback)
-    with pytest.raises(BadSignature):
-        AWS.receipts(callback)
+    with pytest.raises(CallbackSignatureError):
+        AWS.find_certificate_url(callback)
+    with pytest.raises(CallbackSignatureError):
+        AWS.parse_receipts(callback)
 
 
 @pytest.mark.parametrize("off", [-15 * 60_001, 15 * 60_001, -86_400_000])
 def test_old_notification_is_refused(topic, off):
     """And one of the future: 15 minutes at most."""
-    callback = topic.callback(topic.brings("{}", Timestamp=at(NOW + off)))
+    callback = topic.build_callback(
+        topic.build_notification("{}", Timestamp=format_timestamp(NOW_MS + off))
+    )
 
-    with pytest.raises(BadSignature):
-        AWS.needs(callback)
+    with pytest.raises(CallbackSignatureError):
+        AWS.find_certificate_url(callback)
 
 
 @pytest.mark.parametrize("off", [-15 * 60_000, 14 * 60_000])
 def test_late_notification_is_taken(topic, off):
     """SNS tries again for a while."""
-    callback = topic.callback(topic.brings("{}", Timestamp=at(NOW + off)))
+    callback = topic.build_callback(
+        topic.build_notification("{}", Timestamp=format_timestamp(NOW_MS + off))
+    )
 
-    assert "{}" == verified(callback, ARN).message
+    assert "{}" == verify_notification(callback, TOPIC_ARN).message
 
 
 @pytest.mark.parametrize("name", ["Message", "MessageId", "Subject", "Timestamp"])
 def test_every_signed_field_is_signed(topic, name):
     """Whatever is changed afterwards is noticed."""
-    body = topic.brings("{}", Subject="as it was")
-    changed = at(NOW - 2000) if name == "Timestamp" else "changed"
+    body = topic.build_notification("{}", Subject="as it was")
+    changed = format_timestamp(NOW_MS - 2000) if name == "Timestamp" else "changed"
 
-    with pytest.raises(BadSignature):
-        verified(topic.callback(body | {name: changed}), ARN)
+    with pytest.raises(CallbackSignatureError):
+        verify_notification(topic.build_callback(body | {name: changed}), TOPIC_ARN)
 
 
 @pytest.mark.parametrize(
@@ -142,32 +146,36 @@ def test_every_signed_field_is_signed(topic, name):
 )
 def test_wrong_signature_is_refused(topic, change):
     """Another version, another type, none at all."""
-    with pytest.raises(BadSignature):
-        verified(topic.callback(topic.brings("{}") | change), ARN)
+    with pytest.raises(CallbackSignatureError):
+        verify_notification(
+            topic.build_callback(topic.build_notification("{}") | change), TOPIC_ARN
+        )
 
 
 def test_another_key_is_refused(topic):
     """The certificate that was fetched decides."""
-    with pytest.raises(BadSignature):
-        verified(topic.callback(Topic().brings("{}")), ARN)
+    with pytest.raises(CallbackSignatureError):
+        verify_notification(topic.build_callback(SnsTopic().build_notification("{}")), TOPIC_ARN)
 
 
 def test_certificate_that_has_expired_is_refused():
     """It was valid once."""
-    topic = Topic(days=-1)
+    topic = SnsTopic(days=-1)
 
-    with pytest.raises(BadSignature):
-        verified(topic.callback(topic.brings("{}")), ARN)
+    with pytest.raises(CallbackSignatureError):
+        verify_notification(topic.build_callback(topic.build_notification("{}")), TOPIC_ARN)
 
 
 @pytest.mark.parametrize("pem", [b"", b"<html>", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_what_is_no_certificate_is_refused(topic, pem):
     """Whatever was found at that address."""
-    callback = topic.callback(topic.brings("{}"))
-    callback = type(callback)("POST", callback.url, {}, callback.body, NOW, {CERTIFICATE: pem})
+    callback = topic.build_callback(topic.build_notification("{}"))
+    callback = type(callback)(
+        "POST", callback.url, {}, callback.body, NOW_MS, {CERTIFICATE_URL: pem}
+    )
 
-    with pytest.raises(BadSignature):
-        verified(callback, ARN)
+    with pytest.raises(CallbackSignatureError):
+        verify_notification(callback, TOPIC_ARN)
 
 
 @pytest.mark.parametrize(
@@ -178,41 +186,45 @@ def test_what_is_no_certificate_is_refused(topic, pem):
         b"[]",
         b"\xff",
         b'{"eventType": "TEXT_DELIVERED"}',  # raw delivery: nobody has signed it
-        json.dumps(Topic.brings(Topic(), "{}", Timestamp="yesterday")).encode(),
-        json.dumps(Topic.brings(Topic(), "{}") | {"Message": 7}).encode(),
+        json.dumps(SnsTopic.build_notification(SnsTopic(), "{}", Timestamp="yesterday")).encode(),
+        json.dumps(SnsTopic.build_notification(SnsTopic(), "{}") | {"Message": 7}).encode(),
     ],
 )
 def test_what_is_no_envelope_cannot_be_read(topic, body):
     """It is not SNS's."""
     with pytest.raises(ValueError, match=r"."):
-        AWS.needs(topic.callback(body))
+        AWS.find_certificate_url(topic.build_callback(body))
 
 
 def test_timestamp_without_a_zone_is_refused(topic):
     """It might be any hour."""
-    body = topic.brings("{}", Timestamp=at(NOW).removesuffix("Z"))
+    body = topic.build_notification("{}", Timestamp=format_timestamp(NOW_MS).removesuffix("Z"))
 
-    with pytest.raises(BadSignature):
-        AWS.needs(topic.callback(body))
+    with pytest.raises(CallbackSignatureError):
+        AWS.find_certificate_url(topic.build_callback(body))
 
 
 def test_type_without_a_use_cannot_be_read(topic):
     """The end of a subscription is nothing to a delivery."""
-    body = topic.brings("…", Type="UnsubscribeConfirmation", Token="t", SubscribeURL="https://a/")
+    body = topic.build_notification(
+        "…", Type="UnsubscribeConfirmation", Token="t", SubscribeURL="https://a/"
+    )
 
     with pytest.raises(KeyError):
-        AWS.receipts(topic.callback(body))
+        AWS.parse_receipts(topic.build_callback(body))
 
 
 def test_without_a_topic_nothing_is_taken(topic):
     """Not even what has none either."""
     none = Aws(region="eu-west-1", access_key_id=Secret("a"), secret_access_key=Secret("b"))
 
-    with pytest.raises(BadSignature):
-        none.needs(topic.callback(topic.brings("{}", TopicArn="")))
+    with pytest.raises(CallbackSignatureError):
+        none.find_certificate_url(topic.build_callback(topic.build_notification("{}", TopicArn="")))
 
 
-@pytest.mark.parametrize("arn", ["sms-events", f"{ARN}.fifo", f"{ARN}\n", ARN.replace("eu-", "")])
+@pytest.mark.parametrize(
+    "arn", ["sms-events", f"{TOPIC_ARN}.fifo", f"{TOPIC_ARN}\n", TOPIC_ARN.replace("eu-", "")]
+)
 def test_topic_of_the_settings_is_a_topic(arn):
     """Its region becomes part of a host."""
     settings = Aws(
@@ -222,12 +234,14 @@ def test_topic_of_the_settings_is_a_topic(arn):
         topic_arn=arn,
     )
 
-    assert ["topic_arn"] == [field for field, _ in settings.faults()]
+    assert ["topic_arn"] == [field for field, _ in settings.find_errors()]
 
 
 def test_envelope_does_not_show_its_message(topic):
     """It holds a number."""
-    envelope = verified(topic.callback(topic.brings("+447400123456")), ARN)
+    envelope = verify_notification(
+        topic.build_callback(topic.build_notification("+447400123456")), TOPIC_ARN
+    )
 
     assert "Notification(Notification)" == repr(envelope)
     assert [("type", "Notification")] == envelope.__rich_repr__()

@@ -8,37 +8,49 @@ from requests.adapters import HTTPAdapter
 from otp_service.sms.callbacks import Callback
 
 
-NOW = 1_790_000_000_000
-URL = "https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=a%2Bb"
-GARBAGE = [b"", b"\xff\xfe", b"[" * 60_000, b"null", b'"delivered"', b"[]", b"{}", b"a=b", b"<ok/>"]
-GARBAGE.append(b'{"a":' + b"[" * 60_000)
-GARBAGE.append(b'{"error":' * 500 + b"{}" + b"}" * 500)
+NOW_MS = 1_790_000_000_000
+CALLBACK_URL = "https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=a%2Bb"
+INVALID_BODIES = [
+    b"",
+    b"\xff\xfe",
+    b"[" * 60_000,
+    b"null",
+    b'"delivered"',
+    b"[]",
+    b"{}",
+    b"a=b",
+    b"<ok/>",
+]
+INVALID_BODIES.append(b'{"a":' + b"[" * 60_000)
+INVALID_BODIES.append(b'{"error":' * 500 + b"{}" + b"}" * 500)
 
 
-def brought(body=b"", *, url=URL, method="POST", now=NOW, **headers):
+def build_callback(body=b"", *, url=CALLBACK_URL, method="POST", now_ms=NOW_MS, **headers):
     """Bytes come as they are, pairs as a form, anything else as JSON."""
     if isinstance(body, list):
         body = urlencode(body).encode()
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Callback(method, url, names, content, now)
+    return Callback(method, url, names, content, now_ms)
 
 
-class Loopback(HTTPAdapter):
+class LoopbackAdapter(HTTPAdapter):
     """Sends what an SDK asks of its vendor to a gateway, and remembers where it was to go."""
 
     def __init__(self, gateway_url):
         super().__init__()
-        self.gateway = urlsplit(gateway_url).netloc
+        self.gateway_host = urlsplit(gateway_url).netloc
         self.urls = []
 
     def send(self, request, **more):
         """Send it to the gateway, path and all else untouched."""
         self.urls.append(request.url)
-        request.url = urlunsplit(urlsplit(request.url)._replace(scheme="http", netloc=self.gateway))
+        request.url = urlunsplit(
+            urlsplit(request.url)._replace(scheme="http", netloc=self.gateway_host)
+        )
         return super().send(request, **more)
 
 
-def root(gateway):
+def get_base_url(gateway):
     """The address of a gateway without its path."""
     return gateway.url.removesuffix("/v1/messages")

@@ -10,11 +10,11 @@ from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpProvider
 
 
-NOW = 1_790_000_000
+NOW_SECONDS = 1_790_000_000
 """Seconds."""
-URL = "https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=T0k%2Fen"
+CALLBACK_URL = "https://otp.example/v1/callbacks/acme?ref=ref-3f9&token=T0k%2Fen"
 
-GARBAGE = [
+INVALID_BODIES = [
     b"",
     b"hello",
     b"[]",
@@ -29,27 +29,27 @@ GARBAGE = [
 ]
 
 
-def codes(faults, verdict):
+def list_codes(faults, verdict):
     """The codes of a table that have this verdict."""
     found = [code for code, one in faults.items() if one == verdict]
     assert found
     return found
 
 
-def brought(body, *, url=URL, method="POST", now=NOW, headers=()):
+def build_callback(body, *, url=CALLBACK_URL, method="POST", now_seconds=NOW_SECONDS, headers=()):
     """A callback of a vendor."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return Callback(method, url, dict(headers), content, now * 1000)
+    return Callback(method, url, dict(headers), content, now_seconds * 1000)
 
 
-async def through_both(gateway, transport, dialect, message, sdk: Callable[[], Any]):
+async def send_with_both(gateway, transport, dialect, message, sdk: Callable[[], Any]):
     """What the gateway was asked by our dialect, and what by the vendor's SDK."""
     await HttpProvider("acme", dialect, transport).send(message)
     await asyncio.to_thread(sdk)
-    ours, theirs = gateway.asked
-    return _seen(ours), _seen(theirs)
+    ours, theirs = gateway.requests
+    return _summarize_request(ours), _summarize_request(theirs)
 
 
-def _seen(asked):
+def _summarize_request(asked):
     kind = asked.headers["content-type"].partition(";")[0]
     return asked.method, asked.target, kind, asked.headers["authorization"], asked.json

@@ -13,16 +13,22 @@ import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
-from otp_service.core.delivery import About, Fault, Receipt
+from otp_service.core.delivery import Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.providers.aws import EVENTS, FAULTS, FORMAT, HEADERS, Aws
+from otp_service.sms.providers.aws import (
+    FAULTS,
+    FORMAT_REASONS,
+    RECEIPT_STATUSES,
+    REQUEST_HEADERS,
+    Aws,
+)
 from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
-from tests.sms.aws.sns_topic import ARN, CERTIFICATE, NOW, Topic
+from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic
 from tests.sms.providers.contracts.aws import CONTRACTS
-from tests.sms.providers.sdk_comparison import codes
+from tests.sms.providers.sdk_comparison import list_codes
 
 
 def settings(**more):
@@ -53,7 +59,7 @@ def client(url):
 
 def test_request_byte_by_byte(message):
     """All that can be said of one message."""
-    request = settings(**FULL).request(message)
+    request = settings(**FULL).build_request(message)
 
     assert (
         HttpRequest(
@@ -78,19 +84,19 @@ def test_sender_is_a_number_where_one_is_required(message):
     aws = settings(sender="Example", pool="pool-1")
 
     identities = [
-        json.loads(aws.request(each).body).get("OriginationIdentity")
+        json.loads(aws.build_request(each).body).get("OriginationIdentity")
         for each in (message, american)
     ]
 
     assert ["Example", "pool-1"] == identities
-    assert b"OriginationIdentity" not in settings().request(message).body
+    assert b"OriginationIdentity" not in settings().build_request(message).body
 
 
 def test_validity_is_never_longer_than_the_codes(message):
     """AWS takes three days at most."""
-    long = msgspec.structs.replace(message, valid_for=1_000_000)
+    long = msgspec.structs.replace(message, validity_seconds=1_000_000)
 
-    assert 259_200 == json.loads(settings().request(long).body)["TimeToLive"]
+    assert 259_200 == json.loads(settings().build_request(long).body)["TimeToLive"]
 
 
 @pytest.mark.parametrize(
@@ -101,9 +107,9 @@ def test_validity_is_never_longer_than_the_codes(message):
                 {"__type": "ConflictException", "Reason": reason},
                 Fault.RECIPIENT,
                 reason,
-                About.MESSAGE,
+                RefusalScope.MESSAGE,
             )
-            for reason in codes(FAULTS, RECIPIENT)
+            for reason in list_codes(FAULTS, RECIPIENT)
         ),
         *(
             (
@@ -114,9 +120,9 @@ def test_validity_is_never_longer_than_the_codes(message):
                 },
                 Fault.RECIPIENT,
                 reason,
-                About.MESSAGE,
+                RefusalScope.MESSAGE,
             )
-            for reason in sorted(FORMAT)
+            for reason in sorted(FORMAT_REASONS)
         ),
         (
             {
@@ -126,7 +132,7 @@ def test_validity_is_never_longer_than_the_codes(message):
             },
             Fault.PROVIDER,
             "INVALID_PARAMETER",
-            About.MESSAGE,
+            RefusalScope.MESSAGE,
         ),
         (
             {
@@ -135,45 +141,45 @@ def test_validity_is_never_longer_than_the_codes(message):
             },
             Fault.PROVIDER,
             "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION",
-            About.ACCOUNT,
+            RefusalScope.ACCOUNT,
         ),
         (
             {"__type": "AccessDeniedException"},
             Fault.PROVIDER,
             "AccessDeniedException",
-            About.ACCOUNT,
+            RefusalScope.ACCOUNT,
         ),
         (
             {"__type": "AccessDeniedException", "Reason": "ACCOUNT_DISABLED"},
             Fault.PROVIDER,
             "ACCOUNT_DISABLED",
-            About.ACCOUNT,
+            RefusalScope.ACCOUNT,
         ),
         (
             {"__type": "ServiceQuotaExceededException", "Reason": "SOMETHING_NEW"},
             Fault.PROVIDER,
             "SOMETHING_NEW",
-            About.ACCOUNT,
+            RefusalScope.ACCOUNT,
         ),
         (
             {"__type": "ValidationException", "Reason": "DESTINATION_COUNTRY_BLOCKED"},
             Fault.PROVIDER,
             "DESTINATION_COUNTRY_BLOCKED",
-            About.MESSAGE,
+            RefusalScope.MESSAGE,
         ),
-        ({}, Fault.PROVIDER, "http-400", About.MESSAGE),
+        ({}, Fault.PROVIDER, "http-400", RefusalScope.MESSAGE),
     ],
 )
 def test_codes_by_fault(error, fault, reason, about):
     """By the reason, or by the type where there is none; the number's field alone is the number's."""
-    reply = settings().reply(HttpReply(400, {}, json.dumps(error).encode()))
+    reply = settings().interpret_reply(HttpReply(400, {}, json.dumps(error).encode()))
 
-    assert (fault, reason, about) == (reply.fault, reply.reason, reply.about)
+    assert (fault, reason, about) == (reply.fault, reply.reason, reply.scope)
 
 
 def test_internal_error_may_have_been_sent():
     """A 5xx is never certain."""
-    reply = settings().reply(HttpReply(500, {}, b'{"__type": "InternalServerException"}'))
+    reply = settings().interpret_reply(HttpReply(500, {}, b'{"__type": "InternalServerException"}'))
 
     assert (Fault.UNKNOWN, "InternalServerException") == (reply.fault, reply.reason)
 
@@ -187,13 +193,13 @@ def test_every_code_of_ours_is_the_vendors():
         if name.endswith("ExceptionReason")
         for reason in model.shape_for(name).enum
     }
-    ours = {code for code in {*FAULTS, *FORMAT} if code.isupper()}
+    ours = {code for code in {*FAULTS, *FORMAT_REASONS} if code.isupper()}
     errors = {error.name for error in model.operation_model("SendTextMessage").error_shapes}
-    general = {code for code in codes(FAULTS, ACCOUNT) if not code.isupper()} - errors
+    general = {code for code in list_codes(FAULTS, ACCOUNT) if not code.isupper()} - errors
 
     assert ours <= reasons
     assert {event for event in model.shape_for("EventType").enum if event.startswith("TEXT_")} == {
-        *EVENTS,
+        *RECEIPT_STATUSES,
         "TEXT_ALL",
     }
     assert {
@@ -208,7 +214,7 @@ def test_every_code_of_ours_is_the_vendors():
 @pytest.fixture(scope="module")
 def topic():
     """A topic that signs."""
-    return Topic()
+    return SnsTopic()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +238,7 @@ def test_receipt_of_an_event(topic, event, is_final, status):
     body = {
         "eventType": event,
         "eventVersion": "1.0",
-        "eventTimestamp": NOW,
+        "eventTimestamp": NOW_MS,
         "isFinal": is_final,
         "originationPhoneNumber": "+12065550152",
         "destinationPhoneNumber": "+14255550156",
@@ -244,7 +250,9 @@ def test_receipt_of_an_event(topic, event, is_final, status):
         "totalMessagePrice": 0.09582,
     }
 
-    receipts = settings(topic_arn=ARN).receipts(topic.callback(topic.brings(body)))
+    receipts = settings(topic_arn=TOPIC_ARN).parse_receipts(
+        topic.build_callback(topic.build_notification(body))
+    )
 
     assert [
         Receipt(
@@ -263,50 +271,59 @@ def test_receipt_without_our_reference(topic, context):
     """Somebody else's message of the same account: its id is all there is."""
     body = {"eventType": "TEXT_DELIVERED", "messageId": "m-1", "context": context}
 
-    receipts = settings(topic_arn=ARN).receipts(topic.callback(topic.brings(body)))
+    receipts = settings(topic_arn=TOPIC_ARN).parse_receipts(
+        topic.build_callback(topic.build_notification(body))
+    )
 
     assert [("", "m-1")] == [(each.reference, each.message_id) for each in receipts]
 
 
 def test_events_of_other_channels_are_no_receipts(topic):
     """A topic may carry calls and pictures too."""
-    callback = topic.callback(topic.brings({"eventType": "VOICE_ANSWERED"}))
+    callback = topic.build_callback(topic.build_notification({"eventType": "VOICE_ANSWERED"}))
 
-    assert [] == settings(topic_arn=ARN).receipts(callback)
+    assert [] == settings(topic_arn=TOPIC_ARN).parse_receipts(callback)
 
 
 async def test_subscription_is_told_to_an_operator_and_never_followed(topic, gateway, caplog):
     """With what the operator needs for it; whoever has subscribed us chose what we would visit."""
     caplog.set_level(logging.INFO)
-    callback = topic.callback(topic.asks_to_be_confirmed(SubscribeURL=gateway.url))
-    aws = settings(topic_arn=ARN)
+    callback = topic.build_callback(topic.build_subscription_confirmation(SubscribeURL=gateway.url))
+    aws = settings(topic_arn=TOPIC_ARN)
 
-    needed = aws.needs(callback)
-    receipts = await asyncio.to_thread(aws.receipts, callback)  # it could be visited meanwhile
+    needed = aws.find_certificate_url(callback)
+    receipts = await asyncio.to_thread(
+        aws.parse_receipts, callback
+    )  # it could be visited meanwhile
 
-    assert ([], []) == (receipts, gateway.asked)
-    assert CERTIFICATE == needed
+    assert ([], []) == (receipts, gateway.requests)
+    assert CERTIFICATE_URL == needed
     assert [("WARNING", True)] == [
-        (record.levelname, f"--topic-arn {ARN} --token 2336412f37fb687f" in record.getMessage())
+        (
+            record.levelname,
+            f"--topic-arn {TOPIC_ARN} --token 2336412f37fb687f" in record.getMessage(),
+        )
         for record in caplog.records
     ]
 
 
 def test_subscription_to_a_foreign_topic_is_not_even_told(topic, caplog):
     """Whoever subscribes us to theirs hears 401."""
-    foreign = topic.asks_to_be_confirmed(TopicArn="arn:aws:sns:eu-west-1:999999999999:theirs")
+    foreign = topic.build_subscription_confirmation(
+        TopicArn="arn:aws:sns:eu-west-1:999999999999:theirs"
+    )
 
-    with pytest.raises(BadSignature):
-        settings(topic_arn=ARN).receipts(topic.callback(foreign))
+    with pytest.raises(CallbackSignatureError):
+        settings(topic_arn=TOPIC_ARN).parse_receipts(topic.build_callback(foreign))
 
     assert [] == caplog.records
 
 
 async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypatch):
     """Method, path, headers that matter, body, and the signature of the same instant."""
-    instant = datetime.fromtimestamp(NOW / 1000, UTC)
+    instant = datetime.fromtimestamp(NOW_MS / 1000, UTC)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: instant)
-    gateway.says(200, {"MessageId": "m-1"})
+    gateway.set_reply(200, {"MessageId": "m-1"})
     aws = settings(base_url=gateway.url, **FULL)
     await asyncio.to_thread(
         client(gateway.url).send_text_message,
@@ -321,14 +338,16 @@ async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypat
         Context={"reference": "ref-3f9"},
     )
 
-    await HttpProvider("aws", aws, transport, now=lambda: NOW).send(message)
+    await HttpProvider("aws", aws, transport, now=lambda: NOW_MS).send(message)
 
-    theirs, ours = gateway.asked
+    theirs, ours = gateway.requests
     assert ("POST", theirs.target.rstrip("/")) == (ours.method, ours.target.rstrip("/"))
     assert theirs.json == ours.json
     matter = ("content-type", "x-amz-target", "x-amz-date", "host")
     assert [theirs.headers[name] for name in matter] == [ours.headers[name] for name in matter]
-    signed = aws.signed(HttpRequest("POST", gateway.url, HEADERS, theirs.body), NOW)
+    signed = aws.sign_request(
+        HttpRequest("POST", gateway.url, REQUEST_HEADERS, theirs.body), NOW_MS
+    )
     assert theirs.headers["authorization"] == dict(signed.headers)["authorization"].lower()
     assert re.search(
         "signedheaders=content-type;host;x-amz-date;x-amz-target", ours.headers["authorization"]
@@ -339,7 +358,7 @@ async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypat
 async def test_botocore_reads_the_same_code(gateway, case):
     """What the contract has AWS say is what its SDK understands too."""
     contract = CONTRACTS["aws"]
-    gateway.says(*getattr(contract, case))
+    gateway.set_reply(*getattr(contract, case))
 
     with pytest.raises(ClientError) as caught:
         await asyncio.to_thread(

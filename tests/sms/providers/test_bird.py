@@ -13,11 +13,17 @@ from standardwebhooks import Webhook
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
-from otp_service.sms.signatures import signature
-from tests.sms.providers.contracts.bird import bird
-from tests.sms.providers.sdk_comparison import GARBAGE, NOW, URL, brought, through_both
+from otp_service.sms.signatures import compute_signature
+from tests.sms.providers.contracts.bird import create_bird
+from tests.sms.providers.sdk_comparison import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    NOW_SECONDS,
+    build_callback,
+    send_with_both,
+)
 
 
 SECRET = f"whsec_{base64.b64encode(b'a key of thirty-two bytes, nearly').decode()}"
@@ -45,7 +51,7 @@ def report(kind="delivered", code=None, **more):
     return {"type": f"sms.{kind}", "timestamp": "2026-09-21T14:13:20Z", "data": data | more}
 
 
-def signed(body, *, at=NOW, secret=SECRET):
+def signed(body, *, at=NOW_SECONDS, secret=SECRET):
     """The headers of a receipt that Bird brings, signed by another implementation."""
     mac = Webhook(secret).sign("msg_1", datetime.fromtimestamp(at, UTC), body.decode())
     return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": mac}
@@ -53,9 +59,9 @@ def signed(body, *, at=NOW, secret=SECRET):
 
 def test_a_request_byte_by_byte(message):
     """A category that keeps the text out of their storage, and our reference."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
-    request = bird("https://eu1.platform.bird.com").request(asked)
+    request = create_bird("https://eu1.platform.bird.com").build_request(asked)
 
     assert request == HttpRequest(
         "POST",
@@ -69,9 +75,11 @@ def test_a_request_byte_by_byte(message):
 @pytest.mark.parametrize(("has", "seconds", "asked"), [(True, 290, 290), (True, 59, None)])
 def test_validity_is_asked_for_where_it_may_be(message, has, seconds, asked):
     """It is a preview, of 60 s at least; a longer one than the code's life is never asked for."""
-    lives = msgspec.structs.replace(message, valid_for=seconds)
+    lives = msgspec.structs.replace(message, validity_seconds=seconds)
 
-    body = msgspec.json.decode(bird(URL, has_validity=has).request(lives).body)
+    body = msgspec.json.decode(
+        create_bird(CALLBACK_URL, has_validity=has).build_request(lives).body
+    )
 
     assert asked == body.get("validity_period")
 
@@ -97,13 +105,15 @@ def test_validity_is_asked_for_where_it_may_be(message, has, seconds, asked):
 )
 def test_each_status(kind, code, means):
     """What a receipt says of the message, and why it failed."""
-    assert [Receipt(means, "ref-3f9", ID, code)] == bird(URL).receipts(brought(report(kind, code)))
+    assert [Receipt(means, "ref-3f9", ID, code)] == create_bird(CALLBACK_URL).parse_receipts(
+        build_callback(report(kind, code))
+    )
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"reference": 7}])
 def test_a_reference_may_be_missing(metadata):
     """Somebody else may send from the same workspace."""
-    (receipt,) = bird(URL).receipts(brought(report(metadata=metadata)))
+    (receipt,) = create_bird(CALLBACK_URL).parse_receipts(build_callback(report(metadata=metadata)))
 
     assert ("", ID) == (receipt.reference, receipt.message_id)
 
@@ -115,47 +125,51 @@ def test_a_signed_receipt_says_so(more):
     headers = signed(body)
     headers |= {"webhook-signature": more + headers["webhook-signature"]}
 
-    receipts = bird(URL, webhook_secret=Secret(SECRET)).receipts(brought(body, headers=headers))
+    receipts = create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET)).parse_receipts(
+        build_callback(body, headers=headers)
+    )
 
     assert [Receipt("delivered", "ref-3f9", ID, is_signed=True)] == receipts
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"secret": f"whsec_{'A' * 40}"}, {"at": NOW - 301}, {"at": NOW + 301}],
+    [{}, {"secret": f"whsec_{'A' * 40}"}, {"at": NOW_SECONDS - 301}, {"at": NOW_SECONDS + 301}],
 )
 def test_a_bad_or_old_signature_is_refused(wrong):
     """Also one that is missing."""
     body = msgspec.json.encode(report())
     headers = signed(body, **wrong) if wrong else {}
 
-    with pytest.raises(BadSignature):
-        bird(URL, webhook_secret=Secret(SECRET)).receipts(brought(body, headers=headers))
+    with pytest.raises(CallbackSignatureError):
+        create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET)).parse_receipts(
+            build_callback(body, headers=headers)
+        )
 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_!", "ä"])
 def test_a_secret_that_is_none_is_a_fault_and_accepts_nothing(secret):
     """Anybody can sign with a key that is empty."""
     body = msgspec.json.encode(report())
-    mac = signature(b"", f"msg_1.{NOW}.".encode() + body)
+    mac = compute_signature(b"", f"msg_1.{NOW_SECONDS}.".encode() + body)
     headers = signed(body) | {"webhook-signature": f"v1,{mac}"}
-    workspace = bird("https://eu1.platform.bird.com", webhook_secret=Secret(secret))
+    workspace = create_bird("https://eu1.platform.bird.com", webhook_secret=Secret(secret))
 
-    assert ["webhook_secret"] == [field for field, _ in workspace.faults()]
-    with pytest.raises(BadSignature):
-        workspace.receipts(brought(body, headers=headers))
+    assert ["webhook_secret"] == [field for field, _ in workspace.find_errors()]
+    with pytest.raises(CallbackSignatureError):
+        workspace.parse_receipts(build_callback(body, headers=headers))
 
 
-@pytest.mark.parametrize("body", [*GARBAGE, report("received"), report(sms_id=None)])
+@pytest.mark.parametrize("body", [*INVALID_BODIES, report("received"), report(sms_id=None)])
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
     with pytest.raises((ValueError, KeyError)):
-        bird(URL).receipts(brought(body))
+        create_bird(CALLBACK_URL).parse_receipts(build_callback(body))
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Bird's own SDK."""
-    gateway.says(202, {})
+    gateway.set_reply(202, {})
     asked = msgspec.structs.replace(message, sender="Example")
 
     def send():
@@ -169,7 +183,7 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
                 metadata={"reference": asked.reference},
             )
 
-    ours, theirs = await through_both(gateway, transport, bird(gateway.url), asked, send)
+    ours, theirs = await send_with_both(gateway, transport, create_bird(gateway.url), asked, send)
 
     assert ours == theirs
 

@@ -5,14 +5,14 @@ import json
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.clickatell import FAULTS, Clickatell
 from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
-from tests.sms.providers.sdk_comparison import codes
+from tests.sms.providers.sdk_comparison import list_codes
 
 
 def settings(**more):
@@ -45,7 +45,7 @@ def updates(*updates):
 
 def test_request_byte_by_byte(message):
     """The key stands alone in its header; numbers have no plus."""
-    request = settings(sender="+12025550100").request(message)
+    request = settings(sender="+12025550100").build_request(message)
 
     assert (
         HttpRequest(
@@ -64,31 +64,31 @@ def test_sender_is_a_number_where_one_is_required(message):
     """Without one there is no field, and the integration's own is taken (R44)."""
     american = msgspec.structs.replace(message, to=PhoneNumber("+12025550123", "US", 1))
 
-    assert b'"from":"Example"' in settings(sender="Example").request(message).body
-    assert b"from" not in settings(sender="Example").request(american).body
+    assert b'"from":"Example"' in settings(sender="Example").build_request(message).body
+    assert b"from" not in settings(sender="Example").build_request(american).body
 
 
 @pytest.mark.parametrize("status", [207, 400])
 @pytest.mark.parametrize(
-    "code", [*map(int, codes(FAULTS, RECIPIENT)), *codes(FAULTS, RECIPIENT)], ids=repr
+    "code", [*map(int, list_codes(FAULTS, RECIPIENT)), *list_codes(FAULTS, RECIPIENT)], ids=repr
 )
 def test_recipient_codes(status, code):
     """As numbers or as text, and whatever the status is."""
-    reply = settings().reply(says(status, code))
+    reply = settings().interpret_reply(says(status, code))
 
     assert (Fault.RECIPIENT, str(code)) == (reply.fault, reply.reason)
 
 
-@pytest.mark.parametrize("code", [*map(int, codes(FAULTS, ACCOUNT))])
+@pytest.mark.parametrize("code", [*map(int, list_codes(FAULTS, ACCOUNT))])
 def test_account_codes_stand_with_the_message_or_above(code):
     """Those that concern the whole request stand beside `messages`."""
     above = HttpReply(400, {}, json.dumps({"messages": [], "error": {"code": code}}).encode())
 
-    for reply in (settings().reply(says(400, code)), settings().reply(above)):
-        assert (Fault.PROVIDER, str(code), About.ACCOUNT) == (
+    for reply in (settings().interpret_reply(says(400, code)), settings().interpret_reply(above)):
+        assert (Fault.PROVIDER, str(code), RefusalScope.ACCOUNT) == (
             reply.fault,
             reply.reason,
-            reply.about,
+            reply.scope,
         )
 
 
@@ -109,14 +109,14 @@ def test_account_codes_stand_with_the_message_or_above(code):
 )
 def test_other_replies_by_fault(reply, fault, reason):
     """Not accepted in so many words is the provider's; all else is the status's."""
-    refusal = settings().reply(reply)
+    refusal = settings().interpret_reply(reply)
 
     assert (fault, reason) == (refusal.fault, refusal.reason)
 
 
 def test_accepted_needs_both():
     """The word and the id."""
-    assert Accepted("m-1") == settings().reply(says(202, accepted=True, known="m-1"))
+    assert Accepted("m-1") == settings().interpret_reply(says(202, accepted=True, known="m-1"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_receipt_of_a_status(name, status):
         "status": name,
     }
 
-    receipts = settings().receipts(updates(update))
+    receipts = settings().parse_receipts(updates(update))
 
     reason = name if status.endswith("failure") else None
     assert [Receipt(status, "ref-3f9", "m-1", reason, is_signed=False)] == receipts
@@ -153,13 +153,13 @@ def test_several_receipts_at_once():
     both = updates({"messageId": "m-1", "status": "READ"}, {"messageId": "m-2", "status": "QUEUED"})
 
     assert [("m-1", ""), ("m-2", "")] == [
-        (receipt.message_id, receipt.reference) for receipt in settings().receipts(both)
+        (receipt.message_id, receipt.reference) for receipt in settings().parse_receipts(both)
     ]
 
 
 def test_messages_to_us_are_no_receipts():
     """An integration has one address for both."""
-    assert [] == settings().receipts(brings({"event": {"moText": [{"content": "STOP"}]}}))
+    assert [] == settings().parse_receipts(brings({"event": {"moText": [{"content": "STOP"}]}}))
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_messages_to_us_are_no_receipts():
 def test_what_is_no_callback_cannot_be_read(body):
     """It is not Clickatell's."""
     with pytest.raises(ValueError, match=r"."):
-        settings().receipts(brings(body))
+        settings().parse_receipts(brings(body))
 
 
 def test_key_does_not_show(message):
     """Neither in the settings nor in the request."""
-    assert "k3y" not in f"{settings()!r} {settings().request(message)!r}"
+    assert "k3y" not in f"{settings()!r} {settings().build_request(message)!r}"

@@ -5,12 +5,12 @@ import logging
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.generic_http import Acceptance, Basic, Http
-from otp_service.sms.router import Tools
+from otp_service.sms.providers.generic_http import Acceptance, BasicAuth, GenericHttp
+from otp_service.sms.router import ProviderDependencies
 
 
 FIELDS = {"to": "{to}", "text": "{text}"}
@@ -19,7 +19,7 @@ EVIL = "864209\r\nX-Evil: 1\r\n\r\n&api_key=stolen#/../{to}\"'\\ä€\N{GRINNING
 
 def settings(**more):
     """The fewest settings that do something."""
-    return Http(**{"url": "https://sms.example/send", "fields": FIELDS} | more)
+    return GenericHttp(**{"url": "https://sms.example/send", "fields": FIELDS} | more)
 
 
 def reply(status, body=b"", **headers):
@@ -45,9 +45,9 @@ def test_json_nests_by_dotted_names(message):
         secret_fields={"auth.key": Secret("hunter2")},
     )
 
-    request = http.request(message)
+    request = http.build_request(message)
 
-    assert [] == http.faults()
+    assert [] == http.find_errors()
     assert {
         "messages": [
             {"to": ["+447400123456"], "content": {"text": message.text}, "from": "Example"},
@@ -70,7 +70,7 @@ def test_form_is_encoded(message):
         secret_fields={"password": Secret("a&b")},
     )
 
-    request = http.request(message)
+    request = http.build_request(message)
 
     assert (
         b"To=%2B447400123456&Body.text=864209+is+your+Example+code.&N=290&Flash=true&password=a%26b"
@@ -84,9 +84,9 @@ def test_field_without_a_sender_is_left_out(message, body):
     http = settings(body=body, fields={**FIELDS, "from": "{from}"})
     tenants = msgspec.structs.replace(message, sender="Shop")
 
-    assert b"from" not in http.request(message).body
-    assert b"Shop" in http.request(tenants).body
-    assert b"Shop" in msgspec.structs.replace(http, sender="Other").request(tenants).body
+    assert b"from" not in http.build_request(message).body
+    assert b"Shop" in http.build_request(tenants).body
+    assert b"Shop" in msgspec.structs.replace(http, sender="Other").build_request(tenants).body
 
 
 @pytest.mark.parametrize("body", ["json", "form"])
@@ -96,14 +96,14 @@ async def test_values_stay_in_the_encoded_body(gateway, transport, message, body
         url=gateway.url,
         body=body,
         fields={"to": "{to}", "text": "{text}", "from": "{from}", "ref": "our {reference}"},
-        basic=Basic("user", Secret("hunter2")),
+        basic=BasicAuth("user", Secret("hunter2")),
     )
     evil = msgspec.structs.replace(message, text=EVIL, sender=EVIL, reference=EVIL)
 
     await HttpProvider("acme", http, transport).send(message)
     await HttpProvider("acme", http, transport).send(evil)
 
-    before, after = gateway.asked
+    before, after = gateway.requests
     assert (before.method, before.target) == (after.method, after.target)
     assert before.headers.keys() == after.headers.keys()
     expected = {"to": "+447400123456", "text": EVIL, "from": EVIL, "ref": f"our {EVIL}"}
@@ -115,7 +115,7 @@ def test_headers_are_written_once(message):
     http = settings(
         headers={"X-Version": "2"},
         secret_headers={"X-Key": Secret("hunter2")},
-        basic=Basic("Aladdin", Secret("open sesame")),
+        basic=BasicAuth("Aladdin", Secret("open sesame")),
     )
 
     assert {
@@ -123,12 +123,12 @@ def test_headers_are_written_once(message):
         "x-version": "2",
         "x-key": "hunter2",
         "authorization": "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
-    } == dict(http.request(message).headers)
+    } == dict(http.build_request(message).headers)
 
 
 def test_without_message_id_every_2xx_is_accepted():
     """Some gateways give no name for a message."""
-    assert Accepted() == settings().reply(reply(202, b"0: Accepted for delivery"))
+    assert Accepted() == settings().interpret_reply(reply(202, b"0: Accepted for delivery"))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_message_id_is_found(place, body):
     """By a path into the JSON, or in a header."""
     answered = reply(200, body, x_message_id="m-1")
 
-    assert Accepted("m-1") == settings(message_id=place).reply(answered)
+    assert Accepted("m-1") == settings(message_id=place).interpret_reply(answered)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_message_id_is_found(place, body):
 )
 def test_message_id_that_is_none_is_unknown(body):
     """Only a plain value in its place counts."""
-    found = settings(message_id="id").reply(reply(200, body))
+    found = settings(message_id="id").interpret_reply(reply(200, body))
 
     assert Refused(Fault.UNKNOWN, "no-message-id") == found
 
@@ -162,18 +162,20 @@ def test_accepted_by_a_value(value):
     """Numbers, booleans and strings are compared as they are written in JSON."""
     http = settings(accepted=Acceptance(path="ok", values=frozenset({"true"})), code="code")
 
-    assert Accepted() == http.reply(reply(200, {"ok": value}))
-    assert Refused(Fault.PROVIDER, "12") == http.reply(reply(200, {"ok": False, "code": 12}))
-    assert Refused(Fault.UNKNOWN, "http-200") == http.reply(reply(200, {"ok": False}))
-    assert Refused(Fault.UNKNOWN, "http-200") == http.reply(reply(200, {}))
+    assert Accepted() == http.interpret_reply(reply(200, {"ok": value}))
+    assert Refused(Fault.PROVIDER, "12") == http.interpret_reply(
+        reply(200, {"ok": False, "code": 12})
+    )
+    assert Refused(Fault.UNKNOWN, "http-200") == http.interpret_reply(reply(200, {"ok": False}))
+    assert Refused(Fault.UNKNOWN, "http-200") == http.interpret_reply(reply(200, {}))
 
 
 def test_accepted_by_status():
     """With statuses of its own, another 2xx is not what it should be."""
     http = settings(accepted=Acceptance(statuses=frozenset({202})))
 
-    assert Accepted() == http.reply(reply(202))
-    assert Refused(Fault.UNKNOWN, "http-200") == http.reply(reply(200))
+    assert Accepted() == http.interpret_reply(reply(202))
+    assert Refused(Fault.UNKNOWN, "http-200") == http.interpret_reply(reply(200))
 
 
 def test_table_of_statuses():
@@ -181,20 +183,20 @@ def test_table_of_statuses():
     http = settings(
         code="code", provider_codes=frozenset({5}), statuses={410: "recipient", 500: "provider"}
     )
-    http = msgspec.convert(msgspec.to_builtins(http), Http)
+    http = msgspec.convert(msgspec.to_builtins(http), GenericHttp)
 
-    assert Refused(Fault.RECIPIENT, "http-410") == http.reply(reply(410))
-    assert Refused(Fault.RECIPIENT, "77") == http.reply(reply(410, {"code": 77}))
-    assert Refused(Fault.PROVIDER, "5") == http.reply(reply(410, {"code": "5"}))
-    assert Refused(Fault.PROVIDER, "http-500") == http.reply(reply(500))
+    assert Refused(Fault.RECIPIENT, "http-410") == http.interpret_reply(reply(410))
+    assert Refused(Fault.RECIPIENT, "77") == http.interpret_reply(reply(410, {"code": 77}))
+    assert Refused(Fault.PROVIDER, "5") == http.interpret_reply(reply(410, {"code": "5"}))
+    assert Refused(Fault.PROVIDER, "http-500") == http.interpret_reply(reply(500))
 
 
 def test_later_with_a_time_was_not_sent():
     """A 503 with Retry-After is throttling; without, it may have been sent (R88)."""
-    assert Refused(Fault.PROVIDER, "http-503", 9, About.THROTTLED) == settings().reply(
-        reply(503, retry_after="9")
-    )
-    assert Refused(Fault.UNKNOWN, "http-503") == settings().reply(reply(503))
+    assert Refused(
+        Fault.PROVIDER, "http-503", 9, RefusalScope.THROTTLED
+    ) == settings().interpret_reply(reply(503, retry_after="9"))
+    assert Refused(Fault.UNKNOWN, "http-503") == settings().interpret_reply(reply(503))
 
 
 SECRET_HEADER = {"secret_headers": {"Authorization": Secret("Bearer hunter2")}}
@@ -209,11 +211,11 @@ SECRET_HEADER = {"secret_headers": {"Authorization": Secret("Bearer hunter2")}}
         ({"headers": {"Authorization": "hunter2"}}, "headers.Authorization"),
         ({"secret_headers": {"X-A": Secret("hunter2\n")}}, "secret_headers.X-A"),
         (
-            SECRET_HEADER | {"basic": Basic("user", Secret("hunter2"))},
+            SECRET_HEADER | {"basic": BasicAuth("user", Secret("hunter2"))},
             "secret_headers.Authorization",
         ),
         ({"headers": {"x-a": "1"}, "secret_headers": {"X-A": Secret("a")}}, "secret_headers.X-A"),
-        ({"basic": Basic("us:er", Secret("hunter2"))}, "basic.username"),
+        ({"basic": BasicAuth("us:er", Secret("hunter2"))}, "basic.username"),
         ({"fields": {**FIELDS, "x": "{code}"}}, "fields.x"),
         ({"fields": {**FIELDS, "x": "{}"}}, "fields.x"),
         ({"fields": {**FIELDS, "x": "{text.__class__}"}}, "fields.x"),
@@ -248,7 +250,7 @@ SECRET_HEADER = {"secret_headers": {"Authorization": Secret("Bearer hunter2")}}
 )
 def test_settings_that_are_refused(more, field):
     """Each says which field, and what to do, without the value (R68)."""
-    found = settings(**more).faults()
+    found = settings(**more).find_errors()
 
     assert field in [name for name, _ in found]
     assert "hunter2" not in str(found)
@@ -256,7 +258,7 @@ def test_settings_that_are_refused(more, field):
 
 def test_good_settings_have_no_faults():
     """What the README shows can be used."""
-    assert [] == settings(**SECRET_HEADER).faults()
+    assert [] == settings(**SECRET_HEADER).find_errors()
 
 
 async def test_settings_are_read_by_their_type(gateway, transport, message):
@@ -277,11 +279,11 @@ async def test_settings_are_read_by_their_type(gateway, transport, message):
         )
 
     http = read(written)
-    sender = http.as_sender("acme", Tools(transport, now=lambda: 0))
+    sender = http.build_provider("acme", ProviderDependencies(transport, now=lambda: 0))
 
     assert "acme" == sender.name
     assert Accepted() == await sender.send(message)
-    assert "bearer hunter2" == gateway.asked[0].headers["authorization"]
+    assert "bearer hunter2" == gateway.requests[0].headers["authorization"]
     with pytest.raises(msgspec.ValidationError, match="recipient_code"):
         read(written | {"recipient_code": [1]})
     with pytest.raises(msgspec.ValidationError, match="read_timeout"):
@@ -295,12 +297,12 @@ async def test_secrets_are_not_shown(gateway, transport, message, caplog):
         url=gateway.url,
         secret_headers={"X-Key": Secret("hunter2")},
         secret_fields={"key": Secret("hunter3")},
-        basic=Basic("user", Secret("hunter4")),
+        basic=BasicAuth("user", Secret("hunter4")),
     )
     provider = HttpProvider("acme", http, transport)
 
     await provider.send(message)
-    gateway.says(500, b"hunter2 hunter3 864209 +447400123456")
+    gateway.set_reply(500, b"hunter2 hunter3 864209 +447400123456")
     await provider.send(message)
 
     shown = f"{http!r} {http} {list(http.__rich_repr__())} {provider!r} {caplog.text}"

@@ -5,12 +5,12 @@ import msgspec
 from otp_service.core.delivery import Accepted
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.inbox import Inbox
-from otp_service.sms.router import Tools
+from otp_service.sms.router import ProviderDependencies
 
 
 def inbox(keep=200, now=lambda: 1_790_000_000_123):
     """An empty one."""
-    return Inbox(keep=keep).as_sender("dev", Tools(transport=None, now=now))
+    return Inbox(keep=keep).build_provider("dev", ProviderDependencies(transport=None, now=now))
 
 
 async def test_inbox_shows_what_was_sent(message):
@@ -27,7 +27,7 @@ async def test_inbox_shows_what_was_sent(message):
             "provider": "inbox",
             "at": "2026-09-21T14:13:20.123Z",
         }
-    ] == dev.messages()
+    ] == dev.list_messages()
 
 
 async def test_newest_comes_first_and_the_oldest_goes(message):
@@ -37,7 +37,7 @@ async def test_newest_comes_first_and_the_oldest_goes(message):
     for text in ("one", "two", "three"):
         await dev.send(msgspec.structs.replace(message, text=text))
 
-    assert ["three", "two"] == [each["text"] for each in dev.messages()]
+    assert ["three", "two"] == [each["text"] for each in dev.list_messages()]
 
 
 async def test_reader_cannot_change_the_inbox(message):
@@ -45,9 +45,9 @@ async def test_reader_cannot_change_the_inbox(message):
     dev = inbox()
     await dev.send(message)
 
-    dev.messages()[0]["text"] = "changed"
+    dev.list_messages()[0]["text"] = "changed"
 
-    assert message.text == dev.messages()[0]["text"]
+    assert message.text == dev.list_messages()[0]["text"]
 
 
 async def test_inbox_is_empty_once_closed(message):
@@ -58,7 +58,7 @@ async def test_inbox_is_empty_once_closed(message):
 
     await dev.aclose()
 
-    assert [] == dev.messages()
+    assert [] == dev.list_messages()
 
 
 def test_settings_are_read_by_their_type():
@@ -66,4 +66,4 @@ def test_settings_are_read_by_their_type():
     read = msgspec.convert({"type": "inbox"}, Provider)
 
     assert Inbox() == read
-    assert [] == read.faults()
+    assert [] == read.find_errors()

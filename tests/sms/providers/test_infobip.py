@@ -9,8 +9,13 @@ from infobip_api_client.models.sms_delivery_result import SmsDeliveryResult
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.http_provider import HttpRequest
-from tests.sms.providers.contracts.infobip import infobip
-from tests.sms.providers.sdk_comparison import GARBAGE, URL, brought, through_both
+from tests.sms.providers.contracts.infobip import create_infobip
+from tests.sms.providers.sdk_comparison import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    build_callback,
+    send_with_both,
+)
 
 
 def result(group, number, error=None, **more):
@@ -37,9 +42,9 @@ def failed(group, number, *, permanent):
 
 def test_a_request_byte_by_byte(message):
     """One destination, our reference, and no longer than the code lives."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
-    request = infobip("https://k3x9.api.infobip.com/").request(asked)
+    request = create_infobip("https://k3x9.api.infobip.com/").build_request(asked)
 
     assert request == HttpRequest(
         "POST",
@@ -75,7 +80,7 @@ def test_each_status(group, number, error, means, why):
     """What a receipt says of the message, and why it failed; "permanent" alone is not enough."""
     body = {"results": [result(group, number, error)]}
 
-    (receipt,) = infobip(URL).receipts(brought(body))
+    (receipt,) = create_infobip(CALLBACK_URL).parse_receipts(build_callback(body))
 
     assert Receipt(means, "ref-3f9", "2250be2d", why) == receipt
 
@@ -84,22 +89,22 @@ def test_several_at_once():
     """Up to a hundred messages come in one callback."""
     body = {"results": [result(3, 5), result(1, 3, messageId="2", callbackData=None)]}
 
-    receipts = infobip(URL).receipts(brought(body))
+    receipts = create_infobip(CALLBACK_URL).parse_receipts(build_callback(body))
 
     assert [Receipt("delivered", "ref-3f9", "2250be2d"), Receipt("pending", "", "2")] == receipts
 
 
-@pytest.mark.parametrize("body", GARBAGE)
+@pytest.mark.parametrize("body", INVALID_BODIES)
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
     with pytest.raises((ValueError, KeyError)):
-        infobip(URL).receipts(brought(body))
+        create_infobip(CALLBACK_URL).parse_receipts(build_callback(body))
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Infobip's own SDK."""
-    gateway.says(200, {"bulkId": "1", "messages": []})
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    gateway.set_reply(200, {"bulkId": "1", "messages": []})
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     def send():
         settings = sdk.Configuration(host=gateway.url, api_key="k3y")
@@ -113,12 +118,12 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
                             content=sdk.SmsMessageContent(sdk.SmsTextContent(text=asked.text)),
                             options=sdk.SmsMessageOptions(
                                 validity_period=sdk.ValidityPeriod(
-                                    amount=asked.valid_for,
+                                    amount=asked.validity_seconds,
                                     time_unit=sdk.ValidityPeriodTimeUnit.SECONDS,
                                 )
                             ),
                             webhooks=sdk.SmsWebhooks(
-                                delivery=sdk.SmsMessageDeliveryReporting(url=asked.callback),
+                                delivery=sdk.SmsMessageDeliveryReporting(url=asked.callback_url),
                                 content_type="application/json",
                                 callback_data=asked.reference,
                             ),
@@ -127,7 +132,9 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
                 )
             )
 
-    ours, theirs = await through_both(gateway, transport, infobip(gateway.url), asked, send)
+    ours, theirs = await send_with_both(
+        gateway, transport, create_infobip(gateway.url), asked, send
+    )
 
     assert ours == theirs
 

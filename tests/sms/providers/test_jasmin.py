@@ -5,14 +5,14 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.jasmin import FAULTS, STATUSES, WORDS, Jasmin
+from otp_service.sms.providers.jasmin import FAULTS, RECEIPT_STATUSES, REFUSED_PREFIXES, Jasmin
 from otp_service.sms.vendor_dialect import ACCOUNT, THROTTLED
-from tests.sms.providers.callback_builder import GARBAGE, URL, brought
-from tests.sms.providers.sdk_comparison import codes
+from tests.sms.providers.callback_builder import CALLBACK_URL, INVALID_BODIES, build_callback
+from tests.sms.providers.sdk_comparison import list_codes
 
 
 UUID = "07033084-5cfd-4812-90a4-e4d24ffb6e3d"
@@ -25,14 +25,14 @@ def jasmin(**more):
 
 def form(message):
     """What is written for it."""
-    return dict(parse_qsl(jasmin().request(message).body.decode()))
+    return dict(parse_qsl(jasmin().build_request(message).body.decode()))
 
 
 def test_request_byte_by_byte(message):
     """Everything is in the body, and reports come by POST: the text begins in them (R43)."""
-    message = msgspec.structs.replace(message, callback=URL)
+    message = msgspec.structs.replace(message, callback_url=CALLBACK_URL)
 
-    request = jasmin(sender="Example").request(message)
+    request = jasmin(sender="Example").build_request(message)
 
     assert ("POST", "http://127.0.0.1:1401/send") == (request.method, request.url)
     assert (("content-type", "application/x-www-form-urlencoded"),) == request.headers
@@ -59,16 +59,16 @@ def test_other_letters_are_written_as_ucs2(message):
     assert "content" not in written
 
 
-@pytest.mark.parametrize(("begins", "code"), WORDS.items())
+@pytest.mark.parametrize(("begins", "code"), REFUSED_PREFIXES.items())
 def test_prose(begins, code):
     """Only its beginning counts, also with a 5xx: Jasmin knows that it has not sent."""
-    about = About.ACCOUNT if code in codes(FAULTS, ACCOUNT) else About.MESSAGE
-    about = About.THROTTLED if code in codes(FAULTS, THROTTLED) else about
+    about = RefusalScope.ACCOUNT if code in list_codes(FAULTS, ACCOUNT) else RefusalScope.MESSAGE
+    about = RefusalScope.THROTTLED if code in list_codes(FAULTS, THROTTLED) else about
     said = f'{begins} for user +447400123456"'.encode()
 
     for status in (400, 403, 412, 500):
-        expected = Refused(Fault.PROVIDER, code, about=about)
-        assert expected == jasmin().reply(HttpReply(status, {}, said))
+        expected = Refused(Fault.PROVIDER, code, scope=about)
+        assert expected == jasmin().interpret_reply(HttpReply(status, {}, said))
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_prose(begins, code):
 )
 def test_success_is_word_for_word(status, said, means):
     """All else may have been sent."""
-    assert means == jasmin().reply(HttpReply(status, {}, said.encode()))
+    assert means == jasmin().interpret_reply(HttpReply(status, {}, said.encode()))
 
 
 @pytest.mark.parametrize(
     ("said", "means"),
     [
-        *STATUSES.items(),
+        *RECEIPT_STATUSES.items(),
         ("EXPIRED", "temporary-failure"),
         ("DELETED", "technical-failure"),
         ("UNDELIV", "technical-failure"),
@@ -102,21 +102,22 @@ def test_success_is_word_for_word(status, said, means):
 def test_every_status_is_a_receipt(said, means, method):
     """Of the SMSC or of the phone; it cannot be signed."""
     pairs = [("id", UUID), ("level", "2"), ("message_status", said), ("text", "864209 is your")]
-    url = f"{URL}&{urlencode(pairs)}" if method == "GET" else URL
-    callback = brought(pairs if method == "POST" else b"", url=url, method=method)
+    url = f"{CALLBACK_URL}&{urlencode(pairs)}" if method == "GET" else CALLBACK_URL
+    callback = build_callback(pairs if method == "POST" else b"", url=url, method=method)
 
     reason = said if means.endswith("failure") else None
-    assert [Receipt(means, message_id=UUID, reason=reason)] == jasmin().receipts(callback)
+    assert [Receipt(means, message_id=UUID, reason=reason)] == jasmin().parse_receipts(callback)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
-    "body", [*GARBAGE, b"id=1&message_status=447400123456", b"id=1&message_status=ESME_", b"id=1"]
+    "body",
+    [*INVALID_BODIES, b"id=1&message_status=447400123456", b"id=1&message_status=ESME_", b"id=1"],
 )
 def test_garbage_is_refused(body, method):
     """With nothing but the errors that the API expects."""
     with pytest.raises((ValueError, KeyError)):
-        jasmin().receipts(brought(body, method=method))
+        jasmin().parse_receipts(build_callback(body, method=method))
 
 
 def test_acknowledgement():
@@ -130,6 +131,6 @@ def test_settings_are_read_by_their_type():
 
     read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
 
-    assert [] == read.faults()
+    assert [] == read.find_errors()
     assert "hunter2" not in repr(read)
-    assert "base_url" in dict(jasmin(base_url="http://10.0.0.5:1401").faults())
+    assert "base_url" in dict(jasmin(base_url="http://10.0.0.5:1401").find_errors())

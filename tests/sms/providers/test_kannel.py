@@ -5,12 +5,12 @@ from html import unescape
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.kannel import DLR_MASK, Kannel
-from tests.sms.providers.callback_builder import GARBAGE, URL, brought
+from tests.sms.providers.callback_builder import CALLBACK_URL, INVALID_BODIES, build_callback
 
 
 def kannel(**more):
@@ -20,9 +20,9 @@ def kannel(**more):
 
 def test_request_byte_by_byte(message):
     """Number, text and credentials are in the body only; a text of digits stays one (R43)."""
-    message = msgspec.structs.replace(message, text="864209", callback="https://otp.example/cb")
+    message = msgspec.structs.replace(message, text="864209", callback_url="https://otp.example/cb")
 
-    request = kannel(sender="A&B").request(message)
+    request = kannel(sender="A&B").build_request(message)
 
     assert ("POST", "http://127.0.0.1:13013/cgi-bin/sendsms") == (request.method, request.url)
     assert (("content-type", "text/xml"),) == request.headers
@@ -39,14 +39,18 @@ def test_request_byte_by_byte(message):
 
 def test_address_of_reports_survives_kannels_placeholders(message):
     """A % of ours is doubled, or Kannel would put something in place of `%A9` or `%C3`."""
-    body = kannel().request(msgspec.structs.replace(message, callback=URL)).body.decode()
+    body = (
+        kannel()
+        .build_request(msgspec.structs.replace(message, callback_url=CALLBACK_URL))
+        .body.decode()
+    )
 
-    assert URL.replace("%2B", "%%2B") + "&type=%d&fid=%F</dlr-url>" in unescape(body)
+    assert CALLBACK_URL.replace("%2B", "%%2B") + "&type=%d&fid=%F</dlr-url>" in unescape(body)
 
 
 def test_without_sender_and_callback_there_are_no_such_parts(message):
     """Kannel has defaults for the one, and no reports without the other."""
-    body = kannel().request(message).body
+    body = kannel().build_request(message).body
 
     assert b"<oa>" not in body
     assert b"statusrequest" not in body
@@ -55,7 +59,7 @@ def test_without_sender_and_callback_there_are_no_such_parts(message):
 @pytest.mark.parametrize(("text", "coding"), [("€ é", b"0"), ("код", b"2")])
 def test_coding_follows_the_letters(message, text, coding):
     """Kannel would send question marks for what is not in GSM 03.38."""
-    body = kannel().request(msgspec.structs.replace(message, text=text)).body
+    body = kannel().build_request(msgspec.structs.replace(message, text=text)).body
 
     assert b"<coding>%s</coding>" % coding in body
 
@@ -68,14 +72,14 @@ def test_coding_follows_the_letters(message, text, coding):
         (
             202,
             b"3: Queued for later delivery",
-            Refused(Fault.PROVIDER, "queued", about=About.THROTTLED),
+            Refused(Fault.PROVIDER, "queued", scope=RefusalScope.THROTTLED),
         ),
         (202, b"5: Something new", Refused(Fault.UNKNOWN, "http-202")),
         (403, b"Not routable. Do not try again.", Refused(Fault.PROVIDER, "not-routable")),
         (
             400,
             b"Sender missing and no global set, rejected",
-            Refused(Fault.PROVIDER, "sender-missing", about=About.ACCOUNT),
+            Refused(Fault.PROVIDER, "sender-missing", scope=RefusalScope.ACCOUNT),
         ),
         (400, b"Coding field misformed, rejected", Refused(Fault.PROVIDER, "http-400")),
         (500, b"Sending failed.", Refused(Fault.UNKNOWN, "http-500")),
@@ -84,7 +88,7 @@ def test_coding_follows_the_letters(message, text, coding):
 )
 def test_prose(status, said, means):
     """Only its beginning counts, and none of it is kept."""
-    assert means == kannel().reply(HttpReply(status, {}, said))
+    assert means == kannel().interpret_reply(HttpReply(status, {}, said))
 
 
 @pytest.mark.parametrize(
@@ -100,18 +104,28 @@ def test_prose(status, said, means):
 )
 def test_every_kind_of_report_is_a_receipt(kind, means, reason):
     """It cannot be signed, and does not tell whose fault it was."""
-    callback = brought(url=f"{URL}&type={kind}&fid=1426e7ce", method="GET")
+    callback = build_callback(url=f"{CALLBACK_URL}&type={kind}&fid=1426e7ce", method="GET")
 
-    assert [Receipt(means, message_id="1426e7ce", reason=reason)] == kannel().receipts(callback)
+    assert [Receipt(means, message_id="1426e7ce", reason=reason)] == kannel().parse_receipts(
+        callback
+    )
     assert DLR_MASK & int(kind)
 
 
-@pytest.mark.parametrize("body", GARBAGE)
-@pytest.mark.parametrize("url", [URL, f"{URL}&type=", f"{URL}&type=64", f"{URL}&type=%FF%00"])
+@pytest.mark.parametrize("body", INVALID_BODIES)
+@pytest.mark.parametrize(
+    "url",
+    [
+        CALLBACK_URL,
+        f"{CALLBACK_URL}&type=",
+        f"{CALLBACK_URL}&type=64",
+        f"{CALLBACK_URL}&type=%FF%00",
+    ],
+)
 def test_garbage_is_refused(body, url):
     """With nothing but the errors that the API expects."""
     with pytest.raises((ValueError, KeyError)):
-        kannel().receipts(brought(body, url=url))
+        kannel().parse_receipts(build_callback(body, url=url))
 
 
 def test_settings_are_read_by_their_type():
@@ -120,6 +134,8 @@ def test_settings_are_read_by_their_type():
 
     read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
 
-    assert [] == read.faults()
+    assert [] == read.find_errors()
     assert "hunter2" not in repr(read)
-    assert "base_url" in dict(kannel(base_url="http://10.0.0.5:13013/cgi-bin/sendsms").faults())
+    assert "base_url" in dict(
+        kannel(base_url="http://10.0.0.5:13013/cgi-bin/sendsms").find_errors()
+    )

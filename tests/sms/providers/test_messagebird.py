@@ -14,10 +14,16 @@ from messagebird.request_validator import RequestValidator
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
-from tests.sms.providers.contracts.messagebird import messagebird
-from tests.sms.providers.sdk_comparison import GARBAGE, NOW, URL, brought, through_both
+from tests.sms.providers.contracts.messagebird import create_messagebird
+from tests.sms.providers.sdk_comparison import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    NOW_SECONDS,
+    build_callback,
+    send_with_both,
+)
 
 
 KEY = "s1gning-key-of-thirty-two-letters-and-thirty-two-more-for-sha-512"
@@ -40,10 +46,10 @@ def report(status="delivered", code="", why="", **more):
 
 def asked_with(fields):
     """A receipt in the query."""
-    return brought(b"", url=f"{URL}&{urlencode(fields)}", method="GET")
+    return build_callback(b"", url=f"{CALLBACK_URL}&{urlencode(fields)}", method="GET")
 
 
-def signed(callback, *, key=KEY, algorithm="HS256", at=NOW, **claims):
+def signed(callback, *, key=KEY, algorithm="HS256", at=NOW_SECONDS, **claims):
     """The same, signed as MessageBird documents it, by PyJWT."""
     said = {
         "iss": "MessageBird",
@@ -60,9 +66,9 @@ def signed(callback, *, key=KEY, algorithm="HS256", at=NOW, **claims):
 
 def test_a_request_byte_by_byte(message):
     """Our reference, and no longer than the code lives."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
-    request = messagebird("https://rest.messagebird.com").request(asked)
+    request = create_messagebird("https://rest.messagebird.com").build_request(asked)
 
     assert request == HttpRequest(
         "POST",
@@ -94,8 +100,10 @@ def test_each_status(status, code, why, means):
     fields = report(status, code, why)
 
     receipts = [
-        *messagebird(URL).receipts(asked_with(fields)),
-        *messagebird(URL).receipts(brought(urlencode(fields).encode())),
+        *create_messagebird(CALLBACK_URL).parse_receipts(asked_with(fields)),
+        *create_messagebird(CALLBACK_URL).parse_receipts(
+            build_callback(urlencode(fields).encode())
+        ),
     ]
 
     reason = code if code and means.endswith("failure") else None
@@ -103,12 +111,14 @@ def test_each_status(status, code, why, means):
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-@pytest.mark.parametrize("callback", [asked_with(report()), brought(urlencode(report()).encode())])
+@pytest.mark.parametrize(
+    "callback", [asked_with(report()), build_callback(urlencode(report()).encode())]
+)
 def test_a_signed_receipt_says_so(callback, algorithm):
     """Nobody else can have said it; PyJWT signs with each algorithm that they use."""
-    bird = messagebird(URL, signing_key=Secret(KEY))
+    bird = create_messagebird(CALLBACK_URL, signing_key=Secret(KEY))
 
-    receipts = bird.receipts(signed(callback, algorithm=algorithm))
+    receipts = bird.parse_receipts(signed(callback, algorithm=algorithm))
 
     assert [Receipt("delivered", "ref-3f9", "e8077d80", is_signed=True)] == receipts
 
@@ -117,8 +127,8 @@ def test_a_signed_receipt_says_so(callback, algorithm):
     "wrong",
     [
         {"key": "another" * 10},
-        {"at": NOW - 66},
-        {"at": NOW + 6},
+        {"at": NOW_SECONDS - 66},
+        {"at": NOW_SECONDS + 6},
         {"iss": "Somebody"},
         {"url_hash": hashlib.sha256(b"https://otp.example/other").hexdigest()},
         {"url_hash": "ä"},
@@ -130,18 +140,18 @@ def test_a_signed_receipt_says_so(callback, algorithm):
 )
 def test_a_bad_or_old_signature_is_refused(wrong):
     """Of another key, time, issuer, address or body, or without a time."""
-    callback = signed(brought(urlencode(report()).encode()), **wrong)
+    callback = signed(build_callback(urlencode(report()).encode()), **wrong)
 
-    with pytest.raises(BadSignature):
-        messagebird(URL, signing_key=Secret(KEY)).receipts(callback)
+    with pytest.raises(CallbackSignatureError):
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(callback)
 
 
 def test_a_body_that_the_signature_does_not_know_is_refused():
     """Its hash is in the signature if and only if there is one."""
     callback = msgspec.structs.replace(signed(asked_with(report())), body=b"status=delivered&id=2")
 
-    with pytest.raises(BadSignature):
-        messagebird(URL, signing_key=Secret(KEY)).receipts(callback)
+    with pytest.raises(CallbackSignatureError):
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(callback)
 
 
 @pytest.mark.parametrize(
@@ -153,39 +163,43 @@ def test_a_body_that_the_signature_does_not_know_is_refused():
         "ä.ä.ä",
         "e30.e30.",
         jwt.encode({"iss": "MessageBird"}, "", "none"),
-        jwt.encode({"iss": "MessageBird", "nbf": NOW, "exp": NOW + 60}, KEY, "HS256"),
+        jwt.encode(
+            {"iss": "MessageBird", "nbf": NOW_SECONDS, "exp": NOW_SECONDS + 60}, KEY, "HS256"
+        ),
     ],
 )
 def test_a_signature_that_is_none_is_refused(token):
     """No algorithm but theirs, and every claim that they promise."""
     callback = msgspec.structs.replace(asked_with(report()), headers={NAME: token})
 
-    with pytest.raises(BadSignature):
-        messagebird(URL, signing_key=Secret(KEY)).receipts(callback)
+    with pytest.raises(CallbackSignatureError):
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(callback)
 
 
 def test_a_missing_signature_is_refused():
     """Where the key is configured, everything has to be signed."""
-    with pytest.raises(BadSignature):
-        messagebird(URL, signing_key=Secret(KEY)).receipts(asked_with(report()))
+    with pytest.raises(CallbackSignatureError):
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(
+            asked_with(report())
+        )
 
 
-@pytest.mark.parametrize("body", GARBAGE)
+@pytest.mark.parametrize("body", INVALID_BODIES)
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
     with pytest.raises((ValueError, KeyError)):
-        messagebird(URL).receipts(brought(body))
+        create_messagebird(CALLBACK_URL).parse_receipts(build_callback(body))
 
 
 def test_receipts_are_acknowledged_with_200():
     """What was not answered so is brought again."""
-    assert (200, b"") == messagebird(URL).acknowledgement
+    assert (200, b"") == create_messagebird(CALLBACK_URL).acknowledgement
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of MessageBird's own SDK."""
-    gateway.says(201, {"id": "e8077d80", "recipients": {"items": []}})
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    gateway.set_reply(201, {"id": "e8077d80", "recipients": {"items": []}})
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     def send():
         client = Client("k3y", HttpClient(f"{gateway.url}/", "k3y", "sdk"))
@@ -193,17 +207,21 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
             "type": "sms",
             "datacoding": "auto",
             "reference": asked.reference,
-            "validity": asked.valid_for,
-            "reportUrl": asked.callback,
+            "validity": asked.validity_seconds,
+            "reportUrl": asked.callback_url,
         }
         client.message_create(asked.sender, [asked.to.e164[1:]], asked.text, more)
 
-    ours, theirs = await through_both(gateway, transport, messagebird(gateway.url), asked, send)
+    ours, theirs = await send_with_both(
+        gateway, transport, create_messagebird(gateway.url), asked, send
+    )
 
     assert ours == theirs
 
 
-@pytest.mark.parametrize("callback", [asked_with(report()), brought(urlencode(report()).encode())])
+@pytest.mark.parametrize(
+    "callback", [asked_with(report()), build_callback(urlencode(report()).encode())]
+)
 def test_the_sdk_accepts_what_we_hold_for_signed(callback):
     """Outside opinion: its validator, of the same tokens that ours was tried with."""
     good = signed(callback, at=int(time.time()))

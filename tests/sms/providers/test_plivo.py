@@ -9,12 +9,17 @@ from plivo.rest import client as sdk_client
 from plivo.utils.signature_v3 import construct_post_url, get_signature_v3, validate_v3_signature
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
-from otp_service.sms.providers.plivo import _signed
-from otp_service.sms.signatures import signature
-from tests.sms.providers.contracts.plivo import AUTH_ID, plivo
-from tests.sms.providers.sdk_comparison import GARBAGE, URL, brought, through_both
+from otp_service.sms.providers.plivo import _build_signed_text
+from otp_service.sms.signatures import compute_signature
+from tests.sms.providers.contracts.plivo import AUTH_ID, create_plivo
+from tests.sms.providers.sdk_comparison import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    build_callback,
+    send_with_both,
+)
 
 
 NONCE = "12345"
@@ -33,18 +38,18 @@ def report(status="delivered", code="", **more):
     } | more
 
 
-def signed(fields, *, url=URL, key="t0ken", nonce=NONCE):
+def signed(fields, *, url=CALLBACK_URL, key="t0ken", nonce=NONCE):
     """A receipt that Plivo brings, signed by its SDK."""
     mac = get_signature_v3(key, construct_post_url(url, fields).decode(), nonce)
     headers = {"x-plivo-signature-v3": mac.decode(), "x-plivo-signature-v3-nonce": NONCE}
-    return brought(urlencode(fields).encode(), url=url, headers=headers)
+    return build_callback(urlencode(fields).encode(), url=url, headers=headers)
 
 
 def test_a_request_byte_by_byte(message):
     """The text is not kept in their logs, and the message no longer tried than the code lives."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
-    request = plivo("https://api.plivo.com").request(asked)
+    request = create_plivo("https://api.plivo.com").build_request(asked)
 
     assert request == HttpRequest(
         "POST",
@@ -64,7 +69,9 @@ def test_a_pool_is_asked_only_if_no_sender_fits(message, sender, field):
     """Plivo refuses a request with both."""
     asked = msgspec.structs.replace(message, sender=sender)
 
-    body = msgspec.json.decode(plivo(URL, powerpack_uuid="pool-1").request(asked).body)
+    body = msgspec.json.decode(
+        create_plivo(CALLBACK_URL, powerpack_uuid="pool-1").build_request(asked).body
+    )
 
     assert {field} == body.keys() & {"src", "powerpack_uuid"}
 
@@ -88,26 +95,26 @@ def test_a_pool_is_asked_only_if_no_sender_fits(message, sender, field):
 )
 def test_each_status(status, code, means):
     """What a receipt says of the message, and why it failed; the SDK has signed it."""
-    receipts = plivo(URL).receipts(signed(report(status, code)))
+    receipts = create_plivo(CALLBACK_URL).parse_receipts(signed(report(status, code)))
 
     why = code if code and means.endswith("failure") else None
     assert [Receipt(means, "", "db3ce55a-7f1d", why, is_signed=True)] == receipts
 
 
-@pytest.mark.parametrize("url", ["https://otp.example/cb", URL, UNSORTED])
+@pytest.mark.parametrize("url", ["https://otp.example/cb", CALLBACK_URL, UNSORTED])
 def test_any_address_is_signed_as_the_sdk_signs_it(url):
     """Outside opinion: with and without a query, sorted and not."""
-    (receipt,) = plivo(URL).receipts(signed(report(From="plain"), url=url))
+    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(signed(report(From="plain"), url=url))
 
     assert receipt.is_signed
 
 
-@pytest.mark.parametrize("url", ["https://otp.example/cb", URL, UNSORTED])
+@pytest.mark.parametrize("url", ["https://otp.example/cb", CALLBACK_URL, UNSORTED])
 def test_the_sdk_accepts_what_we_hold_for_signed(url):
     """Outside opinion, in the other direction."""
     fields = report()
-    callback = brought(urlencode(fields).encode(), url=url)
-    ours = signature(b"t0ken", f"{_signed(callback)}.{NONCE}".encode())
+    callback = build_callback(urlencode(fields).encode(), url=url)
+    ours = compute_signature(b"t0ken", f"{_build_signed_text(callback)}.{NONCE}".encode())
 
     assert validate_v3_signature("POST", url, NONCE, "t0ken", f"old,{ours}", fields)
     assert not validate_v3_signature("POST", url, NONCE, "another", ours, fields)
@@ -119,7 +126,9 @@ def test_one_of_several_signatures_is_enough():
     both = f"AAAA, {callback.headers['x-plivo-signature-v3']}"
     headers = dict(callback.headers) | {"x-plivo-signature-v3": both}
 
-    (receipt,) = plivo(URL).receipts(msgspec.structs.replace(callback, headers=headers))
+    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(
+        msgspec.structs.replace(callback, headers=headers)
+    )
 
     assert receipt.is_signed
 
@@ -130,43 +139,45 @@ def test_one_of_several_signatures_is_enough():
 )
 def test_a_bad_signature_is_refused(wrong):
     """Of another token, nonce or address."""
-    callback = msgspec.structs.replace(signed(report(), **wrong), url=URL)
+    callback = msgspec.structs.replace(signed(report(), **wrong), url=CALLBACK_URL)
 
-    with pytest.raises(BadSignature):
-        plivo(URL).receipts(callback)
+    with pytest.raises(CallbackSignatureError):
+        create_plivo(CALLBACK_URL).parse_receipts(callback)
 
 
 def test_a_missing_signature_is_refused():
     """The token is always configured, so every receipt has to be signed."""
-    with pytest.raises(BadSignature):
-        plivo(URL).receipts(brought(urlencode(report()).encode()))
+    with pytest.raises(CallbackSignatureError):
+        create_plivo(CALLBACK_URL).parse_receipts(build_callback(urlencode(report()).encode()))
 
 
-@pytest.mark.parametrize("body", GARBAGE)
+@pytest.mark.parametrize("body", INVALID_BODIES)
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised, not even if it is signed."""
     try:
-        mac = signature(b"t0ken", f"{_signed(brought(body))}.{NONCE}".encode())
+        mac = compute_signature(
+            b"t0ken", f"{_build_signed_text(build_callback(body))}.{NONCE}".encode()
+        )
     except ValueError:
         mac = ""
     headers = {"x-plivo-signature-v3": mac, "x-plivo-signature-v3-nonce": NONCE}
 
     with pytest.raises((ValueError, KeyError)):
-        plivo(URL).receipts(brought(body, headers=headers))
+        create_plivo(CALLBACK_URL).parse_receipts(build_callback(body, headers=headers))
 
 
 def test_an_account_cannot_lead_to_another_address(message):
     """The only part of the address that is a setting is escaped."""
-    request = plivo("https://api.plivo.com", auth_id="../x?").request(message)
+    request = create_plivo("https://api.plivo.com", auth_id="../x?").build_request(message)
 
     assert "https://api.plivo.com/v1/Account/..%2Fx%3F/Message/" == request.url
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message, monkeypatch):
     """Outside opinion: method, path, key and body of Plivo's own SDK."""
-    gateway.says(202, {"message": "queued", "message_uuid": ["1"], "api_id": "2"})
+    gateway.set_reply(202, {"message": "queued", "message_uuid": ["1"], "api_id": "2"})
     monkeypatch.setattr(sdk_client, "PLIVO_API_BASE_URI", f"{gateway.url}/v1/Account")
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     def send():
         with sdk.RestClient(AUTH_ID, "t0ken") as client:
@@ -174,12 +185,12 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message, monkeypatc
                 src=asked.sender,
                 dst=asked.to.e164,
                 text=asked.text,
-                url=asked.callback,
+                url=asked.callback_url,
                 log="false",
-                message_expiry=asked.valid_for,
+                message_expiry=asked.validity_seconds,
             )
 
-    ours, theirs = await through_both(gateway, transport, plivo(gateway.url), asked, send)
+    ours, theirs = await send_with_both(gateway, transport, create_plivo(gateway.url), asked, send)
 
     # The SDK writes its own default for links out, which is the API's too.
     assert theirs[-1].pop("trackable") is False

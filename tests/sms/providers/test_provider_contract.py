@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.sms.http_provider import HttpProvider
-from tests.sms.providers.provider_contract import Contract
+from tests.sms.providers.provider_contract import ProviderContract
 
 
 FILES = sorted(Path(__file__).with_name("contracts").glob("*.py"))
-CONTRACTS: dict[str, Contract] = {
+CONTRACTS: dict[str, ProviderContract] = {
     name: contract
     for file in FILES
     for name, contract in import_module(
@@ -44,23 +44,23 @@ def provider(contract, gateway, transport):
 
 async def test_settings_of_the_contract_are_safe(contract, gateway):
     """What is tested here would pass `check`."""
-    assert [] == contract.dialect(gateway.url).faults()
+    assert [] == contract.dialect(gateway.url).find_errors()
 
 
 async def test_accepted(contract, gateway, provider, message):
     """A message that was taken comes back with the gateway's own name for it."""
-    gateway.says(*contract.accepted)
+    gateway.set_reply(*contract.accepted)
 
     reply = await provider.send(message)
 
     assert Accepted(contract.message_id) == reply
-    assert 1 == len(gateway.asked)
+    assert 1 == len(gateway.requests)
 
 
 @those_with("recipient")
 async def test_refused_for_good(contract, gateway, provider, message):
     """A number that nobody can reach is the recipient's fault: the chain stops (R88)."""
-    gateway.says(*contract.recipient)
+    gateway.set_reply(*contract.recipient)
 
     reply = await provider.send(message)
 
@@ -69,35 +69,35 @@ async def test_refused_for_good(contract, gateway, provider, message):
 
 async def test_account_fault(contract, gateway, provider, message):
     """A closed account or a wrong key is the provider's fault: the next one is tried."""
-    gateway.says(*contract.account)
+    gateway.set_reply(*contract.account)
 
     reply = await provider.send(message)
 
     assert (Fault.PROVIDER, contract.account_code) == (reply.fault, reply.reason)
-    assert reply.about is contract.account_about
+    assert reply.scope is contract.account_scope
 
 
 async def test_throttled_with_retry_after(contract, gateway, provider, message):
     """How long it wants to be left alone is kept for the next sends (R90)."""
-    gateway.says(*contract.throttled, retry_after="17")
+    gateway.set_reply(*contract.throttled, retry_after="17")
 
     reply = await provider.send(message)
 
-    assert Refused(Fault.PROVIDER, contract.throttled_code, 17, About.THROTTLED) == reply
+    assert Refused(Fault.PROVIDER, contract.throttled_code, 17, RefusalScope.THROTTLED) == reply
 
 
 async def test_throttled_without_retry_after(contract, gateway, provider, message):
     """Throttling without a time is the provider's fault too."""
-    gateway.says(*contract.throttled)
+    gateway.set_reply(*contract.throttled)
 
     reply = await provider.send(message)
 
-    assert Refused(Fault.PROVIDER, contract.throttled_code, None, About.THROTTLED) == reply
+    assert Refused(Fault.PROVIDER, contract.throttled_code, None, RefusalScope.THROTTLED) == reply
 
 
 async def test_unknown_code(contract, gateway, provider, message):
     """A code that is in no table is the provider's, never the recipient's."""
-    gateway.says(*contract.unknown)
+    gateway.set_reply(*contract.unknown)
 
     assert Refused(Fault.PROVIDER, contract.unknown_code) == await provider.send(message)
 
@@ -107,7 +107,7 @@ async def test_unknown_code(contract, gateway, provider, message):
 )
 async def test_not_what_it_should_be(gateway, provider, message, body):
     """A 2xx that cannot be understood may mean that the message was sent (R88)."""
-    gateway.says(200, body)
+    gateway.set_reply(200, body)
 
     assert Fault.UNKNOWN == (await provider.send(message)).fault
 
@@ -115,25 +115,25 @@ async def test_not_what_it_should_be(gateway, provider, message, body):
 @those_with("without_id")
 async def test_2xx_without_the_message_id(contract, gateway, provider, message):
     """Accepted, as it seems, but without the proof: it may have been sent."""
-    gateway.says(*contract.without_id)
+    gateway.set_reply(*contract.without_id)
 
     assert Refused(Fault.UNKNOWN, "no-message-id") == await provider.send(message)
 
 
-async def test_connect_timeout(contract, deaf_url, transport, message):
+async def test_connect_timeout(contract, unresponsive_url, transport, message):
     """Nothing was sent, so it is the provider's fault (waits for the timeout itself)."""
-    provider = HttpProvider("acme", contract.dialect(deaf_url), transport)
+    provider = HttpProvider("acme", contract.dialect(unresponsive_url), transport)
 
     reply = await provider.send(message)
 
-    assert Refused(Fault.PROVIDER, "connect-timeout", None, About.SILENCE) == reply
+    assert Refused(Fault.PROVIDER, "connect-timeout", None, RefusalScope.SILENCE) == reply
 
 
 async def test_read_timeout(gateway, provider, message):
     """The request was written, so it may have been sent (waits for the timeout itself)."""
-    gateway.hangs()
+    gateway.hold_replies()
 
     reply = await provider.send(message)
 
-    assert Refused(Fault.UNKNOWN, "read-timeout", None, About.SILENCE) == reply
-    assert 1 == len(gateway.asked)
+    assert Refused(Fault.UNKNOWN, "read-timeout", None, RefusalScope.SILENCE) == reply
+    assert 1 == len(gateway.requests)

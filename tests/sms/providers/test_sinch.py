@@ -13,13 +13,18 @@ from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.sinch import Sinch
-from otp_service.sms.router import Tools
+from otp_service.sms.router import ProviderDependencies
 from tests.sms.providers import sdk_comparison
-from tests.sms.providers.contracts.sinch import NOW, sinch
-from tests.sms.providers.sdk_comparison import GARBAGE, URL, brought, through_both
+from tests.sms.providers.contracts.sinch import NOW_MS, create_sinch
+from tests.sms.providers.sdk_comparison import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    build_callback,
+    send_with_both,
+)
 
 
 SECRET = "s3cret"
@@ -38,7 +43,7 @@ def report(status="Delivered", code=0, **more):
     } | more
 
 
-def signed(body, *, at=sdk_comparison.NOW, secret=SECRET):
+def signed(body, *, at=sdk_comparison.NOW_SECONDS, secret=SECRET):
     """The headers of a receipt that Sinch brings, from its documentation."""
     name = "x-sinch-webhook-signature"
     message = body + f".n0nce.{at}".encode()
@@ -53,9 +58,9 @@ def signed(body, *, at=sdk_comparison.NOW, secret=SECRET):
 
 def test_a_request_byte_by_byte(message):
     """One recipient, our reference, and no later than the code lives."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
-    request = sinch("https://eu.sms.api.sinch.com").request(asked)
+    request = create_sinch("https://eu.sms.api.sinch.com").build_request(asked)
 
     assert request == HttpRequest(
         "POST",
@@ -70,7 +75,7 @@ def test_a_request_byte_by_byte(message):
 
 def test_no_receipts_are_asked_for_without_an_address(message):
     """The plan may have an address of its own, which was not meant."""
-    body = msgspec.json.decode(sinch("https://sinch.example").request(message).body)
+    body = msgspec.json.decode(create_sinch("https://sinch.example").build_request(message).body)
 
     assert "none" == body["delivery_report"]
     assert not {"callback_url", "from"} & body.keys()
@@ -80,10 +85,12 @@ async def test_a_provider_asks_with_the_clock_it_is_given(gateway, transport, me
     """The settings know no time; what sends does."""
     settings = Sinch(service_plan_id="plan/1", api_token=Secret("t0ken"), base_url=gateway.url)
 
-    await settings.as_sender("acme", Tools(transport, lambda: NOW)).send(message)
+    await settings.build_provider("acme", ProviderDependencies(transport, lambda: NOW_MS)).send(
+        message
+    )
 
-    assert "/v1/messages/xms/v1/plan%2f1/batches" == gateway.asked[0].target.lower()
-    assert "2026-09-21T14:18:10.000Z" == gateway.asked[0].json["expire_at"]
+    assert "/v1/messages/xms/v1/plan%2f1/batches" == gateway.requests[0].target.lower()
+    assert "2026-09-21T14:18:10.000Z" == gateway.requests[0].json["expire_at"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ async def test_a_provider_asks_with_the_clock_it_is_given(gateway, transport, me
 )
 def test_each_status(status, code, means):
     """What a receipt says of the message, and why it failed."""
-    (receipt,) = sinch(URL).receipts(brought(report(status, code)))
+    (receipt,) = create_sinch(CALLBACK_URL).parse_receipts(build_callback(report(status, code)))
 
     why = str(code) if means.endswith("failure") else None
     assert Receipt(means, "ref-3f9", "01FC66621", why) == receipt
@@ -117,8 +124,8 @@ def test_a_signed_receipt_says_so():
     """Nobody else can have said it."""
     body = msgspec.json.encode(report())
 
-    receipts = sinch(URL, signing_secret=Secret(SECRET)).receipts(
-        brought(body, headers=signed(body))
+    receipts = create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(
+        build_callback(body, headers=signed(body))
     )
 
     assert [Receipt("delivered", "ref-3f9", "01FC66621", is_signed=True)] == receipts
@@ -129,8 +136,8 @@ def test_a_signed_receipt_says_so():
     [
         {},
         {"secret": "another"},
-        {"at": sdk_comparison.NOW - 301},
-        {"at": sdk_comparison.NOW + 301},
+        {"at": sdk_comparison.NOW_SECONDS - 301},
+        {"at": sdk_comparison.NOW_SECONDS + 301},
         {"at": "yesterday"},
     ],
 )
@@ -139,29 +146,35 @@ def test_a_bad_or_old_signature_is_refused(wrong):
     body = msgspec.json.encode(report())
     headers = signed(body, **wrong) if wrong else {}
 
-    with pytest.raises(BadSignature):
-        sinch(URL, signing_secret=Secret(SECRET)).receipts(brought(body, headers=headers))
+    with pytest.raises(CallbackSignatureError):
+        create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(
+            build_callback(body, headers=headers)
+        )
 
 
 def test_a_changed_body_is_refused():
     """A signature is of one body."""
     body = msgspec.json.encode(report("Failed", 402))
 
-    with pytest.raises(BadSignature):
-        sinch(URL, signing_secret=Secret(SECRET)).receipts(brought(report(), headers=signed(body)))
+    with pytest.raises(CallbackSignatureError):
+        create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(
+            build_callback(report(), headers=signed(body))
+        )
 
 
-@pytest.mark.parametrize("body", [*GARBAGE, report("Nonsense"), report(type="mo_text")])
+@pytest.mark.parametrize("body", [*INVALID_BODIES, report("Nonsense"), report(type="mo_text")])
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
     with pytest.raises((ValueError, KeyError)):
-        sinch(URL).receipts(brought(body))
+        create_sinch(CALLBACK_URL).parse_receipts(build_callback(body))
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Sinch's own SDK."""
-    gateway.says(201, {"id": "01FC66621", "to": ["447400123456"], "type": "mt_text", "body": "x"})
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    gateway.set_reply(
+        201, {"id": "01FC66621", "to": ["447400123456"], "type": "mt_text", "body": "x"}
+    )
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     def sdk():
         client = SinchClient(service_plan_id="plan1", sms_api_token="t0ken", sms_region="eu")
@@ -172,12 +185,12 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
                 from_=asked.sender,
                 body=asked.text,
                 delivery_report="per_recipient_final",
-                event_destination_target=asked.callback,
+                event_destination_target=asked.callback_url,
                 client_reference=asked.reference,
                 expire_at=datetime.fromisoformat("2026-09-21T14:18:10+00:00"),
             )
 
-    ours, theirs = await through_both(gateway, transport, sinch(gateway.url), asked, sdk)
+    ours, theirs = await send_with_both(gateway, transport, create_sinch(gateway.url), asked, sdk)
 
     for *_, body in (ours, theirs):
         body["expire_at"] = datetime.fromisoformat(body["expire_at"])

@@ -13,15 +13,15 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from moto.server import ThreadedMotoServer
 from moto.sns.models import sns_backends
 
-from otp_service.core.delivery import About, Accepted, Fault
+from otp_service.core.delivery import Accepted, Fault, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.providers.sns import FAULTS, HEADERS, Sns
+from otp_service.sms.providers.sns import FAULTS, REQUEST_HEADERS, Sns
 from otp_service.sms.vendor_dialect import ACCOUNT, THROTTLED
-from tests.sms.aws.sns_topic import NOW, Topic
+from tests.sms.aws.sns_topic import NOW_MS, SnsTopic
 from tests.sms.providers.contracts.sns import CONTRACTS
-from tests.sms.providers.sdk_comparison import codes
+from tests.sms.providers.sdk_comparison import list_codes
 
 
 FULL = {"sender": "Example", "max_price": "0.50"}
@@ -57,7 +57,7 @@ def moto():
 
 def test_request_byte_by_byte(message):
     """All that can be said of one message; the reply is asked for as XML."""
-    request = settings(**FULL).request(message)
+    request = settings(**FULL).build_request(message)
 
     assert (
         HttpRequest(
@@ -86,11 +86,11 @@ def test_request_byte_by_byte(message):
 def test_number_is_an_origination_number(message):
     """A name is dropped where it may not be used (R44)."""
     american = msgspec.structs.replace(message, to=PhoneNumber("+12025550123", "US", 1))
-    number = settings(sender="Example", senders={"US": "+12025550100"}).request(american).body
+    number = settings(sender="Example", senders={"US": "+12025550100"}).build_request(american).body
 
     assert b"SMS.OriginationNumber" in number
     assert b"%2B12025550100" in number
-    assert b"SenderID" not in settings(sender="Example").request(american).body
+    assert b"SenderID" not in settings(sender="Example").build_request(american).body
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,23 @@ def test_number_is_an_origination_number(message):
             "InvalidParameter",
             "Invalid parameter: PhoneNumber Reason: ?",
             Fault.RECIPIENT,
-            About.MESSAGE,
+            RefusalScope.MESSAGE,
         ),
-        ("InvalidParameter", "does not meet the E164 format", Fault.RECIPIENT, About.MESSAGE),
-        ("InvalidParameter", "Invalid parameter: SenderID", Fault.PROVIDER, About.MESSAGE),
-        ("ParameterValueInvalid", "PhoneNumber", Fault.PROVIDER, About.MESSAGE),
-        *((code, "PhoneNumber", Fault.PROVIDER, About.ACCOUNT) for code in codes(FAULTS, ACCOUNT)),
+        (
+            "InvalidParameter",
+            "does not meet the E164 format",
+            Fault.RECIPIENT,
+            RefusalScope.MESSAGE,
+        ),
+        ("InvalidParameter", "Invalid parameter: SenderID", Fault.PROVIDER, RefusalScope.MESSAGE),
+        ("ParameterValueInvalid", "PhoneNumber", Fault.PROVIDER, RefusalScope.MESSAGE),
         *(
-            (code, "PhoneNumber", Fault.PROVIDER, About.THROTTLED)
-            for code in codes(FAULTS, THROTTLED)
+            (code, "PhoneNumber", Fault.PROVIDER, RefusalScope.ACCOUNT)
+            for code in list_codes(FAULTS, ACCOUNT)
+        ),
+        *(
+            (code, "PhoneNumber", Fault.PROVIDER, RefusalScope.THROTTLED)
+            for code in list_codes(FAULTS, THROTTLED)
         ),
     ],
 )
@@ -116,9 +124,9 @@ def test_codes_by_fault(code, text, fault, about):
     """Only InvalidParameter can be the number's, and only if it says so."""
     body = f"<ErrorResponse><Error><Code>{code}</Code><Message>{text}</Message></Error></ErrorResponse>"
 
-    reply = settings().reply(HttpReply(400, {}, body.encode()))
+    reply = settings().interpret_reply(HttpReply(400, {}, body.encode()))
 
-    assert (fault, code, about) == (reply.fault, reply.reason, reply.about)
+    assert (fault, code, about) == (reply.fault, reply.reason, reply.scope)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +140,7 @@ def test_codes_by_fault(code, text, fault, about):
 )
 def test_without_a_code_the_status_decides(status, body, fault, reason):
     """What is not XML of theirs is no code of theirs."""
-    reply = settings().reply(HttpReply(status, {}, body))
+    reply = settings().interpret_reply(HttpReply(status, {}, body))
 
     assert (fault, reason) == (reply.fault, reply.reason)
 
@@ -140,14 +148,14 @@ def test_without_a_code_the_status_decides(status, body, fault, reason):
 def test_there_are_no_receipts():
     """SNS tells nobody but CloudWatch."""
     with pytest.raises(ValueError, match="no receipts"):
-        settings().receipts(Topic().callback(b"{}"))
+        settings().parse_receipts(SnsTopic().build_callback(b"{}"))
 
 
 async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypatch):
     """Method, path, headers that matter, body, and the signature of the same instant."""
-    instant = datetime.fromtimestamp(NOW / 1000, UTC)
+    instant = datetime.fromtimestamp(NOW_MS / 1000, UTC)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: instant)
-    gateway.says(*CONTRACTS["sns"].accepted)
+    gateway.set_reply(*CONTRACTS["sns"].accepted)
     sns = settings(base_url=gateway.url, **FULL)
     await asyncio.to_thread(
         client(gateway.url).publish,
@@ -160,14 +168,16 @@ async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypat
         },
     )
 
-    await HttpProvider("sns", sns, transport, now=lambda: NOW).send(message)
+    await HttpProvider("sns", sns, transport, now=lambda: NOW_MS).send(message)
 
-    theirs, ours = gateway.asked
+    theirs, ours = gateway.requests
     assert ("POST", theirs.target.rstrip("/")) == (ours.method, ours.target.rstrip("/"))
     assert sorted(theirs.form) == sorted(ours.form)
     matter = ("content-type", "x-amz-date", "host")
     assert [theirs.headers[name] for name in matter] == [ours.headers[name] for name in matter]
-    signed = sns.signed(HttpRequest("POST", gateway.url, HEADERS, theirs.body), NOW)
+    signed = sns.sign_request(
+        HttpRequest("POST", gateway.url, REQUEST_HEADERS, theirs.body), NOW_MS
+    )
     assert theirs.headers["authorization"] == dict(signed.headers)["authorization"].lower()
     assert re.search("signedheaders=content-type;host;x-amz-date", ours.headers["authorization"])
 
@@ -176,7 +186,7 @@ async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypat
 async def test_botocore_reads_the_same_code(gateway, case):
     """What the contract has SNS say is what its SDK understands too."""
     contract = CONTRACTS["sns"]
-    gateway.says(*getattr(contract, case))
+    gateway.set_reply(*getattr(contract, case))
 
     with pytest.raises(ClientError) as caught:
         await asyncio.to_thread(

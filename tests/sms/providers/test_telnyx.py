@@ -11,10 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from telnyx.lib.webhook_verification import WebhookVerificationError
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
-from tests.sms.providers.contracts.telnyx import telnyx
-from tests.sms.providers.sdk_comparison import GARBAGE, NOW, URL, brought, through_both
+from tests.sms.providers.contracts.telnyx import create_telnyx
+from tests.sms.providers.sdk_comparison import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    NOW_SECONDS,
+    build_callback,
+    send_with_both,
+)
 
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -40,7 +46,7 @@ def report(status="delivered", code=None, title="Not good", event="message.final
     }
 
 
-def signed(body, *, at=NOW, key=KEY):
+def signed(body, *, at=NOW_SECONDS, key=KEY):
     """The headers of a receipt that Telnyx brings."""
     mac = key.sign(f"{at}|".encode() + body)
     return {
@@ -51,9 +57,11 @@ def signed(body, *, at=NOW, key=KEY):
 
 def test_a_request_byte_by_byte(message):
     """Receipts hold the text, so the profile's own webhooks are not told."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
-    request = telnyx("https://api.telnyx.com", messaging_profile_id="4001-7").request(asked)
+    request = create_telnyx("https://api.telnyx.com", messaging_profile_id="4001-7").build_request(
+        asked
+    )
 
     assert request == HttpRequest(
         "POST",
@@ -85,8 +93,8 @@ def test_a_request_byte_by_byte(message):
 )
 def test_each_status(status, code, means):
     """What a receipt says of the message, and why it failed."""
-    assert [Receipt(means, "", "40385f64", code)] == telnyx(URL).receipts(
-        brought(report(status, code))
+    assert [Receipt(means, "", "40385f64", code)] == create_telnyx(CALLBACK_URL).parse_receipts(
+        build_callback(report(status, code))
     )
 
 
@@ -99,21 +107,27 @@ def test_each_status(status, code, means):
 )
 def test_40300_is_the_numbers_only_if_it_says_stop(title, means):
     """The same code also tells of a profile that must not send there."""
-    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", "40300", title)))
+    (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
+        build_callback(report("sending_failed", "40300", title))
+    )
 
     assert (means, "40300") == (receipt.status, receipt.reason)
 
 
 def test_a_code_may_be_a_number():
     """Their other APIs write it as one."""
-    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", 40310)))
+    (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
+        build_callback(report("sending_failed", 40310))
+    )
 
     assert ("permanent-failure", "40310") == (receipt.status, receipt.reason)
 
 
 def test_a_reason_that_could_be_a_code_is_not_kept():
     """Six digits in a row are what codes and numbers are made of."""
-    (receipt,) = telnyx(URL).receipts(brought(report("sending_failed", "864209")))
+    (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
+        build_callback(report("sending_failed", "864209"))
+    )
 
     assert "unreadable" == receipt.reason
 
@@ -122,7 +136,9 @@ def test_a_signed_receipt_says_so():
     """Nobody else can have said it."""
     body = msgspec.json.encode(report())
 
-    receipts = telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=signed(body)))
+    receipts = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+        build_callback(body, headers=signed(body))
+    )
 
     assert [Receipt("delivered", "", "40385f64", is_signed=True)] == receipts
 
@@ -132,8 +148,8 @@ def test_a_signed_receipt_says_so():
     [
         {},
         {"key": Ed25519PrivateKey.from_private_bytes(b"x" * 32)},
-        {"at": NOW - 301},
-        {"at": NOW + 301},
+        {"at": NOW_SECONDS - 301},
+        {"at": NOW_SECONDS + 301},
         {"at": "yesterday"},
     ],
 )
@@ -142,8 +158,10 @@ def test_a_bad_or_old_signature_is_refused(wrong):
     body = msgspec.json.encode(report())
     headers = signed(body, **wrong) if wrong else {}
 
-    with pytest.raises(BadSignature):
-        telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=headers))
+    with pytest.raises(CallbackSignatureError):
+        create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+            build_callback(body, headers=headers)
+        )
 
 
 @pytest.mark.parametrize("given", ["", "not base64!", "AAAA", "ä"])
@@ -152,33 +170,37 @@ def test_a_signature_that_is_none_is_refused(given):
     body = msgspec.json.encode(report())
     headers = signed(body) | {"telnyx-signature-ed25519": given}
 
-    with pytest.raises(BadSignature):
-        telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=headers))
+    with pytest.raises(CallbackSignatureError):
+        create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+            build_callback(body, headers=headers)
+        )
 
 
-@pytest.mark.parametrize("body", [*GARBAGE, report("nonsense"), report(event="message.received")])
+@pytest.mark.parametrize(
+    "body", [*INVALID_BODIES, report("nonsense"), report(event="message.received")]
+)
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
     with pytest.raises((ValueError, KeyError)):
-        telnyx(URL).receipts(brought(body))
+        create_telnyx(CALLBACK_URL).parse_receipts(build_callback(body))
 
 
 @pytest.mark.parametrize("key", ["AAAA", "not base64!"])
 def test_a_public_key_that_is_none_is_a_fault(key):
     """And `check` says so before the first receipt."""
-    faults = telnyx("https://api.telnyx.com", public_key=key).faults()
+    faults = create_telnyx("https://api.telnyx.com", public_key=key).find_errors()
 
     assert ["public_key"] == [field for field, _ in faults]
 
 
 def test_the_public_key_of_the_portal_is_no_fault():
     """Nothing is said of one that is right."""
-    assert [] == telnyx("https://api.telnyx.com", public_key=PUBLIC_KEY).faults()
+    assert [] == create_telnyx("https://api.telnyx.com", public_key=PUBLIC_KEY).find_errors()
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Telnyx' own SDK."""
-    asked = msgspec.structs.replace(message, callback=URL, sender="Example")
+    asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     def send():
         with sdk.Telnyx(api_key="k3y", base_url=f"{gateway.url}/v2", max_retries=0) as client:
@@ -188,12 +210,12 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
                 messaging_profile_id="4001-7",
                 text=asked.text,
                 type="SMS",
-                webhook_url=asked.callback,
+                webhook_url=asked.callback_url,
                 use_profile_webhooks=False,
             )
 
-    dialect = telnyx(gateway.url, messaging_profile_id="4001-7")
-    ours, theirs = await through_both(gateway, transport, dialect, asked, send)
+    dialect = create_telnyx(gateway.url, messaging_profile_id="4001-7")
+    ours, theirs = await send_with_both(gateway, transport, dialect, asked, send)
 
     assert ours == theirs
 
@@ -215,9 +237,11 @@ def test_we_accept_what_libsodium_signs():
     """Outside opinion, in the other direction: another Ed25519."""
     body = msgspec.json.encode(report())
     key = nacl.signing.SigningKey(b"k" * 32)
-    mac = key.sign(f"{NOW}|".encode() + body).signature
+    mac = key.sign(f"{NOW_SECONDS}|".encode() + body).signature
     headers = signed(body) | {"telnyx-signature-ed25519": base64.b64encode(mac).decode()}
 
-    (receipt,) = telnyx(URL, public_key=PUBLIC_KEY).receipts(brought(body, headers=headers))
+    (receipt,) = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+        build_callback(body, headers=headers)
+    )
 
     assert receipt.is_signed

@@ -10,16 +10,22 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from otp_service.core.delivery import About, Fault, Receipt, Refused
+from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms import vendor_dialect
-from otp_service.sms.callbacks import BadSignature
+from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.twilio import FAULTS, STATUSES, Twilio, check_signature
+from otp_service.sms.providers.twilio import FAULTS, RECEIPT_STATUSES, Twilio, verify_signature
 from otp_service.sms.vendor_dialect import RECIPIENT, THROTTLED
-from tests.sms.providers.callback_builder import GARBAGE, URL, Loopback, brought, root
-from tests.sms.providers.sdk_comparison import codes
+from tests.sms.providers.callback_builder import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    LoopbackAdapter,
+    build_callback,
+    get_base_url,
+)
+from tests.sms.providers.sdk_comparison import list_codes
 
 
 ACCOUNT = "AC0123456789abcdef0123456789abcdef"
@@ -33,10 +39,10 @@ def twilio(**more):
     return Twilio(account_sid=ACCOUNT, **settings | more)
 
 
-def signed(pairs, *, url=URL, by="12345"):
+def signed(pairs, *, url=CALLBACK_URL, by="12345"):
     """A callback that Twilio's own SDK has signed."""
     signature = RequestValidator(by).compute_signature(url, dict(pairs))
-    return brought(list(pairs), url=url, x_twilio_signature=signature)
+    return build_callback(list(pairs), url=url, x_twilio_signature=signature)
 
 
 def status(name, *more):
@@ -46,7 +52,7 @@ def status(name, *more):
 
 def test_request_byte_by_byte(message):
     """Neither the text nor the whole number is kept, and nothing outlives the code (R43, R68)."""
-    request = twilio().request(msgspec.structs.replace(message, callback=URL))
+    request = twilio().build_request(msgspec.structs.replace(message, callback_url=CALLBACK_URL))
 
     assert "POST" == request.method
     assert f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT}/Messages.json" == request.url
@@ -64,7 +70,7 @@ def test_request_byte_by_byte(message):
 
 def test_key_goes_before_the_token(message):
     """A key can be withdrawn alone; the token still checks callbacks."""
-    request = twilio(api_key="SK1", api_secret=Secret("s3")).request(message)
+    request = twilio(api_key="SK1", api_secret=Secret("s3")).build_request(message)
 
     assert f"Basic {b64encode(b'SK1:s3').decode()}" == dict(request.headers)["authorization"]
 
@@ -74,8 +80,8 @@ def test_service_sends_where_no_sender_may(message):
     settings = twilio(sender="Example", messaging_service_sid=SERVICE)
     phone = msgspec.structs.replace(message.to, country="US")
 
-    there = dict(parse_qsl(settings.request(msgspec.structs.replace(message, to=phone)).body))
-    here = dict(parse_qsl(settings.request(message).body))
+    there = dict(parse_qsl(settings.build_request(msgspec.structs.replace(message, to=phone)).body))
+    here = dict(parse_qsl(settings.build_request(message).body))
 
     assert (SERVICE.encode(), None) == (there[b"MessagingServiceSid"], there.get(b"From"))
     assert (b"Example", None) == (here[b"From"], here.get(b"MessagingServiceSid"))
@@ -84,7 +90,7 @@ def test_service_sends_where_no_sender_may(message):
 @pytest.mark.parametrize(("life", "asked"), [(0, "1"), (290, "290"), (90_000, "36000")])
 def test_validity_is_within_twilios_bounds(message, life, asked):
     """From 1 to 36000 seconds."""
-    request = twilio().request(msgspec.structs.replace(message, valid_for=life))
+    request = twilio().build_request(msgspec.structs.replace(message, validity_seconds=life))
 
     assert asked == dict(parse_qsl(request.body.decode()))["ValidityPeriod"]
 
@@ -92,29 +98,35 @@ def test_validity_is_within_twilios_bounds(message, life, asked):
 @pytest.mark.parametrize(
     ("code", "http", "fault", "about"),
     [
-        *((code, 400, Fault.RECIPIENT, About.MESSAGE) for code in codes(FAULTS, RECIPIENT)),
         *(
-            (code, 400, Fault.PROVIDER, About.ACCOUNT)
-            for code in codes(FAULTS, vendor_dialect.ACCOUNT)
+            (code, 400, Fault.RECIPIENT, RefusalScope.MESSAGE)
+            for code in list_codes(FAULTS, RECIPIENT)
         ),
-        *((code, 400, Fault.PROVIDER, About.THROTTLED) for code in codes(FAULTS, THROTTLED)),
-        ("30007", 400, Fault.PROVIDER, About.MESSAGE),
-        ("20500", 500, Fault.UNKNOWN, About.MESSAGE),
+        *(
+            (code, 400, Fault.PROVIDER, RefusalScope.ACCOUNT)
+            for code in list_codes(FAULTS, vendor_dialect.ACCOUNT)
+        ),
+        *(
+            (code, 400, Fault.PROVIDER, RefusalScope.THROTTLED)
+            for code in list_codes(FAULTS, THROTTLED)
+        ),
+        ("30007", 400, Fault.PROVIDER, RefusalScope.MESSAGE),
+        ("20500", 500, Fault.UNKNOWN, RefusalScope.MESSAGE),
     ],
 )
 def test_table(code, http, fault, about):
     """Each code in its place; only a 5xx may have been sent."""
     reply = HttpReply(http, {}, b'{"code": %s, "status": 400}' % code.encode())
 
-    assert Refused(fault, code, about=about) == twilio().reply(reply)
+    assert Refused(fault, code, scope=about) == twilio().interpret_reply(reply)
 
 
-@pytest.mark.parametrize("name", STATUSES)
+@pytest.mark.parametrize("name", RECEIPT_STATUSES)
 def test_every_status_is_a_receipt(name):
     """What is on its way is pending; what failed without a known code is the provider's."""
-    means = STATUSES[name]
+    means = RECEIPT_STATUSES[name]
 
-    (receipt,) = twilio().receipts(signed(status(name)))
+    (receipt,) = twilio().parse_receipts(signed(status(name)))
 
     assert Receipt(means, message_id=SID, is_signed=True) == receipt
 
@@ -132,7 +144,7 @@ def test_every_status_is_a_receipt(name):
 )
 def test_code_tells_whose_fault_it_was(code, means, reason):
     """And is kept only if it can be no number and no code of ours (R68)."""
-    (receipt,) = twilio().receipts(signed(status("undelivered", ("ErrorCode", code))))
+    (receipt,) = twilio().parse_receipts(signed(status("undelivered", ("ErrorCode", code))))
 
     assert (means, reason) == (receipt.status, receipt.reason)
 
@@ -149,8 +161,8 @@ def test_known_signature():
     url = "https://mycompany.com/myapp.php?foo=1&bar=2"
     given = "RSOYDt4T1cUTdK1PDd93/VVr8B8="
 
-    check_signature(
-        brought(list(fields.items()), url=url, x_twilio_signature=given), Secret("12345")
+    verify_signature(
+        build_callback(list(fields.items()), url=url, x_twilio_signature=given), Secret("12345")
     )
 
 
@@ -160,17 +172,17 @@ def test_port_may_be_signed_or_not(told, known):
     """Twilio is not sure of it itself, and its SDK tries both."""
     callback = signed(status("sent"), url=told)
 
-    assert twilio().receipts(msgspec.structs.replace(callback, url=known))
+    assert twilio().parse_receipts(msgspec.structs.replace(callback, url=known))
 
 
 @pytest.mark.parametrize(
     "forged",
     [
-        brought(status("delivered")),
-        brought(status("delivered"), x_twilio_signature="ä"),
+        build_callback(status("delivered")),
+        build_callback(status("delivered"), x_twilio_signature="ä"),
         signed(status("delivered"), by="54321"),
         msgspec.structs.replace(signed(status("sent")), body=b"MessageStatus=delivered"),
-        msgspec.structs.replace(signed(status("sent")), url=URL.replace("3f9", "4f9")),
+        msgspec.structs.replace(signed(status("sent")), url=CALLBACK_URL.replace("3f9", "4f9")),
         msgspec.structs.replace(
             signed(status("sent"), url="https://otp.example:8443/cb"),
             url="https://otp.example:9443/cb",
@@ -179,42 +191,42 @@ def test_port_may_be_signed_or_not(told, known):
 )
 def test_wrong_signature_is_refused(forged):
     """None, another token's, of other fields, of another address or port."""
-    with pytest.raises(BadSignature):
-        twilio().receipts(forged)
+    with pytest.raises(CallbackSignatureError):
+        twilio().parse_receipts(forged)
 
 
 def test_sdk_agrees_on_what_we_check():
     """A value that is given twice counts once, and empty ones count (RequestValidator)."""
     pairs = [("To", "+44 1&2=3"), ("Empty", ""), ("MessageSid", SID), ("MessageStatus", "sent")]
 
-    assert twilio().receipts(signed(pairs))
-    assert twilio().receipts(
+    assert twilio().parse_receipts(signed(pairs))
+    assert twilio().parse_receipts(
         msgspec.structs.replace(signed(pairs), body=signed([*pairs, *pairs]).body)
     )
 
 
 def test_without_the_token_receipts_are_not_signed():
     """A key alone opens the account, but checks nothing: then the address has to be trusted."""
-    (receipt,) = twilio(auth_token=None).receipts(brought(status("delivered")))
+    (receipt,) = twilio(auth_token=None).parse_receipts(build_callback(status("delivered")))
 
     assert not receipt.is_signed
 
 
 @pytest.mark.parametrize(
-    "body", [*GARBAGE, b"MessageSid=1&MessageStatus=gone", b"MessageStatus=sent"]
+    "body", [*INVALID_BODIES, b"MessageSid=1&MessageStatus=gone", b"MessageStatus=sent"]
 )
 def test_garbage_is_refused(body):
     """With nothing but the errors that the API expects."""
     with pytest.raises((ValueError, KeyError)):
-        twilio(auth_token=None).receipts(brought(body))
+        twilio(auth_token=None).parse_receipts(build_callback(body))
 
 
 @pytest.mark.parametrize("more", [{}, {"api_key": "SK1", "api_secret": Secret("s3")}])
 async def test_sdk_sends_the_same(gateway, transport, message, more):
     """The same message through twilio-python and through us: path, credentials and form agree."""
-    gateway.says(201, {"sid": SID})
-    message = msgspec.structs.replace(message, callback=URL)
-    to_gateway, http = Loopback(gateway.url), TwilioHttpClient()
+    gateway.set_reply(201, {"sid": SID})
+    message = msgspec.structs.replace(message, callback_url=CALLBACK_URL)
+    to_gateway, http = LoopbackAdapter(gateway.url), TwilioHttpClient()
     http.session.mount("https://", to_gateway)
     user, password = ("SK1", "s3") if more else (ACCOUNT, "12345")
     client = Client(user, password, ACCOUNT, http_client=http)
@@ -227,13 +239,15 @@ async def test_sdk_sends_the_same(gateway, transport, message, more):
         validity_period=290,
         content_retention="discard",
         address_retention="obfuscate",
-        status_callback=URL,
+        status_callback=CALLBACK_URL,
     )
     http.session.close()
-    await HttpProvider("acme", twilio(base_url=root(gateway), **more), transport).send(message)
+    await HttpProvider("acme", twilio(base_url=get_base_url(gateway), **more), transport).send(
+        message
+    )
 
-    theirs, ours = gateway.asked
-    assert [twilio(**more).request(message).url] == to_gateway.urls
+    theirs, ours = gateway.requests
+    assert [twilio(**more).build_request(message).url] == to_gateway.urls
     assert (theirs.method, theirs.target) == (ours.method, ours.target)
     assert sorted(theirs.form) == sorted(ours.form)
     for name in ("authorization", "content-type"):
@@ -255,7 +269,7 @@ def test_settings_that_are_refused(more, field):
     """Each says which field, and what to do."""
     settings = {"account_sid": ACCOUNT, "auth_token": Secret("12345"), "sender": "+15005550006"}
 
-    assert [field] == [name for name, _ in Twilio(**settings | more).faults()]
+    assert [field] == [name for name, _ in Twilio(**settings | more).find_errors()]
 
 
 def test_settings_are_read_by_their_type():
@@ -264,5 +278,5 @@ def test_settings_are_read_by_their_type():
 
     read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
 
-    assert [] == read.faults()
+    assert [] == read.find_errors()
     assert "hunter2" not in f"{read!r}{read._authorization and ''}"

@@ -6,20 +6,30 @@ import pytest
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.providers import Provider
-from otp_service.sms.vendor_dialect import reason
-from tests.sms.providers.contracts.bird import bird
-from tests.sms.providers.contracts.infobip import infobip
-from tests.sms.providers.contracts.messagebird import messagebird
-from tests.sms.providers.contracts.plivo import plivo
-from tests.sms.providers.contracts.sinch import sinch
-from tests.sms.providers.contracts.telnyx import telnyx
+from otp_service.sms.vendor_dialect import sanitize_reason
+from tests.sms.providers.contracts.bird import create_bird
+from tests.sms.providers.contracts.infobip import create_infobip
+from tests.sms.providers.contracts.messagebird import create_messagebird
+from tests.sms.providers.contracts.plivo import create_plivo
+from tests.sms.providers.contracts.sinch import create_sinch
+from tests.sms.providers.contracts.telnyx import create_telnyx
 
 
 ADDRESS = "https://sms.example"
 SECRETS = {"t0ken", "k3y", "bk_eu1_k3y"}
 
 
-@pytest.fixture(params=[bird, infobip, messagebird, plivo, sinch, telnyx], ids=lambda m: m.__name__)
+@pytest.fixture(
+    params=[
+        create_bird,
+        create_infobip,
+        create_messagebird,
+        create_plivo,
+        create_sinch,
+        create_telnyx,
+    ],
+    ids=lambda m: m.__name__,
+)
 def vendor(request):
     """Makes the dialect of one."""
     return request.param
@@ -33,7 +43,7 @@ def american():
 
 def test_an_address_holds_no_number_code_or_key(vendor, message):
     """Addresses are logged on the way (R43); and keys stand in one header only."""
-    request = vendor(ADDRESS).request(message)
+    request = vendor(ADDRESS).build_request(message)
 
     for hidden in (message.to.e164[1:], "864209", *SECRETS):
         assert hidden not in request.url
@@ -45,7 +55,7 @@ def test_an_address_holds_no_number_code_or_key(vendor, message):
 def test_nothing_shows_its_keys(vendor, message):
     """Settings and requests are printed by tracebacks."""
     dialect = vendor(ADDRESS)
-    shown = f"{dialect!r} {dialect.request(message)!r}"
+    shown = f"{dialect!r} {dialect.build_request(message)!r}"
 
     assert not [key for key in SECRETS | {"864209"} if key in shown]
 
@@ -54,15 +64,15 @@ def test_the_tenants_name_is_the_sender(vendor, message):
     """And an empty one is left out, not sent as nothing."""
     named = msgspec.structs.replace(message, sender="Brand")
 
-    assert b'"Brand"' in vendor(ADDRESS, sender="+447400000000").request(named).body
-    assert b'""' not in vendor(ADDRESS).request(message).body
+    assert b'"Brand"' in vendor(ADDRESS, sender="+447400000000").build_request(named).body
+    assert b'""' not in vendor(ADDRESS).build_request(message).body
 
 
 def test_a_number_is_the_sender_where_a_name_will_not_do(vendor, message, american):
     """In the US and Canada (R44)."""
     named = msgspec.structs.replace(message, sender="Brand", to=american)
 
-    body = vendor(ADDRESS, sender="+12125550199").request(named).body
+    body = vendor(ADDRESS, sender="+12125550199").build_request(named).body
 
     assert b"Brand" not in body
     assert b"12125550199" in body
@@ -95,8 +105,8 @@ def test_settings_are_read_by_their_type(vendor):
 )
 def test_what_is_kept_of_a_code(code, kept):
     """Short, never prose, and no six digits in a row: they might be of a number or a code."""
-    assert kept == reason("technical-failure", code)
-    assert reason("delivered", code) is None
+    assert kept == sanitize_reason("technical-failure", code)
+    assert sanitize_reason("delivered", code) is None
 
 
 def _plain(dialect):

@@ -10,16 +10,36 @@ from vonage import Auth
 from vonage import Vonage as Sdk
 from vonage_sms import SmsMessage
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Reference, Refused
-from otp_service.core.keys import ring_of
+from otp_service.core.delivery import (
+    Accepted,
+    Fault,
+    Receipt,
+    RefusalScope,
+    Refused,
+    SubmissionReference,
+)
+from otp_service.core.keys import create_single_key_ring
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Addresses, BadSignature, Callback
+from otp_service.sms.callbacks import Callback, CallbackSignatureError, CallbackUrls
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.vonage import FAULTS, MOST, STATUSES, Vonage, signed
+from otp_service.sms.providers.vonage import (
+    FAULTS,
+    MAX_FIELD_CHARS,
+    RECEIPT_STATUSES,
+    Vonage,
+    verify_signature,
+)
 from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED
-from tests.sms.providers.callback_builder import GARBAGE, NOW, URL, Loopback, brought, root
-from tests.sms.providers.sdk_comparison import codes
+from tests.sms.providers.callback_builder import (
+    CALLBACK_URL,
+    INVALID_BODIES,
+    NOW_MS,
+    LoopbackAdapter,
+    build_callback,
+    get_base_url,
+)
+from tests.sms.providers.sdk_comparison import list_codes
 
 
 def vonage(**more):
@@ -34,7 +54,7 @@ def vonage(**more):
     return Vonage(**settings | more)
 
 
-def receipt(*, at=NOW // 1000, method="sha256", **more):
+def receipt(*, at=NOW_MS // 1000, method="sha256", **more):
     """The fields of a receipt, signed by Vonage's own SDK."""
     fields = {
         "msisdn": "447400123456",
@@ -52,14 +72,14 @@ def receipt(*, at=NOW // 1000, method="sha256", **more):
 
 def form(message, **more):
     """What is written for it."""
-    return dict(parse_qsl(vonage(**more).request(message).body.decode()))
+    return dict(parse_qsl(vonage(**more).build_request(message).body.decode()))
 
 
 def test_request_byte_by_byte(message):
     """Digits only, milliseconds, our reference, and where to bring the receipt."""
     callback = "https://otp.example/v1/callbacks/v?ref=ref-3f9&t=a%2Bb"
 
-    request = vonage().request(msgspec.structs.replace(message, callback=callback))
+    request = vonage().build_request(msgspec.structs.replace(message, callback_url=callback))
 
     assert ("POST", "https://rest.nexmo.com/sms/json") == (request.method, request.url)
     assert (
@@ -74,20 +94,22 @@ def test_request_byte_by_byte(message):
 
 def test_address_fits_without_the_reference(message):
     """With 101 characters Vonage would refuse the message; the receipt has our reference anyway."""
-    reference = str(Reference("a-tenant", "c07-5d41402abc4b2a76b9719d911017c592", 1, 1))
-    addresses = Addresses("https://login.some-company.example", ring_of("1", "A" * 43))
-    address = addresses.of("vonage", reference)
+    reference = str(SubmissionReference("a-tenant", "c07-5d41402abc4b2a76b9719d911017c592", 1, 1))
+    addresses = CallbackUrls(
+        "https://login.some-company.example", create_single_key_ring("1", "A" * 43)
+    )
+    address = addresses.build_url("vonage", reference)
 
-    written = form(msgspec.structs.replace(message, reference=reference, callback=address))
+    written = form(msgspec.structs.replace(message, reference=reference, callback_url=address))
 
-    assert len(address) > MOST >= len(written["callback"])
-    callback = Callback("POST", written["callback"], {}, b"", NOW)
-    assert reference == addresses.reference("vonage", callback, written["client-ref"])
+    assert len(address) > MAX_FIELD_CHARS >= len(written["callback"])
+    callback = Callback("POST", written["callback"], {}, b"", NOW_MS)
+    assert reference == addresses.verify_reference("vonage", callback, written["client-ref"])
 
 
 def test_an_address_that_is_too_long_is_left_out(message):
     """Better no receipt than no message: the dashboard may name another address."""
-    long = msgspec.structs.replace(message, callback=URL + "x" * 100)
+    long = msgspec.structs.replace(message, callback_url=CALLBACK_URL + "x" * 100)
 
     assert "callback" not in form(long)
 
@@ -101,7 +123,7 @@ def test_type_follows_the_letters(message, text, kind):
 @pytest.mark.parametrize(("life", "ttl"), [(5, "20000"), (290, "290000"), (10**9, "604800000")])
 def test_validity_is_within_vonages_bounds(message, life, ttl):
     """From 20 s to a week, in milliseconds."""
-    assert ttl == form(msgspec.structs.replace(message, valid_for=life))["ttl"]
+    assert ttl == form(msgspec.structs.replace(message, validity_seconds=life))["ttl"]
 
 
 def test_number_is_written_without_plus(message):
@@ -115,11 +137,14 @@ def test_number_is_written_without_plus(message):
 @pytest.mark.parametrize(
     ("statuses", "means"),
     [
-        *(((code,), Refused(Fault.RECIPIENT, code)) for code in codes(FAULTS, RECIPIENT)),
-        *(((c,), Refused(Fault.PROVIDER, c, about=About.ACCOUNT)) for c in codes(FAULTS, ACCOUNT)),
+        *(((code,), Refused(Fault.RECIPIENT, code)) for code in list_codes(FAULTS, RECIPIENT)),
         *(
-            ((c,), Refused(Fault.PROVIDER, c, about=About.THROTTLED))
-            for c in codes(FAULTS, THROTTLED)
+            ((c,), Refused(Fault.PROVIDER, c, scope=RefusalScope.ACCOUNT))
+            for c in list_codes(FAULTS, ACCOUNT)
+        ),
+        *(
+            ((c,), Refused(Fault.PROVIDER, c, scope=RefusalScope.THROTTLED))
+            for c in list_codes(FAULTS, THROTTLED)
         ),
         (("3",), Refused(Fault.PROVIDER, "3")),
         (("6",), Refused(Fault.PROVIDER, "6")),
@@ -135,23 +160,25 @@ def test_table(statuses, means):
     parts = [{"status": status, "message-id": "0A01"} for status in statuses]
     reply = HttpReply(200, {}, msgspec.json.encode({"messages": parts}))
 
-    assert means == vonage().reply(reply)
+    assert means == vonage().interpret_reply(reply)
 
 
-@pytest.mark.parametrize(("http", "about"), [(401, About.ACCOUNT), (429, About.THROTTLED)])
+@pytest.mark.parametrize(
+    ("http", "about"), [(401, RefusalScope.ACCOUNT), (429, RefusalScope.THROTTLED)]
+)
 def test_status_counts_if_it_is_not_200(http, about):
     """The documentation knows 200 only; what stands in front of it knows more."""
-    assert Refused(Fault.PROVIDER, f"http-{http}", about=about) == vonage().reply(
+    assert Refused(Fault.PROVIDER, f"http-{http}", scope=about) == vonage().interpret_reply(
         HttpReply(http, {}, b"")
     )
 
 
-@pytest.mark.parametrize("name", STATUSES)
+@pytest.mark.parametrize("name", RECEIPT_STATUSES)
 def test_every_status_is_a_receipt(name):
     """What is buffered or unknown is pending; what expired met a phone that was off."""
-    means = STATUSES[name]
+    means = RECEIPT_STATUSES[name]
 
-    (news,) = vonage().receipts(brought(receipt(status=name, err_code="99")))
+    (news,) = vonage().parse_receipts(build_callback(receipt(status=name, err_code="99")))
 
     failed = means.endswith("failure")
     assert Receipt(means, "a&b=c", "0A01", "99" if failed else None, is_signed=True) == news
@@ -170,7 +197,7 @@ def test_every_status_is_a_receipt(name):
 )
 def test_code_tells_whose_fault_it_was(code, means, reason):
     """Codes of receipts are not those of replies: 7 is a busy phone here."""
-    (news,) = vonage().receipts(brought(receipt(status="failed", err_code=code)))
+    (news,) = vonage().parse_receipts(build_callback(receipt(status="failed", err_code=code)))
 
     assert (means, reason) == (news.status, news.reason)
 
@@ -182,12 +209,14 @@ def test_sdk_signs_what_we_check(method):
     ours = vonage(signature_method=method)
 
     for callback in (
-        brought(fields),
-        brought(list(fields.items())),
-        brought(url=f"https://otp.example/cb?{urlencode(fields)}", method="GET"),
-        brought(url=f"{URL}&{urlencode(fields)}", method="GET"),
+        build_callback(fields),
+        build_callback(list(fields.items())),
+        build_callback(url=f"https://otp.example/cb?{urlencode(fields)}", method="GET"),
+        build_callback(url=f"{CALLBACK_URL}&{urlencode(fields)}", method="GET"),
     ):
-        assert [Receipt("delivered", "a&b=c", "0A01", is_signed=True)] == ours.receipts(callback)
+        assert [Receipt("delivered", "a&b=c", "0A01", is_signed=True)] == ours.parse_receipts(
+            callback
+        )
 
 
 def test_sdk_checks_what_we_sign():
@@ -195,7 +224,7 @@ def test_sdk_checks_what_we_sign():
     fields = receipt()
     auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
 
-    assert signed(fields, Secret("signs"), "sha256")
+    assert verify_signature(fields, Secret("signs"), "sha256")
     assert auth.check_signature(dict(fields))
 
 
@@ -208,7 +237,7 @@ def test_known_hash():
         "sig": "6AF838EF94998832DBFC29020B564830",
     }
 
-    assert {"a", "b", "timestamp"} == signed(fields, Secret("secret"), "md5hash").keys()
+    assert {"a", "b", "timestamp"} == verify_signature(fields, Secret("secret"), "md5hash").keys()
 
 
 @pytest.mark.parametrize(
@@ -219,15 +248,15 @@ def test_known_hash():
         receipt() | {"status": "failed"},
         receipt(method="md5"),
         {name: value for name, value in receipt().items() if name != "sig"},
-        receipt(at=NOW // 1000 - 301),
-        receipt(at=NOW // 1000 + 302),
+        receipt(at=NOW_MS // 1000 - 301),
+        receipt(at=NOW_MS // 1000 + 302),
         receipt(at="2026-09-21 14:13:20"),
     ],
 )
 def test_wrong_signature_is_refused(fields):
     """None, of other fields, by another method, too old, or of another clock."""
-    with pytest.raises(BadSignature):
-        vonage().receipts(brought(fields))
+    with pytest.raises(CallbackSignatureError):
+        vonage().parse_receipts(build_callback(fields))
 
 
 def test_what_is_not_signed_is_not_read():
@@ -236,7 +265,7 @@ def test_what_is_not_signed_is_not_read():
     auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
     query = urlencode(fields | {"sig": auth.sign_params(dict(fields)), "reference": "x"})
 
-    (news,) = vonage().receipts(brought(url=f"{URL}&{query}", method="GET"))
+    (news,) = vonage().parse_receipts(build_callback(url=f"{CALLBACK_URL}&{query}", method="GET"))
 
     assert "" == news.reference
 
@@ -245,17 +274,19 @@ def test_without_the_secret_receipts_are_not_signed():
     """As Vonage brings them unless it is asked otherwise."""
     fields = {name: value for name, value in receipt().items() if name not in {"sig", "timestamp"}}
 
-    (news,) = vonage(signature_secret=None).receipts(brought(fields))
+    (news,) = vonage(signature_secret=None).parse_receipts(build_callback(fields))
 
     assert Receipt("delivered", "a&b=c", "0A01") == news
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("body", [*GARBAGE, b'{"messageId":"1","status":"gone"}', b'{"status":[]}'])
+@pytest.mark.parametrize(
+    "body", [*INVALID_BODIES, b'{"messageId":"1","status":"gone"}', b'{"status":[]}']
+)
 def test_garbage_is_refused(body, method):
     """With nothing but the errors that the API expects."""
     with pytest.raises((ValueError, KeyError)):
-        vonage(signature_secret=None).receipts(brought(body, method=method))
+        vonage(signature_secret=None).parse_receipts(build_callback(body, method=method))
 
 
 def test_acknowledgement():
@@ -265,9 +296,14 @@ def test_acknowledgement():
 
 async def test_sdk_sends_the_same(gateway, transport, message):
     """The same message through Vonage's SDK and through us: path, credentials and form agree."""
-    gateway.says(200, {"message-count": "1", "messages": [{"status": "0", "message-id": "0A01"}]})
-    message = msgspec.structs.replace(message, callback="https://otp.example/cb?t=1")
-    to_gateway, client = Loopback(gateway.url), Sdk(Auth(api_key="abcd1234", api_secret="s3"))
+    gateway.set_reply(
+        200, {"message-count": "1", "messages": [{"status": "0", "message-id": "0A01"}]}
+    )
+    message = msgspec.structs.replace(message, callback_url="https://otp.example/cb?t=1")
+    to_gateway, client = (
+        LoopbackAdapter(gateway.url),
+        Sdk(Auth(api_key="abcd1234", api_secret="s3")),
+    )
     client.http_client._session.mount("https://", to_gateway)
 
     await asyncio.to_thread(
@@ -279,14 +315,14 @@ async def test_sdk_sends_the_same(gateway, transport, message):
             type="text",
             ttl=290_000,
             client_ref=message.reference,
-            callback=message.callback,
+            callback=message.callback_url,
         ),
     )
     client.http_client._session.close()
-    await HttpProvider("acme", vonage(base_url=root(gateway)), transport).send(message)
+    await HttpProvider("acme", vonage(base_url=get_base_url(gateway)), transport).send(message)
 
-    theirs, ours = gateway.asked
-    assert [vonage().request(message).url] == to_gateway.urls
+    theirs, ours = gateway.requests
+    assert [vonage().build_request(message).url] == to_gateway.urls
     assert (theirs.method, theirs.target) == (ours.method, ours.target)
     assert sorted(theirs.form) == sorted(ours.form)
     for name in ("authorization", "content-type"):
@@ -303,7 +339,7 @@ async def test_sdk_sends_the_same(gateway, transport, message):
 )
 def test_settings_that_are_refused(more, field):
     """Each says which field, and what to do."""
-    assert [field] == [name for name, _ in vonage(**more).faults()]
+    assert [field] == [name for name, _ in vonage(**more).find_errors()]
 
 
 def test_settings_are_read_by_their_type():
@@ -312,5 +348,5 @@ def test_settings_are_read_by_their_type():
 
     read = msgspec.convert(written, Provider, dec_hook=lambda kind, value: kind(value))
 
-    assert [] == read.faults()
+    assert [] == read.find_errors()
     assert "hunter2" not in repr(read)

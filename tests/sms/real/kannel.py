@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Self
 
 
-FAKESMSC = Path("/usr/lib/kannel/test/fakesmsc")
-PATIENCE = 20.0
+FAKE_SMSC_BINARY = Path("/usr/lib/kannel/test/fakesmsc")
+WAIT_TIMEOUT_SECONDS = 20.0
 """Seconds after which nothing is waited for any more."""
 
 USERNAME, PASSWORD = "tester", "a&b<c"
-DENIED = "+447999"
+DENIED_PREFIX = "+447999"
 """What a number in the black-list begins with."""
 
 _CONFIG = """
@@ -65,23 +65,23 @@ text = none
 """
 
 
-def missing() -> str:
+def list_missing_programs() -> str:
     """Name the programs that are not there."""
     found = {
         name: shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("bearerbox", "smsbox")
     }
-    found["fakesmsc"] = str(FAKESMSC) if FAKESMSC.exists() else None
+    found["fakesmsc"] = str(FAKE_SMSC_BINARY) if FAKE_SMSC_BINARY.exists() else None
     return ", ".join(name for name, where in found.items() if not where)
 
 
-class Kannel:
+class KannelGateway:
     """The gateway; its network is closed at first, so that it can take messages only to keep."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stack = ExitStack()
         names = ("admin", "smsbox", "network", "sendsms")
-        self._ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        self._ports = dict(zip(names, _find_free_ports(len(names)), strict=True))
         self.url = f"http://127.0.0.1:{self._ports['sendsms']}/cgi-bin/sendsms"
 
     def __enter__(self) -> Self:
@@ -89,8 +89,10 @@ class Kannel:
         filled = _CONFIG.format(**self._ports, username=USERNAME, password=PASSWORD)
         config.write_text(filled)
         try:
-            self.bearerbox = self._start("/usr/sbin/bearerbox", str(config), until="smsbox")
-            self.smsbox = self._start("/usr/sbin/smsbox", str(config), until="sendsms")
+            self.bearerbox = self._start_process(
+                "/usr/sbin/bearerbox", str(config), port_name="smsbox"
+            )
+            self.smsbox = self._start_process("/usr/sbin/smsbox", str(config), port_name="sendsms")
         except BaseException:
             self._stack.close()
             raise
@@ -99,43 +101,43 @@ class Kannel:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def open_network(self) -> None:
+    def connect_network(self) -> None:
         """Connect a SMSC that says yes to all, and wait until Kannel has a message of it."""
         port = str(self._ports["network"])
         arguments = ("-H", "127.0.0.1", "-r", port, "-i", "3600", "-m", "2", "100 300 text nop")
-        self._start(str(FAKESMSC), *arguments)
-        self.sees("sent message 1")
+        self._start_process(str(FAKE_SMSC_BINARY), *arguments)
+        self.wait_for_output("sent message 1")
         time.sleep(0.2)  # nothing that it prints says that bearerbox has got it
 
-    def sees(self, text: str) -> None:
+    def wait_for_output(self, text: str) -> None:
         """Wait until the SMSC has printed this."""
         _wait_for(lambda: text in (self._folder / "fakesmsc.log").read_text(errors="replace"))
 
-    def printed(self, number: str) -> str:
+    def find_printed_line(self, number: str) -> str:
         """Return the line of the first message that the SMSC has got for this number."""
-        self.sees(f" {number} ")
+        self.wait_for_output(f" {number} ")
         lines = (self._folder / "fakesmsc.log").read_text(errors="replace").splitlines()
         return next(line for line in lines if f" {number} " in line)
 
-    def kill(self, box: str) -> None:
+    def kill_box(self, box: str) -> None:
         """Kill `smsbox` or `bearerbox`, as a machine does that fails."""
         process: subprocess.Popen[bytes] = getattr(self, box)
         process.kill()
         process.wait()
 
-    def _start(self, *command: str, until: str = "") -> subprocess.Popen[bytes]:
+    def _start_process(self, *command: str, port_name: str = "") -> subprocess.Popen[bytes]:
         log = (self._folder / f"{Path(command[0]).name}.log").open("wb")
         with log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
-        self._stack.enter_context(_stopped(process))
-        if until:
-            _wait_for(lambda: process.poll() is not None or _listens(self._ports[until]))
+        self._stack.enter_context(_stop_on_exit(process))
+        if port_name:
+            _wait_for(lambda: process.poll() is not None or _is_listening(self._ports[port_name]))
         assert process.poll() is None, Path(log.name).read_text(errors="replace")
         return process
 
 
 @contextmanager
-def _stopped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+def _stop_on_exit(process: "subprocess.Popen[bytes]") -> Iterator[None]:
     try:
         yield
     finally:
@@ -148,19 +150,19 @@ def _stopped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 def _wait_for(condition) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + WAIT_TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < end, "this took too long"
         time.sleep(0.05)
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
 
 
-def _free_ports(count: int) -> list[int]:
+def _find_free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

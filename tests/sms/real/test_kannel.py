@@ -5,15 +5,26 @@ import asyncio
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpProvider
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.kannel import Kannel as Dialect
-from otp_service.sms.router import Outside, Remembered, Router, Tools
+from otp_service.sms.router import (
+    LocalProviderHealth,
+    ProviderDependencies,
+    ProviderRouter,
+    RouterEnvironment,
+)
 from otp_service.sms.routes import Routes
-from tests.sms.real.kannel import DENIED, PASSWORD, USERNAME, Kannel, missing
+from tests.sms.real.kannel import (
+    DENIED_PREFIX,
+    PASSWORD,
+    USERNAME,
+    KannelGateway,
+    list_missing_programs,
+)
 
 
 pytestmark = pytest.mark.slow
@@ -22,19 +33,19 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def kannel(tmp_path_factory):
     """A Kannel with its network open."""
-    if names := missing():
+    if names := list_missing_programs():
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
-    with Kannel(tmp_path_factory.mktemp("kannel")) as kannel:
-        kannel.open_network()
+    with KannelGateway(tmp_path_factory.mktemp("kannel")) as kannel:
+        kannel.connect_network()
         yield kannel
 
 
 @pytest.fixture
 def closed(tmp_path):
     """A Kannel whose network is closed."""
-    if names := missing():
+    if names := list_missing_programs():
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
-    with Kannel(tmp_path) as kannel:
+    with KannelGateway(tmp_path) as kannel:
         yield kannel
 
 
@@ -47,11 +58,11 @@ def dialect(kannel, **more):
 async def reported(gateway, token):
     """The reports with this token, once the last one of them is here."""
     while True:
-        found = [each.target for each in gateway.asked if token in each.target]
+        found = [each.target for each in gateway.requests if token in each.target]
         if any("type=1&" in target for target in found):
             return [Callback("GET", f"https://otp.example{target}", {}, b"", 0) for target in found]
-        gateway.was_asked.clear()
-        await asyncio.wait_for(gateway.was_asked.wait(), 20)
+        gateway.request_received.clear()
+        await asyncio.wait_for(gateway.request_received.wait(), 20)
 
 
 async def test_code_arrives_and_is_reported(kannel, gateway, transport, message):
@@ -59,13 +70,13 @@ async def test_code_arrives_and_is_reported(kannel, gateway, transport, message)
     address = gateway.url.replace("/v1/messages", "/v1/callbacks/kannel?token=a%2Bb%C3%A9%25d")
     provider = HttpProvider("kannel", dialect(kannel), transport)
 
-    reply = await provider.send(msgspec.structs.replace(message, callback=address))
+    reply = await provider.send(msgspec.structs.replace(message, callback_url=address))
     await asyncio.to_thread(kannel.sees, f"<A&B +447400123456 text {message.text}>")
     taken, delivered = await reported(gateway, "token=a%2Bb%C3%A9%25d&")
 
     assert Accepted() == reply
-    assert [Receipt("pending")] == dialect(kannel).receipts(taken)
-    (receipt,) = dialect(kannel).receipts(delivered)
+    assert [Receipt("pending")] == dialect(kannel).parse_receipts(taken)
+    (receipt,) = dialect(kannel).parse_receipts(delivered)
     assert ("delivered", None) == (receipt.status, receipt.reason)
     assert receipt.message_id
 
@@ -91,9 +102,9 @@ async def test_refusals_are_understood(kannel, transport, message):
     """A password that is wrong, and a number in the black-list."""
     wrong = HttpProvider("kannel", dialect(kannel, password=Secret("wrong")), transport)
     right = HttpProvider("kannel", dialect(kannel), transport)
-    denied = msgspec.structs.replace(message.to, e164=f"{DENIED}123456")
+    denied = msgspec.structs.replace(message.to, e164=f"{DENIED_PREFIX}123456")
 
-    refused = Refused(Fault.PROVIDER, "authorization-failed", about=About.ACCOUNT)
+    refused = Refused(Fault.PROVIDER, "authorization-failed", scope=RefusalScope.ACCOUNT)
     assert refused == await wrong.send(message)
     assert Refused(Fault.RECIPIENT, "number-denied") == await right.send(
         msgspec.structs.replace(message, to=denied)
@@ -102,12 +113,14 @@ async def test_refusals_are_understood(kannel, transport, message):
 
 async def test_next_provider_takes_over(closed, transport, message):
     """Kannel keeps a message while its network is closed; and once it is gone, nobody waits."""
-    inbox = Inbox().as_sender("inbox", Tools(transport, now=lambda: 0))
+    inbox = Inbox().build_provider("inbox", ProviderDependencies(transport, now=lambda: 0))
     kannel = HttpProvider("kannel", dialect(closed), transport)
     moment = [0]
     clock = asyncio.get_running_loop().time
-    outside = Outside(clock, lambda: moment[0], lambda: 0.5, lambda _: "somebody")
-    router = Router([kannel, inbox], Routes(("kannel", "inbox")), Remembered(), outside=outside)
+    outside = RouterEnvironment(clock, lambda: moment[0], lambda: 0.5, lambda _: "somebody")
+    router = ProviderRouter(
+        [kannel, inbox], Routes(("kannel", "inbox")), LocalProviderHealth(), environment=outside
+    )
 
     kept = await router.send(message)
     closed.smsbox.kill()
@@ -118,4 +131,4 @@ async def test_next_provider_takes_over(closed, transport, message):
     assert ["queued", None] == [each.reason for each in kept]
     assert "inbox" == gone[-1].provider
     assert "accepted" != gone[0].outcome
-    assert 2 == len(inbox.messages())
+    assert 2 == len(inbox.list_messages())

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.processes import CHEAPEST, Gateway, Service, serve
-from tests.sms.real.kannel import PASSWORD, USERNAME, Kannel, missing
+from tests.processes import CHEAPEST_HASH_SETTINGS, GatewayServer, RunningService, run_service
+from tests.sms.real.kannel import PASSWORD, USERNAME, KannelGateway, list_missing_programs
 from tests.store import redis_servers
 
 
@@ -19,22 +19,22 @@ NUMBER, OTHER = "+447400123456", "+447400987654"
 class Running(NamedTuple):
     """What runs."""
 
-    kannel: Kannel
-    gateway: Gateway
-    service: Service
+    kannel: KannelGateway
+    gateway: GatewayServer
+    service: RunningService
 
 
 @pytest.fixture
 def running(tmp_path) -> Iterator[Running]:
     """A service with Kannel first and a gateway that takes HTTP second, all on loopback."""
-    if names := missing():
+    if names := list_missing_programs():
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
-    port = redis_servers.free_port()
+    port = redis_servers.find_free_port()
     with (
         redis_servers.start_server(tmp_path / "redis") as redis,
-        Gateway() as gateway,
-        Kannel(tmp_path) as kannel,
-        serve(
+        GatewayServer() as gateway,
+        KannelGateway(tmp_path) as kannel,
+        run_service(
             tmp_path / "service",
             redis,
             [gateway.url],
@@ -46,10 +46,10 @@ def running(tmp_path) -> Iterator[Running]:
             PROVIDERS__KANNEL__USERNAME=USERNAME,
             PROVIDERS__KANNEL__PASSWORD=PASSWORD,
             ROUTING__PROVIDERS='["kannel", "gateway"]',
-            **CHEAPEST,
+            **CHEAPEST_HASH_SETTINGS,
         ) as service,
     ):
-        kannel.open_network()
+        kannel.connect_network()
         yield Running(kannel, gateway, service)
 
 
@@ -58,23 +58,23 @@ def test_a_code_goes_through_kannel_and_its_report_comes_back(running: Running) 
     kannel, gateway, service = running
 
     issued = service.issue(NUMBER)
-    printed = kannel.printed(NUMBER)
+    printed = kannel.find_printed_line(NUMBER)
     (code,) = re.findall(r"\b[0-9]{6}\b", printed.partition("text")[2])
 
     assert 201 == issued.status
     assert [("kannel", "accepted")] == submissions(issued)
-    redis_servers.until(
+    redis_servers.wait_until(
         lambda: service.view(issued).json["delivery"]["status"] == "delivered",
-        deadline=20,
-        what="the report",
+        timeout_seconds=20,
+        description="the report",
     )
     assert 200 == service.verify(issued, code).status
     assert [] == gateway.messages
-    news = service.events(type="otp.delivery")
+    news = service.fetch_events(type="otp.delivery")
     assert ("kannel", "delivered", True) == tuple(
         news[0][name] for name in ("provider", "status", "trusted")
     )
-    assert 1 <= service.count("otp_receipts_total", provider="kannel", status="delivered")
+    assert 1 <= service.count_samples("otp_receipts_total", provider="kannel", status="delivered")
 
 
 @pytest.mark.parametrize("box", ["smsbox", "bearerbox"])
@@ -82,15 +82,15 @@ def test_the_next_provider_takes_over_when_kannel_is_killed(running: Running, bo
     """In the middle of things: one code through Kannel, and the next one all the same."""
     kannel, gateway, service = running
     first = service.issue(NUMBER)
-    code = re.findall(r"\b[0-9]{6}\b", kannel.printed(NUMBER).partition("text")[2])[0]
+    code = re.findall(r"\b[0-9]{6}\b", kannel.find_printed_line(NUMBER).partition("text")[2])[0]
 
-    kannel.kill(box)
+    kannel.kill_box(box)
     second = service.issue(OTHER)
 
     assert (201, 201) == (first.status, second.status)
     assert ("gateway", "accepted") == submissions(second)[-1]
     assert ["kannel", "gateway"] == [provider for provider, _ in submissions(second)]
-    assert 200 == service.verify(second, gateway.code_for(OTHER)).status
+    assert 200 == service.verify(second, gateway.find_code(OTHER)).status
     assert 200 == service.verify(first, code).status
 
 

@@ -7,13 +7,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Receipt, Refused
+from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
-from otp_service.sms.router import Outside, Remembered, Router, Tools
+from otp_service.sms.router import (
+    LocalProviderHealth,
+    ProviderDependencies,
+    ProviderRouter,
+    RouterEnvironment,
+)
 from otp_service.sms.routes import Routes
-from tests.sms.real.smpp.node_smsc import PASSWORD, SYSTEM_ID, Centre, NotInstalled, installed
+from tests.sms.real.smpp.node_smsc import (
+    PASSWORD,
+    SYSTEM_ID,
+    NodeSmsc,
+    PackageNotInstalled,
+    install_package,
+)
 
 
 pytestmark = pytest.mark.slow
@@ -24,15 +35,15 @@ def package():
     """The package, installed for this module alone."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            yield installed(Path(folder))
-        except NotInstalled as error:
+            yield install_package(Path(folder))
+        except PackageNotInstalled as error:
             pytest.skip(str(error))
 
 
 @pytest.fixture
 def centre(package, tmp_path):
     """A centre that listens."""
-    with Centre(package, tmp_path) as centre:
+    with NodeSmsc(package, tmp_path) as centre:
         yield centre
 
 
@@ -53,8 +64,10 @@ async def made(centre, news, transport):
     def make(**more):
         given = {"system_id": SYSTEM_ID, "password": Secret(PASSWORD), "sender": "Example"} | more
         settings = Smpp(host="127.0.0.1", port=centre.port, **given)
-        assert [] == settings.faults()
-        providers.append(settings.as_sender("centre", Tools(transport, lambda: 0, received)))
+        assert [] == settings.find_errors()
+        providers.append(
+            settings.build_provider("centre", ProviderDependencies(transport, lambda: 0, received))
+        )
         return providers[-1]
 
     yield make
@@ -127,9 +140,9 @@ async def test_refusals_are_understood(made, message):
     right, wrong = made(), made(password=Secret("wr0ng"))
 
     assert Refused(Fault.RECIPIENT, "smpp-0b") == await right.send(to(message, "11"))
-    throttled = Refused(Fault.PROVIDER, "smpp-58", about=About.THROTTLED)
+    throttled = Refused(Fault.PROVIDER, "smpp-58", scope=RefusalScope.THROTTLED)
     assert throttled == await right.send(to(message, "58"))
-    account = Refused(Fault.PROVIDER, "smpp-0e", about=About.ACCOUNT)
+    account = Refused(Fault.PROVIDER, "smpp-0e", scope=RefusalScope.ACCOUNT)
     assert account == await wrong.send(message)
 
 
@@ -140,8 +153,8 @@ async def test_silence_is_no_refusal(made, message):
     hung = await provider.send(to(message, "98"))
     dropped = await provider.send(to(message, "99"))
 
-    assert Refused(Fault.UNKNOWN, "read-timeout", about=About.SILENCE) == hung
-    assert Refused(Fault.UNKNOWN, "disconnected", about=About.SILENCE) == dropped
+    assert Refused(Fault.UNKNOWN, "read-timeout", scope=RefusalScope.SILENCE) == hung
+    assert Refused(Fault.UNKNOWN, "disconnected", scope=RefusalScope.SILENCE) == dropped
 
 
 async def test_asks_whether_the_centre_is_there_and_takes_leave(centre, made, message):
@@ -159,12 +172,14 @@ async def test_asks_whether_the_centre_is_there_and_takes_leave(centre, made, me
 
 async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, message):
     """Killed in the middle of a message: nobody waits, and once it is back it is used again."""
-    inbox = Inbox().as_sender("inbox", Tools(None, lambda: 0))
+    inbox = Inbox().build_provider("inbox", ProviderDependencies(None, lambda: 0))
     provider = made()
     moment = [0]
     clock = asyncio.get_running_loop().time
-    outside = Outside(clock, lambda: moment[0], lambda: 0.5, lambda _: "somebody")
-    router = Router([provider, inbox], Routes(("centre", "inbox")), Remembered(), outside=outside)
+    outside = RouterEnvironment(clock, lambda: moment[0], lambda: 0.5, lambda _: "somebody")
+    router = ProviderRouter(
+        [provider, inbox], Routes(("centre", "inbox")), LocalProviderHealth(), environment=outside
+    )
 
     (taken,) = await router.send(message)
     sending = asyncio.create_task(router.send(to(message, "98")))
@@ -184,4 +199,4 @@ async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, 
     assert ["unknown", "accepted"] == [each.outcome for each in lost]
     assert "inbox" == gone[-1].provider
     assert ("centre", "accepted") == (back.provider, back.outcome)
-    assert 2 == len(inbox.messages())
+    assert 2 == len(inbox.list_messages())

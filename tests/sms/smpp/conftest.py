@@ -4,45 +4,45 @@ import asyncio
 
 import pytest
 
-from otp_service.sms.router import Tools
-from tests.sms.smpp.fake_smsc import Centre
-from tests.sms.smpp.samples import settings
+from otp_service.sms.router import ProviderDependencies
+from tests.sms.smpp.fake_smsc import FakeSmsc
+from tests.sms.smpp.samples import build_settings
 
 
 @pytest.fixture
-async def centre():
+async def smsc():
     """A centre that takes everything."""
-    async with Centre() as centre:
+    async with FakeSmsc() as centre:
         yield centre
 
 
 @pytest.fixture
-def news():
+def receipts():
     """What was received, with the provider's name."""
     return asyncio.Queue()
 
 
 @pytest.fixture
-async def made(centre, news):
+async def create_provider(smsc, receipts):
     """Makes providers that speak to the centre, and takes leave of it."""
     providers = []
 
-    async def received(name, receipt):
-        await news.put((name, receipt))
+    async def record_receipt(name, receipt):
+        await receipts.put((name, receipt))
 
-    def make(received=received, submissions=None, **more):
-        given = settings(centre.port, **more)
-        tools = Tools(None, lambda: 0, received, submissions)
-        provider = given.as_sender("acme", tools)
+    def create_one(received=record_receipt, submissions=None, **more):
+        given = build_settings(smsc.port, **more)
+        tools = ProviderDependencies(None, lambda: 0, received, submissions)
+        provider = given.build_provider("acme", tools)
         providers.append(provider)
         return provider
 
-    yield make
+    yield create_one
     for provider in providers:
         await provider.aclose()
 
 
 @pytest.fixture
-def provider(made):
+def provider(create_provider):
     """One that is patient."""
-    return made()
+    return create_provider()

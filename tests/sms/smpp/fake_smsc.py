@@ -14,19 +14,19 @@ from otp_service.sms.smpp.pdu import (
     BIND_TRANSCEIVER,
     DELIVER_SM,
     ENQUIRE_LINK,
-    RESPONSE,
+    RESPONSE_BIT,
     SUBMIT_SM,
     UNBIND,
-    Frames,
     Pdu,
+    PduDecoder,
 )
-from otp_service.sms.smpp.pdu_bodies import Bind, ShortMessage
+from otp_service.sms.smpp.pdu_bodies import BindRequest, ShortMessage
 
 
 PASSWORD = "s3cret"
 
 
-class Centre:
+class FakeSmsc:
     """Takes every bind with the right password, and every message, until it is told otherwise."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, password: str = PASSWORD) -> None:
@@ -34,105 +34,107 @@ class Centre:
         self._password = password
         self._writers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
-        self.asked: list[Pdu] = []
-        self.heard = asyncio.Event()
-        self.is_silent_to: set[int] = set()
+        self.received_pdus: list[Pdu] = []
+        self.pdu_received = asyncio.Event()
+        self.ignored_commands: set[int] = set()
         self.bind_status = 0
-        self.answers()
+        self.set_submit_reply()
 
     async def __aenter__(self) -> Self:
-        await self.listen()
+        await self.start_listening()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.leave()
+        await self.stop_listening()
 
-    async def listen(self) -> None:
+    async def start_listening(self) -> None:
         """Listen, after the first time on the same port."""
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def leave(self) -> None:
+    async def stop_listening(self) -> None:
         """Listen no more, and drop every connection."""
         self._server.close()
-        self.drops()
+        self.drop_connections()
         await asyncio.gather(*self._writers, return_exceptions=True)
 
-    def drops(self) -> None:
+    def drop_connections(self) -> None:
         """Drop every connection."""
         for writer in self._writers.values():
             writer.transport.abort()
 
-    def answers(self, status: int = 0, *, body: bytes = b"7a2f\0", command: int = 0) -> None:
+    def set_submit_reply(
+        self, status: int = 0, *, body: bytes = b"7a2f\0", command: int = 0
+    ) -> None:
         """Answer every submit_sm with this."""
-        self.submit_answer = (command or SUBMIT_SM | RESPONSE, status, b"" if status else body)
+        self.submit_reply = (command or SUBMIT_SM | RESPONSE_BIT, status, b"" if status else body)
 
-    def hangs(self) -> None:
+    def ignore_submits(self) -> None:
         """Answer no submit_sm."""
-        self.is_silent_to.add(SUBMIT_SM)
+        self.ignored_commands.add(SUBMIT_SM)
 
-    async def sends(self, pdu: Pdu, over: int | None = None) -> None:
+    async def send_pdu(self, pdu: Pdu, connection_index: int | None = None) -> None:
         """Send this over every connection, or over one, counted from 0 in the order they came."""
         writers = [*self._writers.values()]
-        for writer in writers if over is None else [writers[over]]:
+        for writer in writers if connection_index is None else [writers[connection_index]]:
             writer.write(pdu.encode())
             await writer.drain()
 
-    async def brings(
-        self, brought: ShortMessage, sequence: int = 1, over: int | None = None
+    async def deliver_message(
+        self, message: ShortMessage, sequence: int = 1, connection_index: int | None = None
     ) -> None:
         """Bring a message or a receipt."""
-        await self.sends(Pdu(DELIVER_SM, sequence, body=brought.encode()), over)
+        await self.send_pdu(Pdu(DELIVER_SM, sequence, body=message.encode()), connection_index)
 
-    async def hears(self, command: int, count: int = 1) -> list[Pdu]:
+    async def wait_for_pdus(self, command: int, count: int = 1) -> list[Pdu]:
         """Return all of these PDUs, once there are so many."""
         async with asyncio.timeout(10):
-            while len(self.of(command)) < count:
-                self.heard.clear()
-                await self.heard.wait()
-        return self.of(command)
+            while len(self.list_pdus(command)) < count:
+                self.pdu_received.clear()
+                await self.pdu_received.wait()
+        return self.list_pdus(command)
 
-    def of(self, command: int) -> list[Pdu]:
+    def list_pdus(self, command: int) -> list[Pdu]:
         """Return the PDUs with this command so far."""
-        return [pdu for pdu in self.asked if pdu.command == command]
+        return [pdu for pdu in self.received_pdus if pdu.command == command]
 
     @property
     def messages(self) -> list[ShortMessage]:
         """What was submitted."""
-        return [ShortMessage.decode(pdu.body) for pdu in self.of(SUBMIT_SM)]
+        return [ShortMessage.decode(pdu.body) for pdu in self.list_pdus(SUBMIT_SM)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._writers[task] = writer
-        frames = Frames()
+        frames = PduDecoder()
         try:
             while data := await reader.read(4096):
-                for pdu in frames.feed(data):
-                    self._take(pdu, writer)
+                for pdu in frames.decode_pdus(data):
+                    self._handle_pdu(pdu, writer)
         except ConnectionError:
             pass
         finally:
             del self._writers[task]
             writer.close()
 
-    def _take(self, pdu: Pdu, writer: asyncio.StreamWriter) -> None:
-        self.asked.append(pdu)
-        self.heard.set()
-        if pdu.answers or pdu.command in self.is_silent_to:
+    def _handle_pdu(self, pdu: Pdu, writer: asyncio.StreamWriter) -> None:
+        self.received_pdus.append(pdu)
+        self.pdu_received.set()
+        if pdu.is_response or pdu.command in self.ignored_commands:
             return
-        command, status, body = self._answer(pdu)
+        command, status, body = self._build_reply(pdu)
         writer.write(Pdu(command, pdu.sequence, status, body).encode())
 
-    def _answer(self, pdu: Pdu) -> tuple[int, int, bytes]:
+    def _build_reply(self, pdu: Pdu) -> tuple[int, int, bytes]:
         if pdu.command == SUBMIT_SM:
-            return self.submit_answer
+            return self.submit_reply
         assert pdu.command in {BIND_TRANSCEIVER, ENQUIRE_LINK, UNBIND}
-        return pdu.command | RESPONSE, self._judged(pdu), b""
+        return pdu.command | RESPONSE_BIT, self._check_bind(pdu), b""
 
-    def _judged(self, pdu: Pdu) -> int:
+    def _check_bind(self, pdu: Pdu) -> int:
         if pdu.command != BIND_TRANSCEIVER or self.bind_status:
             return self.bind_status
-        return 0 if Bind.decode(pdu.body).password == self._password else 0x0E
+        return 0 if BindRequest.decode(pdu.body).password == self._password else 0x0E

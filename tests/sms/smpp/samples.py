@@ -2,19 +2,19 @@
 
 import asyncio
 
-from otp_service.core.delivery import About, Refused
+from otp_service.core.delivery import RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.smpp import Smpp
-from otp_service.sms.smpp.pdu_bodies import Address, ShortMessage
+from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
 
 
-RECEIPT = ShortMessage(
-    source=Address((1, 1), "447400123456"), esm_class=4, text=b"id:7a2f stat:DELIVRD err:000"
+DELIVERED_RECEIPT = ShortMessage(
+    source=SmppAddress((1, 1), "447400123456"), esm_class=4, text=b"id:7a2f stat:DELIVRD err:000"
 )
 
 
-def settings(port, **more):
+def build_settings(port, **more):
     """Its settings; a test that waits for a timeout says for which."""
     given = {
         "host": "127.0.0.1",
@@ -28,29 +28,29 @@ def settings(port, **more):
     return Smpp(**(given | more))
 
 
-def silence(fault, reason):
+def build_silence_refusal(fault, reason):
     """A refusal that nobody has spoken."""
-    return Refused(fault, reason, None, About.SILENCE)
+    return Refused(fault, reason, None, RefusalScope.SILENCE)
 
 
-class KnownToAll:
-    """What Redis is for, in a dictionary; `is_in_doubt` while Redis is away."""
+class FakeMessageIdIndex:
+    """What Redis is for, in a dictionary; `is_unavailable` while Redis is away."""
 
     def __init__(self):
-        self.kept = {}
-        self.is_in_doubt = False
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
+        self.records = {}
+        self.is_unavailable = False
+        self.released = asyncio.Event()
+        self.released.set()
 
-    async def note(self, provider, name, submitted):
-        await self._answers()
-        self.kept[provider, name] = submitted
+    async def put(self, provider, message_id, record):
+        await self._require_available()
+        self.records[provider, message_id] = record
 
-    async def look_up(self, provider, names):
-        await self._answers()
-        return [self.kept.get((provider, name)) for name in names]
+    async def get_many(self, provider, message_ids):
+        await self._require_available()
+        return [self.records.get((provider, name)) for name in message_ids]
 
-    async def _answers(self):
-        await self.may_answer.wait()
-        if self.is_in_doubt:
+    async def _require_available(self):
+        await self.released.wait()
+        if self.is_unavailable:
             raise StoreUnavailable

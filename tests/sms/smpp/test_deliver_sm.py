@@ -9,141 +9,149 @@ from otp_service.core.delivery import Accepted, Receipt
 from otp_service.sms.smpp.pdu import (
     BIND_TRANSCEIVER,
     DELIVER_SM,
-    RESPONSE,
+    RESPONSE_BIT,
     SUBMIT_SM,
     Pdu,
 )
-from otp_service.sms.smpp.pdu_bodies import Address, ShortMessage
-from tests.sms.smpp.samples import RECEIPT, settings
+from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
+from tests.sms.smpp.samples import DELIVERED_RECEIPT, build_settings
 
 
-async def test_receipt_has_our_reference(centre, provider, message, news):
+async def test_receipt_has_our_reference(smsc, provider, message, receipts):
     """The centre knows only its own id, and is answered once the receipt is noted."""
     await provider.send(message)
 
-    await centre.brings(RECEIPT, 9)
+    await smsc.deliver_message(DELIVERED_RECEIPT, 9)
 
-    assert ("acme", Receipt("delivered", "ref-3f9", "7a2f")) == await news.get()
-    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    assert ("acme", Receipt("delivered", "ref-3f9", "7a2f")) == await receipts.get()
+    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert (9, 0, b"\0") == (answer.sequence, answer.status, answer.body)
 
 
-async def test_receipt_of_a_message_that_nobody_waits_for(centre, made, message, news):
+async def test_receipt_of_a_message_that_nobody_waits_for(smsc, create_provider, message, receipts):
     """The answer came too late for the sender, and tells the id all the same."""
-    provider = made(reply_timeout=0.4)
-    centre.hangs()
+    provider = create_provider(reply_timeout=0.4)
+    smsc.ignore_submits()
     await provider.send(message)
-    (asked,) = centre.of(SUBMIT_SM)
+    (asked,) = smsc.list_pdus(SUBMIT_SM)
 
-    await centre.sends(Pdu(SUBMIT_SM | RESPONSE, asked.sequence, body=b"7a2f\0"))
-    await centre.brings(RECEIPT)
+    await smsc.send_pdu(Pdu(SUBMIT_SM | RESPONSE_BIT, asked.sequence, body=b"7a2f\0"))
+    await smsc.deliver_message(DELIVERED_RECEIPT)
 
-    assert "ref-3f9" == (await news.get())[1].reference
+    assert "ref-3f9" == (await receipts.get())[1].reference
 
 
-async def test_receipt_that_comes_before_the_answer(centre, made, message, news):
+async def test_receipt_that_comes_before_the_answer(smsc, create_provider, message, receipts):
     """Some centres are that fast."""
-    provider = made()
-    centre.hangs()
+    provider = create_provider()
+    smsc.ignore_submits()
     sending = asyncio.create_task(provider.send(message))
-    (asked,) = await centre.hears(SUBMIT_SM)
+    (asked,) = await smsc.wait_for_pdus(SUBMIT_SM)
 
-    await centre.brings(RECEIPT)
+    await smsc.deliver_message(DELIVERED_RECEIPT)
     await asyncio.sleep(0.1)
-    await centre.sends(Pdu(SUBMIT_SM | RESPONSE, asked.sequence, body=b"7a2f\0"))
+    await smsc.send_pdu(Pdu(SUBMIT_SM | RESPONSE_BIT, asked.sequence, body=b"7a2f\0"))
 
     assert Accepted("7a2f") == await sending
-    assert "ref-3f9" == (await news.get())[1].reference
+    assert "ref-3f9" == (await receipts.get())[1].reference
 
 
-async def test_receipt_of_a_message_that_is_not_ours(centre, provider, message, news):
+async def test_receipt_of_a_message_that_is_not_ours(smsc, provider, message, receipts):
     """It has no reference, and is counted by who gets it."""
     await provider.send(message)
 
-    await centre.brings(msgspec.structs.replace(RECEIPT, text=b"id:other stat:DELIVRD"))
+    await smsc.deliver_message(
+        msgspec.structs.replace(DELIVERED_RECEIPT, text=b"id:other stat:DELIVRD")
+    )
 
-    assert ("acme", Receipt("delivered", "", "other")) == await news.get()
+    assert ("acme", Receipt("delivered", "", "other")) == await receipts.get()
 
 
-async def test_receipt_that_cannot_be_noted(centre, made, message, caplog):
+async def test_receipt_that_cannot_be_noted(smsc, create_provider, message, caplog):
     """Redis is away: the centre is to bring it again (ESME_RX_T_APPN), and the link goes on."""
 
     async def fails(*_):
         raise ValueError("864209 to +447400123456")
 
-    provider = made(received=fails)
+    provider = create_provider(received=fails)
     await provider.send(message)
 
-    await centre.brings(RECEIPT)
+    await smsc.deliver_message(DELIVERED_RECEIPT)
 
-    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert 0x64 == answer.status
     assert Accepted("7a2f") == await provider.send(message)
     assert "864209" not in caplog.text
 
 
-async def test_receipt_that_cannot_be_read(centre, provider, message, news):
+async def test_receipt_that_cannot_be_read(smsc, provider, message, receipts):
     """Brought again it would be no better (ESME_RX_P_APPN); the link goes on."""
     await provider.send(message)
 
-    await centre.sends(Pdu(DELIVER_SM, 3, body=b"7a2f"))
+    await smsc.send_pdu(Pdu(DELIVER_SM, 3, body=b"7a2f"))
 
-    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert (3, 0x65) == (answer.sequence, answer.status)
     assert Accepted("7a2f") == await provider.send(message)
-    assert 1 == len(centre.of(BIND_TRANSCEIVER))
-    assert news.empty()
+    assert 1 == len(smsc.list_pdus(BIND_TRANSCEIVER))
+    assert receipts.empty()
 
 
-async def test_more_receipts_than_can_be_noted(centre, made, message):
+async def test_more_receipts_than_can_be_noted(smsc, create_provider, message):
     """The link is not held up by them, and they are to be brought again (ESME_RMSGQFUL)."""
     noted = asyncio.Event()
 
     async def waits(*_):
         await noted.wait()
 
-    provider = made(received=waits)
+    provider = create_provider(received=waits)
     await provider.send(message)
 
     for sequence in range(1, 102):
-        await centre.brings(RECEIPT, sequence)
+        await smsc.deliver_message(DELIVERED_RECEIPT, sequence)
 
-    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert (101, 0x14) == (answer.sequence, answer.status)
     assert Accepted("7a2f") == await provider.send(message)
     noted.set()
-    await centre.hears(DELIVER_SM | RESPONSE, 101)
+    await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 101)
 
 
-async def test_what_people_send_us_is_answered_and_dropped(centre, provider, message, news):
+async def test_what_people_send_us_is_answered_and_dropped(smsc, provider, message, receipts):
     """Or the centre would bring it for ever."""
     await provider.send(message)
 
-    await centre.brings(ShortMessage(source=Address((1, 1), "447400123456"), text=b"STOP"))
+    await smsc.deliver_message(
+        ShortMessage(source=SmppAddress((1, 1), "447400123456"), text=b"STOP")
+    )
 
-    (answer,) = await centre.hears(DELIVER_SM | RESPONSE)
+    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert 0 == answer.status
-    assert news.empty()
+    assert receipts.empty()
 
 
-async def test_what_cannot_be_shown_is_not(centre, provider, message):
+async def test_what_cannot_be_shown_is_not(smsc, provider, message):
     """R68: an id of a message is kept and logged."""
-    centre.answers(body=b"id of 447400123456\0")
+    smsc.set_submit_reply(body=b"id of 447400123456\0")
 
     assert Accepted() == await provider.send(message)
 
 
-async def test_nothing_is_logged(centre, made, message, caplog):
+async def test_nothing_is_logged(smsc, create_provider, message, caplog):
     """R68: number, code and password stay where they are, also when it goes wrong."""
     caplog.set_level(logging.DEBUG)
-    provider = made(reply_timeout=0.4)
-    shown = repr(settings(centre.port)) + repr(settings(centre.port).bind) + repr(message)
+    provider = create_provider(reply_timeout=0.4)
+    shown = (
+        repr(build_settings(smsc.port))
+        + repr(build_settings(smsc.port).bind_request)
+        + repr(message)
+    )
     await provider.send(message)
-    await centre.brings(RECEIPT)
-    centre.hangs()
+    await smsc.deliver_message(DELIVERED_RECEIPT)
+    smsc.ignore_submits()
     sending = asyncio.create_task(provider.send(message))
-    await centre.hears(SUBMIT_SM, 2)
-    await centre.sends(Pdu(DELIVER_SM, 3, body=b"864209"))
+    await smsc.wait_for_pdus(SUBMIT_SM, 2)
+    await smsc.send_pdu(Pdu(DELIVER_SM, 3, body=b"864209"))
     await sending
     await provider.aclose()
 

@@ -9,12 +9,12 @@ from otp_service.sms.smpp.delivery_receipts import (
     MESSAGE_PAYLOAD,
     MESSAGE_STATE,
     RECEIPTED_MESSAGE_ID,
-    Told,
-    receipt_in,
+    SmppReceipt,
+    parse_receipt,
 )
-from otp_service.sms.smpp.message_ids import Ids
-from otp_service.sms.smpp.pdu_bodies import Address, ShortMessage
-from tests.sms.smpp.samples import KnownToAll
+from otp_service.sms.smpp.message_ids import ReceiptMatcher
+from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
+from tests.sms.smpp.samples import FakeMessageIdIndex
 
 
 NUMBER = "447400123456"
@@ -22,7 +22,7 @@ NUMBER = "447400123456"
 
 def receipt(text=b"", esm_class=4, **more):
     """A deliver_sm."""
-    source = Address((1, 1), NUMBER)
+    source = SmppAddress((1, 1), NUMBER)
     return ShortMessage(source=source, esm_class=esm_class, text=text, **more)
 
 
@@ -51,8 +51,10 @@ def test_states_mean_the_same_in_both_forms(stat, state, status):
     tlvs = {RECEIPTED_MESSAGE_ID: b"7a2f\0", MESSAGE_STATE: bytes([state])}
     reason = stat.lower() if status.endswith("failure") else None
 
-    assert Told(Receipt(status, "", "7a2f", reason), NUMBER) == receipt_in(receipt(tlvs=tlvs))
-    told = receipt_in(receipt(written(stat, "011")))
+    assert SmppReceipt(Receipt(status, "", "7a2f", reason), NUMBER) == parse_receipt(
+        receipt(tlvs=tlvs)
+    )
+    told = parse_receipt(receipt(written(stat, "011")))
     assert (status, "7a2f") == (told.receipt.status, told.receipt.message_id)
     assert (f"{reason}-011" if reason else None) == told.receipt.reason
 
@@ -69,7 +71,7 @@ def test_states_mean_the_same_in_both_forms(stat, state, status):
 )
 def test_centres_have_their_ways(brought):
     """The optional parameters come first; a payload is a text; some shout."""
-    assert Receipt("delivered", message_id="7a2f") == receipt_in(brought).receipt
+    assert Receipt("delivered", message_id="7a2f") == parse_receipt(brought).receipt
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_centres_have_their_ways(brought):
 )
 def test_what_people_send_us_is_no_receipt(brought):
     """Also where it looks like one (5.2.12 says what it is), and one about nothing is none."""
-    assert receipt_in(brought) is None
+    assert parse_receipt(brought) is None
 
 
 @pytest.mark.parametrize(
@@ -98,20 +100,20 @@ def test_what_people_send_us_is_no_receipt(brought):
 )
 def test_nothing_of_the_text_is_kept(said, reason):
     """What the centre repeats of our text may hold the code, and look like a field."""
-    told = receipt_in(receipt(said)).receipt
+    told = parse_receipt(receipt(said)).receipt
 
     assert Receipt("technical-failure", "", "7a2f", reason) == told
 
 
 def test_an_id_in_our_text_is_none():
     """The same."""
-    assert receipt_in(receipt(b"stat:DELIVRD text:id:864209")) is None
+    assert parse_receipt(receipt(b"stat:DELIVRD text:id:864209")) is None
 
 
 @given(st.binary(max_size=100), st.integers(0, 255), st.binary(max_size=100))
 def test_any_text_can_be_read(before, esm_class, after):
     """What comes from outside may be anything; a reason never has six characters of it."""
-    told = receipt_in(receipt(before + b" id:7a2f stat:UNDELIV err:" + after, esm_class))
+    told = parse_receipt(receipt(before + b" id:7a2f stat:UNDELIV err:" + after, esm_class))
 
     if told and told.receipt.reason:
         assert len(told.receipt.reason.partition("-")[2]) < 5
@@ -119,7 +121,7 @@ def test_any_text_can_be_read(before, esm_class, after):
 
 def told(name, number=NUMBER):
     """A receipt for the message of this name."""
-    return Told(Receipt("delivered", message_id=name), number)
+    return SmppReceipt(Receipt("delivered", message_id=name), number)
 
 
 @pytest.mark.parametrize(
@@ -139,50 +141,50 @@ def told(name, number=NUMBER):
 async def test_ids_are_found_in_both_forms(given_id, name, is_shared):
     """One in the answer, another in the receipt; whoever has sent it."""
     mine, other = processes()
-    mine.learn(given_id, "ref-3f9", f"+{NUMBER}")
+    mine.record_message(given_id, "ref-3f9", f"+{NUMBER}")
     await mine.aclose()
 
     asked = other if is_shared else mine
 
-    assert "ref-3f9" == (await asked.found(told(name))).reference
+    assert "ref-3f9" == (await asked.match_receipt(told(name))).reference
 
 
 async def test_another_form_counts_only_with_the_right_number():
     """The decimal 16 is somebody else's hexadecimal 10."""
     mine, other = processes()
-    mine.learn("16", "ref-3f9", f"+{NUMBER}")
+    mine.record_message("16", "ref-3f9", f"+{NUMBER}")
     await mine.aclose()
 
     for ids in (mine, other):
-        assert not (await ids.found(told("10", "447400999999"))).reference
-        assert not (await ids.found(told("10", ""))).reference
-        assert "ref-3f9" == (await ids.found(told("16", "447400999999"))).reference
+        assert not (await ids.match_receipt(told("10", "447400999999"))).reference
+        assert not (await ids.match_receipt(told("10", ""))).reference
+        assert "ref-3f9" == (await ids.match_receipt(told("16", "447400999999"))).reference
 
 
 async def test_an_id_that_stands_as_it_is_comes_first():
     """Both are known, also where this process has sent only the other one."""
     mine, other = processes()
-    mine.learn("16", "ref-16", NUMBER)
-    other.learn("10", "ref-10", NUMBER)
+    mine.record_message("16", "ref-16", NUMBER)
+    other.record_message("10", "ref-10", NUMBER)
     await mine.aclose()
     await other.aclose()
 
     for ids in (mine, other):
-        assert "ref-10" == (await ids.found(told("10"))).reference
+        assert "ref-10" == (await ids.match_receipt(told("10"))).reference
 
 
 async def test_the_oldest_are_forgotten():
     """Memory is bounded."""
-    ids = Ids("acme", most=2)
+    ids = ReceiptMatcher("acme", max_messages=2)
     for place in (1, 2, 3):
-        ids.learn(f"id-{place}", f"ref-{place}", NUMBER)
+        ids.record_message(f"id-{place}", f"ref-{place}", NUMBER)
 
-    found = [(await ids.found(told(f"id-{n}"))).reference for n in (1, 2, 3)]
+    found = [(await ids.match_receipt(told(f"id-{n}"))).reference for n in (1, 2, 3)]
 
     assert ["", "ref-2", "ref-3"] == found
 
 
 def processes():
     """What two of them know, who tell each other."""
-    shared = KnownToAll()
-    return Ids("acme", shared), Ids("acme", shared)
+    shared = FakeMessageIdIndex()
+    return ReceiptMatcher("acme", shared), ReceiptMatcher("acme", shared)

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.sms.smpp import pdu as pdus
-from otp_service.sms.smpp.pdu import BadPdu, Frames, Pdu
+from otp_service.sms.smpp.pdu import InvalidPduError, Pdu, PduDecoder
 from otp_service.sms.smpp.pdu_bodies import (
-    INTERNATIONAL,
-    NAME,
-    SHORT_CODE,
-    Address,
-    Bind,
+    ALPHANUMERIC_TYPE,
+    INTERNATIONAL_TYPE,
+    SHORT_CODE_TYPE,
+    BindRequest,
     ShortMessage,
-    for_seconds,
-    message_id,
+    SmppAddress,
+    format_validity_period,
+    parse_message_id,
 )
 
 
@@ -31,14 +31,14 @@ def ascii_text(most):
 
 
 PDUS = st.builds(Pdu, NUMBER, NUMBER, NUMBER, st.binary(max_size=300))
-ADDRESSES = st.builds(Address, st.tuples(OCTET, OCTET), ascii_text(20))
+ADDRESSES = st.builds(SmppAddress, st.tuples(OCTET, OCTET), ascii_text(20))
 BINDS = st.builds(
-    Bind,
+    BindRequest,
     system_id=ascii_text(15),
     password=ascii_text(64),
     system_type=ascii_text(12),
-    version=OCTET,
-    addresses=ADDRESSES,
+    interface_version=OCTET,
+    address_range=ADDRESSES,
 )
 MESSAGES = st.builds(
     ShortMessage,
@@ -63,17 +63,17 @@ MESSAGES = st.builds(
 def test_pdus_come_back_however_they_are_cut(sent, size):
     """TCP keeps octets and their order, and nothing else."""
     octets = b"".join(pdu.encode() for pdu in sent)
-    frames = Frames()
+    frames = PduDecoder()
 
     pieces = [octets[at : at + size] for at in range(0, len(octets), size)]
 
-    assert sent == [pdu for piece in pieces for pdu in frames.feed(piece)]
+    assert sent == [pdu for piece in pieces for pdu in frames.decode_pdus(piece)]
 
 
 @given(BINDS)
 def test_bind_comes_back(bind):
     """All of it."""
-    assert bind == Bind.decode(bind.encode())
+    assert bind == BindRequest.decode(bind.encode())
 
 
 @given(MESSAGES)
@@ -90,7 +90,7 @@ def test_a_body_that_was_cut_is_none(message, data):
 
     try:
         read = ShortMessage.decode(short)
-    except BadPdu:
+    except InvalidPduError:
         return
     assert len(read.tlvs) < len(message.tlvs)
 
@@ -98,22 +98,26 @@ def test_a_body_that_was_cut_is_none(message, data):
 @given(st.binary(max_size=200))
 def test_garbage_raises_nothing_else(octets):
     """What comes from outside may be anything."""
-    for read in (ShortMessage.decode, Bind.decode, lambda body: list(Frames().feed(body))):
-        with suppress(BadPdu):
+    for read in (
+        ShortMessage.decode,
+        BindRequest.decode,
+        lambda body: list(PduDecoder().decode_pdus(body)),
+    ):
+        with suppress(InvalidPduError):
             read(octets)
-    message_id(octets)
+    parse_message_id(octets)
 
 
 @pytest.mark.parametrize("length", [0, 15, 70_000, 0xFFFFFFFF])
 def test_a_length_that_cannot_be_is_refused_before_it_is_awaited(length):
     """Nobody keeps four gigabytes for a centre."""
-    with pytest.raises(BadPdu):
-        list(Frames().feed(struct.pack(">IIII", length, 4, 0, 1)))
+    with pytest.raises(InvalidPduError):
+        list(PduDecoder().decode_pdus(struct.pack(">IIII", length, 4, 0, 1)))
 
 
 def test_frame_is_that_of_the_specification():
     """3.2: length, command_id, command_status, sequence_number."""
-    answer = Pdu(pdus.SUBMIT_SM | pdus.RESPONSE, 5, 0x58, b"ab\0")
+    answer = Pdu(pdus.SUBMIT_SM | pdus.RESPONSE_BIT, 5, 0x58, b"ab\0")
 
     assert bytes.fromhex("00000013 80000004 00000058 00000005 616200") == answer.encode()
 
@@ -121,9 +125,9 @@ def test_frame_is_that_of_the_specification():
 def test_message_is_that_of_the_specification():
     """4.4.1, field by field."""
     message = ShortMessage(
-        source=Address.of("Example"),
-        destination=Address(INTERNATIONAL, "447400123456"),
-        validity=for_seconds(290),
+        source=SmppAddress.from_sender_id("Example"),
+        destination=SmppAddress(INTERNATIONAL_TYPE, "447400123456"),
+        validity=format_validity_period(290),
         registered_delivery=1,
         data_coding=8,
         text=b"\x00A",
@@ -146,15 +150,15 @@ def test_message_is_that_of_the_specification():
     ("sender", "kind", "text"),
     [
         ("", (0, 0), ""),
-        ("Example", NAME, "Example"),
-        ("+447400000000", INTERNATIONAL, "447400000000"),
-        ("447400000000", INTERNATIONAL, "447400000000"),
-        ("60123", SHORT_CODE, "60123"),
+        ("Example", ALPHANUMERIC_TYPE, "Example"),
+        ("+447400000000", INTERNATIONAL_TYPE, "447400000000"),
+        ("447400000000", INTERNATIONAL_TYPE, "447400000000"),
+        ("60123", SHORT_CODE_TYPE, "60123"),
     ],
 )
 def test_senders_are_of_a_kind(sender, kind, text):
     """5.2.5: a centre refuses a name that says it were a number."""
-    assert Address(kind, text) == Address.of(sender)
+    assert SmppAddress(kind, text) == SmppAddress.from_sender_id(sender)
 
 
 @pytest.mark.parametrize(
@@ -169,22 +173,24 @@ def test_senders_are_of_a_kind(sender, kind, text):
 )
 def test_validity_is_never_longer(seconds, written):
     """7.1.1.2: YYMMDDhhmmss, and R for relative."""
-    assert written == for_seconds(seconds)
+    assert written == format_validity_period(seconds)
 
 
 @pytest.mark.parametrize("value", ["é", "a\0b", "123456789012345678901"])
 def test_what_does_not_fit_a_field_is_refused_without_being_told(value):
     """R68: the error may be logged."""
     with pytest.raises(ValueError, match="too long, or not ASCII") as raised:
-        Address(NAME, value).encode()
+        SmppAddress(ALPHANUMERIC_TYPE, value).encode()
 
     assert value not in str(raised.value)
 
 
 def test_nothing_shows_what_it_holds():
     """Tracebacks print structs."""
-    message = ShortMessage(destination=Address(INTERNATIONAL, "447400123456"), text=b"864209")
-    bind = Bind(system_id="tester", password="s3cret")
+    message = ShortMessage(
+        destination=SmppAddress(INTERNATIONAL_TYPE, "447400123456"), text=b"864209"
+    )
+    bind = BindRequest(system_id="tester", password="s3cret")
     shown = f"{message!r} {bind!r} {message.destination!r} {Pdu(4, 1, 0, message.encode())!r}"
 
     for hidden in ("447400123456", "864209", "s3cret", "tester"):
@@ -193,4 +199,4 @@ def test_nothing_shows_what_it_holds():
 
 def test_no_id_where_there_is_none():
     """4.4.2: some centres leave the body out."""
-    assert ["", "", "7a2f"] == [message_id(body) for body in (b"", b"\0", b"7a2f\0")]
+    assert ["", "", "7a2f"] == [parse_message_id(body) for body in (b"", b"\0", b"7a2f\0")]

@@ -5,20 +5,20 @@ import asyncio
 import msgspec
 import pytest
 
-from otp_service.core.delivery import About, Accepted, Fault, Refused
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.smpp import Smpp, SmppProvider
-from otp_service.sms.router import Tools
+from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.smpp.pdu import (
     ENQUIRE_LINK,
     GENERIC_NACK,
-    RESPONSE,
+    RESPONSE_BIT,
     SUBMIT_SM,
 )
-from otp_service.sms.smpp.pdu_bodies import Address
-from tests.sms.smpp.samples import settings, silence
+from otp_service.sms.smpp.pdu_bodies import SmppAddress
+from tests.sms.smpp.samples import build_settings, build_silence_refusal
 
 
 # The contract (test_contract.py), as far as there is HTTP in no case of it.
@@ -26,18 +26,18 @@ from tests.sms.smpp.samples import settings, silence
 
 def test_settings_of_the_contract_are_safe():
     """What is tested here would pass `check`."""
-    assert [] == settings(2775).faults()
+    assert [] == build_settings(2775).find_errors()
 
 
-async def test_accepted(centre, provider, message):
+async def test_accepted(smsc, provider, message):
     """A message that was taken comes back with the centre's own name for it."""
     reply = await provider.send(message)
 
     assert Accepted("7a2f") == reply
-    (sent,) = centre.messages
+    (sent,) = smsc.messages
     assert message.text.encode() == sent.text
-    assert ((5, 0), "Example") == (sent.source.kind, sent.source.text)
-    assert ((1, 1), "447400123456") == (sent.destination.kind, sent.destination.text)
+    assert ((5, 0), "Example") == (sent.source.ton_npi, sent.source.text)
+    assert ((1, 1), "447400123456") == (sent.destination.ton_npi, sent.destination.text)
     assert ("000000000450000R", 1, 0) == (sent.validity, sent.registered_delivery, sent.data_coding)
 
 
@@ -46,21 +46,21 @@ async def test_accepted(centre, provider, message):
     [
         (0x0B, Refused(Fault.RECIPIENT, "smpp-0b")),
         (0x65, Refused(Fault.RECIPIENT, "smpp-65")),
-        (0x0A, Refused(Fault.PROVIDER, "smpp-0a", None, About.ACCOUNT)),
-        (0x0D, Refused(Fault.PROVIDER, "smpp-0d", None, About.ACCOUNT)),
-        (0x0E, Refused(Fault.PROVIDER, "smpp-0e", None, About.ACCOUNT)),
-        (0x0F, Refused(Fault.PROVIDER, "smpp-0f", None, About.ACCOUNT)),
-        (0x14, Refused(Fault.PROVIDER, "smpp-14", None, About.THROTTLED)),
-        (0x58, Refused(Fault.PROVIDER, "smpp-58", None, About.THROTTLED)),
+        (0x0A, Refused(Fault.PROVIDER, "smpp-0a", None, RefusalScope.ACCOUNT)),
+        (0x0D, Refused(Fault.PROVIDER, "smpp-0d", None, RefusalScope.ACCOUNT)),
+        (0x0E, Refused(Fault.PROVIDER, "smpp-0e", None, RefusalScope.ACCOUNT)),
+        (0x0F, Refused(Fault.PROVIDER, "smpp-0f", None, RefusalScope.ACCOUNT)),
+        (0x14, Refused(Fault.PROVIDER, "smpp-14", None, RefusalScope.THROTTLED)),
+        (0x58, Refused(Fault.PROVIDER, "smpp-58", None, RefusalScope.THROTTLED)),
         (0x08, Refused(Fault.PROVIDER, "smpp-08")),
         (0x45, Refused(Fault.PROVIDER, "smpp-45")),
         (0x0400, Refused(Fault.PROVIDER, "smpp-400")),
         (0x864209, Refused(Fault.PROVIDER, "smpp-other")),
     ],
 )
-async def test_refusals(centre, provider, message, status, refused):
+async def test_refusals(smsc, provider, message, status, refused):
     """Every code of the table, and those that are in none: the provider's, never the number's."""
-    centre.answers(status)
+    smsc.set_submit_reply(status)
 
     assert refused == await provider.send(message)
 
@@ -68,82 +68,84 @@ async def test_refusals(centre, provider, message, status, refused):
 @pytest.mark.parametrize(
     ("body", "reason"), [(b"", "no-message-id"), (b"\0", "no-message-id"), (b"7a", "no-message-id")]
 )
-async def test_accepted_without_the_message_id(centre, provider, message, body, reason):
+async def test_accepted_without_the_message_id(smsc, provider, message, body, reason):
     """Accepted, as it seems, but without the proof: it may have been sent."""
-    centre.answers(body=body)
+    smsc.set_submit_reply(body=body)
 
     assert Refused(Fault.UNKNOWN, reason) == await provider.send(message)
 
 
-async def test_an_answer_to_something_else(centre, provider, message):
+async def test_an_answer_to_something_else(smsc, provider, message):
     """It may mean anything."""
-    centre.answers(command=ENQUIRE_LINK | RESPONSE)
+    smsc.set_submit_reply(command=ENQUIRE_LINK | RESPONSE_BIT)
 
     assert Refused(Fault.UNKNOWN, "bad-reply") == await provider.send(message)
 
 
-async def test_not_understood(centre, provider, message):
+async def test_not_understood(smsc, provider, message):
     """A generic_nack (4.3) is a refusal too."""
-    centre.answers(0x03, command=GENERIC_NACK)
+    smsc.set_submit_reply(0x03, command=GENERIC_NACK)
 
     assert Refused(Fault.PROVIDER, "smpp-03") == await provider.send(message)
 
 
 @pytest.mark.parametrize("octets", [b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(16), b"\xff" * 64])
-async def test_not_what_it_should_be(centre, provider, message, octets):
+async def test_not_what_it_should_be(smsc, provider, message, octets):
     """What is no PDU ends the link; the message may have been sent (R88)."""
-    centre.hangs()
+    smsc.ignore_submits()
     sending = asyncio.create_task(provider.send(message))
-    await centre.hears(SUBMIT_SM)
+    await smsc.wait_for_pdus(SUBMIT_SM)
 
-    for writer in centre._writers.values():
+    for writer in smsc._writers.values():
         writer.write(octets)
 
-    assert silence(Fault.UNKNOWN, "disconnected") == await sending
+    assert build_silence_refusal(Fault.UNKNOWN, "disconnected") == await sending
 
 
-async def test_connect_timeout(deaf_url, message):
+async def test_connect_timeout(unresponsive_url, message):
     """Nothing was sent, so it is the provider's fault (waits for the timeout itself)."""
-    port = int(deaf_url.rstrip("/").rpartition(":")[2])
-    provider = SmppProvider("acme", settings(port, connect_timeout=0.4), Tools(None, lambda: 0))
+    port = int(unresponsive_url.rstrip("/").rpartition(":")[2])
+    provider = SmppProvider(
+        "acme", build_settings(port, connect_timeout=0.4), ProviderDependencies(None, lambda: 0)
+    )
 
-    assert silence(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
+    assert build_silence_refusal(Fault.PROVIDER, "connect-timeout") == await provider.send(message)
 
     await provider.aclose()
 
 
-async def test_nobody_listens(centre, provider, message):
+async def test_nobody_listens(smsc, provider, message):
     """The same, at once."""
-    await centre.leave()
+    await smsc.stop_listening()
 
-    assert silence(Fault.PROVIDER, "connect-error") == await provider.send(message)
+    assert build_silence_refusal(Fault.PROVIDER, "connect-error") == await provider.send(message)
 
 
-async def test_no_such_name(made, message):
+async def test_no_such_name(create_provider, message):
     """The same. (.invalid resolves nowhere, RFC 6761.)"""
-    provider = made(host="smsc.invalid")
+    provider = create_provider(host="smsc.invalid")
 
-    assert silence(Fault.PROVIDER, "dns-error") == await provider.send(message)
+    assert build_silence_refusal(Fault.PROVIDER, "dns-error") == await provider.send(message)
 
 
-async def test_read_timeout(centre, made, message):
+async def test_read_timeout(smsc, create_provider, message):
     """The message was written, so it may have been sent (waits for the timeout itself)."""
-    provider = made(reply_timeout=0.4)
-    centre.hangs()
+    provider = create_provider(reply_timeout=0.4)
+    smsc.ignore_submits()
 
-    assert silence(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
-    assert 1 == len(centre.messages)
+    assert build_silence_refusal(Fault.UNKNOWN, "read-timeout") == await provider.send(message)
+    assert 1 == len(smsc.messages)
 
 
-async def test_lost_while_waiting(centre, provider, message):
+async def test_lost_while_waiting(smsc, provider, message):
     """It may have been sent: the connection says nothing of it."""
-    centre.hangs()
+    smsc.ignore_submits()
     sending = asyncio.create_task(provider.send(message))
-    await centre.hears(SUBMIT_SM)
+    await smsc.wait_for_pdus(SUBMIT_SM)
 
-    centre.drops()
+    smsc.drop_connections()
 
-    assert silence(Fault.UNKNOWN, "disconnected") == await sending
+    assert build_silence_refusal(Fault.UNKNOWN, "disconnected") == await sending
 
 
 # Settings.
@@ -156,7 +158,7 @@ def test_settings_are_read_by_their_type():
     read = msgspec.convert(given, Provider, dec_hook=lambda _, value: Secret(value))
 
     assert Smpp(host="smsc.example", tls=True, system_id="a", password=Secret("b")) == read
-    assert [] == read.faults()
+    assert [] == read.find_errors()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_settings_are_read_by_their_type():
 )
 def test_faults(field, more):
     """What is unsafe, or could not be sent, is told before anything is sent."""
-    faults = settings(2775, **more).faults()
+    faults = build_settings(2775, **more).find_errors()
 
     assert field in [name for name, _ in faults]
     assert "a\0b" not in str(faults)
@@ -185,16 +187,18 @@ def test_faults(field, more):
 def test_a_number_is_the_sender_where_a_name_will_not_do(message):
     """In the US and Canada (R44)."""
     american = msgspec.structs.replace(message, to=PhoneNumber("+12125550123", "US", 1))
-    both = settings(2775, senders={"US": "+12125550199"})
+    both = build_settings(2775, senders={"US": "+12125550199"})
 
-    assert "12125550199" == both.submit(american).source.text
-    assert Address() == settings(2775).submit(american).source
-    assert (True, False) == (both.serves("US"), settings(2775).serves("US"))
-    assert settings(2775).serves("GB")
+    assert "12125550199" == both.build_short_message(american).source.text
+    assert SmppAddress() == build_settings(2775).build_short_message(american).source
+    assert (True, False) == (both.can_serve("US"), build_settings(2775).can_serve("US"))
+    assert build_settings(2775).can_serve("GB")
 
 
 def test_ucs2(message):
     """5.2.19: what is not in the default alphabet."""
-    sent = settings(2775).submit(msgspec.structs.replace(message, text="864209 код"))
+    sent = build_settings(2775).build_short_message(
+        msgspec.structs.replace(message, text="864209 код")
+    )
 
     assert (8, "864209 код") == (sent.data_coding, sent.text.decode("utf-16-be"))

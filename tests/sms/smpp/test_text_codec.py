@@ -3,8 +3,8 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp_service.core.messages import septets
-from otp_service.sms.smpp.text_codec import DEFAULT_ALPHABET, UCS2, encoded
+from otp_service.core.messages import count_septets
+from otp_service.sms.smpp.text_codec import DEFAULT_ALPHABET_CODING, UCS2_CODING, encode_text
 
 
 def test_every_character_is_in_the_alphabet_that_core_counts_it_in():
@@ -12,8 +12,8 @@ def test_every_character_is_in_the_alphabet_that_core_counts_it_in():
     for char in map(chr, range(0x10000)):
         if "\ud800" <= char <= "\udfff":
             continue
-        coding, octets = encoded(char)
-        assert septets(char) == (len(octets) if coding == DEFAULT_ALPHABET else None)
+        coding, octets = encode_text(char)
+        assert count_septets(char) == (len(octets) if coding == DEFAULT_ALPHABET_CODING else None)
 
 
 def test_places_are_those_of_the_standard():
@@ -21,7 +21,7 @@ def test_places_are_those_of_the_standard():
     text = "@£$¥\n_Δ ΞÆ¤AZ§az€[~"
 
     assert "00010203 0a11 10 20 1a1c 24 415a 5f 617a 1b65 1b3c 1b3d".replace(" ", "") == (
-        encoded(text)[1].hex()
+        encode_text(text)[1].hex()
     )
 
 
@@ -30,6 +30,6 @@ def test_places_are_those_of_the_standard():
 @given(st.text(max_size=70))
 def test_ucs2_comes_back(text):
     """UTF-16 in big endian, which is what phones read."""
-    coding, octets = encoded(f"код {text}")
+    coding, octets = encode_text(f"код {text}")
 
-    assert (UCS2, f"код {text}") == (coding, octets.decode("utf-16-be"))
+    assert (UCS2_CODING, f"код {text}") == (coding, octets.decode("utf-16-be"))

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 
-HERE = Path(__file__).parent
-PROFILES = {None, "security_control", "trace", "host"}
-OBJECTS = (
+SCHEMA_FOLDER = Path(__file__).parent
+OCSF_PROFILES = {None, "security_control", "trace", "host"}
+OCSF_OBJECTS = (
     *("actor", "api", "auth_factor", "finding_info", "metadata", "network_endpoint", "object"),
     *(
         "organization",
@@ -27,40 +27,48 @@ OBJECTS = (
         "user",
     ),
 )
-SETS = (
+ECS_FIELD_SETS = (
     *("@timestamp", "labels", "message", "tags", "client.", "ecs.", "error.", "event.", "http."),
     *("organization.", "related.", "rule.", "service.", "trace.", "user."),
 )
-NOT_OURS = (".entity.", ".x509.", ".geo.", ".as.", "user.changes", "user.effective", "user.target")
+UNUSED_ECS_FIELDS = (
+    ".entity.",
+    ".x509.",
+    ".geo.",
+    ".as.",
+    "user.changes",
+    "user.effective",
+    "user.target",
+)
 
 
-def ocsf(whole: dict[str, Any]) -> dict[str, Any]:
+def cut_ocsf(whole: dict[str, Any]) -> dict[str, Any]:
     """Return the four classes without profiles that we do not use, and the objects that we do."""
     for name, kind in whole["classes"].items():
         kept = kind["attributes"].items()
         if name != "api_activity":  # `api` is its own, and by another name the cloud's
             kept = [(name, one) for name, one in kept if one.get("profile") != "cloud"]
-        profiles = PROFILES | ({"cloud"} if name == "api_activity" else set())
+        profiles = OCSF_PROFILES | ({"cloud"} if name == "api_activity" else set())
         kind["attributes"] = {n: one for n, one in kept if one.get("profile") in profiles}
         kind["attributes"].pop("cloud", None)
-    objects = {name: whole["objects"][name] for name in OBJECTS}
+    objects = {name: whole["objects"][name] for name in OCSF_OBJECTS}
     return whole | {"objects": objects}
 
 
-def ecs(rows: list[str]) -> list[str]:
+def cut_ecs(rows: list[str]) -> list[str]:
     """Return the fields of the sets that we use."""
     head, *fields = rows
-    ours = [row for row in fields if row.startswith(SETS)]
-    return [head, *(row for row in ours if not any(one in row for one in NOT_OURS))]
+    ours = [row for row in fields if row.startswith(ECS_FIELD_SETS)]
+    return [head, *(row for row in ours if not any(one in row for one in UNUSED_ECS_FIELDS))]
 
 
 def main(shared: Path) -> None:
     """Write both."""
-    cut = ocsf(json.loads((shared / "ocsf-1.8.0-cut.json").read_text("utf-8")))
+    cut = cut_ocsf(json.loads((shared / "ocsf-1.8.0-cut.json").read_text("utf-8")))
     text = json.dumps(cut, sort_keys=True, separators=(",", ":")).replace("},", "},\n")
-    (HERE / "ocsf-1.8.0.json").write_text(text + "\n", "utf-8")
+    (SCHEMA_FOLDER / "ocsf-1.8.0.json").write_text(text + "\n", "utf-8")
     rows = (shared / "ecs-9.4.0-fields.csv").read_text("utf-8").splitlines()
-    (HERE / "ecs-9.4.0.csv").write_text("\n".join(ecs(rows)) + "\n", "utf-8")
+    (SCHEMA_FOLDER / "ecs-9.4.0.csv").write_text("\n".join(cut_ecs(rows)) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

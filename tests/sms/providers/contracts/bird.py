@@ -2,32 +2,32 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.bird import Bird
-from tests.sms.providers.provider_contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT_TIMEOUTS, GatewayReply, ProviderContract
 
 
-def bird(url: str, **more: object) -> Bird:
+def create_bird(url: str, **more: object) -> Bird:
     """A workspace."""
-    return Bird(**{"api_key": Secret("bk_eu1_k3y"), "base_url": url} | more, **SHORT)  # type: ignore[arg-type]
+    return Bird(**{"api_key": Secret("bk_eu1_k3y"), "base_url": url} | more, **SHORT_TIMEOUTS)  # type: ignore[arg-type]
 
 
-def _error(kind: str, name: str) -> dict[str, object]:
+def _build_error(kind: str, name: str) -> dict[str, object]:
     said = {"type": kind, "name": name, "code": "x", "message": "+447400123456: 864209"}
     return {"error": said}
 
 
-CONTRACTS: dict[str, Contract] = {
-    "bird": Contract(
-        bird,
-        accepted=Says(202, {"id": "sms_01krdgeqcxet5s7t44vh8rt9mg", "status": "accepted"}),
+CONTRACTS: dict[str, ProviderContract] = {
+    "bird": ProviderContract(
+        create_bird,
+        accepted=GatewayReply(202, {"id": "sms_01krdgeqcxet5s7t44vh8rt9mg", "status": "accepted"}),
         message_id="sms_01krdgeqcxet5s7t44vh8rt9mg",
-        recipient=Says(422, _error("validation_error", "SMSInvalidRecipient")),
+        recipient=GatewayReply(422, _build_error("validation_error", "SMSInvalidRecipient")),
         recipient_code="SMSInvalidRecipient",
-        account=Says(422, _error("validation_error", "SMSNoEligibleSender")),
+        account=GatewayReply(422, _build_error("validation_error", "SMSNoEligibleSender")),
         account_code="SMSNoEligibleSender",
-        throttled=Says(429, _error("rate_limit_error", "RateLimited")),
+        throttled=GatewayReply(429, _build_error("rate_limit_error", "RateLimited")),
         throttled_code="RateLimited",
-        unknown=Says(422, _error("validation_error", "SMSUnsupportedFeature")),
+        unknown=GatewayReply(422, _build_error("validation_error", "SMSUnsupportedFeature")),
         unknown_code="SMSUnsupportedFeature",
-        without_id=Says(202, {"status": "accepted"}),
+        without_id=GatewayReply(202, {"status": "accepted"}),
     )
 }

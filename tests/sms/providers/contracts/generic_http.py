@@ -1,13 +1,13 @@
 """Two gateways that the generic provider speaks to."""
 
-from otp_service.core.delivery import About
-from otp_service.sms.providers.generic_http import Acceptance, Http
-from tests.sms.providers.provider_contract import SHORT, Contract, Says
+from otp_service.core.delivery import RefusalScope
+from otp_service.sms.providers.generic_http import Acceptance, GenericHttp
+from tests.sms.providers.provider_contract import SHORT_TIMEOUTS, GatewayReply, ProviderContract
 
 
-def plain(url: str) -> Http:
+def create_json_gateway(url: str) -> GenericHttp:
     """A gateway with JSON and honest statuses."""
-    return Http(
+    return GenericHttp(
         url=url,
         fields={"to": "{to}", "text": "{text}"},
         message_id="message.id",
@@ -15,13 +15,13 @@ def plain(url: str) -> Http:
         recipient_codes=frozenset({21211, "no-such-number"}),
         provider_codes=frozenset({20003}),
         throttled_codes=frozenset({20429}),
-        **SHORT,
+        **SHORT_TIMEOUTS,
     )
 
 
-def always_200(url: str) -> Http:
+def create_form_gateway(url: str) -> GenericHttp:
     """A gateway that takes a form, and says 200 whatever it means."""
-    return Http(
+    return GenericHttp(
         url=url,
         body="form",
         fields={"to": "{to_digits}", "text": "{text}", "from": "{from}"},
@@ -31,46 +31,46 @@ def always_200(url: str) -> Http:
         recipient_codes=frozenset({"7", "33"}),
         provider_codes=frozenset({"2", "9"}),
         throttled_codes=frozenset({"1"}),
-        **SHORT,
+        **SHORT_TIMEOUTS,
     )
 
 
-def _error(code: object) -> dict[str, object]:
+def _build_error(code: object) -> dict[str, object]:
     return {"error": {"code": code, "text": "+447400123456 is not good: 864209"}}
 
 
-def _status(status: str, **more: str) -> dict[str, object]:
+def _build_status(status: str, **more: str) -> dict[str, object]:
     return {"message-count": "1", "messages": [{"status": status, **more}]}
 
 
 CONTRACTS = {
-    "http": Contract(
-        plain,
-        accepted=Says(201, {"message": {"id": "SM-1"}}),
+    "http": ProviderContract(
+        create_json_gateway,
+        accepted=GatewayReply(201, {"message": {"id": "SM-1"}}),
         message_id="SM-1",
-        recipient=Says(400, _error(21211)),
+        recipient=GatewayReply(400, _build_error(21211)),
         recipient_code="21211",
-        account=Says(401, _error(20003)),
+        account=GatewayReply(401, _build_error(20003)),
         account_code="20003",
-        throttled=Says(429, _error(20429)),
+        throttled=GatewayReply(429, _build_error(20429)),
         throttled_code="20429",
-        unknown=Says(400, _error("E-77")),
+        unknown=GatewayReply(400, _build_error("E-77")),
         unknown_code="E-77",
-        without_id=Says(201, {"message": {}}),
+        without_id=GatewayReply(201, {"message": {}}),
     ),
-    "http, always 200": Contract(
-        always_200,
-        accepted=Says(200, _status("0", **{"message-id": "0A00000001"})),
+    "http, always 200": ProviderContract(
+        create_form_gateway,
+        accepted=GatewayReply(200, _build_status("0", **{"message-id": "0A00000001"})),
         message_id="0A00000001",
-        recipient=Says(200, _status("7")),
+        recipient=GatewayReply(200, _build_status("7")),
         recipient_code="7",
-        account=Says(200, _status("9")),
+        account=GatewayReply(200, _build_status("9")),
         account_code="9",
-        throttled=Says(200, _status("1")),
+        throttled=GatewayReply(200, _build_status("1")),
         throttled_code="1",
-        unknown=Says(200, _status("99")),
+        unknown=GatewayReply(200, _build_status("99")),
         unknown_code="99",
-        without_id=Says(200, _status("0")),
-        account_about=About.MESSAGE,
+        without_id=GatewayReply(200, _build_status("0")),
+        account_scope=RefusalScope.MESSAGE,
     ),
 }

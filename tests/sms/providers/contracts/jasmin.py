@@ -2,28 +2,28 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.jasmin import Jasmin
-from tests.sms.providers.provider_contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT_TIMEOUTS, GatewayReply, ProviderContract
 
 
-UUID = "07033084-5cfd-4812-90a4-e4d24ffb6e3d"
+MESSAGE_ID = "07033084-5cfd-4812-90a4-e4d24ffb6e3d"
 
 
-def jasmin(url: str) -> Jasmin:
+def create_jasmin(url: str) -> Jasmin:
     """A user of Jasmin."""
-    return Jasmin(base_url=url, username="foo", password=Secret("bar"), **SHORT)
+    return Jasmin(base_url=url, username="foo", password=Secret("bar"), **SHORT_TIMEOUTS)
 
 
 CONTRACTS = {
-    "jasmin": Contract(
-        jasmin,
-        accepted=Says(200, f'Success "{UUID}"'.encode()),
-        message_id=UUID,
-        account=Says(403, b'Error "Authentication failure for username:foo"'),
+    "jasmin": ProviderContract(
+        create_jasmin,
+        accepted=GatewayReply(200, f'Success "{MESSAGE_ID}"'.encode()),
+        message_id=MESSAGE_ID,
+        account=GatewayReply(403, b'Error "Authentication failure for username:foo"'),
         account_code="authentication-failure",
-        throttled=Says(403, b'Error "User throughput exceeded"'),
+        throttled=GatewayReply(403, b'Error "User throughput exceeded"'),
         throttled_code="throughput-exceeded",
-        unknown=Says(400, b'Error "Argument [to] has an invalid value: [+447400123456]."'),
+        unknown=GatewayReply(400, b'Error "Argument [to] has an invalid value: [+447400123456]."'),
         unknown_code="http-400",
-        without_id=Says(200, b'Success ""'),
+        without_id=GatewayReply(200, b'Success ""'),
     )
 }

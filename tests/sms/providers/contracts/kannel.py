@@ -2,26 +2,28 @@
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.kannel import Kannel
-from tests.sms.providers.provider_contract import SHORT, Contract, Says
+from tests.sms.providers.provider_contract import SHORT_TIMEOUTS, GatewayReply, ProviderContract
 
 
-def kannel(url: str) -> Kannel:
+def create_kannel(url: str) -> Kannel:
     """A smsbox."""
-    return Kannel(base_url=url, username="tester", password=Secret("foobar"), **SHORT)
+    return Kannel(base_url=url, username="tester", password=Secret("foobar"), **SHORT_TIMEOUTS)
 
 
 CONTRACTS = {
-    "kannel": Contract(
-        kannel,
-        accepted=Says(202, b"0: Accepted for delivery"),
+    "kannel": ProviderContract(
+        create_kannel,
+        accepted=GatewayReply(202, b"0: Accepted for delivery"),
         message_id=None,
-        recipient=Says(400, b"Number(s) has/have been denied by white- and/or black-lists."),
+        recipient=GatewayReply(
+            400, b"Number(s) has/have been denied by white- and/or black-lists."
+        ),
         recipient_code="number-denied",
-        account=Says(403, b"Authorization failed for sendsms"),
+        account=GatewayReply(403, b"Authorization failed for sendsms"),
         account_code="authorization-failed",
-        throttled=Says(503, b"Temporal failure, try again later."),
+        throttled=GatewayReply(503, b"Temporal failure, try again later."),
         throttled_code="temporal-failure",
-        unknown=Says(400, b"Charset or body misformed, rejected"),
+        unknown=GatewayReply(400, b"Charset or body misformed, rejected"),
         unknown_code="http-400",
     )
 }

@@ -17,77 +17,77 @@ from typing import Any, Self
 
 
 SYSTEM_ID, PASSWORD = "tester", "s3cret"
-PATIENCE = 20.0
+WAIT_TIMEOUT_SECONDS = 20.0
 """Seconds after which nothing is waited for any more."""
 
 _HERE = Path(__file__).parent
 
 
-class NotInstalled(Exception):
+class PackageNotInstalled(Exception):
     """Why there is no such centre here."""
 
 
-def installed(folder: Path) -> Path:
+def install_package(folder: Path) -> Path:
     """Return the folder with the package, in the version and with the hashes of the lock file."""
     if names := ", ".join(name for name in ("node", "npm") if not shutil.which(name)):
-        raise NotInstalled(f"no {names}: apt install nodejs npm")
+        raise PackageNotInstalled(f"no {names}: apt install nodejs npm")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(_HERE / name, folder)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotInstalled("npm could not install the package smpp")
+        raise PackageNotInstalled("npm could not install the package smpp")
     return folder
 
 
-class Centre:
+class NodeSmsc:
     """The centre; it may be killed and started again on its port."""
 
     def __init__(self, package: Path, folder: Path) -> None:
         self._package = package
         self._log = folder / "centre.log"
-        self.port = _free_port()
+        self.port = _find_free_port()
 
     def __enter__(self) -> Self:
-        self.start()
+        self.start_process()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.kill()
+        self.kill_process()
 
-    def start(self) -> None:
+    def start_process(self) -> None:
         """Start it, and wait until it listens; what it printed before is forgotten."""
         command = ["node", str(_HERE / "centre.js"), str(self._package), str(self.port)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, SYSTEM_ID, PASSWORD], stdout=log, stderr=log
             )
-        self.sees("listening")
+        self.wait_for_event("listening")
 
-    def kill(self) -> None:
+    def kill_process(self) -> None:
         """End it as a crash would."""
         self._process.kill()
         self._process.wait()
 
-    def sees(self, event: str, **fields: object) -> dict[str, Any]:
+    def wait_for_event(self, event: str, **fields: object) -> dict[str, Any]:
         """Wait until it has printed an event with these fields, and return the first of them."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + WAIT_TIMEOUT_SECONDS
         while time.monotonic() < end:
-            for printed in self.printed(event):
+            for printed in self.list_events(event):
                 if fields.items() <= printed.items():
                     return printed
             assert self._process.poll() is None, self._log.read_text(errors="replace")
             time.sleep(0.02)
         raise AssertionError(f"it has not seen {event}: {self._log.read_text(errors='replace')}")
 
-    def printed(self, event: str) -> list[dict[str, Any]]:
+    def list_events(self, event: str) -> list[dict[str, Any]]:
         """Return the events of this kind so far."""
         lines = self._log.read_text().splitlines(keepends=True)
         read = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
         return [each for each in read if each["event"] == event]
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

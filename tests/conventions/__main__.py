@@ -1,0 +1,50 @@
+"""`python -m tests.conventions [PATH ...]`: print what breaks a convention, and exit with 1.
+
+With paths, only what is in them is printed.
+"""
+
+import sys
+from pathlib import Path
+
+from tests.conventions.naming import (
+    find_constant_errors,
+    find_module_errors,
+    find_share_errors,
+    measure_names,
+)
+from tests.conventions.prose import find_prose_errors
+
+
+PACKAGE = Path("otp_service")
+
+
+def list_prose_files() -> list[Path]:
+    """Return every file whose prose is checked."""
+    suffixes = ("py", "lua", "md", "html")
+    product = [path for suffix in suffixes for path in PACKAGE.rglob(f"*.{suffix}")]
+    pages = [path for folder in ("docs", "deploy", "bench") for path in Path(folder).rglob("*.md")]
+    return sorted([*product, *pages, *Path().glob("*.md")])
+
+
+def main(arguments: list[str]) -> int:
+    """Check the tree that is the current folder."""
+    shares = measure_names(PACKAGE)
+    errors = [
+        *find_share_errors(shares),
+        *find_module_errors(PACKAGE),
+        *find_constant_errors(PACKAGE),
+        *find_prose_errors(list_prose_files()),
+    ]
+    if arguments:
+        errors = [error for error in errors if error.startswith(tuple(arguments))]
+    for error in errors:
+        print(error)
+    print(
+        f"names and prose: {shares.verb_first:.0%} of functions verb first, "
+        f"{shares.participle_first:.1%} participle first, {len(errors)} errors"
+    )
+    return bool(errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,7 @@ from otp_service.store import health
 
 logger = logging.getLogger(__name__)
 
-WORKER_FACTORY = "otp_service.cli.serve:worker"
+WORKER_FACTORY = "otp_service.cli.serve:create_worker"
 
 CONFIG_PATH_VARIABLE = "_OTP_CONFIG_FILE"
 """How workers, which are processes of their own, learn which file was meant."""

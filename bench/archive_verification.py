@@ -29,7 +29,7 @@ FULL_EVENT = {
     "challenge": "07" + "0" * 30,
     "number": "2026-11:" + "0" * 32,
     "country": "GB",
-    "tail": "56",
+    "number_suffix": "56",
     "versions": {"config": "0" * 12, "pepper": "1", "seal": "1", "state": "1", "limit": "1"},
     "outcome": "success",
 }

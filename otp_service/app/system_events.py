@@ -50,7 +50,7 @@ class SystemEvents:
             **self._build_event_fields(),
             number=derive_pseudonym(self._pseudonym_key, "number", phone.canonical),
             country=phone.country,
-            tail=phone.e164[-2:],
+            number_suffix=phone.e164[-2:],
             found=found_count,
             **caller_fields,
         )

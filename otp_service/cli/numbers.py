@@ -191,7 +191,7 @@ def _build_event_fields(app: Application, phone: PhoneNumber) -> dict[str, Any]:
         "versions": app.versions,
         "number": derive_pseudonym(app.settings.keys.pseudonym.current, "number", phone.canonical),
         "country": phone.country,
-        "tail": phone.e164[-2:],
+        "number_suffix": phone.e164[-2:],
     }
 
 

@@ -11,7 +11,7 @@ from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOvervi
 from otp_service.core.log_entry import format_rfc3339
 
 
-EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "NUMBER", "ADDRESS", "CHALLENGE", "WHAT")
+EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "NUMBER", "ADDRESS", "CHALLENGE", "DETAILS")
 COUNT_HEADER: tuple[str, ...] = (
     *("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "CONVERSION"),
     *("REJECTED", "REFUSED", "LOCKED"),
@@ -53,12 +53,12 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
 def _format_number(event: Mapping[str, Any]) -> str:
     if "number" not in event:
         return "-"
-    return f"{event.get('country', '?')} …{event.get('tail', '?')} {str(event['number'])[:12]}"
+    return f"{event.get('country', '?')} …{event.get('number_suffix', '?')} {str(event['number'])[:12]}"
 
 
 def _list_event_details(event: Mapping[str, Any]) -> Iterator[str]:
     if event["integrity"] != "ok":
-        yield "NOT TOLD BY A WORKER"
+        yield "MAC INVALID"
     for name in ("provider", "status", "reason", "limit", "by"):
         if event.get(name):
             yield escape_unprintable(event[name])
@@ -129,8 +129,8 @@ def _row_to_json_members(row: StatsRow) -> dict[str, object]:
 
 
 def _format_offender(one: Offender) -> tuple[str, ...]:
-    tail = f"{one.country or '?'} …{one.tail}" if one.tail else ""
-    return (str(one.times), escape_unprintable(one.name), escape_unprintable(tail))
+    number = f"{one.country or '?'} …{one.number_suffix}" if one.number_suffix else ""
+    return (str(one.times), escape_unprintable(one.name), escape_unprintable(number))
 
 
 def _format_section(title: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -30,7 +30,7 @@ class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     number: str | None = None
     """Keyed pseudonym, with the id of its key in front."""
     country: str | None = None
-    tail: str | None = None
+    number_suffix: str | None = None
     """The number's last two digits."""
     account: str | None = None
     """Keyed pseudonym."""

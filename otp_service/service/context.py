@@ -119,13 +119,13 @@ def build_common_fields(
     if challenge:
         known |= {"challenge": challenge.id, "purpose": challenge.purpose}
         known |= {"number": challenge.number_pseudonym, "country": challenge.country}
-        known["tail"] = challenge.masked_number[-2:]
+        known["number_suffix"] = challenge.masked_number[-2:]
     elif subject.phone:
         known["number"] = derive_pseudonym(
             dependencies.keys.pseudonym.current, "number", subject.phone.canonical
         )
         known["country"] = subject.phone.country
-        known["tail"] = subject.phone.e164[-2:]
+        known["number_suffix"] = subject.phone.e164[-2:]
     return known
 
 

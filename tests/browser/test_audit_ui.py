@@ -213,7 +213,11 @@ def test_a_number_is_found_and_leads_to_its_challenges_story(page):
     assert page.texts(".verdict")[0].startswith("Verified ")
 
     (looked,) = page.service.events(type="audit.lookup")[:1]
-    assert ("Ticket 4711", "first", "56") == (looked["reason"], looked["key_id"], looked["tail"])
+    assert ("Ticket 4711", "first", "56") == (
+        looked["reason"],
+        looked["key_id"],
+        looked["number_suffix"],
+    )
     digits = ONE[1:]
     assert not any(digits in address for address in page.addresses)
     assert digits not in page.service.log.read_text()
@@ -267,7 +271,7 @@ def test_markup_that_somebody_has_put_into_redis_stays_text(page):
         "tenant",
         "purpose",
         "country",
-        "tail",
+        "number_suffix",
         "client_address",
         "reason",
         "provider",

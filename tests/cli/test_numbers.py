@@ -37,7 +37,7 @@ def test_unlock_frees_the_numbers_that_it_reads_and_tells_the_log(
     assert f"{MASKED}  is unlocked at all tenants" == ended.out.splitlines()[0]
     assert "No number is locked.\n" == run_otp("locked", "--config", config).out
     (event,) = read_events(ONE)
-    assert ("otp.unlocked", "cli", "56") == (event["type"], event["key_id"], event["tail"])
+    assert ("otp.unlocked", "cli", "56") == (event["type"], event["key_id"], event["number_suffix"])
     assert "tenant" not in event
 
 

@@ -38,7 +38,7 @@ async def record_events(configuration: Path) -> str:
         "challenge": CHALLENGE_ID,
         "number": "n1:0011",
         "country": "GB",
-        "tail": "56",
+        "number_suffix": "56",
         "versions": {"config": "test"},
     }
     random = fixed_random()

@@ -37,14 +37,14 @@ def build_event_rows(events: Sequence[Mapping[str, Any]]) -> list[EventRow]:
 def _build_event_row(event: Mapping[str, Any]) -> EventRow:
     challenge = event.get("challenge")
     is_id = isinstance(challenge, str) and parse_partition(challenge) is not None
-    country, tail = event.get("country"), event.get("tail")
+    country, suffix = event.get("country"), event.get("number_suffix")
     return EventRow(
         time=str(event["at"])[11:23],
         day=str(event["at"])[:10],
         type=str(event["type"]),
         tenant=event.get("tenant", ""),
         challenge=challenge if is_id else None,
-        number=f"{country or ''} …{tail}" if tail else str(country or ""),
+        number=f"{country or ''} …{suffix}" if suffix else str(country or ""),
         address=event.get("client_address", ""),
         summary=_summarize_event(event),
         is_bad=event.get("outcome") == "failure",

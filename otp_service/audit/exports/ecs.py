@@ -18,7 +18,7 @@ ECS_OUTCOMES: Final = frozenset({"success", "failure"})
 
 LABEL_FIELDS: Final = frozenset(
     {
-        *("challenge", "purpose", "country", "tail", "key_id", "phone_metadata"),
+        *("challenge", "purpose", "country", "number_suffix", "key_id", "phone_metadata"),
         *("quota", "period", "wait", "folded", "count", "addresses", "unrecorded"),
         *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
         *("id", "record", "missing", "seal", "claimed", "length", "by", "found", "mac"),

@@ -48,11 +48,11 @@ PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
 
 UNMAPPED_FIELDS: Final = frozenset(
     {
-        *("id", "versions", "country", "tail", "key_id", "request", "phone_metadata", "trace"),
+        *("id", "versions", "country", "number_suffix", "key_id", "request", "trace"),
         *("number", "account", "client_address", "challenge", "purpose", "reason", "mac"),
         *("limit", "quota", "period", "wait", "folded", "addresses", "unrecorded"),
-        *("send", "fault", "about", "state", "status", "trusted", "attempts_left"),
-        *("repeated", "record", "missing", "seal", "claimed", "length", "by", "found"),
+        *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "found"),
+        *("repeated", "record", "missing", "seal", "claimed", "length", "by", "phone_metadata"),
     }
 )
 """What is told in our words, whether or not OCSF has a place for it too."""

@@ -24,7 +24,7 @@ class Anomaly(msgspec.Struct, frozen=True):
     """One thing that somebody should look at."""
 
     kind: Literal["conversion", "refusals", "locked"]
-    what: Literal["country", "provider", "tenant", "hour", "number"]
+    dimension: Literal["country", "provider", "tenant", "hour", "number"]
     name: str
     now: float
     before: float
@@ -70,5 +70,7 @@ def _find_refusal_floods(today: StatsOverview, before: StatsOverview) -> Iterato
 
 def _find_locked_numbers(today: StatsOverview) -> Iterator[Anomaly]:
     for one in today.locked:
-        sentence = f"A number that ends in {one.tail} is locked, until an operator unlocks it."
+        sentence = (
+            f"A number that ends in {one.number_suffix} is locked, until an operator unlocks it."
+        )
         yield Anomaly("locked", "number", one.number, 1, 0, sentence)

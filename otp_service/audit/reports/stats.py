@@ -52,7 +52,7 @@ class Offender(msgspec.Struct, frozen=True):
     name: str
     """A pseudonym or an address."""
     times: int
-    tail: str | None = None
+    number_suffix: str | None = None
     country: str | None = None
 
 
@@ -60,7 +60,7 @@ class NumberLock(msgspec.Struct, frozen=True):
     """A number that was locked, and not unlocked since."""
 
     number: str
-    tail: str | None
+    number_suffix: str | None
     country: str | None
     tenant: str | None
     at: int
@@ -148,8 +148,8 @@ class StatsCollector:
             tenants=_sort_by_volume(self._tenants),
             reasons=tuple(self._reasons.most_common()),
             numbers=tuple(
-                Offender(number, times, tail, country)
-                for (number, tail, country), times in self._numbers.most_common(TOP_OFFENDERS)
+                Offender(number, times, suffix, country)
+                for (number, suffix, country), times in self._numbers.most_common(TOP_OFFENDERS)
             ),
             addresses=tuple(Offender(*one) for one in self._addresses.most_common(TOP_OFFENDERS)),
             locked=tuple(self._locked_numbers.values()),
@@ -194,7 +194,9 @@ class StatsCollector:
 
     def _count_offender(self, event: EventRecord) -> None:
         if event.number:
-            self._numbers.add_count((event.number, event.tail, event.country), event.folded)
+            self._numbers.add_count(
+                (event.number, event.number_suffix, event.country), event.folded
+            )
         if event.client_address:
             self._addresses.add_count(event.client_address, event.folded)
 
@@ -208,7 +210,7 @@ class StatsCollector:
         self._increment_rows(event, "locked")
         number = event.number
         if event.reason == "number_locked" and number and number not in self._unlocked_numbers:
-            locked = NumberLock(number, event.tail, event.country, event.tenant, event.at)
+            locked = NumberLock(number, event.number_suffix, event.country, event.tenant, event.at)
             self._locked_numbers.setdefault(number, locked)
 
     def _increment_rows(

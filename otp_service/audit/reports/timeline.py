@@ -30,7 +30,7 @@ def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
 
 
 def _render_header(first: EventRecord) -> str:
-    where = f"{escape_unprintable(first.country or 'somewhere')} …{escape_unprintable(first.tail or '?')}"
+    where = f"{escape_unprintable(first.country or 'somewhere')} …{escape_unprintable(first.number_suffix or '?')}"
     begun = "issued" if first.type == "otp.issued" else "first heard of"
     at = format_rfc3339(first.at).replace("T", " ").replace("Z", " UTC")
     return (

@@ -43,7 +43,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A sentence about a place: a finding, or a note."""
 
     kind: FindingKind
-    says: str
+    message: str
     file: str | None = None
     line: int | None = None
     last: int | None = None
@@ -57,7 +57,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         place = ":".join(str(part) for part in (self.file, lines) if part)
         about = f"seal {self.seal}" if self.seal else ""
         about += f"{', ' if about else ''}event {self.event}" if self.event else ""
-        told = f"{self.kind}: {self.says}" + (f" ({about})" if about else "")
+        told = f"{self.kind}: {self.message}" + (f" ({about})" if about else "")
         return f"{place}: {told}" if place else told
 
 
@@ -109,7 +109,7 @@ class FindingLog:
             self.findings.append(
                 Finding(
                     kind=kind,
-                    says=message,
+                    message=message,
                     file=self.file,
                     line=line,
                     last=None if last == line else last,
@@ -131,5 +131,7 @@ class FindingLog:
         self.note_counts[kind] += 1
         if self.note_counts[kind] <= MAX_NOTES_PER_KIND:
             self.notes.append(
-                Finding(kind=kind, says=message, file=self.file, line=line, seal=seal, event=event)
+                Finding(
+                    kind=kind, message=message, file=self.file, line=line, seal=seal, event=event
+                )
             )

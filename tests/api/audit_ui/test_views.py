@@ -420,7 +420,7 @@ async def test_a_number_in_a_url_is_not_looked_at(api: ApiHarness, browser) -> N
 async def test_a_challenge_alone_leads_to_its_story(api: ApiHarness, browser) -> None:
     """An id is no secret of a person's, so it may be an address that colleagues pass on."""
     api.reader.add_event(
-        challenge=CHALLENGE_ID, tenant="shop", purpose="login", country="GB", tail="56"
+        challenge=CHALLENGE_ID, tenant="shop", purpose="login", country="GB", number_suffix="56"
     )
     api.reader.add_event(type="otp.verified", challenge=CHALLENGE_ID, tenant="shop")
 
@@ -493,7 +493,16 @@ async def test_older_events_are_a_form_away(api: ApiHarness, browser) -> None:
 @pytest.mark.parametrize("value", HOSTILE)
 async def test_no_value_becomes_markup(api: ApiHarness, browser, value) -> None:
     """R70: events come out of Redis, where anybody may have put them."""
-    names = ("type", "tenant", "country", "tail", "client_address", "reason", "limit", "provider")
+    names = (
+        "type",
+        "tenant",
+        "country",
+        "number_suffix",
+        "client_address",
+        "reason",
+        "limit",
+        "provider",
+    )
     fields = dict.fromkeys(names, value) | {value: {value: [value]}}
     api.reader.add_event(challenge=CHALLENGE_ID, **fields)
     issued = dict.fromkeys(("tenant", "country", "purpose", "key_id", "client_address"), value)
@@ -501,7 +510,7 @@ async def test_no_value_becomes_markup(api: ApiHarness, browser, value) -> None:
     api.reader.add_event(type="otp.sent", challenge=CHALLENGE_ID, provider=value, country=value)
     api.reader.add_event(type="otp.issue_denied", **issued, reason=value, limit=value, number=value)
     api.reader.add_event(
-        type="otp.locked", **issued, reason="number_locked", number=value, tail=value
+        type="otp.locked", **issued, reason="number_locked", number=value, number_suffix=value
     )
 
     for page in [
@@ -532,7 +541,15 @@ async def test_a_value_stays_on_its_line_and_in_its_direction(
 @pytest.mark.parametrize("value", [None, 1, 1.5, True, [], {}, {"a": {"b": 1}}, "x"])
 async def test_a_forged_event_of_any_shape_is_shown(api: ApiHarness, browser, value) -> None:
     """As what it is: not ours, and in no number."""
-    names = ("tenant", "challenge", "country", "tail", "client_address", "outcome", "folded")
+    names = (
+        "tenant",
+        "challenge",
+        "country",
+        "number_suffix",
+        "client_address",
+        "outcome",
+        "folded",
+    )
     api.reader.add_event(mac="forged", **dict.fromkeys(names, value))
 
     found = await browser.send("/audit/search", **search_for())

@@ -57,14 +57,14 @@ def test_each_event_is_counted_where_it_belongs():
         [
             *login(0, "c1"),
             *login(10, "c2", verified=False),
-            told("otp.rejected", 20, challenge="c2", number="p1:2", tail="57", client_address="::1"),
+            told("otp.rejected", 20, challenge="c2", number="p1:2", number_suffix="57", client_address="::1"),
             told("otp.provider_failed", HOUR_MS, provider="west"),
             *login(HOUR_MS + 1, "c3", country="DE", tenant="bank"),
             told("otp.delivery", HOUR_MS + 9, provider="east", status="permanent-failure"),
             told("otp.issue_denied", HOUR_MS + 10, reason="rate_limited", limit="SendsPerNumber",
-                 number="p1:1", tail="56", client_address="203.0.113.9"),
+                 number="p1:1", number_suffix="56", client_address="203.0.113.9"),
             told("otp.issue_denied", HOUR_MS + 11, reason="rate_limited", limit="SendsPerNumber",
-                 number="p1:1", tail="56", folded=40),
+                 number="p1:1", number_suffix="56", folded=40),
             told("otp.verify_denied", HOUR_MS + 12, reason="expired"),
             told("otp.locked", HOUR_MS + 13, reason="attempts_exhausted"),
             told("access.denied", HOUR_MS + 14, tenant=None, country=None, count=7),
@@ -126,10 +126,10 @@ def test_a_number_is_locked_until_it_is_unlocked():
     """The newest word counts."""
     found = counted(
         [
-            told("otp.locked", 1, reason="number_locked", number="p1:1", tail="56"),
-            told("otp.locked", 2, reason="number_locked", number="p1:2", tail="57"),
+            told("otp.locked", 1, reason="number_locked", number="p1:1", number_suffix="56"),
+            told("otp.locked", 2, reason="number_locked", number="p1:2", number_suffix="57"),
             told("otp.unlocked", 3, number="p1:1"),
-            told("otp.locked", 4, reason="number_locked", number="p1:3", tail="58"),
+            told("otp.locked", 4, reason="number_locked", number="p1:3", number_suffix="58"),
         ]
     )
 
@@ -170,7 +170,7 @@ def test_a_conversion_that_falls_is_shown_and_noise_is_not():
     found = find_anomalies(today, before)
 
     assert {("tenant", "shop"), ("country", "GB"), ("provider", "east")} == {
-        (one.what, one.name) for one in found
+        (one.dimension, one.name) for one in found
     }
     assert "Of tenant shop, 50% came back, after 80% before that." in {e.sentence for e in found}
     assert [] == find_anomalies(before, before)
@@ -193,7 +193,8 @@ def test_a_flood_of_refusals_is_shown_by_its_hour():
 def test_a_locked_number_is_something_to_look_at():
     """Only an operator can do something about it."""
     (found,) = find_anomalies(
-        counted([told("otp.locked", reason="number_locked", number="p1:1", tail="56")]), counted([])
+        counted([told("otp.locked", reason="number_locked", number="p1:1", number_suffix="56")]),
+        counted([]),
     )
 
     assert ("locked", "p1:1") == (found.kind, found.name)

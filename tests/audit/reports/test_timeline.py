@@ -16,7 +16,13 @@ SOON, LATE = BEGIN + 60_000, BEGIN + 3600_000
 
 
 def told(kind: str, after: int, **fields: Any) -> EventRecord:
-    known = {"tenant": "shop", "purpose": "login", "country": "GB", "tail": "56", "challenge": ID}
+    known = {
+        "tenant": "shop",
+        "purpose": "login",
+        "country": "GB",
+        "number_suffix": "56",
+        "challenge": ID,
+    }
     return EventRecord(type=f"otp.{kind}", at=BEGIN + after, **(known | fields))
 
 
@@ -165,7 +171,7 @@ EVIL = (
 def test_whatever_is_said_stays_on_its_line(evil):
     """R70: control and bidi characters are shown as what they are."""
     lines = render_timeline(
-        [told("issued", 0, key_id=evil, client_address=evil, country=evil, tail=evil)], 0
+        [told("issued", 0, key_id=evil, client_address=evil, country=evil, number_suffix=evil)], 0
     )
     lines += render_timeline([told("sent", 0, provider=evil, reason=evil)], 0)
     lines += render_timeline([told("delivery", 0, provider=evil, status=evil, reason=evil)], 0)

@@ -162,5 +162,7 @@ async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch
     after.expected_ids += log.expected_ids[:seen]
     after.assert_complete()
     notes = after.verify_archive().notes
-    (epoch,) = [note.says for note in notes if note.says.startswith("partition 7 begins epoch")]
+    (epoch,) = [
+        note.message for note in notes if note.message.startswith("partition 7 begins epoch")
+    ]
     assert "what it had not kept is missing" in epoch

@@ -258,7 +258,7 @@ def test_a_gap_that_is_not_declared_is_found(archive, partition):
 
     assert ("missing", f"{THIRD_SEGMENT}:12") == (missing.kind, format_finding(missing).split()[0])
     assert int(lost.split("-")[2]) - 3 == int(missing.event.split("-")[2])
-    assert f"{missing.event} to " in missing.says
+    assert f"{missing.event} to " in missing.message
 
 
 def test_a_gap_at_a_restart_that_is_not_declared_is_found(archive):

@@ -105,7 +105,7 @@ def test_a_key_that_was_handed_over_need_not_be_known(archive):
 
     (note,) = [note for note in report.notes if note.kind == "key"]
     assert report.is_sound
-    assert "is not in your file" in note.says
+    assert "is not in your file" in note.message
 
 
 @pytest.mark.parametrize(("key_id", "text"), [("0" * 16, None), (None, "AAAA"), (None, "?")])

@@ -56,6 +56,17 @@ def test_an_archive_that_nobody_touched_is_sound(archive):
     ] == [format_finding(note) for note in report.notes]
 
 
+def test_an_archive_with_members_of_an_earlier_version_is_sound(empty):
+    """The verifier interprets no member: `tail` was the name of `number_suffix` until 2026-11."""
+    for _ in range(3):
+        empty.add_event(1, number="p1:1", country="GB", tail="56")
+    empty.append_seal()
+
+    report = verify_archive(empty, get_newest_anchor(empty))
+
+    assert (True, 3, []) == (report.is_sound, report.events, report.notes)
+
+
 def test_an_archive_whose_beginning_was_dropped_is_sound(tmp_path):
     """A seal says what was dropped, and an older anchor says nothing about the rest."""
     before = get_newest_anchor(build_standard_archive(tmp_path / "before"))

@@ -33,7 +33,7 @@ def archive(tmp_path, config) -> archive_builder.ArchiveBuilder:
         "purpose": "login",
         "number": number,
         "country": "GB",
-        "tail": "56",
+        "number_suffix": "56",
     }
     archive.add_event(7, **about, client_address="203.0.113.9")
     archive.add_event(7, type="otp.sent", provider="east", milliseconds=12, **about)

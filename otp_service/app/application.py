@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
 from otp_service import __version__, telemetry
 from otp_service.api.callbacks import PROVIDER_TENANT
 from otp_service.api.in_flight import BackgroundCalls
@@ -109,7 +107,7 @@ class Application:
         self.provider_health_sync = ProviderHealthSync(
             self.store, self.provider_health, RANDOM, self.versions
         )
-        self.service = OtpService(self._add_tracing(self._create_dependencies()))
+        self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -238,9 +236,9 @@ class Application:
         settings, tenants = self.settings, self.settings.build_tenants()
         places = settings.hash.workers + settings.hash.queue
         return Dependencies(
-            store=telemetry.InstrumentedStore(self.store, self.metrics),
-            router=telemetry.InstrumentedRouter(self.router, self.metrics),
-            hasher=telemetry.InstrumentedHasher(self.hash_pool, self.metrics),
+            store=telemetry.InstrumentedStore(self.store, self.metrics, self.tracing),
+            router=telemetry.InstrumentedRouter(self.router, self.metrics, self.tracing),
+            hasher=telemetry.InstrumentedHasher(self.hash_pool, self.metrics, self.tracing),
             keys=settings.keys,
             policy=settings.policy,
             message_renderers={name: settings.create_message_renderer(name) for name in tenants},
@@ -253,16 +251,6 @@ class Application:
             + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=self.is_dev or settings.mode == "test",
             only_fictitious=settings.mode == "test",
-        )
-
-    def _add_tracing(self, dependencies: Dependencies) -> Dependencies:
-        if self.tracing is None:
-            return dependencies
-        return msgspec.structs.replace(
-            dependencies,
-            store=self.tracing.trace_store(dependencies.store),
-            router=self.tracing.trace_router(dependencies.router),
-            hasher=self.tracing.trace_hasher(dependencies.hasher),
         )
 
     def _create_admission(self, name: str, slots: int) -> AdmissionControl:

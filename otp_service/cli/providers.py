@@ -16,6 +16,7 @@ from otp_service.cli.command import Subparsers, add_command
 from otp_service.cli.common import read_running_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.cli.tables import format_table
+from otp_service.core.conversion import ConversionMatcher
 from otp_service.core.log_entry import format_rfc3339
 from otp_service.sms.provider_status import CountryStatus, ProviderStatus, list_provider_statuses
 
@@ -107,27 +108,27 @@ def _add_healthy_countries(status: ProviderStatus, conversion: Conversion) -> Pr
 async def count_conversions(reader: EventReader, since: int) -> Conversion:
     """Return what the log says, newest first: a success counts for the newest message before it."""
     found = Conversion(Counter(), Counter(), is_complete=False)
-    verified, cursor = set[str](), None
+    matcher, cursor = ConversionMatcher(), None
     for _ in range(MAX_PAGES):
         events, cursor = await reader.read_page(since=since, limit=2000, cursor=cursor)
         for event in events:
-            _count_event(event, found, verified)
+            _count_event(event, found, matcher)
         if cursor is None:
             found.is_complete = True
             break
     return found
 
 
-def _count_event(event: Mapping[str, Any], conversion: Conversion, verified: set[str]) -> None:
+def _count_event(
+    event: Mapping[str, Any], conversion: Conversion, matcher: ConversionMatcher
+) -> None:
     challenge = event.get("challenge", "")
     if event["type"] == "otp.verified":
-        verified.add(challenge)
+        matcher.add_verified(challenge, repeated=event.get("repeated", False))
     elif event["type"] == "otp.sent":
-        where = event["provider"], event.get("country", "")
-        conversion.sent[where] += 1
-        if challenge in verified:
-            verified.remove(challenge)
-            conversion.verified[where] += 1
+        key = event["provider"], event.get("country", "")
+        conversion.sent[key] += 1
+        conversion.verified[key] += matcher.add_sent(challenge)
 
 
 def _format_rows(

@@ -1,17 +1,18 @@
-"""The ports of the core, watched: each does what it wraps does, and counts it.
+"""Wrappers around the ports of the core: each forwards a call, counts it, and puts it into a span.
 
-What a commit tells the audit log is counted by what became of the commit, so the metric agrees
-with the log: its events once it is done, its refusal if it is refused, nothing if somebody else
-moved first.
+A commit's events are counted by its outcome, so that the metric agrees with the audit log: the
+events if it is committed, the event of the refusal if it is refused, none if it conflicts.
 """
 
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, Final, Literal, Protocol, Self, TypeVar
 
 from prometheus_client import Gauge
 
 from otp_service.core.admission import AdmissionControl, Slot
+from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
 from otp_service.core.events import Verified
@@ -30,34 +31,73 @@ from otp_service.telemetry.metrics import Metrics
 
 
 T = TypeVar("T")
+CommitOutcome = Committed | Blocked | LimitRefusal | ChallengeSnapshot
+SpanKindName = Literal["internal", "client", "server", "consumer"]
+
+_OUTCOME_NAMES: Final = {
+    Committed: "done",
+    Blocked: "blocked",
+    LimitRefusal: "refused",
+    ChallengeSnapshot: "moved",
+}
+
+
+class Tracer(Protocol):
+    """Implemented by `tracing.Tracing`, which needs an extra; without it no span is made."""
+
+    def start_span(self, name: str, kind: SpanKindName = "internal") -> AbstractContextManager[Any]:
+        """Return a context manager that gives a span with `set_attribute(name, value)`."""
+
+
+class _NoSpan:
+    """The span of every call while tracing is off."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let errors pass."""
+
+    def set_attribute(self, name: str, value: object) -> None:
+        """Ignore it."""
+
+
+class NoTracer:
+    """Implements `Tracer` where the settings name no collector."""
+
+    _span = _NoSpan()
+
+    def start_span(self, name: str, kind: SpanKindName = "internal") -> _NoSpan:  # noqa: ARG002
+        """Return the span that ignores everything."""
+        return self._span
 
 
 class InstrumentedStore:
     """Implements `core.ports.Store`."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._store = store
         self._metrics = metrics
+        self._start_span = (tracer or NoTracer()).start_span
         self.get_number_partition = store.get_number_partition
         self.get_bucket_partition = store.get_bucket_partition
 
     async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
-        """Read a challenge."""
-        return await self._measure_call("fetch", self._store.fetch_challenge(tenant, challenge_id))
+        with self._start_span("store fetch", "client"):
+            call = self._store.fetch_challenge(tenant, challenge_id)
+            return await self._measure_call("fetch", call)
 
-    async def commit(
-        self, commit: Commit
-    ) -> Committed | Blocked | LimitRefusal | ChallengeSnapshot:
-        """Decide, and count what was told."""
-        outcome = await self._measure_call("commit", self._store.commit(commit))
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        with self._start_span("store commit", "client") as span:
+            outcome = await self._measure_call("commit", self._store.commit(commit))
+            span.set_attribute("otp.outcome", _OUTCOME_NAMES[type(outcome)])
         self._count_outcome(commit, outcome)
         return outcome
 
-    async def commit_all(
-        self, commits: Sequence[Commit]
-    ) -> list[Committed | Blocked | LimitRefusal | ChallengeSnapshot]:
-        """Decide, and count what was told."""
-        outcomes = await self._measure_call("commit", self._store.commit_all(commits))
+    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
+        with self._start_span("store commit", "client") as span:
+            outcomes = await self._measure_call("commit", self._store.commit_all(commits))
+            span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
         for commit, outcome in zip(commits, outcomes, strict=True):
             self._count_outcome(commit, outcome)
         return outcomes
@@ -65,8 +105,9 @@ class InstrumentedStore:
     async def get_idempotency_record(
         self, tenant: str, key: str
     ) -> tuple[int, IdempotencyRecord | None]:
-        """Read what is known of an Idempotency-Key."""
-        return await self._measure_call("recall", self._store.get_idempotency_record(tenant, key))
+        with self._start_span("store recall", "client"):
+            call = self._store.get_idempotency_record(tenant, key)
+            return await self._measure_call("recall", call)
 
     async def swap_idempotency_record(
         self,
@@ -76,27 +117,25 @@ class InstrumentedStore:
         new: IdempotencyRecord | None,
         operation_id: str,
     ) -> bool:
-        """Replace what is known of an Idempotency-Key."""
-        call = self._store.swap_idempotency_record(tenant, key, old, new, operation_id)
-        return await self._measure_call("remember", call)
+        with self._start_span("store remember", "client"):
+            call = self._store.swap_idempotency_record(tenant, key, old, new, operation_id)
+            return await self._measure_call("remember", call)
 
     async def _measure_call(self, call_name: str, call: Awaitable[T]) -> T:
         began = perf_counter()  # prometheus-client's timer takes half a microsecond more
         try:
             return await call
         except ChallengeNotFound:
-            raise  # it is an answer
+            raise  # an answer, not a failure
         except Exception as error:
-            # Redis is a stranger here: how it failed is told by the name of a class.
-            behind = error.__cause__ if type(error) is StoreUnavailable else None
-            self._metrics.store_failures(type(behind or error).__name__).inc()
+            # Telemetry does not import redis: a class name says how Redis failed.
+            cause = error.__cause__ if type(error) is StoreUnavailable else None
+            self._metrics.store_failures(type(cause or error).__name__).inc()
             raise
         finally:
             self._metrics.store_seconds(call_name).observe(perf_counter() - began)
 
-    def _count_outcome(
-        self, commit: Commit, outcome: Committed | Blocked | LimitRefusal | ChallengeSnapshot
-    ) -> None:
+    def _count_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
         if isinstance(outcome, Committed):
             for event in commit.events:
                 self._metrics.count_event(event)
@@ -107,46 +146,42 @@ class InstrumentedStore:
         elif isinstance(outcome, LimitRefusal):
             self._metrics.limit_refusals(outcome.limit.value).inc()
             if commit.event_if_refused:
-                locked = outcome.wait_ms < 0
-                self._metrics.count_event(
-                    commit.event_if_refused, "number_locked" if locked else "rate_limited"
-                )
+                reason = "number_locked" if outcome.wait_ms < 0 else "rate_limited"
+                self._metrics.count_event(commit.event_if_refused, reason)
         elif isinstance(outcome, Blocked) and commit.event_if_refused:
             self._metrics.count_event(commit.event_if_refused, "blocked")
 
     def _count_conversion(self, commit: Commit) -> None:
-        """Count the success for whoever took the newest message: its code is the likeliest."""
-        if commit.swap:
-            challenge = commit.swap.new
-            taken = [one for one in challenge.submissions if one.may_be_billed]
-            if taken:
-                newest = max(taken, key=lambda one: (one.send, one.ordinal))
-                self._metrics.count_conversion(newest.provider, challenge.country)
+        challenge = commit.swap.new if commit.swap else None
+        credited = find_credited_submission(challenge.submissions) if challenge else None
+        if challenge and credited:
+            self._metrics.count_conversion(credited.provider, challenge.country)
 
 
 class InstrumentedHasher:
     """Implements `core.ports.Hasher`."""
 
-    def __init__(self, hasher: Hasher, metrics: Metrics) -> None:
+    def __init__(self, hasher: Hasher, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._hasher = hasher
         self._metrics = metrics
+        self._start_span = (tracer or NoTracer()).start_span
 
     async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
-        """Return argon2id(code, salt)."""
-        with self._metrics.argon2_seconds.time():
+        with self._start_span("argon2"), self._metrics.argon2_seconds.time():
             return await self._hasher.compute_argon2id(code, salt)
 
 
 class InstrumentedRouter:
     """Implements `core.ports.Router`."""
 
-    def __init__(self, router: Router, metrics: Metrics) -> None:
+    def __init__(self, router: Router, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._router = router
         self._metrics = metrics
+        self._start_span = (tracer or NoTracer()).start_span
 
     async def send(self, message: Message) -> tuple[Submission, ...]:
-        """Hand the message to providers until one takes it."""
-        submissions = await self._router.send(message)
+        with self._start_span("send"):
+            submissions = await self._router.send(message)
         for submission in submissions:
             self._metrics.count_submission(submission)
         return submissions
@@ -154,12 +189,11 @@ class InstrumentedRouter:
     def record_receipt(
         self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
     ) -> None:
-        """Let a trusted receipt say how good its provider is."""
         self._router.record_receipt(submission, receipt, country, number_pseudonym)
 
 
 class InstrumentedAdmission(AdmissionControl):
-    """A gate that tells how many places it has, and how many are taken whenever that changes."""
+    """Admission control that reports its slots, and those in use at each change."""
 
     in_use_gauge: Gauge
 
@@ -167,21 +201,19 @@ class InstrumentedAdmission(AdmissionControl):
     def create_named(
         cls, name: str, metrics: Metrics, *, slots: int, tenants: int
     ) -> AdmissionControl:
-        """Return a fair gate that tells under this name."""
-        gate = cls.create_fair(slots, tenants)
-        assert isinstance(gate, cls)  # fair makes what it is called on
+        """Return a fair admission control whose metrics have this name as `gate`."""
+        admission = cls.create_fair(slots, tenants)
+        assert isinstance(admission, cls)  # create_fair returns the class it is called on
         metrics.slots(name).set(slots)
-        gate.in_use_gauge = metrics.slots_in_use(name)
-        gate.in_use_gauge.set(0)
-        return gate
+        admission.in_use_gauge = metrics.slots_in_use(name)
+        admission.in_use_gauge.set(0)
+        return admission
 
     def acquire(self, tenant: str) -> Slot:
-        """Take a place."""
-        place = super().acquire(tenant)
+        slot = super().acquire(tenant)
         self.in_use_gauge.set(self.in_use)
-        return place
+        return slot
 
     def release(self, tenant: str) -> None:
-        """Give a place back."""
         super().release(tenant)
         self.in_use_gauge.set(self.in_use)

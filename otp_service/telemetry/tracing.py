@@ -13,7 +13,7 @@ What is no part of a request, like the sweep of each minute, leaves no span.
 """
 
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
@@ -29,17 +29,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otp_service.core.delivery import Message, Reply, Submission
 from otp_service.core.errors import ChallengeNotFound
-from otp_service.core.limits import LimitRefusal
-from otp_service.core.ports import (
-    Blocked,
-    ChallengeSnapshot,
-    Commit,
-    Committed,
-    Hasher,
-    IdempotencyRecord,
-    Router,
-    Store,
-)
+from otp_service.telemetry.instrumentation import SpanKindName
 from otp_service.telemetry.labels import HTTP_METHODS, label_or_other, route_or_other
 
 
@@ -49,12 +39,6 @@ COLLECTOR_TIMEOUT_SECONDS: Final = 3.0
 """Seconds for the collector: to take what it is sent, and for all that is left at the end."""
 
 _MIN_SERVER_ERROR_STATUS: Final = 500
-_OUTCOME_NAMES: Final = {
-    Committed: "done",
-    Blocked: "blocked",
-    LimitRefusal: "refused",
-    ChallengeSnapshot: "moved",
-}
 
 
 class TraceableProvider(Protocol):
@@ -105,7 +89,7 @@ class Tracing:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            with self.start_span("request", SpanKind.SERVER, _extract_context(scope)) as span:
+            with self.start_span("request", "server", _extract_context(scope)) as span:
                 scope["state"]["trace"] = trace.format_trace_id(span.get_span_context().trace_id)
                 await app(scope, receive, send)
 
@@ -137,22 +121,10 @@ class Tracing:
         """
 
         async def call_in_span(*given: Any) -> T:
-            with self.start_span(span_name, SpanKind.CONSUMER, Context()):
+            with self.start_span(span_name, "consumer", Context()):
                 return await call(*given)
 
         return call_in_span
-
-    def trace_store(self, store: Store) -> Store:
-        """Return the store with a span for each trip."""
-        return TracedStore(store, self)
-
-    def trace_hasher(self, hasher: Hasher) -> Hasher:
-        """Return the hasher with a span for each run."""
-        return TracedHasher(hasher, self)
-
-    def trace_router(self, router: Router) -> Router:
-        """Return the chain with a span for each send."""
-        return TracedRouter(router, self)
 
     def trace_provider(self, provider: TraceableProvider) -> TraceableProvider:
         """Return the provider with a span for each submission."""
@@ -160,14 +132,18 @@ class Tracing:
 
     @contextmanager
     def start_span(
-        self, name: str, kind: SpanKind = SpanKind.INTERNAL, context: Context | None = None
+        self, name: str, kind: SpanKindName = "internal", context: Context | None = None
     ) -> Iterator[Span]:
         """Make a span below the one that runs, or below that of a context.
 
         Of an exception that passes through it the class is told, never what it says.
         """
         with self._tracer.start_as_current_span(
-            name, context, kind, record_exception=False, set_status_on_exception=False
+            name,
+            context,
+            SpanKind[kind.upper()],
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 yield span
@@ -176,85 +152,6 @@ class Tracing:
                 if not isinstance(error, ChallengeNotFound):  # it is an answer
                     span.set_status(StatusCode.ERROR)
                 raise
-
-
-class TracedStore:
-    """Implements `core.ports.Store`."""
-
-    def __init__(self, store: Store, tracing: Tracing) -> None:
-        self._store = store
-        self._start_span = tracing.start_span
-        self.get_number_partition = store.get_number_partition
-        self.get_bucket_partition = store.get_bucket_partition
-
-    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
-        """Read a challenge."""
-        with self._start_span("store fetch", SpanKind.CLIENT):
-            return await self._store.fetch_challenge(tenant, challenge_id)
-
-    async def commit(
-        self, commit: Commit
-    ) -> Committed | Blocked | LimitRefusal | ChallengeSnapshot:
-        """Decide."""
-        with self._start_span("store commit", SpanKind.CLIENT) as span:
-            outcome = await self._store.commit(commit)
-            span.set_attribute("otp.outcome", _OUTCOME_NAMES[type(outcome)])
-            return outcome
-
-    async def commit_all(
-        self, commits: Sequence[Commit]
-    ) -> list[Committed | Blocked | LimitRefusal | ChallengeSnapshot]:
-        """Decide each by itself, all at once."""
-        with self._start_span("store commit", SpanKind.CLIENT) as span:
-            outcomes = await self._store.commit_all(commits)
-            span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
-            return outcomes
-
-    async def get_idempotency_record(
-        self, tenant: str, key: str
-    ) -> tuple[int, IdempotencyRecord | None]:
-        """Read what is known of an Idempotency-Key."""
-        with self._start_span("store recall", SpanKind.CLIENT):
-            return await self._store.get_idempotency_record(tenant, key)
-
-    async def swap_idempotency_record(
-        self,
-        tenant: str,
-        key: str,
-        old: IdempotencyRecord | None,
-        new: IdempotencyRecord | None,
-        operation_id: str,
-    ) -> bool:
-        """Replace what is known of an Idempotency-Key."""
-        with self._start_span("store remember", SpanKind.CLIENT):
-            return await self._store.swap_idempotency_record(tenant, key, old, new, operation_id)
-
-
-class TracedHasher:
-    """Implements `core.ports.Hasher`."""
-
-    def __init__(self, hasher: Hasher, tracing: Tracing) -> None:
-        self._hasher = hasher
-        self._start_span = tracing.start_span
-
-    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
-        """Return argon2id(code, salt)."""
-        with self._start_span("argon2"):
-            return await self._hasher.compute_argon2id(code, salt)
-
-
-class TracedRouter:
-    """Implements `core.ports.Router`."""
-
-    def __init__(self, router: Router, tracing: Tracing) -> None:
-        self._router = router
-        self._start_span = tracing.start_span
-        self.record_receipt = router.record_receipt
-
-    async def send(self, message: Message) -> tuple[Submission, ...]:
-        """Hand the message to providers until one takes it."""
-        with self._start_span("send"):
-            return await self._router.send(message)
 
 
 class TracedProvider:
@@ -268,7 +165,7 @@ class TracedProvider:
 
     async def send(self, message: Message) -> Reply:
         """Hand the message to the provider; who is silent until the deadline is cancelled."""
-        with self._start_span("submit", SpanKind.CLIENT) as span:
+        with self._start_span("submit", "client") as span:
             span.set_attribute("otp.provider", self.name)
             reply = await self._provider.send(message)
             made = Submission.from_reply(self.name, reply, at=0, milliseconds=0)

@@ -23,6 +23,7 @@ from otp_service.core.secret import Secret
 from otp_service.settings.dev import create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import ServiceSettings, TelemetrySettings
 from otp_service.telemetry import InstrumentedHasher, InstrumentedRouter, InstrumentedStore, tracing
+from otp_service.telemetry.instrumentation import NoTracer
 from tests.installation import make_wrong_code
 from tests.store import redis_servers
 from tests.trace_collector import TraceCollector
@@ -279,10 +280,10 @@ async def test_of_a_hundred_traces_so_many_are_kept(server, tmp_path, memory):
 # ----------------------------------------------------------------------------------------- off
 
 
-async def test_without_an_address_nothing_is_around_the_ports(server, tmp_path):
-    """Off is how it is unless somebody says where traces go."""
+async def test_without_an_address_the_ports_make_no_span(server, tmp_path):
+    """Tracing is off until the settings name a collector."""
     async with Application(settings_of(server, tmp_path), is_dev=True) as app:
-        parts = app._add_tracing(app._create_dependencies())
+        parts = app._create_dependencies()
 
     assert app.tracing is None
     assert (InstrumentedStore, InstrumentedRouter, InstrumentedHasher) == (
@@ -290,6 +291,8 @@ async def test_without_an_address_nothing_is_around_the_ports(server, tmp_path):
         type(parts.router),
         type(parts.hasher),
     )
+    starts = {one._start_span.__func__ for one in (parts.store, parts.router, parts.hasher)}
+    assert {NoTracer.start_span} == starts
 
 
 def test_the_service_runs_where_opentelemetry_is_not_installed(tmp_path):

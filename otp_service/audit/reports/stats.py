@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from otp_service.audit.reports.event_record import EventRecord
+from otp_service.core.conversion import ConversionMatcher
 
 
 HOUR_MS = 3600_000
@@ -117,7 +118,7 @@ class StatsCollector:
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
         self._awaiting_issue: set[str] = set()
-        self._awaiting_send: set[str] = set()
+        self._conversion_matcher = ConversionMatcher()
         self._without_key = 0
         self._handlers: Mapping[str, Callable[[EventRecord], None]] = {
             "otp.issued": self._count_issued,
@@ -165,10 +166,8 @@ class StatsCollector:
 
     def _count_sent(self, event: EventRecord) -> None:
         self._increment_rows(event, "sent", is_provider=True)
-        if event.challenge in self._awaiting_send:
-            self._awaiting_send.remove(event.challenge)
-            if event.provider:
-                self._providers[event.provider].verified += 1
+        if self._conversion_matcher.add_sent(event.challenge or "") and event.provider:
+            self._providers[event.provider].verified += 1
 
     def _count_failed(self, event: EventRecord) -> None:
         self._increment_rows(event, "failed", is_provider=True)
@@ -180,7 +179,7 @@ class StatsCollector:
     def _count_verified(self, event: EventRecord) -> None:
         if event.challenge and not event.repeated:
             self._awaiting_issue.add(event.challenge)
-            self._awaiting_send.add(event.challenge)
+            self._conversion_matcher.add_verified(event.challenge, repeated=event.repeated)
 
     def _count_rejected(self, event: EventRecord) -> None:
         self._increment_rows(event, "rejected")

@@ -21,7 +21,7 @@ from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
 from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
 from otp_service.sms.aws.certificates import CertificateUnavailable
-from otp_service.sms.callbacks import Callback, CallbackSignatureError, ReceiptDialect
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, ReceiptDialect
 from otp_service.sms.redaction import redact_receipt
 
 

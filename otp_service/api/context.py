@@ -14,7 +14,7 @@ from otp_service.audit.query.reader import EventReader
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.service import Caller, OtpService
 from otp_service.sms.aws.certificates import CertificateCache
-from otp_service.sms.callbacks import CallbackUrls, ReceiptDialect
+from otp_service.sms.receipt_callbacks import CallbackUrls, ReceiptDialect
 
 
 AuthenticatedRequest = Request[ApiKey, Caller, State]

@@ -33,10 +33,10 @@ from otp_service.core.policy import SECOND_MS
 from otp_service.hashing import ArgonPool
 from otp_service.service import Caller, Dependencies, OtpService
 from otp_service.settings import Settings
-from otp_service.sms.callbacks import CallbackUrls
 from otp_service.sms.http_provider import create_transport
 from otp_service.sms.provider_status import list_provider_statuses
 from otp_service.sms.providers.inbox import InboxProvider
+from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
 from otp_service.store import health
 from otp_service.store.event_streams import RedisEventStreams

@@ -14,7 +14,7 @@ from otp_service.core.limits import DAY_SECONDS
 from otp_service.core.policy import SECOND_MS
 from otp_service.service import RandomSource
 from otp_service.settings import Settings, format_settings
-from otp_service.sms.callbacks import CallbackUrls
+from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.sms.router import (
     LocalProviderHealth,
     ProviderDependencies,

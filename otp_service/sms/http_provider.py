@@ -24,7 +24,7 @@ import msgspec
 from httpx_aiohttp import AiohttpTransport
 
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
-from otp_service.sms.callbacks import ReceiptDialect
+from otp_service.sms.receipt_callbacks import ReceiptDialect
 from otp_service.sms.redaction import extract_fragments, iter_secrets, redact_reply
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import msgspec
 
 from otp_service.core.delivery import Message, Receipt
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpProvider
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
 from otp_service.sms.validation import find_url_errors

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from otp_service.sms.callbacks import CallbackSignatureError, require_equal
+from otp_service.sms.receipt_callbacks import CallbackSignatureError, require_equal
 from otp_service.sms.vendor_dialect import decode_json
 
 

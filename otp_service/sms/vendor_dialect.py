@@ -68,10 +68,10 @@ def _parse_http_date(value: str) -> datetime | None:
 FaultEntry = tuple[Fault, RefusalScope]
 """Whose fault a code puts it on, and what it speaks of."""
 
-RECIPIENT: FaultEntry = (Fault.RECIPIENT, RefusalScope.MESSAGE)
-PROVIDER: FaultEntry = (Fault.PROVIDER, RefusalScope.MESSAGE)
-ACCOUNT: FaultEntry = (Fault.PROVIDER, RefusalScope.ACCOUNT)
-THROTTLED: FaultEntry = (Fault.PROVIDER, RefusalScope.THROTTLED)
+RECIPIENT_FAULT: FaultEntry = (Fault.RECIPIENT, RefusalScope.MESSAGE)
+PROVIDER_FAULT: FaultEntry = (Fault.PROVIDER, RefusalScope.MESSAGE)
+ACCOUNT_FAULT: FaultEntry = (Fault.PROVIDER, RefusalScope.ACCOUNT)
+THROTTLED_FAULT: FaultEntry = (Fault.PROVIDER, RefusalScope.THROTTLED)
 
 FaultTable = Mapping[str, FaultEntry]
 """The table that a dialect opens with: a vendor's code, and what it means."""
@@ -152,7 +152,7 @@ def classify_refusal(faults: FaultTable, reply: HttpReply, code: str | None) -> 
     """
     verdict = faults.get(code or "")
     if verdict is None and code and reply.is_2xx:
-        verdict = PROVIDER
+        verdict = PROVIDER_FAULT
     if verdict is None:
         return classify_by_status(reply, code or None)
     fault, about = verdict

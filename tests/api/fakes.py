@@ -27,7 +27,7 @@ from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.service import ReceiptResult
 from otp_service.sms.aws.certificates import CertificateCache
-from otp_service.sms.callbacks import CallbackSignatureError, CallbackUrls
+from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls
 
 
 NOW_MS = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z

@@ -4,7 +4,7 @@ import pytest
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.sms.callbacks import strip_reference
+from otp_service.sms.receipt_callbacks import strip_reference
 from tests.api.fakes import ApiHarness, FakeReceiptDialect
 
 

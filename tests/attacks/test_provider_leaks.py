@@ -18,9 +18,9 @@ import pytest
 from otp_service.core.delivery import Message
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
+from otp_service.sms.receipt_callbacks import Callback
 from tests.attacks import echoing_smsc
 from tests.attacks.attacker import encode_digits, encode_number, has_standalone_code
 from tests.attacks.echoing_smsc import EchoingSmsc, SmppScenario

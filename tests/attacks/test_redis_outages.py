@@ -74,7 +74,7 @@ def asking_for_a_password(server: EmbeddedServer) -> Iterator[None]:
         client.config_set("requirepass", "")
 
 
-FAULTS = [away, full, read_only, short_of_replicas, asking_for_a_password, silent]
+FAULT_TABLE = [away, full, read_only, short_of_replicas, asking_for_a_password, silent]
 
 
 class Scene:
@@ -115,7 +115,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield Scene(service, gateway, redis)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("fault", FAULT_TABLE, ids=lambda fault: fault.__name__)
 def test_while_redis_is_in_doubt_nothing_is_done(
     scene: Scene, fault: Fault, generate_number
 ) -> None:

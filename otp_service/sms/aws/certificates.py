@@ -19,8 +19,8 @@ import aiohttp
 import httpx
 import msgspec
 
-from otp_service.sms.callbacks import Callback, ReceiptDialect
 from otp_service.sms.http_provider import DEFAULT_HEADERS, HttpReply, send_request
+from otp_service.sms.receipt_callbacks import Callback, ReceiptDialect
 
 
 CERTIFICATE_TTL_SECONDS = 24 * 3600

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from otp_service.sms.aws.sigv4 import REGION_PATTERN
-from otp_service.sms.callbacks import Callback, CallbackSignatureError, require_equal
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, require_equal
 from otp_service.sms.validation import FieldErrors
 
 

@@ -4,9 +4,9 @@ https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_SendText
 
 What came back, and whose fault it is. The code is the error's Reason, or its type if it gives none:
 
-    RECIPIENT                                         recipient: stop
+    RECIPIENT_FAULT                                         recipient: stop
     a reason of FORMAT that names the number's field  recipient: stop
-    ACCOUNT, THROTTLED, any other code with a 4xx     provider: the next one
+    ACCOUNT_FAULT, THROTTLED_FAULT, any other code with a 4xx     provider: the next one
     any other 5xx                                     unknown
 
 What Protect has blocked of a number stops the chain, as a refusal and as an event: it is there
@@ -41,12 +41,12 @@ from otp_service.sms.aws.sns_notification import (
     parse_certificate_url,
     verify_notification,
 )
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     classify_reply,
@@ -58,32 +58,32 @@ from otp_service.sms.vendor_dialect import (
 
 logger = logging.getLogger(__name__)
 
-FAULTS: FaultTable = {
-    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT,
-    "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT,
-    "ACCOUNT_DISABLED": ACCOUNT,
-    "AccessDeniedException": ACCOUNT,
-    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": ACCOUNT,
-    "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": ACCOUNT,  # the account is still in the sandbox
-    "ExpiredTokenException": ACCOUNT,
-    "INSUFFICIENT_ACCOUNT_REPUTATION": ACCOUNT,
-    "IncompleteSignatureException": ACCOUNT,
-    "InvalidSignatureException": ACCOUNT,
-    "MESSAGE_TYPE_MISMATCH": ACCOUNT,
-    "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT": ACCOUNT,
-    "MissingAuthenticationTokenException": ACCOUNT,
-    "NO_ORIGINATION_IDENTITIES_FOUND": ACCOUNT,
-    "NUMBER_CAPABILITIES_MISMATCH": ACCOUNT,
-    "RESOURCE_NOT_ACCESSIBLE": ACCOUNT,
-    "RESOURCE_NOT_ACTIVE": ACCOUNT,
-    "ResourceNotFoundException": ACCOUNT,
-    "SENDER_ID_NOT_REGISTERED": ACCOUNT,
-    "SENDER_ID_REQUIRES_REGISTRATION": ACCOUNT,
-    "ServiceQuotaExceededException": ACCOUNT,
-    "UnrecognizedClientException": ACCOUNT,
-    "RequestLimitExceeded": THROTTLED,
-    "ThrottlingException": THROTTLED,
-    "TooManyRequestsException": THROTTLED,
+FAULT_TABLE: FaultTable = {
+    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT_FAULT,
+    "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT_FAULT,
+    "ACCOUNT_DISABLED": ACCOUNT_FAULT,
+    "AccessDeniedException": ACCOUNT_FAULT,
+    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": ACCOUNT_FAULT,
+    "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": ACCOUNT_FAULT,  # the account is still in the sandbox
+    "ExpiredTokenException": ACCOUNT_FAULT,
+    "INSUFFICIENT_ACCOUNT_REPUTATION": ACCOUNT_FAULT,
+    "IncompleteSignatureException": ACCOUNT_FAULT,
+    "InvalidSignatureException": ACCOUNT_FAULT,
+    "MESSAGE_TYPE_MISMATCH": ACCOUNT_FAULT,
+    "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT": ACCOUNT_FAULT,
+    "MissingAuthenticationTokenException": ACCOUNT_FAULT,
+    "NO_ORIGINATION_IDENTITIES_FOUND": ACCOUNT_FAULT,
+    "NUMBER_CAPABILITIES_MISMATCH": ACCOUNT_FAULT,
+    "RESOURCE_NOT_ACCESSIBLE": ACCOUNT_FAULT,
+    "RESOURCE_NOT_ACTIVE": ACCOUNT_FAULT,
+    "ResourceNotFoundException": ACCOUNT_FAULT,
+    "SENDER_ID_NOT_REGISTERED": ACCOUNT_FAULT,
+    "SENDER_ID_REQUIRES_REGISTRATION": ACCOUNT_FAULT,
+    "ServiceQuotaExceededException": ACCOUNT_FAULT,
+    "UnrecognizedClientException": ACCOUNT_FAULT,
+    "RequestLimitExceeded": THROTTLED_FAULT,
+    "ThrottlingException": THROTTLED_FAULT,
+    "TooManyRequestsException": THROTTLED_FAULT,
 }
 FORMAT_REASONS = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
 
@@ -184,9 +184,9 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         """Return what the reply means, by the table on top."""
         said = decode_json_or(_ReplyBody(), reply.body)
         code = said.reason or said.error_type
-        verdict = FAULTS.get(code) or FAULTS.get(said.error_type)
+        verdict = FAULT_TABLE.get(code) or FAULT_TABLE.get(said.error_type)
         if said.is_invalid_number:
-            verdict = RECIPIENT
+            verdict = RECIPIENT_FAULT
         return classify_reply(reply, said.message_id, {code: verdict} if verdict else {}, code)
 
     def find_certificate_url(self, callback: Callback) -> str | None:

@@ -35,13 +35,13 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, CallbackSignatureError
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
 from otp_service.sms.signatures import compute_signature, decode_base64, require_any_equal
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -53,11 +53,11 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: Final[FaultTable] = {
-    "SMSInvalidRecipient": RECIPIENT,
-    "SMSNoEligibleSender": ACCOUNT,
-    "SMSSenderNotConfigured": ACCOUNT,
-    "SenderCategoryNotPermitted": ACCOUNT,
+FAULT_TABLE: Final[FaultTable] = {
+    "SMSInvalidRecipient": RECIPIENT_FAULT,
+    "SMSNoEligibleSender": ACCOUNT_FAULT,
+    "SMSSenderNotConfigured": ACCOUNT_FAULT,
+    "SenderCategoryNotPermitted": ACCOUNT_FAULT,
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "sms.accepted": "pending",
@@ -145,7 +145,7 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         """Return what the reply means, by the table on top."""
         answer = decode_json_or(_ReplyBody(), reply.body)
         name = answer.error.name if answer.error else None
-        return classify_reply(reply, answer.id, FAULTS, name)
+        return classify_reply(reply, answer.id, FAULT_TABLE, name)
 
     def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""

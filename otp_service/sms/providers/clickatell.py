@@ -6,8 +6,8 @@ What came back for our one message, and whose fault it is:
 
     accepted: true and an apiMessageId         accepted
     accepted: true without one                 unknown
-    a code of RECIPIENT                        recipient: stop
-    ACCOUNT, THROTTLED, accepted: false, and
+    a code of RECIPIENT_FAULT                        recipient: stop
+    ACCOUNT_FAULT, THROTTLED_FAULT, accepted: false, and
     any other code with a 4xx                  provider: the next one
     any other 5xx, or 2xx without a message    unknown
 
@@ -25,13 +25,13 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -43,23 +43,23 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: FaultTable = {
-    "25": RECIPIENT,  # invalid recipient address
-    "26": RECIPIENT,  # recipient opted out
-    "1": ACCOUNT,  # invalid or missing API key
-    "2": ACCOUNT,  # account is not active
-    "3": ACCOUNT,  # integration is not active
-    "7": ACCOUNT,  # address of ours is not approved
-    "20": ACCOUNT,  # no credit
-    "28": ACCOUNT,  # sandbox: the recipient is not one of the test numbers
-    "38": ACCOUNT,  # channel is not active on the integration
-    "39": ACCOUNT,  # channel is not available on the integration
-    "44": ACCOUNT,  # sender is suspended
-    "45": ACCOUNT,  # sender is not the integration's
-    "46": ACCOUNT,  # demo access has expired
-    "110": ACCOUNT,  # USA: needs a two-way integration
-    "111": ACCOUNT,  # USA: needs STOP commands on the integration
-    "43": THROTTLED,  # rate limit
+FAULT_TABLE: FaultTable = {
+    "25": RECIPIENT_FAULT,  # invalid recipient address
+    "26": RECIPIENT_FAULT,  # recipient opted out
+    "1": ACCOUNT_FAULT,  # invalid or missing API key
+    "2": ACCOUNT_FAULT,  # account is not active
+    "3": ACCOUNT_FAULT,  # integration is not active
+    "7": ACCOUNT_FAULT,  # address of ours is not approved
+    "20": ACCOUNT_FAULT,  # no credit
+    "28": ACCOUNT_FAULT,  # sandbox: the recipient is not one of the test numbers
+    "38": ACCOUNT_FAULT,  # channel is not active on the integration
+    "39": ACCOUNT_FAULT,  # channel is not available on the integration
+    "44": ACCOUNT_FAULT,  # sender is suspended
+    "45": ACCOUNT_FAULT,  # sender is not the integration's
+    "46": ACCOUNT_FAULT,  # demo access has expired
+    "110": ACCOUNT_FAULT,  # USA: needs a two-way integration
+    "111": ACCOUNT_FAULT,  # USA: needs STOP commands on the integration
+    "43": THROTTLED_FAULT,  # rate limit
 }
 RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "DEVICE_ACK": "delivered",
@@ -141,7 +141,7 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
             return reply_from_message_id(one.api_message_id)
         code = _extract_code(one.error if one and one.error else said.error)
         return classify_refusal(
-            FAULTS, reply, code or ("not-accepted" if one and reply.is_2xx else None)
+            FAULT_TABLE, reply, code or ("not-accepted" if one and reply.is_2xx else None)
         )
 
     def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:

@@ -47,9 +47,9 @@ from otp_service.sms.body_template import (
     find_body_errors,
     to_text,
 )
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import HttpSettings
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.validation import FieldErrors, find_header_errors, find_url_errors
 from otp_service.sms.vendor_dialect import build_refusal, classify_by_status

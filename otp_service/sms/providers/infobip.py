@@ -36,13 +36,13 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -56,12 +56,16 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: Final[FaultTable] = {
-    **dict.fromkeys(("status-10", "status-14", "status-51", "status-52", "status-87"), RECIPIENT),
-    **dict.fromkeys(("status-11", "status-12", "status-13", "status-17", "status-18"), ACCOUNT),
-    "status-20": THROTTLED,
+FAULT_TABLE: Final[FaultTable] = {
+    **dict.fromkeys(
+        ("status-10", "status-14", "status-51", "status-52", "status-87"), RECIPIENT_FAULT
+    ),
+    **dict.fromkeys(
+        ("status-11", "status-12", "status-13", "status-17", "status-18"), ACCOUNT_FAULT
+    ),
+    "status-20": THROTTLED_FAULT,
 }
-FAILURE_STATUSES: Final = derive_permanent_failures(FAULTS)
+FAILURE_STATUSES: Final = derive_permanent_failures(FAULT_TABLE)
 NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
 """Unknown, absent for good, barred or illegal subscribers, and numbers that are none."""
 
@@ -172,7 +176,7 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
         sent = answer.messages[0]
         if sent.status.group_id in ACCEPTED_GROUPS:
             return reply_from_message_id(sent.message_id)
-        return classify_refusal(FAULTS, reply, sent.status.code)
+        return classify_refusal(FAULT_TABLE, reply, sent.status.code)
 
     def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return all that a callback brings."""

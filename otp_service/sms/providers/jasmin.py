@@ -20,13 +20,13 @@ import re
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.messages import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    PROVIDER,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    PROVIDER_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     build_form_request,
@@ -48,15 +48,15 @@ REFUSED_PREFIXES = {
     'Error "Failover route has no': "no-connector",
     'Error "Cannot send submit_sm': "cannot-send",
 }
-FAULTS: FaultTable = {
-    "authentication-failure": ACCOUNT,  # user or password
-    "authorization-failed": ACCOUNT,  # the user may not do this
-    "cannot-charge": ACCOUNT,  # no credit
-    "throughput-exceeded": THROTTLED,  # of the user
-    "value-filter": PROVIDER,  # of the user, for numbers, senders or texts
-    "no-route": PROVIDER,  # none matches
-    "no-connector": PROVIDER,  # none is bound
-    "cannot-send": PROVIDER,  # its queue does not take it
+FAULT_TABLE: FaultTable = {
+    "authentication-failure": ACCOUNT_FAULT,  # user or password
+    "authorization-failed": ACCOUNT_FAULT,  # the user may not do this
+    "cannot-charge": ACCOUNT_FAULT,  # no credit
+    "throughput-exceeded": THROTTLED_FAULT,  # of the user
+    "value-filter": PROVIDER_FAULT,  # of the user, for numbers, senders or texts
+    "no-route": PROVIDER_FAULT,  # none matches
+    "no-connector": PROVIDER_FAULT,  # none is bound
+    "cannot-send": PROVIDER_FAULT,  # its queue does not take it
 }
 FAILURE_STATUSES: dict[str, ReceiptStatus] = {
     "ESME_RINVDSTADR": "permanent-failure",  # invalid destination
@@ -106,7 +106,7 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         success = _SUCCESS_REPLY.fullmatch(reply.body.strip())
         if reply.status == 200 and success:  # noqa: PLR2004
             return reply_from_message_id(success[1].decode(errors="replace"))
-        return classify_refusal(FAULTS, reply, match_prefix(reply.body, REFUSED_PREFIXES))
+        return classify_refusal(FAULT_TABLE, reply, match_prefix(reply.body, REFUSED_PREFIXES))
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a delivery report, which Jasmin cannot sign."""

@@ -22,14 +22,14 @@ from html import escape
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.messages import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import Headers, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    PROVIDER,
-    RECIPIENT,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    PROVIDER_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     classify_refusal,
@@ -48,13 +48,13 @@ REFUSED_PREFIXES = {
     "Sender missing": "sender-missing",
     "Not routable": "not-routable",
 }
-FAULTS: FaultTable = {
-    "number-denied": RECIPIENT,  # black-list or white-list
-    "authorization-failed": ACCOUNT,  # user or address
-    "sender-missing": ACCOUNT,  # no default either
-    "queued": THROTTLED,  # no SMSC is connected
-    "temporal-failure": THROTTLED,  # a queue is full
-    "not-routable": PROVIDER,  # no SMSC takes this number
+FAULT_TABLE: FaultTable = {
+    "number-denied": RECIPIENT_FAULT,  # black-list or white-list
+    "authorization-failed": ACCOUNT_FAULT,  # user or address
+    "sender-missing": ACCOUNT_FAULT,  # no default either
+    "queued": THROTTLED_FAULT,  # no SMSC is connected
+    "temporal-failure": THROTTLED_FAULT,  # a queue is full
+    "not-routable": PROVIDER_FAULT,  # no SMSC takes this number
 }
 RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "1": "delivered",
@@ -101,7 +101,7 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
         """Return what the prose of a reply means."""
         if reply.status == 202 and match_prefix(reply.body, ACCEPTED_PREFIXES):  # noqa: PLR2004
             return Accepted()
-        return classify_refusal(FAULTS, reply, match_prefix(reply.body, REFUSED_PREFIXES))
+        return classify_refusal(FAULT_TABLE, reply, match_prefix(reply.body, REFUSED_PREFIXES))
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a delivery report, which Kannel cannot sign."""

@@ -32,14 +32,14 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, CallbackSignatureError, require_equal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, require_equal
 from otp_service.sms.signatures import JWT_DIGESTS, decode_jwt
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
+    ACCOUNT_FAULT,
     NO_FAULTS,
-    RECIPIENT,
+    RECIPIENT_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -51,7 +51,11 @@ from otp_service.sms.vendor_dialect import (
 
 
 NO_RECIPIENT_CODE: Final = 9
-FAULTS: Final[FaultTable] = {"2": ACCOUNT, "25": ACCOUNT, str(NO_RECIPIENT_CODE): ACCOUNT}
+FAULT_TABLE: Final[FaultTable] = {
+    "2": ACCOUNT_FAULT,
+    "25": ACCOUNT_FAULT,
+    str(NO_RECIPIENT_CODE): ACCOUNT_FAULT,
+}
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "scheduled": "pending",
     "sent": "pending",
@@ -81,7 +85,9 @@ class _ReplyError(msgspec.Struct):
     def fault_table(self) -> FaultTable:
         """The table, with the odd case as it is here."""
         is_number = self.code == NO_RECIPIENT_CODE and self.parameter == "recipients"
-        return {**FAULTS, str(NO_RECIPIENT_CODE): RECIPIENT} if is_number else FAULTS
+        return (
+            {**FAULT_TABLE, str(NO_RECIPIENT_CODE): RECIPIENT_FAULT} if is_number else FAULT_TABLE
+        )
 
 
 class _ReplyBody(msgspec.Struct):

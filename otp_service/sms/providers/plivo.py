@@ -35,10 +35,10 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.signatures import compute_signature, require_any_equal
 from otp_service.sms.vendor_dialect import (
     ReceiptStatus,

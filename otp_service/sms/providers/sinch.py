@@ -30,13 +30,13 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, require_equal
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, require_equal
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
+    ACCOUNT_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -48,10 +48,10 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: Final[FaultTable] = {
-    "blocked_account": ACCOUNT,
-    "missing_callback_url": ACCOUNT,
-    "unknown_campaign": ACCOUNT,
+FAULT_TABLE: Final[FaultTable] = {
+    "blocked_account": ACCOUNT_FAULT,
+    "missing_callback_url": ACCOUNT_FAULT,
+    "unknown_campaign": ACCOUNT_FAULT,
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
@@ -131,7 +131,7 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
     def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the reply means, by the table on top."""
         answer = decode_json_or(_ReplyBody(), reply.body)
-        return classify_reply(reply, answer.id, FAULTS, answer.code)
+        return classify_reply(reply, answer.id, FAULT_TABLE, answer.code)
 
     def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
         """Return the one that a callback brings."""

@@ -25,30 +25,36 @@ from otp_service.core.delivery import Accepted, Message, Refused
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.sender_ids import is_numeric_sender_id
-from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED, FaultTable, classify_reply
+from otp_service.sms.vendor_dialect import (
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
+    FaultTable,
+    classify_reply,
+)
 
 
-FAULTS: FaultTable = {
-    "AccessDenied": ACCOUNT,
-    "AccessDeniedException": ACCOUNT,
-    "AuthorizationError": ACCOUNT,
-    "ExpiredToken": ACCOUNT,
-    "InvalidClientTokenId": ACCOUNT,
-    "InvalidSecurity": ACCOUNT,
-    "KMSAccessDenied": ACCOUNT,
-    "KMSDisabled": ACCOUNT,
-    "KMSInvalidState": ACCOUNT,
-    "KMSNotFound": ACCOUNT,
-    "KMSOptInRequired": ACCOUNT,
-    "MissingAuthenticationToken": ACCOUNT,
-    "OptInRequired": ACCOUNT,
-    "SignatureDoesNotMatch": ACCOUNT,
-    "UnrecognizedClientException": ACCOUNT,
-    "KMSThrottling": THROTTLED,
-    "RequestLimitExceeded": THROTTLED,
-    "Throttled": THROTTLED,
-    "ThrottledException": THROTTLED,
-    "Throttling": THROTTLED,
+FAULT_TABLE: FaultTable = {
+    "AccessDenied": ACCOUNT_FAULT,
+    "AccessDeniedException": ACCOUNT_FAULT,
+    "AuthorizationError": ACCOUNT_FAULT,
+    "ExpiredToken": ACCOUNT_FAULT,
+    "InvalidClientTokenId": ACCOUNT_FAULT,
+    "InvalidSecurity": ACCOUNT_FAULT,
+    "KMSAccessDenied": ACCOUNT_FAULT,
+    "KMSDisabled": ACCOUNT_FAULT,
+    "KMSInvalidState": ACCOUNT_FAULT,
+    "KMSNotFound": ACCOUNT_FAULT,
+    "KMSOptInRequired": ACCOUNT_FAULT,
+    "MissingAuthenticationToken": ACCOUNT_FAULT,
+    "OptInRequired": ACCOUNT_FAULT,
+    "SignatureDoesNotMatch": ACCOUNT_FAULT,
+    "UnrecognizedClientException": ACCOUNT_FAULT,
+    "KMSThrottling": THROTTLED_FAULT,
+    "RequestLimitExceeded": THROTTLED_FAULT,
+    "Throttled": THROTTLED_FAULT,
+    "ThrottledException": THROTTLED_FAULT,
+    "Throttling": THROTTLED_FAULT,
 }
 
 REQUEST_HEADERS = (
@@ -95,8 +101,8 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
         """
         known, code = _extract_text(_MESSAGE_ID, reply), _extract_text(_ERROR_CODE, reply)
         if code == "InvalidParameter" and _NUMBER_ERROR.search(reply.body):
-            return classify_reply(reply, known, {code: RECIPIENT}, code)
-        return classify_reply(reply, known, FAULTS, code)
+            return classify_reply(reply, known, {code: RECIPIENT_FAULT}, code)
+        return classify_reply(reply, known, FAULT_TABLE, code)
 
     def _build_attributes(self, message: Message) -> list[tuple[str, str, str]]:
         attributes = [("SMSType", "String", "Transactional")]

@@ -29,16 +29,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, CallbackSignatureError
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
 from otp_service.sms.signatures import decode_base64
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
+    ACCOUNT_FAULT,
     NO_FAULTS,
-    PROVIDER,
-    RECIPIENT,
-    THROTTLED,
+    PROVIDER_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -52,12 +52,12 @@ from otp_service.sms.vendor_dialect import (
 
 
 BLOCKED_CODE: Final = "40300"
-FAULTS: Final[FaultTable] = {
-    **dict.fromkeys(("10002", "10016", "40001", "40012", "40310"), RECIPIENT),
-    **dict.fromkeys(("10009", "10010", "20100"), ACCOUNT),
-    **dict.fromkeys(("40305", "40306", "40312", "40313", "40314", "40315"), ACCOUNT),
-    **dict.fromkeys(("40329", "40333"), ACCOUNT),
-    **dict.fromkeys(("10011", "40011", "40318"), THROTTLED),
+FAULT_TABLE: Final[FaultTable] = {
+    **dict.fromkeys(("10002", "10016", "40001", "40012", "40310"), RECIPIENT_FAULT),
+    **dict.fromkeys(("10009", "10010", "20100"), ACCOUNT_FAULT),
+    **dict.fromkeys(("40305", "40306", "40312", "40313", "40314", "40315"), ACCOUNT_FAULT),
+    **dict.fromkeys(("40329", "40333"), ACCOUNT_FAULT),
+    **dict.fromkeys(("10011", "40011", "40318"), THROTTLED_FAULT),
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
@@ -90,7 +90,7 @@ class _ErrorBody(msgspec.Struct):
     def fault_table(self) -> FaultTable:
         """The table, with the odd case as it is here."""
         is_stop = "STOP" in f"{self.title} {self.detail}"
-        return {**FAULTS, BLOCKED_CODE: RECIPIENT if is_stop else PROVIDER}
+        return {**FAULT_TABLE, BLOCKED_CODE: RECIPIENT_FAULT if is_stop else PROVIDER_FAULT}
 
 
 class _ReplyMessage(msgspec.Struct):

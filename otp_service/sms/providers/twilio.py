@@ -1,8 +1,8 @@
 """Twilio, Messages API of 2010-04-01: www.twilio.com/docs/messaging/api/message-resource.
 
-    RECIPIENT   nobody can reach the number, or a fraud block, which stays one
-    ACCOUNT    somebody has to act: credentials, suspension, sender, geo permissions
-    THROTTLED  too much at once; HTTP 429 says so too
+    RECIPIENT_FAULT   nobody can reach the number, or a fraud block, which stays one
+    ACCOUNT_FAULT    somebody has to act: credentials, suspension, sender, geo permissions
+    THROTTLED_FAULT  too much at once; HTTP 429 says so too
     any other         the provider's, with a 4xx or in a receipt; perhaps sent with a 5xx
 
 Twilio calls its codes "subject to change", and adds some: an unknown one is never the recipient's.
@@ -18,15 +18,15 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.signatures import compute_signature, require_any_equal
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     build_form_request,
@@ -38,34 +38,34 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: FaultTable = {
-    "21211": RECIPIENT,  # invalid To
-    "21214": RECIPIENT,  # To cannot be reached
-    "21217": RECIPIENT,  # not a valid number
-    "21421": RECIPIENT,  # not a valid number
-    "21610": RECIPIENT,  # the recipient wrote STOP
-    "21614": RECIPIENT,  # not a mobile number
-    "30005": RECIPIENT,  # unknown handset
-    "30006": RECIPIENT,  # landline or unreachable carrier
-    "30450": RECIPIENT,  # blocked by SMS pumping protection
-    "20003": ACCOUNT,  # authentication
-    "20005": ACCOUNT,  # account not active
-    "21212": ACCOUNT,  # invalid From
-    "21408": ACCOUNT,  # geo permission is off
-    "21603": ACCOUNT,  # From is missing
-    "21606": ACCOUNT,  # From is not ours, or cannot send SMS
-    "21608": ACCOUNT,  # trial account, unverified number
-    "21659": ACCOUNT,  # From is not a number of ours
-    "30002": ACCOUNT,  # account suspended
-    "30034": ACCOUNT,  # unregistered 10DLC number
-    "14107": THROTTLED,  # message rate limit
-    "20429": THROTTLED,  # too many requests
-    "21611": THROTTLED,  # queue of this From is full
-    "30001": THROTTLED,  # queue overflow
+FAULT_TABLE: FaultTable = {
+    "21211": RECIPIENT_FAULT,  # invalid To
+    "21214": RECIPIENT_FAULT,  # To cannot be reached
+    "21217": RECIPIENT_FAULT,  # not a valid number
+    "21421": RECIPIENT_FAULT,  # not a valid number
+    "21610": RECIPIENT_FAULT,  # the recipient wrote STOP
+    "21614": RECIPIENT_FAULT,  # not a mobile number
+    "30005": RECIPIENT_FAULT,  # unknown handset
+    "30006": RECIPIENT_FAULT,  # landline or unreachable carrier
+    "30450": RECIPIENT_FAULT,  # blocked by SMS pumping protection
+    "20003": ACCOUNT_FAULT,  # authentication
+    "20005": ACCOUNT_FAULT,  # account not active
+    "21212": ACCOUNT_FAULT,  # invalid From
+    "21408": ACCOUNT_FAULT,  # geo permission is off
+    "21603": ACCOUNT_FAULT,  # From is missing
+    "21606": ACCOUNT_FAULT,  # From is not ours, or cannot send SMS
+    "21608": ACCOUNT_FAULT,  # trial account, unverified number
+    "21659": ACCOUNT_FAULT,  # From is not a number of ours
+    "30002": ACCOUNT_FAULT,  # account suspended
+    "30034": ACCOUNT_FAULT,  # unregistered 10DLC number
+    "14107": THROTTLED_FAULT,  # message rate limit
+    "20429": THROTTLED_FAULT,  # too many requests
+    "21611": THROTTLED_FAULT,  # queue of this From is full
+    "30001": THROTTLED_FAULT,  # queue overflow
 }
 
 FAILURE_STATUSES: dict[str, ReceiptStatus] = {
-    **derive_permanent_failures(FAULTS),
+    **derive_permanent_failures(FAULT_TABLE),
     "30003": "temporary-failure",  # unreachable handset: off, or without signal
 }
 """What a code makes of a technical failure."""
@@ -121,7 +121,9 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means: {"sid"} with a 2xx, else {"code"}."""
         answer = decode_json_or(_ReplyBody(), reply.body)
-        return classify_reply(reply, answer.sid, FAULTS, str(answer.code) if answer.code else None)
+        return classify_reply(
+            reply, answer.sid, FAULT_TABLE, str(answer.code) if answer.code else None
+        )
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a status callback (a form), once its signature has been checked."""

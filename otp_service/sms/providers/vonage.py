@@ -4,9 +4,9 @@ It says 200 whatever it means; messages.N.status says it for each part of a mess
 
     all "0"           accepted
     some "0"          half of it was sent, and is billed: unknown
-    RECIPIENT   the number's
-    ACCOUNT    somebody has to act: credentials, credit, suspension, sender
-    THROTTLED  too much at once
+    RECIPIENT_FAULT   the number's
+    ACCOUNT_FAULT    somebody has to act: credentials, credit, suspension, sender
+    THROTTLED_FAULT  too much at once
     any other         the provider's, also 6: "unroutable", as another vendor may have a route
 
 3 is the odd case: an invalid parameter may be `to`, and may as well be anything else.
@@ -24,15 +24,15 @@ import msgspec
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.messages import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, CallbackSignatureError, strip_reference
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, strip_reference
 from otp_service.sms.validation import FieldErrors
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
-    THROTTLED,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
     build_form_request,
@@ -47,19 +47,19 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: FaultTable = {
-    "7": RECIPIENT,  # number barred
-    "33": RECIPIENT,  # number deactivated
-    "4": ACCOUNT,  # invalid credentials
-    "8": ACCOUNT,  # account suspended
-    "9": ACCOUNT,  # no credit
-    "11": ACCOUNT,  # account may not use this API
-    "14": ACCOUNT,  # invalid signature
-    "15": ACCOUNT,  # sender is not ours
-    "29": ACCOUNT,  # trial account, number not in its list
-    "32": ACCOUNT,  # signature and secret may not be used together
-    "1": THROTTLED,  # throttled
-    "10": THROTTLED,  # too many binds
+FAULT_TABLE: FaultTable = {
+    "7": RECIPIENT_FAULT,  # number barred
+    "33": RECIPIENT_FAULT,  # number deactivated
+    "4": ACCOUNT_FAULT,  # invalid credentials
+    "8": ACCOUNT_FAULT,  # account suspended
+    "9": ACCOUNT_FAULT,  # no credit
+    "11": ACCOUNT_FAULT,  # account may not use this API
+    "14": ACCOUNT_FAULT,  # invalid signature
+    "15": ACCOUNT_FAULT,  # sender is not ours
+    "29": ACCOUNT_FAULT,  # trial account, number not in its list
+    "32": ACCOUNT_FAULT,  # signature and secret may not be used together
+    "1": THROTTLED_FAULT,  # throttled
+    "10": THROTTLED_FAULT,  # too many binds
 }
 FAILURE_STATUSES: dict[str, ReceiptStatus] = {
     "3": "permanent-failure",  # absent for good
@@ -183,7 +183,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
             return reply_from_message_id(parts[0].message_id)
         if "0" in statuses:
             return build_refusal(Fault.UNKNOWN, reply, failed)
-        return classify_refusal(FAULTS, reply, failed)
+        return classify_refusal(FAULT_TABLE, reply, failed)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a receipt: a query, a form or JSON, as the account is set up."""

@@ -3,8 +3,8 @@
 An error is {"type": "https://…/api-errors/messages#1120", "title", "detail"}; its code is what
 stands after the #, or a title that is a number:
 
-    RECIPIENT   the number's
-    ACCOUNT    somebody has to act: suspension, credit, sender; HTTP 401, 402, 403 too
+    RECIPIENT_FAULT   the number's
+    ACCOUNT_FAULT    somebody has to act: suspension, credit, sender; HTTP 401, 402, 403 too
     any other         by the status: 4xx the provider's, 429 throttled, 5xx perhaps sent
 
 1000 is the odd case: it says "throttled", and yet comes with a 500 too, so the status decides.
@@ -17,13 +17,13 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, require_equal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
+from otp_service.sms.receipt_callbacks import Callback, require_equal
 from otp_service.sms.signatures import decode_jwt
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT,
-    RECIPIENT,
+    ACCOUNT_FAULT,
+    RECIPIENT_FAULT,
     FaultTable,
     ReceiptStatus,
     build_json_request,
@@ -36,13 +36,13 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULTS: FaultTable = {
-    "1050": RECIPIENT,  # number barred
-    "1060": ACCOUNT,  # account barred
-    "1070": ACCOUNT,  # quota exceeded
-    "1080": ACCOUNT,  # account may not use this API
-    "1120": ACCOUNT,  # sender is not ours
-    "low-balance": ACCOUNT,  # no credit
+FAULT_TABLE: FaultTable = {
+    "1050": RECIPIENT_FAULT,  # number barred
+    "1060": ACCOUNT_FAULT,  # account barred
+    "1070": ACCOUNT_FAULT,  # quota exceeded
+    "1080": ACCOUNT_FAULT,  # account may not use this API
+    "1120": ACCOUNT_FAULT,  # sender is not ours
+    "low-balance": ACCOUNT_FAULT,  # no credit
 }
 RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "submitted": "pending",
@@ -111,7 +111,7 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return what the reply means: {"message_uuid"} with a 2xx, else a problem."""
         answer = decode_json_or(_ReplyBody(), reply.body)
-        return classify_reply(reply, answer.message_uuid, FAULTS, answer.code)
+        return classify_reply(reply, answer.message_uuid, FAULT_TABLE, answer.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the news of a status callback, once its signature has been checked.
@@ -125,7 +125,7 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         problem = news.error and (news.error.error or news.error)
         code = problem.code if problem else None
         known = resolve_receipt_status(
-            RECEIPT_STATUSES[news.status], code, derive_permanent_failures(FAULTS)
+            RECEIPT_STATUSES[news.status], code, derive_permanent_failures(FAULT_TABLE)
         )
         return [
             Receipt(

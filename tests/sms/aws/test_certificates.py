@@ -11,9 +11,9 @@ from otp_service.sms.aws.certificates import (
     CertificateCache,
     CertificateUnavailable,
 )
-from otp_service.sms.callbacks import Callback, CallbackSignatureError
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers.aws import Aws
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, TOPIC_ARN, SnsTopic
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from otp_service.core.secret import Secret
 from otp_service.sms.aws.sns_notification import verify_notification
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.providers.aws import Aws
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic, format_timestamp
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import msgspec
 from requests.adapters import HTTPAdapter
 
-from otp_service.sms.callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback
 
 
 NOW_MS = 1_790_000_000_000

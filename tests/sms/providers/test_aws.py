@@ -16,16 +16,16 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from otp_service.core.delivery import Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.aws import (
-    FAULTS,
+    FAULT_TABLE,
     FORMAT_REASONS,
     RECEIPT_STATUSES,
     REQUEST_HEADERS,
     Aws,
 )
-from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic
 from tests.sms.providers.contracts.aws import CONTRACTS
 from tests.sms.providers.sdk_comparison import list_codes
@@ -109,7 +109,7 @@ def test_validity_is_never_longer_than_the_codes(message):
                 reason,
                 RefusalScope.MESSAGE,
             )
-            for reason in list_codes(FAULTS, RECIPIENT)
+            for reason in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
         ),
         *(
             (
@@ -193,9 +193,11 @@ def test_every_code_of_ours_is_the_vendors():
         if name.endswith("ExceptionReason")
         for reason in model.shape_for(name).enum
     }
-    ours = {code for code in {*FAULTS, *FORMAT_REASONS} if code.isupper()}
+    ours = {code for code in {*FAULT_TABLE, *FORMAT_REASONS} if code.isupper()}
     errors = {error.name for error in model.operation_model("SendTextMessage").error_shapes}
-    general = {code for code in list_codes(FAULTS, ACCOUNT) if not code.isupper()} - errors
+    general = {
+        code for code in list_codes(FAULT_TABLE, ACCOUNT_FAULT) if not code.isupper()
+    } - errors
 
     assert ours <= reasons
     assert {event for event in model.shape_for("EventType").enum if event.startswith("TEXT_")} == {

@@ -13,8 +13,8 @@ from standardwebhooks import Webhook
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from otp_service.sms.signatures import compute_signature
 from tests.sms.providers.contracts.bird import create_bird
 from tests.sms.providers.sdk_comparison import (

@@ -8,10 +8,10 @@ import pytest
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.providers.clickatell import FAULTS, Clickatell
-from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
+from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
+from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.providers.sdk_comparison import list_codes
 
 
@@ -70,7 +70,12 @@ def test_sender_is_a_number_where_one_is_required(message):
 
 @pytest.mark.parametrize("status", [207, 400])
 @pytest.mark.parametrize(
-    "code", [*map(int, list_codes(FAULTS, RECIPIENT)), *list_codes(FAULTS, RECIPIENT)], ids=repr
+    "code",
+    [
+        *map(int, list_codes(FAULT_TABLE, RECIPIENT_FAULT)),
+        *list_codes(FAULT_TABLE, RECIPIENT_FAULT),
+    ],
+    ids=repr,
 )
 def test_recipient_codes(status, code):
     """As numbers or as text, and whatever the status is."""
@@ -79,7 +84,7 @@ def test_recipient_codes(status, code):
     assert (Fault.RECIPIENT, str(code)) == (reply.fault, reply.reason)
 
 
-@pytest.mark.parametrize("code", [*map(int, list_codes(FAULTS, ACCOUNT))])
+@pytest.mark.parametrize("code", [*map(int, list_codes(FAULT_TABLE, ACCOUNT_FAULT))])
 def test_account_codes_stand_with_the_message_or_above(code):
     """Those that concern the whole request stand beside `messages`."""
     above = HttpReply(400, {}, json.dumps({"messages": [], "error": {"code": code}}).encode())

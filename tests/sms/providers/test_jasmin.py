@@ -9,8 +9,8 @@ from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Re
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.jasmin import FAULTS, RECEIPT_STATUSES, REFUSED_PREFIXES, Jasmin
-from otp_service.sms.vendor_dialect import ACCOUNT, THROTTLED
+from otp_service.sms.providers.jasmin import FAULT_TABLE, RECEIPT_STATUSES, REFUSED_PREFIXES, Jasmin
+from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import CALLBACK_URL, INVALID_BODIES, build_callback
 from tests.sms.providers.sdk_comparison import list_codes
 
@@ -62,8 +62,12 @@ def test_other_letters_are_written_as_ucs2(message):
 @pytest.mark.parametrize(("begins", "code"), REFUSED_PREFIXES.items())
 def test_prose(begins, code):
     """Only its beginning counts, also with a 5xx: Jasmin knows that it has not sent."""
-    about = RefusalScope.ACCOUNT if code in list_codes(FAULTS, ACCOUNT) else RefusalScope.MESSAGE
-    about = RefusalScope.THROTTLED if code in list_codes(FAULTS, THROTTLED) else about
+    about = (
+        RefusalScope.ACCOUNT
+        if code in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
+        else RefusalScope.MESSAGE
+    )
+    about = RefusalScope.THROTTLED if code in list_codes(FAULT_TABLE, THROTTLED_FAULT) else about
     said = f'{begins} for user +447400123456"'.encode()
 
     for status in (400, 403, 412, 500):

@@ -14,8 +14,8 @@ from messagebird.request_validator import RequestValidator
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from tests.sms.providers.contracts.messagebird import create_messagebird
 from tests.sms.providers.sdk_comparison import (
     CALLBACK_URL,

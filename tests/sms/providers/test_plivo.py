@@ -9,9 +9,9 @@ from plivo.rest import client as sdk_client
 from plivo.utils.signature_v3 import construct_post_url, get_signature_v3, validate_v3_signature
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.plivo import _build_signed_text
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from otp_service.sms.signatures import compute_signature
 from tests.sms.providers.contracts.plivo import AUTH_ID, create_plivo
 from tests.sms.providers.sdk_comparison import (

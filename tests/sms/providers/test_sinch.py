@@ -13,9 +13,9 @@ from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.sinch import Sinch
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from otp_service.sms.router import ProviderDependencies
 from tests.sms.providers import sdk_comparison
 from tests.sms.providers.contracts.sinch import NOW_MS, create_sinch

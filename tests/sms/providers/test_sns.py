@@ -17,8 +17,8 @@ from otp_service.core.delivery import Accepted, Fault, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.providers.sns import FAULTS, REQUEST_HEADERS, Sns
-from otp_service.sms.vendor_dialect import ACCOUNT, THROTTLED
+from otp_service.sms.providers.sns import FAULT_TABLE, REQUEST_HEADERS, Sns
+from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, THROTTLED_FAULT
 from tests.sms.aws.sns_topic import NOW_MS, SnsTopic
 from tests.sms.providers.contracts.sns import CONTRACTS
 from tests.sms.providers.sdk_comparison import list_codes
@@ -112,11 +112,11 @@ def test_number_is_an_origination_number(message):
         ("ParameterValueInvalid", "PhoneNumber", Fault.PROVIDER, RefusalScope.MESSAGE),
         *(
             (code, "PhoneNumber", Fault.PROVIDER, RefusalScope.ACCOUNT)
-            for code in list_codes(FAULTS, ACCOUNT)
+            for code in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
         ),
         *(
             (code, "PhoneNumber", Fault.PROVIDER, RefusalScope.THROTTLED)
-            for code in list_codes(FAULTS, THROTTLED)
+            for code in list_codes(FAULT_TABLE, THROTTLED_FAULT)
         ),
     ],
 )

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from telnyx.lib.webhook_verification import WebhookVerificationError
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpRequest
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from tests.sms.providers.contracts.telnyx import create_telnyx
 from tests.sms.providers.sdk_comparison import (
     CALLBACK_URL,

@@ -13,11 +13,11 @@ from twilio.rest import Client
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms import vendor_dialect
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.twilio import FAULTS, RECEIPT_STATUSES, Twilio, verify_signature
-from otp_service.sms.vendor_dialect import RECIPIENT, THROTTLED
+from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.vendor_dialect import RECIPIENT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -100,15 +100,15 @@ def test_validity_is_within_twilios_bounds(message, life, asked):
     [
         *(
             (code, 400, Fault.RECIPIENT, RefusalScope.MESSAGE)
-            for code in list_codes(FAULTS, RECIPIENT)
+            for code in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
         ),
         *(
             (code, 400, Fault.PROVIDER, RefusalScope.ACCOUNT)
-            for code in list_codes(FAULTS, vendor_dialect.ACCOUNT)
+            for code in list_codes(FAULT_TABLE, vendor_dialect.ACCOUNT_FAULT)
         ),
         *(
             (code, 400, Fault.PROVIDER, RefusalScope.THROTTLED)
-            for code in list_codes(FAULTS, THROTTLED)
+            for code in list_codes(FAULT_TABLE, THROTTLED_FAULT)
         ),
         ("30007", 400, Fault.PROVIDER, RefusalScope.MESSAGE),
         ("20500", 500, Fault.UNKNOWN, RefusalScope.MESSAGE),

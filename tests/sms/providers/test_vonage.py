@@ -20,17 +20,17 @@ from otp_service.core.delivery import (
 )
 from otp_service.core.keys import create_single_key_ring
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback, CallbackSignatureError, CallbackUrls
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage import (
-    FAULTS,
+    FAULT_TABLE,
     MAX_FIELD_CHARS,
     RECEIPT_STATUSES,
     Vonage,
     verify_signature,
 )
-from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT, THROTTLED
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, CallbackUrls
+from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -137,14 +137,17 @@ def test_number_is_written_without_plus(message):
 @pytest.mark.parametrize(
     ("statuses", "means"),
     [
-        *(((code,), Refused(Fault.RECIPIENT, code)) for code in list_codes(FAULTS, RECIPIENT)),
+        *(
+            ((code,), Refused(Fault.RECIPIENT, code))
+            for code in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
+        ),
         *(
             ((c,), Refused(Fault.PROVIDER, c, scope=RefusalScope.ACCOUNT))
-            for c in list_codes(FAULTS, ACCOUNT)
+            for c in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
         ),
         *(
             ((c,), Refused(Fault.PROVIDER, c, scope=RefusalScope.THROTTLED))
-            for c in list_codes(FAULTS, THROTTLED)
+            for c in list_codes(FAULT_TABLE, THROTTLED_FAULT)
         ),
         (("3",), Refused(Fault.PROVIDER, "3")),
         (("6",), Refused(Fault.PROVIDER, "6")),

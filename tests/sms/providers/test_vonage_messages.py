@@ -13,11 +13,11 @@ from vonage_messages import Sms
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import CallbackSignatureError
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.vonage_messages import FAULTS, RECEIPT_STATUSES, VonageMessages
-from otp_service.sms.vendor_dialect import ACCOUNT, RECIPIENT
+from otp_service.sms.providers.vonage_messages import FAULT_TABLE, RECEIPT_STATUSES, VonageMessages
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -80,10 +80,13 @@ def test_request_byte_by_byte(message):
 @pytest.mark.parametrize(
     ("http", "body", "means"),
     [
-        *((422, problem(c), Refused(Fault.RECIPIENT, c)) for c in list_codes(FAULTS, RECIPIENT)),
+        *(
+            (422, problem(c), Refused(Fault.RECIPIENT, c))
+            for c in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
+        ),
         *(
             (422, problem(c), Refused(Fault.PROVIDER, c, scope=RefusalScope.ACCOUNT))
-            for c in list_codes(FAULTS, ACCOUNT)
+            for c in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
         ),
         (422, problem("1150"), Refused(Fault.PROVIDER, "1150")),
         (422, problem("x", title=1050), Refused(Fault.RECIPIENT, "1050")),

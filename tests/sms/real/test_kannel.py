@@ -7,10 +7,10 @@ import pytest
 
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.callbacks import Callback
 from otp_service.sms.http_provider import HttpProvider
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.kannel import Kannel as Dialect
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.router import (
     LocalProviderHealth,
     ProviderDependencies,

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import pytest
 
 from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
-from otp_service.audit.archive_format.segments import iterate_lines, list_segments
+from otp_service.audit.archive_format.segments import list_segments
 from otp_service.audit.exports import FORMATS
 from otp_service.cli import main
 from tests.audit.sinks.syslog_server import SyslogServer
@@ -67,7 +67,11 @@ class AuditEnvironment(contextlib.ExitStack):
 
     def read_archive_lines(self) -> list[bytes]:
         """Return the lines of the archive."""
-        return [line for segment in list_segments(self.archive) for line in iterate_lines(segment)]
+        return [
+            line
+            for segment in list_segments(self.archive)
+            for line in segment.read_bytes().splitlines()
+        ]
 
     def run_searches(self, number: str) -> dict[str, bytes]:
         """Return what the security team's commands say, of all events and of this number."""

@@ -105,7 +105,7 @@ def get_newest_anchor(archive: ArchiveBuilder) -> Anchor:
     lines = [
         line
         for path in segments.list_segments(archive.folder)
-        for line in segments.iterate_lines(path)
+        for line in path.read_bytes().splitlines()
     ]
     return build_anchor([line for line in lines if line.startswith(b'{"seal"')][-1])
 

@@ -31,8 +31,8 @@ def test_a_key_for_its_owner_alone_and_a_folder_that_can_be_made_will_do(tmp_pat
     [
         (lambda key: key.chmod(0o644), "chmod 600"),
         (lambda key: key.chmod(0o660), "can be read by others"),
-        (lambda key: key.unlink(), "'otp-service audit key' makes one"),
-        (lambda key: key.write_text("no key"), "no Ed25519 key"),
+        (lambda key: key.unlink(), "Create it with 'otp-service audit key'"),
+        (lambda key: key.write_text("no key"), "must be an Ed25519 key"),
     ],
 )
 def test_a_key_file_that_may_not_be_used_is_refused(tmp_path: Path, make, words: str) -> None:

@@ -21,7 +21,7 @@ from otp_service.audit.archive_format.seals import (
     build_anchor,
     hash_seal_line,
 )
-from otp_service.audit.archive_format.segments import iterate_lines, list_segments
+from otp_service.audit.archive_format.segments import list_segments
 from otp_service.audit.query.page_cursor import FileOffset, PageCursor
 from otp_service.audit.sealer.ports import SealerStatus
 from otp_service.audit.verification.inclusion_proof import InclusionProof, build_proof
@@ -149,7 +149,7 @@ def write_archive(folder: Path) -> ArchiveBuilder:
 
 def find_event(folder: Path) -> str:
     """Return the id of an event in the first segment."""
-    line = list(iterate_lines(list_segments(folder)[0]))[1]
+    line = list_segments(folder)[0].read_bytes().splitlines()[1]
     event_id: str = msgspec.json.decode(line)["id"]
     return event_id
 
@@ -177,6 +177,6 @@ def _build_cursor(spot: FileOffset | None) -> PageCursor:
 
 def _prove_event(folder: Path) -> bytes:
     build_standard_archive(folder)
-    proof = build_proof(iterate_lines(list_segments(folder)[0]), find_event(folder))
+    proof = build_proof(list_segments(folder)[0].read_bytes().splitlines(), find_event(folder))
     assert isinstance(proof, InclusionProof)
     return msgspec.json.encode(proof)

@@ -1,1 +1,1 @@
-"""The format of the archive: entries, seals, segments, hashes and keys. Pure, and imported by all."""
+"""The format of the archive: entries, seals, segments, Merkle trees and key files."""

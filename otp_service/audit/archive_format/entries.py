@@ -1,12 +1,11 @@
-"""What stands on the lines of an archive: entries, gaps that are declared, and seals.
+"""The lines of an archive: entries, declared gaps and seals.
 
     {"id":"07-1763814000123-42","at":"2026-11-24T09:30:00.123Z","event":{…},"mac":"k1:9f…"}
     {"gap":{"partition":7,"epoch":1763814000123,"first":43,"last":50}}
     {"seal":{"number":12,…},"signature":"…"}
 
-An event stands there byte for byte as its worker wrote it, so that its MAC can be checked for as
-long as the key is kept. A line is hashed and signed as the bytes that it is; nothing is ever
-encoded again to be compared.
+An event is stored byte for byte as its worker wrote it, so its MAC can be checked for as long as
+the key is kept. A line is hashed and signed as bytes: nothing is encoded again for a comparison.
 """
 
 import re
@@ -24,17 +23,16 @@ from otp_service.core.log_entry import (
 
 
 MAX_EVENT_BYTES = 32 * 1024
-"""Bytes of an event; ours have some 600, but whoever can write to Redis can append anything."""
+"""The service's events have about 600 bytes; an attacker with access to Redis can append more."""
 
 GAP_PREFIX, SEAL_PREFIX = b'{"gap":', b'{"seal":'
-"""What lines that are no entry begin with."""
-
+"""The first bytes of a gap's line and of a seal's line; every other line is an entry."""
 
 NonNegativeInt = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class SequenceId(NamedTuple):
-    """Where an entry belongs: inside an epoch of a partition the sequence has no gap."""
+    """The position of an entry. Sequences have no gap within an epoch of a partition."""
 
     partition: int
     epoch: int
@@ -42,12 +40,12 @@ class SequenceId(NamedTuple):
 
     @property
     def id(self) -> str:
-        """How readers and files name the entry."""
+        """The position as files and readers write it: `07-1763814000123-42`."""
         return f"{self.partition:02d}-{self.epoch}-{self.sequence}"
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Entries that Redis no longer had: from the first to the last of these sequences."""
+    """Entries that were missing from Redis: the sequences `first` to `last`, both included."""
 
     partition: Annotated[int, msgspec.Meta(ge=0, le=99)]
     epoch: NonNegativeInt
@@ -56,7 +54,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class EntryLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An entry as it is archived."""
+    """An archived entry."""
 
     id: str
     at: str
@@ -64,7 +62,7 @@ class EntryLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     mac: str
     stamp: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     integrity: Literal["failed"] | msgspec.UnsetType = msgspec.UNSET
-    """Set where no key in force had made the MAC when the entry was archived."""
+    """Set if no key in force had made the MAC when the entry was archived."""
 
 
 class _GapLine(msgspec.Struct, frozen=True):
@@ -75,20 +73,22 @@ class _IdLine(msgspec.Struct, frozen=True):
     id: str
 
 
+decode_entry = create_bounded_decoder(EntryLine)
+"""Return the entry on a line. Raises msgspec.MsgspecError, which is a ValueError."""
+
 _encode = msgspec.json.Encoder().encode
-_decode_entry_line = create_bounded_decoder(EntryLine)
 _decode_gap_line = create_bounded_decoder(_GapLine)
 _decode_id_line = create_bounded_decoder(_IdLine)
 _decode_object = create_bounded_decoder(dict[str, Any], MAX_JSON_BRACKETS)
 
-_ENTRY_ID = re.compile(r"(\d\d)-(\d{1,19})-(\d{1,19})", re.ASCII).fullmatch
+_match_entry_id = re.compile(r"(\d\d)-(\d{1,19})-(\d{1,19})", re.ASCII).fullmatch
 
-_LINE_BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
-"""What some reader or other takes for the end of a line (R70); no event of ours holds it."""
+_LINE_BREAK_PATTERN = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]|\xc2\x85")
+"""Everything that some reader takes for the end of a line (R70). No event of the service has it."""
 
 
 def encode_entry(entry: Entry, *, has_valid_mac: bool) -> bytes:
-    """Return an entry's line, without its end; `is_ours` says whether its MAC is right."""
+    """Return the line of an entry, without a line break."""
     event, is_event = _to_single_line(entry.event)
     stamp, is_stamp = _to_single_line(entry.stamp) if entry.stamp else (None, True)
     return _encode(
@@ -104,42 +104,35 @@ def encode_entry(entry: Entry, *, has_valid_mac: bool) -> bytes:
 
 
 def encode_gap(gap: Gap) -> bytes:
-    """Return the line that declares a gap."""
     return _encode(_GapLine(gap))
 
 
 def sequence_id_from_entry(entry: Entry) -> SequenceId:
-    """Return the place of an entry out of Redis."""
+    """Return the position of an entry that was read from Redis."""
     return SequenceId(entry.partition, entry.epoch, entry.position.sequence)
 
 
-def decode_entry(line: bytes) -> EntryLine:
-    """Return the entry on a line. Raises msgspec.MsgspecError."""
-    return _decode_entry_line(line)
-
-
 def sequence_id_from_line(line: bytes) -> SequenceId:
-    """Return the place of the entry on a line. Raises ValueError (a MsgspecError is one)."""
+    """Return the position of the entry on a line. Raises ValueError."""
     return parse_sequence_id(_decode_id_line(line).id)
 
 
 def parse_sequence_id(event_id: str) -> SequenceId:
-    """Return the place that an entry's id names. Raises ValueError."""
-    if not (found := _ENTRY_ID(event_id)):
+    """Return the position that the id of an entry states. Raises ValueError."""
+    if not (match := _match_entry_id(event_id)):
         raise ValueError(event_id)
-    partition, epoch, sequence = found.groups()
-    return SequenceId(int(partition), int(epoch), int(sequence))
+    return SequenceId(*map(int, match.groups()))
 
 
 def decode_gap(line: bytes) -> Gap:
-    """Return the gap that a line declares. Raises msgspec.MsgspecError."""
+    """Return the gap that a line declares. Raises msgspec.MsgspecError, which is a ValueError."""
     return _decode_gap_line(line).gap
 
 
 def _to_single_line(text: bytes) -> tuple[msgspec.Raw, bool]:
-    """Return JSON as it is, and whether it was an object that a line can hold."""
+    """Return JSON for one line and whether it is `text`: what is no such object becomes base64."""
     try:
-        if len(text) <= MAX_EVENT_BYTES and not _LINE_BREAK.search(text):
+        if len(text) <= MAX_EVENT_BYTES and not _LINE_BREAK_PATTERN.search(text):
             _decode_object(text)
             return msgspec.Raw(text), True
     except msgspec.MsgspecError:

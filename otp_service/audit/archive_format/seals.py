@@ -1,11 +1,11 @@
-"""Seals: the signed statement about a stretch of the archive, and the key that signs it.
+"""Seals: signed checkpoints over a batch of archive lines, and the key that signs them.
 
     {"seal":{"number":12,"previous":"<SHA-256 of the line of seal 11>",…},"signature":"<Ed25519>"}
 
-A stretch is what stands between two seals. A seal is signed as the bytes between `{"seal":` and
-`,"signature"`, behind CONTEXT, and each holds the hash of the one before, so whoever keeps one
-(an anchor) holds everything before it. When a key is changed the last seal of the old one names
-the new one: from there on only that one's seals are right, and before it only the old one's.
+A batch is the lines between two seals. The signature covers SIGNATURE_CONTEXT and the bytes between
+`{"seal":` and `,"signature"`. Each seal holds the hash of the seal before it, so a copy of one (an
+anchor) commits to everything before it. At a change of keys the last seal of the old key names the
+new key: later seals are valid only under the new key, earlier ones only under the old key.
 """
 
 import hashlib
@@ -16,15 +16,11 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
@@ -34,11 +30,11 @@ from otp_service.core.log_entry import create_bounded_decoder
 SIGNATURE_CONTEXT = b"otp-service seal 1\n"
 
 ZERO_HASH = "0" * 64
-"""What the first seal says of the one before."""
+"""The `previous` of the first seal."""
 
 
 class SequenceRange(NamedTuple):
-    """The sequences of one epoch of one partition that stand in a stretch, gaps among them."""
+    """A run: the sequences of one epoch of a partition in a batch, declared gaps included."""
 
     partition: int
     epoch: int
@@ -47,7 +43,7 @@ class SequenceRange(NamedTuple):
 
 
 class PartitionHead(NamedTuple):
-    """The last sequence of a partition's newest epoch that was archived."""
+    """The last archived sequence of a partition's newest epoch."""
 
     partition: int
     epoch: int
@@ -55,55 +51,57 @@ class PartitionHead(NamedTuple):
 
 
 class NextKey(msgspec.Struct, frozen=True):
-    """The key that signs from the next seal on."""
+    """The key that signs the next seal and those after it."""
 
     id: str
     public: str
 
 
 class DroppedPrefix(msgspec.Struct, frozen=True):
-    """Everything up to this seal was deleted, because its retention had ended."""
+    """The last seal of what retention deleted: the archive begins after it."""
 
     number: int
     hash: str
 
 
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What is stated about a stretch."""
+    """A signed checkpoint: the statement about one batch."""
 
     number: int
-    """From 1 on, without a gap."""
+    """Counted from 1, without a gap."""
     at: str
-    """When it was sealed, by the sealer's clock, in UTC."""
+    """The time of sealing, by the sealer's clock, in UTC."""
     previous: str
     count: int
-    """Lines in the stretch, declared gaps among them."""
+    """Lines of the batch, declared gaps included."""
     root: str
-    """Merkle root over the lines, in hexadecimal."""
+    """The tree head: the Merkle root over the lines, in hexadecimal."""
     runs: tuple[SequenceRange, ...]
     key: str
     fence: int
-    """Which lease of the sealer it was: they only grow."""
+    """The fencing token of the lease under which it was written; tokens only grow."""
     heads: tuple[PartitionHead, ...] = ()
-    """Where every partition stands after it; in the first seal of each segment."""
+    """The position of every partition after the batch; in the first seal of a segment."""
     next: NextKey | None = None
     dropped: DroppedPrefix | None = None
 
 
 class SealLine(msgspec.Struct, frozen=True):
-    """A seal with its signature; `seal` holds the bytes that are signed."""
+    """A seal and its signature; `seal` holds the signed bytes."""
 
     seal: msgspec.Raw
     signature: str
 
 
+decode_seal_line = create_bounded_decoder(SealLine)
+"""Return the seal and signature on a line. Raises msgspec.MsgspecError, which is a ValueError."""
+
 _encode = msgspec.json.Encoder().encode
-_decode_line = create_bounded_decoder(SealLine)
 _decode_seal = create_bounded_decoder(Seal)
 
 
 class SigningKey:
-    """The private half, which only the sealer has."""
+    """The Ed25519 private key, which only the sealer has."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -111,7 +109,6 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> "SigningKey":
-        """Return a new one, from the system's randomness."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
@@ -119,38 +116,37 @@ class SigningKey:
         """Return the key in a PEM file. Raises ValueError for anything but an Ed25519 key."""
         private = load_pem_private_key(pem, None)
         if not isinstance(private, Ed25519PrivateKey):
-            raise ValueError("it is no Ed25519 key")  # noqa: TRY004  # a wrong file, not a bug
+            raise ValueError("not an Ed25519 key")  # noqa: TRY004  # a wrong file, not a bug
         return cls(private)
 
     def to_pem(self) -> bytes:
-        """Return the key as a PEM file holds it (PKCS #8)."""
+        """Return the key in PEM (PKCS #8, unencrypted)."""
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def sign_seal(self, seal: Seal) -> bytes:
-        """Return the line of a seal, signed, without its end."""
-        told = _encode(seal)
-        signature = self._private.sign(SIGNATURE_CONTEXT + told)
-        return _encode(SealLine(msgspec.Raw(told), b64encode(signature).decode()))
+        """Return the signed line of a seal, without a line break."""
+        signed = _encode(seal)
+        signature = self._private.sign(SIGNATURE_CONTEXT + signed)
+        return _encode(SealLine(msgspec.Raw(signed), b64encode(signature).decode()))
 
 
 class PublicKey:
-    """The public half, with which anybody can verify; its id is the beginning of its hash."""
+    """An Ed25519 public key; its id is the first 16 hex digits of its SHA-256."""
 
     LINE_PREFIX = "otp-audit-key"
 
     def __init__(self, public: Ed25519PublicKey) -> None:
         self._public = public
-        raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        raw = public.public_bytes_raw()
         self.text = b64encode(raw).decode()
         self.id = hashlib.sha256(raw).hexdigest()[:16]
 
     @classmethod
     def from_text(cls, text: str) -> "PublicKey":
-        """Return the key that this base64 is. Raises ValueError."""
+        """Return the key that is encoded in base64. Raises ValueError."""
         return cls(Ed25519PublicKey.from_public_bytes(b64decode(text, validate=True)))
 
     def has_signed(self, line: SealLine) -> bool:
-        """Whether this key has signed the seal."""
         try:
             signature = b64decode(line.signature, validate=True)
             self._public.verify(signature, SIGNATURE_CONTEXT + bytes(line.seal))
@@ -159,77 +155,66 @@ class PublicKey:
         return True
 
     def __str__(self) -> str:
-        """How it stands in a file of public keys, one a line."""
+        """Return its line in a file of public keys."""
         return f"{self.LINE_PREFIX} {self.id} {self.text}"
 
 
 def parse_public_keys(text: str) -> list[PublicKey]:
-    """Return the keys of a file of public keys. Raises ValueError, naming the line."""
-    found = []
-    for place, line in enumerate(text.splitlines(), start=1):
+    """Return the keys in the text of a file of public keys. Raises ValueError, naming the line."""
+    keys = []
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            word, key_id, key = line.split()
+            prefix, key_id, key = line.split()
             public = PublicKey.from_text(key)
         except ValueError:
-            raise ValueError(f"line {place} is no '{PublicKey.LINE_PREFIX} ID KEY'") from None
-        if word != PublicKey.LINE_PREFIX or public.id != key_id:
-            raise ValueError(f"line {place}: the id is not that of the key")
-        found.append(public)
-    return found
-
-
-def decode_seal_line(line: bytes) -> SealLine:
-    """Return what stands on the line of a seal. Raises msgspec.MsgspecError."""
-    return _decode_line(line)
+            raise ValueError(f"line {number} is not '{PublicKey.LINE_PREFIX} ID KEY'") from None
+        if prefix != PublicKey.LINE_PREFIX or public.id != key_id:
+            raise ValueError(f"line {number}: the id is not that of the key")
+        keys.append(public)
+    return keys
 
 
 def decode_seal(line: bytes) -> Seal:
-    """Return the seal on a line, whoever signed it. Raises msgspec.MsgspecError."""
-    return _decode_seal(bytes(_decode_line(line).seal))
+    """Return the seal on a line, without checking its signature. Raises as `decode_seal_line`."""
+    return _decode_seal(bytes(decode_seal_line(line).seal))
 
 
 def is_canonical(seal_line: SealLine, line: bytes) -> bool:
-    """Whether nothing stands on a seal's line but what its signature is about."""
+    """Whether a line holds nothing but a seal and the canonical base64 of its signature."""
     signature = b64encode(b64decode(seal_line.signature)).decode()
     return line == _encode(SealLine(seal_line.seal, signature))
 
 
 def hash_seal_line(line: bytes) -> str:
-    """Return the hash of a seal's line, as the next one and anchors hold it."""
+    """Return the SHA-256 of a seal's line in hexadecimal, for `previous` and anchors."""
     return hashlib.sha256(line).hexdigest()
 
 
-# ------------------------------------------------------------------------------------- anchors
-
-
 class Anchor(NamedTuple):
-    """What is kept elsewhere of one seal: the archive must have it, and everything before it."""
+    """One line about a seal, stored elsewhere: its hash commits to everything before that seal."""
 
     number: int
     at: str
     hash: str
 
     def __str__(self) -> str:
-        """In one line, for a ticket or a mail."""
         return f"otp-audit-anchor {self.number} {self.at} {self.hash}"
 
 
-_ANCHOR = re.compile(r"otp-audit-anchor (\d{1,15}) (\d{4}-\S{10,30}Z) ([0-9a-f]{64})\b")
+_ANCHOR_PATTERN = re.compile(r"otp-audit-anchor (\d{1,15}) (\d{4}-\S{10,30}Z) ([0-9a-f]{64})\b")
 
 
 def build_anchor(line: bytes) -> Anchor:
-    """Return the anchor of a seal's line."""
     seal = decode_seal(line)
     return Anchor(seal.number, seal.at, hash_seal_line(line))
 
 
 def find_anchors(text: str) -> list[Anchor]:
-    """Return the anchors in a text, which may be a mail or a log."""
-    return [Anchor(int(n), at, hashed) for n, at, hashed in _ANCHOR.findall(text)]
+    """Return the anchors in any text, such as a mail or a log."""
+    return [Anchor(int(n), at, hashed) for n, at, hashed in _ANCHOR_PATTERN.findall(text)]
 
 
 def select_newest_anchor(anchors: Iterable[Anchor]) -> Anchor | None:
-    """Return the anchor that holds most."""
     return max(anchors, key=lambda anchor: anchor.number, default=None)

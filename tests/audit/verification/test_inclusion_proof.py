@@ -25,7 +25,7 @@ def archive(tmp_path):
 
 
 def proof_of(archive: ArchiveBuilder, event: str):
-    lines = map(segments.iterate_lines, segments.list_segments(archive.folder))
+    lines = (path.read_bytes().splitlines() for path in segments.list_segments(archive.folder))
     return build_proof(chain.from_iterable(lines), event)
 
 
@@ -42,7 +42,7 @@ def sealed_ids(archive: ArchiveBuilder) -> list[str]:
     lines = [
         line
         for path in segments.list_segments(archive.folder)
-        for line in segments.iterate_lines(path)
+        for line in path.read_bytes().splitlines()
     ]
     return [msgspec.json.decode(line)["id"] for line in lines[:-2] if line.startswith(b'{"id')]
 

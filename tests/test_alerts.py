@@ -79,7 +79,7 @@ VALUES = {
     ("otp_unauthenticated_total", "reason"): ACCESS_REASONS,
     ("otp_limit_refusals_total", "limit"): {*Limit},
     ("otp_receipts_total", "status"): {*get_args(DeliveryStatus)},
-    ("otp_submissions_total", "about"): {*RefusalScope},
+    ("otp_submissions_total", "scope"): {*RefusalScope},
     ("otp_submissions_total", "fault"): {*Fault},
     ("otp_submissions_total", "outcome"): {*get_args(Submission.__annotations__["outcome"])},
     ("otp_requests_total", "status"): {"200", "201", "422", "429", "500", "503"},

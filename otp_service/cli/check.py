@@ -26,7 +26,7 @@ from otp_service.settings import Settings, find_errors, find_warnings, format_se
 
 CALIBRATION_ROW = (
     "{0.memory_kib:>6} KiB, {0.passes} passes, {0.lanes} lanes: {ms:>7.1f} ms, {pairs:>6.1f} logins/s, "
-    "a thief's hours {hours:.3g}{note}"
+    "attacker hours {hours:.3g}{note}"
 )
 
 

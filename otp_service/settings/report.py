@@ -49,7 +49,7 @@ def _list_costs(settings: Settings, hashes_per_second: float | None) -> Iterator
         hours = estimate_attack_hours(table.profile, hashes_per_second, digits=digits)
         attack = f"{hours:.3g} for all 10^{digits} codes of one challenge, with Redis, the pepper"
         speed = f"{hashes_per_second:.0f} hashes a second on a core"
-        yield "a thief's hours", f"{attack} and one GPU ({speed})"
+        yield "attacker hours", f"{attack} and one GPU ({speed})"
 
 
 def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:

@@ -86,10 +86,17 @@ class Metrics:
         self._make_histograms()
         gauge = partial(Gauge, registry=self._registry)
         self.slots = _cache_children(
-            gauge("otp_places", "Places there are.", ["gate"], multiprocess_mode="livesum")
+            gauge(
+                "otp_admission_slots",
+                "Slots of admission control.",
+                ["gate"],
+                multiprocess_mode="livesum",
+            )
         )
         self.slots_in_use = _cache_children(
-            gauge("otp_places_taken", "Places taken.", ["gate"], multiprocess_mode="livesum")
+            gauge(
+                "otp_admission_slots_in_use", "Slots in use.", ["gate"], multiprocess_mode="livesum"
+            )
         )
         # Every worker knows the same of providers, within a second.
         self._breaker_states = _cache_children(
@@ -150,8 +157,8 @@ class Metrics:
         """Count what a provider made of a message."""
         provider = label_or_other(self._providers, submission.provider)
         fault = submission.fault.value if submission.fault else ""
-        about = submission.scope.value if submission.scope else ""
-        self._submissions(provider, submission.outcome, fault, about).inc()
+        scope = submission.scope.value if submission.scope else ""
+        self._submissions(provider, submission.outcome, fault, scope).inc()
         self._submission_seconds(provider).observe(submission.milliseconds / 1000)
 
     def count_receipt(self, provider: str, status: str) -> None:
@@ -207,7 +214,7 @@ class Metrics:
         )
         about = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = add_counter("otp_events", "Events of the audit log.", *about)
-        how = ("provider", "outcome", "fault", "about")
+        how = ("provider", "outcome", "fault", "scope")
         self._submissions = add_counter("otp_submissions", "Messages handed to providers.", *how)
         self._receipts = add_counter(
             "otp_receipts", "Receipts that providers have brought.", "provider", "status"

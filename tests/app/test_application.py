@@ -127,7 +127,7 @@ async def test_places_are_counted_once_beside_workers(
         async with Application(settings, is_supervisor=looks) as app:
             page = app.metrics.render_metrics()[0].decode()
 
-        assert f'otp_places{{gate="argon2"}} {expected}.0\n' in page
+        assert f'otp_admission_slots{{gate="argon2"}} {expected}.0\n' in page
 
 
 def smpp_to(port: int) -> Smpp:

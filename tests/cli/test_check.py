@@ -22,7 +22,7 @@ def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
 
     assert (0, "") == (ended.exit_code, ended.err)
     assert re.search(r"^policy\.lifetime +300$", ended.out, re.MULTILINE)
-    assert re.search(r"^a thief's hours +0\.0\d+ for all 10\^6 codes", ended.out, re.MULTILINE)
+    assert re.search(r"^attacker hours +0\.0\d+ for all 10\^6 codes", ended.out, re.MULTILINE)
     assert "routing.providers: has one provider" in ended.out
     assert ended.out.endswith("Safe to run: Redis answers, and is fit.\n")
     for secret in re.findall(r'(?:secret|sha256) = "(\S+)"', config.read_text()):
@@ -103,7 +103,7 @@ def test_check_tells_what_a_hash_below_owasps_table_is_worth(run_otp, config, mo
 
     assert (1, 0) == (refused.exit_code, accepted.exit_code)
     assert "hash.accept_below_owasp = true" in refused.err
-    assert re.search(r"a thief's hours +0\.00\d+ for all", accepted.out)
+    assert re.search(r"attacker hours +0\.00\d+ for all", accepted.out)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_configuration_that_cannot_be_read_ends_in_a_sentence(run_otp, tmp_pat
 
 
 def test_calibrate_measures_each_row_of_owasp_and_what_is_in_force(run_otp, config, monkeypatch):
-    """Milliseconds, logins a second and the thief's hours."""
+    """Milliseconds, logins a second and the attacker hours."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "8192")
 
     ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)

@@ -119,5 +119,5 @@ def hide_machine(text: str, *paths: str) -> str:
         r"(?m)^(service\.workers|hash\.workers|hash\.queue)( +)\d+$", r"\1\2<cores>", text
     )
     text = re.sub(r"(?m)^(argon2 at once +)\d+, in \d+ MiB$", r"\1<cores>, in <memory>", text)
-    text = re.sub(r"(?m)^(a thief's hours +)[\d.e+-]+ for", r"\1<hours> for", text)
+    text = re.sub(r"(?m)^(attacker hours +)[\d.e+-]+ for", r"\1<hours> for", text)
     return re.sub(r"\(\d+ hashes a second on a core\)", "(<speed> hashes a second on a core)", text)

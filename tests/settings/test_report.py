@@ -60,11 +60,11 @@ def test_every_limit_is_shown_with_what_holds(load_config):
     assert re.search(r"limits\.SendsPerCountry +2000 in 1 h\n", text)
 
 
-def test_the_thiefs_hours_are_said_where_argon2_was_measured(load_config):
+def test_the_attacker_hours_are_said_where_argon2_was_measured(load_config):
     """With what they are reckoned from."""
     settings = load_config("working_weak_hash")
 
-    assert "a thief's hours" not in format_settings(settings)
+    assert "attacker hours" not in format_settings(settings)
     text = format_settings(settings, hashes_per_second=500)
     assert "0.00243 for all 10^6 codes" in text
     assert "500 hashes a second on a core" in text

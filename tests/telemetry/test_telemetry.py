@@ -560,7 +560,7 @@ def test_one_page_speaks_for_all_workers(metrics):
         )
 
     def places():
-        return value(metrics, "otp_places_taken", gate="argon2")
+        return value(metrics, "otp_admission_slots_in_use", gate="argon2")
 
     with telemetry.share_metrics_folder() as folder:
         first, second = worker(), worker()
@@ -781,8 +781,8 @@ async def test_submissions_are_counted_by_provider_and_fault(metrics):
 
     assert made == await telemetry.InstrumentedRouter(Fake(made), metrics).send(None)
     assert [
-        ({"provider": "p1", "outcome": "refused", "fault": "provider", "about": "account"}, 1),
-        ({"provider": "p1", "outcome": "accepted", "fault": "", "about": ""}, 1),
+        ({"provider": "p1", "outcome": "refused", "fault": "provider", "scope": "account"}, 1),
+        ({"provider": "p1", "outcome": "accepted", "fault": "", "scope": ""}, 1),
     ] == series(metrics, "otp_submissions_total")
     assert 1.0 == value(metrics, "otp_submission_seconds_sum", provider="p1")
 
@@ -792,7 +792,7 @@ def test_gate_tells_how_full_it_is(metrics):
     gate = telemetry.InstrumentedAdmission.create_named("sending", metrics, slots=4, tenants=2)
 
     def taken():
-        return value(metrics, "otp_places_taken", gate="sending")
+        return value(metrics, "otp_admission_slots_in_use", gate="sending")
 
     assert 0 == taken()
 

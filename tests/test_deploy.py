@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import yaml
 
 from otp_service.audit.archive_format.key_files import read_key
 from otp_service.audit.archive_format.seals import parse_public_keys
+from otp_service.clock import now_ms
 from otp_service.settings import find_errors, find_warnings, load_settings
 from otp_service.settings.model import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer
@@ -113,7 +113,7 @@ def test_what_the_container_is_told_is_safe_and_sealed(prepared):
         lambda name: (prepared.folder / "secrets" / Path(name).name).read_text(),
         cores=2,
     )
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
 
     assert {"providers.gateway.url"} == {fault.setting for fault in find_errors(settings, now)}
     assert {"routing.providers"} == {fault.setting for fault in find_warnings(settings, now)}

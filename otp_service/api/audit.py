@@ -12,10 +12,11 @@ from otp_service.api.request_body import (
     parse_query_fields,
     require_empty_body,
 )
-from otp_service.api.responses import build_json_response, to_epoch_ms
+from otp_service.api.responses import build_json_response
 from otp_service.audit.query.reader import EventPage
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.tenant import Scope
+from otp_service.core.timestamps import to_epoch_ms
 from otp_service.schemas import AuditPage, AuditQuery, AuditSearch
 
 

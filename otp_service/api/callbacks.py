@@ -4,7 +4,6 @@ What says that it is they is their signature, or the token in the address that w
 submission. A receipt that has neither is advisory: it is noted, and nothing follows from it.
 """
 
-import time
 from typing import Any, Final
 
 from litestar import Request, get, post
@@ -73,7 +72,7 @@ async def _handle_callback(request: AnonymousRequest, provider: str) -> ASGIResp
             for name, text in request.scope["headers"]
         },
         body=body,
-        received_at=time.time_ns() // 1_000_000,
+        received_at=parts.now(),
     )
     for news, trusted in await _authenticate_receipts(parts, provider, receiver, called):
         state = request.scope["state"]

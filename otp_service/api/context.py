@@ -46,6 +46,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that both applications need, put together by `app`."""
 
     service: OtpService
+    now: Callable[[], int]
+    """The clock: milliseconds since 1970."""
     api_keys: Sequence[ApiKey]
     tenants: Mapping[str, Tenant]
     reader: EventReader

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -14,6 +13,7 @@ from otp_service.core import delivery
 from otp_service.core.challenge import Challenge
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ports import ChallengeSnapshot
+from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ChallengeView, DeliveryView, SubmissionView
 
 
@@ -30,7 +30,6 @@ _CONTENT_SECURITY_POLICY: Final = (
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _INLINE_ELEMENT: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def build_json_response(
@@ -75,17 +74,6 @@ def build_challenge_view(stored: ChallengeSnapshot) -> ChallengeView:
         delivery=_build_delivery_view(challenge),
         verified_at=msgspec.UNSET if verified_at is None else format_rfc3339(verified_at),
     )
-
-
-def format_rfc3339(epoch_ms: int) -> str:
-    """Return an instant as RFC 3339 has it, in UTC."""
-    moment = _EPOCH + timedelta(milliseconds=epoch_ms)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def to_epoch_ms(moment: datetime) -> int:
-    """Return a moment as the service counts them."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _build_delivery_view(challenge: Challenge) -> DeliveryView:

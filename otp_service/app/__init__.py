@@ -7,7 +7,7 @@ together and `doors` the HTTP in front of it, `telling` is what it tells the log
 from otp_service.app.application import Application
 from otp_service.app.archive import create_signer, run_sealer
 from otp_service.app.asgi import create_admin_app, create_public_app, create_worker_app
-from otp_service.app.factories import RANDOM, create_client, create_providers, create_router, now_ms
+from otp_service.app.factories import RANDOM, create_client, create_providers, create_router
 
 
 __all__ = [
@@ -20,6 +20,5 @@ __all__ = [
     "create_router",
     "create_signer",
     "create_worker_app",
-    "now_ms",
     "run_sealer",
 ]

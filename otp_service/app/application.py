@@ -20,16 +20,16 @@ from otp_service.app.factories import (
     create_router,
     create_store,
     create_tracing,
-    now_ms,
 )
 from otp_service.app.provider_health_sync import ProviderHealthSync
 from otp_service.app.system_events import SystemEvents
 from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.query.reader import EventReader
+from otp_service.clock import now_ms
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.policy import SECOND_MS
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.hashing import ArgonPool
 from otp_service.service import Caller, Dependencies, OtpService
 from otp_service.settings import Settings

@@ -4,7 +4,12 @@ import asyncio
 import time
 from pathlib import Path
 
-from otp_service.app.factories import RANDOM, collect_versions, create_client, create_store, now_ms
+from otp_service.app.factories import (
+    RANDOM,
+    collect_versions,
+    create_client,
+    create_store,
+)
 from otp_service.audit.archive_format.key_files import KeyFileError, derive_public_path, read_key
 from otp_service.audit.archive_format.seals import PublicKey, parse_public_keys
 from otp_service.audit.sealer.archive_writer import ArchiveWriter
@@ -13,10 +18,10 @@ from otp_service.audit.sealer.sealer import Sealer
 from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.sinks import create_sink
 from otp_service.audit.verification.background import BackgroundVerifier
+from otp_service.clock import now_ms
 from otp_service.core import events
-from otp_service.core.limits import DAY_SECONDS
-from otp_service.core.policy import SECOND_MS
 from otp_service.core.ports import Commit
+from otp_service.core.timestamps import DAY_MS
 from otp_service.settings import Settings
 from otp_service.settings.model import AuditSettings
 from otp_service.store.archive_source import RedisArchiveSource
@@ -68,7 +73,7 @@ def _create_sealer_environment(settings: Settings, client: ScriptClient) -> Seal
         clock=time.monotonic,
         has_valid_mac=store.cipher.verify_event,
         record_archive_change=record_archive_change,
-        retention_ms=audit.retention_days * DAY_SECONDS * SECOND_MS,
+        retention_ms=audit.retention_days * DAY_MS,
         sinks=tuple(create_sink(name, one) for name, one in audit.sinks.items()),
         anchor_sinks=(create_sink("anchor", audit.anchor),) if audit.anchor else (),
     )

@@ -12,7 +12,8 @@ from contextlib import suppress
 from otp_service.audit.sealer.ports import SealerStatus
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.log_entry import create_bounded_decoder, format_rfc3339, parse_rfc3339
+from otp_service.core.log_entry import create_bounded_decoder
+from otp_service.core.timestamps import format_rfc3339, parse_rfc3339
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.telemetry import Metrics
 

@@ -14,8 +14,8 @@ from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.context import ApiContext, RequestSummary
 from otp_service.api.inbox import create_inbox_handlers
 from otp_service.app.application import Application
-from otp_service.app.factories import now_ms
 from otp_service.audit.reports.daily_stats import DayStatsCache
+from otp_service.clock import now_ms
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
 
@@ -63,6 +63,7 @@ def _create_api_context(app: Application) -> ApiContext:
 
     return ApiContext(
         service=app.service,
+        now=now_ms,
         api_keys=app.settings.build_api_keys(),
         tenants=app.settings.build_tenants(),
         reader=app.create_reader(),

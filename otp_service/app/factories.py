@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 from otp_service import __version__
+from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.keys import KEY_RING_NAMES
-from otp_service.core.limits import DAY_SECONDS
-from otp_service.core.policy import SECOND_MS
+from otp_service.core.timestamps import DAY_MS
 from otp_service.service import RandomSource
 from otp_service.settings import Settings, format_settings
 from otp_service.sms.receipt_callbacks import CallbackUrls
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 RANDOM = RandomSource(secrets.randbelow, os.urandom)
 RANDOM_FRACTION = random.SystemRandom().random
-
-
-def now_ms() -> int:
-    """Return milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def collect_versions(settings: Settings) -> dict[str, str]:
@@ -77,7 +72,7 @@ def create_store(settings: Settings, client: ScriptClient, versions: dict[str, s
         RecordCipher(settings.keys, os.urandom),
         earlier_key_names=earlier,
         epoch_event=events.EpochStarted(id="epoch", versions=versions),
-        retention_ms=settings.events.retention_days * DAY_SECONDS * SECOND_MS,
+        retention_ms=settings.events.retention_days * DAY_MS,
         max_stream_entries=settings.events.maximum,
         has_archive=settings.audit.archive is not None,
     )

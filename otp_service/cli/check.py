@@ -12,6 +12,7 @@ from otp_service.cli.command import CommandError, Subparsers, add_command, forma
 from otp_service.cli.common import count_cores, read_settings
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.cli.serve import find_redis_errors
+from otp_service.clock import now_ms
 from otp_service.core.argon2_profile import (
     DEFAULT_PROFILE,
     OWASP_PROFILES,
@@ -48,7 +49,7 @@ def run_check(args: argparse.Namespace) -> int:
     examples:
       otp-service check --config otp.toml
     """
-    settings, now = read_settings(args.config), time.time_ns() // 1_000_000
+    settings, now = read_settings(args.config), now_ms()
     refused, unwise = [*map(str, find_errors(settings, now))], [*find_warnings(settings, now)]
     speed = None if refused else _measure_hash_rate(settings.hash.profile, 1.0)
     print(format_settings(settings, speed))

@@ -5,13 +5,12 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 import msgspec
 
-from otp_service.core.log_entry import parse_rfc3339
+from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, parse_rfc3339
 
 
 DEFAULT_CONFIG_PATH = Path("otp.toml")
@@ -81,17 +80,16 @@ def format_list(findings: Iterable[object]) -> str:
     return "\n".join(f"  {finding}" for finding in findings)
 
 
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNIT_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 _AGO_PATTERN = re.compile(r"([0-9]{1,6})([smhd])")
 
 
 def parse_instant(text: str, now_ms: int) -> int:
     """Return the instant that `24h` (ago) or RFC 3339 means, in milliseconds."""
     if ago := _AGO_PATTERN.fullmatch(text):
-        return now_ms - int(ago[1]) * _UNIT_SECONDS[ago[2]] * 1000
+        return now_ms - int(ago[1]) * _UNIT_MS[ago[2]]
     try:
-        if datetime.fromisoformat(text).tzinfo is not None:
-            return parse_rfc3339(text)
+        return parse_rfc3339(text)
     except ValueError:
         pass
     raise CommandError("a time is like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'.")

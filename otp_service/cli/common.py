@@ -2,11 +2,11 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from otp_service.cli.command import CommandError, format_list
+from otp_service.clock import now_ms
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.settings import Settings, SettingsError, find_errors, load_settings
@@ -33,7 +33,7 @@ def read_settings(path: Path) -> Settings:
 def read_safe_settings(path: Path) -> Settings:
     """Return the settings, or refuse with every fault and its remedy."""
     settings = read_settings(path)
-    if found := find_errors(settings, time.time_ns() // 1_000_000):
+    if found := find_errors(settings, now_ms()):
         raise CommandError(f"{path} is not safe to run with:\n{format_list(found)}")
     return settings
 

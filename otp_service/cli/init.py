@@ -7,13 +7,14 @@ import argparse
 import os
 import re
 import secrets
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores
+from otp_service.clock import now_ms
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import TENANT_NAME_PATTERN, Scope, hash_api_key
+from otp_service.core.timestamps import to_datetime
 from otp_service.settings import SettingsError, find_errors, load_settings, render_config
 from otp_service.settings.template import quote_toml
 
@@ -99,15 +100,13 @@ def run_init(args: argparse.Namespace) -> int:
         brand=brand,
         countries=args.country,
         generate_token=_generate_token,
-        pseudonym_id=_generate_key_id(datetime.now(UTC)),
+        pseudonym_id=_generate_key_id(to_datetime(now_ms())),
     )
     try:
         settings = load_settings(text, {}, str, cores=count_cores())
     except SettingsError as error:
         raise CommandError(str(error)) from error
-    missing = format_list(
-        f"   {fault}" for fault in find_errors(settings, time.time_ns() // 1_000_000)
-    )
+    missing = format_list(f"   {fault}" for fault in find_errors(settings, now_ms()))
     try:
         # Nobody else can read it.
         file = os.open(args.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -136,7 +135,7 @@ def run_key_new(args: argparse.Namespace) -> int:
       otp-service key new --tenant security --scope audit-all operator
       otp-service key new --secret pepper
     """
-    now = datetime.now(UTC)
+    now = to_datetime(now_ms())
     key_id = _generate_key_id(now)
     if args.ring:
         print(_format_new_secret(args.ring, key_id, _generate_token()))

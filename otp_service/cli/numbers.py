@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ from otp_service.core.events import BlocklistChanged, NumberErased
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.tenant import Tenant
+from otp_service.core.timestamps import to_datetime
 from otp_service.schemas import UnlockRequest
 from otp_service.service import Caller
 from otp_service.settings import Settings
@@ -98,7 +98,7 @@ def run_locked(args: argparse.Namespace) -> int:
     """
     found = asyncio.run(_run_with_app(args, _list_locked))
     for one in found:
-        since = datetime.fromtimestamp(one.last_failure_at / 1000, UTC)
+        since = to_datetime(one.last_failure_at)
         print(f"{one.masked_number:<18} {one.tenant:<32} {one.failures} failures, {since:%FT%TZ}")
     if not found:
         print("No number is locked.")

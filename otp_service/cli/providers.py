@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,12 +15,12 @@ from otp_service.cli.command import Subparsers, add_command
 from otp_service.cli.common import read_running_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.cli.tables import format_table
+from otp_service.clock import now_ms
 from otp_service.core.conversion import ConversionMatcher
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import HOUR_MS, format_rfc3339
 from otp_service.sms.provider_status import CountryStatus, ProviderStatus, list_provider_statuses
 
 
-HOUR_MS = 3600 * 1000
 MAX_PAGES = 20
 """Of events, 2000 each, newest first: beyond them the hour is cut short, and that is said."""
 
@@ -70,7 +69,7 @@ def run_providers(args: argparse.Namespace) -> int:
       otp-service providers
       otp-service providers --json
     """
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     settings = read_running_settings(args.config)
     found, conversion = asyncio.run(_load_statuses(create_cli_app(settings), now))
     if args.json:

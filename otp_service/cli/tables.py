@@ -8,7 +8,7 @@ import msgspec
 from otp_service.audit.reports.anomalies import Anomaly
 from otp_service.audit.reports.event_record import escape_unprintable
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import format_rfc3339
 
 
 EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "NUMBER", "ADDRESS", "CHALLENGE", "DETAILS")

@@ -16,8 +16,16 @@ from enum import StrEnum
 
 import msgspec
 
+from otp_service.core.timestamps import (
+    DAY_MS,
+    DAY_SECONDS,
+    HOUR_MS,
+    HOUR_SECONDS,
+    MINUTE_SECONDS,
+    SECOND_MS,
+)
 
-MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86400
+
 SECONDS_PER_UNIT = {"s": 1, "min": MINUTE_SECONDS, "h": HOUR_SECONDS, "d": DAY_SECONDS}
 
 ROUNDING_TOLERANCE_MS = 0.5
@@ -27,8 +35,8 @@ MAX_CONSECUTIVE_FAILURES = 100
 """Failures in a row after which a number is locked at the latest (NIST SP 800-63B-4 §3.2.2)."""
 FAILURES_BEFORE_DELAY = 10
 """Failures in a row after which each next attempt has to wait, longer each time (R19)."""
-MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * 1000, HOUR_SECONDS * 1000
-CONSECUTIVE_FAILURES_TTL_MS = 90 * DAY_SECONDS * 1000
+MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * SECOND_MS, HOUR_MS
+CONSECUTIVE_FAILURES_TTL_MS = 90 * DAY_MS
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
@@ -159,7 +167,7 @@ class LimitRefusal(msgspec.Struct, frozen=True):
     @property
     def retry_after(self) -> int:
         """Whole seconds, rounded up, so that waiting exactly this long succeeds."""
-        return max(1, math.ceil(self.wait_ms / 1000))
+        return max(1, math.ceil(self.wait_ms / SECOND_MS))
 
 
 def compute_sliding_window_wait(
@@ -172,7 +180,7 @@ def compute_sliding_window_wait(
     """
     waits = [0]
     for window in windows:
-        period = window.period_seconds * 1000
+        period = window.period_seconds * SECOND_MS
         inside = sorted(instant for instant in spent_at if instant > now - period)
         excess = len(inside) + cost - window.count
         if excess > 0:
@@ -185,7 +193,7 @@ def compute_gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, 
 
     TAT is the theoretical arrival time: the instant at which the bucket is empty again.
     """
-    period = window.period_seconds * 1000
+    period = window.period_seconds * SECOND_MS
     new = max(tat, now) + cost * period / window.count
     return max(0, math.ceil(new - period - now - ROUNDING_TOLERANCE_MS)), new
 

@@ -1,7 +1,6 @@
 """One event with its place in the log, as it is kept."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -94,23 +93,6 @@ class ArchivedPosition(msgspec.Struct, frozen=True, kw_only=True):
     from_start: bool
     """Whether the tail was read from the beginning."""
     sequence_id: tuple[int, int]
-
-
-def format_rfc3339(timestamp_ms: int) -> str:
-    """Return an instant, in milliseconds, as the contract and the archive write it; the last one if too late."""
-    try:
-        instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=timestamp_ms)
-    except OverflowError:
-        instant = datetime.max.replace(tzinfo=UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def parse_rfc3339(text: str) -> int:
-    """Return the instant that `rfc3339` wrote, in milliseconds. Raises ValueError."""
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(text)
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def create_bounded_decoder(

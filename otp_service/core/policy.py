@@ -2,17 +2,16 @@
 
 import msgspec
 
+from otp_service.core.timestamps import HOUR_MS, MINUTE_MS, SECOND_MS
 
-SECOND_MS = 1000
-"""Instants and spans inside the service are integers of milliseconds; settings are in seconds."""
 
-ENDED_RETENTION_MS = 3600 * SECOND_MS
+ENDED_RETENTION_MS = HOUR_MS
 """How long a challenge that ended still tells its status."""
 
 SEND_ALLOWANCE_MS = 10 * SECOND_MS
 """Between charging and sending: it does not make five minutes four."""
 
-RESEND_MARGIN_MS = 60 * SECOND_MS
+RESEND_MARGIN_MS = MINUTE_MS
 """With less life than this left, another message would arrive too late to be typed in."""
 
 

@@ -17,7 +17,6 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.limits import LimitRefusal
-from otp_service.core.policy import SECOND_MS
 from otp_service.core.ports import (
     Blocked,
     ChallengeSnapshot,
@@ -27,6 +26,7 @@ from otp_service.core.ports import (
     Refund,
 )
 from otp_service.core.pseudonym import derive_pseudonym
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import (
     CallContext,
     Caller,

@@ -19,8 +19,8 @@ from otp_service.core.errors import (
 from otp_service.core.keys import join_length_prefixed
 from otp_service.core.limits import Charge, Limit, LimitRefusal
 from otp_service.core.phone_number import restore_number
-from otp_service.core.policy import SECOND_MS
 from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap, Refund
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import (
     CallContext,

@@ -18,8 +18,8 @@ from otp_service.core.errors import (
     OtpError,
     StoreUnavailable,
 )
-from otp_service.core.policy import SECOND_MS
 from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import Dependencies
 
 

@@ -15,6 +15,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.keys import MIN_KEY_BYTES, Key
 from otp_service.core.messages import validate_messages
+from otp_service.core.timestamps import DAY_MS, to_epoch_ms
 from otp_service.settings import check_audit, check_limits
 from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import (
@@ -34,7 +35,6 @@ from otp_service.sms.validation import find_header_errors
 MIN_DISTINCT_BYTES = 12
 """32 random bytes have about 30 different ones; with under 12, somebody typed them."""
 
-DAY_MS = 24 * 3600 * 1000
 EXPIRY_NOTICE_MS = 30 * DAY_MS
 """How long before an API key expires somebody is told, in milliseconds."""
 
@@ -283,4 +283,4 @@ def _check_messages(settings: Settings, tenant: str) -> Iterator[ConfigIssue]:
 
 
 def _has_expired(key: ApiKeySettings, now_ms: int) -> bool:
-    return key.expires is not None and key.expires.timestamp() * 1000 <= now_ms
+    return key.expires is not None and to_epoch_ms(key.expires) <= now_ms

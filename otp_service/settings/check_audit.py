@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from otp_service.core.keys import Key
+from otp_service.core.timestamps import DAY_MS, parse_rfc3339
 from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import AuditSettings, Settings
 
-
-DAY_MS = 24 * 3600 * 1000
 
 MISSING_ANCHOR_REMEDY = (
     "is missing: whoever can write to the archive could cut off its end, and nobody would see it. "
@@ -85,7 +83,6 @@ def _parse_creation_time(key: Key) -> int | None:
     """Return when a key was made, in milliseconds, if its id begins with that day or month."""
     found = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
     try:
-        day = datetime.fromisoformat(f"{found[1]}{found[2] or '-01'}T00:00Z") if found else None
+        return parse_rfc3339(f"{found[1]}{found[2] or '-01'}T00:00Z") if found else None
     except ValueError:
         return None
-    return int(day.timestamp() * 1000) if day else None

@@ -20,6 +20,7 @@ from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.policy import Policy
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import TENANT_NAME_PATTERN, ApiKey, Scope, Tenant
+from otp_service.core.timestamps import to_epoch_ms
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
 
@@ -200,7 +201,7 @@ class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_api_key(self, tenant: str) -> ApiKey:
         """Return the key as the API looks it up."""
-        expires_at = int(self.expires.timestamp() * 1000) if self.expires else None
+        expires_at = to_epoch_ms(self.expires) if self.expires else None
         return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 

@@ -14,7 +14,6 @@ and takes half as much CPU again.
 
 import functools
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
@@ -23,6 +22,7 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
+from otp_service.clock import now_ms
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.sms.receipt_callbacks import ReceiptDialect
 from otp_service.sms.redaction import extract_fragments, iter_secrets, redact_reply
@@ -119,11 +119,6 @@ class Dialect(ReceiptDialect, Protocol):
 
     def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
         """Return what the provider meant; never asked about redirects."""
-
-
-def now_ms() -> int:
-    """Return the milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class HttpProvider:

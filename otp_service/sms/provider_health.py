@@ -19,13 +19,13 @@ import msgspec
 from msgspec.structs import replace
 
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Reply
+from otp_service.core.timestamps import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
-SECOND_MS = 1000
-BREAKER_WINDOW_MS = 600 * SECOND_MS
+BREAKER_WINDOW_MS = 10 * MINUTE_MS
 """What is older than this has no say; and how long a number does not count again."""
 BREAKER_WINDOW_OUTCOMES, BREAKER_FAILURE_THRESHOLD = 10, 5
-FIRST_OPEN_MS, MAX_OPEN_MS = 30 * SECOND_MS, 600 * SECOND_MS
+FIRST_OPEN_MS, MAX_OPEN_MS = 30 * SECOND_MS, 10 * MINUTE_MS
 HALF_OPEN_SHARE = 0.1
 """The share of real traffic that a half-open provider gets where it stands."""
 DEFAULT_BACKOFF_MS = 5 * SECOND_MS
@@ -36,9 +36,9 @@ LATE_DELIVERY_MS = 30 * SECOND_MS
 QUALITY_STEP = 0.05
 """How far one receipt moves the quality: damping, or two providers would swing against each other."""
 MIN_QUALITY = 0.1
-QUALITY_HALF_LIFE_MS = 900 * SECOND_MS
+QUALITY_HALF_LIFE_MS = 15 * MINUTE_MS
 """In this time half of what a provider has lost comes back by itself."""
-NUMBER_QUALITY_INTERVAL_MS = 3600 * SECOND_MS
+NUMBER_QUALITY_INTERVAL_MS = HOUR_MS
 """How often one number may move a quality."""
 MAX_REMEMBERED_NUMBERS = 1000
 

@@ -13,7 +13,7 @@ from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partiti
 from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
 from otp_service.core.events import GRANT_EVENTS, EpochStarted, Event
 from otp_service.core.limits import Bucket, Charge, LimitRefusal
-from otp_service.core.policy import ENDED_RETENTION_MS, SECOND_MS
+from otp_service.core.policy import ENDED_RETENTION_MS
 from otp_service.core.ports import (
     Blocked,
     ChallengeSnapshot,
@@ -22,6 +22,7 @@ from otp_service.core.ports import (
     CompareAndSwap,
     IdempotencyRecord,
 )
+from otp_service.core.timestamps import DAY_MS, SECOND_MS
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import (
     BASE_KEY_COUNT,
@@ -41,7 +42,7 @@ from otp_service.store.record_cipher import RecordCipher
 SECRET_GRACE_MS = 10 * SECOND_MS
 """How long a claim that was paid in time may still need what it is compared with."""
 
-IDEMPOTENCY_TTL_MS = 24 * 3600 * SECOND_MS
+IDEMPOTENCY_TTL_MS = DAY_MS
 
 CommitOutcome = Committed | Blocked | LimitRefusal | ChallengeSnapshot
 
@@ -70,7 +71,7 @@ class RedisStore:
         *,
         epoch_event: EpochStarted,
         earlier_key_names: Sequence[KeyNames] = (),
-        retention_ms: int = 7 * 86400 * SECOND_MS,
+        retention_ms: int = 7 * DAY_MS,
         max_stream_entries: int = 5_000,
         has_archive: bool = False,
         clock_shift_ms: Callable[[], int] = lambda: 0,

@@ -13,9 +13,9 @@ import logging
 import sys
 import threading
 import warnings
-from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from otp_service.core.timestamps import SECOND_MS, format_rfc3339
 from otp_service.telemetry.exceptions import describe_exception
 
 
@@ -52,9 +52,8 @@ class JsonLineHandler(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as a line; what is too long is cut, and ends in …"""
-        instant = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry = {
-            "timestamp": instant.removesuffix("+00:00") + "Z",
+            "timestamp": format_rfc3339(int(record.created * SECOND_MS)),
             "level": record.levelname.lower(),
             "logger": record.name,
         }

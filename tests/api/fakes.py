@@ -19,12 +19,17 @@ from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.audit.verification.background import BackgroundVerifier
+from otp_service.clock import now_ms
 from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Fault, Receipt, Submission, SubmissionReference
 from otp_service.core.keys import Key, KeyRing
-from otp_service.core.log_entry import Entry, StreamPosition, format_rfc3339
+from otp_service.core.log_entry import (
+    Entry,
+    StreamPosition,
+)
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
+from otp_service.core.timestamps import format_rfc3339
 from otp_service.service import ReceiptResult
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls
@@ -204,6 +209,7 @@ class ApiHarness:
         """What stands behind the context's own `ready`."""
         parts: dict[str, Any] = {
             "service": self.service,
+            "now": now_ms,
             "api_keys": [_build_api_key(name, scopes) for name, scopes in KEY_SCOPES.items()],
             "tenants": {"shop": Tenant("shop", "Shop", frozenset({"GB"}))},
             "reader": self.reader,

@@ -59,16 +59,16 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
 @pytest.mark.parametrize(
     ("name", "statuses"),
     [
-        ("issue", "201 400 401 403 409 413 415 422 429 500 502 503"),
-        ("view", "200 400 401 403 404 405 413 415 500 503"),
-        ("cancel", "204 400 401 403 404 405 410 413 415 500 503"),
-        ("verify", "200 400 401 403 404 405 410 413 415 422 429 500 503"),
-        ("resend", "200 400 401 403 404 405 409 410 413 415 422 429 500 502 503"),
-        ("unlock", "204 400 401 403 413 415 422 500 503"),
-        ("events", "200 400 401 403 413 415 500 503"),
-        ("search", "200 400 401 403 413 415 422 500 503"),
-        ("live", "200"),
-        ("ready", "200 503"),
+        ("issue_challenge", "201 400 401 403 409 413 415 422 429 500 502 503"),
+        ("get_challenge", "200 400 401 403 404 405 413 415 500 503"),
+        ("cancel_challenge", "204 400 401 403 404 405 410 413 415 500 503"),
+        ("verify_challenge", "200 400 401 403 404 405 410 413 415 422 429 500 503"),
+        ("resend_code", "200 400 401 403 404 405 409 410 413 415 422 429 500 502 503"),
+        ("unlock_number", "204 400 401 403 413 415 422 500 503"),
+        ("list_events", "200 400 401 403 413 415 500 503"),
+        ("search_events", "200 400 401 403 413 415 422 500 503"),
+        ("check_liveness", "200"),
+        ("check_readiness", "200 503"),
     ],
 )
 def test_each_call_says_how_it_can_be_answered(name, statuses) -> None:
@@ -93,4 +93,4 @@ def test_headers_are_documented_where_they_are_sent() -> None:
     )
     assert {"WWW-Authenticate"} == responses["unauthenticated"]["headers"].keys()
     assert {"Retry-After"} == responses["overloaded.store-unavailable"]["headers"].keys()
-    assert {"Location"} == OPERATIONS["issue"]["responses"]["201"]["headers"].keys()
+    assert {"Location"} == OPERATIONS["issue_challenge"]["responses"]["201"]["headers"].keys()

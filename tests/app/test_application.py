@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from otp_service.app import RANDOM, Application, create_public_app, now_ms
+from otp_service.app import (
+    RANDOM,
+    Application,
+    create_public_app,
+)
+from otp_service.clock import now_ms
 from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.errors import NumberLocked
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing

@@ -8,8 +8,9 @@ import pytest
 
 from otp_service.app.provider_health_sync import ProviderHealthSync
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.service import RandomSource
-from otp_service.sms.provider_health import SECOND_MS, HealthEvent
+from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.router import LocalProviderHealth
 from otp_service.store.client import ScriptClient
 from tests.installation import Installation

@@ -31,7 +31,11 @@ from otp_service.audit.archive_format.seals import (
     build_anchor,
     hash_seal_line,
 )
-from otp_service.core.log_entry import Entry, StreamPosition, format_rfc3339
+from otp_service.core.log_entry import (
+    Entry,
+    StreamPosition,
+)
+from otp_service.core.timestamps import format_rfc3339
 
 
 START_MS = 1_763_978_400_000

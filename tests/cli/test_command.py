@@ -3,7 +3,7 @@
 import pytest
 
 from otp_service.cli.command import CommandError, parse_instant
-from otp_service.core.log_entry import parse_rfc3339
+from otp_service.core.timestamps import parse_rfc3339
 
 
 NOON = parse_rfc3339("2026-11-24T12:00:00Z")

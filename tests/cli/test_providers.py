@@ -3,16 +3,17 @@
 import asyncio
 import json
 import re
-import time
 
 import pytest
 
 from otp_service.app import RANDOM
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
+from otp_service.clock import now_ms
 from otp_service.core.events import Sent, Verified
 from otp_service.core.ports import Commit
-from otp_service.sms.provider_health import SECOND_MS, HealthEvent
+from otp_service.core.timestamps import SECOND_MS
+from otp_service.sms.provider_health import HealthEvent
 
 
 @pytest.fixture
@@ -50,11 +51,6 @@ def sent(challenge, provider="gateway"):
     return Sent(id="e", challenge=challenge, provider=provider, country="GB", milliseconds=5)
 
 
-def now():
-    """Return the milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
 def test_an_empty_memory_says_so(run_otp, config):
     """Nothing is wrong."""
     ended = run_otp("providers", "--config", config)
@@ -65,11 +61,11 @@ def test_an_empty_memory_says_so(run_otp, config):
 
 def test_each_provider_is_told_by_country(run_otp, config, learn):
     """Its breaker and until when, how often it failed lately, and why."""
-    failed = HealthEvent("gateway", "GB", now(), "failed", reason="read-timeout")
+    failed = HealthEvent("gateway", "GB", now_ms(), "failed", reason="read-timeout")
     learn(
         *[failed] * 5,
-        HealthEvent("gateway", "IE", now(), "failed", reason="http-500"),
-        HealthEvent("gateway", "IE", now(), "taken"),
+        HealthEvent("gateway", "IE", now_ms(), "failed", reason="http-500"),
+        HealthEvent("gateway", "IE", now_ms(), "taken"),
     )
 
     ended = run_otp("providers", "--config", config)
@@ -84,7 +80,7 @@ def test_each_provider_is_told_by_country(run_otp, config, learn):
 
 def test_a_rest_has_a_line_of_its_own(run_otp, config, learn):
     """It holds in every country."""
-    learn(HealthEvent("gateway", "GB", now(), "throttled", backoff_ms=60 * SECOND_MS))
+    learn(HealthEvent("gateway", "GB", now_ms(), "throttled", backoff_ms=60 * SECOND_MS))
 
     _, line = run_otp("providers", "--config", config).out.splitlines()
 
@@ -122,7 +118,7 @@ def test_json_has_instants_that_machines_read(run_otp, config, learn):
             "countries"
         ]
     )
-    learn(*[HealthEvent("gateway", "GB", now(), "failed", reason="x")] * 5)
+    learn(*[HealthEvent("gateway", "GB", now_ms(), "failed", reason="x")] * 5)
 
     told = json.loads(run_otp("providers", "--config", config, "--json").out)
 

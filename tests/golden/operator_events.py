@@ -2,12 +2,12 @@
 
 import asyncio
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
+from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.ports import Commit
 from otp_service.sms.provider_health import HealthEvent
@@ -28,7 +28,7 @@ HIDDEN = (
 
 async def record_events(configuration: Path) -> str:
     """Append one challenge's events, and let a breaker open; return the challenge's id."""
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     about: dict[str, Any] = {
         "tenant": "shop",
         "key_id": "first",

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core.errors import StoreTampered
-from otp_service.core.policy import SECOND_MS
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import OPERATION_NAME, fixed_bytes
 from tests.golden.stored_records import show_value

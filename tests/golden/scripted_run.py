@@ -9,10 +9,16 @@ from otp_service.app.provider_health_sync import ProviderHealthSync
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import OtpError
 from otp_service.core.events import BlocklistChanged
-from otp_service.core.limits import DAY_SECONDS, DEFAULT_LIMITS, Algorithm, Limit, Window
+from otp_service.core.limits import (
+    DEFAULT_LIMITS,
+    Algorithm,
+    Limit,
+    Window,
+)
 from otp_service.core.log_entry import ArchivedPosition
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import MessageIdRecord
+from otp_service.core.timestamps import DAY_SECONDS
 from otp_service.service import OtpService
 from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.router import LocalProviderHealth

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.sms.provider_health import (
     BREAKER_WINDOW_MS,
     FIRST_OPEN_MS,
@@ -11,7 +12,6 @@ from otp_service.sms.provider_health import (
     MAX_REMEMBERED_NUMBERS,
     MIN_QUALITY,
     QUALITY_HALF_LIFE_MS,
-    SECOND_MS,
     Breaker,
     BreakerChange,
     HealthEvent,

@@ -1,6 +1,11 @@
 """What an operator sees of the memory."""
 
-from otp_service.sms.provider_health import FIRST_OPEN_MS, SECOND_MS, HealthEvent, ProviderHealth
+from otp_service.core.timestamps import SECOND_MS
+from otp_service.sms.provider_health import (
+    FIRST_OPEN_MS,
+    HealthEvent,
+    ProviderHealth,
+)
 from otp_service.sms.provider_status import CountryStatus, ProviderStatus, list_provider_statuses
 
 

@@ -6,8 +6,8 @@ The text of a plot stands beside its SVG, so that a narrow screen squeezes the b
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from otp_service.audit.reports.stats import HOUR_MS, StatsRow
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.audit.reports.stats import StatsRow
+from otp_service.core.timestamps import HOUR_MS, format_rfc3339
 
 
 HOURS_PER_DAY, CHART_WIDTH, CHART_HEIGHT = 24, 100.0, 40.0

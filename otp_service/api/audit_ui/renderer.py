@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from otp_service.api.audit_ui.charts import build_chart
 from otp_service.api.problems import PROBLEM_TYPES, build_problem, get_problem_type
 from otp_service.api.responses import ISOLATION_HEADERS
 from otp_service.audit.reports.event_record import escape_unprintable
+from otp_service.core.timestamps import to_datetime
 
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def _escape_untruncated(text: str) -> Markup:
 
 
 def _format_time(at: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    return f"{datetime.fromtimestamp(at / 1000, UTC):{form}}"
+    return f"{to_datetime(at):{form}}"
 
 
 def _format_quantity(number: int, noun: str) -> str:

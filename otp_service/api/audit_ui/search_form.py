@@ -12,9 +12,8 @@ from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest, OtpError
 from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.phone_number import PhoneNumber, classify_number
+from otp_service.core.timestamps import HOUR_MS
 
-
-HOUR_MS: Final = 3600_000
 
 PERIOD_LABELS: Final = {
     "1": "the last hour",

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.context import AuthenticatedRequest, is_loopback_host
 from otp_service.core.errors import OtpError
-from otp_service.core.policy import SECOND_MS
 from otp_service.core.tenant import ApiKey, Scope, Tenant
+from otp_service.core.timestamps import SECOND_MS
 
 
 AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}

@@ -18,8 +18,8 @@ from otp_service.core.log_entry import (
     MAX_JSON_BRACKETS,
     Entry,
     create_bounded_decoder,
-    format_rfc3339,
 )
+from otp_service.core.timestamps import format_rfc3339
 
 
 MAX_EVENT_BYTES = 32 * 1024

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from otp_service import __version__
 from otp_service.audit.exports.export_record import ExportRecord
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import format_rfc3339
 
 
 ECS_VERSION: Final = "9.4.0"

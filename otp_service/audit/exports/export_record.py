@@ -25,8 +25,8 @@ from otp_service.core.log_entry import (
     MAX_JSON_BRACKETS,
     create_bounded_decoder,
     decode_stamp,
-    parse_rfc3339,
 )
+from otp_service.core.timestamps import parse_rfc3339
 
 
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,13 +31,17 @@ from otp_service.audit.archive_format.segments import (
     parse_segment_number,
 )
 from otp_service.audit.query.page_cursor import FileOffset
-from otp_service.core.log_entry import Entry, StreamPosition, format_rfc3339, parse_rfc3339
+from otp_service.core.log_entry import (
+    Entry,
+    StreamPosition,
+)
+from otp_service.core.timestamps import HOUR_MS, format_rfc3339, parse_rfc3339
 
 
 MAX_UNSEALED_LINES = 10_000
 """Lines that are kept, in case that a seal follows."""
 
-CLOCK_TOLERANCE_MS = 3600_000
+CLOCK_TOLERANCE_MS = HOUR_MS
 """Milliseconds by which the sealer's clock may be wrong, or a line may stand in the wrong place."""
 
 _ENTRY_TIME = re.compile(rb'\{"id":"[^"]*","at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"')

@@ -31,10 +31,10 @@ from otp_service.core.log_entry import (
     StreamPosition,
     create_bounded_decoder,
     decode_stamp,
-    format_rfc3339,
 )
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.pseudonym import derive_pseudonyms
+from otp_service.core.timestamps import format_rfc3339
 
 
 EventPage = tuple[list[dict[str, Any]], str | None]

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from otp_service.audit.reports.stats import StatsOverview, StatsRow
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import format_rfc3339
 
 
 MIN_CONVERSION_SAMPLE = 20

@@ -9,9 +9,8 @@ import msgspec
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.event_record import decode_event
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
-from otp_service.core.limits import DAY_SECONDS
 from otp_service.core.log_entry import Entry
-from otp_service.core.policy import SECOND_MS
+from otp_service.core.timestamps import DAY_MS, MINUTE_MS, SECOND_MS
 
 
 MAX_EVENTS_PER_DAY = 30_000
@@ -20,7 +19,7 @@ MAX_EVENTS_PER_DAY = 30_000
 EVENTS_PER_YIELD = 100
 """Events between two chances for others, who may wait for a code."""
 
-CACHE_TTLS_MS = 10 * SECOND_MS, 600 * SECOND_MS
+CACHE_TTLS_MS = 10 * SECOND_MS, 10 * MINUTE_MS
 """How long the numbers of today, and those of the day before, are not counted again."""
 
 
@@ -52,13 +51,12 @@ class DayStatsCache:
 
     async def get_today_and_yesterday(self, tenant: str | None) -> tuple[DayStats, DayStats]:
         """Return today and the day before, of a tenant or (None) of all. Raises StoreUnavailable."""
-        length = DAY_SECONDS * SECOND_MS
         async with self._lock:
-            today = self._now() // length * length
-            self._drop_before(today - length)
+            today = self._now() // DAY_MS * DAY_MS
+            self._drop_before(today - DAY_MS)
             return (
-                await self._get_day(tenant, today, today + length, CACHE_TTLS_MS[0]),
-                await self._get_day(tenant, today - length, today, CACHE_TTLS_MS[1]),
+                await self._get_day(tenant, today, today + DAY_MS, CACHE_TTLS_MS[0]),
+                await self._get_day(tenant, today - DAY_MS, today, CACHE_TTLS_MS[1]),
             )
 
     def _drop_before(self, before: int) -> None:

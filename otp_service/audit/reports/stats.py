@@ -8,9 +8,8 @@ import msgspec
 
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.core.conversion import ConversionMatcher
+from otp_service.core.timestamps import HOUR_MS
 
-
-HOUR_MS = 3600_000
 
 MAX_TRACKED_OFFENDERS = 50_000
 """Numbers or addresses that are counted; beyond them those with the fewest are forgotten."""

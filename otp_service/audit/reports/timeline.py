@@ -12,7 +12,7 @@ Verified 14.2 s after it was issued, at the first attempt.
 from collections.abc import Callable, Mapping, Sequence
 
 from otp_service.audit.reports.event_record import EventRecord, escape_unprintable
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import format_rfc3339
 
 
 MAX_CODE_LIFETIME_MS = 600_000

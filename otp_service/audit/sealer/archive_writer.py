@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from otp_service.audit.sealer.disk import Disk
 from otp_service.audit.sealer.recovery import is_seal, iterate_seals, recover_state
 from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.sealer.state import ArchiveState
-from otp_service.core.log_entry import format_rfc3339, parse_rfc3339
+from otp_service.core.timestamps import format_rfc3339, parse_rfc3339, to_datetime
 
 
 class FencedOff(Exception):
@@ -172,7 +171,7 @@ class ArchiveWriter:
 
     def _open_segment(self, now: int) -> None:
         """Have the segment open that is to be gone on with, or a new one if that is over."""
-        day = datetime.fromtimestamp(now / 1000, UTC)
+        day = to_datetime(now)
         segment = self._segment
         if segment is None or (
             self._size  # one that came to have nothing, on a full disk, is still the next

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from otp_service.audit.archive_format.seals import NextKey, SigningKey
 from otp_service.audit.sealer.state import ArchiveDamagedError, ArchiveState
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import format_rfc3339
 
 
 class Signer(NamedTuple):

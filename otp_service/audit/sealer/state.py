@@ -22,7 +22,7 @@ from otp_service.audit.archive_format.seals import (
     decode_seal,
     hash_seal_line,
 )
-from otp_service.core.log_entry import parse_rfc3339
+from otp_service.core.timestamps import parse_rfc3339
 
 
 class ArchiveDamagedError(Exception):

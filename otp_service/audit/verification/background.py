@@ -16,11 +16,12 @@ from otp_service.audit.archive_format import segments
 from otp_service.audit.archive_format.seals import Anchor, PublicKey, select_newest_anchor
 from otp_service.audit.verification.findings import VerificationReport
 from otp_service.audit.verification.verifier import Segment, verify_archive
+from otp_service.core.timestamps import MINUTE_MS
 
 
 logger = logging.getLogger(__name__)
 
-VERIFICATION_INTERVAL_MS = 600_000
+VERIFICATION_INTERVAL_MS = 10 * MINUTE_MS
 """Milliseconds for which what was verified is good enough for whoever only looks."""
 
 MIN_IDLE_FACTOR = 20

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from otp_service.audit.archive_format.segments import (
 )
 from otp_service.audit.exports import FORMATS, export_line
 from otp_service.cli.command import CommandError, Subparsers, add_command, parse_instant
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.clock import now_ms
+from otp_service.core.timestamps import format_rfc3339
 
 
 def register_commands(subparsers: Subparsers) -> None:
@@ -36,7 +36,7 @@ def run_export(args: argparse.Namespace) -> int:
       otp-service audit export --format ocsf /var/lib/otp/archive > events.jsonl
       otp-service audit export --format ecs --since 24h /var/lib/otp/archive
     """
-    since = parse_instant(args.since, time.time_ns() // 1_000_000) if args.since else 0
+    since = parse_instant(args.since, now_ms()) if args.since else 0
     found = list_segments(args.folder)
     if not found:
         raise CommandError(f"{args.folder} is no archive: there is no segment in it.")

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import getpass
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -31,13 +30,13 @@ from otp_service.cli.tables import (
     format_table,
     to_json_members,
 )
+from otp_service.clock import now_ms
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.ip_address import parse_client_ip
-from otp_service.core.limits import DAY_SECONDS
-from otp_service.core.log_entry import Entry, format_rfc3339
+from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.policy import SECOND_MS
+from otp_service.core.timestamps import DAY_MS, format_rfc3339
 from otp_service.store.event_streams import RedisEventStreams
 
 
@@ -47,7 +46,7 @@ POLL_INTERVAL_SECONDS = 1.0
 
 def search_events(args: argparse.Namespace) -> int:
     """Show events, newest first."""
-    return asyncio.run(_print_events(args, _build_query(args, _get_now_ms())))
+    return asyncio.run(_print_events(args, _build_query(args, now_ms())))
 
 
 def show_challenge(args: argparse.Namespace) -> int:
@@ -63,15 +62,11 @@ def follow_events(args: argparse.Namespace) -> int:
 
 def show_stats(args: argparse.Namespace) -> int:
     """Count what happened."""
-    asyncio.run(_print_stats(args, _get_now_ms()))
+    asyncio.run(_print_stats(args, now_ms()))
     return 0
 
 
 # ------------------------------------------------------------------------------- what is asked
-
-
-def _get_now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
@@ -174,7 +169,7 @@ async def _print_timeline(args: argparse.Namespace) -> int:
                 break  # nothing is older
     if not found:
         raise CommandError("nothing is known of this challenge.")
-    print("\n".join(render_timeline(found[::-1], _get_now_ms())))
+    print("\n".join(render_timeline(found[::-1], now_ms())))
     return 0
 
 
@@ -195,9 +190,7 @@ async def _print_new_events(args: argparse.Namespace) -> None:
 
 async def _print_stats(args: argparse.Namespace, now: int) -> None:
     until = now if args.until is None else parse_instant(args.until, now)
-    since = (
-        until - DAY_SECONDS * SECOND_MS if args.since is None else parse_instant(args.since, now)
-    )
+    since = until - DAY_MS if args.since is None else parse_instant(args.since, now)
     during, before = await _count_events(args, since, until)
     looked_at, strange = (
         during.build_overview(),

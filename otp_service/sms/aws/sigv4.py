@@ -11,7 +11,6 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-re
 import hashlib
 import hmac
 import re
-from datetime import UTC, datetime
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ import httpx
 import msgspec
 
 from otp_service.core.secret import Secret
+from otp_service.core.timestamps import to_datetime
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.sender_ids import find_sender_errors
@@ -79,7 +79,7 @@ def sign_request(
     request: HttpRequest, credentials: AwsCredentials, *, service: str, region: str, now: int
 ) -> HttpRequest:
     """Return the request with its signature; `now` in milliseconds since 1970."""
-    instant = datetime.fromtimestamp(now // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    instant = to_datetime(now).strftime("%Y%m%dT%H%M%SZ")
     added = [("x-amz-date", instant)]
     if credentials.session_token:
         added.append(("x-amz-security-token", credentials.session_token.reveal()))

@@ -21,7 +21,7 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify
 
 import base64
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from cryptography import x509
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
+from otp_service.core.timestamps import SECOND_MS, to_datetime, to_epoch_ms
 from otp_service.sms.aws.sigv4 import REGION_PATTERN
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, require_equal
 from otp_service.sms.validation import FieldErrors
@@ -118,10 +119,8 @@ def _parse_notification(callback: Callback, topic: str) -> Notification:
 
 def _require_recent_timestamp(timestamp: str, now: int) -> None:
     instant = datetime.fromisoformat(timestamp)
-    if (
-        instant.tzinfo is None
-        or abs(instant.timestamp() - now / 1000) > NOTIFICATION_TOLERANCE_SECONDS
-    ):
+    tolerance = NOTIFICATION_TOLERANCE_SECONDS * SECOND_MS
+    if instant.tzinfo is None or abs(to_epoch_ms(instant) - now) > tolerance:
         raise CallbackSignatureError
 
 
@@ -141,7 +140,7 @@ def _load_public_key(pem: bytes, now: int) -> RSAPublicKey:
         key = certificate.public_key()
     except ValueError as error:
         raise CallbackSignatureError from error
-    instant = datetime.fromtimestamp(now / 1000, UTC)
+    instant = to_datetime(now)
     is_valid = certificate.not_valid_before_utc <= instant <= certificate.not_valid_after_utc
     if not is_valid or not isinstance(key, RSAPublicKey):
         raise CallbackSignatureError

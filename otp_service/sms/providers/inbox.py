@@ -5,12 +5,12 @@ It accepts everything: there is no code → fault table.
 
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message
+from otp_service.core.timestamps import format_rfc3339
 from otp_service.sms.router import ProviderDependencies
 
 
@@ -38,13 +38,12 @@ class InboxProvider:
 
     async def send(self, message: Message) -> Accepted:
         """Keep the message; the oldest one goes when there are too many."""
-        at = datetime.fromtimestamp(self._now() / 1000, UTC)
         self._messages.appendleft(
             {
                 "to": message.to.e164,
                 "text": message.text,
                 "provider": "inbox",
-                "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "at": format_rfc3339(self._now()),
             }
         )
         return Accepted(message.reference)

@@ -22,7 +22,6 @@ https://developers.sinch.com/docs/sms/api-reference/sms/tag/Delivery-reports
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -30,6 +29,7 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused
 from otp_service.core.secret import Secret
+from otp_service.core.timestamps import SECOND_MS, to_datetime
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, require_equal
@@ -113,7 +113,7 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
 
     def build_request_at(self, message: Message, now: int) -> HttpRequest:
         """Return the batch of one message, at this time."""
-        expires = datetime.fromtimestamp(now // 1000 + message.validity_seconds, UTC)
+        expires = to_datetime(now + message.validity_seconds * SECOND_MS)
         fields = {
             "type": "mt_text",
             "from": self.select_sender_id(message),

@@ -13,7 +13,7 @@ from otp_service.audit.archive_format.seals import Seal, SigningKey
 from otp_service.audit.exports import FORMATS, export_line
 from otp_service.audit.exports.taxonomy import TAXONOMY
 from otp_service.core.events import EVENT_TYPES, DeliveryUpdated, Sent
-from otp_service.core.log_entry import format_rfc3339
+from otp_service.core.timestamps import format_rfc3339
 from tests.audit.archive_lines import (
     EVENT_TIME_MS,
     build_entry,

@@ -17,7 +17,11 @@ from otp_service.audit.exports import FORMATS, export_line
 from otp_service.audit.query import archive_scan
 from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.reports.event_record import decode_event
-from otp_service.core.log_entry import Entry, StreamPosition, parse_rfc3339
+from otp_service.core.log_entry import (
+    Entry,
+    StreamPosition,
+)
+from otp_service.core.timestamps import parse_rfc3339
 from otp_service.store.event_streams import parse_entry
 from tests.audit import archive_builder
 from tests.audit.archive_builder import EPOCH, START_MS, build_standard_archive

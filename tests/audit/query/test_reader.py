@@ -18,10 +18,14 @@ from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.core import events
 from otp_service.core.errors import InvalidRequest, NumberNotAllowed, RateLimited
 from otp_service.core.keys import Key, KeyRing
-from otp_service.core.log_entry import Entry, StreamPosition, format_rfc3339
+from otp_service.core.log_entry import (
+    Entry,
+    StreamPosition,
+)
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
 from otp_service.core.pseudonym import derive_pseudonym
+from otp_service.core.timestamps import format_rfc3339
 from otp_service.store.client import ScriptClient
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.number_admin import NumberAdmin

@@ -10,13 +10,13 @@ from otp_service.audit.reports import stats
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import EventRecord, decode_event
 from otp_service.audit.reports.stats import (
-    HOUR_MS,
     NumberLock,
     Offender,
     StatsCollector,
     StatsOverview,
 )
 from otp_service.core.log_entry import Entry, StreamPosition
+from otp_service.core.timestamps import HOUR_MS
 
 
 def told(kind: str, at: int = 0, **fields: Any) -> EventRecord:

@@ -6,7 +6,7 @@ import pytest
 
 from otp_service.audit.reports.event_record import EventRecord, escape_unprintable
 from otp_service.audit.reports.timeline import render_timeline
-from otp_service.core.log_entry import parse_rfc3339
+from otp_service.core.timestamps import parse_rfc3339
 
 
 BEGIN = parse_rfc3339("2026-11-24T09:30:00.123Z")

@@ -9,7 +9,7 @@ import pytest
 
 from otp_service.audit.archive_format.segments import build_segment_path
 from otp_service.cli import main
-from otp_service.core.log_entry import parse_rfc3339
+from otp_service.core.timestamps import parse_rfc3339
 from tests.audit.archive_lines import EVENT_TIME_MS, build_full_event, build_line
 
 

@@ -8,7 +8,7 @@ import msgspec
 from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.events import Event
-from otp_service.core.limits import Bucket, Charge, LimitRefusal
+from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal
 
 
 class ChallengeSnapshot(msgspec.Struct, frozen=True):
@@ -71,10 +71,27 @@ class Committed(msgspec.Struct, frozen=True):
     """Failures in a row, if the commit charged that."""
 
 
+class Conflict(msgspec.Struct, frozen=True):
+    """Another commit changed the challenge first, or the deadline of the swap has passed."""
+
+    snapshot: ChallengeSnapshot
+    """The challenge as it is now."""
+
+
+class Locked(msgspec.Struct, frozen=True):
+    """This limit refuses until an operator unlocks the subject: no wait helps."""
+
+    limit: Limit
+
+
 class Blocked(msgspec.Struct, frozen=True):
     """The number is on the do-not-send list."""
 
-    now: int
+
+CommitRefusal = LimitRefusal | Locked | Blocked
+"""Nothing was changed; `event_if_refused` was appended."""
+
+CommitOutcome = Committed | Conflict | CommitRefusal
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -100,15 +117,11 @@ class Store(Protocol):
     def fetch_challenge(self, tenant: str, challenge_id: str) -> Awaitable[ChallengeSnapshot]:
         """Read a challenge. Raises StoreTampered if it is not ours."""
 
-    def commit(
-        self, commit: Commit
-    ) -> Awaitable[Committed | Blocked | LimitRefusal | ChallengeSnapshot]:
-        """Decide; a Stored answer means that somebody moved first, or that it is too late."""
+    def commit(self, commit: Commit) -> Awaitable[CommitOutcome]:
+        """Apply all of the commit with its events, or none of it."""
 
-    def commit_all(
-        self, commits: Sequence[Commit]
-    ) -> Awaitable[list[Committed | Blocked | LimitRefusal | ChallengeSnapshot]]:
-        """Decide each by itself, all at once; raises if one of them cannot be decided."""
+    def commit_all(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:
+        """Run each commit by itself, all at once; raises if one of them cannot be decided."""
 
     def get_idempotency_record(
         self, tenant: str, key: str

@@ -14,17 +14,8 @@ from otp_service.core.errors import (
     ChallengeNotFound,
     OtpError,
     SendsExhausted,
-    StoreUnavailable,
 )
-from otp_service.core.limits import LimitRefusal
-from otp_service.core.ports import (
-    Blocked,
-    ChallengeSnapshot,
-    Commit,
-    Committed,
-    CompareAndSwap,
-    Refund,
-)
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import (
@@ -33,9 +24,14 @@ from otp_service.service.context import (
     Dependencies,
     Subject,
     build_limit_fields,
-    error_from_refusal,
 )
-from otp_service.service.optimistic_commit import CommitResult, commit_with_retry, require_challenge
+from otp_service.service.optimistic_commit import (
+    build_snapshot,
+    commit_once,
+    commit_with_retry,
+    error_from_refusal,
+    require_challenge,
+)
 from otp_service.service.send_result import SendCharges, SendRecorder
 from otp_service.service.shared_limits import SharedLimits
 
@@ -121,26 +117,24 @@ class CodeSender:
             event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
             requires_log_capacity=True,
         )
-        outcome = await self._store.commit(commit)
-        if isinstance(outcome, LimitRefusal | Blocked):
-            raise error_from_refusal(outcome)
+        committed = await commit_once(self._store, commit)
         code = codes.generate_code(parts.random.randbelow, parts.policy.digits)
         others = charges.build_shared_send_charges(
             self._tenant, self._phone, person.account, person.client_ip_key
         )
         if self._failed_send:
             others = (charges.build_auto_resend_charge(self._tenant, self._phone), *others)
-        slow, (spent, refusal) = await asyncio.gather(
+        argon2_hash, shared = await asyncio.gather(
             parts.hasher.compute_argon2id(code, salt), self._shared_limits.spend(others)
         )
         bill = SendCharges(
-            number_charges=own, operation_id=commit.operation_id, shared_charges=spent
+            number_charges=own, operation_id=commit.operation_id, shared_charges=shared.spent
         )
-        if refusal:
-            error = error_from_refusal(refusal)
+        if shared.refusal:
+            error = error_from_refusal(shared.refusal)
             await self._refund(bill, error)
             raise error
-        return ChargedSend(outcome.now, bill, code, salt, slow)
+        return ChargedSend(committed.now, bill, code, salt, argon2_hash)
 
     async def _refund(self, send_charges: SendCharges, error: OtpError) -> None:
         """Undo the bill, and tell why."""
@@ -199,10 +193,8 @@ class CodeSender:
         )
         swap = CompareAndSwap(None, challenge, secret)
         commit = self._context.build_commit(swap=swap, events=(issued,), durable=True)
-        outcome = await self._store.commit(commit)
-        if not isinstance(outcome, Committed):
-            raise StoreUnavailable  # 128 random bits met again: somebody plays with Redis
-        return CommitResult(ChallengeSnapshot(0, None, None), commit, outcome).to_snapshot()
+        # A conflict means that 128 random bits occurred twice: Redis is being tampered with.
+        return build_snapshot(commit, await commit_once(self._store, commit))
 
     async def _add_code(self, charged_send: ChargedSend) -> ChallengeSnapshot:
         """Put the new code beside the others, unless the challenge ended meanwhile."""

@@ -17,9 +17,9 @@ from otp_service.core.errors import (
     OtpError,
 )
 from otp_service.core.keys import join_length_prefixed
-from otp_service.core.limits import Charge, Limit, LimitRefusal
+from otp_service.core.limits import Charge, Limit
 from otp_service.core.phone_number import restore_number
-from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap, Refund
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import (
@@ -28,9 +28,13 @@ from otp_service.service.context import (
     Dependencies,
     Subject,
     build_limit_fields,
-    error_from_refusal,
 )
-from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.optimistic_commit import (
+    commit_once,
+    commit_with_retry,
+    error_from_refusal,
+    require_challenge,
+)
 from otp_service.service.shared_limits import SharedLimits, SpentCharge
 
 
@@ -44,6 +48,7 @@ class ChargedAttempt(msgspec.Struct, frozen=True):
     snapshot: ChallengeSnapshot
     secret: ChallengeSecret
     operation_id: str
+    shared_charges: tuple[SpentCharge, ...]
     consecutive_failures: int
 
 
@@ -90,48 +95,45 @@ class CodeVerifier:
     async def _run_attempt(
         self, code: str, replay_key: VerifyReplayKey | None
     ) -> ChallengeSnapshot:
-        tenant, person = self._caller.tenant, self._subject
-        others = charges.build_shared_failure_charges(tenant, person.account, person.client_ip_key)
-        spent, refusal = list[SpentCharge](), None
-        if others:
-            claim, (spent, refusal) = await gather_charges(
-                self._charge_attempt(), self._shared_limits.spend(others)
-            )
-        else:
-            claim = await self._charge_attempt()
-        if isinstance(claim, OtpError):
-            await self._shared_limits.refund(spent)
-            if isinstance(claim, ChallengeEnded | ChallengeNotFound):
-                return await self._resolve_lost_race(claim, replay_key)
-            raise claim
-        if refusal:
-            await self._refund_attempt(claim, spent, error_from_refusal(refusal))
-            raise error_from_refusal(refusal)
-        if await self._is_correct_code(code, claim):
-            if not spent:
-                return await self._accept(claim, replay_key)
-            stored, _ = await asyncio.gather(
-                self._accept(claim, replay_key), self._shared_limits.refund(spent)
-            )
-            return stored
-        await self._reject(claim)
-        raise IncorrectCode(require_challenge(claim.snapshot).attempts_left)
-
-    # ------------------------------------------------------------------ the claim
-
-    async def _charge_attempt(self) -> ChargedAttempt | OtpError:
-        """Pay, on the newest state there is; the deadline and every limit are checked with it."""
         try:
-            made = await commit_with_retry(self._store, self._snapshot, self._build_attempt_commit)
+            attempt = await self._charge_attempt()
         except (ChallengeEnded, ChallengeNotFound) as error:
-            return error
-        if not isinstance(made.outcome, Committed):
-            return error_from_refusal(made.outcome)
-        assert made.previous_snapshot.secret  # _claimed has looked
-        row = made.outcome.consecutive_failures
-        return ChargedAttempt(
-            made.to_snapshot(), made.previous_snapshot.secret, made.commit.operation_id, row
+            return await self._resolve_lost_race(error, replay_key)
+        if not await self._is_correct_code(code, attempt):
+            await self._reject(attempt)
+            raise IncorrectCode(require_challenge(attempt.snapshot).attempts_left)
+        accepted, _ = await asyncio.gather(
+            self._accept(attempt, replay_key), self._shared_limits.refund(attempt.shared_charges)
         )
+        return accepted
+
+    # ------------------------------------------------------------------ the attempt charge
+
+    async def _charge_attempt(self) -> ChargedAttempt:
+        """Charge the attempt to the challenge and to every limit, or to none of them.
+
+        Raises ChallengeEnded, ChallengeNotFound, NumberLocked and RateLimited.
+        """
+        shared_charges = charges.build_shared_failure_charges(
+            self._caller.tenant, self._subject.account, self._subject.client_ip_key
+        )
+        charged, shared = await self._shared_limits.spend_alongside(
+            shared_charges,
+            commit_with_retry(self._store, self._snapshot, self._build_attempt_commit),
+        )
+        assert charged.previous_snapshot.secret  # _build_attempt_commit has checked it
+        attempt = ChargedAttempt(
+            charged.to_snapshot(),
+            charged.previous_snapshot.secret,
+            charged.commit.operation_id,
+            shared.spent,
+            charged.committed.consecutive_failures,
+        )
+        if shared.refusal:
+            error = error_from_refusal(shared.refusal)
+            await self._refund_attempt(attempt, error)
+            raise error
+        return attempt
 
     def _build_attempt_commit(self, current: ChallengeSnapshot) -> Commit:
         new = require_challenge(current).charge_attempt(current.now)
@@ -149,11 +151,9 @@ class CodeVerifier:
             masked_number=new.masked_number,
         )
 
-    async def _refund_attempt(
-        self, attempt: ChargedAttempt, spent: list[SpentCharge], error: OtpError
-    ) -> None:
-        """Give an attempt back that another limit refused: nothing was compared."""
-        await self._shared_limits.refund(spent)
+    async def _refund_attempt(self, attempt: ChargedAttempt, error: OtpError) -> None:
+        """Refund an attempt that a shared limit refused: nothing was compared."""
+        await self._shared_limits.refund(attempt.shared_charges)
         back = tuple(
             Refund(charge, attempt.operation_id) for charge in self._build_number_charges()
         )
@@ -272,9 +272,7 @@ class CodeVerifier:
         commit = self._context.build_commit(
             charges=looked, refunds=refunds, event_if_refused=told, foldable_event=told
         )
-        outcome = await self._store.commit(commit)
-        if isinstance(outcome, LimitRefusal):
-            raise error_from_refusal(outcome)
+        await commit_once(self._store, commit)
 
     # ------------------------------------------------------------------ the same call again
 
@@ -322,14 +320,6 @@ class CodeVerifier:
 
     def _build_event_fields(self, **fields: Any) -> dict[str, Any]:
         return self._context.build_event_fields(**fields)
-
-
-async def gather_charges(
-    attempt_charge: Any, shared_charges: Any
-) -> tuple[ChargedAttempt | OtpError, tuple[list[SpentCharge], LimitRefusal | None]]:
-    """Await both; typed, which asyncio.gather is not for a union."""
-    first, second = await asyncio.gather(attempt_charge, shared_charges)
-    return first, second
 
 
 def _build_subject(snapshot: ChallengeSnapshot, request: VerifyRequest) -> Subject:

@@ -8,14 +8,13 @@ import msgspec
 
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.challenge import Challenge
-from otp_service.core.errors import NumberLocked, NumberNotAllowed, OtpError, RateLimited
+from otp_service.core.errors import OtpError, RateLimited
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.keys import ServiceKeys
-from otp_service.core.limits import LimitRefusal
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.policy import Policy
-from otp_service.core.ports import Blocked, Commit, Hasher, Router, Store
+from otp_service.core.ports import Commit, Hasher, Router, Store
 from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.tenant import Tenant
 
@@ -167,23 +166,6 @@ class CallContext:
         """Return a commit in the number's partition, under a name of its own."""
         fields.setdefault("operation_id", self.dependencies.random.generate_operation_id())
         return Commit(partition=self.partition, **fields)
-
-
-def error_from_refusal(
-    outcome: LimitRefusal | Blocked,
-) -> NumberNotAllowed | NumberLocked | RateLimited:
-    """Return the error that a caller is told when a commit was refused."""
-    if isinstance(outcome, Blocked):
-        return NumberNotAllowed("blocked")
-    if outcome.wait_ms < 0:
-        return NumberLocked()
-    window = outcome.window
-    return RateLimited(
-        outcome.limit,
-        retry_after=outcome.retry_after,
-        quota=window.count,
-        period_seconds=window.period_seconds,
-    )
 
 
 def build_limit_fields(error: OtpError) -> dict[str, Any]:

@@ -1,53 +1,103 @@
-"""A challenge is changed by whoever moves first; everybody else decides anew on what is left."""
+"""Commits that raise what refuses them, and that are decided again after a conflict."""
 
 from collections.abc import Callable
 
 import msgspec
 
 from otp_service.core.challenge import Challenge
-from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    NumberLocked,
+    NumberNotAllowed,
+    RateLimited,
+    StoreUnavailable,
+)
 from otp_service.core.limits import LimitRefusal
-from otp_service.core.ports import Blocked, ChallengeSnapshot, Commit, Committed, Store
+from otp_service.core.ports import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    CommitRefusal,
+    Committed,
+    Conflict,
+    Locked,
+    Store,
+)
 
 
 MAX_CONFLICTS = 16
-"""How often a change is decided anew; five attempts and three sends bound it far below."""
+"""Conflicts after which a change is given up; five attempts and three sends cause far fewer."""
 
 
 class CommitResult(msgspec.Struct, frozen=True):
-    """A commit that nobody was before: what it was decided on, and what came of it."""
+    """A commit that was applied, with the snapshot that it was decided on."""
 
     previous_snapshot: ChallengeSnapshot
     commit: Commit
-    outcome: Committed | LimitRefusal | Blocked
+    committed: Committed
 
     def to_snapshot(self) -> ChallengeSnapshot:
-        """Return the challenge as the commit has left it, if it cannot have been refused."""
-        assert isinstance(self.outcome, Committed)
-        assert self.commit.swap
-        return ChallengeSnapshot(
-            self.outcome.now, self.commit.swap.new, self.commit.swap.secret or None
-        )
+        """Return the challenge as the commit left it; the secret is None if the swap has none."""
+        return build_snapshot(self.commit, self.committed)
+
+
+async def commit_once(store: Store, commit: Commit) -> Committed:
+    """Apply a commit. Raises the error of its refusal, and StoreUnavailable on a conflict."""
+    outcome = await store.commit(commit)
+    match outcome:
+        case Committed():
+            return outcome
+        case Conflict():
+            raise StoreUnavailable
+        case LimitRefusal() | Locked() | Blocked():
+            raise error_from_refusal(outcome)
 
 
 async def commit_with_retry(
     store: Store, snapshot: ChallengeSnapshot, build_commit: Callable[[ChallengeSnapshot], Commit]
 ) -> CommitResult:
-    """Commit what `decide` makes of the newest state.
+    """Apply the commit that `build_commit` decides on; after a conflict it decides again.
 
-    What `decide` raises ends it. Raises StoreUnavailable if the state never stands still.
+    Raises what `build_commit` raises, the error of a refusal, and StoreUnavailable after
+    MAX_CONFLICTS conflicts.
     """
     for _ in range(MAX_CONFLICTS):
         commit = build_commit(snapshot)
         outcome = await store.commit(commit)
-        if not isinstance(outcome, ChallengeSnapshot):
-            return CommitResult(snapshot, commit, outcome)
-        snapshot = outcome
+        match outcome:
+            case Committed():
+                return CommitResult(snapshot, commit, outcome)
+            case Conflict():
+                snapshot = outcome.snapshot
+            case LimitRefusal() | Locked() | Blocked():
+                raise error_from_refusal(outcome)
     raise StoreUnavailable
 
 
+def error_from_refusal(refusal: CommitRefusal) -> NumberNotAllowed | NumberLocked | RateLimited:
+    """Return the error for the caller whose commit was refused."""
+    match refusal:
+        case Blocked():
+            return NumberNotAllowed("blocked")
+        case Locked():
+            return NumberLocked()
+        case LimitRefusal(limit=limit, window=window):
+            return RateLimited(
+                limit,
+                retry_after=refusal.retry_after,
+                quota=window.count,
+                period_seconds=window.period_seconds,
+            )
+
+
+def build_snapshot(commit: Commit, committed: Committed) -> ChallengeSnapshot:
+    """Return the challenge as this commit left it; the secret is None if the swap has none."""
+    assert commit.swap
+    return ChallengeSnapshot(committed.now, commit.swap.new, commit.swap.secret or None)
+
+
 def require_challenge(snapshot: ChallengeSnapshot) -> Challenge:
-    """Return the challenge. Raises ChallengeNotFound if there is none any more."""
+    """Return the challenge. Raises ChallengeNotFound if it no longer exists."""
     if snapshot.challenge is None:
         raise ChallengeNotFound
     return snapshot.challenge

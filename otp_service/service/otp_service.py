@@ -26,7 +26,6 @@ from otp_service.core.errors import (
     StoreTampered,
 )
 from otp_service.core.keys import join_length_prefixed
-from otp_service.core.limits import LimitRefusal
 from otp_service.core.messages import parse_locale
 from otp_service.core.phone_number import (
     PhoneNumber,
@@ -38,15 +37,13 @@ from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.schemas import IssueRequest, UnlockRequest, VerifyRequest
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
-from otp_service.service.context import (
-    CallContext,
-    Caller,
-    Dependencies,
-    Subject,
-    error_from_refusal,
-)
+from otp_service.service.context import CallContext, Caller, Dependencies, Subject
 from otp_service.service.idempotency import IdempotentCall
-from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.optimistic_commit import (
+    commit_once,
+    commit_with_retry,
+    require_challenge,
+)
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 
 
@@ -256,11 +253,10 @@ class OtpService:
         """Record a refusal; raises NumberLocked where that of this number comes before it."""
         told = events.IssueDenied(**context.build_event_fields(reason=error.reason))
         row = (charges.build_lock_check(context.caller.tenant, phone),) if phone else ()
-        outcome = await self._store.commit(
-            context.build_commit(charges=row, event_if_refused=told, foldable_event=told)
+        await commit_once(
+            self._store,
+            context.build_commit(charges=row, event_if_refused=told, foldable_event=told),
         )
-        if isinstance(outcome, LimitRefusal):
-            raise error_from_refusal(outcome)
 
     @asynccontextmanager
     async def _record_tampering(

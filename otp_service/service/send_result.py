@@ -16,8 +16,8 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap, Refund
-from otp_service.service.context import CallContext, error_from_refusal
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
+from otp_service.service.context import CallContext
 from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
 from otp_service.service.shared_limits import SharedLimits, SpentCharge
 
@@ -27,7 +27,7 @@ class SendCharges(msgspec.Struct, frozen=True, kw_only=True):
 
     number_charges: tuple[Charge, ...]
     operation_id: str
-    shared_charges: list[SpentCharge]
+    shared_charges: tuple[SpentCharge, ...]
 
 
 class SendRecorder:
@@ -114,12 +114,10 @@ class SendRecorder:
             )
 
         try:
-            made = await commit_with_retry(self._store, snapshot, build_result_commit)
+            result_commit = await commit_with_retry(self._store, snapshot, build_result_commit)
         except ChallengeNotFound as error:  # Redis has lost it since the message went out
             raise StoreUnavailable from error
-        if not isinstance(made.outcome, Committed):
-            raise error_from_refusal(made.outcome)
-        return made.to_snapshot()
+        return result_commit.to_snapshot()
 
     def _build_events(
         self, result: "SendResult", swap: CompareAndSwap, superseded_sends: tuple[int, ...]

@@ -18,9 +18,13 @@ from otp_service.core.ports import (
     Blocked,
     ChallengeSnapshot,
     Commit,
+    CommitOutcome,
+    CommitRefusal,
     Committed,
     CompareAndSwap,
+    Conflict,
     IdempotencyRecord,
+    Locked,
 )
 from otp_service.core.timestamps import DAY_MS, SECOND_MS
 from otp_service.store.client import LuaScript, ScriptClient
@@ -43,8 +47,6 @@ SECRET_GRACE_MS = 10 * SECOND_MS
 """How long a claim that was paid in time may still need what it is compared with."""
 
 IDEMPOTENCY_TTL_MS = DAY_MS
-
-CommitOutcome = Committed | Blocked | LimitRefusal | ChallengeSnapshot
 
 _encode_record = msgspec.msgpack.Encoder().encode
 _decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
@@ -296,11 +298,11 @@ class RedisStore:
         if kind == b"done":
             return Committed(now, rest[0])
         if kind == b"refused":
-            return _decode_refusal(now, commit.charges, *rest)
+            return _decode_refusal(commit.charges, *rest)
         if kind == b"late":
             assert commit.swap  # only a swap has a deadline
-            return ChallengeSnapshot(now, commit.swap.old, None)
-        return self._decode_snapshot(now, record_keys, rest)
+            return Conflict(ChallengeSnapshot(now, commit.swap.old, None))
+        return Conflict(self._decode_snapshot(now, record_keys, rest))
 
     @property
     def _all_key_names(self) -> tuple[KeyNames, ...]:
@@ -411,9 +413,11 @@ def _pack_arguments(script_keys: ScriptKeys, request: CommitRequest) -> tuple[by
 
 
 def _decode_refusal(
-    now: int, charges: tuple[Charge, ...], charge_index: int, window_index: int, wait: int
-) -> CommitOutcome:
+    charges: tuple[Charge, ...], charge_index: int, window_index: int, wait: int
+) -> CommitRefusal:
     if charge_index == 0:
-        return Blocked(now)
+        return Blocked()
     charge = charges[charge_index - 1]
+    if wait < 0:
+        return Locked(charge.bucket.limit)
     return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait)

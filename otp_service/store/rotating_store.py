@@ -11,9 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from otp_service.core.limits import Bucket, Charge, Limit
-from otp_service.core.ports import Commit, Committed
+from otp_service.core.ports import Commit, CommitOutcome, Committed
 from otp_service.store.commit_request import ScriptKeys
-from otp_service.store.redis_store import CommitOutcome, RedisStore
+from otp_service.store.redis_store import RedisStore
 
 
 class RotatingStore(RedisStore):

@@ -21,9 +21,12 @@ from otp_service.core.ports import (
     Blocked,
     ChallengeSnapshot,
     Commit,
+    CommitOutcome,
     Committed,
+    Conflict,
     Hasher,
     IdempotencyRecord,
+    Locked,
     Router,
     Store,
 )
@@ -31,14 +34,14 @@ from otp_service.telemetry.metrics import Metrics
 
 
 T = TypeVar("T")
-CommitOutcome = Committed | Blocked | LimitRefusal | ChallengeSnapshot
 SpanKindName = Literal["internal", "client", "server", "consumer"]
 
 _OUTCOME_NAMES: Final = {
     Committed: "done",
     Blocked: "blocked",
     LimitRefusal: "refused",
-    ChallengeSnapshot: "moved",
+    Locked: "locked",
+    Conflict: "conflict",
 }
 
 
@@ -136,20 +139,31 @@ class InstrumentedStore:
             self._metrics.store_seconds(call_name).observe(perf_counter() - began)
 
     def _count_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
-        if isinstance(outcome, Committed):
-            for event in commit.events:
-                self._metrics.count_event(event)
-                if isinstance(event, Verified) and not event.repeated:
-                    self._count_conversion(commit)
-            if commit.foldable_event:
-                self._metrics.count_event(commit.foldable_event)
-        elif isinstance(outcome, LimitRefusal):
-            self._metrics.limit_refusals(outcome.limit.value).inc()
-            if commit.event_if_refused:
-                reason = "number_locked" if outcome.wait_ms < 0 else "rate_limited"
-                self._metrics.count_event(commit.event_if_refused, reason)
-        elif isinstance(outcome, Blocked) and commit.event_if_refused:
-            self._metrics.count_event(commit.event_if_refused, "blocked")
+        match outcome:
+            case Committed():
+                self._count_committed(commit)
+            case Conflict():
+                pass
+            case LimitRefusal(limit=limit):
+                self._metrics.limit_refusals(limit.value).inc()
+                self._count_refused(commit, "rate_limited")
+            case Locked(limit=limit):
+                self._metrics.limit_refusals(limit.value).inc()
+                self._count_refused(commit, "number_locked")
+            case Blocked():
+                self._count_refused(commit, "blocked")
+
+    def _count_committed(self, commit: Commit) -> None:
+        for event in commit.events:
+            self._metrics.count_event(event)
+            if isinstance(event, Verified) and not event.repeated:
+                self._count_conversion(commit)
+        if commit.foldable_event:
+            self._metrics.count_event(commit.foldable_event)
+
+    def _count_refused(self, commit: Commit, reason: str) -> None:
+        if commit.event_if_refused:
+            self._metrics.count_event(commit.event_if_refused, reason)
 
     def _count_conversion(self, commit: Commit) -> None:
         challenge = commit.swap.new if commit.swap else None

@@ -26,10 +26,11 @@ from otp_service.core.limits import (
 )
 from otp_service.core.ports import (
     Blocked,
-    ChallengeSnapshot,
     Commit,
     Committed,
     CompareAndSwap,
+    Conflict,
+    Locked,
     Refund,
 )
 from otp_service.store.client import LuaScript, ScriptClient
@@ -282,7 +283,7 @@ class Game:
         now = self.store.now
         return {limit: model.waits(1, now) for limit, model in self.models.items()}
 
-    def _refusal(self, charges: tuple[Charge, ...]) -> LimitRefusal | None:
+    def _refusal(self, charges: tuple[Charge, ...]) -> LimitRefusal | Locked | None:
         """Return the longest wait; nothing is longer than until an operator."""
         worst = None
         for charge in charges:
@@ -290,7 +291,7 @@ class Game:
                 continue
             waits = self.models[charge.bucket.limit].waits(charge.cost, self.store.now)
             if None in waits:
-                return LimitRefusal(charge.bucket.limit, charge.windows[0], -1)
+                return Locked(charge.bucket.limit)
             longest = max(wait for wait in waits if wait is not None)
             if longest > (worst.wait_ms if worst else 0):
                 window = charge.windows[waits.index(longest)]
@@ -376,8 +377,8 @@ async def test_a_row_makes_its_next_attempt_wait(
     outcome = await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES))
 
     if failures >= MAX_CONSECUTIVE_FAILURES:
-        assert -1 == outcome.wait
-        assert -1 == (await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 0))).wait
+        assert Locked(Limit.CONSECUTIVE_FAILURES) == outcome
+        assert outcome == await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 0))
     elif isinstance(outcome, LimitRefusal):
         assert type(await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 0))) is Committed
         game.store.now += outcome.wait_ms
@@ -528,7 +529,7 @@ async def test_a_refused_commit_changes_no_key_but_the_logs(
         event_if_refused=IssueDenied(id="3") if told else None,
     )
 
-    assert isinstance(outcome, LimitRefusal | Blocked)
+    assert isinstance(outcome, LimitRefusal | Locked | Blocked)
     after = await snapshot(store)
     changed = {key.decode() for key in after if after[key] != before.get(key)}
     log, _, *refusals = names.event_log_keys(PARTITION)
@@ -561,8 +562,8 @@ async def test_a_commit_that_comes_too_late_changes_nothing_at_all(
         event_if_refused=IssueDenied(id="3"),
     )
 
-    assert isinstance(outcome, ChallengeSnapshot)
-    assert stored == outcome.challenge
+    assert isinstance(outcome, Conflict)
+    assert stored == outcome.snapshot.challenge
     assert before == await snapshot(store)
 
 

@@ -32,7 +32,15 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.limits import Limit, LimitRefusal, Window
-from otp_service.core.ports import Blocked, ChallengeSnapshot, Commit, Committed, CompareAndSwap
+from otp_service.core.ports import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    Committed,
+    CompareAndSwap,
+    Conflict,
+    Locked,
+)
 from otp_service.telemetry.labels import EVENT_REASONS, HTTP_METHODS
 from otp_service.telemetry.logs import JsonLineHandler
 
@@ -631,11 +639,11 @@ def committed(metrics, answer, **commit):
             {("otp.issue_denied", "failure", "rate_limited", *SAID)},
         ),
         (
-            LimitRefusal(Limit.CONSECUTIVE_FAILURES, Window(100, 60), -1),
+            Locked(Limit.CONSECUTIVE_FAILURES),
             {("otp.issue_denied", "failure", "number_locked", *SAID)},
         ),
-        (Blocked(1), {("otp.issue_denied", "failure", "blocked", *SAID)}),
-        (ChallengeSnapshot(1, None, None), set()),
+        (Blocked(), {("otp.issue_denied", "failure", "blocked", *SAID)}),
+        (Conflict(ChallengeSnapshot(1, None, None)), set()),
     ],
 )
 def test_events_are_counted_as_they_are_appended(metrics, answer, told):
@@ -698,7 +706,7 @@ def test_success_counts_for_whoever_took_the_newest_message(metrics):
     committed(metrics, Committed(1), **won(first, second, third))
     committed(metrics, Committed(1), **won(first, repeated=True))
     committed(metrics, Committed(1), **won(refused))
-    committed(metrics, ChallengeSnapshot(1, None, None), **won(first))
+    committed(metrics, Conflict(ChallengeSnapshot(1, None, None)), **won(first))
 
     assert [
         ({"provider": "p1", "country": "GB"}, 1),

@@ -1,4 +1,4 @@
-"""The README's story: start it, paste the line, read the inbox, verify once."""
+"""The README's first call and login flow work as printed, against `otp-service dev`."""
 
 import itertools
 import json
@@ -7,7 +7,10 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.processes import CODE_PATTERN, RunningService, run_dev, send_request
@@ -23,29 +26,29 @@ def service(tmp_path) -> Iterator[RunningService]:
         yield service
 
 
-def pasted(line: str, port: int) -> dict[str, str]:
-    """Do what the line does that a person pastes into a shell; without curl, as curl would."""
+def run_pasted_line(line: str, port: int) -> dict[str, str]:
+    """Run the line in a shell; without curl, send the same request."""
     if shutil.which("curl"):
-        ended = subprocess.run(
+        process = subprocess.run(
             ["sh", "-c", line], capture_output=True, text=True, timeout=30, check=True
         )
-        said = ended.stdout
+        reply = process.stdout
     else:
         words = shlex.split(line)
         headers = dict(h.split(": ", 1) for w, h in itertools.pairwise(words) if w == "-H")
         body = words[words.index("-d") + 1].encode()
-        said = send_request(
+        reply = send_request(
             port, "POST", "/v1/challenges", body=body, headers=headers
         ).body.decode()
-    made: dict[str, str] = json.loads(said)
-    return made
+    challenge: dict[str, str] = json.loads(reply)
+    return challenge
 
 
 def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: RunningService) -> None:
     """ "Done when": the line works as printed, verify is 200, and a second verify is 410."""
     (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
 
-    challenge = pasted(line, service.port)
+    challenge = run_pasted_line(line, service.port)
     (message,) = service.fetch_inbox()
     code = CODE_PATTERN.findall(message["text"])[0]
     answers = [
@@ -72,3 +75,28 @@ def test_what_the_greeting_names_is_there(service: RunningService) -> None:
     }
 
     assert {"/inbox": 200, "/audit": 303, "/docs": 200, "/v1/challenges": 405} == statuses
+
+
+def test_login_flow_of_the_readme_accepts_the_right_code_alone(service: RunningService) -> None:
+    """Its Python is run as printed: a wrong code is refused, the right one is accepted once."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    flow: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), flow)  # noqa: S102  # our own example
+    session: dict[str, str] = {}
+    (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
+    (key,) = re.findall(r"Authorization: (Bearer \S+?)'", line)
+
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{service.port}", headers={"Authorization": key}
+    ) as otp:
+        flow["send_code"](otp, session, "u-81", "+447700900123", "203.0.113.9")
+        (message,) = service.fetch_inbox()
+        code = CODE_PATTERN.findall(message["text"])[0]
+        wrong = f"{(int(code) + 1) % 10**6:06}"
+        results = [
+            flow["check_code"](otp, session, "u-81", attempt, "203.0.113.9")
+            for attempt in (wrong, code, code)
+        ]
+
+    assert [False, True, False] == results

@@ -21,7 +21,7 @@ STANDALONE_COMMANDS = ("audit",)
 
 STORE_TAMPERED_MESSAGE = """\
 otp-service: a record in Redis was not closed with any of the keys in force. If a key was taken out
-too early, put it back (otp_service/ROTATION.md)."""
+too early, put it back (docs/key-rotation.md)."""
 STORE_UNAVAILABLE_MESSAGE = """\
 otp-service: Redis does not answer as it should: {} 'otp-service check' says more."""
 

@@ -45,7 +45,7 @@ Put this into [keys] of the configuration, {place}:
 
   {line}
 
-otp_service/ROTATION.md has the steps, and says when the old one may go."""
+docs/key-rotation.md has the steps, and says when the old one may go."""
 
 
 def register_commands(subparsers: Subparsers) -> None:

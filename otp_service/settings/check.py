@@ -82,7 +82,9 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
         yield ConfigIssue("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _list_key_rings(settings).items():
         if len(keys) > 1 and setting != "keys.pseudonym":
-            yield ConfigIssue(setting, "has two keys: ROTATION.md says when the old one may go")
+            yield ConfigIssue(
+                setting, "has two keys: docs/key-rotation.md says when the old one may go"
+            )
     for name, table in settings.tenant_settings.items():
         if "*" in table.countries:
             yield ConfigIssue(

@@ -69,7 +69,7 @@ def _find_pseudonym_warnings(settings: Settings, now_ms: int) -> Iterator[Config
         yield ConfigIssue("keys.pseudonym", UNDATED_KEY_REMEDY)
     elif made and made[0] is not None and made[0] + audit.pseudonym_days * DAY_MS <= now_ms:
         yield ConfigIssue(
-            "keys.pseudonym", "is older than audit.pseudonym_days: ROTATION.md, rotate it"
+            "keys.pseudonym", "is older than audit.pseudonym_days: docs/key-rotation.md, rotate it"
         )
     kept = audit.retention_days if audit.archive else settings.events.retention_days
     for key, successor in zip(keys[1:], made, strict=False):

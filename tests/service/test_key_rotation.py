@@ -1,4 +1,4 @@
-"""Rotating keys while codes live: what ROTATION.md promises, step by step.
+"""Rotating keys while codes live: what docs/key-rotation.md promises, step by step.
 
 before   [old]           spread   [old, new]      every worker can read what is to come
 over     [new]           used     [new, old]      what is new is made with the new key

@@ -1,4 +1,4 @@
-"""What the READMEs say of providers and commands, and of where things are, is so."""
+"""The README and the pages of docs/ agree with the code: providers, limits, settings, commands."""
 
 import argparse
 import re
@@ -10,28 +10,76 @@ import msgspec
 import pytest
 
 import otp_service
-from otp_service import cli
+from otp_service import cli, telemetry
+from otp_service.api.problems import PROBLEM_TYPES
 from otp_service.cli import audit
+from otp_service.core.limits import DEFAULT_LIMITS
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.settings import find_errors, load_settings
-from otp_service.settings.model import RoutingSettings
+from otp_service.core.policy import Policy
+from otp_service.settings import find_errors, load_settings, model
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
 
 
 PACKAGE = Path(otp_service.__file__).parent
-README = (PACKAGE.parent / "README.md").read_text()
-ROWS = {
-    cells[1]: cells
-    for line in README.splitlines()
-    if (cells := re.split(r" *\| *", line))[0] == "" and len(cells) == 6
-}
+TREE = PACKAGE.parent
+DOCS = TREE / "docs"
+PAGES = sorted(
+    page
+    for folder in ("", "docs", "deploy", "bench", "otp_service", "tests")
+    for page in (TREE / folder).glob("**/*.md" if folder else "*.md")
+)
+PROVIDERS = (DOCS / "providers.md").read_text()
+
+
+def read_table(text):
+    """Return the cells of each row of every table of a page, without the column's lines."""
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+
+
+PROVIDER_ROWS = {row[0]: row for row in read_table(PROVIDERS) if len(row) == 4}
 KINDS = {kind.__struct_config__.tag: kind for kind in get_args(Provider)}
 
 
+def test_readme_has_fewer_than_two_hundred_lines():
+    """It sells and starts; reference material is in docs/."""
+    assert len((TREE / "README.md").read_text().splitlines()) < 200
+
+
+def get_heading_anchors(page):
+    """Return the fragments by which GitHub links the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(TREE)) for page in PAGES])
+def test_every_link_between_pages_leads_to_a_file_and_a_heading(page):
+    """A page that moves takes its links along."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in get_heading_anchors(target), link
+
+
+def test_every_page_of_docs_is_in_its_index():
+    """And no other."""
+    linked = re.findall(r"\]\(([a-z-]+\.md)\)", (DOCS / "README.md").read_text())
+
+    assert sorted(linked) == sorted(
+        page.name for page in DOCS.glob("*.md") if page.stem != "README"
+    )
+
+
 def test_example_of_a_chain_can_be_run_with(complete_config, now_ms):
-    """As it stands, but for secrets that are in files; each destination has the way that it says."""
-    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    """As written, except that secrets are read from files; each destination gets its route."""
+    example = re.findall(r"```toml\n(.*?)```", PROVIDERS, re.DOTALL)[0]
     given = [line for line in example.splitlines() if line]
 
     settings = load_settings(complete_config(extra=example), {}, lambda _: "worthless", cores=2)
@@ -52,50 +100,131 @@ def test_example_of_a_chain_can_be_run_with(complete_config, now_ms):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_type_has_a_row_with_what_it_has_to_be_given(name):
-    """Whoever adds a provider adds its row."""
+def test_every_type_has_a_row_with_its_required_settings(name):
+    """A new provider needs a row."""
     fields = msgspec.structs.fields(KINDS[name])
 
-    row = ROWS[f"`{name}`"]
+    row = PROVIDER_ROWS[f"`{name}`"]
 
     required = {field.encode_name for field in fields if field.required}
     known = {field.encode_name for field in fields}
-    named = {*re.findall(r"`([a-z_]+)`", row[2])}
+    named = {*re.findall(r"`([a-z_]+)`", row[1])}
     assert required <= named
     assert named <= known
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_row_says_of_receipts_whether_there_are_any(name):
-    """And how they are signed, by a setting that there is."""
+def test_a_row_says_whether_there_are_receipts(name):
+    """And how they are signed, by a setting of that type."""
     kind = KINDS[name]
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
-    said = ROWS[f"`{name}`"][3]
+    receipts = PROVIDER_ROWS[f"`{name}`"][2]
 
-    has_receipts = "parse_receipts" in vars(kind) or name == "smpp"  # which come in its own session
+    has_receipts = "parse_receipts" in vars(kind) or name == "smpp"  # those use its own session
 
-    assert has_receipts is (said != "none")
-    assert {*re.findall(r"with `([a-z_]+)`", said)} <= names
+    assert has_receipts is (receipts != "none")
+    assert {*re.findall(r"with `([a-z_]+)`", receipts)} <= names
 
 
-def test_defaults_of_routing_are_those_that_it_says():
+def test_defaults_of_routing_are_as_documented():
     """Seconds and providers."""
-    said = dict(re.findall(r"`(?:routing\.)?([a-z_]+)` \((\d+)\)", README))
+    documented = dict(re.findall(r"`(?:routing\.)?([a-z_]+)` \((\d+)\)", PROVIDERS))
 
-    assert said == {
-        "deadline_seconds": str(RoutingSettings().deadline_seconds),
-        "max_submissions": str(RoutingSettings().max_submissions),
-        "connect_timeout": f"{_default('connect_timeout'):g}",
-        "read_timeout": f"{_default('read_timeout'):g}",
+    assert documented == {
+        "deadline_seconds": str(model.RoutingSettings().deadline_seconds),
+        "max_submissions": str(model.RoutingSettings().max_submissions),
+        "connect_timeout": f"{_get_default('connect_timeout'):g}",
+        "read_timeout": f"{_get_default('read_timeout'):g}",
     }
 
 
-def _default(name):
+def _get_default(name):
     return next(f.default for f in msgspec.structs.fields(HttpSettings) if f.name == name)
 
 
+def test_every_limit_has_a_row_with_its_default():
+    """A new limit needs a row of docs/limits.md."""
+    rows = {row[0]: row for row in read_table((DOCS / "limits.md").read_text()) if len(row) == 3}
+
+    assert {name: row[2] for name, row in rows.items()} == {
+        f"`{limit}`": ", ".join(map(str, windows)) for limit, windows in DEFAULT_LIMITS.items()
+    }
+    assert all(rows[name][1] for name in rows)
+
+
+SECTIONS = {
+    "[service]": model.ServiceSettings,
+    "[redis]": model.RedisSettings,
+    "[policy]": Policy,
+    "[hash]": model.HashSettings,
+    "[messages]": model.MessageSettings,
+    "[events]": model.EventSettings,
+    "[audit]": model.AuditSettings,
+    "[telemetry]": model.TelemetrySettings,
+    "[tenants.NAME]": model.TenantSettings,
+    "[routing]": model.RoutingSettings,
+}
+SPECIAL_DEFAULTS = {"workers": "cores", "languages": "all", "purposes": "all"}
+"""Defaults that no literal of the struct shows."""
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_has_a_row_with_its_default(section):
+    """A new setting needs a row of docs/configuration.md."""
+    page = (DOCS / "configuration.md").read_text()
+    (text,) = (
+        part
+        for part in re.split(r"^### ", page, flags=re.MULTILINE)
+        if f"`{section}`" in part.partition("\n")[0]
+    )
+
+    documented = {row[0].strip("`"): row[1].strip("`") for row in read_table(text)}
+
+    assert documented == {
+        field.encode_name: SPECIAL_DEFAULTS.get(field.encode_name) or _format_default(field)
+        for field in msgspec.structs.fields(SECTIONS[section])
+    }
+
+
+def _format_default(field):
+    if field.required:
+        return "required"
+    if field.default in {None, msgspec.NODEFAULT} or not (field.default or field.default == 0):
+        return "-"
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+def test_sections_of_the_settings_are_all_documented():
+    """A new section needs a heading of docs/configuration.md."""
+    page = (DOCS / "configuration.md").read_text()
+    headings = " ".join(re.findall(r"^### (.*)$", page, re.MULTILINE))
+
+    assert {*re.findall(r"`\[?([a-z]+)", headings)} == {*model.Settings.__struct_encode_fields__}
+
+
+def test_every_problem_has_a_row_with_its_status():
+    """A new problem type needs a row of docs/api-guide.md."""
+    rows = [row for row in read_table((DOCS / "api-guide.md").read_text()) if len(row) == 4]
+
+    documented = {name: row[1] for row in rows for name in re.findall(r"`([a-z-]+)`", row[0])}
+
+    assert documented == {name: str(kind.status) for name, kind in PROBLEM_TYPES.items()}
+
+
+def test_metrics_that_the_pages_name_exist():
+    """A renamed metric is renamed in docs/ too."""
+    made = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
+    names = {name for names in made._registry._collector_to_names.values() for name in names}
+    names |= {f"otp_audit_{name}" for name in telemetry.metrics.ARCHIVE_METRICS}
+    text = "".join(page.read_text() for page in DOCS.glob("*.md"))
+
+    documented = {*re.findall(r"\botp_(?!service)[a-z_0-9]+\b", text)}
+
+    assert documented <= names
+
+
 def test_every_file_of_the_event_log_is_on_its_map():
-    """In audit/README.md, once and nowhere else than where it is."""
+    """In audit/README.md, once."""
     folder = PACKAGE / "audit"
     map_of_it = (folder / "README.md").read_text().split("## The map")[1].split("\n## ")[0]
     rows = "".join(line.split("|")[1] for line in map_of_it.splitlines() if line.startswith("|"))
@@ -106,8 +235,9 @@ def test_every_file_of_the_event_log_is_on_its_map():
 
 
 def test_table_of_commands_has_each_of_them():
-    """A row is for commands that belong together; its first one says if they are the audit log's."""
-    table = README.split("| command | does |\n|---|---|\n")[1].split("\n\n")[0]
+    """A row is a group of commands; its first command shows whether the group is `audit`."""
+    page = (DOCS / "operation.md").read_text()
+    table = page.split("| command | does |\n|---|---|\n")[1].split("\n\n")[0]
     named = set()
     for line in table.splitlines():
         first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
@@ -115,12 +245,12 @@ def test_table_of_commands_has_each_of_them():
         named |= {(group, each.split(" ")[0]) for each in (name, *others)}
     modules = [import_module(f"otp_service.cli.{name}") for name in cli.COMMAND_MODULES]
 
-    top, inner = _commands(modules), _commands(audit.COMMAND_MODULES)
+    top, inner = _list_commands(modules), _list_commands(audit.COMMAND_MODULES)
 
     assert named == {("", name) for name in top - {"audit"}} | {("audit", name) for name in inner}
 
 
-def _commands(modules):
+def _list_commands(modules):
     subparsers = argparse.ArgumentParser().add_subparsers()
     for module in modules:
         module.register_commands(subparsers)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from otp_service.audit.reports.anomalies import Anomaly
-from otp_service.audit.reports.event_record import escape_unprintable
+from otp_service.audit.reports.event_record import escape_unprintable, list_details
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
 from otp_service.core.timestamps import format_rfc3339
 
@@ -36,6 +36,7 @@ def format_row(row: Sequence[str], widths: Sequence[int] = EVENT_COLUMN_WIDTHS) 
 
 def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
     """Return an event, as the reader shows it, in columns."""
+    invalid = [] if event["integrity"] == "ok" else ["MAC INVALID"]
     return tuple(
         escape_unprintable(cell)
         for cell in (
@@ -45,7 +46,7 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
             _format_number(event),
             event.get("client_address", "-"),
             event.get("challenge", "-"),
-            ", ".join(_list_event_details(event)) or "-",
+            ", ".join(invalid + list_details(event)) or "-",
         )
     )
 
@@ -54,18 +55,6 @@ def _format_number(event: Mapping[str, Any]) -> str:
     if "number" not in event:
         return "-"
     return f"{event.get('country', '?')} …{event.get('number_suffix', '?')} {str(event['number'])[:12]}"
-
-
-def _list_event_details(event: Mapping[str, Any]) -> Iterator[str]:
-    if event["integrity"] != "ok":
-        yield "MAC INVALID"
-    for name in ("provider", "status", "reason", "limit", "by"):
-        if event.get(name):
-            yield escape_unprintable(event[name])
-    if event.get("outcome") == "unknown":
-        yield "outcome unknown"
-    if event.get("folded"):
-        yield f"{escape_unprintable(event['folded'])} times"
 
 
 # ------------------------------------------------------------------------------------ numbers

@@ -17,19 +17,16 @@ from otp_service.api import (
 )
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
+from otp_service.audit.event_decoder import decode_event
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.audit.verification.background import BackgroundVerifier
 from otp_service.clock import now_ms
 from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Fault, Receipt, Submission, SubmissionReference
 from otp_service.core.keys import Key, KeyRing
-from otp_service.core.log_entry import (
-    Entry,
-    StreamPosition,
-)
+from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
-from otp_service.core.timestamps import format_rfc3339
 from otp_service.service import ReceiptResult
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls
@@ -155,7 +152,7 @@ class FakeEventReader:
         if self.error:
             raise self.error
         if self.log:
-            return [self.to_public(entry) for entry in self.log], self.next_cursor
+            return [self.decode_event(entry).to_public() for entry in self.log], self.next_cursor
         return [{"type": "otp.issued", "tenant": "shop"}], "next-page"
 
     async def iterate_entries(self, **query):
@@ -165,13 +162,8 @@ class FakeEventReader:
         for entry in self.log:
             yield entry
 
-    def is_authentic(self, entry):
-        return entry.mac == "ok"
-
-    def to_public(self, entry):
-        told = msgspec.json.decode(entry.event)
-        integrity = "ok" if self.is_authentic(entry) else "failed"
-        return told | {"at": format_rfc3339(entry.position.at), "integrity": integrity}
+    def decode_event(self, entry):
+        return decode_event(entry, has_valid_mac=entry.mac == "ok")
 
     def add_event(self, at=NOW_MS, mac="ok", stamp=b"", **event):
         """Put an event into the log, where each is newer than the one before."""

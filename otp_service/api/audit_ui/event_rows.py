@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from otp_service.audit.reports.event_record import list_details
 from otp_service.core.challenge import parse_partition
 
 
@@ -46,7 +47,7 @@ def _build_event_row(event: Mapping[str, Any]) -> EventRow:
         challenge=challenge if is_id else None,
         number=f"{country or ''} …{suffix}" if suffix else str(country or ""),
         address=event.get("client_address", ""),
-        summary=_summarize_event(event),
+        summary=", ".join(list_details(event)),
         is_bad=event.get("outcome") == "failure",
         is_authentic=event["integrity"] == "ok",
         fields=_list_fields(event),
@@ -65,11 +66,3 @@ def _flatten_fields(event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield from ((f"{name}.{part}", inner) for part, inner in value.items())
         else:
             yield name, value
-
-
-def _summarize_event(event: Mapping[str, Any]) -> str:
-    """Return the rest of what a person looks for first."""
-    said = [event.get("reason"), event.get("limit"), event.get("provider"), event.get("status")]
-    if isinstance(folded := event.get("folded"), int) and folded > 1:
-        said.append(f"{folded} times")
-    return ", ".join(str(one) for one in said if one)

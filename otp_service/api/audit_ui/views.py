@@ -21,7 +21,7 @@ from otp_service.api.context import AuthenticatedRequest, get_context
 from otp_service.api.request_body import parse_form_fields, parse_query_fields
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import find_anomalies
-from otp_service.audit.reports.event_record import decode_event
+from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound, InvalidPhoneNumber, InvalidRequest
@@ -145,15 +145,16 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     entries, is_cut = await _collect_entries(reader, challenge, get_visible_tenant(request))
     if not entries:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
-    told = [one for entry in entries if reader.is_authentic(entry) and (one := decode_event(entry))]
+    events = [reader.decode_event(entry) for entry in entries]
+    records = [record for event in events if (record := build_event_record(event))]
     return _render_session_page(
         request,
         "challenge.html",
         challenge=challenge,
-        story=render_timeline(told, get_dependencies(request).now()) if told else [],
-        lines=build_event_rows([reader.to_public(entry) for entry in entries]),
+        story=render_timeline(records, get_dependencies(request).now()) if records else [],
+        lines=build_event_rows([event.to_public() for event in events]),
         is_cut=is_cut,
-        forged=len(entries) - len(told),
+        forged=len(events) - len(records),
     )
 
 
@@ -179,12 +180,8 @@ async def _collect_entries(
 
 def _is_first(reader: EventReader, entry: Entry) -> bool:
     """Whether nothing older is told of its challenge: archives are long."""
-    told = decode_event(entry)
-    return (
-        told is not None
-        and told.type == Issued.__struct_config__.tag
-        and reader.is_authentic(entry)
-    )
+    record = build_event_record(reader.decode_event(entry))
+    return record is not None and record.type == Issued.__struct_config__.tag
 
 
 @get("/archive")

@@ -12,21 +12,18 @@ import msgspec
 from otp_service.audit.archive_format.entries import (
     GAP_PREFIX,
     SEAL_PREFIX,
-    EntryLine,
     SequenceId,
-    decode_entry,
     decode_gap,
-    sequence_id_from_line,
 )
 from otp_service.audit.archive_format.merkle import hash_leaf
+from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.exports.taxonomy import TaxonomyEntry, get_taxonomy_entry
+from otp_service.audit.query.archive_scan import ArchivedEntry, decode_archived_entry
 from otp_service.core.events import EVENT_TYPES, EventFields
-from otp_service.core.log_entry import (
-    MAX_JSON_BRACKETS,
-    create_bounded_decoder,
-    decode_stamp,
-)
-from otp_service.core.timestamps import parse_rfc3339
+
+
+MAX_CLAIMED_CHARS: Final = 1000
+"""Characters of an event that is not authentic, for the analyst of the finding."""
 
 
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +53,6 @@ class _UnknownEvent(EventFields, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-_decode_unknown_event = create_bounded_decoder(_UnknownEvent, MAX_JSON_BRACKETS)
-_decoders: Final = {
-    kind: create_bounded_decoder(one, MAX_JSON_BRACKETS) for kind, one in EVENT_TYPES.items()
-}
-
-
 def decode_line(line: bytes) -> ExportRecord | None:
     """Return what a line tells; None for a seal."""
     if line.startswith(SEAL_PREFIX):
@@ -70,44 +61,43 @@ def decode_line(line: bytes) -> ExportRecord | None:
     try:
         if line.startswith(GAP_PREFIX):
             return _build_gap_record(line, hashed)
-        return _build_event_record(decode_entry(line), sequence_id_from_line(line), hashed)
+        return _build_event_record(decode_archived_entry(line), hashed)
     except ValueError:  # a MsgspecError is one
         return _build_finding_record(
             "log.unreadable", SequenceId(0, 0, 0), hashed, length=len(line)
         )
 
 
-def _build_event_record(entry: EntryLine, sequence_id: SequenceId, leaf_hash: str) -> ExportRecord:
-    at = parse_rfc3339(entry.at)
-    try:
-        if entry.integrity == "failed":
-            raise ValueError(entry.id)
-        kind, facts = _decode_fields(entry)
-    except ValueError:
+def _build_event_record(entry: ArchivedEntry, leaf_hash: str) -> ExportRecord:
+    decoded = decode_event(entry, has_valid_mac=not entry.has_invalid_mac)
+    fields = _convert_fields(decoded)
+    if fields is None:
+        claimed = entry.event.decode(errors="replace")[:MAX_CLAIMED_CHARS]
         return _build_finding_record(
-            "log.unreadable", sequence_id, leaf_hash, at=at, claimed=_truncate_event(entry)
+            "log.unreadable", decoded.sequence_id, leaf_hash, at=decoded.at, claimed=claimed
         )
+    event_type = decoded.event["type"]
     return ExportRecord(
-        id=entry.id,
-        at=at,
-        sequence_id=sequence_id,
-        event_type=kind,
-        taxonomy=get_taxonomy_entry(kind, facts.get("reason")),
+        id=decoded.sequence_id.id,
+        at=decoded.at,
+        sequence_id=decoded.sequence_id,
+        event_type=event_type,
+        taxonomy=get_taxonomy_entry(event_type, fields.get("reason")),
         leaf_hash=leaf_hash,
-        fields=facts | {"mac": entry.mac},
+        fields=fields | {"mac": entry.mac},
     )
 
 
-def _decode_fields(entry: EntryLine) -> tuple[str, dict[str, Any]]:
-    """Return the type of an event, and its fields; what only Redis knew stands above them."""
-    event = bytes(entry.event)
-    facts = msgspec.structs.asdict(_decode_unknown_event(event))
-    kind = facts.pop("type")
-    if kind in EVENT_TYPES:
-        facts = msgspec.structs.asdict(_decoders[kind](event))
-    if entry.stamp is not msgspec.UNSET:
-        facts |= decode_stamp(bytes(entry.stamp))
-    return kind, {name: value for name, value in facts.items() if value is not None}
+def _convert_fields(decoded: DecodedEvent) -> dict[str, Any] | None:
+    """Return the fields of an event of this type; None if it is not authentic or does not fit."""
+    unknown = decoded.convert_to(_UnknownEvent)
+    if unknown is None:
+        return None
+    event = decoded.convert_to(EVENT_TYPES.get(unknown.type, _UnknownEvent))
+    if event is None:
+        return None
+    fields = msgspec.structs.asdict(event) | decoded.stamp
+    return {name: value for name, value in fields.items() if value is not None and name != "type"}
 
 
 def _build_gap_record(line: bytes, leaf_hash: str) -> ExportRecord:
@@ -130,8 +120,3 @@ def _build_finding_record(
         leaf_hash=leaf_hash,
         fields=fields,
     )
-
-
-def _truncate_event(entry: EntryLine) -> str:
-    """Return the beginning of what an entry says of itself, for whoever looks into it."""
-    return bytes(entry.event).decode(errors="replace")[:1000]

@@ -8,9 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any, TypedDict, Unpack
 
-import msgspec
-
-from otp_service.audit.archive_format.entries import MAX_EVENT_BYTES
+from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.query.archive_scan import ArchivedEntry, ArchiveReader
 from otp_service.audit.query.filters import EventFilter
 from otp_service.audit.query.merged_scan import (
@@ -25,21 +23,12 @@ from otp_service.audit.query.page_cursor import PageCursor, parse_cursor
 from otp_service.audit.query.stream_scan import MAX_POSITION, EventStreams, StreamScan
 from otp_service.core.challenge import PARTITION_COUNT, parse_partition
 from otp_service.core.keys import KeyRing
-from otp_service.core.log_entry import (
-    MAX_JSON_BRACKETS,
-    Entry,
-    StreamPosition,
-    create_bounded_decoder,
-    decode_stamp,
-)
+from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.pseudonym import derive_pseudonyms
-from otp_service.core.timestamps import format_rfc3339
 
 
 EventPage = tuple[list[dict[str, Any]], str | None]
-
-_decode_object = create_bounded_decoder(dict[str, Any], MAX_JSON_BRACKETS)
 
 
 class EventQuery(TypedDict, total=False):
@@ -101,7 +90,7 @@ class EventReader:
         # What was archived together is in order already; what was, late, one after another, is not.
         found.sort(key=sort_key, reverse=True)
         following = search.build_cursor()
-        shown = [self.to_public(entry) for entry in found]
+        shown = [self.decode_event(entry).to_public() for entry in found]
         return shown, None if following is None else str(following)
 
     async def iterate_entries(self, **query: Unpack[EventQuery]) -> AsyncGenerator[Entry, None]:
@@ -112,28 +101,14 @@ class EventReader:
             if wanted.matches(entry):
                 yield entry
 
-    def is_authentic(self, entry: Entry) -> bool:
-        """Whether a worker told this event; what a retired key has signed, the archive vouches for."""
-        if isinstance(entry, ArchivedEntry) and not self._has_mac_key(entry.mac):
-            return not entry.has_invalid_mac
-        return self._verify_mac(entry.event, entry.mac)
+    def decode_event(self, entry: Entry) -> DecodedEvent:
+        """Return the event of an entry, checked with the key that made its MAC.
 
-    def to_public(self, entry: Entry) -> dict[str, Any]:
-        """Return an entry as readers get it; what we know stands above what the event says."""
-        told, stamp = _decode_event(entry.event), _decode_stamp(entry.stamp)
-        is_ours = bool(told) and stamp is not None and self.is_authentic(entry)
-        at, sequence = entry.position
-        return {
-            "type": "unreadable",
-            **told,
-            **(stamp or {}),  # above it, too: only Redis knew why it refused
-            "at": format_rfc3339(at),
-            "event_id": f"{entry.partition:02d}-{entry.epoch}-{sequence}",
-            "partition": entry.partition,
-            "epoch": entry.epoch,
-            "sequence": sequence,
-            "integrity": "ok" if is_ours else "failed",
-        }
+        Where that key has been retired, the archive's own check when it copied the entry counts.
+        """
+        if isinstance(entry, ArchivedEntry) and not self._has_mac_key(entry.mac):
+            return decode_event(entry, has_valid_mac=not entry.has_invalid_mac)
+        return decode_event(entry, has_valid_mac=self._verify_mac(entry.event, entry.mac))
 
     def _build_filter(self, query: EventQuery) -> EventFilter:
         number = query.get("number")
@@ -193,19 +168,3 @@ class EventReader:
             found = parse_partition(challenge)
             partitions &= set() if found is None else {found}
         return sorted(partitions)
-
-
-def _decode_event(event: bytes) -> dict[str, Any]:
-    try:
-        return _decode_object(event) if len(event) <= MAX_EVENT_BYTES else {}
-    except msgspec.MsgspecError:
-        return {}
-
-
-def _decode_stamp(stamp: bytes) -> dict[str, Any] | None:
-    """Return what a stamp says, or None if it is none of Redis's."""
-    try:
-        said = decode_stamp(stamp)
-    except msgspec.MsgspecError:
-        return None
-    return said | {name: format_rfc3339(said[name]) for name in ("first", "last") if name in said}

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import msgspec
 
 from otp_service.audit.query.reader import EventReader
-from otp_service.audit.reports.event_record import decode_event
+from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
 from otp_service.core.log_entry import Entry
 from otp_service.core.timestamps import DAY_MS, MINUTE_MS, SECOND_MS
@@ -99,8 +99,7 @@ class DayStatsCache:
 
     def _count_event(self, entry: Entry, stats: StatsCollector) -> bool:
         """Count an event if it is ours."""
-        told = decode_event(entry)
-        if told is None or not self._reader.is_authentic(entry):
-            return False
-        stats.add_event(told)
-        return True
+        record = build_event_record(self._reader.decode_event(entry))
+        if record:
+            stats.add_event(record)
+        return record is not None

@@ -1,16 +1,12 @@
 """What an event says, as far as it is counted or told to a person."""
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
-from otp_service.core.log_entry import (
-    MAX_JSON_BRACKETS,
-    Entry,
-    create_bounded_decoder,
-    decode_stamp,
-)
+from otp_service.audit.event_decoder import DecodedEvent
 
 
 MAX_VALUE_CHARS = 200
@@ -52,21 +48,23 @@ class EventRecord(msgspec.Struct, kw_only=True):
     """How many calls without a key it stands for."""
 
 
-_decode_record = create_bounded_decoder(EventRecord, MAX_JSON_BRACKETS)
+def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
+    """Return the record of an event; None if it is not authentic or its members have other types."""
+    record = decoded.convert_to(EventRecord)
+    if record:
+        record.at = decoded.at
+    return record
 
 
-def decode_event(entry: Entry) -> EventRecord | None:
-    """Return what an entry says; None if that is nothing that the service says."""
-    try:
-        told = _decode_record(entry.event)
-        if entry.stamp:
-            told = msgspec.convert(
-                msgspec.structs.asdict(told) | decode_stamp(entry.stamp), EventRecord
-            )
-    except msgspec.MsgspecError:
-        return None
-    told.at = entry.position.at
-    return told
+def list_details(event: Mapping[str, Any]) -> list[str]:
+    """Return what the row of an event in a table shows besides its columns."""
+    values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
+    details = [escape_unprintable(value) for value in values if value]
+    if event.get("outcome") == "unknown":
+        details.append("outcome unknown")
+    if isinstance(folded := event.get("folded"), int) and folded > 1:
+        details.append(f"{folded} times")
+    return details
 
 
 def has_phone_number(reason: str) -> bool:

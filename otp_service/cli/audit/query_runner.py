@@ -13,7 +13,7 @@ from otp_service.audit.query.merged_scan import sort_key
 from otp_service.audit.query.reader import EventQuery
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import (
-    decode_event,
+    build_event_record,
     escape_unprintable,
     has_phone_number,
 )
@@ -138,7 +138,7 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
                 reason=args.reason and escape_unprintable(args.reason),
             )
         found.sort(key=sort_key, reverse=True)
-        shown = [reader.to_public(entry) for entry in found]
+        shown = [reader.decode_event(entry).to_public() for entry in found]
     if args.json:
         for event in shown:
             print(format_json(event))
@@ -160,12 +160,12 @@ async def _print_timeline(args: argparse.Namespace) -> int:
     async with _open_app(args) as app:
         reader = app.create_reader()
         async for entry in reader.iterate_entries(challenge=args.challenge):
-            told = decode_event(entry) if reader.is_authentic(entry) else None
-            if told is None:
+            record = build_event_record(reader.decode_event(entry))
+            if record is None:
                 print("An event that no worker told is left out.", file=sys.stderr)
                 continue
-            found.append(told)
-            if told.type == "otp.issued":
+            found.append(record)
+            if record.type == "otp.issued":
                 break  # nothing is older
     if not found:
         raise CommandError("nothing is known of this challenge.")
@@ -184,7 +184,7 @@ async def _print_new_events(args: argparse.Namespace) -> None:
         async for entry in follow_entries(
             streams, lambda: asyncio.sleep(POLL_INTERVAL_SECONDS), count=args.last
         ):
-            shown = reader.to_public(entry)
+            shown = reader.decode_event(entry).to_public()
             print(format_json(shown) if args.json else format_row(format_event(shown)), flush=True)
 
 
@@ -216,11 +216,11 @@ async def _count_events(
     async with _open_app(args) as app:
         reader = app.create_reader()
         async for entry in reader.iterate_entries(since=since - (until - since), until=until):
-            told = decode_event(entry) if reader.is_authentic(entry) else None
-            if told is None:
+            record = build_event_record(reader.decode_event(entry))
+            if record is None:
                 left_out += 1
             else:
-                (during if told.at >= since else before).add_event(told)
+                (during if record.at >= since else before).add_event(record)
     if left_out:
         print(f"{left_out} events that no worker told are left out.", file=sys.stderr)
     return during, before

@@ -13,14 +13,12 @@ import pytest
 from otp_service.audit.archive_format import segments
 from otp_service.audit.archive_format.entries import encode_entry
 from otp_service.audit.archive_format.segments import list_foreign_files
+from otp_service.audit.event_decoder import decode_event
 from otp_service.audit.exports import FORMATS, export_line
 from otp_service.audit.query import archive_scan
 from otp_service.audit.query.archive_scan import ArchiveReader
-from otp_service.audit.reports.event_record import decode_event
-from otp_service.core.log_entry import (
-    Entry,
-    StreamPosition,
-)
+from otp_service.audit.reports.event_record import build_event_record
+from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.timestamps import parse_rfc3339
 from otp_service.store.event_streams import parse_entry
 from tests.audit import archive_builder
@@ -75,7 +73,7 @@ def test_an_event_that_nests_too_deep_is_counted_exported_and_archived_as_what_i
 
     line = encode_entry(forged, has_valid_mac=False)
 
-    assert decode_event(forged) is None
+    assert build_event_record(decode_event(forged, has_valid_mac=True)) is None
     assert b'"type":"unreadable"' in line
     assert "log.unreadable" in (export_line(line, FORMATS["ecs"]) or "")
     raw = b'{"id":"07-1-1","at":"2025-11-24T10:00:00.000Z","event":%b,"mac":"x"}' % nested(depth)
@@ -103,7 +101,7 @@ async def test_a_stamp_says_only_what_redis_may_say():
     memory.entries[7] = [last]
 
     (shown,), _ = await reader_of(memory).read_page()
-    told = decode_event(last)
+    told = build_event_record(decode_event(last, has_valid_mac=True))
 
     assert ("otp.rejected", "shop", "failure", "1:a", 3) == (
         *(shown[name] for name in ("type", "tenant", "outcome", "number")),

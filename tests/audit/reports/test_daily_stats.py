@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.reports.daily_stats import CACHE_TTLS_MS, EVENTS_PER_YIELD, DayStatsCache
 from otp_service.core.log_entry import Entry, StreamPosition
 
@@ -27,8 +28,8 @@ class Log:
         entry = Entry(partition=1, position=place, epoch=1, event=body, mac=mac, stamp=b"")
         self.events.insert(0, entry)
 
-    def is_authentic(self, entry: Entry) -> bool:
-        return entry.mac == "ok"
+    def decode_event(self, entry: Entry) -> DecodedEvent:
+        return decode_event(entry, has_valid_mac=entry.mac == "ok")
 
     async def iterate_entries(self, **asked):
         self.asked.append(asked)

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.audit.event_decoder import decode_event
 from otp_service.audit.reports import stats
 from otp_service.audit.reports.anomalies import find_anomalies
-from otp_service.audit.reports.event_record import EventRecord, decode_event
+from otp_service.audit.reports.event_record import EventRecord, build_event_record
 from otp_service.audit.reports.stats import (
     NumberLock,
     Offender,
@@ -210,11 +211,15 @@ def entry(event: bytes, stamp: bytes = b"") -> Entry:
     )
 
 
+def read_record(entry: Entry) -> EventRecord | None:
+    return build_event_record(decode_event(entry, has_valid_mac=True))
+
+
 def test_what_only_redis_knew_stands_above_what_the_worker_said():
     """The limit, the reason and the fold; the time is that of the entry."""
     body = msgspec.json.encode({"type": "otp.issue_denied", "reason": "x", "at": 99, "other": []})
 
-    found = decode_event(
+    found = read_record(
         entry(body, b'{"reason":"rate_limited","limit":"L","folded":3,"addresses":2}')
     )
 
@@ -229,4 +234,4 @@ def test_what_only_redis_knew_stands_above_what_the_worker_said():
 )  # fmt: skip
 def test_what_the_service_does_not_say_is_nothing(event, stamp):
     """Whoever writes to Redis breaks no counting."""
-    assert decode_event(entry(event, stamp)) is None
+    assert read_record(entry(event, stamp)) is None

@@ -2,8 +2,8 @@
 
 from otp_service.api.applications import create_admin_api, create_public_api
 from otp_service.api.audit_ui import AuditUiDependencies
-from otp_service.api.context import ApiContext, RequestSummary
 from otp_service.api.in_flight import BackgroundCalls
+from otp_service.api.request_context import ApiContext, RequestSummary
 
 
 __all__ = [

@@ -15,19 +15,19 @@ from litestar.types import ControllerRouterHandler
 from otp_service.api import audit, audit_ui, callbacks, challenges, docs, ops
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.auth import ApiKeyRegistry, authenticate_request
-from otp_service.api.context import ApiContext
 from otp_service.api.middleware import RequestMiddleware
 from otp_service.api.problems import build_problem_response
 from otp_service.api.request_body import MAX_BODY_BYTES
+from otp_service.api.request_context import ApiContext
 
 
 def create_public_api(context: ApiContext) -> Litestar:
     """Return what login back ends call."""
-    keyring = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
+    api_keys = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
     handlers = [*challenges.HANDLERS, *audit.HANDLERS]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)
     app = _create_litestar(context, [calls, *callbacks.HANDLERS, *ops.PUBLIC_HANDLERS])
-    app.state.keyring = keyring
+    app.state.api_keys = api_keys
     return app
 
 
@@ -36,7 +36,7 @@ def create_admin_api(context: ApiContext, ui_dependencies: AuditUiDependencies) 
     app = _create_litestar(
         context, [ops.get_metrics, *docs.HANDLERS, audit_ui.AUDIT_ROUTER, *context.admin_handlers]
     )
-    app.state.pages = ui_dependencies
+    app.state.ui_dependencies = ui_dependencies
     return app
 
 

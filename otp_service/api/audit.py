@@ -5,13 +5,13 @@ from typing import Final
 from litestar import get, post
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.context import AuthenticatedRequest, get_context
 from otp_service.api.request_body import (
     convert_fields,
     parse_body,
     parse_query_fields,
     require_empty_body,
 )
+from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_json_response
 from otp_service.audit.query.reader import EventPage
 from otp_service.core.phone_number import PhoneNumber, classify_number
@@ -23,7 +23,7 @@ from otp_service.schemas import AuditPage, AuditQuery, AuditSearch
 AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 
 
-@get("/v1/audit/events", scopes=AUDIT_SCOPES, query=AuditQuery, answer=AuditPage)
+@get("/v1/audit/events", scopes=AUDIT_SCOPES, query=AuditQuery, response_body=AuditPage)
 async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
     """Give events, newest first."""
     await require_empty_body(request)
@@ -38,8 +38,8 @@ async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
     "/v1/audit/search",
     scopes=AUDIT_SCOPES,
     status_code=200,
-    ask=AuditSearch,
-    answer=AuditPage,
+    request_body=AuditSearch,
+    response_body=AuditPage,
     problems=("invalid-phone-number", "number-not-allowed"),
 )
 async def search_events(request: AuthenticatedRequest) -> ASGIResponse:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from otp_service.api.context import AuthenticatedRequest, get_context, get_header_values
+from otp_service.api.request_context import AuthenticatedRequest, get_context, get_header_values
 from otp_service.core.errors import Forbidden, OtpError, Unauthenticated
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.service import Caller
@@ -66,16 +66,17 @@ class ApiKeyRegistry:
 
 async def authenticate_request(request: AuthenticatedRequest) -> None:
     """Let in who has a key with a scope of the route; the handler finds him in `request.auth`."""
-    keyring: ApiKeyRegistry = request.app.state.keyring
-    key, tenant = keyring.authorize_header(
+    api_keys: ApiKeyRegistry = request.app.state.api_keys
+    key, tenant = api_keys.authorize_header(
         get_header_values(request, b"authorization"),
         request.route_handler.opt["scopes"],
         get_context(request).now(),
     )
+    set_caller(request, key, tenant)
+
+
+def set_caller(request: AuthenticatedRequest, key: ApiKey, tenant: Tenant) -> None:
+    """Set `request.user` to the key and `request.auth` to its `Caller`."""
+    state = request.scope["state"]
     request.scope["user"] = key
-    request.scope["auth"] = Caller(
-        tenant=tenant,
-        key_id=key.id,
-        request_id=request.scope["state"]["request"],
-        trace_id=request.scope["state"]["trace"],
-    )
+    request.scope["auth"] = Caller(tenant, key.id, state["request"], state["trace"])

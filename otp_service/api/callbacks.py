@@ -13,11 +13,10 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
-from otp_service.api.context import ApiContext, get_context
 from otp_service.api.request_body import read_body
+from otp_service.api.request_context import ApiContext, get_context
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
-from otp_service.core.tenant import Tenant
 from otp_service.service import Caller
 from otp_service.sms.aws.certificates import CertificateUnavailable
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, ReceiptDialect
@@ -35,13 +34,11 @@ CALLBACK_PROBLEMS: Final = (
 MAX_CALLBACK_BYTES: Final = 256 * 1024
 """Some vendors bring a hundred receipts at once."""
 
-PROVIDER_TENANT: Final = Tenant("", "", frozenset())
-
 
 @post(
     CALLBACK_PATH,
     status_code=200,
-    told=204,
+    documented_status=204,
     request_max_body_size=MAX_CALLBACK_BYTES,
     problems=CALLBACK_PROBLEMS,
 )
@@ -50,7 +47,7 @@ async def receive_receipts(request: AnonymousRequest, provider: FromPath[str]) -
     return await _handle_callback(request, provider)
 
 
-@get(CALLBACK_PATH, told=204, problems=CALLBACK_PROBLEMS)
+@get(CALLBACK_PATH, documented_status=204, problems=CALLBACK_PROBLEMS)
 async def receive_receipt_by_get(
     request: AnonymousRequest, provider: FromPath[str]
 ) -> ASGIResponse:
@@ -76,7 +73,7 @@ async def _handle_callback(request: AnonymousRequest, provider: str) -> ASGIResp
     )
     for news, trusted in await _authenticate_receipts(parts, provider, receiver, called):
         state = request.scope["state"]
-        caller = Caller(PROVIDER_TENANT, f"callback-{provider}", state["request"], state["trace"])
+        caller = Caller.without_tenant(f"callback-{provider}", state["request"], state["trace"])
         receiving = parts.service.handle_receipt(caller, provider, news, trusted=trusted)
         received = await parts.background_calls.run_shielded(receiving)
         parts.count_receipt(provider, news.status if received.is_known else "unknown")

@@ -11,7 +11,6 @@ from litestar import delete, get, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.context import AuthenticatedRequest, get_context
 from otp_service.api.request_body import (
     convert_fields,
     parse_body,
@@ -19,6 +18,7 @@ from otp_service.api.request_body import (
     parse_idempotency_key,
     require_empty_body,
 )
+from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_challenge_view, build_json_response
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound
@@ -43,10 +43,10 @@ SEND_PROBLEMS: Final = (
 @post(
     "/v1/challenges",
     scopes=CHALLENGE_SCOPES,
-    ask=IssueRequest,
-    answer=ChallengeView,
+    request_body=IssueRequest,
+    response_body=ChallengeView,
     problems=(*SEND_PROBLEMS, "invalid-phone-number"),
-    takes_key=True,
+    accepts_idempotency_key=True,
 )
 async def issue_challenge(request: AuthenticatedRequest) -> ASGIResponse:
     """Send a code to a number."""
@@ -59,7 +59,7 @@ async def issue_challenge(request: AuthenticatedRequest) -> ASGIResponse:
     return build_json_response(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
 
 
-@get(CHALLENGE_PATH, scopes=CHALLENGE_SCOPES, answer=ChallengeView)
+@get(CHALLENGE_PATH, scopes=CHALLENGE_SCOPES, response_body=ChallengeView)
 async def get_challenge(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> ASGIResponse:
     """Show a challenge, in whatever status."""
     await require_empty_body(request)
@@ -85,10 +85,10 @@ async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath
     f"{CHALLENGE_PATH}/verify",
     scopes=CHALLENGE_SCOPES,
     status_code=200,
-    ask=VerifyRequest,
-    answer=ChallengeView,
+    request_body=VerifyRequest,
+    response_body=ChallengeView,
     problems=(*ENDED_PROBLEMS, "number-locked", "malformed-code", "incorrect-code", "rate-limited"),
-    takes_key=True,
+    accepts_idempotency_key=True,
 )
 async def verify_challenge(
     request: AuthenticatedRequest, challenge_id: FromPath[str]
@@ -113,10 +113,10 @@ async def verify_challenge(
     f"{CHALLENGE_PATH}/resend",
     scopes=CHALLENGE_SCOPES,
     status_code=200,
-    ask=EmptyBody,
-    answer=ChallengeView,
+    request_body=EmptyBody,
+    response_body=ChallengeView,
     problems=(*ENDED_PROBLEMS, *SEND_PROBLEMS, "sends-exhausted"),
-    takes_key=True,
+    accepts_idempotency_key=True,
 )
 async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> ASGIResponse:
     """Send another code; the earlier one stays valid beside it."""
@@ -131,7 +131,7 @@ async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]
     "/v1/numbers/unlock",
     scopes={Scope.OPERATOR},
     status_code=204,
-    ask=UnlockRequest,
+    request_body=UnlockRequest,
     problems=("invalid-phone-number", "number-not-allowed"),
 )
 async def unlock_number(request: AuthenticatedRequest) -> None:

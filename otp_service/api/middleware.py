@@ -10,8 +10,8 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from otp_service.api.context import ApiContext, RequestSummary, is_loopback_host
 from otp_service.api.problems import build_problem_response
+from otp_service.api.request_context import ApiContext, RequestSummary, is_loopback_host
 from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
 
 

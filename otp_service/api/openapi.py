@@ -151,10 +151,10 @@ def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
         "security": [{"key": [scope]} for scope in sorted(handler.opt.get("scopes", ()))],
         "parameters": _describe_parameters(path, handler.opt),
     }
-    if ask := handler.opt.get("ask"):
+    if request_body := handler.opt.get("request_body"):
         described["requestBody"] = {
-            "required": ask is not schemas.EmptyBody,
-            "content": {"application/json": {"schema": _build_ref(ask)}},
+            "required": request_body is not schemas.EmptyBody,
+            "content": {"application/json": {"schema": _build_ref(request_body)}},
         }
     described["responses"] = {str(_get_success_status(handler)): _describe_success(handler)}
     for status, slugs in _group_problems_by_status(handler).items():
@@ -175,12 +175,12 @@ def _describe_parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
             {"name": name, "in": "query", "schema": _get_field_schema(query, name)}
             for name in query.__struct_fields__
         ]
-    return [*found, IDEMPOTENCY_KEY_PARAMETER] if "takes_key" in opt else found
+    return [*found, IDEMPOTENCY_KEY_PARAMETER] if "accepts_idempotency_key" in opt else found
 
 
 def _get_success_status(handler: HTTPRouteHandler) -> int:
     """Return the status of success; Litestar would let no vendor have a body beside its 204."""
-    return int(handler.opt.get("told", handler.status_code))
+    return int(handler.opt.get("documented_status", handler.status_code))
 
 
 def _describe_success(handler: HTTPRouteHandler) -> Schema:
@@ -188,8 +188,8 @@ def _describe_success(handler: HTTPRouteHandler) -> Schema:
     if handler.status_code == HTTPStatus.CREATED:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
-    if answer := handler.opt.get("answer"):
-        described["content"] = {"application/json": {"schema": _build_ref(answer)}}
+    if response_body := handler.opt.get("response_body"):
+        described["content"] = {"application/json": {"schema": _build_ref(response_body)}}
     return described
 
 
@@ -256,7 +256,9 @@ def _build_ref(kind: type[msgspec.Struct]) -> Schema:
 
 
 def _build_schemas() -> Schema:
-    bodies = [handler.opt.get(name) for handler in HANDLERS for name in ("ask", "answer")]
+    bodies = [
+        handler.opt.get(name) for handler in HANDLERS for name in ("request_body", "response_body")
+    ]
     kinds = [*filter(None, bodies), schemas.Problem]
     template = "#/components/schemas/{name}"
     return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))

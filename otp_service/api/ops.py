@@ -7,7 +7,7 @@ from litestar import Request, get
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.context import get_context
+from otp_service.api.request_context import get_context
 from otp_service.api.responses import build_json_response
 from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
 from otp_service.schemas import Health
@@ -19,13 +19,13 @@ READY_TIMEOUT_SECONDS: Final = 1.0
 """Seconds in which the store has to answer, or the service is not ready."""
 
 
-@get("/health/live", answer=Health)
+@get("/health/live", response_body=Health)
 async def check_liveness() -> ASGIResponse:
     """Whether the process serves; what is wrong with Redis is not cured by a restart."""
     return build_json_response(Health())
 
 
-@get("/health/ready", answer=Health, problems=("overloaded", "store-unavailable"))
+@get("/health/ready", response_body=Health, problems=("overloaded", "store-unavailable"))
 async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
     """Whether requests should be sent here."""
     parts = get_context(request)

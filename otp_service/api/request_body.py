@@ -15,7 +15,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from otp_service.api.context import AuthenticatedRequest, get_header_values
+from otp_service.api.request_context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import InvalidRequest
 from otp_service.schemas import EmptyBody
 

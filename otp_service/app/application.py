@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from otp_service import __version__, telemetry
-from otp_service.api.callbacks import PROVIDER_TENANT
 from otp_service.api.in_flight import BackgroundCalls
 from otp_service.app.archive import create_archive_source, create_background_verifier
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
@@ -223,7 +222,7 @@ class Application:
 
     async def _handle_receipt(self, provider: str, receipt: Receipt) -> None:
         """Take a receipt that came over a provider's own connection: only it can have said it."""
-        caller = Caller(PROVIDER_TENANT, f"session-{provider}", RANDOM.generate_operation_id())
+        caller = Caller.without_tenant(f"session-{provider}", RANDOM.generate_operation_id())
         receiving = self.service.handle_receipt(caller, provider, receipt, trusted=True)
         received = await self.background_calls.run_shielded(receiving)
         self.metrics.count_receipt(provider, receipt.status if received.is_known else "unknown")

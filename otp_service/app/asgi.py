@@ -11,8 +11,8 @@ from otp_service import api
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
-from otp_service.api.context import ApiContext, RequestSummary
 from otp_service.api.inbox import create_inbox_handlers
+from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.app.application import Application
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.clock import now_ms

@@ -10,7 +10,7 @@ from otp_service.clock import now_ms
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.settings import Settings, SettingsError, find_errors, load_settings
-from otp_service.settings.dev import load_dev_settings
+from otp_service.settings.development import load_dev_settings
 
 
 def read_settings(path: Path) -> Settings:

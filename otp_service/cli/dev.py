@@ -24,7 +24,7 @@ from otp_service.cli.uvicorn_servers import (
     serve_until_stopped,
 )
 from otp_service.core.ip_address import is_loopback
-from otp_service.settings.dev import (
+from otp_service.settings.development import (
     REDIS_URL_FILE,
     create_dev_audit,
     create_dev_settings,

@@ -23,7 +23,6 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import BlocklistChanged, NumberErased
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.pseudonym import derive_pseudonym
-from otp_service.core.tenant import Tenant
 from otp_service.core.timestamps import to_datetime
 from otp_service.schemas import UnlockRequest
 from otp_service.service import Caller
@@ -31,8 +30,8 @@ from otp_service.settings import Settings
 from otp_service.store.number_admin import LockedNumber, NumberAdmin
 
 
-CLI_CALLER = Caller(Tenant("", "", frozenset()), "cli", RANDOM.generate_operation_id())
-"""Whom events name: nobody's key, this run of the command line."""
+CLI_CALLER = Caller.without_tenant("cli", RANDOM.generate_operation_id())
+"""The caller that events record: this run of the command line."""
 
 T = TypeVar("T")
 NumberAction = Callable[[Application, PhoneNumber], Awaitable[str]]

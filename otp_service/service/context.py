@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -69,6 +69,10 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     only_fictitious: bool = False
 
 
+NO_TENANT: Final = Tenant("", "", frozenset())
+"""The tenant of providers and of the command line, which act for every tenant."""
+
+
 class Caller(msgspec.Struct, frozen=True):
     """On whose behalf a call is made, and its names in logs and traces."""
 
@@ -76,6 +80,11 @@ class Caller(msgspec.Struct, frozen=True):
     key_id: str
     request_id: str
     trace_id: str | None = None
+
+    @classmethod
+    def without_tenant(cls, name: str, request_id: str, trace_id: str | None = None) -> "Caller":
+        """Return a caller that has no API key; events record `name`, such as `cli`, as the key."""
+        return cls(NO_TENANT, name, request_id, trace_id)
 
 
 class Subject(msgspec.Struct, frozen=True):

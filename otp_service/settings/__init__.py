@@ -8,11 +8,11 @@
 - `template`: the commented configuration that `init` writes
 """
 
-from otp_service.settings.check import find_errors, find_warnings
 from otp_service.settings.decode import ConfigIssue, SettingsError
 from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
 from otp_service.settings.report import format_settings
+from otp_service.settings.rules import find_errors, find_warnings
 from otp_service.settings.template import render_config
 
 

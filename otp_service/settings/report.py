@@ -9,7 +9,7 @@ import msgspec
 from otp_service.core.argon2_profile import estimate_attack_hours
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import DEFAULT_LIMITS
-from otp_service.settings.check_limits import format_windows
+from otp_service.settings.limit_rules import format_windows
 from otp_service.settings.model import ApiKeySettings, Settings
 
 

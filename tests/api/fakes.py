@@ -246,7 +246,7 @@ class ApiHarness:
     def use_archive(self, folder, keys) -> BackgroundVerifier:
         """Let the page verify an archive."""
         self.background_verifier = BackgroundVerifier(folder, lambda: keys, lambda: self.now)
-        self.admin.state.pages = self._build_audit_ui()
+        self.admin.state.ui_dependencies = self._build_audit_ui()
         return self.background_verifier
 
     def fetch_certificate(self, request):

@@ -21,7 +21,7 @@ from otp_service.core.ports import Commit
 from otp_service.core.secret import Secret
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
-from otp_service.settings.dev import DEV_TENANT, create_dev_settings, ensure_dev_secrets
+from otp_service.settings.development import DEV_TENANT, create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import ServiceSettings, Settings
 from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.providers.smpp import Smpp

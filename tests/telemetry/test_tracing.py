@@ -20,7 +20,7 @@ from otp_service.app import Application, create_admin_app, create_public_app
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
-from otp_service.settings.dev import create_dev_settings, ensure_dev_secrets
+from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import ServiceSettings, TelemetrySettings
 from otp_service.telemetry import InstrumentedHasher, InstrumentedRouter, InstrumentedStore, tracing
 from otp_service.telemetry.instrumentation import NoTracer
@@ -301,7 +301,7 @@ def test_the_service_runs_where_opentelemetry_is_not_installed(tmp_path):
 import pathlib, sys
 sys.modules["opentelemetry"] = None
 from otp_service.app import Application, create_public_app
-from otp_service.settings.dev import create_dev_settings, ensure_dev_secrets
+from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import ServiceSettings
 import otp_service.cli.serve, otp_service.cli.dev
 made = ensure_dev_secrets(pathlib.Path({str(tmp_path)!r}), None, lambda: "A" * 43)

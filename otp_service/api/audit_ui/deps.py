@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from otp_service.api.audit_ui.sessions import SessionStore
-from otp_service.api.context import AuthenticatedRequest
+from otp_service.api.request_context import AuthenticatedRequest
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.audit.verification.background import BackgroundVerifier
 from otp_service.core.tenant import Scope
@@ -24,7 +24,7 @@ class AuditUiDependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 def get_dependencies(request: AuthenticatedRequest) -> AuditUiDependencies:
     """Return what the page that is asked for is made of."""
-    found: AuditUiDependencies = request.app.state.pages
+    found: AuditUiDependencies = request.app.state.ui_dependencies
     return found
 
 

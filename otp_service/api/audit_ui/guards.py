@@ -7,9 +7,9 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.audit_ui.deps import get_dependencies
 from otp_service.api.audit_ui.renderer import redirect
 from otp_service.api.audit_ui.sessions import build_cookie_header, get_session_token
-from otp_service.api.context import AuthenticatedRequest, get_header_values
+from otp_service.api.auth import set_caller
+from otp_service.api.request_context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import Forbidden
-from otp_service.service import Caller
 
 
 LOGIN_PATH: Final = "/audit/login"
@@ -43,12 +43,5 @@ async def require_session(request: AuthenticatedRequest) -> ASGIResponse | None:
     found = get_dependencies(request).session_store.find_session_key(token)
     if found is None:
         return redirect(LOGIN_PATH, build_cookie_header(request, "") if token else {})
-    key, tenant = found
-    request.scope["user"] = key
-    request.scope["auth"] = Caller(
-        tenant=tenant,
-        key_id=key.id,
-        request_id=request.scope["state"]["request"],
-        trace_id=request.scope["state"]["trace"],
-    )
+    set_caller(request, *found)
     return None

@@ -7,8 +7,8 @@ from otp_service.api.audit_ui.deps import get_dependencies
 from otp_service.api.audit_ui.guards import LOGIN_PATH
 from otp_service.api.audit_ui.renderer import redirect, render_page
 from otp_service.api.audit_ui.sessions import build_cookie_header, get_session_token
-from otp_service.api.context import AuthenticatedRequest
 from otp_service.api.request_body import parse_form_fields
+from otp_service.api.request_context import AuthenticatedRequest
 from otp_service.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from otp_service.core.tenant import hash_api_key
 

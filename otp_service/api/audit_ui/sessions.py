@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from otp_service.api.auth import ApiKeyRegistry
-from otp_service.api.context import AuthenticatedRequest, is_loopback_host
+from otp_service.api.request_context import AuthenticatedRequest, is_loopback_host
 from otp_service.core.errors import OtpError
 from otp_service.core.tenant import ApiKey, Scope, Tenant
 from otp_service.core.timestamps import SECOND_MS

@@ -17,8 +17,8 @@ from otp_service.api.audit_ui.search_form import (
     SearchForm,
     parse_search_form,
 )
-from otp_service.api.context import AuthenticatedRequest, get_context
 from otp_service.api.request_body import parse_form_fields, parse_query_fields
+from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import build_event_record

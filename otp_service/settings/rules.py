@@ -16,7 +16,7 @@ from otp_service.core.ip_address import is_loopback
 from otp_service.core.keys import MIN_KEY_BYTES, Key
 from otp_service.core.messages import validate_messages
 from otp_service.core.timestamps import DAY_MS, to_epoch_ms
-from otp_service.settings import check_audit, check_limits
+from otp_service.settings import audit_rules, limit_rules
 from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import (
     ApiKeySettings,
@@ -60,10 +60,10 @@ def find_errors(settings: Settings, now_ms: int) -> list[ConfigIssue]:
         *_check_hash(settings),
         *_check_keys(settings),
         *_check_redis(settings),
-        *check_audit.find_errors(settings.audit),
+        *audit_rules.find_errors(settings.audit),
         *_check_public_url(settings.service.public_url or "https://"),
         *_check_telemetry(settings.telemetry),
-        *check_limits.find_errors(settings),
+        *limit_rules.find_errors(settings),
         *_check_tenants(settings, now_ms),
         *_check_providers(settings),
     ]
@@ -77,7 +77,7 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
         )
     elif len(settings.build_routes().default) == 1:
         yield ConfigIssue("routing.providers", "has one provider: when it fails, nobody can log in")
-    yield from check_audit.find_warnings(settings, now_ms)
+    yield from audit_rules.find_warnings(settings, now_ms)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield ConfigIssue("redis.replicas", "is 0: a failover may forget the last attempts")
     for setting, keys in _list_key_rings(settings).items():

@@ -1,7 +1,7 @@
 """Which limits there are, whom each one counts, and the arithmetic of the two kinds.
 
 A limit is named what-per-whom. Its bucket is kept by the store under the limit's name and its
-subject; `store/lua/commit.lua` does this arithmetic inside Redis, and the functions here are the
+subject; `store/lua/buckets.lua` does this arithmetic inside Redis, and the functions here are the
 model that it is tested against. Instants and spans are milliseconds.
 
 Exact limits keep the instants themselves: no burst at the edge of a window. The wide ones are

@@ -1,5 +1,10 @@
-"""The commit script's request, packed: the fields and their order are lua/commit.lua's."""
+"""The commit script, and the request that it unpacks.
 
+To add a field, add it to a struct here and read it by its name in `lua/`: the functions that unpack
+the structs are generated from their fields.
+"""
+
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -9,49 +14,34 @@ from otp_service.core import limits
 from otp_service.core.limits import Window
 
 
-COMMIT_LUA = (files("otp_service.store") / "lua/commit.lua").read_text()
-FETCH_LUA = (files("otp_service.store") / "lua/fetch.lua").read_text()
-LEASE_LUA, MARK_ARCHIVED_LUA, READ_PENDING_LUA = (
-    (files("otp_service.store") / f"lua/{name}.lua").read_text()
-    for name in ("lease", "mark", "tail")
-)
-
 BASE_KEY_COUNT = 6
 """How many of KEYS every commit has: the operation and the five keys of the log."""
 
-CONSECUTIVE_FAILURES_RULE = (
-    limits.FAILURES_BEFORE_DELAY,
-    limits.MIN_FAILURE_DELAY_MS,
-    limits.MAX_FAILURE_DELAY_MS,
-    limits.CONSECUTIVE_FAILURES_TTL_MS,
-)
-
-
 DELETE_VALUE_INDEX = 0
-"""In the place of a value."""
+"""The value index of a write that deletes its key."""
 
 
 class ScriptKeys:
-    """What a request names: its place is its index in KEYS or ARGV, from 1."""
+    """The keys and values of a request, which refers to them by their index in KEYS or ARGV."""
 
     def __init__(self, base_keys: Sequence[str]) -> None:
         self.keys = list(base_keys)
         self.values: list[bytes] = []
 
     def add_key(self, key: str) -> int:
-        """Return the place of a key, adding it if it is new."""
+        """Return the index of a key, from 1. Add the key if it is new."""
         if key not in self.keys:
             self.keys.append(key)
         return self.keys.index(key) + 1
 
     def add_value(self, value: bytes) -> int:
-        """Return the place of a value; the request itself has the first."""
+        """Return the index of a value, from 2: the request itself is the first argument."""
         self.values.append(value)
         return len(self.values) + 1
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
-    """A charge or a give-back."""
+    """A charge or a refund; `operation` is the id of the operation that charges."""
 
     algorithm: str
     key_index: int
@@ -64,32 +54,123 @@ class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
     initial_count: int
 
 
+class ExpectedVersion(msgspec.Struct, frozen=True, array_like=True):
+    """A key, and the version with which its record must begin; empty if there must be no record."""
+
+    key_index: int
+    version: str
+
+
+class KeyWrite(msgspec.Struct, frozen=True, array_like=True):
+    """A value to write; it expires at an instant in milliseconds, 0 for never."""
+
+    key_index: int
+    value_index: int = DELETE_VALUE_INDEX
+    expires_at: int = 0
+
+
+class SignedEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event as JSON, with its MAC."""
+
+    body: str
+    mac: str
+
+
+class FoldableEvent(SignedEvent, frozen=True, array_like=True):
+    """The event of a refusal; refusals with one `fold_name` and one limit or reason may fold."""
+
+    fold_name: str
+    client_address: str
+
+
+class LogLimits(msgspec.Struct, frozen=True, array_like=True):
+    """How long and how many entries a partition keeps, and whether an archive must have them."""
+
+    retention_ms: int
+    max_stream_entries: int
+    has_archive: bool
+
+
+class ConsecutiveFailuresRule(msgspec.Struct, frozen=True, array_like=True):
+    """The delays after consecutive failures, and how long their count is kept."""
+
+    failures_before_delay: int = limits.FAILURES_BEFORE_DELAY
+    min_delay_ms: int = limits.MIN_FAILURE_DELAY_MS
+    max_delay_ms: int = limits.MAX_FAILURE_DELAY_MS
+    ttl_ms: int = limits.CONSECUTIVE_FAILURES_TTL_MS
+
+
 class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What lua/commit.lua unpacks."""
+    """One decision of the commit script."""
 
     clock_shift_ms: int
-    expected_versions: list[tuple[int, str]] = []
-    """Place, and the version that the record there has to begin with (empty: none is there)."""
+    expected_versions: list[ExpectedVersion] = []
     not_after: int = 0
+    """The instant in milliseconds from which the reply is 'late'; 0 for none."""
     returned_keys: list[int] = []
-    writes: list[tuple[int, int, int]] = []
-    """Place, place of the value, and the instant until which it lives (0: for ever)."""
+    """Indexes of the keys whose values a conflict returns."""
+    writes: list[KeyWrite] = []
     absent_keys: list[int] = []
     charges: list[BucketOperation] = []
     refunds: list[BucketOperation] = []
     reset_buckets: list[int] = []
-    events: list[tuple[str, str]] = []
-    event_if_refused: tuple[str, str, str, str] | None = None
-    """Event, MAC, the name under which it folds, client address."""
-    foldable_event: tuple[str, str, str, str] | None = None
+    events: list[SignedEvent] = []
+    event_if_refused: FoldableEvent | None = None
+    foldable_event: FoldableEvent | None = None
     max_flushed_folds: int = 2
-    """How many folds that are due to flush on the way."""
-    epoch_event: tuple[str, str]
-    log_limits: tuple[int, int, bool]
-    """Retention in milliseconds, the most entries of a stream, and whether they are archived."""
-    consecutive_failures_rule: tuple[int, ...] = CONSECUTIVE_FAILURES_RULE
+    epoch_event: SignedEvent
+    log_limits: LogLimits
+    consecutive_failures_rule: ConsecutiveFailuresRule = ConsecutiveFailuresRule()
     requires_log_capacity: bool = False
-    """Whether it is refused while the log has no room."""
+    """Whether the reply is 'full' while the log has no capacity."""
 
 
 pack_request = msgspec.msgpack.Encoder().encode
+
+_UNPACKED_STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "request": CommitRequest,
+    "bucket_operation": BucketOperation,
+}
+_FIELD_INDEXES = {
+    f"{prefix}_{field.upper()}": str(index)
+    for prefix, struct in {
+        "EXPECTED": ExpectedVersion,
+        "WRITE": KeyWrite,
+        "WINDOW": Window,
+        "EVENT": FoldableEvent,  # begins with the fields of SignedEvent
+        "LOG": LogLimits,
+        "RULE": ConsecutiveFailuresRule,
+    }.items()
+    for index, field in enumerate(struct.__struct_fields__, 1)
+}
+
+
+def read_lua(name: str) -> str:
+    """Return the text of a file in `lua/`."""
+    return (files("otp_service.store") / f"lua/{name}.lua").read_text()
+
+
+def _generate_unpacker(name: str, struct: type[msgspec.Struct]) -> str:
+    """Return a Lua function that returns a packed struct as a table of its fields."""
+    fields = (f"{field} = packed[{i}]" for i, field in enumerate(struct.__struct_fields__, 1))
+    return f"local function unpack_{name}(packed)\n  return {{ {', '.join(fields)} }}\nend\n"
+
+
+def _join_commit_script() -> str:
+    """Return the commit script.
+
+    Names such as WRITE_EXPIRES_AT become numbers here: Lua locals for them cost 3 us a call.
+    """
+    unpackers = "".join(_generate_unpacker(*named) for named in _UNPACKED_STRUCTS.items())
+    parts = "\n".join(map(read_lua, ("log", "folding", "buckets", "commit")))
+    constant = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
+    return f"#!lua\n{unpackers}\n" + constant.sub(
+        lambda match: _FIELD_INDEXES.get(match[0], match[0]), parts
+    )
+
+
+COMMIT_LUA = _join_commit_script()
+FETCH_LUA = read_lua("fetch")
+LEASE_LUA = read_lua("lease")
+MARK_ARCHIVED_LUA = read_lua("mark_archived")
+READ_PENDING_LUA = read_lua("read_pending")

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.store.client import LuaScript, Master, ScriptClient
 from otp_service.store.cluster import ClusterClient
+from otp_service.store.commit_request import read_lua
 from otp_service.store.key_names import KeyNames
 from otp_service.store.pipeline import Command
 
@@ -37,7 +37,7 @@ BYTES_PER_LOG_ENTRY = 1200
 
 INFO_SECTIONS = ("server", "memory", "persistence", "replication")
 
-PROBE_SCRIPT = LuaScript((files("otp_service.store") / "lua/probe.lua").read_text())
+PROBE_SCRIPT = LuaScript(read_lua("probe"))
 
 READY_SCRIPT = LuaScript("#!lua\nreturn 1")
 """May write by its flags, so Redis refuses it when it is full, read-only, loading or unwell."""

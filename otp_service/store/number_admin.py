@@ -18,7 +18,7 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import Master
-from otp_service.store.commit_request import DELETE_VALUE_INDEX, ScriptKeys
+from otp_service.store.commit_request import KeyWrite, ScriptKeys
 from otp_service.store.redis_store import RedisStore
 
 
@@ -136,18 +136,16 @@ class NumberAdmin:
         partition = self._store.get_number_partition(phone.canonical)
         elsewhere = [name for name in delete if int(name[1:3]) != partition]
         await self._store.delete_keys(elsewhere, operation, durable=True)
-        places = ScriptKeys(self._store.base_keys(partition, operation))
+        script_keys = ScriptKeys(self._store.base_keys(partition, operation))
         writes = [
-            (places.add_key(name), DELETE_VALUE_INDEX, 0)
-            for name in delete
-            if int(name[1:3]) == partition
+            KeyWrite(script_keys.add_key(name)) for name in delete if int(name[1:3]) == partition
         ]
         if put:
-            writes.append((places.add_key(put[0]), places.add_value(put[1]), 0))
-        body = msgspec.json.encode(event)
-        told = [(body.decode(), self._cipher.sign_event(body))]
-        request = self._store.build_request(places, writes=writes, events=told)
-        await self._store.run_commit(places, request, durable=True)
+            key, value = put
+            writes.append(KeyWrite(script_keys.add_key(key), script_keys.add_value(value)))
+        events = [self._store.sign_event(event)]
+        request = self._store.build_request(script_keys, writes=writes, events=events)
+        await self._store.run_commit(script_keys, request, durable=True)
 
     def _list_bucket_keys(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
         everybody = ("", *tenants)

@@ -31,11 +31,15 @@ from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import (
     BASE_KEY_COUNT,
     COMMIT_LUA,
-    DELETE_VALUE_INDEX,
     FETCH_LUA,
     BucketOperation,
     CommitRequest,
+    ExpectedVersion,
+    FoldableEvent,
+    KeyWrite,
+    LogLimits,
     ScriptKeys,
+    SignedEvent,
     pack_request,
 )
 from otp_service.store.key_names import KeyNames
@@ -82,8 +86,8 @@ class RedisStore:
         self.key_names = key_names
         self.earlier_key_names = earlier_key_names
         self.cipher = cipher
-        self._log_limits = (retention_ms, max_stream_entries, has_archive)
-        self._epoch_event = self._sign_event(epoch_event)
+        self._log_limits = LogLimits(retention_ms, max_stream_entries, has_archive)
+        self._epoch_event = self.sign_event(epoch_event)
         self._clock_shift_ms = clock_shift_ms
         self._commit_script = LuaScript(COMMIT_LUA)
         self._fetch_script = LuaScript(FETCH_LUA)
@@ -119,13 +123,12 @@ class RedisStore:
     ) -> None:
         """Delete keys of whatever partitions."""
         for partition in sorted({int(key[1:3]) for key in keys}):
-            places = ScriptKeys(self.base_keys(partition, operation))
-            gone = [
-                (places.add_key(key), DELETE_VALUE_INDEX, 0)
-                for key in keys
-                if int(key[1:3]) == partition
+            script_keys = ScriptKeys(self.base_keys(partition, operation))
+            writes = [
+                KeyWrite(script_keys.add_key(key)) for key in keys if int(key[1:3]) == partition
             ]
-            await self.run_commit(places, self.build_request(places, writes=gone), durable=durable)
+            request = self.build_request(script_keys, writes=writes)
+            await self.run_commit(script_keys, request, durable=durable)
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not a number's own."""
@@ -142,14 +145,17 @@ class RedisStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Run the commit; the answers are described in `core.ports`."""
-        records, places, request = self._prepare_commit(commit)
-        reply = await self.run_commit(places, request, durable=commit.durable)
+        records, script_keys, request = self._prepare_commit(commit)
+        reply = await self.run_commit(script_keys, request, durable=commit.durable)
         return self._decode_outcome(reply, commit, records)
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Run each of the commits, in one round trip."""
         prepared = [self._prepare_commit(commit) for commit in commits]
-        calls = [(places.keys, _pack_arguments(places, request)) for _, places, request in prepared]
+        calls = [
+            (script_keys.keys, _pack_arguments(script_keys, request))
+            for _, script_keys, request in prepared
+        ]
         replies = await retry_lost_reply(
             lambda: self.client.run_scripts(self._commit_script, calls)
         )
@@ -180,20 +186,19 @@ class RedisStore:
     ) -> bool:
         """Replace what is known of an Idempotency-Key; False if somebody was first."""
         partition, name = self.key_names.locate_idempotency_record(tenant, key)
-        places = ScriptKeys(self.base_keys(partition, operation_id))
-        place = places.add_key(name)
-        value = DELETE_VALUE_INDEX
+        script_keys = ScriptKeys(self.base_keys(partition, operation_id))
+        key_index = script_keys.add_key(name)
+        write = KeyWrite(key_index)
         if new:
-            value = places.add_value(
-                self.cipher.seal_record(name, new.version, _encode_record(new))
-            )
-        lease = (new or old or IdempotencyRecord(0, b"", "", 0)).lease_until
+            record = self.cipher.seal_record(name, new.version, _encode_record(new))
+            expires_at = new.lease_until + IDEMPOTENCY_TTL_MS
+            write = KeyWrite(key_index, script_keys.add_value(record), expires_at)
         request = self.build_request(
-            places,
-            expected_versions=[(place, RecordCipher.format_version(old.version) if old else "")],
-            writes=[(place, value, lease + IDEMPOTENCY_TTL_MS)],
+            script_keys,
+            expected_versions=[_expect_version(key_index, old.version if old else 0)],
+            writes=[write],
         )
-        reply = await self.run_commit(places, request)
+        reply = await self.run_commit(script_keys, request)
         return bool(reply[0] == b"done")
 
     async def get_provider_health(self) -> tuple[int, bytes | None]:
@@ -207,23 +212,22 @@ class RedisStore:
     ) -> bool:
         """Replace it, with the events of what has changed; False if this is not its version."""
         partition, name = self.key_names.locate_provider_health()
-        places = ScriptKeys(self.base_keys(partition, operation))
-        record = places.add_value(self.cipher.seal_record(name, version + 1, body))
+        script_keys = ScriptKeys(self.base_keys(partition, operation))
+        key_index = script_keys.add_key(name)
+        record = script_keys.add_value(self.cipher.seal_record(name, version + 1, body))
         request = self.build_request(
-            places,
-            expected_versions=[
-                (places.add_key(name), RecordCipher.format_version(version) if version else "")
-            ],
-            writes=[(places.add_key(name), record, 0)],
-            events=[self._sign_event(event) for event in events],
+            script_keys,
+            expected_versions=[_expect_version(key_index, version)],
+            writes=[KeyWrite(key_index, record)],
+            events=[self.sign_event(event) for event in events],
         )
-        reply = await self.run_commit(places, request)
+        reply = await self.run_commit(script_keys, request)
         return bool(reply[0] == b"done")
 
     async def flush_folds(self, partition: int, operation: str) -> None:
         """Append the folded refusals of a partition that are due."""
-        places = ScriptKeys(self.base_keys(partition, operation))
-        await self.run_commit(places, self.build_request(places, max_flushed_folds=1000))
+        script_keys = ScriptKeys(self.base_keys(partition, operation))
+        await self.run_commit(script_keys, self.build_request(script_keys, max_flushed_folds=1000))
 
     async def read_values(self, keys: tuple[str, ...]) -> list[Any]:
         """Return the time and the values of keys of one partition; reading twice is harmless."""
@@ -259,37 +263,37 @@ class RedisStore:
 
     def _prepare_commit(self, commit: Commit) -> tuple[tuple[str, ...], ScriptKeys, CommitRequest]:
         """Return the names of the records that it swaps, and what to run."""
-        places = ScriptKeys(self.base_keys(commit.partition, commit.operation_id))
+        script_keys = ScriptKeys(self.base_keys(commit.partition, commit.operation_id))
         records: tuple[str, ...] = ()
         swapped: dict[str, Any] = {}
         if commit.swap:
             records = self._list_record_keys(
                 commit.partition, commit.swap.new.tenant, commit.swap.new.id
             )
-            swapped = self._build_swap(places, records, commit.swap)
+            swapped = self._build_swap(script_keys, records, commit.swap)
         request = self.build_request(
-            places,
+            script_keys,
             **swapped,
-            absent_keys=self._add_absent_keys(places, commit),
+            absent_keys=self._add_absent_keys(script_keys, commit),
             charges=[
-                self._build_bucket_operation(places, commit, c, commit.operation_id)
+                self._build_bucket_operation(script_keys, commit, c, commit.operation_id)
                 for c in commit.charges
             ],
             refunds=[
-                self._build_bucket_operation(places, commit, g.charge, g.operation_id)
+                self._build_bucket_operation(script_keys, commit, g.charge, g.operation_id)
                 for g in commit.refunds
             ],
             reset_buckets=[
-                places.add_key(self.key_names.bucket_key(commit.partition, b))
+                script_keys.add_key(self.key_names.bucket_key(commit.partition, b))
                 for b in commit.reset_buckets
             ],
-            events=[self._sign_event(event) for event in commit.events],
+            events=[self.sign_event(event) for event in commit.events],
             event_if_refused=self._sign_foldable_event(commit.event_if_refused),
             foldable_event=self._sign_foldable_event(commit.foldable_event),
             requires_log_capacity=commit.requires_log_capacity
             or any(isinstance(event, GRANT_EVENTS) for event in commit.events),
         )
-        return records, places, request
+        return records, script_keys, request
 
     def _decode_outcome(
         self, reply: list[Any], commit: Commit, record_keys: tuple[str, ...]
@@ -354,18 +358,17 @@ class RedisStore:
         closed = script_keys.add_value(
             self.cipher.seal_record(record_keys[0], new.version, _encode_record(new))
         )
-        writes = [(record, closed, new.ends_at + ENDED_RETENTION_MS)]
+        writes = [KeyWrite(record, closed, new.ends_at + ENDED_RETENTION_MS)]
         if swap.secret is None:
-            writes.append((secret, DELETE_VALUE_INDEX, 0))
+            writes.append(KeyWrite(secret))
         elif swap.secret is not msgspec.UNSET:
             sealed = self.cipher.seal_record(
                 record_keys[1], new.version, _encode_record(swap.secret)
             )
-            writes.append((secret, script_keys.add_value(sealed), new.deadline + SECRET_GRACE_MS))
+            value_index = script_keys.add_value(sealed)
+            writes.append(KeyWrite(secret, value_index, new.deadline + SECRET_GRACE_MS))
         return {
-            "expected_versions": [
-                (record, RecordCipher.format_version(old.version) if old else "")
-            ],
+            "expected_versions": [_expect_version(record, old.version if old else 0)],
             "returned_keys": [record, secret],
             "not_after": swap.not_after,
             "writes": writes,
@@ -396,16 +399,23 @@ class RedisStore:
             charge.initial_count,
         )
 
-    def _sign_event(self, event: Event) -> tuple[str, str]:
+    def sign_event(self, event: Event) -> SignedEvent:
+        """Return an event as the commit script appends it."""
         body = _encode_event(event)
-        return body.decode(), self.cipher.sign_event(body)
+        return SignedEvent(body.decode(), self.cipher.sign_event(body))
 
-    def _sign_foldable_event(self, event: Event | None) -> tuple[str, str, str, str] | None:
+    def _sign_foldable_event(self, event: Event | None) -> FoldableEvent | None:
         if event is None:
             return None
         kind = event.__struct_config__.tag  # or refused resends would count as refused verifies
         name = f"{kind}:{event.tenant}:{event.number or ''}:{event.reason or ''}"
-        return (*self._sign_event(event), name, event.client_address or "")
+        signed = self.sign_event(event)
+        return FoldableEvent(signed.body, signed.mac, name, event.client_address or "")
+
+
+def _expect_version(key_index: int, version: int) -> ExpectedVersion:
+    """Return the expectation of this version; 0 expects no record."""
+    return ExpectedVersion(key_index, RecordCipher.format_version(version) if version else "")
 
 
 def _pack_arguments(script_keys: ScriptKeys, request: CommitRequest) -> tuple[bytes, ...]:

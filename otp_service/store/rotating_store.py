@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from otp_service.core.limits import Bucket, Charge, Limit
 from otp_service.core.ports import Commit, CommitOutcome, Committed
-from otp_service.store.commit_request import ScriptKeys
+from otp_service.store.commit_request import KeyWrite, ScriptKeys
 from otp_service.store.redis_store import RedisStore
 
 
@@ -47,9 +47,11 @@ class RotatingStore(RedisStore):
         mine, *others = self.blocklist_keys(number, commit.partition)
         found = [kept for kept in await self._read_each("GET", others) if kept]
         if found:
-            places = ScriptKeys(self.base_keys(commit.partition, f"carry-{commit.operation_id}"))
-            entry = places.add_key(mine), places.add_value(found[0]), 0
-            await self.run_commit(places, self.build_request(places, writes=[entry]))
+            operation = f"carry-{commit.operation_id}"
+            script_keys = ScriptKeys(self.base_keys(commit.partition, operation))
+            entry = KeyWrite(script_keys.add_key(mine), script_keys.add_value(found[0]))
+            request = self.build_request(script_keys, writes=[entry])
+            await self.run_commit(script_keys, request)
 
     def _list_other_bucket_keys(self, commit: Commit, bucket: Bucket) -> list[str]:
         """Return what else a bucket of a number may be called."""

@@ -18,7 +18,16 @@ from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
-from otp_service.store.commit_request import BucketOperation, CommitRequest
+from otp_service.store.commit_request import (
+    BucketOperation,
+    CommitRequest,
+    ConsecutiveFailuresRule,
+    ExpectedVersion,
+    FoldableEvent,
+    KeyWrite,
+    LogLimits,
+    SignedEvent,
+)
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
 
 
@@ -143,23 +152,38 @@ SPEND = BucketOperation(
     masked_number="+44********56",
     initial_count=3,
 )
+EXPECTED_VERSION = ExpectedVersion(key_index=7, version="00000001")
+KEY_WRITE = KeyWrite(key_index=7, value_index=2, expires_at=NOW_MS + 1)
+SIGNED_EVENT = SignedEvent(body='{"type":"otp.issued"}', mac="state-1:aa")
+FOLDABLE_EVENT = FoldableEvent(
+    body='{"type":"otp.issue_denied"}',
+    mac="state-1:bb",
+    fold_name="fold 1",
+    client_address="203.0.113.9",
+)
+LOG_LIMITS = LogLimits(retention_ms=604_800_000, max_stream_entries=5_000, has_archive=True)
+CONSECUTIVE_FAILURES_RULE = ConsecutiveFailuresRule(
+    failures_before_delay=10, min_delay_ms=30_000, max_delay_ms=3_600_000, ttl_ms=7_776_000_000
+)
 REQUEST = CommitRequest(
     clock_shift_ms=1,
-    expected_versions=[(7, "00000001")],
+    expected_versions=[EXPECTED_VERSION],
     not_after=NOW_MS,
     returned_keys=[7, 8],
-    writes=[(7, 2, NOW_MS + 1), (8, 0, 0)],
+    writes=[KEY_WRITE, KeyWrite(8)],
     absent_keys=[9],
     charges=[SPEND],
     refunds=[msgspec.structs.replace(SPEND, cost=4)],
     reset_buckets=[10],
-    events=[('{"type":"otp.issued"}', "state-1:aa")],
-    event_if_refused=('{"type":"otp.issue_denied"}', "state-1:bb", "fold 1", "203.0.113.9"),
-    foldable_event=('{"type":"otp.verify_denied"}', "state-1:cc", "fold 2", "203.0.113.10"),
+    events=[SIGNED_EVENT],
+    event_if_refused=FOLDABLE_EVENT,
+    foldable_event=FoldableEvent(
+        '{"type":"otp.verify_denied"}', "state-1:cc", "fold 2", "203.0.113.10"
+    ),
     max_flushed_folds=1000,
-    epoch_event=('{"type":"log.epoch"}', "state-1:dd"),
-    log_limits=(604_800_000, 5_000, True),
-    consecutive_failures_rule=(10, 30_000, 3_600_000, 7_776_000_000),
+    epoch_event=SignedEvent('{"type":"log.epoch"}', "state-1:dd"),
+    log_limits=LOG_LIMITS,
+    consecutive_failures_rule=CONSECUTIVE_FAILURES_RULE,
     requires_log_capacity=True,
 )
 
@@ -197,8 +221,16 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "provider memory, empty": ProviderHealth(),
     "window of a limit": Window(count=5, period_seconds=600),
     "request to the commit script: a charge": SPEND,
+    "request to the commit script: an expected version": EXPECTED_VERSION,
+    "request to the commit script: a write": KEY_WRITE,
+    "request to the commit script: an event": SIGNED_EVENT,
+    "request to the commit script: a foldable event": FOLDABLE_EVENT,
+    "request to the commit script: the limits of the log": LOG_LIMITS,
+    "request to the commit script: the rule of consecutive failures": CONSECUTIVE_FAILURES_RULE,
     "request to the commit script": REQUEST,
     "request to the commit script, with the defaults": CommitRequest(
-        clock_shift_ms=0, epoch_event=("{}", "state-1:ee"), log_limits=(1, 2, False)
+        clock_shift_ms=0,
+        epoch_event=SignedEvent("{}", "state-1:ee"),
+        log_limits=LogLimits(1, 2, has_archive=False),
     ),
 }

@@ -3,7 +3,7 @@
     with Gateway() as gateway, servers.start_server(folder / "redis") as redis:
         with serve(folder, redis, [gateway.url]) as service:
             service.issue("+447400123456")
-            gateway.code_for("+447400123456")
+            gateway.find_code("+447400123456")
 
 Everything listens on loopback, every wait has an end, and every process is stopped by its pid.
 """
@@ -413,7 +413,7 @@ class RunningService:
         lines = [line for pair in zip(*halves, strict=True) for line in pair]
         # A connection to Redis that had yet to be opened would keep a request back.
         looking = build_request("GET", f"/v1/challenges/c00-{'0' * 32}", key=self.keys["shop"])
-        await asyncio.gather(*(line.ask(looking) for line in lines))
+        await asyncio.gather(*(line.exchange(looking) for line in lines))
         try:
             yield lines[:count]
         finally:

@@ -380,12 +380,12 @@ def test_no_repr_holds_what_it_was_made_of(contract: Any) -> None:
         tenant="shop",
         callback_url="https://x",
     )
-    request = dialect.request(message)
+    request = dialect.build_request(message)
     body = b"+447400718829 864209 open-sesame-open-sesame-0123"
     reply = HttpReply(400, {"x": body.decode()}, body)
     callback = Callback("POST", f"https://x?a={body.decode()}", {"x": body.decode()}, body, 0)
     provider = HttpProvider("acme", dialect, None)  # type: ignore[arg-type]  # it asks nobody
-    objects = [dialect, provider, request, message, reply, callback, dialect.reply(reply)]
+    objects = [dialect, provider, request, message, reply, callback, dialect.interpret_reply(reply)]
     try:
         raise ValueError(reply) from RuntimeError(callback, request, message)
     except ValueError as error:

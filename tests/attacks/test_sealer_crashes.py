@@ -159,7 +159,15 @@ async def test_killed_at_every_call_nothing_is_lost_and_nothing_twice(
         await run_until_idle(heir)
         await heir.stop()
         log.assert_complete()
-    assert {"lease", "tails", "mark", "open", "write", "sync", "sync_folder"} <= met
+    assert {
+        "acquire_lease",
+        "fetch_pending",
+        "mark_archived",
+        "open",
+        "write",
+        "sync",
+        "sync_folder",
+    } <= met
 
 
 @pytest.mark.slow

@@ -53,9 +53,9 @@ def scene(tmp_path_factory):
 def _script(service, gateway) -> str:
     """Two issues of shop, one verified after a wrong code, one refused; one issue of bank."""
     issued = service.issue(ONE, client_ip="203.0.113.9")
-    wrong = "000000" if gateway.code_for(ONE) != "000000" else "000001"
+    wrong = "000000" if gateway.find_code(ONE) != "000000" else "000001"
     assert 422 == service.verify(issued, wrong).status
-    assert 200 == service.verify(issued, gateway.code_for(ONE)).status
+    assert 200 == service.verify(issued, gateway.find_code(ONE)).status
     assert 429 == service.issue(ONE, client_ip="203.0.113.9").status
     assert 201 == service.issue(OTHER).status
     assert 201 == service.issue(BANKS, by="bank").status
@@ -212,7 +212,7 @@ def test_a_number_is_found_and_leads_to_its_challenges_story(page):
     assert "issued" in page.texts(".story li")[0]
     assert page.texts(".verdict")[0].startswith("Verified ")
 
-    (looked,) = page.service.events(type="audit.lookup")[:1]
+    (looked,) = page.service.fetch_events(type="audit.lookup")[:1]
     assert ("Ticket 4711", "first", "56") == (
         looked["reason"],
         looked["key_id"],

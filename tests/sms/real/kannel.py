@@ -3,7 +3,7 @@
 with Kannel(folder) as kannel:
     kannel.open_network()
     …a message to kannel.url…
-    kannel.sees("864209 is your Example code.")
+    kannel.wait_for_output("864209 is your Example code.")
 
 Everything is stopped by its own pid.
 """

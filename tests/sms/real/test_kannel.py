@@ -71,7 +71,7 @@ async def test_code_arrives_and_is_reported(kannel, gateway, transport, message)
     provider = HttpProvider("kannel", dialect(kannel), transport)
 
     reply = await provider.send(msgspec.structs.replace(message, callback_url=address))
-    await asyncio.to_thread(kannel.sees, f"<A&B +447400123456 text {message.text}>")
+    await asyncio.to_thread(kannel.wait_for_output, f"<A&B +447400123456 text {message.text}>")
     taken, delivered = await reported(gateway, "token=a%2Bb%C3%A9%25d&")
 
     assert Accepted() == reply
@@ -95,7 +95,7 @@ async def test_every_text_arrives_as_it_is(kannel, transport, message, text, pri
 
     assert Accepted() == await provider.send(msgspec.structs.replace(message, text=text))
 
-    await asyncio.to_thread(kannel.sees, printed)
+    await asyncio.to_thread(kannel.wait_for_output, printed)
 
 
 async def test_refusals_are_understood(kannel, transport, message):

@@ -83,7 +83,7 @@ def to(message, ending):
 
 async def sees(centre, event, **fields):
     """What it has printed, once it has."""
-    return await asyncio.to_thread(lambda: centre.sees(event, **fields))
+    return await asyncio.to_thread(lambda: centre.wait_for_event(event, **fields))
 
 
 async def test_code_arrives_and_is_reported(centre, made, message, news):
@@ -166,8 +166,8 @@ async def test_asks_whether_the_centre_is_there_and_takes_leave(centre, made, me
     await asyncio.sleep(0.2)
     await provider.aclose()
 
-    assert 2 <= len(centre.printed("enquire_link"))
-    assert 1 == len(centre.printed("unbind")) == len(centre.printed("bind"))
+    assert 2 <= len(centre.list_events("enquire_link"))
+    assert 1 == len(centre.list_events("unbind")) == len(centre.list_events("bind"))
 
 
 async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, message):
@@ -184,10 +184,10 @@ async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, 
     (taken,) = await router.send(message)
     sending = asyncio.create_task(router.send(to(message, "98")))
     await sees(centre, "submit", destination_addr="447400123498")
-    centre.kill()
+    centre.kill_process()
     lost = await sending
     gone = await router.send(message)
-    centre.start()
+    centre.start_process()
     await sees(centre, "bind", known=True)
     moment[0] = 3_600_000  # its breaker has closed
     (back,) = await router.send(message)

@@ -2,7 +2,7 @@
 
 with Centre(installed(folder), folder, port) as centre:
     …a message to the port…
-    centre.sees("submit", text="864209 is your Example code.")
+    centre.wait_for_event("submit", text="864209 is your Example code.")
 
 It is stopped by its own pid.
 """

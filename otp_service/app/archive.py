@@ -13,7 +13,7 @@ from otp_service.app.factories import (
 from otp_service.audit.archive_format.key_files import KeyFileError, derive_public_path, read_key
 from otp_service.audit.archive_format.seals import PublicKey, parse_public_keys
 from otp_service.audit.sealer.archive_writer import ArchiveWriter
-from otp_service.audit.sealer.ports import SealerEnvironment
+from otp_service.audit.sealer.environment import SealerEnvironment
 from otp_service.audit.sealer.sealer import Sealer
 from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.sinks import create_sink

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from otp_service.audit.sealer.ports import SealerStatus
+from otp_service.audit.sealer.status import SealerStatus
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.log_entry import create_bounded_decoder

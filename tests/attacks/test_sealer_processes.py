@@ -231,7 +231,7 @@ async def test_a_full_disk_refuses_grants_until_there_is_room_again(
     process.terminate()
     process.wait()
     story.assert_complete(sealers.key)
-    assert "the archive goes on" in said.read_text()
+    assert "archiving has resumed" in said.read_text()
 
 
 # ------------------------------------------------------------------------------- sinks and floods

@@ -15,7 +15,7 @@ from otp_service.audit.archive_format.seals import SigningKey
 from otp_service.audit.archive_format.segments import list_segments
 from otp_service.audit.sealer.archive_writer import ArchiveWriter
 from otp_service.audit.sealer.disk import Disk
-from otp_service.audit.sealer.ports import SealerEnvironment
+from otp_service.audit.sealer.environment import SealerEnvironment
 from otp_service.audit.sealer.sealer import Sealer
 from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.verification.verifier import verify_folder

@@ -23,7 +23,7 @@ from otp_service.audit.archive_format.seals import (
 )
 from otp_service.audit.archive_format.segments import list_segments
 from otp_service.audit.query.page_cursor import FileOffset, PageCursor
-from otp_service.audit.sealer.ports import SealerStatus
+from otp_service.audit.sealer.status import SealerStatus
 from otp_service.audit.verification.inclusion_proof import InclusionProof, build_proof
 from otp_service.core.log_entry import Entry, Stamp, StreamPosition, decode_stamp
 from tests.audit.archive_builder import ArchiveBuilder, build_standard_archive, derive_signing_key

@@ -1,1 +1,1 @@
-"""The sealer: copies events from Redis to the archive and to the sinks, and seals them."""
+"""The sealer: copies events from Redis to an archive, seals it and applies retention."""

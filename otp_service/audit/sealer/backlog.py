@@ -1,53 +1,63 @@
-"""What a sealer reads of Redis in one turn, and what it notes there in the end."""
+"""The entries that one turn reads from Redis, and the positions that it marks there."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from otp_service.audit.sealer.environment import ArchiveSource
 from otp_service.audit.sealer.partition_lines import PartitionLines, SequenceLookup, align_by_time
-from otp_service.audit.sealer.ports import ArchiveSource
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.log_entry import ArchivedPosition, PendingEntries
 
 
 ENTRIES_PER_STREAM = 64
-"""Entries that are read of each stream at once."""
+"""Entries of each stream that are read at once."""
 
 
-async def read_pending(
-    source: ArchiveSource, last_sequence: SequenceLookup
-) -> list[tuple[PendingEntries, bool]]:
-    """Return of each partition what is not archived, and whether it was read from the beginning.
+class Backlog(NamedTuple):
+    """The pending entries of all partitions, aligned by time."""
 
-    That is so where this archive has less than another one has had. Raises StoreUnavailable.
+    pending: list[PendingEntries]
+    reread_partitions: frozenset[int]
+    """Partitions that were read from the start, without regard to what is marked."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether Redis has no further entries."""
+        return all(p.is_complete for p in self.pending)
+
+    @property
+    def now(self) -> int:
+        """Redis's clock when it was read, in milliseconds since 1970."""
+        return min(p.now for p in self.pending)
+
+    def build_archived_positions(self, lines: Sequence[PartitionLines]) -> list[ArchivedPosition]:
+        """Return the positions to mark, also of partitions whose waiting entries were deleted."""
+        return [
+            ArchivedPosition(
+                pending=p, from_start=p.partition in self.reread_partitions, sequence_id=new.head
+            )
+            for p, new in zip(self.pending, lines, strict=True)
+            if p.entries or p.waiting_count
+        ]
+
+
+async def read_backlog(source: ArchiveSource, find_last: SequenceLookup) -> Backlog:
+    """Read the pending entries of all partitions. Raises StoreUnavailable.
+
+    A partition of which this archive has less than is marked (for another archive) is read from
+    the start.
     """
-    tails = {
-        t.partition: (t, False)
-        for t in await source.fetch_pending(range(PARTITION_COUNT), count=ENTRIES_PER_STREAM)
-    }
-    seen = [tail for tail, _ in tails.values()]
-    behind = await asyncio.to_thread(
-        lambda: [t.partition for t in seen if _is_behind(t, last_sequence)]
-    )
-    if behind:
-        anew = await source.fetch_pending(behind, count=ENTRIES_PER_STREAM, from_start=True)
-        tails |= {tail.partition: (tail, True) for tail in anew}
-    read = align_by_time([tail for tail, _ in tails.values()])
-    return [(tail, tails[tail.partition][1]) for tail in read]
+    pending = await source.fetch_pending(range(PARTITION_COUNT), count=ENTRIES_PER_STREAM)
+    by_partition = {p.partition: p for p in pending}
+    incomplete = await asyncio.to_thread(_list_incomplete, pending, find_last)
+    if incomplete:
+        reread = await source.fetch_pending(incomplete, count=ENTRIES_PER_STREAM, from_start=True)
+        by_partition |= {p.partition: p for p in reread}
+    return Backlog(align_by_time([*by_partition.values()]), frozenset(incomplete))
 
 
-def build_archived_positions(
-    pending: Sequence[tuple[PendingEntries, bool]], partition_lines: Sequence[PartitionLines]
-) -> list[ArchivedPosition]:
-    """Return what to note of tails that are archived: also that nothing is there of what waits."""
-    return [
-        ArchivedPosition(pending=tail, from_start=anew, sequence_id=one.head)
-        for (tail, anew), one in zip(pending, partition_lines, strict=True)
-        if tail.entries or tail.waiting_count
-    ]
-
-
-def _is_behind(pending: PendingEntries, last_sequence: SequenceLookup) -> bool:
-    if pending.sequence_id is None:
-        return False
-    epoch, sequence = pending.sequence_id
-    return last_sequence(pending.partition, epoch) < sequence
+def _list_incomplete(pending: Iterable[PendingEntries], find_last: SequenceLookup) -> list[int]:
+    """Return the partitions of which the archive has less than is marked."""
+    marked = [(p.partition, *p.sequence_id) for p in pending if p.sequence_id]
+    return [p for p, epoch, sequence in marked if find_last(p, epoch) < sequence]

@@ -1,23 +1,23 @@
-"""Who of several sealers leads: a lease in Redis, counted by this process's own clock."""
+"""The lease in Redis that makes one of several sealers the leader, timed by the process's clock."""
 
 from collections.abc import Callable
 
-from otp_service.audit.sealer.ports import ArchiveSource
+from otp_service.audit.sealer.environment import ArchiveSource
 
 
 LEASE_MS = 4000
-"""Milliseconds after which somebody else takes over from a leader who is silent."""
+"""Milliseconds after which another sealer takes over from a leader that does not renew."""
 
 LEASE_RENEWAL_SECONDS = 1.0
-"""Seconds between two times that the leader says that he lives."""
+"""Seconds between lease renewals."""
 
 
 class Lease:
-    """The lease of one sealer; `clock` goes on while the process is stopped."""
+    """The lease of one sealer; `clock` also advances while the process is stopped."""
 
     def __init__(self, source: ArchiveSource, holder: str, clock: Callable[[], float]) -> None:
         self.fence = 0
-        """Of what lease it is; 0 if of none."""
+        """The fencing token of the lease; 0 without one."""
         self.holder = holder
         self._source = source
         self._clock = clock
@@ -25,28 +25,28 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Whether nobody else can have it now."""
+        """Whether no other sealer can have the lease now."""
         return self.fence > 0 and self._clock() < self._expires_at
 
     @property
     def is_renewal_due(self) -> bool:
-        """Whether it has to be asked for."""
         return not self.is_held or self._clock() >= self._renew_at
 
     async def acquire_or_renew(self, floor: int, status: bytes) -> None:
-        """Take or keep it, with a fence over `floor` if it is a new one. Raises StoreUnavailable."""
-        asked = self._clock()
+        """Acquire a lease with a token greater than `floor`, or renew. Raises StoreUnavailable."""
+        requested_at = self._clock()
         self.fence = await self._source.acquire_lease(
             self.holder, LEASE_MS, floor=floor, status=status
         )
-        self._expires_at, self._renew_at = asked + LEASE_MS / 1000, asked + LEASE_RENEWAL_SECONDS
+        self._expires_at = requested_at + LEASE_MS / 1000
+        self._renew_at = requested_at + LEASE_RENEWAL_SECONDS
 
     async def release(self, status: bytes) -> None:
-        """Let somebody else have it at once. Raises StoreUnavailable."""
-        self.fence, held = 0, self.fence
-        if held:
+        """Let another sealer acquire the lease at once. Raises StoreUnavailable."""
+        fence, self.fence = self.fence, 0
+        if fence:
             await self._source.acquire_lease(self.holder, 0, floor=0, status=status)
 
     def mark_lost(self) -> None:
-        """Be no leader any more, whoever is."""
+        """Forget the lease, without a call to Redis."""
         self.fence = 0

@@ -1,4 +1,4 @@
-"""What the leader has to give to other places: lines to sinks, and of each seal the anchor."""
+"""The leader's deliveries: lines to the sinks, and the anchor of each seal to the anchor sinks."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class SinkDelivery:
-    """Knows what each sink and each place for anchors does not have yet."""
+    """The queues of all sinks and anchor sinks."""
 
     def __init__(self, sinks: Sequence[Sink], anchor_sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
@@ -27,7 +27,7 @@ class SinkDelivery:
         self._is_anchor_delivered = True
 
     def reset_queues(self, seal_line: bytes) -> None:
-        """Begin anew, with the last seal: whoever made it may not have come to tell of it."""
+        """Begin with the last seal's anchor, which an earlier leader may not have delivered."""
         self._queues = [SinkQueue(sink) for sink in self._sinks]
         self._anchor_queues = [SinkQueue(sink) for sink in self._anchor_sinks]
         self._is_replay_due = bool(self._queues)
@@ -35,52 +35,50 @@ class SinkDelivery:
             self._enqueue_anchor(seal_line)
 
     def enqueue_lines(self, lines: Sequence[bytes]) -> None:
-        """Have these lines go to every sink."""
-        for feed in self._queues:
-            feed.enqueue(lines)
+        for queue in self._queues:
+            queue.enqueue(lines)
 
     def enqueue_seal(self, line: bytes) -> None:
-        """Have a seal go to every sink, and its anchor to where those are kept."""
+        """Enqueue a seal for the sinks and its anchor for the anchor sinks."""
         self.enqueue_lines([line])
         self._enqueue_anchor(line)
 
     async def enqueue_undelivered(
-        self, folder: Path, pending: Sequence[PendingEntries], last_sequence: SequenceLookup
+        self, folder: Path, pending: Sequence[PendingEntries], find_last: SequenceLookup
     ) -> None:
-        """Owe the sinks, once, what whoever led before may have kept from them."""
+        """Enqueue, once, the archived lines that the previous leader may not have delivered."""
         if not self._is_replay_due:
             return
         self._is_replay_due = False
         first: dict[tuple[int, int], int] = {}
-        for tail in pending:
-            for entry in tail.entries:
-                place, sequence = (tail.partition, entry.epoch), entry.position.sequence
-                if sequence <= last_sequence(*place):
-                    first[place] = min(sequence, first.get(place, sequence))
+        for p in pending:
+            for entry in p.entries:
+                epoch, sequence = (p.partition, entry.epoch), entry.position.sequence
+                if sequence <= find_last(*epoch):
+                    first[epoch] = min(sequence, first.get(epoch, sequence))
         self.enqueue_lines(await asyncio.to_thread(read_undelivered, folder, first))
 
     async def flush_sinks(self) -> SinkError | None:
-        """Give every sink what it is owed; return why one does not have it."""
+        """Deliver all lines to the sinks; return the first failure."""
         return await flush_queues(self._queues)
 
     async def flush_anchors(self, on_delivered: Callable[[], None]) -> None:
-        """Have the newest anchor kept elsewhere, and call `kept`; nothing waits for that."""
-        if not any(feed.has_pending for feed in self._anchor_queues):
+        """Deliver the newest anchor and call `on_delivered`. A failure is logged, not raised."""
+        if not any(queue.has_pending for queue in self._anchor_queues):
             return
-        trouble, was_kept = await flush_queues(self._anchor_queues), self._is_anchor_delivered
-        self._is_anchor_delivered = trouble is None
-        if trouble and was_kept:
-            logger.error("the archive's anchor is not kept elsewhere: %s", trouble)
-        if trouble is None:
+        error, was_delivered = await flush_queues(self._anchor_queues), self._is_anchor_delivered
+        self._is_anchor_delivered = error is None
+        if error is None:
             on_delivered()
-            if not was_kept:
-                logger.info("the archive's anchor is kept elsewhere again")
+        if error and was_delivered:
+            logger.error("the archive's anchor is not delivered: %s", error)
+        elif error is None and not was_delivered:
+            logger.info("the archive's anchor is delivered again")
 
     def close(self) -> None:
-        """Give no more."""
-        for feed in [*self._queues, *self._anchor_queues]:
-            feed.close()
+        for queue in [*self._queues, *self._anchor_queues]:
+            queue.close()
 
     def _enqueue_anchor(self, line: bytes) -> None:
-        for feed in self._anchor_queues:
-            feed.replace_pending(str(build_anchor(line)).encode())
+        for queue in self._anchor_queues:
+            queue.replace_pending(str(build_anchor(line)).encode())

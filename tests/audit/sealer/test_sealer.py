@@ -15,8 +15,8 @@ from otp_service.audit.archive_format.entries import SEAL_PREFIX
 from otp_service.audit.archive_format.seals import SigningKey, build_anchor
 from otp_service.audit.sealer import sink_queue
 from otp_service.audit.sealer.backlog import ENTRIES_PER_STREAM
-from otp_service.audit.sealer.ports import SealerStatus
 from otp_service.audit.sealer.signer import Signer
+from otp_service.audit.sealer.status import SealerStatus
 from otp_service.audit.sinks.base import SinkError
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, IssueDenied, Unlocked

@@ -542,7 +542,7 @@ def run_dev(data: Path, **environment: str) -> Iterator[RunningService]:
     """Run `otp-service dev` on free ports; its log is what a person sees."""
     command = ["dev", "--port", "0", "--admin-port", "0", "--data", str(data)]
     with _start_command(command, data.with_suffix(".log"), environment) as (process, log):
-        _wait_until(lambda: "Then look into the inbox" in log.read_text(), process, log)
+        _wait_until(lambda: "Then read the code in the inbox" in log.read_text(), process, log)
         told = log.read_text()
         port, admin_port = (int(one) for one in re.findall(r"//127\.0\.0\.1:(\d+)\b", told)[:2])
         key = re.findall(r"API key +(\S+)", told)[0]

@@ -1,4 +1,4 @@
-"""Doors for people: `otp-service COMMAND`, each command in the module that describes it."""
+"""The command line: `otp-service COMMAND`. Each group of commands is a module, listed in COMMANDS."""
 
 import argparse
 import importlib
@@ -12,37 +12,58 @@ from otp_service.cli.command import CommandError, escape_unprintable
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 
 
-COMMAND_MODULES = ("dev", "init", "check", "serve", "numbers", "providers", "send_test", "audit")
-"""Modules with `add(subparsers)`; the only list of them."""
+COMMANDS = {
+    "dev": "dev",
+    "init": "init",
+    "key": "init",
+    "check": "check",
+    "calibrate": "check",
+    "openapi": "check",
+    "serve": "serve",
+    "unlock": "numbers",
+    "block": "numbers",
+    "unblock": "numbers",
+    "forget": "numbers",
+    "blocked": "numbers",
+    "locked": "numbers",
+    "providers": "providers",
+    "send-test": "send_test",
+    "audit": "audit",
+}
+"""Each command with its module, in the order of `--help`. README.md has the steps for a new one.
 
-STANDALONE_COMMANDS = ("audit",)
-"""Commands that are also for machines with neither the service nor Redis: no other is imported."""
-
+Only the module of the command that runs is imported: `audit` must run on an auditor's machine, which
+has neither the service nor Redis.
+"""
 
 STORE_TAMPERED_MESSAGE = """\
-otp-service: a record in Redis was not closed with any of the keys in force. If a key was taken out
-too early, put it back (docs/key-rotation.md)."""
+otp-service: a record in Redis has a MAC of no key in force. If a key was removed too early, put it
+back (docs/key-rotation.md)."""
 STORE_UNAVAILABLE_MESSAGE = """\
 otp-service: Redis does not answer as it should: {} 'otp-service check' says more."""
+EXIT_CODES = """\
+exit codes: 0 done, 1 failed or something was found, 2 wrong arguments or an unreadable file.
+
+Start with 'otp-service dev'. Each command has a --help of its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for what it found, 2 for a wrong call."""
+    """Run one command and return its exit code, as EXIT_CODES has it."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
             words = sys.argv[1:] if arguments is None else arguments
-            known = _build_parser(words).parse_args(words)
-            return int(known.run(known) or 0)
+            args = _build_parser(words).parse_args(words)
+            return int(args.run(args) or 0)
         finally:
             if sys.stdout:  # None if it was closed
                 sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read us (`| head`) has enough; Python would complain once more at its end.
+        # The reader (`| head`) has closed the pipe. Python would report that again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except CommandError as error:
@@ -58,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_unreadable_file(error: OSError) -> int:
-    """Say which file it was; raise what is about none."""
+    """Print which file cannot be read; re-raise an error that names no file."""
     if error.filename is None:
         raise error
     path = escape_unprintable(str(error.filename))
@@ -69,11 +90,13 @@ def _report_unreadable_file(error: OSError) -> int:
 def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="otp-service",
-        description="Issues one-time codes by SMS and says once whether the code is right.",
-        epilog="Start with 'otp-service dev'. Each command has a --help of its own.",
+        description="Issues one-time codes by SMS and confirms once that a code is right.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in set(arguments[:1]).intersection(STANDALONE_COMMANDS) or COMMAND_MODULES:
-        importlib.import_module(f"{__name__}.{name}").register_commands(subparsers)
+    called = [COMMANDS[word] for word in arguments[:1] if word in COMMANDS]
+    for module in called or dict.fromkeys(COMMANDS.values()):
+        importlib.import_module(f"{__name__}.{module}").register_commands(subparsers)
     return parser

@@ -1,4 +1,4 @@
-"""`check`, `calibrate` and `openapi`: what is in force, what it costs, and what is served."""
+"""`check`, `calibrate` and `openapi`: settings in force, cost of argon2, description of the API."""
 
 import argparse
 import asyncio
@@ -32,35 +32,39 @@ CALIBRATION_ROW = (
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the commands."""
     add_command(subparsers, "check", run_check)
     parser = add_command(subparsers, "calibrate", run_calibrate)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each profile (2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time for each profile (2)")
     add_command(subparsers, "openapi", run_openapi, takes_config=False)
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Say what is in force, and refuse what is unsafe.
+    """Show the settings in force, and refuse unsafe ones.
 
-    Shows every setting in force (TOML and environment together) with secrets starred,
-    what a thief of Redis and pepper would need, and what the live Redis is like. Exit
-    code 1 if anything is unsafe; each finding names its setting and the remedy.
+    Prints every setting in force (TOML and environment together) with secrets starred,
+    and the hours in which an attacker with a copy of Redis and the pepper finds a code.
+    Then checks the live Redis and the archive. Nothing is changed. Each finding names
+    its setting and the remedy.
+
+    Exit code 0 if the service is safe to run, 1 if a setting, Redis or the archive is
+    unsafe or cannot be read.
 
     examples:
-      otp-service check --config otp.toml
+      otp-service check
+      otp-service check --config /etc/otp/otp.toml
     """
     settings, now = read_settings(args.config), now_ms()
-    refused, unwise = [*map(str, find_errors(settings, now))], [*find_warnings(settings, now)]
-    speed = None if refused else _measure_hash_rate(settings.hash.profile, 1.0)
-    print(format_settings(settings, speed))
-    if not any(fault.startswith("redis.") for fault in refused):
-        refused += _check_redis(settings)
-    refused += find_sealer_errors(settings.audit)
-    if unwise:
-        print(f"\nWorth a second look:\n{format_list(unwise)}")
-    if refused:
-        raise CommandError(f"{args.config} is not safe to run with:\n{format_list(refused)}")
-    print("\nSafe to run: Redis answers, and is fit.")
+    errors, warnings = [*map(str, find_errors(settings, now))], [*find_warnings(settings, now)]
+    hash_rate = None if errors else _measure_hash_rate(settings.hash.profile, 1.0)
+    print(format_settings(settings, hash_rate))
+    if not any(error.startswith("redis.") for error in errors):
+        errors += _check_redis(settings)
+    errors += find_sealer_errors(settings.audit)
+    if warnings:
+        print(f"\nWorth a second look:\n{format_list(warnings)}")
+    if errors:
+        raise CommandError(f"{args.config} is not safe to run with:\n{format_list(errors)}")
+    print("\nSafe to run: Redis answers and its settings are safe.")
     return 0
 
 
@@ -74,34 +78,36 @@ def _check_redis(settings: Settings) -> list[str]:
 def run_calibrate(args: argparse.Namespace) -> int:
     """Measure argon2 on this machine.
 
-    Measures argon2id with each row of OWASP's table and with the profile in force: ms
-    for one hash, logins (an issue and a verify) a second on all cores, and the hours
-    in which a thief of Redis and pepper, with one GPU, tries all codes of six digits.
+    Measures argon2id with each row of OWASP's table and with the profile in force, and
+    prints milliseconds for one hash, logins (an issue and a verify) a second on all
+    cores, and attacker hours: the time in which an attacker with a copy of Redis, the
+    pepper and one GPU tries all codes of six digits. Without a configuration the
+    default profile is measured.
+
+    Exit code 1 if argon2 cannot run with a profile on this machine.
 
     examples:
+      otp-service calibrate
       otp-service calibrate --seconds 5
     """
     profile = read_settings(args.config).hash.profile if args.config.exists() else DEFAULT_PROFILE
     print(f"argon2id on {count_cores()} cores, {args.seconds:g} s for each profile:\n", flush=True)
     rows = [Argon2Profile(memory, passes, 1) for memory, passes in OWASP_PROFILES]
     for row in dict.fromkeys([*rows, profile]):
-        alone = _measure_hash_rate(row, args.seconds / 2)
-        together = _measure_hash_rate(row, args.seconds / 2, threads=count_cores())
-        hours = estimate_attack_hours(row, alone)
+        rate = _measure_hash_rate(row, args.seconds / 2)
+        rate_all_cores = _measure_hash_rate(row, args.seconds / 2, threads=count_cores())
+        figures = {"ms": 1000 / rate, "pairs": rate_all_cores / 2}
+        figures["hours"] = estimate_attack_hours(row, rate)
         note = ", in force" if row == profile else ""
-        print(
-            CALIBRATION_ROW.format(
-                row, ms=1000 / alone, pairs=together / 2, hours=hours, note=note
-            ),
-            flush=True,
-        )
+        print(CALIBRATION_ROW.format(row, note=note, **figures), flush=True)
     return 0
 
 
-def run_openapi(args: argparse.Namespace) -> int:  # noqa: ARG001  # it takes no options
-    """Print the description of the API.
+def run_openapi(args: argparse.Namespace) -> int:  # noqa: ARG001  # a command has no options
+    """Print the OpenAPI document of the API.
 
-    This is its OpenAPI 3.1 document, as it is served.
+    It is the OpenAPI 3.1 document that the admin listener serves. The configuration is
+    not read.
 
     examples:
       otp-service openapi > openapi.yaml
@@ -111,14 +117,14 @@ def run_openapi(args: argparse.Namespace) -> int:  # noqa: ARG001  # it takes no
 
 
 def _measure_hash_rate(profile: Argon2Profile, seconds: float, *, threads: int = 1) -> float:
-    """Return how many hashes are made a second."""
+    """Return hashes a second, with at least one hash in each thread."""
 
     def measure_thread(_: int) -> float:
-        made, began = 0, time.perf_counter()
-        while (took := time.perf_counter() - began) < seconds or not made:
+        count, began = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < seconds or not count:
             compute_argon2id(profile, "000000", bytes(SALT_BYTES))
-            made += 1
-        return made / took
+            count += 1
+        return count / elapsed
 
     try:
         with ThreadPoolExecutor(threads) as pool:

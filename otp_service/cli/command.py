@@ -1,4 +1,4 @@
-"""How commands are described, read times, and fail. Nothing here needs the service or Redis."""
+"""What every command uses: descriptions, errors, times, output. Needs neither service nor Redis."""
 
 import argparse
 import inspect
@@ -16,19 +16,19 @@ from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, p
 DEFAULT_CONFIG_PATH = Path("otp.toml")
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""The only name that argparse has for it."""
+"""argparse has no public name for it."""
 
 CommandHandler = Callable[[argparse.Namespace], int]
 
 
 class CommandError(Exception):
-    """Ends a command with one sentence: what is wrong, and what to do."""
+    """Ends a command with a sentence that names what is wrong and what to do; exit code 1."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(CommandError):
-    """The same, where 1 would mean that the command has found something."""
+    """Ends a command whose exit code 1 means that it has found something; exit code 2."""
 
     exit_code = 2
 
@@ -41,9 +41,10 @@ def add_command(
     help_source: object = None,
     takes_config: bool = True,
 ) -> argparse.ArgumentParser:
-    """Add a command whose help is the docstring of `run` or of `about`; its first line is the brief.
+    """Add a command and return its parser, to add arguments to.
 
-    With `config`, the command is told the file with the settings.
+    Its help is the docstring of `run`, or of `help_source` if given; the first line is its entry in
+    the list of commands. With `takes_config` it has the option --config.
     """
     text = inspect.getdoc(help_source or run) or ""
     brief = text.partition("\n")[0].rstrip(".")
@@ -59,24 +60,23 @@ def add_command(
             "--config",
             type=Path,
             default=DEFAULT_CONFIG_PATH,
-            help="the file with the settings (otp.toml)",
+            help="file with the settings (otp.toml)",
         )
     return parser
 
 
 def escape_unprintable(text: str) -> str:
-    """Return one line that does nothing to a terminal: what cannot be seen stands there escaped."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    """Return the text with each unprintable character escaped, safe to print to a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def format_json(value: object, indent: int | None = None) -> str:
-    """Return something for programs, in ASCII: no value is taken for the end of a line (R70)."""
+    """Return JSON in ASCII, so that no value contains a line separator (R70)."""
     separators = (",", ":") if indent is None else None
     return json.dumps(msgspec.to_builtins(value), indent=indent, separators=separators)
 
 
 def format_list(findings: Iterable[object]) -> str:
-    """Return findings one a line, indented."""
     return "\n".join(f"  {finding}" for finding in findings)
 
 
@@ -85,11 +85,16 @@ _AGO_PATTERN = re.compile(r"([0-9]{1,6})([smhd])")
 
 
 def parse_instant(text: str, now_ms: int) -> int:
-    """Return the instant that `24h` (ago) or RFC 3339 means, in milliseconds."""
+    """Return milliseconds since 1970 of `24h` (ago) or of an instant in RFC 3339 with its zone.
+
+    Raises CommandError for any other text.
+    """
     if ago := _AGO_PATTERN.fullmatch(text):
         return now_ms - int(ago[1]) * _UNIT_MS[ago[2]]
     try:
         return parse_rfc3339(text)
     except ValueError:
         pass
-    raise CommandError("a time is like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'.")
+    raise CommandError(
+        "invalid time: write one like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'."
+    )

@@ -1,4 +1,4 @@
-"""What commands of the service share: its settings, and numbers that are typed."""
+"""What the commands of the service share: reading settings, and numbers from standard input."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from otp_service.settings.development import load_dev_settings
 
 
 def read_settings(path: Path) -> Settings:
-    """Return the settings, unsafe or not. CommandError names everything that cannot be read."""
+    """Return the settings, safe or not. Raises CommandError with everything that cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -31,15 +31,15 @@ def read_settings(path: Path) -> Settings:
 
 
 def read_safe_settings(path: Path) -> Settings:
-    """Return the settings, or refuse with every fault and its remedy."""
+    """Return the settings. Raises CommandError with every unsafe one and its remedy."""
     settings = read_settings(path)
-    if found := find_errors(settings, now_ms()):
-        raise CommandError(f"{path} is not safe to run with:\n{format_list(found)}")
+    if errors := find_errors(settings, now_ms()):
+        raise CommandError(f"{path} is not safe to run with:\n{format_list(errors)}")
     return settings
 
 
 def read_running_settings(path: Path) -> Settings:
-    """Return the settings of a service that runs; a folder is the one in which `dev` keeps its data."""
+    """Return the settings of a running service: `path` is its file, or the data folder of `dev`."""
     if not path.is_dir():
         return read_safe_settings(path)
     try:
@@ -56,7 +56,7 @@ def count_cores() -> int:
 
 
 def read_stdin_lines() -> Iterator[tuple[int, str]]:
-    """Give the lines of standard input that are not empty, with their places."""
+    """Yield the lines of standard input that are not empty, each with its number, from 1."""
     if sys.stdin and sys.stdin.isatty():
         print("Numbers like +447400123456, one a line; Ctrl-D ends them.", file=sys.stderr)
     for place, line in enumerate(sys.stdin or (), start=1):  # None if it was closed
@@ -65,24 +65,21 @@ def read_stdin_lines() -> Iterator[tuple[int, str]]:
 
 
 def parse_typed_number(text: str, *, allow_fictitious: bool) -> PhoneNumber:
-    """Return the number; CommandError does not show what may be somebody's after all."""
+    """Return the number. Raises CommandError, without the text: it may be a real number."""
     try:
         return parse_number(text, allow_fictitious=allow_fictitious)
     except NumberNotAllowed as error:
-        why = (
-            "is fictitious"
-            if error.reason_code == "fictitious"
-            else "is of a type that takes no SMS"
-        )
-        raise CommandError(f"no code can be sent there: the number {why}.") from None
+        is_fictitious = error.reason_code == "fictitious"
+        reason = "is fictitious" if is_fictitious else "is of a type that takes no SMS"
+        raise CommandError(f"no code can be sent to it: the number {reason}.") from None
     except InvalidPhoneNumber:
         raise CommandError(
-            "this is no valid number in strict E.164 form, like +447400123456."
+            "the number is invalid: write it in strict E.164 form, like +447400123456."
         ) from None
 
 
 def show_progress(done: int, total: int) -> None:
-    """Show a person how many keys were looked at, on standard error."""
+    """Show how many keys were scanned, on standard error if it is a terminal."""
     if sys.stderr.isatty():
         end = "\r" if done < total else "\r\x1b[K"
-        print(f"keys looked at: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
+        print(f"keys scanned: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`otp-service dev`: everything in one process, with a Redis and an inbox of its own."""
+"""`dev`: the whole service in one process, with an embedded Redis and an inbox."""
 
 import argparse
 import asyncio
@@ -38,15 +38,15 @@ from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 API_KEY_VARIABLE = "OTP_DEV_API_KEY"
 API_KEY_PATTERN = re.compile(r"[!-~]+")
 
-GREETING = """\
+GREETING_TEXT = """\
 otp-service is ready for development. Nothing leaves this machine.
 
   service  http://{public}
   inbox    http://{admin}/inbox     the messages, instead of a phone
-  audit    http://{admin}/audit     what happened, with the API key
+  audit    http://{admin}/audit     the events; log in with the API key
   docs     http://{admin}/docs
   data     {data}
-  archive  {archive}     every event, sealed
+  archive  {archive}     every event, signed
   API key  {key}
 
 Issue a first challenge (paste this into another terminal):
@@ -54,7 +54,7 @@ Issue a first challenge (paste this into another terminal):
   curl -s http://{public}/v1/challenges -H 'Authorization: Bearer {key}' \
 -H 'Content-Type: application/json' -d '{{"phone_number": "+447700900123"}}'
 
-Then look into the inbox, and into what the log says of it:
+Then read the code in the inbox, and the events in the audit log:
 
   {program} audit stats --config {data}
   {program} audit verify {archive} --public-key {public_key}
@@ -63,31 +63,39 @@ Stop this with Ctrl-C. Challenges survive a restart."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the command."""
     parser = add_command(subparsers, "dev", run_dev, takes_config=False)
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="of the service (8000)")
-    parser.add_argument("--admin-port", type=int, default=8001, help="of inbox and docs (8001)")
+    parser.add_argument("--port", type=int, default=8000, help="port of the service (8000)")
     parser.add_argument(
-        "--data", type=Path, default=Path(".otp"), help="folder for Redis and keys (.otp)"
+        "--admin-port", type=int, default=8001, help="port of inbox, audit log and docs (8001)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(".otp"), help="folder for Redis, keys and archive (.otp)"
     )
 
 
 def run_dev(args: argparse.Namespace) -> int:
-    """Start everything for development, with an inbox instead of a phone.
+    """Run everything for development, with an inbox instead of a phone.
 
-    Starts the service with an embedded Redis on loopback only, and stays until a
-    signal comes. OTP_DEV_API_KEY sets the API key of the tenant 'dev'; without it one
-    is made and kept in the data folder.
+    Starts the service with an embedded Redis on loopback only, prints its addresses and
+    an API key, and runs until SIGINT or SIGTERM. Nothing leaves this machine. The
+    environment variable OTP_DEV_API_KEY sets the API key of the tenant 'dev'; without
+    it a key is generated and stored in the data folder.
+
+    Exit code 1 if it cannot start, for example because a port is in use.
 
     examples:
-      otp-service dev --port 9000
+      otp-service dev
+      otp-service dev --port 9000 --admin-port 9001
+      OTP_DEV_API_KEY=secret otp-service dev --data /tmp/otp
     """
     if not is_loopback(args.host):
-        raise CommandError(f"dev listens on loopback only, and {args.host} is not. Use 'serve'.")
+        raise CommandError(
+            f"dev listens on a loopback address only, not on {args.host}. Use 'serve'."
+        )
     api_key = os.environ.get(API_KEY_VARIABLE)
     if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
-        raise CommandError(f"{API_KEY_VARIABLE} has to be visible ASCII characters, at least one.")
+        raise CommandError(f"{API_KEY_VARIABLE} must be one or more visible ASCII characters.")
     telemetry.configure_logging("info", sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
@@ -100,13 +108,13 @@ def run_dev(args: argparse.Namespace) -> int:
 
 
 def _describe_program() -> str:
-    """Return how this program is called here, to be pasted."""
-    called = Path(sys.argv[0])
-    return f"{sys.executable} -m otp_service" if called.suffix else shlex.quote(str(called))
+    """Return the words that run this program, for a shell."""
+    program = Path(sys.argv[0])
+    return f"{sys.executable} -m otp_service" if program.suffix else shlex.quote(str(program))
 
 
 def _prepare_folder(folder: Path, redis_url: str) -> None:
-    """Leave what commands need that look at this `dev`, and the key of its archive."""
+    """Write the address of Redis, for commands with `--config FOLDER`, and the signing key."""
     (folder / REDIS_URL_FILE).write_text(redis_url, encoding="utf-8")
     if not (key := get_dev_signing_key_path(folder)).exists():
         create_key_files(key)
@@ -115,31 +123,31 @@ def _prepare_folder(folder: Path, redis_url: str) -> None:
 async def _serve_applications(
     args: argparse.Namespace, redis_url: str, api_key: str | None
 ) -> None:
-    kept = ensure_dev_secrets(args.data, api_key, lambda: secrets.token_urlsafe(32))
+    secret_values = ensure_dev_secrets(args.data, api_key, lambda: secrets.token_urlsafe(32))
     service = ServiceSettings(host=args.host, port=args.port, admin_port=args.admin_port)
-    settings = create_dev_settings(service, redis_url, kept, create_dev_audit(args.data))
+    settings = create_dev_settings(service, redis_url, secret_values, create_dev_audit(args.data))
     require_usable_archive(settings)
     public = open_listener(args.host, args.port)
     admin = open_listener(args.host, args.admin_port)
     async with Application(settings, is_dev=True) as app:
-        stop, over = asyncio.Event(), asyncio.Event()
+        stop, stop_sealer = asyncio.Event(), asyncio.Event()
         servers = [
             (create_uvicorn_config(create_public_app(app), service.drain_seconds), public),
             (create_uvicorn_config(create_admin_app(app), service.drain_seconds), admin),
         ]
         print(
-            GREETING.format(
+            GREETING_TEXT.format(
                 public=format_address(public),
                 admin=format_address(admin),
                 data=args.data.resolve(),
                 archive=args.data.resolve() / "archive",
                 public_key=derive_public_path(get_dev_signing_key_path(args.data.resolve())),
                 program=_describe_program(),
-                key=kept["api_key"],
+                key=secret_values["api_key"],
             ),
             flush=True,
         )
-        sealing = asyncio.create_task(run_sealer(settings, over))
+        sealer = asyncio.create_task(run_sealer(settings, stop_sealer))
         await serve_until_stopped(servers, stop)
-    over.set()  # the last events are those of the end
-    await sealing
+    stop_sealer.set()  # after the application: its last events are written as it stops
+    await sealer

@@ -1,6 +1,6 @@
-"""`init` and `key new`: the configuration, and everything secret that stands in it.
+"""`init` and `key new`: a configuration, and new keys and secrets for it.
 
-A secret is printed once, on standard output, and kept nowhere. Nothing is asked of Redis.
+An API key is printed once, to standard output, and is not stored. Redis is not used.
 """
 
 import argparse
@@ -36,38 +36,42 @@ API key (shown this once; the configuration has only its hash):
 
   {key}
 
-Put this line into `keys = [ … ]` of [tenants.{tenant}], then replace the workers with SIGHUP:
+Add this line to `keys = [ … ]` of [tenants.{tenant}], then reload with SIGHUP:
 
   {line}"""
 
 ROTATION_MESSAGE = """\
-Put this into [keys] of the configuration, {place}:
+Add this to [keys] of the configuration, {place}:
 
   {line}
 
-docs/key-rotation.md has the steps, and says when the old one may go."""
+docs/key-rotation.md has the steps, and says when the old one can be removed."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the commands."""
     parser = add_command(subparsers, "init", run_init)
     parser.add_argument(
         "--tenant",
         type=_parse_tenant_name,
         default="app",
         metavar="NAME",
-        help="who calls, a word (app)",
+        help="name of the calling application (app)",
     )
-    parser.add_argument("--brand", help="how its messages begin (the tenant's name)")
+    parser.add_argument("--brand", help="first word of its messages (the tenant's name)")
     parser.add_argument(
-        "--country", nargs="+", default=[], type=str.upper, metavar="CC", help="where to send to"
+        "--country",
+        nargs="+",
+        default=[],
+        type=str.upper,
+        metavar="CC",
+        help="countries to send to, like GB",
     )
     key = subparsers.add_parser("key", help="make an API key, or a secret to rotate to")
     parser = add_command(
         key.add_subparsers(metavar="new", required=True), "new", run_key_new, takes_config=False
     )
     parser.add_argument(
-        "--tenant", type=_parse_tenant_name, metavar="NAME", help="whose key it will be"
+        "--tenant", type=_parse_tenant_name, metavar="NAME", help="the tenant that uses the key"
     )
     parser.add_argument(
         "--scope",
@@ -75,23 +79,30 @@ def register_commands(subparsers: Subparsers) -> None:
         choices=[str(scope) for scope in Scope],
         default=[Scope.CHALLENGES],
         metavar="SCOPE",
-        help=f"what it may do: {', '.join(Scope)} (challenges)",
+        help=f"scopes: {', '.join(Scope)} (challenges)",
     )
     parser.add_argument(
-        "--expires", type=_parse_days, metavar="TIME", help="after days, like 90d (never)"
+        "--expires", type=_parse_days, metavar="TIME", help="lifetime in days, like 90d (unlimited)"
     )
     parser.add_argument(
-        "--secret", dest="ring", choices=KEY_RING_NAMES, help="make a secret for this key instead"
+        "--secret",
+        dest="ring",
+        choices=KEY_RING_NAMES,
+        help="make a secret for this key ring instead",
     )
 
 
 def run_init(args: argparse.Namespace) -> int:
-    """Write a commented configuration with fresh keys.
+    """Write a commented configuration with new keys.
 
-    Every setting is explained in it; it has one tenant, whose API key is printed. A
-    file that is there is left alone.
+    The file explains every setting. It has one tenant, whose API key is printed, and
+    new secrets. Its mode is 600. What is left to fill in is listed. A file that exists
+    is never overwritten.
+
+    Exit code 1 if the file exists or cannot be written.
 
     examples:
+      otp-service init --country GB
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
     """
     brand = args.tenant if args.brand is None else args.brand
@@ -106,12 +117,11 @@ def run_init(args: argparse.Namespace) -> int:
         settings = load_settings(text, {}, str, cores=count_cores())
     except SettingsError as error:
         raise CommandError(str(error)) from error
-    missing = format_list(f"   {fault}" for fault in find_errors(settings, now_ms()))
+    missing = format_list(f"   {error}" for error in find_errors(settings, now_ms()))
     try:
-        # Nobody else can read it.
-        file = os.open(args.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8") as opened:
-            opened.write(text)
+        descriptor = os.open(args.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise CommandError(
             f"cannot write {args.config}: {error.strerror}. Choose another file with --config."
@@ -127,8 +137,9 @@ def run_init(args: argparse.Namespace) -> int:
 def run_key_new(args: argparse.Namespace) -> int:
     """Make an API key, or a secret to rotate to.
 
-    It has 256 random bits. What to put into the configuration is printed; with
-    --secret it is for one of the service's five keys. Nothing is changed or kept.
+    It has 256 random bits. The command prints the line to add to the configuration,
+    and for an API key the key itself. With --secret it makes a secret for one of the
+    service's five key rings instead. No file is read or changed.
 
     examples:
       otp-service key new --tenant shop --expires 90d
@@ -155,7 +166,7 @@ def _format_new_secret(ring: str, key_id: str, token: str) -> str:
 
 
 def _generate_key_id(now: datetime) -> str:
-    """Return an id that says how old its key is."""
+    """Return an id that begins with the date, so that it shows the age of its key."""
     return f"{now:%Y-%m-%d}-{secrets.token_hex(2)}"
 
 

@@ -1,7 +1,7 @@
-"""What `serve` runs beside its workers, in its own process: each in a thread with a loop of its own.
+"""A thread with an event loop, for the jobs of `serve` in its parent process.
 
-So a disk that hangs hangs neither the admin listener nor the supervisor. It is begun anew with the
-settings that a SIGHUP brings.
+Each job has a thread, so that a disk that hangs blocks neither the admin listener nor the
+supervisor. SIGHUP stops a job and starts it again with the new settings.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from otp_service.settings import Settings
 
 
 class LoopThread:
-    """Does some work with settings from `start` on, until `stop` sets its event."""
+    """Runs a coroutine with settings from `start` until `stop` sets its event."""
 
     def __init__(
         self, coroutine_function: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
@@ -24,13 +24,12 @@ class LoopThread:
         self._thread: threading.Thread | None = None
 
     def start(self, settings: Settings) -> None:
-        """Begin."""
         self._loop, self._stop_event = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run_loop, args=(settings,), daemon=True)
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Let it finish, for at most `patience` seconds; return whether it has."""
+        """Ask the job to stop, and wait for it; return whether it stopped in time."""
         if self._thread is None or self._loop.is_closed():
             return True
         self._loop.call_soon_threadsafe(self._stop_event.set)

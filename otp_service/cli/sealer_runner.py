@@ -1,8 +1,7 @@
-"""Running the sealer: in a thread of `serve`'s parent, or as a program of its own.
+"""Running the sealer: in a thread of `serve`'s parent process, or as `audit seal`.
 
-A thread with a loop of its own, because a disk that hangs must hang neither the admin listener nor
-the supervisor; and no process of its own, because there would be one more to start, replace and
-bury, and the parent has nothing that the signing key would have to be kept from.
+`serve` has no separate process for it: that would be one more process to start, replace and stop,
+and the parent holds nothing that must be isolated from the signing key.
 """
 
 import asyncio
@@ -27,46 +26,46 @@ logger = logging.getLogger(__name__)
 
 
 class SealerThread(LoopThread):
-    """Seals the archive of these settings, from `start` to `stop`."""
+    """Seals the archive from `start` to `stop`."""
 
     def __init__(self) -> None:
         super().__init__(run_sealer)
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Seal what is there, for at most `patience` seconds: a disk may hang."""
+        """Seal the events that are left; return False if the disk takes longer than the timeout."""
         if super().stop(timeout_seconds):
             return True
-        logger.error("the archive is not sealed to its end: its disk takes too long")
+        logger.error("the last events are not sealed: the disk of the archive takes too long")
         return False
 
 
 def find_sealer_errors(audit: AuditSettings) -> Iterator[str]:
-    """Tell what of the files keeps this user of this machine from sealing, if he is to."""
+    """Yield what keeps this user from sealing on this machine; nothing if sealing is off."""
     if audit.archive is None or audit.signing_key is None:
         return
     folder = Path(audit.archive).absolute()
     try:
-        signing, right = create_signer(audit), find_next_key_id(folder)
-        if right not in {None, *(key.public.id for key in signing if key)}:
-            yield f"audit.previous_signing_key: the archive is sealed by {right}: name that key's file"
+        keys, next_id = create_signer(audit), find_next_key_id(folder)
+        if next_id not in {None, *(key.public.id for key in keys if key)}:
+            yield f"audit.previous_signing_key: the archive is sealed by {next_id}: name that key's file"
     except (KeyFileError, ValueError, OSError) as error:
         yield f"audit.signing_key: {error}"
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        yield f"audit.archive: {there} is no folder that may be written to: chown or mount it"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        yield f"audit.archive: {existing} is not a writable folder: chown or mount it"
 
 
 def require_usable_archive(settings: Settings) -> None:
-    """Refuse to begin where nothing could be sealed. Raises CommandError."""
-    if found := list(find_sealer_errors(settings.audit)):
-        raise CommandError(f"the archive cannot be written:\n{format_list(found)}")
+    """Raise CommandError if the archive cannot be sealed with these settings."""
+    if errors := list(find_sealer_errors(settings.audit)):
+        raise CommandError(f"the archive cannot be written:\n{format_list(errors)}")
 
 
 def run_sealer_process(config: Path) -> int:
-    """Seal until SIGTERM or SIGINT; with the settings as they are then after each SIGHUP."""
+    """Seal until SIGTERM or SIGINT; SIGHUP reads the settings again."""
     telemetry.configure_logging("info", sys.stdout)
     while asyncio.run(_seal_until_signal(_read_sealer_settings(config))):
-        logger.info("the settings are read again")
+        logger.info("reading the settings again")
     return 0
 
 
@@ -82,15 +81,15 @@ def _read_sealer_settings(config: Path) -> Settings:
 
 async def _seal_until_signal(settings: Settings) -> bool:
     """Seal until a signal comes; return whether it was SIGHUP."""
-    stop, again = asyncio.Event(), asyncio.Event()
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
     def request_reload() -> None:
-        again.set()
+        reload.set()
         stop.set()
 
     loop.add_signal_handler(signal.SIGHUP, request_reload)
     await run_sealer(settings, stop)
-    return again.is_set()
+    return reload.is_set()

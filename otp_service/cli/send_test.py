@@ -1,4 +1,4 @@
-"""`send-test`: one message to one's own phone, and in words what the provider made of it."""
+"""`send-test`: one message to one's own phone, and an explanation of the provider's answer."""
 
 import argparse
 import asyncio
@@ -24,7 +24,9 @@ MESSAGE_TEXT = (
 )
 VALID_FOR_SECONDS = 300
 
-ACCEPTED_MESSAGE = "accepted, id {id}. Now the phone has to show it; if not, ask the provider why."
+ACCEPTED_MESSAGE = (
+    "accepted, id {id}. Look at the phone; if it shows nothing, ask the provider why."
+)
 REFUSAL_MESSAGES: Mapping[Fault, str] = {
     Fault.RECIPIENT: "refused the number itself ({reason}). Nothing was sent: try another phone.",
     Fault.UNKNOWN: (
@@ -39,18 +41,18 @@ REFUSAL_MESSAGES: Mapping[Fault, str] = {
 NOT_SENT_MESSAGES: Mapping[RefusalScope | None, str] = {
     RefusalScope.SILENCE: (
         "not reached ({reason}). Nothing was sent: see the address in providers.{provider}, then "
-        "what stands between this machine and it."
+        "the network between this machine and it."
     ),
     RefusalScope.THROTTLED: (
-        "too much at once ({reason}). Nothing was sent: wait a little, and try again. If it stays so, "
+        "too much at once ({reason}). Nothing was sent: wait a little, and try again. If it repeats, "
         "ask the provider for a higher rate, or give it a smaller share in [routing]."
     ),
     RefusalScope.ACCOUNT: (
         "refused the account, not this message ({reason}). Nothing was sent. {remedy}\n"
-        "    Until then every message there fails and the next provider has to take it."
+        "    Until then every message to this provider fails, and the next provider sends it."
     ),
 }
-"""Of what was certainly not sent, and is not the number's fault, by what the refusal speaks of."""
+"""By the scope of a refusal, for messages that were certainly not sent; the number is not at fault."""
 
 REMEDY_BY_REASON = {
     "http-401": "Credentials: see those in providers.{provider}.",
@@ -58,8 +60,8 @@ REMEDY_BY_REASON = {
     "http-403": "Not allowed: see which countries and senders are switched on for the account.",
 }
 DEFAULT_REMEDY = (
-    "Look the code up with the provider; it is one of these:\n"
-    "    - wrong sender: {sender} has to be the account's own, and be allowed in {country}; see\n"
+    "Look the code up with the provider. Usual causes:\n"
+    "    - wrong sender: {sender} must belong to the account and be allowed in {country}; see\n"
     "      providers.{provider}.sender and .senders.{country}\n"
     "    - geo permission off: switch {country} on in the account\n"
     "    - no credit, or the account is suspended or on trial\n"
@@ -68,23 +70,25 @@ DEFAULT_REMEDY = (
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the command."""
     parser = add_command(subparsers, "send-test", run_send_test)
     parser.add_argument("number", nargs="?", help="strict E.164 form, like +447400123456")
-    parser.add_argument("--provider", help="only this one (the chain of [routing])")
-    parser.add_argument("--tenant", help="whose brand and sender (the first one)")
+    parser.add_argument("--provider", help="the only provider to try (the chain of [routing])")
+    parser.add_argument("--tenant", help="tenant whose brand and sender are used (the first one)")
 
 
 def run_send_test(args: argparse.Namespace) -> int:
     """Send a test message without a code.
 
-    One text message goes through the chain of providers, or through one of them, and
-    what was answered is told with what to do about it. It costs what a message costs,
-    and asks neither limits nor do-not-send list nor Redis. Exit code 1 if it was not
-    accepted. The number may be an argument, since it is meant to be your own phone's;
-    without it, it is read from standard input.
+    Sends one text message through the chain of providers, or through one of them, and
+    explains each answer and what to do about it. The message costs what a message
+    costs. Limits, do-not-send list and Redis are not used. The number can be an
+    argument, since it is meant to be that of your own phone; without one, it is read
+    from standard input.
+
+    Exit code 0 if a provider accepted the message, 1 if not.
 
     examples:
+      otp-service send-test < number.txt
       otp-service send-test +447400123456
       otp-service send-test +447400123456 --provider gateway --tenant shop
     """
@@ -94,13 +98,14 @@ def run_send_test(args: argparse.Namespace) -> int:
     message = _build_message(settings, phone, args.tenant or next(iter(settings.tenant_settings)))
     print(f"To {phone.masked}, outside of limits and do-not-send list:", flush=True)
     submissions = asyncio.run(_send_message(settings, message, args.provider))
-    for one in submissions:
-        print(f"  {one.provider}, {one.milliseconds} ms: {describe_submission(one, message)}")
+    for submission in submissions:
+        description = describe_submission(submission, message)
+        print(f"  {submission.provider}, {submission.milliseconds} ms: {description}")
     return 0 if submissions[-1].outcome == "accepted" else 1
 
 
 def describe_submission(submission: Submission, message: Message) -> str:
-    """Return what the provider made of the message, and what to do about it."""
+    """Return how the provider answered, and what to do about it."""
     if submission.fault is None:
         return ACCEPTED_MESSAGE.format(id=submission.message_id)
     text = REFUSAL_MESSAGES[submission.fault]
@@ -108,17 +113,16 @@ def describe_submission(submission: Submission, message: Message) -> str:
         text = NOT_SENT_MESSAGES.get(submission.scope, text)
     remedy = REMEDY_BY_REASON.get(submission.reason or "", DEFAULT_REMEDY)
     sender = f"'{message.sender}'" if message.sender else "the sender"
-    known = {"reason": submission.reason, "provider": submission.provider}
-    return text.format(
-        remedy=remedy.format(**known, country=message.to.country, sender=sender), **known
-    )
+    values = {"reason": submission.reason, "provider": submission.provider}
+    remedy = remedy.format(**values, country=message.to.country, sender=sender)
+    return text.format(remedy=remedy, **values)
 
 
 def _build_message(settings: Settings, phone: PhoneNumber, tenant: str) -> Message:
     table = settings.tenant_settings.get(tenant)
     if table is None:
-        there = ", ".join(settings.tenant_settings)
-        raise CommandError(f"no tenant is called {tenant}; there is {there}.")
+        names = ", ".join(settings.tenant_settings)
+        raise CommandError(f"there is no tenant {tenant}; there is {names}.")
     return Message(
         to=phone,
         text=MESSAGE_TEXT.format(brand=table.brand),
@@ -140,5 +144,5 @@ async def _send_message(
         try:
             return [await router.send_via(provider, message)]
         except LookupError:
-            there = ", ".join(router.provider_names)
-            raise CommandError(f"routing.providers has no {provider}; it has {there}.") from None
+            names = ", ".join(router.provider_names)
+            raise CommandError(f"routing.providers has no {provider}; it has {names}.") from None

@@ -1,8 +1,8 @@
-"""`otp-service serve`: the service for production, with several workers and one admin listener.
+"""`serve`: the service for production, with several workers and one admin listener.
 
-uvicorn's supervisor keeps the workers alive, replaces them one by one on SIGHUP (that is how keys
-and settings are rotated), and ends them on SIGTERM: what is in flight finishes, nothing new is let
-in. The admin listener runs in the parent and speaks for all workers.
+uvicorn's supervisor restarts workers that end, replaces them one by one on SIGHUP (so keys and
+settings are rotated), and stops them on SIGTERM: requests in flight finish, and no connection is
+accepted. The admin listener runs in the parent process and serves the metrics of all workers.
 """
 
 import argparse
@@ -37,27 +37,31 @@ logger = logging.getLogger(__name__)
 WORKER_FACTORY = "otp_service.cli.serve:create_worker"
 
 CONFIG_PATH_VARIABLE = "_OTP_CONFIG_FILE"
-"""How workers, which are processes of their own, learn which file was meant."""
+"""Passes the path of the configuration to the workers, which are separate processes."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the command."""
     add_command(subparsers, "serve", run_serve)
 
 
 def run_serve(args: argparse.Namespace) -> int:
-    """Start the service for production.
+    """Run the service for production.
 
-    Starts the workers and the admin listener, and stays until a signal comes. SIGHUP
-    replaces the workers one by one with the settings as they are then; SIGTERM lets
-    what is in flight finish.
+    Starts the workers, the admin listener and, with [audit] seal = 'serve', the sealer.
+    Logs to standard output, one JSON object a line. SIGHUP reads the settings again and
+    replaces the workers one by one; SIGTERM and SIGINT finish the requests in flight,
+    for at most service.drain_seconds, and stop.
+
+    Exit code 1 if the settings, Redis or the archive are not safe to run with, or an
+    address is in use.
 
     examples:
-      otp-service serve --config otp.toml
+      otp-service serve
+      otp-service serve --config /etc/otp/otp.toml
     """
     if API_KEY_VARIABLE in os.environ:
         raise CommandError(
-            f"{API_KEY_VARIABLE} is for 'dev'. Unset it, and use [[tenants.NAME.keys]]."
+            f"{API_KEY_VARIABLE} is only for 'dev'. Unset it, and use [[tenants.NAME.keys]]."
         )
     settings = read_safe_settings(args.config)
     os.environ[CONFIG_PATH_VARIABLE] = str(args.config.resolve())
@@ -71,30 +75,30 @@ def run_serve(args: argparse.Namespace) -> int:
         sealer = SealerThread()
         if has_sealer(settings):
             sealer.start(settings)
-        beside = LoopThread(lambda settings, stop: _run_admin_listener(settings, admin, stop))
-        beside.start(settings)
+        listener = LoopThread(lambda settings, stop: _run_admin_listener(settings, admin, stop))
+        listener.start(settings)
         config = create_uvicorn_config(
             WORKER_FACTORY, service.drain_seconds, workers=service.workers
         )
-        ServeSupervisor(config, args.config, sealer, beside, sockets=[public]).run()
-        beside.stop(service.drain_seconds)
+        ServeSupervisor(config, args.config, sealer, listener, sockets=[public]).run()
+        listener.stop(service.drain_seconds)
         sealer.stop(service.drain_seconds)
     return 0
 
 
 def has_sealer(settings: Settings) -> bool:
-    """Whether `serve` seals with these settings."""
+    """Return whether `serve` seals with these settings."""
     return settings.audit.archive is not None and settings.audit.seal == "serve"
 
 
 class ServeSupervisor(Multiprocess):
-    """Stops listening as it ends its workers.
+    """A supervisor that stops listening when it stops its workers.
 
-    Each of them closes its own end of the socket; while uvicorn kept this one open, whoever
-    called would be connected, and wait for nobody until the last worker has finished.
+    Each worker closes its own copy of the socket. uvicorn would keep this one open: a client would be
+    connected, and wait without an answer until the last worker has finished.
 
-    With the workers, the sealer and the admin listener get the keys that are in force then: the
-    one checks MACs, the other lets in who has a key.
+    SIGHUP gives the new settings to the sealer and the admin listener too, because both use keys: the
+    sealer checks MACs, the admin listener checks API keys.
     """
 
     def __init__(
@@ -117,58 +121,58 @@ class ServeSupervisor(Multiprocess):
         try:
             settings = read_safe_settings(self._config_path)
         except CommandError:
-            logger.exception("admin listener and sealer go on with the settings that they have")
+            logger.exception("admin listener and sealer keep their settings")
             return
         self._admin_thread.stop(settings.service.drain_seconds)
         self._admin_thread.start(settings)
         try:
             require_usable_archive(settings)
         except CommandError:
-            logger.exception("the sealer goes on with the settings that it has")
+            logger.exception("the sealer keeps its settings")
             return
         self._sealer_thread.stop(settings.service.drain_seconds)
         if has_sealer(settings):
             self._sealer_thread.start(settings)
 
     def terminate_all(self) -> None:
-        """Let nobody in any more, and ask the workers to finish."""
+        """Close the listening sockets, and ask the workers to finish."""
         for sock in self.sockets:
             sock.close()
         super().terminate_all()
 
 
 def create_worker() -> Litestar:
-    """Return the application of one worker; uvicorn calls this in each."""
+    """Return the application of a worker; uvicorn calls this in each worker process."""
     try:
         settings = read_safe_settings(Path(os.environ[CONFIG_PATH_VARIABLE]))
     except CommandError as error:
         print(f"otp-service: {error}", file=sys.stderr)
-        sys.exit(STARTUP_FAILURE)  # the supervisor tries no further, or keeps the old worker
+        sys.exit(STARTUP_FAILURE)  # the supervisor stops, or keeps the old worker
     telemetry.configure_logging(settings.service.log_level, sys.stdout)
     application = create_worker_app(Application(settings))
-    # What is there now stays, and of what a request makes next to nothing waits for the collector,
-    # which by default looks after every 700 objects.
+    # The objects of now stay, and a request leaves few cycles, but by default the garbage collector
+    # runs after every 700 objects.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     return application
 
 
 async def find_redis_errors(settings: Settings) -> list[str]:
-    """Return what makes the live Redis unsafe to run with, or raise StoreUnavailable."""
-    async with create_client(settings) as link:
-        found = await health.find_issues(link, max_stream_entries=settings.events.maximum)
-    return [f"{setting}: {remedy}" for setting, remedy in found]
+    """Return what makes the live Redis unsafe. Raises StoreUnavailable."""
+    async with create_client(settings) as client:
+        issues = await health.find_issues(client, max_stream_entries=settings.events.maximum)
+    return [f"{setting}: {remedy}" for setting, remedy in issues]
 
 
 def _require_safe_redis(settings: Settings) -> None:
-    """Refuse a Redis that would lose limits; one that is away may still come."""
+    """Raise CommandError for a Redis that could lose limits; an unavailable one may start later."""
     try:
-        found = asyncio.run(find_redis_errors(settings))
+        errors = asyncio.run(find_redis_errors(settings))
     except StoreUnavailable:
-        logger.warning("Redis does not answer yet; every call is 503 until it does")
+        logger.warning("Redis does not answer; every request is 503 until it does")
     else:
-        if found:
-            raise CommandError(f"Redis is not safe to run with:\n{format_list(found)}")
+        if errors:
+            raise CommandError(f"Redis is not safe to run with:\n{format_list(errors)}")
 
 
 async def _run_admin_listener(settings: Settings, sock: socket.socket, stop: asyncio.Event) -> None:
@@ -176,8 +180,8 @@ async def _run_admin_listener(settings: Settings, sock: socket.socket, stop: asy
         server = uvicorn.Server(
             create_uvicorn_config(create_admin_app(app), settings.service.drain_seconds)
         )
-        # A copy: uvicorn closes what it is given, and who comes meanwhile waits for the next one.
-        serving = asyncio.create_task(server.serve(sockets=[sock.dup()]))
+        # A copy, because uvicorn closes its socket: connections wait for the next listener.
+        server_task = asyncio.create_task(server.serve(sockets=[sock.dup()]))
         await stop.wait()
         server.should_exit = True
-        await serving
+        await server_task

@@ -1,4 +1,4 @@
-"""How events and their numbers stand on a screen: one line each, whatever is in them (R70)."""
+"""Events and their statistics in columns: one line each, whatever they contain (R70)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,24 +18,23 @@ COUNT_HEADER: tuple[str, ...] = (
 )
 
 EVENT_COLUMN_WIDTHS = (23, 18, 10, 19, 15, 36, 0)
-"""Of columns that are printed before it is known what will stand in them."""
+"""Widths for rows that are printed one by one, before the next ones are known."""
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Give the rows as lines, each column as wide as it has to be."""
+    """Yield the rows as lines, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield format_row(row, widths)
 
 
 def format_row(row: Sequence[str], widths: Sequence[int] = EVENT_COLUMN_WIDTHS) -> str:
-    """Return one row as a line."""
     cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
     return "  ".join(cells).rstrip()
 
 
 def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return an event, as the reader shows it, in columns."""
+    """Return the cells of an event under EVENT_HEADER."""
     invalid = [] if event["integrity"] == "ok" else ["MAC INVALID"]
     return tuple(
         escape_unprintable(cell)
@@ -63,7 +62,7 @@ def _format_number(event: Mapping[str, Any]) -> str:
 def format_overview(
     overview: StatsOverview, group: str, anomalies: Sequence[Anomaly], title: str
 ) -> Iterator[str]:
-    """Give what was counted, in tables."""
+    """Yield the lines of the tables, with one row for each value of `group`."""
     rows = {
         "hour": [(format_rfc3339(at)[:16].replace("T", " "), row) for at, row in overview.hours],
         "country": overview.countries,
@@ -78,7 +77,7 @@ def format_overview(
     ]
     yield from format_table([(group.upper(), *COUNT_HEADER), *cells])
     yield from _format_section(
-        "Refused, and why", ((str(n), why) for why, n in overview.reasons[:TOP_OFFENDERS])
+        "Refused, by reason", ((str(n), why) for why, n in overview.reasons[:TOP_OFFENDERS])
     )
     yield from _format_section(
         "Refused or wrong most often, numbers", map(_format_offender, overview.numbers)
@@ -86,15 +85,15 @@ def format_overview(
     yield from _format_section(
         "Refused or wrong most often, addresses", map(_format_offender, overview.addresses)
     )
-    yield from _format_section("To look at", ((one.sentence,) for one in anomalies))
+    yield from _format_section("To look at", ((anomaly.sentence,) for anomaly in anomalies))
     if overview.earlier:
-        yield f"\n{overview.earlier} more codes came back for challenges that were issued before."
+        yield f"\n{overview.earlier} more codes were verified for challenges that were issued before."
     if overview.without_key:
-        yield f"\n{overview.without_key} calls had no valid key."
+        yield f"\n{overview.without_key} calls were without a valid key."
 
 
 def to_json_members(overview: StatsOverview) -> dict[str, object]:
-    """Return what was counted, for programs."""
+    """Return the statistics as JSON members."""
     return {
         **msgspec.structs.asdict(overview),
         "total": _row_to_json_members(overview.total),
@@ -108,22 +107,23 @@ def to_json_members(overview: StatsOverview) -> dict[str, object]:
 
 def _format_counts(name: str, row: StatsRow) -> tuple[str, ...]:
     conversion = "-" if row.conversion is None else f"{row.conversion:.0%}"
-    before = (row.issued, row.sent, row.failed, row.delivered, row.verified)
-    after = (row.rejected, row.refused, row.locked)
-    return (name, *map(str, before), conversion, *map(str, after))
+    counts = (row.issued, row.sent, row.failed, row.delivered, row.verified)
+    refusals = (row.rejected, row.refused, row.locked)
+    return (name, *map(str, counts), conversion, *map(str, refusals))
 
 
 def _row_to_json_members(row: StatsRow) -> dict[str, object]:
     return msgspec.structs.asdict(row) | {"conversion": row.conversion}
 
 
-def _format_offender(one: Offender) -> tuple[str, ...]:
-    number = f"{one.country or '?'} …{one.number_suffix}" if one.number_suffix else ""
-    return (str(one.times), escape_unprintable(one.name), escape_unprintable(number))
+def _format_offender(offender: Offender) -> tuple[str, ...]:
+    suffix = offender.number_suffix
+    number = f"{offender.country or '?'} …{suffix}" if suffix else ""
+    return (str(offender.times), escape_unprintable(offender.name), escape_unprintable(number))
 
 
 def _format_section(title: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    found = [tuple(map(escape_unprintable, row)) for row in rows]
-    if found:
+    cells = [tuple(map(escape_unprintable, row)) for row in rows]
+    if cells:
         yield f"\n{title}:"
-        yield from (f"  {row}" for row in format_table(found))
+        yield from (f"  {line}" for line in format_table(cells))

@@ -24,7 +24,7 @@ def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
     assert re.search(r"^policy\.lifetime +300$", ended.out, re.MULTILINE)
     assert re.search(r"^attacker hours +0\.0\d+ for all 10\^6 codes", ended.out, re.MULTILINE)
     assert "routing.providers: has one provider" in ended.out
-    assert ended.out.endswith("Safe to run: Redis answers, and is fit.\n")
+    assert ended.out.endswith("Safe to run: Redis answers and its settings are safe.\n")
     for secret in re.findall(r'(?:secret|sha256) = "(\S+)"', config.read_text()):
         assert secret not in ended.out
 

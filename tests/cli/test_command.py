@@ -31,5 +31,5 @@ def test_a_time_is_an_instant_with_its_zone():
 )
 def test_what_is_no_time_is_refused(text):
     """And not taken for the beginning of time, which would look like an answer."""
-    with pytest.raises(CommandError, match="a time is like"):
+    with pytest.raises(CommandError, match="invalid time: write one like"):
         parse_instant(text, NOON)

@@ -48,9 +48,9 @@ def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(run_otp, confi
     ended = run_otp("unlock", "--config", config, stdin=f"07400 999888\n+442079460958\n{OTHER}\n")
 
     assert 1 == ended.exit_code
-    assert "line 1: this is no valid number in strict E.164 form" in ended.err
+    assert "line 1: the number is invalid: write it in strict E.164 form" in ended.err
     assert (
-        "line 2: no code can be sent there: the number is of a type that takes no SMS." in ended.err
+        "line 2: no code can be sent to it: the number is of a type that takes no SMS." in ended.err
     )
     assert "2 of 3 lines failed; the others are done." in ended.err
     assert "999888" not in ended.err
@@ -73,7 +73,7 @@ def test_what_is_no_text_is_no_number(run_otp, config, stdin):
     ended = run_otp("unlock", "--config", config, stdin=stdin)
 
     assert 1 == ended.exit_code
-    assert "line 1: this is no valid number" in ended.err
+    assert "line 1: the number is invalid" in ended.err
 
 
 def test_block_and_unblock_change_the_list_and_tell_the_log(run_otp, config, read_events):

@@ -31,7 +31,7 @@ def test_a_message_that_is_taken_is_told_with_its_id(run_otp, config, gateway):
         ),
         ((402, {}), "(http-402). Nothing was sent. No credit: pay"),
         ((403, {"error": "21408"}), "geo permission off: switch GB on in the account\n"),
-        ((403, {"error": "21212"}), "wrong sender: the sender has to be the account's own"),
+        ((403, {"error": "21212"}), "wrong sender: the sender must belong to the account"),
         ((403, {"error": "9"}), "no credit, or the account is suspended or on trial\n"),
         ((429, {}), "too much at once (http-429). Nothing was sent: wait a little, and try again"),
         ((400, {"error": "7"}), "refused this message (7). Nothing was sent: look the code up"),
@@ -76,11 +76,11 @@ def test_the_number_can_come_from_standard_input(run_otp, config, gateway):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["07400 123456"], "this is no valid number in strict E.164 form"),
-        ([], "this is no valid number"),
+        (["07400 123456"], "the number is invalid: write it in strict E.164 form"),
+        ([], "the number is invalid"),
         (["+447700900123"], "the number is fictitious."),
         ([ONE, "--provider", "acme"], "routing.providers has no acme; it has gateway."),
-        ([ONE, "--tenant", "bank"], "no tenant is called bank; there is shop."),
+        ([ONE, "--tenant", "bank"], "there is no tenant bank; there is shop."),
     ],
 )
 def test_what_cannot_be_sent_ends_in_a_sentence(run_otp, config, gateway, arguments, said):

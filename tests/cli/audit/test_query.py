@@ -198,7 +198,7 @@ def test_a_time_that_is_none_is_refused(run_otp, config, when):
     ended = run_otp("audit", "search", "--config", config, f"--since={when}")
 
     assert 1 == ended.exit_code
-    assert "a time is like '24h'" in ended.err
+    assert "invalid time: write one like '24h'" in ended.err
 
 
 def test_show_tells_a_story_out_of_both(run_otp, config, archive, issued):

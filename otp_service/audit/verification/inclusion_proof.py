@@ -1,7 +1,7 @@
-"""That one event is in the archive, proved without showing any other.
+"""Proofs that one event is in the archive, without any other event.
 
-The proof holds the event's line, the way from it to the Merkle root of its stretch, and the seal
-over that. What it shows of other events are hashes, and the sequences that the seal names.
+A proof holds the event's line, the hashes from it to the Merkle root of its batch, and the seal
+over that root. Of other events it shows hashes only, and the sequences that the seal names.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from otp_service.audit.archive_format.seals import (
 
 
 class InclusionProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is handed to somebody who has nothing but the public keys."""
+    """A proof for a recipient that has only the public keys."""
 
     line: str
     index: int
@@ -32,7 +32,7 @@ class InclusionProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProvenEntry(NamedTuple):
-    """What a right proof proves: this entry, under the seal that this anchor names."""
+    """What a valid proof proves: this entry is under the seal that the anchor names."""
 
     entry: EntryLine
     key_id: str
@@ -40,42 +40,41 @@ class ProvenEntry(NamedTuple):
 
 
 def build_proof(lines: Iterable[bytes], event_id: str) -> InclusionProof | None:
-    """Return the proof of an event, from the lines of an archive or of the segment that has it.
+    """Return the proof of an event, or None if the event is missing or not sealed.
 
-    None if there is no such event, or none that is sealed. Nothing is verified by this. Raises
-    ValueError for a line that is no text, or a seal that is none.
+    `lines` are those of an archive, or of the segment that has the event. They are not verified.
+    Raises ValueError for a line that is not UTF-8.
     """
     start = b'{"id":"%b",' % event_id.encode()
-    stretch: list[bytes] = []
+    batch: list[bytes] = []
     index = None
     for line in lines:
         if not line.startswith(SEAL_PREFIX):
             if line.startswith(start):
-                index = len(stretch)
-            stretch.append(line)
+                index = len(batch)
+            batch.append(line)
         elif index is None:
-            stretch.clear()
+            batch.clear()
         else:
-            return _encode_proof(stretch, index, line)
+            return _encode_proof(batch, index, line)
     return None
 
 
 def verify_proof(proof: InclusionProof, keys: Iterable[PublicKey]) -> ProvenEntry:
-    """Return what a proof proves. Raises ValueError, which says why it proves nothing."""
+    """Return what a proof proves. Raises ValueError with the reason if the proof is invalid."""
     line, sealed = proof.line.encode(), proof.seal.encode()
-    told, seal = decode_seal_line(sealed), decode_seal(sealed)
-    key = next((one for one in keys if one.id == seal.key), None)
+    seal_line, seal = decode_seal_line(sealed), decode_seal(sealed)
+    key = next((key for key in keys if key.id == seal.key), None)
     if key is None:
-        raise ValueError(f"its seal is said to be signed with {seal.key}, which is not among them")
-    if not (key.has_signed(told) and is_canonical(told, sealed)):
-        raise ValueError("its seal is not what the key has signed")
-    through = [bytes.fromhex(hashed) for hashed in proof.path]
+        raise ValueError(f"its seal names the key {seal.key}, which is not among the public keys")
+    if not (key.has_signed(seal_line) and is_canonical(seal_line, sealed)):
+        raise ValueError("the signature of its seal is invalid")
+    path = [bytes.fromhex(sibling) for sibling in proof.path]
     if proof.count != seal.count:
         raise ValueError("its seal is over another number of lines")
     try:
-        root = merkle.compute_root_from_path(
-            merkle.hash_leaf(line), proof.index, proof.count, through
-        )
+        leaf = merkle.hash_leaf(line)
+        root = merkle.compute_root_from_path(leaf, proof.index, proof.count, path)
     except ValueError:
         raise ValueError("its path fits no tree of that many lines") from None
     if root.hex() != seal.root:
@@ -85,10 +84,5 @@ def verify_proof(proof: InclusionProof, keys: Iterable[PublicKey]) -> ProvenEntr
 
 def _encode_proof(batch: list[bytes], index: int, seal: bytes) -> InclusionProof:
     path = merkle.build_inclusion_path([merkle.hash_leaf(line) for line in batch], index)
-    return InclusionProof(
-        batch[index].decode(),
-        index,
-        len(batch),
-        tuple(hashed.hex() for hashed in path),
-        seal.decode(),
-    )
+    siblings = tuple(sibling.hex() for sibling in path)
+    return InclusionProof(batch[index].decode(), index, len(batch), siblings, seal.decode())

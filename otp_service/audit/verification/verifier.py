@@ -1,8 +1,8 @@
-"""Whether an archive is what its sealer wrote: with the public keys alone, and an anchor if there is one.
+"""Verification of an archive with the public keys alone, and with anchors where there are some.
 
-What is wrong is told with its place. A seal speaks of a stretch, so what was changed inside a line
-is located to the lines of its stretch (those of a few seconds); what is missing, doubled or moved
-to the event. README.md says what nobody can see.
+Each finding names its place. A seal covers a batch, so a change inside a line is located to the
+lines of its batch (those of a few seconds); missing, doubled and moved lines are located to the
+event. `audit/README.md` lists what cannot be detected.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ from otp_service.audit.verification.sequences import SequenceChecker
 
 
 class Segment(NamedTuple):
-    """A segment: what its name says, and its lines with their ends."""
+    """A segment: the parts of its name, and its lines with their line ends."""
 
     name: str
     day: str
@@ -39,9 +39,9 @@ def verify_archive(
     *,
     foreign_files: Iterable[str] = (),
 ) -> VerificationReport:
-    """Return what is to be told of an archive; `foreign` names the files in it that are none of it.
+    """Return the report on an archive. `keys` are in the order in which they were in force.
 
-    The keys stand in the order in which they were in force.
+    `foreign_files` are the names of other files in its folder.
     """
     verifier = _ArchiveVerifier(archive[0].number if archive else 1, keys, anchors)
     for index, segment in enumerate(archive, start=1):
@@ -56,8 +56,8 @@ def verify_folder(
     *,
     wrap_lines: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
 ) -> VerificationReport:
-    """Do so with a folder; every segment's lines go through `watch`. Raises OSError."""
-    read = [
+    """Verify the archive in a folder; `wrap_lines` sees each line as it is read. Raises OSError."""
+    found = [
         Segment(
             path.relative_to(folder).as_posix(),
             segments.parse_segment_day(path),
@@ -66,16 +66,16 @@ def verify_folder(
         )
         for path in segments.list_segments(folder)
     ]
-    return verify_archive(read, keys, anchors, foreign_files=segments.list_foreign_files(folder))
+    return verify_archive(found, keys, anchors, foreign_files=segments.list_foreign_files(folder))
 
 
 class _ArchiveVerifier:
     def __init__(
         self, first_number: int, keys: Sequence[PublicKey], anchors: Sequence[Anchor]
     ) -> None:
-        self._finding_log = FindingLog()
-        self._seal_chain = SealChain(self._finding_log, first_number, keys, anchors)
-        self._sequences = SequenceChecker(self._finding_log, is_beginning_dropped=first_number > 1)
+        self._log = FindingLog()
+        self._seal_chain = SealChain(self._log, first_number, keys, anchors)
+        self._sequences = SequenceChecker(self._log, is_beginning_dropped=first_number > 1)
         self._segments = self._seals = self._lines = self._entries = 0
         self._last_verified: tuple[Anchor | None, int] = None, 0
         self._day = ""
@@ -83,8 +83,8 @@ class _ArchiveVerifier:
         self._begin_batch(1)
 
     def read_segment(self, segment: Segment, *, is_newest: bool) -> None:
-        """Read one segment to its end."""
-        self._finding_log.file = segment.name
+        """Check one segment."""
+        self._log.file = segment.name
         self._segments += 1
         seals, place = self._seals, 0
         self._begin_batch(1)
@@ -93,9 +93,8 @@ class _ArchiveVerifier:
                 self._report_torn(line, place, is_newest=is_newest)
                 break
             if len(self._leaves) > segments.MAX_ACCEPTED_BATCH_LINES:
-                self._finding_log.add_finding(
-                    "unsealed", "no stretch is that long; the rest was not read", place
-                )
+                message = "the batch is too long; the rest was not read"
+                self._log.add_finding("unsealed", message, place)
                 break
             if line.startswith(SEAL_PREFIX):
                 self._check_seal(line[:-1], place, segment, is_first=self._seals == seals)
@@ -105,27 +104,24 @@ class _ArchiveVerifier:
         self._end_segment(segment, place, has_seal=self._seals > seals, is_newest=is_newest)
 
     def build_report(self, foreign_files: Iterable[str]) -> VerificationReport:
-        """Return what was found."""
         self._seal_chain.finish_checks()
-        for self._finding_log.file in foreign_files:
-            self._finding_log.add_finding("foreign", "is no part of an archive")
-        book = self._finding_log
-        anchor, events = (None, 0) if "beginning" in book.finding_counts else self._last_verified
+        for self._log.file in foreign_files:
+            self._log.add_finding("foreign", "is not part of an archive")
+        log = self._log
+        anchor, events = (None, 0) if "beginning" in log.finding_counts else self._last_verified
         return VerificationReport(
-            is_sound=anchor is not None and not book.finding_counts,
+            is_sound=anchor is not None and not log.finding_counts,
             verified=anchor,
             events=events,
             segments=self._segments,
             seals=self._seals,
             lines=self._lines,
             unsealed=self._unsealed,
-            findings=book.findings,
-            notes=book.notes,
-            found=dict(book.finding_counts),
-            noted=dict(book.note_counts),
+            findings=log.findings,
+            notes=log.notes,
+            found=dict(log.finding_counts),
+            noted=dict(log.note_counts),
         )
-
-    # ------------------------------------------------------------------------------- a stretch
 
     def _begin_batch(self, line_number: int) -> None:
         self._leaves: list[bytes] = []
@@ -141,7 +137,7 @@ class _ArchiveVerifier:
             else:
                 self._check_entry(line, line_number)
         except ValueError:
-            self._finding_log.add_finding("unreadable", "is no entry, gap or seal", line_number)
+            self._log.add_finding("unreadable", "is not an entry, gap or seal", line_number)
 
     def _check_entry(self, line: bytes, line_number: int) -> None:
         entry = decode_entry(line)
@@ -149,8 +145,8 @@ class _ArchiveVerifier:
         self._entries += 1
         is_in_turn = self._sequences.check_range(partition, epoch, sequence, sequence, line_number)
         if entry.integrity == "failed":
-            says = "its MAC was wrong when it was archived"
-            self._finding_log.add_note("integrity", says, line_number, event=entry.id)
+            message = "its MAC was wrong when it was archived"
+            self._log.add_note("integrity", message, line_number, event=entry.id)
         if is_in_turn:
             at = entry.at, partition, sequence
             if at < self._latest_entry and not self._first_disorder:
@@ -162,11 +158,11 @@ class _ArchiveVerifier:
         if not 1 <= gap.first <= gap.last:
             raise ValueError(gap)
         self._sequences.check_range(gap.partition, gap.epoch, gap.first, gap.last, line_number)
-        says = (
+        message = (
             f"{gap.last - gap.first + 1} events of partition {gap.partition}, epoch {gap.epoch}"
             f" ({gap.first} to {gap.last}) were no longer in Redis"
         )
-        self._finding_log.add_note("gap", says, line_number)
+        self._log.add_note("gap", message, line_number)
 
     def _check_seal(
         self, line: bytes, line_number: int, segment: Segment, *, is_first: bool
@@ -180,7 +176,7 @@ class _ArchiveVerifier:
             if is_first:
                 self._compare_name(segment, seal, line_number)
             self._day = seal.at[:10]
-        if not self._finding_log.finding_counts:
+        if not self._log.finding_counts:
             self._last_verified = self._seal_chain.last_anchor, self._entries
         self._begin_batch(line_number + 1)
 
@@ -189,39 +185,34 @@ class _ArchiveVerifier:
         count = len(self._leaves)
         if count == seal.count and merkle.compute_root(self._leaves).hex() == seal.root:
             return True
-        says = "are not those that were sealed: something was changed, moved, put in or taken out"
+        message = "differ from those that were sealed: changed, moved, inserted or deleted"
         if count != seal.count:
-            says = f"are {count}, and {seal.count} were sealed"
+            message = f"are {count}, and {seal.count} were sealed"
         last = max(line_number - 1, self._batch_start)
-        self._finding_log.add_finding(
-            "changed", f"the lines {says}", self._batch_start, last=last, seal=seal.number
+        self._log.add_finding(
+            "changed", f"the lines {message}", self._batch_start, last=last, seal=seal.number
         )
         if self._first_disorder:
             at, event = self._first_disorder
-            says = "this line and the one before it are not in order"
-            self._finding_log.add_finding("order", says, at, seal=seal.number, event=event)
+            message = "this line and the one before it are not in order"
+            self._log.add_finding("order", message, at, seal=seal.number, event=event)
         return False
 
-    # ------------------------------------------------------------------------------- a segment
-
     def _compare_name(self, segment: Segment, seal: Seal, line_number: int) -> None:
-        """Find a segment that is not named after its first seal, or lies where it was not begun."""
+        """Report a segment with another number or day than its first seal."""
         if segment.number != seal.number:
-            says = f"the first seal in it is {seal.number}"
-            self._finding_log.add_finding("name", says, line_number, seal=seal.number)
+            message = f"the first seal in it is {seal.number}"
+            self._log.add_finding("name", message, line_number, seal=seal.number)
         if not self._day <= segment.day <= seal.at[:10]:
-            says = f"was not begun on {segment.day}: its first seal is of {seal.at[:10]}"
-            self._finding_log.add_finding("day", says, line_number, seal=seal.number)
+            message = f"was not begun on {segment.day}: its first seal is of {seal.at[:10]}"
+            self._log.add_finding("day", message, line_number, seal=seal.number)
 
     def _report_torn(self, line: bytes, line_number: int, *, is_newest: bool) -> None:
         if is_newest and len(line) < segments.MAX_LINE_BYTES:
-            self._finding_log.add_note(
-                "torn", "has no end: it is being written, or will be cut off", line_number
-            )
+            message = "has no end: it is being written, or will be cut off"
+            self._log.add_note("torn", message, line_number)
         else:
-            self._finding_log.add_finding(
-                "torn", "has no end; nothing behind it was read", line_number
-            )
+            self._log.add_finding("torn", "has no end; nothing after it was read", line_number)
 
     def _end_segment(self, segment: Segment, last: int, *, has_seal: bool, is_newest: bool) -> None:
         count = len(self._leaves)
@@ -229,11 +220,11 @@ class _ArchiveVerifier:
         if is_newest:
             self._unsealed = count
             if not has_seal and not self._seal_chain.is_next(segment.number):
-                says = "it is not named after the seal that is the next"
-                self._finding_log.add_finding("name", says, seal=segment.number)
+                message = "it is not named after the next seal"
+                self._log.add_finding("name", message, seal=segment.number)
         elif count or not has_seal:
-            says = "a segment that is not the newest has to end with a seal"
-            self._finding_log.add_finding(
-                "unsealed", says, self._batch_start, last=max(last, self._batch_start)
+            message = "a segment that is not the newest has to end with a seal"
+            self._log.add_finding(
+                "unsealed", message, self._batch_start, last=max(last, self._batch_start)
             )
         self._seal_chain.end_segment()

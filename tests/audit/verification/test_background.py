@@ -70,7 +70,7 @@ async def test_a_tail_that_was_cut_off_since_is_found(archive) -> None:
     [
         (lambda: Path("/nowhere/audit.pub").read_text(), "", "cannot read /nowhere/audit.pub"),
         (lambda: int("no key"), "", "invalid literal"),
-        (list, "nowhere", "is no folder here"),
+        (list, "nowhere", "is not a folder"),
     ],
 )
 async def test_what_keeps_from_verifying_is_told(archive, keys, folder, says) -> None:
@@ -151,7 +151,7 @@ async def test_a_run_that_fails_in_any_way_is_told(archive, monkeypatch, error) 
     def fail(*_args, **_more):
         raise error
 
-    monkeypatch.setattr(background, "verify_archive", fail)
+    monkeypatch.setattr(background, "verify_folder", fail)
 
     last = await verified_now(verifications)
 

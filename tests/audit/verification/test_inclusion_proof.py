@@ -129,5 +129,5 @@ def test_a_proof_under_a_key_that_is_not_known_proves_nothing(archive):
     """Whoever made it may have made the key."""
     proof = proof_of(archive, sealed_ids(archive)[0])
 
-    with pytest.raises(ValueError, match="not among them"):
+    with pytest.raises(ValueError, match="not among the public keys"):
         verify_proof(proof, archive.keys[1:])

@@ -1,4 +1,4 @@
-"""What SINKS.md says of sinks is so."""
+"""SINKS.md agrees with the settings of sinks."""
 
 import re
 import tomllib
@@ -23,24 +23,24 @@ KINDS = {kind.__struct_config__.tag: kind for kind in get_args(AnchorSinkSetting
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_type_has_a_row_with_all_that_can_be_set_and_its_defaults(name):
-    """Whoever adds a sink adds its row."""
+def test_every_type_has_a_row_with_all_its_settings_and_defaults(name):
+    """A new sink needs a row."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(KINDS[name])}
 
-    said = dict(re.findall(r"`(\w+)`(?: \(([^,)]+))?", ROWS[name]))
+    documented = dict(re.findall(r"`(\w+)`(?: \(([^,)]+))?", ROWS[name]))
 
-    assert fields.keys() == said.keys()
-    for field, default in said.items():
-        has = fields[field].default
-        plain = "" if has in {None, msgspec.NODEFAULT} else str(has).lower().removesuffix(".0")
-        assert plain == default
+    assert fields.keys() == documented.keys()
+    for field, default in documented.items():
+        value = fields[field].default
+        plain = "" if value in {None, msgspec.NODEFAULT} else str(value).lower()
+        assert plain.removesuffix(".0") == default
 
 
 def test_its_examples_can_be_run_with(complete_config, now_ms):
-    """As they stand, but for the secret and beside an archive."""
+    """As written, except for the secret, in a configuration with an archive."""
     first, anchor = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    least = 'archive = "/a"\nsigning_key = "/k"\n'
-    text = complete_config(extra=f"{anchor}{least}{first}")
+    archive = 'archive = "/a"\nsigning_key = "/k"\n'
+    text = complete_config(extra=f"{anchor}{archive}{first}")
 
     settings = load_settings(text, {}, lambda _: "Splunk worthless", cores=2)
 

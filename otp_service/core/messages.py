@@ -16,19 +16,9 @@ from typing import Final
 import msgspec
 
 from otp_service.core.errors import InvalidRequest
+from otp_service.core.gsm_alphabet import GSM_OCTETS, count_septets
 from otp_service.core.message_templates import LOCALE_ALIASES, MESSAGE_TEMPLATES
 
-
-# 3GPP TS 23.038, 6.2.1: the default alphabet without its escape. A character of the extension
-# table (6.2.1.1) is sent as the escape and a letter, so it costs two.
-_GSM_BASIC_ALPHABET: Final = (
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_SEPTETS_PER_CHAR: Final = {
-    **dict.fromkeys(_GSM_BASIC_ALPHABET, 1),
-    **dict.fromkeys("\f^{}\\[~]|€", 2),
-}
 
 # What fits the 140 octets of one SMS, alone and as a part of several (3GPP TS 23.040, 9.2.3.24.1).
 _GSM_SINGLE_SEPTETS: Final = 160
@@ -156,17 +146,11 @@ def validate_messages(renderer: MessageRenderer, digits: int, max_minutes: int) 
         )
 
 
-def count_septets(text: str) -> int | None:
-    """Count the septets of `text` in GSM 03.38; None if a character is not in it."""
-    costs = [_SEPTETS_PER_CHAR.get(char, 0) for char in text]
-    return sum(costs) if all(costs) else None
-
-
 def count_segments(text: str) -> int:
     """Count the SMS that `text` is billed as: GSM 03.38 if it can be, else UCS-2."""
     if count_septets(text) is not None:
         return _count_parts(
-            [_SEPTETS_PER_CHAR[char] for char in text], _GSM_SINGLE_SEPTETS, _GSM_PART_SEPTETS
+            [len(GSM_OCTETS[char]) for char in text], _GSM_SINGLE_SEPTETS, _GSM_PART_SEPTETS
         )
     return _count_parts(
         [_count_utf16_units(char) for char in text], _UCS2_SINGLE_UNITS, _UCS2_PART_UNITS

@@ -17,7 +17,7 @@ import msgspec
 
 from otp_service.core.delivery import Message
 from otp_service.core.secret import Secret
-from otp_service.sms.validation import FieldErrors
+from otp_service.core.url_check import FieldErrors
 
 
 FieldValue = str | int | bool

@@ -10,7 +10,7 @@ from otp_service.sms.http_provider import HttpProvider
 from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
-from otp_service.sms.validation import find_url_errors
+from otp_service.sms.validation import find_provider_url_errors
 
 
 TimeoutSeconds = Annotated[float, msgspec.Meta(gt=0, le=30)]
@@ -70,5 +70,5 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
 
     def find_errors(self) -> list[tuple[str, str]]:
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        named = [("base_url", remedy) for _, remedy in find_url_errors(self.base_url)]
+        named = [("base_url", remedy) for _, remedy in find_provider_url_errors(self.base_url)]
         return [*named, *find_sender_errors(self)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from otp_service.core.delivery import Message
-from otp_service.sms.validation import FieldErrors
+from otp_service.core.url_check import FieldErrors
 
 
 NUMERIC_SENDER_COUNTRIES = frozenset({"US", "CA"})

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.core.errors import InvalidRequest
+from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.message_templates import LOCALE_ALIASES, MESSAGE_TEMPLATES
 from otp_service.core.messages import (
     MessageRenderer,
     count_segments,
-    count_septets,
     parse_locale,
     validate_brand,
     validate_messages,

@@ -1,21 +1,17 @@
 """What every kind of sink has: its settings' shape, and what of them can be unsafe."""
 
-import re
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Protocol
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
-from otp_service.core.ip_address import is_loopback
+from otp_service.core.url_check import FieldErrors, find_url_errors
 
 
 LineWriter = Callable[[Sequence[bytes]], None]
 """Has the lines elsewhere when it returns. Blocks; raises SinkFailed, OSError or anything else."""
-
-FieldErrors = Iterator[tuple[str, str]]
 
 SinkTimeoutSeconds = Annotated[float, msgspec.Meta(gt=0, le=60)]
 
@@ -48,16 +44,7 @@ def create_tls_context(ca_file: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def find_url_errors(field: str, url: str) -> FieldErrors:
-    """Tell what is wrong with an address."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  # raises for a port that is none
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[^!-~]", url):
-        yield field, "write it like https://logs.example.com/otp"
-    elif parts.scheme == "http" and not is_loopback(parts.hostname):
-        yield field, "use https: the events would cross the network in the open"
-    if "@" in parts.netloc:
-        yield field, "move user and password to the settings that are not shown"
+def find_sink_url_errors(field: str, url: str) -> FieldErrors:
+    """Yield the errors of a sink's address."""
+    example = "https://logs.example.com/otp"
+    return find_url_errors(field, url, example=example, content="the events")

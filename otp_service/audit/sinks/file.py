@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from otp_service.audit.sinks.base import FieldErrors, LineWriter, SinkSettings
+from otp_service.audit.sinks.base import LineWriter, SinkSettings
+from otp_service.core.url_check import FieldErrors
 
 
 class FileSinkSettings(SinkSettings, frozen=True, tag="file"):

@@ -7,15 +7,15 @@ import httpx
 import msgspec
 
 from otp_service.audit.sinks.base import (
-    FieldErrors,
     LineWriter,
     SinkError,
     SinkSettings,
     SinkTimeoutSeconds,
     create_tls_context,
-    find_url_errors,
+    find_sink_url_errors,
 )
 from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 
 
 RESERVED_HEADERS = {"content-length", "content-type", "host", "transfer-encoding"}
@@ -33,7 +33,7 @@ class HttpSinkSettings(SinkSettings, frozen=True, tag="http"):
 
     def find_errors(self) -> FieldErrors:
         """Tell what is wrong or unsafe."""
-        yield from find_url_errors("url", self.url)
+        yield from find_sink_url_errors("url", self.url)
         for name, value in self.secret_headers.items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in RESERVED_HEADERS:
                 yield "secret_headers", "name headers like Authorization; length and type are set"

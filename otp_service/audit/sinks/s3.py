@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from otp_service.audit.sinks.base import (
-    FieldErrors,
     LineWriter,
     SinkError,
     SinkSettings,
     SinkTimeoutSeconds,
-    find_url_errors,
+    find_sink_url_errors,
 )
 from otp_service.audit.sinks.line_ids import identify_line
 from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 
 
 class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
@@ -47,7 +47,7 @@ class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
         if (self.access_key_id is None) is not (self.secret_access_key is None):
             yield "secret_access_key", "has to be given with access_key_id, and only with it"
         if self.endpoint_url is not None:
-            yield from find_url_errors("endpoint_url", self.endpoint_url)
+            yield from find_sink_url_errors("endpoint_url", self.endpoint_url)
 
     def create_writer(self) -> LineWriter:
         """Return what puts them there."""

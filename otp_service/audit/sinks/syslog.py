@@ -16,7 +16,6 @@ from typing import Annotated, Final
 import msgspec
 
 from otp_service.audit.sinks.base import (
-    FieldErrors,
     LineWriter,
     SinkSettings,
     SinkTimeoutSeconds,
@@ -24,6 +23,7 @@ from otp_service.audit.sinks.base import (
 )
 from otp_service.audit.sinks.line_ids import identify_line
 from otp_service.core.ip_address import is_loopback
+from otp_service.core.url_check import FieldErrors
 
 
 INFORMATIONAL_SEVERITY: Final = 6

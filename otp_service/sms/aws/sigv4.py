@@ -19,10 +19,10 @@ import msgspec
 
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import to_datetime
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.sender_ids import find_sender_errors
-from otp_service.sms.validation import FieldErrors
 
 
 REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"

@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from otp_service.core.timestamps import SECOND_MS, to_datetime, to_epoch_ms
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.aws.sigv4 import REGION_PATTERN
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, require_equal
-from otp_service.sms.validation import FieldErrors
 
 
 NOTIFICATION_TOLERANCE_SECONDS = 15 * 60

@@ -40,6 +40,7 @@ from otp_service.core.delivery import (
     Reply,
 )
 from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.body_template import (
     BodyFormat,
     BodyTemplate,
@@ -51,7 +52,7 @@ from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, Http
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.router import ProviderDependencies
-from otp_service.sms.validation import FieldErrors, find_header_errors, find_url_errors
+from otp_service.sms.validation import find_header_errors, find_provider_url_errors
 from otp_service.sms.vendor_dialect import build_refusal, classify_by_status
 
 
@@ -165,7 +166,7 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         """Return what is wrong or unsafe in these settings, as (field, remedy)."""
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}
         return [
-            *find_url_errors(self.url),
+            *find_provider_url_errors(self.url),
             *find_header_errors("headers", self.headers, secret=False),
             *find_header_errors("secret_headers", secret_headers, secret=True),
             *self._find_credential_errors(),

@@ -18,7 +18,7 @@ an SMSC says of the number comes later: ESME_RINVDSTADR in a receipt.
 import re
 
 from otp_service.core.delivery import Message, Receipt, Reply
-from otp_service.core.messages import count_septets
+from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings

@@ -20,7 +20,7 @@ from functools import cached_property
 from html import escape
 
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
-from otp_service.core.messages import count_septets
+from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import Headers, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings

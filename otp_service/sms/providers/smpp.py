@@ -30,6 +30,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.provider_settings import TimeoutSeconds
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
@@ -49,7 +50,6 @@ from otp_service.sms.smpp.pdu_bodies import (
 )
 from otp_service.sms.smpp.session import SmppSession, SmscConfig, build_unreachable_refusal
 from otp_service.sms.smpp.text_codec import encode_text
-from otp_service.sms.validation import FieldErrors
 
 
 RECIPIENT_STATUSES: Final = frozenset({0x0B, 0x65})

@@ -22,13 +22,13 @@ from typing import Literal
 import msgspec
 
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
-from otp_service.core.messages import count_septets
+from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.providers.generic_http import BasicAuth
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, strip_reference
-from otp_service.sms.validation import FieldErrors
 from otp_service.sms.vendor_dialect import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,

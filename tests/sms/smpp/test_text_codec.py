@@ -3,12 +3,12 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp_service.core.messages import count_septets
+from otp_service.core.gsm_alphabet import count_septets
 from otp_service.sms.smpp.text_codec import DEFAULT_ALPHABET_CODING, UCS2_CODING, encode_text
 
 
 def test_every_character_is_in_the_alphabet_that_core_counts_it_in():
-    """Two tables of the same alphabet: nothing is billed as one and sent as another."""
+    """Nothing is billed in one alphabet and sent in another."""
     for char in map(chr, range(0x10000)):
         if "\ud800" <= char <= "\udfff":
             continue

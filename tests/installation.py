@@ -24,6 +24,7 @@ from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service import Caller, Dependencies, OtpService, RandomSource
 from otp_service.store.client import ScriptClient
 from otp_service.store.key_names import KeyNames
+from otp_service.store.number_admin import NumberAdmin
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 from otp_service.store.rotating_store import RotatingStore
@@ -113,6 +114,7 @@ class Installation:
     def _build_dependencies(self) -> Dependencies:
         return Dependencies(
             store=self.store,
+            number_registry=NumberAdmin(self.store, self.keys.pseudonym),
             router=self.router,
             hasher=self.hasher,
             keys=self.keys,

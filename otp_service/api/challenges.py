@@ -23,6 +23,7 @@ from otp_service.api.responses import build_challenge_view, build_json_response
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ip_address import parse_client_ip
+from otp_service.core.phone_number import classify_number
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
 from otp_service.schemas import ChallengeView, EmptyBody, IssueRequest, UnlockRequest, VerifyRequest
@@ -136,8 +137,11 @@ async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]
 )
 async def unlock_number(request: AuthenticatedRequest) -> None:
     """End a number's rows of failures, at all tenants."""
-    ask = await parse_body(request, UnlockRequest)
-    await _run_shielded(request, get_context(request).service.unlock_number(request.auth, ask))
+    body = await parse_body(request, UnlockRequest)
+    # A number that codes are not sent to (any more) can be unlocked as well.
+    phone, _ = classify_number(body.phone_number)
+    numbers = get_context(request).service.numbers
+    await _run_shielded(request, numbers.unlock_number(request.auth, phone))
 
 
 async def _respond_with_challenge(

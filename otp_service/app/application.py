@@ -40,6 +40,7 @@ from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
 from otp_service.store import health
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.message_ids import RedisMessageIdIndex
+from otp_service.store.number_admin import NumberAdmin
 
 
 HOUSEKEEPING_INTERVAL_SECONDS = 60.0
@@ -236,6 +237,7 @@ class Application:
         places = settings.hash.workers + settings.hash.queue
         return Dependencies(
             store=telemetry.InstrumentedStore(self.store, self.metrics, self.tracing),
+            number_registry=NumberAdmin(self.store, settings.keys.pseudonym),
             router=telemetry.InstrumentedRouter(self.router, self.metrics, self.tracing),
             hasher=telemetry.InstrumentedHasher(self.hash_pool, self.metrics, self.tracing),
             keys=settings.keys,

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from otp_service.app import RANDOM, Application
 from otp_service.cli.command import CommandError, Subparsers, add_command
@@ -20,14 +20,10 @@ from otp_service.cli.common import (
     show_progress,
 )
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.events import BlocklistChanged, NumberErased
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import to_datetime
-from otp_service.schemas import UnlockRequest
 from otp_service.service import Caller
 from otp_service.settings import Settings
-from otp_service.store.number_admin import LockedNumber, NumberAdmin
 
 
 CLI_CALLER = Caller.without_tenant("cli", RANDOM.generate_operation_id())
@@ -77,12 +73,10 @@ def run_blocked(args: argparse.Namespace) -> int:
     examples:
       otp-service blocked
     """
-    found = asyncio.run(
-        _run_with_app(
-            args, lambda app: _create_number_admin(app).list_blocked_numbers(show_progress)
-        )
+    masked_numbers = asyncio.run(
+        _run_with_app(args, lambda app: app.service.numbers.list_blocked_numbers(show_progress))
     )
-    print("\n".join(found) if found else "The do-not-send list is empty.")
+    print("\n".join(masked_numbers) or "The do-not-send list is empty.")
     return 0
 
 
@@ -95,11 +89,13 @@ def run_locked(args: argparse.Namespace) -> int:
     examples:
       otp-service locked
     """
-    found = asyncio.run(_run_with_app(args, _list_locked))
-    for one in found:
-        since = to_datetime(one.last_failure_at)
-        print(f"{one.masked_number:<18} {one.tenant:<32} {one.failures} failures, {since:%FT%TZ}")
-    if not found:
+    locked_numbers = asyncio.run(
+        _run_with_app(args, lambda app: app.service.numbers.list_locked_numbers(show_progress))
+    )
+    for locked in locked_numbers:
+        last = f"{to_datetime(locked.last_failure_at):%FT%TZ}"
+        print(f"{locked.masked_number:<18} {locked.tenant:<32} {locked.failures} failures, {last}")
+    if not locked_numbers:
         print("No number is locked.")
     return 0
 
@@ -117,12 +113,6 @@ async def _run_with_app(
 ) -> T:
     async with create_cli_app(read_running_settings(args.config)) as app:
         return await query(app)
-
-
-async def _list_locked(app: Application) -> list[LockedNumber]:
-    return await _create_number_admin(app).list_locked_numbers(
-        app.settings.build_tenants(), show_progress
-    )
 
 
 async def _apply_to_lines(settings: Settings, action: NumberAction, lines: dict[int, str]) -> int:
@@ -145,7 +135,7 @@ async def _apply_to_lines(settings: Settings, action: NumberAction, lines: dict[
 
 async def _unlock_number(app: Application, phone: PhoneNumber) -> str:
     """Let numbers in that had too many failures in a row."""
-    await app.service.unlock_number(CLI_CALLER, UnlockRequest(phone.e164))
+    await app.service.numbers.unlock_number(CLI_CALLER, phone)
     return "is unlocked at all tenants"
 
 
@@ -154,15 +144,13 @@ async def _block_number(app: Application, phone: PhoneNumber) -> str:
 
     No tenant can send to them any more.
     """
-    event = BlocklistChanged(**_build_event_fields(app, phone), reason="blocked")
-    await _create_number_admin(app).block_number(phone, event, RANDOM.generate_operation_id())
+    await app.service.numbers.block_number(CLI_CALLER, phone)
     return "is on the do-not-send list"
 
 
 async def _unblock_number(app: Application, phone: PhoneNumber) -> str:
     """Take numbers off the do-not-send list."""
-    event = BlocklistChanged(**_build_event_fields(app, phone), reason="unblocked")
-    await _create_number_admin(app).unblock_number(phone, event, RANDOM.generate_operation_id())
+    await app.service.numbers.unblock_number(CLI_CALLER, phone)
     return "is not on the do-not-send list"
 
 
@@ -173,26 +161,5 @@ async def _forget_number(app: Application, phone: PhoneNumber) -> str:
     stays: 'unblock' takes them off it. Events stay until their retention ends; they
     hold a pseudonym.
     """
-    event = NumberErased(**_build_event_fields(app, phone), reason="by_operator")
-    tenants = app.settings.build_tenants()
-    gone = await _create_number_admin(app).erase_number(
-        phone, event, RANDOM.generate_operation_id(), tenants=tenants, progress=show_progress
-    )
-    return f"is forgotten: {gone.challenges} challenges, {gone.buckets} limits"
-
-
-def _build_event_fields(app: Application, phone: PhoneNumber) -> dict[str, Any]:
-    """Return what an event says of this run and of a number."""
-    return {
-        "id": RANDOM.generate_operation_id(),
-        "key_id": CLI_CALLER.key_id,
-        "request": CLI_CALLER.request_id,
-        "versions": app.versions,
-        "number": derive_pseudonym(app.settings.keys.pseudonym.current, "number", phone.canonical),
-        "country": phone.country,
-        "number_suffix": phone.e164[-2:],
-    }
-
-
-def _create_number_admin(app: Application) -> NumberAdmin:
-    return NumberAdmin(app.store, app.settings.keys.pseudonym)
+    erased = await app.service.numbers.forget_number(CLI_CALLER, phone, show_progress)
+    return f"is forgotten: {erased.challenges} challenges, {erased.buckets} limits"

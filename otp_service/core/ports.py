@@ -1,6 +1,6 @@
 """What the service asks of its store and its router, in the words of the core."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -9,6 +9,8 @@ from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal
+from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.tenant import Tenant
 
 
 class ChallengeSnapshot(msgspec.Struct, frozen=True):
@@ -137,6 +139,61 @@ class Store(Protocol):
         operation_id: str,
     ) -> Awaitable[bool]:
         """Replace what is known of an Idempotency-Key; False if somebody was first."""
+
+
+class LockedNumber(msgspec.Struct, frozen=True):
+    """A number that is locked at one tenant until an operator unlocks it."""
+
+    tenant: str
+    masked_number: str
+    failures: int
+    last_failure_at: int
+    """Milliseconds since 1970."""
+
+
+class ErasedCounts(msgspec.Struct, frozen=True):
+    """The records of a number that were deleted."""
+
+    buckets: int
+    challenges: int
+
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the number of keys that were scanned, and roughly of how many."""
+
+
+class NumberRegistry(Protocol):
+    """What operators change about a number. Every method raises StoreUnavailable.
+
+    A change and its event are one commit; a repeated `operation_id` changes nothing.
+    """
+
+    def block_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> Awaitable[None]:
+        """Put a number on the do-not-send list, for all tenants and without an end."""
+
+    def unblock_number(
+        self, phone: PhoneNumber, event: Event, operation_id: str
+    ) -> Awaitable[None]:
+        """Take a number off the do-not-send list."""
+
+    def erase_number(
+        self,
+        phone: PhoneNumber,
+        event: Event,
+        operation_id: str,
+        *,
+        tenants: Iterable[str],
+        progress: ProgressCallback,
+    ) -> Awaitable[ErasedCounts]:
+        """Delete the challenges and the buckets of a number at these tenants."""
+
+    def list_blocked_numbers(self, progress: ProgressCallback) -> Awaitable[list[str]]:
+        """Return the numbers on the do-not-send list, masked."""
+
+    def list_locked_numbers(
+        self, tenants: Mapping[str, Tenant], progress: ProgressCallback
+    ) -> Awaitable[list[LockedNumber]]:
+        """Return the numbers that are locked at these tenants, the latest failure first."""
 
 
 class MessageIdRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -1,13 +1,14 @@
-"""Verify: pay for the attempt, compare, and let the right code win once."""
+"""Verify: charge the attempt, compare the code, and accept it once."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import ChallengeSecret, ChallengeStatus, VerifyReplayKey
+from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, VerifyReplayKey
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -18,17 +19,10 @@ from otp_service.core.errors import (
 )
 from otp_service.core.keys import join_length_prefixed
 from otp_service.core.limits import Charge, Limit
-from otp_service.core.phone_number import restore_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
-from otp_service.core.timestamps import SECOND_MS
+from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import VerifyRequest
-from otp_service.service.context import (
-    CallContext,
-    Caller,
-    Dependencies,
-    Subject,
-    build_limit_fields,
-)
+from otp_service.service.context import CallContext, Dependencies, build_limit_fields
 from otp_service.service.optimistic_commit import (
     commit_once,
     commit_with_retry,
@@ -38,12 +32,12 @@ from otp_service.service.optimistic_commit import (
 from otp_service.service.shared_limits import SharedLimits, SpentCharge
 
 
-REPLAY_WINDOW_MS = 60 * SECOND_MS
-"""How long the winning call is answered again to whoever repeats it with its Idempotency-Key."""
+REPLAY_WINDOW_MS = MINUTE_MS
+"""For this long, a repeat of the winning call with its Idempotency-Key gets the same answer."""
 
 
 class ChargedAttempt(msgspec.Struct, frozen=True):
-    """An attempt that has been paid for, and what it may be compared with."""
+    """An attempt that was charged, and the secret that its code may be compared with."""
 
     snapshot: ChallengeSnapshot
     secret: ChallengeSecret
@@ -53,73 +47,71 @@ class ChargedAttempt(msgspec.Struct, frozen=True):
 
 
 class CodeVerifier:
-    """One try at one challenge."""
+    """One attempt at one challenge."""
 
     def __init__(
         self,
         dependencies: Dependencies,
-        caller: Caller,
-        snapshot: ChallengeSnapshot,
+        context: CallContext,
+        challenge: Challenge,
         request: VerifyRequest,
     ) -> None:
-        assert snapshot.challenge  # the caller has looked
         self._dependencies = dependencies
         self._store = dependencies.store
-        self._caller = caller
+        self._context = context
+        self._tenant = context.caller.tenant
+        self._subject = context.subject
+        self._phone = context.subject.phone
+        self._challenge = challenge
         self._request = request
-        self._snapshot = snapshot
-        self._initial_challenge = snapshot.challenge
         self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
-        self._subject = _build_subject(snapshot, request)
-        partition = int(self._initial_challenge.id[1:3])
-        self._context = CallContext(
-            dependencies, caller, self._subject, partition, existing=self._initial_challenge
-        )
 
-    async def verify(self, idempotency_key: str | None) -> ChallengeSnapshot:
-        """Return the verified challenge. Raises the OtpError that refuses the try."""
-        answer = self._build_replay_key(idempotency_key)
-        if self._is_replay(answer, self._snapshot):
-            return await self._replay(self._snapshot)
+    async def verify(
+        self, snapshot: ChallengeSnapshot, idempotency_key: str | None
+    ) -> ChallengeSnapshot:
+        """Return the verified challenge. Raises the OtpError that refuses the attempt."""
+        replay_key = self._build_replay_key(idempotency_key)
+        if self._is_replay(replay_key, snapshot):
+            return await self._replay(snapshot)
         try:
-            self._initial_challenge.check_pending(self._snapshot.now)
-            if self._subject.phone is None:
-                raise ChallengeExpired
-            code = codes.normalize_code(self._request.code, self._dependencies.policy.digits)
+            code = self._check_request(snapshot.now)
         except (ChallengeEnded, MalformedCode) as error:
             await self._record_denial(error)
             raise
-        with self._dependencies.hash_slots.acquire(self._caller.tenant.name):
-            return await self._run_attempt(code, answer)
+        with self._dependencies.hash_slots.acquire(self._tenant.name):
+            try:
+                attempt = await self._charge_attempt(snapshot)
+            except (ChallengeEnded, ChallengeNotFound) as error:
+                return await self._resolve_lost_race(error, replay_key)
+            if not await self._is_correct_code(code, attempt):
+                await self._reject(attempt)
+                raise IncorrectCode(require_challenge(attempt.snapshot).attempts_left)
+            accepted, _ = await asyncio.gather(
+                self._accept(attempt, replay_key),
+                self._shared_limits.refund(attempt.shared_charges),
+            )
+            return accepted
 
-    async def _run_attempt(
-        self, code: str, replay_key: VerifyReplayKey | None
-    ) -> ChallengeSnapshot:
-        try:
-            attempt = await self._charge_attempt()
-        except (ChallengeEnded, ChallengeNotFound) as error:
-            return await self._resolve_lost_race(error, replay_key)
-        if not await self._is_correct_code(code, attempt):
-            await self._reject(attempt)
-            raise IncorrectCode(require_challenge(attempt.snapshot).attempts_left)
-        accepted, _ = await asyncio.gather(
-            self._accept(attempt, replay_key), self._shared_limits.refund(attempt.shared_charges)
-        )
-        return accepted
+    def _check_request(self, now: int) -> str:
+        """Return the normalized code. Raises ChallengeEnded and MalformedCode."""
+        self._challenge.check_pending(now)
+        if self._phone is None:
+            raise ChallengeExpired
+        return codes.normalize_code(self._request.code, self._dependencies.policy.digits)
 
     # ------------------------------------------------------------------ the attempt charge
 
-    async def _charge_attempt(self) -> ChargedAttempt:
+    async def _charge_attempt(self, snapshot: ChallengeSnapshot) -> ChargedAttempt:
         """Charge the attempt to the challenge and to every limit, or to none of them.
 
-        Raises ChallengeEnded, ChallengeNotFound, NumberLocked and RateLimited.
+        The commit checks the deadline and the number's limits on the newest state. Raises
+        ChallengeEnded, ChallengeNotFound, NumberLocked and RateLimited.
         """
         shared_charges = charges.build_shared_failure_charges(
-            self._caller.tenant, self._subject.account, self._subject.client_ip_key
+            self._tenant, self._subject.account, self._subject.client_ip_key
         )
         charged, shared = await self._shared_limits.spend_alongside(
-            shared_charges,
-            commit_with_retry(self._store, self._snapshot, self._build_attempt_commit),
+            shared_charges, commit_with_retry(self._store, snapshot, self._build_attempt_commit)
         )
         assert charged.previous_snapshot.secret  # _build_attempt_commit has checked it
         attempt = ChargedAttempt(
@@ -139,14 +131,13 @@ class CodeVerifier:
         new = require_challenge(current).charge_attempt(current.now)
         if current.secret is None:
             raise ChallengeExpired
-        kept = msgspec.UNSET if new.attempts_left else None
+        secret = msgspec.UNSET if new.attempts_left else None
+        fields = self._context.build_event_fields()
         return self._context.build_commit(
-            swap=CompareAndSwap(current.challenge, new, kept, not_after=new.deadline),
+            swap=CompareAndSwap(current.challenge, new, secret, not_after=new.deadline),
             charges=self._build_number_charges(),
-            events=(
-                events.Attempted(**self._build_event_fields(), attempts_left=new.attempts_left),
-            ),
-            event_if_refused=events.VerifyDenied(**self._build_event_fields()),
+            events=(events.Attempted(**fields, attempts_left=new.attempts_left),),
+            event_if_refused=events.VerifyDenied(**self._context.build_event_fields()),
             durable=True,
             masked_number=new.masked_number,
         )
@@ -154,32 +145,34 @@ class CodeVerifier:
     async def _refund_attempt(self, attempt: ChargedAttempt, error: OtpError) -> None:
         """Refund an attempt that a shared limit refused: nothing was compared."""
         await self._shared_limits.refund(attempt.shared_charges)
-        back = tuple(
-            Refund(charge, attempt.operation_id) for charge in self._build_number_charges()
-        )
-        denial = events.VerifyDenied(
-            **self._build_event_fields(reason=error.reason), **build_limit_fields(error)
-        )
-
-        def build_refund_commit(current: ChallengeSnapshot) -> Commit:
-            challenge, secret = require_challenge(current), current.secret
-            if challenge.stored_status is ChallengeStatus.PENDING:
-                secret = secret or attempt.secret  # the last claim has dropped it
-            swap = CompareAndSwap(challenge, challenge.refund_attempt(), secret)
-            return self._context.build_commit(swap=swap, refunds=back, foldable_event=denial)
-
+        fields = self._context.build_event_fields(reason=error.reason)
+        denied = events.VerifyDenied(**fields, **build_limit_fields(error))
+        build_commit = partial(self._build_refund_commit, attempt, denied)
         with suppress(ChallengeNotFound):
-            await commit_with_retry(self._store, attempt.snapshot, build_refund_commit)
+            await commit_with_retry(self._store, attempt.snapshot, build_commit)
+
+    def _build_refund_commit(
+        self, attempt: ChargedAttempt, denied: events.VerifyDenied, current: ChallengeSnapshot
+    ) -> Commit:
+        challenge, secret = require_challenge(current), current.secret
+        if challenge.stored_status is ChallengeStatus.PENDING:
+            secret = secret or attempt.secret  # the charge of the last attempt has deleted it
+        return self._context.build_commit(
+            swap=CompareAndSwap(challenge, challenge.refund_attempt(), secret),
+            refunds=_build_refunds(attempt, self._build_number_charges()),
+            foldable_event=denied,
+        )
 
     # ------------------------------------------------------------------ the comparison
 
     async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
-        """Compare with every live code; one run of argon2, whatever else is wrong."""
-        slow = await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
-        now = attempt.snapshot.now
-        live = attempt.secret.select_live_codes(now, self._dependencies.policy.live_codes)
+        """Compare with every live code; argon2 runs once, also if something else is wrong."""
+        argon2_hash = await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
+        now, max_live_codes = attempt.snapshot.now, self._dependencies.policy.live_codes
+        live_codes = attempt.secret.select_live_codes(now, max_live_codes)
         matches = [
-            self._is_hash_match(slow, one.pepper_id, one.code_hash, attempt.secret) for one in live
+            self._is_hash_match(argon2_hash, live.pepper_id, live.code_hash, attempt.secret)
+            for live in live_codes
         ]
         return any(matches) and self._is_bound(attempt)
 
@@ -192,21 +185,21 @@ class CodeVerifier:
         actual = codes.hash_code(
             pepper,
             argon2_hash,
-            tenant=self._initial_challenge.tenant,
-            challenge=self._initial_challenge.id,
-            purpose=self._initial_challenge.purpose,
+            tenant=self._challenge.tenant,
+            challenge=self._challenge.id,
+            purpose=self._challenge.purpose,
             number=secret.number,
-            deadline=self._initial_challenge.deadline,
+            deadline=self._challenge.deadline,
         )
         return codes.constant_time_equal(expected, actual)
 
     def _is_bound(self, attempt: ChargedAttempt) -> bool:
-        """Whether what else was given is the challenge's."""
-        ask = self._request
+        """Whether the optional members of the request match the challenge."""
+        request = self._request
         return (
-            ask.purpose in {None, self._initial_challenge.purpose}
-            and ask.account in {None, self._initial_challenge.account}
-            and ask.phone_number in {None, attempt.secret.number}
+            request.purpose in {None, self._challenge.purpose}
+            and request.account in {None, self._challenge.account}
+            and request.phone_number in {None, attempt.secret.number}
         )
 
     # ------------------------------------------------------------------ the outcome
@@ -214,80 +207,82 @@ class CodeVerifier:
     async def _accept(
         self, attempt: ChargedAttempt, replay_key: VerifyReplayKey | None
     ) -> ChallengeSnapshot:
-        """Verify, whatever claims came after; unless it was decided meanwhile."""
-        row, *failures = self._build_number_charges()
-        back = tuple(Refund(charge, attempt.operation_id) for charge in failures)
-        told = (events.Verified(**self._build_event_fields()),)
+        """Verify the challenge, whatever was charged later, unless it has been decided already."""
+        consecutive_failures, *failures = self._build_number_charges()
+        refunds = _build_refunds(attempt, failures)
+        verified = events.Verified(**self._context.build_event_fields())
 
         def build_accept_commit(current: ChallengeSnapshot) -> Commit:
             new = require_challenge(current).mark_verified(current.now, replay_key)
-            swap = CompareAndSwap(current.challenge, new, None)
             return self._context.build_commit(
-                swap=swap, refunds=back, reset_buckets=(row.bucket,), events=told, durable=True
+                swap=CompareAndSwap(current.challenge, new, None),
+                refunds=refunds,
+                reset_buckets=(consecutive_failures.bucket,),
+                events=(verified,),
+                durable=True,
             )
 
         try:
-            return (
-                await commit_with_retry(self._store, attempt.snapshot, build_accept_commit)
-            ).to_snapshot()
+            accepted = await commit_with_retry(self._store, attempt.snapshot, build_accept_commit)
         except (ChallengeEnded, ChallengeNotFound) as error:
-            return await self._resolve_lost_race(error, replay_key, back)
+            return await self._resolve_lost_race(error, replay_key, refunds)
+        return accepted.to_snapshot()
 
     async def _resolve_lost_race(
         self, error: OtpError, replay_key: VerifyReplayKey | None, refunds: tuple[Refund, ...] = ()
     ) -> ChallengeSnapshot:
-        """Answer whoever was not the first: as the first one, if it was the same call, or not.
+        """Return the result of the call that won if this one repeats it; else raise the error.
 
-        What a right code was charged is given back also if it came second.
+        The charges of a correct code are refunded in both cases.
         """
         if replay_key:
-            newest = await self._store.fetch_challenge(
-                self._initial_challenge.tenant, self._initial_challenge.id
-            )
+            newest = await self._store.fetch_challenge(self._challenge.tenant, self._challenge.id)
             if self._is_replay(replay_key, newest):
                 return await self._replay(newest, refunds)
         await self._record_denial(error, refunds)
         raise error
 
     async def _reject(self, attempt: ChargedAttempt) -> None:
-        """Tell that it was wrong, and what is locked by it."""
-        assert attempt.snapshot.challenge  # a claim is of a challenge
-        left = attempt.snapshot.challenge.attempts_left
-        told: list[events.Event] = [
-            events.Rejected(**self._build_event_fields(reason="mismatch"), attempts_left=left)
+        """Record that the code was wrong, and what this locks."""
+        fields = self._context.build_event_fields
+        left = require_challenge(attempt.snapshot).attempts_left
+        recorded: list[events.Event] = [
+            events.Rejected(**fields(reason="mismatch"), attempts_left=left)
         ]
         if left == 0:
-            told.append(events.Locked(**self._build_event_fields(reason="attempts_exhausted")))
-        (row,) = self._caller.tenant.limits[Limit.CONSECUTIVE_FAILURES]
-        if attempt.consecutive_failures >= row.count:
-            told.append(events.Locked(**self._build_event_fields(reason="number_locked")))
-        await self._store.commit(self._context.build_commit(events=tuple(told)))
+            recorded.append(events.Locked(**fields(reason="attempts_exhausted")))
+        (window,) = self._tenant.limits[Limit.CONSECUTIVE_FAILURES]
+        if attempt.consecutive_failures >= window.count:
+            recorded.append(events.Locked(**fields(reason="number_locked")))
+        await self._store.commit(self._context.build_commit(events=tuple(recorded)))
 
     async def _record_denial(self, error: OtpError, refunds: tuple[Refund, ...] = ()) -> None:
-        """Record a refusal without an attempt; raises NumberLocked if that comes before it."""
-        is_malformed = isinstance(error, MalformedCode)
-        phone = self._subject.phone if is_malformed else None
-        looked = (charges.build_lock_check(self._caller.tenant, phone),) if phone else ()
-        told = events.VerifyDenied(**self._build_event_fields(reason=error.reason))
+        """Record a refusal that costs no attempt.
+
+        Raises NumberLocked for a malformed code if the number is locked: that is checked first.
+        """
+        phone = self._phone if isinstance(error, MalformedCode) else None
+        lock_check = (charges.build_lock_check(self._tenant, phone),) if phone else ()
+        denied = events.VerifyDenied(**self._context.build_event_fields(reason=error.reason))
         commit = self._context.build_commit(
-            charges=looked, refunds=refunds, event_if_refused=told, foldable_event=told
+            charges=lock_check, refunds=refunds, event_if_refused=denied, foldable_event=denied
         )
         await commit_once(self._store, commit)
 
-    # ------------------------------------------------------------------ the same call again
+    # ------------------------------------------------------------------ a repeated call
 
     def _build_replay_key(self, idempotency_key: str | None) -> VerifyReplayKey | None:
-        """Return what this call would be recognised by."""
         if idempotency_key is None:
             return None
-        mac = self._dependencies.keys.limit.current.compute_mac
-        typed = self._request.code.replace(" ", "").replace("-", "")
-        # The number is in it because it will be gone; purpose and account can be asked for again.
-        tried = join_length_prefixed(typed.encode(), (self._request.phone_number or "").encode())
-        context = (self._initial_challenge.tenant.encode(), self._initial_challenge.id.encode())
+        compute_mac = self._dependencies.keys.limit.current.compute_mac
+        code = self._request.code.replace(" ", "").replace("-", "")
+        # The number is included because a verified challenge no longer holds it; purpose and
+        # account are compared with the challenge again.
+        tried = join_length_prefixed(code.encode(), (self._request.phone_number or "").encode())
+        prefix = (self._challenge.tenant.encode(), self._challenge.id.encode())
         return VerifyReplayKey(
-            mac("answer-key", *context, idempotency_key.encode()),
-            mac("answer-code", *context, tried),
+            compute_mac("answer-key", *prefix, idempotency_key.encode()),
+            compute_mac("answer-code", *prefix, tried),
         )
 
     def _is_replay(self, replay_key: VerifyReplayKey | None, snapshot: ChallengeSnapshot) -> bool:
@@ -307,24 +302,18 @@ class CodeVerifier:
     async def _replay(
         self, snapshot: ChallengeSnapshot, refunds: tuple[Refund, ...] = ()
     ) -> ChallengeSnapshot:
-        """Give the winning call's answer once more, and record that."""
-        told = events.Verified(**self._build_event_fields(), repeated=True)
-        commit = self._context.build_commit(events=(told,), refunds=refunds, durable=True)
-        await self._store.commit(commit)
+        """Return the result of the call that won, and record that it was repeated."""
+        repeated = events.Verified(**self._context.build_event_fields(), repeated=True)
+        await self._store.commit(
+            self._context.build_commit(events=(repeated,), refunds=refunds, durable=True)
+        )
         return snapshot
 
     def _build_number_charges(self) -> tuple[Charge, ...]:
-        if self._subject.phone is None:
+        if self._phone is None:
             return ()
-        return charges.build_number_failure_charges(self._caller.tenant, self._subject.phone)
-
-    def _build_event_fields(self, **fields: Any) -> dict[str, Any]:
-        return self._context.build_event_fields(**fields)
+        return charges.build_number_failure_charges(self._tenant, self._phone)
 
 
-def _build_subject(snapshot: ChallengeSnapshot, request: VerifyRequest) -> Subject:
-    """Return whom the challenge is about; the number is unknown once it has ended."""
-    assert snapshot.challenge  # the caller has looked
-    secret, country = snapshot.secret, snapshot.challenge.country
-    phone = restore_number(secret.number, country) if secret else None
-    return Subject.from_request(phone, snapshot.challenge.account, request.client_ip)
+def _build_refunds(attempt: ChargedAttempt, charged: Sequence[Charge]) -> tuple[Refund, ...]:
+    return tuple(Refund(charge, attempt.operation_id) for charge in charged)

@@ -1,4 +1,4 @@
-"""What the use cases are made of, and who is calling."""
+"""What a call of a use case consists of: dependencies, caller, subject, and its context."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from otp_service.core.admission import AdmissionControl
-from otp_service.core.challenge import Challenge
-from otp_service.core.errors import OtpError, RateLimited
+from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
+from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.keys import ServiceKeys
 from otp_service.core.messages import MessageRenderer
-from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
-from otp_service.core.ports import Commit, Hasher, Router, Store
+from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
 from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.tenant import Tenant
 
@@ -23,7 +23,7 @@ OPERATION_ID_BYTES = 16
 
 
 class RandomSource:
-    """The system's randomness; tests put their own in its place."""
+    """The system's source of random numbers; tests pass their own functions."""
 
     def __init__(
         self, randbelow: Callable[[int], int], token_bytes: Callable[[int], bytes]
@@ -33,38 +33,39 @@ class RandomSource:
         self._unused_bytes = b""
 
     def generate_operation_id(self) -> str:
-        """Return the name of one operation, or of one event.
+        """Return the id of an operation or of an event.
 
-        These are no secrets of anybody's, so they are drawn in blocks: there are a dozen in each
-        login, and a call of the system for each costs more than the rest of making them.
+        Ids are not secret, so they are drawn in blocks of 64: each login needs a dozen, and a
+        system call for each costs more than all other work on them.
         """
         if len(self._unused_bytes) < OPERATION_ID_BYTES:
             self._unused_bytes = self.token_bytes(64 * OPERATION_ID_BYTES)
-        name, self._unused_bytes = (
+        id_, self._unused_bytes = (
             self._unused_bytes[:OPERATION_ID_BYTES],
             self._unused_bytes[OPERATION_ID_BYTES:],
         )
-        return name.hex()
+        return id_.hex()
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the use cases need, put together by `app`."""
+    """Everything that the use cases need; `app` puts it together."""
 
     store: Store
+    number_registry: NumberRegistry
     router: Router
     hasher: Hasher
     keys: ServiceKeys
     policy: Policy
     message_renderers: Mapping[str, MessageRenderer]
-    """How each tenant's messages read."""
+    """By the name of the tenant."""
     tenants: Mapping[str, Tenant]
     hash_slots: AdmissionControl
     send_slots: AdmissionControl
     random: RandomSource
     versions: dict[str, str]
-    """The configuration and the keys in force, as events tell them."""
+    """The ids of the configuration and of the keys in force, as events record them."""
     issue_timeout_ms: int
-    """Milliseconds that a whole issue may take: the router's deadline and some more."""
+    """Milliseconds that an issue may take: the router's deadline and a margin."""
     allow_fictitious: bool = False
     only_fictitious: bool = False
 
@@ -74,7 +75,7 @@ NO_TENANT: Final = Tenant("", "", frozenset())
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """On whose behalf a call is made, and its names in logs and traces."""
+    """The tenant that a call is made for, and the names of the call in logs and traces."""
 
     tenant: Tenant
     key_id: str
@@ -88,97 +89,123 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """Whom a call is about, as far as it says."""
+    """The person that a call is about, as far as it is known."""
 
     phone: PhoneNumber | None = None
     account: str | None = None
     client_ip: str | None = None
-    """As it was given."""
     client_ip_key: str | None = None
-    """As limits count it."""
+    """The client's address or network, as limits count it."""
 
     @classmethod
     def from_request(
         cls, phone: PhoneNumber | None, account: str | None, client_ip: str | None
     ) -> "Subject":
-        """Read the client's address; raises InvalidRequest if it is none."""
+        """Parse the client's address. Raises InvalidRequest."""
         if client_ip is None:
             return cls(phone, account)
         address = parse_client_ip(client_ip)
         return cls(phone, account, str(address), client_ip_limit_key(address))
 
+    @classmethod
+    def from_challenge(
+        cls, challenge: Challenge, secret: ChallengeSecret | None, client_ip: str | None
+    ) -> "Subject":
+        """Return the subject of a challenge; after the deadline, its number is unknown."""
+        phone = restore_number(secret.number, challenge.country) if secret else None
+        return cls.from_request(phone, challenge.account, client_ip)
 
-def build_common_fields(
-    dependencies: Dependencies, caller: Caller, subject: Subject, challenge: Challenge | None = None
-) -> dict[str, Any]:
-    """Return what events say of caller and person: pseudonyms, never the number itself."""
-    known: dict[str, Any] = {
-        "tenant": caller.tenant.name or None,
-        "key_id": caller.key_id,
-        "request": caller.request_id,
-        "trace": caller.trace_id,
-        "client_address": subject.client_ip,
-        "versions": dependencies.versions,
-    }
-    if subject.account is not None:
-        known["account"] = derive_pseudonym(
-            dependencies.keys.pseudonym.current, "account", subject.account
-        )
-    if challenge:
-        known |= {"challenge": challenge.id, "purpose": challenge.purpose}
-        known |= {"number": challenge.number_pseudonym, "country": challenge.country}
-        known["number_suffix"] = challenge.masked_number[-2:]
-    elif subject.phone:
-        known["number"] = derive_pseudonym(
-            dependencies.keys.pseudonym.current, "number", subject.phone.canonical
-        )
-        known["country"] = subject.phone.country
-        known["number_suffix"] = subject.phone.e164[-2:]
-    return known
+
+class ChallengeRef(msgspec.Struct, frozen=True):
+    """What is known of a challenge that was not read, or that is being created."""
+
+    id: str | None = None
+    purpose: str | None = None
+
+
+UNKNOWN_CHALLENGE: Final = ChallengeRef()
 
 
 class CallContext:
-    """Where one call about one number is worked on: its partition, and what its events say."""
+    """One call about one number or challenge: its partition, and the fields that its events share.
 
-    def __init__(  # who, about whom, where
+    Events name the number by its pseudonym: that in the challenge if it was read, else that of
+    `subject.phone`.
+    """
+
+    def __init__(
         self,
         dependencies: Dependencies,
         caller: Caller,
         subject: Subject,
-        partition: int,
-        existing: Challenge | None = None,
-        **extra_fields: str,
+        challenge: Challenge | ChallengeRef = UNKNOWN_CHALLENGE,
     ) -> None:
-        self.dependencies = dependencies
         self.caller = caller
         self.subject = subject
-        self.partition = partition
-        self._challenge = existing
-        self._extra_fields = extra_fields
+        self.challenge = challenge
+        self._store = dependencies.store
+        self._random = dependencies.random
+        self._versions = dependencies.versions
+        self._pseudonym_key = dependencies.keys.pseudonym.current
 
     def build_event_fields(self, **fields: Any) -> dict[str, Any]:
-        """Return the fields of an event of this call."""
-        return {
-            "id": self.dependencies.random.generate_operation_id(),
-            **self._common_fields,
-            **fields,
-        }
-
-    @cached_property
-    def _common_fields(self) -> dict[str, Any]:
-        return (
-            build_common_fields(self.dependencies, self.caller, self.subject, self._challenge)
-            | self._extra_fields
-        )
+        """Return the fields of one event of this call, with an id of its own."""
+        return {"id": self._random.generate_operation_id(), **self._shared_fields, **fields}
 
     def build_commit(self, **fields: Any) -> Commit:
-        """Return a commit in the number's partition, under a name of its own."""
-        fields.setdefault("operation_id", self.dependencies.random.generate_operation_id())
-        return Commit(partition=self.partition, **fields)
+        """Return a commit in the partition of the number, under an operation id of its own."""
+        fields.setdefault("operation_id", self._random.generate_operation_id())
+        return Commit(partition=self._partition, **fields)
+
+    @cached_property
+    def _partition(self) -> int:
+        """The partition that the challenge's id names, or that of the number without an id."""
+        if self.challenge.id is None:
+            assert self.subject.phone
+            return self._store.get_number_partition(self.subject.phone.canonical)
+        partition = parse_partition(self.challenge.id)
+        if partition is None:
+            raise ChallengeNotFound
+        return partition
+
+    @cached_property
+    def _shared_fields(self) -> dict[str, Any]:
+        account = self.subject.account
+        return {
+            "tenant": self.caller.tenant.name or None,
+            "key_id": self.caller.key_id,
+            "request": self.caller.request_id,
+            "trace": self.caller.trace_id,
+            "client_address": self.subject.client_ip,
+            "versions": self._versions,
+            "challenge": self.challenge.id,
+            "purpose": self.challenge.purpose,
+            "account": None if account is None else self._derive_pseudonym("account", account),
+            **self._build_number_fields(),
+        }
+
+    def _build_number_fields(self) -> dict[str, Any]:
+        challenge, phone = self.challenge, self.subject.phone
+        if isinstance(challenge, Challenge):
+            return {
+                "number": challenge.number_pseudonym,
+                "country": challenge.country,
+                "number_suffix": challenge.masked_number[-2:],
+            }
+        if phone:
+            return {
+                "number": self._derive_pseudonym("number", phone.canonical),
+                "country": phone.country,
+                "number_suffix": phone.e164[-2:],
+            }
+        return {}
+
+    def _derive_pseudonym(self, label: str, value: str) -> str:
+        return derive_pseudonym(self._pseudonym_key, label, value)
 
 
 def build_limit_fields(error: OtpError) -> dict[str, Any]:
-    """Return what an event says of the limit that refused; nothing if none did."""
+    """Return the event fields of the limit that refused; empty for every other error."""
     if not isinstance(error, RateLimited):
         return {}
     return {"limit": error.limit, "quota": error.quota, "period": error.period_seconds}

@@ -1,12 +1,13 @@
-"""Idempotency-Key: a call that is repeated is done once.
+"""Idempotency-Key: a call that is repeated under the same key is run once.
 
-The key is claimed before anything is spent, in a partition of its own, and holds a keyed
-fingerprint of the request and the id of the challenge; a refusal frees it, but not a store in
-doubt. While the first call may be running (its lease), a repeat is told so; after that it sees
-what came of it, or runs.
+The key is claimed before anything is charged, in a partition of its own. Its record holds a keyed
+fingerprint of the request and the id of the challenge. A refusal frees the key; StoreUnavailable
+does not. Until the lease of the first call ends, a repeat raises IdempotencyKeyInUse; after that
+it returns the result of the first call, or runs if there is none.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from otp_service.core.errors import (
     OtpError,
     StoreUnavailable,
 )
+from otp_service.core.keys import join_length_prefixed
 from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import Dependencies
@@ -26,67 +28,99 @@ from otp_service.service.context import Dependencies
 LEASE_MARGIN_MS = 5 * SECOND_MS
 
 
-class IdempotentCall(msgspec.Struct, frozen=True):
-    """One request under one Idempotency-Key of one tenant."""
+class IdempotentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that may carry an Idempotency-Key."""
 
-    dependencies: Dependencies
     tenant: str
-    idempotency_key: str
-    fingerprint: bytes
+    key: str | None
+    operation: str
+    fields: tuple[str | None, ...]
+    """What a repeat has to have in common with the first request."""
     challenge_id: str
-    """The id of the challenge that the request is about, or is to be given."""
+    """The challenge that the request is about or, with `creates_challenge`, will create."""
+    creates_challenge: bool
+    """Whether a challenge with this id is a result of the request."""
 
-    async def run(
-        self, call: Callable[[str], Awaitable[ChallengeSnapshot]], *, creates_challenge: bool
-    ) -> ChallengeSnapshot:
-        """Run the call, or return what it did when it was run.
 
-        `creates` says that a challenge which is there is what the call did. Raises
-        IdempotencyKeyInUse, IdempotencyKeyReused, and whatever refuses the call.
+class KeyClaim(msgspec.Struct, frozen=True):
+    """The right to run a request, or the result of the first call."""
+
+    challenge_id: str
+    """The id that the first call chose."""
+    previous_result: ChallengeSnapshot | None = None
+
+
+class IdempotencyKeys:
+    """Claims Idempotency-Keys in the store."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._store = dependencies.store
+        self._random = dependencies.random
+        self._mac_key = dependencies.keys.limit.current
+        self._lease_ms = dependencies.issue_timeout_ms + LEASE_MARGIN_MS
+
+    @asynccontextmanager
+    async def claim(self, request: IdempotentRequest) -> AsyncIterator[KeyClaim]:
+        """Claim the key while the body of the `async with` statement runs the request.
+
+        Raises IdempotencyKeyInUse and IdempotencyKeyReused. Without a key nothing is stored.
         """
-        now, known = await self.dependencies.store.get_idempotency_record(
-            self.tenant, self.idempotency_key
-        )
+        if request.key is None:
+            yield KeyClaim(request.challenge_id)
+            return
+        fingerprint = self._compute_fingerprint(request)
+        now, known = await self._store.get_idempotency_record(request.tenant, request.key)
         if known:
-            done = await self._find_previous_result(known, now, creates_challenge=creates_challenge)
-            if done:
-                return done
-        mine = IdempotencyRecord(
+            previous = await self._find_previous_result(request, known, fingerprint, now)
+            if previous:
+                yield KeyClaim(known.challenge_id, previous)
+                return
+        claimed = IdempotencyRecord(
             version=known.version + 1 if known else 1,
-            fingerprint=self.fingerprint,
-            challenge_id=known.challenge_id if known else self.challenge_id,
-            lease_until=now + self.dependencies.issue_timeout_ms + LEASE_MARGIN_MS,
+            fingerprint=fingerprint,
+            challenge_id=known.challenge_id if known else request.challenge_id,
+            lease_until=now + self._lease_ms,
         )
-        if not await self._swap_record(known, mine):
+        if not await self._swap_record(request, known, claimed):
             raise IdempotencyKeyInUse
         try:
-            stored = await call(mine.challenge_id)
+            yield KeyClaim(claimed.challenge_id)
         except StoreUnavailable:
-            raise  # a message may have gone out: whoever repeats it finds out after the lease
+            raise  # a message may have been sent: a repeat finds out after the lease
         except OtpError:
-            await self._swap_record(mine, None)
+            await self._swap_record(request, claimed, None)
             raise
-        await self._swap_record(mine, replace(mine, version=mine.version + 1, finished=True))
-        return stored
+        finished = replace(claimed, version=claimed.version + 1, finished=True)
+        await self._swap_record(request, claimed, finished)
 
     async def _find_previous_result(
-        self, record: IdempotencyRecord, now: int, *, creates_challenge: bool
+        self, request: IdempotentRequest, record: IdempotencyRecord, fingerprint: bytes, now: int
     ) -> ChallengeSnapshot | None:
-        """Return what the earlier call did; None if it left nothing and is over."""
-        if not constant_time_equal(record.fingerprint, self.fingerprint):
+        """Return the result of the first call; None if it ended without one."""
+        if not constant_time_equal(record.fingerprint, fingerprint):
             raise IdempotencyKeyReused
-        if record.finished or creates_challenge:
-            stored = await self.dependencies.store.fetch_challenge(self.tenant, record.challenge_id)
-            if stored.challenge:
-                return stored
+        if record.finished or request.creates_challenge:
+            snapshot = await self._store.fetch_challenge(request.tenant, record.challenge_id)
+            if snapshot.challenge:
+                return snapshot
         if now < record.lease_until:
             raise IdempotencyKeyInUse
         return None
 
+    def _compute_fingerprint(self, request: IdempotentRequest) -> bytes:
+        fields = (b"\0" if field is None else field.encode() for field in request.fields)
+        return self._mac_key.compute_mac(
+            "fingerprint", request.operation.encode(), join_length_prefixed(*fields)
+        )
+
     async def _swap_record(
-        self, old: IdempotencyRecord | None, new: IdempotencyRecord | None
+        self,
+        request: IdempotentRequest,
+        old: IdempotencyRecord | None,
+        new: IdempotencyRecord | None,
     ) -> bool:
-        operation = self.dependencies.random.generate_operation_id()
-        return await self.dependencies.store.swap_idempotency_record(
-            self.tenant, self.idempotency_key, old, new, operation
+        assert request.key is not None
+        operation = self._random.generate_operation_id()
+        return await self._store.swap_idempotency_record(
+            request.tenant, request.key, old, new, operation
         )

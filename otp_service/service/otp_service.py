@@ -1,10 +1,10 @@
-"""The use cases: fetch, decide, store, tell.
+"""The facade of the use cases: each reads fetch, charge, decide, store, send.
 
-    issue   own buckets → other buckets ∥ argon2 → challenge stored → providers → outcome stored
-    verify  read → claim paid ∥ other buckets → argon2, compare → outcome stored
+    issue   charge the number → charge shared limits ∥ argon2 → store → send → store the result
+    verify  fetch → charge the attempt ∥ shared limits → argon2, compare → store the result
 
-Closed when Redis is in doubt: a step that cannot be taken raises StoreUnavailable, and no code is
-compared and no message sent after it. That is decided here, by catching it nowhere.
+Fails closed: StoreUnavailable is never handled in this package, so no code is compared and no
+message is sent after an error of the store.
 """
 
 import asyncio
@@ -19,26 +19,27 @@ from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
-    ChallengeNotFound,
     NumberNotAllowed,
     OtpError,
     SendsExhausted,
     StoreTampered,
 )
-from otp_service.core.keys import join_length_prefixed
 from otp_service.core.messages import parse_locale
-from otp_service.core.phone_number import (
-    PhoneNumber,
-    check_country,
-    classify_number,
-    restore_number,
-)
+from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
-from otp_service.schemas import IssueRequest, UnlockRequest, VerifyRequest
+from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
-from otp_service.service.context import CallContext, Caller, Dependencies, Subject
-from otp_service.service.idempotency import IdempotentCall
+from otp_service.service.context import (
+    UNKNOWN_CHALLENGE,
+    CallContext,
+    Caller,
+    ChallengeRef,
+    Dependencies,
+    Subject,
+)
+from otp_service.service.idempotency import IdempotencyKeys, IdempotentRequest
+from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import (
     commit_once,
     commit_with_retry,
@@ -51,15 +52,17 @@ UNKNOWN_SUBJECT = Subject()
 
 
 class OtpService:
-    """Issue, resend, verify, cancel, and the operator's unlock.
+    """Issue, resend, verify and cancel a challenge, and handle its receipts.
 
-    Every method raises the OtpError that refuses it; the answers carry the challenge and the
-    instant, by Redis's clock, at which it stood so.
+    Every method raises the OtpError that refuses the call. A snapshot holds the challenge and the
+    instant, by Redis's clock, at which it was in this state.
     """
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
         self._store = dependencies.store
+        self._idempotency_keys = IdempotencyKeys(dependencies)
+        self.numbers = NumberService(dependencies)
 
     async def issue(
         self, caller: Caller, request: IssueRequest, idempotency_key: str | None
@@ -67,102 +70,112 @@ class OtpService:
         """Send a code to a number, and return its new challenge."""
         caller.tenant.check_purpose(request.purpose)
         locale = parse_locale(request.locale) if request.locale is not None else None
-        person = Subject.from_request(None, request.account, request.client_ip)
-        phone = await self._resolve_destination(caller, request, person)
-        person = replace(person, phone=phone)
+        subject = Subject.from_request(None, request.account, request.client_ip)
+        phone, problem = classify_number(request.phone_number)
+        subject = replace(subject, phone=phone)
         partition = self._store.get_number_partition(phone.canonical)
-        challenge_id = build_challenge_id(partition, self._dependencies.random.token_bytes(16))
-
-        def send_code(id_: str) -> Awaitable[ChallengeSnapshot]:
-            return CodeSender(self._dependencies, caller, person, request.purpose, id_).issue(
-                locale
+        try:
+            self._check_destination(phone, problem, caller.tenant.countries)
+        except NumberNotAllowed as error:
+            await self._record_denial(
+                CallContext(
+                    self._dependencies,
+                    caller,
+                    subject,
+                    ChallengeRef(purpose=request.purpose),
+                ),
+                error,
             )
-
-        async with self._record_tampering(
-            CallContext(self._dependencies, caller, person, partition)
+            raise
+        async with (
+            self._record_tampering(caller, subject),
+            self._idempotency_keys.claim(
+                self._describe_issue(caller, request, idempotency_key, partition)
+            ) as claim,
         ):
-            if idempotency_key is None:
-                return await send_code(challenge_id)
-            fields = (
-                request.phone_number,
-                request.purpose,
-                request.locale,
-                request.client_ip,
-                request.account,
+            if claim.previous_result:
+                return claim.previous_result
+            context = CallContext(
+                self._dependencies,
+                caller,
+                subject,
+                ChallengeRef(claim.challenge_id, request.purpose),
             )
-            once = self._create_idempotent_call(
-                caller, idempotency_key, "issue", fields, challenge_id
-            )
-            return await once.run(send_code, creates_challenge=True)
+            return await CodeSender(self._dependencies, context, phone).issue(locale)
 
     async def resend(
         self, caller: Caller, challenge_id: str, idempotency_key: str | None
     ) -> ChallengeSnapshot:
-        """Send another code for a challenge; the earlier one stays valid beside it."""
-        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
-            stored = await self._fetch_challenge(caller, challenge_id)
+        """Send another code for a challenge; the earlier one stays valid as well."""
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+            snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
             try:
-                require_challenge(stored).check_pending(stored.now)
+                challenge.check_pending(snapshot.now)
             except ChallengeEnded as error:
                 await self._record_denial(
-                    self._create_context(caller, challenge_id, stored.challenge), error
+                    CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge),
+                    error,
                 )
                 raise
-            if idempotency_key is None:
-                return await self._resend_code(caller, stored)
-            once = self._create_idempotent_call(
-                caller, idempotency_key, "resend", (challenge_id,), challenge_id
+            request = IdempotentRequest(
+                tenant=caller.tenant.name,
+                key=idempotency_key,
+                operation="resend",
+                fields=(challenge_id,),
+                challenge_id=challenge_id,
+                creates_challenge=False,
             )
-            return await once.run(
-                lambda _: self._resend_code(caller, stored), creates_challenge=False
-            )
+            async with self._idempotency_keys.claim(request) as claim:
+                return claim.previous_result or await self._resend_code(caller, snapshot)
 
     async def verify(
         self, caller: Caller, challenge_id: str, request: VerifyRequest, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Accept the code, once. Every other outcome is an error."""
-        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
-            stored = await self._fetch_challenge(caller, challenge_id)
-            return await CodeVerifier(self._dependencies, caller, stored, request).verify(
-                idempotency_key
-            )
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+            snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
+            subject = Subject.from_challenge(challenge, snapshot.secret, request.client_ip)
+            context = CallContext(self._dependencies, caller, subject, challenge=challenge)
+            verifier = CodeVerifier(self._dependencies, context, challenge, request)
+            return await verifier.verify(snapshot, idempotency_key)
 
     async def get_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
-        """Return a challenge in whatever status. Raises ChallengeNotFound."""
-        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
-            return await self._fetch_challenge(caller, challenge_id)
+        """Return a challenge in any status. Raises ChallengeNotFound."""
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+            snapshot, _ = await self._fetch_challenge(caller, challenge_id)
+            return snapshot
 
     async def cancel(self, caller: Caller, challenge_id: str) -> None:
-        """End a challenge; a second time does nothing."""
-        async with self._record_tampering(self._create_context(caller, challenge_id), challenge_id):
-            await self._cancel_challenge(caller, await self._fetch_challenge(caller, challenge_id))
+        """End a challenge; a second call does nothing."""
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+            snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
+            context = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
+            canceled = events.Canceled(**context.build_event_fields(reason="by_tenant"))
 
-    async def unlock_number(self, caller: Caller, request: UnlockRequest) -> None:
-        """End the rows of failures of a number at all tenants; its sends stay counted."""
-        phone, _ = classify_number(request.phone_number)
-        buckets = [
-            charges.list_lock_buckets(name, phone.canonical) for name in self._dependencies.tenants
-        ]
-        partition = self._store.get_number_partition(phone.canonical)
-        desk = CallContext(self._dependencies, caller, Subject(phone), partition)
-        told = events.Unlocked(**desk.build_event_fields(reason="by_operator"))
-        clear = tuple(bucket for pair in buckets for bucket in pair)
-        await self._store.commit(
-            desk.build_commit(reset_buckets=clear, events=(told,), durable=True)
-        )
+            def build_cancel_commit(current: ChallengeSnapshot) -> Commit:
+                old = require_challenge(current)
+                new = old.cancel(current.now)
+                if new is old:
+                    return context.build_commit()
+                return context.build_commit(swap=CompareAndSwap(old, new, None), events=(canceled,))
+
+            await commit_with_retry(self._store, snapshot, build_cancel_commit)
 
     async def handle_receipt(
         self, caller: Caller, provider: str, receipt: Receipt, *, trusted: bool
     ) -> ReceiptResult:
-        """Note what a provider tells of a submission; `trusted`: nobody else can have said it."""
+        """Store a provider's report about a submission.
+
+        `trusted` is whether the report can only be the provider's.
+        """
         reference = SubmissionReference.parse(receipt.reference)
         if reference is None or parse_partition(reference.challenge_id) is None:
             return ReceiptResult(is_known=False)
-        receiving = self._create_receipt_handler(caller, provider, reference)
-        async with self._record_tampering(
-            self._create_context(caller, reference.challenge_id), reference.challenge_id
-        ):
-            return await receiving.handle_receipt(reference, receipt, trusted=trusted)
+        caller = self._as_tenant_of(reference, caller)
+        id_ = reference.challenge_id
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(id_)):
+            handler = ReceiptHandler(self._dependencies, caller, provider)
+            return await handler.handle_receipt(reference, receipt, trusted=trusted)
 
     async def auto_resend(
         self,
@@ -171,131 +184,94 @@ class OtpService:
         reference: SubmissionReference,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> bool:
-        """Send once more what a provider has lost, if that is still to be and every limit allows."""
-        receiving = self._create_receipt_handler(caller, provider, reference)
-        async with self._record_tampering(
-            self._create_context(caller, reference.challenge_id), reference.challenge_id
-        ):
-            return await receiving.auto_resend(reference, sleep)
+        """Send again after a failed delivery, if the challenge and every limit allow it."""
+        caller = self._as_tenant_of(reference, caller)
+        id_ = reference.challenge_id
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(id_)):
+            handler = ReceiptHandler(self._dependencies, caller, provider)
+            return await handler.auto_resend(reference, sleep)
 
-    def _create_receipt_handler(
-        self, caller: Caller, provider: str, reference: SubmissionReference
-    ) -> ReceiptHandler:
+    def _as_tenant_of(self, reference: SubmissionReference, caller: Caller) -> Caller:
         tenant = self._dependencies.tenants.get(reference.tenant, caller.tenant)
-        return ReceiptHandler(self._dependencies, replace(caller, tenant=tenant), provider)
+        return replace(caller, tenant=tenant)
 
-    async def _resolve_destination(
-        self, caller: Caller, request: IssueRequest, subject: Subject
-    ) -> PhoneNumber:
-        """Return the number if codes are sent there; one that is none is not even an event."""
-        phone, why = classify_number(request.phone_number)
-        try:
-            if why == "type" or (why and not self._dependencies.allow_fictitious):
-                raise NumberNotAllowed(why)
-            if self._dependencies.only_fictitious and not phone.is_fictitious:
-                raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
-            check_country(phone, caller.tenant.countries)
-        except NumberNotAllowed as error:
-            partition = self._store.get_number_partition(phone.canonical)
-            subject = replace(subject, phone=phone)
-            await self._record_denial(
-                CallContext(
-                    self._dependencies, caller, subject, partition, purpose=request.purpose
-                ),
-                error,
-            )
-            raise
-        return phone
+    def _check_destination(
+        self, phone: PhoneNumber, problem: str | None, countries: frozenset[str]
+    ) -> None:
+        """Raise NumberNotAllowed unless codes are sent to this number."""
+        if problem == "type" or (problem and not self._dependencies.allow_fictitious):
+            raise NumberNotAllowed(problem)
+        if self._dependencies.only_fictitious and not phone.is_fictitious:
+            raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
+        check_country(phone, countries)
 
-    async def _fetch_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
-        stored = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
-        if stored.challenge is None:
-            raise ChallengeNotFound
-        return stored
-
-    async def _cancel_challenge(self, caller: Caller, snapshot: ChallengeSnapshot) -> None:
-        desk = self._create_context(
-            caller, require_challenge(snapshot).id, require_challenge(snapshot)
+    def _describe_issue(
+        self, caller: Caller, request: IssueRequest, idempotency_key: str | None, partition: int
+    ) -> IdempotentRequest:
+        return IdempotentRequest(
+            tenant=caller.tenant.name,
+            key=idempotency_key,
+            operation="issue",
+            fields=(
+                request.phone_number,
+                request.purpose,
+                request.locale,
+                request.client_ip,
+                request.account,
+            ),
+            challenge_id=build_challenge_id(partition, self._dependencies.random.token_bytes(16)),
+            creates_challenge=True,
         )
-        told = events.Canceled(**desk.build_event_fields(reason="by_tenant"))
 
-        def build_cancel_commit(current: ChallengeSnapshot) -> Commit:
-            challenge = require_challenge(current)
-            new = challenge.cancel(current.now)
-            if new is challenge:
-                return desk.build_commit()
-            return desk.build_commit(swap=CompareAndSwap(challenge, new, None), events=(told,))
-
-        await commit_with_retry(self._store, snapshot, build_cancel_commit)
+    async def _fetch_challenge(
+        self, caller: Caller, challenge_id: str
+    ) -> tuple[ChallengeSnapshot, Challenge]:
+        snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+        return snapshot, require_challenge(snapshot)
 
     async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
         challenge, secret = require_challenge(snapshot), snapshot.secret
-        desk = self._create_context(caller, challenge.id, challenge)
+        subject = Subject.from_challenge(challenge, secret, secret.client_ip if secret else None)
         try:
-            if secret is None:
+            if secret is None or subject.phone is None:
                 raise ChallengeExpired
             challenge.check_resend(snapshot.now)
-        except ChallengeEnded as error:
-            await self._record_denial(desk, error)
+        except (ChallengeEnded, SendsExhausted) as error:
+            denied = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
+            locked_first = subject.phone if isinstance(error, SendsExhausted) else None
+            await self._record_denial(denied, error, locked_first)
             raise
-        except SendsExhausted as error:
-            assert secret  # or it would have expired
-            await self._record_denial(desk, error, restore_number(secret.number, challenge.country))
-            raise
-        phone = restore_number(secret.number, challenge.country)
-        person = Subject.from_request(phone, challenge.account, secret.client_ip)
-        sending = CodeSender(self._dependencies, caller, person, challenge.purpose, challenge.id)
-        return await sending.resend(secret)
+        context = CallContext(
+            self._dependencies,
+            caller,
+            subject,
+            ChallengeRef(challenge.id, challenge.purpose),
+        )
+        return await CodeSender(self._dependencies, context, subject.phone).resend(secret)
 
     async def _record_denial(
         self, context: CallContext, error: OtpError, phone: PhoneNumber | None = None
     ) -> None:
-        """Record a refusal; raises NumberLocked where that of this number comes before it."""
-        told = events.IssueDenied(**context.build_event_fields(reason=error.reason))
-        row = (charges.build_lock_check(context.caller.tenant, phone),) if phone else ()
-        await commit_once(
-            self._store,
-            context.build_commit(charges=row, event_if_refused=told, foldable_event=told),
+        """Record a refusal. Raises NumberLocked instead if `phone` is given and locked."""
+        denied = events.IssueDenied(**context.build_event_fields(reason=error.reason))
+        lock_check = (charges.build_lock_check(context.caller.tenant, phone),) if phone else ()
+        commit = context.build_commit(
+            charges=lock_check, event_if_refused=denied, foldable_event=denied
         )
+        await commit_once(self._store, commit)
 
     @asynccontextmanager
     async def _record_tampering(
-        self, context: CallContext, challenge_id: str | None = None
+        self,
+        caller: Caller,
+        subject: Subject,
+        challenge: ChallengeRef = UNKNOWN_CHALLENGE,
     ) -> AsyncIterator[None]:
-        """Record a record that is not ours, wherever in a call it is met."""
+        """Record that a record has a wrong MAC, wherever in the call it was read."""
         try:
             yield
         except StoreTampered as error:
-            told = events.Tampered(
-                **context.build_event_fields(challenge=challenge_id), record=error.record_key
-            )
-            await self._store.commit(context.build_commit(events=(told,)))
+            context = CallContext(self._dependencies, caller, subject, challenge)
+            tampered = events.Tampered(**context.build_event_fields(), record=error.record_key)
+            await self._store.commit(context.build_commit(events=(tampered,)))
             raise
-
-    def _create_context(
-        self, caller: Caller, challenge_id: str, challenge: Challenge | None = None
-    ) -> CallContext:
-        partition = parse_partition(challenge_id)
-        if partition is None:
-            raise ChallengeNotFound
-        return CallContext(
-            self._dependencies, caller, UNKNOWN_SUBJECT, partition, existing=challenge
-        )
-
-    def _create_idempotent_call(
-        self,
-        caller: Caller,
-        idempotency_key: str,
-        call_name: str,
-        fields: tuple[str | None, ...],
-        challenge_id: str,
-    ) -> IdempotentCall:
-        said = join_length_prefixed(
-            *(b"\0" if field is None else field.encode() for field in fields)
-        )
-        fingerprint = self._dependencies.keys.limit.current.compute_mac(
-            "fingerprint", call_name.encode(), said
-        )
-        return IdempotentCall(
-            self._dependencies, caller.tenant.name, idempotency_key, fingerprint, challenge_id
-        )

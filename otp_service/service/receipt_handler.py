@@ -1,7 +1,7 @@
-"""Receipts: what a provider tells later of a submission. They verify, extend and unlock nothing.
+"""Receipts: a provider's later reports about a submission. They verify, extend and unlock nothing.
 
-One thing may follow from a receipt that nobody else can have brought: a message that failed for
-good, and not for the number's sake, is sent once more, through somebody else and with a new code.
+A receipt that can only be the provider's may start one more send: if the message failed for good
+and the number is not the reason, a new code is sent through another provider.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,80 +9,78 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from otp_service.core import events
-from otp_service.core.challenge import Challenge, parse_partition
+from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
 from otp_service.core.limits import Limit
-from otp_service.core.phone_number import restore_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.service.code_sender import CodeSender
-from otp_service.service.context import CallContext, Caller, Dependencies, Subject
+from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
 
 
 class ReceiptResult(msgspec.Struct, frozen=True):
-    """What became of a receipt."""
+    """The result of handling a receipt."""
 
     is_known: bool
-    """Whether it is about something that there is here."""
+    """Whether it is about a submission of this installation."""
     auto_resend_reference: SubmissionReference | None = None
-    """What may be sent once more."""
+    """The failed submission, if a code may be sent again."""
 
 
 class ReceiptHandler:
-    """One receipt about one submission."""
+    """Handles the receipts of one provider for one caller."""
 
     def __init__(self, dependencies: Dependencies, caller: Caller, provider: str) -> None:
         self._dependencies = dependencies
+        self._store = dependencies.store
         self._caller = caller
         self._provider = provider
 
     async def handle_receipt(
         self, reference: SubmissionReference, receipt: Receipt, *, trusted: bool
     ) -> ReceiptResult:
-        """Note the news."""
-        stored = await self._dependencies.store.fetch_challenge(
-            reference.tenant, reference.challenge_id
-        )
-        challenge = stored.challenge
-        place = _find_submission_index(challenge, reference, self._provider) if challenge else None
-        if challenge is None or place is None:
+        """Store the reported status; if trusted, report it to the router as well."""
+        snapshot = await self._store.fetch_challenge(reference.tenant, reference.challenge_id)
+        challenge = snapshot.challenge
+        index = _find_submission_index(challenge, reference, self._provider) if challenge else None
+        if challenge is None or index is None:
             return ReceiptResult(is_known=False)
-        partition = parse_partition(challenge.id)
-        assert partition is not None  # the reference has been read
-        desk = CallContext(
-            self._dependencies, self._caller, Subject(), partition, existing=challenge
+        context = CallContext(
+            self._dependencies,
+            self._caller,
+            Subject(),
+            challenge,
         )
 
         def build_receipt_commit(current: ChallengeSnapshot) -> Commit:
             old = require_challenge(current)
-            new = old.apply_receipt(place, receipt)
+            new = old.apply_receipt(index, receipt)
             if new is old:
-                return desk.build_commit()
-            return desk.build_commit(
-                swap=CompareAndSwap(old, new),
-                events=(self._build_delivery_event(desk, receipt, new, place, trusted=trusted),),
-            )
+                return context.build_commit()
+            send = new.submissions[index].send
+            updated = self._build_delivery_event(context, receipt, send, trusted=trusted)
+            return context.build_commit(swap=CompareAndSwap(old, new), events=(updated,))
 
         try:
-            made = await commit_with_retry(self._dependencies.store, stored, build_receipt_commit)
+            result = await commit_with_retry(self._store, snapshot, build_receipt_commit)
         except ChallengeNotFound:
             return ReceiptResult(is_known=False)
-        if not (made.commit.swap and trusted):
+        if not (result.commit.swap and trusted):
             return ReceiptResult(is_known=True)
-        submission, after = challenge.submissions[place], made.to_snapshot()
         self._dependencies.router.record_receipt(
-            submission, receipt, challenge.country, challenge.number_pseudonym
+            challenge.submissions[index], receipt, challenge.country, challenge.number_pseudonym
         )
-        rescue = self._can_auto_resend(after, reference.send)
-        return ReceiptResult(is_known=True, auto_resend_reference=reference if rescue else None)
+        if self._can_auto_resend(result.to_snapshot(), reference.send):
+            return ReceiptResult(is_known=True, auto_resend_reference=reference)
+        return ReceiptResult(is_known=True)
 
     async def auto_resend(
         self, reference: SubmissionReference, sleep: Callable[[float], Awaitable[None]]
     ) -> bool:
-        """Send once more what has failed, if every limit allows it; False if that is not to be.
+        """Send another code if every limit allows it; return whether it was sent.
 
-        While the number's cooldown lasts it waits, once, with `pause` (seconds).
+        During the cooldown of the number it sleeps once, for `retry_after` seconds.
         """
         try:
             return await self._resend_code(reference)
@@ -98,25 +96,21 @@ class ReceiptHandler:
             return False
 
     async def _resend_code(self, reference: SubmissionReference) -> bool:
-        stored = await self._dependencies.store.fetch_challenge(
-            reference.tenant, reference.challenge_id
-        )
-        challenge, secret = stored.challenge, stored.secret
-        if not self._can_auto_resend(stored, reference.send):
+        snapshot = await self._store.fetch_challenge(reference.tenant, reference.challenge_id)
+        challenge, secret = snapshot.challenge, snapshot.secret
+        if challenge is None or not self._can_auto_resend(snapshot, reference.send):
             return False
-        assert challenge  # or it could not be
-        assert secret
-        phone = restore_number(secret.number, challenge.country)
-        person = Subject.from_request(phone, challenge.account, secret.client_ip)
-        sending = CodeSender(
+        assert secret  # a pending challenge has one
+        subject = Subject.from_challenge(challenge, secret, secret.client_ip)
+        assert subject.phone
+        context = CallContext(
             self._dependencies,
             self._caller,
-            person,
-            challenge.purpose,
-            challenge.id,
-            reference.send,
+            subject,
+            ChallengeRef(challenge.id, challenge.purpose),
         )
-        await sending.resend(secret)
+        sender = CodeSender(self._dependencies, context, subject.phone)
+        await sender.resend(secret, failed_send=reference.send)
         return True
 
     def _can_auto_resend(self, snapshot: ChallengeSnapshot, send: int) -> bool:
@@ -124,22 +118,14 @@ class ReceiptHandler:
         return challenge is not None and challenge.can_auto_resend(send, attempts, snapshot.now)
 
     def _build_delivery_event(
-        self,
-        context: CallContext,
-        receipt: Receipt,
-        challenge: Challenge,
-        index: int,
-        *,
-        trusted: bool,
+        self, context: CallContext, receipt: Receipt, send: int, *, trusted: bool
     ) -> events.DeliveryUpdated:
-        failed = receipt.status.endswith("failure")
+        outcome = "failure" if receipt.status.endswith("failure") else "success"
         return events.DeliveryUpdated(
-            **context.build_event_fields(
-                reason=receipt.reason, outcome="failure" if failed else "success"
-            ),
+            **context.build_event_fields(reason=receipt.reason, outcome=outcome),
             provider=self._provider,
             status=receipt.status,
-            send=challenge.submissions[index].send,
+            send=send,
             trusted=trusted,
         )
 
@@ -147,8 +133,11 @@ class ReceiptHandler:
 def _find_submission_index(
     challenge: Challenge, reference: SubmissionReference, provider: str
 ) -> int | None:
-    """Return where the submission stands, if it was made through this provider."""
-    for place, one in enumerate(challenge.submissions):
-        if (one.send, one.ordinal, one.provider) == (reference.send, reference.ordinal, provider):
-            return place
+    for index, submission in enumerate(challenge.submissions):
+        if (submission.send, submission.ordinal, submission.provider) == (
+            reference.send,
+            reference.ordinal,
+            provider,
+        ):
+            return index
     return None

@@ -4,7 +4,7 @@ Changes go through the commit script, so each happens together with its event or
 Looking for keys is SCAN over all masters, which costs Redis a little for a long time.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from otp_service.core.events import Event
 from otp_service.core.keys import KeyRing
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import Master
@@ -25,37 +26,13 @@ from otp_service.store.redis_store import RedisStore
 SCAN_BATCH_KEYS = 1000
 """Keys that Redis looks at between two other commands: well under a millisecond."""
 
-ProgressCallback = Callable[[int, int], None]
-"""Is told how many keys were looked at, and of how many, about."""
-
 
 def ignore_progress(done: int, total: int) -> None:
-    """Tell nobody."""
-
-
-class LockedNumber(msgspec.Struct, frozen=True):
-    """A number that an operator has to unlock."""
-
-    tenant: str
-    masked_number: str
-    failures: int
-    last_failure_at: int
-    """When the last one was, in milliseconds."""
-
-
-class ErasedCounts(msgspec.Struct, frozen=True):
-    """What was held about a number, and no longer is."""
-
-    buckets: int
-    challenges: int
+    """Do nothing: the default of scans that take no callback."""
 
 
 class NumberAdmin:
-    """Works on the store; `ring` holds the keys of pseudonyms.
-
-    `event` is what is told, and `operation` names the change, so that repeating it changes
-    nothing. Every method raises StoreUnavailable.
-    """
+    """Implements `core.ports.NumberRegistry`; `pseudonym_ring` finds the challenges of a number."""
 
     def __init__(self, store: RedisStore, pseudonym_ring: KeyRing) -> None:
         self._store = store
@@ -64,16 +41,16 @@ class NumberAdmin:
         self._cipher = store.cipher
         self._pseudonym_ring = pseudonym_ring
 
-    async def block_number(self, phone: PhoneNumber, event: Event, operation: str) -> None:
+    async def block_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> None:
         """Put a number on the do-not-send list, for all tenants and for ever."""
         name, *_ = self._store.blocklist_keys(phone.canonical)
         # Not sealed: it is masked, and has to be readable for longer than any key is kept.
-        await self._commit_change(phone, event, operation, put=(name, phone.masked.encode()))
+        await self._commit_change(phone, event, operation_id, put=(name, phone.masked.encode()))
 
-    async def unblock_number(self, phone: PhoneNumber, event: Event, operation: str) -> None:
+    async def unblock_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> None:
         """Take a number off the do-not-send list."""
         await self._commit_change(
-            phone, event, operation, delete=self._store.blocklist_keys(phone.canonical)
+            phone, event, operation_id, delete=self._store.blocklist_keys(phone.canonical)
         )
 
     async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
@@ -107,7 +84,7 @@ class NumberAdmin:
         self,
         phone: PhoneNumber,
         event: Event,
-        operation: str,
+        operation_id: str,
         *,
         tenants: Iterable[str],
         progress: ProgressCallback = ignore_progress,
@@ -121,7 +98,7 @@ class NumberAdmin:
         challenges = await self._find_challenge_keys(phone, progress)
         present = await self._read_each(buckets, "EXISTS")
         records = [name for pair in challenges for name in pair]
-        await self._commit_change(phone, event, operation, delete=(*buckets, *records))
+        await self._commit_change(phone, event, operation_id, delete=(*buckets, *records))
         return ErasedCounts(sum(present), len(challenges))
 
     async def _commit_change(

@@ -92,8 +92,12 @@ class FakeService:
     async def cancel(self, caller, challenge_id):
         await self._reply_to("cancel", caller, challenge_id)
 
-    async def unlock_number(self, caller, request):
-        await self._reply_to("unlock", caller, request)
+    @property
+    def numbers(self):
+        return self
+
+    async def unlock_number(self, caller, phone):
+        await self._reply_to("unlock", caller, phone.e164)
 
     async def handle_receipt(self, caller, provider, receipt, *, trusted):
         self.calls.append(("receive", caller, provider, receipt, trusted))

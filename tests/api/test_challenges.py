@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from otp_service.core.challenge import ChallengeStatus
 from otp_service.core.ports import ChallengeSnapshot
-from otp_service.schemas import IssueRequest, UnlockRequest, VerifyRequest
+from otp_service.schemas import IssueRequest, VerifyRequest
 from tests.api.fakes import CHALLENGE, CHALLENGE_ID, NOW_MS, ApiHarness
 
 
@@ -200,7 +200,7 @@ async def test_an_unlock_has_nothing_to_show(api: ApiHarness) -> None:
     response = await api.call_public("POST", "/v1/numbers/unlock", key="operator", json=number)
 
     assert (204, b"") == (response.status_code, response.content)
-    assert ("unlock", UnlockRequest("+447400123456")) == (
+    assert ("unlock", "+447400123456") == (
         api.service.calls[0][0],
         api.service.calls[0][2],
     )

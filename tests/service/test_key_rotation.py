@@ -25,7 +25,6 @@ from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
 from otp_service.core.pseudonym import derive_pseudonyms
-from otp_service.schemas import UnlockRequest
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.number_admin import NumberAdmin
 from tests.audit.sealed_log import SealedLog, run_until_idle
@@ -323,7 +322,9 @@ async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
     await _lock(steps.before, NUMBER, 60)
     await _lock(steps.used, NUMBER, 40)
 
-    await steps.used.service.unlock_number(steps.used.build_caller(), UnlockRequest(NUMBER))
+    await steps.used.service.numbers.unlock_number(
+        steps.used.build_caller(), parse_number(NUMBER, allow_fictitious=True)
+    )
 
     for world in (steps.spread, steps.used):
         await world.issue(NUMBER)

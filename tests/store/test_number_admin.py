@@ -17,8 +17,9 @@ from otp_service.core.errors import (
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Limit, Window
 from otp_service.core.phone_number import PhoneNumber, parse_number
+from otp_service.core.ports import ErasedCounts
 from otp_service.store.client import ScriptClient
-from otp_service.store.number_admin import ErasedCounts, NumberAdmin
+from otp_service.store.number_admin import NumberAdmin
 from tests.installation import HOUR_MS, MINUTE_MS, Installation, make_wrong_code
 from tests.store import redis_servers
 

@@ -1,0 +1,74 @@
+"""Use cases of operators: unlock, block, unblock and forget a number.
+
+`POST /v1/numbers/unlock` and the command line call the same methods. Each change is one commit
+with its event, and repeating it is harmless. Every method raises StoreUnavailable.
+"""
+
+from otp_service.core import charges, events
+from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
+from otp_service.service.context import CallContext, Caller, Dependencies, Subject
+
+
+class NumberService:
+    """Changes and lists what is stored about numbers, over all tenants."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self._store = dependencies.store
+        self._registry = dependencies.number_registry
+        self._random = dependencies.random
+
+    async def unlock_number(self, caller: Caller, phone: PhoneNumber) -> None:
+        """Reset the failures of a number at all tenants; its sends stay counted."""
+        context = self._create_context(caller, phone)
+        unlocked = events.Unlocked(**context.build_event_fields(reason="by_operator"))
+        reset_buckets = tuple(
+            bucket
+            for tenant in self._dependencies.tenants
+            for bucket in charges.list_lock_buckets(tenant, phone.canonical)
+        )
+        await self._store.commit(
+            context.build_commit(reset_buckets=reset_buckets, events=(unlocked,), durable=True)
+        )
+
+    async def block_number(self, caller: Caller, phone: PhoneNumber) -> None:
+        """Put a number on the do-not-send list, for all tenants and without an end."""
+        event = self._build_blocklist_event(caller, phone, "blocked")
+        await self._registry.block_number(phone, event, self._random.generate_operation_id())
+
+    async def unblock_number(self, caller: Caller, phone: PhoneNumber) -> None:
+        """Take a number off the do-not-send list."""
+        event = self._build_blocklist_event(caller, phone, "unblocked")
+        await self._registry.unblock_number(phone, event, self._random.generate_operation_id())
+
+    async def forget_number(
+        self, caller: Caller, phone: PhoneNumber, progress: ProgressCallback
+    ) -> ErasedCounts:
+        """Delete the challenges and the buckets of a number; the do-not-send list keeps it."""
+        context = self._create_context(caller, phone)
+        event = events.NumberErased(**context.build_event_fields(reason="by_operator"))
+        return await self._registry.erase_number(
+            phone,
+            event,
+            self._random.generate_operation_id(),
+            tenants=self._dependencies.tenants,
+            progress=progress,
+        )
+
+    async def list_blocked_numbers(self, progress: ProgressCallback) -> list[str]:
+        """Return the do-not-send list, masked."""
+        return await self._registry.list_blocked_numbers(progress)
+
+    async def list_locked_numbers(self, progress: ProgressCallback) -> list[LockedNumber]:
+        """Return the numbers that are locked at a tenant, the latest failure first."""
+        return await self._registry.list_locked_numbers(self._dependencies.tenants, progress)
+
+    def _build_blocklist_event(
+        self, caller: Caller, phone: PhoneNumber, reason: str
+    ) -> events.BlocklistChanged:
+        context = self._create_context(caller, phone)
+        return events.BlocklistChanged(**context.build_event_fields(reason=reason))
+
+    def _create_context(self, caller: Caller, phone: PhoneNumber) -> CallContext:
+        return CallContext(self._dependencies, caller, Subject(phone))

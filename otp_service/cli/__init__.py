@@ -1,4 +1,4 @@
-"""The command line: `otp-service COMMAND`. Each group of commands is a module, listed in COMMANDS."""
+"""The command line: `otp-service COMMAND`. Each group of commands is a module, listed in COMMAND_MODULES."""
 
 import argparse
 import importlib
@@ -12,7 +12,7 @@ from otp_service.cli.command import CommandError, escape_unprintable
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 
 
-COMMANDS = {
+COMMAND_MODULES = {
     "dev": "dev",
     "init": "init",
     "key": "init",
@@ -96,7 +96,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = [COMMANDS[word] for word in arguments[:1] if word in COMMANDS]
-    for module in called or dict.fromkeys(COMMANDS.values()):
+    called = [COMMAND_MODULES[word] for word in arguments[:1] if word in COMMAND_MODULES]
+    for module in called or dict.fromkeys(COMMAND_MODULES.values()):
         importlib.import_module(f"{__name__}.{module}").register_commands(subparsers)
     return parser

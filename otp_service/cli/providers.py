@@ -1,4 +1,4 @@
-"""`providers`: how each of them does, as all workers see it, and how many codes come back."""
+"""`providers`: the health of each provider, as all workers see it, and its conversion."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ import msgspec
 from otp_service.app import Application
 from otp_service.app.provider_health_sync import load_provider_health
 from otp_service.audit.query.reader import EventReader
-from otp_service.cli.command import Subparsers, add_command
+from otp_service.cli.command import Subparsers, add_command, format_json
 from otp_service.cli.common import read_running_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.cli.tables import format_table
@@ -22,48 +22,41 @@ from otp_service.sms.provider_status import CountryStatus, ProviderStatus, list_
 
 
 MAX_PAGES = 20
-"""Of events, 2000 each, newest first: beyond them the hour is cut short, and that is said."""
+"""Pages of 2000 events, newest first. If there are more, only a part of the hour is counted."""
 
 TABLE_HEADER = (
-    "PROVIDER",
-    "SHARE",
-    "COUNTRY",
-    "BREAKER",
-    "FAILED",
-    "VERIFIED",
-    "WHY, NEWEST FIRST",
+    *("PROVIDER", "SHARE", "COUNTRY", "BREAKER", "FAILED", "VERIFIED", "REASONS, NEWEST FIRST"),
 )
-NO_DATA_MESSAGE = (
-    "Nothing is remembered against any provider, and nothing was sent in the last hour."
-)
+NO_DATA_MESSAGE = "No provider has failed lately, and nothing was sent in the last hour."
 
 ProviderCountry = tuple[str, str]
-"""Provider and country."""
 
 
 class Conversion(msgspec.Struct):
-    """How many codes came back of those that were sent, in the last hour."""
+    """Messages of the last hour, and how many of them led to a success."""
 
     sent: Counter[ProviderCountry]
     verified: Counter[ProviderCountry]
     is_complete: bool
-    """Whether the hour's events were all looked at."""
+    """Whether all events of the hour were read."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the command."""
     parser = add_command(subparsers, "providers", run_providers)
-    parser.add_argument("--json", action="store_true", help="for machines; instants in RFC 3339")
+    parser.add_argument("--json", action="store_true", help="print JSON, with times in RFC 3339")
 
 
 def run_providers(args: argparse.Namespace) -> int:
-    """Show how each provider does, by country.
+    """Show the health of each provider, by country.
 
-    SHARE is what its receipts have left it of each share that is configured. BREAKER
-    says whether it stands at the end of the list there, and until when; FAILED counts
-    its last outcomes, ten at most, since all was well for the last time. VERIFIED is
-    how many codes were typed in, of the messages that it took in the last hour.
-    Nothing is sent or changed.
+    SHARE is the part of its configured shares that its receipts have left it, from 10 %
+    to 100 %. BREAKER is the state of its circuit breaker and until when it is open;
+    while it is open, the provider is tried last. FAILED counts failures among its last
+    outcomes, ten at most, since it was last healthy, and REASONS lists them. VERIFIED
+    is how many codes were verified, of the messages of the last hour. Nothing is sent
+    or changed.
+
+    Exit code 1 if Redis is unavailable.
 
     examples:
       otp-service providers
@@ -71,51 +64,46 @@ def run_providers(args: argparse.Namespace) -> int:
     """
     now = now_ms()
     settings = read_running_settings(args.config)
-    found, conversion = asyncio.run(_load_statuses(create_cli_app(settings), now))
+    statuses, conversion = asyncio.run(_load_statuses(create_cli_app(settings), now))
     if args.json:
-        print(
-            msgspec.json.format(
-                msgspec.json.encode(_to_json_members(found, conversion, now))
-            ).decode()
-        )
-    elif not any(one.countries or one.rests_until for one in found):
+        print(format_json(_to_json_members(statuses, conversion, now), indent=2))
+    elif not any(status.countries or status.rests_until for status in statuses):
         print(NO_DATA_MESSAGE)
     else:
-        print("\n".join(format_table([TABLE_HEADER, *_format_rows(found, conversion)])))
+        print("\n".join(format_table([TABLE_HEADER, *_format_rows(statuses, conversion)])))
         if not conversion.is_complete:
-            print("VERIFIED is of a part of the hour: there were more events than are looked at.")
+            print("VERIFIED covers only a part of the hour: there were too many events.")
     return 0
 
 
 async def _load_statuses(app: Application, now: int) -> tuple[Sequence[ProviderStatus], Conversion]:
     async with app:
-        _, memory = await load_provider_health(app.store)
+        _, health = await load_provider_health(app.store)
         conversion = await count_conversions(app.create_reader(), now - HOUR_MS)
-    found = list_provider_statuses(memory, app.settings.providers, now)
-    return [_add_healthy_countries(one, conversion) for one in found], conversion
+    statuses = list_provider_statuses(health, app.settings.providers, now)
+    return [_add_healthy_countries(status, conversion) for status in statuses], conversion
 
 
 def _add_healthy_countries(status: ProviderStatus, conversion: Conversion) -> ProviderStatus:
-    """Return it with the countries in which nothing has failed: the memory has none of them."""
-    known = {there.country for there in status.countries}
+    """Return it with the countries without a failure, for which no health is stored."""
+    known = {country.country for country in status.countries}
     sent = sorted(country for name, country in conversion.sent if name == status.provider)
-    peaceful = (CountryStatus(country, "closed", None, 0, 0, ()) for country in sent)
-    added = [there for there in peaceful if there.country not in known]
-    return msgspec.structs.replace(status, countries=(*status.countries, *added))
+    healthy = [CountryStatus(name, "closed", None, 0, 0, ()) for name in sent if name not in known]
+    return msgspec.structs.replace(status, countries=(*status.countries, *healthy))
 
 
 async def count_conversions(reader: EventReader, since: int) -> Conversion:
-    """Return what the log says, newest first: a success counts for the newest message before it."""
-    found = Conversion(Counter(), Counter(), is_complete=False)
+    """Return the conversion since an instant, in milliseconds; `core.conversion` has the rule."""
+    conversion = Conversion(Counter(), Counter(), is_complete=False)
     matcher, cursor = ConversionMatcher(), None
     for _ in range(MAX_PAGES):
         events, cursor = await reader.read_page(since=since, limit=2000, cursor=cursor)
         for event in events:
-            _count_event(event, found, matcher)
+            _count_event(event, conversion, matcher)
         if cursor is None:
-            found.is_complete = True
+            conversion.is_complete = True
             break
-    return found
+    return conversion
 
 
 def _count_event(
@@ -131,28 +119,21 @@ def _count_event(
 
 
 def _format_rows(
-    found: Sequence[ProviderStatus], conversion: Conversion
+    statuses: Sequence[ProviderStatus], conversion: Conversion
 ) -> Iterator[tuple[str, ...]]:
-    for one in found:
-        rests = f"rests until {_format_time(one.rests_until)}" if one.rests_until else ""
-        name, share = one.provider, f"{one.share:.0%}"
-        if rests or not one.countries:
-            yield name, share, "-", rests or "-", "-", "-", ""
-            name = share = ""
-        for there in one.countries:
-            where = one.provider, there.country
-            came_back = f"{conversion.verified[where]} of {conversion.sent[where]}"
-            failed = f"{there.failed} of {there.seen}"
-            yield (
-                name,
-                share,
-                there.country,
-                _format_breaker(there),
-                failed,
-                came_back,
-                _format_reasons(there),
-            )
-            name = share = ""
+    for status in statuses:
+        rest = f"rests until {_format_time(status.rests_until)}" if status.rests_until else ""
+        head = status.provider, f"{status.share:.0%}"
+        if rest or not status.countries:
+            yield *head, "-", rest or "-", "-", "-", ""
+            head = "", ""
+        for country in status.countries:
+            key = status.provider, country.country
+            verified = f"{conversion.verified[key]} of {conversion.sent[key]}"
+            failed = f"{country.failed} of {country.seen}"
+            breaker, reasons = _format_breaker(country), _format_reasons(country)
+            yield *head, country.country, breaker, failed, verified, reasons
+            head = "", ""
 
 
 def _format_breaker(country: CountryStatus) -> str:
@@ -163,7 +144,7 @@ def _format_breaker(country: CountryStatus) -> str:
 
 def _format_reasons(country: CountryStatus) -> str:
     counts = Counter(country.reasons)  # keeps their order
-    return ", ".join(f"{why} x{times}" if times > 1 else why for why, times in counts.items())
+    return ", ".join(f"{name} x{times}" if times > 1 else name for name, times in counts.items())
 
 
 def _format_time(epoch_ms: int | None) -> str:
@@ -174,24 +155,21 @@ def _to_json_members(
     statuses: Sequence[ProviderStatus], conversion: Conversion, now: int
 ) -> dict[str, object]:
     def convert_country(provider: ProviderStatus, country: CountryStatus) -> dict[str, object]:
-        where = provider.provider, country.country
+        key = provider.provider, country.country
         return {
             **msgspec.structs.asdict(country),
             "until": format_rfc3339(country.until) if country.until else None,
-            "sent": conversion.sent[where],
-            "verified": conversion.verified[where],
+            "sent": conversion.sent[key],
+            "verified": conversion.verified[key],
         }
 
     providers = [
         {
-            **msgspec.structs.asdict(one),
-            "rests_until": format_rfc3339(one.rests_until) if one.rests_until else None,
-            "countries": [convert_country(one, there) for there in one.countries],
+            **msgspec.structs.asdict(status),
+            "rests_until": format_rfc3339(status.rests_until) if status.rests_until else None,
+            "countries": [convert_country(status, country) for country in status.countries],
         }
-        for one in statuses
+        for status in statuses
     ]
-    return {
-        "at": format_rfc3339(now),
-        "is_whole_hour": conversion.is_complete,
-        "providers": providers,
-    }
+    complete = conversion.is_complete
+    return {"at": format_rfc3339(now), "is_whole_hour": complete, "providers": providers}

@@ -1,4 +1,4 @@
-"""uvicorn, as we run it: several applications in one loop, one way to stop them."""
+"""How the service runs uvicorn: its protocol, its configuration, several servers in one loop."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ from otp_service.schemas import Problem
 UNREADABLE_REQUEST_PROBLEM = build_problem(
     InvalidRequest(
         ("", "cannot be read"),
-        detail="This is no HTTP/1.1 request. Use a usual method, headers and framing.",
+        detail="The request is not valid HTTP/1.1. Use a standard method, headers and framing.",
     )
 )
 
@@ -31,15 +31,15 @@ UPGRADE_REFUSED = build_problem(
 )
 
 KEEP_ALIVE_SECONDS = 65
-"""Seconds that an idle connection of a login back end is kept."""
+"""Seconds that an idle connection is kept open: login back ends reuse theirs."""
 
 WORKER_ANSWER_SECONDS = 60
 """Seconds in which a worker has to answer its supervisor, also while it starts.
 
-uvicorn kills a worker that takes longer. At start it then starts another one; on SIGHUP it gives up
-the reload and keeps the old workers, which go on accepting keys that were revoked. Its default of
-5 s is too short on a busy CPU: at a load of 8 on 2 cores 29 of 35 reloads were given up. The price:
-a worker that hangs is replaced after a minute, and the supervisor handles no signal while it waits.
+uvicorn kills a worker that takes longer. At start it then starts another one; on SIGHUP it abandons
+the reload and keeps the old workers, which continue to accept revoked keys. Its default of 5 s is too
+short on a busy CPU: at a load of 8 on 2 cores 29 of 35 reloads were abandoned. The price: a worker
+that hangs is replaced after a minute, and the supervisor handles no signal while it waits.
 """
 
 
@@ -48,17 +48,17 @@ class ProtocolRefused(Exception):
 
 
 class ProblemHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as httptools reads it; a refusal is a problem document and closes the connection.
+    """HTTP/1.1 parsed by httptools; a refusal is a problem document and closes the connection.
 
     A request that asks for another protocol is refused before its body is read: httptools drops
     such a body, or parses it as the next request if it comes in a later segment
     (MagicStack/httptools#124, Kludex/uvicorn#2722). Behind a proxy that reuses connections, a
-    client could then choose the answer to the request of another one. RFC 9110 §7.8 would have
-    `Upgrade` ignored, which httptools cannot do.
+    client could then choose the response to another client's request. RFC 9110 §7.8 wants `Upgrade`
+    ignored, which httptools cannot do.
     """
 
     _refusal: Problem | None = None
-    """The last answer on this connection, once there is one: nothing is parsed after it."""
+    """The last response on this connection, or None: nothing is parsed after a refusal."""
 
     def data_received(self, data: bytes) -> None:
         """Parse a segment, or discard it after a refusal."""
@@ -75,22 +75,22 @@ class ProblemHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # as uvicorn calls it
-        """Refuse what was parsed last, after the answers to the requests before it."""
+        """Refuse the request parsed last, after the responses to the requests before it."""
         self._refusal = self._refusal or UNREADABLE_REQUEST_PROBLEM
-        # A request whose body is incomplete is itself the one to refuse, and has no other answer.
+        # A request with an incomplete body is the refused one, and gets no other response.
         is_behind = self.cycle and not self.cycle.more_body and not self.cycle.response_complete
         if not is_behind:
             self._refuse(self._refusal)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request in the pipeline, or refuse what is behind the last one."""
+        """Start the next request in the pipeline, or send the refusal after the last one."""
         was_last = not self.pipeline
         super().on_response_complete()
         if self._refusal and was_last and not self.transport.is_closing():
             self._refuse(self._refusal)
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with 400, and close."""
+        """Respond with 400, and close the connection."""
         body = msgspec.json.encode(problem)
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
@@ -103,9 +103,9 @@ class ProblemHttpProtocol(HttpToolsProtocol):
 def create_uvicorn_config(
     app: Litestar | str, drain_seconds: int, *, workers: int = 1
 ) -> uvicorn.Config:
-    """Return how uvicorn serves an application; it neither logs nor names itself.
+    """Return a configuration without uvicorn's log, `Server` header and WebSockets.
 
-    With a string, which names a function that makes one, the application starts and ends itself.
+    A string names a function that returns the application, whose lifespan uvicorn then runs.
     """
     return uvicorn.Config(
         app,
@@ -127,7 +127,7 @@ def create_uvicorn_config(
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there; CommandError says what to change if it cannot."""
+    """Return a listening socket. Raises CommandError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,7 +135,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except (OSError, OverflowError) as error:
         sock.close()
-        reason = getattr(error, "strerror", None) or "a port is from 0 to 65535"
+        reason = getattr(error, "strerror", None) or "a port must be from 0 to 65535"
         raise CommandError(
             f"cannot listen on {host}:{port}: {reason}. "
             "Choose another address with --host and --port (or --admin-port)."
@@ -146,7 +146,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def format_address(sock: socket.socket) -> str:
-    """Return host and port as they stand in a URL."""
+    """Return host and port in the form of a URL."""
     host, port, *_ = sock.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -154,19 +154,19 @@ def format_address(sock: socket.socket) -> str:
 async def serve_until_stopped(
     configs: Sequence[tuple[uvicorn.Config, socket.socket]], stop: asyncio.Event
 ) -> None:
-    """Serve until `stop` is set or a signal comes; requests in flight finish first."""
+    """Serve until `stop` is set or SIGINT or SIGTERM arrives; finish the requests in flight."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     servers = [(uvicorn.Server(config), sock) for config, sock in configs]
-    # `_serve` is `serve` without uvicorn's own signal handlers, of which there can be one set.
-    running = [
-        asyncio.create_task(one._serve(sockets=[sock]))  # noqa: SLF001
-        for one, sock in servers
+    # `_serve` is `serve` without uvicorn's signal handlers, of which a process can have one set.
+    tasks = [
+        asyncio.create_task(server._serve(sockets=[sock]))  # noqa: SLF001
+        for server, sock in servers
     ]
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
-    for one, _ in servers:
-        one.should_exit = True
-    waiting.cancel()
-    await asyncio.gather(*running)
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for server, _ in servers:
+        server.should_exit = True
+    stopped.cancel()
+    await asyncio.gather(*tasks)

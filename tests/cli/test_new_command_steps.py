@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import otp_service
-from otp_service.cli import COMMANDS, _build_parser
+from otp_service.cli import COMMAND_MODULES, _build_parser
 
 
 PACKAGE = Path(otp_service.__file__).parent
@@ -27,14 +27,14 @@ def module_text() -> str:
 
 @pytest.fixture
 def copy(tmp_path, module_text) -> Path:
-    """A folder with the package, a new module in cli/ and one more row in COMMANDS."""
+    """A folder with the package, a new module in cli/ and one more row in COMMAND_MODULES."""
     cli = tmp_path / "otp_service" / "cli"
     shutil.copytree(PACKAGE, cli.parent, ignore=shutil.ignore_patterns("__pycache__"))
     (cli / "phone.py").write_text(module_text)
     text = (cli / "__init__.py").read_text()
-    assert "COMMANDS = {\n" in text
-    row = 'COMMANDS = {\n    "phone": "phone",\n'
-    (cli / "__init__.py").write_text(text.replace("COMMANDS = {\n", row))
+    assert "COMMAND_MODULES = {\n" in text
+    row = 'COMMAND_MODULES = {\n    "phone": "phone",\n'
+    (cli / "__init__.py").write_text(text.replace("COMMAND_MODULES = {\n", row))
     return tmp_path
 
 
@@ -80,10 +80,10 @@ def test_the_module_that_the_readme_shows_passes_the_linter(module_text):
         assert 0 == ended.returncode, ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMAND_MODULES)
 def test_the_module_of_a_command_registers_it(command):
     """The parser that is built for a call of the command has it; no other module is asked."""
     (action,) = _build_parser([command])._subparsers._group_actions
 
     assert command in action.choices
-    assert {COMMANDS[name] for name in action.choices} == {COMMANDS[command]}
+    assert {COMMAND_MODULES[name] for name in action.choices} == {COMMAND_MODULES[command]}

@@ -56,7 +56,7 @@ def test_an_empty_memory_says_so(run_otp, config):
     ended = run_otp("providers", "--config", config)
 
     assert (0, "") == (ended.exit_code, ended.err)
-    assert "Nothing is remembered against any provider" in ended.out
+    assert "No provider has failed lately" in ended.out
 
 
 def test_each_provider_is_told_by_country(run_otp, config, learn):

@@ -146,7 +146,7 @@ async def test_connect_is_refused_and_what_follows_is_not_parsed(
         exchange_bytes, listener.port, whole.removesuffix(INNER), INNER
     )
 
-    assert "Use a usual method" in problem(answer)["detail"]
+    assert "Use a standard method" in problem(answer)["detail"]
     assert [] == listener.handled
 
 
@@ -247,7 +247,7 @@ async def test_an_invalid_body_is_refused_at_once(listener: Listener) -> None:
 
     answer = await asyncio.to_thread(exchange_bytes, listener.port, chunks, INNER)
 
-    assert "Use a usual method" in problem(answer)["detail"]
+    assert "Use a standard method" in problem(answer)["detail"]
     assert [] == listener.handled
 
 

@@ -243,11 +243,11 @@ def test_table_of_commands_has_each_of_them():
         first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
         group, name = first.split(" ") if first.startswith("audit ") else ("", first)
         named |= {(group, each.split(" ")[0]) for each in (name, *others)}
-    modules = [import_module(f"otp_service.cli.{name}") for name in {*cli.COMMANDS.values()}]
+    modules = [import_module(f"otp_service.cli.{name}") for name in {*cli.COMMAND_MODULES.values()}]
 
     top, inner = _list_commands(modules), _list_commands(audit.COMMAND_MODULES)
 
-    assert top == {*cli.COMMANDS}
+    assert top == {*cli.COMMAND_MODULES}
 
     assert named == {("", name) for name in top - {"audit"}} | {("audit", name) for name in inner}
 

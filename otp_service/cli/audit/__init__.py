@@ -1,6 +1,6 @@
 """`otp-service audit …`: the archive of events, for auditors, the security team and operators.
 
-A group of commands is a module here with `add(subparsers)`, and its name stands in COMMANDS; the
+A group of commands is a module here with `add(subparsers)`, and its name stands in COMMAND_MODULES; the
 commands are described with `cli.describing.command`. The modules are imported on the machines of
 auditors, which have neither the service nor Redis: what needs those (`otp_service.app`,
 `otp_service.cli.common`) is imported in the function that runs, and nowhere at the top. A command

@@ -1,0 +1,31 @@
+"""Cancel, and the status of a challenge that ended."""
+
+import pytest
+
+from tests.contract.support import (
+    Challenge,
+    assert_problem,
+)
+
+
+pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
+
+
+def test_a_cancel_can_be_repeated(challenge: Challenge) -> None:
+    """204 and 204, with nothing in them; and then nothing verifies."""
+    code = challenge.code
+
+    for _ in range(2):
+        canceled = challenge.cancel()
+        assert (204, b"") == (canceled.status_code, canceled.content)
+
+    assert "canceled" == challenge.view()["status"]
+    assert_problem(challenge.verify(code), "challenge-canceled")
+    assert_problem(challenge.resend(), "challenge-canceled")
+
+
+def test_an_ended_challenge_comes_before_a_malformed_code(challenge: Challenge) -> None:
+    """410 is looked for before 400 `malformed-code`."""
+    challenge.cancel()
+
+    assert_problem(challenge.verify("abc"), "challenge-canceled")

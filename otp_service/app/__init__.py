@@ -1,17 +1,19 @@
-"""Assembly: the only room that knows everybody.
+"""The composition root: the only package that imports all others.
 
-`parts` makes each part out of the settings, `application` puts one process's worth of them
-together and `doors` the HTTP in front of it, `telling` is what it tells the log of itself, and `sealing` is the archive's.
+`factories` creates each dependency from the settings, `application` combines them for one
+process, `asgi` adds the HTTP API, `system_events` appends the events that no request causes,
+`provider_health_sync` shares provider health among processes, and `archive` and
+`archive_monitor` run and observe the sealer.
 """
 
 from otp_service.app.application import Application
 from otp_service.app.archive import create_signer, run_sealer
 from otp_service.app.asgi import create_admin_app, create_public_app, create_worker_app
-from otp_service.app.factories import RANDOM, create_client, create_providers, create_router
+from otp_service.app.factories import RANDOM_SOURCE, create_client, create_providers, create_router
 
 
 __all__ = [
-    "RANDOM",
+    "RANDOM_SOURCE",
     "Application",
     "create_admin_app",
     "create_client",

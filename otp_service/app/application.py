@@ -1,4 +1,4 @@
-"""One process's worth of the service, and what runs beside its requests."""
+"""All dependencies of one process, and its background tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -11,8 +11,8 @@ from otp_service.api.in_flight import BackgroundCalls
 from otp_service.app.archive import create_archive_source, create_background_verifier
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
 from otp_service.app.factories import (
-    RANDOM,
     RANDOM_FRACTION,
+    RANDOM_SOURCE,
     collect_versions,
     create_client,
     create_providers,
@@ -37,30 +37,29 @@ from otp_service.sms.provider_status import list_provider_statuses
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
-from otp_service.store import health
 from otp_service.store.event_streams import RedisEventStreams
+from otp_service.store.health import is_ready as is_store_ready
 from otp_service.store.message_ids import RedisMessageIdIndex
 from otp_service.store.number_admin import NumberAdmin
 
 
 HOUSEKEEPING_INTERVAL_SECONDS = 60.0
-"""Seconds between two rounds: folded refusals are flushed, and calls without a key are told."""
+"""Between two flushes of folded refusals and of counted calls without a valid key."""
 
 HEALTH_SYNC_INTERVAL_SECONDS = 1.0
-"""Seconds between two exchanges of what is known of providers."""
 
 MAX_CONCURRENT_SENDS = 256
-"""Messages in flight in one process; more would be waiting, not sending."""
+"""In one process; a larger number would only wait for connections."""
 
 ISSUE_TIMEOUT_MARGIN_MS = 5 * SECOND_MS
-"""What an issue may take beside its providers."""
+"""Added to the providers' deadline for the rest of an issue."""
 
 
 class Application:
-    """Everything of one process; an async context manager that starts and ends it.
+    """Everything of one process; an async context manager that starts and stops it.
 
-    The one that `speaks_for_workers` only looks: it serves the admin listener beside them.
-    `archive` is the folder to read archived events in, if it is not the configured one.
+    With `is_supervisor` it serves the admin listener for the workers and only reads.
+    `archive_folder` overrides the folder from which archived events are read.
     """
 
     def __init__(
@@ -91,21 +90,21 @@ class Application:
         )
         self.hash_pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = create_transport()
-        received: Callable[[str, Receipt], Awaitable[None]] = self._handle_receipt
+        on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_receipt
         if self.tracing:
-            received = self.tracing.trace_as_root("receipt", received)
-        tools = ProviderDependencies(
-            self.transport, now_ms, received, RedisMessageIdIndex(self.store)
+            on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
+        message_ids = RedisMessageIdIndex(self.store)
+        self.providers = create_providers(
+            settings, ProviderDependencies(self.transport, now_ms, on_receipt, message_ids)
         )
-        self.providers = create_providers(settings, tools)
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
         self.provider_health = LocalProviderHealth()
-        senders = self.providers
+        providers = self.providers
         if self.tracing:
-            senders = {name: self.tracing.trace_provider(one) for name, one in senders.items()}
-        self.router = create_router(settings, senders, self.provider_health, self.callback_urls)
+            providers = {name: self.tracing.trace_provider(p) for name, p in providers.items()}
+        self.router = create_router(settings, providers, self.provider_health, self.callback_urls)
         self.provider_health_sync = ProviderHealthSync(
-            self.store, self.provider_health, RANDOM, self.versions
+            self.store, self.provider_health, RANDOM_SOURCE, self.versions
         )
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
@@ -113,8 +112,7 @@ class Application:
 
     @property
     def inboxes(self) -> list[InboxProvider]:
-        """The inboxes among the providers."""
-        return [one for one in self.providers.values() if isinstance(one, InboxProvider)]
+        return [p for p in self.providers.values() if isinstance(p, InboxProvider)]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -124,26 +122,19 @@ class Application:
         await self.stop()
 
     async def start(self) -> None:
-        """Tell that it runs, and begin what runs beside it."""
+        """Record the start (not for a supervisor) and start the background tasks."""
         if self.is_supervisor:
-            self._start_tasks(
-                run_periodically(
-                    HOUSEKEEPING_INTERVAL_SECONDS, self.system_events.record_denied_access
-                )
-            )
+            flush = self.system_events.record_denied_access
         else:
+            flush = self.system_events.flush_counted_events
             await self.system_events.record_service_change("started")
-            self._start_tasks(
-                run_periodically(
-                    HOUSEKEEPING_INTERVAL_SECONDS, self.system_events.flush_counted_events
-                ),
-                self._run_health_sync(),
-            )
+            self._start_tasks(self._run_health_sync())
+        self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
         if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
             self._start_tasks(self._create_archive_monitor().run())
 
     async def stop(self) -> None:
-        """Finish what runs, tell it, and close everything."""
+        """Wait for calls in progress, record the stop, and close every resource."""
         await self.background_calls.drain(self.settings.service.drain_seconds)
         for task in self._background_tasks:
             task.cancel()
@@ -160,7 +151,6 @@ class Application:
             await asyncio.to_thread(self.tracing.close)
 
     async def _record_stop(self) -> None:
-        """Tell the log what it was not told yet."""
         with suppress(StoreUnavailable):
             if self.is_supervisor:
                 await self.system_events.record_denied_access()
@@ -169,9 +159,8 @@ class Application:
                 await self.system_events.record_service_change("stopped")
 
     async def _run_health_sync(self) -> None:
-        await asyncio.sleep(
-            HEALTH_SYNC_INTERVAL_SECONDS * RANDOM_FRACTION()
-        )  # or all workers would come at once
+        # A random start keeps the workers from writing at the same moment.
+        await asyncio.sleep(HEALTH_SYNC_INTERVAL_SECONDS * RANDOM_FRACTION())
         await run_periodically(HEALTH_SYNC_INTERVAL_SECONDS, self._sync_provider_health)
 
     async def _sync_provider_health(self) -> None:
@@ -182,36 +171,32 @@ class Application:
         self._background_tasks += map(asyncio.create_task, coroutines)
 
     def _create_archive_monitor(self) -> ArchiveMonitor:
-        source, maximum = (
-            create_archive_source(self.settings, self.script_client),
-            self.settings.events.maximum,
-        )
         return ArchiveMonitor(
-            source, self.metrics, maximum, self.system_events.record_archive_change
+            create_archive_source(self.settings, self.script_client),
+            self.metrics,
+            self.settings.events.maximum,
+            self.system_events.record_archive_change,
         )
 
     def update_provider_metrics(self) -> None:
-        """Tell the metrics how the providers do."""
-        for one in list_provider_statuses(
-            self.provider_health.health, self.settings.providers, now_ms()
-        ):
-            self.metrics.set_provider_share(one.provider, one.share)
-            for there in one.countries:
-                self.metrics.set_breaker_state(one.provider, there.country, there.state)
+        """Set each provider's share and breaker states in the metrics."""
+        health = self.provider_health.health
+        for status in list_provider_statuses(health, self.settings.providers, now_ms()):
+            self.metrics.set_provider_share(status.provider, status.share)
+            for country in status.countries:
+                self.metrics.set_breaker_state(status.provider, country.country, country.state)
 
     async def is_ready(self) -> bool:
-        """Whether Redis is well, and the log has room for what would be granted."""
-        if not await health.is_ready(self.script_client):
+        """Whether Redis is usable and its log has space for the events of new requests."""
+        if not await is_store_ready(self.script_client):
             return False
         if self.settings.audit.archive is None:
             return True
-        return (
-            await create_archive_source(self.settings, self.script_client).measure_fullness()
-            < MAX_READY_FULLNESS
-        )
+        source = create_archive_source(self.settings, self.script_client)
+        return await source.measure_fullness() < MAX_READY_FULLNESS
 
     def create_reader(self) -> EventReader:
-        """Return what answers questions about events."""
+        """Return a reader over Redis and the archive."""
         return EventReader(
             RedisEventStreams(self.script_client, self.store.key_names),
             partitions_of=self.store.list_number_partitions,
@@ -222,19 +207,21 @@ class Application:
         )
 
     async def _handle_receipt(self, provider: str, receipt: Receipt) -> None:
-        """Take a receipt that came over a provider's own connection: only it can have said it."""
-        caller = Caller.without_tenant(f"session-{provider}", RANDOM.generate_operation_id())
-        receiving = self.service.handle_receipt(caller, provider, receipt, trusted=True)
-        received = await self.background_calls.run_shielded(receiving)
-        self.metrics.count_receipt(provider, receipt.status if received.is_known else "unknown")
-        if received.auto_resend_reference:
+        """Handle a receipt from the provider's own connection, which authenticates it."""
+        caller = Caller.without_tenant(f"session-{provider}", RANDOM_SOURCE.generate_operation_id())
+        result = await self.background_calls.run_shielded(
+            self.service.handle_receipt(caller, provider, receipt, trusted=True)
+        )
+        self.metrics.count_receipt(provider, receipt.status if result.is_known else "unknown")
+        if result.auto_resend_reference:
             self.background_calls.start_detached(
-                self.service.auto_resend(caller, provider, received.auto_resend_reference)
+                self.service.auto_resend(caller, provider, result.auto_resend_reference)
             )
 
     def _create_dependencies(self) -> Dependencies:
         settings, tenants = self.settings, self.settings.build_tenants()
-        places = settings.hash.workers + settings.hash.queue
+        hash_slots = settings.hash.workers + settings.hash.queue
+        deadline_ms = settings.routing.deadline_seconds * SECOND_MS
         return Dependencies(
             store=telemetry.InstrumentedStore(self.store, self.metrics, self.tracing),
             number_registry=NumberAdmin(self.store, settings.keys.pseudonym),
@@ -244,12 +231,11 @@ class Application:
             policy=settings.policy,
             message_renderers={name: settings.create_message_renderer(name) for name in tenants},
             tenants=tenants,
-            hash_slots=self._create_admission("argon2", places),
+            hash_slots=self._create_admission("argon2", hash_slots),
             send_slots=self._create_admission("sends", MAX_CONCURRENT_SENDS),
-            random=RANDOM,
+            random=RANDOM_SOURCE,
             versions=self.versions,
-            issue_timeout_ms=settings.routing.deadline_seconds * SECOND_MS
-            + ISSUE_TIMEOUT_MARGIN_MS,
+            issue_timeout_ms=deadline_ms + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=self.is_dev or settings.mode == "test",
             only_fictitious=settings.mode == "test",
         )
@@ -257,14 +243,14 @@ class Application:
     def _create_admission(self, name: str, slots: int) -> AdmissionControl:
         tenants = len(self.settings.build_tenants())
         if self.is_supervisor:
-            slots = 0  # or it would add to theirs
+            slots = 0  # the metric is summed over processes
         return telemetry.InstrumentedAdmission.create_named(
             name, self.metrics, slots=slots, tenants=tenants
         )
 
 
 async def run_periodically(interval_seconds: float, job: Callable[[], Awaitable[None]]) -> None:
-    """Do it again and again with a pause before each time; if Redis is away, the next one may."""
+    """Await `job` every interval, forever; a run that raises StoreUnavailable is skipped."""
     while True:
         await asyncio.sleep(interval_seconds)
         with suppress(StoreUnavailable):

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from otp_service.app.factories import (
-    RANDOM,
+    RANDOM_SOURCE,
     collect_versions,
     create_client,
     create_store,
@@ -55,7 +55,7 @@ def _create_sealer_environment(settings: Settings, client: ScriptClient) -> Seal
 
     async def record_archive_change(reason: str, number: int) -> None:
         event = events.ArchiveChanged(
-            id=RANDOM.token_bytes(16).hex(),
+            id=RANDOM_SOURCE.token_bytes(16).hex(),
             versions=told,
             reason=reason,
             missing=number if reason == "gap" else 0,
@@ -63,12 +63,12 @@ def _create_sealer_environment(settings: Settings, client: ScriptClient) -> Seal
         )
         partition, operation = (
             store.key_names.compute_partition("service"),
-            RANDOM.generate_operation_id(),
+            RANDOM_SOURCE.generate_operation_id(),
         )
         await store.commit(Commit(partition=partition, operation_id=operation, events=(event,)))
 
     return SealerEnvironment(
-        holder=RANDOM.generate_operation_id(),
+        holder=RANDOM_SOURCE.generate_operation_id(),
         now=now_ms,
         clock=time.monotonic,
         has_valid_mac=store.cipher.verify_event,

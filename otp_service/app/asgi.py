@@ -1,4 +1,4 @@
-"""The two applications in front of a process: one for login back ends, one for operators."""
+"""The two ASGI applications of a process: one for login back ends, one for operators."""
 
 import secrets
 import time
@@ -21,45 +21,45 @@ from otp_service.sms.provider_settings import HttpSettings
 
 
 def create_public_app(app: Application) -> Litestar:
-    """Return the application for login back ends."""
-    door = api.create_public_api(_create_api_context(app))
+    """Return the application for login back ends, traced if a collector is configured."""
+    public = api.create_public_api(_create_api_context(app))
     if app.tracing:
-        door.asgi_handler = app.tracing.trace_requests(door.asgi_handler)
-    return door
+        public.asgi_handler = app.tracing.trace_requests(public.asgi_handler)
+    return public
 
 
 def create_worker_app(app: Application) -> Litestar:
-    """Return the same, starting and ending the process with the server that runs it."""
-    door = create_public_app(app)
-    door.on_startup.append(app.start)
-    door.on_shutdown.append(app.stop)
-    return door
+    """Return the public application; the server's lifespan starts and stops `app`."""
+    public = create_public_app(app)
+    public.on_startup.append(app.start)
+    public.on_shutdown.append(app.stop)
+    return public
 
 
 def create_admin_app(app: Application) -> Litestar:
     """Return the application for operators and the security team."""
-    keyring = ApiKeyRegistry(
+    api_keys = ApiKeyRegistry(
         app.settings.build_api_keys(), app.settings.build_tenants(), app.access_counter.count_call
     )
-    pages = AuditUiDependencies(
+    dependencies = AuditUiDependencies(
         session_store=SessionStore(
-            keyring, now=now_ms, new_token=lambda: secrets.token_urlsafe(32)
+            api_keys, now=now_ms, new_token=lambda: secrets.token_urlsafe(32)
         ),
         days=DayStatsCache(app.create_reader(), now_ms),
         background_verifier=app.background_verifier,
         now=now_ms,
     )
-    return api.create_admin_api(_create_api_context(app), pages)
+    return api.create_admin_api(_create_api_context(app), dependencies)
 
 
 def _create_api_context(app: Application) -> ApiContext:
     def record_request(summary: RequestSummary) -> None:
         if app.is_dev and summary.route.startswith("/inbox"):
-            return  # the page asks each second
-        told = msgspec.structs.asdict(summary)
-        app.request_log.log_request(**told)
+            return  # the page polls every second
+        fields = msgspec.structs.asdict(summary)
+        app.request_log.log_request(**fields)
         if app.tracing:
-            app.tracing.record_response(**told)
+            app.tracing.record_response(**fields)
 
     return ApiContext(
         service=app.service,

@@ -1,4 +1,4 @@
-"""What an application is made of, each part out of the settings."""
+"""Create each dependency of an application from the settings."""
 
 import hashlib
 import os
@@ -33,19 +33,18 @@ from otp_service.store.rotating_store import RotatingStore
 if TYPE_CHECKING:
     from otp_service.telemetry.tracing import Tracing
 
-RANDOM = RandomSource(secrets.randbelow, os.urandom)
+RANDOM_SOURCE = RandomSource(secrets.randbelow, os.urandom)
 RANDOM_FRACTION = random.SystemRandom().random
 
 
 def collect_versions(settings: Settings) -> dict[str, str]:
-    """Return what events say of the configuration and the keys in force."""
+    """Return the configuration's hash and the ids of the current keys, which events carry."""
     rings = {name: getattr(settings.keys, name).current.id for name in KEY_RING_NAMES}
-    in_force = hashlib.sha256(format_settings(settings).encode()).hexdigest()[:12]
-    return {"config": in_force, **rings}
+    config_hash = hashlib.sha256(format_settings(settings).encode()).hexdigest()[:12]
+    return {"config": config_hash, **rings}
 
 
 def create_client(settings: Settings) -> ScriptClient:
-    """Return the way to Redis."""
     redis = settings.redis
     client = create_redis_client(
         url=redis.url,
@@ -63,10 +62,10 @@ def create_client(settings: Settings) -> ScriptClient:
 
 
 def create_store(settings: Settings, client: ScriptClient, versions: dict[str, str]) -> RedisStore:
-    """Return the store on this link."""
+    """Return the store; two limit keys make it one that also reads under the earlier names."""
     names, *earlier = map(KeyNames, settings.keys.limit)
-    kind = RotatingStore if earlier else RedisStore
-    return kind(
+    store_class = RotatingStore if earlier else RedisStore
+    return store_class(
         client,
         names,
         RecordCipher(settings.keys, os.urandom),
@@ -81,10 +80,8 @@ def create_store(settings: Settings, client: ScriptClient, versions: dict[str, s
 def create_providers(
     settings: Settings, dependencies: ProviderDependencies
 ) -> dict[str, SmsProvider]:
-    """Return the providers, ready to be used, by their names."""
-    return {
-        name: one.build_provider(name, dependencies) for name, one in settings.providers.items()
-    }
+    """Return the providers by name."""
+    return {name: p.build_provider(name, dependencies) for name, p in settings.providers.items()}
 
 
 def create_router(
@@ -93,8 +90,9 @@ def create_router(
     health: LocalProviderHealth,
     callback_urls: CallbackUrls | None = None,
 ) -> ProviderRouter:
-    """Return the chain of providers; receipts are asked for where they can come in."""
-    asks = callback_urls is not None and callback_urls.public_url
+    """Return the chain of providers; it requests receipts if there is a public URL."""
+    has_callbacks = callback_urls is not None and callback_urls.public_url
+    route_key = settings.keys.limit.current
     return ProviderRouter(
         [*providers.values()],
         settings.build_routes(),
@@ -103,11 +101,9 @@ def create_router(
             clock=time.monotonic,
             now=now_ms,
             random_float=RANDOM_FRACTION,
-            pseudonymize=lambda number: settings.keys.limit.current.compute_mac(
-                "route", number.encode()
-            )[:8].hex(),
+            pseudonymize=lambda number: route_key.compute_mac("route", number.encode())[:8].hex(),
             build_callback_url=callback_urls.build_url
-            if callback_urls and asks
+            if callback_urls and has_callbacks
             else lambda *_: None,
         ),
         deadline_seconds=settings.routing.deadline_seconds,
@@ -116,12 +112,11 @@ def create_router(
 
 
 def create_tracing(settings: Settings) -> "Tracing | None":
-    """Return what makes spans, where the settings say that they go somewhere."""
-    wanted = settings.telemetry
-    if wanted.traces is None:
+    """Return the tracing, or None if no collector is configured."""
+    if settings.telemetry.traces is None:
         return None
     from otp_service.telemetry import tracing  # noqa: PLC0415  # an extra, and 30 ms
 
-    headers = {name: value.reveal() for name, value in wanted.secret_headers.items()}
-    exporter = tracing.create_exporter(wanted.traces, headers)
-    return tracing.Tracing(exporter, __version__, wanted.sample_percent)
+    headers = {name: value.reveal() for name, value in settings.telemetry.secret_headers.items()}
+    exporter = tracing.create_exporter(settings.telemetry.traces, headers)
+    return tracing.Tracing(exporter, __version__, settings.telemetry.sample_percent)

@@ -1,8 +1,8 @@
-"""What one process has learnt of its providers, for all of them: an exchange a second, not a request.
+"""Share what each process observes of its providers: one exchange a second, none per request.
 
-The memory is one sealed record in Redis. Whoever has something new reads it, adds that, and writes
-it if nobody was first; a process that comes too late tries again a second later. Redis in doubt
-costs nothing but what the others do not hear of.
+The shared health is one encrypted record in Redis. A process reads it, applies its new events and
+swaps it; if another process was first, it retries a second later. Without Redis each process
+continues with its own observations.
 """
 
 import msgspec
@@ -19,13 +19,13 @@ _decode_health = msgspec.msgpack.Decoder(ProviderHealth).decode
 
 
 async def load_provider_health(store: RedisStore) -> tuple[int, ProviderHealth]:
-    """Return the version of what all know, and that. Raises StoreUnavailable."""
+    """Return the version of the shared health and the health. Raises StoreUnavailable."""
     version, body = await store.get_provider_health()
     return version, _decode_health(body) if body else ProviderHealth()
 
 
 class ProviderHealthSync:
-    """Keeps one process's view and the others' the same; `versions` is what its events tell."""
+    """Synchronizes one process's provider health with Redis; its events carry `versions`."""
 
     def __init__(
         self,
@@ -40,16 +40,14 @@ class ProviderHealthSync:
         self._versions = versions
 
     async def sync_health(self) -> bool:
-        """Read what all know, and add what is new; False if somebody was first. Raises OtpError."""
-        version, known = await load_provider_health(self._store)
+        """Merge in both directions; False if another process wrote first. Raises OtpError."""
+        version, shared = await load_provider_health(self._store)
         new = tuple(self._local_health.unshared_events)
-        after, changes = known.apply_events(new)
+        after, changes = shared.apply_events(new)
         if new:
-            told = tuple(self._build_breaker_event(change) for change in changes)
-            operation = self._random.generate_operation_id()
-            if not await self._store.swap_provider_health(
-                version, _encode_health(after), told, operation
-            ):
+            events = tuple(map(self._build_breaker_event, changes))
+            operation_id, body = self._random.generate_operation_id(), _encode_health(after)
+            if not await self._store.swap_provider_health(version, body, events, operation_id):
                 return False
         self._local_health.merge_shared_health(after, len(new))
         return True

@@ -1,10 +1,10 @@
-"""What a process tells the log of itself, and of whoever never came in."""
+"""Events that no authenticated request causes: starts, stops, lookups and denied access."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from otp_service.app.factories import RANDOM
+from otp_service.app.factories import RANDOM_SOURCE
 from otp_service.core import events
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
@@ -17,7 +17,7 @@ from otp_service.telemetry import DeniedAccessCounter
 
 
 class SystemEvents:
-    """Appends the events that no request has made; `versions` is what stands in each of them."""
+    """Appends system events; each carries `versions`. Methods raise StoreUnavailable."""
 
     def __init__(
         self,
@@ -32,20 +32,19 @@ class SystemEvents:
         self._pseudonym_key = pseudonym_key
 
     async def record_service_change(self, reason: str) -> None:
-        """Tell that the service started or stopped; Redis may be away, and may come later."""
+        """Record a start or stop. Does nothing without Redis, which may start later."""
         event = events.ServiceChanged(**self._build_event_fields(), reason=reason)
         with suppress(StoreUnavailable):
             await self._append_event(event, self._store.key_names.compute_partition("service"))
 
     async def record_archive_change(self, reason: str) -> None:
-        """Tell what became of the archive."""
         event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
         await self._append_event(event, self._store.key_names.compute_partition("service"))
 
     async def record_lookup(
         self, phone: PhoneNumber, found_count: int, **caller_fields: Any
     ) -> None:
-        """Tell that somebody looked for a number's events: nothing is shown unrecorded."""
+        """Record a search for a number's events, before its results are shown."""
         event = events.NumberLookup(
             **self._build_event_fields(),
             number=derive_pseudonym(self._pseudonym_key, "number", phone.canonical),
@@ -57,13 +56,13 @@ class SystemEvents:
         await self._append_event(event, self._store.get_number_partition(phone.canonical))
 
     async def flush_counted_events(self) -> None:
-        """Tell what is only counted until now: folded refusals, and what strangers tried."""
+        """Append the events of what was only counted: denied access and folded refusals."""
         await self.record_denied_access()
         for partition in range(PARTITION_COUNT):
-            await self._store.flush_folds(partition, RANDOM.generate_operation_id())
+            await self._store.flush_folds(partition, RANDOM_SOURCE.generate_operation_id())
 
     async def record_denied_access(self) -> None:
-        """Tell of calls without a valid key or scope, and of false callbacks."""
+        """Append the counts of calls without a valid key or scope and of rejected callbacks."""
         for event in self._build_denial_events():
             await self._append_event(event, self._store.key_names.compute_partition("access"))
 
@@ -71,15 +70,14 @@ class SystemEvents:
         for reason, count in self._access_counter.drain_calls().items():
             yield events.AccessDenied(**self._build_event_fields(), reason=reason, count=count)
         for (provider, reason), count in self._access_counter.drain_callbacks().items():
-            about = self._build_event_fields() | {"provider": provider, "reason": reason}
-            yield events.CallbackRejected(**about, count=count)
+            yield events.CallbackRejected(
+                **self._build_event_fields(), provider=provider, reason=reason, count=count
+            )
 
     async def _append_event(self, event: events.Event, partition: int) -> None:
-        await self._store.commit(
-            Commit(
-                partition=partition, operation_id=RANDOM.generate_operation_id(), events=(event,)
-            )
-        )
+        operation_id = RANDOM_SOURCE.generate_operation_id()
+        commit = Commit(partition=partition, operation_id=operation_id, events=(event,))
+        await self._store.commit(commit)
 
     def _build_event_fields(self) -> dict[str, Any]:
-        return {"id": RANDOM.token_bytes(16).hex(), "versions": self._versions}
+        return {"id": RANDOM_SOURCE.token_bytes(16).hex(), "versions": self._versions}

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from otp_service.app import RANDOM, Application
+from otp_service.app import RANDOM_SOURCE, Application
 from otp_service.cli.command import CommandError, Subparsers, add_command
 from otp_service.cli.common import (
     parse_typed_number,
@@ -26,7 +26,7 @@ from otp_service.service import Caller
 from otp_service.settings import Settings
 
 
-CLI_CALLER = Caller.without_tenant("cli", RANDOM.generate_operation_id())
+CLI_CALLER = Caller.without_tenant("cli", RANDOM_SOURCE.generate_operation_id())
 """The caller that events record: this run of the command line."""
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.app import (
-    RANDOM,
+    RANDOM_SOURCE,
     Application,
     create_public_app,
 )
@@ -202,8 +202,8 @@ def test_codes_ids_and_nonces_are_of_the_systems_randomness(
     """R1, R6: no count of codes tells a Mersenne twister from it, so this looks."""
     app = Application(settings_of(server, tmp_path), is_dev=True)
 
-    assert RANDOM is app.service._dependencies.random
-    assert (secrets.randbelow, os.urandom) == (RANDOM.randbelow, RANDOM.token_bytes)
+    assert RANDOM_SOURCE is app.service._dependencies.random
+    assert (secrets.randbelow, os.urandom) == (RANDOM_SOURCE.randbelow, RANDOM_SOURCE.token_bytes)
     assert os.urandom is app.store.cipher._random
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from otp_service.app import RANDOM
+from otp_service.app import RANDOM_SOURCE
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.clock import now_ms
@@ -38,7 +38,7 @@ def happened(config):
     def append(*events):
         async def run():
             async with create_cli_app(read_settings(config)) as app:
-                operation = RANDOM.generate_operation_id()
+                operation = RANDOM_SOURCE.generate_operation_id()
                 await app.store.commit(Commit(partition=7, operation_id=operation, events=events))
 
         asyncio.run(run())

@@ -1,11 +1,10 @@
-"""What may be configured: read once, checked once, and passed in from then on.
+"""The configuration: read once, checked once, and passed as an argument from then on.
 
-- `model`: every setting, its type and its default
-- `load`: the environment laid over the TOML; `reading`: its values into those types, and secrets
-  out of their files, all faults at once
-- `check`: what is unsafe or unwise, with the remedy; `limits`: its part of it
-- `report`: what is in force, secrets starred
-- `template`: the commented configuration that `init` writes
+- `model`: every setting with its type and default
+- `load`: TOML overridden by the environment; `decode`: values to types, secrets from files
+- `rules`, with `audit_rules`, `limit_rules` and `provider_rules`: errors and warnings with remedies
+- `report`: the settings in force, secrets redacted
+- `template`: the commented configuration that `init` writes; `development`: that of `dev`
 """
 
 from otp_service.settings.decode import ConfigIssue, SettingsError

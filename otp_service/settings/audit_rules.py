@@ -1,88 +1,85 @@
-"""What is unsafe or unwise in [audit], and in the key that its pseudonyms are made with."""
+"""Rules for [audit], and for the keys that pseudonymize its events."""
 
 import re
 from collections.abc import Iterator
 
 from otp_service.core.keys import Key
 from otp_service.core.timestamps import DAY_MS, parse_rfc3339
-from otp_service.settings.decode import ConfigIssue
+from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import AuditSettings, Settings
 
 
 MISSING_ANCHOR_REMEDY = (
-    "is missing: whoever can write to the archive could cut off its end, and nobody would see it. "
-    "Keep anchors where he cannot write"
+    "is missing: a process that can write to the archive could cut off its end without a trace. "
+    "Store anchors where it cannot write"
 )
 UNDATED_KEY_REMEDY = (
-    "has an id that says no date, so nobody is told when it is older than audit.pseudonym_days: "
-    "'otp-service key new --secret pseudonym' makes one to rotate to"
+    "has an id without a date, so 'check' cannot warn when it is older than audit.pseudonym_days: "
+    "'otp-service key new --secret pseudonym' generates one to rotate to"
 )
 MISSING_SIGNING_KEY_REMEDY = (
-    "is missing: 'otp-service audit key FILE' makes one. Where somebody else seals, who runs "
-    "'otp-service audit seal', say audit.seal = \"alone\""
+    "is missing: 'otp-service audit key FILE' generates one. If 'otp-service audit seal' seals "
+    "instead of 'serve', set audit.seal = \"alone\""
 )
 
 
 def find_errors(audit: AuditSettings) -> Iterator[ConfigIssue]:
-    """Tell what is refused."""
-    places = {f"sinks.{name}": sink for name, sink in audit.sinks.items()}
-    for place, one in (places | ({"anchor": audit.anchor} if audit.anchor else {})).items():
-        for field, remedy in one.find_errors():
-            yield ConfigIssue(f"audit.{place}.{field}", remedy)
+    for name, sink in audit.sinks.items():
+        yield from build_issues(f"audit.sinks.{name}", sink.find_errors())
+    if audit.anchor is not None:
+        yield from build_issues("audit.anchor", audit.anchor.find_errors())
     if audit.archive is None:
         if audit.sinks or audit.anchor:
-            yield ConfigIssue("audit.archive", "is missing: sinks get the lines that stand in it")
+            yield ConfigIssue("audit.archive", "is missing: sinks receive the lines of the archive")
         if audit.signing_key is not None:
-            yield ConfigIssue(
-                "audit.archive", "is missing, and there is a signing key: name a folder"
-            )
+            remedy = "is missing, but there is a signing key: name a folder"
+            yield ConfigIssue("audit.archive", remedy)
     elif audit.seal == "serve" and audit.signing_key is None:
         yield ConfigIssue("audit.signing_key", MISSING_SIGNING_KEY_REMEDY)
     if audit.previous_signing_key is not None and audit.signing_key is None:
-        yield ConfigIssue(
-            "audit.previous_signing_key", "has nobody to hand over to: audit.signing_key"
-        )
+        remedy = "needs audit.signing_key, to which it hands over"
+        yield ConfigIssue("audit.previous_signing_key", remedy)
 
 
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
-    """Tell what is worth a second look; `now` is in milliseconds since 1970."""
     yield from _find_archive_warnings(settings.audit)
     yield from _find_pseudonym_warnings(settings, now_ms)
 
 
 def _find_archive_warnings(audit: AuditSettings) -> Iterator[ConfigIssue]:
     if audit.archive is None:
-        yield ConfigIssue("audit.archive", "is missing: events are gone when Redis is, or in days")
+        yield ConfigIssue(
+            "audit.archive", "is missing: events are lost with Redis or after events.retention_days"
+        )
     elif audit.anchor is None:
         yield ConfigIssue("audit.anchor", MISSING_ANCHOR_REMEDY)
     if audit.previous_signing_key is not None:
-        yield ConfigIssue(
-            "audit.previous_signing_key", "is there: take it out once it has handed over"
-        )
+        remedy = "is set: remove it after the handover to audit.signing_key"
+        yield ConfigIssue("audit.previous_signing_key", remedy)
 
 
 def _find_pseudonym_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
-    """Tell of a key that is to be rotated, and of retired ones that name nothing any more."""
+    """Yield keys that are due for rotation, and retired ones whose events are all deleted."""
     audit, keys = settings.audit, settings.keys.pseudonym.keys
-    made = [_parse_creation_time(key) for key in keys]
-    if made and made[0] is None and audit.archive:
+    created = [_parse_creation_time(key) for key in keys]
+    if created and created[0] is None and audit.archive:
         yield ConfigIssue("keys.pseudonym", UNDATED_KEY_REMEDY)
-    elif made and made[0] is not None and made[0] + audit.pseudonym_days * DAY_MS <= now_ms:
-        yield ConfigIssue(
-            "keys.pseudonym", "is older than audit.pseudonym_days: docs/key-rotation.md, rotate it"
-        )
-    kept = audit.retention_days if audit.archive else settings.events.retention_days
-    for key, successor in zip(keys[1:], made, strict=False):
-        if successor is not None and successor + kept * DAY_MS <= now_ms:
-            yield ConfigIssue(
-                "keys.pseudonym", f"has {key.id}, and nothing is kept that it named: end it"
-            )
+    elif (
+        created and created[0] is not None and created[0] + audit.pseudonym_days * DAY_MS <= now_ms
+    ):
+        remedy = "is older than audit.pseudonym_days: rotate it (docs/key-rotation.md)"
+        yield ConfigIssue("keys.pseudonym", remedy)
+    retention_days = audit.retention_days if audit.archive else settings.events.retention_days
+    for key, replaced_at in zip(keys[1:], created, strict=False):
+        if replaced_at is not None and replaced_at + retention_days * DAY_MS <= now_ms:
+            remedy = f"has {key.id}, and every event that used it is deleted: remove it"
+            yield ConfigIssue("keys.pseudonym", remedy)
 
 
 def _parse_creation_time(key: Key) -> int | None:
-    """Return when a key was made, in milliseconds, if its id begins with that day or month."""
-    found = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
+    """Return the day or month at the start of the key's id in milliseconds, or None."""
+    date = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
     try:
-        return parse_rfc3339(f"{found[1]}{found[2] or '-01'}T00:00Z") if found else None
+        return parse_rfc3339(f"{date[1]}{date[2] or '-01'}T00:00Z") if date else None
     except ValueError:
         return None

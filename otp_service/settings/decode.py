@@ -1,12 +1,12 @@
-"""Reads TOML's values into the structs of `model`, and names every fault, not only the first.
+"""Decode TOML values into the structs of `model`, and collect every issue, not only the first.
 
-`msgspec.convert` stops at the first value that does not fit, and cannot say in which of several
-tenants it stood. So tables and arrays are walked here, and msgspec is asked about one value at a
-time; it also reads what the environment has as text. No text of a fault shows a value.
+`msgspec.convert` stops at the first invalid value and does not report in which of several tenants
+it is. So this module iterates over tables and arrays and converts one value at a time with msgspec,
+which also parses text from the environment. No issue shows a value.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -22,7 +22,7 @@ ReadFile = Callable[[str], str]
 
 
 class ConfigIssue(msgspec.Struct, frozen=True):
-    """What is wrong with which setting, and what to do about it."""
+    """One invalid or unsafe setting, and the remedy."""
 
     setting: str
     remedy: str
@@ -31,41 +31,45 @@ class ConfigIssue(msgspec.Struct, frozen=True):
         return f"{self.setting}: {self.remedy}"
 
 
+def build_issues(section: str, pairs: Iterable[tuple[str, str]]) -> Iterator[ConfigIssue]:
+    """Yield an issue for each (field, remedy) of a section."""
+    return (ConfigIssue(f"{section}.{field}", remedy) for field, remedy in pairs)
+
+
 class SettingsError(ValueError):
-    """The configuration cannot be read; `faults` says all that has to be corrected."""
+    """The configuration cannot be decoded; `issues` lists everything to correct."""
 
     def __init__(self, issues: list[ConfigIssue]) -> None:
-        super().__init__("\n".join(str(fault) for fault in issues))
+        super().__init__("\n".join(str(issue) for issue in issues))
         self.issues = issues
 
 
 def decode_key(text: str) -> bytes:
-    """Return the secret that base64url stands for, its end filled up or not."""
+    """Return the bytes of base64url text, with or without padding. Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
 
 
 LEAF_DECODERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
-    Secret: (Secret, "must be a string that is not empty"),
+    Secret: (Secret, "must be a nonempty string"),
     bytes: (decode_key, "must be base64url of at least 32 random bytes"),
     Window: (Window.parse, "write a limit like '5 in 10 min' or '10 in 1 d'"),
 }
-"""What msgspec does not read by itself: by which function, and what a fault says."""
+"""Types that msgspec cannot decode: the function that does, and the remedy."""
 
 
 class SettingsDecoder:
-    """Reads one configuration. What cannot be read is noted in `faults`, and stands as UNSET."""
+    """Decodes one configuration. An invalid value adds to `issues` and becomes UNSET."""
 
     def __init__(self, read_file: ReadFile) -> None:
         self._read_file = read_file
         self.issues: list[ConfigIssue] = []
 
     def add_issue(self, setting: str, remedy: str) -> Any:
-        """Note a fault, and return what stands for the value that has it."""
+        """Record an issue, and return UNSET as the value."""
         self.issues.append(ConfigIssue(setting, remedy))
         return msgspec.UNSET
 
     def decode(self, value: Any, kind: Any, path: str) -> Any:
-        """Return the value as this type."""
         options = _list_union_types(kind)
         kind = options[0] if len(options) == 1 else kind
         if value is msgspec.UNSET:
@@ -93,56 +97,60 @@ class SettingsDecoder:
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         for name in sorted(value.keys() - fields.keys() - {tag}):
             self.add_issue(
-                join_path(path, name), f"is not a setting: there are {', '.join(fields)}"
+                join_path(path, name), f"is not a setting: valid names are {', '.join(fields)}"
             )
-        read = {}
+        decoded = {}
         for name, field in fields.items():
             if name in value:
-                read[field.name] = self.decode(value[name], field.type, join_path(path, name))
+                decoded[field.name] = self.decode(value[name], field.type, join_path(path, name))
             elif field.required:
-                read[field.name] = self.add_issue(join_path(path, name), "is missing")
-        return struct(**read)
+                decoded[field.name] = self.add_issue(join_path(path, name), "is missing")
+        return struct(**decoded)
 
     def _decode_table(self, value: Any, kind: Any, path: str) -> Any:
         if not isinstance(value, dict):
             return self.add_issue(path, "must be a table")
-        of_name, of_item = get_args(kind)
-        value = self._resolve_file_settings(value, path) if of_item is Secret else value
-        read = {}
+        name_type, item_type = get_args(kind)
+        value = self._resolve_file_settings(value, path) if item_type is Secret else value
+        decoded = {}
         for name, item in value.items():
             setting = join_path(path, name)
-            read[self._decode_leaf(name, of_name, setting)] = self.decode(item, of_item, setting)
-        return read
+            decoded[self._decode_leaf(name, name_type, setting)] = self.decode(
+                item, item_type, setting
+            )
+        return decoded
 
     def _decode_array(self, value: Any, kind: Any, path: str) -> Any:
         if not isinstance(value, list):
             return self.add_issue(path, "must be an array, in square brackets")
-        of_item = get_args(kind)[0]
-        read = [self.decode(item, of_item, f"{path}[{i}]") for i, item in enumerate(value)]
-        return (get_origin(kind) or tuple)(read)
+        item_type = get_args(kind)[0]
+        decoded = [self.decode(item, item_type, f"{path}[{i}]") for i, item in enumerate(value)]
+        return (get_origin(kind) or tuple)(decoded)
 
     def _decode_leaf(self, value: Any, kind: Any, path: str) -> Any:
-        make, remedy = LEAF_DECODERS.get(kind, (None, None))
+        decode, remedy = LEAF_DECODERS.get(kind, (None, None))
         try:
-            return make(value) if make else msgspec.convert(value, kind, strict=False)
+            return decode(value) if decode else msgspec.convert(value, kind, strict=False)
         except (ValueError, TypeError) as error:
             return self.add_issue(path, remedy or _describe_type(kind, error))
 
     def _resolve_file_settings(self, table: dict[str, Any], path: str) -> dict[str, Any]:
-        """Return the table with NAME for each NAME_file: what stands in that file."""
-        read = {}
+        """Return the table with each NAME_file replaced by NAME and the content of that file."""
+        decoded = {}
         for name, value in table.items():
             known = name.removesuffix("_file")
             if known in table and known != name:
-                self.add_issue(join_path(path, known), f"stands beside {name}: give one of them")
-            read[known] = (
+                self.add_issue(
+                    join_path(path, known), f"is set together with {name}: set one of them"
+                )
+            decoded[known] = (
                 value if known == name else self._read_secret_file(value, join_path(path, name))
             )
-        return read
+        return decoded
 
     def _read_secret_file(self, path: Any, setting: str) -> Any:
         try:
-            # Editors and `echo` end a file with a line break that is no part of the secret.
+            # Editors and `echo` end a file with a line break that is not part of the secret.
             return self._read_file(path).rstrip("\r\n")
         except (OSError, TypeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not a file of text"
@@ -150,7 +158,7 @@ class SettingsDecoder:
 
 
 def _list_union_types(kind: Any) -> tuple[Any, ...]:
-    """Return the types of a union without None, which TOML does not have."""
+    """Return the types of a union without None, which TOML cannot express."""
     if get_origin(kind) in {Union, UnionType}:
         return tuple(option for option in get_args(kind) if option is not NoneType)
     return (kind,)
@@ -161,7 +169,7 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _describe_type(kind: Any, error: Exception) -> str:
-    """Return what a value of this type has to be."""
+    """Return the remedy for a value that is not of this type."""
     if get_origin(kind) is Annotated and (description := kind.__metadata__[0].description):
         return str(description)
     is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)

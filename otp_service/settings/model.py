@@ -1,7 +1,7 @@
 """Every setting, its type and its default: one struct for each table of the TOML file.
 
-A field that is not here is refused. What a type alone cannot refuse (a lifetime of an hour, an
-unencrypted Redis) `check.faults` does, so that `check` can say all of it at once.
+Unknown fields are refused. `rules.find_errors` refuses what a type alone cannot (a lifetime of an
+hour, an unencrypted Redis), so that `check` lists every error in one run.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 Seconds = Annotated[int, Meta(ge=1, le=60)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
-# A description is the remedy that is told when the rest of its Meta does not hold.
+# The description is the remedy of a value that violates the rest of its Meta.
 Name = Annotated[
     str,
     Meta(
@@ -74,18 +74,18 @@ Instant = Annotated[
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[service]: where it listens, and how it stops."""
+    """[service]: listeners, worker processes and shutdown."""
 
     host: str = "127.0.0.1"
     port: Port = 8000
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8001
     workers: Count = 1
-    """Processes; `load` sets it to the number of cores where nobody says otherwise."""
+    """Processes; `load` sets it to the number of cores if it is missing."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     public_url: PublicUrl | None = None
-    """How providers reach us with their receipts, as they know it; none are asked for without."""
+    """The URL at which providers reach this service; without it no receipts are requested."""
 
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,30 +99,29 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: Secret | None = None
     tls: bool = False
     tls_ca: str | None = None
-    """A PEM file with the authority that signed Redis's certificate; the system's without it."""
+    """A PEM file with the CA of Redis's certificate; the default is the system's CAs."""
     accept_plain_text: bool = False
-    """Lets Redis be reached without TLS off loopback: somebody else keeps that wire private."""
+    """Allows a Redis off loopback without TLS, on a network that is private by other means."""
     replicas: Annotated[int, Meta(ge=0, le=5)] = 0
-    """How many have to acknowledge (WAIT) before anything is compared or sent."""
+    """Replicas that must acknowledge (WAIT) before anything is compared or sent."""
     wait_milliseconds: Milliseconds = 100
     timeout_milliseconds: Milliseconds = 500
     pool: Count = 50
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether the connections are TLS."""
         return self.tls or (self.url or "").startswith("rediss:")
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Every host that is connected to at first; none where it is a Unix socket."""
+        """Every host of the initial connections; empty for a Unix socket."""
         if self.url is not None and not self.url.startswith("unix:"):
             return (self.url.split("://")[1].split("/")[0],)
         return self.sentinel + self.cluster
 
 
 class HashSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[hash]: argon2id, and how much of it runs at once in each worker process."""
+    """[hash]: argon2id parameters, and its concurrency in each worker process."""
 
     memory_kib: Annotated[int, Meta(ge=8)] = DEFAULT_PROFILE.memory_kib
     passes: Count = DEFAULT_PROFILE.passes
@@ -134,65 +133,64 @@ class HashSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def profile(self) -> Argon2Profile:
-        """What argon2 is run with."""
         return Argon2Profile(self.memory_kib, self.passes, self.lanes)
 
 
 class MessageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[messages]: the last lines by which phones fill codes in, and the languages."""
+    """[messages]: the last lines from which phones fill codes in, and the languages."""
 
     host: str | None = None
-    """The site that browsers fill the code in on: '@host #code' (WICG sms-one-time-codes)."""
+    """The site on which browsers fill in the code: '@host #code' (WICG sms-one-time-codes)."""
     android_hash: str | None = None
     """The 11 characters that identify the Android app (SMS Retriever)."""
     languages: frozenset[str] = frozenset(MESSAGE_TEMPLATES)
 
 
 class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[events]: how long and how many of them Redis keeps."""
+    """[events]: how long Redis keeps events, and how many."""
 
     retention_days: Annotated[int, Meta(ge=1, le=366)] = 7
     maximum: Annotated[int, Meta(ge=1000, le=10_000_000)] = 5_000
-    """Entries in each partition's stream; with the refusals they take some 300 MB in all."""
+    """Entries in each partition's stream; with the refusals about 300 MB in total."""
 
 
 class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[telemetry]: where traces go; none are made without an address."""
+    """[telemetry]: the collector of traces; without one there are no traces."""
 
     traces: CollectorUrl | None = None
-    """Where a collector of OpenTelemetry takes them in: OTLP over HTTP."""
+    """The URL of an OpenTelemetry collector: OTLP over HTTP."""
     sample_percent: Annotated[int, Meta(ge=1, le=100)] = 100
-    """How many of a hundred traces are kept, whatever callers say of theirs."""
+    """Applies to every request; the sampling flag of the caller is ignored."""
     secret_headers: dict[str, Secret] = {}
 
 
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[audit]: the archive of the events, and who seals it."""
+    """[audit]: the archive of events, and which process seals it."""
 
     archive: str | None = None
-    """A folder. Without one, events are gone when `events` says so."""
+    """A folder. Without one, events exist only in Redis, for `events.retention_days`."""
     seal: Literal["serve", "alone"] = "serve"
-    """Whether `serve` seals, or `otp-service audit seal` does, elsewhere or as somebody else."""
+    """`serve`, or `alone`: `otp-service audit seal`, on another host or as another user."""
     signing_key: str | None = None
-    """A PEM file, which only who seals has to have."""
+    """A PEM file that only the sealing process needs."""
     previous_signing_key: str | None = None
-    """The one before it, until that has handed over."""
+    """The key before it, until it has handed over."""
     public_keys: str | None = None
-    """All public keys, oldest first, for the page; without it those beside the signing keys."""
+    """All public keys, oldest first, for /audit; the default is those of the signing keys."""
     seal_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     segment_mib: Annotated[int, Meta(ge=1, le=1024)] = 64
     retention_days: Annotated[int, Meta(ge=30, le=3660)] = 365
-    """After which whole segments are deleted, which a seal states."""
+    """After this, whole segments are deleted, and a seal records it."""
     anchor: AnchorSinkSettings | None = None
-    """Where each seal's anchor is kept, out of reach of whoever can write the archive."""
+    """Stores the anchor of each seal where a writer of the archive cannot change it."""
     sinks: dict[Name, LineSinkSettings] = {}
-    """Where every line goes besides; while one does not have it, Redis keeps it."""
+    """Receive every line; Redis keeps a line until every sink has it."""
     pseudonym_days: Annotated[int, Meta(ge=1, le=3660)] = 90
-    """How long a pseudonym key is to be in force."""
+    """After this, `check` warns that the pseudonym key is due for rotation."""
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of [[tenants.NAME.keys]], by its SHA-256: the key itself is nowhere."""
+    """One of [[tenants.NAME.keys]], as a SHA-256: the key itself is not stored."""
 
     id: Name
     sha256: Sha256
@@ -200,13 +198,12 @@ class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: Instant | None = None
 
     def to_api_key(self, tenant: str) -> ApiKey:
-        """Return the key as the API looks it up."""
         expires_at = to_epoch_ms(self.expires) if self.expires else None
         return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 
 class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[tenants.NAME]: how a calling application names itself, and what it may send where."""
+    """[tenants.NAME]: a calling application, its brand, and where it may send."""
 
     brand: str
     countries: frozenset[str] = frozenset()
@@ -214,11 +211,11 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_locale: str = "en"
     purposes: frozenset[Purpose] | None = None
     limits: dict[Limit, tuple[Window, ...]] = {}
-    """Its share of the general limits, each at most as loose."""
+    """Limits of this tenant alone, each at most as loose as the general one."""
     keys: tuple[ApiKeySettings, ...] = ()
 
     def to_tenant(self, name: str, default_limits: LimitTable) -> Tenant:
-        """Return the tenant, its limits being the general ones where it has no share."""
+        """Return the tenant; a limit that it does not set is the default."""
         return Tenant(
             name=name,
             brand=self.brand,
@@ -234,18 +231,18 @@ class RoutingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[routing]: which providers are tried, in which order, and for how long."""
 
     providers: tuple[Name, ...] | dict[Name, int] = ()
-    """In the order in which they are tried, or by chance in these shares."""
+    """The order in which they are tried, or the share of traffic of each."""
     routes: dict[str, tuple[Name, ...] | dict[Name, int]] = {}
-    """The same for some destinations, by country (GB) or by the beginning of the number (+4474)."""
+    """The same for single destinations: a country (GB) or a number prefix (+4474)."""
     deadline_seconds: Seconds = 8
     max_submissions: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All of it. `load` makes one; it is passed in and never changes while a process lives."""
+    """The whole configuration, which never changes while a process runs."""
 
     mode: Literal["live", "test"] = "live"
-    """In `test`, only the fictitious numbers of regulators are accepted, and no real provider."""
+    """`test` accepts only the fictitious numbers of regulators, and no real provider."""
     keys: ServiceKeys
     service: ServiceSettings = ServiceSettings()
     redis: RedisSettings = RedisSettings()
@@ -264,17 +261,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def effective_limits(self) -> LimitTable:
-        """The limits in force for everybody: what is configured, the defaults elsewhere."""
+        """The limits of every tenant: the configured ones, and defaults for the rest."""
         cooldown = (Window(1, self.policy.cooldown),)
         return {**DEFAULT_LIMITS, **self.limits, Limit.COOLDOWN: cooldown}
 
     def build_tenants(self) -> Mapping[str, Tenant]:
-        """Return the tenants by their names."""
-        rates = self.effective_limits
-        return {name: table.to_tenant(name, rates) for name, table in self.tenant_settings.items()}
+        """Return the tenants by name."""
+        limits = self.effective_limits
+        return {name: table.to_tenant(name, limits) for name, table in self.tenant_settings.items()}
 
     def create_message_renderer(self, tenant: str) -> TenantMessages:
-        """Return how a tenant's messages read; ValueError names the value that cannot be used."""
+        """Return the renderer of a tenant's messages. Raises ValueError with the invalid setting."""
         table = self.tenant_settings[tenant]
         return TenantMessages(
             brand=table.brand,
@@ -285,10 +282,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         )
 
     def build_api_keys(self) -> tuple[ApiKey, ...]:
-        """Return the keys of all tenants."""
         tables = self.tenant_settings.items()
         return tuple(key.to_api_key(name) for name, table in tables for key in table.keys)
 
     def build_routes(self) -> Routes:
-        """Return the routes; the default one may be left out where there is one provider."""
+        """Return the routes; the default route is optional if there is one provider."""
         return Routes(self.routing.providers or tuple(self.providers), self.routing.routes)

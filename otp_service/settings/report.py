@@ -1,4 +1,4 @@
-"""What is in force, for a person to read: every setting with its value, secrets starred."""
+"""The settings in force, for operators: every setting with its value, secrets redacted."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,19 @@ from otp_service.settings.model import ApiKeySettings, Settings
 
 REDACTED_TEXT = "**********"
 URL_SECRET_PATTERN = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
-"""What an address may hold of secrets; `faults` refuses it there, but after showing."""
+"""Secrets in a URL; `find_errors` refuses them there, but the report is shown first."""
 
 ReportLine = tuple[str, str]
 
 
 def format_settings(settings: Settings, hashes_per_second: float | None = None) -> str:
-    """Return the settings in force, aligned.
+    """Return one aligned line for each setting.
 
-    `hashes_per_second` is what one core of this machine was measured to make, for settings of which
-    nothing is refused.
+    `hashes_per_second` is the measured speed of one core, or None to leave out the attack estimate.
     """
-    found = [*_list_settings(settings), *_list_costs(settings, hashes_per_second)]
-    width = max(len(name) for name, _ in found)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in found)
+    lines = [*_list_settings(settings), *_list_costs(settings, hashes_per_second)]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
 def _list_settings(settings: Settings) -> Iterator[ReportLine]:
@@ -53,7 +52,7 @@ def _list_costs(settings: Settings, hashes_per_second: float | None) -> Iterator
 
 
 def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:
-    """Walk a value of the settings; what is neither struct nor table is one line."""
+    """Yield a line for each value inside a struct, table or array of API keys."""
     match value:
         case ApiKeySettings():
             until = f", until {value.expires}" if value.expires else ""
@@ -74,7 +73,7 @@ def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:
 
 
 def _format_value(value: Any) -> str:
-    """Return one value as the report shows it; a Secret is stars of itself."""
+    """Return one value for the report; a Secret redacts itself."""
     match value:
         case Key():
             return f"{value.id} {REDACTED_TEXT}"

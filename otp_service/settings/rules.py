@@ -1,23 +1,22 @@
-"""What is unsafe in a configuration that can be read, and what is only unwise.
+"""Rules for settings that can be decoded: errors are unsafe, warnings deserve a second look.
 
-`serve` and `check` refuse to go on while `faults` names anything; `warnings` are shown. Both are
-pure: what only a live Redis can tell (eviction, AOF, version, replicas) is asked by
-`store/health.py`.
+`serve` and `check` refuse to run while `find_errors` returns anything. All rules are pure;
+`store/health.py` checks what only a live Redis knows (eviction, AOF, version, replicas).
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 from phonenumbers import SUPPORTED_REGIONS
 
 from otp_service.core.ip_address import is_loopback
-from otp_service.core.keys import MIN_KEY_BYTES, Key
+from otp_service.core.keys import KEY_RING_NAMES, MIN_KEY_BYTES, Key
 from otp_service.core.messages import validate_messages
 from otp_service.core.timestamps import DAY_MS, to_epoch_ms
-from otp_service.settings import audit_rules, limit_rules
-from otp_service.settings.decode import ConfigIssue
+from otp_service.settings import audit_rules, limit_rules, provider_rules
+from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import (
     ApiKeySettings,
     MessageSettings,
@@ -25,18 +24,14 @@ from otp_service.settings.model import (
     TelemetrySettings,
     TenantSettings,
 )
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.inbox import Inbox
-from otp_service.sms.providers.smpp import Smpp
-from otp_service.sms.routes import Route
 from otp_service.sms.validation import find_header_errors
 
 
 MIN_DISTINCT_BYTES = 12
-"""32 random bytes have about 30 different ones; with under 12, somebody typed them."""
+"""32 random bytes have about 30 different values; fewer than 12 mean a typed key."""
 
 EXPIRY_NOTICE_MS = 30 * DAY_MS
-"""How long before an API key expires somebody is told, in milliseconds."""
+"""A warning starts this long before an API key expires."""
 
 MAX_RING_KEYS = 2
 KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
@@ -44,19 +39,19 @@ SENDER_PATTERN = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}|\+[1-9]\d{6,14}",
 
 
 BELOW_OWASP_REMEDY = (
-    "is below OWASP's table for argon2id with these passes: take 7168 KiB and 5 passes or 19456 KiB "
-    "and 2, or set hash.accept_below_owasp = true and let 'check' say in hours what a thief needs"
+    "is below OWASP's table for argon2id with these passes: use 7168 KiB and 5 passes or 19456 KiB "
+    "and 2, or set hash.accept_below_owasp = true and read the hours of an attack that 'check' shows"
 )
 PLAIN_TEXT_REMEDY = (
-    "must be true (or the url rediss://) off loopback: numbers and codes' hashes would cross the "
-    "network in the open. Where somebody keeps that wire private: redis.accept_plain_text = true"
+    "must be true (or the url rediss://) off loopback: otherwise records cross the network in "
+    "plain text. If that network is private, set redis.accept_plain_text = true"
 )
 
 
 def find_errors(settings: Settings, now_ms: int) -> list[ConfigIssue]:
-    """Return everything that is refused, `now` being milliseconds since 1970."""
+    """Return every error. `now_ms` is milliseconds since 1970."""
     return [
-        *_to_issues("policy", settings.policy.find_errors()),
+        *build_issues("policy", settings.policy.find_errors()),
         *_check_hash(settings),
         *_check_keys(settings),
         *_check_redis(settings),
@@ -65,58 +60,44 @@ def find_errors(settings: Settings, now_ms: int) -> list[ConfigIssue]:
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),
         *_check_tenants(settings, now_ms),
-        *_check_providers(settings),
+        *provider_rules.find_errors(settings),
     ]
 
 
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
-    """Tell what is allowed and yet worth a second look."""
+    """Yield what is allowed but deserves a second look."""
     if settings.mode == "test":
-        yield ConfigIssue(
-            "mode", "is 'test': only fictitious numbers are accepted, nothing is sent"
-        )
+        remedy = "is 'test': only fictitious numbers are accepted, and nothing is sent"
+        yield ConfigIssue("mode", remedy)
     elif len(settings.build_routes().default) == 1:
-        yield ConfigIssue("routing.providers", "has one provider: when it fails, nobody can log in")
+        yield ConfigIssue("routing.providers", "has one provider: while it fails, no code is sent")
     yield from audit_rules.find_warnings(settings, now_ms)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
-        yield ConfigIssue("redis.replicas", "is 0: a failover may forget the last attempts")
+        yield ConfigIssue("redis.replicas", "is 0: a failover may lose the last attempts")
     for setting, keys in _list_key_rings(settings).items():
         if len(keys) > 1 and setting != "keys.pseudonym":
             yield ConfigIssue(
-                setting, "has two keys: docs/key-rotation.md says when the old one may go"
+                setting, "has two keys: docs/key-rotation.md says when to remove the old one"
             )
     for name, table in settings.tenant_settings.items():
         if "*" in table.countries:
-            yield ConfigIssue(
-                f"tenants.{name}.countries", "are all: SMS pumping looks for the dear ones"
-            )
+            remedy = "allow every country: SMS pumping targets the expensive ones"
+            yield ConfigIssue(f"tenants.{name}.countries", remedy)
         for key in table.keys:
             if _has_expired(key, now_ms + EXPIRY_NOTICE_MS):
-                yield ConfigIssue(
-                    f"tenants.{name}.keys.{key.id}", "has expired, or will in 30 days"
-                )
-
-
-def _to_issues(section: str, pairs: Iterable[tuple[str, str]]) -> Iterator[ConfigIssue]:
-    return (ConfigIssue(f"{section}.{field}", remedy) for field, remedy in pairs)
+                remedy = "has expired or expires within 30 days"
+                yield ConfigIssue(f"tenants.{name}.keys.{key.id}", remedy)
 
 
 def _check_hash(settings: Settings) -> Iterator[ConfigIssue]:
     profile = settings.hash.profile
-    yield from _to_issues("hash", profile.find_errors())
+    yield from build_issues("hash", profile.find_errors())
     if profile.is_below_owasp() and not settings.hash.accept_below_owasp:
         yield ConfigIssue("hash.memory_kib", BELOW_OWASP_REMEDY)
 
 
 def _list_key_rings(settings: Settings) -> dict[str, tuple[Key, ...]]:
-    keys = settings.keys
-    return {
-        "keys.pepper": keys.pepper.keys,
-        "keys.seal": keys.seal.keys,
-        "keys.state": keys.state.keys,
-        "keys.pseudonym": keys.pseudonym.keys,
-        "keys.limit": keys.limit.keys,
-    }
+    return {f"keys.{name}": getattr(settings.keys, name).keys for name in KEY_RING_NAMES}
 
 
 def _check_keys(settings: Settings) -> Iterator[ConfigIssue]:
@@ -126,57 +107,58 @@ def _check_keys(settings: Settings) -> Iterator[ConfigIssue]:
     used = Counter(key.secret for keys in rings.values() for key in keys)
     for setting, keys in rings.items():
         if any(used[key.secret] > 1 for key in keys):
-            yield ConfigIssue(setting, "has a secret that is used twice: make one for each key")
+            yield ConfigIssue(setting, "has a secret that is used twice: generate one for each key")
 
 
 def _check_key_ring(setting: str, keys: tuple[Key, ...]) -> Iterator[ConfigIssue]:
     if not keys:
-        yield ConfigIssue(setting, "needs a key: 'otp-service init' makes one of each")
+        yield ConfigIssue(setting, "needs a key: 'otp-service init' generates one of each")
     if len(keys) > MAX_RING_KEYS and setting != "keys.pseudonym":
-        yield ConfigIssue(setting, "may have two keys, the one in force and the one before it")
+        yield ConfigIssue(setting, "may have two keys: the current one and the previous one")
     if len({key.id for key in keys}) < len(keys):
-        yield ConfigIssue(setting, "needs a different id for each key: records name the key by it")
+        yield ConfigIssue(
+            setting, "needs a different id for each key, because records name their key by it"
+        )
     for key in keys:
         if not KEY_ID_PATTERN.fullmatch(key.id):
             yield ConfigIssue(setting, "needs ids of 1 to 32 letters, digits, '.', '_' or '-'")
         if len(key.secret) < MIN_KEY_BYTES:
-            yield ConfigIssue(
-                setting, f"has a key that is short: take {MIN_KEY_BYTES} random bytes"
-            )
+            yield ConfigIssue(setting, f"has a short key: use {MIN_KEY_BYTES} random bytes")
         elif len(set(key.secret)) < MIN_DISTINCT_BYTES:
-            yield ConfigIssue(setting, "has a key that was not made at random")
+            yield ConfigIssue(setting, "has a key that is not random")
 
 
 def _check_redis(settings: Settings) -> Iterator[ConfigIssue]:
     redis = settings.redis
     if [bool(redis.url), bool(redis.sentinel), bool(redis.cluster)].count(True) != 1:
-        yield ConfigIssue("redis.url", "say where Redis is: either url, or sentinel, or cluster")
+        yield ConfigIssue(
+            "redis.url", "needs the address of Redis: either url, or sentinel, or cluster"
+        )
     if bool(redis.sentinel) != bool(redis.master):
-        yield ConfigIssue("redis.master", "has to be given with sentinel, and only with it")
+        yield ConfigIssue("redis.master", "must be set together with sentinel, and only then")
     if redis.replicas and redis.wait_milliseconds >= redis.timeout_milliseconds:
         yield ConfigIssue("redis.wait_milliseconds", "must be less than redis.timeout_milliseconds")
-    if (
-        not redis.is_encrypted
-        and not redis.accept_plain_text
-        and not _has_only_loopback(redis.hosts)
-    ):
+    is_private = redis.is_encrypted or redis.accept_plain_text or _has_only_loopback(redis.hosts)
+    if not is_private:
         yield ConfigIssue("redis.tls", PLAIN_TEXT_REMEDY)
 
 
 def _check_public_url(url: str) -> Iterator[ConfigIssue]:
     if _is_exposed(url):
-        yield ConfigIssue("service.public_url", "must be https: receipts would come in the open")
+        yield ConfigIssue(
+            "service.public_url", "must be https: receipts must not cross the network in plain text"
+        )
 
 
 def _check_telemetry(telemetry: TelemetrySettings) -> Iterator[ConfigIssue]:
     headers = {name: value.reveal() for name, value in telemetry.secret_headers.items()}
-    yield from _to_issues(
-        "telemetry", [*find_header_errors("secret_headers", headers, secret=True)]
-    )
+    yield from build_issues("telemetry", find_header_errors("secret_headers", headers, secret=True))
     if telemetry.traces is None:
         return
     if headers and _is_exposed(telemetry.traces):
-        yield ConfigIssue("telemetry.traces", "must be https: secret_headers would go in the open")
+        yield ConfigIssue(
+            "telemetry.traces", "must be https: secret_headers must not be sent in plain text"
+        )
     if not _is_installed("opentelemetry.exporter.otlp.proto.http"):
         yield ConfigIssue("telemetry.traces", "needs the extra: pip install 'otp-service[otel]'")
 
@@ -184,7 +166,7 @@ def _check_telemetry(telemetry: TelemetrySettings) -> Iterator[ConfigIssue]:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # a package around it is missing
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
@@ -196,52 +178,9 @@ def _has_only_loopback(hosts: tuple[str, ...]) -> bool:
     return all(is_loopback(re.sub(r":\d+\Z", "", host)) for host in hosts)
 
 
-def _check_providers(settings: Settings) -> Iterator[ConfigIssue]:
-    providers, order = settings.providers, settings.routing.providers
-    for name, provider in providers.items():
-        yield from _to_issues(f"providers.{name}", provider.find_errors())
-        if settings.mode == "test" and not isinstance(provider, Inbox):
-            yield ConfigIssue(
-                "mode", f"cannot be 'test' beside providers.{name}: take out one of them"
-            )
-        if settings.mode == "live" and isinstance(provider, Inbox):
-            yield ConfigIssue(
-                f"providers.{name}.type", "is 'inbox', which sends nothing: only for tests"
-            )
-    if not providers:
-        yield ConfigIssue("providers", "needs at least one: nothing could be sent")
-    if not order and len(providers) > 1:
-        yield ConfigIssue("routing.providers", "say in which order they are tried")
-    yield from _check_route(settings, "routing.providers", order)
-    for place, route in settings.routing.routes.items():
-        path = f"routing.routes.{place}"
-        if not re.fullmatch(r"\+[1-9][0-9]{0,13}", place) and place not in SUPPORTED_REGIONS:
-            yield ConfigIssue(
-                path, "is for a country like GB, or the beginning of a number like +4474"
-            )
-        if not route:
-            yield ConfigIssue(path, "is empty: name providers, or take it out")
-        yield from _check_route(settings, path, route, place)
-
-
-def _check_route(
-    settings: Settings, path: str, route: Route, destination: str = ""
-) -> Iterator[ConfigIssue]:
-    for name in sorted(set(route) - settings.providers.keys()):
-        yield ConfigIssue(path, f"names {name}, and there is no providers.{name}")
-    if isinstance(route, dict) and any(share < 1 for share in route.values()):
-        yield ConfigIssue(path, "has a share under 1: take that provider out")
-    for name in sorted(set(route) & settings.providers.keys()):
-        provider = settings.providers[name]
-        if isinstance(provider, VendorSettings | Smpp) and not provider.can_serve(destination):
-            yield ConfigIssue(
-                path, f"has {name}, which has no number to send from there: senders.{destination}"
-            )
-
-
 def _check_tenants(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     if not settings.tenant_settings:
-        yield ConfigIssue("tenants", "needs at least one: nobody could call")
+        yield ConfigIssue("tenants", "needs at least one tenant: only tenants can call the API")
     owners = Counter(key.sha256 for key in settings.build_api_keys())
     for name, table in settings.tenant_settings.items():
         yield from _check_tenant(f"tenants.{name}", table)
@@ -249,13 +188,14 @@ def _check_tenants(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
             yield from _check_messages(settings, name)
         keys, path = table.keys, f"tenants.{name}.keys"
         if all(_has_expired(key, now_ms) for key in keys):
-            yield ConfigIssue(
-                path, "needs a key that has not expired: 'otp-service key new' makes one"
-            )
+            remedy = "needs a key that has not expired: 'otp-service key new' generates one"
+            yield ConfigIssue(path, remedy)
         if len({key.id for key in keys}) < len(keys):
-            yield ConfigIssue(path, "needs a different id for each key: events name the key by it")
+            yield ConfigIssue(
+                path, "needs a different id for each key, because events name the key by it"
+            )
         if any(owners[key.to_api_key(name).sha256] > 1 for key in keys):
-            yield ConfigIssue(path, "has a key that stands here twice: make one for each use")
+            yield ConfigIssue(path, "has the same key twice: generate one for each use")
 
 
 def _check_tenant(path: str, table: TenantSettings) -> Iterator[ConfigIssue]:
@@ -265,9 +205,8 @@ def _check_tenant(path: str, table: TenantSettings) -> Iterator[ConfigIssue]:
     if unknown:
         yield ConfigIssue(f"{path}.countries", f"has {unknown}: write ISO 3166 codes like GB")
     if table.sender is not None and not SENDER_PATTERN.fullmatch(table.sender):
-        yield ConfigIssue(
-            f"{path}.sender", "must be 1 to 11 letters, digits or spaces, or a number"
-        )
+        remedy = "must be 1 to 11 letters, digits or spaces, or a number"
+        yield ConfigIssue(f"{path}.sender", remedy)
 
 
 def _check_messages(settings: Settings, tenant: str) -> Iterator[ConfigIssue]:

@@ -1,6 +1,6 @@
-"""The configuration that `init` writes: commented, with fresh keys, and safe as it stands.
+"""The configuration that `init` writes: commented, safe, and with new keys.
 
-Only the address of the SMS provider is left for a person to fill in; `check` says so until then.
+Only the address of the SMS provider is missing; `check` reports it until it is filled in.
 """
 
 import string
@@ -11,7 +11,7 @@ from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import hash_api_key
 
 
-def render_config(  # noqa: PLR0913  # what a person and chance give it
+def render_config(  # noqa: PLR0913  # every value that the template needs
     *,
     tenant: str,
     brand: str,
@@ -20,10 +20,10 @@ def render_config(  # noqa: PLR0913  # what a person and chance give it
     provider_url: str = "",
     pseudonym_id: str = "n1",
 ) -> tuple[str, str]:
-    """Return the configuration and the API key of its tenant, of which it holds only the hash.
+    """Return the configuration and the API key of its tenant, whose hash it contains.
 
-    `pseudonym_id` begins with today's date where `check` is to say when that key is too old.
-    `token` makes one secret at each call: base64url of 32 random bytes (secrets.token_urlsafe).
+    With a date at the start of `pseudonym_id`, `check` warns when that key is too old.
+    `generate_token` returns base64url of 32 random bytes (secrets.token_urlsafe).
     """
     api_key = generate_token()
     values = {
@@ -40,6 +40,6 @@ def render_config(  # noqa: PLR0913  # what a person and chance give it
 
 
 def quote_toml(text: str) -> str:
-    """Return the text as a basic string of TOML."""
+    """Return the text as a TOML basic string, with quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'

@@ -95,7 +95,9 @@ def test_a_rotation_is_remembered(load_config, now_ms):
     """The older key is named, so that it is taken out in the end."""
     found = [str(fault) for fault in find_warnings(load_config("working_rotation"), now_ms)]
 
-    assert "keys.pepper: has two keys: docs/key-rotation.md says when the old one may go" in found
+    assert (
+        "keys.pepper: has two keys: docs/key-rotation.md says when to remove the old one" in found
+    )
 
 
 def test_the_test_mode_is_said_aloud(load_config, now_ms):
@@ -188,12 +190,12 @@ ARCHIVE = '[audit]\narchive = "/a"\nsigning_key = "/k"\nanchor = {type = "stdout
         (["2026-08-24-ab12"], "is older than audit.pseudonym_days"),
         (["2026-08"], "is older than audit.pseudonym_days"),
         (["2026-09"], ""),
-        (["n1"], "says no date"),
-        (["2026-13-45"], "says no date"),
+        (["n1"], "has an id without a date"),
+        (["2026-13-45"], "has an id without a date"),
         (["2026-11-01", "2026-08-01", "2026-05-01"], ""),
         (["2026-11-01", "2025-11-23", "n1"], ""),
-        (["2026-11-01", "2025-11-22", "n1"], "has n1, and nothing is kept that it named"),
-        (["2025-11-22", "2025-08-01"], "has 2025-08-01, and nothing is kept that it named"),
+        (["2026-11-01", "2025-11-22", "n1"], "has n1, and every event that used it is deleted"),
+        (["2025-11-22", "2025-08-01"], "has 2025-08-01, and every event that used it is deleted"),
     ],
 )
 def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(load_config, now_ms, ids, words):

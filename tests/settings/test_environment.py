@@ -112,15 +112,15 @@ def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(lo
 @pytest.mark.parametrize(
     ("variable", "setting", "words"),
     [
-        ("OTP_SERVICE__PROT", "service.prot", "there are host, port"),
+        ("OTP_SERVICE__PROT", "service.prot", "valid names are host, port"),
         ("OTP_LIMITS__SENDS_PER_CONTRY", "limits.SENDS_PER_CONTRY", "SendsPerCountry"),
-        ("OTP_MODES", "OTP_MODES", "names no setting"),
+        ("OTP_MODES", "OTP_MODES", "matches no setting"),
         ("OTP_SERVICE_PORT", "OTP_SERVICE_PORT", "two underscores"),
         ("OTP_SERVICE_HOST", "OTP_SERVICE_HOST", "enableServiceLinks: false"),
-        ("OTP_REDIS__PASSWORD__DEEPER", "OTP_REDIS__PASSWORD__DEEPER", "names no setting"),
-        ("OTP_KEYS__PEPPER__0__SECRET", "OTP_KEYS__PEPPER__0__SECRET", "names no setting"),
-        ("OTP_TENANTS____BRAND", "OTP_TENANTS____BRAND", "names no setting"),
-        ("OTP_", "OTP_", "names no setting"),
+        ("OTP_REDIS__PASSWORD__DEEPER", "OTP_REDIS__PASSWORD__DEEPER", "matches no setting"),
+        ("OTP_KEYS__PEPPER__0__SECRET", "OTP_KEYS__PEPPER__0__SECRET", "matches no setting"),
+        ("OTP_TENANTS____BRAND", "OTP_TENANTS____BRAND", "matches no setting"),
+        ("OTP_", "OTP_", "matches no setting"),
     ],
 )
 def test_a_variable_that_names_no_setting_is_refused(variable, setting, words, find_config_errors):
@@ -152,7 +152,7 @@ def test_variables_of_others_are_left_alone(load_config):
         ("OTP_POLICY__DIGITS", "6.5", "policy.digits", "must be int, got str"),
         ("OTP_ROUTING", "{most = 1}", "routing.most", "is not a setting"),
         ("OTP_TENANTS__SHOP__COUNTRIES", "GB,IE", "tenants.shop.countries", "square brackets"),
-        ("OTP_REDIS__PASSWORD", "", "redis.password", "not empty"),
+        ("OTP_REDIS__PASSWORD", "", "redis.password", "nonempty"),
         ("OTP_REDIS__PASSWORD_FILE", "none.txt", "redis.password_file", "No such file"),
         ("OTP_MODE", "dry", "mode", "must be one of live, test"),
     ],

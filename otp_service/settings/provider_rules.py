@@ -1,0 +1,59 @@
+"""Rules for [providers] and [routing]: settings of each provider, and routes that name them."""
+
+import re
+from collections.abc import Iterator
+
+from phonenumbers import SUPPORTED_REGIONS
+
+from otp_service.settings.decode import ConfigIssue, build_issues
+from otp_service.settings.model import Settings
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.providers.inbox import Inbox
+from otp_service.sms.providers.smpp import Smpp
+from otp_service.sms.routes import Route
+
+
+ROUTE_PREFIX_PATTERN = re.compile(r"\+[1-9][0-9]{0,13}")
+
+
+def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
+    providers, order = settings.providers, settings.routing.providers
+    for name, provider in providers.items():
+        yield from build_issues(f"providers.{name}", provider.find_errors())
+        is_inbox = isinstance(provider, Inbox)
+        if settings.mode == "test" and not is_inbox:
+            remedy = f"cannot be 'test' together with providers.{name}: remove one of them"
+            yield ConfigIssue("mode", remedy)
+        if settings.mode == "live" and is_inbox:
+            remedy = "is 'inbox', which sends nothing: it is only for tests"
+            yield ConfigIssue(f"providers.{name}.type", remedy)
+    if not providers:
+        yield ConfigIssue("providers", "needs at least one provider to send messages")
+    if not order and len(providers) > 1:
+        yield ConfigIssue("routing.providers", "must state in which order the providers are tried")
+    yield from _check_route(settings, "routing.providers", order)
+    yield from _check_routes(settings)
+
+
+def _check_routes(settings: Settings) -> Iterator[ConfigIssue]:
+    for destination, route in settings.routing.routes.items():
+        path = f"routing.routes.{destination}"
+        if not ROUTE_PREFIX_PATTERN.fullmatch(destination) and destination not in SUPPORTED_REGIONS:
+            yield ConfigIssue(path, "must be a country like GB or a number prefix like +4474")
+        if not route:
+            yield ConfigIssue(path, "is empty: name providers or remove the route")
+        yield from _check_route(settings, path, route, destination)
+
+
+def _check_route(
+    settings: Settings, path: str, route: Route, destination: str = ""
+) -> Iterator[ConfigIssue]:
+    for name in sorted(set(route) - settings.providers.keys()):
+        yield ConfigIssue(path, f"names {name}, but there is no providers.{name}")
+    if isinstance(route, dict) and any(share < 1 for share in route.values()):
+        yield ConfigIssue(path, "has a share under 1: remove that provider")
+    for name in sorted(set(route) & settings.providers.keys()):
+        provider = settings.providers[name]
+        if isinstance(provider, VendorSettings | Smpp) and not provider.can_serve(destination):
+            remedy = f"names {name}, which has no sender for it: set senders.{destination}"
+            yield ConfigIssue(path, remedy)

@@ -1,8 +1,9 @@
-"""Where lines go besides the archive: what `type` may be of a sink, and of the anchor's.
+"""The sinks of the archive: the types that `[audit.sinks.NAME]` and `audit.anchor` may have.
 
-Each is a frozen struct with `faults()` and `open()`, which returns what has the lines elsewhere
-when it returns. At least once: after any failure the same lines come again, and their ids, or a
-seal's number, tell whoever keeps them which ones he has.
+Delivery is at least once: after any failure a sink gets the same lines again.
+
+A new sink changes four files, see README.md: `sinks/NAME.py`, this union, SINKS.md, and the
+comments in settings/template.toml. Its test belongs in tests/audit/sinks/, with a real server.
 """
 
 from otp_service.audit.sinks.file import FileSinkSettings
@@ -14,13 +15,11 @@ from otp_service.audit.sinks.threaded import ThreadedSink
 
 
 LineSinkSettings = HttpSinkSettings | S3SinkSettings | StdoutSinkSettings | SyslogSinkSettings
-AnchorSinkSettings = (
-    FileSinkSettings | HttpSinkSettings | S3SinkSettings | StdoutSinkSettings | SyslogSinkSettings
-)
+AnchorSinkSettings = FileSinkSettings | LineSinkSettings
 
 
 def create_sink(name: str, settings: AnchorSinkSettings) -> ThreadedSink:
-    """Return the sink of these settings; `name` is what it is called in logs."""
+    """Return the sink for these settings; logs call it `name`."""
     return ThreadedSink(name, settings.create_writer())
 
 
@@ -32,6 +31,5 @@ __all__ = [
     "S3SinkSettings",
     "StdoutSinkSettings",
     "SyslogSinkSettings",
-    "ThreadedSink",
     "create_sink",
 ]

@@ -1,4 +1,4 @@
-"""A file on another disk: for anchors, which are few and never end."""
+"""A file on another disk: for anchors alone, because the file grows without end."""
 
 import os
 from collections.abc import Sequence
@@ -10,22 +10,20 @@ from otp_service.core.url_check import FieldErrors
 
 
 class FileSinkSettings(SinkSettings, frozen=True, tag="file"):
-    """Lines are appended, and are on the disk. Its folder has to be there: it may be a mount."""
+    """Lines are appended and fsynced. The folder must exist: it may be a mount."""
 
     path: str
 
     def find_errors(self) -> FieldErrors:
-        """Tell what is wrong."""
         if not self.path.startswith("/"):
-            yield "path", "write the whole path: it is for a file on another disk"
+            yield "path", "write the absolute path of a file on another disk"
 
     def create_writer(self) -> LineWriter:
-        """Return what appends them."""
         return partial(write_lines, Path(self.path))
 
 
 def write_lines(path: Path, lines: Sequence[bytes]) -> None:
-    """Append the lines, and have them on the disk."""
+    """Append the lines; they are on the disk on return. Raises OSError."""
     is_new = not path.exists()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o640), "ab") as file:

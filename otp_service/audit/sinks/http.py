@@ -1,4 +1,4 @@
-"""A collector that takes a POST: Splunk, Elastic, Loki's and Vector's ingest, or one's own."""
+"""A collector that takes a POST: Splunk, Elastic, the ingest of Loki and of Vector, or another."""
 
 import re
 from collections.abc import Sequence
@@ -22,17 +22,15 @@ RESERVED_HEADERS = {"content-length", "content-type", "host", "transfer-encoding
 
 
 class HttpSinkSettings(SinkSettings, frozen=True, tag="http"):
-    """Lines go there as newline-delimited JSON; any 2xx says that it has them."""
+    """Lines are posted as newline-delimited JSON; any 2xx confirms them."""
 
     url: str
     secret_headers: dict[str, Secret] = msgspec.field(default_factory=dict)
-    """Like `Authorization`, with what the collector knows us by."""
     tls_ca: str | None = None
-    """A PEM file with the authority that signed its certificate; the usual ones without it."""
+    """A PEM file with the authority of the server's certificate; default: the usual authorities."""
     timeout: SinkTimeoutSeconds = 5.0
 
     def find_errors(self) -> FieldErrors:
-        """Tell what is wrong or unsafe."""
         yield from find_sink_url_errors("url", self.url)
         for name, value in self.secret_headers.items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in RESERVED_HEADERS:
@@ -41,32 +39,25 @@ class HttpSinkSettings(SinkSettings, frozen=True, tag="http"):
                 yield f"secret_headers.{name}", "use printable ASCII, without spaces around it"
 
     def create_writer(self) -> LineWriter:
-        """Return what posts them."""
         return HttpLineWriter(self).write_lines
 
 
 class HttpLineWriter:
-    """Posts to one address, straight through a transport.
-
-    `httpx.Client` would take proxies and cookies, and log the address.
-    """
+    """Posts through a bare transport: `httpx.Client` uses proxies and cookies, and logs the URL."""
 
     def __init__(self, settings: HttpSinkSettings) -> None:
         self._settings = settings
         self._transport: httpx.HTTPTransport | None = None
-        self._headers = {name: one.reveal() for name, one in settings.secret_headers.items()}
+        self._headers = {name: value.reveal() for name, value in settings.secret_headers.items()}
 
     def write_lines(self, lines: Sequence[bytes]) -> None:
-        """Post the lines. Raises SinkFailed."""
+        """Post the lines. Raises SinkError and httpx.TransportError."""
         is_json = lines[0].startswith(b"{")
+        content_type = "application/x-ndjson" if is_json else "text/plain; charset=utf-8"
         request = httpx.Request(
             "POST",
             self._settings.url,
-            headers=self._headers
-            | {
-                "Content-Type": "application/x-ndjson" if is_json else "text/plain; charset=utf-8",
-                "User-Agent": "otp-service",
-            },
+            headers=self._headers | {"Content-Type": content_type, "User-Agent": "otp-service"},
             content=b"".join(line + b"\n" for line in lines),
             extensions={"timeout": httpx.Timeout(self._settings.timeout).as_dict()},
         )
@@ -75,5 +66,5 @@ class HttpLineWriter:
             self._transport = httpx.HTTPTransport(verify=tls, trust_env=False)
         reply = self._transport.handle_request(request)
         reply.close()
-        if not reply.is_success:  # redirects among them: they are never followed
+        if not reply.is_success:  # a redirect, too: it is never followed
             raise SinkError(f"it answers {reply.status_code}")

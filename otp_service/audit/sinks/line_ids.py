@@ -1,20 +1,14 @@
-"""What a line is called where something other than the line itself has to be said of it."""
+"""The kind, id and time of a line, for sinks that name what they store."""
 
 from typing import NamedTuple
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import (
-    GAP_PREFIX,
-    SEAL_PREFIX,
-    decode_entry,
-    decode_gap,
-)
-from otp_service.audit.archive_format.seals import decode_seal, find_anchors
+from otp_service.audit.archive_format import entries, seals
 
 
 class LineIdentity(NamedTuple):
-    """A line's kind, what identifies it among them, and when it was; '' if it does not say."""
+    """The kind of a line, its unique id in that kind, and its time; '' for a gap, which has none."""
 
     kind: str
     id: str
@@ -22,15 +16,14 @@ class LineIdentity(NamedTuple):
 
 
 def identify_line(line: bytes) -> LineIdentity:
-    """Return what a line of the archive, or an anchor's, is called."""
-    if line.startswith(SEAL_PREFIX):
-        seal = decode_seal(line)
+    """Return the identity of a line of the archive or of an anchor."""
+    if line.startswith(entries.SEAL_PREFIX):
+        seal = seals.decode_seal(line)
         return LineIdentity("seal", f"{seal.number:012d}", seal.at)
-    if line.startswith(GAP_PREFIX):
-        return LineIdentity(
-            "gap", "-".join(map(str, msgspec.structs.astuple(decode_gap(line)))), ""
-        )
-    if found := find_anchors(line.decode()):
-        return LineIdentity("anchor", f"{found[0].number:012d}", found[0].at)
-    entry = decode_entry(line)
+    if line.startswith(entries.GAP_PREFIX):
+        numbers = msgspec.structs.astuple(entries.decode_gap(line))
+        return LineIdentity("gap", "-".join(map(str, numbers)), "")
+    if anchors := seals.find_anchors(line.decode()):
+        return LineIdentity("anchor", f"{anchors[0].number:012d}", anchors[0].at)
+    entry = entries.decode_entry(line)
     return LineIdentity("entry", entry.id, entry.at)

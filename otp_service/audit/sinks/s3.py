@@ -1,7 +1,7 @@
-"""Any store that speaks S3: an object for each batch, which may lie under an object lock.
+"""A store with the S3 API: one object for each delivery, which an object lock may protect.
 
-An object is named after its first line and its content, so a batch that comes again overwrites
-itself, and never one that has other lines.
+The key of an object holds its first line's id and the hash of its content, so a repeated delivery
+overwrites itself and never an object with other lines.
 """
 
 import hashlib
@@ -23,23 +23,22 @@ from otp_service.core.url_check import FieldErrors
 
 
 class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
-    """Needs the extra `otp-service[s3]`. Without keys, botocore looks where it always does."""
+    """Needs the extra `otp-service[s3]`. Without keys, botocore uses its default sources."""
 
     bucket: str
     prefix: str = "otp-audit/"
     endpoint_url: str | None = None
-    """For stores that are not Amazon's."""
+    """The address of a store other than Amazon's."""
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: Secret | None = None
     tls_ca: str | None = None
-    """A PEM file with the authority that signed its certificate; the usual ones without it."""
+    """A PEM file with the authority of the server's certificate; default: the usual authorities."""
     timeout: SinkTimeoutSeconds = 10.0
 
     def find_errors(self) -> FieldErrors:
-        """Tell what is wrong, unsafe or not installed."""
         if importlib.util.find_spec("botocore") is None:
-            yield "type", "needs what is not installed: pip install 'otp-service[s3]'"
+            yield "type", "needs botocore: pip install 'otp-service[s3]'"
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.bucket):
             yield "bucket", "must be the name of a bucket: 3 to 63 lower-case letters and digits"
         if not re.fullmatch(r"[A-Za-z0-9!_.*'()/-]{0,200}", self.prefix):
@@ -50,23 +49,17 @@ class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
             yield from find_sink_url_errors("endpoint_url", self.endpoint_url)
 
     def create_writer(self) -> LineWriter:
-        """Return what puts them there."""
         return S3LineWriter(self).write_lines
 
 
 class S3LineWriter:
-    """Puts objects into one bucket."""
-
     def __init__(self, settings: S3SinkSettings) -> None:
         self._settings = settings
         self._client: Any = None
 
     def write_lines(self, lines: Sequence[bytes]) -> None:
-        """Put the lines into an object. Raises SinkFailed."""
-        from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
-            BotoCoreError,
-            ClientError,
-        )
+        """Put the lines into one object. Raises SinkError."""
+        from botocore import exceptions  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
 
         body = b"".join(line + b"\n" for line in lines)
         try:
@@ -77,20 +70,20 @@ class S3LineWriter:
                 Body=body,
                 ContentType="application/x-ndjson",
             )
-        except ClientError as error:
+        except exceptions.ClientError as error:
             raise SinkError(f"it answers {error.response['Error'].get('Code')}") from error
-        except BotoCoreError as error:
+        except exceptions.BotoCoreError as error:
             raise SinkError(type(error).__name__) from error
 
 
 def build_object_key(first_line: bytes, body: bytes) -> str:
-    """Return the object's name: the day, the first line, and what no other content has."""
+    """Return the key of an object: day, kind and id of the first line, hash of the content."""
     kind, name, at = identify_line(first_line)
     return f"{at[:10] or 'gaps'}/{kind}-{name}-{hashlib.sha256(body).hexdigest()[:16]}.jsonl"
 
 
 def create_s3_client(settings: S3SinkSettings) -> Any:
-    """Return botocore's client, which asks once and through no proxy."""
+    """Return a client of botocore without retries and proxies."""
     from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
     from botocore.session import Session  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
 

@@ -1,4 +1,4 @@
-"""Standard output, for whatever collects what containers say."""
+"""Standard output, for a collector of container logs."""
 
 import os
 from collections.abc import Sequence
@@ -10,15 +10,14 @@ STDOUT_FD = 1
 
 
 class StdoutSinkSettings(SinkSettings, frozen=True, tag="stdout"):
-    """A line of JSON for each line. It has them once the pipe has."""
+    """Each line is written as it is. A line is delivered once it is written to the pipe."""
 
     def create_writer(self) -> LineWriter:
-        """Return what writes them."""
         return write_lines
 
 
 def write_lines(lines: Sequence[bytes], handle: int = STDOUT_FD) -> None:
-    """Write each line at once, so that none is torn by the other processes' logs in that pipe."""
+    """Write each line in one call, so that logs of other processes do not split it."""
     for line in lines:
         view = memoryview(line + b"\n")
         while view:

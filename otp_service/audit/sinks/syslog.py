@@ -1,10 +1,10 @@
-"""Syslog over TLS: RFC 5424 messages, counted in octets (RFC 5425, RFC 6587 3.4.1).
+"""Syslog over TLS: RFC 5424 messages with octet counting (RFC 5425, RFC 6587 3.4.1).
 
     187 <110>1 2026-11-24T22:45:27.123Z otp-1 otp-service - entry - {"id":"07-1795…-12",…}
 
-Syslog has no acknowledgement, and what was written to a connection that then breaks may be lost. So
-each batch has a connection of its own, which we close for writing, and then wait for the server to
-close it too: it does that when it has read to the end. A reset or a silence is a failure.
+Syslog has no acknowledgement, and data on a connection that breaks may be lost. So each delivery
+has its own connection: the sink ends its side and waits until the server ends the other, which it
+does after reading everything. A reset or a timeout is a failure.
 """
 
 import re
@@ -30,32 +30,30 @@ INFORMATIONAL_SEVERITY: Final = 6
 
 
 class SyslogSinkSettings(SinkSettings, frozen=True, tag="syslog"):
-    """Each line is a message, whose MSGID says whether it is an entry, a gap, a seal or an anchor."""
+    """Each line is a message; its MSGID is `entry`, `gap`, `seal` or `anchor`."""
 
     host: str
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 6514
     tls: bool = True
-    """May be false only on loopback, where an agent takes it on."""
+    """May be false on loopback alone, for an agent that forwards the messages."""
     tls_ca: str | None = None
-    """A PEM file with the authority that signed its certificate; the usual ones without it."""
+    """A PEM file with the authority of the server's certificate; default: the usual authorities."""
     facility: Annotated[int, msgspec.Meta(ge=0, le=23)] = 13
-    """13 is 'log audit'."""
+    """13 is "log audit"."""
     timeout: SinkTimeoutSeconds = 5.0
 
     def find_errors(self) -> FieldErrors:
-        """Tell what is wrong or unsafe."""
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", self.host):
-            yield "host", "write the name or the address alone, like logs.example.com"
+            yield "host", "write the host name or address alone, like logs.example.com"
         if not self.tls and not is_loopback(self.host):
             yield "tls", "must be true: the events would cross the network in the open"
 
     def create_writer(self) -> LineWriter:
-        """Return what sends them."""
         return SyslogLineWriter(self, socket.gethostname()).write_lines
 
 
 class SyslogLineWriter:
-    """Sends to one server, as `host`."""
+    """Sends to one server; `host` is the HOSTNAME of the messages."""
 
     def __init__(self, settings: SyslogSinkSettings, host: str) -> None:
         self._settings = settings
@@ -63,44 +61,40 @@ class SyslogLineWriter:
         self._tls: ssl.SSLContext | None = None
 
     def write_lines(self, lines: Sequence[bytes]) -> None:
-        """Send the lines, and see them read. Raises OSError, of which all errors of TLS are."""
-        at = self._settings
-        sent = b"".join(
-            frame_message(format_message(line, at.facility, self._host)) for line in lines
-        )
-        with socket.create_connection((at.host, at.port), at.timeout) as connection:
-            if at.tls:
-                self._tls = self._tls or create_tls_context(at.tls_ca)
-                with self._tls.wrap_socket(connection, server_hostname=at.host) as encrypted:
-                    encrypted.sendall(sent)
+        """Send the lines, and wait until they are read. Raises OSError, also for errors of TLS."""
+        to = self._settings
+        messages = (format_message(line, to.facility, self._host) for line in lines)
+        data = b"".join(map(frame_message, messages))
+        with socket.create_connection((to.host, to.port), to.timeout) as connection:
+            if to.tls:
+                self._tls = self._tls or create_tls_context(to.tls_ca)
+                with self._tls.wrap_socket(connection, server_hostname=to.host) as encrypted:
+                    encrypted.sendall(data)
                     end_tls(encrypted)
             else:
-                connection.sendall(sent)
+                connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(4096):
                     pass
 
 
 def format_message(line: bytes, facility: int, host: str) -> bytes:
-    """Return the message of a line."""
+    """Return the message of a line, without structured data."""
     kind, _, at = identify_line(line)
-    header = (
-        f"<{facility * 8 + INFORMATIONAL_SEVERITY}>1 {at or '-'} {host} otp-service - {kind} - "
-    )
-    return header.encode() + line
+    priority = facility * 8 + INFORMATIONAL_SEVERITY
+    return f"<{priority}>1 {at or '-'} {host} otp-service - {kind} - ".encode() + line
 
 
 def frame_message(message: bytes) -> bytes:
-    """Return a message with its length in front."""
     return b"%d %s" % (len(message), message)
 
 
 def end_tls(connection: ssl.SSLSocket) -> None:
-    """Say that this was all, and wait until the server has ended too."""
+    """End the sending side, and wait until the server ends its side. Raises OSError."""
     try:
         connection.unwrap()
     except ssl.SSLEOFError:
-        pass  # many end without a word, which after our own is no less of an end
+        pass  # many servers close without close_notify; after ours that is an end as well
     except OSError as error:
-        if error.errno != 0:  # how older Pythons say the same
+        if error.errno != 0:  # older Pythons raise this for the same case
             raise

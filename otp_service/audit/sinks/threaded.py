@@ -1,4 +1,4 @@
-"""Runs what blocks in a thread of its own, so that what hangs holds up only itself."""
+"""Runs a blocking LineWriter in a thread of its own, so that a hanging sink blocks only itself."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from otp_service.audit.sinks.base import LineWriter
 
 
 class ThreadedSink:
-    """Implements `audit.feeding.Sink`. A daemon thread each time: none keeps a process from ending,
-    and none takes a place among those that write the archive.
+    """Implements `audit.sinks.base.Sink` with a daemon thread for each call: it neither keeps the
+    process alive nor takes a thread of the pool that writes the archive.
     """
 
     def __init__(self, name: str, write_lines: LineWriter) -> None:
@@ -21,7 +21,7 @@ class ThreadedSink:
         return self._name
 
     async def append_lines(self, lines: Sequence[bytes]) -> None:
-        """Have the lines there. Raises what the sink raises."""
+        """Deliver the lines. Raises whatever the writer raises."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -37,9 +37,9 @@ class ThreadedSink:
             error = None
             try:
                 self._write_lines(lines)
-            except Exception as raised:  # noqa: BLE001  # whoever waits is told
+            except Exception as raised:  # noqa: BLE001  # passed on to the caller
                 error = raised
-            with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            with suppress(RuntimeError):  # the loop is closed: nothing waits for the outcome
                 loop.call_soon_threadsafe(set_outcome, error)
 
         Thread(target=write_in_thread, name=f"sink-{self._name}", daemon=True).start()

@@ -255,7 +255,7 @@ class Story:
             self.service.verify(issued, code, **more)
         self.verify(issued, code)
         with redis_servers.open_client(self.redis) as client:
-            (row,) = client.scan_iter("*:limit:FailuresInARowPerNumber:shop:*")
+            (row,) = client.scan_iter("*:limit:ConsecutiveFailuresPerNumber:shop:*")
             client.hset(row, "count", 100)
         delete_cooldowns(self.redis)
         self.issue(number)

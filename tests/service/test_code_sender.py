@@ -310,7 +310,7 @@ async def test_a_send_that_nobody_took_is_given_back_but_for_its_cooldown(
     with pytest.raises(DeliveryFailed) as failure:
         await installation.issue(account="u-81")
 
-    assert {"CooldownPerNumber", "GiveBacksPerNumber"} == {
+    assert {"CooldownPerNumber", "RefundsPerNumber"} == {
         limit for limit, _ in await buckets(installation)
     }
     canceled = await installation.store.fetch_challenge("shop", failure.value.challenge_id)

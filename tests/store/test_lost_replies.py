@@ -111,7 +111,7 @@ async def test_a_claim_is_charged_once(
         == await attempts_left(world, world.get_challenge_id(issued))
     )
     held = await holds(world)
-    assert (1, 1) == (len(held["FailuresPerNumber"]), held["FailuresInARowPerNumber"])
+    assert (1, 1) == (len(held["FailuresPerNumber"]), held["ConsecutiveFailuresPerNumber"])
     assert 1 == (await world.list_event_types()).count("otp.attempted")
 
 
@@ -132,7 +132,7 @@ async def test_a_success_is_told_once(
     with pytest.raises(ChallengeAlreadyVerified):
         await world.verify(issued, code)
     assert 1 == (await world.list_event_types()).count("otp.verified")
-    assert {"FailuresPerNumber", "FailuresInARowPerNumber"}.isdisjoint(await holds(world))
+    assert {"FailuresPerNumber", "ConsecutiveFailuresPerNumber"}.isdisjoint(await holds(world))
 
 
 @lost

@@ -162,7 +162,7 @@ def written(value):
         ("x" * 2000, "x" * 256 + "…"),
         (b"482913", "<bytes>"),
         (ValueError(CANARY), "<ValueError>"),
-        (Limit.CONSECUTIVE_FAILURES, "FailuresInARowPerNumber"),
+        (Limit.CONSECUTIVE_FAILURES, "ConsecutiveFailuresPerNumber"),
     ],
     ids=["text", "long", "bytes", "error", "enum"],
 )

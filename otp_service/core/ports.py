@@ -28,8 +28,8 @@ class CompareAndSwap(msgspec.Struct, frozen=True):
     new: Challenge
     secret: ChallengeSecret | msgspec.UnsetType | None = msgspec.UNSET
     """None deletes it, unset leaves it as it is."""
-    not_after: int = 0
-    """An instant from which it is too late; 0 for never."""
+    deadline: int = 0
+    """The instant from which the swap is refused (exclusive); 0 for none."""
 
 
 class Refund(msgspec.Struct, frozen=True):

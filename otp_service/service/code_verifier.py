@@ -134,7 +134,7 @@ class CodeVerifier:
         secret = msgspec.UNSET if new.attempts_left else None
         fields = self._context.build_event_fields()
         return self._context.build_commit(
-            swap=CompareAndSwap(current.challenge, new, secret, not_after=new.deadline),
+            swap=CompareAndSwap(current.challenge, new, secret, deadline=new.deadline),
             charges=self._build_number_charges(),
             events=(events.Attempted(**fields, attempts_left=new.attempts_left),),
             event_if_refused=events.VerifyDenied(**self._context.build_event_fields()),

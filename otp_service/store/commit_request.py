@@ -105,7 +105,7 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     clock_shift_ms: int
     expected_versions: list[ExpectedVersion] = []
-    not_after: int = 0
+    deadline: int = 0
     """The instant in milliseconds from which the reply is 'late'; 0 for none."""
     returned_keys: list[int] = []
     """Indexes of the keys whose values a conflict returns."""

@@ -19,7 +19,6 @@ from otp_service.core.ports import (
     ChallengeSnapshot,
     Commit,
     CommitOutcome,
-    CommitRefusal,
     Committed,
     CompareAndSwap,
     Conflict,
@@ -298,15 +297,24 @@ class RedisStore:
     def _decode_outcome(
         self, reply: list[Any], commit: Commit, record_keys: tuple[str, ...]
     ) -> CommitOutcome:
-        kind, now, *rest = reply
-        if kind == b"done":
-            return Committed(now, rest[0])
-        if kind == b"refused":
-            return _decode_refusal(commit.charges, *rest)
-        if kind == b"late":
-            assert commit.swap  # only a swap has a deadline
-            return Conflict(ChallengeSnapshot(now, commit.swap.old, None))
-        return Conflict(self._decode_snapshot(now, record_keys, rest))
+        """Return the outcome that a reply of lua/commit.lua stands for; its indexes are from 1."""
+        match reply:
+            case [b"done", now, consecutive_failures]:
+                return Committed(now, consecutive_failures)
+            case [b"refused", _, charge_index, window_index, wait_ms]:
+                charge = commit.charges[charge_index - 1]
+                return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
+            case [b"locked", _, charge_index]:
+                return Locked(commit.charges[charge_index - 1].bucket.limit)
+            case [b"blocked", _]:
+                return Blocked()
+            case [b"late", now]:
+                assert commit.swap  # only a swap has a deadline
+                return Conflict(ChallengeSnapshot(now, commit.swap.old, None))
+            case [b"conflict", now, *values]:
+                return Conflict(self._decode_snapshot(now, record_keys, values))
+            case _:
+                raise AssertionError(reply[0])
 
     @property
     def _all_key_names(self) -> tuple[KeyNames, ...]:
@@ -370,7 +378,7 @@ class RedisStore:
         return {
             "expected_versions": [_expect_version(record, old.version if old else 0)],
             "returned_keys": [record, secret],
-            "not_after": swap.not_after,
+            "deadline": swap.deadline,
             "writes": writes,
         }
 
@@ -420,14 +428,3 @@ def _expect_version(key_index: int, version: int) -> ExpectedVersion:
 
 def _pack_arguments(script_keys: ScriptKeys, request: CommitRequest) -> tuple[bytes, ...]:
     return pack_request(request), *script_keys.values
-
-
-def _decode_refusal(
-    charges: tuple[Charge, ...], charge_index: int, window_index: int, wait: int
-) -> CommitRefusal:
-    if charge_index == 0:
-        return Blocked()
-    charge = charges[charge_index - 1]
-    if wait < 0:
-        return Locked(charge.bucket.limit)
-    return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait)

@@ -552,7 +552,7 @@ async def test_a_commit_that_comes_too_late_changes_nothing_at_all(
 
     store.now = NOW if why == "conflict" else stored.deadline
     outcome = await store.decide(
-        swap=CompareAndSwap(old, old.charge_attempt(NOW), None, not_after=stored.deadline),
+        swap=CompareAndSwap(old, old.charge_attempt(NOW), None, deadline=stored.deadline),
         charges=(game.charge(Limit.SENDS_NUMBER),),
         reset_buckets=(game.charge(Limit.CONSECUTIVE_FAILURES).bucket,),
         events=(Attempted(id="2"),),

@@ -1,11 +1,12 @@
 -- The commit script, part 3 of 4: the buckets of limits.
 --
 -- Each algorithm has three functions. `compute_wait` returns the wait in milliseconds until the
--- cost fits (0: now; -1: never), and the index of the window with that wait. `charge` adds the
+-- cost fits (0: now), and the index of the window with that wait. `charge` adds the
 -- cost. `refund` reverses an earlier charge. core/limits.py has the same arithmetic, and
 -- tests/store/test_limits_model.py compares the two.
 
 local ROUNDING_MS = 0.5 -- core/limits.py gives the reason
+local UNTIL_UNLOCKED = math.huge -- the wait that no time ends
 
 local exact, gcra, failures = {}, {}, {}
 
@@ -111,7 +112,7 @@ function failures.compute_wait(operation)
   local last = tonumber(stored[2] or 0)
   local rule = request.consecutive_failures_rule
   if count >= operation.windows[1][WINDOW_COUNT] then
-    return -1, 1
+    return UNTIL_UNLOCKED, 1
   end
   if count < rule[RULE_FAILURES_BEFORE_DELAY] or operation.cost == 0 then
     return 0, 1

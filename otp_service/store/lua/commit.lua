@@ -16,7 +16,8 @@
 -- names by their index. ARGV[1]: msgpack of `CommitRequest` (commit_request.py). The values to
 -- write are the other arguments, because the msgpack of Redis has no type for bytes.
 -- Reply: {'done', now, consecutive failures} | {'conflict', now, value…} | {'late', now}
---        | {'refused', now, charge, window, wait}  (indexes from 1; charge 0: an absent key exists)
+--        | {'refused', now, charge, window, wait}  (indexes from 1)
+--        | {'locked', now, charge} | {'blocked', now}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
 
 local OPERATION_TTL_MS = 60000
@@ -60,30 +61,29 @@ local function find_conflict()
   end
 end
 
--- Return the refusal with the longest wait (indexes of charge and window, and the wait), and the
--- stamp of its event; nil if nothing refuses. Reads the absent keys and the buckets.
+-- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
+-- nothing refuses. Reads the absent keys and the buckets.
 local function find_refusal(charges)
   for _, key_index in ipairs(request.absent_keys) do
     if redis.call('EXISTS', KEYS[key_index]) == 1 then
-      return { charge = 0, window = 0, wait = -1 }, { reason = 'blocked' }
+      return { 'blocked', now }, { reason = 'blocked' }
     end
   end
-  local longest_refusal, stamp
+  local longest_wait, reply, stamp = 0, nil, nil
   for i, charge in ipairs(charges) do
     if not charge.force then
       local wait, window_index = charge.algorithm.compute_wait(charge)
-      if wait == -1 or wait > (longest_refusal and longest_refusal.wait or 0) then
-        local window = charge.windows[window_index]
-        longest_refusal = { charge = i, window = window_index, wait = wait }
-        stamp = { reason = wait == -1 and 'number_locked' or 'rate_limited', limit = charge.limit,
-          quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS], wait = wait }
-      end
-      if wait == -1 then
-        break
+      if wait > longest_wait then
+        longest_wait = wait
+        local window, is_locked = charge.windows[window_index], wait == UNTIL_UNLOCKED
+        reply = is_locked and { 'locked', now, i } or { 'refused', now, i, window_index, wait }
+        stamp = { reason = is_locked and 'number_locked' or 'rate_limited', limit = charge.limit,
+          quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS],
+          wait = not is_locked and wait or nil }
       end
     end
   end
-  return longest_refusal, stamp
+  return reply, stamp
 end
 
 -- Whether the log has capacity. Nothing is granted that may never be archived (R73). What was
@@ -154,7 +154,7 @@ local conflict = find_conflict()
 if conflict then
   return conflict
 end
-if request.not_after > 0 and now >= request.not_after then
+if request.deadline > 0 and now >= request.deadline then
   return { 'late', now }
 end
 
@@ -162,12 +162,12 @@ local charges = {}
 for i, packed in ipairs(request.charges) do
   charges[i] = unpack_operation(packed)
 end
-local refusal, stamp = find_refusal(charges)
-if refusal then
+local refusal_reply, stamp = find_refusal(charges)
+if refusal_reply then
   if request.event_if_refused then
     record_events({}, request.event_if_refused, stamp)
   end
-  return store_reply({ 'refused', now, refusal.charge, refusal.window, refusal.wait })
+  return store_reply(refusal_reply)
 end
 if not has_log_capacity() then
   return { 'full', now }

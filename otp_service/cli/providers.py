@@ -67,7 +67,7 @@ def run_providers(args: argparse.Namespace) -> int:
     statuses, conversion = asyncio.run(_load_statuses(create_cli_app(settings), now))
     if args.json:
         print(format_json(_to_json_members(statuses, conversion, now), indent=2))
-    elif not any(status.countries or status.rests_until for status in statuses):
+    elif not any(status.countries or status.backoff_until for status in statuses):
         print(NO_DATA_MESSAGE)
     else:
         print("\n".join(format_table([TABLE_HEADER, *_format_rows(statuses, conversion)])))
@@ -122,15 +122,17 @@ def _format_rows(
     statuses: Sequence[ProviderStatus], conversion: Conversion
 ) -> Iterator[tuple[str, ...]]:
     for status in statuses:
-        rest = f"rests until {_format_time(status.rests_until)}" if status.rests_until else ""
+        backoff = (
+            f"backoff until {_format_time(status.backoff_until)}" if status.backoff_until else ""
+        )
         head = status.provider, f"{status.share:.0%}"
-        if rest or not status.countries:
-            yield *head, "-", rest or "-", "-", "-", ""
+        if backoff or not status.countries:
+            yield *head, "-", backoff or "-", "-", "-", ""
             head = "", ""
         for country in status.countries:
             key = status.provider, country.country
             verified = f"{conversion.verified[key]} of {conversion.sent[key]}"
-            failed = f"{country.failed} of {country.seen}"
+            failed = f"{country.failures} of {country.outcomes}"
             breaker, reasons = _format_breaker(country), _format_reasons(country)
             yield *head, country.country, breaker, failed, verified, reasons
             head = "", ""
@@ -138,7 +140,9 @@ def _format_rows(
 
 def _format_breaker(country: CountryStatus) -> str:
     return (
-        f"{country.state} until {_format_time(country.until)}" if country.until else country.state
+        f"{country.state} until {_format_time(country.open_until)}"
+        if country.open_until
+        else country.state
     )
 
 
@@ -158,7 +162,7 @@ def _to_json_members(
         key = provider.provider, country.country
         return {
             **msgspec.structs.asdict(country),
-            "until": format_rfc3339(country.until) if country.until else None,
+            "open_until": format_rfc3339(country.open_until) if country.open_until else None,
             "sent": conversion.sent[key],
             "verified": conversion.verified[key],
         }
@@ -166,7 +170,7 @@ def _to_json_members(
     providers = [
         {
             **msgspec.structs.asdict(status),
-            "rests_until": format_rfc3339(status.rests_until) if status.rests_until else None,
+            "backoff_until": format_rfc3339(status.backoff_until) if status.backoff_until else None,
             "countries": [convert_country(status, country) for country in status.countries],
         }
         for status in statuses

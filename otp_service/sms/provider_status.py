@@ -1,4 +1,4 @@
-"""What an operator sees of the memory: each provider, and how it does in each country."""
+"""The health of providers as an operator sees it: each provider, and each of its countries."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,13 +12,13 @@ class CountryStatus(msgspec.Struct, frozen=True):
 
     country: str
     state: BreakerState
-    until: int | None
-    """While it is open: until when. Milliseconds since 1970."""
-    seen: int
-    """How many of its last outcomes are remembered, ten at most; none while all is well."""
-    failed: int
+    open_until: int | None
+    """While it is open; milliseconds since 1970."""
+    outcomes: int
+    """How many of its last outcomes are stored, at most ten; none while all is well."""
+    failures: int
     reasons: tuple[str, ...]
-    """Of those that failed, the newest first: the provider's codes or our words."""
+    """Of the failures, newest first: the provider's codes or our words."""
 
 
 class ProviderStatus(msgspec.Struct, frozen=True):
@@ -26,21 +26,21 @@ class ProviderStatus(msgspec.Struct, frozen=True):
 
     provider: str
     share: float
-    """What its receipts have left it of each share that is configured, from a tenth to 1."""
-    rests_until: int | None
-    """It has asked to be left alone until then."""
+    """The part of each configured share that its quality leaves, from a tenth to 1."""
+    backoff_until: int | None
+    """Milliseconds since 1970."""
     countries: tuple[CountryStatus, ...]
 
 
 def list_provider_statuses(
     health: ProviderHealth, providers: Iterable[str], now: int
 ) -> tuple[ProviderStatus, ...]:
-    """Return what is known of these providers at this instant."""
+    """Return the statuses of these providers at this instant."""
     return tuple(
         ProviderStatus(
             provider=provider,
             share=round(health.compute_weight(provider, 1.0, now), 3),
-            rests_until=_drop_past(health.rests.get(provider, 0), now),
+            backoff_until=_drop_past(health.backoffs.get(provider, 0), now),
             countries=tuple(_list_country_statuses(health, provider, now)),
         )
         for provider in providers
@@ -48,19 +48,19 @@ def list_provider_statuses(
 
 
 def _list_country_statuses(
-    memory: ProviderHealth, provider: str, now: int
+    health: ProviderHealth, provider: str, now: int
 ) -> Iterator[CountryStatus]:
-    for name, breaker in sorted(memory.breakers.items()):
-        whose, _, country = name.rpartition(" ")
-        if whose == provider:
-            failed = [one for one in reversed(breaker.last) if not one.ok]
+    for name, breaker in sorted(health.breakers.items()):
+        breaker_provider, _, country = name.rpartition(" ")
+        if breaker_provider == provider:
+            failures = [each for each in reversed(breaker.outcomes) if not each.ok]
             yield CountryStatus(
                 country=country,
                 state=breaker.get_state(now),
-                until=_drop_past(breaker.until, now),
-                seen=len(breaker.last),
-                failed=len(failed),
-                reasons=tuple(one.reason for one in failed if one.reason),
+                open_until=_drop_past(breaker.open_until, now),
+                outcomes=len(breaker.outcomes),
+                failures=len(failures),
+                reasons=tuple(each.reason for each in failures if each.reason),
             )
 
 

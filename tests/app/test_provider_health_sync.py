@@ -64,7 +64,7 @@ async def test_whoever_comes_too_late_tries_again_and_loses_nothing(world: Insta
     assert all(not remembered.unshared_events for remembered, _ in processes)
     fresh, sharing = process(world)
     await sharing.sync_health()
-    assert 10 == len(fresh.health.breakers["acme GB"].last)
+    assert 10 == len(fresh.health.breakers["acme GB"].outcomes)
 
 
 async def test_what_is_learnt_during_an_exchange_is_kept_for_the_next(world: Installation) -> None:
@@ -80,7 +80,7 @@ async def test_what_is_learnt_during_an_exchange_is_kept_for_the_next(world: Ins
     await sharing.sync_health()
 
     assert [] == one.unshared_events
-    assert 5 == len(one.health.breakers["acme GB"].last)
+    assert 5 == len(one.health.breakers["acme GB"].outcomes)
     assert "open" == one.health.get_breaker_state("acme", "GB", NOW + SECOND_MS)
 
 
@@ -104,10 +104,10 @@ async def test_as_long_as_all_is_well_nothing_is_written(world: Installation) ->
     """R90: no round trip of a request, and none of a quiet hour either."""
     one, sharing = process(world)
     for place in range(100):
-        one.record_events([HealthEvent("acme", "GB", NOW + place, "taken")])
+        one.record_events([HealthEvent("acme", "GB", NOW + place, "accepted")])
 
     await sharing.sync_health()
 
     assert [] == await world.list_keys("*:providers")
-    one.record_events([FAILED, HealthEvent("acme", "GB", NOW + 1, "taken")])
+    one.record_events([FAILED, HealthEvent("acme", "GB", NOW + 1, "accepted")])
     assert 2 == len(one.unshared_events)

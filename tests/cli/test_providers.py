@@ -65,7 +65,7 @@ def test_each_provider_is_told_by_country(run_otp, config, learn):
     learn(
         *[failed] * 5,
         HealthEvent("gateway", "IE", now_ms(), "failed", reason="http-500"),
-        HealthEvent("gateway", "IE", now_ms(), "taken"),
+        HealthEvent("gateway", "IE", now_ms(), "accepted"),
     )
 
     ended = run_otp("providers", "--config", config)
@@ -84,7 +84,7 @@ def test_a_rest_has_a_line_of_its_own(run_otp, config, learn):
 
     _, line = run_otp("providers", "--config", config).out.splitlines()
 
-    assert re.fullmatch(r"gateway +100% +- +rests until \d\d:\d\d:\d\dZ +- +-", line)
+    assert re.fullmatch(r"gateway +100% +- +backoff until \d\d:\d\d:\d\dZ +- +-", line)
 
 
 def test_a_success_counts_for_the_newest_message_of_its_challenge(run_otp, config, happened):
@@ -97,13 +97,13 @@ def test_a_success_counts_for_the_newest_message_of_its_challenge(run_otp, confi
 
     (one,) = json.loads(ended.out)["providers"]
     (there,) = one["countries"]
-    assert ("gateway", 1.0, None) == (one["provider"], one["share"], one["rests_until"])
+    assert ("gateway", 1.0, None) == (one["provider"], one["share"], one["backoff_until"])
     assert there == {
         "country": "GB",
         "state": "closed",
-        "until": None,
-        "seen": 0,
-        "failed": 0,
+        "open_until": None,
+        "outcomes": 0,
+        "failures": 0,
         "reasons": [],
         "sent": 3,
         "verified": 1,
@@ -122,7 +122,7 @@ def test_json_has_instants_that_machines_read(run_otp, config, learn):
 
     told = json.loads(run_otp("providers", "--config", config, "--json").out)
 
-    until = told["providers"][0]["countries"][0]["until"]
+    until = told["providers"][0]["countries"][0]["open_until"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", until)
     assert told["at"] < until
     assert told["is_whole_hour"] is True

@@ -128,18 +128,18 @@ SECRET = ChallengeSecret(
 MEMORY = ProviderHealth(
     breakers={
         "twilio GB": Breaker(
-            last=(
-                Outcome(at=NOW_MS, ok=False, number="0a0b", reason="30003"),
+            outcomes=(
+                Outcome(at=NOW_MS, ok=False, number_pseudonym="0a0b", reason="30003"),
                 Outcome(at=NOW_MS + 1, ok=True),
             ),
-            until=NOW_MS + 30_000,
+            open_until=NOW_MS + 30_000,
             openings=2,
         ),
         "vonage US": Breaker(),
     },
-    rests={"sinch": NOW_MS + 5_000},
+    backoffs={"sinch": NOW_MS + 5_000},
     qualities={"twilio": Quality(value=0.95, at=NOW_MS + 2)},
-    numbers={"0c0d": NOW_MS + 3},
+    scored_numbers={"0c0d": NOW_MS + 3},
 )
 SPEND = BucketOperation(
     algorithm="exact",

@@ -149,7 +149,7 @@ async def _share(world: Installation) -> None:
     )
     assert await sharing.sync_health()
     remembered.record_events(
-        [HealthEvent(provider="p1", country="GB", at=NOW_MS + 60 * SECOND_MS, kind="taken")]
+        [HealthEvent(provider="p1", country="GB", at=NOW_MS + 60 * SECOND_MS, kind="accepted")]
     )
     assert await sharing.sync_health()
     submitted = MessageIdRecord(reference="shop.reference.1.1", number_suffix="3456")

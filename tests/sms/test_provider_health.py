@@ -9,7 +9,7 @@ from otp_service.sms.provider_health import (
     FIRST_OPEN_MS,
     HALF_OPEN_SHARE,
     MAX_OPEN_MS,
-    MAX_REMEMBERED_NUMBERS,
+    MAX_SCORED_NUMBERS,
     MIN_QUALITY,
     QUALITY_HALF_LIFE_MS,
     Breaker,
@@ -68,8 +68,8 @@ def test_each_failure_while_half_open_keeps_it_open_for_twice_as_long():
     """Up to ten minutes."""
     breaker, now, spans = failed(5), NOW, []
     for _ in range(8):
-        spans.append(breaker.until - now)
-        now = breaker.until
+        spans.append(breaker.open_until - now)
+        now = breaker.open_until
         breaker = failed(1, now, breaker)
 
     assert [FIRST_OPEN_MS * 2**n for n in range(5)] == spans[:5]
@@ -93,7 +93,7 @@ def test_every_opening_and_closing_is_told():
     memory, changes = ProviderHealth().apply_events(seen)
     assert [BreakerChange("a", "GB", "open", "read-timeout")] == changes
 
-    _, changes = memory.apply_events([HealthEvent("a", "GB", NOW + FIRST_OPEN_MS, "taken")])
+    _, changes = memory.apply_events([HealthEvent("a", "GB", NOW + FIRST_OPEN_MS, "accepted")])
 
     assert [BreakerChange("a", "GB", "closed", "")] == changes
 
@@ -123,7 +123,7 @@ events = st.builds(
     st.sampled_from(["a", "b"]),
     st.sampled_from(["GB", "FR"]),
     st.integers(NOW, NOW + 10 * BREAKER_WINDOW_MS),
-    st.sampled_from(["taken", "failed", "throttled", "receipt"]),
+    st.sampled_from(["accepted", "failed", "throttled", "receipt"]),
     st.sampled_from(["", "one", "two"]),
     st.integers(0, 90_000),
     st.floats(0, 1),
@@ -158,7 +158,7 @@ def test_what_is_remembered_does_not_grow_without_end():
 
     memory, _ = ProviderHealth().apply_events(lost)
 
-    assert MAX_REMEMBERED_NUMBERS == len(memory.numbers)
+    assert MAX_SCORED_NUMBERS == len(memory.scored_numbers)
     assert (
         memory
         is memory.apply_events([HealthEvent("b", "GB", NOW, "receipt", "other", score=1.0)])[0]

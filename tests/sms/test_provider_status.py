@@ -27,7 +27,7 @@ def test_a_provider_is_shown_by_country_with_its_last_reasons():
     """Newest first; what was taken has none."""
     memory = seen(
         failed("http-500"),
-        HealthEvent("acme", "GB", NOW, "taken"),
+        HealthEvent("acme", "GB", NOW, "accepted"),
         failed("read-timeout"),
         failed("20003", country="US"),
     )
@@ -38,7 +38,7 @@ def test_a_provider_is_shown_by_country_with_its_last_reasons():
         ProviderStatus(
             provider="acme",
             share=1.0,
-            rests_until=None,
+            backoff_until=None,
             countries=(
                 CountryStatus("GB", "closed", None, 3, 2, ("read-timeout", "http-500")),
                 CountryStatus("US", "closed", None, 1, 1, ("20003",)),
@@ -58,8 +58,8 @@ def test_an_open_breaker_says_until_when_and_a_half_open_one_why_it_was():
     (half,) = list_provider_statuses(memory, ["acme"], later)[0].countries
     (kept,) = list_provider_statuses(again, ["acme"], later)[0].countries
 
-    assert ("open", later, 5) == (at_first.state, at_first.until, len(at_first.reasons))
-    assert ("half-open", None) == (half.state, half.until)
+    assert ("open", later, 5) == (at_first.state, at_first.open_until, len(at_first.reasons))
+    assert ("half-open", None) == (half.state, half.open_until)
     assert ("open", "http-503") == (kept.state, kept.reasons[0])
 
 
@@ -73,8 +73,8 @@ def test_a_rest_and_a_lost_share_are_the_providers_own():
     (one,) = list_provider_statuses(memory, ["acme"], NOW)
     (later,) = list_provider_statuses(memory, ["acme"], NOW + 31 * SECOND_MS)
 
-    assert (NOW + 30 * SECOND_MS, 0.599) == (one.rests_until, one.share)
-    assert later.rests_until is None
+    assert (NOW + 30 * SECOND_MS, 0.599) == (one.backoff_until, one.share)
+    assert later.backoff_until is None
     assert one.share < later.share < 1
 
 

@@ -1,7 +1,7 @@
-"""/v1/callbacks: receipts of providers, who have no API key of ours.
+"""/v1/callbacks: receipts of providers, which have no API key of ours.
 
-What says that it is they is their signature, or the token in the address that we gave them for this
-submission. A receipt that has neither is advisory: it is noted, and nothing follows from it.
+A receipt is trusted if it is signed, or came to the address with the token of its submission. One
+that has neither is advisory: it is recorded, and has no effect.
 """
 
 from typing import Any, Final
@@ -19,7 +19,12 @@ from otp_service.core.delivery import Receipt
 from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
 from otp_service.service import Caller
 from otp_service.sms.aws.certificates import CertificateUnavailable
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, ReceiptDialect
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    ReceiptDialect,
+    UnreadableReceipt,
+)
 from otp_service.sms.redaction import redact_receipt
 
 
@@ -32,7 +37,7 @@ CALLBACK_PROBLEMS: Final = (
 )
 
 MAX_CALLBACK_BYTES: Final = 256 * 1024
-"""Some vendors bring a hundred receipts at once."""
+"""Some vendors send a hundred receipts in one call."""
 
 
 @post(
@@ -43,7 +48,7 @@ MAX_CALLBACK_BYTES: Final = 256 * 1024
     problems=CALLBACK_PROBLEMS,
 )
 async def receive_receipts(request: AnonymousRequest, provider: FromPath[str]) -> ASGIResponse:
-    """Take receipts; the answer is 204, or what the vendor requires."""
+    """Receive delivery receipts; answer 204, or what the vendor requires."""
     return await _handle_callback(request, provider)
 
 
@@ -51,75 +56,89 @@ async def receive_receipts(request: AnonymousRequest, provider: FromPath[str]) -
 async def receive_receipt_by_get(
     request: AnonymousRequest, provider: FromPath[str]
 ) -> ASGIResponse:
-    """Take a receipt of a vendor that has nothing but GET."""
+    """Receive a delivery receipt of a vendor that calls with GET."""
     return await _handle_callback(request, provider)
 
 
 async def _handle_callback(request: AnonymousRequest, provider: str) -> ASGIResponse:
-    parts = get_context(request)
-    receiver = parts.receipt_dialects.get(provider)
-    if receiver is None:
+    context = get_context(request)
+    dialect = context.receipt_dialects.get(provider)
+    if dialect is None:
         raise NotFoundException
     body = await read_body(request, MAX_CALLBACK_BYTES)
-    called = Callback(
+    callback = Callback(
         method=request.method,
-        url=_build_public_url(request, parts),
+        url=_build_public_url(request, context),
         headers={
             name.decode("latin-1"): text.decode("latin-1")
             for name, text in request.scope["headers"]
         },
         body=body,
-        received_at=parts.now(),
+        received_at=context.now(),
     )
-    for news, trusted in await _authenticate_receipts(parts, provider, receiver, called):
-        state = request.scope["state"]
-        caller = Caller.without_tenant(f"callback-{provider}", state["request"], state["trace"])
-        receiving = parts.service.handle_receipt(caller, provider, news, trusted=trusted)
-        received = await parts.background_calls.run_shielded(receiving)
-        parts.count_receipt(provider, news.status if received.is_known else "unknown")
-        if received.auto_resend_reference:
-            # The vendor wants its answer at once, and has nothing to do with what follows.
-            parts.background_calls.start_detached(
-                parts.service.auto_resend(caller, provider, received.auto_resend_reference)
-            )
-    status, answer = receiver.acknowledgement
+    for receipt, trusted in await _authenticate_receipts(context, provider, dialect, callback):
+        await _handle_receipt(request, provider, receipt, trusted=trusted)
+    status, answer = dialect.acknowledgement
     return ASGIResponse(status_code=status, body=answer, media_type="text/plain")
+
+
+async def _handle_receipt(
+    request: AnonymousRequest, provider: str, receipt: Receipt, *, trusted: bool
+) -> None:
+    context, state = get_context(request), request.scope["state"]
+    caller = Caller.without_tenant(f"callback-{provider}", state["request"], state["trace"])
+    handling = context.service.handle_receipt(caller, provider, receipt, trusted=trusted)
+    result = await context.background_calls.run_shielded(handling)
+    context.count_receipt(provider, receipt.status if result.is_known else "unknown")
+    if result.auto_resend_reference:
+        # The vendor expects its answer at once, and the resend does not concern it.
+        context.background_calls.start_detached(
+            context.service.auto_resend(caller, provider, result.auto_resend_reference)
+        )
 
 
 async def _authenticate_receipts(
     context: ApiContext, provider: str, dialect: ReceiptDialect, callback: Callback
 ) -> list[tuple[Receipt, bool]]:
-    """Return what was brought, and whether nobody else can have said it."""
+    """Return the receipts, each with whether it is trusted.
+
+    An exception that is none of the expected ones is a bug in the dialect: it is counted and raised
+    again, so that it becomes a logged 500 and not the vendor's fault.
+    """
     try:
-        context.callback_urls.verify_reference(
-            provider, callback
-        )  # a wrong one: nothing is read or fetched
-        brought = dialect.parse_receipts(
-            await context.certificates.attach_certificates(dialect, callback)
-        )
-        whose = [
-            context.callback_urls.verify_reference(provider, callback, news.reference)
-            for news in brought
-        ]
+        return await _parse_receipts(context, provider, dialect, callback)
     except CallbackSignatureError:
         context.count_rejected_callback(provider, "signature")
         raise Unauthenticated("The signature or the token of this callback is not right.") from None
     except CertificateUnavailable:
-        raise Overloaded("The certificate cannot be fetched now. Bring this again.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Overloaded("The certificate cannot be fetched now. Call again later.") from None
+    except UnreadableReceipt:
         context.count_rejected_callback(provider, "unreadable")
         raise InvalidRequest(("", "is no receipt of this provider that can be read")) from None
+    except Exception:
+        context.count_rejected_callback(provider, "internal")
+        raise
+
+
+async def _parse_receipts(
+    context: ApiContext, provider: str, dialect: ReceiptDialect, callback: Callback
+) -> list[tuple[Receipt, bool]]:
+    urls = context.callback_urls
+    urls.verify_reference(provider, callback)  # before anything is read or fetched
+    completed = await context.certificates.attach_certificates(dialect, callback)
+    receipts = dialect.parse_receipts(completed)
+    references = [urls.verify_reference(provider, callback, each.reference) for each in receipts]
     return [
         (
-            replace(redact_receipt(news, dialect), reference=reference or news.reference),
-            news.is_signed or reference is not None,
+            replace(redact_receipt(receipt, dialect), reference=reference or receipt.reference),
+            receipt.is_signed or reference is not None,
         )
-        for news, reference in zip(brought, whose, strict=True)
+        for receipt, reference in zip(receipts, references, strict=True)
     ]
 
 
 def _build_public_url(request: AnonymousRequest, context: ApiContext) -> str:
-    """Return the address as the provider knows it, whatever proxies have made of it."""
+    """Return the address as the provider knows it: a proxy may have changed its host."""
     query = request.scope["query_string"].decode("latin-1")
     path = request.scope["path"]
     return f"{context.callback_urls.public_url}{path}{'?' if query else ''}{query}"

@@ -1,1 +1,1 @@
-"""Sending: providers, their dialects, and the router that walks them. See README.md."""
+"""Sending: providers, their dialects, and the router that tries them in order. See README.md."""

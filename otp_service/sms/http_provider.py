@@ -1,15 +1,14 @@
-"""Runs any HTTP provider: its dialect says what to ask and what the answer meant; this asks.
+"""HTTP providers: a pure dialect builds the request and interprets the reply; this module sends.
 
-What cannot be answered is told by how far the request came, which decides whether the message
-may have been sent (R88):
+Without a reply, the progress of the request decides whether the message may have been sent (R88):
 
     no free connection, DNS, refused, connect timeout, TLS    nothing was sent     provider
     redirect (never followed)                                 nothing was sent     provider
     reset, read timeout, half a reply, too big, not HTTP      it may have been     unknown
 
-A request goes straight to an httpx transport and past `httpx.AsyncClient`: the client would look
-for redirects, keep the vendor's cookies, and log the URL and the vendor's reason phrase (R68),
-and takes half as much CPU again.
+Requests use an httpx transport without `httpx.AsyncClient`: the client would look for redirects,
+keep the vendor's cookies, log the URL and the vendor's reason phrase (R68), and take half as much
+CPU again.
 """
 
 import functools
@@ -30,20 +29,20 @@ from otp_service.sms.redaction import extract_fragments, iter_secrets, redact_re
 
 MAX_REPLY_BYTES = 64 * 1024
 KEEP_ALIVE_SECONDS = 4.0
-"""Seconds for which an idle connection is kept. Servers close theirs after 5 (Apache, Node): a
-message written to a connection that is being closed would count as perhaps sent."""
+"""How long an idle connection is kept. Servers close theirs after 5 s (Apache, Node): a message
+written to a connection that is being closed would count as perhaps sent."""
 
 Headers = tuple[tuple[str, str], ...]
 
 DEFAULT_HEADERS: Headers = (
     ("accept", "application/json, */*;q=0.1"),
-    ("accept-encoding", "identity"),  # so the size that is capped is the size there is
+    ("accept-encoding", "identity"),  # so that MAX_REPLY_BYTES limits the real size
     ("user-agent", "otp-service"),
 )
 
-# aiohttp's own errors, where the transport gives them as a cause: httpx-aiohttp calls every
-# ClientConnectionError that it does not know better a ConnectTimeout, also a connection that was
-# lost after the body was written. httpx's follow for other transports. The first match counts.
+# aiohttp's own errors, where the transport has them as a cause: httpx-aiohttp turns every other
+# ClientConnectionError into a ConnectTimeout, also a connection that was lost after the body was
+# written. httpx's errors follow for other transports. The first match counts.
 NOT_SENT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "dns-error"),
     (aiohttp.ClientSSLError, "tls-error"),
@@ -66,7 +65,7 @@ MAYBE_SENT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """What to ask; names of headers in lower case. Its `repr` says nothing: it holds it all."""
+    """A request; header names in lower case. Its `repr` omits the fields: they have code and key."""
 
     method: str
     url: str
@@ -77,11 +76,11 @@ class HttpRequest(msgspec.Struct, frozen=True):
         return f"HttpRequest({self.method}, {len(self.body)} bytes)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("method", self.method)]  # not the fields, as msgspec would show them
+        return [("method", self.method)]  # msgspec's own would show the fields
 
 
 class HttpReply(msgspec.Struct, frozen=True):
-    """What was answered; names of headers are looked up in lower case."""
+    """A reply; header names are looked up in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -89,7 +88,6 @@ class HttpReply(msgspec.Struct, frozen=True):
 
     @property
     def is_2xx(self) -> bool:
-        """Whether the status says that all went well."""
         return 200 <= self.status < 300  # noqa: PLR2004
 
     def __repr__(self) -> str:
@@ -100,29 +98,29 @@ class HttpReply(msgspec.Struct, frozen=True):
 
 
 class Dialect(ReceiptDialect, Protocol):
-    """How one HTTP provider phrases requests and replies: pure, and all that differs.
+    """The requests, replies and receipts of one HTTP provider: pure, and all that differs.
 
-    One whose requests carry the time also has `signed(request, now) -> HttpRequest`, and is given
-    the milliseconds since 1970 with each request just before it is sent.
+    One whose requests contain the time also has `sign_request(request, now) -> HttpRequest`, which
+    is called just before each request is sent; `now` in milliseconds since 1970.
     """
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds for a connection: waiting for a free one, DNS, TCP and TLS together."""
+        """Seconds to wait for a connection: a free slot, DNS, TCP and TLS together."""
 
     @property
     def read_timeout(self) -> float:
-        """Seconds of silence after which no more of the reply is awaited."""
+        """Seconds of silence after which the rest of the reply is given up."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return what to ask for this message to be sent."""
+        """Return the request that sends this message."""
 
     def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the provider meant; never asked about redirects."""
+        """Return the meaning of a reply, which is never a redirect."""
 
 
 class HttpProvider:
-    """One provider: a name, its dialect, and the transport that all providers share."""
+    """A provider: its name, its dialect, and the transport that all providers share."""
 
     def __init__(
         self,
@@ -143,12 +141,12 @@ class HttpProvider:
         connect, read = dialect.connect_timeout, dialect.read_timeout
         timeouts = {"connect": connect, "pool": connect, "read": read, "write": read}
         self._extensions = {"timeout": timeouts}
-        # Both are as good as constant, and take a tenth of a send to make.
+        # Both are almost constant, and building them takes a tenth of a send.
         self._parse_url = functools.lru_cache(maxsize=16)(httpx.URL)
         self._build_headers = functools.lru_cache(maxsize=16)(_merge_headers)
 
     async def send(self, message: Message) -> Reply:
-        """Ask, and return what came of it, in words that are safe to keep."""
+        """Send the message; the reply is redacted, so that it can be stored."""
         request = self._sign_request(self._dialect.build_request(message), self._now())
         try:
             reply = await self._send_request(request)
@@ -163,10 +161,9 @@ class HttpProvider:
         )
 
     async def aclose(self) -> None:
-        """Do nothing: the transport belongs to whoever made it."""
+        """Do nothing: the owner of the transport closes it."""
 
     async def _send_request(self, request: HttpRequest) -> HttpReply | None:
-        """Return the reply, or None if there is more of it than anybody needs."""
         return await send_request(
             self._transport,
             httpx.Request(
@@ -182,7 +179,7 @@ class HttpProvider:
 async def send_request(
     transport: httpx.AsyncBaseTransport, request: httpx.Request, max_bytes: int = MAX_REPLY_BYTES
 ) -> HttpReply | None:
-    """Return the reply, or None if there is more of it than anybody needs."""
+    """Return the reply, or None if it has more than `max_bytes`."""
     response = await transport.handle_async_request(request)
     stream = cast("httpx.AsyncByteStream", response.stream)
     try:
@@ -204,7 +201,7 @@ def create_transport(
 ) -> AiohttpTransport:
     """Return a transport for all providers: no proxies, no cookies, nothing from the environment.
 
-    One provider may have `per_provider` of the connections, so that one that hangs leaves some.
+    The connections of one provider are limited, so that one that hangs leaves some to the others.
     """
     context = tls_context or httpx.create_ssl_context(trust_env=False)
 

@@ -1,19 +1,34 @@
-"""What can be set for every provider that speaks HTTP, and for every named vendor among them."""
+"""The settings that all HTTP providers share, and those that all named vendors share."""
 
+import base64
 from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
 from otp_service.core.delivery import Message, Receipt
+from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
 from otp_service.sms.validation import find_provider_url_errors
 
 
 TimeoutSeconds = Annotated[float, msgspec.Meta(gt=0, le=30)]
+
+
+class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user and a password for the Authorization header."""
+
+    username: str
+    password: Secret
+
+    @property
+    def header(self) -> str:
+        """The header's value."""
+        both = f"{self.username}:{self.password.reveal()}"
+        return f"Basic {base64.b64encode(both.encode()).decode()}"
 
 
 class HttpSettings(
@@ -24,51 +39,51 @@ class HttpSettings(
     tag_field="type",
     forbid_unknown_fields=True,
 ):
-    """What can be set for every HTTP provider."""
+    """The settings of every HTTP provider."""
 
     connect_timeout: TimeoutSeconds = 2.0
     read_timeout: TimeoutSeconds = 5.0
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
-        """204 and nothing, where the vendor has no wish of its own."""
+        """204 without a body, where the vendor requires nothing else."""
         return 204, b""
 
-    def find_certificate_url(self, callback: Callback) -> str | None:  # noqa: ARG002  # see Dialect
-        """Nothing: most vendors sign with a key that stands in the settings."""
+    def find_certificate_url(self, callback: Callback) -> str | None:  # noqa: ARG002  # see ReceiptDialect
+        """Return None: most vendors sign with a key that is in the settings."""
         return None
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Nothing: a vendor that brings no receipts is never asked."""
-        raise ValueError(f"no receipts are understood, {callback.method} or other")
+    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:  # noqa: ARG002  # see ReceiptDialect
+        """Raise UnreadableReceipt: this vendor sends no receipts."""
+        raise UnreadableReceipt
 
 
 class VendorSettings(HttpSettings, frozen=True, kw_only=True):
-    """What can be set for every named vendor; each gives `base_url` its own default."""
+    """The settings of every named vendor; each has its own default of `base_url`."""
 
     base_url: str
     sender: str = ""
-    """A number or a name of ours; for a tenant that has no sender, and where names are not taken."""
+    """A number or a name of ours; for a tenant without a sender, and where names are not allowed."""
     senders: dict[str, str] = msgspec.field(default_factory=dict)
-    """By country (libphonenumber region), before all others."""
+    """By country (libphonenumber region); takes precedence over all others."""
 
     def select_sender_id(self, message: Message) -> str:
-        """Return the sender for this destination; empty if there is none that may be used."""
+        """Return the sender for this destination; empty without an allowed one."""
         return select_sender_id(self, message)
 
     def can_serve(self, destination: str) -> bool:
-        """Whether messages to this country, or to numbers that begin so, have a sender."""
+        """Whether messages to this country or number prefix have a sender."""
         return can_serve(self, destination)
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
-        """Return the provider that speaks this dialect."""
-        return HttpProvider(name, self, dependencies.transport, now=dependencies.now)  # type: ignore[arg-type]  # a dialect is one
+        """Return the provider with this dialect."""
+        return HttpProvider(name, self, dependencies.transport, now=dependencies.now)  # type: ignore[arg-type]  # each subclass is a Dialect
 
     def build_url(self, path: str) -> str:
-        """Return where requests for this path go."""
+        """Return the address of requests for this path."""
         return self.base_url.rstrip("/") + path
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         named = [("base_url", remedy) for _, remedy in find_provider_url_errors(self.base_url)]
         return [*named, *find_sender_errors(self)]

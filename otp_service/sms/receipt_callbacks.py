@@ -1,4 +1,4 @@
-"""What providers bring to /v1/callbacks: the request as it came, and what makes it worth anything."""
+"""Requests of providers to /v1/callbacks, and the addresses with tokens that we give for them."""
 
 import hmac
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,23 @@ from otp_service.core.keys import Key, KeyRing
 
 
 SIGNATURE_TOLERANCE_SECONDS = 300
-"""Seconds by which a signature's own clock may be off (Standard Webhooks: five minutes)."""
+"""Seconds by which a signature's own clock may differ (Standard Webhooks: five minutes)."""
 
 
 class CallbackSignatureError(Exception):
-    """The vendor signs its receipts, and has not signed this one, or too long ago: 401."""
+    """The signature or the token is missing, wrong or older than allowed: 401."""
+
+
+class UnreadableReceipt(Exception):  # named for what the vendor sent
+    """The vendor sent something else than a receipt: 400.
+
+    Raised where a callback is decoded, and nowhere else. Any other exception of a dialect is a bug
+    of ours: 500, and logged.
+    """
 
 
 class Callback(msgspec.Struct, frozen=True, dict=True):
-    """A request of a provider. Its `repr` says nothing: it holds numbers."""
+    """A request of a provider. Its `repr` omits the fields, which contain numbers."""
 
     method: str
     url: str
@@ -32,13 +40,13 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
     received_at: int
     """Milliseconds since 1970."""
     certificates: Mapping[str, bytes] = {}
-    """What the dialect said it `needs`, by address (certificates.py)."""
+    """By address: what `find_certificate_url` of the dialect asked for (aws/certificates.py)."""
 
     def __repr__(self) -> str:
         return f"Callback({self.method}, {len(self.body)} bytes)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("method", self.method)]  # not the fields, as msgspec would show them
+        return [("method", self.method)]  # msgspec's own would show the fields
 
     @cached_property
     def query(self) -> dict[str, str]:
@@ -46,50 +54,59 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
 
     @cached_property
+    def text(self) -> str:
+        """The body as UTF-8. Raises UnreadableReceipt."""
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            raise UnreadableReceipt from None
+
+    @cached_property
     def form(self) -> dict[str, str]:
-        """The fields of a form; the last one of a name. Raises ValueError if it is none."""
-        return dict(parse_qsl(self.body.decode(), keep_blank_values=True))
+        """The fields of a form; the last one of a name. Raises UnreadableReceipt."""
+        return dict(parse_qsl(self.text, keep_blank_values=True))
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON. Raises ValueError if it is none."""
-        return msgspec.json.decode(self.body)
+        """The body as JSON. Raises UnreadableReceipt."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise UnreadableReceipt from None
 
     def require_recent_timestamp(self, timestamp: str) -> None:
-        """Raise BadSignature unless this instant (Unix time, in seconds) is now, or nearly."""
+        """Raise CallbackSignatureError unless this Unix time in seconds is at most 300 s off."""
         is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12  # noqa: PLR2004
-        if (
-            not is_number
-            or abs(int(timestamp) - self.received_at / 1000) > SIGNATURE_TOLERANCE_SECONDS
-        ):
+        now = self.received_at / 1000
+        if not is_number or abs(int(timestamp) - now) > SIGNATURE_TOLERANCE_SECONDS:
             raise CallbackSignatureError
 
 
 class ReceiptDialect(Protocol):
-    """The half of a dialect that receipts come to."""
+    """The part of a dialect that reads receipts."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
-        """What the vendor wants to be answered: status and body."""
+        """The status and body that the vendor expects as an answer."""
 
     def find_certificate_url(self, callback: Callback) -> str | None:
-        """Return the address of a certificate that `receipts` wants in the callback, if any.
+        """Return the address of the certificate that `parse_receipts` needs, if any.
 
-        Raises as `receipts` does, so that nothing is fetched for what is refused anyway.
+        Raises as `parse_receipts` does, so that nothing is fetched for a callback that is refused.
         """
 
     def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the news that a callback brings, of which there may be several.
+        """Return the receipts of a callback.
 
-        Raises BadSignature, and ValueError or KeyError for what cannot be read.
+        Raises CallbackSignatureError, and UnreadableReceipt for what the vendor sent wrongly.
         """
 
 
 class CallbackUrls:
-    """Where receipts are to be brought: an address of its own for each submission.
+    """Builds and checks the addresses for receipts: a separate one for each submission.
 
-    It names the submission and carries a token, an HMAC over provider and reference, so that
-    whoever calls it is who was given it. `public_url` is how providers reach us.
+    An address names the submission and has a token, an HMAC over provider and reference, so that
+    only the provider that was given it can call it. `public_url` is where providers reach us.
     """
 
     def __init__(self, public_url: str, ring: KeyRing) -> None:
@@ -105,10 +122,10 @@ class CallbackUrls:
     def verify_reference(
         self, provider: str, callback: Callback, receipt_reference: str = ""
     ) -> str | None:
-        """Return whose address was called; None if no submission's was.
+        """Return the reference whose address was called; None for an address without a token.
 
-        `told` is the receipt's own reference, for an address that has only a token. Raises
-        BadSignature if the token is not that of this provider and reference.
+        `receipt_reference` is the receipt's own, for an address that has only a token. Raises
+        CallbackSignatureError if the token is not that of this provider and reference.
         """
         query = callback.query
         reference = query.get("ref", receipt_reference if "token" in query else "")
@@ -123,7 +140,7 @@ class CallbackUrls:
 
 
 def strip_reference(url: str) -> str:
-    """Return a shorter address, for a vendor that gives our reference back in its receipts."""
+    """Return a shorter address, for a vendor that repeats our reference in its receipts."""
     parts = urlsplit(url)
     left = [(name, value) for name, value in parse_qsl(parts.query) if name != "ref"]
     return parts._replace(query=urlencode(left)).geturl()
@@ -134,8 +151,8 @@ def _compute_token(key: Key, provider: str, reference: str) -> str:
 
 
 def require_equal(expected: bytes | str, actual: bytes | str) -> None:
-    """Compare in constant time. Raises BadSignature if they differ."""
-    one = expected.encode() if isinstance(expected, str) else expected
-    other = actual.encode(errors="replace") if isinstance(actual, str) else actual
-    if not hmac.compare_digest(one, other):
+    """Compare in constant time. Raises CallbackSignatureError if they differ."""
+    left = expected.encode() if isinstance(expected, str) else expected
+    right = actual.encode(errors="replace") if isinstance(actual, str) else actual
+    if not hmac.compare_digest(left, right):
         raise CallbackSignatureError

@@ -1,4 +1,4 @@
-"""As whom messages are sent: a name where that is allowed, a number where one is required."""
+"""Sender ids: a name where that is allowed, a number where one is required."""
 
 import re
 from collections.abc import Mapping
@@ -9,44 +9,44 @@ from otp_service.core.url_check import FieldErrors
 
 
 NUMERIC_SENDER_COUNTRIES = frozenset({"US", "CA"})
-"""Where an alphanumeric sender is dropped or refused: a registered number is required (R44)."""
+"""Here an alphanumeric sender is dropped or refused: a registered number is required (R44)."""
 
 
 class SenderSettings(Protocol):
-    """The settings of a provider, as far as they say who sends."""
+    """The settings of a provider that select the sender."""
 
     @property
     def sender(self) -> str:
-        """A number or a name of ours; empty if there is none."""
+        """A number or a name of ours, or empty."""
 
     @property
     def senders(self) -> Mapping[str, str]:
-        """The same by country, before all others."""
+        """The same by country; takes precedence over all others."""
 
 
 def select_sender_id(settings: SenderSettings, message: Message) -> str:
-    """Return the sender for this destination; empty if there is none that may be used."""
+    """Return the sender for this destination; empty without an allowed one."""
     country = message.to.country
     candidates = (settings.senders.get(country), message.sender, settings.sender)
-    numbers = country in NUMERIC_SENDER_COUNTRIES
-    fitting = (one for one in candidates if one and (is_numeric_sender_id(one) or not numbers))
-    return next(fitting, "")
+    any_kind = country not in NUMERIC_SENDER_COUNTRIES
+    allowed = (each for each in candidates if each and (any_kind or is_numeric_sender_id(each)))
+    return next(allowed, "")
 
 
 def can_serve(settings: SenderSettings, destination: str) -> bool:
-    """Whether messages to this country, or to numbers that begin so, have a sender."""
+    """Whether messages to this country or number prefix have a sender."""
     if destination not in NUMERIC_SENDER_COUNTRIES and destination != "+1":
         return True
     return is_numeric_sender_id(settings.senders.get(destination, "") or settings.sender)
 
 
 def find_sender_errors(settings: SenderSettings) -> FieldErrors:
-    """Tell which senders would be dropped."""
+    """Yield the errors of senders that would be dropped."""
     for country in sorted(NUMERIC_SENDER_COUNTRIES & settings.senders.keys()):
         if not is_numeric_sender_id(settings.senders[country]):
-            yield f"senders.{country}", "must be a registered number: names are not taken there"
+            yield f"senders.{country}", "must be a registered number: names are not accepted there"
 
 
 def is_numeric_sender_id(sender_id: str) -> bool:
-    """Whether a sender is a number or a short code, and not a name."""
+    """Whether a sender is a number or a short code, not a name."""
     return re.fullmatch(r"\+?[0-9]{3,15}", sender_id) is not None

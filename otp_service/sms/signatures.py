@@ -1,4 +1,4 @@
-"""How vendors sign what they bring: HMACs in base64, and tokens (RFC 7515) that are one."""
+"""How vendors sign callbacks: HMACs in base64, and JSON Web Signatures (RFC 7515)."""
 
 import base64
 import hmac
@@ -12,7 +12,7 @@ from otp_service.sms.vendor_dialect import decode_json
 
 
 JWT_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
-"""Of tokens. `none`, or an algorithm with a public key, would let anybody sign."""
+"""`none`, or an algorithm with a public key, would let anyone sign."""
 
 ClaimsT = TypeVar("ClaimsT")
 
@@ -22,44 +22,46 @@ class _JwtHeader(msgspec.Struct):
 
 
 def compute_signature(key: bytes, signed: bytes, digest: str = "sha256") -> str:
-    """Return the signature of these bytes."""
     return base64.b64encode(hmac.digest(key, signed, digest)).decode()
 
 
 def require_any_equal(value: str, candidates: Iterable[str]) -> None:
-    """Raise BadSignature unless one of these is the same; vendors send two while keys change.
+    """Raise CallbackSignatureError unless one candidate is equal; each takes constant time.
 
-    In constant time for each of them, as callbacks.check.
+    Vendors send two signatures while their keys change.
     """
-    known = value.encode(errors="replace")
-    fitting = [hmac.compare_digest(known, other.encode(errors="replace")) for other in candidates]
-    if not any(fitting):
+    expected = value.encode(errors="replace")
+    matches = [hmac.compare_digest(expected, each.encode(errors="replace")) for each in candidates]
+    if not any(matches):
         raise CallbackSignatureError
 
 
 def decode_jwt(
     token: str, key: str, claims_type: type[ClaimsT], algorithms: Collection[str]
 ) -> ClaimsT:
-    """Return what a token says, once its signature has been checked. Raises BadSignature.
+    """Return the claims of a token with a valid signature. Raises CallbackSignatureError.
 
-    By hand, as PyJWT knows no clock but its own, and half of the claims are the vendors' own.
+    PyJWT is not used: it has no clock but its own, and half of the claims are the vendors' own.
     """
     signed, _, given = token.rpartition(".")
     head, _, payload = signed.partition(".")
+    algorithm = _decode_part(head, _JwtHeader).alg
+    if algorithm not in algorithms:
+        raise CallbackSignatureError
+    expected = hmac.digest(key.encode(), signed.encode(), JWT_DIGESTS[algorithm])
+    require_equal(expected, decode_base64(given))
+    return _decode_part(payload, claims_type)
+
+
+def _decode_part(part: str, struct_type: type[ClaimsT]) -> ClaimsT:
     try:
-        algorithm = decode_json(decode_base64(head), _JwtHeader).alg
-        if algorithm not in algorithms:
-            raise CallbackSignatureError
-        require_equal(
-            hmac.digest(key.encode(), signed.encode(), JWT_DIGESTS[algorithm]), decode_base64(given)
-        )
-        return decode_json(decode_base64(payload), claims_type)
+        return decode_json(decode_base64(part), struct_type)
     except ValueError:
         raise CallbackSignatureError from None
 
 
 def decode_base64(text: str) -> bytes:
-    """Return what base64 stands for, in either alphabet, padded or not; empty if it is none."""
+    """Return the bytes of base64 in either alphabet, padded or not; empty if it is invalid."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except ValueError:

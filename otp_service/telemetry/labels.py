@@ -15,7 +15,7 @@ OTHER_LABEL: Final = "other"
 HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 COUNTRIES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
-CALLBACK_REASONS: Final = frozenset({"signature", "unreadable"})
+CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal"})
 
 # Letters only, but for the version: an id or a number in a path is never taken for a template.
 _ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")

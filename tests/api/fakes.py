@@ -136,7 +136,7 @@ class FakeReceiptDialect:
         self.last_callback = callback
         if callback.headers.get("signature", "good") != "good":
             raise CallbackSignatureError
-        lines = [line.split() for line in callback.body.decode().splitlines()]
+        lines = [line.split() for line in callback.text.splitlines()]
         signed = "signature" in callback.headers
         return [Receipt(status, reference, is_signed=signed) for status, reference in lines]
 

@@ -125,6 +125,25 @@ async def test_what_cannot_be_read_is_400(api: ApiHarness) -> None:
     assert [("acme", "unreadable")] == api.rejected
 
 
+@pytest.mark.parametrize("error", [AttributeError, KeyError, TypeError, ValueError])
+async def test_a_bug_in_a_dialect_is_500_and_logged(error, caplog) -> None:
+    """It is ours: the vendor is not blamed, and an operator sees the traceback and the count."""
+
+    class BrokenReceiptDialect(FakeReceiptDialect):
+        def parse_receipts(self, _):
+            raise error("bodyy")
+
+    api = ApiHarness(receipt_dialects={"acme": BrokenReceiptDialect()})
+
+    answer = await bring(api)
+
+    assert (500, "/problems/internal-error") == (answer.status_code, answer.json()["type"])
+    assert [("acme", "internal")] == api.rejected
+    (logged,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert logged.exc_info
+    assert logged.exc_info[0] is error
+
+
 async def test_a_provider_that_there_is_not_is_404(api: ApiHarness) -> None:
     """As every other path."""
     answer = await bring(api, "/v1/callbacks/nobody")

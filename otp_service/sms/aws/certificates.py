@@ -45,7 +45,7 @@ class CertificateCache:
         self._fetch_lock = asyncio.Lock()
 
     async def attach_certificates(self, dialect: ReceiptDialect, callback: Callback) -> Callback:
-        """Return the callback with what its dialect needs; raises NotFetched, or as `needs`."""
+        """Return the callback with what its dialect needs; raises CertificateUnavailable, or as the dialect."""
         url = dialect.find_certificate_url(callback)
         if url is None:
             return callback

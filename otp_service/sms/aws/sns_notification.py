@@ -1,20 +1,20 @@
-"""What SNS brings to a subscribed address: is it from the one topic that we wait for, and signed?
+"""The notifications that SNS posts to a subscribed address, and their signature.
 
-Everybody with an account of AWS can have SNS sign what they like. So, in this order, and with
-nothing fetched before the last step:
+Any AWS account can make SNS sign a notification. So these are checked in this order, and nothing is
+fetched before the last step:
 
-    TopicArn is the configured one, to the letter      else somebody else's topic
-    Timestamp is of the last 15 minutes                else perhaps a repetition
-    SigningCertURL is a .pem of that region's own SNS  else a key of anybody's choosing
-    Signature fits, with the certificate of that URL   else forged
+    TopicArn is exactly the configured one             otherwise another account's topic
+    Timestamp is of the last 15 minutes                otherwise perhaps a repetition
+    SigningCertURL is a .pem of that region's own SNS  otherwise a key that the sender chose
+    Signature is valid with that certificate           otherwise forged
 
-The certificate is fetched and not kept in the settings: AWS exchanges it without notice, and a
-list of files would turn every receipt away on that day. What makes fetching safe is that the
-address leaves no choice but a file's name on a host of Amazon's, and that TLS vouches for it; the
-one who fetches (certificates.py) follows no redirect. It is handed in as `callback.certificates`.
+The certificate is fetched and not configured: AWS exchanges it without notice, and from then on
+every receipt would be refused. Fetching is safe because only the file name of the address is free,
+its host is Amazon's, TLS authenticates that host, and certificates.py follows no redirect. The
+certificate is passed in as `callback.certificates`.
 
-A subscription wants to be confirmed by visiting an address. That is never done here: whoever has
-subscribed us would have us visit it. An operator does it, with what `Notification` holds.
+A subscription is confirmed with a GET to an address. The service never does that, because an
+attacker could subscribe it. An operator does it, with the token of the `Notification`.
 
 https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html
 """
@@ -33,11 +33,17 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from otp_service.core.timestamps import SECOND_MS, to_datetime, to_epoch_ms
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.aws.sigv4 import REGION_PATTERN
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, require_equal
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    UnreadableReceipt,
+    require_equal,
+)
+from otp_service.sms.vendor_dialect import decode_receipt
 
 
 NOTIFICATION_TOLERANCE_SECONDS = 15 * 60
-"""Seconds by which a notification may be old: a delivery that failed is tried again for a while."""
+"""The highest age of a notification: SNS repeats a failed delivery for some time."""
 
 SIGNED_FIELDS = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
@@ -45,10 +51,10 @@ SIGNED_FIELDS = {
         *("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
     ),
 }
-"""What is signed of each type, in this order; a Subject only if there is one."""
+"""The signed fields of each type, in this order; Subject only if there is one."""
 
-# 1 is what a topic has unless it was told otherwise; a second text for a known hash is out of
-# reach with SHA-1 too, and AWS alone chooses the first.
+# 1 is the default of a topic. A second preimage is infeasible with SHA-1 too, and only AWS chooses
+# the first text.
 SIGNATURE_HASHES = {"1": SHA1(), "2": SHA256()}  # noqa: S303
 
 _TOPIC_ARN = re.compile(
@@ -57,7 +63,7 @@ _TOPIC_ARN = re.compile(
 
 
 class Notification(msgspec.Struct, frozen=True, rename="pascal"):
-    """The envelope. Its `repr` says nothing: the message holds a number."""
+    """The envelope. Its `repr` omits the message, which contains a number."""
 
     type: str
     message_id: str
@@ -79,28 +85,31 @@ class Notification(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def string_to_sign(self) -> bytes:
-        """What is signed. Raises KeyError for a type that we have no use for."""
+        """The signed text. Raises UnreadableReceipt for any other type."""
+        if self.type not in SIGNED_FIELDS:
+            raise UnreadableReceipt
         fields = msgspec.to_builtins(self)
         pairs = [(name, fields[name]) for name in SIGNED_FIELDS[self.type]]
         return "".join(f"{name}\n{value}\n" for name, value in pairs if value is not None).encode()
 
 
 def find_topic_errors(topic: str) -> FieldErrors:
-    """Tell what is wrong with a topic in the settings."""
+    """Yield the error of a configured topic."""
     if topic and not _TOPIC_ARN.fullmatch(topic):
         yield "topic_arn", "write it like arn:aws:sns:eu-west-1:123456789012:sms-events"
 
 
 def parse_certificate_url(callback: Callback, topic_arn: str) -> str:
-    """Return the address of the certificate that this is signed with.
+    """Return the address of the signing certificate.
 
-    Raises BadSignature for what no certificate could help, and ValueError for what is not SNS's.
+    Raises CallbackSignatureError where no certificate could help, and UnreadableReceipt for a
+    callback that is not from SNS.
     """
     return _parse_notification(callback, topic_arn).certificate_url
 
 
 def verify_notification(callback: Callback, topic_arn: str) -> Notification:
-    """Return what SNS has signed, for this topic. Raises as `certificate_of`, and KeyError."""
+    """Return the notification that SNS signed for this topic. Raises as above."""
     notification = _parse_notification(callback, topic_arn)
     pem = callback.certificates.get(notification.certificate_url)
     if pem is None:
@@ -110,7 +119,7 @@ def verify_notification(callback: Callback, topic_arn: str) -> Notification:
 
 
 def _parse_notification(callback: Callback, topic: str) -> Notification:
-    notification = msgspec.json.decode(callback.body, type=Notification)
+    notification = decode_receipt(callback.body, Notification)
     require_equal(topic, notification.topic_arn)
     _require_recent_timestamp(notification.timestamp, callback.received_at)
     _require_certificate_url(notification.certificate_url, topic)
@@ -118,14 +127,17 @@ def _parse_notification(callback: Callback, topic: str) -> Notification:
 
 
 def _require_recent_timestamp(timestamp: str, now: int) -> None:
-    instant = datetime.fromisoformat(timestamp)
+    try:
+        instant = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise UnreadableReceipt from None
     tolerance = NOTIFICATION_TOLERANCE_SECONDS * SECOND_MS
     if instant.tzinfo is None or abs(to_epoch_ms(instant) - now) > tolerance:
         raise CallbackSignatureError
 
 
 def _require_certificate_url(url: str, topic: str) -> None:
-    """As a whole, and not taken apart: so there is no port, user, query or '..' to think of."""
+    """Match the whole address unparsed, which excludes a port, user, query and '..'."""
     arn = _TOPIC_ARN.fullmatch(topic)
     if not arn:
         raise CallbackSignatureError
@@ -153,6 +165,9 @@ def _verify_signature(notification: Notification, key: RSAPublicKey) -> None:
         raise CallbackSignatureError
     try:
         signature = base64.b64decode(notification.signature, validate=True)
+    except ValueError as error:
+        raise CallbackSignatureError from error
+    try:
         key.verify(signature, notification.string_to_sign, PKCS1v15(), algorithm)
-    except (ValueError, InvalidSignature) as error:
+    except InvalidSignature as error:
         raise CallbackSignatureError from error

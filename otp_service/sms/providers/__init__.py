@@ -1,6 +1,6 @@
-"""The only list of providers: what `type` may be in the settings of one.
+"""The only list of providers, and so of the values of `type` in their settings.
 
-Each is a frozen struct with `as_sender(name, tools)` and `faults()`; the tag picks it.
+Each is a frozen struct with `build_provider` and `find_errors`; its tag selects it.
 """
 
 from otp_service.sms.providers.aws import Aws

@@ -1,22 +1,13 @@
 """AWS End User Messaging: SendTextMessage, with receipts through a topic of SNS.
 
-https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_SendTextMessage.html
+The code of a refusal is the error's Reason, or its type without one. A reason of FORMAT_REASONS
+that names only the number's field is the recipient's fault. Throttling comes with a 400.
 
-What came back, and whose fault it is. The code is the error's Reason, or its type if it gives none:
-
-    RECIPIENT_FAULT                                         recipient: stop
-    a reason of FORMAT that names the number's field  recipient: stop
-    ACCOUNT_FAULT, THROTTLED_FAULT, any other code with a 4xx     provider: the next one
-    any other 5xx                                     unknown
-
-What Protect has blocked of a number stops the chain, as a refusal and as an event: it is there
-against numbers that are paid to be called, and another provider would go around it. That a whole
-country is blocked says nothing of a number. It is a setting of this account ("high message prices
-or countries you don't operate in"), like a geo permission that is off elsewhere, and another
-provider may well reach it. Whoever wants no messages to a country leaves it out of `countries`,
-which holds for all providers. Throttling comes with a 400.
-
-https://docs.aws.amazon.com/sms-voice/latest/userguide/filter-and-monitor-messages.html
+A number that Protect has blocked ends the chain, as a refusal and as an event: Protect is against
+numbers that are pumped for money, and another provider would evade it. A whole blocked country is a
+setting of this account ("high message prices or countries you don't operate in"), like a geo
+permission elsewhere, so another provider is tried. To send nothing to a country, leave it out of
+`countries`, which is valid for all providers.
 
 Receipts are events of a configuration set, whose destination is a topic of SNS; subscribe
 `/v1/callbacks/{provider}` to it over https, without raw delivery, as only the envelope is signed:
@@ -24,16 +15,17 @@ Receipts are events of a configuration set, whose destination is a topic of SNS;
     configuration_set = "otp"
     topic_arn = "arn:aws:sns:eu-west-1:123456789012:sms-events"
 
+https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_SendTextMessage.html
+https://docs.aws.amazon.com/sms-voice/latest/userguide/filter-and-monitor-messages.html
 https://docs.aws.amazon.com/sms-voice/latest/userguide/configuration-sets-event-types.html
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.aws.sns_notification import (
     Notification,
@@ -49,16 +41,16 @@ from otp_service.sms.vendor_dialect import (
     THROTTLED_FAULT,
     FaultTable,
     ReceiptStatus,
+    build_receipt,
     classify_reply,
-    decode_json,
     decode_json_or,
-    sanitize_reason,
+    decode_receipt,
 )
 
 
 logger = logging.getLogger(__name__)
 
-FAULT_TABLE: FaultTable = {
+FAULT_TABLE: Final[FaultTable] = {
     "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT_FAULT,
     "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT_FAULT,
     "ACCOUNT_DISABLED": ACCOUNT_FAULT,
@@ -85,9 +77,7 @@ FAULT_TABLE: FaultTable = {
     "ThrottlingException": THROTTLED_FAULT,
     "TooManyRequestsException": THROTTLED_FAULT,
 }
-FORMAT_REASONS = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
-
-RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "TEXT_QUEUED": "pending",
     "TEXT_PENDING": "pending",
     "TEXT_SENT": "pending",
@@ -104,13 +94,16 @@ RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "TEXT_TTL_EXPIRED": "technical-failure",
     "TEXT_UNKNOWN": "technical-failure",
 }
-"""BLOCKED is the recipient's own will, CARRIER_BLOCKED is about this message. SUCCESSFUL means
-that the carrier took it; in countries where nobody says more it is the final word, and then stands
-for DELIVERED (event types, above)."""
+"""BLOCKED is the recipient's decision, CARRIER_BLOCKED is about this message. SUCCESSFUL means
+that the carrier accepted it; in countries where no more is reported it is final, and then means
+DELIVERED (event types, above)."""
 
-MAX_TTL_SECONDS = 259_200
-_TARGET = "PinpointSMSVoiceV2.SendTextMessage"
-REQUEST_HEADERS = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", _TARGET))
+FORMAT_REASONS: Final = frozenset({"CANNOT_PARSE", "FIELD_VALIDATION_FAILED", "INVALID_PARAMETER"})
+MAX_TTL_SECONDS: Final = 259_200
+REQUEST_HEADERS: Final = (
+    ("content-type", "application/x-amz-json-1.0"),
+    ("x-amz-target", "PinpointSMSVoiceV2.SendTextMessage"),
+)
 
 
 class _ErrorField(msgspec.Struct, rename="pascal"):
@@ -118,7 +111,7 @@ class _ErrorField(msgspec.Struct, rename="pascal"):
 
 
 class _ReplyBody(msgspec.Struct, rename="pascal"):
-    """A reply, of which all but one side is missing."""
+    """A reply: either a message id, or the other fields."""
 
     message_id: str | None = None
     type: str = msgspec.field(name="__type", default="")
@@ -127,12 +120,11 @@ class _ReplyBody(msgspec.Struct, rename="pascal"):
 
     @property
     def error_type(self) -> str:
-        """The error's type, which may come with its namespace before it."""
+        """The error's type without its namespace."""
         return self.type.rpartition("#")[2]
 
     @property
     def is_invalid_number(self) -> bool:
-        """Whether the number is what could not be understood."""
         names = {field.name.lower() for field in self.fields}
         return self.reason in FORMAT_REASONS and names == {"destinationphonenumber"}
 
@@ -143,9 +135,15 @@ class _ReceiptBody(msgspec.Struct, rename="camel"):
     is_final: bool = False
     context: dict[str, Any] | None = None
 
+    @property
+    def status(self) -> ReceiptStatus:
+        if self.event_type == "TEXT_SUCCESSFUL" and self.is_final:
+            return "delivered"
+        return RECEIPT_STATUSES.get(self.event_type, "pending")
+
 
 class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
-    """The settings of an account of End User Messaging, and its dialect.
+    """An account of End User Messaging.
 
     The user of the keys needs `sms-voice:SendTextMessage` and nothing else.
     """
@@ -153,14 +151,14 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
     service: ClassVar[str] = "sms-voice"
 
     pool: str = ""
-    """A pool of numbers (pool-…), where no sender is set or none may be used."""
+    """A pool of numbers (pool-…), for destinations without an allowed sender."""
     configuration_set: str = ""
     protect_configuration: str = ""
-    """Instead of the account's own, against pumping."""
+    """Replaces the account's own protection against pumping."""
     max_price: str = ""
-    """The most that one part of a message may cost, in USD: 0.50."""
+    """The highest price of one part of a message in USD: 0.50."""
     topic_arn: str = ""
-    """The only topic that receipts are taken from."""
+    """The only topic whose receipts are accepted."""
 
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
@@ -180,53 +178,48 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         }
         return HttpRequest("POST", self.url, REQUEST_HEADERS, msgspec.json.encode(body))
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by the table on top."""
-        said = decode_json_or(_ReplyBody(), reply.body)
-        code = said.reason or said.error_type
-        verdict = FAULT_TABLE.get(code) or FAULT_TABLE.get(said.error_type)
-        if said.is_invalid_number:
-            verdict = RECIPIENT_FAULT
-        return classify_reply(reply, said.message_id, {code: verdict} if verdict else {}, code)
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        code = body.reason or body.error_type
+        entry = FAULT_TABLE.get(code) or FAULT_TABLE.get(body.error_type)
+        if body.is_invalid_number:
+            entry = RECIPIENT_FAULT
+        return classify_reply(reply, body.message_id, {code: entry} if entry else {}, code)
 
-    def find_certificate_url(self, callback: Callback) -> str | None:
-        """Return the address of SNS's certificate; raises BadSignature for any other."""
-        return parse_certificate_url(callback, self.topic_arn)
-
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the news of one event, or none for other channels and for subscriptions."""
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt of an event; none for other channels and for subscriptions."""
         notification = verify_notification(callback, self.topic_arn)
         if notification.type != "Notification":
-            return _log_confirmation_request(notification)
-        event = decode_json(notification.message, _ReceiptBody)
+            _log_confirmation_request(notification)
+            return []
+        event = decode_receipt(notification.message, _ReceiptBody)
         if not event.event_type.startswith("TEXT_"):
             return []
-        return [_build_receipt(event)]
+        return [
+            build_receipt(
+                event.status,
+                event.event_type,
+                reference=str((event.context or {}).get("reference", "")),
+                message_id=event.message_id,
+                is_signed=True,
+            )
+        ]
+
+    def find_certificate_url(self, callback: Callback) -> str | None:
+        """Return the address of SNS's certificate. Raises as `parse_certificate_url`."""
+        return parse_certificate_url(callback, self.topic_arn)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         return [*super().find_errors(), *find_topic_errors(self.topic_arn)]
 
 
-def _build_receipt(event: _ReceiptBody) -> Receipt:
-    status = RECEIPT_STATUSES.get(event.event_type, "pending")
-    if event.event_type == "TEXT_SUCCESSFUL" and event.is_final:
-        status = "delivered"
-    return Receipt(
-        status,
-        reference=str((event.context or {}).get("reference", "")),
-        message_id=event.message_id,
-        reason=sanitize_reason(status, event.event_type),
-        is_signed=True,
-    )
-
-
-def _log_confirmation_request(notification: Notification) -> Sequence[Receipt]:
-    """Tell an operator, who needs the token: it is of no use for anything but this."""
+def _log_confirmation_request(notification: Notification) -> None:
+    """Log the token for an operator; it only confirms this subscription."""
     logger.warning(
         "SNS asks to confirm a subscription; do it by hand if it is yours: "
         "aws sns confirm-subscription --topic-arn %s --token %s",
         notification.topic_arn,
         notification.token,
     )
-    return []

@@ -1,39 +1,18 @@
 """Bird SMS, the API of 2026 (messagebird.py is the one before).
 
-    name of an error                                    fault, and what it speaks of
-    SMSInvalidRecipient                                 recipient
-    SMSNoEligibleSender, SMSSenderNotConfigured,
-    SenderCategoryNotPermitted                          provider, the account: its senders
-    401, 402, 403                                       provider, the account (by their status)
-    429                                                 provider, throttled (by its status)
-    any other 4xx                                       provider
-    5xx, or a 2xx without an id                         unknown
-
-    receipt                                             what became of the message
-    sms.accepted, sms.sent                              pending
-    sms.delivered                                       delivered
-    sms.undelivered, failed, rejected, with the code
-        invalid_destination, landline_unreachable,
-        recipient_opted_out, blocked_by_recipient       permanent
-        blocked_by_fraud_protection                     permanent: going around it defeats it
-        unreachable                                     temporary
-    sms.expired                                         temporary
-    any other code                                      technical
-
-Webhooks are set up once for a workspace and not for a message, so the address of receipts cannot
-be given; our reference travels as metadata. `category = "authentication"` keeps the text out of
-what Bird stores.
+A webhook is set up once for a workspace and not for a message, so receipts have no address of ours;
+our reference is sent as metadata. `category = "authentication"` keeps the text out of what Bird
+stores. A fraud block is permanent, because another provider would defeat it.
 
 https://bird.com/docs/sdks/python
 https://www.standardwebhooks.com
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
@@ -45,11 +24,11 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_reply,
-    decode_json,
     decode_json_or,
-    resolve_receipt_status,
-    sanitize_reason,
+    decode_receipt,
+    get_receipt_status,
 )
 
 
@@ -76,41 +55,35 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "blocked_by_fraud_protection": "permanent-failure",
     "unreachable": "temporary-failure",
 }
-"""What a code makes of a technical failure."""
+
 MIN_VALIDITY_SECONDS: Final = 60
-"""Seconds: the least validity that Bird takes."""
 
 
 class _ReplyError(msgspec.Struct):
-    """An error of a reply."""
-
     name: str | None = None
 
 
 class _ReplyBody(msgspec.Struct):
-    """What is read of a reply."""
-
     id: str = ""
     error: _ReplyError | None = None
 
 
 class _ReceiptError(msgspec.Struct):
-    """Why a message failed."""
-
     code: str
 
 
 class _ReceiptMessage(msgspec.Struct):
-    """The message that a receipt is about."""
-
     sms_id: str
     metadata: dict[str, object] | None = None
     error: _ReceiptError | None = None
 
+    @property
+    def reference(self) -> str:
+        value = (self.metadata or {}).get("reference")
+        return value if isinstance(value, str) else ""
+
 
 class _ReceiptBody(msgspec.Struct):
-    """What is read of a receipt."""
-
     type: str
     data: _ReceiptMessage
 
@@ -118,17 +91,17 @@ class _ReceiptBody(msgspec.Struct):
 class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
     """A workspace of Bird. `base_url` is https://{region}.platform.bird.com.
 
-    The region stands in the key: bk_{region}_...
+    The region is in the key: bk_{region}_...
     """
 
     api_key: Secret
     webhook_secret: Secret | None = None
-    """whsec_..., of the webhook that was set up. Without it receipts count as unsigned."""
+    """whsec_..., of the configured webhook. Without it receipts count as unsigned."""
     has_validity: bool = False
-    """Whether a validity may be asked for: a preview, and refused to workspaces outside of it."""
+    """Whether to ask for a validity: a preview, refused for workspaces outside of it."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the request for one message."""
+        """Return the POST."""
         takes = self.has_validity and message.validity_seconds >= MIN_VALIDITY_SECONDS
         fields = {
             "to": message.to.e164,
@@ -141,43 +114,42 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         url = self.build_url("/v1/sms/messages")
         return build_json_request(url, f"Bearer {self.api_key.reveal()}", fields)
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by the table on top."""
-        answer = decode_json_or(_ReplyBody(), reply.body)
-        name = answer.error.name if answer.error else None
-        return classify_reply(reply, answer.id, FAULT_TABLE, name)
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        name = body.error.name if body.error else None
+        return classify_reply(reply, body.id, FAULT_TABLE, name)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the one that a callback brings."""
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt of a callback, whose signature is checked first."""
         if self.webhook_secret:
             verify_signature(callback, self.webhook_secret.reveal())
-        report = decode_json(callback.body, _ReceiptBody)
-        code = report.data.error.code if report.data.error else ""
-        known = resolve_receipt_status(RECEIPT_STATUSES[report.type], code, FAILURE_STATUSES)
-        reference = (report.data.metadata or {}).get("reference")
+        report = decode_receipt(callback.body, _ReceiptBody)
+        message = report.data
         return [
-            Receipt(
-                known,
-                reference if isinstance(reference, str) else "",
-                report.data.sms_id,
-                sanitize_reason(known, code),
+            build_receipt(
+                get_receipt_status(RECEIPT_STATUSES, report.type),
+                message.error.code if message.error else None,
+                failure_statuses=FAILURE_STATUSES,
+                reference=message.reference,
+                message_id=message.sms_id,
                 is_signed=self.webhook_secret is not None,
             )
         ]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
-        faults = super().find_errors()
+        """Return the invalid or unsafe settings, as (field, remedy)."""
+        found = super().find_errors()
         if self.webhook_secret and not _decode_signing_key(self.webhook_secret.reveal()):
-            faults.append(("webhook_secret", "copy it from the webhook: whsec_ and base64"))
-        return faults
+            found.append(("webhook_secret", "copy it from the webhook: whsec_ and base64"))
+        return found
 
 
 def verify_signature(callback: Callback, secret: str) -> None:
-    """Check a Standard Webhooks signature, and that it is not an old one."""
+    """Raise CallbackSignatureError unless a recent Standard Webhooks signature is valid."""
     key, headers = _decode_signing_key(secret), callback.headers
     if not key:
-        raise CallbackSignatureError  # anybody can sign with a key that is empty
+        raise CallbackSignatureError  # anyone can sign with an empty key
     timestamp = headers.get("webhook-timestamp", "")
     signed = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + callback.body
     expected = f"v1,{compute_signature(key, signed)}"
@@ -186,5 +158,5 @@ def verify_signature(callback: Callback, secret: str) -> None:
 
 
 def _decode_signing_key(secret: str) -> bytes:
-    """Return the key that a secret stands for; empty if it is none."""
+    """Return the key of a secret; empty if it is invalid."""
     return decode_base64(secret.removeprefix("whsec_"))

@@ -1,29 +1,20 @@
 """Clickatell: the One API of its platform, channel sms.
 
-https://docs.clickatell.com/channels/one-api/one-api-reference/
-
-What came back for our one message, and whose fault it is:
-
-    accepted: true and an apiMessageId         accepted
-    accepted: true without one                 unknown
-    a code of RECIPIENT_FAULT                        recipient: stop
-    ACCOUNT_FAULT, THROTTLED_FAULT, accepted: false, and
-    any other code with a 4xx                  provider: the next one
-    any other 5xx, or 2xx without a message    unknown
-
 The status says little: 202, or 207 where one message of several was refused, and a rate limit is a
-400. The codes are the One API's own; those of the older interfaces (105, 114, 301) mean nothing
-here. It has no field for a validity, so a late message cannot be prevented.
+400. Each message has `accepted`; `accepted: true` without an apiMessageId is unknown. The codes are
+the One API's own; those of the older interfaces (105, 114, 301) mean something else. There is no
+field for a validity, so a late message cannot be prevented.
 
+https://docs.clickatell.com/channels/one-api/one-api-reference/
 https://docs.clickatell.com/channels/one-api/one-api-errors-table/
 https://docs.clickatell.com/channels/one-api/one-api-message-status-table/
 """
 
-from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
@@ -35,21 +26,21 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_refusal,
-    decode_json,
     decode_json_or,
+    decode_receipt,
     reply_from_message_id,
-    sanitize_reason,
 )
 
 
-FAULT_TABLE: FaultTable = {
+FAULT_TABLE: Final[FaultTable] = {
     "25": RECIPIENT_FAULT,  # invalid recipient address
     "26": RECIPIENT_FAULT,  # recipient opted out
     "1": ACCOUNT_FAULT,  # invalid or missing API key
     "2": ACCOUNT_FAULT,  # account is not active
     "3": ACCOUNT_FAULT,  # integration is not active
-    "7": ACCOUNT_FAULT,  # address of ours is not approved
+    "7": ACCOUNT_FAULT,  # our IP address is not approved
     "20": ACCOUNT_FAULT,  # no credit
     "28": ACCOUNT_FAULT,  # sandbox: the recipient is not one of the test numbers
     "38": ACCOUNT_FAULT,  # channel is not active on the integration
@@ -61,7 +52,7 @@ FAULT_TABLE: FaultTable = {
     "111": ACCOUNT_FAULT,  # USA: needs STOP commands on the integration
     "43": THROTTLED_FAULT,  # rate limit
 }
-RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "DEVICE_ACK": "delivered",
     "READ": "delivered",
     "STOPPED_BY_USER": "permanent-failure",
@@ -75,7 +66,7 @@ RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "VOLUME_LIMIT_DAILY": "technical-failure",
     "VOLUME_LIMIT_MONTHLY": "technical-failure",
 }
-"""By name, as the older interfaces number them otherwise; all others are on the way."""
+"""By name, because the older interfaces number them differently; any other is pending."""
 
 
 class _ReplyError(msgspec.Struct):
@@ -100,9 +91,8 @@ class _ReceiptMessage(msgspec.Struct, rename="camel"):
 
 
 class _ReceiptEvent(msgspec.Struct, rename="camel"):
-    message_status_update: list[
-        _ReceiptMessage
-    ] = []  # none in news of what somebody has sent to us
+    message_status_update: list[_ReceiptMessage] = []
+    """Empty in the event of an inbound message."""
 
 
 class _ReceiptBody(msgspec.Struct):
@@ -110,7 +100,7 @@ class _ReceiptBody(msgspec.Struct):
 
 
 class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
-    """The settings of an integration with the One API, and its dialect.
+    """An integration with the One API.
 
     A sender is one of the integration's two-way numbers; names are set at Clickatell's.
     """
@@ -120,46 +110,43 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
 
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST."""
-        one = {
+        fields = {
             "channel": "sms",
             "to": message.to.e164.removeprefix("+"),
             "content": message.text,
             "clientMessageId": message.reference,
         }
         if sender := self.select_sender_id(message):
-            one["from"] = sender.removeprefix("+")
-        # The key alone, without a scheme before it: that is how they want it.
-        return build_json_request(
-            self.build_url("/v1/message"), self.key.reveal(), {"messages": [one]}
-        )
+            fields["from"] = sender.removeprefix("+")
+        # The header is the key alone, without a scheme before it.
+        url = self.build_url("/v1/message")
+        return build_json_request(url, self.key.reveal(), {"messages": [fields]})
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by the table on top."""
-        said = decode_json_or(_ReplyBody(), reply.body)
-        one = said.messages[0] if said.messages else None
-        if one and one.accepted and reply.is_2xx:
-            return reply_from_message_id(one.api_message_id)
-        code = _extract_code(one.error if one and one.error else said.error)
-        return classify_refusal(
-            FAULT_TABLE, reply, code or ("not-accepted" if one and reply.is_2xx else None)
-        )
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply for our one message."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        message = body.messages[0] if body.messages else None
+        if message and message.accepted and reply.is_2xx:
+            return reply_from_message_id(message.api_message_id)
+        code = _extract_code(message.error if message and message.error else body.error)
+        if not code and message and reply.is_2xx:
+            code = "not-accepted"
+        return classify_refusal(FAULT_TABLE, reply, code)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the news of each message: nobody has signed them."""
-        said = decode_json(callback.body, _ReceiptBody)
-        return [_build_receipt(update) for update in said.event.message_status_update]
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt of each message; Clickatell does not sign them."""
+        event = decode_receipt(callback.body, _ReceiptBody).event
+        return [
+            build_receipt(
+                RECEIPT_STATUSES.get(update.status, "pending"),
+                update.status,
+                reference=update.client_message_id,
+                message_id=update.message_id,
+            )
+            for update in event.message_status_update
+        ]
 
 
 def _extract_code(error: _ReplyError | str | None) -> str | None:
     code = error.code if isinstance(error, _ReplyError) else None
     return None if code is None else str(code)
-
-
-def _build_receipt(update: _ReceiptMessage) -> Receipt:
-    status = RECEIPT_STATUSES.get(update.status, "pending")
-    return Receipt(
-        status,
-        reference=update.client_message_id or "",
-        message_id=update.message_id,
-        reason=sanitize_reason(status, update.status),
-    )

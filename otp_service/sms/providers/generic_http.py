@@ -1,18 +1,18 @@
-"""Any gateway that takes one HTTP POST for a message, described in the settings.
+"""Any gateway that accepts one HTTP POST for a message, described in the settings.
 
-What came back, in the order in which it is looked at, and whose fault it is:
+A reply is checked in this order:
 
-    a code in recipient_codes                                            recipient: stop
-    a code in provider_codes or throttled_codes                          provider: the next one
-    a status in statuses                                                 what stands there
-    a status in accepted.statuses (any 2xx if there are none), at
-    accepted.path one of accepted.values, and a message_id in its place  accepted
-    the same, but no message_id                                          unknown
-    another 2xx with a code: the gateway named an error                  provider
-    429 or 503 with Retry-After; any other 4xx                           provider
-    any other 5xx or 2xx                                                 unknown
+    a code in recipient_codes                                    recipient: stop
+    a code in provider_codes or throttled_codes                  provider: the next one
+    a status in statuses                                         the configured fault
+    a status in accepted.statuses (any 2xx if empty), one of
+    accepted.values at accepted.path, and a value at message_id  accepted
+    the same, without a value at message_id                      unknown
+    another 2xx with a code: the gateway named an error          provider
+    429 or 503 with Retry-After; any other 4xx                   provider
+    any other 5xx or 2xx                                         unknown
 
-A place in a reply is a dotted path into its JSON ("messages.0.status") or "header:X-Message-Id".
+A path into a reply is dotted for its JSON ("messages.0.status"), or "header:X-Message-Id".
 
     type = "http"
     url = "https://sms.example/v1/messages"
@@ -23,22 +23,12 @@ A place in a reply is a dotted path into its JSON ("messages.0.status") or "head
     recipient_codes = ["invalid-number"]
 """
 
-import base64
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from otp_service.core.delivery import (
-    Accepted,
-    Fault,
-    Message,
-    Receipt,
-    RefusalScope,
-    Refused,
-    Reply,
-)
+from otp_service.core.delivery import Accepted, Fault, Message, Receipt, RefusalScope, Reply
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.body_template import (
@@ -49,11 +39,15 @@ from otp_service.sms.body_template import (
     to_text,
 )
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.provider_settings import HttpSettings
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.provider_settings import BasicAuth, HttpSettings
+from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.validation import find_header_errors, find_provider_url_errors
-from otp_service.sms.vendor_dialect import build_refusal, classify_by_status
+from otp_service.sms.vendor_dialect import (
+    build_refusal,
+    classify_by_status,
+    reply_from_message_id,
+)
 
 
 VendorCodes = frozenset[str | int]
@@ -63,61 +57,48 @@ CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-url
 _HEADER_PREFIX = "header:"
 
 
-class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A user and a password for the Authorization header."""
-
-    username: str
-    password: Secret
-
-    @property
-    def header(self) -> str:
-        """The header's value."""
-        both = f"{self.username}:{self.password.reveal()}"
-        return f"Basic {base64.b64encode(both.encode()).decode()}"
-
-
 class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an accepted message is known by, beside its id."""
+    """How an accepted message is recognized, in addition to its id."""
 
     statuses: frozenset[int] = frozenset()
-    """Every 2xx, if there are none."""
+    """Empty for every 2xx."""
     path: str = ""
     values: VendorCodes = frozenset()
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the gateway tells later what became of a message, to the address in `{callback}`."""
+    """How to read the receipts that the gateway sends to the address in `{callback}`."""
 
     status: str
-    """Where its word for that stands: a dotted path into its JSON, or a field of form or query."""
+    """The place of the status: a dotted path into the JSON, or a field of the form or query."""
     delivered: VendorCodes = frozenset()
     undeliverable: VendorCodes = frozenset()
-    """The number's fault: nobody could have delivered it."""
+    """The number's fault: no gateway could have delivered it."""
     failed: VendorCodes = frozenset()
-    """For good, and another gateway may do better."""
+    """Final, and another gateway may deliver it."""
 
 
 class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
-    """The settings of such a gateway, and its dialect."""
+    """The settings and dialect of one such gateway."""
 
     url: str
     body: BodyFormat = "json"
     fields: dict[str, FieldValue]
-    """Name to template. In JSON a dotted name nests, and a number in it is a place in a list;
-    a template that is only `{valid_seconds}` gives a number. A field that comes out empty is left
-    out, so `{from}` needs no sender."""
+    """Name to template. In JSON a dotted name nests, and a number in it is an index in a list;
+    a template that is only `{valid_seconds}` gives a number. An empty field is omitted, so `{from}`
+    needs no sender."""
     secret_fields: dict[str, Secret] = msgspec.field(default_factory=dict)
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     secret_headers: dict[str, Secret] = msgspec.field(default_factory=dict)
     basic: BasicAuth | None = None
     sender: str = ""
-    """What `{from}` is for a tenant that has no sender of its own."""
+    """The `{from}` of a tenant without a sender."""
 
     accepted: Acceptance = Acceptance()
     message_id: str = ""
-    """Where the gateway's own name for the message stands, if it gives one."""
+    """The path to the gateway's id of the message, if it has one."""
     code: str = ""
-    """Where its code for an error stands."""
+    """The path to its error code."""
     recipient_codes: VendorCodes = frozenset()
     provider_codes: VendorCodes = frozenset()
     throttled_codes: VendorCodes = frozenset()
@@ -125,45 +106,45 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
     statuses: dict[int, Fault] = msgspec.field(default_factory=dict)
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
-        """Return the provider that speaks this dialect."""
+        """Return the provider with this dialect."""
         return HttpProvider(name, self, dependencies.transport)
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST; what comes from the message stands in its body only (R43)."""
+        """Return the POST; only its body has parts of the message (R43)."""
         body = self._body_template.render(message, self.sender)
         return HttpRequest("POST", self.url, self._request_headers, body)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return what the reply means, by the table on top."""
+        """Return the meaning of the reply, by the table above."""
         body = _decode_json_or_none(reply.body)
         code = _find_value(self.code, reply, body)
         fault = self._faults_by_code.get(code or "") or self.statuses.get(reply.status)
         if fault:
-            is_throttled = code in self._throttled_codes
-            return build_refusal(
-                fault, reply, code, RefusalScope.THROTTLED if is_throttled else None
-            )
+            scope = RefusalScope.THROTTLED if code in self._throttled_codes else None
+            return build_refusal(fault, reply, code, scope)
         if self._is_accepted(reply, body):
-            return self._reply_from_message_id(reply, body)
+            if not self.message_id:
+                return Accepted()
+            return reply_from_message_id(_find_value(self.message_id, reply, body))
         if code and reply.is_2xx:
             return build_refusal(Fault.PROVIDER, reply, code)
         return classify_by_status(reply, code)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the news; every word that is in no table means that it is not over yet."""
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt; a word that is in no table is pending."""
         if self.receipt is None:
-            raise ValueError("this gateway is configured to bring no receipts")
-        said = _read_callback_value(self.receipt.status, callback)
-        if said in map(str, self.receipt.delivered):
+            raise UnreadableReceipt
+        word = _read_callback_value(self.receipt.status, callback)
+        if word in map(str, self.receipt.delivered):
             return [Receipt("delivered")]
-        if said in map(str, self.receipt.undeliverable):
-            return [Receipt("permanent-failure", reason=said)]
-        if said in map(str, self.receipt.failed):
-            return [Receipt("technical-failure", reason=said)]
+        if word in map(str, self.receipt.undeliverable):
+            return [Receipt("permanent-failure", reason=word)]
+        if word in map(str, self.receipt.failed):
+            return [Receipt("technical-failure", reason=word)]
         return [Receipt("pending")]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}
         return [
             *find_provider_url_errors(self.url),
@@ -206,17 +187,11 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         path = self.accepted.path
         return not path or _find_value(path, reply, body) in self._accepted_values
 
-    def _reply_from_message_id(self, reply: HttpReply, body: Any) -> Reply:
-        if not self.message_id:
-            return Accepted()
-        known = _find_value(self.message_id, reply, body)
-        return Accepted(known) if known else Refused(Fault.UNKNOWN, "no-message-id")
-
     def _find_credential_errors(self) -> FieldErrors:
         names = {name.lower() for name in self.headers}
         for name in self.secret_headers:
             if name.lower() in names or (self.basic and name.lower() == "authorization"):
-                yield f"secret_headers.{name}", "say this header once"
+                yield f"secret_headers.{name}", "name this header once"
         if self.basic and ":" in self.basic.username:
             yield "basic.username", "use a name without ':'"
 
@@ -224,7 +199,7 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         tables = (self.recipient_codes, self.provider_codes, self.throttled_codes)
         codes = [str(code) for table in tables for code in table]
         if codes and not self.code:
-            yield "code", "say where in a reply the gateway's code for an error stands"
+            yield "code", "give the path to the gateway's error code in a reply"
         if len(set(codes)) < len(codes):
             yield "recipient_codes", "name each code in one of the tables only"
         if bool(self.accepted.path) != bool(self.accepted.values):
@@ -238,13 +213,13 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
 
 
 def _read_callback_value(path: str, callback: Callback) -> str:
-    """Return what stands in this place of a callback. Raises KeyError if nothing does."""
+    """Return the value at this path of a callback. Raises UnreadableReceipt without one."""
     if callback.headers.get("content-type", "").startswith("application/json"):
         found = _find_value(path, HttpReply(0, callback.headers, b""), callback.json)
     else:
         found = callback.form.get(path) or callback.query.get(path)
     if found is None:
-        raise KeyError(path)
+        raise UnreadableReceipt
     return found
 
 
@@ -256,7 +231,7 @@ def _decode_json_or_none(body: bytes) -> Any:
 
 
 def _find_value(path: str, reply: HttpReply, body: Any) -> str | None:
-    """Return what stands in this place of the reply as text, if it is one plain value."""
+    """Return the value at this path of the reply as text, if it is one plain value."""
     if not path:
         return None
     if path.startswith(_HEADER_PREFIX):

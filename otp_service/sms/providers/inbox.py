@@ -1,6 +1,6 @@
 """The development inbox: keeps messages in memory, for a person or a test to read.
 
-It accepts everything: there is no code → fault table.
+It accepts every message, so it has no fault table.
 """
 
 from collections import deque
@@ -24,12 +24,12 @@ class Inbox(msgspec.Struct, frozen=True, tag_field="type", tag="inbox", forbid_u
         return InboxProvider(name, now=dependencies.now, keep=self.keep)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return nothing: whether it may be used at all is for the settings as a whole to say."""
+        """Return nothing: the settings as a whole decide where an inbox is allowed."""
         return []
 
 
 class InboxProvider:
-    """The inbox itself. Its messages hold codes: they are shown in development only (R38)."""
+    """The inbox itself. Its messages contain codes, so it is served in development only (R38)."""
 
     def __init__(self, name: str, *, now: Callable[[], int], keep: int) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class InboxProvider:
         self._messages: deque[dict[str, str]] = deque(maxlen=keep)
 
     async def send(self, message: Message) -> Accepted:
-        """Keep the message; the oldest one goes when there are too many."""
+        """Keep the message; the oldest is dropped when there are more than `keep`."""
         self._messages.appendleft(
             {
                 "to": message.to.e164,
@@ -49,7 +49,7 @@ class InboxProvider:
         return Accepted(message.reference)
 
     async def aclose(self) -> None:
-        """Forget every message."""
+        """Delete all messages."""
         self._messages.clear()
 
     def list_messages(self) -> list[dict[str, str]]:

@@ -1,40 +1,23 @@
-"""Infobip SMS, API v3. It says 200 also to a message that it rejects: the status is inside.
+"""Infobip SMS, API v3.
 
-    status of a message, by its id                    fault, and what it speaks of
-    group 0 ACCEPTED, 1 PENDING, 3 DELIVERED          accepted
-    10 DND, 14 blocklisted, 51 no destination,
-    52 REJECTED_DESTINATION                           recipient
-    87 SIGNALS_BLOCKED                                recipient: the number is being pumped, and
-                                                      going around the block would defeat it
-    11, 13 the sender, 12 credit, 17 package expired,
-    18 a trial's numbers                              provider, the account
-    20 REJECTED_FLOODING_FILTER                       provider, throttled
-    any other id in group 2, 4 or 5 (6 network,
-    8 prefix, 19 route, 21 system error, ...)         provider
+The reply is 200 even for a message that Infobip rejects: the message's status, by its group and id,
+decides. Of a refused request the HTTP status decides. An id in group 2, 4 or 5 that is not in the
+table (6 network, 8 prefix, 19 route, 21 system error, ...) is the provider's fault.
 
-Of a refused request the status speaks: 401 and 403 the account, 429 throttled.
-
-    receipt                                           what became of the message
-    group 0, 1                                        pending
-    group 3                                           delivered
-    status or permanent error that is the number's    permanent
-    group 4 EXPIRED; an error of the handset that
-    is not permanent                                  temporary
-    anything else in group 2 or 5                     technical
-
-`error.permanent` alone is not the number's: it says that the same message would fail again, also
-for a monthly limit (4099) or a source address (368).
+A receipt is permanent if its status or its permanent error is the number's, and temporary for group
+4 EXPIRED and for a handset error that is not permanent. `error.permanent` alone is not the
+number's: it means that the same message would fail again, also for a monthly limit (4099) or a
+source address (368).
 
 https://www.infobip.com/docs/developer-resources/api-fundamentals/error-code-reference
 https://www.infobip.com/docs/api/channels/sms/sms-messaging/logs-and-status-reports
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
@@ -46,148 +29,143 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_refusal,
     classify_reply,
-    decode_json,
     decode_json_or,
+    decode_receipt,
     derive_permanent_failures,
+    get_receipt_status,
     reply_from_message_id,
-    sanitize_reason,
 )
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    **dict.fromkeys(
-        ("status-10", "status-14", "status-51", "status-52", "status-87"), RECIPIENT_FAULT
-    ),
-    **dict.fromkeys(
-        ("status-11", "status-12", "status-13", "status-17", "status-18"), ACCOUNT_FAULT
-    ),
-    "status-20": THROTTLED_FAULT,
+    "status-10": RECIPIENT_FAULT,  # DND
+    "status-14": RECIPIENT_FAULT,  # blocklisted
+    "status-51": RECIPIENT_FAULT,  # no destination
+    "status-52": RECIPIENT_FAULT,  # REJECTED_DESTINATION
+    "status-87": RECIPIENT_FAULT,  # SIGNALS_BLOCKED: the number is pumped; do not evade the block
+    "status-11": ACCOUNT_FAULT,  # the sender
+    "status-13": ACCOUNT_FAULT,  # the sender
+    "status-12": ACCOUNT_FAULT,  # credit
+    "status-17": ACCOUNT_FAULT,  # package expired
+    "status-18": ACCOUNT_FAULT,  # not a number of the trial
+    "status-20": THROTTLED_FAULT,  # REJECTED_FLOODING_FILTER
 }
-FAILURE_STATUSES: Final = derive_permanent_failures(FAULT_TABLE)
-NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
-"""Unknown, absent for good, barred or illegal subscribers, and numbers that are none."""
-
-ACCEPTED_GROUPS: Final = frozenset({0, 1, 3})
-HANDSET_ERROR_GROUP: Final = 1
 RECEIPT_STATUSES: Final[dict[int, ReceiptStatus]] = {
-    0: "pending",
-    1: "pending",
+    0: "pending",  # ACCEPTED
+    1: "pending",  # PENDING
     2: "technical-failure",
     3: "delivered",
-    4: "temporary-failure",
+    4: "temporary-failure",  # EXPIRED
     5: "technical-failure",
 }
 """By the group of the status."""
+FAILURE_STATUSES: Final = derive_permanent_failures(FAULT_TABLE)
+
+NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
+"""Unknown, absent for good, barred or illegal subscribers, and invalid numbers."""
+ACCEPTED_GROUPS: Final = frozenset({0, 1, 3})
+HANDSET_ERROR_GROUP: Final = 1
 
 
 class _MessageStatus(msgspec.Struct, rename="camel"):
-    """Of a message."""
-
     group_id: int
     id: int
 
     @property
     def code(self) -> str:
-        """What is kept of it, told from the ids of errors."""
+        """The code that is stored, distinct from the ids of errors."""
         return f"status-{self.id}"
 
 
-class _ReceiptError(msgspec.Struct, rename="camel"):
-    """Why a message failed."""
-
-    group_id: int = 0
-    id: int = 0
-    permanent: bool = False
-
-
 class _ReplyMessage(msgspec.Struct, rename="camel"):
-    """What is read of one message in a reply."""
-
     status: _MessageStatus
     message_id: str | None = None
 
 
 class _ReplyBody(msgspec.Struct, rename="camel"):
-    """What is read of a reply."""
-
     messages: list[_ReplyMessage] = []
     error_code: str = ""
 
 
-class _ReceiptMessage(msgspec.Struct, rename="camel"):
-    """What is read of one message in a receipt."""
+class _ReceiptError(msgspec.Struct, rename="camel"):
+    group_id: int = 0
+    id: int = 0
+    permanent: bool = False
 
+
+class _ReceiptMessage(msgspec.Struct, rename="camel"):
     message_id: str
     status: _MessageStatus
     error: _ReceiptError | None = None
     callback_data: str | None = None
 
-    def to_receipt(self) -> Receipt:
-        """Return the news of this message."""
-        error = self.error or _ReceiptError()
-        known = _resolve_status(self.status, error)
-        code = f"error-{error.id}" if error.id else self.status.code
-        reference = self.callback_data or ""
-        return Receipt(known, reference, self.message_id, sanitize_reason(known, code))
-
 
 class _ReceiptBody(msgspec.Struct):
-    """What is read of a receipt: up to a hundred messages."""
-
     results: list[_ReceiptMessage]
+    """At most a hundred."""
 
 
 class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
-    """An account of Infobip. It does not sign receipts: only the address tells who brings them."""
+    """An account of Infobip. It does not sign receipts: only the token in the address proves them."""
 
     api_key: Secret
     base_url: str = "https://api.infobip.com"
-    """Better the account's own, xxxxx.api.infobip.com: it is the nearest."""
+    """The account's own, xxxxx.api.infobip.com, is nearer and better."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the request for one message."""
+        """Return the POST."""
         webhooks: dict[str, object] = {"callbackData": message.reference}
         if message.callback_url:
             webhooks |= {
                 "delivery": {"url": message.callback_url},
                 "contentType": "application/json",
             }
-        asked: dict[str, object] = {
+        validity = {"amount": message.validity_seconds, "timeUnit": "SECONDS"}
+        fields: dict[str, object] = {
             "destinations": [{"to": message.to.e164[1:]}],
             "content": {"text": message.text},
-            "options": {
-                "validityPeriod": {"amount": message.validity_seconds, "timeUnit": "SECONDS"}
-            },
+            "options": {"validityPeriod": validity},
             "webhooks": webhooks,
         }
-        sender = self.select_sender_id(message)
-        if sender:
-            asked["sender"] = sender
+        if sender := self.select_sender_id(message):
+            fields["sender"] = sender
         url = self.build_url("/sms/3/messages")
-        return build_json_request(url, f"App {self.api_key.reveal()}", {"messages": [asked]})
+        return build_json_request(url, f"App {self.api_key.reveal()}", {"messages": [fields]})
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means: by the status of the message, if it holds one."""
-        answer = decode_json_or(_ReplyBody(), reply.body)
-        if not (reply.is_2xx and answer.messages):
-            return classify_reply(reply, None, code=answer.error_code)
-        sent = answer.messages[0]
-        if sent.status.group_id in ACCEPTED_GROUPS:
-            return reply_from_message_id(sent.message_id)
-        return classify_refusal(FAULT_TABLE, reply, sent.status.code)
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply: by the status of the message where there is one."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        if not (reply.is_2xx and body.messages):
+            return classify_reply(reply, None, code=body.error_code)
+        message = body.messages[0]
+        if message.status.group_id in ACCEPTED_GROUPS:
+            return reply_from_message_id(message.message_id)
+        return classify_refusal(FAULT_TABLE, reply, message.status.code)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return all that a callback brings."""
-        return [result.to_receipt() for result in decode_json(callback.body, _ReceiptBody).results]
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt of each message."""
+        results = decode_receipt(callback.body, _ReceiptBody).results
+        return [_receipt_from_result(result) for result in results]
+
+
+def _receipt_from_result(result: _ReceiptMessage) -> Receipt:
+    error = result.error or _ReceiptError()
+    return build_receipt(
+        _resolve_status(result.status, error),
+        f"error-{error.id}" if error.id else result.status.code,
+        reference=result.callback_data,
+        message_id=result.message_id,
+    )
 
 
 def _resolve_status(status: _MessageStatus, error: _ReceiptError) -> ReceiptStatus:
-    said = RECEIPT_STATUSES[status.group_id]
-    if not said.endswith("failure"):
-        return said
+    known = get_receipt_status(RECEIPT_STATUSES, status.group_id)
+    if not known.endswith("failure"):
+        return known
     if status.code in FAILURE_STATUSES or (error.permanent and error.id in NUMBER_ERROR_IDS):
         return "permanent-failure"
-    is_handsets = error.group_id == HANDSET_ERROR_GROUP and not error.permanent
-    return "temporary-failure" if is_handsets else said
+    is_handset_error = error.group_id == HANDSET_ERROR_GROUP and not error.permanent
+    return "temporary-failure" if is_handset_error else known

@@ -1,23 +1,11 @@
 """MessageBird SMS, the REST API of before Bird (bird.py is the new one).
 
-    code of a reply                             fault, and what it speaks of
-    9 no correct recipients, if it says that
-    the parameter is `recipients`               recipient
-    9 otherwise: the originator                 provider, the account
-    2 key not allowed, 25 no balance            provider, the account
-    429                                         provider, throttled (by its status)
-    10, 20, 21, any other 4xx                   provider
-    98, 99, any other 5xx, a 2xx without an id  unknown
+Code 9 "no correct recipients" is the recipient's fault if the named parameter is `recipients`, and
+otherwise about the originator, so the account's. 98, 99 and any other 5xx are unknown; 10, 20, 21
+and any other 4xx are the provider's.
 
-    receipt                                     what became of the message
-    scheduled, sent, buffered                   pending
-    delivered                                   delivered
-    expired                                     temporary
-    delivery_failed with code 1, or with the
-    reason "unknown subscriber"                 permanent
-    any other delivery_failed                   technical
-
-Receipts come as GET, and only of messages that were given a reference (of 128 letters at most).
+Receipts come as GET, and only for messages with a reference (at most 128 characters). Code 1 and
+the reason "unknown subscriber" are permanent.
 
 https://developers.messagebird.com/api/sms-messaging/
 https://support.messagebird.com/hc/en-us/articles/360001869258-I-am-missing-my-delivery-reports
@@ -25,12 +13,11 @@ https://developers.messagebird.com/docs/verify-http-requests
 """
 
 import hashlib
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
@@ -43,18 +30,20 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_reply,
+    convert_receipt,
     decode_json_or,
+    get_receipt_status,
     resolve_receipt_status,
-    sanitize_reason,
 )
 
 
-NO_RECIPIENT_CODE: Final = 9
+NO_RECIPIENT_CODE: Final = "9"
 FAULT_TABLE: Final[FaultTable] = {
-    "2": ACCOUNT_FAULT,
-    "25": ACCOUNT_FAULT,
-    str(NO_RECIPIENT_CODE): ACCOUNT_FAULT,
+    "2": ACCOUNT_FAULT,  # key not allowed
+    "25": ACCOUNT_FAULT,  # no balance
+    NO_RECIPIENT_CODE: ACCOUNT_FAULT,  # see above
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "scheduled": "pending",
@@ -64,42 +53,42 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "expired": "temporary-failure",
     "delivery_failed": "technical-failure",
 }
-FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = dict.fromkeys(
-    ("1", "unknown subscriber"), "permanent-failure"
-)
-"""What a code or a reason makes of a technical failure."""
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
+    "1": "permanent-failure",
+    "unknown subscriber": "permanent-failure",
+}
 
 SIGNATURE_HEADER: Final = "messagebird-signature-jwt"
-ISSUER: Final = "MessageBird"
-LEEWAY_SECONDS: Final = 5
-"""Seconds by which clocks may differ; a signature is good for 60."""
+JWT_ISSUER: Final = "MessageBird"
+CLOCK_LEEWAY_SECONDS: Final = 5
+"""A signature is valid for 60 seconds."""
 
 
 class _ReplyError(msgspec.Struct):
-    """Why a request was refused."""
-
     code: int
     parameter: str | None = None
 
     @property
     def fault_table(self) -> FaultTable:
-        """The table, with the odd case as it is here."""
-        is_number = self.code == NO_RECIPIENT_CODE and self.parameter == "recipients"
-        return (
-            {**FAULT_TABLE, str(NO_RECIPIENT_CODE): RECIPIENT_FAULT} if is_number else FAULT_TABLE
-        )
+        """The table for this error, with the fault of code 9."""
+        is_number = self.parameter == "recipients"
+        return {**FAULT_TABLE, NO_RECIPIENT_CODE: RECIPIENT_FAULT} if is_number else FAULT_TABLE
 
 
 class _ReplyBody(msgspec.Struct):
-    """What is read of a reply."""
-
     id: str = ""
     errors: list[_ReplyError] = []
 
 
-class _JwtClaims(msgspec.Struct):
-    """What a signature says."""
+class _ReceiptBody(msgspec.Struct, rename="camel"):
+    id: str
+    status: str
+    reference: str = ""
+    status_error_code: str = ""
+    status_reason: str = ""
 
+
+class _JwtClaims(msgspec.Struct):
     iss: str
     nbf: float
     exp: float
@@ -117,17 +106,17 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
-        """200: MessageBird asks for "200 OK", and repeats what was not answered so."""
+        """200: MessageBird asks for "200 OK", and repeats a receipt after any other answer."""
         return 200, b""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the request for one message."""
+        """Return the POST."""
         fields = {
             "originator": self.select_sender_id(message),
             "recipients": message.to.e164[1:],
             "body": message.text,
             "type": "sms",
-            "datacoding": "auto",  # "plain" would replace letters that GSM does not know
+            "datacoding": "auto",  # "plain" would replace characters outside of GSM 03.38
             "reference": message.reference,
             "validity": message.validity_seconds,
             "reportUrl": message.callback_url,
@@ -135,42 +124,39 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         url = self.build_url("/messages")
         return build_json_request(url, f"AccessKey {self.access_key.reveal()}", fields)
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by the table on top."""
-        answer = decode_json_or(_ReplyBody(), reply.body)
-        error = answer.errors[0] if answer.errors else None
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        error = body.errors[0] if body.errors else None
         code = str(error.code) if error else None
-        return classify_reply(reply, answer.id, error.fault_table if error else NO_FAULTS, code)
+        return classify_reply(reply, body.id, error.fault_table if error else NO_FAULTS, code)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the one that a callback brings: in its query, or in a form if it is a POST."""
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt in the query, or in the form of a POST, after the signature check."""
         if self.signing_key:
             verify_signature(callback, self.signing_key.reveal())
-        fields = callback.form if callback.body else callback.query
-        said = RECEIPT_STATUSES[fields["status"]]
-        code = fields.get("statusErrorCode", "")
-        why = fields.get("statusReason", "").replace("_", " ").lower()
-        known = resolve_receipt_status(
-            resolve_receipt_status(said, code, FAILURE_STATUSES), why, FAILURE_STATUSES
-        )
+        report = convert_receipt(callback.form if callback.body else callback.query, _ReceiptBody)
+        status = get_receipt_status(RECEIPT_STATUSES, report.status)
+        reason = report.status_reason.replace("_", " ").lower()
         return [
-            Receipt(
-                known,
-                fields.get("reference", ""),
-                fields["id"],
-                sanitize_reason(known, code),
+            build_receipt(
+                resolve_receipt_status(status, reason, FAILURE_STATUSES),
+                report.status_error_code,
+                failure_statuses=FAILURE_STATUSES,
+                reference=report.reference,
+                message_id=report.id,
                 is_signed=self.signing_key is not None,
             )
         ]
 
 
 def verify_signature(callback: Callback, key: str) -> None:
-    """Check that the signature is theirs, of this address and body, and of these seconds."""
-    said = decode_jwt(callback.headers.get(SIGNATURE_HEADER, ""), key, _JwtClaims, JWT_DIGESTS)
+    """Raise CallbackSignatureError unless a token, valid now, signs this address and body."""
+    claims = decode_jwt(callback.headers.get(SIGNATURE_HEADER, ""), key, _JwtClaims, JWT_DIGESTS)
     body_hash = hashlib.sha256(callback.body).hexdigest() if callback.body else ""
-    require_equal(hashlib.sha256(callback.url.encode()).hexdigest(), said.url_hash)
-    require_equal(body_hash, said.payload_hash)
-    seconds = callback.received_at / 1000
-    is_current = said.nbf - LEEWAY_SECONDS <= seconds <= said.exp + LEEWAY_SECONDS
-    if said.iss != ISSUER or not is_current:
+    require_equal(hashlib.sha256(callback.url.encode()).hexdigest(), claims.url_hash)
+    require_equal(body_hash, claims.payload_hash)
+    now = callback.received_at / 1000
+    is_current = claims.nbf - CLOCK_LEEWAY_SECONDS <= now <= claims.exp + CLOCK_LEEWAY_SECONDS
+    if claims.iss != JWT_ISSUER or not is_current:
         raise CallbackSignatureError

@@ -1,55 +1,42 @@
 """Plivo Messages, API v1.
 
-A reply that refuses holds prose and no code, so its status alone tells, and nothing in it is ever
-the recipient's:
+A refusal has prose and no code, so its status decides, and it is never the recipient's fault. 401,
+402 and 403 (also a country that is not enabled) are about the account.
 
-    401, 402, 403 (also a country that is not enabled)    provider, the account
-    429                                                   provider, throttled
-    any other 4xx                                         provider
-    5xx, or a 2xx without an id                           unknown
-
-    receipt                                               what became of the message
-    queued, sent                                          pending
-    delivered, read                                       delivered
-    undelivered, failed, with one of these codes:
-        50 invalid destination, 70 permanently
-        unavailable, 200 opted out                        permanent
-        80 temporarily unavailable, 420 expired           temporary
-    with any other: 30 spam, 40 source, 90 no route,
-        900 credit, 910 account, 1000 unknown, ...        technical
-
-Plivo takes no reference of ours: it stands in the address that receipts are brought to. The
-signature has no time in it, so an old one cannot be told; the token in the address is of one
-message only, and receipts never move a delivery back.
+Plivo takes no reference of ours: it is in the address for receipts. The signature has no time, so
+an old one cannot be recognized. The token in the address is of one message only, and a receipt
+never moves a delivery back.
 
 https://www.plivo.com/docs/messaging/api/message/send-a-message
 https://www.plivo.com/docs/messaging/troubleshooting/error-codes
 https://www.plivo.com/docs/messaging/concepts/signature-validation
 """
 
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.signatures import compute_signature, require_any_equal
 from otp_service.sms.vendor_dialect import (
+    NO_FAULTS,
+    FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_reply,
+    convert_receipt,
     decode_json_or,
-    resolve_receipt_status,
-    sanitize_reason,
+    get_receipt_status,
 )
 
 
+FAULT_TABLE: Final[FaultTable] = NO_FAULTS
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
     "sent": "pending",
@@ -59,34 +46,38 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "failed": "technical-failure",
 }
 FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
-    "50": "permanent-failure",
-    "70": "permanent-failure",
-    "200": "permanent-failure",
-    "80": "temporary-failure",
-    "420": "temporary-failure",
+    "50": "permanent-failure",  # invalid destination
+    "70": "permanent-failure",  # permanently unavailable
+    "200": "permanent-failure",  # opted out
+    "80": "temporary-failure",  # temporarily unavailable
+    "420": "temporary-failure",  # expired
 }
-"""What a code makes of a technical failure."""
+"""All others are technical: 30 spam, 40 source, 90 no route, 900 credit, 910 account, 1000 unknown."""
 
 SIGNATURE_HEADER: Final = "x-plivo-signature-v3"
 
 
 class _ReplyBody(msgspec.Struct):
-    """What is read of a reply."""
-
     message_uuid: list[str] = []
 
 
+class _ReceiptBody(msgspec.Struct):
+    message_uuid: str = msgspec.field(name="MessageUUID")
+    status: str = msgspec.field(name="Status")
+    error_code: str = msgspec.field(name="ErrorCode", default="")
+
+
 class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
-    """An account of Plivo; the token that opens it also signs its receipts."""
+    """An account of Plivo; its token authenticates us and also signs receipts."""
 
     auth_id: str
     auth_token: Secret
     powerpack_uuid: str = ""
-    """A pool of numbers, for messages that no sender fits."""
+    """A pool of numbers, for destinations without an allowed sender."""
     base_url: str = "https://api.plivo.com"
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the request for one message."""
+        """Return the POST."""
         sender = self.select_sender_id(message)
         fields = {
             "src": sender,
@@ -96,43 +87,50 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
             "type": "sms",
             "url": message.callback_url,
             "method": "POST" if message.callback_url else None,
-            "log": "false",  # neither the text nor the number is kept in their logs
+            "log": "false",  # their logs then keep neither the text nor the number
             "message_expiry": message.validity_seconds,
         }
         account = quote(self.auth_id, safe="")
         url = self.build_url(f"/v1/Account/{account}/Message/")
         return build_json_request(url, BasicAuth(self.auth_id, self.auth_token).header, fields)
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by its status."""
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply."""
         ids = decode_json_or(_ReplyBody(), reply.body).message_uuid
-        return classify_reply(reply, ids[0] if ids else None)
+        return classify_reply(reply, ids[0] if ids else None, FAULT_TABLE)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the one that a callback brings."""
-        nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
-        signed = f"{_build_signed_text(callback)}.{nonce}".encode()
-        expected = compute_signature(self.auth_token.reveal().encode(), signed)
-        # There are several while a token is being replaced.
-        require_any_equal(
-            expected, callback.headers.get(SIGNATURE_HEADER, "").replace(" ", "").split(",")
-        )
-        form = callback.form
-        code = form.get("ErrorCode", "")
-        known = resolve_receipt_status(RECEIPT_STATUSES[form["Status"]], code, FAILURE_STATUSES)
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt of a callback, whose signature is checked first."""
+        verify_signature(callback, self.auth_token.reveal())
+        form = convert_receipt(callback.form, _ReceiptBody)
         return [
-            Receipt(known, "", form["MessageUUID"], sanitize_reason(known, code), is_signed=True)
+            build_receipt(
+                get_receipt_status(RECEIPT_STATUSES, form.status),
+                form.error_code,
+                failure_statuses=FAILURE_STATUSES,
+                message_id=form.message_uuid,
+                is_signed=True,
+            )
         ]
+
+
+def verify_signature(callback: Callback, token: str) -> None:
+    """Raise CallbackSignatureError unless Plivo signed this address and form (V3)."""
+    nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
+    expected = compute_signature(token.encode(), f"{_build_signed_text(callback)}.{nonce}".encode())
+    # There are several signatures while a token is being replaced.
+    given = callback.headers.get(SIGNATURE_HEADER, "").replace(" ", "").split(",")
+    require_any_equal(expected, given)
 
 
 def _build_signed_text(callback: Callback) -> str:
     """Return what V3 signs of a POST: the address, its query sorted, the form sorted."""
     address, _, query = callback.url.partition("?")
-    asked = "&".join(f"{name}={value}" for name, value in _sort_fields(query))
-    form = "".join(f"{name}{value}" for name, value in _sort_fields(callback.body.decode()))
+    parameters = "&".join(f"{name}={value}" for name, value in _sort_fields(query))
+    form = "".join(f"{name}{value}" for name, value in _sort_fields(callback.text))
     if not form:
-        return f"{address}?{asked}" if asked else address
-    return f"{address}?{asked}.{form}" if asked else f"{address}?{form}"
+        return f"{address}?{parameters}" if parameters else address
+    return f"{address}?{parameters}.{form}" if parameters else f"{address}?{form}"
 
 
 def _sort_fields(fields: str) -> list[tuple[str, str]]:

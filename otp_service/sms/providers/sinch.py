@@ -1,38 +1,24 @@
 """Sinch SMS, REST API (xms/v1).
 
-    error code of a reply                     fault, and what it speaks of
-    blocked_account                           provider, the account
-    missing_callback_url, unknown_campaign    provider, the account: its settings lack something
-    429                                       provider, throttled (by its status)
-    any other 4xx                             provider
-    5xx, or a 2xx without an id               unknown
-
-No code of a reply is the recipient's. `illegal_number_type` comes nearest, but speaks of numbers
-that this account's region does not serve, and another provider may.
-
-    status of a receipt                       what became of the message
-    Queued, Dispatched, Unknown               pending: Unknown says that the operator never told
-    Delivered                                 delivered
-    Deleted; any with an SMPP code below      permanent: a number that is none, or that opted out
-    Expired; code 404 or 406                  temporary
-    Failed, Rejected, Aborted, Cancelled      technical
+No code of a reply is the recipient's fault. `illegal_number_type` is about numbers that this
+account's region does not serve, and another provider may.
 
 https://developers.sinch.com/docs/sms/api-reference/status-codes
 https://developers.sinch.com/docs/sms/api-reference/sms/tag/Delivery-reports
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Refused
+from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import SECOND_MS, to_datetime
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, require_equal
+from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, require_equal
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
 from otp_service.sms.vendor_dialect import (
@@ -40,23 +26,23 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_reply,
-    decode_json,
     decode_json_or,
-    resolve_receipt_status,
-    sanitize_reason,
+    decode_receipt,
+    get_receipt_status,
 )
 
 
 FAULT_TABLE: Final[FaultTable] = {
     "blocked_account": ACCOUNT_FAULT,
-    "missing_callback_url": ACCOUNT_FAULT,
-    "unknown_campaign": ACCOUNT_FAULT,
+    "missing_callback_url": ACCOUNT_FAULT,  # the account's settings lack something
+    "unknown_campaign": ACCOUNT_FAULT,  # the same
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
     "dispatched": "pending",
-    "unknown": "pending",
+    "unknown": "pending",  # the operator never reported
     "delivered": "delivered",
     "deleted": "permanent-failure",
     "expired": "temporary-failure",
@@ -70,22 +56,17 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "404": "temporary-failure",  # "temporary delivery failure"
     "406": "temporary-failure",  # it expired before it was dispatched
 }
-"""What a code makes of a technical failure."""
 
 RECIPIENT_REPORT_TYPE: Final = "recipient_delivery_report_sms"
 SIGNATURE_HEADER: Final = "x-sinch-webhook-signature"
 
 
 class _ReplyBody(msgspec.Struct):
-    """What is read of a reply."""
-
     id: str = ""
     code: str = ""
 
 
 class _ReceiptBody(msgspec.Struct):
-    """What is read of a receipt."""
-
     type: str
     batch_id: str
     status: str
@@ -99,20 +80,20 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
     service_plan_id: str
     api_token: Secret
     signing_secret: Secret | None = None
-    """Of the callbacks; Sinch sets it up on request. Without it receipts count as unsigned."""
+    """For callbacks; Sinch sets it up on request. Without it receipts count as unsigned."""
     base_url: str = "https://us.sms.api.sinch.com"
     """The plan's region: us, eu, au, br or ca."""
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
-        """Return the provider that speaks this dialect."""
+        """Return the provider, whose dialect has a clock."""
         return HttpProvider(name, self.with_clock(dependencies.now), dependencies.transport)
 
     def with_clock(self, now: Callable[[], int]) -> "SinchWithClock":
-        """Return these settings with a clock: Sinch wants to be told an instant, not a duration."""
+        """Return these settings with a clock: Sinch takes the instant of expiry, no duration."""
         return SinchWithClock(**msgspec.structs.asdict(self), now=now)
 
     def build_request_at(self, message: Message, now: int) -> HttpRequest:
-        """Return the batch of one message, at this time."""
+        """Return the POST of a batch with one message; `now` in milliseconds since 1970."""
         expires = to_datetime(now + message.validity_seconds * SECOND_MS)
         fields = {
             "type": "mt_text",
@@ -128,45 +109,43 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         url = self.build_url(f"/xms/v1/{plan}/batches")
         return build_json_request(url, f"Bearer {self.api_token.reveal()}", fields)
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by the table on top."""
-        answer = decode_json_or(_ReplyBody(), reply.body)
-        return classify_reply(reply, answer.id, FAULT_TABLE, answer.code)
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        return classify_reply(reply, body.id, FAULT_TABLE, body.code)
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the one that a callback brings."""
+    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+        """Return the receipt of a callback, whose signature is checked first."""
         if self.signing_secret:
             verify_signature(callback, self.signing_secret.reveal())
-        report = decode_json(callback.body, _ReceiptBody)
+        report = decode_receipt(callback.body, _ReceiptBody)
         if report.type != RECIPIENT_REPORT_TYPE:
-            raise ValueError("not a delivery report of a recipient")
-        known = resolve_receipt_status(
-            RECEIPT_STATUSES[report.status.lower()], report.code, FAILURE_STATUSES
-        )
+            raise UnreadableReceipt
         return [
-            Receipt(
-                known,
-                report.client_reference or "",
-                report.batch_id,
-                sanitize_reason(known, report.code),
+            build_receipt(
+                get_receipt_status(RECEIPT_STATUSES, report.status.lower()),
+                report.code,
+                failure_statuses=FAILURE_STATUSES,
+                reference=report.client_reference,
+                message_id=report.batch_id,
                 is_signed=self.signing_secret is not None,
             )
         ]
 
 
 class SinchWithClock(Sinch, frozen=True, kw_only=True, tag="sinch"):
-    """The same with a clock, so that it can ask for a message to be sent."""
+    """The dialect with a clock, which `build_request` needs."""
 
     now: Callable[[], int]
     """Milliseconds since 1970."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the batch of one message."""
+        """Return the POST."""
         return self.build_request_at(message, self.now())
 
 
 def verify_signature(callback: Callback, secret: str) -> None:
-    """Check the signature over body, nonce and timestamp, and that it is not an old one."""
+    """Raise CallbackSignatureError unless Sinch signed body, nonce and a recent timestamp."""
     given = callback.headers.get(SIGNATURE_HEADER, "")
     nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
     timestamp = callback.headers.get(f"{SIGNATURE_HEADER}-timestamp", "")

@@ -1,27 +1,20 @@
-"""SMPP 3.4: a centre (SMSC) that is spoken to without a gateway in between. command_status (5.1.3):
+"""SMPP 3.4: a direct session with an SMSC, without a gateway between.
 
-    0x00 with a message_id                           accepted
-    0x0B invalid destination, 0x65 refused for good  the number's
-    0x58 throttled, 0x14 queue full                  the provider's, throttled
-    0x0D bind failed, 0x0E password, 0x0F system_id  account
-    0x0A invalid source address                      account: a sender that is not ours
-    any other                                        the provider's
-    no answer to what was written                    it may have been sent: unknown
-    not connected, not bound, window full            nothing was sent: the provider's
+A written request without an answer may have been sent: unknown. Nothing was sent without a bound
+connection or a free slot of the window: the provider's fault.
 
-The protocol is ours (sms/smpp/). aiosmpplib 0.7.4 has no TLS and no window, keeps messages while it
-is not bound and sends them later, when another provider has long sent them too, and logs texts at
-ERROR. smpplib 2.2.4 blocks its thread; smppy 0.3.2 is a server, and alpha.
+The protocol is our own code (sms/smpp/). aiosmpplib 0.7.4 has no TLS and no window, keeps messages
+while it is not bound and sends them later, after another provider has sent them too, and logs texts
+at ERROR. smpplib 2.2.4 blocks its thread; smppy 0.3.2 is a server, and alpha.
 
-Receipts come over the same connection, and so are trusted. Each worker process binds a session of
-its own, with its first message: the window is per session, and the centre has to allow that many
-binds of one system_id. It may bring a receipt to any of them, also after a restart: all processes
-know which message one is about (sms/smpp/ids.py).
+Receipts come over the same connection, and so are trusted. Each worker process binds its own
+session with its first message: the window is per session, and the SMSC has to allow that many binds
+of one system_id. It may send a receipt to any of them, also after a restart: all processes can look
+up its message (sms/smpp/message_ids.py).
 """
 
 import asyncio
 import ssl
-from functools import cached_property
 from typing import Annotated, Final
 
 import httpx
@@ -50,17 +43,32 @@ from otp_service.sms.smpp.pdu_bodies import (
 )
 from otp_service.sms.smpp.session import SmppSession, SmscConfig, build_unreachable_refusal
 from otp_service.sms.smpp.text_codec import encode_text
+from otp_service.sms.vendor_dialect import (
+    ACCOUNT_FAULT,
+    PROVIDER_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
+    FaultTable,
+    reply_from_message_id,
+)
 
 
-RECIPIENT_STATUSES: Final = frozenset({0x0B, 0x65})
-ACCOUNT_STATUSES: Final = frozenset({0x0A, 0x0D, 0x0E, 0x0F})
-THROTTLED_STATUSES: Final = frozenset({0x14, 0x58})
+FAULT_TABLE: Final[FaultTable] = {
+    "smpp-0b": RECIPIENT_FAULT,  # invalid destination
+    "smpp-65": RECIPIENT_FAULT,  # refused permanently
+    "smpp-0a": ACCOUNT_FAULT,  # invalid source address: a sender that is not ours
+    "smpp-0d": ACCOUNT_FAULT,  # bind failed
+    "smpp-0e": ACCOUNT_FAULT,  # password
+    "smpp-0f": ACCOUNT_FAULT,  # system_id
+    "smpp-14": THROTTLED_FAULT,  # queue full
+    "smpp-58": THROTTLED_FAULT,  # throttled
+}
+"""By command_status (5.1.3); any other is the provider's."""
 MAX_KNOWN_STATUS: Final = 0x04FF
-"""Up to which the protocol and vendors have given a meaning to numbers."""
+"""The highest number to which the protocol and vendors have given a meaning."""
 
 EARLY_RECEIPT_SECONDS: Final = 1.0
-"""Seconds by which a receipt may be here before the answer that tells the id of its message, or
-before another process has told what was answered to it."""
+"""How long to wait for the id of a receipt's message, in the answer or from another process."""
 
 MAX_SYSTEM_ID_CHARS: Final = 15
 MAX_SYSTEM_TYPE_CHARS: Final = 12
@@ -73,12 +81,11 @@ class Smpp(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
-    dict=True,  # a place for cached_property
     tag_field="type",
     tag="smpp",
     forbid_unknown_fields=True,
 ):
-    """The settings of a session."""
+    """The settings of a session with an SMSC."""
 
     host: str
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 2775
@@ -87,27 +94,27 @@ class Smpp(
     password: Secret
     system_type: str = ""
     sender: str = ""
-    """A number or a name of ours; for a tenant that has no sender, and where names are not taken."""
+    """A number or a name of ours; for a tenant without a sender, and where names are not allowed."""
     senders: dict[str, str] = msgspec.field(default_factory=dict)
-    """By country (libphonenumber region), before all others."""
+    """By country (libphonenumber region); takes precedence over all others."""
     window: Annotated[int, msgspec.Meta(ge=1, le=500)] = 10
-    """Messages of one session that wait for their answers at the same time."""
+    """Messages of one session that wait for an answer at the same time."""
     connect_timeout: TimeoutSeconds = 2.0
-    """For a connection with its bind, and for a place in the window."""
+    """For a connection with its bind, and for a free slot of the window."""
     reply_timeout: TimeoutSeconds = 5.0
     enquire_every: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
-    """Seconds between two questions whether the centre is still there."""
+    """Seconds between two enquire_link requests."""
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> "SmppProvider":
-        """Return the provider, which binds once there is a message."""
+        """Return the provider, which binds with its first message."""
         return SmppProvider(name, self, dependencies)
 
     def can_serve(self, destination: str) -> bool:
-        """Whether messages to this country, or to numbers that begin so, have a sender."""
+        """Whether messages to this country or number prefix have a sender."""
         return can_serve(self, destination)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         return [
             *self._find_connection_errors(),
             *self._find_length_errors(),
@@ -133,20 +140,16 @@ class Smpp(
             if not value.isascii() or "\0" in value or len(value) > longest:
                 yield field, f"must be at most {longest} characters of ASCII"
 
-    @cached_property
-    def bind_request(self) -> BindRequest:
-        """Who we are to the centre."""
-        password = self.password.reveal()
-        return BindRequest(
-            system_id=self.system_id, password=password, system_type=self.system_type
-        )
-
     def build_smsc_config(self, tls: ssl.SSLContext | None) -> SmscConfig:
-        """Return how the centre is reached."""
+        """Return what a session needs to reach the SMSC and to bind."""
         return SmscConfig(
             host=self.host,
             port=self.port,
-            bind_request=self.bind_request,
+            bind_request=BindRequest(
+                system_id=self.system_id,
+                password=self.password.reveal(),
+                system_type=self.system_type,
+            ),
             tls=tls,
             window=self.window,
             connect_timeout=self.connect_timeout,
@@ -155,7 +158,7 @@ class Smpp(
         )
 
     def build_short_message(self, message: Message) -> ShortMessage:
-        """Return the message as the centre wants it: one segment, as all of ours are (R39)."""
+        """Return the submit_sm: one segment, as all messages of ours are (R39)."""
         data_coding, octets = encode_text(message.text)
         return ShortMessage(
             source=SmppAddress.from_sender_id(select_sender_id(self, message)),
@@ -168,7 +171,7 @@ class Smpp(
 
 
 class SmppProvider:
-    """One provider: a name, its settings, and the session with its centre."""
+    """A provider: its name, its settings, and the session with its SMSC."""
 
     def __init__(
         self,
@@ -184,29 +187,28 @@ class SmppProvider:
         self._receipt_matcher = ReceiptMatcher(name, dependencies.message_ids)
         if settings.tls and tls is None:
             tls = httpx.create_ssl_context(trust_env=False)
-        centre = settings.build_smsc_config(tls)
         self._session = SmppSession(
             name,
-            centre,
+            settings.build_smsc_config(tls),
             delivery_handler=self._handle_delivery,
             classify_bind_status=classify_bind_status,
         )
 
     async def send(self, message: Message) -> Reply:
-        """Submit, and return what came of it, in words that are safe to keep."""
+        """Submit the message; the reply is redacted, so that it can be stored."""
         body = self._settings.build_short_message(message).encode()
-        link = await self._session.get_connection()
-        if isinstance(link, Refused):
-            return link
-        if not await _acquire_window_slot(link, self._settings.connect_timeout):
+        connection = await self._session.get_connection()
+        if isinstance(connection, Refused):
+            return connection
+        if not await _acquire_window_slot(connection, self._settings.connect_timeout):
             return build_unreachable_refusal("window-full")
         try:
-            return redact_reply(await self._submit_message(link, body, message), message)
+            return redact_reply(await self._submit_message(connection, body, message), message)
         finally:
-            link.window.release()
+            connection.window.release()
 
     async def aclose(self) -> None:
-        """Unbind."""
+        """Unbind, and share the ids of all messages."""
         await self._session.aclose()
         await self._receipt_matcher.aclose()
 
@@ -215,14 +217,14 @@ class SmppProvider:
     ) -> Reply:
         if connection.is_closed:
             return build_unreachable_refusal("disconnected")
-        asked = connection.send_request(
-            SUBMIT_SM, body, lambda answer: self._record_message_id(answer, message)
+        future = connection.send_request(
+            SUBMIT_SM, body, lambda response: self._record_message_id(response, message)
         )
-        answer = await wait_for_response(asked, self._settings.reply_timeout)
-        if answer is None:
+        response = await wait_for_response(future, self._settings.reply_timeout)
+        if response is None:
             reason = "disconnected" if connection.is_closed else "read-timeout"
             return Refused(Fault.UNKNOWN, reason, scope=RefusalScope.SILENCE)
-        return interpret_reply(answer)
+        return interpret_reply(response)
 
     def _record_message_id(self, response: Pdu, message: Message) -> None:
         reply = interpret_reply(response)
@@ -232,13 +234,13 @@ class SmppProvider:
             )
 
     async def _handle_delivery(self, short_message: ShortMessage) -> None:
-        told = parse_receipt(short_message)
-        if told is None:
+        smpp_receipt = parse_receipt(short_message)
+        if smpp_receipt is None:
             return
-        receipt = await self._receipt_matcher.match_receipt(told)
+        receipt = await self._receipt_matcher.match_receipt(smpp_receipt)
         if not receipt.reference:
             await asyncio.sleep(EARLY_RECEIPT_SECONDS)
-            receipt = await self._receipt_matcher.match_receipt(told)
+            receipt = await self._receipt_matcher.match_receipt(smpp_receipt)
         await self._on_receipt(self.name, receipt)
 
 
@@ -251,29 +253,23 @@ async def _acquire_window_slot(connection: SmppConnection, timeout_seconds: floa
 
 
 def interpret_reply(response: Pdu) -> Reply:
-    """Return what the answer to a submit_sm means."""
+    """Return the meaning of the answer to a submit_sm."""
     if response.status != STATUS_OK:
         return classify_command_status(response.status)
     if response.command != SUBMIT_SM | RESPONSE_BIT:
         return Refused(Fault.UNKNOWN, "bad-reply")
-    name = parse_message_id(response.body)
-    return Accepted(name) if name else Refused(Fault.UNKNOWN, "no-message-id")
+    return reply_from_message_id(parse_message_id(response.body))
 
 
 def classify_command_status(status: int) -> Refused:
-    """Return what a command_status means that is not 0."""
+    """Return the meaning of a command_status other than 0."""
     reason = f"smpp-{status:02x}" if status <= MAX_KNOWN_STATUS else "smpp-other"
-    if status in RECIPIENT_STATUSES:
-        return Refused(Fault.RECIPIENT, reason)
-    if status in ACCOUNT_STATUSES:
-        return Refused(Fault.PROVIDER, reason, scope=RefusalScope.ACCOUNT)
-    if status in THROTTLED_STATUSES:
-        return Refused(Fault.PROVIDER, reason, scope=RefusalScope.THROTTLED)
-    return Refused(Fault.PROVIDER, reason)
+    fault, scope = FAULT_TABLE.get(reason, PROVIDER_FAULT)
+    return Refused(fault, reason, scope=scope)
 
 
 def classify_bind_status(status: int) -> Refused:
     """Return the same for a bind, which is never about a message or its number."""
     refused = classify_command_status(status)
-    about = refused.scope if refused.scope is not RefusalScope.MESSAGE else RefusalScope.SILENCE
-    return Refused(Fault.PROVIDER, refused.reason, scope=about)
+    scope = refused.scope if refused.scope is not RefusalScope.MESSAGE else RefusalScope.SILENCE
+    return Refused(Fault.PROVIDER, refused.reason, scope=scope)

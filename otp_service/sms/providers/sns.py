@@ -1,27 +1,21 @@
-"""Amazon SNS: Publish to a phone number. Tells nothing of what becomes of a message.
+"""Amazon SNS: Publish to a phone number.
 
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 
-What came back, and whose fault it is:
-
-    InvalidParameter that names the phone number   recipient: stop
-    any other code with a 4xx                      provider: the next one
-    any other 5xx                                  unknown
-
-One code stands for everything that is wrong with a request, so its prose has to be looked at: for
-a number it is "Invalid parameter: PhoneNumber Reason: … is not valid to publish to", or speaks of
-E.164. A region that has no SMS at all says the same of every number: try `send-test` first.
+InvalidParameter is the code of everything that is wrong with a request, so its prose decides: for a
+number it is "Invalid parameter: PhoneNumber Reason: … is not valid to publish to", or mentions
+E.164. A region without SMS answers the same for every number: try `send-test` first.
 
 A number that has opted out is accepted and then dropped, and there is no webhook for deliveries:
-they are told to CloudWatch Logs only. There is no place for our reference, nor for a validity.
-Use `aws` (End User Messaging) where that matters; this one is for accounts that have only SNS.
+they are reported to CloudWatch Logs only. There is no field for our reference or a validity. Use
+`aws` (End User Messaging) where that matters; this one is for accounts that have only SNS.
 """
 
 import re
-from typing import ClassVar
+from typing import ClassVar, Final
 from urllib.parse import urlencode
 
-from otp_service.core.delivery import Accepted, Message, Refused
+from otp_service.core.delivery import Message, Reply
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.sender_ids import is_numeric_sender_id
@@ -34,7 +28,7 @@ from otp_service.sms.vendor_dialect import (
 )
 
 
-FAULT_TABLE: FaultTable = {
+FAULT_TABLE: Final[FaultTable] = {
     "AccessDenied": ACCOUNT_FAULT,
     "AccessDeniedException": ACCOUNT_FAULT,
     "AuthorizationError": ACCOUNT_FAULT,
@@ -56,27 +50,29 @@ FAULT_TABLE: FaultTable = {
     "ThrottledException": THROTTLED_FAULT,
     "Throttling": THROTTLED_FAULT,
 }
+NUMBER_FAULT_TABLE: Final[FaultTable] = {"InvalidParameter": RECIPIENT_FAULT}
+"""Where the prose is about the number."""
 
-REQUEST_HEADERS = (
+REQUEST_HEADERS: Final = (
     ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
-    ("accept", "text/xml"),  # it would answer ours, which prefers JSON, with JSON
+    ("accept", "text/xml"),  # SNS would answer our usual header, which prefers JSON, with JSON
 )
 
-_ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
-_MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
-_NUMBER_ERROR = re.compile(rb"<Message>[^<]*(?:PhoneNumber|E\.?164)[^<]*</Message>")
+_ERROR_CODE_PATTERN: Final = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_MESSAGE_ID_PATTERN: Final = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
+_NUMBER_ERROR_PATTERN: Final = re.compile(rb"<Message>[^<]*(?:PhoneNumber|E\.?164)[^<]*</Message>")
 
 
 class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
-    """The settings of an account that sends through SNS, and its dialect.
+    """An AWS account that sends through SNS.
 
-    A sender that is a number is sent as OriginationNumber, any other as SenderID.
+    A numeric sender is sent as OriginationNumber, any other as SenderID.
     """
 
     service: ClassVar[str] = "sns"
 
     max_price: str = ""
-    """The most that one message may cost, in USD: 0.50."""
+    """The highest price of one message in USD: 0.50."""
 
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
@@ -93,16 +89,16 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
             fields[f"{entry}.Value.StringValue"] = value
         return HttpRequest("POST", self.url, REQUEST_HEADERS, urlencode(fields).encode())
 
-    def interpret_reply(self, reply: HttpReply) -> Accepted | Refused:
-        """Return what the reply means, by the table on top.
+    def interpret_reply(self, reply: HttpReply) -> Reply:
+        """Return the meaning of the reply.
 
-        Two places of the XML are looked for as text: a parser would do more than is asked of it
-        with what a stranger sends.
+        Two elements of the XML are searched as text: a parser would expose us to more of what an
+        unauthenticated peer can send.
         """
-        known, code = _extract_text(_MESSAGE_ID, reply), _extract_text(_ERROR_CODE, reply)
-        if code == "InvalidParameter" and _NUMBER_ERROR.search(reply.body):
-            return classify_reply(reply, known, {code: RECIPIENT_FAULT}, code)
-        return classify_reply(reply, known, FAULT_TABLE, code)
+        code = _extract_text(_ERROR_CODE_PATTERN, reply)
+        is_number_error = _NUMBER_ERROR_PATTERN.search(reply.body)
+        faults = {**FAULT_TABLE, **NUMBER_FAULT_TABLE} if is_number_error else FAULT_TABLE
+        return classify_reply(reply, _extract_text(_MESSAGE_ID_PATTERN, reply), faults, code)
 
     def _build_attributes(self, message: Message) -> list[tuple[str, str, str]]:
         attributes = [("SMSType", "String", "Transactional")]

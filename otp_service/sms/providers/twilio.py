@@ -1,17 +1,13 @@
 """Twilio, Messages API of 2010-04-01: www.twilio.com/docs/messaging/api/message-resource.
 
-    RECIPIENT_FAULT   nobody can reach the number, or a fraud block, which stays one
-    ACCOUNT_FAULT    somebody has to act: credentials, suspension, sender, geo permissions
-    THROTTLED_FAULT  too much at once; HTTP 429 says so too
-    any other         the provider's, with a 4xx or in a receipt; perhaps sent with a 5xx
-
 Twilio calls its codes "subject to change", and adds some: an unknown one is never the recipient's.
-21610 is the odd case: the person wrote STOP to this sender, and another one would go around it.
-30003 is too: the phone is off or away, which no provider can change, and which passes.
+Two codes are special. 21610: the person sent STOP to this sender, and another provider would evade
+that. 30003: the phone is off or without signal, which no provider can change, and which passes.
 """
 
 import re
 from functools import cached_property
+from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -19,8 +15,7 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.signatures import compute_signature, require_any_equal
 from otp_service.sms.vendor_dialect import (
@@ -30,20 +25,21 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_form_request,
+    build_receipt,
     classify_reply,
+    convert_receipt,
     decode_json_or,
     derive_permanent_failures,
-    resolve_receipt_status,
-    sanitize_reason,
+    get_receipt_status,
 )
 
 
-FAULT_TABLE: FaultTable = {
+FAULT_TABLE: Final[FaultTable] = {
     "21211": RECIPIENT_FAULT,  # invalid To
     "21214": RECIPIENT_FAULT,  # To cannot be reached
     "21217": RECIPIENT_FAULT,  # not a valid number
     "21421": RECIPIENT_FAULT,  # not a valid number
-    "21610": RECIPIENT_FAULT,  # the recipient wrote STOP
+    "21610": RECIPIENT_FAULT,  # the recipient sent STOP
     "21614": RECIPIENT_FAULT,  # not a mobile number
     "30005": RECIPIENT_FAULT,  # unknown handset
     "30006": RECIPIENT_FAULT,  # landline or unreachable carrier
@@ -63,13 +59,7 @@ FAULT_TABLE: FaultTable = {
     "21611": THROTTLED_FAULT,  # queue of this From is full
     "30001": THROTTLED_FAULT,  # queue overflow
 }
-
-FAILURE_STATUSES: dict[str, ReceiptStatus] = {
-    **derive_permanent_failures(FAULT_TABLE),
-    "30003": "temporary-failure",  # unreachable handset: off, or without signal
-}
-"""What a code makes of a technical failure."""
-RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "accepted": "pending",
     "scheduled": "pending",
     "queued": "pending",
@@ -82,9 +72,13 @@ RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "failed": "technical-failure",
     "canceled": "technical-failure",
 }
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
+    **derive_permanent_failures(FAULT_TABLE),
+    "30003": "temporary-failure",  # unreachable handset
+}
 
-MAX_VALIDITY_SECONDS = 36_000
-"""Seconds of validity that Twilio takes at most; at least it takes 1."""
+MAX_VALIDITY_SECONDS: Final = 36_000
+"""The longest ValidityPeriod of Twilio; the shortest is 1."""
 
 
 class _ReplyBody(msgspec.Struct):
@@ -92,20 +86,26 @@ class _ReplyBody(msgspec.Struct):
     code: int | str | None = None
 
 
+class _ReceiptBody(msgspec.Struct, rename="pascal"):
+    message_sid: str
+    message_status: str
+    error_code: str | None = None
+
+
 class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
-    """The settings of an account, and its dialect."""
+    """An account of Twilio."""
 
     base_url: str = "https://api.twilio.com"
     account_sid: str
     auth_token: Secret | None = None
-    """Opens the account unless there is a key, and is what callbacks are signed with."""
+    """Authenticates us where there is no key, and signs callbacks."""
     api_key: str = ""
     api_secret: Secret | None = None
     messaging_service_sid: str = ""
-    """Picks the sender where `sender` and `senders` have none that may be used."""
+    """Selects the sender where `sender` and `senders` have no allowed one."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST. Twilio is asked to keep neither the text nor the whole number."""
+        """Return the POST. It asks Twilio to keep neither the text nor the whole number."""
         fields = {
             "To": message.to.e164,
             **self._build_sender_fields(message),
@@ -119,31 +119,28 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         return build_form_request(self._url, self._authorization, fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return what the reply means: {"sid"} with a 2xx, else {"code"}."""
-        answer = decode_json_or(_ReplyBody(), reply.body)
-        return classify_reply(
-            reply, answer.sid, FAULT_TABLE, str(answer.code) if answer.code else None
-        )
+        """Return the meaning of the reply: {"sid"} with a 2xx, else {"code"}."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        code = str(body.code) if body.code else None
+        return classify_reply(reply, body.sid, FAULT_TABLE, code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
-        """Return the news of a status callback (a form), once its signature has been checked."""
+        """Return the receipt of a status callback, whose signature is checked first."""
         if self.auth_token:
             verify_signature(callback, self.auth_token)
-        code = callback.form.get("ErrorCode")
-        known = resolve_receipt_status(
-            RECEIPT_STATUSES[callback.form["MessageStatus"]], code, FAILURE_STATUSES
-        )
+        form = convert_receipt(callback.form, _ReceiptBody)
         return [
-            Receipt(
-                known,
-                message_id=callback.form["MessageSid"],
-                reason=sanitize_reason(known, code),
+            build_receipt(
+                get_receipt_status(RECEIPT_STATUSES, form.message_status),
+                form.error_code,
+                failure_statuses=FAILURE_STATUSES,
+                message_id=form.message_sid,
                 is_signed=self.auth_token is not None,
             )
         ]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         found = super().find_errors()
         if not re.fullmatch(r"AC[0-9a-f]{32}", self.account_sid):
             found.append(("account_sid", "it is AC and 32 of 0-9 and a-f: see the console"))
@@ -167,20 +164,19 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
 
     @cached_property
     def _authorization(self) -> str:
-        key = BasicAuth(self.api_key, self.api_secret) if self.api_secret else None
-        token = BasicAuth(self.account_sid, self.auth_token) if self.auth_token else None
-        opener = key or token
-        return opener.header if opener else ""
+        if self.api_secret:
+            return BasicAuth(self.api_key, self.api_secret).header
+        return BasicAuth(self.account_sid, self.auth_token).header if self.auth_token else ""
 
 
 def verify_signature(callback: Callback, token: Secret) -> None:
-    """Raise BadSignature unless Twilio has signed the exact address and the fields of the form.
+    """Raise CallbackSignatureError unless Twilio signed the exact address and the form.
 
-    www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64. Twilio itself is not sure
-    whether the address has its port, so both are right, as in its own SDK. Nothing tells the time:
-    a receipt can be repeated, and changes nothing then.
+    www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64. The address may or may not
+    have its port, so both are accepted, as in Twilio's own SDK. The signature has no time: a
+    receipt can be repeated, and then changes nothing.
     """
-    pairs = parse_qsl(callback.body.decode(), keep_blank_values=True)
+    pairs = parse_qsl(callback.text, keep_blank_values=True)
     fields = "".join(name + value for name, value in sorted(set(pairs)))
     key, given = token.reveal().encode(), callback.headers.get("x-twilio-signature", "")
     signed = (f"{url}{fields}".encode() for url in _list_url_spellings(callback.url))

@@ -1,23 +1,17 @@
 """Vonage, SMS API: developer.vonage.com/api/sms. (The Messages API: vonage_messages.py.)
 
-It says 200 whatever it means; messages.N.status says it for each part of a message:
-
-    all "0"           accepted
-    some "0"          half of it was sent, and is billed: unknown
-    RECIPIENT_FAULT   the number's
-    ACCOUNT_FAULT    somebody has to act: credentials, credit, suspension, sender
-    THROTTLED_FAULT  too much at once
-    any other         the provider's, also 6: "unroutable", as another vendor may have a route
-
-3 is the odd case: an invalid parameter may be `to`, and may as well be anything else.
-Receipts have codes of their own, in CODES. 13 asks for an age that another vendor cannot give.
+The reply is always 200; messages.N.status is the status of each part of a message. All "0" is
+accepted; some "0" is unknown, because a part was sent and is billed; otherwise the table decides.
+An unknown status is the provider's fault: also 6 "unroutable", as another vendor may have a route,
+and 3 "invalid parameter", which may be `to` or any other. Receipts have codes of their own. 13 asks
+for an age that another vendor cannot prove.
 """
 
 import hashlib
 import hmac
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -26,8 +20,7 @@ from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.providers.generic_http import BasicAuth
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, strip_reference
 from otp_service.sms.vendor_dialect import (
     ACCOUNT_FAULT,
@@ -36,18 +29,19 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_form_request,
+    build_receipt,
     build_refusal,
     classify_by_status,
     classify_refusal,
-    decode_json,
+    convert_receipt,
     decode_json_or,
+    decode_receipt,
+    get_receipt_status,
     reply_from_message_id,
-    resolve_receipt_status,
-    sanitize_reason,
 )
 
 
-FAULT_TABLE: FaultTable = {
+FAULT_TABLE: Final[FaultTable] = {
     "7": RECIPIENT_FAULT,  # number barred
     "33": RECIPIENT_FAULT,  # number deactivated
     "4": ACCOUNT_FAULT,  # invalid credentials
@@ -61,17 +55,7 @@ FAULT_TABLE: FaultTable = {
     "1": THROTTLED_FAULT,  # throttled
     "10": THROTTLED_FAULT,  # too many binds
 }
-FAILURE_STATUSES: dict[str, ReceiptStatus] = {
-    "3": "permanent-failure",  # absent for good
-    "4": "permanent-failure",  # barred by the subscriber
-    "9": "permanent-failure",  # illegal number
-    "12": "permanent-failure",  # no such destination: confirm the number
-    "13": "permanent-failure",  # subscriber's age
-    "2": "temporary-failure",  # absent for now
-    "7": "temporary-failure",  # handset busy
-}
-"""What a code makes of a technical failure."""
-RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "accepted": "pending",
     "buffered": "pending",
     "unknown": "pending",
@@ -80,29 +64,26 @@ RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
     "failed": "technical-failure",
     "rejected": "technical-failure",
 }
+FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
+    "3": "permanent-failure",  # absent for good
+    "4": "permanent-failure",  # barred by the subscriber
+    "9": "permanent-failure",  # illegal number
+    "12": "permanent-failure",  # no such destination: confirm the number
+    "13": "permanent-failure",  # subscriber's age
+    "2": "temporary-failure",  # absent for now
+    "7": "temporary-failure",  # handset busy
+}
 
-VALIDITY_RANGE_SECONDS = (20, 604_800)
-"""Seconds of validity that Vonage takes: it cannot be told to give up sooner than after 20."""
-MAX_FIELD_CHARS = 100
-"""Characters of `client-ref` and `callback`, as Vonage's OpenAPI has it. Our references have 75 at
-most. An address with reference and token has 130, and without the reference it fits if `public_url`
-is not longer than some 35; else the one of the dashboard is called, and is advisory unless signed."""
+VALIDITY_RANGE_SECONDS: Final = (20, 604_800)
+MAX_FIELD_CHARS: Final = 100
+"""Characters of `client-ref` and `callback`, as in Vonage's OpenAPI. Our references have 75 at most.
+An address with reference and token has 130; without the reference it fits if `public_url` has at
+most about 35. Otherwise Vonage calls the address of the dashboard, which is advisory unless signed."""
 
-SIGNED_FIELDS = frozenset(
+SIGNED_FIELDS: Final = frozenset(
     [
-        "msisdn",
-        "to",
-        "network-code",
-        "messageId",
-        "price",
-        "status",
-        "scts",
-        "err-code",
-        "api-key",
-        "client-ref",
-        "message-timestamp",
-        "timestamp",
-        "nonce",
+        *("msisdn", "to", "network-code", "messageId", "price", "status", "scts", "err-code"),
+        *("api-key", "client-ref", "message-timestamp", "timestamp", "nonce"),
     ]
 )
 """The parameters of a receipt that are Vonage's own."""
@@ -119,21 +100,28 @@ class _ReplyBody(msgspec.Struct):
     messages: list[_ReplyMessage] = []
 
 
+class _ReceiptBody(msgspec.Struct):
+    status: str
+    message_id: str = msgspec.field(name="messageId")
+    client_ref: str = msgspec.field(default="", name="client-ref")
+    error_code: str | None = msgspec.field(default=None, name="err-code")
+
+
 class VonageSettings(VendorSettings, frozen=True, kw_only=True):
-    """What both APIs of Vonage want to be told, and to be answered."""
+    """The settings of both APIs of Vonage."""
 
     api_key: str
     api_secret: Secret
     signature_secret: Secret | None = None
-    """What receipts are signed with; without it none is checked."""
+    """The key of signed receipts; without it receipts count as unsigned."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
-        """200, as their documentation has it: anything else may be brought again for a day."""
+        """200, as Vonage documents it: any other status may be repeated for a day."""
         return 200, b""
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         return [*super().find_errors(), *self._find_account_errors()]
 
     def _find_account_errors(self) -> FieldErrors:
@@ -148,17 +136,17 @@ class VonageSettings(VendorSettings, frozen=True, kw_only=True):
 
 
 class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
-    """The settings of an account, and its dialect.
+    """An account of Vonage that sends through the SMS API.
 
-    Vonage signs receipts only if its support has been asked to.
+    Vonage signs receipts only after a request to its support.
     """
 
     base_url: str = "https://rest.nexmo.com"
     signature_method: SignatureMethod = "md5hash"
-    """As in the dashboard, which begins with `md5hash`; the others are HMACs."""
+    """As in the dashboard, where `md5hash` is the default; the others are HMACs."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST; a receipt is known by our reference, so its address need not have it."""
+        """Return the POST, whose callback address omits our reference: receipts repeat it."""
         fields = {
             "from": self.select_sender_id(message).removeprefix("+"),
             "to": message.to.e164[1:],
@@ -173,7 +161,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         return build_form_request(self.build_url("/sms/json"), self._authorization, fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return what the parts mean together."""
+        """Return the meaning of all parts together."""
         parts = decode_json_or(_ReplyBody(), reply.body).messages
         if reply.status != 200 or not parts:  # noqa: PLR2004
             return classify_by_status(reply)
@@ -186,26 +174,26 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         return classify_refusal(FAULT_TABLE, reply, failed)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
-        """Return the news of a receipt: a query, a form or JSON, as the account is set up."""
-        fields = _parse_fields(callback)
+        """Return the receipt: a query, a form or JSON, as the account is set up."""
+        fields = _read_fields(callback)
         if self.signature_secret:
             fields = verify_signature(fields, self.signature_secret, self.signature_method)
             callback.require_recent_timestamp(fields.get("timestamp", ""))
-        code = fields.get("err-code")
-        known = resolve_receipt_status(RECEIPT_STATUSES[fields["status"]], code, FAILURE_STATUSES)
+        report = convert_receipt(fields, _ReceiptBody)
         return [
-            Receipt(
-                known,
-                reference=fields.get("client-ref", ""),
-                message_id=fields["messageId"],
-                reason=sanitize_reason(known, code),
+            build_receipt(
+                get_receipt_status(RECEIPT_STATUSES, report.status),
+                report.error_code,
+                failure_statuses=FAILURE_STATUSES,
+                reference=report.client_ref,
+                message_id=report.message_id,
                 is_signed=self.signature_secret is not None,
             )
         ]
 
 
 def clamp_validity(message: Message) -> int:
-    """Return for how long Vonage may try."""
+    """Return the validity in the range that Vonage accepts: it tries for at least 20 seconds."""
     shortest, longest = VALIDITY_RANGE_SECONDS
     return max(shortest, min(message.validity_seconds, longest))
 
@@ -213,15 +201,15 @@ def clamp_validity(message: Message) -> int:
 def verify_signature(
     fields: Mapping[str, str], secret: Secret, method: SignatureMethod
 ) -> dict[str, str]:
-    """Return the fields that Vonage has signed. Raises BadSignature if there are none.
+    """Return the fields that Vonage signed. Raises CallbackSignatureError.
 
-    developer.vonage.com/en/getting-started/concepts/signing-messages. In a query they may stand
-    among parameters that are ours; those are either all signed too, or none of them is.
+    developer.vonage.com/en/getting-started/concepts/signing-messages. A query may also have
+    parameters of ours; either all of them are signed too, or none of them is.
     """
     given = fields.get("sig", "").lower().encode()
     everything = {name: value for name, value in fields.items() if name != "sig"}
-    theirs = {name: value for name, value in everything.items() if name in SIGNED_FIELDS}
-    for each in (everything, theirs):
+    own_fields = {name: value for name, value in everything.items() if name in SIGNED_FIELDS}
+    for each in (everything, own_fields):
         if hmac.compare_digest(_compute_signature(each, secret.reveal(), method).encode(), given):
             return each
     raise CallbackSignatureError
@@ -235,10 +223,10 @@ def _compute_signature(fields: Mapping[str, str], secret: str, method: Signature
     return hmac.new(secret.encode(), text.encode(), method).hexdigest()
 
 
-def _parse_fields(callback: Callback) -> dict[str, str]:
+def _read_fields(callback: Callback) -> dict[str, str]:
     if callback.method == "GET":
         return callback.query
     if not callback.body.startswith(b"{"):
         return callback.form
-    fields = decode_json(callback.body, dict[str, str | int | float | None])
+    fields = decode_receipt(callback.body, dict[str, str | int | float | None])
     return {name: str(value) for name, value in fields.items() if value is not None}

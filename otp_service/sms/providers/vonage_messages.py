@@ -1,17 +1,12 @@
 """Vonage, Messages API: developer.vonage.com/api/messages. (The SMS API: vonage.py.)
 
-An error is {"type": "https://…/api-errors/messages#1120", "title", "detail"}; its code is what
-stands after the #, or a title that is a number:
-
-    RECIPIENT_FAULT   the number's
-    ACCOUNT_FAULT    somebody has to act: suspension, credit, sender; HTTP 401, 402, 403 too
-    any other         by the status: 4xx the provider's, 429 throttled, 5xx perhaps sent
-
-1000 is the odd case: it says "throttled", and yet comes with a 500 too, so the status decides.
+An error is {"type": "https://…/api-errors/messages#1120", "title", "detail"}; its code follows the
+#, or is a title that is a number. 1000 is in no table: it says "throttled", but also comes with a
+500, so the status decides.
 """
 
 import hashlib
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -27,16 +22,16 @@ from otp_service.sms.vendor_dialect import (
     FaultTable,
     ReceiptStatus,
     build_json_request,
+    build_receipt,
     classify_reply,
-    decode_json,
     decode_json_or,
+    decode_receipt,
     derive_permanent_failures,
-    resolve_receipt_status,
-    sanitize_reason,
+    get_receipt_status,
 )
 
 
-FAULT_TABLE: FaultTable = {
+FAULT_TABLE: Final[FaultTable] = {
     "1050": RECIPIENT_FAULT,  # number barred
     "1060": ACCOUNT_FAULT,  # account barred
     "1070": ACCOUNT_FAULT,  # quota exceeded
@@ -44,13 +39,14 @@ FAULT_TABLE: FaultTable = {
     "1120": ACCOUNT_FAULT,  # sender is not ours
     "low-balance": ACCOUNT_FAULT,  # no credit
 }
-RECEIPT_STATUSES: dict[str, ReceiptStatus] = {
+RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "submitted": "pending",
     "delivered": "delivered",
     "read": "delivered",
     "rejected": "technical-failure",
     "undeliverable": "technical-failure",  # "unable to connect to the messaging provider"
 }
+FAILURE_STATUSES: Final = derive_permanent_failures(FAULT_TABLE)
 
 
 class _ProblemBody(msgspec.Struct):
@@ -60,7 +56,7 @@ class _ProblemBody(msgspec.Struct):
     @property
     def code(self) -> str | None:
         fragment = self.type.rpartition("#")[2]
-        numbers = (one for one in (fragment, str(self.title)) if one.isdecimal())
+        numbers = (text for text in (fragment, str(self.title)) if text.isdecimal())
         return next(numbers, fragment or None)
 
 
@@ -70,7 +66,7 @@ class _ReplyBody(_ProblemBody):
 
 class _ReceiptError(_ProblemBody):
     error: _ProblemBody | None = None
-    """Some receipts have their error in an error."""
+    """Some receipts nest their error in another one."""
 
 
 class _ReceiptBody(msgspec.Struct):
@@ -88,7 +84,7 @@ class _JwtClaims(msgspec.Struct):
 
 
 class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-messages"):
-    """The settings of an account, and its dialect."""
+    """An account of Vonage that sends through the Messages API."""
 
     base_url: str = "https://api.nexmo.com"
 
@@ -109,43 +105,40 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         return build_json_request(self.build_url("/v1/messages"), self._authorization, fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return what the reply means: {"message_uuid"} with a 2xx, else a problem."""
-        answer = decode_json_or(_ReplyBody(), reply.body)
-        return classify_reply(reply, answer.message_uuid, FAULT_TABLE, answer.code)
+        """Return the meaning of the reply: {"message_uuid"} with a 2xx, else a problem."""
+        body = decode_json_or(_ReplyBody(), reply.body)
+        return classify_reply(reply, body.message_uuid, FAULT_TABLE, body.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
-        """Return the news of a status callback, once its signature has been checked.
+        """Return the receipt of a status callback, whose signature is checked first.
 
-        Vonage may leave a callback unsigned while something of theirs is broken; it is refused,
-        and they bring it again.
+        Vonage may send a callback unsigned during an outage of theirs; it is refused, and Vonage
+        repeats it.
         """
         if self.signature_secret:
             verify_signature(callback, self.signature_secret, self.api_key)
-        news = decode_json(callback.body, _ReceiptBody)
-        problem = news.error and (news.error.error or news.error)
-        code = problem.code if problem else None
-        known = resolve_receipt_status(
-            RECEIPT_STATUSES[news.status], code, derive_permanent_failures(FAULT_TABLE)
-        )
+        report = decode_receipt(callback.body, _ReceiptBody)
+        problem = report.error and (report.error.error or report.error)
         return [
-            Receipt(
-                known,
-                reference=news.client_ref,
-                message_id=news.message_uuid,
-                reason=sanitize_reason(known, code),
+            build_receipt(
+                get_receipt_status(RECEIPT_STATUSES, report.status),
+                problem.code if problem else None,
+                failure_statuses=FAILURE_STATUSES,
+                reference=report.client_ref,
+                message_id=report.message_uuid,
                 is_signed=self.signature_secret is not None,
             )
         ]
 
 
 def verify_signature(callback: Callback, secret: Secret, api_key: str) -> None:
-    """Raise BadSignature unless a token in the headers vouches for this body, now.
+    """Raise CallbackSignatureError unless a recent token in the headers signs this body.
 
-    developer.vonage.com/en/getting-started/concepts/webhooks#validating-signed-webhooks. Signed
-    with anything but HS256, by another account or for another body, it is nothing to us.
+    developer.vonage.com/en/getting-started/concepts/webhooks#validating-signed-webhooks. Only HS256
+    and this account's key are accepted.
     """
     _, _, token = callback.headers.get("authorization", "").partition(" ")
-    said = decode_jwt(token, secret.reveal(), _JwtClaims, {"HS256"})
-    require_equal(api_key, said.api_key)
-    require_equal(hashlib.sha256(callback.body).hexdigest(), said.payload_hash)
-    callback.require_recent_timestamp(str(said.iat))
+    claims = decode_jwt(token, secret.reveal(), _JwtClaims, {"HS256"})
+    require_equal(api_key, claims.api_key)
+    require_equal(hashlib.sha256(callback.body).hexdigest(), claims.payload_hash)
+    callback.require_recent_timestamp(str(claims.iat))

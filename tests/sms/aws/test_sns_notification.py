@@ -7,7 +7,7 @@ import pytest
 from otp_service.core.secret import Secret
 from otp_service.sms.aws.sns_notification import verify_notification
 from otp_service.sms.providers.aws import Aws
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic, format_timestamp
 
 
@@ -192,7 +192,7 @@ def test_what_is_no_certificate_is_refused(topic, pem):
 )
 def test_what_is_no_envelope_cannot_be_read(topic, body):
     """It is not SNS's."""
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(UnreadableReceipt):
         AWS.find_certificate_url(topic.build_callback(body))
 
 
@@ -210,7 +210,7 @@ def test_type_without_a_use_cannot_be_read(topic):
         "…", Type="UnsubscribeConfirmation", Token="t", SubscribeURL="https://a/"
     )
 
-    with pytest.raises(KeyError):
+    with pytest.raises(UnreadableReceipt):
         AWS.parse_receipts(topic.build_callback(body))
 
 

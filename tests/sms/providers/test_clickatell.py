@@ -10,7 +10,7 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
 from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.providers.sdk_comparison import list_codes
 
@@ -172,7 +172,7 @@ def test_messages_to_us_are_no_receipts():
 )
 def test_what_is_no_callback_cannot_be_read(body):
     """It is not Clickatell's."""
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(UnreadableReceipt):
         settings().parse_receipts(brings(body))
 
 

@@ -8,8 +8,9 @@ import pytest
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
+from otp_service.sms.provider_settings import BasicAuth
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.generic_http import Acceptance, BasicAuth, GenericHttp
+from otp_service.sms.providers.generic_http import Acceptance, GenericHttp
 from otp_service.sms.router import ProviderDependencies
 
 

@@ -18,6 +18,7 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.sns import FAULT_TABLE, REQUEST_HEADERS, Sns
+from otp_service.sms.receipt_callbacks import UnreadableReceipt
 from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, THROTTLED_FAULT
 from tests.sms.aws.sns_topic import NOW_MS, SnsTopic
 from tests.sms.providers.contracts.sns import CONTRACTS
@@ -147,7 +148,7 @@ def test_without_a_code_the_status_decides(status, body, fault, reason):
 
 def test_there_are_no_receipts():
     """SNS tells nobody but CloudWatch."""
-    with pytest.raises(ValueError, match="no receipts"):
+    with pytest.raises(UnreadableReceipt):
         settings().parse_receipts(SnsTopic().build_callback(b"{}"))
 
 

@@ -16,7 +16,7 @@ from otp_service.sms import vendor_dialect
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
 from otp_service.sms.vendor_dialect import RECIPIENT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
@@ -217,7 +217,7 @@ def test_without_the_token_receipts_are_not_signed():
 )
 def test_garbage_is_refused(body):
     """With nothing but the errors that the API expects."""
-    with pytest.raises((ValueError, KeyError)):
+    with pytest.raises(UnreadableReceipt):
         twilio(auth_token=None).parse_receipts(build_callback(body))
 
 

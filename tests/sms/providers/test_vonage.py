@@ -29,7 +29,12 @@ from otp_service.sms.providers.vonage import (
     Vonage,
     verify_signature,
 )
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, CallbackUrls
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    CallbackUrls,
+    UnreadableReceipt,
+)
 from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
@@ -288,7 +293,7 @@ def test_without_the_secret_receipts_are_not_signed():
 )
 def test_garbage_is_refused(body, method):
     """With nothing but the errors that the API expects."""
-    with pytest.raises((ValueError, KeyError)):
+    with pytest.raises(UnreadableReceipt):
         vonage(signature_secret=None).parse_receipts(build_callback(body, method=method))
 
 

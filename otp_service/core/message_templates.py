@@ -1,12 +1,12 @@
 # ruff: noqa: RUF001  - other scripts have letters that look like Latin ones
-"""What the message says, in each language: who, which code, how long, and not to share it.
+"""The text of the message in each language: brand, code, validity, and not to share it.
 
-A sentence here has room for three values, `{brand}`, `{code}` and `{minutes}`, and says "minutes"
-in a form that is right after every number. Without them it takes at most 66 bytes of UTF-8 where
-it fits GSM 03.38, and 48 UTF-16 units elsewhere, so that brand and code still fit one SMS.
+A text has three placeholders, `{brand}`, `{code}` and `{minutes}`, and a form of "minutes" that is
+correct after every number. Without them it has at most 66 bytes of UTF-8 where it fits GSM 03.38,
+and 48 UTF-16 units elsewhere, so that brand and code still fit one SMS.
 
-Where GSM 03.38 lacks letters of a language written in Latin script, they lose their accents, as
-people there know it from every bank's SMS: one such letter would turn 160 characters into 70.
+Letters of Latin script that GSM 03.38 lacks lose their accents, as in the SMS of most banks: one
+such letter would reduce 160 characters to 70.
 """
 
 from collections.abc import Mapping

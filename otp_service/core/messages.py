@@ -1,11 +1,11 @@
-"""The text of the SMS, and what it costs.
+"""The text of an SMS, and the SMS that it is billed as.
 
     Your Example code is 123456. It is valid for 5 min. Do not share it.
     FA+9qCX9VSu             <- the Android app that may read it (SMS Retriever), if there is one
     @example.com #123456    <- the site that may fill it in (WICG sms-one-time-codes), if any
 
-Only values from closed sets are put in: the brand of the configuration, digits, minutes. Nothing
-that a caller sends is ever part of a message.
+Its values are from closed sets: the brand of the configuration, digits, minutes. No value of a
+request is ever part of a message.
 """
 
 import re
@@ -46,9 +46,9 @@ _MAX_LOCALE_CHARS: Final = 35  # RFC 5646, 4.4.1
 
 
 class MessageRenderer(msgspec.Struct, frozen=True):
-    """How the messages of one configuration read; a value that could not be used is a ValueError.
+    """The messages of one configuration. An invalid value raises ValueError.
 
-    `languages` are those that are written; whoever reads another gets `default_locale`.
+    A reader of a language that is not in `languages` gets `default_locale`.
     """
 
     brand: str
@@ -72,9 +72,9 @@ class MessageRenderer(msgspec.Struct, frozen=True):
         self._select_language(None)
 
     def render(self, code: str, minutes: int, locale: str | None = None) -> str:
-        """Return the message for a reader of `locale`, as `parse_locale` gave it.
+        """Return the message for a locale that `parse_locale` returned.
 
-        A locale that is not written falls back to its language, and that to `default_locale`.
+        An unknown locale falls back to its language, and an unknown language to `default_locale`.
         """
         if not (code.isascii() and code.isdigit()):
             raise ValueError("Only ASCII digits can be the code of a message.")
@@ -83,7 +83,7 @@ class MessageRenderer(msgspec.Struct, frozen=True):
         if self.android_hash is not None:
             lines.append(self.android_hash)
         if self.host is not None:
-            # Nothing may stand before the @, and exactly one space after the host: "Parsing" in
+            # Nothing is allowed before the @, and exactly one space after the host: "Parsing" in
             # the specification, which is all that phones agree on.
             lines.append(f"@{self.host} #{code}")
         return "\n".join(lines)
@@ -99,7 +99,7 @@ class MessageRenderer(msgspec.Struct, frozen=True):
 def parse_locale(text: str) -> str:
     """Return a BCP 47 tag as `zh-Hant-TW`, without what may follow its region.
 
-    Raises InvalidRequest when it is none. Whether we write that language is not asked.
+    Raises InvalidRequest for a malformed tag; a language without messages is accepted.
     """
     match = _LOCALE_PATTERN.fullmatch(text) if len(text) <= _MAX_LOCALE_CHARS else None
     if match is None:
@@ -110,9 +110,9 @@ def parse_locale(text: str) -> str:
 
 
 def validate_brand(brand: str) -> None:
-    """Raise ValueError unless `name` can stand in every message and means nothing but itself.
+    """Raise ValueError unless the brand is safe in every message.
 
-    A line break would let it add an `@host #code` line of its own, and a link could be tapped.
+    A line break could add a second `@host #code` line, and a link could be tapped.
     """
     if not brand or brand != brand.strip() or len(brand) > _MAX_BRAND_CHARS:
         raise ValueError(f"brand: use 1 to {_MAX_BRAND_CHARS} characters, no space at either end.")
@@ -127,27 +127,27 @@ def validate_brand(brand: str) -> None:
 
 
 def validate_messages(renderer: MessageRenderer, digits: int, max_minutes: int) -> None:
-    """Raise ValueError that names each language whose longest message is more than one SMS.
+    """Raise ValueError that names each language whose longest message exceeds one SMS.
 
-    With an app hash it is also held to what SMS Retriever reads. To be called at the start, so
-    that no text becomes a bill of two (R39).
+    With an app hash the limit of SMS Retriever applies too. Called at the start, so that no message
+    is billed as two (R39).
     """
-    found = []
+    too_long = []
     for language in sorted(renderer.languages):
         text = renderer.render("0" * digits, max_minutes, language)
         if excess := _describe_excess(
             text, max_bytes=_MAX_ANDROID_BYTES if renderer.android_hash else None
         ):
-            found.append(f"{language} ({excess})")
-    if found:
+            too_long.append(f"{language} ({excess})")
+    if too_long:
         raise ValueError(
-            f"These messages are too long: {', '.join(found)}. "
+            f"These messages are too long: {', '.join(too_long)}. "
             "Shorten brand or host, write the brand in Latin letters, or leave these out of languages."
         )
 
 
 def count_segments(text: str) -> int:
-    """Count the SMS that `text` is billed as: GSM 03.38 if it can be, else UCS-2."""
+    """Return how many SMS the text is billed as: in GSM 03.38 where possible, else UCS-2."""
     if count_septets(text) is not None:
         return _count_parts(
             [len(GSM_OCTETS[char]) for char in text], _GSM_SINGLE_SEPTETS, _GSM_PART_SEPTETS
@@ -160,7 +160,7 @@ def count_segments(text: str) -> int:
 def _count_parts(costs: list[int], single_capacity: int, part_capacity: int) -> int:
     if sum(costs) <= single_capacity:
         return 1
-    # No character is cut in two: an escape stays with its letter, and a surrogate with its pair.
+    # No character is split: an escape stays with its letter, and a surrogate with its pair.
     count, room = 1, part_capacity
     for cost in costs:
         if cost > room:

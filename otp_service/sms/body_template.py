@@ -1,16 +1,16 @@
-"""The body of a request, from templates that stand in the settings.
+"""The body of a request, from templates in the settings.
 
     messages.0.to = "{to}", ttl = "{valid_seconds}"    {"messages": [{"to": "+44…"}], "ttl": 290}
     To = "{to}", Body = "{text}"                       To=%2B44…&Body=864209+is+your+code
 
-The placeholders are closed, and what is put in is data: it is encoded with the rest of the body,
-and never looked into for further placeholders (R43).
+The placeholders are a closed set. Their values are data: they are encoded with the rest of the body
+and never searched for further placeholders (R43).
 """
 
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -25,15 +25,15 @@ PlaceholderValues = Mapping[str, str | int]
 FieldRenderer = Callable[[PlaceholderValues], FieldValue]
 BodyFormat = Literal["json", "form"]
 
-PLACEHOLDERS = (
+PLACEHOLDER_NAMES: Final = (
     *("to", "to_digits", "text", "from", "reference", "callback", "valid_seconds", "valid_minutes"),
 )
 
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDER_PATTERN: Final = re.compile(r"\{([^{}]*)\}")
 
 
 class BodyTemplate:
-    """The fields of the settings, made ready once and filled in for every message."""
+    """The configured fields, compiled once and rendered for every message."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class BodyTemplate:
         fields: Mapping[str, FieldValue],
         secrets: Mapping[str, Secret],
     ) -> None:
-        """Raise ValueError if the names of the fields do not fit together."""
+        """Raise ValueError if the field names contradict one another."""
         leaves = {name: _compile_template(text) for name, text in fields.items()}
         leaves |= {name: _build_constant(secret.reveal()) for name, secret in secrets.items()}
         self._encode = msgspec.json.encode if body_format == "json" else _encode_form
         self._tree = _build_tree(leaves) if body_format == "json" else leaves
 
     def render(self, message: Message, default_sender: str) -> bytes:
-        """Return the body for this message; `sender` is for a tenant without one of its own."""
+        """Return the body; `default_sender` is for a tenant without a sender."""
         to = message.to.e164
         values: PlaceholderValues = {
             "to": to,
@@ -66,19 +66,19 @@ class BodyTemplate:
 def find_body_errors(
     body_format: BodyFormat, fields: Mapping[str, FieldValue], secrets: Mapping[str, Secret]
 ) -> FieldErrors:
-    """Tell which fields could not be filled in, and what no message can be without."""
+    """Yield the errors of templates, and the placeholders that every body needs."""
     texts = {name: text for name, text in fields.items() if isinstance(text, str)}
-    used = {name for text in texts.values() for name in _PLACEHOLDER.findall(text)}
+    used = {name for text in texts.values() for name in _PLACEHOLDER_PATTERN.findall(text)}
     for name, text in texts.items():
-        known = set(_PLACEHOLDER.findall(text)) <= set(PLACEHOLDERS)
-        if not known or set(_PLACEHOLDER.sub("", text)) & set("{}"):
-            yield f"fields.{name}", f"use these only: {{{'}, {'.join(PLACEHOLDERS)}}}"
+        is_known = set(_PLACEHOLDER_PATTERN.findall(text)) <= set(PLACEHOLDER_NAMES)
+        if not is_known or set(_PLACEHOLDER_PATTERN.sub("", text)) & set("{}"):
+            yield f"fields.{name}", f"use these only: {{{'}, {'.join(PLACEHOLDER_NAMES)}}}"
     if not used & {"to", "to_digits"}:
         yield "fields", "put {to} or {to_digits} where the number goes"
     if "text" not in used:
         yield "fields", "put {text} where the message goes"
     if fields.keys() & secrets.keys():
-        yield "secret_fields", "say each field once"
+        yield "secret_fields", "name each field once"
     try:
         BodyTemplate(body_format, fields, secrets)
     except ValueError as error:
@@ -86,7 +86,7 @@ def find_body_errors(
 
 
 def to_text(value: str | float) -> str:
-    """Return the value as JSON would show it, strings without their quotes."""
+    """Return the value as JSON shows it, strings without their quotes."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -97,39 +97,38 @@ def _build_constant(value: FieldValue) -> FieldRenderer:
 
 
 def _compile_template(text: FieldValue) -> FieldRenderer:
-    """Return what fills the template in; text that is put in is never looked into again."""
-    if not isinstance(text, str) or not (names := _PLACEHOLDER.findall(text)):
+    if not isinstance(text, str) or not (names := _PLACEHOLDER_PATTERN.findall(text)):
         return _build_constant(text)
-    if _PLACEHOLDER.fullmatch(text):
+    if _PLACEHOLDER_PATTERN.fullmatch(text):
         return operator.itemgetter(names[0])
-    return lambda values: _PLACEHOLDER.sub(lambda match: str(values[match[1]]), text)
+    return lambda values: _PLACEHOLDER_PATTERN.sub(lambda match: str(values[match[1]]), text)
 
 
 def _build_tree(leaves: Mapping[str, FieldRenderer]) -> Any:
-    """Return {"a.0.b": leaf} as {"a": [{"b": leaf}]}; ValueError if the names do not fit."""
+    """Return {"a.0.b": leaf} as {"a": [{"b": leaf}]}. Raises ValueError for contradicting names."""
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():
         if not all(name.split(".")) or any(other.startswith(f"{name}.") for other in leaves):
             raise ValueError(f"{name}: a part of this name is empty, or has fields below it")
-        *above, last = name.split(".")
+        *parents, last = name.split(".")
         node = tree
-        for step in above:
+        for step in parents:
             node = node.setdefault(step, {})
         node[last] = leaf
     return _convert_lists(tree)
 
 
 def _convert_lists(node: Any) -> Any:
-    """Return the node with every dict of places 0, 1, 2… made a list."""
+    """Return the node with every dict of indexes 0, 1, 2… as a list."""
     if not isinstance(node, dict):
         return node
     parts = {name: _convert_lists(part) for name, part in node.items()}
-    places = [name for name in parts if name.isdecimal()]
-    if not places:
+    indexes = [name for name in parts if name.isdecimal()]
+    if not indexes:
         return parts
     if sorted(parts) != sorted(map(str, range(len(parts)))):
-        raise ValueError(f"{', '.join(places)}: number the places of a list from 0, without gaps")
-    return [parts[str(place)] for place in range(len(parts))]
+        raise ValueError(f"{', '.join(indexes)}: number a list from 0, without gaps")
+    return [parts[str(index)] for index in range(len(parts))]
 
 
 def _render_node(node: Any, values: PlaceholderValues) -> Any:

@@ -1,10 +1,11 @@
-"""Replies and receipts without what a vendor should not have put there: numbers, codes, keys (R68).
+"""Redaction: replies and receipts without numbers, codes and credentials (R68).
 
-Vendors echo what they were given, and not always where it belongs; events keep what is left.
+Vendors echo parts of a request, at times in an unexpected place; events store what remains here.
 """
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -13,86 +14,79 @@ from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.secret import Secret
 
 
-_SAFE_REASON = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_SAFE_MESSAGE_ID = re.compile(r"[!-~]{1,128}")
+SEPARATOR_REMOVAL_TABLE: Final = str.maketrans("", "", "._:-/ ()")
+"""For grouped digits: 447-400-718 discloses as much as without the dashes."""
+CREDENTIAL_FRAGMENT_CHARS: Final = 8
+"""Consecutive characters of a credential that would help an attacker."""
+
+_SAFE_REASON_PATTERN: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SAFE_MESSAGE_ID_PATTERN: Final = re.compile(r"[!-~]{1,128}")
+_SIX_DIGITS_PATTERN: Final = re.compile(r"(?=([0-9]{6}))")
 
 
 def redact_reply(
     reply: Reply, message: Message, credential_fragments: frozenset[str] = frozenset()
 ) -> Reply:
-    """Return a reply with an id and a reason that may be kept.
-
-    `credentials` are the parts of what opens our account with the vendor (telltale.py).
-    """
+    """Return the reply without an unsafe message id or reason."""
     if isinstance(reply, Accepted):
-        known = reply.message_id or ""
-        is_told = message.to.e164[-9:] in known.translate(
-            SEPARATOR_REMOVAL_TABLE
-        ) or has_credential_fragment(known, credential_fragments)
-        return reply if _SAFE_MESSAGE_ID.fullmatch(known) and not is_told else Accepted()
-    word = reply.reason
-    if (
-        _SAFE_REASON.fullmatch(word)
-        and not has_message_digits(word, message)
-        and not has_credential_fragment(word, credential_fragments)
-    ):
+        message_id = reply.message_id or ""
+        has_number = message.to.e164[-9:] in message_id.translate(SEPARATOR_REMOVAL_TABLE)
+        is_unsafe = has_number or has_credential_fragment(message_id, credential_fragments)
+        return (
+            reply
+            if _SAFE_MESSAGE_ID_PATTERN.fullmatch(message_id) and not is_unsafe
+            else Accepted()
+        )
+    is_unsafe = has_message_digits(reply.reason, message) or has_credential_fragment(
+        reply.reason, credential_fragments
+    )
+    if _SAFE_REASON_PATTERN.fullmatch(reply.reason) and not is_unsafe:
         return reply
     return replace(reply, reason="unreadable")
 
 
 def redact_receipt(receipt: Receipt, dialect: object) -> Receipt:
-    """Return a receipt with a reason that may be kept.
+    """Return the receipt without an unsafe reason.
 
-    The message that it is about is not known here, so no six digits may stand in a row at all.
+    Its message is not known here, so no six consecutive digits are allowed at all.
     """
-    word = receipt.reason or ""
-    if has_credential_fragment(word, extract_fragments(*iter_secrets(dialect))) or has_six_digits(
-        word
-    ):
+    reason, fragments = receipt.reason or "", extract_fragments(*iter_secrets(dialect))
+    if has_credential_fragment(reason, fragments) or has_six_digits(reason):
         return replace(receipt, reason="unreadable")
     return receipt
 
 
-SEPARATOR_REMOVAL_TABLE = str.maketrans("", "", "._:-/ ()")
-"""Takes away what digits are grouped by: 447-400-718 tells as much as without the dashes."""
-CREDENTIAL_FRAGMENT_CHARS = 8
-"""Letters in a row of a credential that are worth something to a thief."""
-
-_SIX_DIGITS = re.compile(r"(?=([0-9]{6}))")
-
-
 def has_message_digits(word: str, message: Message) -> bool:
-    """Return whether six digits in a row are also in the number or in the text."""
+    """Whether six consecutive digits are also in the number or in the text."""
     known = f"{message.to.e164} {message.text}"
-    return any(
-        match[1] in known for match in _SIX_DIGITS.finditer(word.translate(SEPARATOR_REMOVAL_TABLE))
-    )
+    digits = _SIX_DIGITS_PATTERN.finditer(word.translate(SEPARATOR_REMOVAL_TABLE))
+    return any(match[1] in known for match in digits)
 
 
 def has_six_digits(word: str) -> bool:
-    """Return whether six digits stand in a row, which might be of a number or a code."""
-    return bool(_SIX_DIGITS.search(word.translate(SEPARATOR_REMOVAL_TABLE)))
+    """Whether there are six consecutive digits, which may be of a number or a code."""
+    return bool(_SIX_DIGITS_PATTERN.search(word.translate(SEPARATOR_REMOVAL_TABLE)))
 
 
 def has_credential_fragment(word: str, credential_fragments: frozenset[str]) -> bool:
-    """Return whether it has a part of what opens the account."""
+    """Whether it contains a part of a credential."""
     return not extract_fragments(word).isdisjoint(credential_fragments)
 
 
 def iter_secrets(value: object) -> Iterator[str]:
-    """Give every secret in the settings of a provider."""
+    """Yield every secret in the settings of a provider."""
     if isinstance(value, Secret):
         yield value.reveal()
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             yield from iter_secrets(getattr(value, name))
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from iter_secrets(one)
+        for member in value.values():
+            yield from iter_secrets(member)
 
 
 def extract_fragments(*words: str) -> frozenset[str]:
-    """Return every so many letters in a row that nobody would write by chance."""
+    """Return all substrings of 8 characters, which no vendor repeats by chance."""
     return frozenset(
         word[start : start + CREDENTIAL_FRAGMENT_CHARS]
         for word in words

@@ -1,1 +1,1 @@
-"""What the two AWS providers share: request signatures and SNS notifications."""
+"""Shared by the two AWS providers: request signatures and SNS notifications."""

@@ -1,14 +1,14 @@
-"""Fetches the certificates that dialects need to judge a callback, and keeps them.
+"""Fetches and caches the certificates that dialects need to check a callback.
 
-A dialect is pure: it says which address it `needs`, having made sure that it is the vendor's, and
-is asked again with what was found there. Whoever runs it does
+A dialect is pure: it returns the address of the certificate, after a check that it is the vendor's,
+and gets the certificate in the callback:
 
-    callback = await certificates.complete(dialect, callback)
-    receipts = dialect.receipts(callback)
+    callback = await certificates.attach_certificates(dialect, callback)
+    receipts = dialect.parse_receipts(callback)
 
-Each fetch is one GET without redirects, cookies or proxies, of 16 KiB at most. At most five are
-made in a minute, so that those who can make up an address, and nothing else, cannot have us knock
-at the vendor's door all day; certificates that are known are not touched by that.
+Each fetch is one GET without redirects, cookies or proxies, of 16 KiB at most. There are at most
+five fetches a minute, so that an attacker who can only invent addresses cannot make us flood the
+vendor; cached certificates are not affected.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ FETCH_TIMEOUT_SECONDS = 3.0
 
 
 class CertificateUnavailable(Exception):
-    """The certificate is not to be had right now: 503, so that the vendor comes again."""
+    """The certificate cannot be fetched now: 503, so that the vendor repeats the callback."""
 
 
 class CertificateCache:
-    """What was fetched, by address."""
+    """The certificates by address."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, clock: Callable[[], float]) -> None:
-        """Take the transport of the providers, and a monotonic clock in seconds."""
+        """`transport` is that of the providers; `clock` is monotonic, in seconds."""
         self._transport = transport
         self._clock = clock
         self._cache: dict[str, tuple[float, bytes]] = {}
@@ -45,27 +45,30 @@ class CertificateCache:
         self._fetch_lock = asyncio.Lock()
 
     async def attach_certificates(self, dialect: ReceiptDialect, callback: Callback) -> Callback:
-        """Return the callback with what its dialect needs; raises CertificateUnavailable, or as the dialect."""
+        """Return the callback with the certificate that its dialect needs, if any.
+
+        Raises CertificateUnavailable, and as `find_certificate_url`.
+        """
         url = dialect.find_certificate_url(callback)
         if url is None:
             return callback
-        found = {url: await self._get_certificate(url)}
-        return msgspec.structs.replace(callback, certificates=found)
+        certificates = {url: await self._get_certificate(url)}
+        return msgspec.structs.replace(callback, certificates=certificates)
 
     async def _get_certificate(self, url: str) -> bytes:
         if (known := self._find_cached(url)) is not None:
             return known
         async with self._fetch_lock:
-            if (known := self._find_cached(url)) is not None:  # by the one before
+            if (known := self._find_cached(url)) is not None:  # fetched while this call waited
                 return known
             self._throttle_fetch()
-            found = await self._fetch_certificate(url)
-            self._cache[url] = self._clock(), found
-            return found
+            certificate = await self._fetch_certificate(url)
+            self._cache[url] = self._clock(), certificate
+            return certificate
 
     def _find_cached(self, url: str) -> bytes | None:
-        at, found = self._cache.get(url, (0.0, None))
-        return found if self._clock() - at < CERTIFICATE_TTL_SECONDS else None
+        at, certificate = self._cache.get(url, (0.0, None))
+        return certificate if self._clock() - at < CERTIFICATE_TTL_SECONDS else None
 
     def _throttle_fetch(self) -> None:
         now = self._clock()

@@ -1,9 +1,9 @@
-"""Signs requests to AWS: Signature Version 4, and the settings that every AWS service shares.
+"""Signature Version 4 of AWS, and the settings that all AWS services share.
 
-The signer is ours and not botocore's: that is 31 MB of other services' descriptions, five
-packages in the lock, and a configuration of its own from files and the environment, for the six
-HMACs below. Tests hold ours against it for the same instants. What is signed is what AWS asks
-for and no more: the host, the content type and every x-amz header.
+The signer is our own and not botocore's, which is 31 MB of other services' descriptions, five
+packages in the lock, and a configuration from files and the environment, for the six HMACs below.
+Tests compare ours with it for the same instants. It signs what AWS requires and no more: the host,
+the content type and every x-amz header.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -26,11 +26,11 @@ from otp_service.sms.sender_ids import find_sender_errors
 
 
 REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
-_ALGORITHM = "AWS4-HMAC-SHA256"
+_SIGNATURE_ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class AwsCredentials(msgspec.Struct, frozen=True):
-    """What AWS knows an account's user by; the token comes with temporary keys only."""
+    """The credentials of an AWS user; only temporary keys have a session token."""
 
     access_key_id: Secret
     secret_access_key: Secret
@@ -38,35 +38,35 @@ class AwsCredentials(msgspec.Struct, frozen=True):
 
 
 class AwsSettings(VendorSettings, frozen=True, kw_only=True):
-    """What can be set for every AWS service.
+    """The settings of every AWS service.
 
-    Keys are those of a user that may do the one thing. There are no instance roles: to ask for
-    them is a request of its own, to an address that providers have no business with.
+    The keys are those of a user with one permission. Instance roles are not supported: they need a
+    request to the metadata address, which providers must not reach.
     """
 
     service: ClassVar[str]
-    """As it stands in the host and in the signature."""
+    """Its name in the host and in the signature."""
 
     region: str
     access_key_id: Secret
     secret_access_key: Secret
     session_token: Secret | None = None
     base_url: str = ""
-    """For tests and private endpoints; empty for the region's own."""
+    """For tests and private endpoints; empty for the region's endpoint."""
 
     @property
     def url(self) -> str:
-        """Where requests go."""
+        """The address of requests."""
         base = self.base_url or f"https://{self.service}.{self.region}.amazonaws.com"
         return base.rstrip("/") + "/"
 
     def sign_request(self, request: HttpRequest, now: int) -> HttpRequest:
-        """Return the request with a signature of this instant (AWS gives it five minutes)."""
+        """Return the request with a signature, which AWS accepts for five minutes."""
         keys = AwsCredentials(self.access_key_id, self.secret_access_key, self.session_token)
         return sign_request(request, keys, service=self.service, region=self.region, now=now)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return what is wrong or unsafe in these settings, as (field, remedy)."""
+        """Return the invalid or unsafe settings, as (field, remedy)."""
         common = super().find_errors() if self.base_url else [*find_sender_errors(self)]
         return [*common, *self._find_region_errors()]
 
@@ -86,30 +86,30 @@ def sign_request(
     unsigned = msgspec.structs.replace(request, headers=(*request.headers, *added))
     names, canonical = _canonicalize_request(unsigned)
     scope = f"{instant[:8]}/{region}/{service}/aws4_request"
-    to_sign = "\n".join((_ALGORITHM, instant, scope, hashlib.sha256(canonical).hexdigest()))
+    to_sign = "\n".join(
+        (_SIGNATURE_ALGORITHM, instant, scope, hashlib.sha256(canonical).hexdigest())
+    )
     key = f"AWS4{credentials.secret_access_key.reveal()}".encode()
     for part in (*scope.split("/"), to_sign):
         key = hmac.digest(key, part.encode(), "sha256")
     credential = f"{credentials.access_key_id.reveal()}/{scope}"
-    authorization = (
-        f"{_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
-    )
+    authorization = f"{_SIGNATURE_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
     headers = (*unsigned.headers, ("authorization", authorization))
     return msgspec.structs.replace(unsigned, headers=headers)
 
 
 def _canonicalize_request(request: HttpRequest) -> tuple[str, bytes]:
-    """Return the names of the signed headers, and the request as both sides write it down."""
+    """Return the names of the signed headers, and the canonical request."""
     url = httpx.URL(request.url)  # its netloc is the Host header that goes out
     headers = {"host": url.netloc.decode(), **dict(request.headers)}
-    chosen = {
+    signed = {
         name: " ".join(value.split())
         for name, value in sorted(headers.items())
         if name in {"host", "content-type"} or name.startswith("x-amz-")
     }
-    names = ";".join(chosen)
+    names = ";".join(signed)
     path, _, query = url.raw_path.decode().partition("?")
     lines = [request.method, quote(path, safe="/~"), query]
-    lines += [f"{name}:{value}" for name, value in chosen.items()]
+    lines += [f"{name}:{value}" for name, value in signed.items()]
     lines += ["", names, hashlib.sha256(request.body).hexdigest()]
     return names, "\n".join(lines).encode()

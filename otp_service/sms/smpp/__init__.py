@@ -1,5 +1,6 @@
 """SMPP 3.4, the client's half (ESME), as far as one message and its receipt need it.
 
-pdu, bodies, texts, receipts: bytes to structs and back, without a socket. ids: which message a
-receipt is about. link: one connection. session: a link that is kept bound.
+`pdu`, `pdu_bodies`, `text_codec` and `delivery_receipts` convert octets to structs and back, without
+a socket. `message_ids` finds the message of a receipt. `connection` is one TCP connection, and
+`session` binds again whenever it is lost.
 """

@@ -1,4 +1,4 @@
-"""One connection to a centre, from the first PDU to the last; it does not come back."""
+"""One connection to an SMSC, from the first PDU to the last; it is never reopened."""
 
 import asyncio
 import logging
@@ -27,17 +27,20 @@ from otp_service.sms.smpp.pdu_bodies import ShortMessage
 logger = logging.getLogger(__name__)
 
 MAX_PENDING_DELIVERIES: Final = 100
-"""Receipts being noted at once; further ones are to be brought again."""
+"""Receipts handled at the same time; the SMSC has to repeat further ones."""
 MAX_UNANSWERED_REQUESTS: Final = 1000
-"""Requests whose late answers are still understood."""
+"""Requests whose late responses are still matched."""
 READ_CHUNK_BYTES: Final = 64 * 1024
 
 DeliveryHandler = Callable[[ShortMessage], Awaitable[None]]
-"""Takes what the centre brings; if it raises, the centre is to bring it again."""
+"""Handles a deliver_sm; after an exception the SMSC has to repeat it."""
+
+
+PendingRequest = tuple[asyncio.Future[Pdu | None], Callable[[Pdu], None]]
 
 
 class SmppConnection:
-    """Asks, and answers what it is asked. All of it in one process and one loop."""
+    """Sends requests, and answers those of the SMSC. Used in one event loop only."""
 
     def __init__(
         self,
@@ -51,46 +54,44 @@ class SmppConnection:
         self._writer = writer
         self._delivery_handler = delivery_handler
         self.window = asyncio.Semaphore(window)
-        """One for each message that waits for its answer (2.9): taken by who submits."""
+        """One slot for each message that waits for its response (2.9); acquired by the caller."""
         self.is_closed = False
         self._sequence = 0
-        self._pending_requests: dict[
-            int, tuple[asyncio.Future[Pdu | None], Callable[[Pdu], None]]
-        ] = {}
+        self._pending_requests: dict[int, PendingRequest] = {}
         self._delivery_tasks: set[asyncio.Task[None]] = set()
 
     def send_request(
         self, command: int, body: bytes = b"", on_response: Callable[[Pdu], None] = lambda _: None
     ) -> asyncio.Future[Pdu | None]:
-        """Write a request; its answer comes in the future, or None if the link ends before.
+        """Write a request; the future gets its response, or None if the connection ends first.
 
-        `told` hears it before anything that came after it is looked at, also if it is late and
-        nobody waits for it any more. The link must not have ended.
+        `on_response` is called before any later PDU is handled, also for a late response whose
+        caller no longer waits. The connection must be open.
         """
         self._sequence = self._sequence % MAX_SEQUENCE_NUMBER + 1
-        answer = asyncio.get_running_loop().create_future()
-        self._pending_requests[self._sequence] = (answer, on_response)
+        future = asyncio.get_running_loop().create_future()
+        self._pending_requests[self._sequence] = (future, on_response)
         if len(self._pending_requests) > MAX_UNANSWERED_REQUESTS:
             del self._pending_requests[next(iter(self._pending_requests))]
-        # Not drained: the window bounds what can be waiting here.
+        # Not drained: the window limits what can be buffered here.
         self._write_pdu(Pdu(command, self._sequence, body=body))
-        return answer
+        return future
 
     async def read_pdus(self) -> None:
-        """Read until the end, whoever makes it."""
-        frames = PduDecoder()
+        """Read and handle PDUs until either side ends the connection."""
+        decoder = PduDecoder()
         try:
             while not self.is_closed and (data := await self._reader.read(READ_CHUNK_BYTES)):
-                for pdu in frames.decode_pdus(data):
+                for pdu in decoder.decode_pdus(data):
                     self._handle_pdu(pdu)
                 await self._writer.drain()
-        except Exception as error:  # noqa: BLE001  # whatever it is, it ends this link alone
-            logger.warning("a connection to a centre ended with %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001  # any error ends this connection alone
+            logger.warning("a connection to an SMSC ended with %s", type(error).__name__)
         finally:
             self.close()
 
     async def watch_peer(self, interval_seconds: float, timeout_seconds: float) -> None:
-        """Ask every so many seconds whether the centre is there (4.11), and return if it is not."""
+        """Send enquire_link at this interval (4.11); return when the SMSC does not respond."""
         while True:
             await asyncio.sleep(interval_seconds)
             if self.is_closed or not await wait_for_response(
@@ -99,7 +100,7 @@ class SmppConnection:
                 return
 
     async def unbind(self, timeout_seconds: float) -> None:
-        """Take leave (4.2), and end."""
+        """Unbind (4.2), cancel the handling of receipts, and close."""
         if not self.is_closed:
             await wait_for_response(self.send_request(UNBIND), timeout_seconds)
         for task in self._delivery_tasks:
@@ -108,11 +109,11 @@ class SmppConnection:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; who waits for an answer hears that there is none."""
+        """Close the connection; callers that wait for a response get None."""
         self.is_closed = True
         self._writer.transport.abort()
-        for answer, _ in self._pending_requests.values():
-            _resolve_future(answer, None)
+        for future, _ in self._pending_requests.values():
+            _resolve_future(future, None)
         self._pending_requests.clear()
 
     def _write_pdu(self, pdu: Pdu) -> None:
@@ -130,32 +131,32 @@ class SmppConnection:
             self._write_pdu(Pdu(GENERIC_NACK, pdu.sequence, STATUS_INVALID_COMMAND))
 
     def _handle_response(self, pdu: Pdu) -> None:
-        answer, told = self._pending_requests.pop(pdu.sequence, (None, None))
-        if answer and told:
-            told(pdu)
-            _resolve_future(answer, pdu)
+        future, on_response = self._pending_requests.pop(pdu.sequence, (None, None))
+        if future and on_response:
+            on_response(pdu)
+            _resolve_future(future, pdu)
 
     def _handle_delivery(self, pdu: Pdu) -> None:
         if len(self._delivery_tasks) >= MAX_PENDING_DELIVERIES:
             self._send_response(pdu, STATUS_QUEUE_FULL)
             return
         try:
-            brought = ShortMessage.decode(pdu.body)
+            short_message = ShortMessage.decode(pdu.body)
         except InvalidPduError:
             self._send_response(pdu, STATUS_PERMANENT_ERROR)
             return
-        task = asyncio.get_running_loop().create_task(self._process_delivery(pdu, brought))
+        task = asyncio.get_running_loop().create_task(self._process_delivery(pdu, short_message))
         self._delivery_tasks.add(task)
         task.add_done_callback(self._delivery_tasks.discard)
 
     async def _process_delivery(self, pdu: Pdu, short_message: ShortMessage) -> None:
-        """Answer once it is noted, so that the centre keeps it until then."""
+        """Respond after it is handled, so that the SMSC keeps it until then."""
         status = STATUS_OK
         try:
             await self._delivery_handler(short_message)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the link has to go on
-            # By its name only: its text may hold a number (R68).
-            logger.error("a receipt could not be noted: %s", type(error).__name__)  # noqa: TRY400
+        except Exception as error:  # noqa: BLE001  # any error: the connection has to continue
+            # Its name only: its text may contain a number (R68).
+            logger.error("a receipt could not be handled: %s", type(error).__name__)  # noqa: TRY400
             status = STATUS_TEMPORARY_ERROR
         if not self.is_closed:
             self._send_response(pdu, status)
@@ -169,7 +170,7 @@ class SmppConnection:
 async def wait_for_response(
     future: asyncio.Future[Pdu | None], timeout_seconds: float
 ) -> Pdu | None:
-    """Return the answer, or None if there is none so soon; a late one is still heard."""
+    """Return the response, or None after the timeout; `on_response` still gets a late one."""
     await asyncio.wait({future}, timeout=timeout_seconds)
     return future.result() if future.done() else None
 

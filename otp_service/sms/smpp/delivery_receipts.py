@@ -1,13 +1,9 @@
-"""Receipts in a deliver_sm (4.6.1): as optional parameters, or as text (appendix B).
+"""Receipts in a deliver_sm (4.6.1), as optional parameters or as text (appendix B).
 
     id:7a2f sub:001 dlvrd:001 submit date:2611241530 done date:2611241531 stat:DELIVRD err:000 …
 
-    DELIVRD  2  delivered           UNDELIV  5  failed for good, and not said through whose fault
-    ENROUTE  1  pending             REJECTD  8  the same
-    ACCEPTD  6  pending             DELETED  4  the same
-    UNKNOWN  7  pending: no news    EXPIRED  3  the phone could not be reached
-
-What `err` means is different with every centre: it is kept, but decides nothing.
+UNDELIV, REJECTD and DELETED are permanent, with an unknown fault; EXPIRED is a phone that could not
+be reached. `err` means something else at every SMSC: it is stored, but decides nothing.
 """
 
 import re
@@ -22,7 +18,7 @@ RECEIPTED_MESSAGE_ID: Final = 0x001E
 MESSAGE_STATE: Final = 0x0427
 MESSAGE_PAYLOAD: Final = 0x0424
 
-# 5.2.12: what kind of message a deliver_sm is
+# 5.2.12: the type of message in a deliver_sm
 _MESSAGE_TYPE_MASK: Final = 0x3C
 _RECEIPT_TYPE: Final = 0x04
 _INTERMEDIATE_TYPE: Final = 0x20
@@ -49,32 +45,33 @@ RECEIPT_STATUSES: Final[dict[str, SmppReceiptStatus]] = {
 
 _STATE_BY_PREFIX: Final = {name[:5]: name for name in STATE_NAMES.values()}  # some write DELIVERED
 _MESSAGE_TEXT: Final = re.compile(r"\btext:", re.IGNORECASE)
-"""What the centre repeats of our text follows, with the code in it."""
+"""The beginning of our text follows, with the code in it."""
 _ID_FIELD: Final = re.compile(r"\bid:\s*([!-~]{1,64})", re.IGNORECASE)
 _STATE_FIELD: Final = re.compile(r"\bstat:\s*([A-Z]{4,13})", re.IGNORECASE)
 _ERROR_FIELD: Final = re.compile(r"\berr:\s*([0-9A-Z]{1,4})\b", re.IGNORECASE)
 
 
 class SmppReceipt(NamedTuple):
-    """A receipt, and what says which message it is about."""
+    """A receipt, and the number that identifies its message."""
 
     receipt: Receipt
-    """Without a reference of ours, which a centre does not know."""
+    """Without a reference of ours, which an SMSC does not know."""
     number: str
-    """To which the message went: the source of its receipt."""
+    """The recipient of the message: the source address of its receipt."""
 
 
 def parse_receipt(short_message: ShortMessage) -> SmppReceipt | None:
-    """Return the receipt that was brought, or None: it is a message that somebody has sent us."""
+    """Return the receipt in a deliver_sm; None for an inbound message of a person."""
     text = (short_message.text or short_message.tlvs.get(MESSAGE_PAYLOAD, b"")).decode("latin-1")
-    said = _MESSAGE_TEXT.split(text, maxsplit=1)[0]
-    name = _extract_message_id(short_message, said)
-    if not name or not _is_receipt(short_message):
+    fields = _MESSAGE_TEXT.split(text, maxsplit=1)[0]
+    message_id = _extract_message_id(short_message, fields)
+    if not message_id or not _is_receipt(short_message):
         return None
-    state = _extract_state(short_message, said)
+    state = _extract_state(short_message, fields)
     status = RECEIPT_STATUSES.get(state, "pending")
-    reason = _build_reason(state, said) if status.endswith("failure") else None
-    return SmppReceipt(Receipt(status, message_id=name, reason=reason), short_message.source.text)
+    reason = _build_reason(state, fields) if status.endswith("failure") else None
+    receipt = Receipt(status, message_id=message_id, reason=reason)
+    return SmppReceipt(receipt, short_message.source.text)
 
 
 def _is_receipt(short_message: ShortMessage) -> bool:
@@ -91,9 +88,8 @@ def _extract_message_id(short_message: ShortMessage, receipt_text: str) -> str:
 def _extract_state(short_message: ShortMessage, receipt_text: str) -> str:
     number = int.from_bytes(short_message.tlvs.get(MESSAGE_STATE, b""), "big")
     found = _STATE_FIELD.search(receipt_text)
-    return STATE_NAMES.get(number) or _STATE_BY_PREFIX.get(
-        found[1].upper()[:5] if found else "", "UNKNOWN"
-    )
+    prefix = found[1].upper()[:5] if found else ""
+    return STATE_NAMES.get(number) or _STATE_BY_PREFIX.get(prefix, "UNKNOWN")
 
 
 def _build_reason(state: str, receipt_text: str) -> str:

@@ -1,4 +1,4 @@
-"""The frame of every PDU (SMPP 3.4, 3.2), and the kinds of fields that bodies are made of (3.1)."""
+"""The frame of every PDU (SMPP 3.4, 3.2), and the types of the fields in bodies (3.1)."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 
-# 5.1.2.1. The answer to a request has its command with the highest bit set.
+# 5.1.2.1. A response has the command of its request with the highest bit set.
 GENERIC_NACK: Final = 0x80000000
 SUBMIT_SM: Final = 0x00000004
 DELIVER_SM: Final = 0x00000005
@@ -21,23 +21,23 @@ STATUS_OK: Final = 0x00
 STATUS_INVALID_COMMAND: Final = 0x03
 STATUS_QUEUE_FULL: Final = 0x14
 STATUS_TEMPORARY_ERROR: Final = 0x64
-"""ESME_RX_T_APPN: bring it again later."""
+"""ESME_RX_T_APPN: repeat it later."""
 STATUS_PERMANENT_ERROR: Final = 0x65
-"""ESME_RX_P_APPN: do not bring it again."""
+"""ESME_RX_P_APPN: do not repeat it."""
 
 MAX_SEQUENCE_NUMBER: Final = 0x7FFFFFFF
 HEADER_STRUCT: Final = struct.Struct(">IIII")
 _TLV_HEADER_STRUCT: Final = struct.Struct(">HH")
 MAX_PDU_OCTETS: Final = 64 * 1024 + 1024
-"""Octets of a PDU: a message_payload may have 64 K, and there is nothing longer."""
+"""A message_payload may have 64 K, and no other field is longer."""
 
 
 class InvalidPduError(ValueError):
-    """What came is no PDU, and so where the next one begins cannot be known. Says nothing of it."""
+    """Invalid octets, after which the next PDU cannot be found. The text quotes none of them."""
 
 
 class Pdu(msgspec.Struct, frozen=True):
-    """One PDU. Its `repr` says nothing of the body: it holds numbers, codes and passwords."""
+    """One PDU. Its `repr` omits the body, which contains numbers, codes and passwords."""
 
     command: int
     sequence: int
@@ -48,32 +48,30 @@ class Pdu(msgspec.Struct, frozen=True):
         return f"Pdu({self.command:#x}, {self.sequence}, {self.status:#x}, {len(self.body)} bytes)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("command", self.command)]  # not the fields, as msgspec would show them
+        return [("command", self.command)]  # msgspec's own would show the fields
 
     @property
     def is_response(self) -> bool:
-        """Whether it is the answer to a request."""
         return bool(self.command & RESPONSE_BIT)
 
     def encode(self) -> bytes:
-        """Return the octets."""
         length = HEADER_STRUCT.size + len(self.body)
         return HEADER_STRUCT.pack(length, self.command, self.status, self.sequence) + self.body
 
 
 class PduDecoder:
-    """Cuts what comes over a connection into PDUs."""
+    """Splits the octets of a connection into PDUs."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def decode_pdus(self, data: bytes) -> Iterator[Pdu]:
-        """Yield the PDUs that are whole now. Raises BadPdu for a length that cannot be one."""
+        """Yield the PDUs that are complete. Raises InvalidPduError for an impossible length."""
         self._buffer += data
         while len(self._buffer) >= HEADER_STRUCT.size:
             length, command, status, sequence = HEADER_STRUCT.unpack_from(self._buffer)
             if not HEADER_STRUCT.size <= length <= MAX_PDU_OCTETS:
-                raise InvalidPduError("a length that cannot be")
+                raise InvalidPduError("an impossible length")
             if len(self._buffer) < length:
                 return
             body = bytes(self._buffer[HEADER_STRUCT.size : length])
@@ -82,9 +80,9 @@ class PduDecoder:
 
 
 def encode_c_string(value: str, max_octets: int) -> bytes:
-    """Return a C-Octet String (3.1) of at most so many octets with its NUL.
+    """Return a C-Octet String (3.1) of at most `max_octets` with its NUL.
 
-    Raises ValueError, without the value, for what cannot be one.
+    Raises ValueError, whose text omits the value.
     """
     if "\0" in value or not value.isascii() or len(value) >= max_octets:
         raise ValueError("a field that is too long, or not ASCII")
@@ -99,14 +97,13 @@ def encode_tlvs(values: Mapping[int, bytes]) -> bytes:
 
 
 class BodyReader:
-    """Reads a body, field after field. Raises BadPdu where it ends too early."""
+    """Reads a body field by field. Raises InvalidPduError where it ends too early."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._offset = 0
 
     def read_octets(self, count: int) -> bytes:
-        """Return the next so many octets."""
         end = self._offset + count
         if end > len(self._body):
             raise InvalidPduError("a body that ends too early")
@@ -114,11 +111,9 @@ class BodyReader:
         return taken
 
     def read_integer(self) -> int:
-        """Return the next octet."""
         return self.read_octets(1)[0]
 
     def read_c_string(self) -> str:
-        """Return a C-Octet String."""
         end = self._body.find(b"\0", self._offset)
         if end < 0:
             raise InvalidPduError("a string without its end")
@@ -126,9 +121,9 @@ class BodyReader:
         return taken.decode("latin-1")
 
     def read_tlvs(self) -> dict[int, bytes]:
-        """Return the optional parameters, which are all that is left."""
-        found = {}
+        """Return the optional parameters, which are the rest of the body."""
+        tlvs = {}
         while self._offset < len(self._body):
             tag, length = _TLV_HEADER_STRUCT.unpack(self.read_octets(_TLV_HEADER_STRUCT.size))
-            found[tag] = self.read_octets(length)
-        return found
+            tlvs[tag] = self.read_octets(length)
+        return tlvs

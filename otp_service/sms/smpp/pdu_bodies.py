@@ -1,4 +1,4 @@
-"""The bodies of the three PDUs that have one here: bind_transceiver, submit_sm, deliver_sm."""
+"""The bodies of bind_transceiver, submit_sm and deliver_sm."""
 
 from collections.abc import Mapping
 from typing import Final, Self
@@ -10,7 +10,7 @@ from otp_service.sms.smpp.pdu import BodyReader, InvalidPduError, encode_c_strin
 
 INTERFACE_VERSION: Final = 0x34
 REGISTERED_DELIVERY_RECEIPT: Final = 1
-"""registered_delivery (5.2.17): a receipt whether it was delivered or not."""
+"""registered_delivery (5.2.17): a receipt for success and failure."""
 MAX_SHORT_MESSAGE_OCTETS: Final = 254
 """Of short_message (5.2.22)."""
 
@@ -23,20 +23,20 @@ _MAX_SHORT_CODE_DIGITS: Final = 6
 
 
 class SmppAddress(msgspec.Struct, frozen=True):
-    """A number or a name, and what it is one of. Its `repr` says only that."""
+    """A number or a name, and its type. Its `repr` has the type only."""
 
     ton_npi: tuple[int, int] = UNKNOWN_TYPE
     text: str = ""
 
     def __repr__(self) -> str:
-        return f"Address({self.ton_npi})"
+        return f"SmppAddress({self.ton_npi})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("kind", self.ton_npi)]  # see Pdu
 
     @classmethod
     def from_sender_id(cls, sender_id: str) -> "SmppAddress":
-        """Return the address of a sender; of none, so that the centre puts in its own."""
+        """Return the address of a sender; an empty one, so that the SMSC uses its own, for none."""
         digits = sender_id.removeprefix("+")
         if not sender_id:
             return cls()
@@ -46,57 +46,47 @@ class SmppAddress(msgspec.Struct, frozen=True):
         return cls(SHORT_CODE_TYPE if is_short else INTERNATIONAL_TYPE, digits)
 
     def encode(self) -> bytes:
-        """Return the three fields."""
         return bytes(self.ton_npi) + encode_c_string(self.text, 21)
 
     @classmethod
     def decode(cls, fields: BodyReader) -> "SmppAddress":
-        """Read the three fields."""
         kind = (fields.read_integer(), fields.read_integer())
         return cls(kind, fields.read_c_string())
 
 
 class BindRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """bind_transceiver (4.1.5): who we are. It has no `repr` of its own: never log it."""
+    """bind_transceiver (4.1.5): our credentials. Its `repr` is empty."""
 
     system_id: str
     password: str
     system_type: str = ""
     interface_version: int = INTERFACE_VERSION
     address_range: SmppAddress = SmppAddress()
-    """Whose messages we want; ours are receipts, which come anyway."""
+    """Recipients of inbound messages; receipts are sent anyway."""
 
     def __repr__(self) -> str:
-        return "Bind()"
+        return "BindRequest()"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return []  # see Pdu
 
     def encode(self) -> bytes:
-        """Return the body; a password may be longer than the 9 octets of 5.2.2, as some are."""
-        named = encode_c_string(self.system_id, 65) + encode_c_string(self.password, 65)
-        kind, text = bytes(self.address_range.ton_npi), encode_c_string(self.address_range.text, 41)
+        """Return the body; a password may exceed the 9 octets of 5.2.2, as some do."""
+        names = (self.system_id, self.password, self.system_type)
+        address_range = self.address_range
         return (
-            named
-            + encode_c_string(self.system_type, 65)
-            + bytes([self.interface_version])
-            + kind
-            + text
+            b"".join(encode_c_string(name, 65) for name in names)
+            + bytes([self.interface_version, *address_range.ton_npi])
+            + encode_c_string(address_range.text, 41)
         )
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read a body."""
         fields = BodyReader(body)
-        system_id, password, system_type = (
-            fields.read_c_string(),
-            fields.read_c_string(),
-            fields.read_c_string(),
-        )
         return cls(
-            system_id=system_id,
-            password=password,
-            system_type=system_type,
+            system_id=fields.read_c_string(),
+            password=fields.read_c_string(),
+            system_type=fields.read_c_string(),
             interface_version=fields.read_integer(),
             address_range=SmppAddress.decode(fields),
         )
@@ -127,7 +117,7 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
         return [("octets", len(self.text))]  # see Pdu
 
     def encode(self) -> bytes:
-        """Return the body. Raises ValueError, which says nothing of it, if it does not fit."""
+        """Return the body. Raises ValueError, whose text omits it, if a field is too long."""
         if len(self.text) > MAX_SHORT_MESSAGE_OCTETS:
             raise ValueError("a text that is too long")
         return b"".join(
@@ -147,7 +137,7 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read a body. Raises BadPdu for what is none."""
+        """Raises InvalidPduError."""
         fields = BodyReader(body)
         return cls(
             service_type=fields.read_c_string(),
@@ -168,7 +158,7 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_message_id(body: bytes) -> str:
-    """Return the centre's name for a message, from a submit_sm_resp (4.4.2); empty if none."""
+    """Return the message_id of a submit_sm_resp (4.4.2), or empty."""
     try:
         return BodyReader(body).read_c_string()
     except InvalidPduError:
@@ -176,9 +166,9 @@ def parse_message_id(body: bytes) -> str:
 
 
 def format_validity_period(seconds: int) -> str:
-    """Return a validity_period (5.2.16) from now on, in the relative form (7.1.1.2).
+    """Return a validity_period (5.2.16) in the relative form (7.1.1.2).
 
-    So it does not matter what the centre's clock says.
+    So the SMSC's clock does not matter.
     """
     minutes, second = divmod(max(1, seconds), 60)
     hours, minute = divmod(minutes, 60)

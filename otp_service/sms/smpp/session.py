@@ -1,12 +1,12 @@
-"""A link that is kept: bound when it is first wanted, and again whenever it is lost.
+"""A session: binds with the first message, and binds again whenever the connection is lost.
 
-    wanted ──> connecting ──> bound ──> lost
+    needed ──> connecting ──> bound ──> lost
                   ^   │                  │
                   │   v                  │
-                  └ resting <────────────┘     1, 2, 4 … 16 seconds, each a little at random
+                  └ backoff <────────────┘     1, 2, 4 … 16 seconds, each a little at random
 
-Who wants the link while it is being made waits for it, and while it rests is told at once why there
-is none, so that the next provider can take over.
+A caller waits while the session connects, and during a backoff gets the reason at once, so that the
+next provider is tried.
 """
 
 import asyncio
@@ -28,11 +28,10 @@ from otp_service.sms.smpp.pdu_bodies import BindRequest
 logger = logging.getLogger(__name__)
 
 STABLE_CONNECTION_SECONDS: Final = 10.0
-"""Seconds after which a link that is lost was a good one, and is made again at once."""
+"""A connection that lasted this long is replaced at once when it is lost."""
 FIRST_BACKOFF_SECONDS: Final = 1.0
 MAX_BACKOFF_SECONDS: Final = 16.0
 UNBIND_TIMEOUT_SECONDS: Final = 1.0
-"""Seconds for the answer to unbind."""
 
 _CONNECT_ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (TimeoutError, "connect-timeout"),
@@ -42,7 +41,7 @@ _CONNECT_ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class SmscConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a centre is, and how it is spoken to."""
+    """The address of an SMSC, and the parameters of a session with it."""
 
     host: str
     port: int
@@ -55,11 +54,11 @@ class SmscConfig(msgspec.Struct, frozen=True, kw_only=True):
     enquire_interval_seconds: float
 
     def __repr__(self) -> str:
-        return f"Centre({self.host}:{self.port})"
+        return f"SmscConfig({self.host}:{self.port})"
 
 
 class SmppSession:
-    """What one process has with one centre; every process has its own."""
+    """The session of one process with one SMSC; every process has its own."""
 
     def __init__(
         self,
@@ -69,7 +68,6 @@ class SmppSession:
         delivery_handler: DeliveryHandler,
         classify_bind_status: Callable[[int], Refused],
     ) -> None:
-        """Take what is to be done with receipts, and what a command_status means."""
         self._name = name
         self._config = config
         self._delivery_handler = delivery_handler
@@ -78,79 +76,75 @@ class SmppSession:
         self._connection_future: asyncio.Future[SmppConnection | Refused]
 
     async def get_connection(self) -> SmppConnection | Refused:
-        """Return the bound link, or why there is none."""
+        """Return the bound connection, or why there is none."""
         if self._keep_task is None or self._keep_task.done():
             self._reset_connection_future()
             self._keep_task = asyncio.create_task(self._keep_bound())
         outcome = self._connection_future
-        # Either, for a session that was closed meanwhile has no outcome.
+        # Also the task: a session that is closed meanwhile sets no outcome.
         either: set[asyncio.Future[Any]] = {outcome, self._keep_task}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return outcome.result() if outcome.done() else build_unreachable_refusal("closed")
 
     async def aclose(self) -> None:
-        """Unbind, and make no link any more."""
-        keeping, self._keep_task = self._keep_task, None
-        if keeping is None:
+        """Unbind, and connect no more."""
+        keep_task, self._keep_task = self._keep_task, None
+        if keep_task is None:
             return
-        link = self._connection_future.result() if self._connection_future.done() else None
-        if isinstance(link, SmppConnection):
-            await link.unbind(UNBIND_TIMEOUT_SECONDS)
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        connection = self._connection_future.result() if self._connection_future.done() else None
+        if isinstance(connection, SmppConnection):
+            await connection.unbind(UNBIND_TIMEOUT_SECONDS)
+        keep_task.cancel()
+        await asyncio.gather(keep_task, return_exceptions=True)
 
     def _reset_connection_future(self) -> None:
         self._connection_future = asyncio.get_running_loop().create_future()
 
     async def _keep_bound(self) -> None:
-        rest = FIRST_BACKOFF_SECONDS
+        backoff = FIRST_BACKOFF_SECONDS
         while True:
             if await self._run_connection():
-                rest = FIRST_BACKOFF_SECONDS
+                backoff = FIRST_BACKOFF_SECONDS
             else:
-                await asyncio.sleep(rest * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
-                rest = min(2 * rest, MAX_BACKOFF_SECONDS)
+                await asyncio.sleep(backoff * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
+                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             self._reset_connection_future()
 
     async def _run_connection(self) -> bool:
-        """Make a link and keep it until it is lost; return whether it was a good one."""
+        """Connect, bind and wait until the connection is lost; return whether it was stable."""
         clock = asyncio.get_running_loop().time
         end = clock() + self._config.connect_timeout
         try:
             async with asyncio.timeout_at(end):
-                link = await self._open_connection()
-        except (OSError, ValueError) as error:
-            self._report_failure(build_unreachable_refusal(_reason_from_error(error)))
+                connection = await self._open_connection()
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA refuses
+            self._report_failure(_reason_from_error(error))
             return False
-        reading = asyncio.create_task(link.read_pdus())
+        read_task = asyncio.create_task(connection.read_pdus())
         try:
-            bound = await self._bind_connection(link, end - clock())
-            return bound and await self._wait_until_lost(link, reading)
+            is_bound = await self._bind_connection(connection, end - clock())
+            return is_bound and await self._wait_until_lost(connection, read_task)
         finally:
-            link.close()
-            await asyncio.gather(reading, return_exceptions=True)
+            connection.close()
+            await asyncio.gather(read_task, return_exceptions=True)
 
     async def _open_connection(self) -> SmppConnection:
-        centre = self._config
-        reader, writer = await asyncio.open_connection(centre.host, centre.port, ssl=centre.tls)
+        config = self._config
+        reader, writer = await asyncio.open_connection(config.host, config.port, ssl=config.tls)
         return SmppConnection(
-            reader, writer, delivery_handler=self._delivery_handler, window=centre.window
+            reader, writer, delivery_handler=self._delivery_handler, window=config.window
         )
 
     async def _bind_connection(self, connection: SmppConnection, timeout_seconds: float) -> bool:
-        """Bind (4.1.5), and tell whoever waits what came of it."""
-        asked = connection.send_request(BIND_TRANSCEIVER, self._config.bind_request.encode())
-        answer = await wait_for_response(asked, timeout_seconds)
-        if answer is None:
-            self._report_failure(
-                build_unreachable_refusal(
-                    "disconnected" if connection.is_closed else "bind-timeout"
-                )
-            )
-        elif answer.status != STATUS_OK:
-            self._report_failure(self._classify_bind_status(answer.status))
-        elif answer.command != BIND_TRANSCEIVER | RESPONSE_BIT:
-            self._report_failure(build_unreachable_refusal("bad-reply"))
+        """Bind (4.1.5), and set the outcome for the callers that wait."""
+        future = connection.send_request(BIND_TRANSCEIVER, self._config.bind_request.encode())
+        response = await wait_for_response(future, timeout_seconds)
+        if response is None:
+            self._report_failure("disconnected" if connection.is_closed else "bind-timeout")
+        elif response.status != STATUS_OK:
+            self._set_refusal(self._classify_bind_status(response.status))
+        elif response.command != BIND_TRANSCEIVER | RESPONSE_BIT:
+            self._report_failure("bad-reply")
         else:
             logger.info("provider %s: bound", self._name)
             self._connection_future.set_result(connection)
@@ -160,21 +154,24 @@ class SmppSession:
     async def _wait_until_lost(
         self, connection: SmppConnection, read_task: asyncio.Task[None]
     ) -> bool:
-        """Wait until a bound link is lost; return whether it had lasted."""
+        """Wait until a bound connection is lost; return whether it was stable."""
         clock = asyncio.get_running_loop().time
-        began, centre = clock(), self._config
-        watching = asyncio.create_task(
-            connection.watch_peer(centre.enquire_interval_seconds, centre.reply_timeout)
+        began, config = clock(), self._config
+        watch_task = asyncio.create_task(
+            connection.watch_peer(config.enquire_interval_seconds, config.reply_timeout)
         )
         try:
-            await asyncio.wait({read_task, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({read_task, watch_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            watching.cancel()
+            watch_task.cancel()
         self._reset_connection_future()
-        self._report_failure(build_unreachable_refusal("disconnected"))
+        self._report_failure("disconnected")
         return clock() - began >= STABLE_CONNECTION_SECONDS
 
-    def _report_failure(self, refusal: Refused) -> None:
+    def _report_failure(self, reason: str) -> None:
+        self._set_refusal(build_unreachable_refusal(reason))
+
+    def _set_refusal(self, refusal: Refused) -> None:
         logger.warning("provider %s: not bound, %s", self._name, refusal.reason)
         self._connection_future.set_result(refusal)
 
@@ -184,5 +181,5 @@ def _reason_from_error(error: Exception) -> str:
 
 
 def build_unreachable_refusal(reason: str) -> Refused:
-    """Return the refusal for a centre that nothing was sent to."""
+    """Return the refusal for an SMSC to which nothing was sent."""
     return Refused(Fault.PROVIDER, reason, scope=RefusalScope.SILENCE)

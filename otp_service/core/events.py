@@ -1,7 +1,7 @@
-"""What is told to the audit log: one struct for each kind of event.
+"""The events of the audit log: one struct for each event type.
 
-The worker fills in who and what, and puts a MAC on it. Redis adds, in the step that makes the
-change, what only it knows: time, partition, epoch, sequence, and for a refusal the limit.
+The worker writes the members and a MAC over them. Redis adds what only it knows in the step that
+makes the change: time, partition, epoch, sequence, and the limit of a refusal.
 No event holds a code, a hash, a message, a whole number or a credential (R68).
 The types are those of the requirements' vocabulary map (OCSF, ECS, OWASP).
 """
@@ -12,12 +12,12 @@ import msgspec
 
 
 def _explicit_default(value: str | int) -> Any:
-    """Return a default that is written all the same, which `omit_defaults` has for plain ones."""
+    """Return a default that is always written; `omit_defaults` omits plain ones."""
     return msgspec.field(default_factory=lambda: value)
 
 
 class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The fields of every event, as far as they are known."""
+    """The fields that every event may have."""
 
     id: str
     tenant: str | None = None
@@ -28,28 +28,28 @@ class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     purpose: str | None = None
     challenge: str | None = None
     number: str | None = None
-    """Keyed pseudonym, with the id of its key in front."""
+    """Keyed pseudonym, after the id of its key."""
     country: str | None = None
     number_suffix: str | None = None
     """The number's last two digits."""
     account: str | None = None
     """Keyed pseudonym."""
     versions: dict[str, str] | None = None
-    """Configuration and keys in force."""
+    """Fingerprint of the configuration and ids of the keys in force."""
 
 
 class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
-    """The base of all events."""
+    """The base class of the event types."""
 
     outcome: str = _explicit_default("success")
     reason: str | None = None
 
 
 class Issued(Event, frozen=True, tag="otp.issued", omit_defaults=True, kw_only=True):
-    """A challenge was stored; its code goes to the providers next."""
+    """A challenge was stored; its code is sent next."""
 
     phone_metadata: str | None = None
-    """The version of the numbering plans that the number was judged by (R37)."""
+    """Version of the numbering plans that the number was checked against (R37)."""
 
 
 class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True, kw_only=True):
@@ -68,7 +68,7 @@ class Resent(Event, frozen=True, tag="otp.resent", omit_defaults=True, kw_only=T
 
 
 class Sent(Event, frozen=True, tag="otp.sent", omit_defaults=True, kw_only=True):
-    """A provider took a message, or may have."""
+    """A provider accepted a message, or may have."""
 
     provider: str
     milliseconds: int
@@ -77,25 +77,25 @@ class Sent(Event, frozen=True, tag="otp.sent", omit_defaults=True, kw_only=True)
 class ProviderFailed(
     Event, frozen=True, tag="otp.provider_failed", omit_defaults=True, kw_only=True
 ):
-    """A provider certainly did not take a message."""
+    """A provider certainly did not accept a message."""
 
     provider: str
     milliseconds: int
     fault: str
     about: str
-    """`account`: somebody has to act; `throttled`, `silence`, or this `message` alone."""
+    """`account` (an operator has to act), `throttled`, `silence`, or this `message` only."""
     outcome: str = _explicit_default("failure")
 
 
 class BreakerChanged(Event, frozen=True, tag="provider.moved", omit_defaults=True, kw_only=True):
-    """A provider's breaker in a country was opened (`open`) or closed."""
+    """A provider's circuit breaker for a country was opened (`open`) or closed (`closed`)."""
 
     provider: str
     state: str
 
 
 class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_only=True):
-    """A receipt has changed what is known of a submission; `trusted`: signed, or by our token."""
+    """A receipt changed the delivery status; `trusted` if it was signed or carried our token."""
 
     provider: str
     status: str
@@ -104,32 +104,32 @@ class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", omit_defaults=True
 
 
 class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
-    """The oldest code was driven out by a newer one."""
+    """A newer code replaced the oldest one, which is no longer valid."""
 
     send: int = _explicit_default(0)
 
 
 class Attempted(Event, frozen=True, tag="otp.attempted", omit_defaults=True, kw_only=True):
-    """An attempt was charged; nothing has been compared yet."""
+    """An attempt was charged; the code is compared next."""
 
     attempts_left: int = _explicit_default(0)
 
 
 class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_only=True):
-    """The right code was accepted, once. `repeated`: the same call was answered again."""
+    """The right code was accepted, once; `repeated` if the same call was answered again."""
 
     repeated: bool = False
 
 
 class Rejected(Event, frozen=True, tag="otp.rejected", omit_defaults=True, kw_only=True):
-    """A charged attempt was wrong: mismatch of code or of binding."""
+    """A charged attempt failed: the code or a bound value differs."""
 
     outcome: str = _explicit_default("failure")
     attempts_left: int = _explicit_default(0)
 
 
 class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=True, kw_only=True):
-    """Nothing was compared: malformed, expired, replayed, locked, limited…"""
+    """Verify was refused before the code was compared."""
 
     outcome: str = _explicit_default("failure")
     limit: str | None = None
@@ -138,15 +138,15 @@ class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=Tr
 
 
 class Locked(Event, frozen=True, tag="otp.locked", omit_defaults=True, kw_only=True):
-    """A challenge has no attempts left (`attempts_exhausted`) or a number is locked."""
+    """A challenge has no attempts left (`attempts_exhausted`), or a number was locked."""
 
 
 class Canceled(Event, frozen=True, tag="otp.canceled", omit_defaults=True, kw_only=True):
-    """A challenge was ended by its tenant, or because nothing could be sent."""
+    """A challenge was ended by its tenant, or because no message could be sent."""
 
 
 class Unlocked(Event, frozen=True, tag="otp.unlocked", omit_defaults=True, kw_only=True):
-    """An operator ended a number's rows of failures."""
+    """An operator reset the consecutive failures of a number."""
 
 
 class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", omit_defaults=True, kw_only=True):
@@ -158,12 +158,12 @@ class NumberErased(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, 
 
 
 class NumberLookup(Event, frozen=True, tag="audit.lookup", omit_defaults=True, kw_only=True):
-    """Somebody looked for a number's events; `tenant` is whose, if they were not everybody's."""
+    """The events of a number were read; `tenant` is set if only its events were."""
 
     by: str | None = None
-    """The user of the machine on which it was done, where that was not over the API."""
+    """The user of the machine where the command ran; empty for the API and the page."""
     found: int = _explicit_default(0)
-    """How many events were shown."""
+    """Events that were shown."""
 
 
 class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, kw_only=True):
@@ -176,37 +176,37 @@ class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, 
 class CallbackRejected(
     Event, frozen=True, tag="callback.rejected", omit_defaults=True, kw_only=True
 ):
-    """Callbacks that were not a provider's, or no receipts, counted over a minute."""
+    """Callbacks that were unsigned or held no receipt, counted over a minute."""
 
     outcome: str = _explicit_default("failure")
     provider: str
-    """Whose they said to be."""
+    """The provider that the callback's path names."""
     count: int = _explicit_default(1)
 
 
 class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):
-    """A record in Redis did not carry our MAC."""
+    """A record in Redis had an invalid MAC."""
 
     outcome: str = _explicit_default("failure")
     record: str = ""
-    """Its key there, in which no number and no code can stand."""
+    """Its key in Redis, which holds no number and no code."""
 
 
 class EpochStarted(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_only=True):
-    """Redis was restarted or replaced: what it had not kept before this is missing."""
+    """Redis was restarted or replaced: events before this that it had not kept are missing."""
 
 
 class ArchiveChanged(Event, frozen=True, tag="log.archive", omit_defaults=True, kw_only=True):
-    """A sealer took over (`started`) or ended (`stopped`), found a `gap`, or the log is full.
+    """A sealer started or stopped, found a gap or deleted old seals, or the log is full or was.
 
-    `dropped`: what is older than its retention is deleted, up to the seal that is named.
-    `overflow`: too many events wait for the archive, and nothing is granted; `recovered`: no more.
+    `dropped`: segments past their retention were deleted, up to `seal`. `overflow`: too many
+    events wait for the archive, so nothing is granted; `recovered`: that has ended.
     """
 
     missing: int = 0
-    """Entries that Redis no longer had."""
+    """Entries that were no longer in Redis."""
     seal: int = 0
-    """The last seal that was dropped."""
+    """The last seal that retention deleted."""
 
 
 class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=True, kw_only=True):
@@ -216,7 +216,10 @@ class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=Tr
 EVENT_TYPES: dict[str, type[Event]] = {
     str(kind.__struct_config__.tag): kind for kind in Event.__subclasses__()
 }
-"""Every kind of event there is, by its type; `audit/EVENTS.md` tells of each."""
+"""Every event type with its struct.
+
+To add one, or a field, follow the checklists in `audit/README.md`.
+"""
 
 GRANT_EVENTS = (Issued, Resent, Attempted, Verified, Unlocked)
-"""What is refused rather than done unrecorded (R73)."""
+"""Events of changes that are refused if the event cannot be recorded (R73)."""

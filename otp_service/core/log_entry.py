@@ -1,4 +1,4 @@
-"""One event with its place in the log, as it is kept."""
+"""Entries of the event log: an event with its position in a partition."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -10,11 +10,11 @@ import msgspec
 T = TypeVar("T")
 
 MAX_JSON_BRACKETS = 250
-"""Of an event or a stamp. Ours have a few; how many more can be followed hangs on who decodes it."""
+"""Brackets of an event or a stamp. Ours have a few; the depth that can be decoded depends on the reader."""
 
 
 class StreamPosition(NamedTuple):
-    """The id of an entry of one partition: they only ever grow."""
+    """The id of an entry in its partition. Later entries have higher ids."""
 
     at: int
     """Milliseconds since 1970, by Redis's clock."""
@@ -22,7 +22,7 @@ class StreamPosition(NamedTuple):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An event, signed by the worker that told it, and what Redis added."""
+    """An event with the MAC of the worker that wrote it, and the stamp that Redis added."""
 
     partition: int
     position: StreamPosition
@@ -34,51 +34,51 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What only Redis knew of a refusal; it stands above what the worker said."""
+    """What only Redis knew of a refusal. Its members replace those of the event."""
 
     reason: str | None = None
     limit: str | None = None
-    """Which limit refused: `quota` in `period` seconds, and how long to `wait`, in milliseconds."""
+    """The limit that refused: `quota` in `period` seconds. `wait` is in milliseconds."""
     quota: int | None = None
     period: int | None = None
     wait: int | None = None
     folded: int | None = None
-    """How many refusals this is, between two instants, in milliseconds, from so many addresses."""
+    """How many refusals this one counts, from `first` to `last` (ms since 1970) and `addresses`."""
     first: int | None = None
     last: int | None = None
     addresses: int | None = None
     unrecorded: int | None = None
-    """How many refusals before this one found no room in the log, and were only counted."""
+    """Refusals before this one that were only counted, because the log was full."""
 
 
 class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
-    """What Redis has of a partition behind what is archived, and the state of its log then."""
+    """The entries of a partition that are not archived yet, and the state of its log at that time."""
 
     partition: int
     now: int
     last_position: StreamPosition
-    """No entry of the log has a later id; whatever has is not ours."""
+    """The last id that the log has given out. An entry with a later id is not authentic."""
     epoch: int
-    """The one that `last` is of."""
+    """The epoch of `last_position`."""
     archived_position: StreamPosition | None
-    """The id up to which an archive has what Redis had."""
+    """The id up to which an archive has every entry."""
     sequence_id: tuple[int, int] | None
-    """Epoch and sequence that it had come to with that."""
+    """Epoch and sequence of that entry."""
     waiting_count: int
-    """Events behind it; refusals are not counted."""
+    """Events after it, without refusals."""
     events: tuple[Entry, ...]
-    """The first ones, in their order."""
+    """The first of them, in order."""
     refusals: tuple[Entry, ...]
     is_complete: bool
-    """Whether these are all."""
+    """Whether `events` and `refusals` are all of them."""
 
     @property
     def entries(self) -> list[Entry]:
-        """Both, in their order."""
+        """Return events and refusals in the order of their positions."""
         return sorted((*self.events, *self.refusals), key=attrgetter("position"))
 
     def truncate_after(self, at: int) -> "PendingEntries":
-        """Return it without what is later than this instant."""
+        """Return a copy without the entries after this instant (ms since 1970)."""
         events = tuple(entry for entry in self.events if entry.position.at <= at)
         refusals = tuple(entry for entry in self.refusals if entry.position.at <= at)
         is_all = (events, refusals) == (self.events, self.refusals)
@@ -87,20 +87,20 @@ class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArchivedPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an archive has come in a partition, after what a Tail held."""
+    """The position of an archive in a partition, once it has the pending entries."""
 
     pending: PendingEntries
     from_start: bool
-    """Whether the tail was read from the beginning."""
+    """Whether the pending entries were read from the beginning of the stream."""
     sequence_id: tuple[int, int]
 
 
 def create_bounded_decoder(
     target_type: type[T], max_brackets: int | None = None
 ) -> Callable[[bytes], T]:
-    """Return what decodes JSON that anybody may have written, with at most so many brackets.
+    """Return a decoder for untrusted JSON, with at most `max_brackets` brackets.
 
-    It raises MsgspecError, also for what nests too deep.
+    The decoder raises MsgspecError for invalid JSON, and for JSON that nests too deep.
     """
     decode = msgspec.json.Decoder(target_type).decode
 
@@ -116,9 +116,9 @@ def create_bounded_decoder(
 
 
 def decode_stamp(stamp: bytes) -> dict[str, Any]:
-    """Return what a stamp says: what only Redis may, as no MAC covers it. Raises MsgspecError."""
-    said = msgspec.structs.asdict(_decode_stamp_json(stamp)) if stamp else {}
-    return {name: value for name, value in said.items() if value is not None}
+    """Return the members of a stamp that Redis may set, as no MAC covers it. Raises MsgspecError."""
+    members = msgspec.structs.asdict(_decode_stamp_json(stamp)) if stamp else {}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 _decode_stamp_json = create_bounded_decoder(Stamp, MAX_JSON_BRACKETS)

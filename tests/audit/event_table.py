@@ -3,21 +3,21 @@
 import sys
 from collections.abc import Iterator
 
-from otp_service.audit.exports.taxonomy import TAXONOMY, TaxonomyEntry
+from otp_service.audit.exports.taxonomy import TAXONOMY_ENTRIES, TaxonomyEntry
 from otp_service.core.events import EVENT_TYPES, Event
 from otp_service.core.log_entry import Stamp
 
 
 EXPORT_ONLY_EVENTS = {
     "log.gap": "In exports only: a gap that the archive declares",
-    "log.unreadable": "In exports only: an entry that is not as we wrote it, whatever it says",
+    "log.unreadable": "In exports only: an entry that is unreadable, or whose MAC was invalid when archived",
 }
 
 
 def format_rows() -> Iterator[str]:
-    """Give the rows: an event, or an event with a reason that means something else to others."""
+    """Yield the rows: an event, or an event with a reason that has its own meaning."""
     for kind in [*EVENT_TYPES, *EXPORT_ONLY_EVENTS]:
-        for (named, reason), meaning in sorted(TAXONOMY.items()):
+        for (named, reason), meaning in sorted(TAXONOMY_ENTRIES.items()):
             if named == kind:
                 yield _format_row(kind, reason, meaning)
 
@@ -36,7 +36,7 @@ def list_all_fields() -> set[str]:
 
 def _format_row(kind: str, reason: str, meaning: TaxonomyEntry) -> str:
     doc = EXPORT_ONLY_EVENTS.get(kind) or (EVENT_TYPES[kind].__doc__ or "").partition("\n")[0]
-    first = (kind, reason) == next(key for key in sorted(TAXONOMY) if key[0] == kind)
+    first = (kind, reason) == next(key for key in sorted(TAXONOMY_ENTRIES) if key[0] == kind)
     when = doc.replace("|", "or").rstrip(".") if first else ""
     number, activity, name = meaning.ocsf
     return " | ".join(

@@ -1,6 +1,6 @@
-"""What each event means in the words of others: OCSF 1.8.0, ECS 9.4.0 and OWASP's vocabulary.
+"""The meaning of each event in OCSF 1.8.0, ECS 9.4.0 and OWASP's vocabulary.
 
-The only table of it: the exports read it, and `EVENTS.md`, the inventory, shows it.
+The only table of it: the exports read it, and `EVENTS.md` shows it.
 """
 
 from typing import Final, NamedTuple
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 PREAUTH_ACTIVITY: Final = (3002, 6, "Preauth")
 FACTOR_VERIFY_ACTIVITY: Final = (3002, 99, "Factor Verify")
-"""No logon: the login service logs that, and a SIEM would count it twice."""
+"""Not a logon: the login service logs that, and a SIEM would count it twice."""
 SEND_ACTIVITY: Final = (6003, 1, "Create")
 UPDATE_ACTIVITY: Final = (6003, 3, "Update")
 FINDING_ACTIVITY: Final = (2004, 1, "Create")
@@ -18,21 +18,21 @@ INFORMATIONAL, LOW, MEDIUM, HIGH, CRITICAL = 1, 2, 3, 4, 5
 
 
 class TaxonomyEntry(NamedTuple):
-    """What one event means."""
+    """The meaning of one event."""
 
     ocsf: tuple[int, int, str]
-    """Class, activity and its name, which is ours where the activity is 99."""
+    """Class, activity, and the activity's name; the name is ours if the activity is 99 (Other)."""
     category: str
-    """ECS's `event.category`, and with it `event.type`."""
+    """ECS's `event.category`; `types` is its `event.type`."""
     types: tuple[str, ...]
     owasp: str | None = None
     severity: int = INFORMATIONAL
     is_refusal: bool = False
-    """Whether something that was asked for was refused by a rule of ours."""
+    """Whether a rule of ours refused a request."""
     is_certain: bool = True
-    """Whether the event's outcome is one that tools may count."""
+    """Whether tools may count the event's outcome."""
     title: str = ""
-    """Of a finding."""
+    """The title of a finding; empty for other events."""
 
 
 def _build_preauth(
@@ -67,7 +67,7 @@ def _build_finding(title: str) -> TaxonomyEntry:
 
 _OWASP_RATE_LIMIT: Final = "excess_rate_limit_exceeded"
 
-TAXONOMY: Final[dict[tuple[str, str], TaxonomyEntry]] = {
+TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.issued", ""): _build_preauth("authn_token_created", starts=True),
     ("otp.issue_denied", ""): _build_denied(PREAUTH_ACTIVITY, "info", None, LOW),
     ("otp.issue_denied", "rate_limited"): _build_denied(
@@ -126,7 +126,7 @@ TAXONOMY: Final[dict[tuple[str, str], TaxonomyEntry]] = {
         UPDATE_ACTIVITY, "denied", "malicious_direct_reference", HIGH
     ),
     ("provider.moved", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
-    ("store.tampered", ""): _build_finding("A record in Redis was written by somebody else"),
+    ("store.tampered", ""): _build_finding("A record in Redis was not written by this service"),
     ("log.epoch", ""): TaxonomyEntry((6003, 99, "Epoch"), "database", ("info",), severity=MEDIUM),
     ("log.gap", ""): _build_finding("Entries of the audit log are missing"),
     ("log.unreadable", ""): _build_finding("An entry of the audit log is not one of ours"),
@@ -152,12 +152,14 @@ TAXONOMY: Final[dict[tuple[str, str], TaxonomyEntry]] = {
         (6003, 99, "Stop"), "process", ("end",), "sys_shutdown"
     ),
 }
-"""By type and reason; an empty reason stands for every other one."""
+"""By type and reason; the empty reason applies to every other one."""
 
-_UNKNOWN_TYPE: Final = TaxonomyEntry((6003, 99, "Other"), "api", ("info",), severity=LOW)
-"""Of a type that this version does not know: a newer one has written the archive."""
+_UNKNOWN_TYPE_ENTRY: Final = TaxonomyEntry((6003, 99, "Other"), "api", ("info",), severity=LOW)
+"""For an event type that this version does not know: a newer one wrote the archive."""
 
 
 def get_taxonomy_entry(event_type: str, reason: str | None) -> TaxonomyEntry:
-    """Return what an event of this type with this reason means."""
-    return TAXONOMY.get((event_type, reason or "")) or TAXONOMY.get((event_type, ""), _UNKNOWN_TYPE)
+    """Return the entry of this type and reason, or that of the type alone."""
+    return TAXONOMY_ENTRIES.get((event_type, reason or "")) or TAXONOMY_ENTRIES.get(
+        (event_type, ""), _UNKNOWN_TYPE_ENTRY
+    )

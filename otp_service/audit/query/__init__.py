@@ -1,1 +1,1 @@
-"""Searching events in Redis and in the archive."""
+"""Search and paging over the events in Redis and in the archive."""

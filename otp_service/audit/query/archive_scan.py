@@ -1,7 +1,6 @@
-"""The entries that stand in an archive's folder: newest first, and how far they reach.
+"""Entries of an archive's folder, newest first, and how far the archive extends.
 
-Whoever has changed the files is found by `audit verify`, not here: a line that cannot be read is
-counted and left out.
+Changed files are found by `audit verify`, not here: an unreadable line is counted and skipped.
 """
 
 import re
@@ -39,10 +38,10 @@ from otp_service.core.timestamps import HOUR_MS, format_rfc3339, parse_rfc3339
 
 
 MAX_UNSEALED_LINES = 10_000
-"""Lines that are kept, in case that a seal follows."""
+"""Lines that are kept until their seal is read."""
 
 CLOCK_TOLERANCE_MS = HOUR_MS
-"""Milliseconds by which the sealer's clock may be wrong, or a line may stand in the wrong place."""
+"""Milliseconds by which the sealer's clock may be wrong, or a line may be out of order."""
 
 _ENTRY_TIME = re.compile(rb'\{"id":"[^"]*","at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"')
 _SEAL_TIME = re.compile(rb'\n\{"seal":\{"number":\d+,"at":"([^"]*)"')
@@ -50,51 +49,49 @@ _MAX_OFFSET = 2**63 - 1
 
 
 class ArchivedEntry(Entry, frozen=True, kw_only=True):
-    """An entry out of an archive; `failed`: no key in force had made its MAC when it got there."""
+    """An entry of an archive; its MAC is invalid if no key in force had made it when it was archived."""
 
     has_invalid_mac: bool
 
 
 class ArchiveExtent(NamedTuple):
-    """How far an archive reaches."""
+    """How far an archive extends."""
 
     heads: Mapping[int, tuple[int, int]]
-    """The last epoch of each partition, and the last sequence in it."""
+    """Of each partition the last epoch, and the last sequence in it."""
     newest_at: int
-    """When the newest event in it was, in milliseconds."""
+    """The time of the newest event, in milliseconds since 1970."""
 
     def has_entry(self, entry: Entry) -> bool:
-        """Whether the archive has this entry, as far as that is for sure.
+        """Whether the archive certainly has this entry.
 
-        Whoever can write to Redis can append what looks like an old one, without an epoch or with
-        a place that is taken; it must not hide what stands behind it, and is told apart later.
+        An attacker who can write to Redis can append an entry that looks old, without an epoch or
+        with a sequence that is taken. It must not hide the entries after it; its MAC marks it later.
         """
         head = self.heads.get(entry.partition, (0, 0))
-        place = (entry.epoch, entry.position.sequence)
-        return entry.epoch > 0 and place <= head and entry.position.at <= self.newest_at
+        is_before_head = (entry.epoch, entry.position.sequence) <= head
+        return entry.epoch > 0 and is_before_head and entry.position.at <= self.newest_at
 
 
 class ArchiveReader:
-    """A folder with segments; all methods read files, and are for threads."""
+    """Reads a folder of segments. Every method reads files: call it in a thread."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.unreadable_lines = 0
-        """Lines that could not be read, since this was made."""
+        """Unreadable lines since this object was created."""
         self._heads: dict[int, tuple[int, int]] = {}
         self._newest_at = format_rfc3339(0).encode()
         self._read_offset = FileOffset(0, 0)
         self._lock = Lock()
 
     def read_extent(self) -> ArchiveExtent:
-        """Return how far it reaches now; only what is new since the last time is read."""
+        """Return how far the archive extends now; only lines since the last call are read."""
         with self._lock:
-            found = list_segments(self.folder)
-            newer = [
-                path for path in found if parse_segment_number(path) >= self._read_offset.segment
-            ]
-            # A segment's first seal says where every partition stands; the newest may lack it yet.
-            for path in newer if self._read_offset.segment else found[-2:]:
+            paths, last_read = list_segments(self.folder), self._read_offset.segment
+            # A segment's first seal has the heads of all partitions; the newest may lack it yet.
+            newer = [p for p in paths if parse_segment_number(p) >= last_read]
+            for path in newer if last_read else paths[-2:]:
                 self._read_new_lines(path)
             return ArchiveExtent(dict(self._heads), parse_rfc3339(self._newest_at.decode()))
 
@@ -106,9 +103,9 @@ class ArchiveReader:
         since: int = 0,
         until: int | None = None,
     ) -> Iterator[tuple[FileOffset, ArchivedEntry | None]]:
-        """Give the entries before a spot (None: all), newest first, and where each stands.
+        """Yield the entries before an offset (None: all), newest first, each with its offset.
 
-        A None without an entry says how far it has come, at least once a block.
+        Without an entry, the offset marks the progress, at least once a block.
         """
         first, last = _encode_time(since), b"~" if until is None else _encode_time(until)
         for segment in self._select_segments(before, until):
@@ -116,7 +113,7 @@ class ArchiveReader:
             end = before.offset if before and before.segment == number else _MAX_OFFSET
             for offset, block in iterate_blocks_backward(segment, end):
                 self.unreadable_lines += not block
-                if block and can_match(block):  # or there is no need to cut it into lines
+                if block and can_match(block):  # else it is not split into lines
                     place = offset + len(block)
                     for line in reversed(block[:-1].split(b"\n")):
                         place -= len(line) + 1
@@ -124,24 +121,20 @@ class ArchiveReader:
                             yield FileOffset(number, place), entry
                 yield FileOffset(number, offset), None
                 if since > 0 and _find_seal_time(block) < _encode_time(since - CLOCK_TOLERANCE_MS):
-                    return  # what stands before a seal was told before it
+                    return  # lines before a seal are older than the seal
 
     def _select_segments(self, before: FileOffset | None, until: int | None) -> Iterator[Path]:
-        """Give the segments that may hold what is asked for, newest first."""
+        """Yield the segments that may have matching entries, newest first."""
         for segment in reversed(list_segments(self.folder)):
             if before is not None and parse_segment_number(segment) > before.segment:
                 continue
-            begun = next(
-                filter(
-                    None, (_match_entry_time(line) for _, line in _iterate_whole_lines(segment, 0))
-                ),
-                b"",
-            )
-            if until is None or begun < _encode_time(until + CLOCK_TOLERANCE_MS):
+            times = (_match_entry_time(line) for _, line in _iterate_whole_lines(segment, 0))
+            first = next(filter(None, times), b"")
+            if until is None or first < _encode_time(until + CLOCK_TOLERANCE_MS):
                 yield segment
 
     def _decode_in_range(self, line: bytes, start: bytes, end: bytes) -> ArchivedEntry | None:
-        """Return the entry on a line if it is of this time."""
+        """Return the entry on a line if its time is in this range."""
         at = _match_entry_time(line)
         if (at and not start <= at < end) or line.startswith((GAP_PREFIX, SEAL_PREFIX)):
             return None
@@ -159,7 +152,7 @@ class ArchiveReader:
             offset = end
             if line.startswith(SEAL_PREFIX):
                 self._apply_line(line)
-                unsealed = unsealed[-1:]  # of the others a seal tells all that is needed
+                unsealed = unsealed[-1:]  # the seal covers the others
             unsealed.append(line)
             if len(unsealed) == MAX_UNSEALED_LINES:
                 self._apply_lines(unsealed)
@@ -172,7 +165,7 @@ class ArchiveReader:
         lines.clear()
 
     def _apply_line(self, line: bytes) -> None:
-        """Let a line say how far the archive reaches."""
+        """Extend what is known of the archive by a line."""
         try:
             if line.startswith(SEAL_PREFIX):
                 seal = decode_seal(line)
@@ -198,29 +191,29 @@ class ArchiveReader:
 
 def decode_archived_entry(line: bytes) -> ArchivedEntry:
     """Return the entry on a line. Raises ValueError (a MsgspecError is one)."""
-    told = decode_entry(line)
-    if _match_entry_time(line) != told.at.encode():
-        raise ValueError(told.at)
-    place = parse_sequence_id(told.id)
+    entry = decode_entry(line)
+    if _match_entry_time(line) != entry.at.encode():
+        raise ValueError(entry.at)
+    place = parse_sequence_id(entry.id)
     return ArchivedEntry(
         partition=place.partition,
-        position=StreamPosition(parse_rfc3339(told.at), place.sequence),
+        position=StreamPosition(parse_rfc3339(entry.at), place.sequence),
         epoch=place.epoch,
-        event=bytes(told.event),
-        mac=told.mac,
-        stamp=b"" if told.stamp is msgspec.UNSET else bytes(told.stamp),
-        has_invalid_mac=told.integrity is not msgspec.UNSET,
+        event=bytes(entry.event),
+        mac=entry.mac,
+        stamp=b"" if entry.stamp is msgspec.UNSET else bytes(entry.stamp),
+        has_invalid_mac=entry.integrity is not msgspec.UNSET,
     )
 
 
 def _match_entry_time(line: bytes) -> bytes:
-    """Return when the entry on a line was, as it stands there; nothing if it is no entry."""
+    """Return the time on a line as bytes, empty if the line is not an entry."""
     at = _ENTRY_TIME.match(line)
     return at[1] if at else b""
 
 
 def _find_seal_time(block: bytes) -> bytes:
-    """Return when the first seal in a block was made, or what is later than any."""
+    """Return the time of the first seal in a block, or a value after every time."""
     at = _SEAL_TIME.search(block)
     return at[1] if at else b"~"
 
@@ -230,9 +223,9 @@ def _encode_time(at: int) -> bytes:
 
 
 def _iterate_whole_lines(segment: Path, start: int) -> Iterator[tuple[int, bytes]]:
-    """Give the lines from here on, and where each ends.
+    """Yield the lines from an offset on, each with the offset of its end.
 
-    One that is far too long is left out, and so is a last one that is being written.
+    A line over the limit is skipped, and so is a last line that is being written.
     """
     with suppress(FileNotFoundError), segment.open("rb") as file:
         end, is_cut = file.seek(start), False

@@ -1,4 +1,4 @@
-"""Which events are wanted, of those that Redis has and of the lines of an archive."""
+"""Filters of a query, for decoded entries and for undecoded lines of an archive."""
 
 from functools import cached_property
 
@@ -8,34 +8,34 @@ from otp_service.core.log_entry import MAX_JSON_BRACKETS, Entry, create_bounded_
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """All events that agree with everything that is not None."""
+    """Matches the events that equal every filter that is set."""
 
     tenant: str | None = None
     number_pseudonyms: frozenset[str] | None = None
-    """The pseudonyms of one number, under each key that there is."""
+    """The pseudonyms of one number, one under each key."""
     type: str | None = None
     challenge: str | None = None
     address: str | None = None
-    """The person's, as events hold it."""
+    """`client_address`, as events hold it."""
 
     def matches(self, entry: Entry) -> bool:
-        """Whether the event agrees; one that cannot be read does so only with no filter at all."""
+        """Whether the event matches; an unreadable one matches only where no filter is set."""
         if self == _MATCH_ALL:
             return True
         try:
-            facts = _decode_fields(entry.event)
+            fields = _decode_fields(entry.event)
         except msgspec.MsgspecError:
             return False
         return (
-            self.tenant in {None, facts.tenant}
-            and self.type in {None, facts.type}
-            and self.challenge in {None, facts.challenge}
-            and self.address in {None, facts.client_address}
-            and (self.number_pseudonyms is None or facts.number in self.number_pseudonyms)
+            self.tenant in {None, fields.tenant}
+            and self.type in {None, fields.type}
+            and self.challenge in {None, fields.challenge}
+            and self.address in {None, fields.client_address}
+            and (self.number_pseudonyms is None or fields.number in self.number_pseudonyms)
         )
 
     def can_match(self, text: bytes) -> bool:
-        """Whether one of these lines may agree; a glance, ten times as quick as reading them."""
+        """Whether one of these lines may match; ten times as quick as decoding them."""
         for words in self._required_words:
             for word in words:
                 if word in text:
@@ -46,7 +46,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _required_words(self) -> list[list[bytes]]:
-        """What the line has to hold: one of each of these. The rarest come first."""
+        """The strings of a matching line: one of each list. The rarest come first."""
         values = (self.challenge, self.address, self.type, self.tenant)
         words = [[_encode_string(value)] for value in values if value is not None]
         if self.number_pseudonyms is not None:
@@ -55,7 +55,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class FilterFields(msgspec.Struct, frozen=True):
-    """What of an event is filtered by."""
+    """The members of an event that filters compare."""
 
     type: str
     tenant: str | None = None

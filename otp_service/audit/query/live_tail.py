@@ -1,4 +1,4 @@
-"""Events as they come, from Redis."""
+"""New events as Redis appends them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -10,26 +10,26 @@ from otp_service.core.log_entry import Entry, StreamPosition
 async def follow_entries(
     streams: EventStreams, pause: Callable[[], Awaitable[object]], *, count: int
 ) -> AsyncIterator[Entry]:
-    """Give the last entries that there are, and then those that come, oldest first, for ever.
+    """Yield the last `count` entries, and then new ones for ever, oldest first.
 
-    It looks again after each `pause`. Raises StoreUnavailable.
+    Redis is asked again after each `pause`. Raises StoreUnavailable.
     """
-    most, seen = count, dict.fromkeys(range(PARTITION_COUNT), MIN_POSITION)
+    max_entries, seen = count, dict.fromkeys(range(PARTITION_COUNT), MIN_POSITION)
     while True:
-        walk = _create_scan_after(streams, seen)
-        await walk.peek()  # now it knows the newest entry of each partition
-        seen = {p: max(seen[p], position) for p, position in walk.positions.items()}
+        scan = _create_scan_after(streams, seen)
+        await scan.peek()  # after this its positions are the newest of each partition
+        seen = {p: max(seen[p], position) for p, position in scan.positions.items()}
         found: list[Entry] = []
-        while len(found) < most and (entry := await walk.read_next()):
+        while len(found) < max_entries and (entry := await scan.read_next()):
             found.append(entry)
         for entry in reversed(found):
             yield entry
-        most = 2**63
+        max_entries = 2**63
         await pause()
 
 
 def _create_scan_after(streams: EventStreams, seen: Mapping[int, StreamPosition]) -> StreamScan:
-    """Return what goes through all that stands behind these positions."""
+    """Return a scan of the entries after these positions."""
     return StreamScan(
         streams,
         dict.fromkeys(seen, MAX_POSITION),

@@ -1,8 +1,8 @@
-"""Through what Redis has and what the archive has as one log, newest first, each event once.
+"""A scan of Redis and the archive as one log, newest first, each event once.
 
-The archive has everything of a partition up to where it reaches, so of Redis only what is younger
-is read. On from there the archive is gone through as it lies in its files, by a thread, so that
-nobody who waits for a code waits for a disk.
+The archive has every entry of a partition up to its extent, so only younger entries are read from
+Redis. Then the archive is read backward, in a thread, so that no request for a code waits for a
+disk.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from otp_service.core.log_entry import Entry
 
 
 READ_CHUNK_ITEMS = 256
-"""Entries or blocks that a thread reads at once."""
+"""Entries or blocks that one call of the thread reads."""
 
 
 class PageBudget(NamedTuple):
-    """What one page may look at; the next one goes on from there."""
+    """The work of one page; the next page continues from there."""
 
     entries: int = 2000
-    """20 us each, mostly for reading them."""
+    """20 us each, mostly to decode them."""
     blocks: int = 128
-    """Of an archive: 32 MiB, which take a tenth of a second."""
+    """Blocks of the archive: 32 MiB, which take a tenth of a second."""
 
 
 PAGE_BUDGET = PageBudget()
@@ -35,7 +35,7 @@ UNLIMITED_BUDGET = PageBudget(2**63, 2**63)
 
 
 class ArchiveScanCursor:
-    """What is wanted of an archive, newest first; `spot` is where everything after it was given."""
+    """Matching entries of the archive, newest first; all from `offset` on have been returned."""
 
     def __init__(
         self,
@@ -50,29 +50,28 @@ class ArchiveScanCursor:
         self._is_exhausted = False
 
     async def peek(self) -> ArchivedEntry | None:
-        """Return the entry that `pop` returns next; None if there is none within the bound."""
+        """Return the entry that `pop` removes next; None at the end, or after `max_blocks`."""
         while True:
             while self._buffer and self._buffer[0][1] is None:
                 self.offset, _ = self._buffer.popleft()
             if self._buffer or self._is_exhausted or self._blocks_left <= 0:
                 return self._buffer[0][1] if self._buffer else None
-            most = min(READ_CHUNK_ITEMS, self._blocks_left)
-            read = await asyncio.to_thread(list, islice(self._items, most))
-            self._is_exhausted = len(read) < most
+            count = min(READ_CHUNK_ITEMS, self._blocks_left)
+            read = await asyncio.to_thread(list, islice(self._items, count))
+            self._is_exhausted = len(read) < count
             self._blocks_left -= sum(entry is None for _, entry in read)
             self._buffer.extend(read)
 
     def pop(self) -> None:
-        """Go on behind the entry that `peek` has returned."""
+        """Remove the entry that `peek` has returned."""
         self.offset, _ = self._buffer.popleft()
 
     def is_over(self) -> bool:
-        """Whether there is nothing more."""
         return self._is_exhausted and not self._buffer
 
 
 class MergedScan:
-    """The entries of both; those of Redis whatever they are, those of the archive as filtered."""
+    """Merges all entries of Redis with the matching ones of the archive."""
 
     def __init__(
         self, stream_scan: StreamScan, archive_scan: ArchiveScanCursor | None, *, max_entries: int
@@ -82,10 +81,7 @@ class MergedScan:
         self._entries_left = max_entries
 
     async def read_next(self) -> Entry | None:
-        """Return the next entry, or None: no more, or no more on this page.
-
-        Raises StoreUnavailable.
-        """
+        """Return the next entry, or None at the end of the page or log. Raises StoreUnavailable."""
         if self._entries_left == 0:
             return None
         self._entries_left -= 1
@@ -96,7 +92,7 @@ class MergedScan:
         return await self._stream_scan.read_next()
 
     def build_cursor(self) -> PageCursor | None:
-        """Return where the next page begins, or None if there is none."""
+        """Return the cursor of the next page, or None after the last one."""
         if not self._stream_scan.is_over():
             return PageCursor(self._stream_scan.positions)
         if self._archive_scan is None or self._archive_scan.is_over():
@@ -104,7 +100,7 @@ class MergedScan:
         return PageCursor(self._stream_scan.positions, self._archive_scan.offset)
 
     async def _peek_archived(self) -> ArchivedEntry | None:
-        """Return the next entry of the archive that was on no page yet."""
+        """Return the next entry of the archive that no page has shown."""
         if self._archive_scan is None:
             return None
         while entry := await self._archive_scan.peek():
@@ -114,19 +110,18 @@ class MergedScan:
         return None
 
     def _is_archived_next(self, archived: ArchivedEntry, live: Entry) -> bool:
-        # Where positions do not tell (under a limit key that was retired), only the spot will,
-        # and there is none before Redis has nothing more.
-        return archived.partition in self._stream_scan.positions and sort_key(archived) > sort_key(
-            live
-        )
+        # A partition without a position (under a limit key that was retired) is ordered by the
+        # offset alone, and the cursor has one only after the end of Redis.
+        has_position = archived.partition in self._stream_scan.positions
+        return has_position and sort_key(archived) > sort_key(live)
 
     def _pop_archived(self, archived: ArchivedEntry) -> None:
-        assert self._archive_scan  # it is from there
+        assert self._archive_scan  # the entry is from it
         self._archive_scan.pop()
         if archived.partition in self._stream_scan.positions:
             self._stream_scan.positions[archived.partition] = archived.position
 
 
 def sort_key(entry: Entry) -> tuple[int, int, int]:
-    """Return what entries are put in order by."""
+    """Return the position of an entry in the merged log."""
     return entry.position.at, entry.partition, entry.position.sequence

@@ -1,7 +1,7 @@
-"""Where a page ended: each partition's position, and how far back the archive was read.
+"""The end of a page: the position of each partition, and how far back the archive was read.
 
-What happens later is on no later page, and what was there is on exactly one: positions are fixed
-when the first page is read, and an archive only grows at its end.
+The first page fixes the positions, and an archive only grows at its end. So an event that was there
+is on exactly one page, and a later event is on none.
 """
 
 import binascii
@@ -17,22 +17,22 @@ from otp_service.core.log_entry import StreamPosition
 
 
 class FileOffset(NamedTuple):
-    """The beginning of a line in an archive."""
+    """The first byte of a line in an archive."""
 
     segment: int
-    """The number of its first seal."""
+    """The number of the segment's first seal."""
     offset: int
-    """In bytes."""
+    """Bytes from the beginning of the segment."""
 
 
 class PageCursor(NamedTuple):
-    """Where to go on; with a spot, Redis has nothing more and the archive goes on before it."""
+    """The start of the next page; with an offset Redis is read, and the archive goes on before it."""
 
     positions: dict[int, StreamPosition]
     archive_offset: FileOffset | None = None
 
     def __str__(self) -> str:
-        """As text; it holds nothing else, and so nothing about anybody."""
+        """Return text, which holds positions alone and so no personal data."""
         rows = [(p, *self.positions[p]) for p in sorted(self.positions)]
         packed = _pack((_CURSOR_VERSION, rows, self.archive_offset))
         return urlsafe_b64encode(packed).rstrip(b"=").decode()
@@ -47,18 +47,17 @@ _unpack = msgspec.msgpack.Decoder(
 
 
 def parse_cursor(text: str, partitions: Sequence[int], *, has_archive: bool) -> PageCursor:
-    """Return what the text says. Raises InvalidRequest unless it is of what is there."""
+    """Return the cursor of a text. Raises InvalidRequest unless it fits the query and the archive."""
     error = InvalidRequest(("cursor", "must be the `next` of a page with the same filters"))
     if not _CURSOR_TEXT.fullmatch(text):
         raise error
     try:
-        version, rows, spot = _unpack(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        version, rows, offset = _unpack(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, msgspec.MsgspecError):
         raise error from None
-    numbers = [number for row in (*rows, spot or ()) for number in row]
-    is_id = all(0 <= number < 2**64 for number in numbers)
-    is_here = [row[0] for row in rows] == list(partitions) and (has_archive or spot is None)
-    if version != _CURSOR_VERSION or not is_id or not is_here:
+    is_in_range = all(0 <= number < 2**64 for row in (*rows, offset or ()) for number in row)
+    fits_query = [row[0] for row in rows] == list(partitions) and (has_archive or offset is None)
+    if version != _CURSOR_VERSION or not is_in_range or not fits_query:
         raise error
     positions = {partition: StreamPosition(at, sequence) for partition, at, sequence in rows}
-    return PageCursor(positions, FileOffset(*spot) if spot else None)
+    return PageCursor(positions, FileOffset(*offset) if offset else None)

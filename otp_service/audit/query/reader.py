@@ -1,7 +1,7 @@
-"""Pages of events, newest first, out of Redis and, where this machine has one, out of an archive.
+"""Pages of events, newest first, from Redis and from the archive if this machine has one.
 
-How selective the filters are changes nothing but how full a page gets: after what `PageBudget` allow
-it ends, and its cursor goes on from there.
+A page ends after the work that `PageBudget` allows, and its cursor continues from there. So
+selective filters make a page shorter, never slower.
 """
 
 import asyncio
@@ -32,30 +32,30 @@ EventPage = tuple[list[dict[str, Any]], str | None]
 
 
 class EventQuery(TypedDict, total=False):
-    """What is asked of the log; it has to be the same on every page."""
+    """The filters of a query; they have to be the same on every page."""
 
     tenant: str | None
-    """Whose events may be seen; None for everybody's."""
+    """Only its events; None for those of all tenants."""
     number: PhoneNumber | None
     since: int | None
-    """The first instant, in milliseconds."""
+    """Inclusive, in milliseconds since 1970."""
     until: int | None
-    """The first one after."""
+    """Exclusive."""
     type: str | None
     challenge: str | None
     address: str | None
-    """The person's, as events hold it."""
+    """`client_address`, as events hold it."""
 
 
 class EventReader:
-    """Answers whoever asks for events.
+    """Reads events for the API, the commands and the page.
 
-    `partitions_of` tells where a (collapsed) number may live, `ring` holds the keys of pseudonyms,
-    `verify` checks the MAC that a worker put on an event, and `knows` says whether its key is
-    still there to do so.
+    `partitions_of` returns the partitions of a (collapsed) number, `ring` holds the keys of
+    pseudonyms, `verify_mac` checks the MAC that a worker put on an event, and `has_mac_key`
+    whether its key is still in force.
     """
 
-    def __init__(  # noqa: PLR0913  # what it is made of, once
+    def __init__(  # noqa: PLR0913  # its dependencies, once
         self,
         streams: EventStreams,
         *,
@@ -77,28 +77,28 @@ class EventReader:
     async def read_page(
         self, *, limit: int = 100, cursor: str | None = None, **query: Unpack[EventQuery]
     ) -> EventPage:
-        """Return events, newest first, and the cursor of the next page (None: there is none).
+        """Return events, newest first, and the cursor of the next page, None on the last page.
 
-        Raises InvalidRequest for a cursor that is not ours, and StoreUnavailable.
+        Raises InvalidRequest for an invalid cursor, and StoreUnavailable.
         """
-        wanted = self._build_filter(query)
-        search = await self._create_scan(query, wanted, cursor, self._budget, limit)
+        event_filter = self._build_filter(query)
+        scan = await self._create_scan(query, event_filter, cursor, self._budget, limit)
         found: list[Entry] = []
-        while len(found) < limit and (entry := await search.read_next()):
-            if wanted.matches(entry):
+        while len(found) < limit and (entry := await scan.read_next()):
+            if event_filter.matches(entry):
                 found.append(entry)
-        # What was archived together is in order already; what was, late, one after another, is not.
+        # One batch of the archive is in order; batches that were archived late are not.
         found.sort(key=sort_key, reverse=True)
-        following = search.build_cursor()
-        shown = [self.decode_event(entry).to_public() for entry in found]
-        return shown, None if following is None else str(following)
+        following = scan.build_cursor()
+        events = [self.decode_event(entry).to_public() for entry in found]
+        return events, None if following is None else str(following)
 
     async def iterate_entries(self, **query: Unpack[EventQuery]) -> AsyncGenerator[Entry, None]:
-        """Give all that is asked for, newest first, however much it is. Raises StoreUnavailable."""
-        wanted = self._build_filter(query)
-        search = await self._create_scan(query, wanted, None, UNLIMITED_BUDGET, 1000)
-        while entry := await search.read_next():
-            if wanted.matches(entry):
+        """Yield all matching entries, newest first, without a limit. Raises StoreUnavailable."""
+        event_filter = self._build_filter(query)
+        scan = await self._create_scan(query, event_filter, None, UNLIMITED_BUDGET, 1000)
+        while entry := await scan.read_next():
+            if event_filter.matches(entry):
                 yield entry
 
     def decode_event(self, entry: Entry) -> DecodedEvent:
@@ -112,11 +112,10 @@ class EventReader:
 
     def _build_filter(self, query: EventQuery) -> EventFilter:
         number = query.get("number")
+        pseudonyms = derive_pseudonyms(self._ring, "number", number.canonical) if number else None
         return EventFilter(
             tenant=query.get("tenant"),
-            number_pseudonyms=derive_pseudonyms(self._ring, "number", number.canonical)
-            if number
-            else None,
+            number_pseudonyms=pseudonyms,
             type=query.get("type"),
             challenge=query.get("challenge"),
             address=query.get("address"),
@@ -130,7 +129,7 @@ class EventReader:
         budget: PageBudget,
         limit: int,
     ) -> MergedScan:
-        """Return what goes through all that may be wanted, from the cursor on."""
+        """Return a scan of all entries that may match, from the cursor on."""
         partitions = self._select_partitions(query.get("number"), query.get("challenge"))
         since, until = max(query.get("since") or 0, 0), query.get("until")
         first = MAX_POSITION if until is None else StreamPosition(max(until, 0), 0)
@@ -138,33 +137,29 @@ class EventReader:
         if cursor is not None:
             start = parse_cursor(cursor, partitions, has_archive=self._archive is not None)
         if self._archive is None or not partitions:
-            walk = StreamScan(self._streams, start.positions, since=since, count=limit)
-            return MergedScan(walk, None, max_entries=budget.entries)
-        reach = await asyncio.to_thread(self._archive.read_extent)
-        walk = StreamScan(
+            streams = StreamScan(self._streams, start.positions, since=since, count=limit)
+            return MergedScan(streams, None, max_entries=budget.entries)
+        extent = await asyncio.to_thread(self._archive.read_extent)
+        streams = StreamScan(
             self._streams,
             start.positions,
             since=since,
             count=limit,
-            is_past_end=reach.has_entry,
-            end_position=StreamPosition(reach.newest_at + 1, 0),
+            is_past_end=extent.has_entry,
+            end_position=StreamPosition(extent.newest_at + 1, 0),
             is_ended=start.archive_offset is not None,
         )
         items = self._archive.scan_backward(
             start.archive_offset, can_match=event_filter.can_match, since=since, until=until
         )
-        return MergedScan(
-            walk,
-            ArchiveScanCursor(items, start.archive_offset, budget.blocks),
-            max_entries=budget.entries,
-        )
+        archive = ArchiveScanCursor(items, start.archive_offset, budget.blocks)
+        return MergedScan(streams, archive, max_entries=budget.entries)
 
     def _select_partitions(self, number: PhoneNumber | None, challenge: str | None) -> list[int]:
-        """Return the partitions that can hold what is asked for: one, where that is known."""
+        """Return the partitions that can hold matching events."""
         partitions = set(range(PARTITION_COUNT))
         if number is not None:
             partitions &= set(self._partitions_of(number.canonical))
         if challenge is not None:
-            found = parse_partition(challenge)
-            partitions &= set() if found is None else {found}
+            partitions &= {parse_partition(challenge)}
         return sorted(partitions)

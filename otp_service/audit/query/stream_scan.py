@@ -1,4 +1,4 @@
-"""Through the entries of several partitions that Redis still has, newest first."""
+"""A scan of the entries that Redis still has in several partitions, newest first."""
 
 import heapq
 from collections import deque
@@ -9,52 +9,47 @@ from otp_service.core.log_entry import Entry, StreamPosition
 
 
 MIN_READ_ENTRIES, MAX_READ_ENTRIES = 4, 256
-"""Entries asked of each partition at once: twice as many each time."""
+"""Entries that one read asks of each partition; the number doubles with each read."""
 
 MAX_READ_ENTRIES_TOTAL = 1024
-"""Entries asked of all partitions at once, at most: this process does nothing else meanwhile."""
+"""Entries of all partitions in one read, at most: the process does nothing else meanwhile."""
 
 MAX_POSITION = StreamPosition(2**64 - 1, 2**64 - 1)
-"""Beyond every entry."""
+"""After every entry."""
 
 MIN_POSITION = StreamPosition(0, 0)
-"""Nothing is before this."""
+"""Before every entry."""
 
 
 class EventStreams(Protocol):
-    """Where the entries are."""
+    """The source of entries."""
 
     async def fetch_newest(
         self, before: Mapping[int, StreamPosition], *, since: int, count: int
     ) -> dict[int, list[Entry]]:
-        """Return the newest entries of each partition that stand before a position.
+        """Return the newest entries of each partition before its position.
 
-        Fewer than `count` of a partition are all that there are since `since` (milliseconds).
-        Raises StoreUnavailable.
+        Fewer than `count` of a partition mean that it has no more since `since` (milliseconds
+        since 1970). Raises StoreUnavailable.
         """
 
 
-def is_never_past_end(_: Entry) -> bool:
-    """Say of no entry that everything from it on is to be found elsewhere."""
-    return False
-
-
 class StreamScan:
-    """Goes through the entries of several partitions, newest first.
+    """Merges the entries of several partitions, newest first.
 
-    `positions` says, for each partition, before which entry its next one stands; a partition ends
-    at the first entry that `is_behind` is true of. `last` is where one stands that has none, and
-    with `is_ended` that was found before.
+    `positions` holds the last position that was read of each partition; the next entry is before
+    it. A partition ends at its first entry with `is_past_end`. `end_position` is the position of a
+    partition without entries. `is_ended` means that an earlier page has read all partitions.
     """
 
-    def __init__(  # noqa: PLR0913  # where it begins and where it ends
+    def __init__(  # noqa: PLR0913  # its start and its end
         self,
         streams: EventStreams,
         positions: dict[int, StreamPosition],
         *,
         since: int = 0,
         count: int,
-        is_past_end: Callable[[Entry], bool] = is_never_past_end,
+        is_past_end: Callable[[Entry], bool] = lambda _: False,
         end_position: StreamPosition = MIN_POSITION,
         is_ended: bool = False,
     ) -> None:
@@ -71,7 +66,7 @@ class StreamScan:
         self._head_heap: list[tuple[int, int, int]] = []
 
     async def peek(self) -> Entry | None:
-        """Return the entry that `next` returns next. Raises StoreUnavailable."""
+        """Return the entry that `read_next` returns next. Raises StoreUnavailable."""
         if self._is_fetch_due:
             await self._fetch_entries()
             self._is_fetch_due = False
@@ -85,17 +80,16 @@ class StreamScan:
         waiting = self._buffers[partition]
         entry = waiting.popleft()
         self.positions[partition] = entry.position
-        # Until more is known of this partition, no other one's entry is the next.
+        # Until more of this partition is read, its next entry may be the newest of all.
         self._is_fetch_due = not waiting and partition in self._unread_partitions
         self._push_head(partition)
         return entry
 
     def is_over(self) -> bool:
-        """Whether there is nothing more."""
         return not self._head_heap and not self._unread_partitions
 
     async def _fetch_entries(self) -> None:
-        """Read on wherever little is left, all at once."""
+        """Read more of every partition whose buffer is low, in one call."""
         low = [p for p in self._unread_partitions if len(self._buffers[p]) <= self._count // 4]
         count = min(
             self._count, MAX_READ_ENTRIES, max(MIN_READ_ENTRIES, MAX_READ_ENTRIES_TOTAL // len(low))
@@ -114,12 +108,12 @@ class StreamScan:
     def _add_entries(self, partition: int, entries: Sequence[Entry]) -> None:
         waiting = self._buffers[partition]
         is_first = not waiting
-        behind = next((i for i, one in enumerate(entries) if self._is_past_end(one)), None)
-        if behind is not None:
+        end = next((i for i, entry in enumerate(entries) if self._is_past_end(entry)), None)
+        if end is not None:
             self._unread_partitions.discard(partition)
-        waiting.extend(entries[:behind])
+        waiting.extend(entries[:end])
         if is_first:
-            # Whatever this partition is told later is behind us, on every page.
+            # An entry that is appended later is on no page.
             newest = _increment_position(entries[0].position) if entries else self._end_position
             self.positions[partition] = min(self.positions[partition], newest)
             self._push_head(partition)

@@ -11,7 +11,7 @@ import pytest
 from otp_service.audit.archive_format.entries import Gap, encode_entry, encode_gap
 from otp_service.audit.archive_format.seals import Seal, SigningKey
 from otp_service.audit.exports import FORMATS, export_line
-from otp_service.audit.exports.taxonomy import TAXONOMY
+from otp_service.audit.exports.taxonomy import TAXONOMY_ENTRIES
 from otp_service.core.events import EVENT_TYPES, DeliveryUpdated, Sent
 from otp_service.core.timestamps import format_rfc3339
 from tests.audit.archive_lines import (
@@ -29,7 +29,7 @@ FAULTS: dict[str, Callable[[Any], list[str]]] = {"ocsf": find_ocsf_errors, "ecs"
 
 FORMS = pytest.mark.parametrize("form", FORMATS)
 EVERY = pytest.mark.parametrize(
-    ("kind", "reason"), [key for key in TAXONOMY if key[0] in EVENT_TYPES]
+    ("kind", "reason"), [key for key in TAXONOMY_ENTRIES if key[0] in EVENT_TYPES]
 )
 HOSTILE = 'x\r\n{"type":"otp.verified"}\u2028\x85\u202e\x1b[31m\x00'
 

@@ -1,8 +1,8 @@
-"""Every key name, spelled here and nowhere else; README.md lists them with their life times.
+"""Every key name, written and parsed here and nowhere else; README.md lists the keys.
 
-A name holds nothing that a person chose: tenants are checked names from the settings, ids match
-a pattern, and everything else enters as an HMAC under the `limit` key. `{NN}` is the hash tag of
-the partition, so that Redis Cluster keeps a partition's keys together.
+A name holds no text that a caller chose: tenants are validated names from the settings, challenge
+ids match a pattern, and everything else enters as an HMAC under the `limit` key. `{NN}` is the
+hash tag of the partition, so that Redis Cluster keeps the keys of a partition together.
 """
 
 from otp_service.core.challenge import PARTITION_COUNT
@@ -18,65 +18,92 @@ class KeyNames:
         self._last_subject_digest = ("", "")
 
     def compute_partition(self, *subject: str) -> int:
-        """Return the partition that this subject belongs to, from 0 to 63."""
+        """Return the partition of a subject, from 0 to 63."""
         return int.from_bytes(self._compute_mac("partition", *subject)[:8], "big") % PARTITION_COUNT
 
     def compute_number_partition(self, number: str) -> int:
-        """Return the partition in which everything about a (collapsed) number lives."""
+        """Return the partition of everything about a (collapsed) number."""
         return self.compute_partition("number", number)
 
     def compute_bucket_partition(self, bucket: Bucket) -> int:
-        """Return the partition of a bucket that does not live with a number."""
+        """Return the partition of a bucket that is not one of a number."""
         return self.compute_partition(bucket.limit, bucket.tenant, bucket.subject)
 
     def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
         """Record of a challenge."""
-        return f"{{{partition:02d}}}:challenge:{tenant}:{challenge_id}"
+        return f"{_tag(partition)}:challenge:{tenant}:{challenge_id}"
 
     def secret_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
-        """What of a challenge must not outlive its deadline."""
-        return f"{{{partition:02d}}}:secret:{tenant}:{challenge_id}"
+        """The part of a challenge that must not outlive its deadline."""
+        return f"{_tag(partition)}:secret:{tenant}:{challenge_id}"
 
     def bucket_key(self, partition: int, bucket: Bucket) -> str:
-        """One limit's bucket for one subject."""
-        # A number has half a dozen buckets, which are named in one go.
-        subject, name = self._last_subject_digest
-        if subject != bucket.subject or not name:
-            name = self._compute_mac("bucket", bucket.subject)[:16].hex()
-            self._last_subject_digest = (bucket.subject, name)
-        return f"{{{partition:02d}}}:limit:{bucket.limit}:{bucket.tenant}:{name}"
+        """Bucket of one limit for one subject."""
+        # A commit names half a dozen buckets of one number, one after the other.
+        subject, digest = self._last_subject_digest
+        if subject != bucket.subject or not digest:
+            digest = self._digest("bucket", bucket.subject)
+            self._last_subject_digest = (bucket.subject, digest)
+        return f"{_tag(partition)}:limit:{bucket.limit}:{bucket.tenant}:{digest}"
 
     def blocklist_key(self, partition: int, number: str) -> str:
         """Entry of a number on the do-not-send list."""
-        return f"{{{partition:02d}}}:blocked:{self._compute_mac('blocked', number)[:16].hex()}"
+        return f"{_tag(partition)}:blocked:{self._digest('blocked', number)}"
 
     def locate_idempotency_record(self, tenant: str, idempotency_key: str) -> tuple[int, str]:
-        """Record of an Idempotency-Key, and the partition of its own that it lives in."""
+        """Return the partition and the key of the record of an Idempotency-Key."""
         partition = self.compute_partition("idempotency", tenant, idempotency_key)
-        name = self._compute_mac("idempotency", tenant, idempotency_key)[:16].hex()
-        return partition, f"{{{partition:02d}}}:idempotency:{tenant}:{name}"
+        digest = self._digest("idempotency", tenant, idempotency_key)
+        return partition, f"{_tag(partition)}:idempotency:{tenant}:{digest}"
 
     def message_id_key(self, provider: str, message_id: str) -> str:
-        """What a provider's own name for a message stands for, in a partition of its own."""
-        partition = self.compute_partition("submission", provider, message_id)
-        return f"{{{partition:02d}}}:submission:{self._compute_mac('submission', provider, message_id)[:16].hex()}"
+        """Submission behind a provider's id of a message, in a partition of its own."""
+        tag = _tag(self.compute_partition("submission", provider, message_id))
+        return f"{tag}:submission:{self._digest('submission', provider, message_id)}"
 
     def locate_provider_health(self) -> tuple[int, str]:
-        """What is remembered of providers, and the partition that it lives in."""
-        return 0, "{00}:providers"
+        """Return the partition and the key of the shared provider health."""
+        return 0, f"{_tag(0)}:providers"
 
     def sealer_key(self) -> str:
-        """Who seals, until when, and what he tells of it."""
-        return "{00}:sealer"
+        """Lease and status of the sealer."""
+        return f"{_tag(0)}:sealer"
 
     def operation_key(self, partition: int, operation: str) -> str:
-        """What a commit answered, for the caller who lost the reply."""
-        return f"{{{partition:02d}}}:operation:{operation}"
+        """Reply of a commit, for a caller that lost it."""
+        return f"{_tag(partition)}:operation:{operation}"
 
     def event_log_keys(self, partition: int) -> tuple[str, ...]:
-        """State of the event log, its events, its refusals, open folds and when they are due."""
-        tag = f"{{{partition:02d}}}"
+        """State of the event log, its events, its refusals, open folds, and when they are due."""
+        tag = _tag(partition)
         return tuple(f"{tag}:{kind}" for kind in ("log", "events", "refusals", "folds", "due"))
 
     def _compute_mac(self, label: str, *fields: str) -> bytes:
         return self._limit_key.compute_mac(label, *[field.encode() for field in fields])
+
+    def _digest(self, label: str, *fields: str) -> str:
+        return self._compute_mac(label, *fields)[:16].hex()
+
+
+def _tag(partition: int) -> str:
+    return f"{{{partition:02d}}}"
+
+
+def parse_key_partition(key: str) -> int:
+    """Return the partition of a key."""
+    return int(key[1:3])
+
+
+def parse_bucket_tenant(bucket_key: str) -> str:
+    """Return the tenant of a bucket; empty for a bucket of all tenants."""
+    return bucket_key.split(":")[3]
+
+
+def derive_secret_key(challenge_record_key: str) -> str:
+    """Return the key of the secret of a challenge, from the key of its record."""
+    return challenge_record_key.replace(":challenge:", ":secret:", 1)
+
+
+def build_key_pattern(key: str) -> str:
+    """Return a SCAN pattern for keys of this kind, of all partitions and subjects."""
+    return ":".join(("{*}", *key.split(":")[1:-1], "*"))

@@ -20,6 +20,12 @@ from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import Master
 from otp_service.store.commit_request import KeyWrite, ScriptKeys
+from otp_service.store.key_names import (
+    build_key_pattern,
+    derive_secret_key,
+    parse_bucket_tenant,
+    parse_key_partition,
+)
 from otp_service.store.redis_store import RedisStore
 
 
@@ -56,7 +62,7 @@ class NumberAdmin:
     async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
         """Return the numbers on the do-not-send list, masked."""
         names = await self._find_keys(
-            _build_pattern(self._key_names.blocklist_key(0, "")), progress
+            build_key_pattern(self._key_names.blocklist_key(0, "")), progress
         )
         records = await self._read_each(names, "GET")
         return sorted(record.decode(errors="replace") for record in records if record is not None)
@@ -70,13 +76,13 @@ class NumberAdmin:
             for name, tenant in tenants.items()
         }
         row = self._key_names.bucket_key(0, Bucket(Limit.CONSECUTIVE_FAILURES, "*"))
-        names = await self._find_keys(_build_pattern(row), progress)
+        names = await self._find_keys(build_key_pattern(row), progress)
         rows = await self._read_each(names, "HMGET", "count", "last", "who")
         found = [
-            LockedNumber(name.split(":")[3], (who or b"").decode(), int(count), int(last))
+            LockedNumber(parse_bucket_tenant(name), (who or b"").decode(), int(count), int(last))
             for name, (count, last, who) in zip(names, rows, strict=True)
             if count is not None
-            and int(count) >= least.get(name.split(":")[3], MAX_CONSECUTIVE_FAILURES)
+            and int(count) >= least.get(parse_bucket_tenant(name), MAX_CONSECUTIVE_FAILURES)
         ]
         return sorted(found, key=lambda one: one.last_failure_at, reverse=True)
 
@@ -111,11 +117,13 @@ class NumberAdmin:
         delete: Sequence[str] = (),
     ) -> None:
         partition = self._store.get_number_partition(phone.canonical)
-        elsewhere = [name for name in delete if int(name[1:3]) != partition]
+        elsewhere = [name for name in delete if parse_key_partition(name) != partition]
         await self._store.delete_keys(elsewhere, operation, durable=True)
         script_keys = ScriptKeys(self._store.base_keys(partition, operation))
         writes = [
-            KeyWrite(script_keys.add_key(name)) for name in delete if int(name[1:3]) == partition
+            KeyWrite(script_keys.add_key(name))
+            for name in delete
+            if parse_key_partition(name) == partition
         ]
         if put:
             key, value = put
@@ -149,7 +157,7 @@ class NumberAdmin:
         ]
         records = await self._read_each(names, "GET")
         return [
-            (name, self._key_names.secret_record_key(int(name[1:3]), *name.split(":")[2:]))
+            (name, derive_secret_key(name))
             for name, record in zip(names, records, strict=True)
             if record is not None and self._read_number_pseudonym(name, record) in subjects
         ]
@@ -199,8 +207,3 @@ class NumberAdmin:
 
 
 _decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
-
-
-def _build_pattern(key: str) -> str:
-    """Return a pattern for keys like this one of partition 0, in all partitions, of anybody."""
-    return ":".join(("{*}", *key.split(":")[1:-1], "*"))

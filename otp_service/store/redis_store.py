@@ -41,7 +41,7 @@ from otp_service.store.commit_request import (
     SignedEvent,
     pack_request,
 )
-from otp_service.store.key_names import KeyNames
+from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.pipeline import retry_lost_reply
 from otp_service.store.record_cipher import RecordCipher
 
@@ -121,10 +121,12 @@ class RedisStore:
         self, keys: Sequence[str], operation: str, *, durable: bool = False
     ) -> None:
         """Delete keys of whatever partitions."""
-        for partition in sorted({int(key[1:3]) for key in keys}):
+        for partition in sorted(set(map(parse_key_partition, keys))):
             script_keys = ScriptKeys(self.base_keys(partition, operation))
             writes = [
-                KeyWrite(script_keys.add_key(key)) for key in keys if int(key[1:3]) == partition
+                KeyWrite(script_keys.add_key(key))
+                for key in keys
+                if parse_key_partition(key) == partition
             ]
             request = self.build_request(script_keys, writes=writes)
             await self.run_commit(script_keys, request, durable=durable)

@@ -39,7 +39,7 @@ from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.health import is_ready as is_store_ready
-from otp_service.store.message_ids import RedisMessageIdIndex
+from otp_service.store.message_id_index import RedisMessageIdIndex
 from otp_service.store.number_admin import NumberAdmin
 
 

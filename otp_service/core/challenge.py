@@ -243,10 +243,3 @@ def parse_partition(challenge_id: str) -> int | None:
     """Return the partition that an id names, or None if it is no id: it never becomes a key."""
     match = CHALLENGE_ID.fullmatch(challenge_id)
     return int(match[1]) if match else None
-
-
-def get_partition(challenge_id: str) -> int:
-    """Return the partition that a valid id names: that of the number when it was issued."""
-    partition = parse_partition(challenge_id)
-    assert partition is not None  # `build_challenge_id` made it, or `parse_partition` checked it
-    return partition

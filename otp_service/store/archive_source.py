@@ -1,4 +1,6 @@
-"""What a sealer asks of Redis: the lease, what is not archived yet, and to note what is."""
+"""The log for a sealer: the lease, the entries that are not archived yet, and the marks of those
+that are.
+"""
 
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -14,105 +16,98 @@ from otp_service.store.pipeline import retry_lost_reply
 
 
 PARTITIONS_PER_ROUND_TRIP = 16
-"""Partitions that are asked at once: Redis does nothing else meanwhile."""
+"""Partitions to read in one round trip: Redis does nothing else during that time."""
 
 ScriptCall = tuple[Sequence[str], Sequence[bytes]]
 
 
 class RedisArchiveSource:
-    """Implements `audit.source.Source`; `maximum` is the most entries of a partition's stream.
+    """Implements `audit.sealer.ports.ArchiveSource`. Every method raises StoreUnavailable.
 
-    Every method raises StoreUnavailable.
+    `max_stream_entries` is the limit of one stream of a partition.
     """
 
-    def __init__(self, link: ScriptClient, names: KeyNames, *, max_stream_entries: int) -> None:
-        self._client = link
-        self._key_names = names
+    def __init__(
+        self, client: ScriptClient, key_names: KeyNames, *, max_stream_entries: int
+    ) -> None:
+        self._client = client
+        self._key_names = key_names
         self._max_stream_entries = max_stream_entries
-        self._lease_script, self._pending_script, self._mark_script = (
-            LuaScript(LEASE_LUA),
-            LuaScript(READ_PENDING_LUA),
-            LuaScript(MARK_ARCHIVED_LUA),
-        )
+        self._lease_script = LuaScript(LEASE_LUA)
+        self._pending_script = LuaScript(READ_PENDING_LUA)
+        self._mark_script = LuaScript(MARK_ARCHIVED_LUA)
 
     async def acquire_lease(
         self, holder: str, milliseconds: int, *, floor: int, status: bytes
     ) -> int:
-        """Take or keep the lease; return its fence, or 0 if somebody else has it.
+        """Acquire or renew the lease. Return its fence, or 0 if another holder has it.
 
-        The fence is over `floor`; `told` is what others may read of us.
+        The fence is higher than `floor`. `status` is what other processes read about the holder.
         """
-        words = holder.encode(), *_encode_integers(milliseconds, floor), status
+        keys = (self._key_names.sealer_key(),)
+        arguments = holder.encode(), *_encode_integers(milliseconds, floor), status
         fence = await retry_lost_reply(
-            lambda: self._client.run_script(
-                self._lease_script, (self._key_names.sealer_key(),), words
-            )
+            lambda: self._client.run_script(self._lease_script, keys, arguments)
         )
         return int(fence)
 
     async def read_status(self) -> tuple[int, bytes]:
-        """Return until when somebody has the lease (0: nobody had it yet), and what he has told."""
-        name = self._key_names.sealer_key()
-        (((until, told),),) = await self._client.read_many(
-            [(name, [("HMGET", name, "until", "told")])]
+        """Return the instant until which the lease is held (0: never held), and the status."""
+        key = self._key_names.sealer_key()
+        (((until, status),),) = await self._client.read_many(
+            [(key, [("HMGET", key, "until", "told")])]
         )
-        return int(until or 0), told or b"{}"
+        return int(until or 0), status or b"{}"
 
     async def fetch_pending(
         self, partitions: Collection[int], *, count: int, from_start: bool = False
     ) -> list[PendingEntries]:
         """Return what is not archived: of each stream the first `count` entries.
 
-        `anew` reads from the beginning instead, for an archive that has less than others had.
+        `from_start` reads all entries instead, for an archive that has fewer than Redis notes.
         """
-        words = _encode_integers(count, int(from_start))
-        calls = [(self._list_event_log_keys(p), words) for p in partitions]
+        arguments = _encode_integers(count, int(from_start))
+        calls = [(self._list_event_log_keys(p), arguments) for p in partitions]
         replies = await self._run_on_each(self._pending_script, calls)
         return [
             _decode_pending_entries(p, r, count) for p, r in zip(partitions, replies, strict=True)
         ]
 
     async def mark_archived(self, fence: int, positions: Sequence[ArchivedPosition]) -> None:
-        """Note what an archive has, where Redis is still what it was; elsewhere it is read again."""
+        """Note what the archive has, unless Redis has changed since; then it is read again."""
         calls = [
-            (
-                self._list_event_log_keys(mark.pending.partition),
-                self._encode_mark_arguments(fence, mark),
-            )
-            for mark in positions
+            (self._list_event_log_keys(p.pending.partition), self._encode_mark_arguments(fence, p))
+            for p in positions
         ]
         await self._run_on_each(self._mark_script, calls)
 
     async def measure_fullness(self) -> float:
-        """Return how near the fullest partition is to where nothing is granted any more (1)."""
+        """Return how full the fullest partition is; at 1 it grants nothing."""
         logs = [self._list_event_log_keys(partition)[0] for partition in range(PARTITION_COUNT)]
-        found = await self._client.read_many([(log, [("HGET", log, "waiting")]) for log in logs])
-        return max(int(waiting or 0) for (waiting,) in found) / self._max_stream_entries
+        replies = await self._client.read_many([(log, [("HGET", log, "waiting")]) for log in logs])
+        return max(int(waiting or 0) for (waiting,) in replies) / self._max_stream_entries
 
-    def _encode_mark_arguments(self, fence: int, mark: ArchivedPosition) -> tuple[bytes, ...]:
-        tail = mark.pending
-        epoch, sequence = mark.sequence_id
-        events = b"" if mark.from_start else b"%d" % len(tail.events)
-        known = _encode_position(tail.archived_position)
-        now = _encode_position(tail.entries[-1].position) if tail.entries else known
+    def _encode_mark_arguments(self, fence: int, position: ArchivedPosition) -> tuple[bytes, ...]:
+        pending = position.pending
+        before = _encode_position(pending.archived_position)
         return (
             b"%d" % fence,
-            known,
-            now,
-            b"%d-%d" % (epoch, sequence),
-            events,
-            *_encode_integers(self._max_stream_entries),
+            before,
+            _encode_position(pending.entries[-1].position) if pending.entries else before,
+            b"%d-%d" % position.sequence_id,
+            b"" if position.from_start else b"%d" % len(pending.events),
+            b"%d" % self._max_stream_entries,
         )
 
     def _list_event_log_keys(self, partition: int) -> tuple[str, ...]:
         return self._key_names.event_log_keys(partition)[:3]
 
     async def _run_on_each(self, script: LuaScript, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run it for each, some at a time. All of these may be run twice."""
+        """Run a script for each call, a few in one round trip. It may run twice after a loss."""
         replies: list[Any] = []
         for start in range(0, len(calls), PARTITIONS_PER_ROUND_TRIP):
-            some = calls[start : start + PARTITIONS_PER_ROUND_TRIP]
-            replies += await retry_lost_reply(partial(self._client.run_scripts, script, some))
+            chunk = calls[start : start + PARTITIONS_PER_ROUND_TRIP]
+            replies += await retry_lost_reply(partial(self._client.run_scripts, script, chunk))
         return replies
 
 
@@ -125,13 +120,12 @@ def _encode_position(position: StreamPosition | None) -> bytes:
 
 
 def _decode_pending_entries(partition: int, reply: list[Any], count: int) -> PendingEntries:
-    now, epoch, sequence, at, archived, place, waiting, *streams = reply
+    now, epoch, sequence, at, archived, place, waiting, *replies = reply
     last = StreamPosition(at, sequence)
-    read = [[parse_entry(partition, name, flat) for name, flat in stream] for stream in streams]
-    # Where a stream was not read to its end, the other one is of use only as far as it was.
-    ends = [stream[-1].position for stream in read if len(stream) == count]
-    until = min([last, *ends])
-    events, refusals = (tuple(e for e in stream if e.position <= until) for stream in read)
+    streams = [[parse_entry(partition, *raw) for raw in stream] for stream in replies]
+    # Where one stream was not read to its end, entries of the other after that are of no use yet.
+    until = min([last, *(stream[-1].position for stream in streams if len(stream) == count)])
+    events, refusals = (tuple(e for e in stream if e.position <= until) for stream in streams)
     return PendingEntries(
         partition=partition,
         now=now,

@@ -83,7 +83,7 @@ class RedisStore:
     ) -> None:
         self.client = client
         self.key_names = key_names
-        self.earlier_key_names = earlier_key_names
+        self.all_key_names = (key_names, *earlier_key_names)
         self.cipher = cipher
         self._log_limits = LogLimits(retention_ms, max_stream_entries, has_archive)
         self._epoch_event = self.sign_event(epoch_event)
@@ -98,7 +98,7 @@ class RedisStore:
     def list_number_partitions(self, number: str) -> list[int]:
         """Return where a number lives by each limit key, the one in force first."""
         return list(
-            dict.fromkeys(names.compute_number_partition(number) for names in self._all_key_names)
+            dict.fromkeys(names.compute_number_partition(number) for names in self.all_key_names)
         )
 
     def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
@@ -318,16 +318,12 @@ class RedisStore:
             case _:
                 raise AssertionError(reply[0])
 
-    @property
-    def _all_key_names(self) -> tuple[KeyNames, ...]:
-        return self.key_names, *self.earlier_key_names
-
     def _list_key_variants(
         self, build_key: Callable[[KeyNames, int], str], number: str, partition: int | None
     ) -> list[str]:
         partitions = self.list_number_partitions(number)
         first = build_key(self.key_names, partitions[0] if partition is None else partition)
-        called = [build_key(names, place) for place in partitions for names in self._all_key_names]
+        called = [build_key(names, place) for place in partitions for names in self.all_key_names]
         return list(dict.fromkeys((first, *called)))
 
     def base_keys(self, partition: int, operation: str) -> tuple[str, ...]:

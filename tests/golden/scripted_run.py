@@ -24,7 +24,7 @@ from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.router import LocalProviderHealth
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.store.client import ScriptClient
-from otp_service.store.message_ids import RedisMessageIdIndex
+from otp_service.store.message_id_index import RedisMessageIdIndex
 from otp_service.store.number_admin import NumberAdmin
 from otp_service.telemetry import InstrumentedHasher, InstrumentedRouter, InstrumentedStore, Metrics
 from tests.golden.archive_lines import STATUS

@@ -1,14 +1,16 @@
 #!lua
--- Who seals: one holder at a time, for as long as he says so again in time. KEYS: 1 the lease.
--- ARGV: 1 holder, 2 for how many milliseconds (0: no longer), 3 a fence that is surely over, 4 what
--- he tells of himself. Reply: the fence, which only grows, or 0 if somebody else has it.
+-- Acquire, renew or release the lease of the sealer. One holder has it at a time, until the
+-- instant that it last asked for.
+-- KEYS: 1 the lease. ARGV: 1 holder, 2 milliseconds to hold it (0: release it), 3 a fence that is
+-- certainly in the past, 4 the status of the holder, for other processes.
+-- Reply: the fence, which only grows, or 0 if another holder has the lease.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local holder, until_, fence = unpack(redis.call('HMGET', KEYS[1], 'holder', 'until', 'fence'))
-if holder ~= ARGV[1] and now < tonumber(until_ or 0) then
+local holder, expires_at, fence = unpack(redis.call('HMGET', KEYS[1], 'holder', 'until', 'fence'))
+if holder ~= ARGV[1] and now < tonumber(expires_at or 0) then
   return 0
 end
--- Redis may have lost the number with its tail, the folder has not.
+-- Redis may have lost the fence with its last writes; the archive folder has it.
 fence = tonumber(fence or 0)
 if holder ~= ARGV[1] or fence <= tonumber(ARGV[3]) then
   fence = math.max(fence, tonumber(ARGV[3])) + 1

@@ -1,14 +1,14 @@
 #!lua
--- Tries commands on a key of its own, and returns the names of those that the ACL refuses.
--- ARGV[1]: msgpack of a list of {command, argument…}, of which the first makes the key a string
--- that lives for a second: most of the others are refused as of the wrong type and change
--- nothing, but the ACL is asked before that.
+-- Try commands on a key that nothing else uses. Return the names of those that the ACL refuses.
+-- ARGV[1]: msgpack of a list of {command, argument…}. The first command makes the key a string
+-- that expires after a second. Most others then fail with a wrong type and change nothing, but
+-- Redis checks the ACL before the type.
 local refused = {}
 for _, command in ipairs(cmsgpack.unpack(ARGV[1])) do
   local answer = redis.pcall(unpack(command))
-  local said = type(answer) == 'table' and answer.err or ''
+  local message = type(answer) == 'table' and answer.err or ''
   -- Valkey and newer Redis, then Redis 7.
-  if string.find(said, 'ACL failure') or string.find(said, 'user executing the script') then
+  if string.find(message, 'ACL failure') or string.find(message, 'user executing the script') then
     refused[#refused + 1] = command[1]
   end
 end

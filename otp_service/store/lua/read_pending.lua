@@ -1,7 +1,8 @@
 #!lua flags=no-writes
--- What a partition has behind what is archived, and the state of its log, in one step.
--- KEYS: 1 log, 2 events, 3 refusals. ARGV: 1 the most entries of each stream, 2 '1' to read from
--- the beginning. Reply: {now, epoch, seq, ms, archived, place, waiting, events, refusals}
+-- Read the entries of a partition that are not archived, and the state of its log, in one step.
+-- KEYS: 1 log, 2 events, 3 refusals. ARGV: 1 the most entries to read of each stream, 2 '1' to
+-- read from the beginning.
+-- Reply: {now, epoch, seq, ms, archived, place, waiting, events, refusals}
 local time = redis.call('TIME')
 local log = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'ms', 'archived', 'place', 'waiting')
 local from = (log[4] and ARGV[2] ~= '1') and '(' .. log[4] or '-'

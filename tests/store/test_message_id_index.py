@@ -8,7 +8,7 @@ from otp_service.core.keys import KeyRing
 from otp_service.core.policy import ENDED_RETENTION_MS, POLICY_BOUNDS
 from otp_service.core.ports import MessageIdRecord
 from otp_service.store.client import ScriptClient
-from otp_service.store.message_ids import RedisMessageIdIndex
+from otp_service.store.message_id_index import RedisMessageIdIndex
 from tests.installation import SECOND_MS, Installation, generate_keys
 
 

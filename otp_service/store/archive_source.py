@@ -55,7 +55,7 @@ class RedisArchiveSource:
         """Return the instant until which the lease is held (0: never held), and the status."""
         key = self._key_names.sealer_key()
         (((until, status),),) = await self._client.read_many(
-            [(key, [("HMGET", key, "until", "told")])]
+            [(key, [("HMGET", key, "until", "status")])]
         )
         return int(until or 0), status or b"{}"
 

@@ -77,7 +77,7 @@ class NumberAdmin:
         }
         row = self._key_names.bucket_key(0, Bucket(Limit.CONSECUTIVE_FAILURES, "*"))
         names = await self._find_keys(build_key_pattern(row), progress)
-        rows = await self._read_each(names, "HMGET", "count", "last", "who")
+        rows = await self._read_each(names, "HMGET", "count", "last", "masked_number")
         found = [
             LockedNumber(parse_bucket_tenant(name), (who or b"").decode(), int(count), int(last))
             for name, (count, last, who) in zip(names, rows, strict=True)

@@ -123,7 +123,7 @@ async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
 async def test_what_is_forged_of_the_sealer_hides_no_full_log(log: Watched, said: bytes) -> None:
     """A10: whoever can write to Redis could silence every alert of the archive."""
     name = log.store.key_names.sealer_key()
-    await log.script_client.run_pipeline(name, [("HSET", name, "told", said, "until", 0)])
+    await log.script_client.run_pipeline(name, [("HSET", name, "status", said, "until", 0)])
     await log.append_events("a")
 
     seen = await log.seen()

@@ -126,9 +126,9 @@ end
 -- needs. Returns the new count.
 function failures.charge(operation)
   local count = redis.call('HINCRBY', operation.key, 'count', operation.cost)
-  local before = redis.call('HGET', operation.key, 'last') or 0
-  redis.call('HSET', operation.key, 'last', now, 'before', before, 'by', operation.operation,
-    'who', operation.masked_number)
+  local previous = redis.call('HGET', operation.key, 'last') or 0
+  redis.call('HSET', operation.key, 'last', now, 'previous', previous,
+    'operation', operation.operation, 'masked_number', operation.masked_number)
   redis.call('PEXPIRE', operation.key, request.consecutive_failures_rule[RULE_TTL_MS])
   return count + operation.initial_count
 end
@@ -141,8 +141,8 @@ function failures.refund(operation)
   end
   if redis.call('HINCRBY', operation.key, 'count', -operation.cost) <= 0 then
     redis.call('DEL', operation.key)
-  elseif redis.call('HGET', operation.key, 'by') == operation.operation then
-    redis.call('HSET', operation.key, 'last', redis.call('HGET', operation.key, 'before'))
+  elseif redis.call('HGET', operation.key, 'operation') == operation.operation then
+    redis.call('HSET', operation.key, 'last', redis.call('HGET', operation.key, 'previous'))
   end
 end
 

@@ -16,5 +16,5 @@ if holder ~= ARGV[1] or fence <= tonumber(ARGV[3]) then
   fence = math.max(fence, tonumber(ARGV[3])) + 1
 end
 redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', now + tonumber(ARGV[2]), 'fence', fence,
-  'told', ARGV[4])
+  'status', ARGV[4])
 return fence

@@ -1,7 +1,7 @@
 #!lua
 -- Note that the archive has the entries of a partition up to an id.
 -- KEYS: 1 log, 2 events, 3 refusals. ARGV: 1 fence, 2 `archived` when the entries were read, 3 the
--- id (the same if there was no entry), 4 epoch and sequence at that id (`place`), 5 how many of the
+-- id (the same if there was no entry), 4 epoch and sequence at that id (`sequence_id`), 5 how many of the
 -- entries were events ('' if they were read from the beginning), 6 the most entries of a stream.
 -- Reply: 1, or 0 if another sealer or another Redis has taken over.
 local MAX_COUNTED_ENTRIES = 64
@@ -28,7 +28,7 @@ elseif ARGV[5] == '' then
 elseif tonumber(waiting or '') then
   waiting = math.max(remaining, waiting - ARGV[5])
 end
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'place', ARGV[4], 'waiting', waiting or '')
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'sequence_id', ARGV[4], 'waiting', waiting or '')
 if ARGV[3] == '' then
   return 1
 end

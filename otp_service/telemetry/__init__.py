@@ -1,18 +1,16 @@
-"""What is seen from outside: JSON lines, Prometheus metrics, traces, and counts of refused access.
+"""Telemetry: JSON log lines, Prometheus metrics, spans, and counters of refused access.
 
-    configure_logging        one ASCII line of JSON an entry, whatever is in it      logs.py,
-                             and of exceptions class and way                         failures.py
-    RequestLog               one line and three samples a request                    requests.py
-    AccessCounter            calls without a valid key, until they become an event   requests.py
+    configure_logging        the log: one ASCII line of JSON an entry                logs.py,
+                             exceptions as classes and stacks, without texts         exceptions.py
+    RequestLog               one line and three samples a request                    request_log.py
+    DeniedAccessCounter      calls without a valid key, until they become an event   request_log.py
     Metrics                  every metric                                            metrics.py
-    shared_by_workers        what lets one page speak for several processes          metrics.py
-                             the closed sets that labels are drawn from              labels.py
-    Metered, TimedHasher,    the ports of `core.ports` and its gate, watched         ports.py
-    InstrumentedRouter, InstrumentedAdmission
-    Tracing                  spans around the same ports; with the extra otel only   tracing.py,
-                             and so not imported here
+    share_metrics_folder     one metrics page for several processes                  metrics.py
+                             the closed sets of label values                         labels.py
+    InstrumentedStore, …     the ports of `core.ports`, with metrics and spans       instrumentation.py
+    Tracing                  the spans; needs the extra otel, so not imported here   tracing.py
 
-No line, label or span ever holds a code, a whole number, a key or the text of a library's exception
+No line, label or span contains a code, a whole number, a key or the text of a library's exception
 (R68).
 """
 

@@ -1,7 +1,7 @@
-"""What is told of an exception: its class and where it went, never what it says or held.
+"""Exceptions in the log: class and stack, never the text of a library or the locals of a frame.
 
-The texts of libraries carry URLs with credentials, numbers, SQL, whole replies of providers, and
-frames hold codes in their locals. Ours are fixed sentences, so those are told.
+Texts of libraries contain URLs with credentials, numbers, SQL and whole replies of providers, and
+locals contain codes. The texts of OtpError are fixed sentences, so those are logged.
 """
 
 import traceback
@@ -11,23 +11,21 @@ from otp_service.core.errors import OtpError
 
 
 _MAX_CHAINED_EXCEPTIONS: Final = 4
-"""Exceptions of one chain; each after the first caused the one before it."""
+"""Exceptions of one chain: the error, its cause, the cause of that one, and so on."""
 _MAX_FRAMES: Final = 10
-"""Of each, the innermost: a line stays under 4096 bytes, which workers write to a pipe as one."""
+"""Innermost frames of each: a line is then under 4096 bytes, which a pipe takes in one piece."""
 
 
 def describe_exception(error: BaseException | None) -> list[dict[str, Any]]:
-    """Return class and stack of an exception and of what caused it, in this order."""
-    told: list[dict[str, Any]] = []
-    while error is not None and len(told) < _MAX_CHAINED_EXCEPTIONS:
-        kind = type(error)
-        told.append(
-            {"type": f"{kind.__module__}.{kind.__qualname__}", "stack": _format_stack(error)}
-        )
+    """Return class and stack of an exception and of its causes, in this order."""
+    descriptions: list[dict[str, Any]] = []
+    while error is not None and len(descriptions) < _MAX_CHAINED_EXCEPTIONS:
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        descriptions.append({"type": name, "stack": _format_stack(error)})
         if isinstance(error, OtpError):
-            told[-1]["text"] = str(error)
+            descriptions[-1]["text"] = str(error)
         error = _find_cause(error)
-    return told
+    return descriptions
 
 
 def _format_stack(error: BaseException) -> list[str]:
@@ -39,7 +37,7 @@ def _format_stack(error: BaseException) -> list[str]:
 
 def _find_cause(error: BaseException) -> BaseException | None:
     if isinstance(error, BaseExceptionGroup):
-        return error.exceptions[0]  # a task group's first failure cancelled the others
+        return error.exceptions[0]  # a task group's first failure has cancelled the others
     if error.__cause__ or error.__suppress_context__:
         return error.__cause__
     return error.__context__

@@ -5,9 +5,9 @@ events if it is committed, the event of the refusal if it is refused, none if it
 """
 
 from collections.abc import Awaitable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
-from typing import Any, Final, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from prometheus_client import Gauge
 
@@ -53,14 +53,6 @@ class Tracer(Protocol):
 
 
 class _NoSpan:
-    """The span of every call while tracing is off."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Let errors pass."""
-
     def set_attribute(self, name: str, value: object) -> None:
         """Ignore it."""
 
@@ -68,11 +60,10 @@ class _NoSpan:
 class NoTracer:
     """Implements `Tracer` where the settings name no collector."""
 
-    _span = _NoSpan()
+    _context = nullcontext(_NoSpan())
 
-    def start_span(self, name: str, kind: SpanKindName = "internal") -> _NoSpan:  # noqa: ARG002
-        """Return the span that ignores everything."""
-        return self._span
+    def start_span(self, name: str, kind: SpanKindName = "internal") -> nullcontext[_NoSpan]:  # noqa: ARG002
+        return self._context
 
 
 class InstrumentedStore:

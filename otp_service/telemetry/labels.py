@@ -1,4 +1,4 @@
-"""The values that labels may have. Others are `other`, and nothing is the empty string."""
+"""The closed sets of label values. Any other value is `other`; a missing one is the empty string."""
 
 import re
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from otp_service.core.errors import OtpError
 OTHER_LABEL: Final = "other"
 
 HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-COUNTRIES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
+COUNTRY_CODES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
 CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal"})
 
-# Letters only, but for the version: an id or a number in a path is never taken for a template.
+# Digits occur only in the version, so that no path with an id or a number is taken for a template.
 _ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
 
 
 def label_or_other(allowed: frozenset[str], value: str | None) -> str:
-    """Return the value if it is one of those that may be told."""
+    """Return the value if it is allowed, `other` if not, or the empty string for a missing one."""
     if not value:
         return ""
     return value if value in allowed else OTHER_LABEL
@@ -30,7 +30,7 @@ def label_or_other(allowed: frozenset[str], value: str | None) -> str:
 
 @lru_cache
 def route_or_other(route: str) -> str:
-    """Return the route as Litestar's router has it, if it is no path after all."""
+    """Return the route if it is a template of Litestar's router, or `other` if it may be a path."""
     return route if _ROUTE_TEMPLATE.fullmatch(route) else OTHER_LABEL
 
 
@@ -47,10 +47,10 @@ EVENT_REASONS: Final = frozenset(
         *CALLBACK_REASONS,
         *("country", "type", "fictitious", "blocked", "unblocked"),
         *("by_tenant", "by_operator", "delivery_failed", "started", "stopped"),
-        # Of a provider's reasons only those that are ours: its own codes are without end.
+        # The reasons that this service gives for a provider; a provider's own codes are unbounded.
         *("deadline", "internal", "unreadable", "reply-too-big", "redirect", "no-message-id"),
         *("dns-error", "tls-error", "connect-error", "connect-timeout", "invalid-url"),
         *("read-timeout", "incomplete-reply", "bad-reply", "disconnected"),
     }
 )
-"""Why, in the words of events."""
+"""The values of an event's `reason`."""

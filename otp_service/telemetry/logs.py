@@ -1,11 +1,11 @@
-"""Every entry of the log, whoever makes it, leaves through one handler as one line of JSON.
+"""The log: one handler writes every entry of `logging` as one line of JSON.
 
-Ours are told as they are, and so is where uvicorn listens and which processes it starts. Of every
-other entry only its place in the source is told: what libraries say may hold a URL with
-credentials, a number or a whole reply (R68).
+Entries of this package are logged with their text, and so is where uvicorn listens and which
+processes it starts. Any other entry is logged as its place in the source, because texts of libraries
+may contain a URL with credentials, a number or a whole reply (R68).
 
-What is not printable ASCII is escaped: not only control characters, but also U+2028, which some
-readers take for a line's end, and the marks that turn the direction of text (R70, CWE-117).
+Every character that is not printable ASCII is escaped: control characters, U+2028, which some readers
+treat as a line separator, and the marks that change the direction of text (R70, CWE-117).
 """
 
 import json
@@ -21,13 +21,13 @@ from otp_service.telemetry.exceptions import describe_exception
 
 _SERVICE_LOGGER: Final = "otp_service"
 _SERVER_LOGGER: Final = "uvicorn.error"
-"""As uvicorn calls the logger of everything but requests."""
+"""The name of uvicorn's logger for everything but requests."""
 _MAX_TEXT_CHARS: Final = 256
-"""Characters of a text: escaped, they fit what workers can write to one pipe in one piece."""
+"""A longer text is cut: a line, escaped, is then small enough for a pipe to take in one piece."""
 
 _uncaught_logger = logging.getLogger(f"{_SERVICE_LOGGER}.uncaught")
 
-# Of what is neither text nor number only the type is told, for a `repr` may hold a code.
+# A value that is neither text nor number is logged as its type, because a `repr` may hold a code.
 _encode_json = json.JSONEncoder(
     ensure_ascii=True,
     separators=(",", ":"),
@@ -36,22 +36,22 @@ _encode_json = json.JSONEncoder(
 
 
 def configure_logging(level: str, stream: TextIO) -> None:
-    """Send `logging`, warnings and what nobody catches to the stream, as JSON lines."""
-    least = logging.getLevelNamesMapping()[level.upper()]
+    """Write `logging`, warnings and uncaught exceptions to the stream, as JSON lines."""
+    minimum = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
     root.handlers[:] = [JsonLineHandler(stream)]
-    # Libraries tell each of their calls at INFO. Looking for a fault, their places may help.
-    root.setLevel(least if least == logging.DEBUG else max(least, logging.WARNING))
+    # Libraries log each call at INFO: httpx with its whole URL. At DEBUG their places may help.
+    root.setLevel(minimum if minimum == logging.DEBUG else max(minimum, logging.WARNING))
     for name in (_SERVICE_LOGGER, _SERVER_LOGGER):
-        logging.getLogger(name).setLevel(least)
+        logging.getLogger(name).setLevel(minimum)
     _install_exception_hooks()
 
 
 class JsonLineHandler(logging.StreamHandler[TextIO]):
-    """Where all entries come out."""
+    """Writes each record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line; what is too long is cut, and ends in …"""
+        """Return the line of a record; a text that is cut ends in an ellipsis."""
         entry = {
             "timestamp": format_rfc3339(int(record.created * SECOND_MS)),
             "level": record.levelname.lower(),
@@ -62,7 +62,7 @@ class JsonLineHandler(logging.StreamHandler[TextIO]):
         return _encode_json({field: _truncate_text(value) for field, value in entry.items()})
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # `logging` calls it
-        """A log that cannot be written must not stop a login, nor values go to stderr."""
+        """Ignore an error of the stream: it must not stop a login, or print values to stderr."""
 
 
 def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
@@ -71,9 +71,9 @@ def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
     if _can_log_message(record):
         try:
             event = record.getMessage()
-        except Exception as unreadable:  # noqa: BLE001  # whatever was put into it
-            error = unreadable
-    else:  # what stopped the server's start is only told as a text, by whoever caught it
+        except Exception as format_error:  # noqa: BLE001  # arguments may raise anything
+            error = format_error
+    else:  # uvicorn catches what stops its start, and logs only its text
         error = error or sys.exc_info()[1]
     return {"event": event, "exception": describe_exception(error)} if error else {"event": event}
 
@@ -93,7 +93,7 @@ def _truncate_text(value: object) -> object:
 
 
 def _install_exception_hooks() -> None:
-    """Take the place of the hooks that print to stderr, texts of exceptions included (R92)."""
+    """Replace the hooks that print exceptions to stderr with their texts (R92)."""
     sys.excepthook = lambda _, error, __: _log_uncaught(error)
     threading.excepthook = lambda hook: _log_uncaught(hook.exc_value)
     sys.unraisablehook = lambda hook: _log_uncaught(hook.exc_value)

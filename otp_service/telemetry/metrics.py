@@ -1,20 +1,20 @@
-"""Every metric, on a registry of its own, in one process or in several.
+"""Every metric, on a registry of its own, for one process or several.
 
-Labels are drawn from closed sets (`labels.py`), so no label holds a number, an id, an address, a
-code or a key, and nobody can make series without end.
+Label values are from closed sets (`labels.py`), so no label contains a number, an id, an address, a
+code or a key, and no caller can create series without limit.
 
-With several workers, prometheus-client keeps the values in files of the folder that
-PROMETHEUS_MULTIPROC_DIR names, and whoever renders adds them up. It reads the variable when it is
-imported, so `shared_by_workers` sets it before the workers are started: spawned, not forked.
+With several workers, prometheus-client stores the values in files of the folder that
+PROMETHEUS_MULTIPROC_DIR names, and the process that renders the page adds them up. It reads the
+variable when it is imported, so `share_metrics_folder` sets it before the workers are spawned.
 """
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -25,7 +25,7 @@ from otp_service.core.events import Event
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
-    COUNTRIES,
+    COUNTRY_CODES,
     EVENT_REASONS,
     HTTP_METHODS,
     label_or_other,
@@ -36,92 +36,50 @@ from otp_service.telemetry.labels import (
 MULTIPROCESS_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 _HISTOGRAM_BUCKETS_SECONDS: Final = (
-    0.0005,
-    0.001,
-    0.002,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    10,
+    *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 
 BREAKER_STATE_VALUES: Final = {"closed": 0, "half-open": 1, "open": 2}
-BREAKER_STATE_HELP: Final = "Breakers of providers: 0 closed, 1 half-open, 2 open."
-PROVIDER_SHARE_HELP: Final = "What is left of the shares that are configured, from 0.1 to 1."
 
 ARCHIVE_METRICS: Final = {
-    "leader": "Whether somebody seals.",
-    "stuck": "Whether the sealer cannot go on.",
-    "lag": "Seconds since the oldest event that is not sealed.",
+    "leader": "1 while a sealer holds the lease.",
+    "stuck": "1 while the sealer cannot continue.",
+    "lag": "Age of the oldest event that is not sealed, in seconds.",
     "waiting": "Events that are not archived.",
-    "fullness": "Events that wait in the fullest partition; at 1 nothing is granted.",
+    "fullness": "Used share of the log in the fullest partition; at 1 every change there is refused.",
     "seal": "The number of the last seal.",
-    "sealed_at": "When it was made, in seconds since 1970.",
-    "anchored_at": "When the newest anchor was kept elsewhere, in seconds since 1970; 0 if none was.",
-    "archived": "Entries that were archived since the sealer began.",
-    "missing": "Entries that were declared missing since then.",
-    "failed": "Entries whose MAC was not ours since then.",
+    "sealed_at": "Time of the last seal, in seconds since 1970.",
+    "anchored_at": "Time of the newest anchor that was delivered, in seconds since 1970, or 0.",
+    "archived": "Entries archived since the sealer started.",
+    "missing": "Entries declared missing since the sealer started.",
+    "failed": "Entries with an invalid MAC since the sealer started.",
 }
-"""Every metric of the archive, with what it is."""
+"""Help text of each metric of the archive, by the name after `otp_audit_`."""
 
+MultiprocessMode = Literal["livesum", "livemax", "livemin"]
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 
 class Metrics:
-    """What is counted and measured; a method where labels have to be looked at first."""
+    """Every metric. A method counts where label values must be restricted first."""
 
     def __init__(self, version: str, *, tenants: Collection[str], providers: Collection[str]):
-        """Take the names that may stand in labels; of others it is told that there were some."""
-        # They double the series, and with workers there are none.
+        """Allow these tenants and providers as label values."""
+        # `_created` series would double the number of series, and do not exist with workers.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._tenants, self._providers = frozenset(tenants), frozenset(providers)
         self._registry = CollectorRegistry()
         self._make_counters()
         self._make_histograms()
-        gauge = partial(Gauge, registry=self._registry)
-        self.slots = _cache_children(
-            gauge(
-                "otp_admission_slots",
-                "Slots of admission control.",
-                ["gate"],
-                multiprocess_mode="livesum",
-            )
-        )
-        self.slots_in_use = _cache_children(
-            gauge(
-                "otp_admission_slots_in_use", "Slots in use.", ["gate"], multiprocess_mode="livesum"
-            )
-        )
-        # Every worker knows the same of providers, within a second.
-        self._breaker_states = _cache_children(
-            gauge(
-                "otp_provider_state",
-                BREAKER_STATE_HELP,
-                ["provider", "country"],
-                multiprocess_mode="livemax",
-            )
-        )
-        self._provider_shares = _cache_children(
-            gauge(
-                "otp_provider_share", PROVIDER_SHARE_HELP, ["provider"], multiprocess_mode="livemin"
-            )
-        )
-        # Whoever renders looks at the archive himself, for all of them.
+        self._make_gauges(version)
+        # The process that renders measures the archive itself, for all workers.
         self._archive_registry = CollectorRegistry()
         self._archive_gauges: dict[str, Gauge] = {}
-        info = gauge("otp_build_info", "What runs.", ["version"], multiprocess_mode="livemax")
-        info.labels(version).set(1)
 
     def render_metrics(self) -> tuple[bytes, str]:
-        """Return the page for Prometheus and its content type, for all workers if there are.
+        """Return the page for Prometheus and its content type, for all workers if there are any.
 
-        Then only one process may call it, and not in two threads at once.
+        With workers, only one process may call it, and not in two threads at once.
         """
         registry = self._registry
         if folder := os.environ.get(MULTIPROCESS_FOLDER_VARIABLE):
@@ -129,32 +87,31 @@ class Metrics:
             _remove_ended_workers(Path(folder))
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         pages = (
-            prometheus_client.generate_latest(one) for one in (registry, self._archive_registry)
+            prometheus_client.generate_latest(each) for each in (registry, self._archive_registry)
         )
         return b"".join(pages), prometheus_client.CONTENT_TYPE_LATEST
 
     def count_request(
         self, method: str, route: str, status: int, seconds: float
     ) -> tuple[str, str]:
-        """Count a request that was answered; return method and route as they may be told."""
+        """Count a response; return method and route as restricted label values."""
         method, route = label_or_other(HTTP_METHODS, method), route_or_other(route)
         self._requests(method, route, str(status)).inc()
         self._request_seconds(route).observe(seconds)
         return method, route
 
     def count_event(self, event: Event, reason: str | None = None) -> None:
-        """Count an event that was appended, with the reason where the event had none yet."""
+        """Count an appended event; `reason` is that of a refusal decided by the commit."""
         self._events(
             str(type(event).__struct_config__.tag),
             event.outcome,
             label_or_other(EVENT_REASONS, reason or event.reason),
             label_or_other(self._tenants, event.tenant),
-            label_or_other(COUNTRIES, event.country),
+            label_or_other(COUNTRY_CODES, event.country),
             label_or_other(self._providers, getattr(event, "provider", None)),
         ).inc()
 
     def count_submission(self, submission: Submission) -> None:
-        """Count what a provider made of a message."""
         provider = label_or_other(self._providers, submission.provider)
         fault = submission.fault.value if submission.fault else ""
         scope = submission.scope.value if submission.scope else ""
@@ -162,26 +119,24 @@ class Metrics:
         self._submission_seconds(provider).observe(submission.milliseconds / 1000)
 
     def count_receipt(self, provider: str, status: str) -> None:
-        """Count a receipt; its status is `unknown` if it is about nothing of ours."""
+        """Count a receipt; `status` is `unknown` if its message is unknown."""
         self._receipts(label_or_other(self._providers, provider), status).inc()
 
     def count_conversion(self, provider: str, country: str) -> None:
-        """Count a challenge that was verified, for whoever took its newest message."""
+        """Count a verified challenge for the provider that `core.conversion` credits."""
         self._conversions(
-            label_or_other(self._providers, provider), label_or_other(COUNTRIES, country)
+            label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
         ).inc()
 
     def set_provider_share(self, provider: str, share: float) -> None:
-        """Tell what a provider's receipts have left it of the shares that are configured."""
         self._provider_shares(label_or_other(self._providers, provider)).set(share)
 
     def set_breaker_state(self, provider: str, country: str, state: str) -> None:
-        """Tell where the breaker of a provider stands in a country."""
-        labels = label_or_other(self._providers, provider), label_or_other(COUNTRIES, country)
+        labels = label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
         self._breaker_states(*labels).set(BREAKER_STATE_VALUES[state])
 
     def set_archive_metrics(self, **values: float) -> None:
-        """Tell where the archive of the events stands: a value for each of ARCHIVE."""
+        """Set metrics of the archive, by their names in ARCHIVE_METRICS."""
         for name, value in values.items():
             if name not in self._archive_gauges:
                 self._archive_gauges[name] = Gauge(
@@ -190,67 +145,79 @@ class Metrics:
             self._archive_gauges[name].set(value)
 
     def count_unauthenticated(self, reason: str) -> str:
-        """Count a call without a valid key or scope; return the reason as it may be told."""
+        """Count a call without a valid key or scope; return the reason as a restricted label value."""
         reason = label_or_other(ACCESS_REASONS, reason)
         self._unauthenticated(reason).inc()
         return reason
 
     def count_rejected_callback(self, provider: str, reason: str) -> tuple[str, str]:
-        """Count a callback that was refused; return provider and reason as they may be told."""
+        """Count a refused callback; return provider and reason as restricted label values."""
         labels = label_or_other(self._providers, provider), label_or_other(CALLBACK_REASONS, reason)
         self._callbacks_rejected(*labels).inc()
         return labels
 
     def _make_counters(self) -> None:
-        def add_counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+        def add(name: str, text: str, *labels: str) -> Callable[..., Counter]:
             return _cache_children(Counter(name, text, labels, registry=self._registry))
 
-        self._requests = add_counter("otp_requests", "Answers.", "method", "route", "status")
-        self._unauthenticated = add_counter(
+        self._requests = add("otp_requests", "Responses.", "method", "route", "status")
+        self._unauthenticated = add(
             "otp_unauthenticated", "Calls without a valid key or scope.", "reason"
         )
-        self._callbacks_rejected = add_counter(
-            "otp_callbacks_rejected", "Callbacks that were refused.", "provider", "reason"
+        self._callbacks_rejected = add(
+            "otp_callbacks_rejected", "Refused callbacks.", "provider", "reason"
         )
-        about = ("type", "outcome", "reason", "tenant", "country", "provider")
-        self._events = add_counter("otp_events", "Events of the audit log.", *about)
-        how = ("provider", "outcome", "fault", "scope")
-        self._submissions = add_counter("otp_submissions", "Messages handed to providers.", *how)
-        self._receipts = add_counter(
-            "otp_receipts", "Receipts that providers have brought.", "provider", "status"
-        )
-        self._conversions = add_counter(
-            "otp_conversions", "Challenges verified, by newest provider.", "provider", "country"
-        )
-        self.limit_refusals = add_counter(
-            "otp_limit_refusals", "Charges that a limit refused.", "limit"
-        )
-        self.store_failures = add_counter(
-            "otp_store_failures", "Calls of the store that could not be decided.", "kind"
-        )
+        event_labels = ("type", "outcome", "reason", "tenant", "country", "provider")
+        self._events = add("otp_events", "Events of the audit log.", *event_labels)
+        text = "Messages submitted to providers."
+        self._submissions = add("otp_submissions", text, "provider", "outcome", "fault", "scope")
+        self._receipts = add("otp_receipts", "Receipts from providers.", "provider", "status")
+        text = "Verified challenges, by provider of the newest message."
+        self._conversions = add("otp_conversions", text, "provider", "country")
+        self.limit_refusals = add("otp_limit_refusals", "Charges that a limit refused.", "limit")
+        self.store_failures = add("otp_store_failures", "Failed calls of the store.", "kind")
 
     def _make_histograms(self) -> None:
-        seconds = partial(Histogram, registry=self._registry, buckets=_HISTOGRAM_BUCKETS_SECONDS)
+        def add(name: str, text: str, *labels: str) -> Histogram:
+            buckets = _HISTOGRAM_BUCKETS_SECONDS
+            return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
+
         self._request_seconds = _cache_children(
-            seconds("otp_request_seconds", "How long requests took.", ["route"])
+            add("otp_request_seconds", "Duration of requests.", "route")
         )
         self._submission_seconds = _cache_children(
-            seconds("otp_submission_seconds", "How long providers took.", ["provider"])
+            add("otp_submission_seconds", "Duration of submissions to providers.", "provider")
         )
         self.store_seconds = _cache_children(
-            seconds("otp_store_seconds", "How long calls of the store took.", ["call"])
+            add("otp_store_seconds", "Duration of calls of the store.", "call")
         )
-        self.argon2_seconds = seconds("otp_argon2_seconds", "Argon2, with the wait for it.")
+        self.argon2_seconds = add(
+            "otp_argon2_seconds", "Duration of argon2, with the wait for a thread."
+        )
+
+    def _make_gauges(self, version: str) -> None:
+        def add(name: str, text: str, mode: MultiprocessMode, *labels: str) -> Callable[..., Gauge]:
+            gauge = Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
+            return _cache_children(gauge)
+
+        self.slots = add("otp_admission_slots", "Slots of admission control.", "livesum", "gate")
+        self.slots_in_use = add("otp_admission_slots_in_use", "Slots in use.", "livesum", "gate")
+        # All workers have the same provider health within a second, so none is added up.
+        text = "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open."
+        self._breaker_states = add("otp_provider_state", text, "livemax", "provider", "country")
+        text = "Part of its configured shares that a provider's receipts have left it, 0.1 to 1."
+        self._provider_shares = add("otp_provider_share", text, "livemin", "provider")
+        add("otp_build_info", "Version of the service.", "livemax", "version")(version).set(1)
 
 
 def _cache_children(metric: M) -> Callable[..., M]:
-    """Return what finds a child by its labels; the metric's own search takes 0.7 µs, ten a call."""
+    """Return a cached `metric.labels`: ten look-ups a request, 0.7 µs each without the cache."""
     return cache(metric.labels)
 
 
 @contextlib.contextmanager
 def share_metrics_folder() -> Iterator[Path]:
-    """Give the workers that are started inside a folder for their metrics, for nobody else."""
+    """Create a private folder for the metrics of the workers that are started inside the block."""
     with tempfile.TemporaryDirectory(prefix="otp-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER_VARIABLE] = folder
         try:
@@ -260,9 +227,9 @@ def share_metrics_folder() -> Iterator[Path]:
 
 
 def _remove_ended_workers(folder: Path) -> None:
-    """Take workers that ended out of the gauges; what they have counted stays, in their files."""
+    """Remove ended workers from the gauges; their counters stay in their files."""
     for pid in {file.stem.rpartition("_")[2] for file in folder.glob("gauge_*.db")}:
         try:
-            os.kill(int(pid), 0)  # no signal: it only looks
+            os.kill(int(pid), 0)  # signal 0 only tests whether the process exists
         except OSError:
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

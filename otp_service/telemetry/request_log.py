@@ -1,4 +1,4 @@
-"""One line and a few samples for each request, and the count of those that may not call at all."""
+"""The access log with its metrics, and the counters of refused access."""
 
 import logging
 from collections import Counter
@@ -13,10 +13,10 @@ _MIN_SERVER_ERROR_STATUS: Final = 500
 
 
 class RequestLog:
-    """Tells of each request once, when it has been answered.
+    """Logs and counts each request once, when it has been answered.
 
-    `route` is the template (`/v1/challenges/{challenge_id}`): a path can hold ids and numbers,
-    and a query anything. One that is no template is told as `other`.
+    `route` is the template (`/v1/challenges/{challenge_id}`): a path can contain ids and numbers,
+    and a query anything. A route that is not a template is logged as `other`.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -25,7 +25,7 @@ class RequestLog:
     def log_request(
         self, method: str, route: str, status: int, seconds: float, **extra_fields: str | None
     ) -> None:
-        """Log and count a request; of `more`, what is None is left out."""
+        """Log and count a request; fields with the value None are omitted."""
         method, route = self._metrics.count_request(method, route, status, seconds)
         fields: dict[str, object] = {"method": method, "route": route, "status": status}
         fields["milliseconds"] = round(seconds * 1000, 1)
@@ -35,9 +35,9 @@ class RequestLog:
 
 
 class DeniedAccessCounter:
-    """Calls that nobody may make: counted here, told each minute as one event a reason.
+    """Counts calls without a valid key, which become one event for each reason every minute.
 
-    An event for each would let anybody without a key fill the log.
+    An event for each call would let an unauthenticated caller fill the audit log.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -54,11 +54,11 @@ class DeniedAccessCounter:
         self._rejected_callbacks[self._metrics.count_rejected_callback(provider, reason)] += 1
 
     def drain_calls(self) -> dict[str, int]:
-        """Return how many calls there were since the last time, by reason, and begin anew."""
+        """Return the calls since the last drain, by reason."""
         counts, self._denied_calls = self._denied_calls, Counter()
         return dict(counts)
 
     def drain_callbacks(self) -> dict[tuple[str, str], int]:
-        """Return how many callbacks, by provider and reason, and begin anew."""
+        """Return the refused callbacks since the last drain, by provider and reason."""
         counts, self._rejected_callbacks = self._rejected_callbacks, Counter()
         return dict(counts)

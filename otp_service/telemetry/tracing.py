@@ -1,15 +1,16 @@
-"""Spans of OpenTelemetry. It comes with the extra `otel`, so only `app` imports this, and only where
-`telemetry.traces` says where spans go: without it there is no span, no wrapper and no import.
+"""Spans of OpenTelemetry, which comes with the extra `otel`.
+
+Only `app` imports this module, and only if `telemetry.traces` names a collector.
 
     POST /v1/challenges          a request, by the template of its route
       store commit               a trip to Redis
-      argon2                     a code is hashed, with the wait for a thread
+      argon2                     hashing of a code, with the wait for a thread
       send                       the chain of providers
-        submit                   one provider, asked once
+        submit                   one submission to one provider
 
-A span tells what metrics and events may tell: words of ours, names from the settings, a provider's
-code for a refusal. No id of a challenge, number, code, key or text of an exception is in one (R68).
-What is no part of a request, like the sweep of each minute, leaves no span.
+A span contains only what metrics and events may contain: fixed words, names from the settings, a
+provider's code for a refusal. It contains no challenge id, number, code, key or text of an exception
+(R68). Work outside of requests, like the housekeeping of each minute, makes no span.
 """
 
 import threading
@@ -36,35 +37,30 @@ from otp_service.telemetry.labels import HTTP_METHODS, label_or_other, route_or_
 T = TypeVar("T")
 
 COLLECTOR_TIMEOUT_SECONDS: Final = 3.0
-"""Seconds for the collector: to take what it is sent, and for all that is left at the end."""
+"""Seconds for the collector to accept a batch, and for all remaining spans when the service stops."""
 
 _MIN_SERVER_ERROR_STATUS: Final = 500
 
 
 class TraceableProvider(Protocol):
-    """A provider of SMS, as the router knows it."""
+    """What the router uses of a provider."""
 
     @property
-    def name(self) -> str:
-        """As the settings call it."""
-
-    async def send(self, message: Message) -> Reply:
-        """Hand the message to the provider."""
-
-    async def aclose(self) -> None:
-        """Give up what this provider alone holds."""
+    def name(self) -> str: ...
+    async def send(self, message: Message) -> Reply: ...
+    async def aclose(self) -> None: ...
 
 
 def create_exporter(url: str, headers: dict[str, str]) -> SpanExporter:
-    """Return what takes spans to a collector: OTLP over HTTP."""
+    """Return an exporter to a collector, by OTLP over HTTP."""
     return OTLPSpanExporter(endpoint=url, headers=headers, timeout=COLLECTOR_TIMEOUT_SECONDS)
 
 
 class Tracing:
-    """Makes spans, and puts what makes them around the ports."""
+    """Makes spans: for requests, for providers, and as the `Tracer` of instrumented ports."""
 
     def __init__(self, exporter: SpanExporter, version: str, sample_percent: int) -> None:
-        """Keep so many of a hundred traces; whether a caller samples his is not asked (R59)."""
+        """Keep this percentage of the traces, whatever a caller's sampling flag says (R59)."""
         self._tracer_provider = TracerProvider(
             sampler=TraceIdRatioBased(sample_percent / 100),
             resource=Resource.create({"service.name": "otp-service", "service.version": version}),
@@ -74,15 +70,15 @@ class Tracing:
         self._tracer = self._tracer_provider.get_tracer("otp_service")
 
     def close(self) -> None:
-        """Send what is left; a collector that hangs delays no stop."""
-        closing = threading.Thread(target=self._tracer_provider.shutdown, daemon=True)
-        closing.start()
-        closing.join(COLLECTOR_TIMEOUT_SECONDS)
+        """Send the remaining spans; give up after COLLECTOR_TIMEOUT_SECONDS."""
+        thread = threading.Thread(target=self._tracer_provider.shutdown, daemon=True)
+        thread.start()
+        thread.join(COLLECTOR_TIMEOUT_SECONDS)
 
     def trace_requests(self, app: Any) -> Any:
-        """Put each request of an ASGI application into a span, and the trace's id into its state.
+        """Return the ASGI application with a span for each request, and the trace's id in its state.
 
-        The caller's trace is taken up from `traceparent`; one that is not valid is as good as none.
+        The span continues the caller's trace from `traceparent`; an invalid one is ignored.
         """
 
         async def call_in_span(scope: Any, receive: Any, send: Any) -> None:
@@ -97,10 +93,10 @@ class Tracing:
 
     @staticmethod
     def record_response(method: str, route: str, status: int, **fields: Any) -> None:
-        """Tell the request's span what became of it, before it ends."""
+        """Set the attributes of the request's span before it ends."""
         span, method = trace.get_current_span(), label_or_other(HTTP_METHODS, method)
         span.update_name(f"{method} {route_or_other(route)}")
-        told = {
+        attributes = {
             "http.request.method": method,
             "http.route": route_or_other(route),
             "http.response.status_code": status,
@@ -108,35 +104,36 @@ class Tracing:
             "otp.tenant": fields["tenant"],
             "otp.problem": fields["problem"],
         }
-        span.set_attributes({name: value for name, value in told.items() if value is not None})
+        span.set_attributes(
+            {name: value for name, value in attributes.items() if value is not None}
+        )
         if status >= _MIN_SERVER_ERROR_STATUS:
             span.set_status(StatusCode.ERROR)
 
     def trace_as_root(
         self, span_name: str, call: Callable[..., Awaitable[T]]
     ) -> Callable[..., Awaitable[T]]:
-        """Return the call with a trace of its own, whatever the task that makes it was started by.
+        """Return the call with a trace of its own, whichever request has started the task.
 
-        What a provider's session brings belongs to no request, not even to the one that opened it.
+        A receipt from a provider's session belongs to no request, nor to the one that opened it.
         """
 
-        async def call_in_span(*given: Any) -> T:
+        async def call_in_span(*args: Any) -> T:
             with self.start_span(span_name, "consumer", Context()):
-                return await call(*given)
+                return await call(*args)
 
         return call_in_span
 
     def trace_provider(self, provider: TraceableProvider) -> TraceableProvider:
-        """Return the provider with a span for each submission."""
         return TracedProvider(provider, self)
 
     @contextmanager
     def start_span(
         self, name: str, kind: SpanKindName = "internal", context: Context | None = None
     ) -> Iterator[Span]:
-        """Make a span below the one that runs, or below that of a context.
+        """Start a span as a child of the current one, or of the one in `context`.
 
-        Of an exception that passes through it the class is told, never what it says.
+        The class of an exception that passes through it is recorded, never its text.
         """
         with self._tracer.start_as_current_span(
             name,
@@ -149,13 +146,13 @@ class Tracing:
                 yield span
             except BaseException as error:
                 span.set_attribute("error.type", type(error).__name__)
-                if not isinstance(error, ChallengeNotFound):  # it is an answer
+                if not isinstance(error, ChallengeNotFound):  # an answer, not a failure
                     span.set_status(StatusCode.ERROR)
                 raise
 
 
 class TracedProvider:
-    """A provider whose submissions are seen."""
+    """A provider with a span for each submission."""
 
     def __init__(self, provider: TraceableProvider, tracing: Tracing) -> None:
         self._provider = provider
@@ -164,19 +161,19 @@ class TracedProvider:
         self.aclose = provider.aclose
 
     async def send(self, message: Message) -> Reply:
-        """Hand the message to the provider; who is silent until the deadline is cancelled."""
+        """Submit the message; at the deadline the router cancels this call."""
         with self._start_span("submit", "client") as span:
             span.set_attribute("otp.provider", self.name)
             reply = await self._provider.send(message)
-            made = Submission.from_reply(self.name, reply, at=0, milliseconds=0)
-            span.set_attribute("otp.outcome", made.outcome)
-            if made.reason:
-                span.set_attribute("otp.reason", made.reason)
+            submission = Submission.from_reply(self.name, reply, at=0, milliseconds=0)
+            span.set_attribute("otp.outcome", submission.outcome)
+            if submission.reason:
+                span.set_attribute("otp.reason", submission.reason)
             return reply
 
 
 def _extract_context(scope: Any) -> Context:
-    """Return the span that the caller says he is in; of its baggage and vendor state, nothing."""
-    given = [value for name, value in scope["headers"] if name == b"traceparent"]
-    carrier = {"traceparent": given[0].decode("latin-1")} if len(given) == 1 else {}
+    """Return the context with the caller's span, without its baggage and vendor state."""
+    values = [value for name, value in scope["headers"] if name == b"traceparent"]
+    carrier = {"traceparent": values[0].decode("latin-1")} if len(values) == 1 else {}
     return TraceContextTextMapPropagator().extract(carrier, Context())

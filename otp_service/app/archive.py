@@ -1,4 +1,4 @@
-"""The archive of an installation: who seals it, and what verifies it."""
+"""Creates the sealer of an installation's archive, and its verifier, from the settings."""
 
 import asyncio
 import time
@@ -30,41 +30,39 @@ from otp_service.store.key_names import KeyNames
 
 
 def create_archive_source(settings: Settings, client: ScriptClient) -> RedisArchiveSource:
-    """Return what a sealer, and who watches it, asks of Redis."""
+    """Return the event log in Redis, as the sealer and its monitor use it."""
     names = KeyNames(settings.keys.limit.current)
     return RedisArchiveSource(client, names, max_stream_entries=settings.events.maximum)
 
 
 async def run_sealer(settings: Settings, stop: asyncio.Event) -> None:
-    """Seal the archive of these settings until `stop` is set. Raises KeyFileUnusable."""
-    signing = create_signer(settings.audit)
-    async with create_client(settings) as link:
+    """Seal the archive until `stop` is set. Raises KeyFileError."""
+    signer = create_signer(settings.audit)
+    async with create_client(settings) as client:
         sealer = Sealer(
-            create_archive_source(settings, link),
+            create_archive_source(settings, client),
             create_archive_writer(settings.audit),
-            signing,
-            _create_sealer_environment(settings, link),
+            signer,
+            _create_sealer_environment(settings, client),
             seal_seconds=settings.audit.seal_seconds,
         )
         await sealer.run(stop)
 
 
 def _create_sealer_environment(settings: Settings, client: ScriptClient) -> SealerEnvironment:
-    told, audit = collect_versions(settings), settings.audit
-    store = create_store(settings, client, told)
+    versions, audit = collect_versions(settings), settings.audit
+    store = create_store(settings, client, versions)
 
     async def record_archive_change(reason: str, number: int) -> None:
         event = events.ArchiveChanged(
             id=RANDOM_SOURCE.token_bytes(16).hex(),
-            versions=told,
+            versions=versions,
             reason=reason,
             missing=number if reason == "gap" else 0,
             seal=number if reason == "dropped" else 0,
         )
-        partition, operation = (
-            store.key_names.compute_partition("service"),
-            RANDOM_SOURCE.generate_operation_id(),
-        )
+        partition = store.key_names.compute_partition("service")
+        operation = RANDOM_SOURCE.generate_operation_id()
         await store.commit(Commit(partition=partition, operation_id=operation, events=(event,)))
 
     return SealerEnvironment(
@@ -74,41 +72,38 @@ def _create_sealer_environment(settings: Settings, client: ScriptClient) -> Seal
         has_valid_mac=store.cipher.verify_event,
         record_archive_change=record_archive_change,
         retention_ms=audit.retention_days * DAY_MS,
-        sinks=tuple(create_sink(name, one) for name, one in audit.sinks.items()),
+        sinks=tuple(create_sink(name, sink) for name, sink in audit.sinks.items()),
         anchor_sinks=(create_sink("anchor", audit.anchor),) if audit.anchor else (),
     )
 
 
 def create_signer(audit: AuditSettings) -> Signer:
-    """Return the keys that seal. Raises KeyFileUnusable."""
+    """Return the signer with the configured keys. Raises KeyFileError."""
     if audit.signing_key is None:
-        raise KeyFileError("audit.signing_key is missing: 'otp-service audit key' makes one")
+        raise KeyFileError("audit.signing_key is missing: create it with 'otp-service audit key'")
     previous = audit.previous_signing_key
     return Signer(read_key(Path(audit.signing_key)), read_key(Path(previous)) if previous else None)
 
 
 def create_archive_writer(audit: AuditSettings) -> ArchiveWriter:
-    """Return the archive's folder, to write to."""
-    assert audit.archive  # the caller has looked
+    assert audit.archive  # checked by the caller
     return ArchiveWriter(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
 
 
 def create_background_verifier(audit: AuditSettings) -> BackgroundVerifier | None:
-    """Return what verifies the archive for the page, where there is one."""
+    """Return the verifier for the page; None without an archive."""
     if audit.archive is None:
         return None
     return BackgroundVerifier(Path(audit.archive), lambda: _read_public_keys(audit), now_ms)
 
 
 def _read_public_keys(audit: AuditSettings) -> list[PublicKey]:
-    """Return the keys to verify with, oldest first. Raises ValueError and OSError."""
-    own = [
-        derive_public_path(Path(key))
-        for key in (audit.previous_signing_key, audit.signing_key)
-        if key
-    ]
-    files = [Path(audit.public_keys)] if audit.public_keys else own
-    found = [key for file in files for key in parse_public_keys(file.read_text("utf-8"))]
-    if not found:
+    """Return the keys for verification, oldest first. Raises ValueError and OSError."""
+    signing_keys = filter(None, (audit.previous_signing_key, audit.signing_key))
+    files = [derive_public_path(Path(key)) for key in signing_keys]
+    if audit.public_keys:
+        files = [Path(audit.public_keys)]
+    keys = [key for file in files for key in parse_public_keys(file.read_text("utf-8"))]
+    if not keys:
         raise ValueError("audit.public_keys is missing: name the file with the public keys")
-    return found
+    return keys

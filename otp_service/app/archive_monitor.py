@@ -1,7 +1,7 @@
-"""The sealer of an installation, and what everybody else sees of it.
+"""Metrics and events about the archive, from what Redis has.
 
-Whoever seals, in this process, beside it or on another machine, tells in Redis how it goes, and
-the watch makes metrics of that: so they are there also if nobody seals.
+The leader of the sealers, in any process on any machine, stores its status in Redis. Each process
+of the service exports that as metrics, so they exist without a sealer, too.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from otp_service.telemetry import Metrics
 
 
 CHECK_INTERVAL_SECONDS = 2.0
-"""Seconds between two looks."""
 
 MAX_READY_FULLNESS = 0.9
-"""How full the fullest partition may be for whoever asks whether we are ready.
+"""The fullness (0 to 1) of the fullest partition from which on the service is not ready.
 
-A tenth before anybody is refused: the others may still have room, and a service that takes itself
-out at the first trouble of a disk would refuse everybody for it.
+At 1 requests of that partition are refused. The limit is not much lower: the other partitions may
+have room, and a service that is not ready refuses all requests.
 """
 
 MIN_WARNING_FULLNESS = 0.5
+"""The fullness from which on the log warns."""
 
 logger = logging.getLogger(__name__)
 
 
 class ArchiveMonitor:
-    """Looks at the archive's state in Redis; `tell` appends the event of a reason."""
+    """Watches the archive in Redis; `record_event` appends `log.archive` with a reason."""
 
     def __init__(
         self,
@@ -50,55 +50,55 @@ class ArchiveMonitor:
         self._is_filling = self._is_full = False
 
     async def run(self) -> None:
-        """Look again and again."""
+        """Update the metrics every CHECK_INTERVAL_SECONDS."""
         while True:
-            with suppress(StoreUnavailable, ValueError):  # whoever writes to Redis says anything
+            with suppress(StoreUnavailable, ValueError):  # an attacker may write invalid entries
                 await self.update_metrics()
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def update_metrics(self) -> None:
-        """Tell the metrics where the archive stands. Raises StoreUnavailable."""
-        until, said = await self._source.read_status()
-        told = _parse_status(said)
-        tails = await self._source.fetch_pending(range(PARTITION_COUNT), count=1)
-        now = max(tail.now for tail in tails)
-        oldest = [tail.entries[0].position.at for tail in tails if tail.entries]
-        if told.oldest_unsealed_at:
-            oldest.append(told.oldest_unsealed_at)
-        fullness = max(tail.waiting_count for tail in tails) / self._max_partition_events
+        """Set the metrics, and record an event if the log becomes full. Raises StoreUnavailable."""
+        lease_until, body = await self._source.read_status()
+        status = _parse_status(body)
+        pending = await self._source.fetch_pending(range(PARTITION_COUNT), count=1)
+        now = max(p.now for p in pending)
+        oldest = [p.entries[0].position.at for p in pending if p.entries]
+        if status.oldest_unsealed_at:
+            oldest.append(status.oldest_unsealed_at)
+        fullness = max(p.waiting_count for p in pending) / self._max_partition_events
         self._metrics.set_archive_metrics(
-            leader=until > now,
-            stuck=bool(told.trouble),
+            leader=lease_until > now,
+            stuck=bool(status.trouble),
             lag=max(0, now - min(oldest, default=now)) / 1000,
-            waiting=sum(tail.waiting_count for tail in tails),
+            waiting=sum(p.waiting_count for p in pending),
             fullness=fullness,
-            seal=told.seal,
-            sealed_at=parse_rfc3339(told.sealed_at) / 1000 if told.sealed_at else 0,
-            anchored_at=told.anchored_at / 1000,
-            archived=told.archived,
-            missing=told.missing,
-            failed=told.failed,
+            seal=status.seal,
+            sealed_at=parse_rfc3339(status.sealed_at) / 1000 if status.sealed_at else 0,
+            anchored_at=status.anchored_at / 1000,
+            archived=status.archived,
+            missing=status.missing,
+            failed=status.failed,
         )
         await self._report_fullness(fullness)
 
     async def _report_fullness(self, fullness: float) -> None:
         if (fullness >= MIN_WARNING_FULLNESS) is not self._is_filling:
             self._is_filling = not self._is_filling
-            say = logger.error if self._is_filling else logger.info
-            say("the fullest partition of the event log is at %d %% of its room", 100 * fullness)
+            log = logger.error if self._is_filling else logger.info
+            log("the fullest partition of the event log is %d %% full", 100 * fullness)
         if (fullness >= 1) is not self._is_full:
             self._is_full = not self._is_full
             await self._record_event("overflow" if self._is_full else "recovered")
 
 
 def _parse_status(body: bytes) -> SealerStatus:
-    """Return what the sealer has told; of what anybody else has, that it is of no use."""
+    """Return the leader's status. An invalid one, which only an attacker writes, is a `fault`."""
     try:
-        told = _decode_status(body)
-        parse_rfc3339(told.sealed_at or format_rfc3339(0))
+        status = _decode_status(body)
+        parse_rfc3339(status.sealed_at or format_rfc3339(0))
     except ValueError:
         return SealerStatus(trouble="fault")
-    return told
+    return status
 
 
 _decode_status = create_bounded_decoder(SealerStatus)

@@ -1,1 +1,1 @@
-"""The audit log, as people read it."""
+"""The event log and its archive; README.md explains the packages."""

@@ -21,6 +21,13 @@
 
 `api/problems.py` translates each into its problem document, once. The text of an error is a
 sentence for the developer who calls us: it says what to do, and never holds a code or a number.
+
+Errors of the audit package have roots of their own, because no caller of the API gets them:
+
+    KeyFileError                      a file holds no usable signing key               command line
+    ArchiveDamagedError               an archive cannot be continued                   status of the sealer
+    FencedOffError                    another sealer holds a higher fencing token      the lease is lost
+    SinkError                         a sink has not stored the lines                  delivered again
 """
 
 from typing import ClassVar

@@ -14,7 +14,7 @@ CPU again.
 import functools
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import aiohttp
 import httpx
@@ -33,6 +33,7 @@ KEEP_ALIVE_SECONDS = 4.0
 written to a connection that is being closed would count as perhaps sent."""
 
 Headers = tuple[tuple[str, str], ...]
+StructT = TypeVar("StructT")
 
 DEFAULT_HEADERS: Headers = (
     ("accept", "application/json, */*;q=0.1"),
@@ -89,6 +90,13 @@ class HttpReply(msgspec.Struct, frozen=True):
     @property
     def is_2xx(self) -> bool:
         return 200 <= self.status < 300  # noqa: PLR2004
+
+    def decode_or(self, default: StructT) -> StructT:
+        """Return the body as JSON of the type of `default`, or `default` if it is anything else."""
+        try:
+            return msgspec.json.decode(self.body, type=type(default))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return default
 
     def __repr__(self) -> str:
         return f"HttpReply({self.status}, {len(self.body)} bytes)"

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -14,6 +14,8 @@ from otp_service.core.keys import Key, KeyRing
 
 SIGNATURE_TOLERANCE_SECONDS = 300
 """Seconds by which a signature's own clock may differ (Standard Webhooks: five minutes)."""
+
+StructT = TypeVar("StructT")
 
 
 class CallbackSignatureError(Exception):
@@ -69,10 +71,11 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def json(self) -> Any:
         """The body as JSON. Raises UnreadableReceipt."""
-        try:
-            return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise UnreadableReceipt from None
+        return decode_receipt(self.body, Any)
+
+    def decode_json(self, struct_type: type[StructT]) -> StructT:
+        """Return the body as this struct. Raises UnreadableReceipt."""
+        return decode_receipt(self.body, struct_type)
 
     def require_recent_timestamp(self, timestamp: str) -> None:
         """Raise CallbackSignatureError unless this Unix time in seconds is at most 300 s off."""
@@ -137,6 +140,22 @@ class CallbackUrls:
             raise CallbackSignatureError
         require_equal(_compute_token(key, provider, reference), token)
         return reference
+
+
+def decode_receipt(body: bytes | str, struct_type: type[StructT]) -> StructT:
+    """Return the JSON of a receipt as this struct. Raises UnreadableReceipt."""
+    try:
+        return msgspec.json.decode(body, type=struct_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise UnreadableReceipt from None
+
+
+def convert_receipt(fields: Mapping[str, str], struct_type: type[StructT]) -> StructT:
+    """Return the form or query of a receipt as this struct. Raises UnreadableReceipt."""
+    try:
+        return msgspec.convert(fields, struct_type)
+    except msgspec.ValidationError:
+        raise UnreadableReceipt from None
 
 
 def strip_reference(url: str) -> str:

@@ -8,7 +8,6 @@ from typing import TypeVar
 import msgspec
 
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, require_equal
-from otp_service.sms.vendor_dialect import decode_json
 
 
 JWT_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
@@ -55,8 +54,8 @@ def decode_jwt(
 
 def _decode_part(part: str, struct_type: type[ClaimsT]) -> ClaimsT:
     try:
-        return decode_json(decode_base64(part), struct_type)
-    except ValueError:
+        return msgspec.json.decode(decode_base64(part), type=struct_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CallbackSignatureError from None
 
 

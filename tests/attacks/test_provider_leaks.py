@@ -311,7 +311,7 @@ def test_they_did_what_they_can(told: Told) -> None:
     assert '"level":"debug"' in log
     for name in names:
         assert f"provider {name} raised RuntimeError" in log
-    for bug in ("a connection to a centre ended with", "a receipt could not be noted:"):
+    for bug in ("a connection to an SMSC ended with", "a receipt could not be handled:"):
         assert f"{bug} RuntimeError" in log
 
 

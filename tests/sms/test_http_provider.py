@@ -11,8 +11,8 @@ import pytest
 
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.sms import http_provider
+from otp_service.sms.fault_table import classify_by_status
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest, create_transport
-from otp_service.sms.vendor_dialect import classify_by_status
 
 
 def silence(fault, reason):

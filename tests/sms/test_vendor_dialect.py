@@ -6,8 +6,8 @@ from email.utils import format_datetime
 import pytest
 
 from otp_service.core.delivery import Fault, RefusalScope, Refused
+from otp_service.sms.fault_table import classify_by_status, parse_retry_after
 from otp_service.sms.http_provider import HttpReply
-from otp_service.sms.vendor_dialect import classify_by_status, parse_retry_after
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,6 @@ from otp_service.sms.receipt_callbacks import (
     UnreadableReceipt,
     require_equal,
 )
-from otp_service.sms.vendor_dialect import decode_receipt
 
 
 NOTIFICATION_TOLERANCE_SECONDS = 15 * 60
@@ -119,7 +118,7 @@ def verify_notification(callback: Callback, topic_arn: str) -> Notification:
 
 
 def _parse_notification(callback: Callback, topic: str) -> Notification:
-    notification = decode_receipt(callback.body, Notification)
+    notification = callback.decode_json(Notification)
     require_equal(topic, notification.topic_arn)
     _require_recent_timestamp(notification.timestamp, callback.received_at)
     _require_certificate_url(notification.certificate_url, topic)

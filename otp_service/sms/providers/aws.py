@@ -33,19 +33,16 @@ from otp_service.sms.aws.sns_notification import (
     parse_certificate_url,
     verify_notification,
 )
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.receipt_callbacks import Callback
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
-    ReceiptStatus,
-    build_receipt,
     classify_reply,
-    decode_json_or,
-    decode_receipt,
 )
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.receipt_callbacks import Callback, decode_receipt
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
 logger = logging.getLogger(__name__)
@@ -180,7 +177,7 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         code = body.reason or body.error_type
         entry = FAULT_TABLE.get(code) or FAULT_TABLE.get(body.error_type)
         if body.is_invalid_number:

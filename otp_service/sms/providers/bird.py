@@ -14,22 +14,12 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
 from otp_service.sms.signatures import compute_signature, decode_base64, require_any_equal
-from otp_service.sms.vendor_dialect import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    FaultTable,
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
-    classify_reply,
-    decode_json_or,
-    decode_receipt,
-    get_receipt_status,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -116,7 +106,7 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         name = body.error.name if body.error else None
         return classify_reply(reply, body.id, FAULT_TABLE, name)
 
@@ -124,11 +114,11 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         """Return the receipt of a callback, whose signature is checked first."""
         if self.webhook_secret:
             verify_signature(callback, self.webhook_secret.reveal())
-        report = decode_receipt(callback.body, _ReceiptBody)
+        report = callback.decode_json(_ReceiptBody)
         message = report.data
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, report.type),
+                RECEIPT_STATUSES.get(report.type),
                 message.error.code if message.error else None,
                 failure_statuses=FAILURE_STATUSES,
                 reference=message.reference,

@@ -16,22 +16,18 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
     classify_refusal,
-    decode_json_or,
-    decode_receipt,
     reply_from_message_id,
 )
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -124,7 +120,7 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply for our one message."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         message = body.messages[0] if body.messages else None
         if message and message.accepted and reply.is_2xx:
             return reply_from_message_id(message.api_message_id)
@@ -135,7 +131,7 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of each message; Clickatell does not sign them."""
-        event = decode_receipt(callback.body, _ReceiptBody).event
+        event = callback.decode_json(_ReceiptBody).event
         return [
             build_receipt(
                 RECEIPT_STATUSES.get(update.status, "pending"),

@@ -38,16 +38,12 @@ from otp_service.sms.body_template import (
     find_body_errors,
     to_text,
 )
+from otp_service.sms.fault_table import build_refusal, classify_by_status, reply_from_message_id
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.validation import find_header_errors, find_provider_url_errors
-from otp_service.sms.vendor_dialect import (
-    build_refusal,
-    classify_by_status,
-    reply_from_message_id,
-)
 
 
 VendorCodes = frozenset[str | int]

@@ -19,24 +19,23 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
+    classify_refusal,
+    classify_reply,
+    reply_from_message_id,
+)
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.vendor_dialect import (
     ReceiptStatus,
     build_json_request,
     build_receipt,
-    classify_refusal,
-    classify_reply,
-    decode_json_or,
-    decode_receipt,
     derive_permanent_failures,
-    get_receipt_status,
-    reply_from_message_id,
 )
 
 
@@ -137,7 +136,7 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply: by the status of the message where there is one."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         if not (reply.is_2xx and body.messages):
             return classify_reply(reply, None, code=body.error_code)
         message = body.messages[0]
@@ -147,7 +146,7 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of each message."""
-        results = decode_receipt(callback.body, _ReceiptBody).results
+        results = callback.decode_json(_ReceiptBody).results
         return [_receipt_from_result(result) for result in results]
 
 
@@ -161,9 +160,9 @@ def _receipt_from_result(result: _ReceiptMessage) -> Receipt:
     )
 
 
-def _resolve_status(status: _MessageStatus, error: _ReceiptError) -> ReceiptStatus:
-    known = get_receipt_status(RECEIPT_STATUSES, status.group_id)
-    if not known.endswith("failure"):
+def _resolve_status(status: _MessageStatus, error: _ReceiptError) -> ReceiptStatus | None:
+    known = RECEIPT_STATUSES.get(status.group_id)
+    if known is None or not known.endswith("failure"):
         return known
     if status.code in FAILURE_STATUSES or (error.permanent and error.id in NUMBER_ERROR_IDS):
         return "permanent-failure"

@@ -13,21 +13,18 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     PROVIDER_FAULT,
     THROTTLED_FAULT,
     FaultTable,
-    ReceiptStatus,
-    build_form_request,
-    build_receipt,
     classify_prose,
-    convert_receipt,
     reply_from_message_id,
 )
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, convert_receipt
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {

@@ -17,22 +17,19 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     PROVIDER_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
-    ReceiptStatus,
-    build_receipt,
     classify_prose,
-    convert_receipt,
-    get_receipt_status,
     match_prefix,
 )
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, convert_receipt
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -105,7 +102,7 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of a delivery report; Kannel does not sign them."""
         report = convert_receipt(callback.query, _ReceiptBody)
-        status = get_receipt_status(RECEIPT_STATUSES, report.type)
+        status = RECEIPT_STATUSES.get(report.type)
         return [build_receipt(status, f"dlr-{report.type}", message_id=report.fid)]
 
     @cached_property

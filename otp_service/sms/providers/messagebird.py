@@ -19,22 +19,26 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, require_equal
-from otp_service.sms.signatures import JWT_DIGESTS, decode_jwt
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     NO_FAULTS,
     RECIPIENT_FAULT,
     FaultTable,
+    classify_reply,
+)
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    convert_receipt,
+    require_equal,
+)
+from otp_service.sms.signatures import JWT_DIGESTS, decode_jwt
+from otp_service.sms.vendor_dialect import (
     ReceiptStatus,
     build_json_request,
     build_receipt,
-    classify_reply,
-    convert_receipt,
-    decode_json_or,
-    get_receipt_status,
     resolve_receipt_status,
 )
 
@@ -126,7 +130,7 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         error = body.errors[0] if body.errors else None
         code = str(error.code) if error else None
         return classify_reply(reply, body.id, error.fault_table if error else NO_FAULTS, code)
@@ -136,7 +140,7 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         if self.signing_key:
             verify_signature(callback, self.signing_key.reveal())
         report = convert_receipt(callback.form if callback.body else callback.query, _ReceiptBody)
-        status = get_receipt_status(RECEIPT_STATUSES, report.status)
+        status = RECEIPT_STATUSES.get(report.status)
         reason = report.status_reason.replace("_", " ").lower()
         return [
             build_receipt(

@@ -19,21 +19,12 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, convert_receipt
 from otp_service.sms.signatures import compute_signature, require_any_equal
-from otp_service.sms.vendor_dialect import (
-    NO_FAULTS,
-    FaultTable,
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
-    classify_reply,
-    convert_receipt,
-    decode_json_or,
-    get_receipt_status,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = NO_FAULTS
@@ -96,7 +87,7 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply."""
-        ids = decode_json_or(_ReplyBody(), reply.body).message_uuid
+        ids = reply.decode_or(_ReplyBody()).message_uuid
         return classify_reply(reply, ids[0] if ids else None, FAULT_TABLE)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
@@ -105,7 +96,7 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         form = convert_receipt(callback.form, _ReceiptBody)
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, form.status),
+                RECEIPT_STATUSES.get(form.status),
                 form.error_code,
                 failure_statuses=FAILURE_STATUSES,
                 message_id=form.message_uuid,

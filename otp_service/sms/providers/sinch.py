@@ -16,22 +16,17 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import SECOND_MS, to_datetime
+from otp_service.sms.fault_table import ACCOUNT_FAULT, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, require_equal
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    UnreadableReceipt,
+    require_equal,
+)
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
-from otp_service.sms.vendor_dialect import (
-    ACCOUNT_FAULT,
-    FaultTable,
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
-    classify_reply,
-    decode_json_or,
-    decode_receipt,
-    get_receipt_status,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -111,19 +106,19 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.id, FAULT_TABLE, body.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.signing_secret:
             verify_signature(callback, self.signing_secret.reveal())
-        report = decode_receipt(callback.body, _ReceiptBody)
+        report = callback.decode_json(_ReceiptBody)
         if report.type != RECIPIENT_REPORT_TYPE:
             raise UnreadableReceipt
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, report.status.lower()),
+                RECEIPT_STATUSES.get(report.status.lower()),
                 report.code,
                 failure_statuses=FAILURE_STATUSES,
                 reference=report.client_reference,

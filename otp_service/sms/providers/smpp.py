@@ -24,6 +24,14 @@ from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Re
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
+from otp_service.sms.fault_table import (
+    ACCOUNT_FAULT,
+    PROVIDER_FAULT,
+    RECIPIENT_FAULT,
+    THROTTLED_FAULT,
+    FaultTable,
+    reply_from_message_id,
+)
 from otp_service.sms.provider_settings import TimeoutSeconds
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
@@ -43,14 +51,6 @@ from otp_service.sms.smpp.pdu_bodies import (
 )
 from otp_service.sms.smpp.session import SmppSession, SmscConfig, build_unreachable_refusal
 from otp_service.sms.smpp.text_codec import encode_text
-from otp_service.sms.vendor_dialect import (
-    ACCOUNT_FAULT,
-    PROVIDER_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    reply_from_message_id,
-)
 
 
 FAULT_TABLE: Final[FaultTable] = {

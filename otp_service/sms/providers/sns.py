@@ -17,15 +17,15 @@ from urllib.parse import urlencode
 
 from otp_service.core.delivery import Message, Reply
 from otp_service.sms.aws.sigv4 import AwsSettings
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.sender_ids import is_numeric_sender_id
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
     classify_reply,
 )
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.sender_ids import is_numeric_sender_id
 
 
 FAULT_TABLE: Final[FaultTable] = {

@@ -18,25 +18,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, UnreadableReceipt
-from otp_service.sms.signatures import decode_base64
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     NO_FAULTS,
     PROVIDER_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
+    classify_reply,
+)
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, UnreadableReceipt
+from otp_service.sms.signatures import decode_base64
+from otp_service.sms.vendor_dialect import (
     ReceiptStatus,
     build_json_request,
     build_receipt,
-    classify_reply,
-    decode_json_or,
-    decode_receipt,
     derive_permanent_failures,
-    get_receipt_status,
 )
 
 
@@ -137,7 +136,7 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         message_id = body.data.id if body.data else None
         if not body.errors:
             return classify_reply(reply, message_id)
@@ -148,14 +147,14 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         """Return the receipt of a callback, whose signature is checked first."""
         if self.public_key:
             verify_signature(callback, self.public_key)
-        event = decode_receipt(callback.body, _ReceiptBody).data
+        event = callback.decode_json(_ReceiptBody).data
         if event.event_type not in RECEIPT_EVENTS or not event.payload.to:
             raise UnreadableReceipt
         error = event.payload.errors[0] if event.payload.errors else None
         faults = error.fault_table if error else NO_FAULTS
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, event.payload.to[0].status),
+                RECEIPT_STATUSES.get(event.payload.to[0].status),
                 error.code if error else None,
                 failure_statuses=derive_permanent_failures(faults),
                 message_id=event.payload.id,

@@ -14,23 +14,22 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
-from otp_service.sms.signatures import compute_signature, require_any_equal
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
+    classify_reply,
+)
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
+from otp_service.sms.receipt_callbacks import Callback, convert_receipt
+from otp_service.sms.signatures import compute_signature, require_any_equal
+from otp_service.sms.vendor_dialect import (
     ReceiptStatus,
     build_form_request,
     build_receipt,
-    classify_reply,
-    convert_receipt,
-    decode_json_or,
     derive_permanent_failures,
-    get_receipt_status,
 )
 
 
@@ -120,7 +119,7 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply: {"sid"} with a 2xx, else {"code"}."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         code = str(body.code) if body.code else None
         return classify_reply(reply, body.sid, FAULT_TABLE, code)
 
@@ -131,7 +130,7 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         form = convert_receipt(callback.form, _ReceiptBody)
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, form.message_status),
+                RECEIPT_STATUSES.get(form.message_status),
                 form.error_code,
                 failure_statuses=FAILURE_STATUSES,
                 message_id=form.message_sid,

@@ -19,26 +19,26 @@ from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
-from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, strip_reference
-from otp_service.sms.vendor_dialect import (
+from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
     THROTTLED_FAULT,
     FaultTable,
-    ReceiptStatus,
-    build_form_request,
-    build_receipt,
     build_refusal,
     classify_by_status,
     classify_refusal,
-    convert_receipt,
-    decode_json_or,
-    decode_receipt,
-    get_receipt_status,
     reply_from_message_id,
 )
+from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    convert_receipt,
+    decode_receipt,
+    strip_reference,
+)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -162,7 +162,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of all parts together."""
-        parts = decode_json_or(_ReplyBody(), reply.body).messages
+        parts = reply.decode_or(_ReplyBody()).messages
         if reply.status != 200 or not parts:  # noqa: PLR2004
             return classify_by_status(reply)
         statuses = [str(part.status) for part in parts]
@@ -182,7 +182,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         report = convert_receipt(fields, _ReceiptBody)
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, report.status),
+                RECEIPT_STATUSES.get(report.status),
                 report.error_code,
                 failure_statuses=FAILURE_STATUSES,
                 reference=report.client_ref,

@@ -12,22 +12,16 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
 from otp_service.sms.receipt_callbacks import Callback, require_equal
 from otp_service.sms.signatures import decode_jwt
 from otp_service.sms.vendor_dialect import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    FaultTable,
     ReceiptStatus,
     build_json_request,
     build_receipt,
-    classify_reply,
-    decode_json_or,
-    decode_receipt,
     derive_permanent_failures,
-    get_receipt_status,
 )
 
 
@@ -106,7 +100,7 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply: {"message_uuid"} with a 2xx, else a problem."""
-        body = decode_json_or(_ReplyBody(), reply.body)
+        body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.message_uuid, FAULT_TABLE, body.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
@@ -117,11 +111,11 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         """
         if self.signature_secret:
             verify_signature(callback, self.signature_secret, self.api_key)
-        report = decode_receipt(callback.body, _ReceiptBody)
+        report = callback.decode_json(_ReceiptBody)
         problem = report.error and (report.error.error or report.error)
         return [
             build_receipt(
-                get_receipt_status(RECEIPT_STATUSES, report.status),
+                RECEIPT_STATUSES.get(report.status),
                 problem.code if problem else None,
                 failure_statuses=FAILURE_STATUSES,
                 reference=report.client_ref,

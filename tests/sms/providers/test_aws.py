@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from otp_service.core.delivery import Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.aws import (
     FAULT_TABLE,
@@ -25,7 +26,6 @@ from otp_service.sms.providers.aws import (
     Aws,
 )
 from otp_service.sms.receipt_callbacks import CallbackSignatureError
-from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic
 from tests.sms.providers.contracts.aws import CONTRACTS
 from tests.sms.providers.sdk_comparison import list_codes

@@ -8,10 +8,10 @@ import pytest
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
-from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.providers.sdk_comparison import list_codes
 
 

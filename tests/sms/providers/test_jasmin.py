@@ -7,11 +7,11 @@ import pytest
 
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.jasmin import FAULT_TABLE, RECEIPT_STATUSES, REFUSED_PREFIXES, Jasmin
 from otp_service.sms.receipt_callbacks import UnreadableReceipt
-from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import CALLBACK_URL, INVALID_BODIES, build_callback
 from tests.sms.providers.sdk_comparison import list_codes
 

@@ -16,10 +16,10 @@ from moto.sns.models import sns_backends
 from otp_service.core.delivery import Accepted, Fault, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.sns import FAULT_TABLE, REQUEST_HEADERS, Sns
 from otp_service.sms.receipt_callbacks import UnreadableReceipt
-from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, THROTTLED_FAULT
 from tests.sms.aws.sns_topic import NOW_MS, SnsTopic
 from tests.sms.providers.contracts.sns import CONTRACTS
 from tests.sms.providers.sdk_comparison import list_codes

@@ -12,12 +12,12 @@ from twilio.rest import Client
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms import vendor_dialect
+from otp_service.sms import fault_table
+from otp_service.sms.fault_table import RECIPIENT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
-from otp_service.sms.vendor_dialect import RECIPIENT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -104,7 +104,7 @@ def test_validity_is_within_twilios_bounds(message, life, asked):
         ),
         *(
             (code, 400, Fault.PROVIDER, RefusalScope.ACCOUNT)
-            for code in list_codes(FAULT_TABLE, vendor_dialect.ACCOUNT_FAULT)
+            for code in list_codes(FAULT_TABLE, fault_table.ACCOUNT_FAULT)
         ),
         *(
             (code, 400, Fault.PROVIDER, RefusalScope.THROTTLED)

@@ -20,6 +20,7 @@ from otp_service.core.delivery import (
 )
 from otp_service.core.keys import create_single_key_ring
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage import (
@@ -35,7 +36,6 @@ from otp_service.sms.receipt_callbacks import (
     CallbackUrls,
     UnreadableReceipt,
 )
-from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT, THROTTLED_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,

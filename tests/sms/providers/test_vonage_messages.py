@@ -13,11 +13,11 @@ from vonage_messages import Sms
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
+from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage_messages import FAULT_TABLE, RECEIPT_STATUSES, VonageMessages
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
-from otp_service.sms.vendor_dialect import ACCOUNT_FAULT, RECIPIENT_FAULT
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,

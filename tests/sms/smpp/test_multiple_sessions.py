@@ -95,7 +95,7 @@ async def test_message_while_redis_is_away(smsc, sessions, message, known, caplo
 
     (noted,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert 0 == noted.status
-    assert "a message could not be noted: StoreUnavailable" in caplog.text
+    assert "a message id could not be shared: StoreUnavailable" in caplog.text
     assert message.to.e164[-4:] not in caplog.text
 
 

@@ -102,8 +102,8 @@ async def _authenticate_receipts(
 ) -> list[tuple[Receipt, bool]]:
     """Return the receipts, each with whether it is trusted.
 
-    An exception that is none of the expected ones is a bug in the dialect: it is counted and raised
-    again, so that it becomes a logged 500 and not the vendor's fault.
+    Any other exception is a bug in the dialect: it is counted and raised again, so that it becomes
+    a logged 500 and not the vendor's fault.
     """
     try:
         return await _parse_receipts(context, provider, dialect, callback)

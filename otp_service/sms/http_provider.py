@@ -156,8 +156,15 @@ class HttpProvider:
     async def send(self, message: Message) -> Reply:
         """Send the message; the reply is redacted, so that it can be stored."""
         request = self._sign_request(self._dialect.build_request(message), self._now())
+        outgoing = httpx.Request(
+            request.method,
+            self._parse_url(request.url),
+            headers=self._build_headers(request.headers),
+            content=request.body,
+            extensions=self._extensions,
+        )
         try:
-            reply = await self._send_request(request)
+            reply = await send_request(self._transport, outgoing)
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
             return _classify_error(error)
         if reply is None:
@@ -170,18 +177,6 @@ class HttpProvider:
 
     async def aclose(self) -> None:
         """Do nothing: the owner of the transport closes it."""
-
-    async def _send_request(self, request: HttpRequest) -> HttpReply | None:
-        return await send_request(
-            self._transport,
-            httpx.Request(
-                request.method,
-                self._parse_url(request.url),
-                headers=self._build_headers(request.headers),
-                content=request.body,
-                extensions=self._extensions,
-            ),
-        )
 
 
 async def send_request(

@@ -76,7 +76,6 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
         return can_serve(self, destination)
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
-        """Return the provider with this dialect."""
         return HttpProvider(name, self, dependencies.transport, now=dependencies.now)  # type: ignore[arg-type]  # each subclass is a Dialect
 
     def build_url(self, path: str) -> str:
@@ -84,6 +83,5 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
         return self.base_url.rstrip("/") + path
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         named = [("base_url", remedy) for _, remedy in find_provider_url_errors(self.base_url)]
         return [*named, *find_sender_errors(self)]

@@ -16,14 +16,8 @@ _SECRET_NAME_PATTERN = re.compile(
     r"key|token|secret|pass|pwd|auth|sig|user|login|cred", re.IGNORECASE
 )
 _RESERVED_HEADERS = {
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "transfer-encoding",
-    "upgrade",
+    *("connection", "content-encoding", "content-length", "content-type"),
+    *("expect", "host", "transfer-encoding", "upgrade"),
 }
 
 

@@ -19,7 +19,6 @@ import msgspec
 
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import to_datetime
-from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.sender_ids import find_sender_errors
@@ -66,13 +65,10 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
         return sign_request(request, keys, service=self.service, region=self.region, now=now)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
-        common = super().find_errors() if self.base_url else [*find_sender_errors(self)]
-        return [*common, *self._find_region_errors()]
-
-    def _find_region_errors(self) -> FieldErrors:
+        found = super().find_errors() if self.base_url else [*find_sender_errors(self)]
         if not re.fullmatch(REGION_PATTERN, self.region):
-            yield "region", "write it like eu-west-1"
+            found.append(("region", "write it like eu-west-1"))
+        return found
 
 
 def sign_request(

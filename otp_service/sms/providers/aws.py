@@ -176,7 +176,6 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         return HttpRequest("POST", self.url, REQUEST_HEADERS, msgspec.json.encode(body))
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply."""
         body = reply.decode_or(_ReplyBody())
         code = body.reason or body.error_type
         entry = FAULT_TABLE.get(code) or FAULT_TABLE.get(body.error_type)
@@ -208,7 +207,6 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         return parse_certificate_url(callback, self.topic_arn)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         return [*super().find_errors(), *find_topic_errors(self.topic_arn)]
 
 

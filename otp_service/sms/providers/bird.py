@@ -91,7 +91,6 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
     """Whether to ask for a validity: a preview, refused for workspaces outside of it."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         takes = self.has_validity and message.validity_seconds >= MIN_VALIDITY_SECONDS
         fields = {
             "to": message.to.e164,
@@ -105,7 +104,6 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         return build_json_request(url, f"Bearer {self.api_key.reveal()}", fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply."""
         body = reply.decode_or(_ReplyBody())
         name = body.error.name if body.error else None
         return classify_reply(reply, body.id, FAULT_TABLE, name)
@@ -128,7 +126,6 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         ]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         found = super().find_errors()
         if self.webhook_secret and not _decode_signing_key(self.webhook_secret.reveal()):
             found.append(("webhook_secret", "copy it from the webhook: whsec_ and base64"))

@@ -105,7 +105,6 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
     base_url: str = "https://platform.clickatell.com"
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         fields = {
             "channel": "sms",
             "to": message.to.e164.removeprefix("+"),

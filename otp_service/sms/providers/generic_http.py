@@ -102,7 +102,6 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
     statuses: dict[int, Fault] = msgspec.field(default_factory=dict)
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
-        """Return the provider with this dialect."""
         return HttpProvider(name, self, dependencies.transport)
 
     def build_request(self, message: Message) -> HttpRequest:
@@ -140,7 +139,6 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         return [Receipt("pending")]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}
         return [
             *find_provider_url_errors(self.url),

@@ -115,7 +115,6 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
     """The account's own, xxxxx.api.infobip.com, is nearer and better."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         webhooks: dict[str, object] = {"callbackData": message.reference}
         if message.callback_url:
             webhooks |= {

@@ -82,7 +82,6 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         return 200, b"ACK/Jasmin"
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         fields = {
             "username": self.username,
             "password": self.password.reveal(),

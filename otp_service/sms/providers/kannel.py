@@ -77,7 +77,6 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
     password: Secret
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         coding = GSM_CODING if count_septets(message.text) is not None else UCS2_CODING
         sender, minutes = self.select_sender_id(message), max(1, message.validity_seconds // 60)
         parts = [

@@ -114,7 +114,6 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         return 200, b""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         fields = {
             "originator": self.select_sender_id(message),
             "recipients": message.to.e164[1:],
@@ -129,7 +128,6 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         return build_json_request(url, f"AccessKey {self.access_key.reveal()}", fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply."""
         body = reply.decode_or(_ReplyBody())
         error = body.errors[0] if body.errors else None
         code = str(error.code) if error else None

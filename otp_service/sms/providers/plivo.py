@@ -68,7 +68,6 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
     base_url: str = "https://api.plivo.com"
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         sender = self.select_sender_id(message)
         fields = {
             "src": sender,
@@ -86,7 +85,6 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         return build_json_request(url, BasicAuth(self.auth_id, self.auth_token).header, fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply."""
         ids = reply.decode_or(_ReplyBody()).message_uuid
         return classify_reply(reply, ids[0] if ids else None, FAULT_TABLE)
 

@@ -105,7 +105,6 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         return build_json_request(url, f"Bearer {self.api_token.reveal()}", fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply."""
         body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.id, FAULT_TABLE, body.code)
 
@@ -135,7 +134,6 @@ class SinchWithClock(Sinch, frozen=True, kw_only=True, tag="sinch"):
     """Milliseconds since 1970."""
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         return self.build_request_at(message, self.now())
 
 

@@ -114,7 +114,6 @@ class Smpp(
         return can_serve(self, destination)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         return [
             *self._find_connection_errors(),
             *self._find_length_errors(),

@@ -120,7 +120,6 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
     base_url: str = "https://api.telnyx.com"
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         fields = {
             "to": message.to.e164,
             "from": self.select_sender_id(message),
@@ -135,7 +134,6 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         return build_json_request(url, f"Bearer {self.api_key.reveal()}", fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply."""
         body = reply.decode_or(_ReplyBody())
         message_id = body.data.id if body.data else None
         if not body.errors:
@@ -163,7 +161,6 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         ]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         found = super().find_errors()
         if self.public_key and len(decode_base64(self.public_key)) != PUBLIC_KEY_BYTES:
             found.append(("public_key", "copy it from the portal: 32 bytes in base64"))

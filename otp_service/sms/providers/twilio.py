@@ -139,7 +139,6 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         ]
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
         found = super().find_errors()
         if not re.fullmatch(r"AC[0-9a-f]{32}", self.account_sid):
             found.append(("account_sid", "it is AC and 32 of 0-9 and a-f: see the console"))

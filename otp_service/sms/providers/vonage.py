@@ -18,7 +18,6 @@ import msgspec
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
     RECIPIENT_FAULT,
@@ -121,14 +120,12 @@ class VonageSettings(VendorSettings, frozen=True, kw_only=True):
         return 200, b""
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return the invalid or unsafe settings, as (field, remedy)."""
-        return [*super().find_errors(), *self._find_account_errors()]
-
-    def _find_account_errors(self) -> FieldErrors:
+        found = super().find_errors()
         if not self.api_key.isalnum():
-            yield "api_key", "it has letters and digits only: see the dashboard"
+            found.append(("api_key", "it has letters and digits only: see the dashboard"))
         if not (self.sender or self.senders):
-            yield "sender", "name a sender of yours: Vonage takes no message without one"
+            found.append(("sender", "name a sender of yours: Vonage requires one"))
+        return found
 
     @cached_property
     def _authorization(self) -> str:

@@ -83,7 +83,6 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
     base_url: str = "https://api.nexmo.com"
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST."""
         fields = {
             "message_type": "text",
             "channel": "sms",

@@ -76,7 +76,7 @@ class SmppSession:
         self._connection_future: asyncio.Future[SmppConnection | Refused]
 
     async def get_connection(self) -> SmppConnection | Refused:
-        """Return the bound connection, or why there is none."""
+        """Return the bound connection, or the refusal without one."""
         if self._keep_task is None or self._keep_task.done():
             self._reset_connection_future()
             self._keep_task = asyncio.create_task(self._keep_bound())

@@ -123,11 +123,7 @@ class CodeSender:
         argon2_hash, shared = await asyncio.gather(
             deps.hasher.compute_argon2id(code, salt), self._shared_limits.spend(shared_charges)
         )
-        send_charges = SendCharges(
-            number_charges=number_charges,
-            operation_id=commit.operation_id,
-            shared_charges=shared.spent,
-        )
+        send_charges = SendCharges(number_charges, commit.operation_id, shared.refunds)
         if shared.refusal:
             error = error_from_refusal(shared.refusal)
             await self._refund(send_charges, error)
@@ -147,7 +143,7 @@ class CodeSender:
             foldable_event=events.IssueDenied(**fields),
         )
         await asyncio.gather(
-            self._store.commit(refund), self._shared_limits.refund(send_charges.shared_charges)
+            self._store.commit(refund), self._shared_limits.refund(send_charges.shared_refunds)
         )
 
     def _build_issue_commit(self, charged: ChargedSend, locale: str | None) -> Commit:

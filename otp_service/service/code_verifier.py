@@ -1,7 +1,6 @@
 """Verify: charge the attempt, compare the code, and accept it once."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -18,7 +17,7 @@ from otp_service.core.errors import (
     OtpError,
 )
 from otp_service.core.keys import join_length_prefixed
-from otp_service.core.limits import Charge, Limit
+from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import VerifyRequest
@@ -29,7 +28,7 @@ from otp_service.service.optimistic_commit import (
     error_from_refusal,
     require_challenge,
 )
-from otp_service.service.shared_limits import SharedLimits, SpentCharge
+from otp_service.service.shared_limits import SharedLimits
 
 
 REPLAY_WINDOW_MS = MINUTE_MS
@@ -41,9 +40,9 @@ class ChargedAttempt(msgspec.Struct, frozen=True):
 
     snapshot: ChallengeSnapshot
     secret: ChallengeSecret
-    operation_id: str
-    shared_charges: tuple[SpentCharge, ...]
     consecutive_failures: int
+    number_refunds: tuple[Refund, ...]
+    shared_refunds: tuple[Refund, ...]
 
 
 class CodeVerifier:
@@ -88,7 +87,7 @@ class CodeVerifier:
                 raise IncorrectCode(require_challenge(attempt.snapshot).attempts_left)
             accepted, _ = await asyncio.gather(
                 self._accept(attempt, replay_key),
-                self._shared_limits.refund(attempt.shared_charges),
+                self._shared_limits.refund(attempt.shared_refunds),
             )
             return accepted
 
@@ -98,8 +97,6 @@ class CodeVerifier:
         if self._phone is None:
             raise ChallengeExpired
         return codes.normalize_code(self._request.code, self._dependencies.policy.digits)
-
-    # ------------------------------------------------------------------ the attempt charge
 
     async def _charge_attempt(self, snapshot: ChallengeSnapshot) -> ChargedAttempt:
         """Charge the attempt to the challenge and to every limit, or to none of them.
@@ -117,9 +114,9 @@ class CodeVerifier:
         attempt = ChargedAttempt(
             charged.to_snapshot(),
             charged.previous_snapshot.secret,
-            charged.commit.operation_id,
-            shared.spent,
             charged.committed.consecutive_failures,
+            tuple(Refund(charge, charged.commit.operation_id) for charge in charged.commit.charges),
+            shared.refunds,
         )
         if shared.refusal:
             error = error_from_refusal(shared.refusal)
@@ -129,13 +126,13 @@ class CodeVerifier:
 
     def _build_attempt_commit(self, current: ChallengeSnapshot) -> Commit:
         new = require_challenge(current).charge_attempt(current.now)
-        if current.secret is None:
+        if current.secret is None or self._phone is None:
             raise ChallengeExpired
         secret = msgspec.UNSET if new.attempts_left else None
         fields = self._context.build_event_fields()
         return self._context.build_commit(
             swap=CompareAndSwap(current.challenge, new, secret, deadline=new.deadline),
-            charges=self._build_number_charges(),
+            charges=charges.build_number_failure_charges(self._tenant, self._phone),
             events=(events.Attempted(**fields, attempts_left=new.attempts_left),),
             event_if_refused=events.VerifyDenied(**self._context.build_event_fields()),
             durable=True,
@@ -144,7 +141,7 @@ class CodeVerifier:
 
     async def _refund_attempt(self, attempt: ChargedAttempt, error: OtpError) -> None:
         """Refund an attempt that a shared limit refused: nothing was compared."""
-        await self._shared_limits.refund(attempt.shared_charges)
+        await self._shared_limits.refund(attempt.shared_refunds)
         fields = self._context.build_event_fields(reason=error.reason)
         denied = events.VerifyDenied(**fields, **build_limit_fields(error))
         build_commit = partial(self._build_refund_commit, attempt, denied)
@@ -159,11 +156,9 @@ class CodeVerifier:
             secret = secret or attempt.secret  # the charge of the last attempt has deleted it
         return self._context.build_commit(
             swap=CompareAndSwap(challenge, challenge.refund_attempt(), secret),
-            refunds=_build_refunds(attempt, self._build_number_charges()),
+            refunds=attempt.number_refunds,
             foldable_event=denied,
         )
-
-    # ------------------------------------------------------------------ the comparison
 
     async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
         """Compare with every live code; argon2 runs once, also if something else is wrong."""
@@ -202,22 +197,20 @@ class CodeVerifier:
             and request.phone_number in {None, attempt.secret.number}
         )
 
-    # ------------------------------------------------------------------ the outcome
-
     async def _accept(
         self, attempt: ChargedAttempt, replay_key: VerifyReplayKey | None
     ) -> ChallengeSnapshot:
         """Verify the challenge, whatever was charged later, unless it has been decided already."""
-        consecutive_failures, *failures = self._build_number_charges()
-        refunds = _build_refunds(attempt, failures)
+        # The count of consecutive failures is reset, the other charge is refunded.
+        consecutive_failures, *refunds = attempt.number_refunds
         verified = events.Verified(**self._context.build_event_fields())
 
         def build_accept_commit(current: ChallengeSnapshot) -> Commit:
             new = require_challenge(current).mark_verified(current.now, replay_key)
             return self._context.build_commit(
                 swap=CompareAndSwap(current.challenge, new, None),
-                refunds=refunds,
-                reset_buckets=(consecutive_failures.bucket,),
+                refunds=tuple(refunds),
+                reset_buckets=(consecutive_failures.charge.bucket,),
                 events=(verified,),
                 durable=True,
             )
@@ -225,7 +218,7 @@ class CodeVerifier:
         try:
             accepted = await commit_with_retry(self._store, attempt.snapshot, build_accept_commit)
         except (ChallengeEnded, ChallengeNotFound) as error:
-            return await self._resolve_lost_race(error, replay_key, refunds)
+            return await self._resolve_lost_race(error, replay_key, tuple(refunds))
         return accepted.to_snapshot()
 
     async def _resolve_lost_race(
@@ -269,8 +262,6 @@ class CodeVerifier:
         )
         await commit_once(self._store, commit)
 
-    # ------------------------------------------------------------------ a repeated call
-
     def _build_replay_key(self, idempotency_key: str | None) -> VerifyReplayKey | None:
         if idempotency_key is None:
             return None
@@ -308,12 +299,3 @@ class CodeVerifier:
             self._context.build_commit(events=(repeated,), refunds=refunds, durable=True)
         )
         return snapshot
-
-    def _build_number_charges(self) -> tuple[Charge, ...]:
-        if self._phone is None:
-            return ()
-        return charges.build_number_failure_charges(self._tenant, self._phone)
-
-
-def _build_refunds(attempt: ChargedAttempt, charged: Sequence[Charge]) -> tuple[Refund, ...]:
-    return tuple(Refund(charge, attempt.operation_id) for charge in charged)

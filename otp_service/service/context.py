@@ -1,6 +1,6 @@
 """What a call of a use case consists of: dependencies, caller, subject, and its context."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,35 +16,8 @@ from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
 from otp_service.core.pseudonym import derive_pseudonym
+from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
-
-
-OPERATION_ID_BYTES = 16
-
-
-class RandomSource:
-    """The system's source of random numbers; tests pass their own functions."""
-
-    def __init__(
-        self, randbelow: Callable[[int], int], token_bytes: Callable[[int], bytes]
-    ) -> None:
-        self.randbelow = randbelow
-        self.token_bytes = token_bytes
-        self._unused_bytes = b""
-
-    def generate_operation_id(self) -> str:
-        """Return the id of an operation or of an event.
-
-        Ids are not secret, so they are drawn in blocks of 64: each login needs a dozen, and a
-        system call for each costs more than all other work on them.
-        """
-        if len(self._unused_bytes) < OPERATION_ID_BYTES:
-            self._unused_bytes = self.token_bytes(64 * OPERATION_ID_BYTES)
-        id_, self._unused_bytes = (
-            self._unused_bytes[:OPERATION_ID_BYTES],
-            self._unused_bytes[OPERATION_ID_BYTES:],
-        )
-        return id_.hex()
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +90,7 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class ChallengeRef(msgspec.Struct, frozen=True):
-    """What is known of a challenge that was not read, or that is being created."""
+    """What is known of a challenge that was not fetched or does not exist yet."""
 
     id: str | None = None
     purpose: str | None = None

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from otp_service.core import charges, events
 from otp_service.core.challenge import Challenge, build_challenge_id, parse_partition
@@ -31,20 +31,15 @@ from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import (
-    UNKNOWN_CHALLENGE,
     CallContext,
     Caller,
     ChallengeRef,
     Dependencies,
     Subject,
 )
-from otp_service.service.idempotency import IdempotencyKeys, IdempotentRequest
+from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
-from otp_service.service.optimistic_commit import (
-    commit_once,
-    commit_with_retry,
-    require_challenge,
-)
+from otp_service.service.optimistic_commit import commit_once, commit_with_retry, require_challenge
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 
 
@@ -61,7 +56,6 @@ class OtpService:
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
         self._store = dependencies.store
-        self._idempotency_keys = IdempotencyKeys(dependencies)
         self.numbers = NumberService(dependencies)
 
     async def issue(
@@ -73,81 +67,58 @@ class OtpService:
         subject = Subject.from_request(None, request.account, request.client_ip)
         phone, problem = classify_number(request.phone_number)
         subject = replace(subject, phone=phone)
-        partition = self._store.get_number_partition(phone.canonical)
         try:
             self._check_destination(phone, problem, caller.tenant.countries)
         except NumberNotAllowed as error:
-            await self._record_denial(
-                CallContext(
-                    self._dependencies,
-                    caller,
-                    subject,
-                    ChallengeRef(purpose=request.purpose),
-                ),
-                error,
-            )
+            await self._record_denial(caller, subject, ChallengeRef(purpose=request.purpose), error)
             raise
-        async with (
-            self._record_tampering(caller, subject),
-            self._idempotency_keys.claim(
-                self._describe_issue(caller, request, idempotency_key, partition)
-            ) as claim,
-        ):
+        partition = self._store.get_number_partition(phone.canonical)
+        new_id = build_challenge_id(partition, self._dependencies.random.token_bytes(16))
+        keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
+        claiming = keys.claim(idempotency_key, "issue", astuple(request), new_id)
+        async with self._record_tampering(caller, subject), claiming as claim:
             if claim.previous_result:
                 return claim.previous_result
-            context = CallContext(
-                self._dependencies,
-                caller,
-                subject,
-                ChallengeRef(claim.challenge_id, request.purpose),
-            )
+            challenge = ChallengeRef(claim.challenge_id, request.purpose)
+            context = CallContext(self._dependencies, caller, subject, challenge)
             return await CodeSender(self._dependencies, context, phone).issue(locale)
 
     async def resend(
         self, caller: Caller, challenge_id: str, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Send another code for a challenge; the earlier one stays valid as well."""
-        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
             snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
             try:
                 challenge.check_pending(snapshot.now)
             except ChallengeEnded as error:
-                await self._record_denial(
-                    CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge),
-                    error,
-                )
+                await self._record_denial(caller, UNKNOWN_SUBJECT, challenge, error)
                 raise
-            request = IdempotentRequest(
-                tenant=caller.tenant.name,
-                key=idempotency_key,
-                operation="resend",
-                fields=(challenge_id,),
-                challenge_id=challenge_id,
-                creates_challenge=False,
-            )
-            async with self._idempotency_keys.claim(request) as claim:
+            keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
+            fields = (challenge_id,)
+            async with keys.claim(idempotency_key, "resend", fields, challenge_id) as claim:
                 return claim.previous_result or await self._resend_code(caller, snapshot)
 
     async def verify(
         self, caller: Caller, challenge_id: str, request: VerifyRequest, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Accept the code, once. Every other outcome is an error."""
-        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
             snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
             subject = Subject.from_challenge(challenge, snapshot.secret, request.client_ip)
-            context = CallContext(self._dependencies, caller, subject, challenge=challenge)
+            context = CallContext(self._dependencies, caller, subject, challenge)
             verifier = CodeVerifier(self._dependencies, context, challenge, request)
             return await verifier.verify(snapshot, idempotency_key)
 
     async def get_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge in any status. Raises ChallengeNotFound."""
-        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
             snapshot, _ = await self._fetch_challenge(caller, challenge_id)
             return snapshot
 
     async def cancel(self, caller: Caller, challenge_id: str) -> None:
         """End a challenge; a second call does nothing."""
-        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(challenge_id)):
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
             snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
             context = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
             canceled = events.Canceled(**context.build_event_fields(reason="by_tenant"))
@@ -166,15 +137,13 @@ class OtpService:
     ) -> ReceiptResult:
         """Store a provider's report about a submission.
 
-        `trusted` is whether the report can only be the provider's.
+        `trusted` is whether only the provider can have sent the report.
         """
         reference = SubmissionReference.parse(receipt.reference)
         if reference is None or parse_partition(reference.challenge_id) is None:
             return ReceiptResult(is_known=False)
-        caller = self._as_tenant_of(reference, caller)
-        id_ = reference.challenge_id
-        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(id_)):
-            handler = ReceiptHandler(self._dependencies, caller, provider)
+        handler = self._create_receipt_handler(caller, provider, reference)
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, reference.challenge_id):
             return await handler.handle_receipt(reference, receipt, trusted=trusted)
 
     async def auto_resend(
@@ -185,43 +154,24 @@ class OtpService:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> bool:
         """Send again after a failed delivery, if the challenge and every limit allow it."""
-        caller = self._as_tenant_of(reference, caller)
-        id_ = reference.challenge_id
-        async with self._record_tampering(caller, UNKNOWN_SUBJECT, ChallengeRef(id_)):
-            handler = ReceiptHandler(self._dependencies, caller, provider)
+        handler = self._create_receipt_handler(caller, provider, reference)
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, reference.challenge_id):
             return await handler.auto_resend(reference, sleep)
 
-    def _as_tenant_of(self, reference: SubmissionReference, caller: Caller) -> Caller:
+    def _create_receipt_handler(
+        self, caller: Caller, provider: str, reference: SubmissionReference
+    ) -> ReceiptHandler:
         tenant = self._dependencies.tenants.get(reference.tenant, caller.tenant)
-        return replace(caller, tenant=tenant)
+        return ReceiptHandler(self._dependencies, replace(caller, tenant=tenant), provider)
 
     def _check_destination(
         self, phone: PhoneNumber, problem: str | None, countries: frozenset[str]
     ) -> None:
-        """Raise NumberNotAllowed unless codes are sent to this number."""
         if problem == "type" or (problem and not self._dependencies.allow_fictitious):
             raise NumberNotAllowed(problem)
         if self._dependencies.only_fictitious and not phone.is_fictitious:
             raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
         check_country(phone, countries)
-
-    def _describe_issue(
-        self, caller: Caller, request: IssueRequest, idempotency_key: str | None, partition: int
-    ) -> IdempotentRequest:
-        return IdempotentRequest(
-            tenant=caller.tenant.name,
-            key=idempotency_key,
-            operation="issue",
-            fields=(
-                request.phone_number,
-                request.purpose,
-                request.locale,
-                request.client_ip,
-                request.account,
-            ),
-            challenge_id=build_challenge_id(partition, self._dependencies.random.token_bytes(16)),
-            creates_challenge=True,
-        )
 
     async def _fetch_challenge(
         self, caller: Caller, challenge_id: str
@@ -237,40 +187,41 @@ class OtpService:
                 raise ChallengeExpired
             challenge.check_resend(snapshot.now)
         except (ChallengeEnded, SendsExhausted) as error:
-            denied = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
-            locked_first = subject.phone if isinstance(error, SendsExhausted) else None
-            await self._record_denial(denied, error, locked_first)
+            number_to_check = subject.phone if isinstance(error, SendsExhausted) else None
+            await self._record_denial(caller, UNKNOWN_SUBJECT, challenge, error, number_to_check)
             raise
-        context = CallContext(
-            self._dependencies,
-            caller,
-            subject,
-            ChallengeRef(challenge.id, challenge.purpose),
-        )
+        reference = ChallengeRef(challenge.id, challenge.purpose)
+        context = CallContext(self._dependencies, caller, subject, reference)
         return await CodeSender(self._dependencies, context, subject.phone).resend(secret)
 
     async def _record_denial(
-        self, context: CallContext, error: OtpError, phone: PhoneNumber | None = None
+        self,
+        caller: Caller,
+        subject: Subject,
+        challenge: Challenge | ChallengeRef,
+        error: OtpError,
+        number_to_check: PhoneNumber | None = None,
     ) -> None:
-        """Record a refusal. Raises NumberLocked instead if `phone` is given and locked."""
+        """Record a refusal. Raises NumberLocked instead if `number_to_check` is locked."""
+        context = CallContext(self._dependencies, caller, subject, challenge)
         denied = events.IssueDenied(**context.build_event_fields(reason=error.reason))
-        lock_check = (charges.build_lock_check(context.caller.tenant, phone),) if phone else ()
+        lock_check = number_to_check and charges.build_lock_check(caller.tenant, number_to_check)
         commit = context.build_commit(
-            charges=lock_check, event_if_refused=denied, foldable_event=denied
+            charges=(lock_check,) if lock_check else (),
+            event_if_refused=denied,
+            foldable_event=denied,
         )
         await commit_once(self._store, commit)
 
     @asynccontextmanager
     async def _record_tampering(
-        self,
-        caller: Caller,
-        subject: Subject,
-        challenge: ChallengeRef = UNKNOWN_CHALLENGE,
+        self, caller: Caller, subject: Subject, challenge_id: str | None = None
     ) -> AsyncIterator[None]:
         """Record that a record has a wrong MAC, wherever in the call it was read."""
         try:
             yield
         except StoreTampered as error:
+            challenge = ChallengeRef(challenge_id)
             context = CallContext(self._dependencies, caller, subject, challenge)
             tampered = events.Tampered(**context.build_event_fields(), record=error.record_key)
             await self._store.commit(context.build_commit(events=(tampered,)))

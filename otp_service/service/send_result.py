@@ -14,15 +14,15 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund, Store
 from otp_service.service.context import CallContext
 from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
-from otp_service.service.shared_limits import SharedLimits, SpentCharge
+from otp_service.service.shared_limits import SharedLimits
 
 
-class SendCharges(msgspec.Struct, frozen=True, kw_only=True):
+class SendCharges(msgspec.Struct, frozen=True):
     """What one send was charged."""
 
     number_charges: tuple[Charge, ...]
     operation_id: str
-    shared_charges: tuple[SpentCharge, ...]
+    shared_refunds: tuple[Refund, ...]
 
 
 class SendResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +114,7 @@ class SendRecorder:
         if result.billable_count == 0 and result.recipient_fault_reason is None:
             await self._refund(snapshot, result, send_charges)
             raise DeliveryFailed(challenge.id)
-        build_commit = partial(self._build_commit, result, (), ())
+        build_commit = partial(self._build_commit, result)
         recorded = await commit_with_retry(self._store, snapshot, build_commit)
         if result.billable_count == 0 and result.recipient_fault_reason is not None:
             raise Undeliverable(result.recipient_fault_reason)
@@ -127,9 +127,9 @@ class SendRecorder:
         extra = result.billable_count - 1
         number_charges = charges.build_extra_message_charges(send_charges.number_charges, extra)
         shared_charges = charges.build_extra_message_charges(
-            tuple(spent.charge for spent in send_charges.shared_charges), extra
+            tuple(refund.charge for refund in send_charges.shared_refunds), extra
         )
-        build_commit = partial(self._build_commit, result, number_charges, ())
+        build_commit = partial(self._build_commit, result, charges=number_charges)
         recorded, _ = await asyncio.gather(
             commit_with_retry(self._store, snapshot, build_commit),
             self._shared_limits.spend(shared_charges),
@@ -145,28 +145,26 @@ class SendRecorder:
             for charge in charges.select_refundable_charges(send_charges.number_charges)
         )
         refund_charge = charges.build_refund_charge(self._context.caller.tenant, self._phone)
-        with_refund = partial(self._build_commit, result, (refund_charge,), refunds)
+        build_commit = partial(self._build_commit, result)
+        build_refund = partial(build_commit, charges=(refund_charge,), refunds=refunds)
         try:
-            await commit_with_retry(self._store, snapshot, with_refund)
+            await commit_with_retry(self._store, snapshot, build_refund)
         except RateLimited:
-            without_refund = partial(self._build_commit, result, (), ())
-            await commit_with_retry(self._store, snapshot, without_refund)
+            await commit_with_retry(self._store, snapshot, build_commit)
         else:
-            await self._shared_limits.refund(send_charges.shared_charges)
+            await self._shared_limits.refund(send_charges.shared_refunds)
 
     def _build_commit(
         self,
         result: SendResult,
-        extra_charges: tuple[Charge, ...],
-        refunds: tuple[Refund, ...],
         current: ChallengeSnapshot,
+        charges: tuple[Charge, ...] = (),
+        refunds: tuple[Refund, ...] = (),
     ) -> Commit:
         swap, replaced_sends = result.apply_to(current, self._max_live_codes)
+        recorded = self._build_events(result, swap, replaced_sends)
         return self._context.build_commit(
-            swap=swap,
-            charges=extra_charges,
-            refunds=refunds,
-            events=self._build_events(result, swap, replaced_sends),
+            swap=swap, charges=charges, refunds=refunds, events=recorded
         )
 
     def _build_events(

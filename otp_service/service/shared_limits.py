@@ -9,23 +9,16 @@ import msgspec
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.limits import Charge, LimitRefusal
 from otp_service.core.ports import Commit, Committed, Refund, Store
-from otp_service.service.context import RandomSource
+from otp_service.core.random_source import RandomSource
 
 
 T = TypeVar("T")
 
 
-class SpentCharge(msgspec.Struct, frozen=True):
-    """A charge that was applied, and the operation that applied it."""
-
-    charge: Charge
-    operation_id: str
-
-
 class SharedSpending(msgspec.Struct, frozen=True):
-    """The charges that were applied, and the longest refusal among the others."""
+    """The refunds of what was charged, and the longest refusal among the other charges."""
 
-    spent: tuple[SpentCharge, ...] = ()
+    refunds: tuple[Refund, ...] = ()
     refusal: LimitRefusal | None = None
 
 
@@ -38,23 +31,20 @@ class SharedLimits:
 
     async def spend(self, charges: Sequence[Charge]) -> SharedSpending:
         """Apply each charge that its limit allows, in one round trip."""
-        planned = [SpentCharge(charge, self._random.generate_operation_id()) for charge in charges]
+        refunds = [Refund(charge, self._random.generate_operation_id()) for charge in charges]
         commits = [
             Commit(
-                partition=self._store.get_bucket_partition(plan.charge.bucket),
-                operation_id=plan.operation_id,
-                charges=(plan.charge,),
+                partition=self._store.get_bucket_partition(refund.charge.bucket),
+                operation_id=refund.operation_id,
+                charges=(refund.charge,),
             )
-            for plan in planned
+            for refund in refunds
         ]
         outcomes = await self._store.commit_all(commits) if commits else []
+        pairs = zip(refunds, outcomes, strict=True)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, LimitRefusal)]
         return SharedSpending(
-            tuple(
-                plan
-                for plan, outcome in zip(planned, outcomes, strict=True)
-                if isinstance(outcome, Committed)
-            ),
+            tuple(refund for refund, outcome in pairs if isinstance(outcome, Committed)),
             max(refusals, key=lambda refusal: refusal.wait_ms, default=None),
         )
 
@@ -72,20 +62,20 @@ class SharedLimits:
         if isinstance(spending, BaseException):
             raise spending
         if isinstance(result, OtpError) and not isinstance(result, StoreUnavailable):
-            await self.refund(spending.spent)
+            await self.refund(spending.refunds)
         if isinstance(result, BaseException):
             raise result
         return result, spending
 
-    async def refund(self, spent: Sequence[SpentCharge]) -> None:
-        """Undo these charges; the operation is named after the one that it undoes, so it is once."""
+    async def refund(self, refunds: Sequence[Refund]) -> None:
+        """Apply each refund, once: its operation is named after the one that it reverses."""
         commits = [
             Commit(
-                partition=self._store.get_bucket_partition(one.charge.bucket),
-                operation_id=f"undo-{one.operation_id}",
-                refunds=(Refund(one.charge, one.operation_id),),
+                partition=self._store.get_bucket_partition(refund.charge.bucket),
+                operation_id=f"undo-{refund.operation_id}",
+                refunds=(refund,),
             )
-            for one in spent
+            for refund in refunds
         ]
         if commits:
             await self._store.commit_all(commits)

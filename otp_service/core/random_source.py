@@ -1,0 +1,31 @@
+"""The source of random numbers, with functions that are passed in."""
+
+from collections.abc import Callable
+
+
+OPERATION_ID_BYTES = 16
+
+
+class RandomSource:
+    """The system's source of random numbers; tests pass their own functions."""
+
+    def __init__(
+        self, randbelow: Callable[[int], int], token_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.randbelow = randbelow
+        self.token_bytes = token_bytes
+        self._unused_bytes = b""
+
+    def generate_operation_id(self) -> str:
+        """Return the id of an operation or of an event.
+
+        Ids are not secret, so they are drawn in blocks of 64: each login needs a dozen, and a
+        system call for each costs more than all other work on them.
+        """
+        if len(self._unused_bytes) < OPERATION_ID_BYTES:
+            self._unused_bytes = self.token_bytes(64 * OPERATION_ID_BYTES)
+        id_, self._unused_bytes = (
+            self._unused_bytes[:OPERATION_ID_BYTES],
+            self._unused_bytes[OPERATION_ID_BYTES:],
+        )
+        return id_.hex()

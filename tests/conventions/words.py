@@ -45,7 +45,10 @@ ALLOWED_DOUBLED_MODULES: dict[str, str] = {
 
 ALLOWED_CONSTANTS: dict[str, str] = {}
 
-ALLOWED_PROSE: tuple[str, ...] = ()
+ALLOWED_PROSE: tuple[str, ...] = (
+    "a thief's hours",  # CHANGELOG.md lists names that changed
+    "NOT TOLD BY A WORKER",  # the same
+)
 
 FORBIDDEN_PROSE = (
     (r"\b(?:anew|beside|beneath|seldom|hence|lest|whence|thereof)\b|as it were", "plain English"),

@@ -211,6 +211,18 @@ def test_every_problem_has_a_row_with_its_status():
     assert documented == {name: str(kind.status) for name, kind in PROBLEM_TYPES.items()}
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/api-guide.md", "docs/limits.md"])
+def test_problems_in_examples_have_the_titles_of_the_service(page):
+    """An example is copied from a run; a reworded title is reworded there too."""
+    text = re.sub(r"\n +", "", (TREE / page).read_text())
+
+    examples = re.findall(r'"type":"/problems/([a-z-]+)","title":"([^"]+)","status":(\d+)', text)
+
+    assert examples
+    for name, title, status in examples:
+        assert (title, status) == (PROBLEM_TYPES[name].title, str(PROBLEM_TYPES[name].status))
+
+
 def test_metrics_that_the_pages_name_exist():
     """A renamed metric is renamed in docs/ too."""
     made = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])

@@ -55,6 +55,6 @@ def compute_root_from_path(node: bytes, index: int, count: int, path: Sequence[b
 
 
 def _compute_parent_level(level: list[bytes]) -> list[bytes]:
-    """Return the level above. A node without a sibling is promoted unchanged."""
+    """Return the level above. A node without a sibling is promoted unchanged (RFC 9162 §2.1.1)."""
     pairs = [hash_node(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
     return pairs + level[len(pairs) * 2 :]

@@ -1,4 +1,4 @@
-"""Clocks that are set back, and days on which nothing can be written: an archive verifies all the same."""
+"""An archive verifies after clocks were set back, and after days with a full disk."""
 
 import os
 
@@ -14,20 +14,20 @@ EVENING = 1_763_850_600_000
 
 
 class Clock:
-    """A machine's clock, which somebody sets."""
+    """A machine's clock that the test sets."""
 
     def __init__(self) -> None:
         self.hours = 0.0
 
     def __call__(self) -> int:
-        """Return the time in milliseconds."""
+        """Return the time in milliseconds since 1970."""
         return EVENING + int(self.hours * HOUR * 1000)
 
 
 async def test_a_clock_that_is_set_back_over_midnight_seals_no_earlier_than_before(
     sealed_log: SealedLog,
 ) -> None:
-    """R68: a segment lies in the day on which it was begun, and days only grow."""
+    """R68: a segment is in the folder of the day on which it was begun, and days only grow."""
     now = Clock()
     sealer = sealed_log.create_sealer(now=now, segment_bytes=1)
     for hours in (0, 2, 1, 3, -30):
@@ -46,7 +46,7 @@ async def test_a_clock_that_is_set_back_over_midnight_seals_no_earlier_than_befo
 
 
 async def test_a_clock_that_is_set_back_between_a_line_and_its_seal(sealed_log: SealedLog) -> None:
-    """The first line of a segment has said of which day it is; also to whoever takes over."""
+    """The first line of a segment decides its day, also for the next sealer."""
     now = Clock()
     now.hours = 2
     dead = sealed_log.create_sealer(now=now, seal_seconds=3600)
@@ -64,12 +64,12 @@ async def test_a_clock_that_is_set_back_between_a_line_and_its_seal(sealed_log: 
 
 
 class FullDisk(Disk):
-    """One that has room for names and for nothing else, from time to time."""
+    """A disk that has no space for data at times, and creates files."""
 
     is_full = False
 
     def write_all(self, handle: int, data: bytes) -> None:
-        """Write, or half of it."""
+        """Write all, or a part and fail."""
         if self.is_full:
             os.write(handle, data[:20])
             raise OSError(28, "No space left on device")
@@ -79,7 +79,7 @@ class FullDisk(Disk):
 async def test_a_disk_that_is_full_for_days_leaves_no_segment_without_a_seal(
     sealed_log: SealedLog,
 ) -> None:
-    """R73: it may fill with any line, also with the first one of a day."""
+    """R73: it may become full at any line, also at the first one of a day."""
     now, disk = Clock(), FullDisk()
     sealer = sealed_log.create_sealer(now=now, disk=disk)
     await sealed_log.append_events("a")
@@ -89,7 +89,7 @@ async def test_a_disk_that_is_full_for_days_leaves_no_segment_without_a_seal(
         now.hours = day * 24
         await sealed_log.append_events(str(day))
         await run_until_idle(sealer)
-        if day == 2:  # and another one finds it so
+        if day == 2:  # another sealer starts in this state
             sealer._handle_lost_lease()
     disk.is_full = False
     now.hours += 24

@@ -1,4 +1,4 @@
-"""What of a tail is written: whatever Redis has, each sequence stands in the archive once."""
+"""The lines of a partition: whatever Redis has, each sequence is archived once."""
 
 import json
 from itertools import pairwise
@@ -22,7 +22,7 @@ from tests.audit.sealed_log import SIGNING_KEY
 
 
 def entry(epoch: int, sequence: int) -> Entry:
-    """Return an entry as a worker signed it."""
+    """Return an entry with the MAC of a worker."""
     event = json.dumps({"id": f"{epoch}-{sequence}"}).encode()
     return Entry(
         partition=7,
@@ -34,8 +34,10 @@ def entry(epoch: int, sequence: int) -> Entry:
     )
 
 
-def tail(entries: list[Entry], epoch: int, last: int, *, is_whole: bool = True) -> PendingEntries:
-    """Return what Redis has of an epoch that has come to `last`."""
+def pending(
+    entries: list[Entry], epoch: int, last: int, *, is_complete: bool = True
+) -> PendingEntries:
+    """Return the entries that Redis has of an epoch whose last sequence is `last`."""
     return PendingEntries(
         partition=7,
         now=10**6,
@@ -44,38 +46,38 @@ def tail(entries: list[Entry], epoch: int, last: int, *, is_whole: bool = True) 
         archived_position=None,
         sequence_id=None,
         waiting_count=0,
-        events=tuple(sorted(entries, key=lambda one: one.position)),
+        events=tuple(sorted(entries, key=lambda entry: entry.position)),
         refusals=(),
-        is_complete=is_whole,
+        is_complete=is_complete,
     )
 
 
 @given(
     last=st.integers(0, 30),
     known=st.integers(0, 30),
-    gone=st.sets(st.integers(1, 30)),
+    missing=st.sets(st.integers(1, 30)),
     forged=st.lists(st.tuples(st.sampled_from([1000, 2000, 3000]), st.integers(31, 99))),
     twice=st.sets(st.integers(1, 30)),
 )
-def test_each_sequence_stands_there_once_or_in_a_gap(
-    last: int, known: int, gone: set[int], forged: list[tuple[int, int]], twice: set[int]
+def test_each_sequence_is_archived_once_or_in_a_gap(
+    last: int, known: int, missing: set[int], forged: list[tuple[int, int]], twice: set[int]
 ) -> None:
-    """Though some are gone, some known, some told twice, and somebody adds places of the future."""
+    """Though some are missing, archived or repeated, and an attacker adds ids of the future."""
     known = min(known, last)
-    here = [s for s in range(1, last + 1) if s not in gone]
+    here = [s for s in range(1, last + 1) if s not in missing]
     entries = [entry(2000, s) for s in here + [s for s in here if s in twice]]
     entries += [entry(e, s) for e, s in forged if (e, s) > (2000, last)]
 
-    taken = build_partition_lines(
-        tail(entries, 2000, last), lambda _, e: known if e == 2000 else 0, lambda *_: True
+    lines = build_partition_lines(
+        pending(entries, 2000, last), lambda _, e: known if e == 2000 else 0, lambda *_: True
     )
 
     runs = []
-    for _, _, line in taken.lines:
+    for _, _, line in lines.lines:
         if line.startswith(GAP_PREFIX):
             gap = decode_gap(line)
             runs.append((gap.first, gap.last))
-            assert set(range(gap.first, gap.last + 1)) <= gone
+            assert set(range(gap.first, gap.last + 1)) <= missing
         else:
             place = parse_sequence_id(decode_entry(line).id)
             assert 2000 == place.epoch
@@ -83,14 +85,14 @@ def test_each_sequence_stands_there_once_or_in_a_gap(
     assert ([known + 1] if known < last else []) == [first for first, _ in runs[:1]]
     assert all(before[1] + 1 == after[0] for before, after in pairwise(runs))
     assert ([last] if known < last else []) == [until for _, until in runs[-1:]]
-    assert taken.missing == len([s for s in gone if known < s <= last])
+    assert lines.missing == len([s for s in missing if known < s <= last])
 
 
 @given(st.lists(st.sampled_from([(7, 1000), (7, 2000), (8, 1000)]), max_size=30), st.data())
-def test_what_a_standing_learns_of_lines_another_one_learns_of_their_seals(
+def test_a_state_read_from_seals_equals_one_read_from_all_lines(
     places: list[tuple[int, int]], data: st.DataObject
 ) -> None:
-    """So the sealed part of a segment need not be read line by line."""
+    """So the sealed part of a segment is not read line by line."""
     writer, reader = ArchiveState(), ArchiveState()
     counts: dict[tuple[int, int], int] = {}
     order = sorted(places, key=lambda place: place[1])
@@ -118,16 +120,18 @@ def test_what_a_standing_learns_of_lines_another_one_learns_of_their_seals(
 @given(
     st.lists(st.lists(st.integers(1, 99), max_size=30), min_size=2, max_size=4), st.integers(1, 9)
 )
-def test_catching_up_keeps_the_order_of_time(scenario_steps: list[list[int]], count: int) -> None:
-    """However much waits where: nothing is written before what another partition told earlier."""
+def test_a_sealer_that_catches_up_keeps_the_order_of_time(
+    scenario_steps: list[list[int]], count: int
+) -> None:
+    """However many entries wait where: no line is before an earlier one of another partition."""
     logs = [[entry(at, 1) for at in sorted(log)] for log in scenario_steps]
     written: list[int] = []
     while any(logs):
-        read = [tail(log[:count], 0, 99, is_whole=len(log) <= count) for log in logs]
-        taken = align_by_time(read)
-        logs = [log[len(one.entries) :] for log, one in zip(logs, taken, strict=True)]
-        assert all(one.is_complete or log for log, one in zip(logs, taken, strict=True))
-        written += sorted(one.position.at for some in taken for one in some.entries)
+        read = [pending(log[:count], 0, 99, is_complete=len(log) <= count) for log in logs]
+        aligned = align_by_time(read)
+        logs = [log[len(one.entries) :] for log, one in zip(logs, aligned, strict=True)]
+        assert all(one.is_complete or log for log, one in zip(logs, aligned, strict=True))
+        written += sorted(one.position.at for some in aligned for one in some.entries)
 
     assert sorted(written) == written
     assert sum(map(len, scenario_steps)) == len(written)

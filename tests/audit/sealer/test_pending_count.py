@@ -1,5 +1,5 @@
-"""How much is said to wait for the archive: never less than there is, or grants would go on beyond
-the bound, and not for long more, or nobody would be granted anything.
+"""The count of pending events: never less than there are, or grants would exceed the capacity, and
+never more for long, or all grants would be refused.
 """
 
 import random
@@ -12,8 +12,8 @@ from otp_service.core.errors import StoreUnavailable
 from tests.audit.sealed_log import SealedLog, get_stream_keys, run_redis_command, run_until_idle
 
 
-async def there(log: SealedLog) -> int:
-    """Return how many events are in Redis that are not archived."""
+async def count_pending(log: SealedLog) -> int:
+    """Return the number of events in Redis that are not archived."""
     name, events, _ = get_stream_keys(log)
     archived, seq, ms = await run_redis_command(log, "HMGET", name, "archived", "seq", "ms")
     first = b"(" + archived if archived else "-"
@@ -24,21 +24,21 @@ async def there(log: SealedLog) -> int:
     )
 
 
-async def said(log: SealedLog) -> int:
-    """Return how many are said to wait, as commits see it."""
+async def read_pending_count(log: SealedLog) -> int:
+    """Return the stored count, which commits check."""
     (tail,) = await log.source.fetch_pending([7], count=1)
     return tail.waiting_count
 
 
-class Busy:
-    """Redis, in which something is told whenever the sealer has looked."""
+class BusySource:
+    """A Redis that gets an event after each read of the sealer."""
 
     def __init__(self, log: SealedLog) -> None:
         self._log = log
         self.acquire_lease, self.mark_archived = log.source.acquire_lease, log.source.mark_archived
 
     async def fetch_pending(self, *args: Any, **more: Any) -> Any:
-        """Read, and have something come behind it."""
+        """Read, and append an event behind it."""
         found = await self._log.source.fetch_pending(*args, **more)
         await self._log.append_events(f"behind{len(self._log.expected_ids)}")
         return found
@@ -46,20 +46,20 @@ class Busy:
 
 @pytest.fixture
 def full(sealed_log: SealedLog) -> SealedLog:
-    """A log of which a partition takes two hundred events."""
+    """A log with a capacity of 200 events in each partition."""
     return SealedLog(sealed_log.script_client, sealed_log.folder, maximum=200)
 
 
 async def fill(log: SealedLog) -> None:
-    """Grant until nothing is granted any more."""
-    while await said(log) < 200:
+    """Append grants until they are refused."""
+    while await read_pending_count(log) < 200:
         await log.append_grant()
     with pytest.raises(StoreUnavailable):
         await log.append_grant()
 
 
-async def test_events_that_somebody_deleted_do_not_wait_for_ever(full: SealedLog) -> None:
-    """R73: a full partition of which nothing is left."""
+async def test_deleted_events_do_not_stay_in_the_count(full: SealedLog) -> None:
+    """R73: a full partition whose events were all deleted."""
     _, events, _ = get_stream_keys(full)
     await fill(full)
     await run_redis_command(full, "DEL", events)
@@ -67,7 +67,7 @@ async def test_events_that_somebody_deleted_do_not_wait_for_ever(full: SealedLog
     sealer = full.create_sealer()
 
     await run_until_idle(sealer)
-    assert 0 == await said(full)
+    assert 0 == await read_pending_count(full)
 
     await full.append_grant()
     await run_until_idle(sealer)
@@ -75,21 +75,21 @@ async def test_events_that_somebody_deleted_do_not_wait_for_ever(full: SealedLog
     full.assert_complete(gaps=1)
 
 
-async def test_events_that_somebody_deleted_behind_what_was_read_do_not_wait_for_ever(
+async def test_events_deleted_behind_the_last_read_do_not_stay_in_the_count(
     full: SealedLog,
 ) -> None:
-    """And neither do those in the middle of a partition that is never quiet."""
+    """Nor do those deleted in the middle of a partition that always gets new events."""
     _, events, _ = get_stream_keys(full)
     await fill(full)
     ids = [id_ for id_, _ in await run_redis_command(full, "XRANGE", events, "-", "+")]
     await run_redis_command(full, "XDEL", events, *ids[40:60], *ids[128:])
     full.expected_ids = full.expected_ids[:39] + full.expected_ids[59:127]
-    sealer = full.create_sealer(source=Busy(full))
+    sealer = full.create_sealer(source=BusySource(full))
 
     for _ in range(6):
         await sealer.run_once()
-        assert await there(full) <= await said(full)
-    assert await there(full) == await said(full) < 5
+        assert await count_pending(full) <= await read_pending_count(full)
+    assert await count_pending(full) == await read_pending_count(full) < 5
 
     await full.append_grant()
     await full.expire_lease()
@@ -100,10 +100,10 @@ async def test_events_that_somebody_deleted_behind_what_was_read_do_not_wait_for
 
 
 @pytest.mark.parametrize("what", ["an old log", "a new folder"])
-async def test_an_old_log_and_a_new_folder_are_counted_once_they_are_read(
+async def test_an_old_log_and_a_new_folder_are_counted_after_they_are_read(
     full: SealedLog, tmp_path: Path, what: str
 ) -> None:
-    """Though somebody always tells something meanwhile."""
+    """While new events are appended all the time."""
     old = SealedLog(full.script_client, full.folder, maximum=200, archives=what == "a new folder")
     await old.append_events(*map(str, range(150)))
     if what == "a new folder":
@@ -113,11 +113,11 @@ async def test_an_old_log_and_a_new_folder_are_counted_once_they_are_read(
         full.folder = tmp_path / "another"
     full.expected_ids = old.expected_ids
     await full.append_events(*map(str, range(150, 190)))
-    sealer = full.create_sealer(source=Busy(full))
+    sealer = full.create_sealer(source=BusySource(full))
     for _ in range(9):
         await sealer.run_once()
-        assert await there(full) <= await said(full)
-    assert await there(full) == await said(full) < 5
+        assert await count_pending(full) <= await read_pending_count(full)
+    assert await count_pending(full) == await read_pending_count(full) < 5
 
     await full.append_grant()
     await full.expire_lease()
@@ -128,16 +128,16 @@ async def test_an_old_log_and_a_new_folder_are_counted_once_they_are_read(
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_happens_no_less_is_said_to_wait_than_there_is(
+async def test_the_count_is_never_less_than_the_number_of_pending_events(
     full: SealedLog, tmp_path: Path, seed: int
 ) -> None:
-    """Events, denials, what is deleted, sealers that go on or begin in another folder; quiet, nothing waits."""
-    rng = random.Random(seed)  # noqa: S311  # the same each time
+    """With random events, denials, deletions, sealers and folders; in the end it is 0."""
+    rng = random.Random(seed)  # noqa: S311  # reproducible
     name, events, _ = get_stream_keys(full)
     sealer = full.create_sealer()
     for step in range(60):
-        kind = rng.choice(["tell", "tell", "deny", "turn", "turn", "delete", "another", "lost"])
-        if kind == "tell":
+        kind = rng.choice(["append", "append", "deny", "turn", "turn", "delete", "another", "lost"])
+        if kind == "append":
             await full.append_events(*(f"{step}-{i}" for i in range(rng.randrange(1, 80))))
         elif kind == "deny":
             await full.append_denial()
@@ -154,9 +154,9 @@ async def test_whatever_happens_no_less_is_said_to_wait_than_there_is(
             sealer = full.create_sealer()
         elif rng.random() < 0.2:
             await run_redis_command(full, "HDEL", name, "waiting")
-        assert await there(full) <= await said(full), (step, kind)
+        assert await count_pending(full) <= await read_pending_count(full), (step, kind)
     await run_until_idle(sealer)
     await sealer.stop()
 
-    assert 0 == await there(full) == await said(full)
+    assert 0 == await count_pending(full) == await read_pending_count(full)
     assert [] == full.verify_archive().findings

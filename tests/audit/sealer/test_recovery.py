@@ -1,4 +1,4 @@
-"""A Redis that was emptied, put back, or has lost an epoch, beside an archive that has it all."""
+"""An archive that is complete, with a Redis that was emptied, restored, or has lost an epoch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,32 +18,32 @@ from tests.audit.sealed_log import (
 )
 
 
-async def epochs(log: SealedLog) -> int:
-    """Return how many epochs of the partition are archived."""
+async def count_epochs(log: SealedLog) -> int:
+    """Return the number of archived epochs of the partition."""
     return len({e["id"].split("-")[1] for e in log.read_entries() if e["id"].startswith("07")})
 
 
-async def kept(log: SealedLog) -> list[tuple[str, bytes]]:
+async def dump_log(log: SealedLog) -> list[tuple[str, bytes]]:
     """Return a copy of the partition's log."""
     return [(key, await run_redis_command(log, "DUMP", key)) for key in get_stream_keys(log)[:2]]
 
 
-async def put_back(log: SealedLog, copy: list[tuple[str, bytes]], server: str) -> None:
-    """Have Redis hold what it held then, and be another one."""
+async def restore_log(log: SealedLog, copy: list[tuple[str, bytes]], server: str) -> None:
+    """Restore the keys of a copy, on a server with another replication id."""
     for key, value in copy:
         await run_redis_command(log, "RESTORE", key, 0, value, "REPLACE")
     await run_redis_command(log, "HSET", get_stream_keys(log)[0], "server", server)
 
 
-class Emptied:
-    """A Redis that is emptied when its entries have been read."""
+class EmptiedSource:
+    """A Redis that is emptied after each read of the sealer."""
 
     def __init__(self, log: SealedLog) -> None:
         self._log = log
         self.acquire_lease, self.mark_archived = log.source.acquire_lease, log.source.mark_archived
 
     async def fetch_pending(self, *args: Any, **more: Any) -> Any:
-        """Read, and lose everything."""
+        """Read, and delete everything."""
         found = await self._log.source.fetch_pending(*args, **more)
         await self._log.script_client.run_pipeline("", [("FLUSHALL",)])
         return found
@@ -54,7 +54,7 @@ class Emptied:
 async def test_a_redis_that_was_emptied_begins_an_epoch_in_the_same_archive(
     sealed_log: SealedLog, shift: int, sealing: str
 ) -> None:
-    """R79: also where its clock is a day behind what the archive has, and in the middle of a turn."""
+    """R79: also with a clock that is a day behind the archive, and in the middle of a turn."""
     before = sealed_log.create_sealer()
     await run_until_idle(before)
     await before.stop()
@@ -62,7 +62,7 @@ async def test_a_redis_that_was_emptied_begins_an_epoch_in_the_same_archive(
     await sealed_log.append_events("a", "b")
     await run_until_idle(sealer)
     await sealed_log.append_events("c")
-    sealer._source = Emptied(sealed_log)
+    sealer._source = EmptiedSource(sealed_log)
     await sealer.run_once()
     sealed_log.clock_shift_ms = shift
     sealer._source = sealed_log.source
@@ -78,7 +78,7 @@ async def test_a_redis_that_was_emptied_begins_an_epoch_in_the_same_archive(
     await sealer.stop()
 
     sealed_log.assert_complete()
-    assert 2 == await epochs(sealed_log)
+    assert 2 == await count_epochs(sealed_log)
     fences = [
         decode_line(line)["seal"]["fence"]
         for line in sealed_log.read_lines()
@@ -87,17 +87,17 @@ async def test_a_redis_that_was_emptied_begins_an_epoch_in_the_same_archive(
     assert sorted(fences) == fences
 
 
-async def test_a_redis_that_was_put_back_from_a_copy_goes_on_in_the_same_archive(
+async def test_a_redis_restored_from_a_copy_is_archived_in_the_same_archive(
     sealed_log: SealedLog,
 ) -> None:
-    """What was told since is in the archive alone, and nothing that is told afterwards is hidden."""
+    """Later events are in the archive alone, and no event after the restore is hidden."""
     sealer = sealed_log.create_sealer(segment_bytes=1)
     await sealed_log.append_events("a", "b")
     await run_until_idle(sealer)
-    copy = await kept(sealed_log)
+    copy = await dump_log(sealed_log)
     await sealed_log.append_events("c", "d", "e")
     await run_until_idle(sealer)
-    await put_back(sealed_log, copy, "another")
+    await restore_log(sealed_log, copy, "another")
     await run_until_idle(sealer)
     await sealed_log.append_events("f")
     await run_until_idle(sealer)
@@ -106,25 +106,25 @@ async def test_a_redis_that_was_put_back_from_a_copy_goes_on_in_the_same_archive
     await sealer.stop()
 
     sealed_log.assert_complete()
-    assert 2 == await epochs(sealed_log)
+    assert 2 == await count_epochs(sealed_log)
 
 
-async def test_looking_for_an_old_epoch_may_take_longer_than_a_lease(
+async def test_the_search_for_an_old_epoch_may_take_longer_than_a_lease(
     sealed_log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is alone goes on with what he has found; what a newer seal tells is not looked for."""
+    """The only sealer continues with what it has found. A newer seal is not searched twice."""
     sealer = sealed_log.create_sealer(segment_bytes=1)
     for i in range(5):
         await sealed_log.append_events(f"{i}")
         await run_until_idle(sealer)
-    copy = await kept(sealed_log)
+    copy = await dump_log(sealed_log)
     sealed_log.clock_shift_ms = 60_000
     await run_redis_command(sealed_log, "HSET", get_stream_keys(sealed_log)[0], "server", "ahead")
     await sealed_log.append_events("later")
     await run_until_idle(sealer)
     await sealer.stop()
     sealed_log.clock_shift_ms = 0
-    await put_back(sealed_log, copy, "a third one")
+    await restore_log(sealed_log, copy, "a third one")
     read = 0
 
     def slow(archive: Path) -> Iterator[Seal]:
@@ -138,7 +138,7 @@ async def test_looking_for_an_old_epoch_may_take_longer_than_a_lease(
     count = sum(line.startswith(SEAL_PREFIX) for line in sealed_log.read_lines())
     heir = sealed_log.create_sealer()
     await run_until_idle(heir)
-    assert 1 <= read < count  # of what it has, until it has found it
+    assert 1 <= read < count  # it stops at the seal with the epoch
     await sealed_log.append_events("b")
     await run_until_idle(heir)
     await heir.stop()

@@ -1,4 +1,4 @@
-"""A replica that lagged is promoted (R79): what is lost, and what the archive says of it."""
+"""A lagging replica is promoted (R79): the lost events, and what the archive states."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @contextlib.contextmanager
 def pair(folder: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    """A master and its replica."""
+    """Start a master and its replica."""
     with (
         redis_servers.start_server(
             folder / "m", port=redis_servers.find_free_port(), repl_diskless_sync_delay="0"
@@ -33,8 +33,8 @@ def pair(folder: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
         yield master, replica
 
 
-def cut(replica: Redis, master: Redis) -> None:
-    """Let a replica hear nothing any more, once it has heard all there is."""
+def detach_replica(replica: Redis, master: Redis) -> None:
+    """End the replication once the replica has everything."""
     redis_servers.wait_until(
         lambda: (
             replica.info("replication")["slave_repl_offset"]
@@ -44,21 +44,21 @@ def cut(replica: Redis, master: Redis) -> None:
     replica.replicaof("no", "one")
 
 
-class Between:
-    """A Redis that is replaced after what is new was read."""
+class ReplacedSource:
+    """A Redis that is replaced after the sealer has read it."""
 
     def __init__(self, old: RedisArchiveSource, new: RedisArchiveSource) -> None:
         self.fetch_pending = old.fetch_pending
         self.mark_archived, self.acquire_lease = new.mark_archived, new.acquire_lease
 
 
-async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived(
+async def test_after_the_promotion_of_a_lagging_replica_lost_events_stay_archived(
     tmp_path: Path,
 ) -> None:
-    """R79: a declared epoch, never a fork or a doubled place, though ids of entries come again.
+    """R79: a new epoch, never a fork or a repeated sequence, though ids of entries occur again.
 
-    Seen to fail with a mark that does not look whether the entry is there: what the new master
-    tells has lower ids then, and is never read.
+    Seen to fail with a mark that does not check that the entry exists: the events of the new master
+    have lower ids then, and are never read.
     """
     with pair(tmp_path) as (master, replica):
         async with ScriptClient(create_redis_client(url=master.url, timeout_ms=5000)) as link:
@@ -70,13 +70,13 @@ async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived
                 redis_servers.open_client(replica) as client,
                 redis_servers.open_client(master) as old,
             ):
-                cut(client, old)
+                detach_replica(client, old)
             log.clock_shift_ms = 60_000  # the old master's clock was a minute ahead
             await log.append_events("lost", "gone")
             async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as new:
                 after = SealedLog(new, tmp_path / "archive")
                 after.expected_ids = log.expected_ids
-                sealer._source = Between(log.source, after.source)
+                sealer._source = ReplacedSource(log.source, after.source)
                 sealer._lease._source = after.source
                 await sealer.run_once()  # Redis is replaced between two of its calls
                 sealer._source = after.source
@@ -93,7 +93,7 @@ async def test_a_replica_that_lagged_is_promoted_and_what_it_lost_stays_archived
 
 
 async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> None:
-    """R79: what the replica does not have was refused, and what was granted is archived."""
+    """R79: a grant that the replica does not have was refused, and each grant is archived."""
     with pair(tmp_path) as (master, replica):
         async with ScriptClient(
             create_redis_client(url=master.url, timeout_ms=5000), replicas=1, wait_ms=1000
@@ -116,13 +116,13 @@ async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> Non
         assert 21 == len(log.expected_ids)
 
 
-async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch_says_so(
+async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch_shows_it(
     tmp_path: Path,
 ) -> None:
-    """R79: nothing that was told before it, and no fork; the sealer had not seen it either.
+    """R79: no earlier event is lost, and there is no fork; the sealer had not read it either.
 
-    Seen to fail where commits begin no epoch: what comes next takes the places of what is lost, is
-    taken for known, and is not archived.
+    Seen to fail if commits begin no epoch: the next events get the sequences of the lost ones, are
+    taken for archived, and are left out.
     """
     with pair(tmp_path) as (master, replica):
         async with ScriptClient(create_redis_client(url=master.url, timeout_ms=5000)) as link:
@@ -136,10 +136,10 @@ async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch
                 redis_servers.open_client(replica) as client,
                 redis_servers.open_client(master) as old,
             ):
-                cut(client, old)
+                detach_replica(client, old)
             began, kept = time.monotonic(), len(log.expected_ids)
             await log.append_grant()
-            await sealer.run_once()  # a sealer may know more than the new master
+            await sealer.run_once()  # a sealer may have more than the new master
             seen = len(log.expected_ids)
             while time.monotonic() < began + 0.5:
                 await log.append_grant()

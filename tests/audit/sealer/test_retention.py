@@ -1,4 +1,4 @@
-"""What is older than its retention is deleted, in whole segments, and the archive says so (R74)."""
+"""Segments are deleted after their retention, and a seal states it (R74)."""
 
 from collections.abc import AsyncIterator
 from itertools import count
@@ -18,8 +18,8 @@ from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
 
 
-DAY = 86_400
-RETENTION = 30 * DAY * 1000
+DAY_SECONDS = 86_400
+RETENTION_MS = 30 * DAY_SECONDS * 1000
 
 
 @pytest.fixture
@@ -32,21 +32,21 @@ async def link(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
 
 
 class DeletingDisk(FatedDisk):
-    """A disk that dies also when a file is deleted, or only its name."""
+    """A disk that also fails when a file is deleted, or after its name is."""
 
     def delete_file(self, path: Path) -> None:
-        """Delete."""
+        """Delete a file."""
         self._fate.call("delete", lambda: Disk.delete_file(self, path), path.unlink)
 
 
-async def aged(link: ScriptClient, folder: Path) -> SealedLog:
-    """Return a log whose archive has two segments of one day, and one of 20 days later."""
+async def create_aged_log(link: ScriptClient, folder: Path) -> SealedLog:
+    """Return a log whose archive has two segments of one day, and one from 20 days later."""
     log = SealedLog(link, folder)
     sealer = log.create_sealer(segment_bytes=600)
     for id_ in ("first", "second"):
         await log.append_events(id_, partition=1)
         await run_until_idle(sealer)
-    log.advance_clock(20 * DAY)
+    log.advance_clock(20 * DAY_SECONDS)
     await log.append_events("third", partition=1)
     await run_until_idle(sealer)
     await sealer.stop()
@@ -56,22 +56,22 @@ async def aged(link: ScriptClient, folder: Path) -> SealedLog:
     return log
 
 
-def dropped(log: SealedLog) -> list[DroppedPrefix]:
-    """Return what the archive's seals say that was dropped."""
+def list_dropped(log: SealedLog) -> list[DroppedPrefix]:
+    """Return what the seals state as deleted."""
     seals = [decode_seal(line) for line in log.read_lines() if line.startswith(b'{"seal":')]
     return [seal.dropped for seal in seals if seal.dropped]
 
 
-async def test_what_is_older_is_gone_and_the_archive_verifies(
+async def test_expired_segments_are_deleted_and_the_archive_verifies(
     link: ScriptClient, tmp_path: Path
 ) -> None:
-    """A seal and an event say how far; what is younger is all there."""
-    log = await aged(link, tmp_path / "archive")
+    """A seal and an event state the last seal that is gone; younger segments are complete."""
+    log = await create_aged_log(link, tmp_path / "archive")
     before = list_segments(log.folder)
     young = [path for path in before if path.parent.name == "2025-12-12"]
-    log.advance_clock(11 * DAY)
+    log.advance_clock(11 * DAY_SECONDS)
 
-    sealer = log.create_sealer(retention_ms=RETENTION)
+    sealer = log.create_sealer(retention_ms=RETENTION_MS)
     await run_until_idle(sealer)
     await sealer.stop()
 
@@ -79,42 +79,44 @@ async def test_what_is_older_is_gone_and_the_archive_verifies(
     assert young == left[: len(young)]
     assert not [path for path in before if path.parent.name == "2025-11-22" and path.exists()]
     assert not (log.folder / "2025-11-22").exists()
-    (one,) = dropped(log)
+    (one,) = list_dropped(log)
     assert parse_segment_number(young[0]) - 1 == one.number
-    told = [e["event"]["seal"] for e in log.read_entries() if e["event"].get("reason") == "dropped"]
-    assert [one.number] == told
+    recorded = [
+        e["event"]["seal"] for e in log.read_entries() if e["event"].get("reason") == "dropped"
+    ]
+    assert [one.number] == recorded
     log.assert_complete()
     assert {"third"} <= {*log.list_event_ids()}
     assert not {"first", "second"} & {*log.list_event_ids()}
     assert [note.kind for note in log.verify_archive().notes if note.kind == "beginning"]
 
 
-async def test_while_it_runs_it_looks_again_and_drops_everything_that_is_sealed(
+async def test_a_running_sealer_checks_again_and_deletes_every_expired_segment(
     link: ScriptClient, tmp_path: Path
 ) -> None:
-    """Also the segment that was the newest, after a year in which nothing happened."""
-    log = await aged(link, tmp_path / "archive")
-    sealer = log.create_sealer(retention_ms=RETENTION)
+    """Also the newest segment, after a year without events."""
+    log = await create_aged_log(link, tmp_path / "archive")
+    sealer = log.create_sealer(retention_ms=RETENTION_MS)
     await run_until_idle(sealer)
-    assert [] == dropped(log)
+    assert [] == list_dropped(log)
     before = list_segments(log.folder)
-    log.advance_clock(300 * DAY)
+    log.advance_clock(300 * DAY_SECONDS)
     await run_until_idle(sealer)
     await sealer.stop()
 
     assert not [path for path in before if path.exists()]
-    assert 1 == len(dropped(log))
+    assert 1 == len(list_dropped(log))
     log.assert_complete()
 
 
-async def test_a_segment_stays_until_its_newest_seal_is_older(
+async def test_a_segment_is_kept_until_its_newest_seal_has_expired(
     link: ScriptClient, tmp_path: Path
 ) -> None:
-    """To the hour: the day on which it was begun says less."""
-    log = await aged(link, tmp_path / "archive")
+    """To the hour, not by the day on which it was begun."""
+    log = await create_aged_log(link, tmp_path / "archive")
     before = list_segments(log.folder)
-    log.advance_clock(10 * DAY - 3600)
-    sealer = log.create_sealer(retention_ms=RETENTION)
+    log.advance_clock(10 * DAY_SECONDS - 3600)
+    sealer = log.create_sealer(retention_ms=RETENTION_MS)
     await run_until_idle(sealer)
     assert all(path.exists() for path in before)
 
@@ -126,35 +128,35 @@ async def test_a_segment_stays_until_its_newest_seal_is_older(
 
 
 async def test_a_clock_that_jumped_deletes_nothing(link: ScriptClient, tmp_path: Path) -> None:
-    """Redis's clock has to say so too."""
-    log = await aged(link, tmp_path / "archive")
+    """The segments must have expired by Redis's clock as well."""
+    log = await create_aged_log(link, tmp_path / "archive")
     before = list_segments(log.folder)
-    log.advance_clock(30 * 365 * DAY)
+    log.advance_clock(30 * 365 * DAY_SECONDS)
 
-    sealer = log.create_sealer(retention_ms=10 * 365 * DAY * 1000)
+    sealer = log.create_sealer(retention_ms=10 * 365 * DAY_SECONDS * 1000)
     await run_until_idle(sealer)
     await sealer.stop()
 
     assert all(path.exists() for path in before)
-    assert [] == dropped(log)
+    assert [] == list_dropped(log)
 
 
-async def test_files_that_cannot_be_deleted_hold_up_nothing_and_go_once_they_can(
+async def test_files_that_cannot_be_deleted_delay_nothing_and_are_deleted_later(
     link: ScriptClient, tmp_path: Path
 ) -> None:
-    """The archive has to be writable for that, and somebody is told."""
+    """The status reports a problem of the disk meanwhile."""
 
-    class Stubborn(Disk):
-        yields = False
+    class ReadOnlyDisk(Disk):
+        is_writable = False
 
         def delete_file(self, path: Path) -> None:
-            if not self.yields:
+            if not self.is_writable:
                 raise PermissionError(1, "Operation not permitted")
             super().delete_file(path)
 
-    log, disk = await aged(link, tmp_path / "archive"), Stubborn()
-    log.advance_clock(11 * DAY)
-    sealer = log.create_sealer(disk=disk, retention_ms=RETENTION)
+    log, disk = await create_aged_log(link, tmp_path / "archive"), ReadOnlyDisk()
+    log.advance_clock(11 * DAY_SECONDS)
+    sealer = log.create_sealer(disk=disk, retention_ms=RETENTION_MS)
     await run_until_idle(sealer)
     await log.append_events("afterwards")
     await run_until_idle(sealer)
@@ -162,7 +164,7 @@ async def test_files_that_cannot_be_deleted_hold_up_nothing_and_go_once_they_can
     assert {"afterwards"} <= {*log.list_event_ids()}
     log.assert_complete()
 
-    disk.yields = True
+    disk.is_writable = True
     await run_until_idle(sealer)
     await sealer.stop()
 
@@ -172,16 +174,16 @@ async def test_files_that_cannot_be_deleted_hold_up_nothing_and_go_once_they_can
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after", "half"])
-async def test_killed_between_stating_and_deleting_the_archive_verifies_and_the_next_one_ends_it(
+async def test_after_a_crash_between_seal_and_deletion_the_archive_verifies_and_the_next_sealer_deletes(
     link: ScriptClient, tmp_path: Path, when: str
 ) -> None:
-    """At each call of the disk. Seen to fail with the files deleted before the seal states it."""
+    """At each call of the disk. Seen to fail with files that are deleted before the seal."""
     met = set()
     for at in count(1):
         await link.run_pipeline("", [("FLUSHALL",)])
-        log, fate = await aged(link, tmp_path / str(at)), Fate(at, when)
-        log.advance_clock(11 * DAY)
-        dying: Any = log.create_sealer(disk=DeletingDisk(fate), retention_ms=RETENTION)
+        log, fate = await create_aged_log(link, tmp_path / str(at)), Fate(at, when)
+        log.advance_clock(11 * DAY_SECONDS)
+        dying: Any = log.create_sealer(disk=DeletingDisk(fate), retention_ms=RETENTION_MS)
         try:
             await run_until_idle(dying)
         except Killed:
@@ -189,15 +191,15 @@ async def test_killed_between_stating_and_deleting_the_archive_verifies_and_the_
             dying._close_all()
         else:
             break
-        if when != "half":  # or its last line is torn, which the next one cuts off
+        if when != "half":  # a torn last line is cut off by the next sealer
             assert [] == log.verify_archive().findings
 
         await log.expire_lease()
-        heir = log.create_sealer(retention_ms=RETENTION)
+        heir = log.create_sealer(retention_ms=RETENTION_MS)
         await run_until_idle(heir)
         await heir.stop()
 
         log.assert_complete()
         assert [] == [*log.folder.glob("2025-11-22/*")]
-        assert dropped(log)
+        assert list_dropped(log)
     assert {"write", "sync", "delete"} <= met

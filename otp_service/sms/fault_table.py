@@ -46,17 +46,15 @@ def reply_from_message_id(message_id: str | None) -> Accepted | Refused:
     return Accepted(message_id) if message_id else Refused(Fault.UNKNOWN, "no-message-id")
 
 
-def classify_prose(
-    faults: FaultTable, reply: HttpReply, codes_by_prefix: Mapping[str, str]
-) -> Refused:
+def classify_prose(faults: FaultTable, reply: HttpReply, prefixes: Mapping[str, str]) -> Refused:
     """Return the refusal of a gateway that answers in prose: its first words give our code."""
-    return classify_refusal(faults, reply, match_prefix(reply.body, codes_by_prefix))
+    return classify_refusal(faults, reply, match_prefix(reply.body, prefixes))
 
 
-def match_prefix(body: bytes, codes_by_prefix: Mapping[str, str]) -> str | None:
+def match_prefix(body: bytes, prefixes: Mapping[str, str]) -> str | None:
     """Return our code for a reply in prose, by its first words."""
     text = body.decode(errors="replace")
-    return next((code for prefix, code in codes_by_prefix.items() if text.startswith(prefix)), None)
+    return next((code for prefix, code in prefixes.items() if text.startswith(prefix)), None)
 
 
 def classify_refusal(faults: FaultTable, reply: HttpReply, code: str | None) -> Refused:

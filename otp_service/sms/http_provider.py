@@ -142,7 +142,7 @@ class HttpProvider:
         self._dialect = dialect
         self._transport = transport
         self._now = now
-        self._credential_fragments = extract_fragments(*iter_secrets(dialect))
+        self._fragments = extract_fragments(*iter_secrets(dialect))
         self._sign_request: Callable[[HttpRequest, int], HttpRequest] = getattr(
             dialect, "sign_request", _return_unsigned
         )
@@ -171,9 +171,7 @@ class HttpProvider:
             return Refused(Fault.UNKNOWN, "reply-too-big")
         if 300 <= reply.status < 400:  # noqa: PLR2004
             return Refused(Fault.PROVIDER, "redirect")
-        return redact_reply(
-            self._dialect.interpret_reply(reply), message, self._credential_fragments
-        )
+        return redact_reply(self._dialect.interpret_reply(reply), message, self._fragments)
 
     async def aclose(self) -> None:
         """Do nothing: the owner of the transport closes it."""

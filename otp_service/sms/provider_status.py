@@ -41,15 +41,13 @@ def list_provider_statuses(
             provider=provider,
             share=round(health.compute_weight(provider, 1.0, now), 3),
             backoff_until=_drop_past(health.backoffs.get(provider, 0), now),
-            countries=tuple(_list_country_statuses(health, provider, now)),
+            countries=tuple(_list_countries(health, provider, now)),
         )
         for provider in providers
     )
 
 
-def _list_country_statuses(
-    health: ProviderHealth, provider: str, now: int
-) -> Iterator[CountryStatus]:
+def _list_countries(health: ProviderHealth, provider: str, now: int) -> Iterator[CountryStatus]:
     for name, breaker in sorted(health.breakers.items()):
         breaker_provider, _, country = name.rpartition(" ")
         if breaker_provider == provider:

@@ -24,21 +24,19 @@ _SAFE_MESSAGE_ID_PATTERN: Final = re.compile(r"[!-~]{1,128}")
 _SIX_DIGITS_PATTERN: Final = re.compile(r"(?=([0-9]{6}))")
 
 
-def redact_reply(
-    reply: Reply, message: Message, credential_fragments: frozenset[str] = frozenset()
-) -> Reply:
+def redact_reply(reply: Reply, message: Message, fragments: frozenset[str] = frozenset()) -> Reply:
     """Return the reply without an unsafe message id or reason."""
     if isinstance(reply, Accepted):
         message_id = reply.message_id or ""
         has_number = message.to.e164[-9:] in message_id.translate(SEPARATOR_REMOVAL_TABLE)
-        is_unsafe = has_number or has_credential_fragment(message_id, credential_fragments)
+        is_unsafe = has_number or has_credential_fragment(message_id, fragments)
         return (
             reply
             if _SAFE_MESSAGE_ID_PATTERN.fullmatch(message_id) and not is_unsafe
             else Accepted()
         )
     is_unsafe = has_message_digits(reply.reason, message) or has_credential_fragment(
-        reply.reason, credential_fragments
+        reply.reason, fragments
     )
     if _SAFE_REASON_PATTERN.fullmatch(reply.reason) and not is_unsafe:
         return reply
@@ -68,9 +66,9 @@ def has_six_digits(word: str) -> bool:
     return bool(_SIX_DIGITS_PATTERN.search(word.translate(SEPARATOR_REMOVAL_TABLE)))
 
 
-def has_credential_fragment(word: str, credential_fragments: frozenset[str]) -> bool:
+def has_credential_fragment(word: str, fragments: frozenset[str]) -> bool:
     """Whether it contains a part of a credential."""
-    return not extract_fragments(word).isdisjoint(credential_fragments)
+    return not extract_fragments(word).isdisjoint(fragments)
 
 
 def iter_secrets(value: object) -> Iterator[str]:

@@ -153,13 +153,11 @@ class ProviderRouter:
         self._record_replies(message, exchanges)
         return tuple(submission for submission, _ in exchanges)
 
-    async def send_via(self, provider_name: str, message: Message) -> Submission:
+    async def send_via(self, name: str, message: Message) -> Submission:
         """Send through the provider of this name and no other. Raises LookupError."""
-        if provider_name not in self._providers:
-            raise LookupError(
-                f"no SMS provider is called {provider_name!r}; there is {self.provider_names}"
-            )
-        provider, began = self._providers[provider_name], self._environment.clock()
+        if name not in self._providers:
+            raise LookupError(f"no SMS provider is called {name!r}; there is {self.provider_names}")
+        provider, began = self._providers[name], self._environment.clock()
         submission, _ = await self._submit_message(provider, message, began, 1)
         return submission
 

@@ -12,9 +12,7 @@ from otp_service.core.url_check import FieldErrors, find_url_errors
 
 
 _HEADER_NAME_PATTERN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SECRET_NAME_PATTERN = re.compile(
-    r"key|token|secret|pass|pwd|auth|sig|user|login|cred", re.IGNORECASE
-)
+_SECRET_PATTERN = re.compile(r"key|token|secret|pass|pwd|auth|sig|user|login|cred", re.IGNORECASE)
 _RESERVED_HEADERS = {
     *("connection", "content-encoding", "content-length", "content-type"),
     *("expect", "host", "transfer-encoding", "upgrade"),
@@ -29,7 +27,7 @@ def find_provider_url_errors(url: str) -> FieldErrors:
     example = "https://sms.example/messages"
     yield from find_url_errors("url", url, example=example, content="the code")
     names = (name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True))
-    if any(_SECRET_NAME_PATTERN.search(name) for name in names):
+    if any(_SECRET_PATTERN.search(name) for name in names):
         yield "url", "move keys to secret_headers or secret_fields: addresses are logged"
 
 
@@ -44,5 +42,5 @@ def find_header_errors(field: str, headers: Mapping[str, str], *, secret: bool) 
             yield header_field, "use printable ASCII, without line breaks or spaces around it"
         if name.lower() in _RESERVED_HEADERS:
             yield header_field, "leave this one out: it is written for every request"
-        if not secret and _SECRET_NAME_PATTERN.search(name):
+        if not secret and _SECRET_PATTERN.search(name):
             yield header_field, "move it to secret_headers, where it is not shown"

@@ -19,7 +19,7 @@ import aiohttp
 import httpx
 import msgspec
 
-from otp_service.sms.http_provider import DEFAULT_HEADERS, HttpReply, send_request
+from otp_service.sms.http_provider import DEFAULT_HEADERS, send_request
 from otp_service.sms.receipt_callbacks import Callback, ReceiptDialect
 
 
@@ -83,9 +83,7 @@ class CertificateCache:
         )
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
-                reply: HttpReply | None = await send_request(
-                    self._transport, request, MAX_CERTIFICATE_BYTES
-                )
+                reply = await send_request(self._transport, request, MAX_CERTIFICATE_BYTES)
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
             raise CertificateUnavailable from error
         if reply is None or reply.status != 200:  # noqa: PLR2004

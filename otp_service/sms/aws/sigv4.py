@@ -25,7 +25,7 @@ from otp_service.sms.sender_ids import find_sender_errors
 
 
 REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
-_SIGNATURE_ALGORITHM = "AWS4-HMAC-SHA256"
+_SIGV4_ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class AwsCredentials(msgspec.Struct, frozen=True):
@@ -82,14 +82,14 @@ def sign_request(
     unsigned = msgspec.structs.replace(request, headers=(*request.headers, *added))
     names, canonical = _canonicalize_request(unsigned)
     scope = f"{instant[:8]}/{region}/{service}/aws4_request"
-    to_sign = "\n".join(
-        (_SIGNATURE_ALGORITHM, instant, scope, hashlib.sha256(canonical).hexdigest())
-    )
+    to_sign = "\n".join((_SIGV4_ALGORITHM, instant, scope, hashlib.sha256(canonical).hexdigest()))
     key = f"AWS4{credentials.secret_access_key.reveal()}".encode()
     for part in (*scope.split("/"), to_sign):
         key = hmac.digest(key, part.encode(), "sha256")
     credential = f"{credentials.access_key_id.reveal()}/{scope}"
-    authorization = f"{_SIGNATURE_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
+    authorization = (
+        f"{_SIGV4_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
+    )
     headers = (*unsigned.headers, ("authorization", authorization))
     return msgspec.structs.replace(unsigned, headers=headers)
 

@@ -15,14 +15,13 @@ up its message (sms/smpp/message_ids.py).
 
 import asyncio
 import ssl
-from typing import Annotated, Final
+from typing import Final
 
 import httpx
 import msgspec
 
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.core.ip_address import is_loopback
-from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import (
     ACCOUNT_FAULT,
@@ -32,7 +31,6 @@ from otp_service.sms.fault_table import (
     FaultTable,
     reply_from_message_id,
 )
-from otp_service.sms.provider_settings import TimeoutSeconds
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
@@ -43,13 +41,12 @@ from otp_service.sms.smpp.pdu import RESPONSE_BIT, STATUS_OK, SUBMIT_SM, Pdu
 from otp_service.sms.smpp.pdu_bodies import (
     INTERNATIONAL_TYPE,
     REGISTERED_DELIVERY_RECEIPT,
-    BindRequest,
     ShortMessage,
     SmppAddress,
     format_validity_period,
     parse_message_id,
 )
-from otp_service.sms.smpp.session import SmppSession, SmscConfig, build_unreachable_refusal
+from otp_service.sms.smpp.session import SmppSession, SmscSettings, build_unreachable_refusal
 from otp_service.sms.smpp.text_codec import encode_text
 
 
@@ -77,33 +74,13 @@ MAX_PASSWORD_CHARS: Final = 64
 """5.2.2 has 8, and centres that take more."""
 
 
-class Smpp(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    tag_field="type",
-    tag="smpp",
-    forbid_unknown_fields=True,
-):
-    """The settings of a session with an SMSC."""
+class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
+    """The settings of an SMSC, and the submit_sm of its messages."""
 
-    host: str
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 2775
-    tls: bool = False
-    system_id: str
-    password: Secret
-    system_type: str = ""
     sender: str = ""
     """A number or a name of ours; for a tenant without a sender, and where names are not allowed."""
     senders: dict[str, str] = msgspec.field(default_factory=dict)
     """By country (libphonenumber region); takes precedence over all others."""
-    window: Annotated[int, msgspec.Meta(ge=1, le=500)] = 10
-    """Messages of one session that wait for an answer at the same time."""
-    connect_timeout: TimeoutSeconds = 2.0
-    """For a connection with its bind, and for a free slot of the window."""
-    reply_timeout: TimeoutSeconds = 5.0
-    enquire_every: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
-    """Seconds between two enquire_link requests."""
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> "SmppProvider":
         """Return the provider, which binds with its first message."""
@@ -139,23 +116,6 @@ class Smpp(
             if not value.isascii() or "\0" in value or len(value) > longest:
                 yield field, f"must be at most {longest} characters of ASCII"
 
-    def build_smsc_config(self, tls: ssl.SSLContext | None) -> SmscConfig:
-        """Return what a session needs to reach the SMSC and to bind."""
-        return SmscConfig(
-            host=self.host,
-            port=self.port,
-            bind_request=BindRequest(
-                system_id=self.system_id,
-                password=self.password.reveal(),
-                system_type=self.system_type,
-            ),
-            tls=tls,
-            window=self.window,
-            connect_timeout=self.connect_timeout,
-            reply_timeout=self.reply_timeout,
-            enquire_interval_seconds=self.enquire_every,
-        )
-
     def build_short_message(self, message: Message) -> ShortMessage:
         """Return the submit_sm: one segment, as all messages of ours are (R39)."""
         data_coding, octets = encode_text(message.text)
@@ -178,17 +138,18 @@ class SmppProvider:
         settings: Smpp,
         dependencies: ProviderDependencies,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
         self._settings = settings
         self._on_receipt = dependencies.on_receipt
-        self._receipt_matcher = ReceiptMatcher(name, dependencies.message_ids)
-        if settings.tls and tls is None:
-            tls = httpx.create_ssl_context(trust_env=False)
+        self._matcher = ReceiptMatcher(name, dependencies.message_ids)
+        if settings.tls and tls_context is None:
+            tls_context = httpx.create_ssl_context(trust_env=False)
         self._session = SmppSession(
             name,
-            settings.build_smsc_config(tls),
+            settings,
+            tls_context=tls_context,
             delivery_handler=self._handle_delivery,
             classify_bind_status=classify_bind_status,
         )
@@ -209,7 +170,7 @@ class SmppProvider:
     async def aclose(self) -> None:
         """Unbind, and share the ids of all messages."""
         await self._session.aclose()
-        await self._receipt_matcher.aclose()
+        await self._matcher.aclose()
 
     async def _submit_message(
         self, connection: SmppConnection, body: bytes, message: Message
@@ -228,18 +189,16 @@ class SmppProvider:
     def _record_message_id(self, response: Pdu, message: Message) -> None:
         reply = interpret_reply(response)
         if isinstance(reply, Accepted) and reply.message_id:
-            self._receipt_matcher.record_message(
-                reply.message_id, message.reference, message.to.e164
-            )
+            self._matcher.record_message(reply.message_id, message.reference, message.to.e164)
 
     async def _handle_delivery(self, short_message: ShortMessage) -> None:
         smpp_receipt = parse_receipt(short_message)
         if smpp_receipt is None:
             return
-        receipt = await self._receipt_matcher.match_receipt(smpp_receipt)
+        receipt = await self._matcher.match_receipt(smpp_receipt)
         if not receipt.reference:
             await asyncio.sleep(EARLY_RECEIPT_SECONDS)
-            receipt = await self._receipt_matcher.match_receipt(smpp_receipt)
+            receipt = await self._matcher.match_receipt(smpp_receipt)
         await self._on_receipt(self.name, receipt)
 
 

@@ -94,9 +94,7 @@ class ReceiptMatcher:
         except Exception as error:  # noqa: BLE001  # any error: the message was accepted
             # Its name only: its text may contain a number (R68).
             kind = type(error).__name__
-            logger.warning(
-                "provider %s: a message id could not be shared: %s", self._provider, kind
-            )
+            logger.warning("provider %s: a message id was not shared: %s", self._provider, kind)
 
 
 def _select_reference(candidates: list[MessageIdRecord | None], number: str) -> str:

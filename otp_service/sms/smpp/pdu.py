@@ -89,11 +89,9 @@ def encode_c_string(value: str, max_octets: int) -> bytes:
     return value.encode() + b"\0"
 
 
-def encode_tlvs(values: Mapping[int, bytes]) -> bytes:
+def encode_tlvs(tlvs: Mapping[int, bytes]) -> bytes:
     """Return the optional parameters (3.2.4)."""
-    return b"".join(
-        _TLV_HEADER_STRUCT.pack(tag, len(value)) + value for tag, value in values.items()
-    )
+    return b"".join(_TLV_HEADER_STRUCT.pack(tag, len(value)) + value for tag, value in tlvs.items())
 
 
 class BodyReader:

@@ -15,11 +15,13 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from otp_service.core.delivery import Fault, RefusalScope, Refused
+from otp_service.core.secret import Secret
+from otp_service.sms.provider_settings import TimeoutSeconds
 from otp_service.sms.smpp.connection import DeliveryHandler, SmppConnection, wait_for_response
 from otp_service.sms.smpp.pdu import BIND_TRANSCEIVER, RESPONSE_BIT, STATUS_OK
 from otp_service.sms.smpp.pdu_bodies import BindRequest
@@ -40,21 +42,33 @@ _CONNECT_ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-class SmscConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The address of an SMSC, and the parameters of a session with it."""
+class SmscSettings(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
+):
+    """The settings of a session with an SMSC."""
 
     host: str
-    port: int
-    bind_request: BindRequest
-    tls: ssl.SSLContext | None
-    window: int
-    connect_timeout: float
-    """Seconds for DNS, TCP, TLS and the bind together."""
-    reply_timeout: float
-    enquire_interval_seconds: float
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 2775
+    tls: bool = False
+    system_id: str
+    password: Secret
+    system_type: str = ""
+    window: Annotated[int, msgspec.Meta(ge=1, le=500)] = 10
+    """Messages of one session that wait for an answer at the same time."""
+    connect_timeout: TimeoutSeconds = 2.0
+    """For DNS, TCP, TLS and the bind together, and for a free slot of the window."""
+    reply_timeout: TimeoutSeconds = 5.0
+    enquire_every: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
+    """Seconds between two enquire_link requests."""
 
-    def __repr__(self) -> str:
-        return f"SmscConfig({self.host}:{self.port})"
+    @property
+    def bind_request(self) -> BindRequest:
+        """The bind_transceiver of every connection."""
+        return BindRequest(
+            system_id=self.system_id,
+            password=self.password.reveal(),
+            system_type=self.system_type,
+        )
 
 
 class SmppSession:
@@ -63,13 +77,15 @@ class SmppSession:
     def __init__(
         self,
         name: str,
-        config: SmscConfig,
+        settings: SmscSettings,
         *,
+        tls_context: ssl.SSLContext | None,
         delivery_handler: DeliveryHandler,
         classify_bind_status: Callable[[int], Refused],
     ) -> None:
         self._name = name
-        self._config = config
+        self._settings = settings
+        self._tls_context = tls_context
         self._delivery_handler = delivery_handler
         self._classify_bind_status = classify_bind_status
         self._keep_task: asyncio.Task[None] | None = None
@@ -113,7 +129,7 @@ class SmppSession:
     async def _run_connection(self) -> bool:
         """Connect, bind and wait until the connection is lost; return whether it was stable."""
         clock = asyncio.get_running_loop().time
-        end = clock() + self._config.connect_timeout
+        end = clock() + self._settings.connect_timeout
         try:
             async with asyncio.timeout_at(end):
                 connection = await self._open_connection()
@@ -129,15 +145,15 @@ class SmppSession:
             await asyncio.gather(read_task, return_exceptions=True)
 
     async def _open_connection(self) -> SmppConnection:
-        config = self._config
-        reader, writer = await asyncio.open_connection(config.host, config.port, ssl=config.tls)
+        host, port = self._settings.host, self._settings.port
+        reader, writer = await asyncio.open_connection(host, port, ssl=self._tls_context)
         return SmppConnection(
-            reader, writer, delivery_handler=self._delivery_handler, window=config.window
+            reader, writer, delivery_handler=self._delivery_handler, window=self._settings.window
         )
 
     async def _bind_connection(self, connection: SmppConnection, timeout_seconds: float) -> bool:
         """Bind (4.1.5), and set the outcome for the callers that wait."""
-        future = connection.send_request(BIND_TRANSCEIVER, self._config.bind_request.encode())
+        future = connection.send_request(BIND_TRANSCEIVER, self._settings.bind_request.encode())
         response = await wait_for_response(future, timeout_seconds)
         if response is None:
             self._report_failure("disconnected" if connection.is_closed else "bind-timeout")
@@ -156,9 +172,9 @@ class SmppSession:
     ) -> bool:
         """Wait until a bound connection is lost; return whether it was stable."""
         clock = asyncio.get_running_loop().time
-        began, config = clock(), self._config
+        began, settings = clock(), self._settings
         watch_task = asyncio.create_task(
-            connection.watch_peer(config.enquire_interval_seconds, config.reply_timeout)
+            connection.watch_peer(settings.enquire_every, settings.reply_timeout)
         )
         try:
             await asyncio.wait({read_task, watch_task}, return_when=asyncio.FIRST_COMPLETED)

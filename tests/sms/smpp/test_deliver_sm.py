@@ -143,7 +143,7 @@ async def test_nothing_is_logged(smsc, create_provider, message, caplog):
     provider = create_provider(reply_timeout=0.4)
     shown = (
         repr(build_settings(smsc.port))
-        + repr(build_settings(smsc.port).build_smsc_config(None).bind_request)
+        + repr(build_settings(smsc.port).bind_request)
         + repr(message)
     )
     await provider.send(message)

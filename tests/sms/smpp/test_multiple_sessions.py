@@ -73,7 +73,7 @@ async def test_receipt_while_redis_is_away(smsc, sessions, message, known, recei
     """The centre is to bring it again (ESME_RX_T_APPN), and then it is found."""
     first, _ = sessions
     await first.send(message)
-    await first._receipt_matcher.aclose()  # it has told the others
+    await first._matcher.aclose()  # it has told the others
     known.is_unavailable = True
 
     await smsc.deliver_message(DELIVERED_RECEIPT, 1, connection_index=1)
@@ -95,7 +95,7 @@ async def test_message_while_redis_is_away(smsc, sessions, message, known, caplo
 
     (noted,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert 0 == noted.status
-    assert "a message id could not be shared: StoreUnavailable" in caplog.text
+    assert "a message id was not shared: StoreUnavailable" in caplog.text
     assert message.to.e164[-4:] not in caplog.text
 
 

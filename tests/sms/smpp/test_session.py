@@ -217,7 +217,7 @@ async def test_tls(certificate, message):
         tools = ProviderDependencies(None, lambda: 0)
         doubting = given.build_provider("acme", tools)
         trusting = SmppProvider(
-            "acme", given, tools, tls=ssl.create_default_context(cafile=certificate)
+            "acme", given, tools, tls_context=ssl.create_default_context(cafile=certificate)
         )
 
         assert build_silence_refusal(Fault.PROVIDER, "tls-error") == await doubting.send(message)

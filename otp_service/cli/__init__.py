@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from otp_service import __version__
-from otp_service.cli.command import CommandError, escape_unprintable
+from otp_service.cli.command import CommandError
 from otp_service.core.errors import StoreTampered, StoreUnavailable
+from otp_service.core.printable_text import escape_unprintable
 
 
 COMMAND_MODULES = {

@@ -65,11 +65,6 @@ def add_command(
     return parser
 
 
-def escape_unprintable(text: str) -> str:
-    """Return the text with each unprintable character escaped, safe to print to a terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def format_json(value: object, indent: int | None = None) -> str:
     """Return JSON in ASCII, so that no value contains a line separator (R70)."""
     separators = (",", ":") if indent is None else None

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from otp_service.audit.reports.anomalies import Anomaly
-from otp_service.audit.reports.event_record import escape_unprintable, list_details
+from otp_service.audit.reports.event_record import list_details
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
+from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
 
@@ -37,7 +38,7 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the cells of an event under EVENT_HEADER."""
     invalid = [] if event["integrity"] == "ok" else ["MAC INVALID"]
     return tuple(
-        escape_unprintable(cell)
+        format_value(cell)
         for cell in (
             event["at"].replace("T", " ").removesuffix("Z"),
             event["type"],
@@ -72,8 +73,7 @@ def format_overview(
     yield title
     yield ""
     cells = [
-        _format_counts(escape_unprintable(name), row)
-        for name, row in (*rows, ("all", overview.total))
+        _format_counts(format_value(name), row) for name, row in (*rows, ("all", overview.total))
     ]
     yield from format_table([(group.upper(), *COUNT_HEADER), *cells])
     yield from _format_section(
@@ -119,11 +119,11 @@ def _row_to_json_members(row: StatsRow) -> dict[str, object]:
 def _format_offender(offender: Offender) -> tuple[str, ...]:
     suffix = offender.number_suffix
     number = f"{offender.country or '?'} …{suffix}" if suffix else ""
-    return (str(offender.times), escape_unprintable(offender.name), escape_unprintable(number))
+    return (str(offender.times), format_value(offender.name), format_value(number))
 
 
 def _format_section(title: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    cells = [tuple(map(escape_unprintable, row)) for row in rows]
+    cells = [tuple(map(format_value, row)) for row in rows]
     if cells:
         yield f"\n{title}:"
         yield from (f"  {line}" for line in format_table(cells))

@@ -62,7 +62,7 @@ def test_commands_look_at_what_dev_does(
 
     assert 0 == main(["audit", "show", issued.json["id"], "--config", str(data)])
 
-    assert "sent              inbox took it" in capsys.readouterr().out
+    assert "sent              inbox accepted it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("listener", ["port", "admin_port"])

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from otp_service.api.audit_ui.charts import build_chart
 from otp_service.api.problems import PROBLEM_TYPES, build_problem, get_problem_type
 from otp_service.api.responses import ISOLATION_HEADERS
-from otp_service.audit.reports.event_record import escape_unprintable
+from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import to_datetime
 
 
@@ -74,7 +74,7 @@ def _render_html(template: str, **values: Any) -> str:
 
 def _escape_value(value: object) -> object:
     """Keep what is shown on its line and in its direction; Jinja escapes it afterwards."""
-    return value if isinstance(value, Markup | int | float) else escape_unprintable(value)
+    return value if isinstance(value, Markup | int | float) else format_value(value)
 
 
 def _escape_untruncated(text: str) -> Markup:

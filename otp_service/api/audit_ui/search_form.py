@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.audit.reports.event_record import has_phone_number
 from otp_service.core import events
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest, OtpError
 from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.phone_number import PhoneNumber, classify_number
+from otp_service.core.printable_text import has_phone_number
 from otp_service.core.timestamps import HOUR_MS
 
 

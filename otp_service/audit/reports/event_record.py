@@ -1,27 +1,20 @@
-"""What an event says, as far as it is counted or told to a person."""
+"""The members of an event that reports use, and their text on a screen."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from otp_service.audit.event_decoder import DecodedEvent
-
-
-MAX_VALUE_CHARS = 200
-"""Of one value, on a person's screen."""
-
-
-_PHONE_NUMBER_PATTERN = re.compile(r"(\d[ ().-]{0,2}){9}")
+from otp_service.core.printable_text import format_value
 
 
 class EventRecord(msgspec.Struct, kw_only=True):
-    """An event and its stamp, read; what it does not say is None, or what goes without saying."""
+    """An authentic event with its stamp; missing members have their default."""
 
     type: str
     at: int = 0
-    """In milliseconds."""
+    """Milliseconds since 1970."""
     tenant: str | None = None
     key_id: str | None = None
     client_address: str | None = None
@@ -43,9 +36,9 @@ class EventRecord(msgspec.Struct, kw_only=True):
     quota: int | None = None
     period: int | None = None
     folded: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
-    """How many refusals it stands for: no MAC covers it, so it has to be one that may be."""
+    """How many refusals it counts. No MAC covers it, so it is bounded."""
     count: int = 1
-    """How many calls without a key it stands for."""
+    """How many calls without a valid key it counts."""
 
 
 def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
@@ -59,22 +52,9 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
 def list_details(event: Mapping[str, Any]) -> list[str]:
     """Return what the row of an event in a table shows besides its columns."""
     values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
-    details = [escape_unprintable(value) for value in values if value]
+    details = [format_value(value) for value in values if value]
     if event.get("outcome") == "unknown":
         details.append("outcome unknown")
     if isinstance(folded := event.get("folded"), int) and folded > 1:
         details.append(f"{folded} times")
     return details
-
-
-def has_phone_number(reason: str) -> bool:
-    """Whether a reason, which the log is to keep, may hold somebody's number (R68)."""
-    return _PHONE_NUMBER_PATTERN.search(reason) is not None
-
-
-def escape_unprintable(value: object) -> str:
-    """Return a value so that it stays on its line and in its place, whatever it holds (R70)."""
-    text = str(value)[:MAX_VALUE_CHARS]
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,80 +1,88 @@
-"""One challenge's story, from its events, for somebody on call.
+"""The timeline of one challenge, from its events, for the engineer on call.
 
 Challenge c07-5d41…c592 of shop, for login, to GB …56, issued 2026-11-24 09:30:00.123 UTC.
 
-  +0.000 s  issued                by key web, for 203.0.113.9
-  +0.312 s  sent                  east took message 1, in 312 ms
- +14.207 s  verified
+    +0.000 s  issued            by key web, for 203.0.113.9
+    +0.312 s  sent              east accepted it in 312 ms
+   +14.200 s  attempted         4 attempts left
+   +14.207 s  verified
 
-Verified 14.2 s after it was issued, at the first attempt.
+Verified 14.207 s after it was issued, at the first attempt; the last message was sent through east.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-from otp_service.audit.reports.event_record import EventRecord, escape_unprintable
+import msgspec
+
+from otp_service.audit.reports.event_record import EventRecord
+from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
 
 MAX_CODE_LIFETIME_MS = 600_000
-"""Milliseconds that a code can be valid for, at most."""
+"""The longest lifetime of a code that settings allow, in milliseconds."""
 
 
 def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
-    """Return the lines of what happened to one challenge, oldest first; `now` is in milliseconds.
+    """Return the lines of a challenge's timeline, oldest first.
 
-    The events are all that there are of it, in their order, at least one.
+    `events` are all its events in order, at least one. `now` is in milliseconds since 1970.
     """
+    events = [_escape_fields(event) for event in events]
     first = events[0]
-    lines = [_render_line(one, first.at) for one in events]
+    lines = [_render_line(event, first.at) for event in events]
     return [_render_header(first), "", *lines, "", _describe_outcome(events, now)]
 
 
+def _escape_fields(event: EventRecord) -> EventRecord:
+    """Return a copy whose texts stay on their line (R70)."""
+    fields = msgspec.structs.asdict(event).items()
+    texts = {name: format_value(text) for name, text in fields if isinstance(text, str)}
+    return msgspec.structs.replace(event, **texts)
+
+
 def _render_header(first: EventRecord) -> str:
-    where = f"{escape_unprintable(first.country or 'somewhere')} …{escape_unprintable(first.number_suffix or '?')}"
-    begun = "issued" if first.type == "otp.issued" else "first heard of"
+    begun = "issued" if first.type == "otp.issued" else "first event"
     at = format_rfc3339(first.at).replace("T", " ").replace("Z", " UTC")
     return (
-        f"Challenge {escape_unprintable(first.challenge)} of {escape_unprintable(first.tenant or 'nobody')}, for "
-        f"{escape_unprintable(first.purpose or 'no purpose')}, to {where}, {begun} {at}."
+        f"Challenge {first.challenge} of {first.tenant or 'no tenant'}, for"
+        f" {first.purpose or 'no purpose'}, to {first.country or 'an unknown country'}"
+        f" …{first.number_suffix or '?'}, {begun} {at}."
     )
 
 
 def _render_line(event: EventRecord, started_at: int) -> str:
-    what = event.type.removeprefix("otp.").replace("_", " ")
-    details = (_DESCRIBERS.get(event.type, _describe_reason)(event), _describe_count(event))
-    said = ", ".join(filter(None, details))
-    return f"{_format_elapsed(event.at - started_at):>12}  {escape_unprintable(what):<16}  {said}".rstrip()
+    title = event.type.removeprefix("otp.").replace("_", " ")
+    count = f"{event.folded} times" if event.folded > 1 else ""
+    details = (_LINE_DESCRIBERS.get(event.type, _describe_reason)(event), count)
+    text = ", ".join(filter(None, details))
+    return f"{_format_elapsed(event.at - started_at):>12}  {title:<16}  {text}".rstrip()
 
 
 def _describe_issued(event: EventRecord) -> str:
-    by = f"by key {escape_unprintable(event.key_id)}" if event.key_id else ""
-    person = f"for {escape_unprintable(event.client_address)}" if event.client_address else ""
-    return ", ".join(filter(None, (by, person)))
+    key = f"by key {event.key_id}" if event.key_id else ""
+    address = f"for {event.client_address}" if event.client_address else ""
+    return ", ".join(filter(None, (key, address)))
 
 
 def _describe_resent(event: EventRecord) -> str:
-    why = f", because {escape_unprintable(event.reason)}" if event.reason else ""
-    return f"send {event.send}{why}"
+    return f"send {event.send}" + (f", because {event.reason}" if event.reason else "")
 
 
 def _describe_sent(event: EventRecord) -> str:
-    took = "took it" if event.outcome == "success" else "may have taken it"
-    why = f": {escape_unprintable(event.reason)}" if event.reason else ""
-    return f"{escape_unprintable(event.provider)} {took} in {event.milliseconds} ms{why}"
+    accepted = "accepted it" if event.outcome == "success" else "may have accepted it"
+    return f"{event.provider} {accepted} in {event.milliseconds} ms{_append_reason(event)}"
 
 
 def _describe_failed(event: EventRecord) -> str:
-    return f"{escape_unprintable(event.provider)} did not take it, in {event.milliseconds} ms: {_describe_reason(event)}"
+    reason = _describe_reason(event)
+    return f"{event.provider} did not accept it, in {event.milliseconds} ms: {reason}"
 
 
 def _describe_delivery(event: EventRecord) -> str:
-    believed = "" if event.trusted else " (not signed, so advisory)"
-    why = f": {escape_unprintable(event.reason)}" if event.reason else ""
-    return f"{escape_unprintable(event.provider)} says of send {event.send}: {escape_unprintable(event.status)}{why}{believed}"
-
-
-def _describe_superseded(event: EventRecord) -> str:
-    return f"the code of send {event.send} is no longer valid"
+    advisory = "" if event.trusted else " (unsigned, so advisory)"
+    reason = _append_reason(event)
+    return f"{event.provider} reports send {event.send}: {event.status}{reason}{advisory}"
 
 
 def _describe_attempts_left(event: EventRecord) -> str:
@@ -83,72 +91,67 @@ def _describe_attempts_left(event: EventRecord) -> str:
 
 
 def _describe_reason(event: EventRecord) -> str:
-    why = escape_unprintable(event.reason or "")
-    if event.limit:
-        why += f" ({escape_unprintable(event.limit)}: {event.quota} in {event.period} s)"
-    return why
+    limit = f" ({event.limit}: {event.quota} in {event.period} s)" if event.limit else ""
+    return f"{event.reason or ''}{limit}"
 
 
-def _describe_count(event: EventRecord) -> str:
-    return f"{event.folded} times" if event.folded > 1 else ""
+def _append_reason(event: EventRecord) -> str:
+    return f": {event.reason}" if event.reason else ""
 
 
-_DESCRIBERS: Mapping[str, Callable[[EventRecord], str]] = {
+_LINE_DESCRIBERS: Mapping[str, Callable[[EventRecord], str]] = {
     "otp.issued": _describe_issued,
     "otp.resent": _describe_resent,
     "otp.sent": _describe_sent,
     "otp.provider_failed": _describe_failed,
     "otp.delivery": _describe_delivery,
-    "otp.superseded": _describe_superseded,
+    "otp.superseded": lambda event: f"the code of send {event.send} is no longer valid",
     "otp.attempted": _describe_attempts_left,
     "otp.rejected": _describe_attempts_left,
 }
 
 
-# ----------------------------------------------------------------------------------- the verdict
-
-
 def _describe_outcome(events: Sequence[EventRecord], now: int) -> str:
-    """Return how it ended, in a sentence."""
-    begin = events[0].at
-    ends = {one.type: one for one in events if one.type in {"otp.verified", "otp.canceled"}}
+    """Return the last line: how the challenge ended, or that it has not."""
+    ends = {event.type: event for event in events if event.type in {"otp.verified", "otp.canceled"}}
     if verified := ends.get("otp.verified"):
-        tries = sum(one.type == "otp.attempted" for one in events)
-        at = "the first attempt" if tries == 1 else f"attempt {tries}"
-        took = [one.provider for one in events if one.type == "otp.sent"]
-        through = f"; the last message went through {escape_unprintable(took[-1])}" if took else ""
-        after = _format_elapsed(verified.at - begin)[1:]
-        return f"Verified {after} after it was issued, at {at}{through}."
+        attempts = sum(event.type == "otp.attempted" for event in events)
+        attempt = "the first attempt" if attempts == 1 else f"attempt {attempts}"
+        sent = [event.provider for event in events if event.type == "otp.sent"]
+        through = f"; the last message was sent through {sent[-1]}" if sent else ""
+        after = _format_elapsed(verified.at - events[0].at)[1:]
+        return f"Verified {after} after it was issued, at {attempt}{through}."
     if canceled := ends.get("otp.canceled"):
-        return f"Canceled {_format_elapsed(canceled.at - begin)[1:]} after it was issued: {_describe_reason(canceled)}."
+        after = _format_elapsed(canceled.at - events[0].at)[1:]
+        return f"Canceled {after} after it was issued: {_describe_reason(canceled)}."
     if any(one.type == "otp.locked" and one.reason == "attempts_exhausted" for one in events):
         return f"Locked: {_describe_wrong_codes(events)}, and no attempt is left."
-    return f"{_describe_open(events, now)}: {_describe_wrong_codes(events)}.{_describe_last_provider(events)}"
+    status, codes = _describe_status(events, now), _describe_wrong_codes(events)
+    return f"{status}: {codes}. {_describe_last_provider(events)}"
 
 
-def _describe_open(events: Sequence[EventRecord], now: int) -> str:
-    denied = {one.reason for one in events if one.type == "otp.verify_denied"}
+def _describe_status(events: Sequence[EventRecord], now: int) -> str:
+    denied = {event.reason for event in events if event.type == "otp.verify_denied"}
     if "expired" in denied or now - events[0].at > MAX_CODE_LIFETIME_MS:
-        return "Expired, and was never verified"
+        return "Expired without being verified"
     if "number_locked" in denied:
         return "Not verified, because the number is locked"
-    return "Not verified until now, and may still be"
+    return "Not verified yet"
 
 
 def _describe_wrong_codes(events: Sequence[EventRecord]) -> str:
-    wrong = sum(one.type == "otp.rejected" for one in events)
+    wrong = sum(event.type == "otp.rejected" for event in events)
     return {0: "no code was tried", 1: "one code was wrong"}.get(wrong, f"{wrong} codes were wrong")
 
 
 def _describe_last_provider(events: Sequence[EventRecord]) -> str:
-    """Return who carried it, as far as that is known."""
-    arrived = [one for one in events if one.type == "otp.delivery" and one.status == "delivered"]
-    took = [one for one in events if one.type == "otp.sent"]
-    if arrived:
-        return f" {escape_unprintable(arrived[-1].provider)} says that its message has arrived."
-    if took:
-        return f" The last message went to {escape_unprintable(took[-1].provider)}, which has confirmed nothing."
-    return " No provider took a message."
+    delivered = [e for e in events if e.type == "otp.delivery" and e.status == "delivered"]
+    sent = [event for event in events if event.type == "otp.sent"]
+    if delivered:
+        return f"{delivered[-1].provider} reports its message as delivered."
+    if sent:
+        return f"The last message was sent through {sent[-1].provider}, without a delivery report."
+    return "No provider accepted a message."
 
 
 def _format_elapsed(milliseconds: int) -> str:

@@ -13,9 +13,9 @@ from otp_service.cli.command import (
     Subparsers,
     UsageError,
     add_command,
-    escape_unprintable,
     format_json,
 )
+from otp_service.core.printable_text import escape_unprintable
 
 
 def register_commands(subparsers: Subparsers) -> None:

@@ -12,11 +12,7 @@ from otp_service.audit.query.live_tail import follow_entries
 from otp_service.audit.query.merged_scan import sort_key
 from otp_service.audit.query.reader import EventQuery
 from otp_service.audit.reports.anomalies import find_anomalies
-from otp_service.audit.reports.event_record import (
-    build_event_record,
-    escape_unprintable,
-    has_phone_number,
-)
+from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.cli.command import CommandError, format_json, parse_instant
@@ -36,6 +32,7 @@ from otp_service.core.errors import InvalidRequest
 from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.printable_text import format_value, has_phone_number
 from otp_service.core.timestamps import DAY_MS, format_rfc3339
 from otp_service.store.event_streams import RedisEventStreams
 
@@ -134,8 +131,8 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
                 tenant=query.get("tenant"),
                 key_id=CLI_CALLER.key_id,
                 request=CLI_CALLER.request_id,
-                by=escape_unprintable(getpass.getuser()),
-                reason=args.reason and escape_unprintable(args.reason),
+                by=format_value(getpass.getuser()),
+                reason=args.reason and format_value(args.reason),
             )
         found.sort(key=sort_key, reverse=True)
         shown = [reader.decode_event(entry).to_public() for entry in found]

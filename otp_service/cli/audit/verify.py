@@ -20,9 +20,9 @@ from otp_service.cli.command import (
     Subparsers,
     UsageError,
     add_command,
-    escape_unprintable,
     format_json,
 )
+from otp_service.core.printable_text import escape_unprintable
 
 
 PROGRESS_STEP_BYTES = 4 * 1024 * 1024

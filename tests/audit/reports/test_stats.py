@@ -173,7 +173,7 @@ def test_a_conversion_that_falls_is_shown_and_noise_is_not():
     assert {("tenant", "shop"), ("country", "GB"), ("provider", "east")} == {
         (one.dimension, one.name) for one in found
     }
-    assert "Of tenant shop, 50% came back, after 80% before that." in {e.sentence for e in found}
+    assert "The conversion of tenant shop fell from 80% to 50%." in {e.sentence for e in found}
     assert [] == find_anomalies(before, before)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from otp_service.audit.reports.event_record import EventRecord, escape_unprintable
+from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.timeline import render_timeline
+from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import parse_rfc3339
 
 
@@ -44,12 +45,12 @@ SENT = told("sent", 312, provider="east", milliseconds=300)
             LATE,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
-    +0.312 s  sent              east took it in 300 ms
-    +2.100 s  delivery          east says of send 1: delivered
+    +0.312 s  sent              east accepted it in 300 ms
+    +2.100 s  delivery          east reports send 1: delivered
    +14.200 s  attempted         4 attempts left
    +14.207 s  verified
 
-Verified 14.207 s after it was issued, at the first attempt; the last message went through east.""",
+Verified 14.207 s after it was issued, at the first attempt; the last message was sent through east.""",
             id="verified",
         ),
         pytest.param(
@@ -70,7 +71,7 @@ Verified 14.207 s after it was issued, at the first attempt; the last message we
             SOON,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
-    +0.312 s  sent              east took it in 300 ms
+    +0.312 s  sent              east accepted it in 300 ms
     +8.999 s  attempted         1 attempt left
     +9.000 s  rejected          mismatch, 1 attempt left
     +9.000 s  attempted         0 attempts left
@@ -97,15 +98,15 @@ Locked: 2 codes were wrong, and no attempt is left.""",
             SOON,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
-    +0.200 s  provider failed   west did not take it, in 190 ms: overloaded
-    +0.500 s  sent              east may have taken it in 290 ms: read-timeout
-    +4.000 s  delivery          east says of send 1: technical-failure: lost (not signed, so advisory)
+    +0.200 s  provider failed   west did not accept it, in 190 ms: overloaded
+    +0.500 s  sent              east may have accepted it in 290 ms: read-timeout
+    +4.000 s  delivery          east reports send 1: technical-failure: lost (unsigned, so advisory)
    +31.000 s  resent            send 2, because rescue
-   +31.200 s  sent              north took it in 180 ms
+   +31.200 s  sent              north accepted it in 180 ms
    +31.201 s  superseded        the code of send 1 is no longer valid
-   +33.000 s  delivery          north says of send 2: delivered
+   +33.000 s  delivery          north reports send 2: delivered
 
-Not verified until now, and may still be: no code was tried. north says that its message has arrived.""",
+Not verified yet: no code was tried. north reports its message as delivered.""",
             id="fallback",
         ),
         pytest.param(
@@ -113,10 +114,10 @@ Not verified until now, and may still be: no code was tried. north says that its
             SOON,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
-    +0.312 s  sent              east took it in 300 ms
+    +0.312 s  sent              east accepted it in 300 ms
   +301.000 s  verify denied     expired
 
-Expired, and was never verified: no code was tried. The last message went to east, which has confirmed nothing.""",
+Expired without being verified: no code was tried. The last message was sent through east, without a delivery report.""",
             id="expired",
         ),
         pytest.param(
@@ -125,7 +126,7 @@ Expired, and was never verified: no code was tried. The last message went to eas
             LATE,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
-    +0.009 s  provider failed   east did not take it, in 8 ms: down
+    +0.009 s  provider failed   east did not accept it, in 8 ms: down
     +0.010 s  canceled          delivery_failed
 
 Canceled 0.010 s after it was issued: delivery_failed.""",
@@ -139,11 +140,11 @@ Canceled 0.010 s after it was issued: delivery_failed.""",
             SOON,
             """\
     +0.000 s  issued            by key web, for 203.0.113.9
-    +0.312 s  sent              east took it in 300 ms
+    +0.312 s  sent              east accepted it in 300 ms
     +0.800 s  issue denied      rate_limited (CooldownPerNumber: 1 in 30 s)
     +0.900 s  verify denied     number_locked
 
-Not verified, because the number is locked: no code was tried. The last message went to east, which has confirmed nothing.""",
+Not verified, because the number is locked: no code was tried. The last message was sent through east, without a delivery report.""",
             id="denied",
         ),
     ],
@@ -157,8 +158,8 @@ def test_a_story_without_its_beginning_says_so():
     """Retention has taken the rest."""
     head, *_, verdict = render_timeline([told("attempted", 0)], LATE)
 
-    assert "first heard of 2026-11-24" in head
-    assert verdict.startswith("Expired, and was never verified: no code was tried.")
+    assert "first event 2026-11-24" in head
+    assert verdict.startswith("Expired without being verified: no code was tried.")
 
 
 EVIL = (
@@ -192,4 +193,4 @@ def test_whatever_is_said_stays_on_its_line(evil):
 )
 def test_a_value_is_shown_plainly(value, shown):
     """And is not longer than a person reads."""
-    assert shown == escape_unprintable(value)
+    assert shown == format_value(value)

@@ -213,15 +213,15 @@ def test_show_tells_a_story_out_of_both(run_otp, config, archive, issued):
 Challenge {OLD} of shop, for login, to GB …56, issued 2025-11-24 10:00:01.000 UTC.
 
     +0.000 s  issued            for 203.0.113.9
-    +1.000 s  sent              east took it in 12 ms
+    +1.000 s  sent              east accepted it in 12 ms
     +2.000 s  attempted         4 attempts left
     +3.000 s  verified
 
-Verified 3.000 s after it was issued, at the first attempt; the last message went through east.
+Verified 3.000 s after it was issued, at the first attempt; the last message was sent through east.
 """
         == show(OLD).out
     )
-    assert "Not verified until now, and may still be: no code was tried." in show(live).out
+    assert "Not verified yet: no code was tried." in show(live).out
     assert "by key web" in show(live).out
     assert (1, "otp-service: nothing is known of this challenge.\n") == show(OLD[:-1] + "1")[::2]
     assert 1 == show("c99-x").exit_code

@@ -22,7 +22,7 @@ ScriptCall = tuple[Sequence[str], Sequence[bytes]]
 
 
 class RedisArchiveSource:
-    """Implements `audit.sealer.ports.ArchiveSource`. Every method raises StoreUnavailable.
+    """Implements `audit.sealer.environment.ArchiveSource`. Every method raises StoreUnavailable.
 
     `max_stream_entries` is the limit of one stream of a partition.
     """

@@ -1,4 +1,4 @@
-"""What everybody sees of an archive: metrics, the events of a full log, and who is ready."""
+"""The monitor of the archive: metrics, the events of a full log, and readiness."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -19,8 +19,8 @@ from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
 
 
-class Watched(SealedLog):
-    """A log of twenty events at most in a partition, and who watches it."""
+class WatchedLog(SealedLog):
+    """A log with a capacity of 20 events in each partition, and its monitor."""
 
     def __init__(self, link: ScriptClient, folder: Path) -> None:
         super().__init__(link, folder, maximum=20)
@@ -31,8 +31,8 @@ class Watched(SealedLog):
     async def _reason(self, reason: str) -> None:
         self.reasons.append(reason)
 
-    async def seen(self) -> dict[str, float]:
-        """Look, and return the metrics."""
+    async def read_metrics(self) -> dict[str, float]:
+        """Update and return the metrics."""
         await self.watch.update_metrics()
         page = self.metrics.render_metrics()[0].decode().splitlines()
         found = [line.split(" ") for line in page if line.startswith("otp_audit_")]
@@ -40,40 +40,42 @@ class Watched(SealedLog):
 
 
 @pytest.fixture
-async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Watched]:
-    """An empty one."""
+async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[WatchedLog]:
+    """An empty log."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
-        yield Watched(link, tmp_path / "archive")
+        yield WatchedLog(link, tmp_path / "archive")
 
 
-async def test_metrics_tell_that_nobody_seals(log: Watched) -> None:
-    """Also when there has never been anybody."""
+async def test_metrics_show_that_no_sealer_leads(log: WatchedLog) -> None:
+    """Also if there has never been one."""
     await log.append_events("a")
 
-    seen = await log.seen()
+    seen = await log.read_metrics()
 
     assert (0, 2, 0.1) == (seen["leader"], seen["waiting"], seen["fullness"])
     assert seen["lag"] >= 0
 
 
-async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watched) -> None:
-    """By who leads, whoever that is."""
+async def test_metrics_show_the_last_seal_and_the_age_of_the_unsealed_events(
+    log: WatchedLog,
+) -> None:
+    """From the status of the leader."""
 
-    class Kept:
+    class AnchorSink:
         async def append_lines(self, lines: Sequence[bytes]) -> None:
-            """Keep them."""
+            """Accept every line."""
 
-    sealer = log.create_sealer(seal_seconds=3600, anchor_sinks=(Kept(),))
+    sealer = log.create_sealer(seal_seconds=3600, anchor_sinks=(AnchorSink(),))
     log.clock_shift_ms = -50_000
     await log.append_events("a")
     await run_until_idle(sealer)
     log.advance_clock(1.5)
     await sealer.run_once()
-    before = await log.seen()
+    before = await log.read_metrics()
     await sealer.stop()
-    after = await log.seen()
+    after = await log.read_metrics()
 
     assert (1, 0, 0) == (before["leader"], before["seal"], before["waiting"])
     assert 50 <= before["lag"] < 100
@@ -83,30 +85,32 @@ async def test_metrics_tell_of_the_last_seal_and_of_what_is_not_sealed(log: Watc
     assert after["archived"] == len(log.read_entries())
 
 
-async def test_a_log_that_fills_is_told_before_and_its_overflow_is_an_event(
-    log: Watched, caplog: pytest.LogCaptureFixture
+async def test_a_filling_log_is_logged_and_a_full_one_is_an_event(
+    log: WatchedLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """R73: once each, and once when it is over."""
+    """R73: once each, and once when it has recovered."""
     caplog.set_level(logging.INFO)
     reasons = []
     for count in (5, 7, 3, 6, 1):
         await log.append_events(*map(str, range(count)))
-        await log.seen()
+        await log.read_metrics()
         reasons.append(list(log.reasons))
     assert [[], [], [], ["overflow"], ["overflow"]] == reasons
     sealer = log.create_sealer()
     await run_until_idle(sealer)
-    await log.seen()
+    await log.read_metrics()
 
     assert ["overflow", "recovered"] == log.reasons
-    told = [record.getMessage() for record in caplog.records if "fullest" in record.getMessage()]
-    assert 2 == len(told)
+    messages = [
+        record.getMessage() for record in caplog.records if "fullest" in record.getMessage()
+    ]
+    assert 2 == len(messages)
 
 
-async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
+async def test_from_nine_tenths_on_the_service_is_not_ready(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """Before anybody is refused, and not long before."""
+    """Before a request is refused, and not much earlier."""
     settings = settings_of(server, tmp_path)
     audit, events = AuditSettings(archive=str(tmp_path / "archive")), EventSettings(maximum=1000)
     settings = replace(settings, audit=audit, events=events)
@@ -120,12 +124,14 @@ async def test_who_asks_is_told_in_the_last_tenth_that_we_are_not_ready(
 @pytest.mark.parametrize(
     "said", [b"[" * 5000, b"{}x", b'{"sealed_at":"2026-11-24"}', b'{"seal":"1"}']
 )
-async def test_what_is_forged_of_the_sealer_hides_no_full_log(log: Watched, said: bytes) -> None:
-    """A10: whoever can write to Redis could silence every alert of the archive."""
+async def test_a_forged_status_of_the_sealer_hides_no_full_log(
+    log: WatchedLog, said: bytes
+) -> None:
+    """A10: an attacker who writes to Redis cannot silence the alerts of the archive."""
     name = log.store.key_names.sealer_key()
     await log.script_client.run_pipeline(name, [("HSET", name, "status", said, "until", 0)])
     await log.append_events("a")
 
-    seen = await log.seen()
+    seen = await log.read_metrics()
 
     assert (1, 2) == (seen["stuck"], seen["waiting"])

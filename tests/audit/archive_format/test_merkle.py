@@ -1,4 +1,4 @@
-"""Merkle trees as Certificate Transparency has them (RFC 9162, RFC 6962)."""
+"""Merkle trees of Certificate Transparency (RFC 9162, RFC 6962)."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-"""The roots over the first none, one, two… of them."""
+"""The roots over the first 0, 1, 2… of them."""
 
 PATHS = [
     (0, 1, []),
@@ -66,20 +66,20 @@ PATHS = [
         ],
     ),
 ]
-"""Leaf, how many there are, and the known path between them."""
+"""Index of a leaf, number of leaves, and the known path."""
 
 lines = st.lists(st.binary(max_size=40), min_size=1, max_size=40, unique=True)
 
 
 @pytest.mark.parametrize("count", range(9))
 def test_roots_are_those_of_certificate_transparency(count):
-    """Also over none."""
+    """Also without leaves."""
     assert ROOTS[count] == merkle.compute_root(map(merkle.hash_leaf, LEAVES[:count])).hex()
 
 
 @pytest.mark.parametrize(("index", "count", "through"), PATHS)
 def test_paths_are_those_of_certificate_transparency(index, count, through):
-    """From the leaf to the root."""
+    """From the leaf up to the root."""
     leaves = list(map(merkle.hash_leaf, LEAVES[:count]))
 
     path = merkle.build_inclusion_path(leaves, index)
@@ -89,8 +89,8 @@ def test_paths_are_those_of_certificate_transparency(index, count, through):
 
 
 @given(lines)
-def test_the_root_is_that_of_the_definition(scenario_steps):
-    """Split at the largest power of two that is smaller: RFC 9162, 2.1.1."""
+def test_the_root_is_that_of_the_definition(entries):
+    """Split at the largest smaller power of two: RFC 9162, 2.1.1."""
 
     def defined(leaves: list[bytes]) -> bytes:
         if len(leaves) == 1:
@@ -98,15 +98,15 @@ def test_the_root_is_that_of_the_definition(scenario_steps):
         split = 1 << ((len(leaves) - 1).bit_length() - 1)
         return merkle.hash_node(defined(leaves[:split]), defined(leaves[split:]))
 
-    leaves = list(map(merkle.hash_leaf, scenario_steps))
+    leaves = list(map(merkle.hash_leaf, entries))
 
     assert defined(leaves) == merkle.compute_root(leaves)
 
 
 @given(lines, st.data())
-def test_each_path_leads_to_the_root(scenario_steps, data):
-    """And from no other leaf, place or number of leaves, and not with more or less of it."""
-    leaves = list(map(merkle.hash_leaf, scenario_steps))
+def test_each_path_leads_to_the_root(entries, data):
+    """Not from another leaf, index or number of leaves, and not with a longer or shorter path."""
+    leaves = list(map(merkle.hash_leaf, entries))
     index = data.draw(st.integers(0, len(leaves) - 1))
     path, root = merkle.build_inclusion_path(leaves, index), merkle.compute_root(leaves)
 
@@ -126,8 +126,8 @@ def test_each_path_leads_to_the_root(scenario_steps, data):
         assert not leads(leaves[index], index ^ 1, len(leaves), path)
 
 
-def test_a_line_is_no_node():
-    """Whoever hashes two hashes as a line gets something else."""
+def test_a_leaf_and_a_node_never_have_the_same_hash():
+    """Two hashes, hashed as a line, differ from their node."""
     left, right = map(merkle.hash_leaf, LEAVES[:2])
 
     assert merkle.hash_node(left, right) != merkle.hash_leaf(left + right)

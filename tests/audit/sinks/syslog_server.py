@@ -1,4 +1,4 @@
-"""Servers that sinks speak to, which take, hang, or break off."""
+"""A syslog server for the tests, which accepts, hangs, or resets connections."""
 
 import re
 import socket
@@ -12,14 +12,14 @@ from typing import Literal, Self
 class SyslogServer:
     """A syslog server on loopback, each connection in a thread.
 
-    It `ends` as told when the client has: with TLS's own word, with that of TCP alone, with a reset
-    before anything was read, or never.
+    `end_mode` is its answer to the client's end: close_notify of TLS, the end of TCP alone, a reset
+    before anything is read, or nothing.
     """
 
     def __init__(self, certificate: str | None = None) -> None:
         self.end_mode: Literal["tls", "tcp", "reset", "never"] = "tls"
         self.octets_by_connection: list[bytes] = []
-        """What was read of each connection that came to its end."""
+        """The bytes of each connection that was read to its end."""
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
         if self._tls and certificate:
             self._tls.load_cert_chain(certificate)
@@ -42,8 +42,8 @@ class SyslogServer:
             thread.join(5)
 
     def parse_lines(self) -> list[bytes]:
-        """Return what the messages say, which have to be framed and headed as the RFCs have it."""
-        return [text for one in self.octets_by_connection for _, text in parse_messages(one)]
+        """Return the lines of all messages. Asserts that framing and headers follow the RFCs."""
+        return [text for octets in self.octets_by_connection for _, text in parse_messages(octets)]
 
     def _accept(self) -> None:
         while not self._stopped.is_set():
@@ -87,12 +87,12 @@ HEADER_PATTERN = re.compile(
     rb"(-|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z) "
     rb"([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) - "
 )
-"""RFC 5424, section 6, for the times that we write and without structured data."""
+"""RFC 5424, section 6, for times in UTC and without structured data."""
 
 
 def parse_messages(octets: bytes) -> list[tuple[re.Match[bytes], bytes]]:
-    """Return headers and messages of what is counted in octets (RFC 5425, section 4.3)."""
-    found = []
+    """Return headers and texts of messages with octet counting (RFC 5425, section 4.3)."""
+    messages = []
     while octets:
         length, space, octets = octets.partition(b" ")
         assert space
@@ -101,5 +101,5 @@ def parse_messages(octets: bytes) -> list[tuple[re.Match[bytes], bytes]]:
         assert int(length) == len(message)
         header = HEADER_PATTERN.match(message)
         assert header, message
-        found.append((header, message[header.end() :]))
-    return found
+        messages.append((header, message[header.end() :]))
+    return messages

@@ -1,4 +1,4 @@
-"""The sinks beside the archive, each against a real server that may take, refuse, hang or lie."""
+"""The sinks, each against a real server that accepts, refuses, hangs or has a wrong certificate."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ from tests.sms.conftest import ScriptedGateway
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Entries, a gap and seals of an archive."""
+    """The lines of an archive: entries, a gap and seals."""
     folder = tmp_path_factory.mktemp("archive")
     build_standard_archive(folder)
     return [line for path in sorted(folder.glob("*/*")) for line in path.read_bytes().splitlines()]
@@ -53,13 +53,13 @@ def receiver(certificate: Path) -> Iterator[SyslogServer]:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[ScriptedGateway]:
-    """A collector."""
+    """An HTTP collector."""
     async with ScriptedGateway() as gateway:
         yield gateway
 
 
 async def send(settings: Any, lines: Sequence[bytes]) -> None:
-    """Have the lines in a sink."""
+    """Deliver the lines to a sink."""
     await create_sink("there", settings).append_lines(lines)
 
 
@@ -76,7 +76,7 @@ def syslog(receiver: SyslogServer, certificate: Path | None, **more: Any) -> Sys
 async def test_syslog_gets_each_line_as_a_message(
     receiver: SyslogServer, certificate: Path, lines: list[bytes], ends: Any
 ) -> None:
-    """RFC 5424 and 5425; some servers end TLS with a word, and some just close."""
+    """RFC 5424 and 5425; some servers end TLS with close_notify, others just close."""
     receiver.end_mode = ends
 
     await send(syslog(receiver, certificate), lines)
@@ -91,7 +91,7 @@ async def test_syslog_gets_each_line_as_a_message(
 
 
 def test_syslog_message_byte_by_byte() -> None:
-    """As the RFC writes them; the length counts octets and not characters."""
+    """As the RFC defines; the length is in octets, not in characters."""
     line = b'{"id":"07-1795-12","at":"2026-11-24T22:45:27.123Z","event":{"x":"\xc3\xa9"},"mac":""}'
 
     text = frame_message(format_message(line, 13, "otp-1"))
@@ -101,10 +101,10 @@ def test_syslog_message_byte_by_byte() -> None:
 
 
 @pytest.mark.parametrize("ends", ["reset", "never"])
-async def test_what_a_syslog_server_has_not_read_to_the_end_is_not_taken(
+async def test_messages_that_a_syslog_server_has_not_read_to_the_end_are_not_delivered(
     receiver: SyslogServer, certificate: Path, lines: list[bytes], ends: Any
 ) -> None:
-    """It was written, and nothing else was said of it."""
+    """They are written, and the server does not end the connection."""
     receiver.end_mode = ends
 
     with pytest.raises(OSError, match=r"(?i)reset|timed out|EOF|broken"):
@@ -113,10 +113,10 @@ async def test_what_a_syslog_server_has_not_read_to_the_end_is_not_taken(
     assert [] == receiver.octets_by_connection
 
 
-async def test_no_syslog_server_is_believed_without_a_certificate_that_is(
+async def test_a_syslog_server_without_a_valid_certificate_gets_nothing(
     receiver: SyslogServer, certificate: Path, lines: list[bytes]
 ) -> None:
-    """By an authority that we know, and for the name that we asked for."""
+    """Valid: of a known authority, and for the configured name."""
     for settings in (
         syslog(receiver, None),
         syslog(receiver, certificate, host="localhost"),
@@ -127,8 +127,8 @@ async def test_no_syslog_server_is_believed_without_a_certificate_that_is(
     assert [] == receiver.octets_by_connection
 
 
-async def test_without_tls_it_speaks_to_an_agent_on_this_machine(lines: list[bytes]) -> None:
-    """Which takes it on."""
+async def test_without_tls_an_agent_on_this_machine_gets_the_lines(lines: list[bytes]) -> None:
+    """The agent forwards them."""
     with SyslogServer() as receiver:
         await send(syslog(receiver, None, tls=False), lines)
 
@@ -148,48 +148,52 @@ def collector(gateway: ScriptedGateway, **more: Any) -> HttpSinkSettings:
 async def test_a_collector_gets_the_lines_in_one_post(
     gateway: ScriptedGateway, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Newline-delimited, with what it knows us by; whatever the environment says of proxies."""
+    """Newline-delimited, with the secret headers, and not through a proxy of the environment."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
 
     await send(collector(gateway), lines)
 
-    (asked,) = gateway.requests
-    assert ("POST", "/v1/messages", lines) == (asked.method, asked.target, asked.body.splitlines())
-    assert "application/x-ndjson" == asked.headers["content-type"]
-    assert "splunk hunter2" == asked.headers["authorization"].lower()
-    assert asked.body.endswith(b"}\n")
+    (request,) = gateway.requests
+    assert ("POST", "/v1/messages", lines) == (
+        request.method,
+        request.target,
+        request.body.splitlines(),
+    )
+    assert "application/x-ndjson" == request.headers["content-type"]
+    assert "splunk hunter2" == request.headers["authorization"].lower()
+    assert request.body.endswith(b"}\n")
 
 
 @pytest.mark.parametrize("status", [100, 301, 307, 400, 401, 404, 429, 500, 503])
-async def test_only_2xx_says_that_a_collector_has_them(
+async def test_only_2xx_confirms_a_delivery(
     gateway: ScriptedGateway, lines: list[bytes], status: int
 ) -> None:
-    """A redirect is not followed: it would lead the token elsewhere."""
+    """A redirect is not followed: the token would be sent to another server."""
     gateway.set_reply(status, {}, location=f"{gateway.url}/elsewhere", connection="close")
 
     with pytest.raises((SinkError, httpx.TransportError)) as caught:
         await send(collector(gateway), lines)
 
     assert 1 == len(gateway.requests)
-    if status > 100:  # after which somebody still has to answer
+    if status > 100:  # a final response has to follow 100
         assert f"it answers {status}" == str(caught.value)
 
 
-async def test_a_collector_that_hangs_is_given_up(
+async def test_a_collector_that_hangs_ends_in_a_timeout(
     gateway: ScriptedGateway, lines: list[bytes]
 ) -> None:
-    """After the time that is configured."""
+    """After the configured time."""
     gateway.hold_replies()
 
     with pytest.raises(httpx.ReadTimeout):
         await send(collector(gateway, timeout=0.1), lines)
 
 
-async def test_no_collector_is_believed_without_a_certificate_that_is(
+async def test_a_collector_without_a_valid_certificate_gets_nothing(
     gateway: ScriptedGateway, certificate: Path, lines: list[bytes]
 ) -> None:
-    """And the token is not shown to it."""
+    """Neither lines nor the token."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     gateway._server.close()
@@ -221,7 +225,7 @@ async def test_no_log_has_the_token_or_an_event(
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    """The address of a store, with a bucket in it."""
+    """The address of an S3 store."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -234,7 +238,7 @@ KEYS: dict[str, Any] = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": Sec
 
 @pytest.fixture
 def bucket(moto: str) -> Any:
-    """An empty bucket, by Amazon's own SDK."""
+    """An empty bucket, created with Amazon's SDK."""
     s3 = boto3.resource(
         "s3",
         endpoint_url=moto,
@@ -247,26 +251,26 @@ def bucket(moto: str) -> Any:
     return bucket
 
 
-async def test_a_store_gets_an_object_for_each_batch_and_a_repeat_overwrites_itself(
+async def test_a_store_gets_an_object_for_each_delivery_and_a_repeat_overwrites_itself(
     moto: str, bucket: Any, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But a batch that begins with the same line and has others overwrites nothing."""
+    """A delivery that begins with the same line and has other lines overwrites nothing."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     sink = create_sink("there", S3SinkSettings(bucket="otp-audit", endpoint_url=moto, **KEYS))
-    for batch in (lines, lines[:3], lines, [lines[0], lines[2]]):
-        await sink.append_lines(batch)
+    for delivery in (lines, lines[:3], lines, [lines[0], lines[2]]):
+        await sink.append_lines(delivery)
 
-    found = {one.key: one.get()["Body"].read().splitlines() for one in bucket.objects.all()}
+    objects = {o.key: o.get()["Body"].read().splitlines() for o in bucket.objects.all()}
 
-    assert [[lines[0], lines[2]], lines[:3], lines] == sorted(found.values(), key=len)
+    assert [[lines[0], lines[2]], lines[:3], lines] == sorted(objects.values(), key=len)
     name = json.loads(lines[0])["id"]
-    assert all(key.startswith(f"otp-audit/2025-11-24/entry-{name}-") for key in found)
+    assert all(key.startswith(f"otp-audit/2025-11-24/entry-{name}-") for key in objects)
 
 
-async def test_a_store_that_refuses_or_is_away_has_nothing(
+async def test_a_store_that_refuses_or_is_unreachable_gets_nothing(
     moto: str, bucket: Any, lines: list[bytes]
 ) -> None:
-    """It is said by its own code, and without a value of ours."""
+    """The error is the store's code, without a value of the settings."""
     with pytest.raises(SinkError, match="NoSuchBucket"):
         await send(S3SinkSettings(bucket="other", endpoint_url=moto, **KEYS), lines)
     with socket.socket() as unused:
@@ -277,10 +281,10 @@ async def test_a_store_that_refuses_or_is_away_has_nothing(
     assert [] == [*bucket.objects.all()]
 
 
-def test_without_its_library_a_store_is_refused_by_the_name_of_the_extra(
+def test_without_botocore_the_settings_are_refused_with_the_name_of_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At `check` and at the start, and not with the first batch."""
+    """At `check` and at the start, not at the first delivery."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 
     ((field, remedy),) = S3SinkSettings(bucket="otp-audit").find_errors()
@@ -289,7 +293,7 @@ def test_without_its_library_a_store_is_refused_by_the_name_of_the_extra(
     assert "pip install 'otp-service[s3]'" in remedy
 
 
-def test_nobody_loads_the_library_of_a_store_who_has_none() -> None:
+def test_without_a_store_botocore_is_not_imported() -> None:
     """It is an extra."""
     code = "import sys, otp_service.app; sys.exit('botocore' in sys.modules)"
 
@@ -299,8 +303,10 @@ def test_nobody_loads_the_library_of_a_store_who_has_none() -> None:
 # ------------------------------------------------------------------------------- files and pipes
 
 
-async def test_a_file_has_the_anchors_that_verify_reads(tmp_path: Path, lines: list[bytes]) -> None:
-    """Appended, whatever stood there before."""
+async def test_a_file_gets_the_anchors_that_verify_reads(
+    tmp_path: Path, lines: list[bytes]
+) -> None:
+    """They are appended to whatever the file holds."""
     path = tmp_path / "anchors"
     path.write_text("# anchors of otp\n")
     seals = [build_anchor(line) for line in lines if line.startswith(b'{"seal"')]
@@ -310,13 +316,13 @@ async def test_a_file_has_the_anchors_that_verify_reads(tmp_path: Path, lines: l
     assert seals == find_anchors(path.read_text())
 
 
-async def test_a_file_whose_disk_is_not_mounted_is_not_made(tmp_path: Path) -> None:
-    """Or anchors would lie where the archive does."""
+async def test_a_file_on_a_disk_that_is_not_mounted_is_not_created(tmp_path: Path) -> None:
+    """Anchors would be stored on the disk of the archive."""
     with pytest.raises(FileNotFoundError):
         await send(FileSinkSettings(path=str(tmp_path / "mount" / "anchors")), [b"anchor"])
 
 
-async def test_anchors_go_to_syslog_and_collectors_as_they_are(
+async def test_anchors_are_delivered_to_syslog_and_collectors_unchanged(
     receiver: SyslogServer, certificate: Path, gateway: ScriptedGateway, lines: list[bytes]
 ) -> None:
     """A line of text that `verify --anchor` finds in any log."""
@@ -331,15 +337,15 @@ async def test_anchors_go_to_syslog_and_collectors_as_they_are(
     assert gateway.requests[0].headers["content-type"].startswith("text/plain")
 
 
-async def test_standard_output_has_each_line(capfd: pytest.CaptureFixture[str]) -> None:
-    """As it is."""
+async def test_standard_output_gets_each_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """Unchanged, and ended by a line break."""
     await send(StdoutSinkSettings(), [b'{"a":1}', b'{"b":2}'])
 
     assert '{"a":1}\n{"b":2}\n' == capfd.readouterr().out
 
 
-async def test_a_pipe_that_nobody_reads_holds_up_only_its_own_thread() -> None:
-    """Not the loop, and not the end of the process."""
+async def test_a_pipe_without_a_reader_blocks_only_its_own_thread() -> None:
+    """Neither the event loop nor the end of the process."""
     reading, writing = os.pipe()
     line = b"x" * 300_000
 

@@ -69,7 +69,16 @@ class Algorithm(StrEnum):
 
 
 class Limit(StrEnum):
-    """Every limit; the comment names the subject that its bucket is keyed by."""
+    """Every limit; the comment names the subject that its bucket is keyed by.
+
+    If you add or remove a limit, also update:
+    - `DEFAULT_LIMITS`, and `NUMBER_LIMITS` if its subject is a number;
+    - `core/charges.py`, which charges it;
+    - `TENANT_LIMITS` in `settings/limit_rules.py`, if a tenant may have a tighter one;
+    - `docs/limits.md`.
+    A new subject (a user agent) is also a field of `IssueRequest` and `VerifyRequest`, of `Subject`
+    in `service/context.py`, and of `ChallengeSecret`, so that a resend is charged to it too.
+    """
 
     COOLDOWN = "CooldownPerNumber"  # number
     SENDS_NUMBER_TENANT = "SendsPerNumberAndTenant"  # tenant, number
@@ -85,7 +94,7 @@ class Limit(StrEnum):
     AUTO_RESENDS = "AutoResendsPerPrefix"  # number without its last four digits
     SENDS_COUNTRY = "SendsPerCountry"  # libphonenumber region
     SENDS_TENANT = "SendsPerTenant"  # tenant
-    SENDS_OVERALL = "SendsOverall"  # nobody: one bucket
+    SENDS_OVERALL = "SendsOverall"  # none: one bucket for the whole service
 
     @property
     def algorithm(self) -> Algorithm:

@@ -26,21 +26,15 @@ _SIX_DIGITS_PATTERN: Final = re.compile(r"(?=([0-9]{6}))")
 
 def redact_reply(reply: Reply, message: Message, fragments: frozenset[str] = frozenset()) -> Reply:
     """Return the reply without an unsafe message id or reason."""
+    word = (reply.message_id if isinstance(reply, Accepted) else reply.reason) or ""
+    has_credential = has_credential_fragment(word, fragments)
     if isinstance(reply, Accepted):
-        message_id = reply.message_id or ""
-        has_number = message.to.e164[-9:] in message_id.translate(SEPARATOR_REMOVAL_TABLE)
-        is_unsafe = has_number or has_credential_fragment(message_id, fragments)
-        return (
-            reply
-            if _SAFE_MESSAGE_ID_PATTERN.fullmatch(message_id) and not is_unsafe
-            else Accepted()
-        )
-    is_unsafe = has_message_digits(reply.reason, message) or has_credential_fragment(
-        reply.reason, fragments
-    )
-    if _SAFE_REASON_PATTERN.fullmatch(reply.reason) and not is_unsafe:
-        return reply
-    return replace(reply, reason="unreadable")
+        has_number = message.to.e164[-9:] in word.translate(SEPARATOR_REMOVAL_TABLE)
+        is_safe = _SAFE_MESSAGE_ID_PATTERN.fullmatch(word) and not (has_number or has_credential)
+        return reply if is_safe else Accepted()
+    has_digits = has_message_digits(word, message)
+    is_safe = _SAFE_REASON_PATTERN.fullmatch(word) and not (has_digits or has_credential)
+    return reply if is_safe else replace(reply, reason="unreadable")
 
 
 def redact_receipt(receipt: Receipt, dialect: object) -> Receipt:

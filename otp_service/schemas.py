@@ -1,7 +1,7 @@
-"""What travels: the bodies of requests and answers, as the contract has them.
+"""Request and response bodies, as in the HTTP contract.
 
-Patterns end in `\\Z`, because `$` lets a trailing newline through; the OpenAPI document, whose
-regular expressions are JavaScript's, says `$` instead.
+Patterns end in `\\Z`, because `$` matches before a trailing newline. The OpenAPI document, whose
+patterns are JavaScript, has `$` instead. Docstrings and descriptions are part of that document.
 """
 
 from datetime import datetime
@@ -17,9 +17,9 @@ from otp_service.core.delivery import DeliveryStatus, Fault
 PhoneNumberText = Annotated[
     str,
     Meta(
-        description="Strict E.164: `+` and 7 to 15 ASCII digits. Refused, not repaired.",
+        description="Strict E.164: `+` and 7 to 15 ASCII digits. Other spellings are refused.",
         examples=["+447400123456"],
-        # Documented only: what breaks it is 422 invalid-phone-number, which core.phone decides.
+        # Only documented: core.phone_number raises 422 invalid-phone-number for a violation.
         extra_json_schema={"pattern": r"^\+[1-9][0-9]{6,14}\Z", "maxLength": 16},
     ),
 ]
@@ -27,7 +27,7 @@ Purpose = Annotated[
     str,
     Meta(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
-        description="Why the code is asked. A code for one purpose fails for another.",
+        description="Why the code is requested. A code for one purpose fails for another.",
         examples=["login"],
     ),
 ]
@@ -45,7 +45,7 @@ ClientIp = Annotated[
     str,
     Meta(
         max_length=45,
-        description="The address of the person's device, without zone and port.",
+        description="The address of the user's device, without zone and port.",
         examples=["203.0.113.9"],
     ),
 ]
@@ -60,17 +60,34 @@ ChallengeId = Annotated[
     ),
 ]
 Locale = Annotated[
-    str, Meta(max_length=35, description="BCP 47 tag of the text.", examples=["en-GB"])
+    str,
+    Meta(max_length=35, description="Language of the message, a BCP 47 tag.", examples=["en-GB"]),
 ]
 IssuedPhoneNumber = Annotated[
-    str, Meta(description="As it was issued to.", examples=["+447400123456"])
+    str,
+    Meta(
+        description="The number of the challenge; another one counts as a wrong code.",
+        examples=["+447400123456"],
+    ),
 ]
-IssuedPurpose = Annotated[str, Meta(description="As it was issued for.", examples=["login"])]
-IssuedAccount = Annotated[str, Meta(description="As it was issued with.", examples=["u-81"])]
+IssuedPurpose = Annotated[
+    str,
+    Meta(
+        description="The purpose of the challenge; another one counts as a wrong code.",
+        examples=["login"],
+    ),
+]
+IssuedAccount = Annotated[
+    str,
+    Meta(
+        description="The account of the challenge; another one counts as a wrong code.",
+        examples=["u-81"],
+    ),
+]
 
 
 class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ask for a code to be sent."""
+    """The number to which a code is sent, and what it is for. Only `phone_number` is required."""
 
     phone_number: PhoneNumberText
     purpose: Purpose = "login"
@@ -80,14 +97,14 @@ class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Try the code that came back; what else is given has to be the challenge's."""
+    """The code to verify. Optional fields must equal those of the challenge."""
 
     code: Annotated[
         str,
         Meta(
             description="ASCII digits; spaces and hyphens are ignored.",
             examples=["123456"],
-            # Documented only: what breaks it is 400 malformed-code, after 404 and 410.
+            # Only documented: a violation is 400 malformed-code, after 404 and 410.
             extra_json_schema={"pattern": r"^[ -]*([0-9][ -]*){6,10}\Z"},
         ),
     ]
@@ -98,17 +115,17 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UnlockRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """End a number's rows of failures."""
+    """The number whose failures are reset."""
 
     phone_number: PhoneNumberText
 
 
 class EmptyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No fields: the body may be left out."""
+    """No fields. The body is optional."""
 
 
 class SubmissionView(msgspec.Struct, frozen=True):
-    """One message handed to one provider."""
+    """One message that was submitted to one provider."""
 
     provider: str
     outcome: Literal["accepted", "refused", "unknown"]
@@ -118,7 +135,7 @@ class SubmissionView(msgspec.Struct, frozen=True):
 
 
 class DeliveryView(msgspec.Struct, frozen=True):
-    """What is known of the delivery; `provider` is the last that may have sent."""
+    """The delivery of the newest message; `provider` is the last one that may have sent it."""
 
     status: DeliveryStatus
     provider: str | None
@@ -126,12 +143,20 @@ class DeliveryView(msgspec.Struct, frozen=True):
 
 
 class ChallengeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A challenge as its tenant sees it."""
+    """The state of a challenge."""
+
+    # To add a field: here, in api.responses.build_challenge_view, in openapi.yaml (generated) and in
+    # docs/api-guide.md. If it must be stored, append it to core.challenge.Challenge, whose fields
+    # are stored by position. tests/api/test_checklists.py checks the document and the guide.
 
     id: ChallengeId
     status: ChallengeStatus
     phone_number: Annotated[
-        str, Meta(description="Country code and last two digits.", examples=["+44********56"])
+        str,
+        Meta(
+            description="Masked: the country code and the last two digits.",
+            examples=["+44********56"],
+        ),
     ]
     purpose: str
     account: str | None
@@ -145,23 +170,25 @@ class ChallengeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one field."""
+    """One invalid field."""
 
     path: str
     message: str
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem document (RFC 9457); the extension members are flat."""
+    """A problem document (RFC 9457) with flat extension members."""
 
-    type: Annotated[str, Meta(description="What went wrong, by which a program decides.")]
+    type: Annotated[str, Meta(description="Identifies the problem; programs decide by it.")]
     title: str
     status: int
-    detail: Annotated[str, Meta(description="What to do, for a developer; not to be parsed.")]
+    detail: Annotated[str, Meta(description="What to do, for a developer. Do not parse it.")]
     errors: list[FieldError] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     attempts_left: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    retry_after: Annotated[int, Meta(ge=1, description="Seconds.")] | UnsetType = UNSET
+    retry_after: (
+        Annotated[int, Meta(ge=1, description="Seconds to wait, as in `Retry-After`.")] | UnsetType
+    ) = UNSET
     limit: str | UnsetType = UNSET
     id: ChallengeId | UnsetType = UNSET
 
@@ -172,7 +199,7 @@ Timestamp = Annotated[
 
 
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events to give, newest first."""
+    """Filters of events, which are returned newest first."""
 
     since: Timestamp | None = None
     until: Timestamp | None = None
@@ -183,19 +210,19 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditSearch(AuditQuery, frozen=True, forbid_unknown_fields=True):
-    """The same filters, and a number that must not stand in a URL."""
+    """The same filters and a phone number, which must not appear in a URL."""
 
     phone_number: PhoneNumberText | None = None
 
 
 class AuditPage(msgspec.Struct, frozen=True):
-    """Events and where to go on; `next` is null at the end."""
+    """Events, and the cursor of the next page; `next` is null at the end."""
 
     events: list[dict[str, Any]]
     next: str | None
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Alive, or ready; whatever is not is a problem."""
+    """The process is alive or ready; otherwise the response is a problem."""
 
     status: Literal["ok"] = "ok"

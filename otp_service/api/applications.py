@@ -1,10 +1,10 @@
-"""The two applications: one for login back ends, one for operators.
+"""The two Litestar applications: one for login back ends, one for operators.
 
-    Door → Litestar's router → auth.authenticate → handler → service
-                  └───────────── any error ──────────→ problems.refuse
+    RequestMiddleware → router → auth.authenticate_request → handler → service
+                           └────────── any error ──────────→ problems.build_problem_response
 
-`RequestMiddleware` names and counts every request; handlers read, call and show; `problems` is the only place
-that turns an error into an answer.
+`RequestMiddleware` identifies and records every request. A handler parses the request, calls a use
+case and builds the response. Only `problems` turns an error into a response.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,19 @@ from otp_service.api.request_context import ApiContext
 
 
 def create_public_api(context: ApiContext) -> Litestar:
-    """Return what login back ends call."""
+    """Return the application for login back ends."""
     api_keys = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
-    handlers = [*challenges.HANDLERS, *audit.HANDLERS]
+    handlers = [*challenges.CHALLENGE_HANDLERS, *audit.AUDIT_HANDLERS]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)
-    app = _create_litestar(context, [calls, *callbacks.HANDLERS, *ops.PUBLIC_HANDLERS])
+    app = _create_litestar(context, [calls, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS])
     app.state.api_keys = api_keys
     return app
 
 
 def create_admin_api(context: ApiContext, ui_dependencies: AuditUiDependencies) -> Litestar:
-    """Return what operators and security look at, and what `app` adds."""
-    app = _create_litestar(
-        context, [ops.get_metrics, *docs.HANDLERS, audit_ui.AUDIT_ROUTER, *context.admin_handlers]
-    )
+    """Return the application for operators and security, with the handlers that `app` adds."""
+    pages = (*docs.DOCS_HANDLERS, audit_ui.AUDIT_ROUTER)
+    app = _create_litestar(context, [ops.get_metrics, *pages, *context.admin_handlers])
     app.state.ui_dependencies = ui_dependencies
     return app
 
@@ -47,10 +46,10 @@ def _create_litestar(context: ApiContext, handlers: Sequence[ControllerRouterHan
         exception_handlers={Exception: build_problem_response},
         logging_config=None,
         openapi_config=None,
-        pdb_on_exception=False,  # or an environment variable could ask for it
+        pdb_on_exception=False,  # otherwise an environment variable could enable it
         request_max_body_size=MAX_BODY_BYTES,
     )
     app.state.context = context
-    # As Litestar does it with CORS: around the router, so that 404 and 405 pass through as well.
+    # Around the router, as Litestar does it for CORS, so that it also sees 404 and 405.
     app.asgi_handler = RequestMiddleware(app.asgi_handler, context)
     return app

@@ -84,4 +84,4 @@ async def _fetch_page(
     return page
 
 
-HANDLERS = (list_events, search_events)
+AUDIT_HANDLERS: Final = (list_events, search_events)

@@ -144,4 +144,4 @@ def _build_public_url(request: AnonymousRequest, context: ApiContext) -> str:
     return f"{context.callback_urls.public_url}{path}{'?' if query else ''}{query}"
 
 
-HANDLERS: Final = (receive_receipts, receive_receipt_by_get)
+CALLBACK_HANDLERS: Final = (receive_receipts, receive_receipt_by_get)

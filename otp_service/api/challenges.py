@@ -1,7 +1,7 @@
-"""/v1/challenges and /v1/numbers: read the request, call the use case, show the challenge.
+"""/v1/challenges and /v1/numbers: parse the request, call the use case, return the challenge.
 
-The body is read to its end before the id is looked at, which is the contract's order, and before
-any limit is (R24): a body that comes in slowly holds nothing open.
+The body is read to its end before the id is checked, which is the order of the contract, and before
+any limit is charged (R24): a slow body holds nothing open.
 """
 
 from collections.abc import Coroutine
@@ -27,6 +27,7 @@ from otp_service.core.phone_number import classify_number
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
 from otp_service.schemas import ChallengeView, EmptyBody, IssueRequest, UnlockRequest, VerifyRequest
+from otp_service.service import OtpService
 
 
 T = TypeVar("T")
@@ -50,36 +51,37 @@ SEND_PROBLEMS: Final = (
     accepts_idempotency_key=True,
 )
 async def issue_challenge(request: AuthenticatedRequest) -> ASGIResponse:
-    """Send a code to a number."""
-    ask = await parse_body(request, IssueRequest)
-    key = parse_idempotency_key(request)
-    stored = await _run_shielded(
-        request, get_context(request).service.issue(request.auth, ask, key)
-    )
-    view = build_challenge_view(stored)
+    """Issue a challenge: generate a code and send it to a phone number.
+
+    `Location` is the URL of the challenge. Keep its id in the server-side session of the user.
+    """
+    body = await parse_body(request, IssueRequest)
+    call = _get_service(request).issue(request.auth, body, parse_idempotency_key(request))
+    view = build_challenge_view(await _run_shielded(request, call))
     return build_json_response(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
 
 
 @get(CHALLENGE_PATH, scopes=CHALLENGE_SCOPES, response_body=ChallengeView)
 async def get_challenge(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> ASGIResponse:
-    """Show a challenge, in whatever status."""
+    """Get a challenge, whatever its status.
+
+    A challenge that has ended remains readable for one hour.
+    """
     await require_empty_body(request)
-    return await _respond_with_challenge(
-        request,
-        get_context(request).service.get_challenge(
-            request.auth, _require_challenge_id(challenge_id)
-        ),
-    )
+    challenge_id = _require_challenge_id(challenge_id)
+    call = _get_service(request).get_challenge(request.auth, challenge_id)
+    return await _respond_with_challenge(request, call)
 
 
 @delete(CHALLENGE_PATH, scopes=CHALLENGE_SCOPES, problems=CANCEL_PROBLEMS)
 async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> None:
-    """End a challenge."""
+    """Cancel a challenge, so that none of its codes is accepted.
+
+    The response is 204 again if it was already canceled.
+    """
     await require_empty_body(request)
-    await _run_shielded(
-        request,
-        get_context(request).service.cancel(request.auth, _require_challenge_id(challenge_id)),
-    )
+    challenge_id = _require_challenge_id(challenge_id)
+    await _run_shielded(request, _get_service(request).cancel(request.auth, challenge_id))
 
 
 @post(
@@ -94,20 +96,20 @@ async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath
 async def verify_challenge(
     request: AuthenticatedRequest, challenge_id: FromPath[str]
 ) -> ASGIResponse:
-    """Try a code: 200 for the one call that brings the right one."""
+    """Verify a code: 200 means that it is correct, for exactly one call.
+
+    A wrong code is 422 `incorrect-code` and costs one of five attempts. A malformed code costs none.
+    """
     fields = await parse_body_fields(request)
     if not isinstance(fields.get("code", ""), str):
-        # As malformed as any other code, and refused where those are: after 404 and 410 (R8).
+        # Malformed like any other code, and refused in the same order: after 404 and 410 (R8).
         fields["code"] = ""
-    ask, key = convert_fields(fields, VerifyRequest), parse_idempotency_key(request)
-    if ask.client_ip is not None:
-        parse_client_ip(
-            ask.client_ip
-        )  # the service would, but only once it has found the challenge
-    service = get_context(request).service
-    return await _respond_with_challenge(
-        request, service.verify(request.auth, _require_challenge_id(challenge_id), ask, key)
-    )
+    body, key = convert_fields(fields, VerifyRequest), parse_idempotency_key(request)
+    if body.client_ip is not None:
+        parse_client_ip(body.client_ip)  # before 404; the service parses it after
+    challenge_id = _require_challenge_id(challenge_id)
+    call = _get_service(request).verify(request.auth, challenge_id, body, key)
+    return await _respond_with_challenge(request, call)
 
 
 @post(
@@ -120,12 +122,14 @@ async def verify_challenge(
     accepts_idempotency_key=True,
 )
 async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]) -> ASGIResponse:
-    """Send another code; the earlier one stays valid beside it."""
+    """Send a new code for the same challenge.
+
+    The previous code stays valid. The deadline and the attempts do not change.
+    """
     await require_empty_body(request)
-    key, service = parse_idempotency_key(request), get_context(request).service
-    return await _respond_with_challenge(
-        request, service.resend(request.auth, _require_challenge_id(challenge_id), key)
-    )
+    key, challenge_id = parse_idempotency_key(request), _require_challenge_id(challenge_id)
+    call = _get_service(request).resend(request.auth, challenge_id, key)
+    return await _respond_with_challenge(request, call)
 
 
 @post(
@@ -136,12 +140,18 @@ async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]
     problems=("invalid-phone-number", "number-not-allowed"),
 )
 async def unlock_number(request: AuthenticatedRequest) -> None:
-    """End a number's rows of failures, at all tenants."""
+    """Reset the failures of a phone number at every tenant.
+
+    The consecutive failures and the failure limits start again. Limits of sends do not change.
+    """
     body = await parse_body(request, UnlockRequest)
-    # A number that codes are not sent to (any more) can be unlocked as well.
+    # A number to which no code may be sent can be unlocked too.
     phone, _ = classify_number(body.phone_number)
-    numbers = get_context(request).service.numbers
-    await _run_shielded(request, numbers.unlock_number(request.auth, phone))
+    await _run_shielded(request, _get_service(request).numbers.unlock_number(request.auth, phone))
+
+
+def _get_service(request: AuthenticatedRequest) -> OtpService:
+    return get_context(request).service
 
 
 async def _respond_with_challenge(
@@ -155,13 +165,13 @@ async def _run_shielded(request: AuthenticatedRequest, call: Coroutine[Any, Any,
 
 
 def _require_challenge_id(text: str) -> str:
-    """Return the id if it is one; what is none does not even reach the store."""
+    """Return the id. An invalid one raises ChallengeNotFound before the store is used."""
     if parse_partition(text) is None:
         raise ChallengeNotFound
     return text
 
 
-HANDLERS = (
+CHALLENGE_HANDLERS: Final = (
     issue_challenge,
     get_challenge,
     cancel_challenge,

@@ -1,7 +1,7 @@
-"""/openapi.yaml and /docs: the API's description for programs, and as a page for people.
+"""/openapi.yaml and /docs: the OpenAPI document for programs, and as an HTML page.
 
-The page needs no script and nothing from elsewhere: it is the document itself, one part under each
-heading, and every `$ref` is a link.
+The page has no script and loads nothing. It shows one part of the document under each heading, and
+every `$ref` is a link.
 """
 
 import re
@@ -32,7 +32,7 @@ p {{ white-space: pre-line }}
 </style>
 <h1>{title}</h1>
 <p>{about}</p>
-<p>The same for programs: <a href="openapi.yaml">openapi.yaml</a></p>
+<p>For programs: <a href="openapi.yaml">openapi.yaml</a></p>
 <ul>
 {calls}
 </ul>
@@ -43,13 +43,11 @@ _REF_PATTERN: Final = re.compile(r"&#x27;#(/components/[\w/.-]+)&#x27;")
 
 @get("/openapi.yaml")
 async def get_openapi_document() -> ASGIResponse:
-    """Give the API's description."""
     return ASGIResponse(body=openapi.render_document(), media_type="application/yaml")
 
 
 @get("/docs")
 async def show_docs() -> ASGIResponse:
-    """Show it to people."""
     return build_html_response(_render_docs())
 
 
@@ -72,7 +70,7 @@ def _render_docs() -> str:
 
 
 def _iter_sections() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield anchor, name and content of what gets a heading of its own."""
+    """Yield anchor, name and content of each section."""
     for path, methods in openapi.build_document()["paths"].items():
         for method, operation in methods.items():
             yield operation["operationId"], f"{method.upper()} {path}", operation
@@ -85,4 +83,4 @@ def _link_refs(text: str) -> str:
     return _REF_PATTERN.sub(r'<a href="#\1">\1</a>', escape(text))
 
 
-HANDLERS: Final = (get_openapi_document, show_docs)
+DOCS_HANDLERS: Final = (get_openapi_document, show_docs)

@@ -1,4 +1,4 @@
-"""Calls that finish although nobody waits for them any more."""
+"""Calls that finish even if their request is canceled."""
 
 import asyncio
 import logging
@@ -15,31 +15,31 @@ logger = logging.getLogger(__name__)
 
 
 class BackgroundCalls:
-    """What is running; a caller who goes away takes nothing with him.
+    """The running calls, each in its own task, which the end of its request does not cancel.
 
-    Half an issue would be a message that nobody accounts for, half a verify a claim that is never
-    settled: so each runs in a task of its own, which the end of the request does not end.
+    Half an issue would be a message without a record, and half a verify an attempt that is charged
+    and never compared.
     """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.is_draining = False
-        """Whether new requests are to be refused."""
+        """Whether new requests are refused."""
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     async def run_shielded(self, call: Coroutine[Any, Any, T]) -> T:
-        """Return what the call returns; it goes on if this is canceled."""
+        """Return the result of the call, which continues if this is canceled."""
         task = self._create_task(call)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_log_exception)  # shield keeps what nobody waits for to itself
+            task.add_done_callback(_log_exception)  # shield drops the exceptions of such a task
             raise
 
     def start_detached(self, call: Coroutine[Any, Any, object]) -> None:
-        """Let a call run that nobody waits for."""
+        """Start a call without waiting for it."""
         self._create_task(call).add_done_callback(_log_exception)
 
     def _create_task(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -49,11 +49,11 @@ class BackgroundCalls:
         return task
 
     async def drain(self, seconds: float) -> int:
-        """Refuse what is new and wait for what runs; return how many calls were not done."""
+        """Refuse new requests and wait for running calls; return how many are unfinished."""
         self.is_draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        # A request that was let in before may only now come to its call.
+        # A request that was accepted before may start its call only now.
         while self._tasks and (left := end - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left)
         return len(self._tasks)
@@ -62,4 +62,4 @@ class BackgroundCalls:
 def _log_exception(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error and not isinstance(error, OtpError):
-        logger.error("a call failed after its caller had left", exc_info=error)
+        logger.error("a call failed after its request was canceled", exc_info=error)

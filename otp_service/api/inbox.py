@@ -1,6 +1,6 @@
-"""The development inbox: what a phone would have shown, for a person and for tests.
+"""The development inbox: the messages that phones would receive, as a page and as JSON.
 
-The page is one file without anything from elsewhere, in which no text ever becomes markup.
+The page is one file that loads nothing, and message texts never become markup.
 """
 
 import html
@@ -18,9 +18,9 @@ from otp_service.api.responses import ISOLATION_HEADERS, build_html_response
 def create_inbox_handlers(
     messages: Callable[[], list[dict[str, str]]], *, service_url: str = "http://127.0.0.1:8000"
 ) -> list[HTTPRouteHandler]:
-    """Return the handlers of the page and of its data, for the admin listener in development.
+    """Return the handlers of the page and its data, for the admin listener in development.
 
-    `messages` returns them newest first; `service` is the address that the page's example calls.
+    `messages` returns them newest first; `service_url` is in the page's example.
     """
     text = files(__package__).joinpath("inbox.html").read_text("utf-8")
     filled = text.replace("{{service}}", html.escape(service_url))

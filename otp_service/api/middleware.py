@@ -1,4 +1,4 @@
-"""What holds for every request, also for those that no route answers."""
+"""The ASGI middleware of every request, also of those that match no route."""
 
 import logging
 import re
@@ -18,20 +18,20 @@ from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""The status, as nginx calls it, of a request that was canceled before it had an answer."""
+"""The status, as in nginx, of a request that was canceled before a response."""
 
 _NO_STORE_HEADER: Final = (b"cache-control", b"no-store")
-# Version ff is none, no id is all zeros, and only later versions than 00 have more to say.
-_TRACEPARENT: Final = re.compile(
+# Version ff is invalid, an id of zeros is invalid, and only versions after 00 have more fields.
+_TRACEPARENT_PATTERN: Final = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
     re.DOTALL,
 )
 
 
 class RequestMiddleware:
-    """Names each request, sends away what is not to come in, and tells of it when it is over.
+    """Assigns the request id, rejects requests during shutdown, and records each request.
 
-    It is no middleware of Litestar's, because those are only called once a route has been found.
+    It is not a Litestar middleware, because those run only after a route was found.
     """
 
     def __init__(self, app: ASGIApp, context: ApiContext) -> None:
@@ -39,14 +39,13 @@ class RequestMiddleware:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
         method = scope["method"]
         scope["state"]["request"] = secrets.token_hex(16)
-        if "trace" not in scope["state"]:  # nobody around this has begun or taken up one
+        if "trace" not in scope["state"]:  # no outer middleware set one
             scope["state"]["trace"] = _parse_trace_id(scope)
 
         async def send_with_no_store(message: Message) -> None:
@@ -58,12 +57,11 @@ class RequestMiddleware:
 
         try:
             await self._serve_request(scope, receive, send_with_no_store)
-        except Exception:  # the last resort, once an answer has begun
+        except Exception:  # after the response started, no problem can be sent
             logger.exception("request %s failed", scope["state"]["request"])
         finally:
-            self._context.record_request(
-                _summarize_request(scope, method, status, time.perf_counter() - began)
-            )
+            seconds = time.perf_counter() - began
+            self._context.record_request(_summarize_request(scope, method, status, seconds))
 
     async def _serve_request(self, scope: Any, receive: Receive, send: Send) -> None:
         error = self._find_error(scope)
@@ -75,7 +73,7 @@ class RequestMiddleware:
             await response.to_asgi_response(None, request)(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
-            # Litestar answers it by itself; the contract has it as unknown as any other method.
+            # Litestar would respond itself; the contract treats it like any unknown method.
             scope["method"] = "UNKNOWN"
         await self._app(scope, receive, send)
 
@@ -102,11 +100,10 @@ def _summarize_request(scope: Any, method: str, status: int, seconds: float) -> 
 
 
 def _parse_trace_id(scope: Any) -> str | None:
-    """Return the id of the trace that a request belongs to (W3C Trace Context, 3.2).
+    """Return the trace id of the request (W3C Trace Context, 3.2).
 
-    A header that is not valid is as good as none (R59), and whether the caller samples the trace
-    is not asked.
+    An invalid header counts as missing (R59). The sampling flag is ignored.
     """
-    sent = [value for name, value in scope["headers"] if name == b"traceparent"]
-    match = _TRACEPARENT.fullmatch(sent[0]) if len(sent) == 1 else None
+    values = [value for name, value in scope["headers"] if name == b"traceparent"]
+    match = _TRACEPARENT_PATTERN.fullmatch(values[0]) if len(values) == 1 else None
     return str(match[1], "ascii") if match else None

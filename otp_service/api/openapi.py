@@ -1,11 +1,13 @@
-"""The API's description (OpenAPI 3.1), out of the structs, the problems and the handlers.
+"""Generate the OpenAPI 3.1 document from the structs, the problem types and the handlers.
 
-A handler says in its decorator what the document tells of it: `ask` and `answer` are the structs of
-its bodies (`query`: of its query), `problems` what it is refused for beside what every call is.
+The decorator of a handler has its `request_body`, `response_body` and `query` structs, and the
+`problems` that it can raise in addition to the common ones. The first line of its docstring is the
+summary, the rest the description.
 
-`openapi.yaml` at the top of the repository is this text; a test holds them equal.
+`otp-service openapi > openapi.yaml` writes the copy in the repository; a test compares them.
 """
 
+import inspect
 import json
 from functools import cache
 from http import HTTPStatus
@@ -31,30 +33,28 @@ from otp_service.core.tenant import TENANT_NAME_PATTERN
 
 Schema = dict[str, Any]
 
-HANDLERS: Final = (
-    *challenges.HANDLERS,
-    *audit.HANDLERS,
-    *callbacks.HANDLERS,
-    *ops.PUBLIC_HANDLERS,
+DOCUMENTED_HANDLERS: Final = (
+    *challenges.CHALLENGE_HANDLERS,
+    *(*audit.AUDIT_HANDLERS, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS),
 )
 
 API_DESCRIPTION: Final = """\
-Issues one-time codes to phone numbers, and says once whether the code that came back is right.
+Sends one-time codes to phone numbers, and confirms exactly once that a code is correct.
 
-On verify, 2xx means verified, and nothing else does. Keep the challenge's id in the server-side
-session of the user, pass `account`, and make a fresh `Idempotency-Key` for every try, never from
-what a browser sent. Problems tell the reason to you, a back end; show your own users one message.
+On verify, 2xx means verified, and no other status does. Keep the id of the challenge in the
+server-side session of the user, pass `account`, and generate a new `Idempotency-Key` for every try,
+never from data of a browser. The reason in a problem is for your back end; show users one message.
 
-Every answer has `Cache-Control: no-store`; every error is `application/problem+json` (RFC 9457).
-What is wrong is looked for in this order: 401, 403 forbidden, 413, 415, 400, 404, 410, 403
-number-locked, 400 malformed-code, 409, 503 overloaded, 429. A `traceparent` header (W3C) names
-the trace in the audit log.
+Every response has `Cache-Control: no-store`; every error is `application/problem+json` (RFC 9457).
+Errors are checked in this order: 401, 403 forbidden, 413, 415, 400, 422 invalid-phone-number and
+number-not-allowed, 404, 410, 403 number-locked, 400 malformed-code, 409, 503 overloaded, 429; then
+422 incorrect-code. A `traceparent` header (W3C) sets the trace id in the audit log.
 """
 
 IDEMPOTENCY_KEY_PARAMETER: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Names this try: repeated with it, the call is done once. Quoted or bare.",
+    "description": "Identifies one try: a repeated call with the same key runs once. Quoted or bare.",
     "schema": {
         "type": "string",
         "pattern": r'^(?:[!#-+.-~-]{1,255}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$',
@@ -62,20 +62,26 @@ IDEMPOTENCY_KEY_PARAMETER: Final = {
 }
 
 RESPONSE_HEADERS: Final = {
-    "Retry-After": ("^[1-9][0-9]*$", "Seconds after which the same call is worth another try."),
-    "RateLimit": ('^"[A-Za-z]+";r=0;t=[0-9]+$', "The limit that refused, and for how long."),
-    "RateLimit-Policy": ('^"[A-Za-z]+";q=[0-9]+;w=[0-9]+$', "Its count, and its seconds."),
+    "Retry-After": ("^[1-9][0-9]*$", "Seconds to wait before the same call can succeed."),
+    "RateLimit": (
+        '^"[A-Za-z]+";r=0;t=[0-9]+$',
+        "The limit that refused, and the seconds until it admits.",
+    ),
+    "RateLimit-Policy": (
+        '^"[A-Za-z]+";q=[0-9]+;w=[0-9]+$',
+        "The quota of that limit, and its window in seconds.",
+    ),
     "WWW-Authenticate": ("^Bearer$", "How to authenticate."),
-    "Allow": ("^[A-Z, ]+$", "The methods that are allowed."),
+    "Allow": ("^[A-Z, ]+$", "The allowed methods."),
 }
 
 COMMON_PROBLEMS: Final = (
     *("unauthenticated", "forbidden", "content-too-large", "unsupported-media-type"),
     *("invalid-request", "overloaded", "store-unavailable", "internal-error"),
 )
-"""What every call with a key may be refused for."""
+"""Problems of every call that needs a key."""
 CHALLENGE_PATH_PROBLEMS: Final = ("challenge-not-found", "not-found", "method-not-allowed")
-"""What a path with an id in it may meet; an id with a slash in it is another path."""
+"""Problems of a path with a challenge id; an id with a slash is another path."""
 
 EXAMPLE_ERRORS: Final = (
     errors.InvalidRequest(("phone_number", "is missing")),
@@ -85,32 +91,30 @@ EXAMPLE_ERRORS: Final = (
     errors.RateLimited("SendsPerNumber", retry_after=312, quota=8, period_seconds=600),
     errors.DeliveryFailed("c07-5d41402abc4b2a76b9719d911017c592"),
 )
-"""Examples of the errors that tell more than their type."""
+"""Examples of errors with extension members."""
 
 
 @cache
 def render_document() -> str:
-    """Return the document as YAML."""
     return to_yaml(build_document())
 
 
 def to_yaml(part: Schema) -> str:
     """Return a part of the document as YAML."""
-    return yaml.dump(
-        part, Dumper=_LiteralBlockDumper, sort_keys=False, allow_unicode=True, width=100
-    )
+    options: Any = {"sort_keys": False, "allow_unicode": True, "width": 100}
+    text: str = yaml.dump(part, Dumper=_LiteralBlockDumper, **options)
+    return text
 
 
 @cache
 def build_document() -> Schema:
-    """Return the document."""
     paths: dict[str, Schema] = {}
-    for handler in HANDLERS:
+    for handler in DOCUMENTED_HANDLERS:
         (path,), (method,) = handler.paths, handler.http_methods
         path = path.replace(":str", "")
         paths.setdefault(path, {})[method.lower()] = _describe_operation(path, handler)
     samples = _collect_sample_errors()
-    made = {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": "One-time codes", "version": "1", "description": API_DESCRIPTION},
         "paths": paths,
@@ -121,33 +125,32 @@ def build_document() -> Schema:
             "examples": {slug: {"value": build_problem(samples[slug])} for slug in sorted(samples)},
         },
     }
-    # Through JSON: what two places share would become an alias in YAML. And regular expressions
-    # are JavaScript's here, which has no \Z and needs none: its $ does not let a line feed pass.
-    plain: Schema = json.loads(msgspec.json.encode(made).replace(rb"\\Z", b"$"))
+    # JSON removes shared objects, which YAML would write as aliases. Patterns are JavaScript here,
+    # which has no \Z and does not need it: its $ does not match before a line feed.
+    plain: Schema = json.loads(msgspec.json.encode(document).replace(rb"\\Z", b"$"))
     return plain
 
 
 @cache
 def _collect_sample_errors() -> dict[str, Exception]:
-    """Return an error of each type of problem."""
-    refused = [
-        HTTPException(status_code=one, headers={"allow": "GET"}) for one in FRAMEWORK_PROBLEMS
-    ]
-    found = {get_problem_type(error): error for error in (Exception(), *refused, *EXAMPLE_ERRORS)}
+    """Return an error of each problem type."""
+    allow = {"allow": "GET"}
+    of_framework = [HTTPException(status_code=s, headers=allow) for s in FRAMEWORK_PROBLEMS]
+    examples = (Exception(), *of_framework, *EXAMPLE_ERRORS)
+    samples = {get_problem_type(error): error for error in examples}
     for kind in vars(errors).values():
-        if (
-            isinstance(kind, type)
-            and issubclass(kind, errors.OtpError)
-            and kind.problem_type not in found
-        ):
-            found[kind.problem_type] = kind()
-    return found
+        is_error = isinstance(kind, type) and issubclass(kind, errors.OtpError)
+        if is_error and kind.problem_type not in samples:
+            samples[kind.problem_type] = kind()
+    return samples
 
 
 def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
+    summary, _, description = inspect.cleandoc(handler.fn.__doc__ or "").partition("\n\n")
     described: Schema = {
         "operationId": handler.handler_name,
-        "summary": (handler.fn.__doc__ or "").removesuffix("."),
+        "summary": summary.removesuffix("."),
+        **({"description": description} if description else {}),
         "security": [{"key": [scope]} for scope in sorted(handler.opt.get("scopes", ()))],
         "parameters": _describe_parameters(path, handler.opt),
     }
@@ -163,23 +166,25 @@ def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
 
 
 def _describe_parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
-    found: list[Schema] = []
-    if "{challenge_id}" in path:
-        schema = _get_field_schema(schemas.ChallengeView, "id")
-        found.append({"name": "challenge_id", "in": "path", "required": True, "schema": schema})
-    if "{provider}" in path:
-        schema = {"type": "string", "pattern": f"^{TENANT_NAME_PATTERN}$"}
-        found.append({"name": "provider", "in": "path", "required": True, "schema": schema})
+    path_schemas = {
+        "challenge_id": _get_field_schema(schemas.ChallengeView, "id"),
+        "provider": {"type": "string", "pattern": f"^{TENANT_NAME_PATTERN}$"},
+    }
+    parameters: list[Schema] = [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in path_schemas.items()
+        if f"{{{name}}}" in path
+    ]
     if query := opt.get("query"):
-        found += [
+        parameters += [
             {"name": name, "in": "query", "schema": _get_field_schema(query, name)}
             for name in query.__struct_fields__
         ]
-    return [*found, IDEMPOTENCY_KEY_PARAMETER] if "accepts_idempotency_key" in opt else found
+    return [*parameters, *([IDEMPOTENCY_KEY_PARAMETER] if "accepts_idempotency_key" in opt else ())]
 
 
 def _get_success_status(handler: HTTPRouteHandler) -> int:
-    """Return the status of success; Litestar would let no vendor have a body beside its 204."""
+    """Return the documented status. Litestar forbids a body on 204, which some vendors need."""
     return int(handler.opt.get("documented_status", handler.status_code))
 
 
@@ -194,7 +199,6 @@ def _describe_success(handler: HTTPRouteHandler) -> Schema:
 
 
 def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
-    """Return the types of problem by their status."""
     problems = {*handler.opt.get("problems", ())}
     if "scopes" in handler.opt:
         problems.update(COMMON_PROBLEMS)
@@ -209,7 +213,9 @@ def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str,
 
 def _describe_problem_responses() -> Schema:
     groups = {
-        slugs for handler in HANDLERS for slugs in _group_problems_by_status(handler).values()
+        slugs
+        for handler in DOCUMENTED_HANDLERS
+        for slugs in _group_problems_by_status(handler).values()
     }
     return {".".join(slugs): _describe_problem_response(slugs) for slugs in sorted(groups)}
 
@@ -257,7 +263,9 @@ def _build_ref(kind: type[msgspec.Struct]) -> Schema:
 
 def _build_schemas() -> Schema:
     bodies = [
-        handler.opt.get(name) for handler in HANDLERS for name in ("request_body", "response_body")
+        handler.opt.get(name)
+        for handler in DOCUMENTED_HANDLERS
+        for name in ("request_body", "response_body")
     ]
     kinds = [*filter(None, bodies), schemas.Problem]
     template = "#/components/schemas/{name}"
@@ -265,13 +273,13 @@ def _build_schemas() -> Schema:
 
 
 def _get_field_schema(kind: type[msgspec.Struct], name: str) -> Schema:
-    """Return the schema of one field, without the null that only a body can say."""
+    """Return the schema of one field, without the null that only a JSON body can have."""
     schema: Schema = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][name]
     return schema["anyOf"][0] if "anyOf" in schema else schema
 
 
 class _LiteralBlockDumper(yaml.SafeDumper):
-    """Writes text of several lines as it stands."""
+    """Writes text of several lines as a literal block."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         style = "|" if "\n" in data else None

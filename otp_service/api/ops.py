@@ -16,24 +16,24 @@ from otp_service.schemas import Health
 AnonymousRequest = Request[Any, Any, State]
 
 READY_TIMEOUT_SECONDS: Final = 1.0
-"""Seconds in which the store has to answer, or the service is not ready."""
+"""Without a response of the store in this time the service is not ready."""
 
 
 @get("/health/live", response_body=Health)
 async def check_liveness() -> ASGIResponse:
-    """Whether the process serves; what is wrong with Redis is not cured by a restart."""
+    """Check that the process serves. It ignores Redis, which a restart would not repair."""
     return build_json_response(Health())
 
 
 @get("/health/ready", response_body=Health, problems=("overloaded", "store-unavailable"))
 async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
-    """Whether requests should be sent here."""
-    parts = get_context(request)
-    if parts.background_calls.is_draining:
+    """Check that the process can serve requests: Redis is usable, and it is not stopping."""
+    context = get_context(request)
+    if context.background_calls.is_draining:
         raise Overloaded("The service is stopping. Send requests elsewhere.")
     try:
         async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-            is_ready = await parts.is_ready()
+            is_ready = await context.is_ready()
     except (OtpError, TimeoutError):
         is_ready = False
     if not is_ready:
@@ -43,9 +43,9 @@ async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
 
 @get("/metrics")
 async def get_metrics(request: AnonymousRequest) -> ASGIResponse:
-    """Give the numbers for Prometheus."""
+    """Return the metrics in the text format of Prometheus."""
     body, content_type = get_context(request).render_metrics()
     return ASGIResponse(body=body, headers={"Content-Type": content_type})
 
 
-PUBLIC_HANDLERS: Final = (check_liveness, check_readiness)
+HEALTH_HANDLERS: Final = (check_liveness, check_readiness)

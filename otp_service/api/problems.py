@@ -1,7 +1,7 @@
-"""The one translation of what went wrong into a problem document (RFC 9457).
+"""Translate every error into a problem document (RFC 9457).
 
-Every error of `core.errors` has its row in KINDS under its slug; so have the refusals that only
-HTTP knows, which Litestar raises. Whatever else is raised is a bare `internal-error`.
+Every error of `core.errors` has a row in PROBLEM_TYPES under its `problem_type`, and so have the
+HTTP errors that Litestar raises. Any other exception becomes a bare `internal-error`.
 """
 
 import logging
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 
 class ProblemDefinition(NamedTuple):
-    """What is the same in every problem of one type."""
+    """The members that are the same in every problem of one type."""
 
     status: int
     title: str
     detail: str = ""
-    """For those that no OtpError stands for: its text is the detail."""
+    """Only for types without an OtpError, whose text is the detail otherwise."""
 
 
 PROBLEM_TYPES: Final[Mapping[str, ProblemDefinition]] = {
     "invalid-request": ProblemDefinition(
-        400, "The request is not valid", "Correct it and send it again."
+        400, "The request is invalid", "Correct the request and send it again."
     ),
     "malformed-code": ProblemDefinition(400, "The code is malformed"),
-    "unauthenticated": ProblemDefinition(401, "The API key is missing or not valid"),
-    "forbidden": ProblemDefinition(403, "The API key may not do this"),
+    "unauthenticated": ProblemDefinition(401, "The API key is missing or invalid"),
+    "forbidden": ProblemDefinition(403, "The API key lacks the scope"),
     "number-locked": ProblemDefinition(403, "The number is locked"),
-    "challenge-not-found": ProblemDefinition(404, "There is no such challenge"),
+    "challenge-not-found": ProblemDefinition(404, "The challenge does not exist"),
     "not-found": ProblemDefinition(
-        404, "There is nothing here", "Look at the path: nothing is served there."
+        404, "The path does not exist", "Check the path against /openapi.yaml."
     ),
     "method-not-allowed": ProblemDefinition(
         405, "The method is not allowed", "Use one of the methods in the Allow header."
@@ -58,21 +58,24 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemDefinition]] = {
         "The body is not JSON",
         "Send JSON in UTF-8, with the header 'Content-Type: application/json'.",
     ),
-    "invalid-phone-number": ProblemDefinition(422, "The phone number is not valid"),
+    "invalid-phone-number": ProblemDefinition(422, "The phone number is invalid"),
     "number-not-allowed": ProblemDefinition(422, "No code is sent to this number"),
-    "incorrect-code": ProblemDefinition(422, "The code is not right"),
+    "incorrect-code": ProblemDefinition(422, "The code is incorrect"),
     "undeliverable": ProblemDefinition(422, "The number cannot be reached"),
     "idempotency-key-reused": ProblemDefinition(422, "The Idempotency-Key was used before"),
     "rate-limited": ProblemDefinition(429, "Too many requests"),
     "internal-error": ProblemDefinition(
         500,
-        "Something went wrong here",
-        "The service failed. Repeat the call with the same Idempotency-Key, and tell its operator.",
+        "The service failed",
+        "Repeat the call with the same Idempotency-Key, and report the failure to the operator.",
     ),
-    "delivery-failed": ProblemDefinition(502, "No provider took the message"),
+    "delivery-failed": ProblemDefinition(502, "No provider accepted the message"),
     "overloaded": ProblemDefinition(503, "The service is at its capacity"),
     "store-unavailable": ProblemDefinition(503, "The store is not available"),
 }
+"""To add a type: a row here, an OtpError with this `problem_type` in core/errors.py, the routes that
+raise it (`problems=` of the handler), its extension members in `_build_extension_members` with an
+example in openapi.EXAMPLE_ERRORS, and docs/api-guide.md. tests/api/test_checklists.py checks each."""
 
 FRAMEWORK_PROBLEMS: Final[Mapping[int, str]] = {
     400: "invalid-request",
@@ -81,15 +84,15 @@ FRAMEWORK_PROBLEMS: Final[Mapping[int, str]] = {
     413: "content-too-large",
     415: "unsupported-media-type",
 }
-"""What Litestar refuses by itself; its own words may repeat what was sent, so they are dropped."""
+"""Litestar's own errors. Their texts may repeat what the caller sent, so they are dropped."""
 
 
 def build_problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer with a problem: the handler of every exception there is."""
+    """Return the problem response of any exception, and log internal errors."""
     slug = get_problem_type(error)
     request.scope["state"]["problem"] = slug
     if slug == "internal-error":
-        # Class and stack, that is: telemetry leaves out the text, which could hold a number (R68).
+        # Telemetry logs class and stack only: the text could contain a number (R68).
         logger.error("request %s failed", request.scope["state"]["request"], exc_info=error)
     return Response(
         content=msgspec.json.encode(build_problem(error)),
@@ -100,7 +103,7 @@ def build_problem_response(request: Request[Any, Any, Any], error: Exception) ->
 
 
 def get_problem_type(error: Exception) -> str:
-    """Return the type of problem that this is."""
+    """Return the key of PROBLEM_TYPES for an error."""
     if isinstance(error, OtpError):
         return error.problem_type
     if isinstance(error, HTTPException):
@@ -109,21 +112,19 @@ def get_problem_type(error: Exception) -> str:
 
 
 def build_problem(error: Exception) -> Problem:
-    """Return the document that tells a caller of this error."""
+    """Return the problem document of an error."""
     slug = get_problem_type(error)
-    kind = PROBLEM_TYPES[slug]
-    said = str(error) if isinstance(error, OtpError) else ""
+    definition = PROBLEM_TYPES[slug]
     return Problem(
         type=f"/problems/{slug}",
-        title=kind.title,
-        status=kind.status,
-        detail=said or kind.detail,
+        title=definition.title,
+        status=definition.status,
+        detail=(str(error) if isinstance(error, OtpError) else "") or definition.detail,
         **_build_extension_members(error),
     )
 
 
 def build_problem_headers(error: Exception) -> dict[str, str]:
-    """Return the headers that belong to this error."""
     match error:
         case errors.Unauthenticated() | errors.Forbidden():
             return {"WWW-Authenticate": "Bearer"}
@@ -136,30 +137,30 @@ def build_problem_headers(error: Exception) -> dict[str, str]:
         case errors.TemporarilyUnavailable(retry_after=wait):
             return {"Retry-After": str(wait)}
         case HTTPException(status_code=405, headers={"allow": methods}):
-            # OPTIONS is Litestar's own and answered like every other unknown method: see door.py.
+            # OPTIONS is Litestar's own; the middleware treats it like an unknown method.
             return {"Allow": methods.replace(", OPTIONS", "").replace("OPTIONS, ", "")}
         case _:
             return {}
 
 
-def _build_extension_members(error: Exception) -> dict[str, Any]:
-    """Return the extension members of the contract's table."""
-    members: dict[str, Any] = {}
+def _build_extension_members(  # noqa: PLR0911  # one case for each error
+    error: Exception,
+) -> dict[str, Any]:
+    """Return the extension members of the HTTP contract."""
     match error:
         case errors.MalformedCode():
-            pass  # its errors would only repeat its text
+            return {}  # its errors would only repeat its text
         case errors.InvalidRequest(errors=found):
-            members = {"errors": [FieldError(path, message) for path, message in found]}
+            return {"errors": [FieldError(path, message) for path, message in found]}
         case HTTPException(status_code=400):
-            members = {"errors": []}
-        case errors.NumberNotAllowed(reason_code=why) | errors.Undeliverable(reason_code=why):
-            members = {"reason": why}
+            return {"errors": []}
+        case errors.NumberNotAllowed(reason_code=code) | errors.Undeliverable(reason_code=code):
+            return {"reason": code}
         case errors.IncorrectCode(attempts_left=left):
-            members = {"attempts_left": left}
+            return {"attempts_left": left}
         case errors.RateLimited(limit=name, retry_after=wait):
-            members = {"retry_after": wait, "limit": name}
+            return {"retry_after": wait, "limit": name}
         case errors.DeliveryFailed(challenge_id=challenge_id):
-            members = {"id": challenge_id}
+            return {"id": challenge_id}
         case _:
-            pass
-    return members
+            return {}

@@ -1,8 +1,8 @@
-"""What comes in: a body or a query becomes a struct, or the refusal says which field is wrong.
+"""Parse bodies and queries into structs; an error names the invalid field.
 
-Nothing is repaired and nothing is guessed: one name twice, a name we do not know, or half a
-surrogate pair is refused, for another reader of the same bytes might read them otherwise. The
-messages name fields and types, never values: those may be codes and numbers.
+Nothing is repaired: a duplicate name, an unknown name or half a surrogate pair is refused, because
+another parser of the same bytes might interpret them differently. Messages name fields and types,
+never values, which may be codes and numbers.
 """
 
 import json
@@ -33,7 +33,7 @@ _FIELD_ERROR: Final = re.compile(
     r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL
 )
 
-# RFC 8941, 3.3.3, or bare. Without quotes a comma could be two headers that a proxy has joined.
+# RFC 8941, 3.3.3, or bare. A comma without quotes could be two headers joined by a proxy.
 _IDEMPOTENCY_KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-+.-~-]*)')
 _MAX_KEY_CHARS: Final = 255
 
@@ -44,31 +44,31 @@ async def parse_body(request: AuthenticatedRequest, kind: type[T]) -> T:
 
 
 async def require_empty_body(request: AuthenticatedRequest) -> None:
-    """Make sure that the body, if there is one, asks for nothing."""
+    """Raise InvalidRequest unless the body is missing or an empty object."""
     body = await read_body(request)
     if body:
         convert_fields(_decode_json_object(request, body), EmptyBody)
 
 
 async def parse_body_fields(request: AuthenticatedRequest) -> dict[str, Any]:
-    """Return the body's fields, of whatever types they are."""
+    """Return the fields of the body, of any JSON type."""
     return _decode_json_object(request, await read_body(request))
 
 
 def parse_query_fields(request: AuthenticatedRequest) -> dict[str, Any]:
-    """Return the query's fields, all of them text."""
+    """Return the fields of the query, all of them text."""
     return _decode_urlencoded(request.scope["query_string"])
 
 
 async def parse_form_fields(request: AuthenticatedRequest) -> dict[str, str]:
-    """Return the fields of a form that a browser has sent, all of them text."""
+    """Return the fields of an HTML form, all of them text."""
     if [value.lower() for value in get_header_values(request, b"content-type")] != [_FORM_TYPE]:
         raise HTTPException(status_code=415)
     return _decode_urlencoded(await read_body(request))
 
 
 def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
-    """Return the Idempotency-Key; quoted or bare, it is the same key."""
+    """Return the Idempotency-Key; the quoted and the bare form are the same key."""
     values = get_header_values(request, b"idempotency-key")
     if not values:
         return None
@@ -83,7 +83,7 @@ def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
 
 
 def convert_fields(fields: dict[str, Any], kind: type[T]) -> T:
-    """Return the fields as this kind of struct."""
+    """Return the fields as a struct. Raises InvalidRequest with the invalid field."""
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
@@ -91,7 +91,7 @@ def convert_fields(fields: dict[str, Any], kind: type[T]) -> T:
 
 
 async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Return the whole body: bounded, chunked or not, and whatever length it announced."""
+    """Return the whole body. Raises RequestEntityTooLarge (413), chunked or not."""
     announced = get_header_values(request, b"content-length")
     if any(size.isdigit() and int(size[:9]) > max_bytes for size in announced):
         raise RequestEntityTooLarge
@@ -99,7 +99,7 @@ async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_B
     while True:
         event = await request.receive()
         if event["type"] != "http.request":
-            _raise_invalid_request("", "the body ended before its length")
+            _raise_invalid_request("", "the body is shorter than its Content-Length")
         body += event.get("body", b"")
         if len(body) > max_bytes:
             raise RequestEntityTooLarge
@@ -122,7 +122,7 @@ def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> dict[str,
 
 
 def _decode_urlencoded(text: bytes) -> dict[str, str]:
-    """Return the fields of a query, or of a form that is written like one."""
+    """Return the fields of a query or of a form body."""
     if not text:
         return {}
     try:
@@ -135,12 +135,12 @@ def _decode_urlencoded(text: bytes) -> dict[str, str]:
 
 
 def _require_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs as a dictionary, if each name is there once and all of it is text."""
+    """Return the pairs as a dictionary; names must be unique and encodable as UTF-8."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        _raise_invalid_request(_redact_field_name(twice), "is there more than once")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        _raise_invalid_request(_redact_field_name(duplicate), "is sent more than once")
     for name, value in pairs:
         name.encode()
         if isinstance(value, str):
@@ -149,7 +149,7 @@ def _require_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _raise_invalid_request(path: str, message: str) -> NoReturn:
@@ -157,20 +157,19 @@ def _raise_invalid_request(path: str, message: str) -> NoReturn:
 
 
 def _describe_validation_error(text: str) -> tuple[str, str]:
-    """Return path and message of what msgspec found wrong."""
+    """Return path and message of an error of msgspec."""
     field = _FIELD_ERROR.match(text)
     if field:
         is_missing = field[1].startswith("missing")
-        return _redact_field_name(
-            field[2]
-        ), "is missing" if is_missing else "is not a field of this request"
+        message = "is missing" if is_missing else "is not a field of this request"
+        return _redact_field_name(field[2]), message
     what, _, path = text.partition(" - at `$.")
-    # The documented patterns are those of JavaScript, as in openapi.py.
+    # Patterns are shown in the syntax of JavaScript, as in openapi.py.
     return path.rstrip("`"), what[:1].lower() + what[1:].replace(r"\\Z", "$")
 
 
 def _redact_field_name(name: str) -> str:
-    """Return a field's name if it looks like one: what is not could be anything, even a number."""
+    """Return the name if it looks like one, or empty: other text could be a number."""
     return name if _FIELD_NAME.fullmatch(name) else ""
 
 

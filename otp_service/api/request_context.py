@@ -1,4 +1,4 @@
-"""What the API is made of, and how a handler reaches it."""
+"""The dependencies of the API, how a handler gets them, and what it reads of a request."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from otp_service.sms.receipt_callbacks import CallbackUrls, ReceiptDialect
 
 
 AuthenticatedRequest = Request[ApiKey, Caller, State]
-"""A request after `auth.authenticate`: `user` is its key, `auth` is whom the use cases serve."""
+"""A request after `auth.authenticate_request`: `user` is its key, `auth` its caller."""
 
 _LOOPBACK_HOST: Final = re.compile(
     rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE
@@ -26,24 +26,24 @@ _LOOPBACK_HOST: Final = re.compile(
 
 
 class RequestSummary(msgspec.Struct, frozen=True):
-    """One request, as logs and metrics may tell it: no value of the caller's is in it."""
+    """One request for logs and metrics, without any value that the caller sent."""
 
     method: str
     route: str
-    """The template of its path; empty where none matched."""
+    """The template of its path, or empty if no route matches."""
     status: int
-    """499 if it was canceled before there was an answer."""
+    """499 if it was canceled before a response."""
     seconds: float
     request: str
-    """Its random id, which its events carry too."""
+    """Its random id, which its events also carry."""
     tenant: str | None
     trace: str | None
     problem: str | None
-    """The slug of its problem."""
+    """The type of its problem, without `/problems/`."""
 
 
 class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that both applications need, put together by `app`."""
+    """The dependencies of both applications, created by `app`."""
 
     service: OtpService
     now: Callable[[], int]
@@ -52,44 +52,43 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     tenants: Mapping[str, Tenant]
     reader: EventReader
     record_lookup: Callable[..., Awaitable[None]]
-    """Records that somebody looked for a number's events: the number, how many, and who."""
+    """Records a search for a number's events: the number, how many were found, the caller."""
     is_ready: Callable[[], Awaitable[bool]]
-    """Whether the store can be used; False, an OtpError and silence for a second all mean no."""
+    """Whether the store is usable; an OtpError and a timeout of a second also mean no."""
     render_metrics: Callable[[], tuple[bytes, str]]
-    """What /metrics answers: body and content type."""
+    """Returns the body and content type of /metrics."""
     record_request: Callable[[RequestSummary], None]
-    """Called once for each request, after its answer."""
+    """Called once for each request, after its response."""
     count_denied_access: Callable[[str], None]
-    """Called for each call without a key that is valid and may do it, with the reason."""
+    """Called with the reason for each request without a valid key or the scope."""
     count_rejected_callback: Callable[[str, str], None]
-    """Called for each callback that is refused, with the provider it names and the reason."""
+    """Called with the provider and the reason for each rejected callback."""
     count_receipt: Callable[[str, str], None]
-    """Called for each receipt, with its provider and its status, or `unknown` if it is none of ours."""
+    """Called with the provider and the status for each receipt; `unknown` if it matches no message."""
     background_calls: BackgroundCalls
     callback_urls: CallbackUrls
-    """Knows the tokens in the addresses that providers were given."""
+    """Verifies the tokens in the callback URLs of submissions."""
     certificates: CertificateCache
-    """Fetches what a vendor signs its receipts with, where that has to be fetched."""
+    """Fetches the certificates with which a vendor signs its receipts."""
     receipt_dialects: Mapping[str, ReceiptDialect]
-    """Who understands the receipts of which provider."""
+    """The dialect of each provider, which parses its receipts."""
     loopback_only: bool = False
-    """Answer only requests whose Host is a name of this machine (DNS rebinding)."""
+    """Refuse requests whose Host is not a loopback name (DNS rebinding)."""
     admin_handlers: Sequence[ControllerRouterHandler] = ()
-    """What else the admin listener serves."""
+    """Further handlers of the admin listener."""
 
 
 def get_context(request: Request[Any, Any, State]) -> ApiContext:
-    """Return the context of the application that serves the request."""
-    found: ApiContext = request.app.state.context
-    return found
+    context: ApiContext = request.app.state.context
+    return context
 
 
 def get_header_values(request: Request[Any, Any, Any], name: bytes) -> list[bytes]:
-    """Return the values of a header, each time it was sent; `name` in lower case."""
+    """Return every value of a header; `name` is in lower case."""
     return [value for key, value in request.scope["headers"] if key == name]
 
 
 def is_loopback_host(scope: Any) -> bool:
-    """Whether whoever asks has called this machine by one of its own names."""
+    """Whether the Host header is a loopback name."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     return len(hosts) == 1 and _LOOPBACK_HOST.fullmatch(hosts[0]) is not None

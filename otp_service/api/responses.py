@@ -1,4 +1,4 @@
-"""What goes out: challenges as their tenants see them, and answers as bytes."""
+"""Build responses: JSON, HTML pages, and the view of a challenge."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ ISOLATION_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What keeps an answer for this browser's window alone."""
+"""Isolate a response from other windows and origins of the browser."""
 
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -35,7 +35,7 @@ _INLINE_ELEMENT: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 def build_json_response(
     body: msgspec.Struct, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> ASGIResponse:
-    """Return the body as JSON. (Litestar's way there through a `Response` takes 20 us more.)"""
+    """Return a JSON response. (A Litestar `Response` takes 20 us more.)"""
     return ASGIResponse(
         body=msgspec.json.encode(body),
         status_code=status,
@@ -45,24 +45,24 @@ def build_json_response(
 
 
 def build_html_response(text: str) -> ASGIResponse:
-    """Return a page: a browser runs exactly the script and the style in it, by their hashes."""
+    """Return a page whose policy admits only its own inline scripts and styles, by hash."""
     policy = _CONTENT_SECURITY_POLICY
-    for kind, inline in _INLINE_ELEMENT.findall(text):
-        hashed = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-        policy += f"; {kind}-src 'sha256-{hashed}'"
+    for element, content in _INLINE_ELEMENT.findall(text):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        policy += f"; {element}-src 'sha256-{digest}'"
     headers = ISOLATION_HEADERS | {"Content-Security-Policy": policy}
     return ASGIResponse(body=text, headers=headers, media_type="text/html")
 
 
-def build_challenge_view(stored: ChallengeSnapshot) -> ChallengeView:
-    """Return a challenge as it stood at that instant: never its code, hash or number."""
-    challenge = stored.challenge
+def build_challenge_view(snapshot: ChallengeSnapshot) -> ChallengeView:
+    """Return the view at the time of the snapshot, without code, hash or whole number."""
+    challenge = snapshot.challenge
     if challenge is None:
         raise ChallengeNotFound
     verified_at = challenge.verified_at
     return ChallengeView(
         id=challenge.id,
-        status=challenge.compute_status(stored.now),
+        status=challenge.compute_status(snapshot.now),
         phone_number=challenge.masked_number,
         purpose=challenge.purpose,
         account=challenge.account,
@@ -78,18 +78,12 @@ def build_challenge_view(stored: ChallengeSnapshot) -> ChallengeView:
 
 def _build_delivery_view(challenge: Challenge) -> DeliveryView:
     submissions = challenge.submissions
-    carriers = [one.provider for one in submissions if one.may_be_billed]
+    senders = [submission.provider for submission in submissions if submission.may_be_billed]
     return DeliveryView(
         status=delivery.compute_delivery_status(submissions),
-        provider=carriers[-1] if carriers else None,
+        provider=senders[-1] if senders else None,
         submissions=[
-            SubmissionView(
-                provider=one.provider,
-                outcome=one.outcome,
-                fault=one.fault,
-                reason=one.reason,
-                at=format_rfc3339(one.at),
-            )
-            for one in submissions
+            SubmissionView(s.provider, s.outcome, s.fault, s.reason, format_rfc3339(s.at))
+            for s in submissions
         ],
     )

@@ -59,7 +59,9 @@ async def test_a_bug_without_its_caller_is_told(api: ApiHarness, waiting, caplog
     await api.background_calls.drain(5)
     await asyncio.sleep(0)
 
-    assert ["a call failed after its caller had left"] == [one.message for one in caplog.records]
+    assert ["a call failed after its request was canceled"] == [
+        one.message for one in caplog.records
+    ]
 
 
 async def test_stopping_waits_for_what_runs(api: ApiHarness, waiting) -> None:

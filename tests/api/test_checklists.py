@@ -1,0 +1,54 @@
+"""The checklists at `PROBLEM_TYPES` and `ChallengeView`: each step that was left out fails here."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from otp_service.api.openapi import DOCUMENTED_HANDLERS, EXAMPLE_ERRORS
+from otp_service.api.problems import FRAMEWORK_PROBLEMS, PROBLEM_TYPES, build_problem
+from otp_service.core.errors import OtpError
+from otp_service.schemas import ChallengeView, Problem
+from tests.api.test_problems import leaves
+
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "api-guide.md").read_text(encoding="utf-8")
+DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
+RAISED = {error.problem_type for error in leaves()}
+
+
+@pytest.mark.parametrize("problem_type", PROBLEM_TYPES)
+def test_each_problem_type_has_an_error_and_is_documented(problem_type: str) -> None:
+    """It is raised by core or by Litestar, a route lists it, and the guide says what to do."""
+    is_raised = problem_type in RAISED | {*FRAMEWORK_PROBLEMS.values(), OtpError.problem_type}
+    responses = "".join(DOCUMENT["components"]["responses"])
+
+    assert is_raised
+    assert problem_type in responses
+    assert re.search(rf"^\|.*`{problem_type}`", GUIDE, re.MULTILINE)
+
+
+def test_each_problem_of_a_route_is_defined() -> None:
+    """A misspelled type in `problems=` would be missing from the document."""
+    listed = {slug for handler in DOCUMENTED_HANDLERS for slug in handler.opt.get("problems", ())}
+
+    assert listed <= PROBLEM_TYPES.keys()
+
+
+def test_each_extension_member_has_an_example() -> None:
+    """The members of `Problem` that only some types have are shown in the document."""
+    shown = {name for error in EXAMPLE_ERRORS for name in msgspec.to_builtins(build_problem(error))}
+
+    assert set(Problem.__struct_fields__) == shown
+
+
+@pytest.mark.parametrize("name", ChallengeView.__struct_fields__)
+def test_each_field_of_the_challenge_view_is_documented(name: str) -> None:
+    """In openapi.yaml, and in the API guide by its name or in an example."""
+    schema = DOCUMENT["components"]["schemas"]["ChallengeView"]
+
+    assert name in schema["properties"]
+    assert re.search(rf'["`]{name}["`]', GUIDE)

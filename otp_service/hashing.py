@@ -1,8 +1,8 @@
-"""argon2id, off the event loop, in a bounded number of threads.
+"""argon2id outside the event loop, in a bounded number of threads.
 
-argon2 releases the interpreter's lock, so threads use every core; memory is bounded by threads
-times the profile's memory. How many may wait is the gate's business (`core.gate`), before
-anything is charged.
+argon2 releases the interpreter lock, so threads use every core. Memory is bounded by the threads
+times the memory of the profile. `core.admission` bounds the waiting calls before anything is
+charged.
 """
 
 import asyncio
@@ -24,17 +24,15 @@ class ArgonPool:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
 
     async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
-        """Return argon2id(code, salt)."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, compute_argon2id, self._profile, code, salt)
 
     def close(self) -> None:
-        """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def compute_argon2id(profile: Argon2Profile, code: str, salt: bytes) -> bytes:
-    """Return argon2id (RFC 9106) of a code; takes milliseconds, on purpose."""
+    """Return argon2id (RFC 9106) of a code. It takes milliseconds by design."""
     return hash_secret_raw(
         code.encode(),
         salt,

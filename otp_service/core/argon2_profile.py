@@ -1,28 +1,30 @@
-"""What one argon2id run costs us, and what all codes would cost a thief who has the pepper.
+"""The parameters of argon2id, and what an attack on all codes of a challenge costs.
 
-The pepper is the protection; argon2id only dampens the damage once the pepper is gone too: a
-code has 10^6 values, so no profile that a login can bear holds a thief up for long (R12, A9).
+The pepper is the protection; argon2id only reduces the damage when the pepper is stolen too. A code
+has 10^6 values, so no profile that is fast enough for a login delays an attacker long (R12, A9).
 """
 
 import msgspec
+
+from otp_service.core.timestamps import HOUR_SECONDS
 
 
 OWASP_PROFILES = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
 """(KiB, passes) of argon2id with one lane: OWASP Password Storage Cheat Sheet, "Argon2id"."""
 
 GPU_BYTES_PER_SECOND = 960_000_000_000
-"""Bytes a second that one high-end GPU moves (RX 7900 XTX), the bound on argon2 there.
+"""Memory bandwidth of one high-end GPU (RX 7900 XTX), which bounds argon2 on it.
 
-OWASP's rows come from it: tobtu.com/minimum-password-settings counts (3t - 1) KiB moved for each
-KiB of memory, and asks that a GPU stay under 10,000 hashes a second.
+OWASP's rows are derived from it: tobtu.com/minimum-password-settings counts (3t - 1) KiB moved for
+each KiB of memory, and requires that a GPU stays under 10,000 hashes a second.
 """
 
 CORES_PER_GPU = 170
-"""Cores of ours that one such GPU is worth: 10,000 hashes a second against the 60 that one core
-makes with 7168 KiB and 5 passes (16.5 ms each, measured)."""
+"""Cores that equal one such GPU: 10,000 hashes a second against 60 of one core with 7168 KiB and 5
+passes (16.5 ms each, measured)."""
 
 MAX_MEMORY_KIB, MAX_PASSES, MAX_LANES = 1 << 21, 64, 16
-"""Beyond RFC 9106's own first choice (2^21 KiB) no login waits."""
+"""RFC 9106's first choice has 2^21 KiB; a login cannot wait longer than that takes."""
 
 
 class Argon2Profile(msgspec.Struct, frozen=True):
@@ -33,30 +35,26 @@ class Argon2Profile(msgspec.Struct, frozen=True):
     lanes: int
 
     def is_below_owasp(self) -> bool:
-        """Whether no row of OWASP's table is reached in both memory and passes."""
+        """Whether no row of OWASP's table is met in both memory and passes."""
         return not any(self.memory_kib >= m and self.passes >= t for m, t in OWASP_PROFILES)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return (field, remedy) for what argon2 itself would refuse or nobody could pay."""
-        least = 8 * max(1, self.lanes)
+        """Return (field, remedy) for values that argon2 refuses or that no login can afford."""
+        has_memory = 8 * max(1, self.lanes) <= self.memory_kib <= MAX_MEMORY_KIB
         rules = (
-            (
-                "memory_kib",
-                least <= self.memory_kib <= MAX_MEMORY_KIB,
-                "must be from 8 a lane to 2 GiB",
-            ),
+            ("memory_kib", has_memory, "must be from 8 for each lane to 2 GiB"),
             ("passes", 1 <= self.passes <= MAX_PASSES, f"must be from 1 to {MAX_PASSES}"),
             ("lanes", 1 <= self.lanes <= MAX_LANES, f"must be from 1 to {MAX_LANES}"),
         )
-        return [(field, remedy) for field, kept, remedy in rules if not kept]
+        return [(field, remedy) for field, is_valid, remedy in rules if not is_valid]
 
     def estimate_gpu_hash_rate(self) -> float:
-        """Return the hashes a second of one GPU, were its memory bandwidth the only bound."""
+        """Return the hashes a second of one GPU that only its memory bandwidth bounds."""
         return GPU_BYTES_PER_SECOND / (self.memory_kib * 1024 * (3 * self.passes - 1))
 
 
 DEFAULT_PROFILE = Argon2Profile(memory_kib=7168, passes=5, lanes=1)
-"""The row of OWASP's table with the least memory: many logins at once fit."""
+"""The row of OWASP's table with the least memory, for many logins at the same time."""
 
 TEST_PROFILE = Argon2Profile(memory_kib=8, passes=1, lanes=1)
 """Only for tests."""
@@ -65,13 +63,13 @@ TEST_PROFILE = Argon2Profile(memory_kib=8, passes=1, lanes=1)
 def estimate_attack_hours(
     profile: Argon2Profile, hashes_per_second: float, *, digits: int = 6
 ) -> float:
-    """Return the hours in which a thief of Redis and the pepper tries every code of a challenge.
+    """Return the hours in which an attacker with Redis, the pepper and one GPU tries every code.
 
-    He has one GPU. It is taken to be as fast as the faster of two estimates: our own speed on one
-    core (`hashes_per_second`) times GPU_FACTOR, and what its memory bandwidth lets through. With
-    the default: 10^6 codes / (60.6 * 170 = 10,302 a second) = 97 s, 0.027 h, and half of that
-    until he expects to meet the code. Each challenge has its own salt, so the next one costs him
-    the same again; a code that is no longer valid is worth nothing to him.
+    The speed of the GPU is the faster of two estimates: the speed of one core here
+    (`hashes_per_second`) times CORES_PER_GPU, and what its memory bandwidth admits. With the
+    default: 10^6 codes / (60.6 * 170 = 10,302 a second) = 97 s, 0.027 h, and half of that on
+    average. Each challenge has its own salt, so each costs the same again, and a code is worthless
+    once it is invalid.
     """
     speed = max(hashes_per_second * CORES_PER_GPU, profile.estimate_gpu_hash_rate())
-    return float(10**digits) / speed / 3600
+    return float(10**digits) / speed / HOUR_SECONDS

@@ -1,9 +1,9 @@
-"""The code itself: drawing it, reading it back, and the only form in which it is kept.
+"""Codes: generation, normalization, and the hash in which a code is stored.
 
     code_hash = HMAC-SHA-256(pepper, argon2id(code, salt) ‖ tenant ‖ id ‖ purpose ‖ number ‖ deadline)
 
-argon2id slows down whoever has Redis and the pepper; without the pepper all 10^6 codes can be
-tried in vain (R10). The context keeps a hash that was copied to another challenge from matching.
+argon2id slows down an attacker with Redis and the pepper. Without the pepper, trying all 10^6 codes
+is useless (R10). The context keeps a hash from matching after it was copied to another challenge.
 """
 
 import hmac
@@ -19,15 +19,15 @@ SALT_BYTES = 16
 
 
 def generate_code(randbelow: Callable[[int], int], digits: int) -> str:
-    """Return a uniform code with its leading zeros; `randbelow` has to be a CSPRNG's (R1)."""
+    """Return a uniform code with leading zeros; `randbelow` must be of a CSPRNG (R1)."""
     return str(randbelow(10**digits)).zfill(digits)
 
 
 def normalize_code(text: str, digits: int) -> str:
-    """Return the code that a person typed; spaces and hyphens are ignored.
+    """Return the typed code without spaces and hyphens.
 
-    Raises MalformedCode for anything else than ASCII digits: `\\d`, `str.isdigit` and `$` would
-    let other scripts' digits and a trailing newline through (R8).
+    Raises MalformedCode unless the rest is ASCII digits: `\\d`, `str.isdigit` and `$` would accept
+    digits of other scripts and a trailing newline (R8).
     """
     code = text.replace(" ", "").replace("-", "")
     if not re.fullmatch(rf"[0-9]{{{digits}}}", code):
@@ -45,11 +45,10 @@ def hash_code(  # noqa: PLR0913  # each one is bound to the hash
     number: str,
     deadline: int,
 ) -> bytes:
-    """Return what is stored of a code; `slow` is argon2id of the code and the challenge's salt."""
+    """Return the stored hash; `argon2_hash` is argon2id of the code and the challenge's salt."""
     context = (tenant, challenge, purpose, number, str(deadline))
     return pepper.compute_mac("code", argon2_hash, *(field.encode() for field in context))
 
 
 def constant_time_equal(expected: bytes, actual: bytes) -> bool:
-    """Compare in constant time."""
     return hmac.compare_digest(expected, actual)

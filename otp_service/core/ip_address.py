@@ -1,4 +1,4 @@
-"""IP addresses: of the person, as the calling back end reports it, and of this machine."""
+"""IP addresses: of a user's device, as the login back end sends it, and loopback."""
 
 import ipaddress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -7,9 +7,9 @@ from otp_service.core.errors import InvalidRequest
 
 
 def parse_client_ip(text: str) -> IPv4Address | IPv6Address:
-    """Return the address; one that is mapped into IPv6 counts as IPv4.
+    """Return the address; an IPv4-mapped IPv6 address becomes IPv4.
 
-    Raises InvalidRequest for zones, ports and anything else that is no address.
+    Raises InvalidRequest for zones, ports and other invalid addresses.
     """
     try:
         address = ip_address(text)
@@ -23,14 +23,14 @@ def parse_client_ip(text: str) -> IPv4Address | IPv6Address:
 
 
 def client_ip_limit_key(address: IPv4Address | IPv6Address) -> str:
-    """Return what limits count by: an IPv6 customer has a whole /64 to rotate through (R56)."""
+    """Return the subject of limits: IPv4, or the /64 that one IPv6 customer can rotate through (R56)."""
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return str(address)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody else can reach this address, or listen on the way to it."""
+    """Whether only this machine can reach the host and read the traffic to it."""
     if host == "localhost":
         return True
     try:

@@ -1,10 +1,10 @@
-"""The five keys, each with an id, two of each in force while one is rotated.
+"""The five keys, each with an id, and two of each during a rotation.
 
-pepper     makes code hashes worthless to whoever has only Redis
-seal       encrypts what is known of a person, for the life of the challenge
-state      authenticates the records in Redis, and the events that workers write
-pseudonym  turns numbers and accounts into stable names in events
-limit      names buckets and partitions; not rotated on a schedule, for that gives every budget back
+pepper     makes code hashes useless to an attacker with only Redis
+seal       encrypts personal data for the lifetime of the challenge
+state      authenticates the records in Redis and the events of workers
+pseudonym  replaces numbers and accounts by stable names in events
+limit      names buckets and partitions; not rotated on a schedule, because that empties every bucket
 """
 
 import functools
@@ -21,7 +21,7 @@ MIN_KEY_BYTES = 32
 
 
 class Key(msgspec.Struct, frozen=True):
-    """One secret and the id under which records name it."""
+    """One secret, and the id by which records refer to it."""
 
     id: str
     secret: bytes
@@ -30,28 +30,28 @@ class Key(msgspec.Struct, frozen=True):
         return f"Key({self.id})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # msgspec gives each struct one that shows its fields to pretty tracebacks.
+        # The default of msgspec shows the secret in pretty tracebacks.
         return [("id", self.id)]
 
     def compute_mac(self, label: str, *fields: bytes) -> bytes:
-        """Return HMAC-SHA-256 over the label and the fields, each with its length in front."""
+        """Return HMAC-SHA-256 over the label and the fields, each prefixed by its length."""
         mac = _create_keyed_hmac(self.secret).copy()
         mac.update(join_length_prefixed(label.encode(), *fields))
         return mac.digest()
 
 
 class KeyRing(msgspec.Struct, frozen=True):
-    """The key in force first, then those that only open what they closed."""
+    """The current key, then those that only decrypt and verify older data."""
 
     keys: tuple[Key, ...]
 
     @property
     def current(self) -> Key:
-        """The key for everything new."""
+        """The key for new data."""
         return self.keys[0]
 
     def get(self, key_id: str) -> Key | None:
-        """Return the key with this id, or None if it is gone."""
+        """Return the key with this id, or None."""
         return next((key for key in self.keys if key.id == key_id), None)
 
     def __iter__(self) -> Iterator[Key]:
@@ -59,8 +59,6 @@ class KeyRing(msgspec.Struct, frozen=True):
 
 
 class ServiceKeys(msgspec.Struct, frozen=True):
-    """All five."""
-
     pepper: KeyRing
     seal: KeyRing
     state: KeyRing
@@ -73,12 +71,12 @@ KEY_RING_NAMES = ServiceKeys.__struct_fields__
 
 @functools.lru_cache
 def _create_keyed_hmac(secret: bytes) -> hmac.HMAC:
-    """Return HMAC-SHA-256 that has taken the key in, which is half of what a short one costs."""
+    """Return HMAC-SHA-256 with the key applied, which is half of the cost for a short input."""
     return hmac.new(secret, digestmod="sha256")
 
 
 def join_length_prefixed(*fields: bytes) -> bytes:
-    """Return the fields with a four-byte length before each: no two lists join to the same."""
+    """Return the fields, each after its four-byte length, so that different lists never collide."""
     return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
 
 
@@ -88,5 +86,4 @@ def parse_key(key_id: str, text: str) -> Key:
 
 
 def create_single_key_ring(key_id: str, text: str) -> KeyRing:
-    """Return a ring of this one key."""
     return KeyRing((parse_key(key_id, text),))

@@ -1,9 +1,9 @@
-"""Which phone a number reaches, and whether a code may go there.
+"""Phone numbers: parsing, the phone that a number reaches, and whether a code may be sent to it.
 
-A number is read once, at the edge, and only the form that `parse` accepted is used afterwards:
-strict E.164, refused rather than repaired, because libphonenumber reads dozens of spellings of one
-number and each would be a fresh budget. What a number is (country, type, validity) is worked out
-again every time and never stored: it changes with the metadata.
+A number is parsed once, at the edge, and only the form that `parse_number` accepted is used: strict
+E.164, refused rather than repaired, because libphonenumber accepts dozens of spellings of one number
+and each would have its own budget. Country, type and validity are computed every time and never
+stored, because they change with the metadata.
 """
 
 import re
@@ -16,22 +16,22 @@ from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberTyp
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 
 
-# For the whole process. libphonenumber has more patterns than `re` keeps, so numbers from many
-# countries in turn would compile each of them anew: 500 us a number instead of 36. It keeps the
-# patterns of the metadata, never a number.
+# For the whole process. libphonenumber has more patterns than the cache of `re`, so numbers of many
+# countries in turn would compile them again: 500 us a number instead of 36. The cache has patterns
+# of the metadata, never a number.
 phonenumbers.enable_pattern_cache()
 
 # "SMSs can be sent to MOBILE or FIXED_LINE_OR_MOBILE" (libphonenumber, FAQ).
 _TEXTABLE_TYPES: Final = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
 
-# What libphonenumber calls the codes of no country: satellites, international free phone (+800),
+# The region of calling codes without a country: satellites, international free phone (+800),
 # shared cost (+808), premium rate (+979), networks (+882, +883). Some count as MOBILE, at a price.
 _NON_GEOGRAPHIC_REGION: Final = "001"
 
 _E164_PATTERN: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
-# Mobile numbers that regulators keep for films, books and tests, so that they reach nobody.
-# Landlines of that kind need no row: their type is refused.
+# Mobile numbers that regulators reserve for films, books and tests, so that they reach no phone.
+# Fictitious landlines need no row: their type is refused.
 _FICTITIOUS_NUMBER_PATTERN: Final = re.compile(
     r"""\+(?:
     1 [2-9]\d\d 555 01 \d\d              # NANPA, 555 line numbers: in every area code
@@ -49,11 +49,11 @@ _FICTITIOUS_NUMBER_PATTERN: Final = re.compile(
     re.VERBOSE,
 )
 
-# Where several regions share a code, libphonenumber finds the region by validity, and to it
-# Ofcom's drama numbers are not valid.
+# If several regions share a code, libphonenumber finds the region by validity, and it regards
+# Ofcom's drama numbers as invalid.
 _FICTITIOUS_NUMBER_COUNTRIES: Final = {44: "GB"}
 
-# Two valid numbers, one phone: calling code -> rewrites to the one form that is counted.
+# Two valid numbers, one phone: calling code -> rewrites to the form that limits count.
 _CANONICAL_REWRITES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] = {
     # Argentina writes a 9 before the area code when a mobile is called from abroad.
     54: ((re.compile(r"\+549(\d{10})"), r"+54\1"),),
@@ -71,13 +71,13 @@ _CANONICAL_REWRITES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] =
         (re.compile(r"\+2410?([47]\d{6})"), r"+2417\1"),
         (re.compile(r"\+2410(3\d{6})"), r"+241\1"),
     ),
-    # Palestinian mobiles (056, 059) answer under Israel's code as well as under their own.
+    # Palestinian mobiles (056, 059) are reachable under Israel's code and under their own.
     972: ((re.compile(r"\+972(5[69]\d{7})"), r"+970\1"),),
 }
 
 
 class PhoneNumber(msgspec.Struct, frozen=True):
-    """A number that `parse` accepted; its `repr` is masked, so that no log spells it out."""
+    """A number that `parse_number` accepted. Its `repr` is masked to keep it out of logs."""
 
     e164: str
     country: str
@@ -86,7 +86,7 @@ class PhoneNumber(msgspec.Struct, frozen=True):
 
     @property
     def canonical(self) -> str:
-        """One string for every valid number that reaches this phone: the key of all limits."""
+        """The same string for every valid number of this phone: the subject of all limits."""
         for pattern, form in _CANONICAL_REWRITES.get(self.calling_code, ()):
             if match := pattern.fullmatch(self.e164):
                 return match.expand(form)
@@ -94,12 +94,12 @@ class PhoneNumber(msgspec.Struct, frozen=True):
 
     @property
     def prefix(self) -> str:
-        """The block of ten thousand numbers that it is one of: what SMS pumping buys at a time."""
+        """The block of ten thousand numbers that contains it: the unit that SMS pumping buys."""
         return self.canonical[:-4]
 
     @property
     def masked(self) -> str:
-        """The calling code and the last two digits, a star for each of the others."""
+        """The calling code and the last two digits, with a star for each other digit."""
         shown = f"+{self.calling_code}"
         hidden = len(self.e164) - len(shown) - 2
         return f"{shown}{'*' * hidden}{self.e164[-2:]}"
@@ -108,46 +108,46 @@ class PhoneNumber(msgspec.Struct, frozen=True):
         return f"PhoneNumber({self.masked})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # The one that msgspec gives each struct would show the fields to pretty tracebacks.
+        # The default of msgspec shows the number in pretty tracebacks.
         return [("masked", self.masked)]
 
 
 def parse_number(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
-    """Read a number as a caller sent it, or say why no code is sent there.
+    """Return the number that a caller sent, if a code may be sent to it.
 
-    Raises InvalidPhoneNumber for everything that is not the E.164 form of a number that exists,
-    and NumberNotAllowed for one that takes no SMS (`type`) or is nobody's (`fictitious`, which
-    `allow_fictitious` lets pass for tests). Neither error holds the number.
+    Raises InvalidPhoneNumber unless the text is the E.164 form of an existing number, and
+    NumberNotAllowed for a number without SMS (`type`) or a fictitious one (`fictitious`, which
+    `allow_fictitious` accepts for tests). Neither error contains the number.
     """
-    number, why = classify_number(text)
-    if why == "type" or (why and not allow_fictitious):
-        raise NumberNotAllowed(why)
+    number, reason = classify_number(text)
+    if reason == "type" or (reason and not allow_fictitious):
+        raise NumberNotAllowed(reason)
     return number
 
 
 def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious"] | None]:
-    """Return a number that exists, and why no code is sent there, whatever the policy says.
+    """Return a number that exists, and the reason why no code may be sent to it, or None.
 
-    Raises InvalidPhoneNumber as `parse` does.
+    Raises InvalidPhoneNumber as `parse_number` does.
     """
     number = _parse_e164(text)
     kind = phonenumbers.number_type(number)
     country = _find_country(number)
     is_known = kind != PhoneNumberType.UNKNOWN
-    # libphonenumber calls some drama numbers valid and others not; here they are all alike.
+    # libphonenumber regards some drama numbers as valid and others as invalid; here all are alike.
     fictitious = _FICTITIOUS_NUMBER_PATTERN.fullmatch(text) is not None and (
         kind in _TEXTABLE_TYPES or not is_known
     )
     if country is None or not (is_known or fictitious):
         raise InvalidPhoneNumber
-    found = PhoneNumber(text, country, number.country_code or 0, fictitious)
+    phone = PhoneNumber(text, country, number.country_code or 0, fictitious)
     if country == _NON_GEOGRAPHIC_REGION or (is_known and kind not in _TEXTABLE_TYPES):
-        return found, "type"
-    return found, "fictitious" if fictitious else None
+        return phone, "type"
+    return phone, "fictitious" if fictitious else None
 
 
 def restore_number(text: str, country: str) -> PhoneNumber:
-    """Return a number that was accepted when its challenge was issued, without judging it anew."""
+    """Return a number that was accepted when its challenge was issued, without validation."""
     return PhoneNumber(text, country, phonenumbers.country_code_for_region(country))
 
 
@@ -167,8 +167,8 @@ def _parse_e164(text: str) -> phonenumbers.PhoneNumber:
         number = phonenumbers.parse(text, None)
     except NumberParseException:
         raise InvalidPhoneNumber from None
-    # Trunk zeros, carrier codes and the Argentine 15 are repaired by parse; only what needed no
-    # repair is the number that was sent.
+    # phonenumbers.parse repairs trunk zeros, carrier codes and the Argentine 15. A number that
+    # needed a repair is refused.
     if phonenumbers.format_number(number, PhoneNumberFormat.E164) != text:
         raise InvalidPhoneNumber
     return number

@@ -1,11 +1,11 @@
-"""A string that does not show itself: for what providers, Redis and keys are opened with."""
+"""A string that is redacted when printed: credentials of providers and Redis, and keys."""
 
 
 class Secret:
-    """Holds a string and prints as stars; `reveal()` it only where it is used.
+    """Holds a string and prints as stars; call `reveal()` only where the string is used.
 
-    Not a subclass of `str`: that would print, join and encode by accident. `msgspec` reads one
-    through a `dec_hook` that calls `Secret(value)`, and without a hook refuses to write one.
+    It is not a subclass of `str`, which would print, join and encode by accident. `msgspec` decodes
+    it through a `dec_hook` that calls `Secret(value)`, and refuses to encode it without a hook.
 
     >>> Secret("hunter2")
     Secret('**********')
@@ -15,11 +15,10 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         if not isinstance(value, str) or not value:
-            raise TypeError("a secret has to be a string that is not empty")
+            raise TypeError("a secret must be a nonempty string")
         self._value = value
 
     def reveal(self) -> str:
-        """Return the string itself."""
         return self._value
 
     def __repr__(self) -> str:

@@ -16,21 +16,21 @@ MINUTE_MS: Final = MINUTE_SECONDS * SECOND_MS
 HOUR_MS: Final = HOUR_SECONDS * SECOND_MS
 DAY_MS: Final = DAY_SECONDS * SECOND_MS
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_RESOLUTION: Final = timedelta(milliseconds=1)
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def to_datetime(epoch_ms: int) -> datetime:
     """Return the instant in UTC, or the last one that Python can represent if it is later."""
     try:
-        return _EPOCH + epoch_ms * _RESOLUTION
+        return _UNIX_EPOCH + epoch_ms * _ONE_MILLISECOND
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
 
 
 def to_epoch_ms(instant: datetime) -> int:
     """Return milliseconds since 1970, rounded down. Raises TypeError without a time zone."""
-    return (instant - _EPOCH) // _RESOLUTION
+    return (instant - _UNIX_EPOCH) // _ONE_MILLISECOND
 
 
 def format_rfc3339(epoch_ms: int) -> str:

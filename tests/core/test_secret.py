@@ -47,7 +47,7 @@ def test_secret_is_read_through_a_hook():
 @pytest.mark.parametrize("value", ["", 7, None, b"hunter2"])
 def test_secret_has_to_be_a_string(value):
     """An empty one is a forgotten one; the error says where it stands and not what it is."""
-    with pytest.raises(msgspec.ValidationError, match=r"a secret has to be a string") as error:
+    with pytest.raises(msgspec.ValidationError, match="a secret must be a nonempty") as error:
         msgspec.convert({"key": value}, Settings, dec_hook=read)
 
     assert "hunter2" not in str(error.value)

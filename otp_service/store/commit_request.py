@@ -5,39 +5,12 @@ the structs are generated from their fields.
 """
 
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 
 import msgspec
 
 from otp_service.core import limits
 from otp_service.core.limits import Window
-
-
-BASE_KEY_COUNT = 6
-"""How many of KEYS every commit has: the operation and the five keys of the log."""
-
-DELETE_VALUE_INDEX = 0
-"""The value index of a write that deletes its key."""
-
-
-class ScriptKeys:
-    """The keys and values of a request, which refers to them by their index in KEYS or ARGV."""
-
-    def __init__(self, base_keys: Sequence[str]) -> None:
-        self.keys = list(base_keys)
-        self.values: list[bytes] = []
-
-    def add_key(self, key: str) -> int:
-        """Return the index of a key, from 1. Add the key if it is new."""
-        if key not in self.keys:
-            self.keys.append(key)
-        return self.keys.index(key) + 1
-
-    def add_value(self, value: bytes) -> int:
-        """Return the index of a value, from 2: the request itself is the first argument."""
-        self.values.append(value)
-        return len(self.values) + 1
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
@@ -62,10 +35,10 @@ class ExpectedVersion(msgspec.Struct, frozen=True, array_like=True):
 
 
 class KeyWrite(msgspec.Struct, frozen=True, array_like=True):
-    """A value to write; it expires at an instant in milliseconds, 0 for never."""
+    """A value to write until an instant in milliseconds, 0 for ever; no index deletes the key."""
 
     key_index: int
-    value_index: int = DELETE_VALUE_INDEX
+    value_index: int = 0
     expires_at: int = 0
 
 

@@ -19,7 +19,6 @@ from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import Master
-from otp_service.store.commit_request import KeyWrite, ScriptKeys
 from otp_service.store.key_names import (
     build_key_pattern,
     derive_secret_key,
@@ -111,26 +110,22 @@ class NumberAdmin:
         self,
         phone: PhoneNumber,
         event: Event,
-        operation: str,
+        operation_id: str,
         *,
         put: tuple[str, bytes] | None = None,
         delete: Sequence[str] = (),
     ) -> None:
         partition = self._store.get_number_partition(phone.canonical)
         elsewhere = [name for name in delete if parse_key_partition(name) != partition]
-        await self._store.delete_keys(elsewhere, operation, durable=True)
-        script_keys = ScriptKeys(self._store.base_keys(partition, operation))
-        writes = [
-            KeyWrite(script_keys.add_key(name))
-            for name in delete
-            if parse_key_partition(name) == partition
-        ]
+        await self._store.delete_keys(elsewhere, operation_id, durable=True)
+        draft = self._store.start_commit(partition, operation_id)
+        for key in delete:
+            if parse_key_partition(key) == partition:
+                draft.delete(key)
         if put:
-            key, value = put
-            writes.append(KeyWrite(script_keys.add_key(key), script_keys.add_value(value)))
-        events = [self._store.sign_event(event)]
-        request = self._store.build_request(script_keys, writes=writes, events=events)
-        await self._store.run_commit(script_keys, request, durable=True)
+            draft.write(*put)
+        draft.append(event)
+        await self._store.run_commit(draft, durable=True)
 
     def _list_bucket_keys(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
         everybody = ("", *tenants)

@@ -1,0 +1,143 @@
+"""Building a request to the commit script from what the core asks for."""
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+
+from otp_service.core.events import GRANT_EVENTS, Event
+from otp_service.core.limits import Charge
+from otp_service.core.policy import ENDED_RETENTION_MS
+from otp_service.core.ports import Commit, CompareAndSwap
+from otp_service.core.timestamps import SECOND_MS
+from otp_service.store.commit_request import (
+    BucketOperation,
+    ExpectedVersion,
+    FoldableEvent,
+    KeyWrite,
+    SignedEvent,
+)
+from otp_service.store.key_names import KeyNames
+from otp_service.store.record_cipher import RecordCipher
+
+
+SECRET_GRACE_MS = 10 * SECOND_MS
+"""How long after the deadline an attempt that was charged in time may need the code hashes."""
+
+_encode_record = msgspec.msgpack.Encoder().encode
+_encode_event = msgspec.json.Encoder().encode
+
+
+class CommitDraft:
+    """One request in one partition: its keys and values, and the fields that refer to them."""
+
+    def __init__(
+        self, key_names: KeyNames, cipher: RecordCipher, partition: int, operation_id: str
+    ) -> None:
+        self.keys = [
+            key_names.operation_key(partition, operation_id),
+            *key_names.event_log_keys(partition),
+        ]
+        self.values: list[bytes] = []
+        self.fields: dict[str, Any] = defaultdict(list)
+        self._key_names = key_names
+        self._cipher = cipher
+        self._partition = partition
+
+    def add_key(self, key: str) -> int:
+        """Return the index of a key, from 1. Add the key if it is new."""
+        if key not in self.keys:
+            self.keys.append(key)
+        return self.keys.index(key) + 1
+
+    def expect(self, key: str, version: int) -> None:
+        """Expect a record of this version; 0 expects no record."""
+        prefix = RecordCipher.format_version(version) if version else ""
+        self.fields["expected_versions"].append(ExpectedVersion(self.add_key(key), prefix))
+
+    def write(self, key: str, value: bytes, expires_at: int = 0) -> None:
+        """Write a value that expires at an instant in milliseconds, 0 for never."""
+        self.values.append(value)
+        value_index = len(self.values) + 1  # the request itself is the first argument
+        self.fields["writes"].append(KeyWrite(self.add_key(key), value_index, expires_at))
+
+    def delete(self, key: str) -> None:
+        """Delete a key."""
+        self.fields["writes"].append(KeyWrite(self.add_key(key)))
+
+    def write_record(self, key: str, version: int, record: msgspec.Struct, expires_at: int) -> None:
+        """Write a sealed record."""
+        self.write(key, self._cipher.seal_record(key, version, _encode_record(record)), expires_at)
+
+    def append(self, event: Event) -> None:
+        """Append an event to the log."""
+        self.fields["events"].append(sign_event(self._cipher, event))
+
+    def add_commit(self, commit: Commit) -> None:
+        """Add everything that a commit of the core consists of."""
+        fields, masked = self.fields, commit.masked_number
+        if commit.swap:
+            self._add_swap(commit.swap)
+        if commit.unless_blocked is not None:
+            key = self._key_names.blocklist_key(self._partition, commit.unless_blocked)
+            fields["absent_keys"].append(self.add_key(key))
+        fields["charges"] = [
+            self._build_operation(charge, commit.operation_id, masked) for charge in commit.charges
+        ]
+        fields["refunds"] = [
+            self._build_operation(refund.charge, refund.operation_id, masked)
+            for refund in commit.refunds
+        ]
+        fields["reset_buckets"] = [
+            self.add_key(self._key_names.bucket_key(self._partition, bucket))
+            for bucket in commit.reset_buckets
+        ]
+        for event in commit.events:
+            self.append(event)
+        fields["event_if_refused"] = self._sign_foldable_event(commit.event_if_refused)
+        fields["foldable_event"] = self._sign_foldable_event(commit.foldable_event)
+        fields["requires_log_capacity"] = commit.requires_log_capacity or any(
+            isinstance(event, GRANT_EVENTS) for event in commit.events
+        )
+
+    def _add_swap(self, swap: CompareAndSwap) -> None:
+        new, old = swap.new, swap.old
+        record = self._key_names.challenge_record_key(self._partition, new.tenant, new.id)
+        secret = self._key_names.secret_record_key(self._partition, new.tenant, new.id)
+        self.expect(record, old.version if old else 0)
+        self.write_record(record, new.version, new, new.ends_at + ENDED_RETENTION_MS)
+        if swap.secret is None:
+            self.delete(secret)
+        elif swap.secret is not msgspec.UNSET:
+            self.write_record(secret, new.version, swap.secret, new.deadline + SECRET_GRACE_MS)
+        self.fields["returned_keys"] = [self.add_key(record), self.add_key(secret)]
+        self.fields["deadline"] = swap.deadline
+
+    def _build_operation(self, charge: Charge, operation: str, masked: str) -> BucketOperation:
+        bucket = charge.bucket
+        return BucketOperation(
+            bucket.limit.algorithm,
+            self.add_key(self._key_names.bucket_key(self._partition, bucket)),
+            charge.windows,
+            charge.cost,
+            operation,
+            charge.force,
+            bucket.limit,
+            masked,
+            charge.initial_count,
+        )
+
+    def _sign_foldable_event(self, event: Event | None) -> FoldableEvent | None:
+        if event is None:
+            return None
+        # With its type, or refused resends would be counted as refused verifies.
+        event_type = event.__struct_config__.tag
+        name = f"{event_type}:{event.tenant}:{event.number or ''}:{event.reason or ''}"
+        signed = sign_event(self._cipher, event)
+        return FoldableEvent(signed.body, signed.mac, name, event.client_address or "")
+
+
+def sign_event(cipher: RecordCipher, event: Event) -> SignedEvent:
+    """Return an event as the commit script appends it."""
+    body = _encode_event(event)
+    return SignedEvent(body.decode(), cipher.sign_event(body))

@@ -1,6 +1,6 @@
-"""What operators do with numbers: `unlock`, `block`, `unblock` and `forget`, and their lists.
+"""The commands about numbers: `unlock`, `block`, `unblock`, `forget`, `blocked`, `locked`.
 
-Numbers come from standard input alone. As an argument each would stand in the shell's history and,
+Numbers are read from standard input only. An argument would be stored in the shell's history and,
 while the command runs, in the list of processes that every user of the machine can read.
 """
 
@@ -33,9 +33,9 @@ T = TypeVar("T")
 NumberAction = Callable[[Application, PhoneNumber], Awaitable[str]]
 
 STDIN_HELP = """\
-Numbers (E.164) are read from standard input, one a line, so that none stands in
-the shell's history or among the arguments of a process. Doing it twice is
-harmless. Exit code 1 if any of them failed.
+Numbers (E.164) are read from standard input, one a line, so that the shell's
+history and the list of processes do not show them. Repeating it is harmless.
+The exit code is 1 if any of them failed.
 
 examples:
   otp-service {name}
@@ -43,28 +43,27 @@ examples:
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the commands."""
-    acts = {
+    actions: dict[str, NumberAction] = {
         "unlock": _unlock_number,
         "block": _block_number,
         "unblock": _unblock_number,
         "forget": _forget_number,
     }
-    for name, act in acts.items():
-        parser = add_command(subparsers, name, run_number_action, help_source=act)
+    for name, action in actions.items():
+        parser = add_command(subparsers, name, run_number_action, help_source=action)
         parser.epilog = STDIN_HELP.format(name=name)
-        parser.set_defaults(act=act)
+        parser.set_defaults(action=action)
     add_command(subparsers, "blocked", run_blocked)
     add_command(subparsers, "locked", run_locked)
 
 
 def run_number_action(args: argparse.Namespace) -> int:
-    """Do it for every number that is one; say which line was none."""
+    """Apply the action to every valid number; report the lines that hold none."""
     settings = read_running_settings(args.config)
     lines = dict(read_stdin_lines())
     if not lines:
         raise CommandError("no number was given: write them to standard input, one a line.")
-    return asyncio.run(_apply_to_lines(settings, args.act, lines))
+    return asyncio.run(_apply_to_lines(settings, args.action, lines))
 
 
 def run_blocked(args: argparse.Namespace) -> int:
@@ -83,8 +82,8 @@ def run_blocked(args: argparse.Namespace) -> int:
 def run_locked(args: argparse.Namespace) -> int:
     """List the numbers that are locked.
 
-    These have too many failures in a row at a tenant; they are shown masked, the latest
-    first. Redis is looked through key by key, which may take a while.
+    They have too many consecutive failures at a tenant. They are shown masked, the
+    latest failure first. The command scans all keys of Redis, which may take a while.
 
     examples:
       otp-service locked
@@ -101,9 +100,9 @@ def run_locked(args: argparse.Namespace) -> int:
 
 
 def create_cli_app(settings: Settings, archive: Path | None = None) -> Application:
-    """Return the service as commands use it: put together, and no event tells that it started.
+    """Return the application as commands use it: it records no start and no stop.
 
-    `archive` is the folder to look for events in, if it is not the configured one.
+    `archive` is the folder to read archived events from, if it is not the configured one.
     """
     return Application(settings, is_supervisor=True, archive_folder=archive)
 
@@ -118,15 +117,15 @@ async def _run_with_app(
 async def _apply_to_lines(settings: Settings, action: NumberAction, lines: dict[int, str]) -> int:
     failed = 0
     async with create_cli_app(settings) as app:
-        for place, text in lines.items():
+        for line, text in lines.items():
             try:
                 phone = parse_typed_number(text, allow_fictitious=True)
                 print(f"{phone.masked}  {await action(app, phone)}", flush=True)
             except CommandError as error:
                 failed += 1
-                print(f"line {place}: {error}", file=sys.stderr)
+                print(f"line {line}: {error}", file=sys.stderr)
             except StoreUnavailable:
-                print(f"Stopped at line {place}; give it and the others again.", file=sys.stderr)
+                print(f"Stopped at line {line}; repeat it and the lines after it.", file=sys.stderr)
                 raise
     if failed:
         print(f"{failed} of {len(lines)} lines failed; the others are done.", file=sys.stderr)
@@ -134,7 +133,7 @@ async def _apply_to_lines(settings: Settings, action: NumberAction, lines: dict[
 
 
 async def _unlock_number(app: Application, phone: PhoneNumber) -> str:
-    """Let numbers in that had too many failures in a row."""
+    """End the lock of numbers with too many consecutive failures."""
     await app.service.numbers.unlock_number(CLI_CALLER, phone)
     return "is unlocked at all tenants"
 
@@ -142,7 +141,7 @@ async def _unlock_number(app: Application, phone: PhoneNumber) -> str:
 async def _block_number(app: Application, phone: PhoneNumber) -> str:
     """Put numbers on the do-not-send list.
 
-    No tenant can send to them any more.
+    After that, no tenant can send to them.
     """
     await app.service.numbers.block_number(CLI_CALLER, phone)
     return "is on the do-not-send list"
@@ -155,11 +154,11 @@ async def _unblock_number(app: Application, phone: PhoneNumber) -> str:
 
 
 async def _forget_number(app: Application, phone: PhoneNumber) -> str:
-    """Delete all that Redis holds about numbers.
+    """Delete everything that Redis holds about numbers.
 
-    Their challenges and limits go, failures in a row too. The do-not-send list
-    stays: 'unblock' takes them off it. Events stay until their retention ends; they
-    hold a pseudonym.
+    This deletes their challenges, limits and consecutive failures. The do-not-send
+    list keeps them: 'unblock' takes them off it. Events are kept until their
+    retention ends; they hold a pseudonym.
     """
     erased = await app.service.numbers.forget_number(CLI_CALLER, phone, show_progress)
     return f"is forgotten: {erased.challenges} challenges, {erased.buckets} limits"

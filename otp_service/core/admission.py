@@ -1,4 +1,4 @@
-"""Admission: a bounded number of places, of which no tenant may take more than its share."""
+"""Admission control: a bounded number of slots, of which each tenant gets at most a share."""
 
 from collections import Counter
 from types import TracebackType
@@ -8,7 +8,7 @@ from otp_service.core.errors import Overloaded
 
 
 class AdmissionControl:
-    """Lets at most `places` in at once, and at most `share` of one tenant."""
+    """Admits at most `slots` calls at once, and at most `max_per_tenant` of one tenant."""
 
     def __init__(self, slots: int, max_per_tenant: int) -> None:
         self._slots = slots
@@ -17,11 +17,11 @@ class AdmissionControl:
 
     @classmethod
     def create_fair(cls, slots: int, tenants: int) -> "AdmissionControl":
-        """Return a gate at which no tenant holds more than half, where there are several."""
+        """Return a control in which, with several tenants, each gets at most half of the slots."""
         return cls(slots, max(1, slots // 2) if tenants > 1 else slots)
 
     def acquire(self, tenant: str) -> "Slot":
-        """Take a place. Raises Overloaded at once when there is none: nobody waits outside."""
+        """Take a slot. Raises Overloaded at once if none is free; calls never queue."""
         if (
             self._slots_by_tenant.total() >= self._slots
             or self._slots_by_tenant[tenant] >= self._max_per_tenant
@@ -31,26 +31,23 @@ class AdmissionControl:
         return Slot(self, tenant)
 
     def release(self, tenant: str) -> None:
-        """Give a place back."""
         self._slots_by_tenant[tenant] -= 1
         if not self._slots_by_tenant[tenant]:
             del self._slots_by_tenant[tenant]
 
     @property
     def in_use(self) -> int:
-        """How many places are taken."""
         return self._slots_by_tenant.total()
 
 
 class Slot:
-    """One place inside; leaving twice is leaving once."""
+    """One slot of an admission control; releasing it again does nothing."""
 
     def __init__(self, admission: AdmissionControl, tenant: str) -> None:
         self._admission: AdmissionControl | None = admission
         self._tenant = tenant
 
     def release(self) -> None:
-        """Give the place back."""
         if self._admission:
             self._admission.release(self._tenant)
             self._admission = None

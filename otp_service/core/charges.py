@@ -1,8 +1,8 @@
-"""What one request costs, and in which buckets: the only place that says so.
+"""The charges of each request. No other module decides what a request costs.
 
-A number's own buckets live in its partition and are charged first, in one step with the change
-that they limit. The others belong to an address, an account, a prefix, a country, a tenant or
-everybody, and each lives in a partition of its own.
+The buckets of a number are in its partition and are charged first, in one commit with the change
+that they limit. A shared bucket belongs to an address, an account, a prefix, a country, a tenant
+or the whole service, and is in a partition of its own.
 """
 
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from otp_service.core.tenant import Tenant
 
 
 def build_number_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
-    """Return what a send costs the number itself; a locked number is refused first."""
+    """Return the charges of a send to its number; the lock is checked first."""
     number = phone.canonical
     return (
         build_lock_check(tenant, phone),
@@ -26,7 +26,7 @@ def build_number_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charg
 def build_shared_send_charges(
     tenant: Tenant, phone: PhoneNumber, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return what a send costs everybody else whom it concerns."""
+    """Return the charges of a send to shared buckets."""
     charges = [
         _build_charge(tenant, Limit.SENDS_PREFIX, phone.prefix, all_tenants=True),
         _build_charge(tenant, Limit.SENDS_COUNTRY, phone.country, all_tenants=True),
@@ -41,12 +41,12 @@ def build_shared_send_charges(
 
 
 def build_auto_resend_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
-    """Return what one send costs beside, if a receipt has started it and no person."""
+    """Return the additional charge of a send that a receipt has started."""
     return _build_charge(tenant, Limit.AUTO_RESENDS, phone.prefix, all_tenants=True)
 
 
 def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
-    """Return what an attempt costs the number, unless it turns out right."""
+    """Return the charges of an attempt to its number; a correct code reverses them."""
     return build_consecutive_failure_charge(tenant, phone), _build_charge(
         tenant, Limit.FAILURES_NUMBER, phone.canonical
     )
@@ -55,7 +55,7 @@ def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Ch
 def build_shared_failure_charges(
     tenant: Tenant, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return what an attempt costs the account and the client's address."""
+    """Return the charges of an attempt to shared buckets; a correct code refunds them."""
     charges = []
     if account is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ACCOUNT, account))
@@ -65,29 +65,28 @@ def build_shared_failure_charges(
 
 
 def build_consecutive_failure_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
-    """Return the charge of one more failure in a row."""
     return _build_charge(tenant, Limit.CONSECUTIVE_FAILURES, phone.canonical)
 
 
 def build_lock_check(tenant: Tenant, phone: PhoneNumber) -> Charge:
-    """Return what only looks whether the number is locked."""
+    """Return a charge of nothing, which a locked number refuses."""
     return replace(build_consecutive_failure_charge(tenant, phone), cost=0)
 
 
 def build_refund_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
-    """Return what one give-back costs: they are limited too, or sending would be free."""
+    """Return the charge of a refund: refunds are limited, or sending could be free."""
     return _build_charge(tenant, Limit.REFUNDS, phone.canonical, all_tenants=True)
 
 
 def list_lock_buckets(tenant: str, number: str) -> tuple[Bucket, ...]:
-    """Return the buckets that an operator empties to unlock a number at one tenant."""
+    """Return the buckets that an operator resets to unlock a number at one tenant."""
     return Bucket(Limit.CONSECUTIVE_FAILURES, tenant, number), Bucket(
         Limit.FAILURES_NUMBER, tenant, number
     )
 
 
 def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tuple[Charge, ...]:
-    """Return the charges of `count` messages that have been sent already, limits or not."""
+    """Return the charges of `count` messages that were already sent, beyond every limit."""
     sends = (
         c for c in charges if c.bucket.limit not in {Limit.CONSECUTIVE_FAILURES, Limit.COOLDOWN}
     )
@@ -95,7 +94,7 @@ def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tupl
 
 
 def select_refundable_charges(charges: tuple[Charge, ...]) -> tuple[Charge, ...]:
-    """Return what is given back of a send that no provider took: all but the cooldown."""
+    """Return the charges to refund for a send that no provider took: all but the cooldown."""
     return tuple(c for c in charges if c.cost and c.bucket.limit is not Limit.COOLDOWN)
 
 

@@ -1,4 +1,4 @@
-"""What is handed to providers, what they answer, and what that means for the delivery."""
+"""Messages, the replies and receipts of providers, and the delivery status that follows."""
 
 import re
 from collections.abc import Sequence
@@ -11,71 +11,71 @@ from otp_service.core.phone_number import PhoneNumber
 
 
 class Fault(StrEnum):
-    """Whose fault it is that a submission was not accepted, and so what to do next."""
+    """The cause of a refused submission, which decides what to do next."""
 
     RECIPIENT = "recipient"
-    """The number's: every provider would refuse it, so stop. (Fraud blocks count here.)"""
+    """The number: every provider would refuse it, so stop. Fraud blocks count here."""
     PROVIDER = "provider"
-    """The provider's, the account's or the route's: nothing was sent, try the next."""
+    """The provider, the account or the route: nothing was sent, try the next."""
     UNKNOWN = "unknown"
-    """It may have been sent: try the next one with the same code, expect a duplicate."""
+    """It may have been sent: try the next with the same code, and expect a duplicate."""
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One send, as every provider gets it. Its `repr` would hold a code: never log it."""
+    """One send, as every provider gets it. Its text holds a code: never log it."""
 
     to: PhoneNumber
     text: str
     reference: str
-    """Ours, opaque to providers, and another one for each submission (`at`); see `SubmissionReference`."""
+    """Opaque to providers, different for each submission; see `SubmissionReference`."""
     validity_seconds: int
-    """Seconds for which delivering it still makes sense."""
+    """Seconds after which delivery is useless."""
     sender: str | None = None
     tenant: str = ""
     failed_providers: tuple[str, ...] = ()
-    """Through whom earlier codes of the challenge were sent, which the person does without."""
+    """The providers of earlier codes of the challenge, which apparently did not arrive."""
     callback_url: str | None = None
-    """Where receipts of this submission are to be brought, with a token in it; None for nowhere."""
+    """The URL for receipts of this submission, with a token; None for no receipts."""
 
     def for_submission(self, ordinal: int) -> "Message":
-        """Return the message as the submission in this place carries it."""
+        """Return the message for the submission with this ordinal."""
         return msgspec.structs.replace(self, reference=f"{self.reference}.{ordinal}")
 
     def __repr__(self) -> str:
         return f"Message({self.to.masked}, {self.reference})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        # The one that msgspec gives each struct would show the text to pretty tracebacks.
+        # msgspec's own __rich_repr__ would show the text in rich tracebacks.
         return [("to", self.to), ("reference", self.reference)]
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The provider took the message; `message_id` is its own name for it."""
+    """The provider took the message; `message_id` is the provider's own id."""
 
     message_id: str | None = None
 
 
 class RefusalScope(StrEnum):
-    """What a refusal speaks of, and so whether it says anything about the next message."""
+    """What a refusal is about, and so whether the next message would be refused too."""
 
     MESSAGE = "message"
-    """This message: another one may well be taken."""
+    """This message: another one may be accepted."""
     ACCOUNT = "account"
-    """Credentials, credit, suspension, a sender that is not ours: somebody has to act."""
+    """Credentials, credit, suspension, a foreign sender id: an operator has to act."""
     THROTTLED = "throttled"
-    """Too much at once: it asked to be left alone."""
+    """Too many requests: the provider asked for a pause."""
     SILENCE = "silence"
-    """Nobody answered, or nobody could be reached."""
+    """The provider did not answer or could not be reached."""
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The provider did not (certainly) take it."""
+    """The provider did not accept the message, or it is unknown whether it did."""
 
     fault: Fault
     reason: str
-    """The provider's code or ours, for operators: short, never with the text or the number."""
+    """A short code for operators, the provider's or ours; never the text or the number."""
     retry_after: int | None = None
-    """Seconds for which the provider asked to be left alone."""
+    """The pause in seconds that the provider asked for."""
     scope: RefusalScope = RefusalScope.MESSAGE
 
 
@@ -93,28 +93,27 @@ DeliveryStatus = Literal[
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """One message handed to one provider, and what became of it."""
+    """One message that was submitted to one provider, and its result."""
 
     provider: str
     outcome: Literal["accepted", "refused", "unknown"]
     fault: Fault | None
     reason: str | None
     at: int
-    """Milliseconds: since the send began as the router gives it, since 1970 once stored."""
+    """Milliseconds: since the start of the send from the router, since 1970 once stored."""
     milliseconds: int
     message_id: str | None = None
     send: int = 1
-    """Which send of its challenge it belongs to, counted from 1."""
+    """The number of its send in the challenge, from 1."""
     ordinal: int = 1
-    """Which submission of that send it was, counted from 1."""
+    """Its number in the send, from 1."""
     scope: RefusalScope | None = None
-    """What a refusal spoke of."""
+    """Set for a refusal."""
     receipt_status: DeliveryStatus | None = None
-    """What its receipts have said so far."""
+    """The best status of its receipts."""
 
     @classmethod
     def from_reply(cls, provider: str, reply: Reply, *, at: int, milliseconds: int) -> "Submission":
-        """Return the submission that a provider answered with this reply."""
         if isinstance(reply, Accepted):
             return cls(provider, "accepted", None, None, at, milliseconds, reply.message_id)
         outcome: Literal["refused", "unknown"] = (
@@ -126,12 +125,12 @@ class Submission(msgspec.Struct, frozen=True):
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether the provider may have sent it, and will want money for it."""
+        """Whether the provider may have sent it, and so may charge for it."""
         return self.outcome != "refused"
 
     @property
     def status(self) -> DeliveryStatus:
-        """What is known of it: its receipts first, then what the provider answered."""
+        """The status from its receipts, or else from the provider's reply."""
         if self.receipt_status:
             return self.receipt_status
         if self.outcome == "accepted":
@@ -141,30 +140,29 @@ class Submission(msgspec.Struct, frozen=True):
         return "permanent-failure" if self.fault is Fault.RECIPIENT else "technical-failure"
 
     def can_apply_receipt(self, receipt: "Receipt") -> bool:
-        """Whether this is news: what was delivered stays so, and what has failed is not pending.
+        """Whether the receipt is news: "delivered" is final, and a failure is not pending again.
 
-        Receipts come twice and out of order. A late "delivered" is believed, for it is the truth
-        whatever was said before.
+        Receipts arrive twice and out of order. A late "delivered" is believed after any other.
         """
         return RECEIPT_RANK[receipt.status] > RECEIPT_RANK[self.receipt_status or "submitted"]
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A provider's later news about one submission, as its dialect has understood it."""
+    """A provider's later report about one submission, parsed by its dialect."""
 
     status: Literal[
         "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
     ]
-    """permanent-failure: the number's fault, or a fraud block. technical-failure: failed for good,
-    and another provider may do better."""
+    """permanent-failure: the number is the reason, or a fraud block. technical-failure: failed for
+    good, and another provider may succeed."""
     reference: str = ""
-    """Ours, if the vendor gives it back; what stands in the callback's address comes first."""
+    """Our reference, if the vendor returns it; the one in the callback URL has precedence."""
     message_id: str = ""
-    """The vendor's own name for the message."""
+    """The vendor's own id of the message."""
     reason: str | None = None
-    """The vendor's short code, if it failed; never its prose."""
+    """The vendor's short code of a failure; never its prose."""
     is_signed: bool = False
-    """Whether the vendor has signed it, and so nobody else can have said it."""
+    """Whether the vendor has signed it, so that no other party can have sent it."""
 
 
 RECEIPT_RANK: dict[DeliveryStatus, int] = {
@@ -187,7 +185,7 @@ STATUS_PRECEDENCE: tuple[DeliveryStatus, ...] = (
 
 
 class SubmissionReference(NamedTuple):
-    """Our name for one submission, which comes back in its receipts: no secret, and no number."""
+    """Our id of one submission, which its receipts return: no secret, and no number."""
 
     tenant: str
     challenge_id: str
@@ -199,7 +197,7 @@ class SubmissionReference(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "SubmissionReference | None":
-        """Return the reference, or None for what is none of ours."""
+        """Return the reference, or None if the text is not one of ours."""
         match = _REFERENCE_PATTERN.fullmatch(text)
         return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
 
@@ -210,13 +208,13 @@ _REFERENCE_PATTERN = re.compile(
 
 
 def compute_delivery_status(submissions: Sequence[Submission]) -> DeliveryStatus:
-    """Return what the submissions of a challenge say of its delivery: the best of them."""
-    known = {submission.status for submission in submissions} or {"pending"}
-    return next(one for one in STATUS_PRECEDENCE if one in known)
+    """Return the best status of the submissions, by STATUS_PRECEDENCE."""
+    statuses = {submission.status for submission in submissions} or {"pending"}
+    return next(status for status in STATUS_PRECEDENCE if status in statuses)
 
 
 def find_recipient_fault_reason(submissions: Sequence[Submission]) -> str | None:
-    """Return the reason if a provider put the refusal on the number itself."""
+    """Return the reason of the first refusal that is the number's fault."""
     for submission in submissions:
         if submission.fault is Fault.RECIPIENT:
             return submission.reason
@@ -224,5 +222,4 @@ def find_recipient_fault_reason(submissions: Sequence[Submission]) -> str | None
 
 
 def count_billable(submissions: Sequence[Submission]) -> int:
-    """Return how many messages of these submissions may have to be paid for."""
     return sum(submission.may_be_billed for submission in submissions)

@@ -1,8 +1,8 @@
-"""Everything that can be refused, as one family.
+"""The errors that refuse a call.
 
     OtpError
     ├── InvalidRequest                the request cannot be read                       400
-    │   └── MalformedCode             the code could not be any code; costs no attempt 400
+    │   └── MalformedCode             not a code of this length; costs no attempt      400
     ├── Unauthenticated, Forbidden    the API key, or what it may do                   401, 403
     ├── ChallengeNotFound             no such challenge for this tenant                404
     ├── ChallengeEnded                                                                 410
@@ -12,15 +12,15 @@
     ├── IdempotencyKeyInUse, IdempotencyKeyReused                                      409, 422
     ├── InvalidPhoneNumber, NumberNotAllowed, NumberLocked                             422, 422, 403
     ├── IncorrectCode                 the one refusal that costs an attempt            422
-    ├── Undeliverable, DeliveryFailed the person's number, or our providers            422, 502
+    ├── Undeliverable, DeliveryFailed the number, or the providers                     422, 502
     ├── RateLimited                                                                    429
-    └── TryLater                                                                       503
+    └── TemporarilyUnavailable                                                         503
         ├── Overloaded                nothing was charged
-        └── StoreUnavailable          Redis is in doubt: nothing was compared or sent
+        └── StoreUnavailable          the outcome is unknown: nothing compared or sent
             └── StoreTampered         a record whose MAC is wrong
 
-`api/problems.py` translates each into its problem document, once. The text of an error is a
-sentence for the developer who calls us: it says what to do, and never holds a code or a number.
+`api/problems.py` converts each into its problem document. The text of an error is a sentence for
+the caller's developer: it names a remedy, and never holds a code or a number.
 
 Errors of the audit package have roots of their own, because no caller of the API gets them:
 
@@ -34,12 +34,11 @@ from typing import ClassVar
 
 
 class OtpError(Exception):
-    """A refusal with a reason; the base of all of them."""
+    """The base of all refusals."""
 
     problem_type: ClassVar[str] = "internal-error"
-    """The problem type that the caller is told."""
     audit_reason: ClassVar[str] = ""
-    """The reason that the audit log is told, where it has a word of its own."""
+    """The reason in events, if it is not the problem type."""
     detail: ClassVar[str] = ""
 
     def __init__(self, detail: str = "") -> None:
@@ -47,12 +46,12 @@ class OtpError(Exception):
 
     @property
     def reason(self) -> str:
-        """Why, in the audit log's words."""
+        """The reason that events record."""
         return self.audit_reason or self.problem_type
 
 
 class InvalidRequest(OtpError):
-    """The request cannot be read as the contract says; `errors` holds (path, message) pairs."""
+    """The request breaks the HTTP contract; `errors` holds (path, message) pairs."""
 
     problem_type = "invalid-request"
     detail = "The request is not valid. See errors, correct it and send it again."
@@ -63,7 +62,7 @@ class InvalidRequest(OtpError):
 
 
 class MalformedCode(InvalidRequest):
-    """What came is not a code of the configured length; it was not compared."""
+    """The code has another length or other characters; it was not compared."""
 
     problem_type = "malformed-code"
     audit_reason = "malformed"
@@ -71,7 +70,7 @@ class MalformedCode(InvalidRequest):
 
 
 class Unauthenticated(OtpError):
-    """No API key, an unknown one, or one that has expired."""
+    """The API key is missing, unknown or expired."""
 
     problem_type = "unauthenticated"
     detail = "Send a valid API key as 'Authorization: Bearer <key>'."
@@ -85,7 +84,7 @@ class Forbidden(OtpError):
 
 
 class ChallengeNotFound(OtpError):
-    """There is no challenge with this id for this tenant, or it ended over an hour ago."""
+    """This tenant has no challenge with this id, or it ended over an hour ago."""
 
     problem_type = "challenge-not-found"
     audit_reason = "not_found"
@@ -105,15 +104,13 @@ class ChallengeExpired(ChallengeEnded):
 
 
 class ChallengeLocked(ChallengeEnded):
-    """All attempts have been used."""
-
     problem_type = "challenge-locked"
     audit_reason = "attempts_exhausted"
     detail = "All attempts have been used. Issue a new challenge."
 
 
 class ChallengeCanceled(ChallengeEnded):
-    """It was canceled, by its tenant or because no provider took the message."""
+    """The tenant canceled it, or no provider took the message."""
 
     problem_type = "challenge-canceled"
     audit_reason = "canceled"
@@ -121,44 +118,36 @@ class ChallengeCanceled(ChallengeEnded):
 
 
 class ChallengeAlreadyVerified(ChallengeEnded):
-    """It was verified before; a code is accepted once."""
-
     problem_type = "challenge-already-verified"
     audit_reason = "replay"
     detail = "The challenge was already verified. A code is accepted once."
 
 
 class SendsExhausted(OtpError):
-    """No sends are left in this challenge."""
-
     problem_type = "sends-exhausted"
     audit_reason = "sends_exhausted"
     detail = "No sends are left in this challenge. Wait for a message, or issue a new challenge."
 
 
 class IdempotencyKeyInUse(OtpError):
-    """The first call with this key has not finished."""
-
     problem_type = "idempotency-key-in-use"
     detail = "A call with this Idempotency-Key is still running. Repeat the call in a few seconds."
 
 
 class IdempotencyKeyReused(OtpError):
-    """The key was used for another request."""
-
     problem_type = "idempotency-key-reused"
     detail = "This Idempotency-Key was used for another request. Use a fresh key for every try."
 
 
 class InvalidPhoneNumber(OtpError):
-    """Not a strict E.164 number that exists; nothing is repaired."""
+    """The number is not strict E.164 or does not exist; nothing is repaired."""
 
     problem_type = "invalid-phone-number"
     detail = "phone_number must be a valid number in strict E.164 form, like +447400123456."
 
 
 class NumberNotAllowed(OtpError):
-    """The policy does not send there; `why` is country, type, fictitious or blocked."""
+    """The policy does not allow it; `reason_code` is country, type, fictitious or blocked."""
 
     problem_type = "number-not-allowed"
     detail = "Codes are not sent to this number. See reason."
@@ -169,20 +158,18 @@ class NumberNotAllowed(OtpError):
 
     @property
     def reason(self) -> str:
-        """Why, in the audit log's words and in the problem's."""
+        """The reason that events and the problem record."""
         return self.reason_code
 
 
 class NumberLocked(OtpError):
-    """Too many failures in a row at this tenant; an operator unlocks it."""
-
     problem_type = "number-locked"
     audit_reason = "number_locked"
     detail = "This number is locked after too many failures in a row. An operator can unlock it."
 
 
 class IncorrectCode(OtpError):
-    """The code, purpose, account or number is not the challenge's; an attempt was charged."""
+    """The code, purpose, account or number does not match; an attempt was charged."""
 
     problem_type = "incorrect-code"
     audit_reason = "mismatch"
@@ -194,7 +181,7 @@ class IncorrectCode(OtpError):
 
 
 class Undeliverable(OtpError):
-    """A provider refused the number itself; every provider would."""
+    """A provider refused the number itself, as every provider would."""
 
     problem_type = "undeliverable"
     detail = "No provider can reach this number. Offer another way."
@@ -216,7 +203,7 @@ class DeliveryFailed(OtpError):
 
 
 class RateLimited(OtpError):
-    """A limit refused; `retry_after` seconds from now the same call passes it."""
+    """A limit refused; in `retry_after` seconds it allows the same call."""
 
     problem_type = "rate-limited"
     audit_reason = "rate_limited"
@@ -248,14 +235,14 @@ class Overloaded(TemporarilyUnavailable):
 
 
 class StoreUnavailable(TemporarilyUnavailable):
-    """Redis is away, full, read-only, loading, or has too few replicas."""
+    """Redis is unreachable, full, read-only, loading, or has too few replicas."""
 
     problem_type = "store-unavailable"
     detail = "The store is not available. Wait for the seconds in Retry-After."
 
 
 class StoreTampered(StoreUnavailable):
-    """A record did not carry our MAC: somebody else wrote to Redis. `record` is its key there."""
+    """A record has a wrong MAC, so another program wrote to Redis."""
 
     def __init__(self, record_key: str = "") -> None:
         super().__init__()

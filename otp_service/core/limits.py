@@ -1,12 +1,12 @@
-"""Which limits there are, whom each one counts, and the arithmetic of the two kinds.
+"""The limits, the subject that each counts, and the arithmetic of their algorithms.
 
-A limit is named what-per-whom. Its bucket is kept by the store under the limit's name and its
+A limit is named what-per-subject. The store keeps its bucket under the limit's name and its
 subject; `store/lua/buckets.lua` does this arithmetic inside Redis, and the functions here are the
 model that it is tested against. Instants and spans are milliseconds.
 
-Exact limits keep the instants themselves: no burst at the edge of a window. The wide ones are
-GCRA (as boulder's ratelimits): constant size, named with the burst that they admit, so a limit
-of 60 in 10 min admits 60 at once and then one every 10 s.
+Exact limits keep the instants of their charges, so a window has no edge at which bursts add up.
+Wide limits are GCRA (as in boulder's ratelimits): constant size, named with the burst that they
+admit, so a limit of 60 in 10 min admits 60 at once and then one every 10 s.
 """
 
 import math
@@ -29,25 +29,26 @@ from otp_service.core.timestamps import (
 SECONDS_PER_UNIT = {"s": 1, "min": MINUTE_SECONDS, "h": HOUR_SECONDS, "d": DAY_SECONDS}
 
 ROUNDING_TOLERANCE_MS = 0.5
-"""Milliseconds by which fractions may add up wrong without costing a burst its last one."""
+"""Milliseconds that rounding errors may add up to without refusing the last unit of a burst."""
 
 MAX_CONSECUTIVE_FAILURES = 100
-"""Failures in a row after which a number is locked at the latest (NIST SP 800-63B-4 §3.2.2)."""
+"""Consecutive failures that lock a number at the latest (NIST SP 800-63B-4 §3.2.2)."""
 FAILURES_BEFORE_DELAY = 10
-"""Failures in a row after which each next attempt has to wait, longer each time (R19)."""
+"""Consecutive failures after which each next attempt has to wait, longer each time (R19)."""
 MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * SECOND_MS, HOUR_MS
 CONSECUTIVE_FAILURES_TTL_MS = 90 * DAY_MS
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
-    """At most `count` in any `period` seconds."""
+    """At most `count` in any period of `period_seconds`."""
 
+    # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     count: int
     period_seconds: int
 
     @classmethod
     def parse(cls, text: str) -> "Window":
-        """Read '5 in 10 min' or '10 in 1 d'; ValueError says what is expected."""
+        """Parse '5 in 10 min' or '10 in 1 d'. Raises ValueError with the expected form."""
         match = re.fullmatch(r"(\d{1,9}) in (\d{1,4}) ?(s|min|h|d)", text, re.ASCII)
         if not match or not int(match[1]) or not int(match[2]):
             raise ValueError(f"write a limit like '5 in 10 min' or '10 in 1 d', not {text!r}")
@@ -61,23 +62,25 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Algorithm(StrEnum):
-    """How a bucket is kept."""
-
     SLIDING_WINDOW = "exact"
     GCRA = "gcra"
     CONSECUTIVE_FAILURES = "row"
 
 
 class Limit(StrEnum):
-    """Every limit; the comment names the subject that its bucket is keyed by.
+    """Every limit; the comment names the subject of its bucket.
 
-    If you add or remove a limit, also update:
-    - `DEFAULT_LIMITS`, and `NUMBER_LIMITS` if its subject is a number;
-    - `core/charges.py`, which charges it;
-    - `TENANT_LIMITS` in `settings/limit_rules.py`, if a tenant may have a tighter one;
-    - `docs/limits.md`.
-    A new subject (a user agent) is also a field of `IssueRequest` and `VerifyRequest`, of `Subject`
-    in `service/context.py`, and of `ChallengeSecret`, so that a resend is charged to it too.
+    If you add, remove or rename a limit, change these as well:
+
+    1. here: `DEFAULT_LIMITS`, `NUMBER_LIMITS` if the subject is one number, `Limit.algorithm`
+    2. `charges.py`: the request that is charged
+    3. `settings/limit_rules.py`: `TENANT_LIMITS` if the bucket belongs to one tenant
+    4. `docs/limits.md`: its row in the table
+    5. `tests/golden`: write the files again, as its README describes
+
+    A new subject (a user agent) is also a field of `IssueRequest` and `VerifyRequest`, of `Subject` in
+    `service/context.py`, and of `ChallengeSecret`, so that a resend is charged to it too.
+    tests/core/test_new_limit_steps.py names the step that is missing.
     """
 
     COOLDOWN = "CooldownPerNumber"  # number
@@ -98,7 +101,7 @@ class Limit(StrEnum):
 
     @property
     def algorithm(self) -> Algorithm:
-        """How its buckets are kept: exactly where the subject is one number, or the count small."""
+        """The algorithm of its buckets: exact for one number and for small counts, else GCRA."""
         if self is Limit.CONSECUTIVE_FAILURES:
             return Algorithm.CONSECUTIVE_FAILURES
         return (
@@ -118,10 +121,10 @@ NUMBER_LIMITS = frozenset(
         Limit.CONSECUTIVE_FAILURES,
     }
 )
-"""The limits whose buckets live in the number's own partition."""
+"""The limits whose buckets are in the number's own partition."""
 
 SPENDING_CAPS = (Limit.SENDS_COUNTRY, Limit.SENDS_TENANT, Limit.SENDS_OVERALL)
-"""The limits on spending, which have to be configured before anything is sent for money."""
+"""The limits on spending; a live configuration has to set them."""
 
 LimitTable = Mapping[Limit, tuple[Window, ...]]
 
@@ -145,7 +148,7 @@ DEFAULT_LIMITS: LimitTable = {
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """One limit for one subject; `tenant` is empty where the limit holds over all tenants."""
+    """One limit for one subject; `tenant` is empty if one bucket counts all tenants."""
 
     limit: Limit
     tenant: str = ""
@@ -153,21 +156,20 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """What one request costs one bucket.
-
-    A cost of 0 only looks. `force` spends beyond the limit: what has happened is counted. `base`
-    is what a row of failures counts already where another key has named it.
-    """
+    """The cost of one request to one bucket."""
 
     bucket: Bucket
     windows: tuple[Window, ...]
     cost: int = 1
+    """0 changes nothing; consecutive failures refuse it only while they lock the subject."""
     force: bool = False
+    """Whether to charge beyond the limit, for what has already happened."""
     initial_count: int = 0
+    """The consecutive failures that are stored under an earlier limit key."""
 
 
 class LimitRefusal(msgspec.Struct, frozen=True):
-    """The window that refuses longest; `wait` milliseconds from now it would not."""
+    """The window with the longest wait; after `wait_ms` milliseconds it admits the charge."""
 
     limit: Limit
     window: Window
@@ -182,10 +184,10 @@ class LimitRefusal(msgspec.Struct, frozen=True):
 def compute_sliding_window_wait(
     spent_at: Sequence[int], windows: Sequence[Window], cost: int, now: int
 ) -> int:
-    """Return how long to wait until `cost` more fit into every window; 0 if they fit now.
+    """Return the wait until every window admits `cost` more; 0 if they do now.
 
-    `spent` holds the instants of what was spent, in any order. An instant leaves its window
-    exactly `period` after itself. The cost must not be over any window's count.
+    `spent_at` holds the instants of earlier charges, in any order; each leaves its window exactly
+    one period later. The cost must not exceed the count of a window.
     """
     waits = [0]
     for window in windows:
@@ -198,7 +200,7 @@ def compute_sliding_window_wait(
 
 
 def compute_gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, float]:
-    """Return (wait, new TAT): the wait is 0 if `cost` may be spent now.
+    """Return the wait until `cost` is admitted (0: now), and the TAT with it.
 
     TAT is the theoretical arrival time: the instant at which the bucket is empty again.
     """
@@ -210,7 +212,7 @@ def compute_gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, 
 def compute_consecutive_failures_wait(
     failures: int, last_failure_at: int, now: int, max_failures: int = MAX_CONSECUTIVE_FAILURES
 ) -> int | None:
-    """Return how long the next attempt must wait after this row; None if until an operator."""
+    """Return the wait before the next attempt; None if only an operator can unlock the number."""
     if failures >= max_failures:
         return None
     if failures < FAILURES_BEFORE_DELAY:

@@ -1,4 +1,4 @@
-"""How codes behave: their length, their life and how often they may be tried and sent."""
+"""The policy of codes: length, lifetime, and how often they may be tried and sent."""
 
 import msgspec
 
@@ -6,17 +6,17 @@ from otp_service.core.timestamps import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 ENDED_RETENTION_MS = HOUR_MS
-"""How long a challenge that ended still tells its status."""
+"""How long the status of an ended challenge is kept."""
 
 SEND_ALLOWANCE_MS = 10 * SECOND_MS
-"""Between charging and sending: it does not make five minutes four."""
+"""The time between charge and send that does not reduce the minutes in the message."""
 
 RESEND_MARGIN_MS = MINUTE_MS
-"""With less life than this left, another message would arrive too late to be typed in."""
+"""A resend needs more lifetime than this, or its message would arrive too late."""
 
 
 MAX_LIFETIME_SECONDS = 600
-"""Seconds; what depends on no challenge living longer says so."""
+"""The maximum that other constants depend on."""
 
 POLICY_BOUNDS = (
     ("digits", 6, 10, ": shorter codes are guessed"),
@@ -39,17 +39,17 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cooldown: int = 30
 
     def find_errors(self) -> list[tuple[str, str]]:
-        """Return (field, remedy) for every rule that is looser than can be allowed."""
+        """Return (field, remedy) for every rule that is out of its bounds."""
         return [
-            (field, f"must be from {least} to {most}{why}")
-            for field, least, most, why in POLICY_BOUNDS
-            if not least <= getattr(self, field) <= most
+            (field, f"must be from {minimum} to {maximum}{reason}")
+            for field, minimum, maximum, reason in POLICY_BOUNDS
+            if not minimum <= getattr(self, field) <= maximum
         ]
 
     def compute_deadline(self, now: int) -> int:
-        """Return the instant at which a challenge that begins now stops being valid."""
+        """Return the instant from which a challenge that is issued now is expired."""
         return now + self.lifetime * SECOND_MS
 
     def count_minutes_left(self, deadline: int, now: int) -> int:
-        """Return the minutes to state in a message: whole ones, but for a moment's work."""
+        """Return the whole minutes to state in a message, after SEND_ALLOWANCE_MS."""
         return max(1, (deadline - now + SEND_ALLOWANCE_MS) // (60 * SECOND_MS))

@@ -1,4 +1,4 @@
-"""What the service asks of its store and its router, in the words of the core."""
+"""The ports of the use cases: what they need of the store, the router and the hasher."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ from otp_service.core.tenant import Tenant
 
 
 class ChallengeSnapshot(msgspec.Struct, frozen=True):
-    """A challenge as it stood at `now`, by Redis's clock; None where there is none."""
+    """A challenge at the instant `now` of Redis's clock; None if it is not stored."""
 
     now: int
     challenge: Challenge | None
@@ -22,55 +22,53 @@ class ChallengeSnapshot(msgspec.Struct, frozen=True):
 
 
 class CompareAndSwap(msgspec.Struct, frozen=True):
-    """Put `new` where `old` is (None: where nothing is), unless somebody moved first."""
+    """Replace `old` by `new` if it is still stored; None for `old` if nothing may be stored."""
 
     old: Challenge | None
     new: Challenge
     secret: ChallengeSecret | msgspec.UnsetType | None = msgspec.UNSET
-    """None deletes it, unset leaves it as it is."""
+    """None deletes the stored secret, unset keeps it."""
     deadline: int = 0
     """The instant from which the swap is refused (exclusive); 0 for none."""
 
 
 class Refund(msgspec.Struct, frozen=True):
-    """Undo what this operation spent; doing so twice undoes it once."""
+    """The reversal of a charge that this operation applied; it is applied once."""
 
     charge: Charge
     operation_id: str
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision about one partition: all of it happens, with its events, or none of it.
-
-    `refusal` is the event that is appended instead if a charge or the guard refuses. `denial` is
-    the event of a refusal that was decided before; it folds as refusals do. `durable` waits for
-    replicas before it answers.
-    """
+    """One decision in one partition: all of it is applied, with its events, or none of it."""
 
     partition: int
     operation_id: str
     swap: CompareAndSwap | None = None
     unless_blocked: str | None = None
-    """A number that must not be on the do-not-send list."""
+    """The number that must not be on the do-not-send list."""
     charges: tuple[Charge, ...] = ()
     refunds: tuple[Refund, ...] = ()
     reset_buckets: tuple[Bucket, ...] = ()
     events: tuple[Event, ...] = ()
     event_if_refused: Event | None = None
+    """Appended instead of `events` if a charge or `unless_blocked` refuses."""
     foldable_event: Event | None = None
+    """The event of a refusal that was decided before this commit; refusals may be folded."""
     durable: bool = False
+    """Whether the commit waits for replicas."""
     requires_log_capacity: bool = False
-    """It is the beginning of what an event of `events.GRANTS` will tell."""
+    """Whether it starts what ends in an event of `events.GRANT_EVENTS`."""
     masked_number: str = ""
-    """How operators see the number that a row of failures belongs to (masked)."""
+    """The number that operators see for its consecutive failures."""
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The commit happened."""
+    """The commit was applied."""
 
     now: int
     consecutive_failures: int = 0
-    """Failures in a row, if the commit charged that."""
+    """The count after this commit, if it charged Limit.CONSECUTIVE_FAILURES."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -97,27 +95,28 @@ CommitOutcome = Committed | Conflict | CommitRefusal
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of an Idempotency-Key: the request it was used for, and its challenge."""
+    """The request that an Idempotency-Key was used for, and its challenge."""
 
+    # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     version: int
     fingerprint: bytes
     challenge_id: str
     lease_until: int
-    """Until when the first call may still be running."""
+    """The instant until which the first call may still run."""
     finished: bool = False
 
 
 class Store(Protocol):
-    """Challenges, buckets and events. Raises StoreUnavailable when in any doubt."""
+    """Challenges, buckets and events. Raises StoreUnavailable if an outcome is unknown."""
 
     def get_number_partition(self, number: str) -> int:
-        """Return the partition in which everything about a (collapsed) number lives."""
+        """Return the partition of everything about a canonical number."""
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not a number's own."""
 
     def fetch_challenge(self, tenant: str, challenge_id: str) -> Awaitable[ChallengeSnapshot]:
-        """Read a challenge. Raises StoreTampered if it is not ours."""
+        """Raises StoreTampered on a wrong MAC, and ChallengeNotFound on an invalid id."""
 
     def commit(self, commit: Commit) -> Awaitable[CommitOutcome]:
         """Apply all of the commit with its events, or none of it."""
@@ -128,7 +127,7 @@ class Store(Protocol):
     def get_idempotency_record(
         self, tenant: str, key: str
     ) -> Awaitable[tuple[int, IdempotencyRecord | None]]:
-        """Read what is known of an Idempotency-Key, and the time."""
+        """Return the time by Redis's clock, and the record of the key."""
 
     def swap_idempotency_record(
         self,
@@ -138,7 +137,7 @@ class Store(Protocol):
         new: IdempotencyRecord | None,
         operation_id: str,
     ) -> Awaitable[bool]:
-        """Replace what is known of an Idempotency-Key; False if somebody was first."""
+        """Replace `old`; return False if another call has replaced it first."""
 
 
 class LockedNumber(msgspec.Struct, frozen=True):
@@ -197,35 +196,36 @@ class NumberRegistry(Protocol):
 
 
 class MessageIdRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of a submission whose provider knows only a name of its own for it."""
+    """A submission whose provider names it in receipts by the provider's own id."""
 
+    # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     reference: str
     number_suffix: str
-    """The last digits of its number: a name may be written in two ways, and this tells them apart."""
+    """The last digits of its number; they decide where two spellings of an id are possible."""
 
 
 class MessageIdIndex(Protocol):
-    """Those that all processes know of, by the name that a provider gave them."""
+    """Submissions by the provider's own id, shared by all processes."""
 
     def put(self, provider: str, message_id: str, record: MessageIdRecord) -> Awaitable[None]:
-        """Keep one for as long as a receipt can be of use. Raises StoreUnavailable."""
+        """Store a record for as long as a receipt is useful. Raises StoreUnavailable."""
 
     def get_many(
         self, provider: str, message_ids: Sequence[str]
     ) -> Awaitable[Sequence[MessageIdRecord | None]]:
-        """Return what is kept under each name. Raises StoreUnavailable; StoreTampered if forged."""
+        """Return the record of each id. Raises StoreUnavailable and StoreTampered."""
 
 
 class Router(Protocol):
     """The chain of providers."""
 
     def send(self, message: Message) -> Awaitable[tuple[Submission, ...]]:
-        """Hand the message to providers until one takes it; never raises for their faults."""
+        """Submit to providers until one accepts; their faults are returned, not raised."""
 
     def record_receipt(
         self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
     ) -> None:
-        """Let a trusted receipt say how good its provider is; `number` is a pseudonym."""
+        """Score the provider of a submission by a trusted receipt."""
 
 
 class Hasher(Protocol):

@@ -1,4 +1,4 @@
-"""Who calls: a tenant, its API keys and what they may do."""
+"""Tenants, their API keys, and the scopes of the keys."""
 
 import hashlib
 from enum import StrEnum
@@ -13,8 +13,6 @@ TENANT_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
 class Scope(StrEnum):
-    """What an API key may do."""
-
     CHALLENGES = "challenges"
     AUDIT = "audit"
     AUDIT_ALL = "audit-all"
@@ -22,26 +20,26 @@ class Scope(StrEnum):
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """A calling application: how it names itself to people, and what it may send where."""
+    """A calling application: its name in messages, and where it may send."""
 
     name: str
     brand: str
     countries: frozenset[str]
-    """libphonenumber regions, or "*" for every one."""
+    """libphonenumber regions, or "*" for all."""
     sender: str | None = None
     default_locale: str = "en"
     purposes: frozenset[str] | None = None
-    """The purposes that it may use; None for any."""
+    """The allowed purposes; None for any."""
     limits: LimitTable = msgspec.field(default_factory=lambda: DEFAULT_LIMITS)
 
     def check_purpose(self, purpose: str) -> None:
-        """Raise Forbidden if codes are not issued for this purpose."""
+        """Raise Forbidden if the tenant may not use this purpose."""
         if self.purposes is not None and purpose not in self.purposes:
             raise Forbidden("This tenant may not use this purpose. See purposes in its settings.")
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """256 random bits, of which only the SHA-256 is kept; that needs no salt or slow hash."""
+    """A key of 256 random bits. Only its SHA-256 is stored: it needs no salt or slow hash."""
 
     id: str
     tenant: str
@@ -52,5 +50,4 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 def hash_api_key(key: str) -> bytes:
-    """Return what is kept of an API key."""
     return hashlib.sha256(key.encode()).digest()

@@ -3,7 +3,7 @@
 The key is claimed before anything is charged, in a partition of its own. Its record holds a keyed
 fingerprint of the request and the id of the challenge. A refusal frees the key; StoreUnavailable
 does not. Until the lease of the first call ends, a repeat raises IdempotencyKeyInUse; after that
-it returns the result of the first call, or runs if there is none.
+it returns the result of the first call, or runs if it has no result.
 """
 
 from collections.abc import AsyncIterator

@@ -76,6 +76,9 @@ class ConsecutiveFailuresRule(msgspec.Struct, frozen=True, array_like=True):
 class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One decision of the commit script."""
 
+    # Encoded by position, like each struct here; lua/ reads the fields by generated names, and
+    # tests/golden/test_stored_bytes.py holds their order.
+
     clock_shift_ms: int
     expected_versions: list[ExpectedVersion] = []
     deadline: int = 0

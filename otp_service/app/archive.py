@@ -4,12 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from otp_service.app.factories import (
-    RANDOM_SOURCE,
-    collect_versions,
-    create_client,
-    create_store,
-)
+from otp_service.app.factories import RANDOM_SOURCE, collect_versions, create_client, create_store
 from otp_service.audit.archive_format.key_files import KeyFileError, derive_public_path, read_key
 from otp_service.audit.archive_format.seals import PublicKey, parse_public_keys
 from otp_service.audit.sealer.archive_writer import ArchiveWriter

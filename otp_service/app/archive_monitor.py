@@ -28,7 +28,6 @@ have room, and a service that is not ready refuses all requests.
 """
 
 MIN_WARNING_FULLNESS = 0.5
-"""The fullness from which on the log warns."""
 
 logger = logging.getLogger(__name__)
 

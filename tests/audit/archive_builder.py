@@ -1,6 +1,6 @@
-"""Archives for tests: written in the real format, without Redis, time or chance.
+"""Archives for tests, in the real format, without Redis, a clock or randomness.
 
-`Archive(folder)`, then `tell(partition)` for each event and `seal()` after some of them.
+`ArchiveBuilder(folder)`, then `add_event(partition)` for each event and `append_seal()` after some.
 """
 
 import hashlib
@@ -44,12 +44,12 @@ EPOCH = START_MS - 1000
 
 
 def derive_signing_key(name: str) -> SigningKey:
-    """Return the key of this name: the same each time."""
+    """Return the signing key of this name; always the same."""
     return SigningKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
 
 
 class ArchiveBuilder:
-    """Appends to a folder as the sealer does; each event is a second after the one before."""
+    """Appends to a folder as the sealer does; each event is one second after the previous one."""
 
     def __init__(self, folder: Path, key: SigningKey | None = None) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class ArchiveBuilder:
     def add_event(
         self, partition: int, *, is_ours: bool = True, stamp: bytes = b"", **fields: Any
     ) -> str:
-        """Append the next event of a partition, and return its id."""
+        """Append the next event of a partition; return its id."""
         self.now += 1000
         epoch, sequence = self.heads.get(partition, (EPOCH, 0))
         event = {"type": "otp.issued", "id": f"{self.now:032x}", "tenant": "shop"} | fields
@@ -95,7 +95,7 @@ class ArchiveBuilder:
         return gap
 
     def skip_events(self, partition: int, count: int = 1) -> None:
-        """Lose the next events of a partition, and say nothing."""
+        """Leave out the next events of a partition, without declaring a gap."""
         epoch, sequence = self.heads.get(partition, (EPOCH, 0))
         self.heads[partition] = epoch, sequence + count
 
@@ -104,7 +104,7 @@ class ArchiveBuilder:
         self.heads[partition] = self.now + 500, 0
 
     def append_line(self, line: bytes, gap: Gap) -> None:
-        """Append a line that takes these sequences."""
+        """Append a line for the sequences of `gap`."""
         self.heads[gap.partition] = gap.epoch, gap.last
         first, _ = self._runs.get((gap.partition, gap.epoch), (gap.first, 0))
         self._runs[gap.partition, gap.epoch] = first, gap.last
@@ -112,7 +112,7 @@ class ArchiveBuilder:
         self._write_line(line)
 
     def append_seal(self, **changes: Any) -> Seal:
-        """Close the stretch; `changes` are what the seal says otherwise."""
+        """Seal the batch; `changes` replace members of the seal."""
         is_first = (
             self.segment is None or segments.parse_segment_number(self.segment) == self.number + 1
         )
@@ -122,7 +122,7 @@ class ArchiveBuilder:
             "previous": self.previous,
             "count": len(self._batch_lines),
             "root": merkle.compute_root(map(merkle.hash_leaf, self._batch_lines)).hex(),
-            "runs": tuple(SequenceRange(*where, *run) for where, run in sorted(self._runs.items())),
+            "runs": tuple(SequenceRange(*epoch, *run) for epoch, run in sorted(self._runs.items())),
             "key": self.key.public.id,
             "fence": self.fence,
             "heads": tuple(
@@ -137,7 +137,7 @@ class ArchiveBuilder:
         return seal
 
     def hand_over_key(self, key: SigningKey) -> Seal:
-        """Close the stretch, and sign with another key from then on."""
+        """Seal the batch, naming another key that signs from then on."""
         self._next_key = key
         seal = self.append_seal()
         self.key, self._next_key = key, None
@@ -145,12 +145,12 @@ class ArchiveBuilder:
         return seal
 
     def start_segment(self, days: int = 0) -> None:
-        """Begin a new segment with the next line, so many days later."""
+        """Begin a new segment with the next line, `days` later."""
         self.now += days * 24 * 3600 * 1000
         self.segment = None
 
     def drop_segments(self, number: int) -> None:
-        """Delete the segments up to this seal, and say so in the next one."""
+        """Delete the segments up to this seal; the next seal states it."""
         for path in segments.list_segments(self.folder):
             last = next(
                 line
@@ -176,7 +176,7 @@ class ArchiveBuilder:
 
 
 def build_standard_archive(folder: Path) -> ArchiveBuilder:
-    """Write an archive with everything that may be in one, and lines behind its last seal.
+    """Write an archive with every kind of line, and lines after its last seal.
 
     Three partitions, two epochs of one of them, a gap, a wrong MAC, a stamp; six seals in three
     segments of two days, and the second key from the fifth seal on.
@@ -212,7 +212,7 @@ def build_standard_archive(folder: Path) -> ArchiveBuilder:
 
 
 def build_trimmed_archive(folder: Path) -> ArchiveBuilder:
-    """Write an archive whose first segment was dropped when its retention had ended."""
+    """Write an archive whose first segment was deleted after its retention."""
     archive = build_standard_archive(folder)
     archive.drop_segments(2)
     archive.append_seal()

@@ -27,7 +27,7 @@ def build_entry(event: bytes | Event, *, stamp: bytes = b"", sequence: int = 42)
 
 
 def build_full_event(kind: str, **fixed: Any) -> Event:
-    """Return an event of this kind with every field set, each to something of its own."""
+    """Return an event of this kind with every field set, each to a unique value."""
     return EVENT_TYPES[kind](**_fill_fields(EVENT_TYPES[kind], fixed))
 
 

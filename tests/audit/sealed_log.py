@@ -1,4 +1,4 @@
-"""A log in a real Redis, a sealer beside it, and what its archive says."""
+"""An event log in a real Redis, its sealers, and its archive."""
 
 import json
 import os
@@ -37,7 +37,7 @@ EXHAUSTED_CHARGE = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),)
 
 
 class SealedLog:
-    """Commits events, and makes sealers for them."""
+    """Commits events, and creates sealers for them."""
 
     def __init__(
         self,
@@ -67,17 +67,17 @@ class SealedLog:
         self.clock_seconds = 0.0
 
     async def commit_event(self, partition: int = 7, **fields: Any) -> Any:
-        """Commit something."""
+        """Commit with these fields."""
         commit = Commit(partition=partition, operation_id=secrets.token_hex(8), **fields)
         return await self.store.commit(commit)
 
     async def append_events(self, *ids: str, partition: int = 7) -> None:
-        """Commit an outcome of what was granted before for each of these ids, which must be kept."""
+        """Commit an outcome with each of these ids, which are expected in the archive."""
         await self.commit_event(partition, events=tuple(ArchiveChanged(id=id_) for id_ in ids))
         self.expected_ids += ids
 
     async def append_grant(self, partition: int = 7, *, durable: bool = False) -> None:
-        """Commit a claim."""
+        """Commit a grant, which is expected in the archive."""
         id_ = secrets.token_hex(4)
         await self.commit_event(partition, events=(Attempted(id=id_),), durable=durable)
         self.expected_ids.append(id_)
@@ -100,7 +100,7 @@ class SealedLog:
         seal_seconds: float = 0.0,
         **environment: Any,
     ) -> Sealer:
-        """Return a sealer of this log's archive; it seals with each turn unless told otherwise."""
+        """Return a sealer of this log's archive; by default it seals in each turn."""
 
         async def record_archive_change(reason: str, number: int) -> None:
             event: Event = ArchiveChanged(
@@ -127,11 +127,11 @@ class SealedLog:
         )
 
     def advance_clock(self, seconds: float = 5.0) -> None:
-        """Let time pass for sealers: a lease is over after 4."""
+        """Advance the clock of the sealers; a lease lasts 4 s."""
         self.clock_seconds += seconds
 
     async def expire_lease(self) -> None:
-        """Let the lease in Redis be over."""
+        """End the lease in Redis."""
         name = self.store.key_names.sealer_key()
         await self.script_client.run_pipeline(name, [("HSET", name, "until", 0)])
 
@@ -142,35 +142,35 @@ class SealedLog:
         return [line for s in list_segments(self.folder) for line in s.read_bytes().splitlines()]
 
     def read_entries(self) -> list[dict[str, Any]]:
-        """Return its entries."""
+        """Return the entries of the archive."""
         lines = self.read_lines()
         return [
             json.loads(line) for line in lines if not line.startswith((GAP_PREFIX, SEAL_PREFIX))
         ]
 
     def read_gaps(self) -> list[dict[str, int]]:
-        """Return its gaps."""
+        """Return the gaps of the archive."""
         return [
             json.loads(line)["gap"] for line in self.read_lines() if line.startswith(GAP_PREFIX)
         ]
 
     def list_event_ids(self) -> list[str]:
-        """Return the events' own ids, but for those of epochs and sealers."""
+        """Return the ids of the events, without those of epochs and sealers."""
         found = [entry["event"]["id"] for entry in self.read_entries()]
         return [id_ for id_ in found if id_ != "epoch" and not id_.startswith("sealer-")]
 
     def verify_archive(self, *keys: SigningKey) -> Any:
-        """Return what the verifier says."""
+        """Return the report of the verifier."""
         return verify_folder(self.folder, [key.public for key in keys or (SIGNING_KEY,)])
 
     def assert_complete(self, *keys: SigningKey, gaps: int = 0, sealed: bool = True) -> None:
-        """Everything that was told is there once, in a sound archive."""
+        """Assert that every expected event is archived once, in a sound archive."""
         report = self.verify_archive(*keys)
         assert [] == report.findings
         if sealed:
             assert 0 == report.unsealed
-        places = Counter(entry["id"] for entry in self.read_entries())
-        assert {1} == set(places.values())
+        entry_ids = Counter(entry["id"] for entry in self.read_entries())
+        assert {1} == set(entry_ids.values())
         counted = Counter(self.list_event_ids())
         assert dict.fromkeys(self.expected_ids, 1) == {
             id_: counted[id_] for id_ in self.expected_ids
@@ -179,18 +179,18 @@ class SealedLog:
 
 
 def get_stream_keys(log: SealedLog, partition: int = 7) -> Sequence[str]:
-    """Return log, events and refusals of a partition."""
+    """Return the keys of log, events and refusals of a partition."""
     return log.store.key_names.event_log_keys(partition)[:3]
 
 
 async def run_redis_command(log: SealedLog, *command: Any) -> Any:
-    """Run a command as somebody who can write to Redis."""
-    (answer,) = await log.script_client.run_pipeline(command[1], [command])
-    return answer
+    """Run a command as an attacker who can write to Redis."""
+    (reply,) = await log.script_client.run_pipeline(command[1], [command])
+    return reply
 
 
 async def run_until_idle(sealer: Sealer) -> None:
-    """Take turns until there is nothing more, and what the sealer told is there too."""
+    """Run turns until nothing is pending, the sealer's own events included."""
     for _ in range(3):
         more = True
         while more:
@@ -198,5 +198,5 @@ async def run_until_idle(sealer: Sealer) -> None:
 
 
 def decode_line(line: bytes) -> Any:
-    """Return what stands on a line."""
+    """Return the JSON on a line."""
     return msgspec.json.decode(line)

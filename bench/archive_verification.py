@@ -1,6 +1,6 @@
 """`python -m bench.archive_verification`: how many events a core verifies in a second.
 
-The archive has the real format and lies in a temporary folder: 64 partitions, a seal for each
+The archive is written to a temporary folder in the real format: 64 partitions, a seal for each
 thousand events, segments as large as those of the service.
 """
 
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from otp_service.audit.verification.findings import VerificationReport
 from otp_service.audit.verification.verifier import verify_folder
@@ -19,9 +20,9 @@ from tests.audit.archive_builder import ArchiveBuilder
 
 
 BATCH_EVENTS, SEGMENT_EVENTS = 1000, 150_000
-"""Events under a seal (100 a second, sealed every 10), and in a segment of some 64 MiB."""
+"""Events under a seal (100 a second, sealed every 10 s), and in a segment of about 64 MiB."""
 
-FULL_EVENT = {
+FULL_EVENT: dict[str, Any] = {
     "key_id": "2026-11-24-9f3a",
     "request": "0" * 32,
     "client_address": "203.0.113.9",
@@ -33,26 +34,27 @@ FULL_EVENT = {
     "versions": {"config": "0" * 12, "pepper": "1", "seal": "1", "state": "1", "limit": "1"},
     "outcome": "success",
 }
-"""As much as an event says that knows all that it can."""
+"""The fields of an event with every optional field."""
 
 
 def main() -> int:
-    """Measure, and print."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.archive_verification", description=__doc__
     )
-    parser.add_argument("--events", type=int, default=1_000_000, help="in the archive (1000000)")
-    parser.add_argument("--rounds", type=int, default=3, help="of verifying (3)")
-    known = parser.parse_args()
+    parser.add_argument(
+        "--events", type=int, default=1_000_000, help="events in the archive (1000000)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
-        sys.stderr.write(f"bench: writes {known.events:,} events\n")
-        archive = write_archive(Path(folder), known.events)
-        sys.stdout.write("\n".join(measure_rounds(archive, known.rounds)) + "\n")
+        sys.stderr.write(f"bench: write {args.events:,} events\n")
+        archive = write_archive(Path(folder), args.events)
+        sys.stdout.write("\n".join(measure_rounds(archive, args.rounds)) + "\n")
     return 0
 
 
 def write_archive(folder: Path, events: int) -> ArchiveBuilder:
-    """Write an archive of so many events, all of them under a seal."""
+    """Write an archive of this many events, all of them sealed."""
     archive = ArchiveBuilder(folder)
     for count in range(1, events + 1):
         archive.add_event(count % PARTITION_COUNT, **FULL_EVENT)
@@ -64,7 +66,7 @@ def write_archive(folder: Path, events: int) -> ArchiveBuilder:
 
 
 def measure_rounds(archive: ArchiveBuilder, rounds: int) -> Iterator[str]:
-    """Verify it some times, each in CPU time: it is one thread, and others may use the machine."""
+    """Yield one line a round, in CPU time: it is one thread, and the machine may have other work."""
     size = sum(path.stat().st_size for path in archive.folder.glob("*/*"))
     yield f"{platform.machine()}, Python {platform.python_version()}; {size / 2**20:.0f} MiB"
     for _ in range(rounds):
@@ -74,11 +76,10 @@ def measure_rounds(archive: ArchiveBuilder, rounds: int) -> Iterator[str]:
 
 
 def format_round(report: VerificationReport, seconds: float, cpu: float) -> str:
-    """Return one round's line."""
-    found = "sound" if report.is_sound else f"{report.found}"
+    result = "sound" if report.is_sound else f"{report.found}"
     rate = report.events / cpu
     return (
-        f"verify    {report.events:>10,} events  {rate:>9,.0f}/s a core  {seconds:6.1f} s  {found}"
+        f"verify    {report.events:>10,} events  {rate:>9,.0f}/s a core  {seconds:6.1f} s  {result}"
     )
 
 

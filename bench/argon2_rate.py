@@ -1,4 +1,4 @@
-"""argon2 alone: what the cores could do if nothing else were done."""
+"""argon2 alone: the rate of the cores without any other work."""
 
 import secrets
 import threading
@@ -9,7 +9,7 @@ from otp_service.hashing import compute_argon2id
 
 
 def measure_hash_rate(profile: Argon2Profile, threads: int, seconds: float) -> float:
-    """Return how many hashes so many threads make in a second, one after another each."""
+    """Return hashes a second of this many threads together."""
     start, end = threading.Barrier(threads), time.perf_counter() + seconds
     speeds: list[float] = []
 

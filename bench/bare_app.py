@@ -1,7 +1,7 @@
-"""The bare application: the same trips over the same wires, and nothing decided on the way.
+"""The bare application: the same calls over the same connections, without any decision.
 
-It is what somebody writes who has to reach Redis four times and three times again, and a gateway
-once: Litestar and redis-py as their documentation shows them, no limits, no events, no hash.
+It calls Redis four times for an issue and three times for a verify, and the gateway once, with Litestar
+and redis-py as their documentation shows them: no limits, no events, no hash.
 """
 
 import argparse
@@ -22,7 +22,9 @@ from otp_service.sms.http_provider import create_transport
 SET_SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
 
 KEY_COUNT = 1024
-"""How many keys it writes to: enough to be no hot spot, and memory stays as it is."""
+"""Keys that it writes to: enough to avoid a hot spot, and the memory does not grow."""
+
+WORKER_FACTORY = "bench.bare_app:create_app"
 
 REDIS_VARIABLE, GATEWAY_VARIABLE, PAYLOAD_VARIABLE = "BENCH_REDIS", "BENCH_GATEWAY", "BENCH_PAYLOAD"
 
@@ -40,14 +42,14 @@ class VerifyBody(msgspec.Struct):
 
 
 class ChallengeBody(msgspec.Struct):
-    """The body of both answers."""
+    """The body of both responses."""
 
     id: str
     status: str
 
 
 def create_app() -> Litestar:
-    """Return the application of one worker."""
+    """Return the application of a worker."""
     redis = Redis.from_url(os.environ[REDIS_VARIABLE])
     script = redis.register_script(SET_SCRIPT)
     transport = create_transport()
@@ -79,13 +81,13 @@ def create_app() -> Litestar:
 
 
 def main() -> None:
-    """Serve it as the service is served, until SIGTERM."""
+    """Serve it in the way of `otp-service serve`, until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m bench.bare_app", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
-    known = parser.parse_args()
-    config = create_uvicorn_config("bench.bare_app:bare", 1, workers=known.workers)
-    Multiprocess(config, sockets=[open_listener("127.0.0.1", known.port)]).run()
+    args = parser.parse_args()
+    config = create_uvicorn_config(WORKER_FACTORY, 1, workers=args.workers)
+    Multiprocess(config, sockets=[open_listener("127.0.0.1", args.port)]).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured, started as it is in production, and stopped again."""
+"""The measured programs: started as in production, and stopped at the end."""
 
 import contextlib
 import os
@@ -23,18 +23,18 @@ COUNTRIES = ("GB", "DE", "FR", "IT")
 
 UNREACHED_WINDOW = '["900000000 in 1 h"]'
 RAISED_LIMITS = ("SENDS_PER_PREFIX", "SENDS_PER_COUNTRY", "SENDS_PER_TENANT", "SENDS_OVERALL")
-"""The only limits that are moved: they cap what a whole service sends, which is all of ours."""
+"""The only limits that are raised: they cap all sends of a service, and the bench is one caller."""
 
 CHEAPEST_HASH = {"MEMORY_KIB": "8", "PASSES": "1", "ACCEPT_BELOW_OWASP": "true"}
 
 REDIS_OPTIONS = {
     "maxmemory": "2gb",
-    "auto-aof-rewrite-percentage": "0",  # a rewrite would fall into some rounds and not in others
+    "auto-aof-rewrite-percentage": "0",  # a rewrite would disturb only some rounds
 }
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Somebody who listens: where, whose group the processes are of, and the key that opens."""
+    """A server to measure: its port, the process group of its workers, and an API key."""
 
     port: int
     group: int
@@ -42,7 +42,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class BenchEnvironment:
-    """A Redis, and whoever is started on it; all of it ends with the `with`."""
+    """A context manager: a Redis, and the servers that are started on it."""
 
     def __init__(self, folder: Path, gateway: str, workers: int) -> None:
         self.folder = folder
@@ -62,16 +62,14 @@ class BenchEnvironment:
 
     @property
     def redis_url(self) -> str:
-        """Where Redis is."""
         return self._redis.url
 
     @property
     def redis_version(self) -> str:
-        """What Redis is."""
         return self._redis.version
 
     def start_service(self, name: str, hash_settings: Mapping[str, str], **more: str) -> Target:
-        """Start `otp-service serve` with what `init` writes; settings of [hash] and more over it."""
+        """Start `otp-service serve` with the configuration of `init` and these settings over it."""
         config, key = render_config(
             tenant="bench",
             brand="Bench",
@@ -95,7 +93,7 @@ class BenchEnvironment:
         return Target(port, self._start_process(name, command, settings, port), key)
 
     def start_bare_app(self, payload: int) -> Target:
-        """Start the bare application, whose trips carry so many bytes."""
+        """Start the bare application; each call to Redis has a payload of this many bytes."""
         port = find_free_port()
         settings = {
             bare_app.REDIS_VARIABLE: self._allocate_database(),
@@ -106,7 +104,7 @@ class BenchEnvironment:
         return Target(port, self._start_process("bare", command, settings, port))
 
     def read_cpu_seconds(self, target: Target) -> float:
-        """Return the seconds of CPU that a target and Redis have taken; 0 where nobody tells."""
+        """Return the CPU seconds of a target and Redis; 0 without /proc."""
         groups = {str(target.group), str(self._redis.pid)}
         return sum(
             _to_cpu_seconds(fields)
@@ -115,7 +113,7 @@ class BenchEnvironment:
         )
 
     def read_parent_cpu_seconds(self, target: Target) -> float:
-        """Return those of the process that has started a target's workers, without theirs."""
+        """Return the CPU seconds of the parent process of a target, without its workers."""
         return sum(map(_to_cpu_seconds, _read_process_stats(str(target.group))))
 
     def _allocate_database(self) -> str:
@@ -124,13 +122,13 @@ class BenchEnvironment:
     def _start_process(
         self, name: str, command: list[str], settings: Mapping[str, str], port: int
     ) -> int:
-        """Start a program, and return the number of its process and of the group that it leads."""
+        """Start a program; return its process id, which is also its process group."""
         log = self.folder / f"{name}.log"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTP_")}
+        environ = {name: value for name, value in os.environ.items() if name[:4] != "OTP_"}
         with log.open("wb") as stream:
             process = subprocess.Popen(  # noqa: S603  # our own programs
                 [sys.executable, *command],
-                env=kept | settings,
+                env={**environ, **settings},
                 stdout=stream,
                 stderr=stream,
                 process_group=0,
@@ -141,9 +139,9 @@ class BenchEnvironment:
 
 
 def _read_process_stats(pattern: str) -> Iterator[list[str]]:
-    """Give what Linux knows of processes, from the third field of proc_pid_stat(5) on."""
+    """Yield the fields of processes in /proc, from the third field of proc_pid_stat(5) on."""
     for stat in Path("/proc").glob(f"{pattern}/stat"):
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             yield stat.read_text().rpartition(")")[2].split()
 
 
@@ -152,7 +150,7 @@ def _to_cpu_seconds(fields: list[str]) -> float:
 
 
 def find_free_port() -> int:
-    """Return a port of this machine that nobody uses now."""
+    """Return a free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -160,7 +158,7 @@ def find_free_port() -> int:
 
 @contextlib.contextmanager
 def stop_on_exit(process: subprocess.Popen[bytes], timeout_seconds: float = 15.0) -> Iterator[None]:
-    """Stop a process at the end, and the workers with it that it should have stopped itself."""
+    """Stop a process at the end; kill its group if it does not stop in time."""
     try:
         yield
     finally:
@@ -173,12 +171,12 @@ def stop_on_exit(process: subprocess.Popen[bytes], timeout_seconds: float = 15.0
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Come back once it answers a request."""
+    """Wait until the process answers a request. Raises RuntimeError with its log if it does not."""
     give_up = time.monotonic() + 20.0
     while not _is_answering(port):
         if process.poll() is not None or time.monotonic() > give_up:
-            told = log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{' '.join(map(str, process.args))} does not answer:\n{told}")
+            lines = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"the program with the log {log.name} does not answer:\n{lines}")
         time.sleep(0.05)
 
 

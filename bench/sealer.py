@@ -1,7 +1,7 @@
-"""`python -m bench.sealer`: how many events a second go through the sealer.
+"""`python -m bench.sealer`: how many events a sealer archives a second.
 
-They lie in Redis, as after an hour without a sealer, in all partitions; one sealer checks their
-MACs, writes them to a folder with fsync, marks them in Redis, and seals each five thousand.
+The events wait in all partitions of Redis, as after an hour without a sealer. One sealer checks their
+MACs, writes them to a folder with fsync, marks them in Redis, and seals every five thousand.
 """
 
 import argparse
@@ -23,46 +23,47 @@ from tests.audit.sealed_log import SealedLog
 
 
 COMMITS_PER_TRIP = 200
-"""Commits in one round trip, while Redis is filled."""
+"""Commits in one round trip while Redis is filled."""
 
 
 def main() -> int:
-    """Measure, and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.sealer", description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000, help="that wait (100000)")
-    parser.add_argument("--rounds", type=int, default=3, help="each in a folder of its own (3)")
-    known = parser.parse_args()
+    parser.add_argument("--events", type=int, default=100_000, help="events that wait (100000)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, each in a new folder (3)")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
-        lines = asyncio.run(run_bench(Path(folder), known.events, known.rounds))
+        lines = asyncio.run(run_bench(Path(folder), args.events, args.rounds))
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
 async def run_bench(folder: Path, events: int, rounds: int) -> list[str]:
-    """Return what was measured, line by line."""
+    """Return the lines of the result."""
     with EmbeddedServer(folder / "redis") as server:
         async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
             log = SealedLog(link, folder, maximum=events)
-            sys.stderr.write(f"bench: tells {events:,} events\n")
+            sys.stderr.write(f"bench: write {events:,} events to Redis\n")
             await fill_log(log, events)
-            found = [await measure_sealer(log, folder / str(number)) for number in range(rounds)]
-    each, core = (", ".join(f"{speed:,.0f}" for speed in some) for some in zip(*found, strict=True))
+            rates = [await measure_sealer(log, folder / str(number)) for number in range(rounds)]
+    by_clock, by_cpu = (
+        ", ".join(f"{rate:,.0f}" for rate in each) for each in zip(*rates, strict=True)
+    )
     return [
         f"{platform.machine()}, Python {platform.python_version()}, {server.version}",
-        f"events a second: {each}; a second of the sealer's core: {core}",
+        f"events a second: {by_clock}; a second of the sealer's core: {by_cpu}",
     ]
 
 
 async def fill_log(log: SealedLog, events: int) -> None:
-    """Tell so many events, over all partitions."""
-    about = {k: v for k, v in FULL_EVENT.items() if k != "outcome"}
+    """Append this many events, over all partitions."""
+    fields = {name: value for name, value in FULL_EVENT.items() if name != "outcome"}
     for start in range(0, events, COMMITS_PER_TRIP):
         await log.store.commit_all(
             [
                 Commit(
                     partition=number % PARTITION_COUNT,
                     operation_id=f"bench-{number}",
-                    events=(Sent(id=f"{number:032x}", provider="p", milliseconds=9, **about),),
+                    events=(Sent(id=f"{number:032x}", provider="p", milliseconds=9, **fields),),
                 )
                 for number in range(start, start + COMMITS_PER_TRIP)
             ]
@@ -70,13 +71,12 @@ async def fill_log(log: SealedLog, events: int) -> None:
 
 
 async def measure_sealer(log: SealedLog, folder: Path) -> tuple[float, float]:
-    """Return events a second into a new folder, and a second of the core that it takes."""
+    """Archive into a new folder; return events a second, and events a second of CPU time."""
     log.folder = folder
     sealer = log.create_sealer(clock=time.monotonic, seal_seconds=10)
     began, cpu = time.perf_counter(), time.process_time()
-    more = True
-    while more:
-        more = await sealer.run_once()
+    while await sealer.run_once():
+        pass
     await sealer.stop()
     archived = sealer.status.archived
     return archived / (time.perf_counter() - began), archived / (time.process_time() - cpu)

@@ -1,4 +1,4 @@
-"""The table: what was measured, and beside what it is to be looked at."""
+"""The table of measurements, each with its ratio to a baseline."""
 
 import platform
 import statistics
@@ -14,12 +14,12 @@ ARGON_RATIO_AIM, BARE_RATIO_AIM = 0.85, 0.5
 
 
 def format_table(bench: Bench, server: str) -> Iterator[str]:
-    """Write it, line by line."""
+    """Yield the lines of the table."""
     of = bench.list_measurements
     profile = f"argon2id {DEFAULT_PROFILE.memory_kib} KiB, {DEFAULT_PROFILE.passes} passes"
     yield from format_header(bench.options, server)
     yield format_measurement(f"(a) pairs, {profile}", of("default"), of("ceiling"), ARGON_RATIO_AIM)
-    yield format_measurement("    the ceiling: argon2 alone", of("ceiling"))
+    yield format_measurement("    argon2 alone", of("ceiling"))
     yield format_measurement("(b) pairs, cheapest hash", of("cheapest"), of("bare"), BARE_RATIO_AIM)
     yield format_measurement("    with account and client_ip", of("full"), of("bare"))
     yield format_measurement("(c) refusals by the number's own limits", of("refusals"))
@@ -33,7 +33,7 @@ def format_table(bench: Bench, server: str) -> Iterator[str]:
 
 
 def format_header(options: Options, server: str) -> Iterator[str]:
-    """Say where and how it was measured, and what the columns are."""
+    """Yield the date, machine, versions and options of the run, and the names of the columns."""
     machine = f"{platform.machine()} with {options.cores} cores"
     yield f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}, {server}"
     yield (
@@ -51,13 +51,13 @@ def format_measurement(
     baseline: Sequence[Measurement] = (),
     aim: float = 0.0,
 ) -> str:
-    """Write what the rounds have measured of something, beside what it is compared with."""
-    rates = [tally.per_second for tally in measurements]
+    """Return a line with the medians of all rounds, and the median ratio to a baseline."""
+    rates = [measurement.per_second for measurement in measurements]
     ratio = ""
     if baseline:
-        best = [tally.per_second for tally in baseline]
-        ratio = f"{statistics.median(a / b for a, b in zip(rates, best, strict=True)):.2f}"
-    cpu = statistics.median(tally.cpu_seconds for tally in measurements)
+        ratios = (rate / each.per_second for rate, each in zip(rates, baseline, strict=True))
+        ratio = f"{statistics.median(ratios):.2f}"
+    cpu = statistics.median(measurement.cpu_seconds for measurement in measurements)
     return format_row(
         text,
         ratio,
@@ -79,6 +79,5 @@ def _format_latency(text: str, half: HalfLoad) -> Iterator[str]:
 
 
 def format_row(text: str, *cells: str) -> str:
-    """Write one line of the table."""
     ratio, aim, rate, spread, cpu = cells
     return f"{text:<45}{ratio:>6}  {aim:<8}{rate:>9}  {spread:<19}{cpu:>7}".rstrip()

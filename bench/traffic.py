@@ -1,7 +1,7 @@
-"""Everybody outside of the service, in one event loop: login back end, gateway and phones.
+"""The load: login back end, SMS gateway and phones, in one event loop.
 
-They share the machine with what is measured, so these are raw protocols without tasks or futures:
-a pair costs them a tenth of a millisecond.
+It shares the machine with the measured programs, so it uses raw protocols without tasks or futures:
+a pair costs it a tenth of a millisecond.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from bench.environment import Target
 
 
 NUMBER_BLOCKS = (("+447400", 6), ("+491512", 7), ("+33612", 6), ("+39312", 7))
-"""Where every number is a valid mobile one: how it begins, and how many digits follow."""
+"""Blocks of valid mobile numbers: their prefix, and how many digits follow."""
 
 NUMBER_STRIDE = 7919
-"""Has no factor in common with 10: numbers in turn are of different prefixes, and none repeats."""
+"""Has no factor in common with 10, so no number repeats and the next one has another prefix."""
 
 WARM_UP_SECONDS = 0.3
-"""Seconds at the beginning of a measurement that do not count: the queues fill."""
+"""Seconds at the start of a measurement that do not count, while queues fill."""
 
 REPLY_TIMEOUT_SECONDS = 20.0
-"""Seconds that the last answers may take."""
+"""Seconds that the last replies may take."""
 
 BodyBuilder = Callable[[str], str]
 ReplyHandler = Callable[[int, bytes], None]
@@ -41,11 +41,11 @@ _LENGTH_PATTERN = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class UnexpectedReplyError(Exception):
-    """An answer that makes every number worthless."""
+    """A reply that invalidates the measurement."""
 
 
 def generate_numbers() -> Iterator[str]:
-    """Return valid mobile numbers of several countries and prefixes, none of them twice."""
+    """Yield different valid mobile numbers of several countries and prefixes."""
     for index in itertools.count():
         step, block = divmod(index, len(NUMBER_BLOCKS))
         start, digits = NUMBER_BLOCKS[block]
@@ -53,18 +53,17 @@ def generate_numbers() -> Iterator[str]:
 
 
 class HttpMessageProtocol(asyncio.Protocol):
-    """HTTP/1.1 as both ends use it: a head, and a body of the length that it announces."""
+    """HTTP/1.1 messages: a head, and a body of the length in Content-Length."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to write."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on each message that is whole."""
+        """Pass on each complete message."""
         self._buffer += data
         while (head := self._buffer.find(b"\r\n\r\n")) >= 0:
             length = _LENGTH_PATTERN.search(self._buffer, 0, head)
@@ -75,12 +74,12 @@ class HttpMessageProtocol(asyncio.Protocol):
             self.handle_message(message, head + 4)
 
     def handle_message(self, message: bytes, body: int) -> None:
-        """Take one message, whose body begins there."""
+        """Handle one message; `body` is the offset of its body."""
         raise NotImplementedError
 
 
 class BenchGateway(HttpMessageProtocol):
-    """An SMS gateway that takes everything; the code is on the phone at once."""
+    """An SMS gateway that accepts everything; the code is on the phone at once."""
 
     REPLY = (
         b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{"id":"1"}'
@@ -91,7 +90,6 @@ class BenchGateway(HttpMessageProtocol):
         self._phones = phones
 
     def handle_message(self, message: bytes, body: int) -> None:
-        """Take one SMS."""
         to, code = _RECIPIENT_PATTERN.search(message, body), _CODE_PATTERN.search(message, body)
         assert to, message
         assert code, message
@@ -100,7 +98,7 @@ class BenchGateway(HttpMessageProtocol):
 
 
 class BenchConnection(HttpMessageProtocol):
-    """One connection of the login back end, which asks one thing at a time."""
+    """One connection of the login back end, with one request at a time."""
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -113,44 +111,43 @@ class BenchConnection(HttpMessageProtocol):
         self._on_reply: ReplyHandler | None = None
 
     def post(self, path: str, body: str, on_reply: ReplyHandler) -> None:
-        """POST, and call back with status and body."""
+        """Send a POST, and call `on_reply` with status and body."""
         self._on_reply = on_reply
         request = f"POST {path} HTTP/1.1\r\n{self._head}{len(body)}\r\n\r\n{body}"
         self.transport.write(request.encode())
 
     def handle_message(self, message: bytes, body: int) -> None:
-        """Take the answer."""
         self._pass_reply(int(message[9:12]), message[body:])
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell it as an answer with a status that there is not, if one is awaited."""
+        """Pass on a reply with the status 0, if one is awaited."""
         self._pass_reply(0, f"the connection was lost: {error}".encode())
 
     def _pass_reply(self, status: int, body: bytes) -> None:
-        told, self._on_reply = self._on_reply, None
-        if told:
-            told(status, body)
+        on_reply, self._on_reply = self._on_reply, None
+        if on_reply:
+            on_reply(status, body)
 
 
 class Measurement(msgspec.Struct):
-    """What came of one measurement."""
+    """The result of one measurement; a piece of work is a pair or an issue."""
 
     completed: int = 0
-    """Pieces of work, of those that count."""
+    """Pieces of work completed in the counted time."""
     per_second: float = 0.0
-    """Of them in a second."""
+    """Completed pieces a second."""
     cpu_seconds: float = 0.0
-    """Seconds of CPU that each piece took, those that do not count among them."""
+    """CPU seconds of each piece, over all pieces, counted or not."""
     issue_seconds: list[float] = []
-    """Seconds from when it was due to its answer."""
+    """Seconds from the instant at which each issue was due to its reply."""
     verify_seconds: list[float] = []
 
 
 class Workload:
-    """One kind of work, done on many connections; each piece of it begins with an issue."""
+    """One kind of work on many connections; each piece of it begins with an issue."""
 
     def __init__(self, bodies: BodyBuilder, source: Iterator[str]) -> None:
-        """Take what makes a number into the body of its issue, and where numbers come from."""
+        """Take a function from a number to the body of its issue, and the numbers."""
         self._build_body = bodies
         self._numbers = source
         self._idle: list[BenchConnection] = []
@@ -162,7 +159,7 @@ class Workload:
     async def run_saturated(
         self, connections: Sequence[BenchConnection], seconds: float
     ) -> Measurement:
-        """Keep every connection busy, and count what is done in so many seconds."""
+        """Keep every connection busy, and count the pieces completed in this time."""
         self._count_from = time.perf_counter() + WARM_UP_SECONDS
         self._count_until = self._count_from + seconds
         for connection in connections:
@@ -175,9 +172,9 @@ class Workload:
     async def run_at_rate(
         self, connections: Sequence[BenchConnection], seconds: float, rate: float
     ) -> Measurement:
-        """Begin at random instants at this rate, whether or not what was begun is done."""
+        """Start pieces at random instants at this rate, whether or not earlier ones have ended."""
         self._idle = list(connections)
-        chance = random.Random(0)  # noqa: S311  # nobody gains by guessing it
+        chance = random.Random(0)  # noqa: S311  # not for security
         due = time.perf_counter()
         end = due + seconds
         while (due := due + chance.expovariate(rate)) < end:
@@ -190,11 +187,11 @@ class Workload:
     def handle_issue_reply(
         self, connection: BenchConnection, number: str, status: int, body: bytes
     ) -> None:
-        """Take the answer to an issue, and go on to `done` or `fail`."""
+        """Handle the reply to an issue: continue to `finish_piece` or `record_failure`."""
         raise NotImplementedError
 
     def finish_piece(self, connection: BenchConnection, *, counts: bool = True) -> None:
-        """Go on with the next piece; this one counts if it was done in the time for that."""
+        """Start the next piece; this one counts if it ended in the counted time."""
         now = time.perf_counter()
         self.measurement.completed += counts and self._count_from <= now < self._count_until
         if now < self._count_until:
@@ -204,7 +201,7 @@ class Workload:
             self._start_due_pieces()
 
     def record_failure(self, status: int, body: bytes) -> None:
-        """Remember what nobody expected: no number is worth anything after it."""
+        """Record an unexpected reply, which invalidates the measurement."""
         self._failure = f"{status} {body.decode(errors='replace')[:500]}"
 
     def _start_piece(self, connection: BenchConnection, due: float) -> None:
@@ -224,12 +221,12 @@ class Workload:
         give_up = time.perf_counter() + REPLY_TIMEOUT_SECONDS
         while len(self._idle) < connections or self._due_times:
             if self._failure or time.perf_counter() > give_up:
-                raise UnexpectedReplyError(self._failure or "none, for too long")
+                raise UnexpectedReplyError(self._failure or "no reply in time")
             await asyncio.sleep(0.01)
 
 
 class PairWorkload(Workload):
-    """A code is issued, read on the phone, and verified."""
+    """Pairs: a code is issued, read on the phone, and verified."""
 
     def __init__(self, bodies: BodyBuilder, source: Iterator[str], phones: dict[str, str]) -> None:
         super().__init__(bodies, source)
@@ -238,7 +235,6 @@ class PairWorkload(Workload):
     def handle_issue_reply(
         self, connection: BenchConnection, number: str, status: int, body: bytes
     ) -> None:
-        """Verify the code that was sent."""
         if status != HTTPStatus.CREATED:
             self.record_failure(status, body)
             return
@@ -258,12 +254,12 @@ class PairWorkload(Workload):
 
 
 class RefusalWorkload(Workload):
-    """An issue that the number's own limits refuse, once they have let the first one pass."""
+    """Issues that the number's own limits refuse after the first one."""
 
     def handle_issue_reply(
         self, connection: BenchConnection, _: str, status: int, body: bytes
     ) -> None:
-        """Count a refusal."""
+        """Count the piece only if it was refused."""
         if status in {HTTPStatus.CREATED, HTTPStatus.TOO_MANY_REQUESTS}:
             self.finish_piece(connection, counts=status == HTTPStatus.TOO_MANY_REQUESTS)
         else:
@@ -271,7 +267,7 @@ class RefusalWorkload(Workload):
 
 
 class BenchTraffic:
-    """The gateway that listens, and the connections to whoever is measured."""
+    """A context manager: the gateway, and connections to the measured targets."""
 
     def __init__(self) -> None:
         self.phones: dict[str, str] = {}
@@ -287,30 +283,30 @@ class BenchTraffic:
 
     @property
     def gateway_url(self) -> str:
-        """Where messages are posted to."""
+        """The URL of the gateway."""
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/messages"
 
     @asynccontextmanager
     async def open_connections(
         self, target: Target, count: int
     ) -> AsyncIterator[list[BenchConnection]]:
-        """Open so many connections, and close them.
+        """Open this many connections, and close them at the end.
 
-        One after another, each with an answer: of those that come at once, the worker that wakes
-        first takes all, and the others have nothing to do.
+        They are opened one after another, each with a reply. If they were opened at once, the worker
+        that wakes first would accept all of them.
         """
         loop = asyncio.get_running_loop()
-        made: list[BenchConnection] = []
+        connections: list[BenchConnection] = []
         try:
             for _ in range(count):
                 _, connection = await loop.create_connection(
                     lambda: BenchConnection(target.key), "127.0.0.1", target.port
                 )
-                made.append(connection)
-                answered = loop.create_future()
-                connection.post("/nothing", "{}", lambda *_: answered.set_result(None))  # noqa: B023  # awaited below
-                await asyncio.wait_for(answered, REPLY_TIMEOUT_SECONDS)
-            yield made
+                connections.append(connection)
+                replied = loop.create_future()
+                connection.post("/nothing", "{}", lambda *_: replied.set_result(None))  # noqa: B023  # awaited below
+                await asyncio.wait_for(replied, REPLY_TIMEOUT_SECONDS)
+            yield connections
         finally:
-            for connection in made:
+            for connection in connections:
                 connection.transport.close()

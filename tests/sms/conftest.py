@@ -1,4 +1,4 @@
-"""A gateway on loopback that answers as it is told, and a message to send through it."""
+"""A scripted gateway on loopback, and a message to send through it."""
 
 import asyncio
 import json

@@ -16,7 +16,7 @@ from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest, 
 
 
 def silence(fault, reason):
-    """What is told where nobody answered."""
+    """The refusal without an answer."""
     return Refused(fault, reason, None, RefusalScope.SILENCE)
 
 
@@ -60,7 +60,7 @@ async def test_asks_once_and_as_the_dialect_says(gateway, provider, message):
 
 
 async def test_refused_connection_was_nothing_sent(transport, message):
-    """Nobody listens: the provider's fault."""
+    """No process listens: the provider's fault."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
@@ -239,7 +239,7 @@ async def test_redirect_to_nonsense_is_a_redirect(gateway, provider, message):
 async def test_proxies_of_the_environment_are_ignored(
     gateway, start_gateway, provider, message, monkeypatch
 ):
-    """Whoever can set a variable does not read the codes (R63)."""
+    """An attacker that can set a variable cannot read the codes (R63)."""
     proxy = await start_gateway()
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
@@ -352,7 +352,7 @@ def test_every_error_of_aiohttp_that_means_not_sent_is_known():
 
 
 async def test_close_leaves_the_shared_transport_open(gateway, provider, message):
-    """It belongs to whoever made it."""
+    """It belongs to its creator."""
     await provider.aclose()
     await provider.send(message)
 

@@ -1,4 +1,4 @@
-"""The five steps of sms/README.md, taken: the provider that stands there is added to a copy."""
+"""The five steps of sms/README.md: its example provider is added to a copy of the package."""
 
 import asyncio
 import os
@@ -104,7 +104,7 @@ async def test_a_provider_is_one_file_and_its_line(copy, config, gateway):
 
 
 async def test_its_table_decides_what_is_next(copy, config, gateway):
-    """A number that is refused for good is told as one; the account's fault as the account's."""
+    """A number that is refused permanently, and an account's fault, are reported as such."""
     gateway.set_reply(400, {"error": "no-such-number"})
     number = await run(copy, "-m", "otp_service", "send-test", ONE, "--config", config)
     gateway.set_reply(400, {"error": "no-credit"})

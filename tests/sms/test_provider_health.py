@@ -1,4 +1,4 @@
-"""What is remembered of providers, as values: breakers, rests and quality."""
+"""The health of providers as a value: breakers, backoffs and qualities."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +87,7 @@ def test_a_half_open_provider_gets_a_small_share_of_real_traffic():
     assert ("b", "a") == memory.order_providers(["a", "b"], "GB", later - 1, 0.0)
 
 
-def test_every_opening_and_closing_is_told():
+def test_every_opening_and_closing_is_reported():
     """An operator reads them later; what did not move is not told."""
     seen = [HealthEvent("a", "GB", NOW, "failed", reason="read-timeout")] * 7
     memory, changes = ProviderHealth().apply_events(seen)
@@ -108,7 +108,7 @@ def test_what_was_lost_drifts_back():
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3600 * SECOND_MS)), max_size=300))
 def test_quality_stays_between_a_tenth_and_one(receipts):
-    """Whatever is said, and whenever: nobody is taken off the list by receipts."""
+    """Receipts never remove a provider from the list."""
     quality, now = Quality(), NOW
     for good, pause in receipts:
         now += pause
@@ -143,7 +143,7 @@ def test_learning_in_two_goes_is_learning_in_one(seen, cut):
 @given(
     st.lists(events, max_size=60), st.integers(NOW, NOW + 10 * BREAKER_WINDOW_MS), st.floats(0, 1)
 )
-def test_nobody_is_ever_taken_off_the_list(seen, now, chance):
+def test_no_provider_is_ever_removed_from_the_list(seen, now, chance):
     """R87: when all are open, all are tried."""
     memory, _ = ProviderHealth().apply_events(seen)
 

@@ -31,7 +31,7 @@ RECIPIENT = Refused(Fault.RECIPIENT, "21211")
 
 
 class Clock:
-    """A monotonic clock that moves when it is told to."""
+    """A monotonic clock that a test moves."""
 
     def __init__(self):
         self.now = 100.0
@@ -88,7 +88,7 @@ def outcomes(submissions):
 
 
 async def test_first_provider_that_accepts_ends_the_send(message):
-    """Nobody else is asked: one send, one message (R26)."""
+    """No other provider is tried: one send, one message (R26)."""
     chain, (_, second) = router(ACCEPTED, ACCEPTED)
 
     (made,) = await chain.send(message)
@@ -116,7 +116,7 @@ async def test_next_provider_gets_the_same_message(message, first, outcome):
     assert [1, 2] == [each.ordinal for each in made]
 
 
-async def test_each_provider_is_told_where_to_bring_the_receipts_of_its_submission(message):
+async def test_each_provider_gets_the_address_for_receipts_of_its_submission(message):
     """The address names the submission, so that one's token is no other's (R64)."""
     chain, (first, second) = router(
         PROVIDER,
@@ -175,7 +175,7 @@ async def test_next_provider_has_what_is_left_of_the_deadline(message):
     assert ["read-timeout", "deadline"] == [each.reason for each in made[:2]]
 
 
-async def test_nobody_is_asked_when_there_is_no_time_left_to_answer(message):
+async def test_no_provider_is_tried_when_there_is_no_time_left_to_answer(message):
     """Its silence after 50 ms would be ours, and would open its breaker."""
     clock = Clock()
 
@@ -191,7 +191,7 @@ async def test_nobody_is_asked_when_there_is_no_time_left_to_answer(message):
     assert [] == second.sent
 
 
-async def test_nobody_is_asked_after_the_deadline(message):
+async def test_no_provider_is_tried_after_the_deadline(message):
     """A provider that answers late leaves no time for the next."""
     clock = Clock()
 
@@ -237,7 +237,7 @@ async def test_exception_of_a_provider_is_unknown(message, caplog, error):
 
 
 async def test_cancellation_goes_through(message):
-    """Whoever gives the send up is not held by it."""
+    """A caller that cancels the send is not held by it."""
     chain, (first, second) = router(asyncio.Event().wait, ACCEPTED)
     sending = asyncio.create_task(chain.send(message))
     await first.was_asked.wait()
@@ -307,7 +307,7 @@ async def test_a_destination_has_its_own_way(message):
         assert first == made.provider
 
 
-async def test_shares_are_kept_and_everybody_stands_in_the_list(message):
+async def test_shares_are_kept_and_every_provider_is_in_the_list(message):
     """Who is not drawn first is tried next (R88)."""
     chances = itertools.cycle([n / 97 for n in range(97)])
     chain, fakes = router(
@@ -362,7 +362,7 @@ async def test_who_is_throttled_rests_for_what_it_asked(message):
 
 @pytest.mark.parametrize("refusal", [PROVIDER, RECIPIENT])
 async def test_fifty_numbers_that_everybody_refuses_cost_the_next_one_nothing(message, refusal):
-    """Nobody opens a country's breakers with a handful of bad numbers."""
+    """A handful of bad numbers cannot open a country's breakers."""
     memory = LocalProviderHealth()
     chain, _ = router(refusal, refusal, memory=memory)
     for number in range(50):

@@ -52,7 +52,7 @@ def test_retry_after_is_read_as_seconds(value, seconds):
 
 @pytest.mark.parametrize(("ahead", "seconds"), [(90, 90), (-90, 0), (10**7, 86400)])
 def test_retry_after_is_read_as_a_date(ahead, seconds):
-    """A date counts from the reply's own Date, so that nobody's clock matters."""
+    """A date counts from the reply's own Date, so that our clock does not matter."""
     now = datetime(2026, 11, 1, 12, tzinfo=UTC)
     until = now + timedelta(seconds=ahead)
     headers = {

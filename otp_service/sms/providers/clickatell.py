@@ -1,7 +1,7 @@
 """Clickatell: the One API of its platform, channel sms.
 
-The status says little: 202, or 207 where one message of several was refused, and a rate limit is a
-400. Each message has `accepted`; `accepted: true` without an apiMessageId is unknown. The codes are
+The HTTP status means little: it is 202, or 207 if one message of several was refused, and 400 for a
+rate limit. Each message has `accepted`; `accepted: true` without an apiMessageId is unknown. The codes are
 the One API's own; those of the older interfaces (105, 114, 301) mean something else. There is no
 field for a validity, so a late message cannot be prevented.
 

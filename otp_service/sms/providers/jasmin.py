@@ -1,7 +1,7 @@
 """Jasmin, a self-hosted gateway: /send of its HTTP API (docs.jasminsms.com/en/latest/apis/http).
 
 A reply is prose: 200 with `Success "…"` is accepted, and `Error "…"` is a refusal. No reply is the
-recipient's fault: Jasmin queues messages, so what an SMSC says of the number comes later, as
+recipient's fault: Jasmin queues messages, so an SMSC's refusal of the number comes later, as
 ESME_RINVDSTADR in a receipt.
 """
 

@@ -71,7 +71,7 @@ MAX_SYSTEM_ID_CHARS: Final = 15
 MAX_SYSTEM_TYPE_CHARS: Final = 12
 MAX_SENDER_CHARS: Final = 20
 MAX_PASSWORD_CHARS: Final = 64
-"""5.2.2 has 8, and centres that take more."""
+"""5.2.2 allows 8, and some SMSCs accept more."""
 
 
 class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
@@ -91,11 +91,8 @@ class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
         return can_serve(self, destination)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        return [
-            *self._find_connection_errors(),
-            *self._find_length_errors(),
-            *find_sender_errors(self),
-        ]
+        connection = self._find_connection_errors()
+        return [*connection, *self._find_length_errors(), *find_sender_errors(self)]
 
     def _find_connection_errors(self) -> FieldErrors:
         if not self.tls and not is_loopback(self.host):

@@ -1,7 +1,7 @@
 """Vonage, Messages API: developer.vonage.com/api/messages. (The SMS API: vonage.py.)
 
 An error is {"type": "https://…/api-errors/messages#1120", "title", "detail"}; its code follows the
-#, or is a title that is a number. 1000 is in no table: it says "throttled", but also comes with a
+#, or is a title that is a number. 1000 is in no table: it means "throttled", but also comes with a
 500, so the status decides.
 """
 

@@ -105,8 +105,8 @@ class BodyReader:
         end = self._offset + count
         if end > len(self._body):
             raise InvalidPduError("a body that ends too early")
-        taken, self._offset = self._body[self._offset : end], end
-        return taken
+        octets, self._offset = self._body[self._offset : end], end
+        return octets
 
     def read_integer(self) -> int:
         return self.read_octets(1)[0]
@@ -115,8 +115,8 @@ class BodyReader:
         end = self._body.find(b"\0", self._offset)
         if end < 0:
             raise InvalidPduError("a string without its end")
-        taken, self._offset = self._body[self._offset : end], end + 1
-        return taken.decode("latin-1")
+        octets, self._offset = self._body[self._offset : end], end + 1
+        return octets.decode("latin-1")
 
     def read_tlvs(self) -> dict[int, bytes]:
         """Return the optional parameters, which are the rest of the body."""

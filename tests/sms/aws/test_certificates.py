@@ -1,4 +1,4 @@
-"""Certificates are fetched once, without redirects, and not at everybody's wish."""
+"""Certificates are fetched once, without redirects, and not for any address."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ class Needy(HttpSettings, frozen=True):
 
 
 class Clock:
-    """Stands still."""
+    """Does not move."""
 
     seconds = 1000.0
 
@@ -96,7 +96,7 @@ async def test_big_one_is_not_read(gateway, certificates):
 
 
 async def test_silence_ends(gateway, transport, monkeypatch):
-    """Nobody waits for long."""
+    """A caller does not wait long."""
     monkeypatch.setattr("otp_service.sms.aws.certificates.FETCH_TIMEOUT_SECONDS", 0.1)
     gateway.hold_replies()
 
@@ -106,7 +106,7 @@ async def test_silence_ends(gateway, transport, monkeypatch):
         )
 
 
-async def test_refused_connection_is_told(certificates):
+async def test_refused_connection_is_reported(certificates):
     """As everything that did not work: the vendor comes again."""
     with pytest.raises(CertificateUnavailable):
         await certificates.attach_certificates(Needy(), of("http://127.0.0.1:9/a.pem"))

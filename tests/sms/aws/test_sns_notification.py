@@ -60,7 +60,7 @@ def test_signed_notification_is_taken(topic, version, subject):
 
 
 def test_certificate_is_asked_for_by_its_address(topic):
-    """Whoever runs the dialect fetches it; without it nothing is taken."""
+    """The caller of the dialect fetches it; without it no receipt is accepted."""
     callback = topic.build_callback(topic.build_notification("{}"), has_certificate=False)
 
     assert CERTIFICATE_URL == AWS.find_certificate_url(callback)
@@ -185,7 +185,7 @@ def test_what_is_no_certificate_is_refused(topic, pem):
         b"{}",
         b"[]",
         b"\xff",
-        b'{"eventType": "TEXT_DELIVERED"}',  # raw delivery: nobody has signed it
+        b'{"eventType": "TEXT_DELIVERED"}',  # raw delivery: unsigned
         json.dumps(SnsTopic.build_notification(SnsTopic(), "{}", Timestamp="yesterday")).encode(),
         json.dumps(SnsTopic.build_notification(SnsTopic(), "{}") | {"Message": 7}).encode(),
     ],

@@ -32,7 +32,7 @@ class ProviderContract(NamedTuple):
     without_id: GatewayReply | None = None
     """None where it gives no id."""
     account_scope: RefusalScope = RefusalScope.ACCOUNT
-    """MESSAGE where nothing but a code of its settings tells."""
+    """MESSAGE where only a code in its settings decides."""
 
 
 SHORT_TIMEOUTS: dict[str, Any] = {"connect_timeout": 1.0, "read_timeout": 1.0}

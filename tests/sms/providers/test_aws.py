@@ -79,7 +79,7 @@ def test_request_byte_by_byte(message):
 
 
 def test_sender_is_a_number_where_one_is_required(message):
-    """A pool stands in where the name may not be used (R44)."""
+    """A pool replaces a name that is not allowed (R44)."""
     american = msgspec.structs.replace(message, to=PhoneNumber("+12025550123", "US", 1))
     aws = settings(sender="Example", pool="pool-1")
 
@@ -171,7 +171,7 @@ def test_validity_is_never_longer_than_the_codes(message):
     ],
 )
 def test_codes_by_fault(error, fault, reason, about):
-    """By the reason, or by the type where there is none; the number's field alone is the number's."""
+    """By the reason, or by the type where there is none; only the number's field is the number's fault."""
     reply = settings().interpret_reply(HttpReply(400, {}, json.dumps(error).encode()))
 
     assert (fault, reason, about) == (reply.fault, reply.reason, reply.scope)
@@ -270,7 +270,7 @@ def test_receipt_of_an_event(topic, event, is_final, status):
 
 @pytest.mark.parametrize("context", [None, {}, {"other": "x"}])
 def test_receipt_without_our_reference(topic, context):
-    """Somebody else's message of the same account: its id is all there is."""
+    """Another application's message of the same account has only an id."""
     body = {"eventType": "TEXT_DELIVERED", "messageId": "m-1", "context": context}
 
     receipts = settings(topic_arn=TOPIC_ARN).parse_receipts(
@@ -287,8 +287,8 @@ def test_events_of_other_channels_are_no_receipts(topic):
     assert [] == settings(topic_arn=TOPIC_ARN).parse_receipts(callback)
 
 
-async def test_subscription_is_told_to_an_operator_and_never_followed(topic, gateway, caplog):
-    """With what the operator needs for it; whoever has subscribed us chose what we would visit."""
+async def test_subscription_is_logged_for_an_operator_and_never_followed(topic, gateway, caplog):
+    """With what the operator needs for it; the subscriber chose the address to visit."""
     caplog.set_level(logging.INFO)
     callback = topic.build_callback(topic.build_subscription_confirmation(SubscribeURL=gateway.url))
     aws = settings(topic_arn=TOPIC_ARN)
@@ -309,8 +309,8 @@ async def test_subscription_is_told_to_an_operator_and_never_followed(topic, gat
     ]
 
 
-def test_subscription_to_a_foreign_topic_is_not_even_told(topic, caplog):
-    """Whoever subscribes us to theirs hears 401."""
+def test_subscription_to_a_foreign_topic_is_not_even_logged(topic, caplog):
+    """A foreign subscriber gets 401."""
     foreign = topic.build_subscription_confirmation(
         TopicArn="arn:aws:sns:eu-west-1:999999999999:theirs"
     )

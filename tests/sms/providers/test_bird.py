@@ -112,7 +112,7 @@ def test_each_status(kind, code, means):
 
 @pytest.mark.parametrize("metadata", [None, {}, {"reference": 7}])
 def test_a_reference_may_be_missing(metadata):
-    """Somebody else may send from the same workspace."""
+    """Another application may send from the same workspace."""
     (receipt,) = create_bird(CALLBACK_URL).parse_receipts(build_callback(report(metadata=metadata)))
 
     assert ("", ID) == (receipt.reference, receipt.message_id)
@@ -120,7 +120,7 @@ def test_a_reference_may_be_missing(metadata):
 
 @pytest.mark.parametrize("more", ["", "v1,AAAA ", "v1a,AAAA v1,ä "])
 def test_a_signed_receipt_says_so(more):
-    """Nobody else can have said it; there may be several signatures."""
+    """Only the vendor can have signed it; there may be several signatures."""
     body = msgspec.json.encode(report())
     headers = signed(body)
     headers |= {"webhook-signature": more + headers["webhook-signature"]}

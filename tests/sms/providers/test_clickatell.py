@@ -44,7 +44,7 @@ def updates(*updates):
 
 
 def test_request_byte_by_byte(message):
-    """The key stands alone in its header; numbers have no plus."""
+    """The header is the key alone; numbers have no plus."""
     request = settings(sender="+12025550100").build_request(message)
 
     assert (
@@ -86,7 +86,7 @@ def test_recipient_codes(status, code):
 
 @pytest.mark.parametrize("code", [*map(int, list_codes(FAULT_TABLE, ACCOUNT_FAULT))])
 def test_account_codes_stand_with_the_message_or_above(code):
-    """Those that concern the whole request stand beside `messages`."""
+    """Those of the whole request are next to `messages`."""
     above = HttpReply(400, {}, json.dumps({"messages": [], "error": {"code": code}}).encode())
 
     for reply in (settings().interpret_reply(says(400, code)), settings().interpret_reply(above)):
@@ -137,7 +137,7 @@ def test_accepted_needs_both():
     ],
 )
 def test_receipt_of_a_status(name, status):
-    """Advisory, as nobody has signed it; with our reference."""
+    """Advisory, because it is unsigned; with our reference."""
     update = {
         "channel": "sms",
         "messageId": "m-1",

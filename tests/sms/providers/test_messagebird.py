@@ -115,7 +115,7 @@ def test_each_status(status, code, why, means):
     "callback", [asked_with(report()), build_callback(urlencode(report()).encode())]
 )
 def test_a_signed_receipt_says_so(callback, algorithm):
-    """Nobody else can have said it; PyJWT signs with each algorithm that they use."""
+    """Only the vendor can have signed it; PyJWT signs with each algorithm that they use."""
     bird = create_messagebird(CALLBACK_URL, signing_key=Secret(KEY))
 
     receipts = bird.parse_receipts(signed(callback, algorithm=algorithm))

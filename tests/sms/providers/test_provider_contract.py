@@ -59,7 +59,7 @@ async def test_accepted(contract, gateway, provider, message):
 
 @those_with("recipient")
 async def test_refused_for_good(contract, gateway, provider, message):
-    """A number that nobody can reach is the recipient's fault: the chain stops (R88)."""
+    """An unreachable number is the recipient's fault: the chain stops (R88)."""
     gateway.set_reply(*contract.recipient)
 
     reply = await provider.send(message)

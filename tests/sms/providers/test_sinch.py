@@ -121,7 +121,7 @@ def test_each_status(status, code, means):
 
 
 def test_a_signed_receipt_says_so():
-    """Nobody else can have said it."""
+    """Only the vendor can have signed it."""
     body = msgspec.json.encode(report())
 
     receipts = create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(

@@ -147,7 +147,7 @@ def test_without_a_code_the_status_decides(status, body, fault, reason):
 
 
 def test_there_are_no_receipts():
-    """SNS tells nobody but CloudWatch."""
+    """SNS reports deliveries to CloudWatch only."""
     with pytest.raises(UnreadableReceipt):
         settings().parse_receipts(SnsTopic().build_callback(b"{}"))
 

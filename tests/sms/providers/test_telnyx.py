@@ -106,7 +106,7 @@ def test_each_status(status, code, means):
     ],
 )
 def test_40300_is_the_numbers_only_if_it_says_stop(title, means):
-    """The same code also tells of a profile that must not send there."""
+    """The same code is also about a profile that must not send there."""
     (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
         build_callback(report("sending_failed", "40300", title))
     )
@@ -133,7 +133,7 @@ def test_a_reason_that_could_be_a_code_is_not_kept():
 
 
 def test_a_signed_receipt_says_so():
-    """Nobody else can have said it."""
+    """Only the vendor can have signed it."""
     body = msgspec.json.encode(report())
 
     receipts = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
@@ -166,7 +166,7 @@ def test_a_bad_or_old_signature_is_refused(wrong):
 
 @pytest.mark.parametrize("given", ["", "not base64!", "AAAA", "ä"])
 def test_a_signature_that_is_none_is_refused(given):
-    """Whatever stands in the header."""
+    """For any value of the header."""
     body = msgspec.json.encode(report())
     headers = signed(body) | {"telnyx-signature-ed25519": given}
 

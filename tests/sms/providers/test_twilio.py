@@ -142,7 +142,7 @@ def test_every_status_is_a_receipt(name):
         ("864209", "technical-failure", "unreadable"),
     ],
 )
-def test_code_tells_whose_fault_it_was(code, means, reason):
+def test_code_decides_whose_fault_it_was(code, means, reason):
     """And is kept only if it can be no number and no code of ours (R68)."""
     (receipt,) = twilio().parse_receipts(signed(status("undelivered", ("ErrorCode", code))))
 

@@ -1,4 +1,4 @@
-"""What holds for each of the named vendors: senders, secrets, and what stands in an address."""
+"""For each of the named vendors: senders, secrets, and addresses."""
 
 import msgspec
 import pytest

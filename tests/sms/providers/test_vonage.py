@@ -132,7 +132,7 @@ def test_validity_is_within_vonages_bounds(message, life, ttl):
 
 
 def test_number_is_written_without_plus(message):
-    """As sender too; and where names are not taken, there is none."""
+    """In the sender too; and without a sender where names are not allowed."""
     there = msgspec.structs.replace(message, to=msgspec.structs.replace(message.to, country="US"))
 
     assert "15005550006" == form(message, sender="+15005550006")["from"]
@@ -164,7 +164,7 @@ def test_number_is_written_without_plus(message):
     ],
 )
 def test_table(statuses, means):
-    """All parts count: half a message is none, and is billed."""
+    """All parts count: half a message is useless, and billed."""
     parts = [{"status": status, "message-id": "0A01"} for status in statuses]
     reply = HttpReply(200, {}, msgspec.json.encode({"messages": parts}))
 
@@ -175,7 +175,7 @@ def test_table(statuses, means):
     ("http", "about"), [(401, RefusalScope.ACCOUNT), (429, RefusalScope.THROTTLED)]
 )
 def test_status_counts_if_it_is_not_200(http, about):
-    """The documentation knows 200 only; what stands in front of it knows more."""
+    """The documentation has 200 only; a proxy in front of the API has more."""
     assert Refused(Fault.PROVIDER, f"http-{http}", scope=about) == vonage().interpret_reply(
         HttpReply(http, {}, b"")
     )
@@ -203,7 +203,7 @@ def test_every_status_is_a_receipt(name):
         ("447400123456", "technical-failure", "unreadable"),
     ],
 )
-def test_code_tells_whose_fault_it_was(code, means, reason):
+def test_code_decides_whose_fault_it_was(code, means, reason):
     """Codes of receipts are not those of replies: 7 is a busy phone here."""
     (news,) = vonage().parse_receipts(build_callback(receipt(status="failed", err_code=code)))
 
@@ -268,7 +268,7 @@ def test_wrong_signature_is_refused(fields):
 
 
 def test_what_is_not_signed_is_not_read():
-    """A parameter that somebody has put among the signed ones is not looked at."""
+    """An unsigned parameter among the signed ones is ignored."""
     fields = {name: value for name, value in receipt().items() if name not in {"client-ref", "sig"}}
     auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
     query = urlencode(fields | {"sig": auth.sign_params(dict(fields)), "reference": "x"})

@@ -106,7 +106,7 @@ def test_request_byte_by_byte(message):
     ],
 )
 def test_table(http, body, means):
-    """The code stands after the #, or is the title; a 500 may have been sent, whatever it says."""
+    """The code follows the #, or is the title; a 500 may have been sent with any code."""
     assert means == messages().interpret_reply(HttpReply(http, {}, msgspec.json.encode(body)))
 
 
@@ -131,7 +131,7 @@ def test_every_status_is_a_receipt(name):
         (problem("rejected", title="No route to 447400123456"), "technical-failure", "rejected"),
     ],
 )
-def test_code_tells_whose_fault_it_was(error, means, reason):
+def test_code_decides_whose_fault_it_was(error, means, reason):
     """In each of the forms that callbacks have been seen in, and never with prose (R68)."""
     (news,) = messages().parse_receipts(signed(NEWS | {"status": "rejected", "error": error}))
 

@@ -55,7 +55,7 @@ def news():
 
 @pytest.fixture
 async def made(centre, news, transport):
-    """Makes providers that speak to the centre, and takes leave of it."""
+    """Builds providers that use the SMSC, and closes them."""
     providers = []
 
     async def received(name, receipt):

@@ -1,4 +1,4 @@
-"""A centre, and providers that speak to it."""
+"""An SMSC, and providers that use it."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.sms.smpp.samples import build_settings
 
 @pytest.fixture
 async def smsc():
-    """A centre that takes everything."""
+    """An SMSC that accepts everything."""
     async with FakeSmsc() as centre:
         yield centre
 
@@ -24,7 +24,7 @@ def receipts():
 
 @pytest.fixture
 async def create_provider(smsc, receipts):
-    """Makes providers that speak to the centre, and takes leave of it."""
+    """Builds providers that use the SMSC, and closes them."""
     providers = []
 
     async def record_receipt(name, receipt):

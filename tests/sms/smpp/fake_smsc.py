@@ -1,6 +1,6 @@
-"""A centre on loopback that does as it is told, in a few lines of its own PDUs.
+"""A scripted SMSC on loopback, in a few lines of its own PDUs.
 
-async with Centre() as centre:
+async with FakeSmsc() as smsc:
     centre.answers(0x58)      …to every submit_sm
     centre.hangs()
     await centre.brings(message)
@@ -27,7 +27,7 @@ PASSWORD = "s3cret"
 
 
 class FakeSmsc:
-    """Takes every bind with the right password, and every message, until it is told otherwise."""
+    """Accepts every bind with the right password, and every message, unless scripted otherwise."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, password: str = PASSWORD) -> None:
         self._tls = tls

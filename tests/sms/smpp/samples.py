@@ -1,4 +1,4 @@
-"""Settings for a centre on loopback, and what is often said of them."""
+"""Settings for an SMSC on loopback, and refusals that many tests expect."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ def build_settings(port, **more):
 
 
 def build_silence_refusal(fault, reason):
-    """A refusal that nobody has spoken."""
+    """A refusal without a response."""
     return Refused(fault, reason, None, RefusalScope.SILENCE)
 
 

@@ -1,4 +1,4 @@
-"""What a centre brings: receipts, and what people send us."""
+"""deliver_sm: receipts, and inbound messages of people."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from tests.sms.smpp.samples import DELIVERED_RECEIPT, build_settings
 
 
 async def test_receipt_has_our_reference(smsc, provider, message, receipts):
-    """The centre knows only its own id, and is answered once the receipt is noted."""
+    """The SMSC knows only its own id, and gets its response after the receipt is handled."""
     await provider.send(message)
 
     await smsc.deliver_message(DELIVERED_RECEIPT, 9)
@@ -28,8 +28,10 @@ async def test_receipt_has_our_reference(smsc, provider, message, receipts):
     assert (9, 0, b"\0") == (answer.sequence, answer.status, answer.body)
 
 
-async def test_receipt_of_a_message_that_nobody_waits_for(smsc, create_provider, message, receipts):
-    """The answer came too late for the sender, and tells the id all the same."""
+async def test_receipt_of_a_message_whose_response_was_late(
+    smsc, create_provider, message, receipts
+):
+    """The response was too late for the caller, but its id is recorded."""
     provider = create_provider(reply_timeout=0.4)
     smsc.ignore_submits()
     await provider.send(message)
@@ -68,7 +70,7 @@ async def test_receipt_of_a_message_that_is_not_ours(smsc, provider, message, re
 
 
 async def test_receipt_that_cannot_be_noted(smsc, create_provider, message, caplog):
-    """Redis is away: the centre is to bring it again (ESME_RX_T_APPN), and the link goes on."""
+    """Redis is away: the SMSC has to repeat it (ESME_RX_T_APPN), and the connection continues."""
 
     async def fails(*_):
         raise ValueError("864209 to +447400123456")
@@ -118,7 +120,7 @@ async def test_more_receipts_than_can_be_noted(smsc, create_provider, message):
 
 
 async def test_what_people_send_us_is_answered_and_dropped(smsc, provider, message, receipts):
-    """Or the centre would bring it for ever."""
+    """Or the SMSC would repeat it for ever."""
     await provider.send(message)
 
     await smsc.deliver_message(

@@ -85,7 +85,7 @@ def test_centres_have_their_ways(brought):
     ],
 )
 def test_what_people_send_us_is_no_receipt(brought):
-    """Also where it looks like one (5.2.12 says what it is), and one about nothing is none."""
+    """Also where it looks like one (5.2.12 decides), and a receipt without an id is not one."""
     assert parse_receipt(brought) is None
 
 
@@ -99,7 +99,7 @@ def test_what_people_send_us_is_no_receipt(brought):
     ],
 )
 def test_nothing_of_the_text_is_kept(said, reason):
-    """What the centre repeats of our text may hold the code, and look like a field."""
+    """The repeated beginning of our text may contain the code, and look like a field."""
     told = parse_receipt(receipt(said)).receipt
 
     assert Receipt("technical-failure", "", "7a2f", reason) == told
@@ -139,7 +139,7 @@ def told(name, number=NUMBER):
 )
 @pytest.mark.parametrize("is_shared", [False, True], ids=["its own", "another's"])
 async def test_ids_are_found_in_both_forms(given_id, name, is_shared):
-    """One in the answer, another in the receipt; whoever has sent it."""
+    """One in the response, another in the receipt; from any process."""
     mine, other = processes()
     mine.record_message(given_id, "ref-3f9", f"+{NUMBER}")
     await mine.aclose()
@@ -150,7 +150,7 @@ async def test_ids_are_found_in_both_forms(given_id, name, is_shared):
 
 
 async def test_another_form_counts_only_with_the_right_number():
-    """The decimal 16 is somebody else's hexadecimal 10."""
+    """The decimal 16 is another message's hexadecimal 10."""
     mine, other = processes()
     mine.record_message("16", "ref-3f9", f"+{NUMBER}")
     await mine.aclose()
@@ -161,7 +161,7 @@ async def test_another_form_counts_only_with_the_right_number():
         assert "ref-3f9" == (await ids.match_receipt(told("16", "447400999999"))).reference
 
 
-async def test_an_id_that_stands_as_it_is_comes_first():
+async def test_an_exact_id_comes_first():
     """Both are known, also where this process has sent only the other one."""
     mine, other = processes()
     mine.record_message("16", "ref-16", NUMBER)
@@ -185,6 +185,6 @@ async def test_the_oldest_are_forgotten():
 
 
 def processes():
-    """What two of them know, who tell each other."""
+    """The ids that two processes share."""
     shared = FakeMessageIdIndex()
     return ReceiptMatcher("acme", shared), ReceiptMatcher("acme", shared)

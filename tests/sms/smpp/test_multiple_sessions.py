@@ -1,4 +1,4 @@
-"""Each worker has a session of its own, and a centre brings a receipt over any of them."""
+"""Each worker has its own session, and an SMSC sends a receipt over any of them."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def sessions(smsc, create_provider, known, message):
 
 
 async def test_receipt_over_the_session_of_another_worker(smsc, sessions, message, receipts):
-    """Whoever it is brought to finds our reference."""
+    """Any session finds our reference."""
     first, _ = sessions
     assert Accepted("7a2f") == await first.send(message)
 
@@ -53,7 +53,7 @@ async def test_receipt_after_a_restart(smsc, create_provider, known, message, re
 
 
 async def test_receipt_over_another_session_before_the_answer(smsc, sessions, message, receipts):
-    """It is looked for once more a moment later, when the one that sent it has told the others."""
+    """It is looked for once more a moment later, after the sending process has shared it."""
     first, _ = sessions
     smsc.ignore_submits()
     sending = asyncio.create_task(first.send(message))
@@ -70,10 +70,10 @@ async def test_receipt_over_another_session_before_the_answer(smsc, sessions, me
 
 
 async def test_receipt_while_redis_is_away(smsc, sessions, message, known, receipts):
-    """The centre is to bring it again (ESME_RX_T_APPN), and then it is found."""
+    """The SMSC has to repeat it (ESME_RX_T_APPN), and then it is found."""
     first, _ = sessions
     await first.send(message)
-    await first._matcher.aclose()  # it has told the others
+    await first._matcher.aclose()  # its records are shared
     known.is_unavailable = True
 
     await smsc.deliver_message(DELIVERED_RECEIPT, 1, connection_index=1)
@@ -100,7 +100,7 @@ async def test_message_while_redis_is_away(smsc, sessions, message, known, caplo
 
 
 @pytest.mark.usefixtures("smsc")
-async def test_the_others_are_told_before_it_is_closed(create_provider, known, message):
+async def test_message_ids_are_shared_before_it_is_closed(create_provider, known, message):
     """A worker that is replaced does not lose what it has just sent."""
     provider = create_provider(submissions=known)
     known.released.clear()

@@ -1,4 +1,4 @@
-"""PDUs survive the wire, however it cuts them; what is none is refused without being repeated."""
+"""PDUs survive any split on the wire; invalid octets are refused and never quoted."""
 
 import struct
 from contextlib import suppress
@@ -157,7 +157,7 @@ def test_message_is_that_of_the_specification():
     ],
 )
 def test_senders_are_of_a_kind(sender, kind, text):
-    """5.2.5: a centre refuses a name that says it were a number."""
+    """5.2.5: an SMSC refuses a name with the type of a number."""
     assert SmppAddress(kind, text) == SmppAddress.from_sender_id(sender)
 
 
@@ -177,7 +177,7 @@ def test_validity_is_never_longer(seconds, written):
 
 
 @pytest.mark.parametrize("value", ["é", "a\0b", "123456789012345678901"])
-def test_what_does_not_fit_a_field_is_refused_without_being_told(value):
+def test_a_value_that_does_not_fit_a_field_is_refused_and_not_quoted(value):
     """R68: the error may be logged."""
     with pytest.raises(ValueError, match="too long, or not ASCII") as raised:
         SmppAddress(ALPHANUMERIC_TYPE, value).encode()

@@ -1,4 +1,4 @@
-"""SMPP: the cases of the contract against a centre of our own, and the settings."""
+"""SMPP: the cases of the contract against an SMSC of our own, and the settings."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ def test_settings_of_the_contract_are_safe():
 
 
 async def test_accepted(smsc, provider, message):
-    """A message that was taken comes back with the centre's own name for it."""
+    """An accepted message has the SMSC's own id."""
     reply = await provider.send(message)
 
     assert Accepted("7a2f") == reply
@@ -114,7 +114,7 @@ async def test_connect_timeout(unresponsive_url, message):
     await provider.aclose()
 
 
-async def test_nobody_listens(smsc, provider, message):
+async def test_no_process_listens(smsc, provider, message):
     """The same, at once."""
     await smsc.stop_listening()
 
@@ -177,7 +177,7 @@ def test_settings_are_read_by_their_type():
     ],
 )
 def test_faults(field, more):
-    """What is unsafe, or could not be sent, is told before anything is sent."""
+    """Unsafe and impossible settings are reported before anything is sent."""
     faults = build_settings(2775, **more).find_errors()
 
     assert field in [name for name, _ in faults]

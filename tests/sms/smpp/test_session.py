@@ -95,7 +95,7 @@ async def test_who_rests_says_so_at_once(smsc, provider, message):
 
 @pytest.mark.usefixtures("quick")
 async def test_binds_again_when_the_centre_is_back(smsc, create_provider, message):
-    """By itself, also if nobody sends: receipts have to come in."""
+    """By itself, also without a message: receipts have to arrive."""
     provider = create_provider()
     await provider.send(message)
     await smsc.stop_listening()
@@ -161,7 +161,7 @@ async def test_asks_whether_the_centre_is_there(smsc, create_provider, message):
 
 @pytest.mark.usefixtures("quick")
 async def test_a_centre_that_does_not_answer_is_left(smsc, create_provider, message):
-    """Its connection stands and is dead: only enquire_link tells."""
+    """Its connection is open and dead: only enquire_link detects it."""
     provider = create_provider(enquire_every=0.05, reply_timeout=0.4)
     smsc.ignored_commands.add(ENQUIRE_LINK)
 
@@ -171,7 +171,7 @@ async def test_a_centre_that_does_not_answer_is_left(smsc, create_provider, mess
 
 
 async def test_answers_what_it_is_asked(smsc, provider, message):
-    """enquire_link with its answer, and what nobody knows with a generic_nack (4.3)."""
+    """enquire_link with its response, and an unknown command with a generic_nack (4.3)."""
     await provider.send(message)
 
     await smsc.send_pdu(Pdu(ENQUIRE_LINK, 41))
@@ -184,7 +184,7 @@ async def test_answers_what_it_is_asked(smsc, provider, message):
 
 
 async def test_no_more_at_once_than_the_window(smsc, create_provider, message):
-    """2.9: and who finds no place is told so, for nothing was sent."""
+    """2.9: a message without a free slot was not sent, and is refused as such."""
     provider = create_provider(window=2, connect_timeout=1.0, reply_timeout=3.0)
     await provider.send(message)
     smsc.ignore_submits()
@@ -197,7 +197,7 @@ async def test_no_more_at_once_than_the_window(smsc, create_provider, message):
 
 
 async def test_a_place_in_the_window_comes_back(smsc, create_provider, message):
-    """Also from who waited in vain, or was told to stop waiting."""
+    """Also from a caller that waited in vain, or was canceled."""
     provider = create_provider(window=1, reply_timeout=0.4)
     smsc.ignore_submits()
     await provider.send(message)
@@ -209,7 +209,7 @@ async def test_a_place_in_the_window_comes_back(smsc, create_provider, message):
 
 
 async def test_tls(certificate, message):
-    """A centre is believed only with a certificate that is; and then everything is as ever."""
+    """An SMSC needs a trusted certificate; all else is as without TLS."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     async with FakeSmsc(tls=tls) as centre:

@@ -1,0 +1,52 @@
+"""A callback is decoded in one place, and every way to fail there is the vendor's."""
+
+import msgspec
+import pytest
+
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    UnreadableReceipt,
+    convert_receipt,
+    decode_receipt,
+)
+
+
+class Report(msgspec.Struct):
+    """The fields of a receipt."""
+
+    id: str
+    status: str = ""
+
+
+def build_callback(body: bytes) -> Callback:
+    """A POST with this body."""
+    return Callback("POST", "https://otp.example/v1/callbacks/acme", {}, body, 0)
+
+
+@pytest.mark.parametrize("member", ["text", "form"])
+def test_a_body_that_is_not_utf8_is_unreadable(member):
+    """Also where a signature is computed over its text."""
+    with pytest.raises(UnreadableReceipt):
+        getattr(build_callback(b"\xff\xfe"), member)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"{", b"[]", b'{"id": 1}', b'{"status": "sent"}', b"[" * 60_000]
+)
+def test_json_of_another_form_is_unreadable(body):
+    """Missing members, other types, and nesting without end (R68: without a word of it)."""
+    with pytest.raises(UnreadableReceipt) as raised:
+        build_callback(body).decode_json(Report)
+
+    assert "" == str(raised.value)
+    with pytest.raises(UnreadableReceipt):
+        decode_receipt(body, Report)
+
+
+def test_a_form_without_a_required_field_is_unreadable():
+    """And one with it is a struct."""
+    callback = build_callback(b"id=m-1&status=sent&more=x")
+
+    assert Report("m-1", "sent") == convert_receipt(callback.form, Report)
+    with pytest.raises(UnreadableReceipt):
+        convert_receipt(build_callback(b"status=sent").form, Report)

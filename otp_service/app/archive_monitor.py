@@ -1,4 +1,4 @@
-"""Metrics and events about the archive, from what Redis has.
+"""Metrics and events about the archive, from its state in Redis.
 
 The leader of the sealers, in any process on any machine, stores its status in Redis. Each process
 of the service exports that as metrics, so they exist without a sealer, too.

@@ -130,7 +130,7 @@ def decode_gap(line: bytes) -> Gap:
 
 
 def _to_single_line(text: bytes) -> tuple[msgspec.Raw, bool]:
-    """Return JSON for one line and whether it is `text`: what is no such object becomes base64."""
+    """Return JSON for one line, and whether it is `text`: all but an object becomes base64."""
     try:
         if len(text) <= MAX_EVENT_BYTES and not _LINE_BREAK_PATTERN.search(text):
             _decode_object(text)

@@ -58,7 +58,7 @@ class NextKey(msgspec.Struct, frozen=True):
 
 
 class DroppedPrefix(msgspec.Struct, frozen=True):
-    """The last seal of what retention deleted: the archive begins after it."""
+    """The last seal of the segments that retention deleted; the archive begins after it."""
 
     number: int
     hash: str

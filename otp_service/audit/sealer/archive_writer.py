@@ -76,7 +76,7 @@ class ArchiveWriter:
             self._write_lines(lines, self._clamp_time(now))
 
     def append_seal(self, signer: Signer, now: int, dropped: DroppedPrefix | None = None) -> bytes:
-        """Seal the newest batch, stating what is deleted next; return the line. Raises as `acquire`."""
+        """Seal the newest batch and state `dropped`; return the seal's line. Raises as `acquire`."""
         with self._lock_folder() as lock:
             self._check_fence(lock)
             now = self._clamp_time(now)
@@ -186,7 +186,7 @@ class ArchiveWriter:
             self._handle = self._disk.open_file(self._segment)
             if self._segment.stat().st_size > self._size:
                 self._disk.truncate_file(self._handle, self._size)
-            self._disk.sync_file(self._handle)  # what was read may be in the page cache alone
+            self._disk.sync_file(self._handle)  # the bytes may be in the page cache alone
         self._is_state_current, self._older_seals = True, iterate_seals(self.folder)
 
 

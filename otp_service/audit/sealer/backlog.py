@@ -19,7 +19,7 @@ class Backlog(NamedTuple):
 
     pending: list[PendingEntries]
     reread_partitions: frozenset[int]
-    """Partitions that were read from the start, without regard to what is marked."""
+    """Partitions that were read from the start, regardless of the marks."""
 
     @property
     def is_complete(self) -> bool:

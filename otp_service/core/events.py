@@ -218,7 +218,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
 }
 """Every event type with its struct.
 
-To add one, or a field, follow the checklists in `audit/README.md`.
+To add one, or a field, follow the checklists in `audit/EVENTS.md`.
 """
 
 GRANT_EVENTS = (Issued, Resent, Attempted, Verified, Unlocked)

@@ -13,7 +13,7 @@ import pytest
 
 from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
 from otp_service.audit.archive_format.segments import list_segments
-from otp_service.audit.exports import FORMATS
+from otp_service.audit.exports import EXPORT_FORMATS
 from otp_service.cli import main
 from tests.audit.sinks.syslog_server import SyslogServer
 from tests.trace_collector import TraceCollector
@@ -106,7 +106,7 @@ class AuditEnvironment(contextlib.ExitStack):
         yield "collector", self.collector.bodies
         yield "syslog server", b"".join(self.syslog.octets_by_connection)
         yield "anchors", self.anchors.read_bytes()
-        for name in FORMATS:
+        for name in EXPORT_FORMATS:
             yield name, self._run_audit_command("export", "--format", name, self.archive).output
         keys = ("--public-key", derive_public_path(self._key))
         verified = self._run_audit_command("verify", self.archive, *keys, "--anchor", self.anchors)

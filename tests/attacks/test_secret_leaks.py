@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 
 from otp_service.api.problems import PROBLEM_TYPES
-from otp_service.audit.exports import FORMATS
+from otp_service.audit.exports import EXPORT_FORMATS
 from otp_service.store.embedded import EmbeddedServer
 from tests.attacks.attacker import encode_digits, encode_number, has_standalone_code
 from tests.attacks.audit_environment import AuditEnvironment
@@ -453,13 +453,13 @@ def test_the_archive_and_all_that_is_made_of_it_have_all_events(told: Told) -> N
     assert 90 < len(entries)
     assert set(lines) == set(told.sinks["collector"].splitlines())
     assert set(lines) == {text for _, text in parse_messages(told.sinks["syslog server"])}
-    for form in FORMATS:
+    for form in EXPORT_FORMATS:
         assert len(lines) - told.sinks["archive"].count(b'{"seal"') == len(
             told.sinks[form].splitlines()
         )
         assert b"log.unreadable" not in told.sinks[form]
     for kind in (b"otp.verified", b"otp.locked", b"otp.provider_failed", b"otp.issue_denied"):
-        for sink in ("archive", *FORMATS, "audit search"):
+        for sink in ("archive", *EXPORT_FORMATS, "audit search"):
             assert b'"%b"' % kind in told.sinks[sink], (kind, sink)
 
 

@@ -1,13 +1,13 @@
-"""The archive in the formats that security teams feed to their tools, one JSON object a line.
+"""The archive in the formats of security tools, one JSON object a line.
 
-    from otp_service.audit.exports import FORMATS, exported
+    from otp_service.audit.exports import EXPORT_FORMATS, export_line
 
-    for line in lines(segment):
-        if text := exported(line, FORMATS["ocsf"]):
+    for line in iterate_lines(segment):
+        if text := export_line(line, EXPORT_FORMATS["ocsf"]):
             print(text)
 
-Pure: a line of an archive in, a line of text out. What the formats say is in `ocsf` and `ecs`; what
-an event means in them, in `audit/vocabulary.py`.
+Pure: a line of an archive in, a line of text out. The formats are in `ocsf` and `ecs`, and the
+meaning of each event in `taxonomy`.
 """
 
 import json
@@ -19,23 +19,23 @@ from otp_service.audit.exports.export_record import ExportRecord, decode_line
 from otp_service.audit.exports.ocsf import to_ocsf
 
 
-__all__ = ["FORMATS", "export_line"]
+__all__ = ["EXPORT_FORMATS", "export_line"]
 
 RecordFormatter = Callable[[ExportRecord], dict[str, Any]]
 
 UNTIMED_TYPES: Final = frozenset({"log.gap", "log.unreadable"})
 
-FORMATS: Final[dict[str, RecordFormatter]] = {"ocsf": to_ocsf, "ecs": to_ecs}
+EXPORT_FORMATS: Final[dict[str, RecordFormatter]] = {"ocsf": to_ocsf, "ecs": to_ecs}
 
 
 def export_line(line: bytes, formatter: RecordFormatter, since: int = 0) -> str | None:
-    """Return a line of an archive in another format, or None for a seal and for what was before.
+    """Return a line of an archive in another format; None for a seal, and for an event before `since`.
 
-    `since` is in milliseconds. Gaps and lines that cannot be read have no time that could be
-    trusted, so they are always told.
+    `since` is in milliseconds since 1970. Gaps and unreadable lines have no trusted time, so they
+    are always exported.
     """
-    told = decode_line(line)
-    if told is None or (told.at < since and told.event_type not in UNTIMED_TYPES):
+    record = decode_line(line)
+    if record is None or (record.at < since and record.event_type not in UNTIMED_TYPES):
         return None
-    # All but ASCII is escaped, so no value ends a line or turns a terminal around (R70).
-    return json.dumps(formatter(told), separators=(",", ":"))
+    # All but ASCII is escaped, so no value ends a line or reverses the text of a terminal (R70).
+    return json.dumps(formatter(record), separators=(",", ":"))

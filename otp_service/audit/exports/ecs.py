@@ -1,7 +1,7 @@
 """ECS 9.4.0, the Elastic Common Schema.
 
-The number's pseudonym is `user.hash`, and the account's `user.id`; the provider is the service that
-ours speaks to. What ECS has no field for is a label, and labels are text.
+The number's pseudonym is `user.hash`, the account's is `user.id`, and the provider is
+`service.target.name`. Members without an ECS field are labels, and labels are text.
 """
 
 from typing import Any, Final
@@ -27,27 +27,27 @@ LABEL_FIELDS: Final = frozenset(
 
 
 def to_ecs(record: ExportRecord) -> dict[str, Any]:
-    """Return the event as ECS has it, its fields nested."""
+    """Return the event in ECS, with nested fields."""
+    get_field = record.get_field
+    number, address = get_field("number"), get_field("client_address")
     fields = {
         "@timestamp": format_rfc3339(record.at),
         "ecs.version": ECS_VERSION,
-        "message": " ".join(filter(None, (record.event_type, record.get_field("reason")))),
+        "message": " ".join(filter(None, (record.event_type, get_field("reason")))),
         "labels": _build_labels(record),
         "service.name": SERVICE_NAME,
         "service.version": __version__,
-        "service.target.name": record.get_field("provider"),
-        "organization.id": record.get_field("tenant"),
-        "user.hash": record.get_field("number"),
-        "user.id": record.get_field("account"),
-        "client.ip": record.get_field("client_address"),
-        "related.hash": [record.get_field("number")] if record.get_field("number") else None,
-        "related.ip": [record.get_field("client_address")]
-        if record.get_field("client_address")
-        else None,
-        "rule.name": record.get_field("limit"),
-        "http.request.id": record.get_field("request"),
-        "trace.id": record.get_field("trace"),
-        "error.code": record.get_field("reason") if "error" in record.taxonomy.types else None,
+        "service.target.name": get_field("provider"),
+        "organization.id": get_field("tenant"),
+        "user.hash": number,
+        "user.id": get_field("account"),
+        "client.ip": address,
+        "related.hash": [number] if number else None,
+        "related.ip": [address] if address else None,
+        "rule.name": get_field("limit"),
+        "http.request.id": get_field("request"),
+        "trace.id": get_field("trace"),
+        "error.code": get_field("reason") if "error" in record.taxonomy.types else None,
         **_build_event_fields(record),
     }
     return _expand_dotted_names(fields)
@@ -82,10 +82,8 @@ def _build_labels(record: ExportRecord) -> dict[str, str]:
     }
     versions = record.get_field("versions") or {}
     labels |= {f"version_{name}": version for name, version in sorted(versions.items())}
-    labels |= {
-        "partition": str(record.sequence_id.partition),
-        "epoch": str(record.sequence_id.epoch),
-    }
+    partition, epoch, _ = record.sequence_id
+    labels |= {"partition": str(partition), "epoch": str(epoch)}
     return labels | ({"owasp": record.taxonomy.owasp} if record.taxonomy.owasp else {})
 
 
@@ -98,14 +96,14 @@ def _to_timestamp(at: int | None) -> str | None:
 
 
 def _expand_dotted_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with a dotted name in objects of objects; those that say nothing are out."""
+    """Return nested objects for the fields with dotted names; a missing value is omitted."""
     nested: dict[str, Any] = {}
     for name, value in fields.items():
         if value is None:
             continue
         *path, last = name.split(".")
-        place = nested
+        inner = nested
         for step in path:
-            place = place.setdefault(step, {})
-        place[last] = value
+            inner = inner.setdefault(step, {})
+        inner[last] = value
     return nested

@@ -1,8 +1,7 @@
-"""One line of an archive, as both formats read it.
+"""One line of an archive, as the input of both formats.
 
-A line whose MAC was wrong, or that cannot be read as an event of ours, is told as a finding of its
-own and never as what it says it is: whoever can write to Redis must not be able to put a success
-into somebody's SIEM.
+A line with an invalid MAC, or that is not one of our events, becomes a finding and never the event
+that it claims to be: an attacker who can write to Redis must not put a success into the SIEM.
 """
 
 from typing import Any, Final
@@ -27,26 +26,26 @@ MAX_CLAIMED_CHARS: Final = 1000
 
 
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a line tells."""
+    """The content of a line."""
 
     id: str
     at: int
-    """In milliseconds; 0 where that is not known."""
+    """Milliseconds since 1970; 0 if unknown."""
     sequence_id: SequenceId
     event_type: str
     taxonomy: TaxonomyEntry
     leaf_hash: str
-    """Of the line, as its leaf in the Merkle tree: what `audit prove` proves."""
+    """The line's leaf hash in the Merkle tree, which `audit prove` proves."""
     fields: dict[str, Any] = {}
-    """Every field of the event and its stamp that says something."""
+    """The fields of the event and its stamp that are not None."""
 
     def get_field(self, name: str) -> Any:
-        """Return a field, None where the event has none."""
+        """Return a field, or None if the event lacks it."""
         return self.fields.get(name)
 
 
 class _UnknownEvent(EventFields, frozen=True, kw_only=True):
-    """What is read of an event of a type that this version does not know."""
+    """The members that are read of an event type that this version does not know."""
 
     type: str
     outcome: str = "unknown"
@@ -54,7 +53,7 @@ class _UnknownEvent(EventFields, frozen=True, kw_only=True):
 
 
 def decode_line(line: bytes) -> ExportRecord | None:
-    """Return what a line tells; None for a seal."""
+    """Return the record of a line, or None for a seal."""
     if line.startswith(SEAL_PREFIX):
         return None
     hashed = hash_leaf(line).hex()
@@ -63,9 +62,8 @@ def decode_line(line: bytes) -> ExportRecord | None:
             return _build_gap_record(line, hashed)
         return _build_event_record(decode_archived_entry(line), hashed)
     except ValueError:  # a MsgspecError is one
-        return _build_finding_record(
-            "log.unreadable", SequenceId(0, 0, 0), hashed, length=len(line)
-        )
+        nowhere = SequenceId(0, 0, 0)
+        return _build_finding_record("log.unreadable", nowhere, hashed, length=len(line))
 
 
 def _build_event_record(entry: ArchivedEntry, leaf_hash: str) -> ExportRecord:
@@ -89,7 +87,7 @@ def _build_event_record(entry: ArchivedEntry, leaf_hash: str) -> ExportRecord:
 
 
 def _convert_fields(decoded: DecodedEvent) -> dict[str, Any] | None:
-    """Return the fields of an event of this type; None if it is not authentic or does not fit."""
+    """Return the fields of the event's type; None if it is not authentic or does not fit."""
     unknown = decoded.convert_to(_UnknownEvent)
     if unknown is None:
         return None
@@ -102,10 +100,8 @@ def _convert_fields(decoded: DecodedEvent) -> dict[str, Any] | None:
 
 def _build_gap_record(line: bytes, leaf_hash: str) -> ExportRecord:
     gap = decode_gap(line)
-    place = SequenceId(gap.partition, gap.epoch, gap.first)
-    return _build_finding_record(
-        "log.gap", place, leaf_hash, at=gap.epoch, missing=gap.last - gap.first + 1
-    )
+    start, missing = SequenceId(gap.partition, gap.epoch, gap.first), gap.last - gap.first + 1
+    return _build_finding_record("log.gap", start, leaf_hash, at=gap.epoch, missing=missing)
 
 
 def _build_finding_record(

@@ -1,9 +1,9 @@
 """OCSF 1.8.0: Authentication, Account Change, API Activity and Detection Finding.
 
-The number is the user: its pseudonym is `user.uid`, and the account's is `user.uid_alt`. There is
-no class for SMS, so messages and receipts are API Activity between us and the provider, about a
-resource that is the number. Whatever OCSF has no place for in some class stands in `unmapped`, the
-fields of the chain among it.
+The number is the user: its pseudonym is `user.uid`, and the account's is `user.uid_alt`. OCSF has
+no class for SMS, so messages and receipts are API Activity between this service and the provider,
+with the number as the resource. Members without an OCSF field are in `unmapped`, and so is the
+entry's position in the log.
 """
 
 from typing import Any, Final
@@ -16,12 +16,8 @@ OCSF_VERSION: Final = "1.8.0"
 SERVICE_NAME: Final = "otp-service"
 
 OTHER_ACTIVITY: Final = 99
-AUTHENTICATION_CLASS, ACCOUNT_CHANGE_CLASS, API_ACTIVITY_CLASS, DETECTION_FINDING_CLASS = (
-    3002,
-    3001,
-    6003,
-    2004,
-)
+ACCOUNT_CHANGE_CLASS, AUTHENTICATION_CLASS = 3001, 3002
+API_ACTIVITY_CLASS, DETECTION_FINDING_CLASS = 6003, 2004
 
 CLASS_NAMES: Final = {
     AUTHENTICATION_CLASS: "Authentication",
@@ -41,7 +37,7 @@ STATUS_DETAIL_BY_REASON: Final = {
     "number_locked": "ACCOUNT_LOCKED_OUT",
     "attempts_exhausted": "ACCOUNT_LOCKED_OUT",
 }
-"""Reasons for which OCSF has a word; the others are told in ours."""
+"""Reasons with a value of OCSF; the others are exported as they are."""
 
 SMS_AUTH_FACTORS: Final = [{"factor_type_id": 1, "factor_type": "SMS"}]
 PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
@@ -55,25 +51,25 @@ UNMAPPED_FIELDS: Final = frozenset(
         *("repeated", "record", "missing", "seal", "claimed", "length", "by", "phone_metadata"),
     }
 )
-"""What is told in our words, whether or not OCSF has a place for it too."""
+"""Members that are in `unmapped`, whether or not OCSF has a field for them too."""
 
 
 def to_ocsf(record: ExportRecord) -> dict[str, Any]:
-    """Return the event as OCSF has it."""
-    meaning = record.taxonomy
-    kind, activity, name = meaning.ocsf
+    """Return the event in OCSF."""
+    severity = record.taxonomy.severity
+    class_uid, activity, name = record.taxonomy.ocsf
     event = {
-        "class_uid": kind,
-        "class_name": CLASS_NAMES[kind],
-        "category_uid": kind // 1000,
-        "category_name": CATEGORY_NAMES[kind // 1000],
+        "class_uid": class_uid,
+        "class_name": CLASS_NAMES[class_uid],
+        "category_uid": class_uid // 1000,
+        "category_name": CATEGORY_NAMES[class_uid // 1000],
         "activity_id": activity,
         "activity_name": name,
-        "type_uid": kind * 100 + activity,
-        "type_name": f"{CLASS_NAMES[kind]}: {'Other' if activity == OTHER_ACTIVITY else name}",
+        "type_uid": class_uid * 100 + activity,
+        "type_name": f"{CLASS_NAMES[class_uid]}: {'Other' if activity == OTHER_ACTIVITY else name}",
         "time": record.at,
-        "severity_id": meaning.severity,
-        "severity": SEVERITY_NAMES[meaning.severity],
+        "severity_id": severity,
+        "severity": SEVERITY_NAMES[severity],
         "message": " ".join(filter(None, (record.event_type, record.get_field("reason")))),
         "unmapped": _build_unmapped(record),
         **_build_status(record),
@@ -154,20 +150,16 @@ def _build_user(record: ExportRecord) -> dict[str, Any]:
 
 
 def _build_actor(record: ExportRecord) -> dict[str, Any]:
-    """Return who has acted: whoever holds an API key, the command line, or the service itself."""
+    """Return the actor: the holder of an API key, the command line, or the service itself."""
     key = record.get_field("key_id")
     user = {"uid": key, "type_id": 4} if key else None
     return _drop_none(app_name=SERVICE_NAME, app_uid=record.get_field("tenant"), user=user)
 
 
 def _build_api_activity(record: ExportRecord) -> dict[str, Any]:
-    """Return what API Activity wants: from us to the provider, or from strangers to us."""
-    provider, request, trace = (
-        record.get_field("provider"),
-        record.get_field("request"),
-        record.get_field("trace"),
-    )
-    them = {"name": provider, "svc_name": provider} if provider else None
+    """Return the fields of API Activity: a call to the provider, or one from outside to us."""
+    provider, request, trace = map(record.get_field, ("provider", "request", "trace"))
+    theirs = {"name": provider, "svc_name": provider} if provider else None
     is_incoming = record.taxonomy.is_refusal or record.event_type == "otp.delivery"
     ours = {"name": SERVICE_NAME, "svc_name": SERVICE_NAME}
     return _drop_none(
@@ -177,25 +169,21 @@ def _build_api_activity(record: ExportRecord) -> dict[str, Any]:
             service=PRODUCT_INFO,
             request={"uid": request} if request else None,
         ),
-        src_endpoint=(them or {"name": "unknown"}) if is_incoming else ours,
-        dst_endpoint=ours if is_incoming else them,
+        src_endpoint=(theirs or {"name": "unknown"}) if is_incoming else ours,
+        dst_endpoint=ours if is_incoming else theirs,
         trace={"uid": trace} if trace else None,
         resources=[_build_affected_number(record)] if record.get_field("number") else None,
     )
 
 
 def _build_affected_number(record: ExportRecord) -> dict[str, Any]:
-    """Return the number, where it is what the call is about and not who has called."""
-    who = {
-        "uid": record.get_field("number"),
-        "uid_alt": record.get_field("account"),
-        "type": "phone number",
-    }
-    return _drop_none(**who, role_id=3, role="Affected")
+    """Return the number as the resource that the call is about."""
+    number, account = record.get_field("number"), record.get_field("account")
+    return _drop_none(uid=number, uid_alt=account, type="phone number", role_id=3, role="Affected")
 
 
 def _build_disposition(record: ExportRecord) -> dict[str, Any]:
-    """Return what was done about it, where a rule of ours has refused."""
+    """Return the disposition of a refusal."""
     if not record.taxonomy.is_refusal:
         return {}
     limit = record.get_field("limit")

@@ -35,12 +35,8 @@ class TaxonomyEntry(NamedTuple):
     """The title of a finding; empty for other events."""
 
 
-def _build_preauth(
-    owasp: str | None, severity: int = INFORMATIONAL, *, starts: bool
-) -> TaxonomyEntry:
-    return TaxonomyEntry(
-        PREAUTH_ACTIVITY, "authentication", ("start" if starts else "info",), owasp, severity
-    )
+def _build_preauth(owasp: str, ecs_type: str) -> TaxonomyEntry:
+    return TaxonomyEntry(PREAUTH_ACTIVITY, "authentication", (ecs_type,), owasp)
 
 
 def _build_denied(
@@ -68,7 +64,7 @@ def _build_finding(title: str) -> TaxonomyEntry:
 _OWASP_RATE_LIMIT: Final = "excess_rate_limit_exceeded"
 
 TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
-    ("otp.issued", ""): _build_preauth("authn_token_created", starts=True),
+    ("otp.issued", ""): _build_preauth("authn_token_created", "start"),
     ("otp.issue_denied", ""): _build_denied(PREAUTH_ACTIVITY, "info", None, LOW),
     ("otp.issue_denied", "rate_limited"): _build_denied(
         PREAUTH_ACTIVITY, "info", _OWASP_RATE_LIMIT, MEDIUM
@@ -76,13 +72,11 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.issue_denied", "number_locked"): _build_denied(
         PREAUTH_ACTIVITY, "info", "authn_login_lock", MEDIUM
     ),
-    ("otp.resent", ""): _build_preauth("authn_token_created", starts=True),
+    ("otp.resent", ""): _build_preauth("authn_token_created", "start"),
     ("otp.sent", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info",)),
-    ("otp.provider_failed", ""): TaxonomyEntry(
-        SEND_ACTIVITY, "api", ("info", "error"), severity=LOW
-    ),
+    ("otp.provider_failed", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info", "error"), None, LOW),
     ("otp.delivery", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("info",)),
-    ("otp.superseded", ""): _build_preauth("authn_token_revoked", starts=False),
+    ("otp.superseded", ""): _build_preauth("authn_token_revoked", "info"),
     ("otp.attempted", ""): TaxonomyEntry(
         FACTOR_VERIFY_ACTIVITY, "authentication", ("info",), is_certain=False
     ),
@@ -113,7 +107,7 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.unlocked", ""): TaxonomyEntry(
         (3001, 12, "Unlock"), "authentication", ("info",), severity=LOW
     ),
-    ("otp.canceled", ""): _build_preauth("authn_token_revoked", starts=False),
+    ("otp.canceled", ""): _build_preauth("authn_token_revoked", "info"),
     ("otp.blocklist", "blocked"): _build_account_change(5, "Disable", "change", None, LOW),
     ("otp.blocklist", "unblocked"): _build_account_change(2, "Enable", "change", None, LOW),
     ("otp.forgotten", ""): _build_account_change(6, "Delete", "deletion", "sensitive_delete", LOW),

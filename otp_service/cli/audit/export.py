@@ -11,7 +11,7 @@ from otp_service.audit.archive_format.segments import (
     list_segments,
     parse_segment_day,
 )
-from otp_service.audit.exports import FORMATS, export_line
+from otp_service.audit.exports import EXPORT_FORMATS, export_line
 from otp_service.cli.command import CommandError, Subparsers, add_command, parse_instant
 from otp_service.clock import now_ms
 from otp_service.core.timestamps import format_rfc3339
@@ -21,7 +21,7 @@ def register_commands(subparsers: Subparsers) -> None:
     """Describe the command."""
     parser = add_command(subparsers, "export", run_export, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
-    parser.add_argument("--format", choices=sorted(FORMATS), required=True)
+    parser.add_argument("--format", choices=sorted(EXPORT_FORMATS), required=True)
     parser.add_argument("--since", metavar="WHEN", help="from then on: '24h' ago, or an instant")
 
 
@@ -40,7 +40,7 @@ def run_export(args: argparse.Namespace) -> int:
     found = list_segments(args.folder)
     if not found:
         raise CommandError(f"{args.folder} is no archive: there is no segment in it.")
-    write = FORMATS[args.format]
+    write = EXPORT_FORMATS[args.format]
     for segment in _skip_ended_segments(found, since):
         for line in iterate_raw_lines(segment):
             if len(line) < MAX_LINE_BYTES and not line.endswith(b"\n"):

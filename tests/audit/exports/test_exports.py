@@ -10,7 +10,7 @@ import pytest
 
 from otp_service.audit.archive_format.entries import Gap, encode_entry, encode_gap
 from otp_service.audit.archive_format.seals import Seal, SigningKey
-from otp_service.audit.exports import FORMATS, export_line
+from otp_service.audit.exports import EXPORT_FORMATS, export_line
 from otp_service.audit.exports.taxonomy import TAXONOMY_ENTRIES
 from otp_service.core.events import EVENT_TYPES, DeliveryUpdated, Sent
 from otp_service.core.timestamps import format_rfc3339
@@ -27,7 +27,7 @@ from tests.audit.scenario import ScenarioStep
 
 FAULTS: dict[str, Callable[[Any], list[str]]] = {"ocsf": find_ocsf_errors, "ecs": find_ecs_errors}
 
-FORMS = pytest.mark.parametrize("form", FORMATS)
+FORMS = pytest.mark.parametrize("form", EXPORT_FORMATS)
 EVERY = pytest.mark.parametrize(
     ("kind", "reason"), [key for key in TAXONOMY_ENTRIES if key[0] in EVENT_TYPES]
 )
@@ -36,7 +36,7 @@ HOSTILE = 'x\r\n{"type":"otp.verified"}\u2028\x85\u202e\x1b[31m\x00'
 
 def export(told: bytes, form: str) -> Any:
     """Return a line in another format, as tools read it."""
-    text = export_line(told, FORMATS[form])
+    text = export_line(told, EXPORT_FORMATS[form])
     assert text is not None
     return json.loads(text)
 
@@ -179,7 +179,7 @@ def test_a_gap_is_a_finding_and_a_seal_is_nothing(form: str) -> None:
 
     assert [] == FAULTS[form](told)
     assert "8" == str((told.get("unmapped") or told["labels"])["missing"])
-    assert export_line(key.sign_seal(seal), FORMATS[form]) is None
+    assert export_line(key.sign_seal(seal), EXPORT_FORMATS[form]) is None
 
 
 @FORMS
@@ -210,7 +210,7 @@ def test_no_value_can_end_a_line_or_steer_a_terminal(form: str) -> None:
 
     escaped = json.dumps(msgspec.json.decode(msgspec.json.encode(event))).encode()
 
-    text = export_line(build_line(escaped), FORMATS[form])
+    text = export_line(build_line(escaped), EXPORT_FORMATS[form])
 
     assert text
     assert HOSTILE in json.loads(text)["message"]
@@ -225,7 +225,7 @@ def test_what_was_before_is_left_out_but_never_a_gap() -> None:
         encode_gap(Gap(7, EVENT_TIME_MS, 43, 50)),
         build_line(build_full_event("otp.issued")),
     )
-    write = FORMATS["ecs"]
+    write = EXPORT_FORMATS["ecs"]
 
     assert export_line(event, write, EVENT_TIME_MS)
     assert export_line(event, write, EVENT_TIME_MS + 1) is None

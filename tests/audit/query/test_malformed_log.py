@@ -14,7 +14,7 @@ from otp_service.audit.archive_format import segments
 from otp_service.audit.archive_format.entries import encode_entry
 from otp_service.audit.archive_format.segments import list_foreign_files
 from otp_service.audit.event_decoder import decode_event
-from otp_service.audit.exports import FORMATS, export_line
+from otp_service.audit.exports import EXPORT_FORMATS, export_line
 from otp_service.audit.query import archive_scan
 from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.reports.event_record import build_event_record
@@ -75,9 +75,9 @@ def test_an_event_that_nests_too_deep_is_counted_exported_and_archived_as_what_i
 
     assert build_event_record(decode_event(forged, has_valid_mac=True)) is None
     assert b'"type":"unreadable"' in line
-    assert "log.unreadable" in (export_line(line, FORMATS["ecs"]) or "")
+    assert "log.unreadable" in (export_line(line, EXPORT_FORMATS["ecs"]) or "")
     raw = b'{"id":"07-1-1","at":"2025-11-24T10:00:00.000Z","event":%b,"mac":"x"}' % nested(depth)
-    assert "log.unreadable" in (export_line(raw, FORMATS["ocsf"]) or "")
+    assert "log.unreadable" in (export_line(raw, EXPORT_FORMATS["ocsf"]) or "")
 
 
 def test_an_epoch_of_a_thousand_digits_is_none():
@@ -166,7 +166,9 @@ async def test_a_forged_line_stops_nobody(archive, line):
         page += more
 
     assert [one["event_id"] for one in whole] == [one["event_id"] for one in page]
-    assert export_line(line, FORMATS["ecs"]) is None or "log." in export_line(line, FORMATS["ecs"])
+    assert export_line(line, EXPORT_FORMATS["ecs"]) is None or "log." in export_line(
+        line, EXPORT_FORMATS["ecs"]
+    )
     assert not verify_archive(archive).is_sound or b'"id"' in line
 
 

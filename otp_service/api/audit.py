@@ -1,4 +1,4 @@
-"""/v1/audit: what happened, for the security team; a number to look for never stands in a URL."""
+"""/v1/audit: events for the security team. A phone number is only accepted in a body, not in a URL."""
 
 from typing import Final
 
@@ -25,7 +25,7 @@ AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 
 @get("/v1/audit/events", scopes=AUDIT_SCOPES, query=AuditQuery, response_body=AuditPage)
 async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
-    """Give events, newest first."""
+    """List events of the audit log, newest first."""
     await require_empty_body(request)
     fields = parse_query_fields(request)
     limit = fields.get("limit", "")
@@ -43,23 +43,25 @@ async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
     problems=("invalid-phone-number", "number-not-allowed"),
 )
 async def search_events(request: AuthenticatedRequest) -> ASGIResponse:
-    """Give events, newest first, also those about one number."""
+    """Search events of the audit log, also those of one phone number.
+
+    The search for a number is itself recorded as an event.
+    """
     return await _respond_with_events(request, await parse_body(request, AuditSearch))
 
 
 async def _respond_with_events(request: AuthenticatedRequest, query: AuditQuery) -> ASGIResponse:
     number = query.phone_number if isinstance(query, AuditSearch) else None
     phone = classify_number(number)[0] if number is not None else None
-    found, following = await get_context(request).background_calls.run_shielded(
-        _fetch_page(request, query, phone)
-    )
-    return build_json_response(AuditPage(events=found, next=following))
+    call = _fetch_page(request, query, phone)
+    events, cursor = await get_context(request).background_calls.run_shielded(call)
+    return build_json_response(AuditPage(events=events, next=cursor))
 
 
 async def _fetch_page(
     request: AuthenticatedRequest, query: AuditQuery, phone: PhoneNumber | None
 ) -> EventPage:
-    """Return the page; whoever looks for a number is recorded before anything is shown."""
+    """Return the page. A search for a number is recorded before its result is returned."""
     tenant = None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name
     page = await get_context(request).reader.read_page(
         tenant=tenant,

@@ -212,25 +212,19 @@ def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str,
 
 
 def _describe_problem_responses() -> Schema:
-    groups = {
-        slugs
-        for handler in DOCUMENTED_HANDLERS
-        for slugs in _group_problems_by_status(handler).values()
-    }
+    by_status = map(_group_problems_by_status, DOCUMENTED_HANDLERS)
+    groups = {slugs for groups in by_status for slugs in groups.values()}
     return {".".join(slugs): _describe_problem_response(slugs) for slugs in sorted(groups)}
 
 
 def _describe_problem_response(slugs: tuple[str, ...]) -> Schema:
     samples = [_collect_sample_errors()[slug] for slug in slugs]
-    exact = {
-        "properties": {
-            "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
-            "status": {"const": PROBLEM_TYPES[slugs[0]].status},
-        },
-        "required": _find_common_keys(
-            [msgspec.to_builtins(build_problem(sample)) for sample in samples]
-        ),
+    problems = [msgspec.to_builtins(build_problem(sample)) for sample in samples]
+    properties = {
+        "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
+        "status": {"const": PROBLEM_TYPES[slugs[0]].status},
     }
+    exact = {"properties": properties, "required": _find_common_keys(problems)}
     examples = {slug: {"$ref": f"#/components/examples/{slug}"} for slug in slugs}
     schema = {"allOf": [_build_ref(schemas.Problem), exact]}
     return {
@@ -244,11 +238,11 @@ def _describe_headers(header_sets: list[dict[str, str]]) -> Schema:
     always = _find_common_keys(header_sets)
     return {
         name: {
-            "description": about,
+            "description": description,
             "required": name in always,
             "schema": {"type": "string", "pattern": pattern},
         }
-        for name, (pattern, about) in RESPONSE_HEADERS.items()
+        for name, (pattern, description) in RESPONSE_HEADERS.items()
         if any(name in headers for headers in header_sets)
     }
 
@@ -262,12 +256,9 @@ def _build_ref(kind: type[msgspec.Struct]) -> Schema:
 
 
 def _build_schemas() -> Schema:
-    bodies = [
-        handler.opt.get(name)
-        for handler in DOCUMENTED_HANDLERS
-        for name in ("request_body", "response_body")
-    ]
-    kinds = [*filter(None, bodies), schemas.Problem]
+    options = [handler.opt for handler in DOCUMENTED_HANDLERS]
+    bodies = [o[name] for o in options for name in ("request_body", "response_body") if name in o]
+    kinds = [*bodies, schemas.Problem]
     template = "#/components/schemas/{name}"
     return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))
 

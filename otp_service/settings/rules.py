@@ -67,8 +67,7 @@ def find_errors(settings: Settings, now_ms: int) -> list[ConfigIssue]:
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     """Yield what is allowed but deserves a second look."""
     if settings.mode == "test":
-        remedy = "is 'test': only fictitious numbers are accepted, and nothing is sent"
-        yield ConfigIssue("mode", remedy)
+        yield ConfigIssue("mode", "is 'test': only fictitious numbers, and nothing is sent")
     elif len(settings.build_routes().default) == 1:
         yield ConfigIssue("routing.providers", "has one provider: while it fails, no code is sent")
     yield from audit_rules.find_warnings(settings, now_ms)
@@ -76,9 +75,7 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
         yield ConfigIssue("redis.replicas", "is 0: a failover may lose the last attempts")
     for setting, keys in _list_key_rings(settings).items():
         if len(keys) > 1 and setting != "keys.pseudonym":
-            yield ConfigIssue(
-                setting, "has two keys: docs/key-rotation.md says when to remove the old one"
-            )
+            yield ConfigIssue(setting, "has two keys: remove the old one (docs/key-rotation.md)")
     for name, table in settings.tenant_settings.items():
         if "*" in table.countries:
             remedy = "allow every country: SMS pumping targets the expensive ones"
@@ -116,9 +113,7 @@ def _check_key_ring(setting: str, keys: tuple[Key, ...]) -> Iterator[ConfigIssue
     if len(keys) > MAX_RING_KEYS and setting != "keys.pseudonym":
         yield ConfigIssue(setting, "may have two keys: the current one and the previous one")
     if len({key.id for key in keys}) < len(keys):
-        yield ConfigIssue(
-            setting, "needs a different id for each key, because records name their key by it"
-        )
+        yield ConfigIssue(setting, "needs a different id for each key: records refer to it")
     for key in keys:
         if not KEY_ID_PATTERN.fullmatch(key.id):
             yield ConfigIssue(setting, "needs ids of 1 to 32 letters, digits, '.', '_' or '-'")
@@ -131,9 +126,7 @@ def _check_key_ring(setting: str, keys: tuple[Key, ...]) -> Iterator[ConfigIssue
 def _check_redis(settings: Settings) -> Iterator[ConfigIssue]:
     redis = settings.redis
     if [bool(redis.url), bool(redis.sentinel), bool(redis.cluster)].count(True) != 1:
-        yield ConfigIssue(
-            "redis.url", "needs the address of Redis: either url, or sentinel, or cluster"
-        )
+        yield ConfigIssue("redis.url", "needs an address: either url, or sentinel, or cluster")
     if bool(redis.sentinel) != bool(redis.master):
         yield ConfigIssue("redis.master", "must be set together with sentinel, and only then")
     if redis.replicas and redis.wait_milliseconds >= redis.timeout_milliseconds:
@@ -145,9 +138,7 @@ def _check_redis(settings: Settings) -> Iterator[ConfigIssue]:
 
 def _check_public_url(url: str) -> Iterator[ConfigIssue]:
     if _is_exposed(url):
-        yield ConfigIssue(
-            "service.public_url", "must be https: receipts must not cross the network in plain text"
-        )
+        yield ConfigIssue("service.public_url", "must be https, to protect receipts")
 
 
 def _check_telemetry(telemetry: TelemetrySettings) -> Iterator[ConfigIssue]:
@@ -156,9 +147,7 @@ def _check_telemetry(telemetry: TelemetrySettings) -> Iterator[ConfigIssue]:
     if telemetry.traces is None:
         return
     if headers and _is_exposed(telemetry.traces):
-        yield ConfigIssue(
-            "telemetry.traces", "must be https: secret_headers must not be sent in plain text"
-        )
+        yield ConfigIssue("telemetry.traces", "must be https, to protect secret_headers")
     if not _is_installed("opentelemetry.exporter.otlp.proto.http"):
         yield ConfigIssue("telemetry.traces", "needs the extra: pip install 'otp-service[otel]'")
 
@@ -188,12 +177,9 @@ def _check_tenants(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
             yield from _check_messages(settings, name)
         keys, path = table.keys, f"tenants.{name}.keys"
         if all(_has_expired(key, now_ms) for key in keys):
-            remedy = "needs a key that has not expired: 'otp-service key new' generates one"
-            yield ConfigIssue(path, remedy)
+            yield ConfigIssue(path, "needs an unexpired key: 'otp-service key new' generates one")
         if len({key.id for key in keys}) < len(keys):
-            yield ConfigIssue(
-                path, "needs a different id for each key, because events name the key by it"
-            )
+            yield ConfigIssue(path, "needs a different id for each key: events refer to it")
         if any(owners[key.to_api_key(name).sha256] > 1 for key in keys):
             yield ConfigIssue(path, "has the same key twice: generate one for each use")
 

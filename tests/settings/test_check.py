@@ -95,9 +95,7 @@ def test_a_rotation_is_remembered(load_config, now_ms):
     """The older key is named, so that it is taken out in the end."""
     found = [str(fault) for fault in find_warnings(load_config("working_rotation"), now_ms)]
 
-    assert (
-        "keys.pepper: has two keys: docs/key-rotation.md says when to remove the old one" in found
-    )
+    assert "keys.pepper: has two keys: remove the old one (docs/key-rotation.md)" in found
 
 
 def test_the_test_mode_is_said_aloud(load_config, now_ms):

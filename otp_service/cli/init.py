@@ -66,7 +66,8 @@ def register_commands(subparsers: Subparsers) -> None:
         metavar="CC",
         help="countries to send to, like GB",
     )
-    key = subparsers.add_parser("key", help="make an API key, or a secret to rotate to")
+    text = "make an API key, or a secret to rotate to"
+    key = subparsers.add_parser("key", help=text, description=f"Commands to {text}.")
     parser = add_command(
         key.add_subparsers(metavar="new", required=True), "new", run_key_new, takes_config=False
     )

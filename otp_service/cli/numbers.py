@@ -35,7 +35,7 @@ NumberAction = Callable[[Application, PhoneNumber], Awaitable[str]]
 STDIN_HELP = """\
 Numbers (E.164) are read from standard input, one a line, so that the shell's
 history and the list of processes do not show them. Repeating it is harmless.
-The exit code is 1 if any of them failed.
+Exit code 1 if any of them failed.
 
 examples:
   otp-service {name}
@@ -58,7 +58,7 @@ def register_commands(subparsers: Subparsers) -> None:
 
 
 def run_number_action(args: argparse.Namespace) -> int:
-    """Apply the action to every valid number; report the lines that hold none."""
+    """Apply the action to every valid number; report the invalid lines."""
     settings = read_running_settings(args.config)
     lines = dict(read_stdin_lines())
     if not lines:
@@ -67,7 +67,10 @@ def run_number_action(args: argparse.Namespace) -> int:
 
 
 def run_blocked(args: argparse.Namespace) -> int:
-    """List the do-not-send list, masked.
+    """List the numbers on the do-not-send list, masked.
+
+    The command scans all keys of Redis, which may take a while. Exit code 1 if Redis
+    is unavailable.
 
     examples:
       otp-service blocked
@@ -84,6 +87,7 @@ def run_locked(args: argparse.Namespace) -> int:
 
     They have too many consecutive failures at a tenant. They are shown masked, the
     latest failure first. The command scans all keys of Redis, which may take a while.
+    Exit code 1 if Redis is unavailable.
 
     examples:
       otp-service locked

@@ -17,6 +17,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from otp_service.core.codes import hash_code
 from otp_service.core.delivery import Receipt, Submission
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
@@ -26,6 +27,7 @@ from otp_service.core.errors import (
     ChallengeLocked,
     SendsExhausted,
 )
+from otp_service.core.keys import Key
 from otp_service.core.policy import ENDED_RETENTION_MS, RESEND_MARGIN_MS
 
 
@@ -172,6 +174,18 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
             and send == self.sends
             and max_attempts == self.attempts_left
             and not self.auto_resent
+        )
+
+    def compute_code_hash(self, pepper: Key, argon2_hash: bytes, number: str) -> bytes:
+        """Return the hash of a code that is bound to this challenge and number."""
+        return hash_code(
+            pepper,
+            argon2_hash,
+            tenant=self.tenant,
+            challenge=self.id,
+            purpose=self.purpose,
+            number=number,
+            deadline=self.deadline,
         )
 
     def charge_attempt(self, now: int) -> "Challenge":

@@ -21,9 +21,8 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import SECOND_MS
-from otp_service.service.context import CallContext, Dependencies, build_limit_fields
+from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import (
-    build_snapshot,
     commit_once,
     commit_with_retry,
     error_from_refusal,
@@ -73,7 +72,7 @@ class CodeSender:
             hash_slot.release()
             commit = self._build_issue_commit(charged, locale)
             # A conflict would be a collision of 128 random bits: Redis was tampered with.
-            snapshot = build_snapshot(commit, await commit_once(self._store, commit))
+            snapshot = (await commit_once(self._store, commit)).to_snapshot()
             submissions = await self._submit(snapshot, charged.code, locale)
             return await self._recorder.record(
                 snapshot, charged.send_charges, submissions, is_first_send=True
@@ -118,7 +117,7 @@ class CodeSender:
             event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
             requires_log_capacity=True,
         )
-        committed = await commit_once(self._store, commit)
+        charged = await commit_once(self._store, commit)
         code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
         argon2_hash, shared = await asyncio.gather(
             deps.hasher.compute_argon2id(code, salt), self._shared_limits.spend(shared_charges)
@@ -128,11 +127,11 @@ class CodeSender:
             error = error_from_refusal(shared.refusal)
             await self._refund(send_charges, error)
             raise error
-        return ChargedSend(committed.now, send_charges, code, salt, argon2_hash)
+        return ChargedSend(charged.committed.now, send_charges, code, salt, argon2_hash)
 
     async def _refund(self, send_charges: SendCharges, error: OtpError) -> None:
         """Refund every charge, and record the reason."""
-        fields = self._context.build_event_fields(reason=error.reason) | build_limit_fields(error)
+        fields = self._context.build_refusal_fields(error)
         refund = self._context.build_commit(
             operation_id=f"undo-{send_charges.operation_id}",
             refunds=tuple(
@@ -183,15 +182,7 @@ class CodeSender:
         self, challenge: Challenge, argon2_hash: bytes, *, confirmed_at: int
     ) -> LiveCode:
         pepper = self._dependencies.keys.pepper.current
-        code_hash = codes.hash_code(
-            pepper,
-            argon2_hash,
-            tenant=challenge.tenant,
-            challenge=challenge.id,
-            purpose=challenge.purpose,
-            number=self._phone.e164,
-            deadline=challenge.deadline,
-        )
+        code_hash = challenge.compute_code_hash(pepper, argon2_hash, self._phone.e164)
         return LiveCode(code_hash, pepper.id, challenge.sends, confirmed_at)
 
     async def _add_code(self, charged: ChargedSend, failed_send: int | None) -> ChallengeSnapshot:

@@ -2,12 +2,17 @@
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 
 import msgspec
 
 from otp_service.core import charges, codes, events
-from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, VerifyReplayKey
+from otp_service.core.challenge import (
+    Challenge,
+    ChallengeSecret,
+    ChallengeStatus,
+    LiveCode,
+    VerifyReplayKey,
+)
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -16,12 +21,11 @@ from otp_service.core.errors import (
     MalformedCode,
     OtpError,
 )
-from otp_service.core.keys import join_length_prefixed
 from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
-from otp_service.core.timestamps import MINUTE_MS
+from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
-from otp_service.service.context import CallContext, Dependencies, build_limit_fields
+from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import (
     commit_once,
     commit_with_retry,
@@ -29,10 +33,6 @@ from otp_service.service.optimistic_commit import (
     require_challenge,
 )
 from otp_service.service.shared_limits import SharedLimits
-
-
-REPLAY_WINDOW_MS = MINUTE_MS
-"""For this long, a repeat of the winning call with its Idempotency-Key gets the same answer."""
 
 
 class ChargedAttempt(msgspec.Struct, frozen=True):
@@ -110,12 +110,14 @@ class CodeVerifier:
         charged, shared = await self._shared_limits.spend_alongside(
             shared_charges, commit_with_retry(self._store, snapshot, self._build_attempt_commit)
         )
-        assert charged.previous_snapshot.secret  # _build_attempt_commit has checked it
+        commit, previous = charged.commit, charged.previous_snapshot
+        assert previous
+        assert previous.secret  # _build_attempt_commit has checked it
         attempt = ChargedAttempt(
             charged.to_snapshot(),
-            charged.previous_snapshot.secret,
+            previous.secret,
             charged.committed.consecutive_failures,
-            tuple(Refund(charge, charged.commit.operation_id) for charge in charged.commit.charges),
+            tuple(Refund(charge, commit.operation_id) for charge in commit.charges),
             shared.refunds,
         )
         if shared.refusal:
@@ -142,60 +144,39 @@ class CodeVerifier:
     async def _refund_attempt(self, attempt: ChargedAttempt, error: OtpError) -> None:
         """Refund an attempt that a shared limit refused: nothing was compared."""
         await self._shared_limits.refund(attempt.shared_refunds)
-        fields = self._context.build_event_fields(reason=error.reason)
-        denied = events.VerifyDenied(**fields, **build_limit_fields(error))
-        build_commit = partial(self._build_refund_commit, attempt, denied)
-        with suppress(ChallengeNotFound):
-            await commit_with_retry(self._store, attempt.snapshot, build_commit)
+        denied = events.VerifyDenied(**self._context.build_refusal_fields(error))
 
-    def _build_refund_commit(
-        self, attempt: ChargedAttempt, denied: events.VerifyDenied, current: ChallengeSnapshot
-    ) -> Commit:
-        challenge, secret = require_challenge(current), current.secret
-        if challenge.stored_status is ChallengeStatus.PENDING:
-            secret = secret or attempt.secret  # the charge of the last attempt has deleted it
-        return self._context.build_commit(
-            swap=CompareAndSwap(challenge, challenge.refund_attempt(), secret),
-            refunds=attempt.number_refunds,
-            foldable_event=denied,
-        )
+        def build_refund_commit(current: ChallengeSnapshot) -> Commit:
+            challenge, secret = require_challenge(current), current.secret
+            if challenge.stored_status is ChallengeStatus.PENDING:
+                secret = secret or attempt.secret  # the charge of the last attempt has deleted it
+            swap = CompareAndSwap(challenge, challenge.refund_attempt(), secret)
+            refunds = attempt.number_refunds
+            return self._context.build_commit(swap=swap, refunds=refunds, foldable_event=denied)
+
+        with suppress(ChallengeNotFound):
+            await commit_with_retry(self._store, attempt.snapshot, build_refund_commit)
 
     async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
         """Compare with every live code; argon2 runs once, also if something else is wrong."""
         argon2_hash = await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
         now, max_live_codes = attempt.snapshot.now, self._dependencies.policy.live_codes
         live_codes = attempt.secret.select_live_codes(now, max_live_codes)
-        matches = [
-            self._is_hash_match(argon2_hash, live.pepper_id, live.code_hash, attempt.secret)
-            for live in live_codes
-        ]
-        return any(matches) and self._is_bound(attempt)
+        matches = [self._is_match(live, argon2_hash, attempt.secret.number) for live in live_codes]
+        is_same_number = self._request.phone_number in {None, attempt.secret.number}
+        return any(matches) and is_same_number and self._is_for_challenge()
 
-    def _is_hash_match(
-        self, argon2_hash: bytes, pepper_id: str, expected: bytes, secret: ChallengeSecret
-    ) -> bool:
-        pepper = self._dependencies.keys.pepper.get(pepper_id)
-        if pepper is None:
-            return False
-        actual = codes.hash_code(
-            pepper,
-            argon2_hash,
-            tenant=self._challenge.tenant,
-            challenge=self._challenge.id,
-            purpose=self._challenge.purpose,
-            number=secret.number,
-            deadline=self._challenge.deadline,
+    def _is_match(self, live: LiveCode, argon2_hash: bytes, number: str) -> bool:
+        pepper = self._dependencies.keys.pepper.get(live.pepper_id)
+        return pepper is not None and codes.constant_time_equal(
+            live.code_hash, self._challenge.compute_code_hash(pepper, argon2_hash, number)
         )
-        return codes.constant_time_equal(expected, actual)
 
-    def _is_bound(self, attempt: ChargedAttempt) -> bool:
-        """Whether the optional members of the request match the challenge."""
-        request = self._request
-        return (
-            request.purpose in {None, self._challenge.purpose}
-            and request.account in {None, self._challenge.account}
-            and request.phone_number in {None, attempt.secret.number}
-        )
+    def _is_for_challenge(self) -> bool:
+        """Whether the optional purpose and account of the request match the challenge."""
+        request, challenge = self._request, self._challenge
+        is_same_purpose = request.purpose in {None, challenge.purpose}
+        return is_same_purpose and request.account in {None, challenge.account}
 
     async def _accept(
         self, attempt: ChargedAttempt, replay_key: VerifyReplayKey | None
@@ -239,9 +220,8 @@ class CodeVerifier:
         """Record that the code was wrong, and what this locks."""
         fields = self._context.build_event_fields
         left = require_challenge(attempt.snapshot).attempts_left
-        recorded: list[events.Event] = [
-            events.Rejected(**fields(reason="mismatch"), attempts_left=left)
-        ]
+        recorded: list[events.Event]
+        recorded = [events.Rejected(**fields(reason="mismatch"), attempts_left=left)]
         if left == 0:
             recorded.append(events.Locked(**fields(reason="attempts_exhausted")))
         (window,) = self._tenant.limits[Limit.CONSECUTIVE_FAILURES]
@@ -265,29 +245,17 @@ class CodeVerifier:
     def _build_replay_key(self, idempotency_key: str | None) -> VerifyReplayKey | None:
         if idempotency_key is None:
             return None
-        compute_mac = self._dependencies.keys.limit.current.compute_mac
-        code = self._request.code.replace(" ", "").replace("-", "")
-        # The number is included because a verified challenge no longer holds it; purpose and
-        # account are compared with the challenge again.
-        tried = join_length_prefixed(code.encode(), (self._request.phone_number or "").encode())
-        prefix = (self._challenge.tenant.encode(), self._challenge.id.encode())
-        return VerifyReplayKey(
-            compute_mac("answer-key", *prefix, idempotency_key.encode()),
-            compute_mac("answer-code", *prefix, tried),
+        mac_key, request = self._dependencies.keys.limit.current, self._request
+        return build_replay_key(
+            mac_key, self._challenge, idempotency_key, request.code, request.phone_number
         )
 
     def _is_replay(self, replay_key: VerifyReplayKey | None, snapshot: ChallengeSnapshot) -> bool:
-        won = snapshot.challenge
         return (
             replay_key is not None
-            and won is not None
-            and won.verified_at is not None
-            and won.replay_key is not None
-            and snapshot.now < won.verified_at + REPLAY_WINDOW_MS
-            and codes.constant_time_equal(won.replay_key.key_mac, replay_key.key_mac)
-            and codes.constant_time_equal(won.replay_key.code_mac, replay_key.code_mac)
-            and self._request.purpose in {None, won.purpose}
-            and self._request.account in {None, won.account}
+            and snapshot.challenge is not None
+            and is_replay(replay_key, snapshot.challenge, snapshot.now)
+            and self._is_for_challenge()
         )
 
     async def _replay(
@@ -295,7 +263,6 @@ class CodeVerifier:
     ) -> ChallengeSnapshot:
         """Return the result of the call that won, and record that it was repeated."""
         repeated = events.Verified(**self._context.build_event_fields(), repeated=True)
-        await self._store.commit(
-            self._context.build_commit(events=(repeated,), refunds=refunds, durable=True)
-        )
+        commit = self._context.build_commit(events=(repeated,), refunds=refunds, durable=True)
+        await self._store.commit(commit)
         return snapshot

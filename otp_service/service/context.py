@@ -125,6 +125,14 @@ class CallContext:
         """Return the fields of one event of this call, with an id of its own."""
         return {"id": self._random.generate_operation_id(), **self._shared_fields, **fields}
 
+    def build_refusal_fields(self, error: OtpError) -> dict[str, Any]:
+        """Return the fields of the event of a refusal, with the limit if a limit refused."""
+        fields = self.build_event_fields(reason=error.reason)
+        if isinstance(error, RateLimited):
+            fields["limit"], fields["quota"] = error.limit, error.quota
+            fields["period"] = error.period_seconds
+        return fields
+
     def build_commit(self, **fields: Any) -> Commit:
         """Return a commit in the partition of the number, under an operation id of its own."""
         fields.setdefault("operation_id", self._random.generate_operation_id())
@@ -175,10 +183,3 @@ class CallContext:
 
     def _derive_pseudonym(self, label: str, value: str) -> str:
         return derive_pseudonym(self._pseudonym_key, label, value)
-
-
-def build_limit_fields(error: OtpError) -> dict[str, Any]:
-    """Return the event fields of the limit that refused; empty for every other error."""
-    if not isinstance(error, RateLimited):
-        return {}
-    return {"limit": error.limit, "quota": error.quota, "period": error.period_seconds}

@@ -38,7 +38,6 @@ class NumberService:
         await self._registry.block_number(phone, event, self._random.generate_operation_id())
 
     async def unblock_number(self, caller: Caller, phone: PhoneNumber) -> None:
-        """Take a number off the do-not-send list."""
         event = self._build_blocklist_event(caller, phone, "unblocked")
         await self._registry.unblock_number(phone, event, self._random.generate_operation_id())
 
@@ -57,7 +56,6 @@ class NumberService:
         )
 
     async def list_blocked_numbers(self, progress: ProgressCallback) -> list[str]:
-        """Return the do-not-send list, masked."""
         return await self._registry.list_blocked_numbers(progress)
 
     async def list_locked_numbers(self, progress: ProgressCallback) -> list[LockedNumber]:

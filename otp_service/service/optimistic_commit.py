@@ -30,23 +30,26 @@ MAX_CONFLICTS = 16
 
 
 class CommitResult(msgspec.Struct, frozen=True):
-    """A commit that was applied, with the snapshot that it was decided on."""
+    """A commit that was applied."""
 
-    previous_snapshot: ChallengeSnapshot
     commit: Commit
     committed: Committed
+    previous_snapshot: ChallengeSnapshot | None = None
+    """The snapshot that it was decided on, if it was one."""
 
     def to_snapshot(self) -> ChallengeSnapshot:
-        """Return the challenge as the commit left it; the secret is None if the swap has none."""
-        return build_snapshot(self.commit, self.committed)
+        """Return the challenge as the commit left it; the secret is empty if it was not swapped."""
+        swap = self.commit.swap
+        assert swap
+        return ChallengeSnapshot(self.committed.now, swap.new, swap.secret or None)
 
 
-async def commit_once(store: Store, commit: Commit) -> Committed:
+async def commit_once(store: Store, commit: Commit) -> CommitResult:
     """Apply a commit. Raises the error of its refusal, and StoreUnavailable on a conflict."""
     outcome = await store.commit(commit)
     match outcome:
         case Committed():
-            return outcome
+            return CommitResult(commit, outcome)
         case Conflict():
             raise StoreUnavailable
         case LimitRefusal() | Locked() | Blocked():
@@ -66,7 +69,7 @@ async def commit_with_retry(
         outcome = await store.commit(commit)
         match outcome:
             case Committed():
-                return CommitResult(snapshot, commit, outcome)
+                return CommitResult(commit, outcome, snapshot)
             case Conflict():
                 snapshot = outcome.snapshot
             case LimitRefusal() | Locked() | Blocked():
@@ -88,12 +91,6 @@ def error_from_refusal(refusal: CommitRefusal) -> NumberNotAllowed | NumberLocke
                 quota=window.count,
                 period_seconds=window.period_seconds,
             )
-
-
-def build_snapshot(commit: Commit, committed: Committed) -> ChallengeSnapshot:
-    """Return the challenge as this commit left it; the secret is None if the swap has none."""
-    assert commit.swap
-    return ChallengeSnapshot(committed.now, commit.swap.new, commit.swap.secret or None)
 
 
 def require_challenge(snapshot: ChallengeSnapshot) -> Challenge:

@@ -133,11 +133,8 @@ class ReceiptHandler:
 def _find_submission_index(
     challenge: Challenge, reference: SubmissionReference, provider: str
 ) -> int | None:
+    key = (reference.send, reference.ordinal, provider)
     for index, submission in enumerate(challenge.submissions):
-        if (submission.send, submission.ordinal, submission.provider) == (
-            reference.send,
-            reference.ordinal,
-            provider,
-        ):
+        if (submission.send, submission.ordinal, submission.provider) == key:
             return index
     return None

@@ -1,1 +1,1 @@
-"""What the service keeps in Redis, and the Redis of a developer."""
+"""The store of the service in Redis, and the Redis server of `otp-service dev`."""

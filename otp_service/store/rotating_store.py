@@ -1,6 +1,6 @@
 """The store while two limit keys are in force: what protects people is found under both.
 
-A limit key names buckets and partitions, and nothing in Redis tells which subject a name means, so
+A limit key names buckets and partitions, and nothing in Redis shows which subject a name means, so
 nothing can be renamed. Instead the consecutive failures of a number are the sum under either key,
 and an entry of the do-not-send list counts under either. All other budgets start empty. During the
 rotation, each commit with consecutive failures takes one round trip more.

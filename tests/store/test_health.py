@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store import health
+from otp_service.store import health, permissions
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import (
     COMMIT_LUA,
@@ -316,7 +316,10 @@ def test_every_command_of_the_scripts_is_tried():
         )
     )
 
-    tried = {*health.SCRIPT_COMMANDS, *(command for command, *_ in health.KEYLESS_COMMANDS)}
+    tried = {
+        *permissions.SCRIPT_COMMANDS,
+        *(command for command, *_ in permissions.KEYLESS_COMMANDS),
+    }
     assert used == tried
 
 

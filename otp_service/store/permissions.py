@@ -1,0 +1,83 @@
+"""Checks what the ACL of Redis allows, by running every command that the service uses."""
+
+from collections.abc import Mapping
+
+import msgspec
+from redis.exceptions import NoPermissionError
+
+from otp_service.store.client import LuaScript, Master, ScriptClient
+from otp_service.store.commit_request import read_lua
+from otp_service.store.redis_internals import Command
+
+
+RedisIssue = tuple[str, str]
+"""The setting with an issue, and the issue with its remedy."""
+
+PROBE_SCRIPT = LuaScript(read_lua("probe"))
+
+SCRIPT_COMMANDS: Mapping[str, tuple[str | int, ...]] = {
+    "SET": ("", "PX", 1000),
+    "GET": (),
+    "GETRANGE": (0, 0),
+    "EXISTS": (),
+    "PEXPIRE": (1000,),
+    "HSET": ("f", "v"),
+    "HGET": ("f",),
+    "HMGET": ("f",),
+    "HDEL": ("f",),
+    "HEXISTS": ("f",),
+    "HINCRBY": ("f", 1),
+    "ZADD": (1, "m"),
+    "ZREM": ("m",),
+    "ZCOUNT": (0, 1),
+    "ZRANGEBYSCORE": (0, 1),
+    "ZREMRANGEBYSCORE": (0, 1),
+    "PERSIST": (),
+    "XADD": ("1-1", "f", "v"),
+    "XLEN": (),
+    "XRANGE": ("-", "+", "COUNT", 1),
+    "XTRIM": ("MAXLEN", 1),
+    "DEL": (),
+}
+"""The commands that scripts run on a key, with harmless arguments."""
+
+KEYLESS_COMMANDS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
+"""The commands that scripts run without a key."""
+
+
+async def check_permissions(client: ScriptClient, master: Master, key: str) -> list[RedisIssue]:
+    """Run every command on an unused key, and return an issue for each that the ACL refuses."""
+    commands = _build_probe_commands(key, master=master, replicas=client.replicas)
+    replies = await client.run_pipeline_on(master, commands)
+    issues = []
+    for command, reply in zip(commands, replies, strict=True):
+        if isinstance(reply, NoPermissionError) and " key" in str(reply):
+            return [("redis.username", "may not use our keys: allow it ~{[0-9][0-9]}:*")]
+        if isinstance(reply, NoPermissionError):
+            issues.append(describe_missing_permission(str(command[0])))
+        elif command[0] == "EVAL" and isinstance(reply, list):
+            issues += [describe_missing_permission(name.decode()) for name in reply]
+    return issues
+
+
+def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Command]:
+    """Return the commands that run outside of scripts, and the script that tries the others."""
+    tried = [(name, key, *arguments) for name, arguments in SCRIPT_COMMANDS.items()]
+    packed = msgspec.msgpack.encode([*tried, *KEYLESS_COMMANDS])
+    commands: list[Command] = [
+        ("EVAL", PROBE_SCRIPT.source, 1, key, packed),
+        ("EVALSHA", PROBE_SCRIPT.sha, 1, key, packed),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("SCAN", 0, "COUNT", 1),
+        ("DBSIZE",),
+    ]
+    if replicas:
+        commands.append(("WAIT", 0, 1))
+    if master:
+        commands.append(("CLUSTER", "SLOTS"))
+    return commands
+
+
+def describe_missing_permission(command: str) -> RedisIssue:
+    """Return the issue of a command that the ACL refuses."""
+    return "redis.username", f"may not run {command}: allow it +{command.lower()}"

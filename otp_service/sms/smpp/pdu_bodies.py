@@ -80,17 +80,6 @@ class BindRequest(msgspec.Struct, frozen=True, kw_only=True):
             + encode_c_string(address_range.text, 41)
         )
 
-    @classmethod
-    def decode(cls, body: bytes) -> Self:
-        fields = BodyReader(body)
-        return cls(
-            system_id=fields.read_c_string(),
-            password=fields.read_c_string(),
-            system_type=fields.read_c_string(),
-            interface_version=fields.read_integer(),
-            address_range=SmppAddress.decode(fields),
-        )
-
 
 class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
     """submit_sm and deliver_sm, which have the same fields (4.4.1, 4.6.1)."""

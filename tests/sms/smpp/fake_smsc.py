@@ -20,7 +20,8 @@ from otp_service.sms.smpp.pdu import (
     Pdu,
     PduDecoder,
 )
-from otp_service.sms.smpp.pdu_bodies import BindRequest, ShortMessage
+from otp_service.sms.smpp.pdu_bodies import ShortMessage
+from tests.sms.smpp.samples import decode_bind
 
 
 PASSWORD = "s3cret"
@@ -137,4 +138,4 @@ class FakeSmsc:
     def _check_bind(self, pdu: Pdu) -> int:
         if pdu.command != BIND_TRANSCEIVER or self.bind_status:
             return self.bind_status
-        return 0 if BindRequest.decode(pdu.body).password == self._password else 0x0E
+        return 0 if decode_bind(pdu.body).password == self._password else 0x0E

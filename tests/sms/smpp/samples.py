@@ -6,12 +6,25 @@ from otp_service.core.delivery import RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.smpp import Smpp
-from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
+from otp_service.sms.smpp.pdu import BodyReader
+from otp_service.sms.smpp.pdu_bodies import BindRequest, ShortMessage, SmppAddress
 
 
 DELIVERED_RECEIPT = ShortMessage(
     source=SmppAddress((1, 1), "447400123456"), esm_class=4, text=b"id:7a2f stat:DELIVRD err:000"
 )
+
+
+def decode_bind(body):
+    """The bind_transceiver in a body, which only an SMSC has to read."""
+    fields = BodyReader(body)
+    return BindRequest(
+        system_id=fields.read_c_string(),
+        password=fields.read_c_string(),
+        system_type=fields.read_c_string(),
+        interface_version=fields.read_integer(),
+        address_range=SmppAddress.decode(fields),
+    )
 
 
 def build_settings(port, **more):

@@ -20,7 +20,7 @@ from otp_service.schemas import FieldError, Problem
 logger = logging.getLogger(__name__)
 
 
-class ProblemDefinition(NamedTuple):
+class ProblemType(NamedTuple):
     """The members that are the same in every problem of one type."""
 
     status: int
@@ -29,49 +29,41 @@ class ProblemDefinition(NamedTuple):
     """Only for types without an OtpError, whose text is the detail otherwise."""
 
 
-PROBLEM_TYPES: Final[Mapping[str, ProblemDefinition]] = {
-    "invalid-request": ProblemDefinition(
-        400, "The request is invalid", "Correct the request and send it again."
-    ),
-    "malformed-code": ProblemDefinition(400, "The code is malformed"),
-    "unauthenticated": ProblemDefinition(401, "The API key is missing or invalid"),
-    "forbidden": ProblemDefinition(403, "The API key lacks the scope"),
-    "number-locked": ProblemDefinition(403, "The number is locked"),
-    "challenge-not-found": ProblemDefinition(404, "The challenge does not exist"),
-    "not-found": ProblemDefinition(
-        404, "The path does not exist", "Check the path against /openapi.yaml."
-    ),
-    "method-not-allowed": ProblemDefinition(
+PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
+    "invalid-request": ProblemType(400, "The request is invalid", "Correct the request."),
+    "malformed-code": ProblemType(400, "The code is malformed"),
+    "unauthenticated": ProblemType(401, "The API key is missing or invalid"),
+    "forbidden": ProblemType(403, "The API key lacks the scope"),
+    "number-locked": ProblemType(403, "The number is locked"),
+    "challenge-not-found": ProblemType(404, "The challenge does not exist"),
+    "not-found": ProblemType(404, "The path does not exist", "Look up the path in openapi.yaml."),
+    "method-not-allowed": ProblemType(
         405, "The method is not allowed", "Use one of the methods in the Allow header."
     ),
-    "sends-exhausted": ProblemDefinition(409, "No sends are left"),
-    "idempotency-key-in-use": ProblemDefinition(409, "The first call is still running"),
-    "challenge-expired": ProblemDefinition(410, "The challenge has expired"),
-    "challenge-locked": ProblemDefinition(410, "The challenge is locked"),
-    "challenge-canceled": ProblemDefinition(410, "The challenge was canceled"),
-    "challenge-already-verified": ProblemDefinition(410, "The challenge was already verified"),
-    "content-too-large": ProblemDefinition(
-        413, "The body is too large", "Send a body of at most 16 KiB."
+    "sends-exhausted": ProblemType(409, "No sends are left"),
+    "idempotency-key-in-use": ProblemType(409, "The first call is still running"),
+    "challenge-expired": ProblemType(410, "The challenge has expired"),
+    "challenge-locked": ProblemType(410, "The challenge is locked"),
+    "challenge-canceled": ProblemType(410, "The challenge was canceled"),
+    "challenge-already-verified": ProblemType(410, "The challenge was already verified"),
+    "content-too-large": ProblemType(413, "The body is too large", "Send at most 16 KiB."),
+    "unsupported-media-type": ProblemType(
+        415, "The body is not JSON", "Send UTF-8 with the header 'Content-Type: application/json'."
     ),
-    "unsupported-media-type": ProblemDefinition(
-        415,
-        "The body is not JSON",
-        "Send JSON in UTF-8, with the header 'Content-Type: application/json'.",
-    ),
-    "invalid-phone-number": ProblemDefinition(422, "The phone number is invalid"),
-    "number-not-allowed": ProblemDefinition(422, "No code is sent to this number"),
-    "incorrect-code": ProblemDefinition(422, "The code is incorrect"),
-    "undeliverable": ProblemDefinition(422, "The number cannot be reached"),
-    "idempotency-key-reused": ProblemDefinition(422, "The Idempotency-Key was used before"),
-    "rate-limited": ProblemDefinition(429, "Too many requests"),
-    "internal-error": ProblemDefinition(
+    "invalid-phone-number": ProblemType(422, "The phone number is invalid"),
+    "number-not-allowed": ProblemType(422, "No code is sent to this number"),
+    "incorrect-code": ProblemType(422, "The code is incorrect"),
+    "undeliverable": ProblemType(422, "The number cannot be reached"),
+    "idempotency-key-reused": ProblemType(422, "The Idempotency-Key was used before"),
+    "rate-limited": ProblemType(429, "Too many requests"),
+    "internal-error": ProblemType(
         500,
         "The service failed",
         "Repeat the call with the same Idempotency-Key, and report the failure to the operator.",
     ),
-    "delivery-failed": ProblemDefinition(502, "No provider accepted the message"),
-    "overloaded": ProblemDefinition(503, "The service is at its capacity"),
-    "store-unavailable": ProblemDefinition(503, "The store is not available"),
+    "delivery-failed": ProblemType(502, "No provider accepted the message"),
+    "overloaded": ProblemType(503, "The service is at its capacity"),
+    "store-unavailable": ProblemType(503, "The store is not available"),
 }
 """To add a type: a row here, an OtpError with this `problem_type` in core/errors.py, the routes that
 raise it (`problems=` of the handler), its extension members in `_build_extension_members` with an
@@ -114,12 +106,12 @@ def get_problem_type(error: Exception) -> str:
 def build_problem(error: Exception) -> Problem:
     """Return the problem document of an error."""
     slug = get_problem_type(error)
-    definition = PROBLEM_TYPES[slug]
+    problem_type = PROBLEM_TYPES[slug]
     return Problem(
         type=f"/problems/{slug}",
-        title=definition.title,
-        status=definition.status,
-        detail=(str(error) if isinstance(error, OtpError) else "") or definition.detail,
+        title=problem_type.title,
+        status=problem_type.status,
+        detail=(str(error) if isinstance(error, OtpError) else "") or problem_type.detail,
         **_build_extension_members(error),
     )
 

@@ -29,44 +29,39 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 Seconds = Annotated[int, Meta(ge=1, le=60)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
-# The description is the remedy of a value that violates the rest of its Meta.
-Name = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{TENANT_NAME_PATTERN}\Z", description="must be lower-case, digits and hyphens"
-    ),
-]
-Purpose = Annotated[
-    str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z", description="must be a word like 'login'")
-]
-HostPort = Annotated[
-    str, Meta(pattern=r"^[^\s/@]+:\d{1,5}\Z", description="must be host and port: '10.0.0.5:6379'")
-]
+
+
+def _match(pattern: str, remedy: str) -> Meta:
+    """Return the constraint of a text; `decode` uses the description as the remedy."""
+    return Meta(pattern=rf"^{pattern}\Z", description=remedy)
+
+
+Name = Annotated[str, _match(TENANT_NAME_PATTERN, "must be lower-case, digits and hyphens")]
+Purpose = Annotated[str, _match(r"[a-z0-9][a-z0-9._-]{0,63}", "must be a word like 'login'")]
+HostPort = Annotated[str, _match(r"[^\s/@]+:\d{1,5}", "must be host and port: '10.0.0.5:6379'")]
+Sha256 = Annotated[str, _match(r"[0-9a-f]{64}", "must be what 'otp-service key new' prints")]
 PublicUrl = Annotated[
     str,
-    Meta(
-        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z",
-        description="must be like 'https://otp.example.com', without a query",
+    _match(
+        r"https?://[^\s/@?#]+(/[^\s?#]*)?",
+        "must be like 'https://otp.example.com', without a query",
     ),
 ]
 CollectorUrl = Annotated[
     str,
-    Meta(
-        pattern=r"^https?://[^\s/@?#]+/[^\s?#]*\Z",
-        description="must be like 'http://127.0.0.1:4318/v1/traces', without a query; keys are for "
+    _match(
+        r"https?://[^\s/@?#]+/[^\s?#]*",
+        "must be like 'http://127.0.0.1:4318/v1/traces', without a query; keys are for "
         "telemetry.secret_headers",
     ),
 ]
 RedisUrl = Annotated[
     str,
-    Meta(
-        pattern=r"^(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)\Z",
-        description="must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock'; user and "
+    _match(
+        r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)",
+        "must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock'; user and "
         "password are settings of their own, redis.username and redis.password",
     ),
-]
-Sha256 = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="must be what 'otp-service key new' prints")
 ]
 Instant = Annotated[
     datetime, Meta(tz=True, description="must be a time with its zone, like 2027-01-31T00:00:00Z")

@@ -1,4 +1,4 @@
-"""deploy/alerts.yml and deploy/dashboard.json speak of what the service exposes, and of nothing else."""
+"""deploy/alerts.yml and deploy/dashboard.json use only metrics that exist."""
 
 import itertools
 import json
@@ -38,11 +38,11 @@ EXPRESSIONS = {
 }
 
 OTHERS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
-"""Prometheus' own, and redis_exporter's."""
+"""Metrics of Prometheus and of redis_exporter."""
 RECORDED = {"otp:conversion:ratio1h": {"provider", "country"}}
-"""What alerts.yml itself makes, and its labels."""
+"""Recording rules of alerts.yml, and their labels."""
 PLACE = {"instance", "job"}
-"""Labels that Prometheus puts on everything."""
+"""Labels that Prometheus adds to every series."""
 
 
 def metrics():
@@ -67,7 +67,7 @@ def exposed():
 
 
 def tags(kind=events.Event):
-    """Return the types of events, from the class that all of them are made of."""
+    """Yield the type of every event, from the subclasses of Event."""
     for narrower in kind.__subclasses__():
         yield narrower.__struct_config__.tag
         yield from tags(narrower)
@@ -89,7 +89,7 @@ VALUES = {
         "/v1/challenges/{challenge_id}/verify",
     },
 }
-"""Sets that labels are drawn from: a value that is in none would never be seen."""
+"""The closed sets of label values: another value never occurs."""
 
 SELECTOR = re.compile(r"\b(?<![\"/:])([a-zA-Z_][\w:]*)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
@@ -106,8 +106,8 @@ def selected(expression):
 
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
-def test_what_is_asked_for_is_exposed(where):
-    """By name, by label and, where values are a closed set, by value: a typing error stays silent."""
+def test_every_expression_selects_exposed_metrics(where):
+    """Names, labels and values of closed sets are checked, because Prometheus reports no typing error."""
     known = exposed() | RECORDED
     asked = selected(EXPRESSIONS[where])
 
@@ -127,7 +127,7 @@ def test_what_is_asked_for_is_exposed(where):
 
 
 def has(values, operator, text):
-    """Return whether each alternative of a matcher can be met by a value of the set."""
+    """Return whether each alternative of a matcher matches a value of the set."""
     if values is None:
         return True
     pattern = text if "~" in operator else re.escape(text)
@@ -137,7 +137,7 @@ def has(values, operator, text):
 
 
 def test_every_metric_is_in_the_dashboard():
-    """Whoever adds one shows it."""
+    """A new metric needs a panel."""
     told = json.dumps([panel["targets"] for panel in PANELS])
 
     assert [] == [
@@ -148,8 +148,8 @@ def test_every_metric_is_in_the_dashboard():
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
-def test_every_alert_says_what_it_is_and_what_to_do(rule):
-    """To whoever is woken by it; and README has it in a line."""
+def test_every_alert_has_a_summary_and_a_first_step(rule):
+    """The README lists it with its severity."""
     readme = (DEPLOY / "README.md").read_text()
 
     assert rule["labels"]["severity"] in {"page", "ticket"}
@@ -161,8 +161,8 @@ def test_every_alert_says_what_it_is_and_what_to_do(rule):
     )
 
 
-def test_no_alert_has_the_name_of_another():
-    """And what descriptions refer to exists."""
+def test_names_of_alerts_are_unique():
+    """Alerts that descriptions refer to exist."""
     names = [rule["alert"] for rule in ALERTS]
     told = json.dumps([rule["annotations"] for rule in ALERTS]) + json.dumps(DASHBOARD)
 
@@ -172,7 +172,7 @@ def test_no_alert_has_the_name_of_another():
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
 def test_every_panel_has_a_title_a_unit_and_a_sentence(panel):
-    """And takes its numbers from whichever Prometheus is chosen above."""
+    """It queries the Prometheus that is chosen at the top."""
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
@@ -181,7 +181,7 @@ def test_every_panel_has_a_title_a_unit_and_a_sentence(panel):
 
 
 def test_no_panel_covers_another():
-    """All ids differ, and each place belongs to one."""
+    """All ids differ, and each cell belongs to one panel."""
     panels = DASHBOARD["panels"]
     taken = [
         (x, y)
@@ -201,7 +201,7 @@ def test_no_panel_covers_another():
 
 @pytest.fixture(scope="module")
 def promtool():
-    """Prometheus' own check of rules."""
+    """Return a function that runs promtool."""
     found = shutil.which("promtool")
     if not found:
         pytest.skip("no promtool: it comes with Prometheus (apt install prometheus)")
@@ -214,21 +214,21 @@ def promtool():
 
 
 @pytest.mark.slow
-def test_alerts_call_when_they_should_and_not_on_a_quiet_day(promtool):
-    """tests/alerts.yml: quiet days and bad ones, as Prometheus evaluates them."""
+def test_alerts_fire_on_bad_days_and_not_on_a_quiet_one(promtool):
+    """Prometheus evaluates the quiet and bad days of tests/alerts.yml."""
     promtool("test", "rules", str(TREE / "tests" / "alerts.yml"))
 
 
-def test_every_alert_is_made_to_call_by_those_tests():
-    """Whoever adds one adds its bad day."""
+def test_every_alert_fires_in_those_tests():
+    """A new alert needs a bad day in tests/alerts.yml."""
     told = (TREE / "tests" / "alerts.yml").read_text()
 
     assert [] == [r["alert"] for r in ALERTS if f'{{alertname="{r["alert"]}"}}' not in told]
 
 
 @pytest.mark.slow
-def test_what_the_dashboard_asks_can_be_read(promtool, tmp_path):
-    """Each expression as a rule: `promtool` has no other way to be asked."""
+def test_expressions_of_the_dashboard_are_valid(promtool, tmp_path):
+    """Each expression is checked as a recording rule, the only input of promtool."""
     rules = [
         {"record": f"panel:{number}", "expr": target["expr"].replace("$__rate_interval", "5m")}
         for number, target in enumerate(target for panel in PANELS for target in panel["targets"])

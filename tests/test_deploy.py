@@ -1,4 +1,4 @@
-"""The files under deploy/, tried: what its steps make, who may do what, and what is in force."""
+"""The files of deploy/: the results of their steps, permissions and settings."""
 
 import hashlib
 import os
@@ -32,25 +32,25 @@ PASSWORD = "sesame"
 
 
 class Prepared(NamedTuple):
-    """A folder in which the steps of compose.yaml were done, and whom they gave files to."""
+    """A folder after the steps of compose.yaml, and the owners that they set."""
 
     folder: Path
     owners: dict[str, int]
 
     def lets_read(self, name: str, user: int) -> bool:
-        """Whether a user may read a file that these steps were done for."""
+        """Return whether a user may read a file."""
         mode = (self.folder / name).stat().st_mode
         return self.owners.get(name) == user or bool(mode & stat.S_IROTH)
 
     def owned_by(self, name: str, user: int) -> bool:
-        """Whether a user, and he alone, may read a file."""
+        """Return whether only this user may read a file."""
         mode = (self.folder / name).stat().st_mode
         return self.owners.get(name) == user and not stat.S_IMODE(mode) & 0o077
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """The steps as they stand in the comment, but nobody here may give files away."""
+    """The steps of the comment, with a `chown` that only records the owner."""
     if missing := [name for name in ("openssl", "sha256sum") if not shutil.which(name)]:
         pytest.skip(f"needs {' and '.join(missing)}")
     folder, tools = tmp_path_factory.mktemp("deploy"), tmp_path_factory.mktemp("tools")
@@ -74,20 +74,20 @@ def _tool(path: Path, does: str) -> None:
 
 
 def _user(service):
-    """Return the number of the user that a service runs as."""
+    """Return the user id of a service."""
     given = COMPOSE["services"][service].get("user")
     return int((given or re.search(r"^USER (\S+)", IMAGE, re.MULTILINE)[1]).split(":")[0])
 
 
 def _mounts(service):
-    """Return what is mounted, as (what, where, how)."""
+    """Return the mounts as (source, target, mode)."""
     given = COMPOSE["services"][service]["volumes"]
     return [(*volume.split(":"), "rw")[:3] for volume in given]
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"])
-def test_each_secret_is_made_for_the_one_who_reads_it(prepared, service):
-    """And nobody else can: the signing key would even be refused."""
+def test_each_secret_is_readable_by_its_user_only(prepared, service):
+    """A signing key that others can read would be refused."""
     files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
 
     for name in COMPOSE["services"][service]["secrets"]:
@@ -95,8 +95,8 @@ def test_each_secret_is_made_for_the_one_who_reads_it(prepared, service):
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"])
-def test_each_file_that_is_mounted_is_there_and_can_be_read(prepared, service):
-    """Docker would make a folder of what is missing, and `umask 077` keeps the container out."""
+def test_each_mounted_file_exists_and_is_readable(prepared, service):
+    """Docker creates a folder for a missing file, and `umask 077` makes files unreadable for the container."""
     files = [mount for mount in _mounts(service) if mount[0].startswith("./")]
 
     assert files
@@ -105,8 +105,8 @@ def test_each_file_that_is_mounted_is_there_and_can_be_read(prepared, service):
         assert how == "ro"
 
 
-def test_what_the_container_is_told_is_safe_and_sealed(prepared):
-    """All that is left to fill in is the provider, and of the archive nothing is to be looked at."""
+def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared):
+    """Only the provider is left to fill in, and there is no warning about the archive."""
     settings = load_settings(
         (prepared.folder / "otp.toml").read_text(),
         COMPOSE["services"]["otp"]["environment"],
@@ -125,7 +125,7 @@ def test_what_the_container_is_told_is_safe_and_sealed(prepared):
 
 
 def test_archive_is_a_volume_of_the_user_who_seals():
-    """The image has the folder, so that a new volume is not root's."""
+    """The image has the folder, so that root does not own a new volume."""
     archive = COMPOSE["services"]["otp"]["environment"]["OTP_AUDIT__ARCHIVE"]
     made = re.search(r"^RUN install -d -o (\d+) -g (\d+) -m (\d+) (\S+)$", IMAGE, re.MULTILINE)
 
@@ -140,7 +140,7 @@ def test_archive_is_a_volume_of_the_user_who_seals():
 
 @pytest.mark.parametrize("service", COMPOSE["services"])
 def test_nothing_else_can_be_written_or_gained(service):
-    """The root file system is read-only, and nobody is root or becomes it."""
+    """The root file system is read-only, and no process is or becomes root."""
     given = COMPOSE["services"][service]
 
     assert given["read_only"] is True
@@ -149,8 +149,8 @@ def test_nothing_else_can_be_written_or_gained(service):
     assert 0 < _user(service)
 
 
-def test_it_may_end_before_it_is_killed():
-    """Workers, the admin listener and the sealer, each in its own time."""
+def test_the_grace_period_is_long_enough_to_stop():
+    """Workers, admin listener and sealer each have their own timeout."""
     grace = COMPOSE["services"]["otp"]["stop_grace_period"]
 
     assert 3 * ServiceSettings().drain_seconds < int(grace.removesuffix("s"))
@@ -161,7 +161,7 @@ def test_it_may_end_before_it_is_killed():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server with deploy/redis.conf and an ACL file made as compose.yaml says."""
+    """A server with deploy/redis.conf and an ACL file from the steps of compose.yaml."""
     folder = tmp_path_factory.mktemp("deploy")
     acl = folder / "redis_acl"
     digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
@@ -182,7 +182,7 @@ def client(server):
         yield client
 
 
-def test_nobody_comes_in_without_a_password(server):
+def test_redis_refuses_a_client_without_a_password(server):
     """The default user is off."""
     with (
         redis.Redis.from_url(server.url) as anonymous,
@@ -192,7 +192,7 @@ def test_nobody_comes_in_without_a_password(server):
 
 
 def test_the_service_can_do_its_work(client):
-    """Scripts over its own keys, Redis' clock, WAIT, and INFO for the check at start."""
+    """It can run scripts on its keys, TIME, WAIT, and INFO for the check at start."""
     script = (
         "redis.call('TIME'); redis.call('INFO', 'replication');"
         " redis.call('XADD', KEYS[2], '*', 'a', 1); return redis.call('SET', KEYS[1], 1)"
@@ -213,12 +213,12 @@ def test_the_service_can_do_its_work(client):
     ],
 )  # fmt: skip
 def test_the_service_can_do_nothing_that_it_does_not_need(client, command):
-    """Who steals its password cannot wipe, read along, or reconfigure."""
+    """A stolen password does not allow wiping, monitoring or reconfiguring."""
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command.split())
 
 
 def test_other_keys_are_out_of_reach(client):
-    """A Redis that is shared by mistake does not become shared data."""
+    """Data of another application on the same Redis is inaccessible."""
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.get("session:1")

@@ -1,4 +1,4 @@
-"""A configuration that is safe, for a Redis that runs, and commands run on it in this process."""
+"""A safe configuration for a running Redis, and commands that run in this process."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ from tests.store import redis_servers
 
 
 class CommandResult(NamedTuple):
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     exit_code: int
     out: str
@@ -46,7 +46,7 @@ class FixedReplyGateway(HTTPServer):
 
 
 class FixedReplyHandler(BaseHTTPRequestHandler):
-    """One request to the gateway."""
+    """Handles a request to the gateway."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -57,7 +57,7 @@ class FixedReplyHandler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(said).encode())
 
     def log_message(self, *said):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def gateway() -> Iterator[FixedReplyGateway]:
 
 @pytest.fixture
 def config(tmp_path, server, gateway) -> Path:
-    """What `init` writes, filled in; Redis is empty."""
+    """A completed configuration of `init`, for an empty Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     text, _ = render_config(

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
-    """Settings, what a thief would need, and the live Redis; no secret."""
+    """It prints settings, attacker hours and the state of the live Redis, without secrets."""
     ended = run_otp("check", "--config", config)
 
     assert (0, "") == (ended.exit_code, ended.err)
@@ -30,7 +30,7 @@ def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
 
 
 def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(run_otp, config, monkeypatch):
-    """All of it at once, after it was shown."""
+    """It lists every error, after the settings."""
     monkeypatch.setenv("OTP_POLICY__LIFETIME", "900")
     monkeypatch.setenv("OTP_POLICY__DIGITS", "4")
 
@@ -42,8 +42,8 @@ def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(run_otp, conf
     assert "policy.digits: must be from 6" in ended.err
 
 
-def test_check_says_plainly_that_redis_cannot_be_reached(run_otp, config, monkeypatch):
-    """And shows the rest all the same."""
+def test_check_reports_that_redis_cannot_be_reached(run_otp, config, monkeypatch):
+    """It shows the settings anyway."""
     monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.find_free_port()}")
 
     ended = run_otp("check", "--config", config)
@@ -54,7 +54,7 @@ def test_check_says_plainly_that_redis_cannot_be_reached(run_otp, config, monkey
 
 
 def test_check_refuses_a_redis_that_evicts(run_otp, config, server):
-    """It would forget attempts."""
+    """Eviction would lose counted attempts."""
     with redis_servers.open_client(server) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         ended = run_otp("check", "--config", config)
@@ -66,7 +66,7 @@ def test_check_refuses_a_redis_that_evicts(run_otp, config, server):
 
 @pytest.mark.slow
 def test_fewer_replicas_than_sentinel_may_promote_are_refused(run_otp, config, tmp_path):
-    """K1: a failover to the one that was not waited for would accept a code twice."""
+    """K1: after a failover to a replica without the last write, a code would be accepted twice."""
     told = "redis.replicas: is 1, and 2 replicas may be promoted: set redis.replicas = 2"
     with redis_servers.start_sentinel_of(tmp_path / "redis", [100, 100]) as (*_, sentinel):
         where = f'sentinel = ["127.0.0.1:{sentinel.port}"]\nmaster = "otp"'
@@ -83,7 +83,7 @@ def test_fewer_replicas_than_sentinel_may_promote_are_refused(run_otp, config, t
 
 
 def test_check_does_not_ask_a_redis_whose_settings_are_refused(run_otp, config, monkeypatch):
-    """There would be nobody to ask, or without TLS."""
+    """It would have no address, or connect without TLS."""
     monkeypatch.setenv("OTP_REDIS__URL", "redis://redis.example")
 
     ended = run_otp("check", "--config", config)
@@ -93,8 +93,8 @@ def test_check_does_not_ask_a_redis_whose_settings_are_refused(run_otp, config, 
     assert "cannot be reached" not in ended.err
 
 
-def test_check_tells_what_a_hash_below_owasps_table_is_worth(run_otp, config, monkeypatch):
-    """In hours, and only where it was accepted."""
+def test_check_shows_the_attacker_hours_of_a_hash_below_owasps_table(run_otp, config, monkeypatch):
+    """A weaker profile needs accept_below_owasp, and its hours are printed."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "1024")
 
     refused = run_otp("check", "--config", config)
@@ -116,7 +116,7 @@ def test_check_tells_what_a_hash_below_owasps_table_is_worth(run_otp, config, mo
     ],
 )
 def test_a_configuration_that_cannot_be_read_ends_in_a_sentence(run_otp, tmp_path, content, said):
-    """For every command that needs one."""
+    """Every command that needs a configuration prints a message, not a traceback."""
     path = tmp_path / "otp.toml"
     if content is not None:
         path.write_bytes(content)
@@ -127,8 +127,10 @@ def test_a_configuration_that_cannot_be_read_ends_in_a_sentence(run_otp, tmp_pat
     assert re.search(said, ended.err)
 
 
-def test_calibrate_measures_each_row_of_owasp_and_what_is_in_force(run_otp, config, monkeypatch):
-    """Milliseconds, logins a second and the attacker hours."""
+def test_calibrate_measures_each_row_of_owasp_and_the_profile_in_force(
+    run_otp, config, monkeypatch
+):
+    """A row has milliseconds, logins a second and attacker hours."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "8192")
 
     ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
@@ -141,15 +143,15 @@ def test_calibrate_measures_each_row_of_owasp_and_what_is_in_force(run_otp, conf
 
 
 def test_calibrate_needs_no_configuration(run_otp, tmp_path):
-    """The default profile is in force then."""
+    """It then measures the default profile."""
     ended = run_otp("calibrate", "--seconds", "0.01", "--config", tmp_path / "none.toml")
 
     assert 0 == ended.exit_code
     assert re.search(r"^ +7168 KiB, 5 passes, .* in force$", ended.out, re.MULTILINE)
 
 
-def test_calibrate_says_where_there_is_no_memory(run_otp, config, monkeypatch):
-    """In a sentence."""
+def test_calibrate_reports_missing_memory(run_otp, config, monkeypatch):
+    """The message is a sentence."""
     monkeypatch.setattr("otp_service.cli.check.compute_argon2id", _no_memory)
 
     ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
@@ -159,7 +161,7 @@ def test_calibrate_says_where_there_is_no_memory(run_otp, config, monkeypatch):
 
 
 def test_openapi_prints_the_document_that_is_committed(run_otp):
-    """To the letter."""
+    """The output equals openapi.yaml."""
     assert (0, (ROOT / "openapi.yaml").read_text(), "") == run_otp("openapi")
 
 

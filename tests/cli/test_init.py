@@ -21,12 +21,12 @@ def key_in(text):
 
 
 def line_in(text):
-    """Return what it printed to be pasted."""
+    """Return the printed line for the configuration."""
     return re.search(r"^  (.*\{ id = .*)$", text, re.MULTILINE)[1]
 
 
 def test_init_writes_a_configuration_that_only_its_owner_can_read(run_otp, tmp_path):
-    """And prints the API key that it holds the hash of, once."""
+    """It prints the API key; the file has only the hash."""
     path = tmp_path / "otp.toml"
 
     ended = run_otp("init", "--config", path, "--tenant", "shop", "--country", "gb", "IE")
@@ -39,8 +39,8 @@ def test_init_writes_a_configuration_that_only_its_owner_can_read(run_otp, tmp_p
     assert f"otp-service check --config {path}" in ended.out
 
 
-def test_init_says_what_is_left_to_fill_in(run_otp, tmp_path):
-    """Exactly what `check` would refuse."""
+def test_init_lists_what_is_left_to_fill_in(run_otp, tmp_path):
+    """The list equals the errors of `check`."""
     path = tmp_path / "otp.toml"
 
     ended = run_otp("init", "--config", path)
@@ -50,8 +50,8 @@ def test_init_says_what_is_left_to_fill_in(run_otp, tmp_path):
     assert all(str(fault) in ended.out for fault in missing)
 
 
-def test_init_leaves_a_file_that_is_there_alone(run_otp, tmp_path):
-    """The keys in it may be in use."""
+def test_init_does_not_overwrite_a_file(run_otp, tmp_path):
+    """The keys in the file may be in use."""
     path = tmp_path / "otp.toml"
     path.write_text("mine")
 
@@ -69,21 +69,21 @@ def test_init_leaves_a_file_that_is_there_alone(run_otp, tmp_path):
         (["--country", "GB", "--brand", "a@b"], "tenants.app.brand: take out @"),
     ],
 )
-def test_init_says_what_cannot_be_used(run_otp, tmp_path, arguments, said):
-    """Among what is left to do."""
+def test_init_lists_invalid_options(run_otp, tmp_path, arguments, said):
+    """They are in the list of what is left to do."""
     assert said in run_otp("init", "--config", tmp_path / "otp.toml", *arguments).out
 
 
-def test_init_says_where_it_cannot_write(run_otp, tmp_path):
-    """A folder that is missing."""
+def test_init_names_the_file_that_it_cannot_write(run_otp, tmp_path):
+    """The folder is missing."""
     ended = run_otp("init", "--config", tmp_path / "nowhere" / "otp.toml")
 
     assert 1 == ended.exit_code
     assert "cannot write" in ended.err
 
 
-def test_a_new_key_can_be_pasted_and_is_the_one_that_was_printed(run_otp, config):
-    """With its scopes and its end."""
+def test_the_line_of_a_new_key_fits_the_configuration(run_otp, config):
+    """It has the scopes and the expiry, and the hash of the printed key."""
     ended = run_otp(
         "key", "new", "--tenant", "shop", "--scope", "audit", "operator", "--expires", "90d"
     )
@@ -98,8 +98,8 @@ def test_a_new_key_can_be_pasted_and_is_the_one_that_was_printed(run_otp, config
     assert "[tenants.shop]" in ended.out
 
 
-def test_a_new_key_without_anything_said_is_for_challenges_and_does_not_end(run_otp):
-    """What a login back end needs."""
+def test_a_new_key_has_the_scope_challenges_and_no_expiry_by_default(run_otp):
+    """This is what a login back end needs."""
     line = line_in(run_otp("key", "new").out)
 
     assert 'scopes = ["challenges"] },' in line
@@ -107,8 +107,8 @@ def test_a_new_key_without_anything_said_is_for_challenges_and_does_not_end(run_
 
 
 @pytest.mark.parametrize("ring", KEY_RING_NAMES)
-def test_a_new_secret_can_be_pasted_behind_the_old_one(run_otp, config, ring):
-    """The first step of a rotation; `check` has nothing against it."""
+def test_the_line_of_a_new_secret_fits_behind_the_old_one(run_otp, config, ring):
+    """This is the first step of a rotation; `check` accepts it."""
     line = line_in(run_otp("key", "new", "--secret", ring).out)
     text = re.sub(rf"^({ring} = \[.*)\]$", rf"\1, {line} ]", config.read_text(), flags=re.MULTILINE)
     config.write_text(text)
@@ -131,8 +131,8 @@ def test_a_new_secret_can_be_pasted_behind_the_old_one(run_otp, config, ring):
         [],
     ],
 )
-def test_a_wrong_call_ends_with_2(run_otp, arguments):
-    """And says how it is called."""
+def test_wrong_arguments_end_with_2(run_otp, arguments):
+    """The usage is printed."""
     ended = run_otp(*arguments)
 
     assert 2 == ended.exit_code

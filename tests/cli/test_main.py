@@ -1,4 +1,4 @@
-"""The program itself, as a shell runs it: exit codes, pipes, and never a traceback."""
+"""The installed program: exit codes, pipes, and never a traceback."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ PROGRAM = Path(sys.executable).with_name("otp-service")
 
 
 def run(*arguments, **options):
-    """Run it to its end."""
+    """Run the program until it ends."""
     return subprocess.run(
         [PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False, **options
     )
 
 
-def test_what_it_found_is_its_exit_code(tmp_path):
-    """0, 1 for what it found, 2 for a wrong call."""
+def test_exit_codes_are_0_1_and_2(tmp_path):
+    """0 is success, 1 a finding or a failure, 2 wrong arguments."""
     codes = [
         run("--version").returncode,
         run("check", cwd=tmp_path).returncode,
@@ -30,8 +30,8 @@ def test_what_it_found_is_its_exit_code(tmp_path):
     assert [0, 1, 2] == codes
 
 
-def test_a_reader_that_has_enough_ends_it_quietly():
-    """`otp-service openapi | head -1`: as other programs end on SIGPIPE."""
+def test_a_closed_pipe_ends_a_command_quietly():
+    """`otp-service openapi | head -1` ends like other programs on SIGPIPE."""
     with subprocess.Popen(
         [PROGRAM, "openapi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -41,8 +41,8 @@ def test_a_reader_that_has_enough_ends_it_quietly():
     assert (141, b"") == (process.returncode, said)
 
 
-def test_closed_streams_are_no_reason_for_a_traceback(tmp_path):
-    """`otp-service unlock <&- >&-`: there is nothing to read."""
+def test_closed_streams_cause_no_traceback(tmp_path):
+    """`otp-service unlock <&- >&-` has no input."""
     close = f'exec "{PROGRAM}" "$@" <&- >&-'
     made = run("init", "--country", "GB", cwd=tmp_path)
     environ = os.environ | {"OTP_PROVIDERS__GATEWAY__URL": "http://127.0.0.1:1/"}
@@ -61,8 +61,8 @@ def test_closed_streams_are_no_reason_for_a_traceback(tmp_path):
     assert b"Traceback" not in ended.stderr
 
 
-def test_an_interrupted_command_ends_like_others(tmp_path):
-    """Ctrl-C while it measures."""
+def test_an_interrupted_command_ends_with_130(tmp_path):
+    """SIGINT arrives while it measures."""
     with subprocess.Popen(
         [PROGRAM, "calibrate", "--seconds", "1"],
         cwd=tmp_path,
@@ -99,7 +99,7 @@ def test_an_interrupted_command_ends_like_others(tmp_path):
     ],
 )
 def test_every_command_explains_itself_with_an_example(run_otp, command):
-    """And takes its description from one place, so that all look alike."""
+    """Its help comes from its docstring, so that all commands look alike."""
     ended = run_otp(*command.split(), "--help")
 
     assert (0, "") == (ended.exit_code, ended.err)

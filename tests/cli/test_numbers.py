@@ -11,8 +11,8 @@ ONE, OTHER = "+447400123456", "+447400123457"
 MASKED = "+44********56"
 
 
-def test_locked_shows_the_numbers_that_are(run_otp, config, lock_number):
-    """Masked, with the tenant, the failures and the last one's instant."""
+def test_locked_lists_locked_numbers(run_otp, config, lock_number):
+    """They are masked, with tenant, failures and the time of the last one."""
     assert "No number is locked.\n" == run_otp("locked", "--config", config).out
     lock_number(ONE)
 
@@ -24,10 +24,8 @@ def test_locked_shows_the_numbers_that_are(run_otp, config, lock_number):
     )
 
 
-def test_unlock_frees_the_numbers_that_it_reads_and_tells_the_log(
-    run_otp, config, lock_number, read_events
-):
-    """By nobody's API key: this command's."""
+def test_unlock_unlocks_numbers_and_appends_events(run_otp, config, lock_number, read_events):
+    """The events have the key id `cli` and the id of this run."""
     lock_number(ONE)
     lock_number(OTHER)
 
@@ -41,8 +39,10 @@ def test_unlock_frees_the_numbers_that_it_reads_and_tells_the_log(
     assert "tenant" not in event
 
 
-def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(run_otp, config, lock_number):
-    """Never by what stands in it: it may be somebody's number after all."""
+def test_an_invalid_line_is_reported_by_its_number_and_the_others_are_done(
+    run_otp, config, lock_number
+):
+    """The message does not repeat the line, which may contain a real number."""
     lock_number(OTHER)
 
     ended = run_otp("unlock", "--config", config, stdin=f"07400 999888\n+442079460958\n{OTHER}\n")
@@ -57,8 +57,8 @@ def test_a_bad_line_is_named_by_its_place_and_the_others_are_done(run_otp, confi
     assert "is unlocked" in ended.out
 
 
-def test_numbers_are_taken_from_standard_input_alone(run_otp, config):
-    """As arguments they would stand in the shell's history and the list of processes."""
+def test_numbers_are_read_from_standard_input_only(run_otp, config):
+    """Arguments would be visible in the shell's history and the list of processes."""
     assert 2 == run_otp("unlock", "--config", config, ONE).exit_code
 
     ended = run_otp("unlock", "--config", config)
@@ -68,16 +68,16 @@ def test_numbers_are_taken_from_standard_input_alone(run_otp, config):
 
 
 @pytest.mark.parametrize("stdin", [b"\xff\xfe\n", b"\x00" * 100, b"+4474001234560000000000\n"])
-def test_what_is_no_text_is_no_number(run_otp, config, stdin):
-    """No traceback."""
+def test_bytes_that_are_not_text_are_an_invalid_number(run_otp, config, stdin):
+    """It is reported like any other line."""
     ended = run_otp("unlock", "--config", config, stdin=stdin)
 
     assert 1 == ended.exit_code
     assert "line 1: the number is invalid" in ended.err
 
 
-def test_block_and_unblock_change_the_list_and_tell_the_log(run_otp, config, read_events):
-    """Doing it twice is harmless."""
+def test_block_and_unblock_change_the_list_and_append_events(run_otp, config, read_events):
+    """Repeating a command is harmless."""
     assert "The do-not-send list is empty.\n" == run_otp("blocked", "--config", config).out
 
     blocked = [run_otp("block", "--config", config, stdin=ONE) for _ in range(2)]
@@ -91,10 +91,10 @@ def test_block_and_unblock_change_the_list_and_tell_the_log(run_otp, config, rea
     assert ["blocked", "blocked", "unblocked"] == [event["reason"] for event in read_events(ONE)]
 
 
-def test_forget_deletes_what_is_held_and_keeps_the_do_not_send_list(
+def test_forget_deletes_everything_but_the_do_not_send_list(
     run_otp, config, lock_number, read_events
 ):
-    """Somebody asked not to be written to."""
+    """A person may have asked for no more messages."""
     lock_number(ONE)
     run_otp("block", "--config", config, stdin=ONE)
 
@@ -107,7 +107,7 @@ def test_forget_deletes_what_is_held_and_keeps_the_do_not_send_list(
 
 
 def test_the_do_not_send_list_outlives_the_keys(run_otp, config):
-    """It is kept for ever, and no key is."""
+    """Its entries do not depend on a key, because they never expire."""
     run_otp("block", "--config", config, stdin=ONE)
     text = re.sub(r'(?m)^seal = .*"(.*)" }]$', "", config.read_text())
     fresh = re.search(r"{ id.*}", run_otp("key", "new", "--secret", "seal").out)[0]
@@ -120,10 +120,10 @@ def test_the_do_not_send_list_outlives_the_keys(run_otp, config):
 
 
 @pytest.mark.parametrize("command", ["unlock", "block", "unblock", "forget", "locked"])
-def test_a_redis_that_is_away_ends_in_a_sentence_that_says_where_to_go_on(
+def test_an_unavailable_redis_ends_in_a_sentence_with_the_line_to_continue_at(
     run_otp, config, monkeypatch, command
 ):
-    """Nothing that was done is done again in vain, and nothing is lost."""
+    """The message names the first line to repeat."""
     monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.find_free_port()}")
 
     ended = run_otp(command, "--config", config, stdin=f"{ONE}\n{OTHER}\n")
@@ -135,7 +135,7 @@ def test_a_redis_that_is_away_ends_in_a_sentence_that_says_where_to_go_on(
 
 
 def test_an_unsafe_configuration_is_refused(run_otp, config, monkeypatch):
-    """As `serve` does: its keys might not be those that are in use."""
+    """Its keys might differ from those in use."""
     monkeypatch.setenv("OTP_POLICY__LIFETIME", "900")
 
     ended = run_otp("unlock", "--config", config, stdin=ONE)

@@ -1,4 +1,4 @@
-"""`providers`: how each of them does, from a real Redis."""
+"""`providers`, on a real Redis."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from otp_service.sms.provider_health import HealthEvent
 
 @pytest.fixture
 def learn(config):
-    """Have a worker learn something, and tell the others."""
+    """Return a function that records health events and shares them."""
 
     def learn(*observations):
         async def run():
@@ -33,7 +33,7 @@ def learn(config):
 
 @pytest.fixture
 def happened(config):
-    """Append events."""
+    """Return a function that appends events."""
 
     def append(*events):
         async def run():
@@ -47,20 +47,20 @@ def happened(config):
 
 
 def sent(challenge, provider="gateway"):
-    """A message that a provider took."""
+    """Return the event of an accepted message."""
     return Sent(id="e", challenge=challenge, provider=provider, country="GB", milliseconds=5)
 
 
-def test_an_empty_memory_says_so(run_otp, config):
-    """Nothing is wrong."""
+def test_healthy_providers_without_messages_are_reported(run_otp, config):
+    """The table would be empty."""
     ended = run_otp("providers", "--config", config)
 
     assert (0, "") == (ended.exit_code, ended.err)
     assert "No provider has failed lately" in ended.out
 
 
-def test_each_provider_is_told_by_country(run_otp, config, learn):
-    """Its breaker and until when, how often it failed lately, and why."""
+def test_each_provider_is_listed_by_country(run_otp, config, learn):
+    """A row has the breaker, until when it is open, recent failures and their reasons."""
     failed = HealthEvent("gateway", "GB", now_ms(), "failed", reason="read-timeout")
     learn(
         *[failed] * 5,
@@ -79,7 +79,7 @@ def test_each_provider_is_told_by_country(run_otp, config, learn):
 
 
 def test_a_rest_has_a_line_of_its_own(run_otp, config, learn):
-    """It holds in every country."""
+    """A provider rests in every country."""
     learn(HealthEvent("gateway", "GB", now_ms(), "throttled", backoff_ms=60 * SECOND_MS))
 
     _, line = run_otp("providers", "--config", config).out.splitlines()
@@ -88,7 +88,7 @@ def test_a_rest_has_a_line_of_its_own(run_otp, config, learn):
 
 
 def test_a_success_counts_for_the_newest_message_of_its_challenge(run_otp, config, happened):
-    """Of the last hour: two challenges, three messages, one code that came back; nothing failed."""
+    """Two challenges have three messages in the last hour, and one code is verified."""
     verified = Verified(id="e", challenge="c1", country="GB")
     repeated = Verified(id="e", challenge="c1", country="GB", repeated=True)
     happened(sent("c1"), sent("c2"), sent("c1"), verified, repeated)
@@ -110,8 +110,8 @@ def test_a_success_counts_for_the_newest_message_of_its_challenge(run_otp, confi
     }
 
 
-def test_json_has_instants_that_machines_read(run_otp, config, learn):
-    """RFC 3339; and it is JSON also while nothing is remembered."""
+def test_json_has_times_in_rfc_3339(run_otp, config, learn):
+    """The output is JSON even without any stored health."""
     assert (
         []
         == json.loads(run_otp("providers", "--config", config, "--json").out)["providers"][0][

@@ -1,4 +1,4 @@
-"""What keeps somebody from sealing is told before anything begins."""
+"""What keeps a sealer from working is reported before it starts."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from tests.audit import archive_builder
 
 
 def audit(folder: Path) -> AuditSettings:
-    """Return an archive's settings, with a key of its own."""
+    """Return settings of an archive with a new key."""
     key = folder / "audit.pem"
     if not key.exists():
         create_key_files(key)
     return AuditSettings(archive=str(folder / "a/b"), signing_key=str(key))
 
 
-def test_a_key_for_its_owner_alone_and_a_folder_that_can_be_made_will_do(tmp_path: Path) -> None:
-    """Nor is anything asked of who does not seal."""
+def test_a_private_key_file_and_a_folder_that_can_be_created_are_accepted(tmp_path: Path) -> None:
+    """Nothing is checked while sealing is off."""
     assert [] == list(find_sealer_errors(audit(tmp_path)))
     assert [] == list(find_sealer_errors(AuditSettings(archive="/proc/archive", seal="alone")))
     assert [] == list(find_sealer_errors(AuditSettings()))
@@ -35,8 +35,8 @@ def test_a_key_for_its_owner_alone_and_a_folder_that_can_be_made_will_do(tmp_pat
         (lambda key: key.write_text("no key"), "must be an Ed25519 key"),
     ],
 )
-def test_a_key_file_that_may_not_be_used_is_refused(tmp_path: Path, make, words: str) -> None:
-    """With the remedy."""
+def test_an_unsafe_key_file_is_refused(tmp_path: Path, make, words: str) -> None:
+    """The message has the remedy."""
     settings = audit(tmp_path)
     make(tmp_path / "audit.pem")
 
@@ -45,16 +45,16 @@ def test_a_key_file_that_may_not_be_used_is_refused(tmp_path: Path, make, words:
     assert words in found
 
 
-def test_a_group_may_read_a_key_that_is_roots(tmp_path: Path) -> None:
-    """So it is mounted as a secret; of a key that is somebody's own nobody else is to know."""
+def test_a_group_may_read_a_key_of_root(tmp_path: Path) -> None:
+    """A container mounts a secret in this way. A key with another owner must be private."""
     settings = audit(tmp_path)
     key = tmp_path / "audit.pem"
     key.chmod(0o440)
     assert (0 == key.stat().st_uid) is ([] == list(find_sealer_errors(settings)))
 
 
-def test_a_key_that_is_not_the_archives_is_refused(tmp_path: Path) -> None:
-    """Unless the right one hands over to it; the sealer would stand still."""
+def test_a_key_of_another_archive_is_refused(tmp_path: Path) -> None:
+    """The sealer would be stuck, unless the right key hands over to the new one."""
     settings = audit(tmp_path)
     archive = archive_builder.ArchiveBuilder(tmp_path / "a/b")
     archive.add_event(7)
@@ -69,8 +69,8 @@ def test_a_key_that_is_not_the_archives_is_refused(tmp_path: Path) -> None:
     assert [] == list(find_sealer_errors(handing))
 
 
-def test_an_archive_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
-    """A file stands in the way."""
+def test_an_archive_that_is_not_writable_is_refused(tmp_path: Path) -> None:
+    """The path of the folder contains a file."""
     settings = audit(tmp_path)
     (tmp_path / "a").write_text("")
 
@@ -79,8 +79,8 @@ def test_an_archive_where_nothing_can_be_written_is_refused(tmp_path: Path) -> N
     assert "audit.archive" in found
 
 
-def test_the_public_half_lies_beside_the_key(tmp_path: Path) -> None:
-    """As auditors need it, and nothing is overwritten."""
+def test_the_public_key_is_written_next_to_the_key(tmp_path: Path) -> None:
+    """Auditors need it; an existing file is not overwritten."""
     key = create_key_files(tmp_path / "audit.pem")
 
     assert f"{key.public}\n" == (tmp_path / "audit.pem.pub").read_text()

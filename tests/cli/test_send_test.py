@@ -1,4 +1,4 @@
-"""`send-test`: what a provider answered, in words."""
+"""`send-test`: the explanation of a provider's answer."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from tests.store import redis_servers
 ONE = "+447400123456"
 
 
-def test_a_message_that_is_taken_is_told_with_its_id(run_otp, config, gateway):
-    """It says what it is, and holds no code."""
+def test_an_accepted_message_is_reported_with_its_id(run_otp, config, gateway):
+    """The text says that it is a test, and has no code."""
     ended = run_otp("send-test", ONE, "--config", config)
 
     assert (0, "") == (ended.exit_code, ended.err)
@@ -39,10 +39,8 @@ def test_a_message_that_is_taken_is_told_with_its_id(run_otp, config, gateway):
         ((200, {}), "no clear answer (no-message-id). It may have been sent"),
     ],
 )
-def test_a_message_that_is_not_taken_is_told_with_whose_fault_it_is(
-    run_otp, config, gateway, answer, said
-):
-    """And with what to do."""
+def test_a_refusal_is_explained_by_its_fault(run_otp, config, gateway, answer, said):
+    """The explanation says what to do."""
     codes = 'code = "error"\nrecipient_codes = ["gone"]\n[routing]'
     config.write_text(config.read_text().replace("[routing]", codes))
     gateway.reply = answer
@@ -53,8 +51,8 @@ def test_a_message_that_is_not_taken_is_told_with_whose_fault_it_is(
     assert said in ended.out
 
 
-def test_a_provider_that_cannot_be_reached_is_told_so(run_otp, config, monkeypatch):
-    """Nothing was sent."""
+def test_an_unreachable_provider_is_reported(run_otp, config, monkeypatch):
+    """The message says that nothing was sent."""
     url = f"http://127.0.0.1:{redis_servers.find_free_port()}/"
     monkeypatch.setenv("OTP_PROVIDERS__GATEWAY__URL", url)
 
@@ -68,7 +66,7 @@ def test_a_provider_that_cannot_be_reached_is_told_so(run_otp, config, monkeypat
 
 
 def test_the_number_can_come_from_standard_input(run_otp, config, gateway):
-    """Where even one's own is not to stand in the history."""
+    """Then the shell's history does not contain it."""
     assert 0 == run_otp("send-test", "--config", config, stdin=f"{ONE}\n").exit_code
     assert [ONE] == [asked["to"] for asked in gateway.messages]
 
@@ -84,7 +82,7 @@ def test_the_number_can_come_from_standard_input(run_otp, config, gateway):
     ],
 )
 def test_what_cannot_be_sent_ends_in_a_sentence(run_otp, config, gateway, arguments, said):
-    """And nothing is sent."""
+    """Nothing is sent."""
     ended = run_otp("send-test", "--config", config, *arguments)
 
     assert 1 == ended.exit_code

@@ -1,4 +1,4 @@
-"""What is seen from outside, and above all what is not."""
+"""What log and metrics contain, and what they never contain."""
 
 import asyncio
 import io
@@ -46,7 +46,7 @@ from otp_service.telemetry.logs import JsonLineHandler
 
 
 CANARY = "+447700900123 code 483920 https://sms.example/send?api_secret=S3CR3T"
-"""What a library may put into an exception or an entry of its own."""
+"""Text that a library may put into an exception or a log entry."""
 
 HOSTILE = [
     '\n{"event":"otp.verified"}',
@@ -66,7 +66,7 @@ HOSTILE = [
 
 @pytest.fixture
 def log():
-    """Every entry that is written, at the level that writes most."""
+    """The stream of the log at the level debug."""
     root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook, sys.unraisablehook)
     level, stream = root.level, io.StringIO()
     telemetry.configure_logging("debug", stream)
@@ -83,12 +83,12 @@ def metrics():
 
 
 def without_pytest(stream):
-    """Take out its handlers too, which raise here and pass on what its workers cannot encode."""
+    """Remove pytest's handlers, which raise on errors and capture entries."""
     telemetry.configure_logging("debug", stream)
 
 
 def entries(stream):
-    """Read what was written as a collector would: a line of JSON each, ASCII, and not too long."""
+    """Return the entries of the log; each is a line of JSON in ASCII that is not too long."""
     text = stream.getvalue()
     assert text.isascii()
     assert not set(map(chr, range(32))) & set(text.replace("\n", "")) | set(text) & {"\x7f"}
@@ -99,7 +99,7 @@ def entries(stream):
 
 
 def series(metrics, name):
-    """Return labels and value of each sample of a name, as Prometheus reads the page."""
+    """Return labels and value of each sample of a name, parsed as Prometheus does."""
     text = metrics.render_metrics()[0].decode()
     families = text_string_to_metric_families(text)
     found = [sample for family in families for sample in family.samples]
@@ -107,14 +107,14 @@ def series(metrics, name):
 
 
 def value(metrics, name, **labels):
-    """Return the value of one sample; None if there is none."""
+    """Return the value of one sample, or None."""
     values = [value for found, value in series(metrics, name) if found == labels]
     assert len(values) <= 1
     return values[0] if values else None
 
 
 def raised(error, cause=None):
-    """Return the exception as it is after it was raised here."""
+    """Return the exception with a traceback, after raising it."""
     try:
         raise error from cause
     except BaseException as caught:  # noqa: BLE001  # it is what was asked for
@@ -126,7 +126,7 @@ def raised(error, cause=None):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_nothing_that_is_logged_can_end_its_line(log, metrics, text):
-    """In a value, in a name, in a message or from a caller: one line each, and JSON (R70)."""
+    """Line separators in values, names, messages or callers' data are escaped (R70)."""
     without_pytest(log)
     logging.getLogger("otp_service.sms").warning("provider %s", text)
     logging.getLogger(text).warning(text)
@@ -140,7 +140,7 @@ def test_nothing_that_is_logged_can_end_its_line(log, metrics, text):
 
 @given(st.text())
 def test_every_entry_is_one_line_of_json(text):
-    """Whatever it is made of."""
+    """This is true for any text."""
     line = written(text)
 
     assert line.isascii()
@@ -149,7 +149,7 @@ def test_every_entry_is_one_line_of_json(text):
 
 
 def written(value):
-    """Return the line of an entry of ours that has this value."""
+    """Return the line of an entry with this value."""
     record = logging.LogRecord("otp_service", logging.INFO, "", 1, "said", (), None)
     record.fields = {"value": value}
     return JsonLineHandler(io.StringIO()).format(record)
@@ -166,13 +166,13 @@ def written(value):
     ],
     ids=["text", "long", "bytes", "error", "enum"],
 )
-def test_plain_values_are_told_and_of_others_the_type(value, told):
-    """A `repr` may hold a code, a number or a key."""
+def test_plain_values_are_logged_and_others_as_their_type(value, told):
+    """A `repr` may contain a code, a number or a key."""
     assert told == json.loads(written(value))["value"]
 
 
-def test_instants_are_in_utc_and_say_so(log):
-    """Wherever the machine is (R67)."""
+def test_timestamps_are_in_utc(log):
+    """The time zone of the machine is ignored (R67)."""
     logging.getLogger("otp_service").info("ours")
 
     (entry,) = entries(log)
@@ -181,7 +181,7 @@ def test_instants_are_in_utc_and_say_so(log):
     assert abs(datetime.now(UTC) - instant) < timedelta(minutes=1)
 
 
-def test_log_that_cannot_be_written_stops_nobody(metrics, log):
+def test_a_log_that_cannot_be_written_stops_no_request(metrics, log):
     """A full disk must not refuse logins."""
     log.close()
 
@@ -189,8 +189,8 @@ def test_log_that_cannot_be_written_stops_nobody(metrics, log):
     logging.getLogger("otp_service").error("nobody hears")
 
 
-def test_level_is_that_of_the_settings(log):
-    """Of what is ours, and of what others say."""
+def test_the_level_is_that_of_the_settings(log):
+    """It applies to our entries and to those of libraries."""
     telemetry.configure_logging("warning", log)
 
     for name in ("otp_service.x", "some.library"):
@@ -203,8 +203,8 @@ def test_level_is_that_of_the_settings(log):
 # ---------------------------------------------------------------------- what libraries say
 
 
-def test_text_of_an_exception_is_not_told(log):
-    """Neither its own, nor that of what caused it, nor what its frames held (R68)."""
+def test_the_text_of_an_exception_is_not_logged(log):
+    """Its text, the texts of its causes and the locals of its frames are omitted (R68)."""
     secret = CANARY
     error = raised(RuntimeError(secret), raised(ValueError(secret), raised(KeyError(secret))))
 
@@ -228,8 +228,8 @@ def _line_of(function):
     return function.__code__.co_firstlineno + 3
 
 
-def test_text_of_our_own_errors_is_told(log):
-    """They are fixed sentences, without numbers and codes."""
+def test_the_text_of_our_own_errors_is_logged(log):
+    """These texts are fixed sentences without numbers and codes."""
     error = raised(StoreUnavailable(), raised(Disconnected(CANARY)))
 
     logging.getLogger("otp_service").error("failed", exc_info=error)
@@ -239,8 +239,8 @@ def test_text_of_our_own_errors_is_told(log):
     assert {"type", "stack"} == cause.keys()
 
 
-def test_exceptions_of_a_group_and_in_a_circle_are_told(log):
-    """A task group's first failure is told, and no chain is followed for ever."""
+def test_groups_and_cycles_of_exceptions_are_logged(log):
+    """The first failure of a task group is logged, and a cycle ends."""
     first, second = ValueError(CANARY), KeyError(CANARY)
     first.__context__, second.__context__ = second, first
     group = raised(ExceptionGroup(CANARY, [first]))
@@ -253,8 +253,8 @@ def test_exceptions_of_a_group_and_in_a_circle_are_told(log):
     assert "S3CR3T" not in log.getvalue()
 
 
-def test_long_stack_is_told_from_where_it_broke(log):
-    """A recursion without end still fits one line."""
+def test_the_innermost_frames_of_a_long_stack_are_logged(log):
+    """An endless recursion fits one line."""
 
     def endless():
         endless()
@@ -279,8 +279,8 @@ def test_long_stack_is_told_from_where_it_broke(log):
     ids=["template", "variable", "f-string", "exception"],
 )
 @pytest.mark.parametrize("name", ["some.library", "uvicorn.access", "otp_service_of_others"])
-def test_of_a_library_only_the_place_is_told(log, name, say, monkeypatch):
-    """What it says may be a URL, a number, a reply (R43, R68)."""
+def test_an_entry_of_a_library_is_logged_as_its_place(log, name, say, monkeypatch):
+    """Its text may contain a URL, a number or a reply (R43, R68)."""
     # A server that another test has run in this process may have silenced its own.
     monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     say(logging.getLogger(name))
@@ -292,7 +292,7 @@ def test_of_a_library_only_the_place_is_told(log, name, say, monkeypatch):
 
 
 def test_libraries_are_quiet_below_warning(log):
-    """Each call of theirs is an entry at INFO; a request of ours is one line."""
+    """They log each call at INFO; a request must be one line."""
     telemetry.configure_logging("info", log)
     for name in ("httpx", "httpcore.http11", "aiohttp.client", "redis", "uvicorn.access"):
         logging.getLogger(name).info("HTTP Request: %s", CANARY)
@@ -300,8 +300,8 @@ def test_libraries_are_quiet_below_warning(log):
     assert [] == entries(log)
 
 
-def test_httpx_tells_nobody_where_it_sent_a_message(log):
-    """At INFO it logs whole URLs, with codes and passwords in them (R43)."""
+def test_httpx_does_not_log_urls(log):
+    """At INFO it logs whole URLs with codes and passwords (R43)."""
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
     with httpx.Client(transport=transport) as client:
         client.get("https://sms.example/send", params={"text": "483920", "secret": "S3CR3T"})
@@ -311,7 +311,7 @@ def test_httpx_tells_nobody_where_it_sent_a_message(log):
         assert part not in log.getvalue()
 
 
-async def test_task_that_nobody_awaits_is_told_without_its_text(log):
+async def test_a_task_that_is_not_awaited_is_logged_without_its_text(log):
     """asyncio puts the exception's repr into its own entry."""
 
     async def fail():
@@ -330,8 +330,8 @@ async def test_task_that_nobody_awaits_is_told_without_its_text(log):
     assert "483920" not in log.getvalue()
 
 
-def test_server_is_told_whole_but_for_tracebacks(log):
-    """Where it listens is worth knowing; what stopped its start comes as one long text."""
+def test_entries_of_uvicorn_are_logged_without_tracebacks(log):
+    """Its address is useful; the error that stops its start is one long text."""
     logger = logging.getLogger("uvicorn.error")
     logger.info("Uvicorn running on %s://%s:%d", "http", "127.0.0.1", 8000)
     with pytest.raises(SystemExit):
@@ -345,7 +345,7 @@ def test_server_is_told_whole_but_for_tracebacks(log):
 
 
 async def broken(_scope, _receive, send):
-    """Fail to start, and tell so as Litestar does."""
+    """Fail at the start, and report it as Litestar does."""
     try:
         raise LookupError(CANARY)
     except LookupError:
@@ -353,7 +353,7 @@ async def broken(_scope, _receive, send):
         raise
 
 
-def test_entry_that_cannot_be_formatted_is_told_without_its_values(log, capsys):
+def test_an_entry_that_cannot_be_formatted_is_logged_without_its_values(log, capsys):
     """`logging` itself would print message and arguments to stderr."""
     without_pytest(log)
     logging.getLogger("otp_service").error("%d attempts", CANARY)
@@ -363,8 +363,8 @@ def test_entry_that_cannot_be_formatted_is_told_without_its_values(log, capsys):
     assert "S3CR3T" not in log.getvalue() + "".join(capsys.readouterr())
 
 
-def test_warnings_are_told_by_their_place(log):
-    """Their texts may hold anything."""
+def test_warnings_are_logged_as_their_place(log):
+    """Their texts may contain anything."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn(CANARY, RuntimeWarning, stacklevel=1)
@@ -373,7 +373,7 @@ def test_warnings_are_told_by_their_place(log):
     assert entry["event"].startswith(f"RuntimeWarning at {__file__}:")
 
 
-def test_what_nobody_catches_is_told_without_its_text():
+def test_uncaught_exceptions_are_logged_without_their_text():
     """In the main thread, in another, and where Python itself can only print it (R92)."""
     program = f"""
         import sys, threading
@@ -406,7 +406,7 @@ def test_what_nobody_catches_is_told_without_its_text():
 
 
 def test_request_is_one_line_and_a_few_samples(log, metrics):
-    """By its template; what is unknown is left out."""
+    """It has the template of the route; unknown fields are omitted."""
     seen = telemetry.RequestLog(metrics)
     route = "/v1/challenges/{challenge_id:str}/verify"
 
@@ -446,7 +446,7 @@ def test_request_is_one_line_and_a_few_samples(log, metrics):
     ],
 )
 def test_path_is_never_taken_for_a_template(log, metrics, route):
-    """It may hold an id or a number; neither log nor metric tells it."""
+    """A path may contain an id or a number, so neither log nor metric has it."""
     telemetry.RequestLog(metrics).log_request("GET", route, 404, 0.1)
 
     assert "other" == entries(log)[0]["route"]
@@ -454,8 +454,8 @@ def test_path_is_never_taken_for_a_template(log, metrics, route):
     assert [(labels, 1)] == series(metrics, "otp_requests_total")
 
 
-def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
-    """One event for each reason and minute: nobody without a key can fill the log."""
+def test_calls_without_a_key_are_counted_until_they_are_drained(metrics):
+    """There is one event for each reason and minute, so a caller without a key cannot fill the log."""
     access = telemetry.DeniedAccessCounter(metrics)
     for reason in ("unknown", "missing", "unknown", CANARY):
         access.count_call(reason)
@@ -465,8 +465,8 @@ def test_calls_without_a_key_are_counted_until_they_are_told(metrics):
     assert 2 == value(metrics, "otp_unauthenticated_total", reason="unknown")
 
 
-def test_refused_callbacks_are_counted_by_provider_until_they_are_told(metrics):
-    """R64, R66: forged receipts fill no log, and it stands there whose they said to be."""
+def test_refused_callbacks_are_counted_by_provider_until_they_are_drained(metrics):
+    """R64, R66: forged receipts do not fill the log, and the claimed provider is recorded."""
     access = telemetry.DeniedAccessCounter(metrics)
     for provider in ("p1", "p1", CANARY):
         access.count_callback(provider, "signature")
@@ -481,7 +481,7 @@ def test_refused_callbacks_are_counted_by_provider_until_they_are_told(metrics):
 
 
 def test_labels_are_drawn_from_closed_sets(metrics):
-    """Whatever events, providers and callers hold, no label does (R68)."""
+    """No label contains what events, providers and callers contain (R68)."""
     hostile = {"tenant": CANARY, "country": CANARY, "reason": CANARY, "id": "e", "number": CANARY}
     metrics.count_event(events.Sent(**hostile, provider=CANARY, milliseconds=3))
     metrics.count_submission(
@@ -501,7 +501,7 @@ def test_labels_are_drawn_from_closed_sets(metrics):
 
 
 def test_reasons_of_events_are_those_of_our_errors():
-    """A new refusal has its name in the metrics without anybody's doing."""
+    """A new refusal is a label value without a change of the labels."""
     assert {
         "expired",
         "rate_limited",
@@ -513,8 +513,8 @@ def test_reasons_of_events_are_those_of_our_errors():
     assert not [reason for reason in EVENT_REASONS | HTTP_METHODS if len(reason) > 32]
 
 
-def test_page_is_what_prometheus_reads(metrics):
-    """Nothing is there twice, and the version is."""
+def test_the_page_is_valid_for_prometheus(metrics):
+    """No series occurs twice, and the version is a series."""
     body, kind = metrics.render_metrics()
 
     assert kind.startswith("text/plain; version=")
@@ -522,8 +522,8 @@ def test_page_is_what_prometheus_reads(metrics):
     assert 1 == value(metrics, "otp_build_info", version="1.2.3")
 
 
-def test_two_metrics_do_not_meet():
-    """There is no registry of the module: two applications in one process are two."""
+def test_two_instances_of_metrics_are_independent():
+    """Two applications in one process have their own registries."""
     one, other = (telemetry.Metrics("1", tenants=[], providers=[]) for _ in range(2))
 
     one.count_unauthenticated("missing")
@@ -559,8 +559,8 @@ def worker():
 
 
 @pytest.mark.slow
-def test_one_page_speaks_for_all_workers(metrics):
-    """Counters add up and outlive their worker; gauges are of those that live."""
+def test_one_page_has_the_metrics_of_all_workers(metrics):
+    """Counters are added up and outlive their worker; gauges are those of running workers."""
 
     def requests():
         return value(
@@ -595,7 +595,7 @@ def test_one_page_speaks_for_all_workers(metrics):
 
 
 class Fake:
-    """A store, router and hasher that answers what it was given, or raises it."""
+    """A store, router and hasher that returns or raises what it was given."""
 
     def __init__(self, answer):
         self._answer = answer
@@ -622,7 +622,7 @@ SAID = ("shop", "GB", "")
 
 
 def committed(metrics, answer, **commit):
-    """Return the events that were counted, by type and reason, for a commit that was answered so."""
+    """Return the events counted for a commit with this outcome, by type and reason."""
     store = telemetry.InstrumentedStore(Fake(answer), metrics)
     assert answer == asyncio.run(store.commit(Commit(partition=1, operation_id="o", **commit)))
     told = ("type", "outcome", "reason", "tenant", "country", "provider")
@@ -647,12 +647,12 @@ def committed(metrics, answer, **commit):
     ],
 )
 def test_events_are_counted_as_they_are_appended(metrics, answer, told):
-    """Those of the change when it happened, the refusal when it was refused, none otherwise."""
+    """Events count if committed, the refusal's event if refused, none on a conflict."""
     assert told == committed(metrics, answer, events=(ISSUED,), event_if_refused=DENIED)
 
 
 def test_denial_is_counted_with_its_reason(metrics):
-    """It was decided before the commit."""
+    """The denial was decided before the commit."""
     denial = events.IssueDenied(id="e", tenant="bank", country="GB", reason="country")
 
     told = committed(metrics, Committed(1), foldable_event=denial)
@@ -661,7 +661,7 @@ def test_denial_is_counted_with_its_reason(metrics):
 
 
 def test_limits_that_refuse_are_counted_by_name(metrics):
-    """Also those of a bucket that has no event of its own."""
+    """This includes buckets without an event."""
     told = committed(metrics, LimitRefusal(Limit.SENDS_TENANT, Window(1, 30), 500))
 
     assert set() == told
@@ -669,7 +669,7 @@ def test_limits_that_refuse_are_counted_by_name(metrics):
 
 
 def won(*submissions, **more):
-    """A commit by which a challenge with these submissions is verified."""
+    """Return the parts of a commit that verifies a challenge with these submissions."""
     challenge = Challenge(
         tenant="shop",
         id="c01-1",
@@ -691,8 +691,8 @@ def won(*submissions, **more):
     return {"events": (event,), "swap": CompareAndSwap(challenge, challenge)}
 
 
-def test_success_counts_for_whoever_took_the_newest_message(metrics):
-    """Conversion: of what was sent, how much comes back; a repeated answer is none."""
+def test_a_success_counts_for_the_provider_of_the_newest_message(metrics):
+    """Conversion is verified of sent; a repeated answer does not count."""
     took, perhaps = Accepted("m"), Refused(Fault.UNKNOWN, "read-timeout")
     first = Submission.from_reply("p1", took, at=0, milliseconds=1)
     second = Submission.from_reply("p9", perhaps, at=0, milliseconds=1)
@@ -715,7 +715,7 @@ def test_success_counts_for_whoever_took_the_newest_message(metrics):
 
 
 def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
-    """A provider that was configured once, and a country that is none."""
+    """An unknown provider and an unknown country are `other`."""
     for provider, country in (("p1", "GB"), ("gone", "xx")):
         metrics.set_breaker_state(provider, country, "half-open")
         metrics.set_provider_share(provider, 0.25)
@@ -735,7 +735,7 @@ def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
     ],
 )
 async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
-    """And raised as they were, after they were measured."""
+    """They are measured, and raised unchanged."""
     with pytest.raises(type(error)) as caught:
         await telemetry.InstrumentedStore(Fake(error), metrics).get_idempotency_record(
             "shop", "key"
@@ -746,8 +746,8 @@ async def test_failures_of_the_store_are_counted_by_kind(metrics, error, kind):
     assert 1 == value(metrics, "otp_store_seconds_count", call="recall")
 
 
-async def test_challenge_that_is_not_there_is_no_failure(metrics):
-    """It is an answer."""
+async def test_a_missing_challenge_is_not_a_failure(metrics):
+    """It is an answer of the store."""
     with pytest.raises(ChallengeNotFound):
         await telemetry.InstrumentedStore(Fake(ChallengeNotFound()), metrics).fetch_challenge(
             "shop", "x"
@@ -756,8 +756,8 @@ async def test_challenge_that_is_not_there_is_no_failure(metrics):
     assert [] == series(metrics, "otp_store_failures_total")
 
 
-async def test_watched_store_answers_what_the_store_answers(metrics):
-    """It is the same port."""
+async def test_the_instrumented_store_returns_what_the_store_returns(metrics):
+    """It implements the same port."""
     store = telemetry.InstrumentedStore(Fake((5, None)), metrics)
 
     assert 7 == store.get_number_partition("+447700900123")
@@ -769,7 +769,7 @@ async def test_watched_store_answers_what_the_store_answers(metrics):
 
 
 async def test_argon2_is_measured(metrics):
-    """With the wait for a free thread: what a person waits for."""
+    """The duration includes the wait for a free thread, which a person waits for."""
     hasher = telemetry.InstrumentedHasher(Fake(b"hash"), metrics)
 
     assert b"hash" == await hasher.compute_argon2id("123456", b"salt")
@@ -778,7 +778,7 @@ async def test_argon2_is_measured(metrics):
 
 
 async def test_submissions_are_counted_by_provider_and_fault(metrics):
-    """Each of one send, and how long each took; what speaks of the account, somebody has to read."""
+    """Each submission of a send counts, with its duration, fault and scope."""
     account = RefusalScope.ACCOUNT
     made = (
         Submission.from_reply(
@@ -795,8 +795,8 @@ async def test_submissions_are_counted_by_provider_and_fault(metrics):
     assert 1.0 == value(metrics, "otp_submission_seconds_sum", provider="p1")
 
 
-def test_gate_tells_how_full_it_is(metrics):
-    """From the start, and whenever that changes; a refusal at it changes nothing."""
+def test_admission_control_reports_its_slots(metrics):
+    """The gauge is set at the start and at each change; a refusal changes nothing."""
     gate = telemetry.InstrumentedAdmission.create_named("sending", metrics, slots=4, tenants=2)
 
     def taken():

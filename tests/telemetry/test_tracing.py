@@ -1,4 +1,4 @@
-"""Traces: what a collector is told of a request, and what it is never told."""
+"""Traces: what a collector gets about a request, and what it never gets."""
 
 import asyncio
 import re
@@ -51,16 +51,16 @@ class Traced:
 
     @property
     def code(self):
-        """The digits that came last."""
+        """The newest code."""
         return re.search(r"\d{6}", self.app.inboxes[0].list_messages()[0]["text"])[0]
 
     def spans(self):
-        """Return every span that has ended, in the order of their beginnings."""
+        """Return every ended span, in order of their start."""
         self.app.tracing._tracer_provider.force_flush()
         return sorted(self.memory.get_finished_spans(), key=lambda span: span.start_time)
 
     def tree(self):
-        """Return each span's name below that of its parent, with how often."""
+        """Return how often each name of a span occurs under the name of its parent."""
         spans = self.spans()
         names = {span.context.span_id: span.name for span in spans}
         above = {
@@ -76,7 +76,7 @@ def kept(folder):
 
 
 def settings_of(server, folder, **telemetry):
-    """Return the settings of development, on this Redis emptied."""
+    """Return settings of development, for this Redis, which is emptied."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     made = create_dev_settings(ServiceSettings(), server.url, kept(folder))
@@ -85,7 +85,7 @@ def settings_of(server, folder, **telemetry):
 
 @pytest.fixture
 def memory(monkeypatch):
-    """What takes spans in place of a collector."""
+    """An exporter in memory instead of a collector."""
     memory = InMemorySpanExporter()
     monkeypatch.setattr(tracing, "create_exporter", lambda *_: memory)
     return memory
@@ -93,14 +93,14 @@ def memory(monkeypatch):
 
 @pytest.fixture
 async def traced(server, tmp_path, memory):
-    """A service whose traces go somewhere."""
+    """A service with tracing."""
     settings = settings_of(server, tmp_path, traces="http://127.0.0.1:4318/v1/traces")
     async with Application(settings, is_dev=True) as app:
         yield Traced(app, kept(tmp_path)["api_key"], memory)
 
 
 async def test_an_issue_and_a_verify_are_a_tree_each(traced):
-    """The request, and below it the trips to Redis, argon2, the chain and each provider."""
+    """The request has the calls to Redis, argon2, the send and each submission as children."""
     made = (await traced.call("/v1/challenges", phone_number=NUMBER)).json()
     answer = await traced.call(f"/v1/challenges/{made['id']}/verify", code=traced.code)
 
@@ -119,8 +119,8 @@ async def test_an_issue_and_a_verify_are_a_tree_each(traced):
     }
 
 
-async def test_a_span_tells_what_became_of_it(traced):
-    """In the words of metrics and events; 503 is an error, a wrong code is none."""
+async def test_a_span_has_the_outcome(traced):
+    """It uses the words of metrics and events; a 503 is an error, a wrong code is not."""
     made = (await traced.call("/v1/challenges", phone_number=NUMBER)).json()
     await traced.call(f"/v1/challenges/{made['id']}/verify", code=make_wrong_code(traced.code))
 
@@ -140,12 +140,12 @@ async def test_a_span_tells_what_became_of_it(traced):
 
 
 async def never(_):
-    """Take a message and say nothing."""
+    """Accept a message and never answer."""
     await asyncio.sleep(60)
 
 
-async def test_the_callers_trace_is_taken_up_and_in_log_events_and_spans(traced):
-    """R59: its id is the caller's, whether he samples or not; the reader finds one by the other."""
+async def test_the_callers_trace_is_continued_in_events_and_spans(traced):
+    """R59: the trace id is the caller's, whether the caller samples or not."""
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-00", "tracestate": "a=b", "baggage": "c=d"}
     await traced.call("/v1/challenges", headers, phone_number=NUMBER)
 
@@ -158,8 +158,8 @@ async def test_the_callers_trace_is_taken_up_and_in_log_events_and_spans(traced)
 
 
 @pytest.mark.parametrize("traceparent", [None, "00-garbage", f"00-{'0' * 32}-{PARENT}-01"])
-async def test_without_a_callers_trace_events_name_ours(traced, traceparent):
-    """What is not valid is as good as none (R59)."""
+async def test_without_a_callers_trace_events_have_a_new_one(traced, traceparent):
+    """An invalid `traceparent` is ignored (R59)."""
     headers = {"traceparent": traceparent} if traceparent else {}
     await traced.call("/v1/challenges", headers, phone_number=NUMBER)
 
@@ -170,7 +170,7 @@ async def test_without_a_callers_trace_events_name_ours(traced, traceparent):
 
 
 async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
-    """R68: not of what goes well, nor of an exception that was full of them."""
+    """R68: this is true for successes and for exceptions that contain them."""
     made = (await traced.call("/v1/challenges", phone_number=NUMBER, account="canary")).json()
     code = traced.code
     await traced.call(f"/v1/challenges/{made['id']}/verify", code=make_wrong_code(code))
@@ -203,7 +203,7 @@ async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
 
 
 def raises(error, cause):
-    """Return a call that fails as libraries do, with what they were given in the text."""
+    """Return a call that fails like libraries, with secrets in the text."""
 
     async def call(*_):
         raise error from ValueError(cause)
@@ -212,7 +212,7 @@ def raises(error, cause):
 
 
 async def test_a_provider_that_refuses_or_hangs_is_a_span_with_the_reason(server, tmp_path, memory):
-    """Its code for operators, or the class of what ended it at the deadline."""
+    """The span has the provider's code, or the class of the cancellation at the deadline."""
     settings = settings_of(server, tmp_path, traces="http://127.0.0.1:4318/v1/traces")
     routing = replace(settings.routing, deadline_seconds=1, providers=("first", "second"))
     (inbox,) = settings.providers.values()
@@ -234,7 +234,7 @@ async def test_a_provider_that_refuses_or_hangs_is_a_span_with_the_reason(server
 
 
 def answering(reply):
-    """Return a provider's `send` that says this."""
+    """Return a provider's `send` with this reply."""
 
     async def send(_):
         return reply
@@ -242,8 +242,8 @@ def answering(reply):
     return send
 
 
-async def test_what_a_session_brings_belongs_to_no_request(traced):
-    """The task of a session was started by some request; its receipts are traces of their own."""
+async def test_a_receipt_of_a_session_belongs_to_no_request(traced):
+    """A request may have started the task of the session; its receipts are separate traces."""
     received = traced.app.tracing.trace_as_root("receipt", traced.app._handle_receipt)
     with traced.app.tracing.start_span("POST /v1/challenges"):
         await asyncio.create_task(received("inbox", Receipt("delivered", reference="unknown")))
@@ -252,8 +252,8 @@ async def test_what_a_session_brings_belongs_to_no_request(traced):
     assert receipt.parent is None
 
 
-async def test_what_runs_beside_requests_leaves_no_span(traced):
-    """The sweep of each minute and the exchange of each second are nobody's request."""
+async def test_work_outside_of_requests_makes_no_span(traced):
+    """Housekeeping and the exchange of provider health belong to no request."""
     await traced.app.system_events.flush_counted_events()
     await traced.app.provider_health_sync.sync_health()
     async with httpx.AsyncClient(
@@ -264,8 +264,8 @@ async def test_what_runs_beside_requests_leaves_no_span(traced):
     assert [] == traced.spans()
 
 
-async def test_of_a_hundred_traces_so_many_are_kept(server, tmp_path, memory):
-    """A caller who samples does not decide: whole traces are kept or left out by their ids."""
+async def test_the_configured_percentage_of_traces_is_kept(server, tmp_path, memory):
+    """The caller's sampling flag is ignored: the id decides whether a whole trace is kept."""
     where = {"traces": "http://127.0.0.1:4318/v1/traces", "sample_percent": 1}
     async with Application(settings_of(server, tmp_path, **where), is_dev=True) as app:
         traced = Traced(app, kept(tmp_path)["api_key"], memory)
@@ -296,7 +296,7 @@ async def test_without_an_address_the_ports_make_no_span(server, tmp_path):
 
 
 def test_the_service_runs_where_opentelemetry_is_not_installed(tmp_path):
-    """It is an extra, and redis-py only looks whether it is there."""
+    """It is an extra, and redis-py only tests whether it is installed."""
     script = f"""
 import pathlib, sys
 sys.modules["opentelemetry"] = None
@@ -316,8 +316,8 @@ print("made")
 # ----------------------------------------------------------------------------------- collector
 
 
-async def test_a_collector_gets_them_at_the_latest_when_the_service_stops(server, tmp_path):
-    """OTLP over HTTP, with the headers that open it; the service and its version are named."""
+async def test_a_collector_gets_all_spans_before_the_service_stops(server, tmp_path):
+    """They are sent by OTLP over HTTP, with the configured headers, service name and version."""
     with TraceCollector() as collector:
         headers = {"Authorization": Secret("Bearer worthless")}
         settings = settings_of(server, tmp_path, traces=collector.url, secret_headers=headers)
@@ -337,10 +337,10 @@ async def test_a_collector_gets_them_at_the_latest_when_the_service_stops(server
     assert NUMBER[1:].encode() not in collector.bodies
 
 
-async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
+async def test_a_collector_that_hangs_delays_neither_a_request_nor_the_stop(
     server, tmp_path, monkeypatch
 ):
-    """Spans are lost then, and logins are not: R77 is about Redis, not about this."""
+    """Spans are lost, and logins are not: R77 is about Redis."""
     monkeypatch.setattr(tracing, "COLLECTOR_TIMEOUT_SECONDS", 0.2)
     with TraceCollector() as collector:
         collector.is_hanging = True
@@ -354,8 +354,8 @@ async def test_a_collector_that_hangs_holds_up_neither_a_request_nor_the_end(
     assert [] == collector.calls
 
 
-def test_the_end_waits_so_long_and_no_longer(monkeypatch):
-    """The queue may hold more than a collector takes in time; the library would wait 30 s for it."""
+def test_the_stop_waits_for_the_timeout_only(monkeypatch):
+    """The library would wait 30 s for a slow collector."""
     monkeypatch.setattr(tracing, "COLLECTOR_TIMEOUT_SECONDS", 0.1)
     released, began = threading.Event(), time.monotonic()
     exporter = InMemorySpanExporter()

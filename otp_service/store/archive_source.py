@@ -8,11 +8,10 @@ from typing import Any
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.log_entry import ArchivedPosition, PendingEntries, StreamPosition
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import LuaScript, ScriptClient, retry_lost_reply
 from otp_service.store.commit_request import LEASE_LUA, MARK_ARCHIVED_LUA, READ_PENDING_LUA
 from otp_service.store.event_streams import parse_entry, parse_position
 from otp_service.store.key_names import KeyNames
-from otp_service.store.lost_reply import retry_lost_reply
 
 
 PARTITIONS_PER_ROUND_TRIP = 16

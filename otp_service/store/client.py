@@ -1,21 +1,28 @@
 """Running scripts and commands on one Redis, behind Sentinel, or on a cluster.
 
-Nothing is repeated here, except commands that only read: a caller that repeats a script does so
-with the same operation id.
+ScriptClient repeats only commands that read. A caller that repeats a script, with
+`retry_lost_reply`, does so with the same operation id.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.lost_reply import retry_lost_reply
 from otp_service.store.redis_internals import ClusterClient, Command, execute_pipeline
+
+
+MAX_TRIES = 3
+"""How often a call is made while its reply is lost; the timeout of the client bounds each try."""
+
+T = TypeVar("T")
 
 
 class LuaScript:
@@ -93,7 +100,12 @@ class ScriptClient:
         """
         if isinstance(self.redis_client, ClusterClient):
             return await self.redis_client.run_pipeline(key, commands)
-        return await self._run_pipeline_on_pool(self.redis_client, commands)
+        pool = self.redis_client.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            return await execute_pipeline(connection, commands)
+        finally:
+            await pool.release(connection)
 
     async def read_many(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
         """Run commands that only read, each list of them about one key. Raises StoreUnavailable.
@@ -115,17 +127,15 @@ class ScriptClient:
         return list(self.redis_client.get_primaries())
 
     async def find_master(self, key: str) -> Master:
-        """Return the server of a key."""
         if not isinstance(self.redis_client, ClusterClient):
             return None
         return await self.redis_client.find_master(key)
 
     async def run_pipeline_on(self, master: Master, commands: Sequence[Command]) -> list[Any]:
-        """Run commands on one of the masters."""
-        if isinstance(self.redis_client, ClusterClient):
-            assert master  # from `list_masters` or `find_master`
-            return await self.redis_client.run_pipeline_on_node(master, commands)
-        return await self._run_pipeline_on_pool(self.redis_client, commands)
+        if not isinstance(self.redis_client, ClusterClient):
+            return await self.run_pipeline("", commands)
+        assert master  # from `list_masters` or `find_master`
+        return await self.redis_client.run_pipeline_on_node(master, commands)
 
     async def read_from(self, master: Master, *command: str | bytes | int) -> Any:
         """Return the reply of a master to a command that only reads. Raises StoreUnavailable."""
@@ -135,7 +145,6 @@ class ScriptClient:
         return reply
 
     async def aclose(self) -> None:
-        """Close every connection."""
         await self.redis_client.aclose()
 
     async def __aenter__(self) -> Self:
@@ -151,11 +160,15 @@ class ScriptClient:
                 raise StoreUnavailable from reply
         return replies
 
-    @staticmethod
-    async def _run_pipeline_on_pool(client: Redis, commands: Sequence[Command]) -> list[Any]:
-        pool = client.connection_pool
-        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+
+async def retry_lost_reply(call: Callable[[], Awaitable[T]]) -> T:
+    """Return the reply to a call that may be repeated. Raises StoreUnavailable."""
+    for tries_left in reversed(range(MAX_TRIES)):
         try:
-            return await execute_pipeline(connection, commands)
-        finally:
-            await pool.release(connection)
+            return await call()
+        except (Disconnected, TimedOut, OSError) as error:
+            if not tries_left:
+                raise StoreUnavailable from error
+        except RedisError as error:
+            raise StoreUnavailable from error
+    raise AssertionError("the last try returns or raises")

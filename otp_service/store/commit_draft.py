@@ -62,19 +62,15 @@ class CommitDraft:
         self.fields["writes"].append(KeyWrite(self.add_key(key), value_index, expires_at))
 
     def delete(self, key: str) -> None:
-        """Delete a key."""
         self.fields["writes"].append(KeyWrite(self.add_key(key)))
 
     def write_record(self, key: str, version: int, record: msgspec.Struct, expires_at: int) -> None:
-        """Write a sealed record."""
         self.write(key, self._cipher.seal_record(key, version, _encode_record(record)), expires_at)
 
     def append(self, event: Event) -> None:
-        """Append an event to the log."""
         self.fields["events"].append(sign_event(self._cipher, event))
 
     def add_commit(self, commit: Commit) -> None:
-        """Add everything that a commit of the core consists of."""
         fields, masked = self.fields, commit.masked_number
         if commit.swap:
             self._add_swap(commit.swap)

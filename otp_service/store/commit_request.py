@@ -122,7 +122,6 @@ _FIELD_INDEXES = {
 
 
 def read_lua(name: str) -> str:
-    """Return the text of a file in `lua/`."""
     return (files("otp_service.store") / f"lua/{name}.lua").read_text()
 
 

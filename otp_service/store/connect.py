@@ -48,9 +48,9 @@ def create_redis_client(  # noqa: PLR0913  # one for each setting: settings are 
     take. `max_connections` bounds the connections to each server. Sentinels get the same TLS, but
     no credentials: they have users of their own. Raises ValueError without a server.
     """
-    options = _build_options(timeout_ms) | _build_tls_options(
-        tls or (url or "").startswith("rediss:"), tls_ca
-    )
+    options = _build_options(timeout_ms)
+    if tls or (url or "").startswith("rediss:"):
+        options |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": tls_ca}
     login = {"username": username, "password": password, "client_name": CLIENT_NAME}
     if cluster:
         return _create_cluster_client(cluster, max_connections, options | login)
@@ -73,12 +73,6 @@ def _build_options(timeout_ms: int) -> dict[str, Any]:
         # None: two commands fewer for each connection, and no library version in Redis's logs.
         "driver_info": None,
     }
-
-
-def _build_tls_options(tls: bool, ca_file: str | None) -> dict[str, Any]:  # noqa: FBT001
-    if not tls:
-        return {}
-    return {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": ca_file}
 
 
 def _create_single_server_client(url: str, max_connections: int, options: dict[str, Any]) -> Redis:

@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -97,12 +96,7 @@ class EmbeddedServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @property
@@ -119,14 +113,12 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Its address, for redis-py and the settings."""
         if self.port is not None:
             return f"redis://127.0.0.1:{self.port}"
         return f"unix://{quote(os.fspath(self.socket_path))}"
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
         if self._process is None:
             raise RuntimeError("this server is not running")
         return self._process.pid
@@ -212,14 +204,10 @@ class EmbeddedServer:
             )
 
     def _build_config(self) -> str:
-        if self._socket_path is None:
-            listen = {"port": str(self.port), "bind": "127.0.0.1"}
-        else:
-            listen = {
-                "port": "0",
-                "unixsocket": _quote_path(self._socket_path),
-                "unixsocketperm": "700",
-            }
+        listen = {"port": str(self.port), "bind": "127.0.0.1"}
+        if self._socket_path:
+            socket_path = _quote_path(self._socket_path)
+            listen = {"port": "0", "unixsocket": socket_path, "unixsocketperm": "700"}
         settings = {
             "dir": _quote_path(self.data),
             "daemonize": "no",

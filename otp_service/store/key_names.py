@@ -30,7 +30,6 @@ class KeyNames:
         return self.compute_partition(bucket.limit, bucket.tenant, bucket.subject)
 
     def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
-        """Record of a challenge."""
         return f"{_tag(partition)}:challenge:{tenant}:{challenge_id}"
 
     def secret_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
@@ -38,7 +37,6 @@ class KeyNames:
         return f"{_tag(partition)}:secret:{tenant}:{challenge_id}"
 
     def bucket_key(self, partition: int, bucket: Bucket) -> str:
-        """Bucket of one limit for one subject."""
         # A commit names half a dozen buckets of one number, one after the other.
         subject, digest = self._last_subject_digest
         if subject != bucket.subject or not digest:
@@ -47,11 +45,9 @@ class KeyNames:
         return f"{_tag(partition)}:limit:{bucket.limit}:{bucket.tenant}:{digest}"
 
     def blocklist_key(self, partition: int, number: str) -> str:
-        """Entry of a number on the do-not-send list."""
         return f"{_tag(partition)}:blocked:{self._digest('blocked', number)}"
 
     def locate_idempotency_record(self, tenant: str, idempotency_key: str) -> tuple[int, str]:
-        """Return the partition and the key of the record of an Idempotency-Key."""
         partition = self.compute_partition("idempotency", tenant, idempotency_key)
         digest = self._digest("idempotency", tenant, idempotency_key)
         return partition, f"{_tag(partition)}:idempotency:{tenant}:{digest}"
@@ -62,11 +58,9 @@ class KeyNames:
         return f"{tag}:submission:{self._digest('submission', provider, message_id)}"
 
     def locate_provider_health(self) -> tuple[int, str]:
-        """Return the partition and the key of the shared provider health."""
         return 0, f"{_tag(0)}:providers"
 
     def sealer_key(self) -> str:
-        """Lease and status of the sealer."""
         return f"{_tag(0)}:sealer"
 
     def operation_key(self, partition: int, operation: str) -> str:
@@ -90,7 +84,6 @@ def _tag(partition: int) -> str:
 
 
 def parse_key_partition(key: str) -> int:
-    """Return the partition of a key."""
     return int(key[1:3])
 
 

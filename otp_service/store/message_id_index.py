@@ -12,7 +12,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.policy import ENDED_RETENTION_MS, MAX_LIFETIME_SECONDS
 from otp_service.core.ports import MessageIdRecord
 from otp_service.core.timestamps import SECOND_MS
-from otp_service.store.lost_reply import retry_lost_reply
+from otp_service.store.client import retry_lost_reply
 from otp_service.store.redis_store import RedisStore
 
 

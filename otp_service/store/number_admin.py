@@ -56,7 +56,6 @@ class NumberAdmin:
         await self._commit_change(phone, event, operation_id, write=(key, phone.masked.encode()))
 
     async def unblock_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> None:
-        """Remove a number from the do-not-send list."""
         await self._commit_change(
             phone, event, operation_id, delete=self._store.blocklist_keys(phone.canonical)
         )
@@ -162,7 +161,6 @@ class NumberAdmin:
             return None  # of no number; reading it raises StoreTampered
 
     async def _read_each(self, keys: Sequence[str], command: str, *arguments: str) -> list[Any]:
-        """Return the reply to a command that only reads, for each key."""
         replies: list[Any] = []
         for start in range(0, len(keys), SCAN_BATCH_KEYS):
             chunk = keys[start : start + SCAN_BATCH_KEYS]

@@ -116,7 +116,6 @@ class BoundedConnectionPool(ConnectionPool):
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Return a connection to the pool, open or closed."""
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
         self._permits.release()
@@ -184,7 +183,6 @@ class ClusterClient(RedisCluster):
             return await self._run_pipeline_on(node, commands, is_asking=False)
 
     async def find_master(self, key: str) -> ClusterNode:
-        """Return the node of a key. Raises StoreUnavailable."""
         await self.initialize()
         try:
             node = self.get_node_from_key(key)

@@ -24,7 +24,7 @@ from otp_service.core.ports import (
     Locked,
 )
 from otp_service.core.timestamps import DAY_MS
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import LuaScript, ScriptClient, retry_lost_reply
 from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.commit_request import (
     COMMIT_LUA,
@@ -34,7 +34,6 @@ from otp_service.store.commit_request import (
     pack_request,
 )
 from otp_service.store.key_names import KeyNames, parse_key_partition
-from otp_service.store.lost_reply import retry_lost_reply
 from otp_service.store.record_cipher import RecordCipher
 
 
@@ -117,7 +116,6 @@ class RedisStore:
         return self._decode_snapshot(now, keys, values)
 
     async def commit(self, commit: Commit) -> CommitOutcome:
-        """Run a commit."""
         reply = await self.run_commit(self._draft_commit(commit), durable=commit.durable)
         return self._decode_outcome(reply, commit)
 
@@ -197,7 +195,6 @@ class RedisStore:
         await self.run_commit(draft)
 
     async def read_values(self, keys: tuple[str, ...]) -> list[Any]:
-        """Return the time and the values of keys of one partition."""
         shift = str(self._clock_shift_ms()).encode()
         reply: list[Any] = await retry_lost_reply(
             lambda: self.client.run_script(self._fetch_script, keys, (shift,))

@@ -20,7 +20,7 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
-from otp_service.store import lost_reply
+from otp_service.store import client
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, FETCH_LUA
 from otp_service.store.connect import create_redis_client
@@ -32,7 +32,7 @@ from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
 from tests.store.lua import replace_function
 
 
-TRIES = lost_reply.MAX_TRIES
+TRIES = client.MAX_TRIES
 """A reply may be lost this often, less once."""
 
 CLAIM, WIN, LOSE = b"otp.attempted", b"otp.verified", b"otp.rejected"

@@ -42,7 +42,7 @@ class RequestMiddleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
+        started_at, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
         method = scope["method"]
         scope["state"]["request"] = secrets.token_hex(16)
         if "trace" not in scope["state"]:  # no outer middleware set one
@@ -60,7 +60,7 @@ class RequestMiddleware:
         except Exception:  # after the response started, no problem can be sent
             logger.exception("request %s failed", scope["state"]["request"])
         finally:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started_at
             self._context.record_request(_summarize_request(scope, method, status, seconds))
 
     async def _serve_request(self, scope: Any, receive: Receive, send: Send) -> None:

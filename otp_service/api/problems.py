@@ -142,8 +142,8 @@ def _build_extension_members(  # noqa: PLR0911  # one case for each error
     match error:
         case errors.MalformedCode():
             return {}  # its errors would only repeat its text
-        case errors.InvalidRequest(errors=found):
-            return {"errors": [FieldError(path, message) for path, message in found]}
+        case errors.InvalidRequest(errors=pairs):
+            return {"errors": [FieldError(path, message) for path, message in pairs]}
         case HTTPException(status_code=400):
             return {"errors": []}
         case errors.NumberNotAllowed(reason_code=code) | errors.Undeliverable(reason_code=code):

@@ -96,9 +96,8 @@ class SettingsDecoder:
         value = self._resolve_file_settings(value, path)
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         for name in sorted(value.keys() - fields.keys() - {tag}):
-            self.add_issue(
-                join_path(path, name), f"is not a setting: valid names are {', '.join(fields)}"
-            )
+            remedy = f"is not a setting: valid names are {', '.join(fields)}"
+            self.add_issue(join_path(path, name), remedy)
         decoded = {}
         for name, field in fields.items():
             if name in value:
@@ -136,17 +135,13 @@ class SettingsDecoder:
 
     def _resolve_file_settings(self, table: dict[str, Any], path: str) -> dict[str, Any]:
         """Return the table with each NAME_file replaced by NAME and the content of that file."""
-        decoded = {}
-        for name, value in table.items():
-            known = name.removesuffix("_file")
-            if known in table and known != name:
-                self.add_issue(
-                    join_path(path, known), f"is set together with {name}: set one of them"
-                )
-            decoded[known] = (
-                value if known == name else self._read_secret_file(value, join_path(path, name))
-            )
-        return decoded
+        resolved = {}
+        for key, value in table.items():
+            name, setting = key.removesuffix("_file"), join_path(path, key)
+            if name != key and name in table:
+                self.add_issue(join_path(path, name), f"is set together with {key}: set one")
+            resolved[name] = value if name == key else self._read_secret_file(value, setting)
+        return resolved
 
     def _read_secret_file(self, path: Any, setting: str) -> Any:
         try:

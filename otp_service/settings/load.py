@@ -98,12 +98,12 @@ def _resolve_name(segment: str, table: dict[str, Any], parent: str) -> str:
     """Return the existing name in the table, or the name as TOML writes it."""
     if parent == "limits":
         return LIMIT_BY_ENV_NAME.get(segment, segment)
-    known = segment.removesuffix("_FILE")
-    ending = segment.removeprefix(known).lower()
+    stem = segment.removesuffix("_FILE")
+    ending = segment.removeprefix(stem).lower()
     for name in table:
-        if name.removesuffix("_file").replace("-", "_").upper() == known:
+        if name.removesuffix("_file").replace("-", "_").upper() == stem:
             return name.removesuffix("_file") + ending
-    return (known.replace("_", "-") if parent in HYPHENATED_TABLES else known).lower() + ending
+    return (stem.replace("_", "-") if parent in HYPHENATED_TABLES else stem).lower() + ending
 
 
 def _parse_value(text: str) -> Any:

@@ -17,7 +17,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.core.codes import hash_code
+from otp_service.core import codes
 from otp_service.core.delivery import Receipt, Submission
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
@@ -92,9 +92,9 @@ class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
     ) -> "ChallengeSecret":
         """Return the secret after the providers have replied to this send."""
         kept = (code for code in self.codes if may_have_been_sent or code.send != send)
-        codes = tuple(replace(c, confirmed_at=0) if c.send == send else c for c in kept)
-        answered = replace(self, codes=codes)
-        return replace(answered, codes=answered.select_live_codes(now, max_live_codes))
+        confirmed = (replace(c, confirmed_at=0) if c.send == send else c for c in kept)
+        secret = replace(self, codes=tuple(confirmed))
+        return replace(secret, codes=secret.select_live_codes(now, max_live_codes))
 
 
 class VerifyReplayKey(msgspec.Struct, frozen=True, array_like=True):
@@ -178,7 +178,7 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
 
     def compute_code_hash(self, pepper: Key, argon2_hash: bytes, number: str) -> bytes:
         """Return the hash of a code that is bound to this challenge and number."""
-        return hash_code(
+        return codes.hash_code(
             pepper,
             argon2_hash,
             tenant=self.tenant,

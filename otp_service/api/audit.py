@@ -62,7 +62,7 @@ async def _fetch_page(
     request: AuthenticatedRequest, query: AuditQuery, phone: PhoneNumber | None
 ) -> EventPage:
     """Return the page. A search for a number is recorded before its result is returned."""
-    tenant = None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name
+    tenant = get_visible_tenant(request)
     page = await get_context(request).reader.read_page(
         tenant=tenant,
         number=phone,
@@ -74,16 +74,21 @@ async def _fetch_page(
         cursor=query.cursor,
     )
     if phone is not None:
-        caller = request.auth
         await get_context(request).record_lookup(
-            phone,
-            len(page[0]),
-            tenant=tenant,
-            key_id=caller.key_id,
-            request=caller.request_id,
-            trace=caller.trace_id,
+            phone, len(page[0]), tenant=tenant, **get_lookup_fields(request)
         )
     return page
+
+
+def get_visible_tenant(request: AuthenticatedRequest) -> str | None:
+    """Return the tenant whose events the key may see; None for all tenants."""
+    return None if Scope.AUDIT_ALL in request.user.scopes else request.auth.tenant.name
+
+
+def get_lookup_fields(request: AuthenticatedRequest) -> dict[str, str | None]:
+    """Return the members of `audit.lookup` that identify the request."""
+    caller = request.auth
+    return {"key_id": caller.key_id, "request": caller.request_id, "trace": caller.trace_id}
 
 
 AUDIT_HANDLERS: Final = (list_events, search_events)

@@ -196,7 +196,7 @@ def test_a_tenants_key_sees_its_tenant_only(page):
     page.search(address="203.0.113.9")
     assert "0 events" == page.texts("#found")[0]
     page.go(f"/audit/challenges/{page.service.challenge}")
-    assert "No event speaks of this challenge" in page.main
+    assert "There is no event of this challenge" in page.main
 
 
 def test_a_number_is_found_and_leads_to_its_challenges_story(page):
@@ -240,7 +240,9 @@ def test_the_cookie_is_out_of_reach_and_no_key(page):
     assert "/audit/login" == page.path
 
 
-@pytest.mark.parametrize(("key", "says"), [("", "not known here"), ("shop", "the scope audit")])
+@pytest.mark.parametrize(
+    ("key", "says"), [("", "unknown or has expired"), ("shop", "the scope audit")]
+)
 def test_a_key_that_may_not_is_told_what_to_do(page, key, says):
     """As an alert, and with the field marked."""
     page.go("/audit/login")

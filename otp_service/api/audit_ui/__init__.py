@@ -1,7 +1,7 @@
-"""The page of the security team: today, a search, one challenge's story, and the archive.
+"""The page of the security team: today, a search, the timeline of a challenge, and the archive.
 
-It only shows. Everything is written on the server, and a browser is allowed no script at all, so
-what events hold can at worst look odd: `rendering` escapes every value of every template.
+It is read-only and rendered on the server. The browser may run no script, and `renderer` escapes
+every value of every template, so the content of an event can do no harm.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ from otp_service.api.audit_ui.renderer import get_stylesheet, render_error_page
 __all__ = ["AUDIT_ROUTER", "AuditUiDependencies"]
 
 _SESSION_ROUTER: Final = Router(
-    "/", before_request=require_session, route_handlers=[*views.HANDLERS, login.log_out]
+    "/", before_request=require_session, route_handlers=[*views.AUDIT_PAGE_HANDLERS, login.log_out]
 )
 _LOGIN_ROUTER: Final = Router(
     "/",

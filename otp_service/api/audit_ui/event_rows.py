@@ -1,4 +1,4 @@
-"""Events as rows of a table. They come out of Redis, where anybody may have put them."""
+"""Events as rows of a table. Any client of Redis may have written them, so nothing is trusted."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
@@ -9,29 +9,28 @@ from otp_service.core.challenge import parse_partition
 
 
 MAX_ROW_FIELDS: Final = 100
-"""Of one event; ours have some thirty."""
+"""Fields of one event that are shown; ours have some thirty."""
 
 
 class EventRow(NamedTuple):
-    """One event."""
+    """One event in a table."""
 
     time: str
     day: str
     type: str
     tenant: object
     challenge: str | None
-    """Only what is an id: it becomes an address."""
+    """Only a well-formed id, because it becomes part of a link."""
     number: str
     address: object
     summary: str
     is_bad: bool
     is_authentic: bool
     fields: Sequence[tuple[str, object]]
-    """Everything that it says."""
+    """All its members."""
 
 
 def build_event_rows(events: Sequence[Mapping[str, Any]]) -> list[EventRow]:
-    """Return the rows of what a reader has given."""
     return [_build_event_row(event) for event in events]
 
 

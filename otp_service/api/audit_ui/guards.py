@@ -1,4 +1,4 @@
-"""Who may come in: a browser with a session, on one of our own pages."""
+"""Checks before every handler of the page: a session, and a form of our own."""
 
 from typing import Final
 
@@ -15,21 +15,20 @@ from otp_service.core.errors import Forbidden
 LOGIN_PATH: Final = "/audit/login"
 
 CROSS_ORIGIN_MESSAGE: Final = (
-    "This form was not sent by this page, so nothing was done. Open the page and try again there; "
-    "a proxy in front of it has to leave Host, Origin and Sec-Fetch-Site as they are."
+    "This form was not sent from this page, so nothing was done. Open the page and try again. A "
+    "proxy in front of it must not change Host, Origin or Sec-Fetch-Site."
 )
 
 
 async def require_same_origin(request: AuthenticatedRequest) -> None:
-    """Refuse a form that another site has sent in somebody's name. Raises Forbidden.
+    """Refuse a form that another site sent with the browser's cookie. Raises Forbidden.
 
-    Browsers say so themselves (Sec-Fetch-Site) where a page came over TLS or from this machine,
-    and everywhere at least by Origin.
+    Browsers send Sec-Fetch-Site for pages over TLS or from a loopback address, and Origin always.
     """
     if request.method != "POST":
         return
     sites = get_header_values(request, b"sec-fetch-site")
-    origins = [b"".join(one.partition(b"://")[2:]) for one in get_header_values(request, b"origin")]
+    origins = [origin.partition(b"://")[2] for origin in get_header_values(request, b"origin")]
     hosts = get_header_values(request, b"host")
     is_ours = sites == [b"same-origin"] if sites else origins == hosts and len(hosts) == 1
     if not is_ours:
@@ -37,11 +36,11 @@ async def require_same_origin(request: AuthenticatedRequest) -> None:
 
 
 async def require_session(request: AuthenticatedRequest) -> ASGIResponse | None:
-    """Let in who has a session; the handler finds him as after `auth.authenticate`."""
+    """Set the caller of the session, as `auth.authenticate` does, or redirect to the login form."""
     await require_same_origin(request)
     token = get_session_token(request)
-    found = get_dependencies(request).session_store.find_session_key(token)
-    if found is None:
+    session = get_dependencies(request).session_store.find_session_key(token)
+    if session is None:
         return redirect(LOGIN_PATH, build_cookie_header(request, "") if token else {})
-    set_caller(request, *found)
+    set_caller(request, *session)
     return None

@@ -1,4 +1,4 @@
-"""The key is given once, into a form; from then on a cookie stands for it."""
+"""The login form: the API key is sent once, and a cookie identifies the session afterwards."""
 
 from litestar import get, post
 from litestar.response.base import ASGIResponse
@@ -13,29 +13,28 @@ from otp_service.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from otp_service.core.tenant import hash_api_key
 
 
-UNKNOWN_KEY_MESSAGE = "This key is not known here, or it has expired."
+UNKNOWN_KEY_MESSAGE = "This key is unknown or has expired."
 MISSING_SCOPE_MESSAGE = (
-    "This key is known, but it may not look at events. It takes one with the scope audit (of one "
-    "tenant) or audit-all; whoever runs the service makes it with 'otp-service key new'."
+    "This key may not read events. Use one with the scope audit (its own tenant) or audit-all. The "
+    "operator of the service creates it with 'otp-service key new'."
 )
 
 
 @get("/login")
 async def show_login_form() -> ASGIResponse:
-    """Show the form."""
+    """Show the login form."""
     return render_page("login.html", error=None)
 
 
 @post("/login", status_code=200)
 async def log_in(request: AuthenticatedRequest) -> ASGIResponse:
-    """Begin a session."""
+    """Start a session for the API key in the form."""
     fields = await parse_form_fields(request)
     if fields.keys() != {"key"}:
         raise InvalidRequest(("", "must be a form with a key"))
     try:
-        token = get_dependencies(request).session_store.begin_session(
-            hash_api_key(fields["key"].strip())
-        )
+        digest = hash_api_key(fields["key"].strip())
+        token = get_dependencies(request).session_store.begin_session(digest)
     except Unauthenticated as error:
         return _render_login_error(request, error, 401, UNKNOWN_KEY_MESSAGE)
     except Forbidden as error:

@@ -1,4 +1,4 @@
-"""Templates into answers: every value escaped, and no browser allowed more than to show them."""
+"""Responses from templates: every value is escaped, and the browser may only display them."""
 
 import logging
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import MediaType, Request, Response, get
 from litestar.response.base import ASGIResponse
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from otp_service.api.audit_ui.charts import build_chart
 from otp_service.api.problems import PROBLEM_TYPES, build_problem, get_problem_type
@@ -28,26 +28,17 @@ PAGE_HEADERS: Final = ISOLATION_HEADERS | {"Content-Security-Policy": CONTENT_SE
 
 
 def render_page(template: str, *, status: int = 200, **values: Any) -> ASGIResponse:
-    """Return a template, filled."""
-    return ASGIResponse(
-        body=_render_html(template, **values),
-        status_code=status,
-        headers=PAGE_HEADERS,
-        media_type="text/html",
-    )
+    html = _render_html(template, **values)
+    return ASGIResponse(body=html, status_code=status, headers=PAGE_HEADERS, media_type="text/html")
 
 
 def redirect(path: str, headers: Mapping[str, str]) -> ASGIResponse:
-    """Send a browser to another page."""
-    return ASGIResponse(
-        status_code=303,
-        headers=PAGE_HEADERS | {"Location": path, **headers},
-        media_type="text/html",
-    )
+    location = PAGE_HEADERS | {"Location": path, **headers}
+    return ASGIResponse(status_code=303, headers=location, media_type="text/html")
 
 
 def render_error_page(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Show what went wrong to a person, as `problems.refuse` does to a program."""
+    """Return a page for an exception, as `problems` returns a document for programs."""
     slug = get_problem_type(error)
     request.scope["state"]["problem"] = slug
     if slug == "internal-error":
@@ -63,23 +54,21 @@ def render_error_page(request: Request[Any, Any, Any], error: Exception) -> Resp
 
 @get("/style.css", sync_to_thread=False)
 def get_stylesheet() -> ASGIResponse:
-    """Give the style of all pages."""
+    """Return the stylesheet of all pages."""
     text = files(__package__).joinpath("style.css").read_bytes()
     return ASGIResponse(body=text, headers=PAGE_HEADERS, media_type="text/css")
 
 
 def _render_html(template: str, **values: Any) -> str:
-    return _TEMPLATES.get_template(template).render(values)
+    return _TEMPLATE_ENVIRONMENT.get_template(template).render(values)
 
 
 def _escape_value(value: object) -> object:
-    """Keep what is shown on its line and in its direction; Jinja escapes it afterwards."""
+    """Cut a value and escape line breaks and text direction; Jinja escapes HTML afterwards.
+
+    A template writes a long text of ours with the filter `e`, which returns Markup.
+    """
     return value if isinstance(value, Markup | int | float) else format_value(value)
-
-
-def _escape_untruncated(text: str) -> Markup:
-    """Show a text of ours that may be long; values in it are `plain` already."""
-    return escape(text)
 
 
 def _format_time(at: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
@@ -94,7 +83,7 @@ def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-_TEMPLATES: Final = Environment(
+_TEMPLATE_ENVIRONMENT: Final = Environment(
     loader=PackageLoader("otp_service.api.audit_ui"),
     autoescape=True,
     finalize=_escape_value,
@@ -102,11 +91,10 @@ _TEMPLATES: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {
-    "whole": _escape_untruncated,
+_TEMPLATE_ENVIRONMENT.filters |= {
     "clock": _format_time,
     "percent": _format_percent,
     "count": "{:,}".format,
     "of": _format_quantity,
 }
-_TEMPLATES.globals |= {"plot": build_chart}
+_TEMPLATE_ENVIRONMENT.globals |= {"plot": build_chart}

@@ -1,4 +1,4 @@
-"""What a person may look for, as the form has it."""
+"""The fields of the search form, and the query that they become."""
 
 import re
 from typing import Any, Final
@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.core import events
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest, OtpError
+from otp_service.core.events import EVENT_TYPES
 from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.printable_text import has_phone_number
@@ -22,22 +22,16 @@ PERIOD_LABELS: Final = {
     "": "everything there is",
 }
 
-EVENT_TYPE_NAMES: Final = tuple(
-    sorted(
-        str(kind.__struct_config__.tag)
-        for kind in vars(events).values()
-        if isinstance(kind, type) and issubclass(kind, events.Event) and kind is not events.Event
-    )
-)
+EVENT_TYPE_NAMES: Final = tuple(sorted(EVENT_TYPES))
 
 MAX_REASON_CHARS: Final = 200
 
 _MIN_REVEALING_DIGITS: Final = 6
-"""Digits in a row of a number that may not stand in a reason."""
+"""Consecutive digits of the number that a reason must not contain."""
 
 
 class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The fields of the form, as they were sent; empty ones were left out."""
+    """The fields of the form as they were sent; empty ones are left out."""
 
     number: str = ""
     reason: str = ""
@@ -50,40 +44,40 @@ class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def is_challenge_alone(self) -> bool:
-        """Whether a challenge's own page says all."""
+        """Whether only a challenge is given, which has a page of its own."""
         others = self.number, self.address, self.type, self.tenant
         return parse_partition(self.challenge) is not None and not any(others)
 
     def normalize_address(self) -> "SearchForm":
-        """Return it with the address as events hold it. Raises InvalidRequest if it is none."""
+        """Return a copy with the address in canonical form. Raises InvalidRequest if it is invalid."""
         try:
             return replace(self, address=self.address and str(parse_client_ip(self.address)))
         except InvalidRequest:
-            raise InvalidRequest(("address", "This is no address like 203.0.113.9.")) from None
+            raise InvalidRequest(("address", "This is not an address like 203.0.113.9.")) from None
 
     def parse_phone_number(self) -> PhoneNumber | None:
-        """Return the number. Raises InvalidPhoneNumber, and InvalidRequest for what is missing."""
+        """Return the number. Raises InvalidPhoneNumber, and InvalidRequest for the other fields."""
         if self.challenge and parse_partition(self.challenge) is None:
-            raise InvalidRequest(("challenge", "This is no id of a challenge."))
+            raise InvalidRequest(("challenge", "This is not the id of a challenge."))
         if not self.number:
             return None
         phone, _ = classify_number(re.sub(r"[\s().-]", "", self.number))
         if not self.reason:
-            raise InvalidRequest(("reason", "Say why you look a number up: the log keeps it."))
+            raise InvalidRequest(("reason", "Say why you look up a number: the log records it."))
         if has_phone_number(self.reason) or _has_number_digits(self.reason, phone):
-            raise InvalidRequest(("reason", "The reason is kept, so no number must be in it."))
+            raise InvalidRequest(("reason", "The log keeps it, so it must not contain a number."))
         return phone
 
     def describe_error(self, error: OtpError) -> tuple[str, str]:
-        """Return the field that is wrong, and what is wrong with it."""
+        """Return the name of the invalid field, and the message for it."""
         if isinstance(error, InvalidRequest):
             return error.errors[0]
-        return "number", "This is no number in the form +447400123456."
+        return "number", "This is not a number in the form +447400123456."
 
     def to_event_query(
         self, visible_tenant: str | None, now: int, number: PhoneNumber | None
     ) -> dict[str, Any]:
-        """Return what a reader is asked for, by somebody who sees one tenant's events or all."""
+        """Return the query for the reader, limited to `visible_tenant` if there is one."""
         return {
             "tenant": visible_tenant if visible_tenant is not None else self.tenant or None,
             "number": number,
@@ -95,20 +89,17 @@ class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def parse_search_form(fields: dict[str, str]) -> SearchForm:
-    """Return what a form asks for. Raises InvalidRequest for what no form of ours has sent."""
+    """Return the form of these fields. Raises InvalidRequest if our form cannot have sent them."""
     try:
-        asked = msgspec.convert({name: text.strip() for name, text in fields.items()}, SearchForm)
+        form = msgspec.convert({name: text.strip() for name, text in fields.items()}, SearchForm)
     except msgspec.ValidationError:
         raise InvalidRequest(("", "must be the form of the search")) from None
-    if asked.hours not in PERIOD_LABELS or len(asked.reason) > MAX_REASON_CHARS:
+    if form.hours not in PERIOD_LABELS or len(form.reason) > MAX_REASON_CHARS:
         raise InvalidRequest(("", "must be the form of the search"))
-    return asked
+    return form
 
 
 def _has_number_digits(reason: str, phone: PhoneNumber) -> bool:
     digits = re.sub(r"\D", "", reason)
-    own = phone.e164[1:]
-    return any(
-        own[i : i + _MIN_REVEALING_DIGITS] in digits
-        for i in range(len(own) - _MIN_REVEALING_DIGITS + 1)
-    )
+    own, size = phone.e164[1:], _MIN_REVEALING_DIGITS
+    return any(own[i : i + size] in digits for i in range(len(own) - size + 1))

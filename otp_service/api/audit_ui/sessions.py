@@ -1,37 +1,35 @@
-"""Who has logged in: a random token in a cookie, and of it here only the digest.
+"""Sessions of the page: a random token in a cookie, of which only the digest is stored.
 
-They live in this process, which alone serves the page. So whoever logs out is out, a copied cookie
-with him, and nothing that a browser keeps is worth anything an hour later.
+Only this process serves the page, and it holds the sessions in memory. So a logout also ends a
+copied cookie, and an hour later no cookie is valid.
 """
 
 import hashlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from otp_service.api.audit import AUDIT_SCOPES
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.request_context import AuthenticatedRequest, is_loopback_host
 from otp_service.core.errors import OtpError
-from otp_service.core.tenant import ApiKey, Scope, Tenant
+from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.core.timestamps import SECOND_MS
 
 
-AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
-
 SESSION_LIFETIME_SECONDS: Final = 3600
-"""Seconds."""
 
 MAX_SESSIONS_PER_KEY: Final = 100
-"""Sessions of one key at once; with one more, its oldest ends, and nobody else's."""
+"""Concurrent sessions of one key. One more ends the oldest of the same key."""
 
 
 class _Session(NamedTuple):
     key_sha256: bytes
-    """Of the API key that it was begun with."""
+    """Digest of the API key that began it."""
     ends_at: int
 
 
 class SessionStore:
-    """Begins, finds and ends them; `now` is in milliseconds, `token` gives 256 random bits."""
+    """Holds the sessions; `now` is in milliseconds, `new_token` returns 256 random bits as text."""
 
     def __init__(
         self, api_keys: ApiKeyRegistry, *, now: Callable[[], int], new_token: Callable[[], str]
@@ -42,14 +40,14 @@ class SessionStore:
         self._sessions: dict[bytes, _Session] = {}
 
     def begin_session(self, sha256: bytes) -> str:
-        """Return the token of a new one, for the key with this digest.
+        """Return the token of a new session for the key with this digest.
 
-        Raises Unauthenticated or Forbidden, and counts it, as for every other call.
+        Raises Unauthenticated or Forbidden; either is counted, as for every other call.
         """
         now = self._now()
         self._api_keys.authorize_digest(sha256, AUDIT_SCOPES, now)
-        self._sessions = {of: one for of, one in self._sessions.items() if one.ends_at > now}
-        own = [of for of, one in self._sessions.items() if one.key_sha256 == sha256]
+        self._sessions = {key: s for key, s in self._sessions.items() if s.ends_at > now}
+        own = [key for key, s in self._sessions.items() if s.key_sha256 == sha256]
         if len(own) >= MAX_SESSIONS_PER_KEY:
             del self._sessions[own[0]]
         token = self._new_token()
@@ -59,7 +57,7 @@ class SessionStore:
         return token
 
     def find_session_key(self, token: str) -> tuple[ApiKey, Tenant] | None:
-        """Return whose it is, as long as it has not ended and its key may still do this."""
+        """Return the key and tenant of a session, while both it and its key are valid."""
         session, now = self._sessions.get(_hash_token(token)), self._now()
         if session is None or now >= session.ends_at:
             return None
@@ -69,29 +67,28 @@ class SessionStore:
             return None
 
     def end_session(self, token: str) -> None:
-        """End it."""
         self._sessions.pop(_hash_token(token), None)
 
 
 def get_session_token(request: AuthenticatedRequest) -> str:
-    """Return the token that a browser has sent, or nothing."""
+    """Return the token in the cookie, or an empty text."""
     name = _get_cookie_name(is_secure=not is_loopback_host(request.scope))
     return request.cookies.get(name, "")
 
 
 def build_cookie_header(request: AuthenticatedRequest, token: str) -> dict[str, str]:
-    """Return the header that has a browser keep a token, or with none forget it.
+    """Return the header that sets the cookie, or deletes it if the token is empty.
 
-    Off loopback the cookie goes over TLS only: somebody's proxy has to terminate that.
+    On other than loopback addresses the cookie requires TLS, which a proxy has to terminate.
     """
     is_secure = not is_loopback_host(request.scope)
-    life = SESSION_LIFETIME_SECONDS if token else 0
-    flags = f"Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
+    max_age = SESSION_LIFETIME_SECONDS if token else 0
+    flags = f"Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
     return {"Set-Cookie": f"{_get_cookie_name(is_secure=is_secure)}={token}; {flags}"}
 
 
 def _get_cookie_name(*, is_secure: bool) -> str:
-    # The prefix keeps neighbours under the same domain from setting it, and needs TLS.
+    # The prefix keeps other hosts of the same domain from setting the cookie, and requires TLS.
     return "__Host-otp-audit" if is_secure else "otp-audit"
 
 

@@ -42,7 +42,7 @@ async def eventually(call, deadline: float = 20.0):
 
 @pytest.fixture
 def owners(masters):
-    """Clients for the tests' own questions, one for each master behind `link`."""
+    """Clients for the questions of a test, one for each master."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(redis_servers.open_client(master)) for master in masters]
 
@@ -58,7 +58,7 @@ async def test_a_script_runs_in_every_partition(script_client):
 
 
 async def test_lost_scripts_are_sent_again(script_client, owners):
-    """Redis forgets scripts when it restarts, and when somebody tells it to (R82)."""
+    """Redis loses its scripts in a restart, and by SCRIPT FLUSH (R82)."""
     await count(script_client)
     for owner in owners:
         owner.script_flush()
@@ -148,7 +148,7 @@ async def test_callers_wait_for_a_free_connection(masters):
 
 
 async def test_a_cancelled_call_leaves_its_answer_to_nobody(script_client):
-    """CVE-2023-28858: the answer of a cancelled call went to whoever came next (R84)."""
+    """CVE-2023-28858: the reply to a cancelled call was read by the next call (R84)."""
     echo = LuaScript("return ARGV[1]")
     for n in range(200):
         cancelled = asyncio.create_task(script_client.run_script(echo, (KEYS[0],), (b"old",)))
@@ -177,7 +177,7 @@ async def test_operators_see_who_we_are(script_client, owners):
 
 
 async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
-    """Making a client asks nobody anything."""
+    """Creating a client sends nothing."""
     stranger = create_redis_client(
         **redis_servers.build_connect_options(masters), username="nobody", password="wrong"
     )

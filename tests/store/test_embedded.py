@@ -166,7 +166,7 @@ def test_nobody_else_can_read_what_it_keeps(tmp_path):
 
 
 def test_a_folder_that_was_there_keeps_its_mode(tmp_path):
-    """--data may name any folder, and making somebody's /tmp private would be a catastrophe."""
+    """--data may name any folder, such as /tmp, which must not become private."""
     tmp_path.chmod(0o755)
 
     with EmbeddedServer(tmp_path):
@@ -264,7 +264,7 @@ def start_once_free(server: EmbeddedServer) -> None:
     while time.monotonic() < give_up:
         with contextlib.suppress(DataFolderInUseError):
             return server.start()
-        time.sleep(0.01)  # nothing tells us when somebody else's child has ended
+        time.sleep(0.01)  # there is no signal for the end of another process's child
     pytest.fail("the orphan still holds the folder")
 
 

@@ -408,7 +408,7 @@ async def test_a_flood_for_one_number_costs_a_bounded_number_of_entries(
 
 
 async def test_refusals_fill_at_most_half_and_then_are_only_counted(log: Log) -> None:
-    """The issue's events: whoever is refused cannot drive out what was done."""
+    """Refusals cannot push the events of real changes out of the log."""
     small = Log(log.link, max_stream_entries=40)
     for i in range(100):
         await small.refuse(f"1:{i}")

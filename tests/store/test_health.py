@@ -343,7 +343,7 @@ async def test_a_full_redis_is_not_ready_and_recovers(own):
 
 
 async def test_a_read_only_redis_is_not_ready(own):
-    """A replica of nobody that answers."""
+    """A server whose master does not exist."""
     server, client = own
     client.replicaof("127.0.0.1", redis_servers.find_free_port())
 

@@ -188,7 +188,7 @@ class RowModel(Model):
         self.count, self.last = self.count + cost, now
 
     def give_back(self, cost: int, _: int, operation: str) -> None:
-        """One fewer, if there is a row; it lets nobody wait, unless there was another since."""
+        """One failure fewer, and no delay after it, unless there was another since."""
         if not self.count:
             return
         self.count -= cost
@@ -249,7 +249,7 @@ class Game:
         return outcome
 
     async def give_back(self, index: int, times: int = 1) -> None:
-        """Undo something that was spent, as often as the caller believes he has to."""
+        """Refund a charge, as often as the caller repeats it."""
         operation, charges, _ = self.spent[index % len(self.spent)]
         backs = tuple(Refund(charge, operation) for charge in charges if charge.cost)
         for _ in range(times):
@@ -276,7 +276,7 @@ class Game:
             await model.check(self.store, self.key(limit), real)
 
     def left(self) -> dict[Limit, Any]:
-        """Return how long each bucket lets somebody wait who would spend one."""
+        """Return the wait of each bucket for a charge of one."""
         now = self.store.now
         return {limit: model.waits(1, now) for limit, model in self.models.items()}
 
@@ -347,7 +347,7 @@ async def test_whatever_is_spent_and_given_back_the_buckets_are_the_models(
 async def test_waiting_exactly_the_wait_succeeds_and_a_millisecond_less_does_not(
     script_client: ScriptClient, limit: Limit, spent: list[tuple[int, int]]
 ) -> None:
-    """R52: Retry-After is true when nobody else spends."""
+    """R52: Retry-After is true without other charges."""
     game = Game(script_client)
     for pause, cost in spent:
         game.store.now += pause
@@ -542,7 +542,7 @@ async def test_a_refused_commit_changes_no_key_but_the_logs(
 async def test_a_commit_that_comes_too_late_changes_nothing_at_all(
     script_client: ScriptClient, why: str
 ) -> None:
-    """R15: somebody moved first, or the deadline has passed; not even its answer is kept."""
+    """R15: after another commit or the deadline; not even the reply is kept."""
     game = Game(script_client)
     store, stored = game.store, challenge()
     secret = ChallengeSecret("+447400123456", b"salt", ())

@@ -1,4 +1,4 @@
-"""Replies that are lost on their way: what was done is done once, whoever asks how often (R83)."""
+"""Lost replies: a change is made once, however often the call is repeated (R83)."""
 
 import asyncio
 import secrets
@@ -220,7 +220,7 @@ async def test_a_resend_is_one_message_too(
 async def test_a_give_back_applies_once(
     world: Installation, proxy: FaultyProxy, fate: ConnectionFailure, times: int
 ) -> None:
-    """R83: given back twice, the buckets of others would fill up with sends nobody paid."""
+    """R83: refunded twice, the buckets of others would admit sends that were not charged."""
     rates = {**DEFAULT_LIMITS, Limit.SENDS_ADDRESS: (Window(1, 3600),)}
     world.tenants["shop"] = msgspec.structs.replace(world.tenants["shop"], limits=rates)
     await world.issue("+447400123451", client_ip="203.0.113.9")
@@ -256,7 +256,7 @@ async def test_a_refusal_is_told_once(
 async def test_a_key_is_claimed_once(
     world: Installation, proxy: FaultyProxy, fate: ConnectionFailure, times: int
 ) -> None:
-    """R53: a lost reply must not look like somebody else's claim on the Idempotency-Key."""
+    """R53: a lost reply must not look like another call's claim on the Idempotency-Key."""
     proxy.fail_next(fate, b":idempotency:", times=times)
 
     issued = await world.issue(key="k")
@@ -335,7 +335,7 @@ async def test_a_message_that_went_out_is_not_sent_again_under_its_key(
 
 
 async def test_silence_is_a_lost_reply_too(proxy: FaultyProxy) -> None:
-    """R83: bounded by the link's timeout; the late answer is read by nobody else."""
+    """R83: bounded by the timeout of the client; no other call reads the late reply."""
     async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=300)) as link:
         world = Installation(link)
         issued = await world.issue()

@@ -1,4 +1,4 @@
-"""What a provider's own name for a message stands for, for all processes and for as long as it may."""
+"""The index of providers' ids of messages: shared by all processes, until its records expire."""
 
 import pytest
 from msgspec.structs import replace
@@ -28,7 +28,7 @@ def process(world: Installation) -> RedisMessageIdIndex:
 
 
 async def test_what_one_process_notes_all_find(world: Installation) -> None:
-    """In the order that was asked for, and None for what nobody has sent."""
+    """In the order of the ids, with None for an unknown one."""
     await process(world).put("acme", "7a2f", SENT)
     await process(world).put("acme", "b1-9c", OTHER)
 
@@ -81,7 +81,7 @@ async def test_a_thief_of_redis_learns_nothing(world: Installation) -> None:
 
 
 async def test_a_record_under_another_name_or_forged_is_told_as_such(world: Installation) -> None:
-    """R77: whoever can write to Redis makes no receipt another message's."""
+    """R77: an attacker with write access to Redis cannot move a receipt to another message."""
     one = process(world)
     await one.put("acme", "1", SENT)
     (name,) = await world.list_keys()

@@ -171,7 +171,7 @@ async def test_a_forgotten_number_begins_anew(world, operators):
 
 
 async def test_nothing_about_it_is_left_in_redis_but_events(world, operators, script_client):
-    """Neither a live challenge nor one that has ended, whoever asked for it."""
+    """Neither a live challenge nor an ended one, of any tenant."""
     await fail(world, 1)
     world.advance_clock(MINUTE_MS)
     canceled = await world.issue(PHONE.e164, tenant="bank")

@@ -1,6 +1,7 @@
-"""Whoever can write to Redis: a record that we did not write, or not there, is never believed.
+"""An attacker with write access to Redis: a forged or moved record is never accepted.
 
-Deleting and rolling back are left to him (`store/records.py`); what they win him is here too.
+Such an attacker can delete records and roll them back (`store/record_cipher.py`); the consequences
+are tested here too.
 """
 
 import os
@@ -88,7 +89,7 @@ def test_every_single_byte_counts() -> None:
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused_and_breaks_nothing(noise: bytes) -> None:
-    """R77: a StoreTampered, never an exception that nobody expects."""
+    """R77: a StoreTampered, and no other exception."""
     assert refused(noise)
     assert refused(b"00000001" + noise)
     assert refused(b"00000001" + vault()._encoded_key_ids + noise)
@@ -104,7 +105,7 @@ def test_another_name_is_another_record() -> None:
 
 
 def test_the_mac_is_over_name_version_and_bytes() -> None:
-    """Design 7: the sealed body is bound to the name too, so this is the second lock on one door."""
+    """Design 7: the sealed body is bound to the name too, so this is a second check of the same thing."""
     record = vault().seal_record(NAME, 7, BODY)
 
     assert (
@@ -147,7 +148,7 @@ def test_one_of_the_two_keys_is_not_enough() -> None:
 
 
 def test_who_can_only_sign_moves_no_record() -> None:
-    """Design 7: what is sealed is bound to its name by the seal's key too, whoever signs it anew."""
+    """Design 7: the encryption binds a record to its key name too, also after a new signature."""
     other = NAME[:-1] + "1"
     kept = vault().seal_record(NAME, 7, BODY)[:-MAC_BYTES]
     sign = KEYS.state.current.compute_mac
@@ -216,7 +217,7 @@ def world(script_client: ScriptClient) -> Installation:
 
 
 def calls(world: Installation, stored: ChallengeSnapshot, code: str) -> Iterator[Awaitable[Any]]:
-    """Return everything that somebody could do with a challenge."""
+    """Return every call that a tenant can make about a challenge."""
     yield world.verify(stored, code)
     yield world.verify(stored, make_wrong_code(code))
     yield world.verify(stored, code, key="k")
@@ -325,7 +326,7 @@ async def test_a_record_copied_over_another_is_never_believed(
 async def test_a_sealed_number_that_was_swapped_gets_no_message(
     world: Installation, thief: Thief
 ) -> None:
-    """The issue's tests: nobody has my code sent to his phone."""
+    """A code cannot be redirected to the phone of an attacker."""
     his, mine = await world.issue(OTHER), await world.issue(NUMBER)
     world.advance_clock(30 * SECOND_MS)
     a, b = thief.names(his)["secret"], thief.names(mine)["secret"]
@@ -413,7 +414,7 @@ class Meanwhile:
 async def forging(
     world: Installation, thief: Thief
 ) -> tuple[Installation, ChallengeSnapshot, Meanwhile]:
-    """A challenge whose record will be forged in the middle of a call, as if somebody moved it."""
+    """A challenge whose record is forged during a call, as if another commit had changed it."""
     issued = await world.issue(NUMBER)
     world.advance_clock(30 * SECOND_MS)
     name = thief.names(issued)["challenge"]
@@ -578,7 +579,7 @@ async def test_a_challenge_that_its_idempotency_record_names_may_be_forged_too(
     assert 1 == await tampered(world)
 
 
-# --------------------------------------------------------------- what he can do: delete, roll back
+# ------------------------------------------------- what an attacker can do: delete, roll back
 
 
 async def test_a_deleted_secret_leaves_nothing_to_compare_with(
@@ -598,7 +599,7 @@ async def test_a_deleted_secret_leaves_nothing_to_compare_with(
 async def test_a_verified_challenge_that_is_rolled_back_has_no_secret_to_be_verified_with(
     world: Installation, thief: Thief
 ) -> None:
-    """R4: unless he kept that too; then it says what it once said, and nothing else."""
+    """R4: unless the attacker kept that too; then it has its earlier result, and no other."""
     issued = await world.issue(NUMBER)
     code, names = world.router.extract_code(), thief.names(issued)
     before = {name: await thief.read(name) for name in names.values()}

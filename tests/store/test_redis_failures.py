@@ -43,7 +43,7 @@ BOUND = 5.0
 
 
 class Scene:
-    """A live challenge that somebody guesses at, and what it has cost so far."""
+    """A live challenge under attack, and what has been charged so far."""
 
     def __init__(
         self, world: Installation, issued: ChallengeSnapshot, before: dict[str, int]
@@ -274,7 +274,7 @@ async def test_what_no_replica_has_is_neither_told_nor_sent(
 
 
 async def test_a_busy_redis_refuses_everything(own: EmbeddedServer, admin: redis.Redis) -> None:
-    """R77: somebody's endless script; first it says nothing, then BUSY."""
+    """R77: another client's endless script: first no reply, then BUSY."""
     admin.config_set("busy-reply-threshold", 300)
     async with world_on(own, timeout_ms=100) as world:
         scene = await Scene.begin(world)
@@ -439,7 +439,7 @@ async def test_with_two_connections_two_hundred_requests_are_answered(
 
 
 class Looker:
-    """Somebody whose answer from Redis is his own: a window that nobody else has."""
+    """A caller whose reply from Redis is unique: a window that no other caller has."""
 
     def __init__(self, world: Installation, number: int) -> None:
         bucket = Bucket(Limit.SENDS_TENANT, "shop", str(number))
@@ -517,7 +517,7 @@ async def storm(masters: list[EmbeddedServer], *, pool: int) -> Counter[type]:
 async def test_a_canceled_call_leaves_its_answer_to_nobody(
     masters: list[EmbeddedServer], pool: int
 ) -> None:
-    """R84, CVE-2023-28858: a thousand cancellations, and everybody else gets his own answer."""
+    """R84, CVE-2023-28858: after a thousand cancellations every caller reads its own reply."""
     ends = await storm(masters, pool=pool)
 
     assert {asyncio.CancelledError, type(None)} == ends.keys()

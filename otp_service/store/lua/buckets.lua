@@ -65,7 +65,8 @@ end
 local function shift_tats(operation, cost)
   local tats, last = read_tats(operation.key), 0
   for i, window in ipairs(operation.windows) do
-    tats[i] = math.max(tats[i] or 0, now) + cost * window[WINDOW_PERIOD_SECONDS] * 1000 / window[WINDOW_COUNT]
+    local period_ms = window[WINDOW_PERIOD_SECONDS] * 1000
+    tats[i] = math.max(tats[i] or 0, now) + cost * period_ms / window[WINDOW_COUNT]
     last = math.max(last, tats[i])
   end
   if last > now then

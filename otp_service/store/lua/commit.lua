@@ -175,7 +175,8 @@ end
 
 local consecutive_failures = change_buckets(charges)
 write_values()
-if #request.events > 0 or request.foldable_event or request.max_flushed_folds > FOLDS_PER_COMMIT then
+if #request.events > 0 or request.foldable_event
+  or request.max_flushed_folds > FOLDS_PER_COMMIT then
   record_events(request.events, request.foldable_event, {})
 end
 return store_reply({ 'done', now, consecutive_failures })

@@ -1,12 +1,13 @@
 #!lua
 -- Note that the archive has the entries of a partition up to an id.
 -- KEYS: 1 log, 2 events, 3 refusals. ARGV: 1 fence, 2 `archived` when the entries were read, 3 the
--- id (the same if there was no entry), 4 epoch and sequence at that id (`sequence_id`), 5 how many of the
--- entries were events ('' if they were read from the beginning), 6 the most entries of a stream.
+-- id (the same if there was no entry), 4 epoch and sequence at that id, 5 how many of the entries
+-- were events ('' if they were read from the beginning), 6 the most entries of a stream.
 -- Reply: 1, or 0 if another sealer or another Redis has taken over.
 local MAX_COUNTED_ENTRIES = 64
 
-local archived, fence, waiting = unpack(redis.call('HMGET', KEYS[1], 'archived', 'fence', 'waiting'))
+local log = redis.call('HMGET', KEYS[1], 'archived', 'fence', 'waiting')
+local archived, fence, waiting = log[1], log[2], log[3]
 -- Whether a stream has the entry. Reads the stream.
 local function has_entry(stream)
   return #redis.call('XRANGE', stream, ARGV[3], ARGV[3]) > 0

@@ -1,10 +1,9 @@
 """`otp-service audit …`: the archive of events, for auditors, the security team and operators.
 
-A group of commands is a module here with `add(subparsers)`, and its name stands in COMMAND_MODULES; the
-commands are described with `cli.describing.command`. The modules are imported on the machines of
-auditors, which have neither the service nor Redis: what needs those (`otp_service.app`,
-`otp_service.cli.common`) is imported in the function that runs, and nowhere at the top. A command
-that verifies exits with 0 (nothing found), 1 (something found) or 2 (`UsageError`).
+Each module in COMMAND_MODULES has `register_commands(subparsers)`, which calls `cli.command.add_command`.
+The modules are imported on auditors' machines, which have neither the service nor Redis: a function
+imports what needs those (`otp_service.app`, `otp_service.cli.common`) when it runs, never the module. A
+command that verifies exits with 0 (nothing found), 1 (something found) or 2 (`UsageError`).
 """
 
 from otp_service.cli.audit import export, key, prove, query, seal, verify
@@ -16,7 +15,6 @@ COMMAND_MODULES = (verify, prove, key, seal, query, export)
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the group."""
     group = subparsers.add_parser(
         "audit",
         help="verify, prove, search and export the archive of events",

@@ -11,21 +11,21 @@ KEY_WRITTEN_MESSAGE = """\
 {path} is written; only you can read it. It goes to the machine that seals, as `signing_key` in
 [audit], and nowhere else.
 
-Append this line to the file of public keys that auditors have (the oldest stays first):
+Append this line to the auditors' file of public keys (the oldest key stays first):
 
 {public}"""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the command."""
     parser = add_command(subparsers, "key", run_key, takes_config=False)
-    parser.add_argument("file", type=Path, metavar="FILE", help="where the private key goes")
+    parser.add_argument("file", type=Path, metavar="FILE", help="path of the private key")
 
 
 def run_key(args: argparse.Namespace) -> int:
     """Make a key that signs seals, and print its public half.
 
-    A file that is there is left alone.
+    The public half is also written to FILE.pub. A file that exists is never overwritten:
+    exit code 2.
 
     examples:
       otp-service audit key /etc/otp/audit.pem

@@ -19,22 +19,24 @@ from otp_service.core.printable_text import escape_unprintable
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the commands."""
     parser = add_command(subparsers, "prove", run_prove, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     parser.add_argument(
-        "event", type=_parse_event_id, metavar="ID", help="like 07-1763814000123-42"
+        "event",
+        type=_parse_event_id,
+        metavar="ID",
+        help="id of the event, like 07-1763814000123-42",
     )
     parser = add_command(subparsers, "verify-proof", run_verify_proof, takes_config=False)
-    parser.add_argument("file", type=Path, metavar="FILE", help="what 'audit prove' has printed")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the output of 'audit prove'")
     add_public_key_option(parser)
 
 
 def run_prove(args: argparse.Namespace) -> int:
     """Prove that one event is in the archive, without showing any other.
 
-    Prints the proof as JSON. Whoever has it and the public key checks it with
-    'audit verify-proof', and needs nothing else.
+    Prints the proof as JSON. 'audit verify-proof' checks it with the public key, and
+    needs nothing else. Exit code 2 if the event is not sealed in this archive.
 
     examples:
       otp-service audit prove /var/lib/otp/archive 07-1763814000123-42 > proof.json
@@ -54,9 +56,9 @@ def run_prove(args: argparse.Namespace) -> int:
 def run_verify_proof(args: argparse.Namespace) -> int:
     """Check a proof that an event is in the archive.
 
-    Shows the event, and the seal as an anchor: it is to be the one that was kept
-    elsewhere, or one that 'audit verify' has gone through. Exit code 1 if it proves
-    nothing.
+    Prints the event, and the seal as an anchor: compare it with an anchor that is kept
+    elsewhere, or with a seal that 'audit verify' has verified. Exit code 1 if the proof
+    is invalid.
 
     examples:
       otp-service audit verify-proof proof.json --public-key audit.pub
@@ -65,7 +67,7 @@ def run_verify_proof(args: argparse.Namespace) -> int:
     try:
         proof = msgspec.json.decode(read_text_file(args.file), type=InclusionProof)
     except msgspec.MsgspecError as error:
-        raise UsageError(f"{args.file} is no proof: {error}") from error
+        raise UsageError(f"{args.file} is not a proof: {error}") from error
     try:
         proved = verify_proof(proof, keys)
     except ValueError as error:
@@ -74,9 +76,7 @@ def run_verify_proof(args: argparse.Namespace) -> int:
     print(f"event   {proved.entry.id} of {proved.entry.at}")
     print(f"        {escape_unprintable(bytes(proved.entry.event).decode())}")
     if proved.entry.integrity == "failed":
-        print(
-            "        its MAC was wrong when it was archived: no worker of ours may have written it"
-        )
+        print("        its MAC was wrong when it was archived: perhaps no worker has written it")
     print(f"seal    {proved.anchor}")
     print(
         f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key_id}"

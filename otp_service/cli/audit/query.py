@@ -1,4 +1,4 @@
-"""`audit search`, `show`, `tail` and `stats`, as they are called; `cli.looking` does them."""
+"""`audit search`, `show`, `tail` and `stats`: their arguments; `query_runner` runs them."""
 
 import argparse
 from pathlib import Path
@@ -8,20 +8,24 @@ from otp_service.cli.command import Subparsers, add_command
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the commands."""
     _register_search(subparsers)
     parser = add_command(subparsers, "show", run_show)
-    parser.add_argument("challenge", metavar="CHALLENGE", help="its id")
+    parser.add_argument("challenge", metavar="CHALLENGE", help="id of the challenge")
     _add_archive_option(parser)
     parser = add_command(subparsers, "tail", run_tail)
-    parser.add_argument("--last", type=int, default=10, metavar="N", help="begin with these (10)")
-    parser.add_argument("--json", action="store_true", help="one event a line, for programs")
+    parser.add_argument(
+        "--last", type=int, default=10, metavar="N", help="start with N events (10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one event a line")
     parser = add_command(subparsers, "stats", run_stats)
     _add_time_options(parser)
     parser.add_argument(
-        "--by", choices=("hour", "country", "provider", "tenant"), default="hour", help="(hour)"
+        "--by",
+        choices=("hour", "country", "provider", "tenant"),
+        default="hour",
+        help="rows of the table (hour)",
     )
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_archive_option(parser)
 
 
@@ -31,28 +35,30 @@ def _register_search(subparsers: Subparsers) -> None:
         "--number",
         type=_require_dash,
         metavar="-",
-        help="one number, which is read from standard input",
+        help="read one number from standard input",
     )
-    parser.add_argument("--reason", help="why you look for a number, for the record")
+    parser.add_argument("--reason", help="reason for the search, recorded in the audit log")
     _add_time_options(parser)
-    parser.add_argument("--type", help="of event, like otp.verified")
-    parser.add_argument("--tenant", help="whose events")
-    parser.add_argument("--challenge", help="its id")
-    parser.add_argument("--ip", metavar="ADDRESS", help="the person's, as the tenant gave it")
-    parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most (1000)")
-    parser.add_argument("--json", action="store_true", help="one event a line, for programs")
+    parser.add_argument("--type", help="type of event, like otp.verified")
+    parser.add_argument("--tenant", help="tenant of the events")
+    parser.add_argument("--challenge", help="id of the challenge")
+    parser.add_argument("--ip", metavar="ADDRESS", help="client address that the tenant sent")
+    parser.add_argument(
+        "--limit", type=int, default=1000, metavar="N", help="maximum of events (1000)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one event a line")
     _add_archive_option(parser)
 
 
 def _require_dash(text: str) -> str:
     if text != "-":
-        raise argparse.ArgumentTypeError("numbers come from standard input alone: give '-'")
+        raise argparse.ArgumentTypeError("numbers are read from standard input only: write '-'")
     return text
 
 
 def _add_time_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", metavar="WHEN", help="from then on: '24h' ago, or an instant")
-    parser.add_argument("--until", metavar="WHEN", help="up to then: '90m' ago, or an instant")
+    parser.add_argument("--since", metavar="WHEN", help="start: an age like '24h', or an instant")
+    parser.add_argument("--until", metavar="WHEN", help="end: an age like '90m', or an instant")
 
 
 def _add_archive_option(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +68,12 @@ def _add_archive_option(parser: argparse.ArgumentParser) -> None:
 
 
 def run_search(args: argparse.Namespace) -> int:
-    """Show the events that agree with every filter, newest first.
+    """Show the events that match every filter, newest first.
 
-    Looks through the archive and what Redis has beyond it. A number is read from
-    standard input, so that none stands in the shell's history or among the arguments
-    of a process; that somebody looked for it, and why, is an event of its own. It is
-    found under every pseudonym key that is still there. Times are in UTC.
+    Searches the archive and the newer events in Redis. A number is read from standard
+    input, so that the shell's history and the list of processes do not show it; each
+    search for a number is recorded as an event, with its reason. A number is found
+    under every pseudonym key that the service still has. Times are in UTC.
 
     examples:
       otp-service audit search --since 24h --type otp.locked
@@ -78,9 +84,9 @@ def run_search(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """Tell what happened to one challenge, in order, and how it ended.
+    """Show the timeline of one challenge, and how it ended.
 
-    Times are relative to its issue. Exit code 1 if nothing is known of it.
+    Times are relative to its issue. Exit code 1 if the challenge has no events.
 
     examples:
       otp-service audit show c07-5d41402abc4b2a76b9719d911017c592
@@ -90,7 +96,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_tail(args: argparse.Namespace) -> int:
-    """Show the newest events, and then each as it comes, until Ctrl-C.
+    """Show the newest events, and then each new one, until Ctrl-C.
 
     examples:
       otp-service audit tail
@@ -100,12 +106,13 @@ def run_tail(args: argparse.Namespace) -> int:
 
 
 def run_stats(args: argparse.Namespace) -> int:
-    """Count what happened in a time, the last 24 hours if none is given.
+    """Count events in a period, by default the last 24 hours.
 
-    VERIFIED is how many of the challenges that were ISSUED in that row had their code
-    come back; for a provider, how many of the messages that it took were the newest
-    before that. CONVERSION is the one of the other. REFUSED is what was refused before
-    anything was compared, folded refusals counted in; REJECTED are wrong codes.
+    VERIFIED is how many of the challenges that were ISSUED in the row were verified; for
+    a provider, how many of its SENT messages were the newest one before a success.
+    CONVERSION is the ratio of the two. REFUSED counts issues, resends and verifies that
+    were refused before a code was compared, including folded events; REJECTED counts
+    wrong codes.
 
     examples:
       otp-service audit stats --since 7d --by provider
@@ -115,6 +122,6 @@ def run_stats(args: argparse.Namespace) -> int:
 
 
 def _import_query_runner() -> ModuleType:
-    from otp_service.cli.audit import query_runner  # noqa: PLC0415  # needs the service; auditors have none
+    from otp_service.cli.audit import query_runner  # noqa: PLC0415  # needs the service, which auditors do not have
 
     return query_runner

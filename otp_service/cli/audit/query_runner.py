@@ -1,4 +1,4 @@
-"""What `audit search`, `show`, `tail` and `stats` do: questions to the log, put by a person."""
+"""Runs `audit search`, `show`, `tail` and `stats`."""
 
 import argparse
 import asyncio
@@ -38,32 +38,28 @@ from otp_service.store.event_streams import RedisEventStreams
 
 
 POLL_INTERVAL_SECONDS = 1.0
-"""Seconds between two looks for new events."""
+"""Seconds between two reads of new events."""
 
 
 def search_events(args: argparse.Namespace) -> int:
-    """Show events, newest first."""
     return asyncio.run(_print_events(args, _build_query(args, now_ms())))
 
 
 def show_challenge(args: argparse.Namespace) -> int:
-    """Tell one challenge's story."""
     return asyncio.run(_print_timeline(args))
 
 
 def follow_events(args: argparse.Namespace) -> int:
-    """Show events as they come."""
     asyncio.run(_print_new_events(args))
     return 0
 
 
 def show_stats(args: argparse.Namespace) -> int:
-    """Count what happened."""
     asyncio.run(_print_stats(args, now_ms()))
     return 0
 
 
-# ------------------------------------------------------------------------------- what is asked
+# ----------------------------------------------------------------------------------- arguments
 
 
 def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
@@ -82,13 +78,13 @@ def _parse_ip_address(text: str) -> str:
     try:
         return str(parse_client_ip(text))
     except InvalidRequest:
-        raise CommandError("--ip is an address like 203.0.113.9 or 2001:db8::9.") from None
+        raise CommandError("--ip must be an address like 203.0.113.9 or 2001:db8::9.") from None
 
 
 def _read_number(args: argparse.Namespace) -> PhoneNumber | None:
-    """Return the number on standard input, if one is asked for."""
+    """Return the number on standard input, or None without --number."""
     if args.reason is not None and has_phone_number(args.reason):
-        raise CommandError("the reason may hold a number, and the record is to hold none.")
+        raise CommandError("the reason may contain a number, which the audit log must not contain.")
     if args.number is None:
         return None
     lines = [text for _, text in read_stdin_lines()]
@@ -97,12 +93,12 @@ def _read_number(args: argparse.Namespace) -> PhoneNumber | None:
     return parse_typed_number(lines[0], allow_fictitious=True)
 
 
-# ------------------------------------------------------------------------------- how it is found
+# ------------------------------------------------------------------------------------- queries
 
 
 @asynccontextmanager
 async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
-    """Give the service; say afterwards what of the archive could not be read."""
+    """Open the service; report afterwards how many lines of the archive were unreadable."""
     folder = getattr(args, "archive", None)
     if folder is not None and not folder.is_dir():
         raise CommandError(f"there is no folder {folder}.")
@@ -111,7 +107,7 @@ async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
         if app.archive_reader and app.archive_reader.unreadable_lines:
             print(
                 f"{app.archive_reader.unreadable_lines} lines of the archive cannot be read; "
-                "'otp-service audit verify' says which.",
+                "'otp-service audit verify' names them.",
                 file=sys.stderr,
             )
 
@@ -152,20 +148,20 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
 
 async def _print_timeline(args: argparse.Namespace) -> int:
     if parse_partition(args.challenge) is None:
-        raise CommandError("that is no challenge's id: they are like c07-5d41….")
+        raise CommandError("invalid challenge id: write one like c07-5d41….")
     found = []
     async with _open_app(args) as app:
         reader = app.create_reader()
         async for entry in reader.iterate_entries(challenge=args.challenge):
             record = build_event_record(reader.decode_event(entry))
             if record is None:
-                print("An event that no worker told is left out.", file=sys.stderr)
+                print("An event with an invalid MAC is omitted.", file=sys.stderr)
                 continue
             found.append(record)
             if record.type == "otp.issued":
-                break  # nothing is older
+                break  # the first event of a challenge
     if not found:
-        raise CommandError("nothing is known of this challenge.")
+        raise CommandError("this challenge has no events.")
     print("\n".join(render_timeline(found[::-1], now_ms())))
     return 0
 
@@ -208,7 +204,7 @@ async def _print_stats(args: argparse.Namespace, now: int) -> None:
 async def _count_events(
     args: argparse.Namespace, since: int, until: int
 ) -> tuple[StatsCollector, StatsCollector]:
-    """Return what happened in this time, and in as long a one before it."""
+    """Return the statistics of this period, and of the equal period before it."""
     during, before, left_out = StatsCollector(), StatsCollector(), 0
     async with _open_app(args) as app:
         reader = app.create_reader()
@@ -219,7 +215,7 @@ async def _count_events(
             else:
                 (during if record.at >= since else before).add_event(record)
     if left_out:
-        print(f"{left_out} events that no worker told are left out.", file=sys.stderr)
+        print(f"{left_out} events with an invalid MAC are omitted.", file=sys.stderr)
     return during, before
 
 

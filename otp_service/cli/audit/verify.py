@@ -26,11 +26,10 @@ from otp_service.core.printable_text import escape_unprintable
 
 
 PROGRESS_STEP_BYTES = 4 * 1024 * 1024
-"""Bytes between two words of progress."""
+"""Bytes between two reports of progress."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    """Describe the commands."""
     parser = add_command(subparsers, "verify", run_verify, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     add_public_key_option(parser)
@@ -39,15 +38,14 @@ def register_commands(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="ANCHOR",
-        help="the line, in quotes, or a file that has such lines in it; as often as you like",
+        help="an anchor line in quotes, or a file with anchor lines; can be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="the whole report, for programs")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
     parser = add_command(subparsers, "anchor", run_anchor, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
 
 
 def add_public_key_option(parser: argparse.ArgumentParser) -> None:
-    """Describe the option by which a command is told the public keys."""
     parser.add_argument(
         "--public-key",
         type=Path,
@@ -60,17 +58,18 @@ def add_public_key_option(parser: argparse.ArgumentParser) -> None:
 def run_verify(args: argparse.Namespace) -> int:
     """Verify an archive with the public key alone.
 
-    Neither the service nor Redis is needed. Says what is wrong and where, and up to
-    which seal everything is right. That nothing was cut off at the end is only seen
-    with an anchor that is kept elsewhere. Exit code 0 if nothing was found, 1 if
-    something was, 2 if nothing could be verified.
+    Neither the service nor Redis is needed. Prints each finding with its place, and up
+    to which seal everything is sound. That nothing was cut off at the end is only shown
+    by an anchor that is kept elsewhere.
+
+    Exit code 0 if nothing was found, 1 if something was, 2 if nothing could be verified.
 
     examples:
       otp-service audit verify /var/lib/otp/archive --public-key audit.pub
       otp-service audit verify archive --public-key audit.pub --anchor anchors.txt
     """
     keys = read_public_keys(args.public_key)
-    anchors = [one for text in args.anchor for one in _parse_anchors(text)]
+    anchors = [anchor for text in args.anchor for anchor in _parse_anchors(text)]
     paths = _list_segments(args.folder)
     if not paths and not anchors:
         raise UsageError(f"{args.folder} has no segment of an archive.")
@@ -89,8 +88,9 @@ def run_verify(args: argparse.Namespace) -> int:
 def run_anchor(args: argparse.Namespace) -> int:
     """Print the anchor of the newest seal: one line for a ticket or a mail.
 
-    Whoever keeps it where the archive cannot be written sees later whether anything
-    up to that seal was changed or cut off. Nothing is verified by this.
+    Keep it where the sealer cannot write: 'audit verify --anchor' then detects whether
+    anything up to that seal was changed or cut off. This command verifies nothing. Exit
+    code 2 if there is no seal yet.
 
     examples:
       otp-service audit anchor /var/lib/otp/archive | mail -s anchor audit@example.com
@@ -107,18 +107,18 @@ def run_anchor(args: argparse.Namespace) -> int:
 
 
 def read_public_keys(path: Path) -> list[PublicKey]:
-    """Return the public keys of a file, at least one."""
+    """Return the public keys of a file, at least one. Raises UsageError."""
     try:
         keys = parse_public_keys(read_text_file(path))
     except ValueError as error:
-        raise UsageError(f"{path} is no file of public keys: {error}") from error
+        raise UsageError(f"{path} is not a file of public keys: {error}") from error
     if not keys:
         raise UsageError(f"{path} has no public key in it.")
     return keys
 
 
 def read_text_file(path: Path) -> str:
-    """Return what a file says."""
+    """Return the text of a file. Raises UsageError."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -127,7 +127,7 @@ def read_text_file(path: Path) -> str:
 
 
 def format_report(report: VerificationReport) -> Iterator[str]:
-    """Say it to a person: what was found, what else is to be known, and up to when all is right."""
+    """Yield the lines of a report: findings, notes, and up to which seal everything is sound."""
     for finding in report.findings:
         yield f"FOUND {finding}"
     if report.findings:
@@ -148,7 +148,7 @@ def format_report(report: VerificationReport) -> Iterator[str]:
     yield f"read      {lines}, {seals} in {_format_count(report.segments, 'segment')}"
     if report.unsealed:
         lines = _format_count(report.unsealed, "line")
-        yield f"unsealed  {lines} behind the last seal, not protected yet"
+        yield f"unsealed  {lines} after the last seal, not protected yet"
     found = sum(report.found.values())
     nothing = "nothing is verified: there is no seal"
     sound = "sound" if report.is_sound else nothing
@@ -167,7 +167,7 @@ def _format_omitted(label: str, counts: dict[FindingKind, int], listed: int) -> 
 
 def _list_segments(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder.")
+        raise UsageError(f"{folder} is not a folder.")
     try:
         return segments.list_segments(folder)
     except OSError as error:
@@ -176,14 +176,14 @@ def _list_segments(folder: Path) -> list[Path]:
 
 def _parse_anchors(text: str) -> list[Anchor]:
     """Return the anchors in an argument, or in the file that it names."""
-    found = find_anchors(text) or find_anchors(read_text_file(Path(text)))
-    if not found:
-        raise UsageError(f"{text} holds no line 'otp-audit-anchor NUMBER TIME HASH'.")
-    return found
+    anchors = find_anchors(text) or find_anchors(read_text_file(Path(text)))
+    if not anchors:
+        raise UsageError(f"{text} has no line 'otp-audit-anchor NUMBER TIME HASH'.")
+    return anchors
 
 
 class _VerificationProgress:
-    """Shows a person how much was read, on standard error."""
+    """Shows the progress on standard error if it is a terminal."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._total_bytes = sum(path.stat().st_size for path in paths)
@@ -191,11 +191,10 @@ class _VerificationProgress:
         self._is_enabled = bool(sys.stderr) and sys.stderr.isatty()
 
     def track_lines(self, lines: Iterable[bytes]) -> Iterable[bytes]:
-        """Give the lines, and count them if somebody looks on."""
+        """Return the lines, counted if progress is shown."""
         return self._count_lines(lines) if self._is_enabled else lines
 
     def clear_line(self) -> None:
-        """Leave nothing behind."""
         if self._is_enabled:
             print(end="\r\x1b[K", file=sys.stderr, flush=True)
 

@@ -47,7 +47,7 @@ def test_verify_says_what_it_verified_and_up_to_when(run_otp, archive, keys):
     number, at, hashed = get_newest_anchor(archive)
     assert (0, "") == (ended.exit_code, ended.err)
     assert f"verified  21 events, up to seal {number} of {at}\n          {hashed}\n" in ended.out
-    assert "unsealed  2 lines behind the last seal" in ended.out
+    assert "unsealed  2 lines after the last seal" in ended.out
     assert "result    sound" in ended.out
     assert "3 events of partition 2" in ended.out, "the gap is told"
 
@@ -133,17 +133,17 @@ def test_nothing_that_somebody_wrote_there_reaches_the_terminal(run_otp, archive
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("verify", "nowhere", "--public-key", "{keys}"), "nowhere is no folder"),
+        (("verify", "nowhere", "--public-key", "{keys}"), "nowhere is not a folder"),
         (("verify", "{new}", "--public-key", "{keys}"), "has no segment"),
         (("verify", "{folder}", "--public-key", "nowhere"), "cannot read nowhere"),
-        (("verify", "{folder}", "--public-key", "{other}"), "is no file of public keys: line 1"),
+        (("verify", "{folder}", "--public-key", "{other}"), "is not a file of public keys: line 1"),
         (("verify", "{folder}", "--public-key", "{empty}"), "has no public key in it"),
         (("verify", "{folder}", "--public-key", "{keys}", "--anchor", "x"), "cannot read x"),
-        (("verify", "{folder}", "--public-key", "{keys}", "--anchor", "{empty}"), "holds no line"),
-        (("anchor", "nowhere"), "nowhere is no folder"),
+        (("verify", "{folder}", "--public-key", "{keys}", "--anchor", "{empty}"), "has no line"),
+        (("anchor", "nowhere"), "nowhere is not a folder"),
         (("anchor", "{new}"), "has no seal yet"),
         (("prove", "{folder}", f"09-{EPOCH}-1"), "has no event 09-"),
-        (("verify-proof", "{other}", "--public-key", "{keys}"), "is no proof"),
+        (("verify-proof", "{other}", "--public-key", "{keys}"), "is not a proof"),
     ],
 )
 def test_a_call_that_verifies_nothing_is_a_wrong_one(run_otp, places, arguments, why):

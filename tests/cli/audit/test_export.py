@@ -68,7 +68,7 @@ def test_a_folder_without_segments_is_said_to_be_none(tmp_path: Path, capsys) ->
     """An empty export would look like a quiet day."""
     assert 1 == main(["audit", "export", "--format", "ecs", str(tmp_path / "nowhere")])
 
-    assert "is no archive" in capsys.readouterr().err
+    assert "is not an archive" in capsys.readouterr().err
 
 
 def test_a_line_that_is_far_too_long_is_told_as_a_finding(archive: Path, capsys) -> None:

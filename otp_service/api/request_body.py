@@ -24,14 +24,10 @@ T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 16 * 1024
 
-_JSON_TYPE: Final = re.compile(
-    rb'application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?', re.IGNORECASE
-)
+_JSON_TYPE: Final = re.compile(rb'(?i)application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?')
 _FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-_FIELD_ERROR: Final = re.compile(
-    r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL
-)
+_FIELD_ERROR: Final = re.compile(r"(?s)Object (missing required|contains unknown) field `(.*)`")
 
 # RFC 8941, 3.3.3, or bare. A comma without quotes could be two headers joined by a proxy.
 _IDEMPOTENCY_KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-+.-~-]*)')
@@ -76,9 +72,8 @@ def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
     quoted, bare = match.groups() if match else (None, None)
     key = bare if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
     if not key or len(key) > _MAX_KEY_CHARS:
-        _raise_invalid_request(
-            "Idempotency-Key", "send it once: 1 to 255 visible ASCII characters, or quoted"
-        )
+        message = "send it once: 1 to 255 visible ASCII characters, or quoted"
+        _raise_invalid_request("Idempotency-Key", message)
     return str(key, "ascii")
 
 
@@ -126,9 +121,8 @@ def _decode_urlencoded(text: bytes) -> dict[str, str]:
     if not text:
         return {}
     try:
-        pairs = parse_qsl(
-            text.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
-        )
+        query = text.decode("ascii")
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
         _raise_invalid_request("", "must be name=value pairs, percent-encoded in UTF-8")
     return _require_unique_names(pairs)

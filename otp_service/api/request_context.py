@@ -20,9 +20,7 @@ from otp_service.sms.receipt_callbacks import CallbackUrls, ReceiptDialect
 AuthenticatedRequest = Request[ApiKey, Caller, State]
 """A request after `auth.authenticate_request`: `user` is its key, `auth` its caller."""
 
-_LOOPBACK_HOST: Final = re.compile(
-    rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE
-)
+_LOOPBACK_HOST: Final = re.compile(rb"(?i)(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 
 
 class RequestSummary(msgspec.Struct, frozen=True):

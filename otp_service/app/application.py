@@ -241,12 +241,10 @@ class Application:
         )
 
     def _create_admission(self, name: str, slots: int) -> AdmissionControl:
-        tenants = len(self.settings.build_tenants())
+        create = telemetry.InstrumentedAdmission.create_named
         if self.is_supervisor:
             slots = 0  # the metric is summed over processes
-        return telemetry.InstrumentedAdmission.create_named(
-            name, self.metrics, slots=slots, tenants=tenants
-        )
+        return create(name, self.metrics, slots=slots, tenants=len(self.settings.tenant_settings))
 
 
 async def run_periodically(interval_seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -62,11 +62,10 @@ def _find_pseudonym_warnings(settings: Settings, now_ms: int) -> Iterator[Config
     """Yield keys that are due for rotation, and retired ones whose events are all deleted."""
     audit, keys = settings.audit, settings.keys.pseudonym.keys
     created = [_parse_creation_time(key) for key in keys]
-    if created and created[0] is None and audit.archive:
+    newest = created[0] if created else now_ms
+    if newest is None and audit.archive:
         yield ConfigIssue("keys.pseudonym", UNDATED_KEY_REMEDY)
-    elif (
-        created and created[0] is not None and created[0] + audit.pseudonym_days * DAY_MS <= now_ms
-    ):
+    elif newest is not None and newest + audit.pseudonym_days * DAY_MS <= now_ms:
         remedy = "is older than audit.pseudonym_days: rotate it (docs/key-rotation.md)"
         yield ConfigIssue("keys.pseudonym", remedy)
     retention_days = audit.retention_days if audit.archive else settings.events.retention_days

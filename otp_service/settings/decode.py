@@ -81,9 +81,8 @@ class SettingsDecoder:
         origin = get_origin(kind)
         if origin is dict:
             return self._decode_table(value, kind, path)
-        return (self._decode_array if origin in {tuple, frozenset} else self._decode_leaf)(
-            value, kind, path
-        )
+        decode = self._decode_array if origin in {tuple, frozenset} else self._decode_leaf
+        return decode(value, kind, path)
 
     def _decode_struct(self, value: Any, options: tuple[Any, ...], path: str) -> Any:
         if not isinstance(value, dict):
@@ -114,9 +113,8 @@ class SettingsDecoder:
         decoded = {}
         for name, item in value.items():
             setting = join_path(path, name)
-            decoded[self._decode_leaf(name, name_type, setting)] = self.decode(
-                item, item_type, setting
-            )
+            key = self._decode_leaf(name, name_type, setting)
+            decoded[key] = self.decode(item, item_type, setting)
         return decoded
 
     def _decode_array(self, value: Any, kind: Any, path: str) -> Any:

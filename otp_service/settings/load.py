@@ -69,9 +69,8 @@ def _apply_environment(
         if not variable.startswith(ENV_PREFIX) or variable.startswith(FOREIGN_ENV_PREFIXES):
             continue
         segments = variable.removeprefix(ENV_PREFIX).split("__")
-        path = (
-            _set_value(document, segments, environ[variable]) if segments[0] in sections else None
-        )
+        has_section = segments[0] in sections
+        path = _set_value(document, segments, environ[variable]) if has_section else None
         if path is None:
             decoder.add_issue(variable, UNKNOWN_VARIABLE_REMEDY)
         else:

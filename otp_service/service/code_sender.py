@@ -8,7 +8,7 @@ import phonenumbers
 
 from otp_service.core import charges, codes, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
-from otp_service.core.delivery import Message, Submission
+from otp_service.core.delivery import Message
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeExpired,
@@ -28,7 +28,7 @@ from otp_service.service.optimistic_commit import (
     error_from_refusal,
     require_challenge,
 )
-from otp_service.service.send_result import SendCharges, SendRecorder
+from otp_service.service.send_result import SendCharges, SendRecorder, SendResult
 from otp_service.service.shared_limits import SharedLimits
 
 
@@ -73,10 +73,8 @@ class CodeSender:
             commit = self._build_issue_commit(charged, locale)
             # A conflict would be a collision of 128 random bits: Redis was tampered with.
             snapshot = (await commit_once(self._store, commit)).to_snapshot()
-            submissions = await self._submit(snapshot, charged.code, locale)
-            return await self._recorder.record(
-                snapshot, charged.send_charges, submissions, is_first_send=True
-            )
+            result = await self._submit(snapshot, charged.code, locale, is_first_send=True)
+            return await self._recorder.record(snapshot, result, charged.send_charges)
 
     async def resend(
         self, secret: ChallengeSecret, failed_send: int | None = None
@@ -94,10 +92,8 @@ class CodeSender:
             charged = await self._charge(secret.salt, shared_charges)
             hash_slot.release()
             snapshot = await self._add_code(charged, failed_send)
-            submissions = await self._submit(snapshot, charged.code, secret.locale)
-            return await self._recorder.record(
-                snapshot, charged.send_charges, submissions, is_first_send=False
-            )
+            result = await self._submit(snapshot, charged.code, secret.locale, is_first_send=False)
+            return await self._recorder.record(snapshot, result, charged.send_charges)
 
     def _build_shared_charges(self) -> tuple[Charge, ...]:
         return charges.build_shared_send_charges(
@@ -214,9 +210,9 @@ class CodeSender:
         return self._context.build_commit(swap=swap, events=(resent,), durable=True)
 
     async def _submit(
-        self, snapshot: ChallengeSnapshot, code: str, locale: str | None
-    ) -> tuple[Submission, ...]:
-        """Send the message; return its submissions with their instants by Redis's clock."""
+        self, snapshot: ChallengeSnapshot, code: str, locale: str | None, *, is_first_send: bool
+    ) -> SendResult:
+        """Send the message; the instants of its submissions are by Redis's clock."""
         challenge, now, tenant = require_challenge(snapshot), snapshot.now, self._tenant
         minutes = self._dependencies.policy.count_minutes_left(challenge.deadline, now)
         message = Message(
@@ -232,8 +228,8 @@ class CodeSender:
                 if submission.may_be_billed
             ),
         )
-        submissions = await self._dependencies.router.send(message)
-        return tuple(
+        submissions = tuple(
             msgspec.structs.replace(submission, at=now + submission.at, send=challenge.sends)
-            for submission in submissions
+            for submission in await self._dependencies.router.send(message)
         )
+        return SendResult(submissions, challenge.sends, is_first_send)

@@ -25,7 +25,7 @@ class SendCharges(msgspec.Struct, frozen=True):
     shared_refunds: tuple[Refund, ...]
 
 
-class SendResult(msgspec.Struct, frozen=True, kw_only=True):
+class SendResult(msgspec.Struct, frozen=True):
     """What the providers replied to one send."""
 
     submissions: tuple[Submission, ...]
@@ -94,26 +94,17 @@ class SendRecorder:
         self._max_live_codes = max_live_codes
 
     async def record(
-        self,
-        snapshot: ChallengeSnapshot,
-        send_charges: SendCharges,
-        submissions: tuple[Submission, ...],
-        *,
-        is_first_send: bool,
+        self, snapshot: ChallengeSnapshot, result: SendResult, send_charges: SendCharges
     ) -> ChallengeSnapshot:
         """Return the challenge with the result of the send.
 
         Raises Undeliverable, after which every charge stays, and DeliveryFailed.
         """
-        challenge = require_challenge(snapshot)
-        result = SendResult(
-            submissions=submissions, send=challenge.sends, is_first_send=is_first_send
-        )
         if result.billable_count > 1:
             return await self._charge_extra_messages(snapshot, result, send_charges)
         if result.billable_count == 0 and result.recipient_fault_reason is None:
             await self._refund(snapshot, result, send_charges)
-            raise DeliveryFailed(challenge.id)
+            raise DeliveryFailed(require_challenge(snapshot).id)
         build_commit = partial(self._build_commit, result)
         recorded = await commit_with_retry(self._store, snapshot, build_commit)
         if result.billable_count == 0 and result.recipient_fault_reason is not None:
@@ -129,7 +120,7 @@ class SendRecorder:
         shared_charges = charges.build_extra_message_charges(
             tuple(refund.charge for refund in send_charges.shared_refunds), extra
         )
-        build_commit = partial(self._build_commit, result, charges=number_charges)
+        build_commit = partial(self._build_commit, result, extra_charges=number_charges)
         recorded, _ = await asyncio.gather(
             commit_with_retry(self._store, snapshot, build_commit),
             self._shared_limits.spend(shared_charges),
@@ -146,7 +137,7 @@ class SendRecorder:
         )
         refund_charge = charges.build_refund_charge(self._context.caller.tenant, self._phone)
         build_commit = partial(self._build_commit, result)
-        build_refund = partial(build_commit, charges=(refund_charge,), refunds=refunds)
+        build_refund = partial(build_commit, extra_charges=(refund_charge,), refunds=refunds)
         try:
             await commit_with_retry(self._store, snapshot, build_refund)
         except RateLimited:
@@ -158,13 +149,13 @@ class SendRecorder:
         self,
         result: SendResult,
         current: ChallengeSnapshot,
-        charges: tuple[Charge, ...] = (),
+        extra_charges: tuple[Charge, ...] = (),
         refunds: tuple[Refund, ...] = (),
     ) -> Commit:
         swap, replaced_sends = result.apply_to(current, self._max_live_codes)
         recorded = self._build_events(result, swap, replaced_sends)
         return self._context.build_commit(
-            swap=swap, charges=charges, refunds=refunds, events=recorded
+            swap=swap, charges=extra_charges, refunds=refunds, events=recorded
         )
 
     def _build_events(

@@ -85,7 +85,7 @@ async def test_what_is_learnt_during_an_exchange_is_kept_for_the_next(world: Ins
 
 
 async def test_a_forged_memory_is_refused(world: Installation) -> None:
-    """Whoever can write to Redis does not steer messages; what is known here stays."""
+    """An attacker that can write to Redis cannot route messages; the local health stays."""
     one, sharing = process(world)
     one.record_events([FAILED] * 5)
     await sharing.sync_health()

@@ -75,7 +75,7 @@ class Dev:
     admin: httpx.Client
 
     def issue(self, number: str | None = None, *, headers: Any = None, **fields: Any) -> Any:
-        """Ask for a code for a number, a fresh one unless told."""
+        """Issue a challenge for a number, by default a fresh one."""
         fields["phone_number"] = number or fresh_number()
         return self.api.post("/v1/challenges", json=fields, headers=headers)
 
@@ -137,7 +137,7 @@ class Challenge:
         return [code_in(message) for message in reversed(self.messages)]
 
     def verify(self, code: Any = None, *, headers: Any = None, **fields: Any) -> Any:
-        """Send a code back: the right one unless told."""
+        """Verify a code, by default the right one."""
         fields["code"] = self.code if code is None else code
         return self.dev.api.post(f"/v1/challenges/{self.id}/verify", json=fields, headers=headers)
 
@@ -191,7 +191,7 @@ def assert_problem(response: httpx.Response, *slugs: str) -> dict[str, Any]:
 
 
 def assert_invalid(response: httpx.Response) -> None:
-    """A request that says something it must not is told what, and where."""
+    """Assert that the response names each invalid field."""
     errors = assert_problem(response, "invalid-request")["errors"]
     assert errors
     for error in errors:

@@ -39,7 +39,7 @@ SERVICE_ROUTES = {
 
 
 def test_the_admin_listener_issues_nothing(dev: Dev) -> None:
-    """It is no second door."""
+    """It does not serve the public API."""
     headers = {"Authorization": f"Bearer {KEY}"}
 
     refused = dev.admin.post(

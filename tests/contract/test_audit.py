@@ -128,7 +128,7 @@ def test_filters_are_checked(dev: Dev, filters: dict[str, Any]) -> None:
 
 
 def test_events_of_a_number_are_searched_in_a_body(dev: Dev) -> None:
-    """So that no number stands in a URL; and the other filters are the same."""
+    """No number appears in a URL; the other filters are the same."""
     one, other = dev.challenge(), dev.challenge()
     one.fail(1)
 

@@ -94,7 +94,7 @@ def test_a_resend_is_repeated_with_its_key(early: Iterator[Challenge]) -> None:
 
 @pytest.mark.slow
 def test_a_second_challenge_leaves_the_first_alone(early: Iterator[Challenge]) -> None:
-    """Whoever can ask for a code cannot end somebody else's."""
+    """A caller that requests a code cannot end the challenge of another user."""
     first = next(early)
     code = first.code
     wait(first)

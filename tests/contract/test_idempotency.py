@@ -78,7 +78,7 @@ def test_the_order_of_fields_makes_no_other_request(dev: Dev) -> None:
 
 
 def test_fifty_calls_with_one_key_are_one_message(dev: Dev) -> None:
-    """They get the same challenge, or are told that it is in the making."""
+    """They get the same challenge, or 409 while it is being issued."""
     number = fresh_number()
     headers = {"Idempotency-Key": secrets.token_hex()}
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_an_issue_is_created_with_its_place(dev: Dev) -> None:
-    """201, `Location`, JSON; and what stands there is the challenge."""
+    """201, JSON, and `Location` is the URL of the challenge."""
     issued = dev.issue()
 
     assert 201 == issued.status_code
@@ -30,7 +30,7 @@ def test_an_issue_is_created_with_its_place(dev: Dev) -> None:
 
 
 def test_only_the_number_is_required(dev: Dev) -> None:
-    """The purpose is `login` unless told, and there is no account."""
+    """The default purpose is `login`, and there is no account."""
     view = dev.issue().json()
 
     assert "login" == view["purpose"]
@@ -70,7 +70,7 @@ def test_purposes_of_the_pattern_are_taken(dev: Dev, purpose: str) -> None:
     "purpose", ["", "Login", "a" * 65, "-a", ".a", "a b", "login\n", "l\u00f6gin", 1, ["login"], {}]
 )
 def test_other_purposes_are_not(dev: Dev, purpose: Any) -> None:
-    """Anything else is told where it is wrong."""
+    """Any other body is 400 with the invalid field."""
     assert_invalid(dev.issue(purpose=purpose))
 
 

@@ -146,7 +146,7 @@ def test_an_early_resend_waits_for_the_cooldown(challenge: Challenge) -> None:
 
 
 def test_fifty_issues_at_once_are_one_message(dev: Dev) -> None:
-    """For one number; all others are told to wait."""
+    """For one number; all other calls are 429."""
     number = fresh_number()
 
     replies = at_once(*[lambda: dev.issue(number)] * 50)

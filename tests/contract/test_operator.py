@@ -42,7 +42,7 @@ def test_unlock_keeps_the_budget_of_sends(challenge: Challenge) -> None:
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
 def test_health_needs_no_key(dev: Dev, path: str) -> None:
-    """200, for whoever asks."""
+    """200, without authentication."""
     with client(str(dev.api.base_url)) as stranger:
         assert 200 == stranger.get(path).status_code
 

@@ -150,7 +150,7 @@ def test_numbers_that_take_no_sms_are_refused(dev: Dev, number: str) -> None:
     "number", ["+12025550100", "+447700900124", "+61491570156", "+46701740605", "+33639981234"]
 )
 def test_fictitious_numbers_are_taken_in_development(dev: Dev, number: str) -> None:
-    """Also those that are not valid, for nobody can be hurt by them."""
+    """Also invalid ones, because no phone has them."""
     assert 201 == dev.issue(number).status_code
     assert 1 == len(dev.inbox(number))
 

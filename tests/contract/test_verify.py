@@ -59,7 +59,7 @@ def test_a_wrong_code_costs_an_attempt(challenge: Challenge) -> None:
 
 
 def test_five_wrong_codes_lock(challenge: Challenge) -> None:
-    """The fifth is told that none is left; then the right code is late."""
+    """The fifth has no attempts left; after it the right code is 410."""
     code = challenge.code
     challenge.fail(4)
     problem = assert_problem(challenge.verify(challenge.wrong), "incorrect-code")
@@ -127,7 +127,7 @@ def test_verify_takes_what_it_knows(challenge: Challenge, body: Any) -> None:
 
 @pytest.mark.parametrize("code", ["000000", "123456", "111111", "999999", "654321"])
 def test_no_code_is_magic(challenge: Challenge, code: str) -> None:
-    """There is none that always works."""
+    """No code is always accepted."""
     if code in challenge.sent():
         pytest.xfail("one in a million")
 
@@ -149,7 +149,7 @@ def test_what_belongs_to_another_challenge_is_a_wrong_code(dev: Dev, name: str, 
 
 
 def test_an_account_does_not_fit_where_there_is_none(challenge: Challenge) -> None:
-    """A challenge without an account is nobody's."""
+    """A challenge without an account matches no account."""
     assert_problem(challenge.verify(account="u-1"), "incorrect-code")
 
 
@@ -163,7 +163,7 @@ def test_the_code_of_another_challenge_is_wrong(dev: Dev) -> None:
 
 
 def test_a_right_answer_wins_once_among_many(challenge: Challenge) -> None:
-    """Of twenty right answers at once, one is told 200."""
+    """Of twenty right codes at once, one gets 200."""
     code = challenge.code
 
     replies = at_once(*[lambda: challenge.verify(code)] * 20)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_a_view_says_everything_in_its_type(dev: Dev) -> None:
-    """Every member of ChallengeView is there, and none besides."""
+    """It has exactly the members of ChallengeView."""
     number = fresh_number()
 
     view = dev.issue(number, purpose="payment.high_1", account="u-81").json()
@@ -56,7 +56,7 @@ def test_instants_are_rfc_3339_in_utc(challenge: Challenge) -> None:
 
 
 def test_a_view_tells_what_became_of_the_message(challenge: Challenge) -> None:
-    """One submission, accepted by the inbox, and nobody's fault."""
+    """One submission, accepted by the inbox, without a fault."""
     delivery = challenge.issued["delivery"]
 
     (submission,) = delivery["submissions"]
@@ -69,7 +69,7 @@ def test_a_view_tells_what_became_of_the_message(challenge: Challenge) -> None:
 
 
 def test_no_answer_holds_the_code_or_the_number(challenge: Challenge) -> None:
-    """Neither the view, nor a refusal, nor an event tells them."""
+    """Neither the view nor a problem nor an event contains them."""
     code = challenge.code
     told = [
         json.dumps(challenge.issued),
@@ -91,7 +91,7 @@ def test_no_answer_holds_the_code_or_the_number(challenge: Challenge) -> None:
     ["unknown", "0", "a" * 22, "a" * 1000, "..", "%2e%2e%2f", "{00}", "*", "%00", "%ff", "%0a"],
 )
 def test_unknown_challenges_are_not_found(dev: Dev, unknown: str) -> None:
-    """Whatever stands in the place of an id."""
+    """Any text in the place of an id."""
     for call in (
         dev.api.build_request("GET", f"/v1/challenges/{unknown}"),
         dev.api.build_request("DELETE", f"/v1/challenges/{unknown}"),

@@ -1,4 +1,4 @@
-"""What argon2id costs us, and what all codes would cost a thief."""
+"""The cost of argon2id, and of an attack on all codes."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_the_default_is_a_row_of_owasps_table():
 
 @pytest.mark.parametrize(("memory", "passes"), OWASP_PROFILES)
 def test_each_row_is_enough_and_less_of_either_is_not(memory, passes):
-    """At a row is enough, above it too; a row is not reached by memory or passes alone."""
+    """A profile at or above a row meets it; memory or passes alone do not."""
     assert not Argon2Profile(memory, passes, 1).is_below_owasp()
     assert not Argon2Profile(memory + 1, passes + 1, 4).is_below_owasp()
     assert Argon2Profile(memory - 1, passes, 1).is_below_owasp()
@@ -35,7 +35,7 @@ def test_rfc_9106s_second_choice_is_enough():
 
 
 def test_the_profile_of_tests_is_below():
-    """So it cannot come into production without accept_below_owasp."""
+    """So production refuses it without accept_below_owasp."""
     assert TEST_PROFILE.is_below_owasp()
     assert [] == TEST_PROFILE.find_errors()
 
@@ -53,20 +53,20 @@ def test_the_profile_of_tests_is_below():
     ],
 )
 def test_what_argon2_would_refuse_is_named(profile, field):
-    """With the field, for the settings to tell."""
+    """With the field, so that the settings can report it."""
     assert [field] == [name for name, _ in profile.find_errors()]
 
 
 @pytest.mark.parametrize(("memory", "passes"), OWASP_PROFILES)
 def test_a_gpu_stays_near_ten_thousand_hashes_at_each_row(memory, passes):
-    """Which is what the rows are made for: under 10,000 a second, within a tenth."""
+    """The purpose of the rows: under 10,000 hashes a second, within a tenth."""
     assert Argon2Profile(memory, passes, 1).estimate_gpu_hash_rate() == pytest.approx(
         10_000, rel=0.1
     )
 
 
 def test_a_thief_of_the_pepper_needs_minutes():
-    """97 s for a million codes, which the worked example in the docstring says too."""
+    """97 s for a million codes, as in the worked example of the docstring."""
     hours = estimate_attack_hours(DEFAULT_PROFILE, 60.6)
 
     assert hours == pytest.approx(10**6 / (60.6 * CORES_PER_GPU) / 3600)
@@ -74,14 +74,14 @@ def test_a_thief_of_the_pepper_needs_minutes():
 
 
 def test_two_more_digits_cost_him_a_hundred_times_as_much():
-    """Length helps where argon2 cannot."""
+    """More digits help where argon2id cannot."""
     longer = estimate_attack_hours(DEFAULT_PROFILE, 60.6, digits=8)
 
     assert longer == pytest.approx(100 * estimate_attack_hours(DEFAULT_PROFILE, 60.6))
 
 
 def test_a_slow_machine_of_ours_does_not_slow_him_down():
-    """Where ours is slow, his memory is the bound; with the cheapest profile it is no bound."""
+    """On a slow core the GPU's memory bounds the attack; with the cheapest profile it does not."""
     assert estimate_attack_hours(DEFAULT_PROFILE, 1) == pytest.approx(
         10**6 / DEFAULT_PROFILE.estimate_gpu_hash_rate() / 3600
     )

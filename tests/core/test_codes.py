@@ -1,4 +1,4 @@
-"""Codes: uniform, read strictly, and kept only as a hash that is bound to everything around it."""
+"""Codes: uniform, parsed strictly, and stored only as a hash that is bound to its challenge."""
 
 import math
 import random
@@ -32,7 +32,7 @@ BOUND: dict[str, Any] = {
     "number": "+447400123456",
     "deadline": 1763814000123,
 }
-"""What a hash is made of beside the pepper."""
+"""The inputs of a hash, besides the pepper."""
 
 
 def biased(bits: int, seed: int = 1) -> Callable[[int], int]:
@@ -61,7 +61,7 @@ def p_value(count: Counter[str]) -> float:
 
 
 def hashed(**other: object) -> bytes:
-    """Return the hash with some of what it is bound to changed."""
+    """Return the hash with some of its inputs changed."""
     fields = BOUND | other
     return hash_code(PEPPER, fields.pop("slow"), **fields)
 
@@ -109,7 +109,7 @@ def test_leading_zeros_are_kept(digits: int) -> None:
 def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
     value: int, typed: list[tuple[int, str]]
 ) -> None:
-    """The contract's verify: people type what they see."""
+    """The verify of the contract: people type what they see."""
     code = text = f"{value:06d}"
     for place, char in typed:
         text = text[:place] + char + text[place:]
@@ -119,7 +119,7 @@ def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
 
 @given(st.text())
 def test_what_is_read_is_ascii_digits_of_the_right_number(text: str) -> None:
-    """R8, R23: whatever else comes in is malformed, never repaired."""
+    """R8, R23: any other text is malformed, and never repaired."""
     left = text.replace(" ", "").replace("-", "")
     is_code = len(left) == 6 and all(char in "0123456789" for char in left)
 
@@ -136,13 +136,13 @@ def test_what_is_read_is_ascii_digits_of_the_right_number(text: str) -> None:
     ["12345", "1234567", "", "123456\n", "\t123456", "１２３４５６", "٠١٢٣٤٥", "12345²", "1_2345"],
 )
 def test_other_digits_and_other_spaces_are_malformed(text: str) -> None:
-    """R8: `\\d`, `str.isdigit`, `int` and `$` would each let one of these through."""
+    """R8: `\\d`, `str.isdigit`, `int` and `$` would each accept one of these."""
     with pytest.raises(MalformedCode):
         normalize_code(text, 6)
 
 
 def test_a_hash_is_the_same_for_the_same_code_and_context() -> None:
-    """R10: it is compared, so it has to be."""
+    """R10: the same inputs give the same hash, or no code would match."""
     assert hashed() == hashed()
     assert 32 == len(hashed())
 
@@ -159,12 +159,12 @@ def test_a_hash_is_the_same_for_the_same_code_and_context() -> None:
     ],
 )
 def test_each_field_alone_changes_the_hash(field: str, other: object) -> None:
-    """R5: a hash that was copied elsewhere matches nothing."""
+    """R5: a hash that was copied to another challenge matches nothing."""
     assert hashed() != hashed(**{field: other})
 
 
 def test_the_pepper_changes_the_hash() -> None:
-    """R10: without it all 10^6 codes are tried in vain."""
+    """R10: without the pepper no guess matches, not even the right code."""
     fields = {**BOUND}
     slow = fields.pop("slow")
 
@@ -172,7 +172,7 @@ def test_the_pepper_changes_the_hash() -> None:
 
 
 def test_a_hash_is_no_other_mac_of_the_same_key() -> None:
-    """R5: the label keeps what is made with one key for another end apart."""
+    """R5: the label separates MACs of one key for different purposes."""
     context = [str(value).encode() for name, value in BOUND.items() if name != "slow"]
 
     assert hashed() == PEPPER.compute_mac("code", BOUND["slow"], *context)
@@ -201,7 +201,7 @@ fields = st.tuples(*(st.text(max_size=3) for _ in range(4)), st.integers(0, 99))
 def test_two_contexts_have_the_same_hash_only_if_they_are_the_same(
     one: tuple[str, str, str, str, int], other: tuple[str, str, str, str, int]
 ) -> None:
-    """R5: also with empty fields and fields of a few letters, where joins like to collide."""
+    """R5: also with empty and short fields, where joins collide most easily."""
     names = ("tenant", "challenge", "purpose", "number", "deadline")
 
     first, second = (hashed(**dict(zip(names, values, strict=True))) for values in (one, other))
@@ -210,7 +210,7 @@ def test_two_contexts_have_the_same_hash_only_if_they_are_the_same(
 
 
 def test_comparing_tells_equal_from_different() -> None:
-    """R9: in constant time, and still right; also for different lengths."""
+    """R9: the comparison in constant time is correct, also for different lengths."""
     assert constant_time_equal(b"abc", b"abc")
     assert not constant_time_equal(b"abc", b"abd")
     assert not constant_time_equal(b"abc", b"ab")

@@ -229,7 +229,7 @@ def test_a_number_for_films_is_refused(text, country):
 
 @pytest.mark.parametrize(("text", "country"), FICTITIOUS)
 def test_a_number_for_films_is_accepted_where_allowed_and_says_what_it_is(text, country):
-    """R38: whoever runs without a real provider can use them."""
+    """R38: installations without a real provider can use them."""
     number = parse_number(text, allow_fictitious=True)
 
     assert (text, country, True) == (number.e164, number.country, number.is_fictitious)
@@ -343,7 +343,7 @@ def test_collapsing_twice_changes_nothing_and_names_a_number_that_exists(text):
 
 @given(MOBILES)
 def test_a_mask_hides_all_but_the_last_two_digits(text):
-    """R68: as long as the number, so that nobody counts wrong."""
+    """R68: as long as the number, so that a reader counts the digits correctly."""
     number = accepted(text)
 
     code = f"+{number.calling_code}"

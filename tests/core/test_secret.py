@@ -1,4 +1,4 @@
-"""A secret does not show itself."""
+"""A secret is redacted when it is printed."""
 
 import msgspec
 import pytest
@@ -7,18 +7,18 @@ from otp_service.core.secret import Secret
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Something that holds one."""
+    """A struct with a secret."""
 
     key: Secret
 
 
 def read(kind, value):
-    """What the settings do for every type that msgspec does not know."""
+    """Decode a secret, as the settings do."""
     return kind(value)
 
 
 def test_secret_prints_as_stars():
-    """No way of printing it, or what holds it, shows a character of it or its length (R68)."""
+    """No way of printing it or its struct shows a character or its length (R68)."""
     secret = Secret("hunter2")
 
     shown = f"{secret} {secret!r} {secret!s:>30} {[secret]} {Settings(secret)} %s" % secret
@@ -29,13 +29,13 @@ def test_secret_prints_as_stars():
 
 
 def test_secret_is_not_encoded_by_accident():
-    """msgspec refuses to write one, so that it is in no event, answer or cache."""
+    """msgspec refuses to encode it, so that no event, response or cache contains it."""
     with pytest.raises(TypeError):
         msgspec.json.encode(Settings(Secret("hunter2")))
 
 
 def test_secret_is_read_through_a_hook():
-    """Settings hold one like any other value."""
+    """Settings contain it like any other value."""
     settings = msgspec.convert({"key": "hunter2"}, Settings, dec_hook=read)
 
     assert Settings(Secret("hunter2")) == settings
@@ -46,7 +46,7 @@ def test_secret_is_read_through_a_hook():
 
 @pytest.mark.parametrize("value", ["", 7, None, b"hunter2"])
 def test_secret_has_to_be_a_string(value):
-    """An empty one is a forgotten one; the error says where it stands and not what it is."""
+    """An empty secret is a forgotten one; the error names the field and not the value."""
     with pytest.raises(msgspec.ValidationError, match="a secret must be a nonempty") as error:
         msgspec.convert({"key": value}, Settings, dec_hook=read)
 

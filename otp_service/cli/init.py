@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores
@@ -49,6 +50,11 @@ docs/key-rotation.md has the steps, and says when the old one can be removed."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
+    _register_init(subparsers)
+    _register_key_new(subparsers)
+
+
+def _register_init(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "init", run_init)
     parser.add_argument(
         "--tenant",
@@ -66,6 +72,9 @@ def register_commands(subparsers: Subparsers) -> None:
         metavar="CC",
         help="countries to send to, like GB",
     )
+
+
+def _register_key_new(subparsers: Subparsers) -> None:
     text = "make an API key, or a secret to rotate to"
     key = subparsers.add_parser("key", help=text, description=f"Commands to {text}.")
     parser = add_command(
@@ -119,20 +128,25 @@ def run_init(args: argparse.Namespace) -> int:
     except SettingsError as error:
         raise CommandError(str(error)) from error
     missing = format_list(f"   {error}" for error in find_errors(settings, now_ms()))
-    try:
-        descriptor = os.open(args.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise CommandError(
-            f"cannot write {args.config}: {error.strerror}. Choose another file with --config."
-        ) from error
+    _write_new_file(args.config, text)
     print(
         CONFIG_WRITTEN_MESSAGE.format(
             path=args.config, tenant=args.tenant, key=api_key, missing=missing
         )
     )
     return 0
+
+
+def _write_new_file(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. Raises CommandError, also if it exists."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CommandError(
+            f"cannot write {path}: {error.strerror}. Choose another file with --config."
+        ) from error
 
 
 def run_key_new(args: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ class Life(RuleBasedStateMachine):
         self.first = self.challenge = fresh(self.policy)
         self.secret = ChallengeSecret("+447400123456", bytes(16), (code(1),))
         self.before = self.challenge
-        self.told = self.challenge.compute_status(self.now)
+        self.reported_status = self.challenge.compute_status(self.now)
         self.paid = self.unclaims = self.claims = 0
         self.in_flight: dict[int, int] = {}
         self.wins = 0
@@ -165,7 +165,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def resend(self) -> None:
-        """R3, R7: another code beside the earlier ones; the cooldown is a limit's business."""
+        """R3, R7: another code in addition to the earlier ones; the cooldown is a limit."""
         status, left = self.challenge.compute_status(self.now), self.challenge.deadline - self.now
         try:
             new = self.challenge.add_send(self.now, self.policy.cooldown * SECOND)
@@ -184,7 +184,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight)
     @rule(taken=st.booleans(), chance=st.integers(0, 9))
     def settle(self, taken: bool, chance: int) -> None:  # noqa: FBT001
-        """A provider took the message or not, and that is noted, however the challenge stands."""
+        """The result of a send is stored in every status of the challenge."""
         send = sorted(self.in_flight)[chance % len(self.in_flight)]
         del self.in_flight[send]
         submission = Submission.from_reply("p1", Accepted("m"), at=0, milliseconds=1)
@@ -227,12 +227,12 @@ class Life(RuleBasedStateMachine):
     def what_was_decided_stays_decided(self) -> None:
         """R4: verified and canceled are final; an expired one can only still be won."""
         status = self.challenge.compute_status(self.now)
-        if self.told in {ChallengeStatus.VERIFIED, ChallengeStatus.CANCELED}:
-            assert status is self.told
-        if self.told is ChallengeStatus.EXPIRED:
+        if self.reported_status in {ChallengeStatus.VERIFIED, ChallengeStatus.CANCELED}:
+            assert status is self.reported_status
+        if self.reported_status is ChallengeStatus.EXPIRED:
             assert status in {ChallengeStatus.EXPIRED, ChallengeStatus.VERIFIED}
         assert self.wins == (status is ChallengeStatus.VERIFIED)
-        self.told = status
+        self.reported_status = status
 
     @invariant()
     def it_is_told_for_an_hour_after_it_ended(self) -> None:
@@ -245,7 +245,7 @@ class Life(RuleBasedStateMachine):
         assert self.challenge.is_purged(ends_at + HOUR)
 
     @invariant()
-    def at_most_two_codes_are_live_beside_those_being_sent(self) -> None:
+    def at_most_two_codes_are_live_besides_those_being_sent(self) -> None:
         """R7: the newest ones that a provider has taken, and none of an earlier send twice."""
         most = self.policy.live_codes
         live = self.secret.select_live_codes(self.now, most)
@@ -341,7 +341,7 @@ def test_in_the_last_minute_nothing_is_sent_again() -> None:
         challenge.check_resend(challenge.deadline - MINUTE + 1)
 
 
-def test_a_code_being_sent_drives_nobody_out() -> None:
+def test_a_code_that_is_being_sent_replaces_no_other() -> None:
     """R7: if no provider takes it, the person has only the earlier ones."""
     secret = ChallengeSecret("+447400123456", b"", (code(1), code(2), code(3, NOW + PATIENCE)))
 

@@ -230,7 +230,7 @@ def test_the_longest_wait_of_the_windows_that_refuse_is_told() -> None:
 
 
 def test_a_cost_of_nothing_asks_whether_the_window_is_overdrawn() -> None:
-    """R26: what was forced may stand above the count; a look then tells when it is not."""
+    """R26: a forced charge may exceed the count; a check then returns the wait until it does not."""
     assert 0 == compute_sliding_window_wait([NOW], (Window(1, 30),), 0, NOW)
     assert 30_000 == compute_sliding_window_wait([NOW, NOW], (Window(1, 30),), 0, NOW)
 

@@ -106,7 +106,7 @@ async def test_nothing_follows_from_what_anybody_could_have_said(
     assert 1 == len(installation.router.messages)
 
 
-async def test_nothing_follows_once_somebody_has_typed_a_code(installation: Installation) -> None:
+async def test_no_resend_follows_an_attempt(installation: Installation) -> None:
     """A message has arrived, whatever the receipt says."""
     issued = await installation.issue()
     with pytest.raises(IncorrectCode):
@@ -236,7 +236,7 @@ async def test_two_receipts_at_once_start_one_send(installation: Installation) -
 async def test_the_number_itself_is_refused_by_the_next_provider(
     installation: Installation,
 ) -> None:
-    """What comes of the send is noted as of every other; nobody is told an error."""
+    """Its result is stored like that of every send; no caller gets an error."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
     installation.router.queue_replies(RECIPIENT_REFUSAL)

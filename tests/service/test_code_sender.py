@@ -232,7 +232,7 @@ async def test_with_one_live_code_a_resend_replaces_the_earlier(installation: In
     await strict.verify(issued, strict.router.extract_code(1))
 
 
-async def test_a_resend_that_nobody_takes_leaves_the_earlier_codes(
+async def test_a_resend_that_no_provider_takes_leaves_the_earlier_codes(
     installation: Installation,
 ) -> None:
     """R7: it must not kill a code that has already arrived."""
@@ -301,7 +301,7 @@ async def test_a_resend_moves_no_deadline_and_refuses_the_last_minute(
         await installation.resend(issued)
 
 
-async def test_a_send_that_nobody_took_is_given_back_but_for_its_cooldown(
+async def test_a_send_that_no_provider_took_is_refunded_except_its_cooldown(
     installation: Installation,
 ) -> None:
     """The contract's states: 502, and the challenge is canceled."""
@@ -321,7 +321,7 @@ async def test_a_send_that_nobody_took_is_given_back_but_for_its_cooldown(
 async def test_a_number_is_given_back_three_sends_in_ten_minutes(
     installation: Installation,
 ) -> None:
-    """Else whoever breaks the provider could send for nothing."""
+    """Otherwise an attacker that breaks the provider could send for free."""
     for _ in range(5):
         installation.router.queue_replies(PROVIDER_REFUSAL)
         with pytest.raises(DeliveryFailed):

@@ -24,9 +24,9 @@ NUMBER = "+447400123456"
 
 
 async def lock(world: Installation) -> None:
-    """Count a hundred failures in a row."""
-    row = build_consecutive_failure_charge(world.tenants["shop"], parse_number(NUMBER))
-    charge = msgspec.structs.replace(row, cost=100, force=True)
+    """Charge a hundred consecutive failures."""
+    lock_charge = build_consecutive_failure_charge(world.tenants["shop"], parse_number(NUMBER))
+    charge = msgspec.structs.replace(lock_charge, cost=100, force=True)
     partition = world.store.get_number_partition(NUMBER)
     await world.store.commit(Commit(partition=partition, operation_id="lock", charges=(charge,)))
 
@@ -104,7 +104,7 @@ async def test_a_repeat_may_say_more_of_what_it_is_about_if_that_is_right(
 async def test_of_two_workers_that_both_saw_a_fresh_key_one_sends(
     installation: Installation,
 ) -> None:
-    """R53, A13: only Redis can tell which of them was first, whatever each of them remembers."""
+    """R53, A13: only Redis decides which call was first, whatever each process has cached."""
     rates = {**DEFAULT_LIMITS, Limit.COOLDOWN: (Window(9, 30),)}  # or it would stop the second one
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"], limits=rates

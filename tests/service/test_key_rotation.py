@@ -120,7 +120,7 @@ async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
 
 
 async def test_a_locked_number_stays_locked(steps):
-    """R18: as long as both keys are known, whichever of them named the row."""
+    """R18: while both keys are known, whichever of them names the bucket."""
     await _lock(steps.before, NUMBER)
 
     for world in steps[:3]:
@@ -263,7 +263,7 @@ async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
     older = await steps.before.issue(NUMBER)
     code = steps.before.router.extract_code()
     await _lock(steps.used, NUMBER, 59)
-    steps.wait(2 * HOUR)  # the row makes each next one wait
+    steps.wait(2 * HOUR)  # consecutive failures make each next one wait
     newer = await steps.used.issue(NUMBER)
 
     with pytest.raises(IncorrectCode):
@@ -317,7 +317,7 @@ async def test_a_success_ends_the_row_under_both_limit_keys(steps_of):
 
 
 async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
-    """However the row was named."""
+    """Whichever key names the bucket."""
     steps = steps_of("limit")
     await _lock(steps.before, NUMBER, 60)
     await _lock(steps.used, NUMBER, 40)
@@ -383,20 +383,20 @@ def _reader(world: Installation) -> EventReader:
 
 
 async def _lock(world: Installation, number: str, failures: int = 100) -> None:
-    """Count so many failures in a row at once."""
+    """Charge so many consecutive failures at once."""
     phone = parse_number(number)
-    row = build_consecutive_failure_charge(world.tenants["shop"], phone)
+    lock_charge = build_consecutive_failure_charge(world.tenants["shop"], phone)
     await world.store.commit(
         Commit(
             partition=world.store.get_number_partition(phone.canonical),
             operation_id=os.urandom(8).hex(),
-            charges=(msgspec.structs.replace(row, cost=failures, force=True),),
+            charges=(msgspec.structs.replace(lock_charge, cost=failures, force=True),),
             masked_number=phone.masked,
         )
     )
 
 
 async def _block(world: Installation, phone: PhoneNumber) -> None:
-    told = BlocklistChanged(id="1", reason="blocked")
+    event = BlocklistChanged(id="1", reason="blocked")
     operators = NumberAdmin(world.store, world.keys.pseudonym)
-    await operators.block_number(phone, told, os.urandom(8).hex())
+    await operators.block_number(phone, event, os.urandom(8).hex())

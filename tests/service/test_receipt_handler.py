@@ -1,4 +1,4 @@
-"""Receipts: they say what became of a message, and change nothing else (R65)."""
+"""Receipts: they report the delivery of a message, and change nothing else (R65)."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ from tests.installation import (
 )
 
 
-async def tell(
+async def send_receipt(
     world: Installation, stored: ChallengeSnapshot, said: Any, place: int = 1, **more
 ) -> bool:
-    """Let a provider tell something of a submission."""
+    """Send a receipt of a submission; return whether it is known."""
     send = more.pop("send", 1)
     reference = more.pop("reference", f"shop.{world.get_challenge_id(stored)}.{send}.{place}")
     news = Receipt(said, reference, reason=more.pop("reason", None))
@@ -32,26 +32,26 @@ async def tell(
     return received.is_known
 
 
-async def delivery(world: Installation, stored: ChallengeSnapshot) -> str:
-    """Return what a login flow is shown of the delivery."""
+async def fetch_delivery_status(world: Installation, stored: ChallengeSnapshot) -> str:
+    """Return the delivery status that a login flow gets."""
     found = await world.store.fetch_challenge("shop", world.get_challenge_id(stored))
     assert found.challenge
     return compute_delivery_status(found.challenge.submissions)
 
 
-async def told(world: Installation) -> list[tuple[str, str, bool]]:
+async def list_delivery_events(world: Installation) -> list[tuple[str, str, bool]]:
     """Return the events of receipts."""
     events = [one for one in await world.read_events() if one["type"] == "otp.delivery"]
     return [(one["status"], one["outcome"], one["trusted"]) for one in events]
 
 
-async def test_a_receipt_is_noted_and_is_an_event(installation: Installation) -> None:
-    """R66: with the challenge's own pseudonym, for the number may be gone."""
+async def test_a_receipt_is_stored_and_is_an_event(installation: Installation) -> None:
+    """R66: with the pseudonym in the challenge, because the number may be deleted."""
     issued = await installation.issue()
 
-    assert await tell(installation, issued, "delivered")
+    assert await send_receipt(installation, issued, "delivered")
 
-    assert "delivered" == await delivery(installation, issued)
+    assert "delivered" == await fetch_delivery_status(installation, issued)
     (event,) = [one for one in await installation.read_events() if one["type"] == "otp.delivery"]
     assert issued.challenge
     assert ("p1", 1, "delivered", True) == tuple(
@@ -64,13 +64,13 @@ async def test_a_receipt_is_noted_and_is_an_event(installation: Installation) ->
     )
 
 
-async def test_the_same_news_twice_is_told_once(installation: Installation) -> None:
+async def test_the_same_status_twice_is_recorded_once(installation: Installation) -> None:
     """R64: repeats are 204, and no event."""
     issued = await installation.issue()
     for _ in range(3):
-        assert await tell(installation, issued, "delivered")
+        assert await send_receipt(installation, issued, "delivered")
 
-    assert [("delivered", "success", True)] == await told(installation)
+    assert [("delivered", "success", True)] == await list_delivery_events(installation)
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ async def test_the_same_news_twice_is_told_once(installation: Installation) -> N
 async def test_receipts_out_of_order_never_move_a_delivery_back(
     installation: Installation, said: list[str], shown: str
 ) -> None:
-    """R65: the state machine is monotonic; a late "delivered" is the truth all the same."""
+    """R65: the state machine is monotonic; a late "delivered" is true after any other status."""
     issued = await installation.issue()
 
     for one in said:
-        await tell(installation, issued, one)
+        await send_receipt(installation, issued, one)
 
-    assert shown == await delivery(installation, issued)
+    assert shown == await fetch_delivery_status(installation, issued)
 
 
 @pytest.mark.parametrize(
@@ -109,23 +109,23 @@ async def test_receipts_out_of_order_never_move_a_delivery_back(
         {"place": 2, "provider": "p1"},
     ],
 )
-async def test_what_is_about_nothing_of_ours_changes_nothing(
+async def test_a_receipt_of_an_unknown_submission_changes_nothing(
     installation: Installation, other
 ) -> None:
     """Unknown ids, another provider's submission, a send that there was not."""
     issued = await installation.issue()
 
-    assert not await tell(installation, issued, "delivered", **other)
+    assert not await send_receipt(installation, issued, "delivered", **other)
 
-    assert "submitted" == await delivery(installation, issued)
-    assert [] == await told(installation)
+    assert "submitted" == await fetch_delivery_status(installation, issued)
+    assert [] == await list_delivery_events(installation)
 
 
 async def test_another_tenants_name_finds_nothing(installation: Installation) -> None:
-    """The reference says whose challenge it is, and the key in Redis holds both."""
+    """The reference names the tenant, and the key in Redis holds tenant and id."""
     issued = await installation.issue()
 
-    assert not await tell(
+    assert not await send_receipt(
         installation,
         issued,
         "delivered",
@@ -138,7 +138,7 @@ async def test_another_tenants_name_finds_nothing(installation: Installation) ->
 async def test_a_receipt_verifies_extends_and_unlocks_nothing(
     installation: Installation, said: str, guesses: int
 ) -> None:
-    """R65: but for what it says of its submission, the challenge and every budget stay."""
+    """R65: except for the status of its submission, the challenge and every budget stay."""
     issued = await installation.issue()
     for by in range(1, guesses + 1):
         with pytest.raises(OtpError):
@@ -150,11 +150,11 @@ async def test_a_receipt_verifies_extends_and_unlocks_nothing(
         await values(installation, "*:limit:*"),
     )
 
-    assert await tell(installation, issued, said)
+    assert await send_receipt(installation, issued, said)
 
     after = await challenge_of(installation, issued)
-    (told,) = after.submissions
-    assert said == told.receipt_status
+    (submission,) = after.submissions
+    assert said == submission.receipt_status
     assert before == replace(after, version=before.version, submissions=before.submissions)
     assert budgets == await values(installation, "*:limit:*")
     if guesses < 5:
@@ -189,14 +189,14 @@ async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(
     await installation.verify(issued, code)
     before = await challenge_of(installation, issued)
 
-    assert await tell(installation, issued, "delivered")
+    assert await send_receipt(installation, issued, "delivered")
 
     after = await challenge_of(installation, issued)
     assert before == replace(after, version=before.version, submissions=before.submissions)
-    assert "delivered" == await delivery(installation, issued)
+    assert "delivered" == await fetch_delivery_status(installation, issued)
     assert [] == await installation.list_keys("*:secret:*")
     installation.advance_clock(3600 * SECOND_MS + 1)
-    assert not await tell(installation, issued, "pending")
+    assert not await send_receipt(installation, issued, "pending")
 
 
 async def test_each_submission_of_each_send_has_its_own_receipts(
@@ -208,11 +208,11 @@ async def test_each_submission_of_each_send_has_its_own_receipts(
     installation.advance_clock(30 * SECOND_MS)
     await installation.resend(issued)
 
-    await tell(installation, issued, "technical-failure", place=2)
-    assert "submitted" == await delivery(installation, issued)
-    await tell(installation, issued, "delivered", send=2)
+    await send_receipt(installation, issued, "technical-failure", place=2)
+    assert "submitted" == await fetch_delivery_status(installation, issued)
+    await send_receipt(installation, issued, "delivered", send=2)
 
-    assert "delivered" == await delivery(installation, issued)
+    assert "delivered" == await fetch_delivery_status(installation, issued)
 
 
 async def test_a_forged_record_is_told_as_such(installation: Installation) -> None:
@@ -224,6 +224,6 @@ async def test_a_forged_record_is_told_as_such(installation: Installation) -> No
     )
 
     with pytest.raises(StoreTampered):
-        await tell(installation, issued, "delivered")
+        await send_receipt(installation, issued, "delivered")
 
     assert "store.tampered" in await installation.list_event_types()

@@ -95,14 +95,14 @@ async def test_an_issue_that_another_bucket_refuses_costs_three(
 
 
 async def test_an_accepted_issue_costs_four(world: Installation, proxy: FaultyProxy) -> None:
-    """The number's own; all others beside argon2; the challenge; what the providers said."""
+    """The number's buckets; all others while argon2 runs; the challenge; the result of the send."""
     assert 4 == await trips(proxy, world.issue(**WHO))
     assert 4 == len(proxy.batches)
     assert 2 == len(world.router.messages)
 
 
 async def test_a_right_code_costs_three(world: Installation, proxy: FaultyProxy) -> None:
-    """Read; claim beside all other buckets; outcome, and what it gives back."""
+    """Read; the attempt charge with all other buckets; the outcome with its refunds."""
     issued = await world.issue(**WHO)
     code = world.router.extract_code()
 

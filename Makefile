@@ -7,6 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
+# Detectors of real formats of credentials, without those that guess by entropy; and the values that
+# tests and examples use, which open nothing.
+NO_SECRETS := --disable-plugin Base64HighEntropyString --disable-plugin HexHighEntropyString \
+	--disable-plugin KeywordDetector --exclude-files '.*\.lock' \
+	--exclude-secrets '^(AC0123456789abcdef0123456789abcdef|worthless|pw|hunter2)$$'
+
 .PHONY: help setup run test check lock bench clean
 
 help:  ## list the commands
@@ -20,11 +26,14 @@ run: setup  ## run the service for development, with an embedded Redis and an in
 test: $(VENV)/test.stamp  ## run the tests
 	@$(BIN)/pytest $(ARGS)
 
-check: $(VENV)/test.stamp  ## check format, lint, types and import contracts
+check: $(VENV)/test.stamp  ## format, lint, types, imports, names and prose, spelling, secrets
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.conventions
+	$(BIN)/typos
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
 
 bench: $(VENV)/test.stamp  ## run the benchmarks of bench/README.md
 	@$(BIN)/python -m bench $(ARGS)

@@ -101,9 +101,8 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
     )
     if number is not None:  # recorded before anything is shown
         fields = get_lookup_fields(request) | {"reason": form.reason}
-        await get_context(request).record_lookup(
-            number, len(found), tenant=visible_tenant, **fields
-        )
+        record = get_context(request).record_lookup
+        await record(number, len(found), tenant=visible_tenant, **fields)
     return _render_search_page(request, form, lines=build_event_rows(found), following=following)
 
 

@@ -26,9 +26,9 @@ CLASS_NAMES: Final = {
     DETECTION_FINDING_CLASS: "Detection Finding",
 }
 CATEGORY_NAMES: Final = {
+    2: "Findings",
     3: "Identity & Access Management",
     6: "Application Activity",
-    2: "Findings",
 }
 SEVERITY_NAMES: Final = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
 STATUS_BY_OUTCOME: Final = {"success": (1, "Success"), "failure": (2, "Failure")}

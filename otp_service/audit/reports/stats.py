@@ -212,12 +212,10 @@ class StatsCollector:
 
     def _increment_rows(self, event: EventRecord, field: str, times: int) -> None:
         rows = [self._total, self._hours[event.at // HOUR_MS * HOUR_MS]]
-        groups = (
-            (self._countries, event.country),
-            (self._tenants, event.tenant),
-            (self._providers, event.provider),
-        )
-        for row in (*rows, *(group[name] for group, name in groups if name)):
+        groups = self._countries, self._tenants, self._providers
+        names = event.country, event.tenant, event.provider
+        rows += [group[name] for group, name in zip(groups, names, strict=True) if name]
+        for row in rows:
             setattr(row, field, getattr(row, field) + times)
 
 

@@ -75,8 +75,8 @@ def _describe_sent(event: EventRecord) -> str:
 
 
 def _describe_failed(event: EventRecord) -> str:
-    reason = _describe_reason(event)
-    return f"{event.provider} did not accept it, in {event.milliseconds} ms: {reason}"
+    took = f"in {event.milliseconds} ms"
+    return f"{event.provider} did not accept it, {took}: {_describe_reason(event)}"
 
 
 def _describe_delivery(event: EventRecord) -> str:

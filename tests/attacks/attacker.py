@@ -1,7 +1,7 @@
-"""What a thief of Redis has in his hands, and what he can try with it.
+"""What an attacker with a copy of Redis can read, and the searches that it can run.
 
-No code but the right one can hit, except by an accident of 2^-128; so where trying everything
-with all 10^6 codes would take hours, the right ones are tried with everything.
+No code but the right one can match, except by an accident of 2^-128. Where a search over all 10^6
+codes would take hours, only the right ones are searched for.
 """
 
 import base64
@@ -25,26 +25,26 @@ from tests.store import redis_servers
 
 
 DIGEST_PREFIX_BYTES = 16
-"""Bytes of a digest that are enough to know it by."""
+"""Bytes of a digest that are enough to recognize it."""
 
 
 class RedisCopy:
-    """What was stolen."""
+    """All data of a stolen Redis."""
 
     def __init__(self, values: list[bytes], blobs: dict[str, bytes]) -> None:
         self.values = values
-        """All that Redis holds, value by value, with the names of the keys."""
+        """Every value and every key name."""
         self.texts = blobs | {"VALUES": b"\0".join(values)}
-        """The same, its files, and what it says of the commands that it was given."""
+        """The values, the files of Redis, and its records of the commands that it received."""
 
     @cached_property
     def byte_windows(self) -> set[bytes]:
-        """Every so many bytes in a row as a digest has at least."""
+        """All byte sequences as long as a digest prefix."""
         return _list_windows(self.texts.values(), (DIGEST_PREFIX_BYTES,))
 
 
 class MonitorRecorder:
-    """Reads along, as MONITOR does."""
+    """Records every command that Redis receives, with MONITOR."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
@@ -62,7 +62,7 @@ class MonitorRecorder:
         self._connection.close()
 
     def read_recording(self) -> bytes:
-        """Return what was heard, as it was sent; hang up."""
+        """Return the recorded commands as they were sent, and close the connection."""
         self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         return _unescape_monitor(bytes(self._received))
@@ -75,7 +75,7 @@ class MonitorRecorder:
 
 @contextlib.contextmanager
 def start_verbose_redis(folder: Path) -> Iterator[EmbeddedServer]:
-    """Start a Redis that tells as much as it can."""
+    """Start a Redis that logs as much as it can."""
     with redis_servers.start_server(
         folder,
         slowlog_log_slower_than="0",
@@ -87,7 +87,7 @@ def start_verbose_redis(folder: Path) -> Iterator[EmbeddedServer]:
 
 
 def copy_redis(server: EmbeddedServer, monitor: MonitorRecorder | None = None) -> RedisCopy:
-    """Return all that a server holds, has written and has said."""
+    """Return all values, files and logs of a server."""
     with redis_servers.open_client(server) as client:
         blobs = {"SLOWLOG": b"\0".join(_flatten_reply(client.slowlog_get(100_000)))}
         blobs["MONITOR"] = monitor.read_recording() if monitor else b""
@@ -113,7 +113,7 @@ def _read_values(client: redis.Redis) -> Iterator[bytes]:
 
 
 def _flatten_reply(value: Any) -> Iterator[bytes]:
-    """Give every string in a reply."""
+    """Yield every string in a reply."""
     if isinstance(value, bytes):
         yield value
     elif isinstance(value, dict):
@@ -124,8 +124,8 @@ def _flatten_reply(value: Any) -> Iterator[bytes]:
             yield from _flatten_reply(one)
 
 
-def _unescape_monitor(said: bytes) -> bytes:
-    r"""Return bytes that MONITOR has written as \x1f, \n and the like."""
+def _unescape_monitor(text: bytes) -> bytes:
+    r"""Return the bytes that MONITOR has escaped as \x1f, \n and the like."""
     known = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 
     def unescape_match(match: re.Match[bytes]) -> bytes:
@@ -134,22 +134,22 @@ def _unescape_monitor(said: bytes) -> bytes:
             return bytes([int(letter[1:], 16)])
         return known.get(letter, letter)
 
-    return re.sub(rb"\\(x[0-9a-f]{2}|.)", unescape_match, said)
+    return re.sub(rb"\\(x[0-9a-f]{2}|.)", unescape_match, text)
 
 
-# ----------------------------------------------------------------------------- what he can read
+# ------------------------------------------------------------------------ what an attacker can read
 
 
 def has_standalone_code(code: str, text: bytes) -> bool:
-    """Whether the digits stand somewhere by themselves, in no longer number, fraction or hex."""
+    """Return whether the text contains the digits outside a longer number, fraction or hex string."""
     return re.search(rb"(?<![0-9A-Fa-f.])%b(?![0-9A-Fa-f])" % code.encode(), text) is not None
 
 
 def encode_digits(digits: str) -> dict[str, bytes]:
-    """Return how digits can be written so that somebody else can read them."""
+    """Return the encodings of digits that an attacker could decode, by name."""
     text = digits.encode()
     escaped = "".join(f"\\u{ord(c):04x}" for c in digits)
-    made = {
+    encodings = {
         "hex": text.hex().encode(),
         "HEX": text.hex().upper().encode(),
         "percent": "".join(f"%{ord(c):02x}" for c in digits).encode(),
@@ -158,35 +158,35 @@ def encode_digits(digits: str) -> dict[str, bytes]:
         "JSON twice": escaped.replace("\\", "\\\\").encode(),
         "UTF-16": digits.encode("utf-16-le"),
     }
-    for shift in range(3):  # wherever it stands in what was encoded
+    for shift in range(3):  # each offset within a base64 group
         whole = base64.b64encode(b"\0" * shift + text)
         first, last = -(-shift * 8 // 6), (shift + len(text)) * 8 // 6
-        made[f"base64 + {shift}"] = whole[first:last]
-    return made
+        encodings[f"base64 + {shift}"] = whole[first:last]
+    return encodings
 
 
 def encode_number(number: str) -> dict[str, bytes]:
-    """Return how a whole number can be written, with its country or as it is dialled there."""
+    """Return the encodings of a whole number, with its country code and as it is dialled there."""
     digits, national = number[1:], number[3:]
     integer = int(digits).to_bytes(5, "big")
-    made = {"digits": digits.encode(), "national": national.encode()}
-    made |= {"integer": integer, "little": integer[::-1], "BCD": bytes.fromhex(digits)}
-    made |= encode_digits(digits) | {
+    encodings = {"digits": digits.encode(), "national": national.encode()}
+    encodings |= {"integer": integer, "little": integer[::-1], "BCD": bytes.fromhex(digits)}
+    encodings |= encode_digits(digits) | {
         f"national {name}": f for name, f in encode_digits(national).items()
     }
-    made |= {"percent +": b"%2B" + digits.encode(), "reversed": digits[::-1].encode()}
-    return made
+    encodings |= {"percent +": b"%2B" + digits.encode(), "reversed": digits[::-1].encode()}
+    return encodings
 
 
-# ------------------------------------------------------------------------------ what he can try
+# ------------------------------------------------------------------ what an attacker can search for
 
 
 class HashMethod(NamedTuple):
-    """A way to hash a code that a careless service might have taken."""
+    """A hash of codes that a less careful service might use."""
 
     name: str
     compute: Callable[[bytes, bytes], bytes]
-    """Takes code and salt."""
+    """Computes the hash from a code and a salt."""
 
 
 def _build_digest_methods(name: str) -> tuple[HashMethod, ...]:
@@ -216,7 +216,7 @@ FAST_HASH_METHODS = (
 
 
 def build_argon2id_method(profile: Argon2Profile) -> HashMethod:
-    """Return argon2id with the parameters that the service says it uses."""
+    """Return argon2id with the parameters that the service publishes."""
 
     def hash_argon2id(code: bytes, salt: bytes) -> bytes:
         m, t, p = profile.memory_kib, profile.passes, profile.lanes
@@ -231,22 +231,22 @@ def find_matching_hashes(
     salts: Iterable[bytes],
     hashes: Iterable[HashMethod],
 ) -> set[tuple[str, str]]:
-    """Return (code, hash) wherever the hash of a code with one of the salts is in the loot.
+    """Return (code, hash name) for each code whose hash with one of the salts is in the copy.
 
-    Names and pseudonyms are cut to 16 bytes, so that many of a hash are enough.
+    Names and pseudonyms are cut to 16 bytes, so the first 16 bytes of a hash are compared.
     """
-    tried, tools = list(codes), list(hashes)
+    code_list, methods = list(codes), list(hashes)
     return {
         (code, hash_.name)
         for salt in salts
-        for hash_ in tools
-        for code in tried
+        for hash_ in methods
+        for code in code_list
         if hash_.compute(code.encode(), salt)[:DIGEST_PREFIX_BYTES] in redis_copy.byte_windows
     }
 
 
 def find_salts(redis_copy: RedisCopy) -> set[bytes]:
-    """Return what looks like a salt or a key: a field of bytes, or the end of a record."""
+    """Return every value that looks like a salt or a key: a field of bytes, or the end of a record."""
     found = {b""}
     for value in (v for v in redis_copy.values if not v.isascii()):
         if len(value) in {8, 12, 16, 20, 32, 64}:
@@ -261,12 +261,12 @@ def find_salts(redis_copy: RedisCopy) -> set[bytes]:
 
 
 def list_byte_windows(redis_copy: RedisCopy, *sizes: int) -> set[bytes]:
-    """Return every so many bytes in a row of all binary values."""
+    """Return all byte sequences of these sizes in all binary values."""
     return _list_windows((v for v in redis_copy.values if not v.isascii()), sizes)
 
 
 def _list_windows(texts: Iterable[bytes], sizes: tuple[int, ...]) -> set[bytes]:
-    """Return every so many bytes in a row, also of what is written in hexadecimal or base64."""
+    """Return all byte sequences of these sizes, also those encoded in hexadecimal or base64."""
     return {
         text[i : i + size]
         for whole in texts

@@ -1,4 +1,4 @@
-"""A service's archive and all that is made of it, as those who audit it get to see it."""
+"""The archive of a service and all outputs of its audit commands and sinks."""
 
 import contextlib
 import io
@@ -20,14 +20,14 @@ from tests.trace_collector import TraceCollector
 
 
 class CommandOutput(NamedTuple):
-    """What a command said, and how it ended."""
+    """The exit code and the output of a command."""
 
     exit_code: int
     output: bytes
 
 
 class AuditEnvironment(contextlib.ExitStack):
-    """A folder for the archive, a collector, a syslog server and a file of anchors besides."""
+    """A folder for the archive, a collector, a syslog server and a file of anchors."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class AuditEnvironment(contextlib.ExitStack):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a service has to be told, to be audited."""
+        """The settings that a service needs for its audit log."""
         return {
             "AUDIT__ARCHIVE": str(self.archive),
             "AUDIT__SIGNING_KEY": str(self._key),
@@ -61,7 +61,7 @@ class AuditEnvironment(contextlib.ExitStack):
 
     @property
     def secrets(self) -> set[str]:
-        """What knows us by the collector, and what seals: the end of the PEM file's one line."""
+        """The collector's token and the signing key (the end of the only line of the PEM file)."""
         _, encoded, *_ = self._key.read_text().splitlines()
         return {self._token, encoded[20:]}
 
@@ -74,20 +74,20 @@ class AuditEnvironment(contextlib.ExitStack):
         ]
 
     def run_searches(self, number: str) -> dict[str, bytes]:
-        """Return what the security team's commands say, of all events and of this number."""
-        found = self.run_query("search", "--json")
-        events = [json.loads(one) for one in found.output.splitlines()]
+        """Return the output of the search commands, for all events and for this number."""
+        all_events = self.run_query("search", "--json")
+        events = [json.loads(one) for one in all_events.output.splitlines()]
         reason = ("--reason", "Ticket 4711")
         searches = [
-            found,
+            all_events,
             self.run_query("search"),
             self.run_query("search", "--number", "-", "--json", *reason, stdin=number),
             self.run_query("search", "--number", number, *reason),
             self.run_query("search", "--number", "-", "--reason", f"of {number}", stdin=number),
             self.run_query("search", "--since", number),
         ]
-        assert [0, 0, 0] == [said.exit_code for said in searches[:3]], searches
-        assert 0 not in {said.exit_code for said in searches[3:]}
+        assert [0, 0, 0] == [output.exit_code for output in searches[:3]], searches
+        assert 0 not in {output.exit_code for output in searches[3:]}
         challenges = {event["challenge"] for event in events if "challenge" in event}
         shows = [self.run_query("show", one) for one in [*challenges, number]]
         stats = [
@@ -100,7 +100,7 @@ class AuditEnvironment(contextlib.ExitStack):
         }
 
     def collect_outputs(self) -> Iterator[tuple[str, bytes]]:
-        """Give what is there once the service has stopped: by place, or by who says it."""
+        """Yield the name and the content of each audit output once the service has stopped."""
         files = [path for path in sorted(self.archive.rglob("*")) if path.is_file()]
         yield "archive", b"\n".join(path.read_bytes() for path in files)
         yield "collector", self.collector.bodies
@@ -118,25 +118,25 @@ class AuditEnvironment(contextlib.ExitStack):
         yield "audit prove", proof.output
 
     def run_query(self, *arguments: str, stdin: str = "") -> CommandOutput:
-        """Run one of the commands that look into archive and Redis."""
+        """Run one of the commands that read the archive and Redis."""
         places = ("--config", self._config, "--archive", self.archive)
         return self._run_audit_command(*arguments, *places, stdin=stdin)
 
     def _run_audit_command(self, *arguments: object, stdin: str = "") -> CommandOutput:
-        """Run `otp-service audit …` in this process, which is quick."""
-        said = io.StringIO()
+        """Run `otp-service audit …` in this process, which is faster than in another."""
+        stream = io.StringIO()
         with (
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
             pytest.MonkeyPatch.context() as patch,
         ):
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"))
             try:
                 code = main(["audit", *map(str, arguments)])
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-        return CommandOutput(code, said.getvalue().encode())
+            except SystemExit as exit_error:
+                code = int(exit_error.code or 0)
+        return CommandOutput(code, stream.getvalue().encode())
 
 
-def _join_outputs(said: list[CommandOutput]) -> bytes:
-    return b"\n".join(one.output for one in said)
+def _join_outputs(outputs: list[CommandOutput]) -> bytes:
+    return b"\n".join(output.output for output in outputs)

@@ -1,4 +1,4 @@
-"""The service as it runs in production, for the attacks that change nothing about it."""
+"""The service as it runs in production, for the attacks that do not change its settings."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
 def service(
     tmp_path_factory: pytest.TempPathFactory, redis: EmbeddedServer, gateway: GatewayServer
 ) -> Iterator[RunningService]:
-    """Two workers, for the whole run: each test takes numbers of its own."""
+    """Return a service with two workers. All tests share it, and each uses numbers of its own."""
     folder = tmp_path_factory.mktemp("service")
     with run_service(folder, redis, [gateway.url], workers=2, **HIGH_CAPACITY_SETTINGS) as service:
         yield service
@@ -39,7 +39,7 @@ _number_counter = itertools.count()
 
 @pytest.fixture
 def generate_number() -> Callable[[], str]:
-    """Return numbers that nobody had before, each of another block of ten thousand."""
+    """Return a function that returns an unused number in another block of ten thousand each time."""
 
     def generate_one() -> str:
         line, block = divmod(next(_number_counter), 100)
@@ -50,5 +50,5 @@ def generate_number() -> Callable[[], str]:
 
 @pytest.fixture
 def number(generate_number: Callable[[], str]) -> str:
-    """A number that nobody had before."""
+    """Return an unused number."""
     return generate_number()

@@ -1,6 +1,6 @@
-"""An SMPP centre that echoes, as the vendors of vendors.py do over HTTP, and all that it can do.
+"""An SMSC that echoes what it receives, as the vendors of echoing_vendors.py do over HTTP.
 
-It runs in a thread of its own: who needs it speaks to a service in other processes, and waits.
+It runs in its own thread, because its users call a service in other processes and wait.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ BUG_SITECUSTOMIZE = """
 import otp_service.sms.providers.smpp as smpp
 import otp_service.sms.smpp.session as session
 
-session.STABLE_CONNECTION_SECONDS = 0.0  # a link that is lost is made again at once
+session.STABLE_CONNECTION_SECONDS = 0.0  # reconnect at once after a lost connection
 session.FIRST_BACKOFF_SECONDS = session.MAX_BACKOFF_SECONDS = 0.1
 
-def exploding(function, word, what_came):
-    def explode(*came):
-        if word in what_came(*came):
-            raise RuntimeError(what_came(*came).decode(), came)
-        return function(*came)
+def exploding(function, word, text_of):
+    def explode(*arguments):
+        if word in text_of(*arguments):
+            raise RuntimeError(text_of(*arguments).decode(), arguments)
+        return function(*arguments)
     return explode
 
 def sent(reply, message):
@@ -56,13 +56,13 @@ def sent(reply, message):
 
 smpp.redact_reply = exploding(smpp.redact_reply, b"explode", sent)
 smpp.parse_message_id = exploding(smpp.parse_message_id, b"burst", bytes)
-smpp.parse_receipt = exploding(smpp.parse_receipt, b"explode", lambda brought: brought.text)
+smpp.parse_receipt = exploding(smpp.parse_receipt, b"explode", lambda message: message.text)
 """
-"""Bugs of ours, whose exceptions hold what came: in a send, in reading an answer, in a receipt."""
+"""Injected bugs whose exceptions contain the input: in a send, in a reply and in a receipt."""
 
 
 class EchoingSmsc(FakeSmsc):
-    """Fills placeholders in its answers to submit_sm with what came."""
+    """Fills the placeholders in its replies to submit_sm with the content of the message."""
 
     def __init__(self) -> None:
         self.key = secrets.token_urlsafe(48)
@@ -70,9 +70,9 @@ class EchoingSmsc(FakeSmsc):
         self.codes: list[str] = []
         self.number = ""
         self.status_of: Callable[[str], int] | None = None
-        """Makes the status of the next answers of the code, if there is to be one."""
+        """Returns the status of the next replies from the code; None keeps the set status."""
         self.raw_reply: bytes | None = None
-        """What is written in the place of the next answers."""
+        """Bytes that replace the next replies; None sends normal replies."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -89,7 +89,7 @@ class EchoingSmsc(FakeSmsc):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings, as the service takes them from its environment."""
+        """The settings as environment variables of the service."""
         settings = {
             "TYPE": "smpp",
             "HOST": "127.0.0.1",
@@ -106,11 +106,11 @@ class EchoingSmsc(FakeSmsc):
         }
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run this in the centre's own thread, and return what it returns."""
+        """Run a coroutine in the thread of the SMSC, and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(WAIT_TIMEOUT_SECONDS)
 
     def fill_placeholders(self, text: bytes) -> bytes:
-        """Put in what the last message held."""
+        """Fill placeholders with the content of the last message."""
         return fill_placeholders(text, self.number, self.codes[-1], self.key)
 
     def _handle_pdu(self, pdu: Pdu, writer: asyncio.StreamWriter) -> None:
@@ -134,7 +134,7 @@ class EchoingSmsc(FakeSmsc):
 
 
 class SmppScenario:
-    """Everything that a centre can do."""
+    """Exercises every reply, receipt and failure of an SMSC."""
 
     def __init__(self, service: RunningService, smsc: EchoingSmsc, prefix: str) -> None:
         self.service, self.smsc = service, smsc
@@ -142,14 +142,14 @@ class SmppScenario:
         self._prefix = prefix
 
     def run_steps(self) -> None:
-        """Do all of it."""
+        """Run all steps."""
         self.refuse_binds()
         self.send_statuses()
         self.break_replies()
         self.deliver_receipts()
 
     def refuse_binds(self) -> None:
-        """It does not take us, or says nothing at all; and then it does."""
+        """Refuse binds, then ignore one, then accept one."""
         for status in (0x0E, 0x0D, 0x58, 0x864209):
             self.smsc.bind_status = status
             self.issue_code()  # there is no session before the first message
@@ -163,7 +163,7 @@ class SmppScenario:
         self.wait_for_bind()
 
     def send_statuses(self) -> None:
-        """Every status, also one that is the code; ids that echo, or are none."""
+        """Reply with every status, a status that equals the code, and echoed or invalid ids."""
         for status in ERROR_STATUSES:
             self.smsc.set_submit_reply(status)
             self.issue_code()
@@ -187,7 +187,7 @@ class SmppScenario:
         self.issue_code()
 
     def break_replies(self) -> None:
-        """No answer, what is no PDU, and a bug that ends the link."""
+        """Send no reply, invalid PDUs, and a reply whose handling raises and ends the connection."""
         self.smsc.ignore_submits()
         self.issue_code()
         self.smsc.ignored_commands.clear()
@@ -199,7 +199,7 @@ class SmppScenario:
         self.issue_code()
 
     def deliver_receipts(self) -> None:
-        """Echoes in every place, what people write, what is no message, and a bug."""
+        """Deliver receipts with echoes in every field, inbound messages, invalid PDUs, and a bug."""
         for text, tlvs in generate_receipts():
             self.deliver_message(text, tlvs, name=self.issue_until_accepted())
         for text in (b"{text} {key}", b"explode {text} {to} {key}"):
@@ -209,18 +209,18 @@ class SmppScenario:
             self.smsc.run_coroutine(self.smsc.send_pdu(Pdu(command, 99, body=body)))
 
     def issue_code(self) -> None:
-        """Ask for a code."""
+        """Request a code for the next number."""
         number = f"{self._prefix}{len(self.numbers):04d}"
         self.numbers.append(number)
         self.service.issue(number)
 
     def wait_for_bind(self) -> None:
-        """Wait until the service tries to bind once more; who asks then, waits for the outcome."""
+        """Wait until the service binds again. A code requested meanwhile waits for the outcome."""
         count = len(self.smsc.list_pdus(BIND_TRANSCEIVER)) + 1
         self.smsc.run_coroutine(self.smsc.wait_for_pdus(BIND_TRANSCEIVER, count))
 
     def issue_until_accepted(self) -> bytes:
-        """Ask for codes until one is taken, and return what the centre calls it."""
+        """Request codes until one is accepted, and return its message id at the SMSC."""
         name = b"m-%d" % len(self.numbers)
         self.smsc.set_submit_reply(body=name + b"\0")
         before = len(self.smsc.codes)
@@ -231,27 +231,24 @@ class SmppScenario:
     def deliver_message(
         self, text: bytes, tlvs: Mapping[int, bytes], *, name: bytes = b"", esm_class: int = 4
     ) -> None:
-        """Bring this from the last number, and wait until it is noted, or not."""
+        """Deliver a message from the last number, and wait for the reply of the service."""
 
-        def fill_text(said: bytes) -> bytes:
-            return self.smsc.fill_placeholders(said.replace(b"{name}", name))
+        def fill_text(template: bytes) -> bytes:
+            return self.smsc.fill_placeholders(template.replace(b"{name}", name))
 
-        brought = ShortMessage(
+        delivered = ShortMessage(
             source=SmppAddress((1, 1), self.smsc.number[1:]),
             text=fill_text(text),
             esm_class=esm_class,
             tlvs={tag: fill_text(value) for tag, value in tlvs.items()},
         )
         count = len(self.smsc.list_pdus(DELIVER_SM | RESPONSE_BIT)) + 1
-        self.smsc.run_coroutine(self.smsc.deliver_message(brought))
+        self.smsc.run_coroutine(self.smsc.deliver_message(delivered))
         self.smsc.run_coroutine(self.smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, count))
 
 
 def generate_receipts() -> Iterator[tuple[bytes, dict[int, bytes]]]:
-    """Give receipts of a message that has failed, as text and as optional parameters.
-
-    With echoes in every place.
-    """
+    """Yield failure receipts as text and optional parameters, with echoes in every field."""
     yield format_receipt(*VALID_RECEIPT_FIELDS), {}
     for place in range(len(VALID_RECEIPT_FIELDS)):
         for echo in ECHOED_VALUES:
@@ -269,5 +266,5 @@ def generate_receipts() -> Iterator[tuple[bytes, dict[int, bytes]]]:
 
 
 def format_receipt(*fields: bytes) -> bytes:
-    """Return a receipt as appendix B has it."""
+    """Return a receipt in the format of appendix B."""
     return b"id:%s submit date:%s done date:%s stat:%s err:%s text:%s" % fields

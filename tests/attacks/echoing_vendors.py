@@ -1,7 +1,8 @@
-"""Every vendor at once on loopback: what its gateway may answer, and the receipts that it brings.
+"""Every vendor on one loopback gateway: all replies that it may send, and its receipts.
 
-Settings and replies are those of the providers' contracts; all their secrets are made anew, long
-enough to be looked for. `echoes` puts a placeholder into every place of a reply or a receipt.
+Settings and replies are those of the providers' contracts. All secrets are generated for the test
+and long enough to be searched for. `generate_echoes` puts a placeholder into every field of a reply
+or a receipt.
 """
 
 import base64
@@ -52,40 +53,41 @@ SIGNING_SETTINGS: dict[str, dict[str, Any]] = {
         "receipt": {"status": "status", "delivered": ["ok"], "failed": ["dead"]},
     },
 }
-"""What the contracts leave out, and what receipts are checked with; None is for a secret."""
+"""Settings that the contracts omit, and the keys for receipts. None is replaced by a secret."""
 
 CODE_PATTERN = re.compile(r"Your Shop code is (\d{6})\.")
 ECHO_PLACEHOLDERS = ("{spaced}", "{code}", "{key}", "{digits}: {text}")
-"""What is echoed: the number, the code, what opens the account, and prose with all of the text."""
+"""Echoed values: the number, the code, the credentials, and prose with the whole text."""
 
 
 class VendorAccount:
-    """One provider: its settings, its secrets, and what its gateway says in each case."""
+    """One provider: its settings, its secrets, and the reply of its gateway in each case."""
 
     def __init__(self, name: str, contract: ProviderContract, url: str) -> None:
         self.name = name
         self.secrets: dict[str, str] = {}
         self.replies: dict[str, GatewayReply] = {
-            case: said
+            case: reply
             for case in ("accepted", "recipient", "account", "throttled", "unknown", "without_id")
-            if (said := getattr(contract, case))
+            if (reply := getattr(contract, case))
         }
         dialect: Any = contract.dialect(url)
         fields = {each.name: each for each in msgspec.structs.fields(type(dialect))}
-        given = {
+        contract_settings = {
             field: getattr(dialect, field)
             for field in fields.keys() - {"now"}
             if getattr(dialect, field) != fields[field].default
         }
-        more = SIGNING_SETTINGS.get(name, {})
+        signing_settings = SIGNING_SETTINGS.get(name, {})
         self.settings = {
-            field: self._replace_secrets(field, value) for field, value in {**given, **more}.items()
+            field: self._replace_secrets(field, value)
+            for field, value in {**contract_settings, **signing_settings}.items()
         }
         self.settings["type"] = name
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings, as the service takes them from its environment."""
+        """The settings as environment variables of the service."""
         path = f"PROVIDERS__{self.name.upper()}"
         return {
             f"{path}__{name.upper()}": _format_toml(v, top=True)
@@ -94,18 +96,18 @@ class VendorAccount:
 
     @property
     def key(self) -> str:
-        """What opens the account, as a gateway would echo it."""
+        """The credential of the account, as a gateway would echo it."""
         return next(iter(self.secrets.values()))
 
     def _replace_secrets(self, field: str, value: Any) -> Any:
         if value is None or isinstance(value, Secret):
-            made = secrets.token_urlsafe(48)
+            secret = secrets.token_urlsafe(48)
             if field == "webhook_secret":
-                made = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-            self.secrets[field] = made
-            return made
+                secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+            self.secrets[field] = secret
+            return secret
         if isinstance(value, dict):
-            return {name: self._replace_secrets(name, one) for name, one in value.items()}
+            return {name: self._replace_secrets(name, item) for name, item in value.items()}
         return value
 
 
@@ -121,7 +123,7 @@ def _format_toml(value: Any, *, top: bool = False) -> str:
 
 
 def create_vendors(url: str) -> list[VendorAccount]:
-    """Return one of each type."""
+    """Return one account of each provider type."""
     return [VendorAccount(name, each, url) for name, each in CONTRACTS.items() if "," not in name]
 
 
@@ -129,7 +131,7 @@ def create_vendors(url: str) -> list[VendorAccount]:
 
 
 def generate_echoes(body: Any) -> Iterator[Any]:
-    """Give the reply or receipt once for every place in it and every value that may be echoed."""
+    """Yield the reply or receipt once for each of its fields and each value that may be echoed."""
     if isinstance(body, bytes):
         places = [*re.finditer(rb">([^<>]+)<", body)] or [*re.finditer(rb".+", body)]
         for match in places:
@@ -162,7 +164,7 @@ def _replace_at(node: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def fill_placeholders(text: bytes, number: str, code: str, key: str) -> bytes:
-    """Put into a reply or receipt what it echoes."""
+    """Fill the placeholders of a reply or receipt with the values that it echoes."""
     digits = number[1:]
     values = {
         "to": number,
@@ -178,16 +180,16 @@ def fill_placeholders(text: bytes, number: str, code: str, key: str) -> bytes:
 
 
 class EchoedMessage(NamedTuple):
-    """What came of one message."""
+    """A message that the gateway received."""
 
     code: str
     callback_url: str
-    """Where its receipts are wanted; empty where the vendor is not told."""
+    """The callback URL of its receipts; empty where the request has none."""
     body: str
 
 
 class EchoingGateway(http.server.ThreadingHTTPServer):
-    """The gateway of all vendors; answers with what it `says`, in which placeholders are filled."""
+    """The gateway of all vendors. It fills the placeholders of `reply` and sends it."""
 
     daemon_threads = True
 
@@ -212,11 +214,11 @@ class EchoingGateway(http.server.ThreadingHTTPServer):
         self.server_close()
 
     def fill_reply(self, text: bytes, code: str) -> bytes:
-        """Put in what came."""
+        """Fill placeholders with the content of the request."""
         return fill_placeholders(text, self.number, code, self.key)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: whoever asked has hung up."""
+        """Ignore the error: the client has closed the connection."""
 
 
 class _EchoingHandler(http.server.BaseHTTPRequestHandler):
@@ -232,40 +234,40 @@ class _EchoingHandler(http.server.BaseHTTPRequestHandler):
         answer = self.server.reply
         if answer == "hangs":
             self.server.released.wait(WAIT_TIMEOUT_SECONDS)
-        if isinstance(answer, str):  # a reset, where nothing is lingered for
+        if isinstance(answer, str):  # a reset, because nothing lingers
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True
             self.connection.close()
             return
         raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        said = self.server.fill_reply(raw, code)
+        filled = self.server.fill_reply(raw, code)
         self.send_response(answer.status, self.server.fill_reply(b"{code}", code).decode())
         for name, value in self.server.headers.items():
             self.send_header(name, self.server.fill_reply(value.encode(), code).decode())
-        self.send_header("content-length", str(len(said)))
+        self.send_header("content-length", str(len(filled)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(filled)
 
-    def log_message(self, format: str, *said: Any) -> None:  # noqa: A002  # its own name for it
-        """Say nothing."""
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002  # named by the base class
+        """Log nothing."""
 
 
 def find_callback_url(body: str) -> str:
-    """Return where receipts are to be brought, out of a form, JSON or XML; empty if nowhere."""
+    """Return the callback URL in a form, JSON or XML body, or an empty string."""
     values = [value for _, value in parse_qsl(body)] if "=http" in body else [body]
     plain = "\n".join(values).replace("&amp;", "&")
-    found = re.search(r"http://[^\s\"<>]+?/v1/callbacks/[^?]+\?[^\s\"<>]+", plain)
-    address = found[0] if found else ""
-    kannels, isnt_alone, _ = address.partition("&type=%d")  # a template, in which %% is a %
-    return kannels.replace("%%", "%") if isnt_alone else address
+    match = re.search(r"http://[^\s\"<>]+?/v1/callbacks/[^?]+\?[^\s\"<>]+", plain)
+    address = match[0] if match else ""
+    kannel_url, separator, _ = address.partition("&type=%d")  # a template in which %% is a %
+    return kannel_url.replace("%%", "%") if separator else address
 
 
 # ------------------------------------------------------------------------------------ receipts
 
 
 class CallbackRequest(NamedTuple):
-    """A callback on its way."""
+    """A request that delivers a receipt."""
 
     method: str
     url: str
@@ -300,9 +302,9 @@ def _format_unix_time() -> str:
 def _sign_twilio(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
     signed = url + "".join(name + value for name, value in sorted(receipt.items()))
     mac = hmac.digest(vendor.secrets["auth_token"].encode(), signed.encode(), "sha1")
-    made = _build_form_callback(vendor, url, receipt)
-    made.headers["x-twilio-signature"] = base64.b64encode(mac).decode()
-    return made
+    request = _build_form_callback(vendor, url, receipt)
+    request.headers["x-twilio-signature"] = base64.b64encode(mac).decode()
+    return request
 
 
 def _sign_vonage(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
@@ -315,69 +317,75 @@ def _sign_vonage(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) ->
 
 
 def _sign_vonage_messages(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
-    made = _build_json_callback(vendor, url, receipt)
+    request = _build_json_callback(vendor, url, receipt)
     claims = {
         "iat": int(_format_unix_time()),
         "iss": "Vonage",
         "jti": "1",
         "api_key": vendor.settings["api_key"],
-        "payload_hash": hashlib.sha256(made.body).hexdigest(),
+        "payload_hash": hashlib.sha256(request.body).hexdigest(),
     }
     token = jwt.encode(claims, vendor.secrets["signature_secret"], "HS256")
-    made.headers["authorization"] = f"Bearer {token}"
-    return made
+    request.headers["authorization"] = f"Bearer {token}"
+    return request
 
 
 def _sign_sinch(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
-    made, name = _build_json_callback(vendor, url, receipt), "x-sinch-webhook-signature"
+    request, name = _build_json_callback(vendor, url, receipt), "x-sinch-webhook-signature"
     secret = vendor.secrets["signing_secret"].encode()
-    mac = hmac.digest(secret, made.body + f".n0nce.{_format_unix_time()}".encode(), "sha256")
-    made.headers[name] = base64.b64encode(mac).decode()
-    made.headers[f"{name}-nonce"], made.headers[f"{name}-timestamp"] = "n0nce", _format_unix_time()
-    return made
+    mac = hmac.digest(secret, request.body + f".n0nce.{_format_unix_time()}".encode(), "sha256")
+    request.headers[name] = base64.b64encode(mac).decode()
+    request.headers[f"{name}-nonce"], request.headers[f"{name}-timestamp"] = (
+        "n0nce",
+        _format_unix_time(),
+    )
+    return request
 
 
 def _sign_telnyx(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
-    made = _build_json_callback(vendor, url, receipt)
-    mac = TELNYX_KEY.sign(f"{_format_unix_time()}|".encode() + made.body)
-    made.headers["telnyx-signature-ed25519"] = base64.b64encode(mac).decode()
-    made.headers["telnyx-timestamp"] = _format_unix_time()
-    return made
+    request = _build_json_callback(vendor, url, receipt)
+    mac = TELNYX_KEY.sign(f"{_format_unix_time()}|".encode() + request.body)
+    request.headers["telnyx-signature-ed25519"] = base64.b64encode(mac).decode()
+    request.headers["telnyx-timestamp"] = _format_unix_time()
+    return request
 
 
 def _sign_plivo(vendor: VendorAccount, url: str, receipt: Mapping[str, str]) -> CallbackRequest:
-    made = _build_form_callback(vendor, url, receipt)
-    signed = signed_by_plivo(Callback("POST", url, {}, made.body, 0))
+    request = _build_form_callback(vendor, url, receipt)
+    signed = signed_by_plivo(Callback("POST", url, {}, request.body, 0))
     mac = compute_signature(vendor.secrets["auth_token"].encode(), f"{signed}.n0nce".encode())
-    made.headers["x-plivo-signature-v3"] = mac
-    made.headers["x-plivo-signature-v3-nonce"] = "n0nce"
-    return made
+    request.headers["x-plivo-signature-v3"] = mac
+    request.headers["x-plivo-signature-v3-nonce"] = "n0nce"
+    return request
 
 
 def _sign_messagebird(
     vendor: VendorAccount, url: str, receipt: Mapping[str, str]
 ) -> CallbackRequest:
-    made = _build_form_callback(vendor, url, receipt)
+    request = _build_form_callback(vendor, url, receipt)
     claims = {
         "iss": "MessageBird",
         "nbf": int(_format_unix_time()),
         "exp": int(_format_unix_time()) + 60,
         "jti": "1",
         "url_hash": hashlib.sha256(url.encode()).hexdigest(),
-        "payload_hash": hashlib.sha256(made.body).hexdigest(),
+        "payload_hash": hashlib.sha256(request.body).hexdigest(),
     }
     token = jwt.encode(claims, vendor.secrets["signing_key"], "HS256")
-    made.headers["messagebird-signature-jwt"] = token
-    return made
+    request.headers["messagebird-signature-jwt"] = token
+    return request
 
 
 def _sign_bird(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
-    made = _build_json_callback(vendor, url, receipt)
+    request = _build_json_callback(vendor, url, receipt)
     key = base64.b64decode(vendor.secrets["webhook_secret"].removeprefix("whsec_"))
-    made.headers["webhook-id"], made.headers["webhook-timestamp"] = "msg_1", _format_unix_time()
-    mac = compute_signature(key, f"msg_1.{_format_unix_time()}.".encode() + made.body)
-    made.headers["webhook-signature"] = f"v1,{mac}"
-    return made
+    request.headers["webhook-id"], request.headers["webhook-timestamp"] = (
+        "msg_1",
+        _format_unix_time(),
+    )
+    mac = compute_signature(key, f"msg_1.{_format_unix_time()}.".encode() + request.body)
+    request.headers["webhook-signature"] = f"v1,{mac}"
+    return request
 
 
 def _sign_aws(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
@@ -389,7 +397,7 @@ def _sign_aws(vendor: VendorAccount, url: str, receipt: Any) -> CallbackRequest:
 
 
 def get_failure_receipt(name: str, reference: str) -> tuple[CallbackBuilder, Any] | None:
-    """Return how a vendor brings receipts, and one that says that a message has failed."""
+    """Return the builder of a vendor's callbacks, and a receipt for a failed message."""
     error = {"code": "40300", "title": "{text}", "detail": "{to}"}
     payload = {"id": "4038", "to": [{"status": "delivery_failed"}], "errors": [error]}
     status = {"groupId": 5, "groupName": "REJECTED", "id": 96, "name": "N", "description": "{to}"}

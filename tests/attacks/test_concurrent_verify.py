@@ -1,4 +1,4 @@
-"""A2, A3: guesses and right answers at once, over two worker processes."""
+"""A2, A3: concurrent guesses and right answers, over two worker processes."""
 
 import asyncio
 import itertools
@@ -21,11 +21,11 @@ from tests.processes import (
 
 pytestmark = pytest.mark.slow
 
-GUESSES = 200
+GUESS_COUNT = 200
 
 
-def guess(service: RunningService, issued: HttpResponse, code: str, key: str = "") -> bytes:
-    """Return a try as it goes over the wire."""
+def build_guess(service: RunningService, issued: HttpResponse, code: str, key: str = "") -> bytes:
+    """Return the bytes of a verify request."""
     return build_request(
         "POST",
         build_verify_path(issued),
@@ -35,50 +35,54 @@ def guess(service: RunningService, issued: HttpResponse, code: str, key: str = "
     )
 
 
-def outcomes(answers: list[HttpResponse]) -> Counter[str]:
-    """Count the answers by their problem, or by their status where there is none."""
+def count_outcomes(answers: list[HttpResponse]) -> Counter[str]:
+    """Count the responses by problem type, or by status where they have no problem type."""
     return Counter(answer.problem_type or str(answer.status) for answer in answers)
 
 
 async def test_of_two_hundred_guesses_at_once_five_are_compared(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
-    """R15, A2: the claim is paid before argon2 runs, whichever worker runs it."""
+    """R15, A2: the claim is charged before argon2 runs, whichever worker runs it."""
     issued = service.issue(number)
     code = gateway.find_code(number)
-    guesses = [guess(service, issued, make_wrong_code(code, i + 1)) for i in range(GUESSES)]
+    guesses = [
+        build_guess(service, issued, make_wrong_code(code, i + 1)) for i in range(GUESS_COUNT)
+    ]
     before = service.count_samples("otp_argon2_seconds_count")
 
     answers = await service.send_together(guesses)
 
-    assert {"incorrect-code": 5, "challenge-locked": GUESSES - 5} == outcomes(answers)
+    assert {"incorrect-code": 5, "challenge-locked": GUESS_COUNT - 5} == count_outcomes(answers)
     assert 5 == service.count_samples("otp_argon2_seconds_count") - before
     left = [answer.json["attempts_left"] for answer in answers if answer.status == 422]
     assert [0, 1, 2, 3, 4] == sorted(left)
 
 
-async def test_of_two_hundred_bodies_that_were_half_sent_five_are_compared(
+async def test_of_two_hundred_half_sent_bodies_five_are_compared(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
-    """R24, covid-alert-server 121: nothing is checked before the whole body is there."""
+    """R24, covid-alert-server 121: nothing is checked before the whole body has arrived."""
     issued = service.issue(number)
     code = gateway.find_code(number)
-    guesses = [guess(service, issued, make_wrong_code(code, i + 1)) for i in range(GUESSES)]
+    guesses = [
+        build_guess(service, issued, make_wrong_code(code, i + 1)) for i in range(GUESS_COUNT)
+    ]
     before = service.count_samples("otp_argon2_seconds_count")
 
     answers = await service.send_together(guesses, held_bytes=9)
 
-    assert {"incorrect-code": 5, "challenge-locked": GUESSES - 5} == outcomes(answers)
+    assert {"incorrect-code": 5, "challenge-locked": GUESS_COUNT - 5} == count_outcomes(answers)
     assert 5 == service.count_samples("otp_argon2_seconds_count") - before
 
 
-async def test_the_right_code_is_dead_after_five_guesses_at_once(
+async def test_five_concurrent_guesses_lock_out_the_right_code(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
-    """R16: also for the guess that would have been the sixth."""
+    """R16: the lock also holds for the right code as the sixth attempt."""
     issued = service.issue(number)
     code = gateway.find_code(number)
-    guesses = [guess(service, issued, make_wrong_code(code, i + 1)) for i in range(5)]
+    guesses = [build_guess(service, issued, make_wrong_code(code, i + 1)) for i in range(5)]
 
     await service.send_together(guesses)
 
@@ -91,26 +95,30 @@ async def test_of_thirty_right_answers_at_once_one_is_accepted(
 ) -> None:
     """R4, A3: check-then-delete would accept all of them."""
     issued = service.issue(number)
-    right = guess(service, issued, gateway.find_code(number))
+    right = build_guess(service, issued, gateway.find_code(number))
 
     answers = await service.send_together([right] * 30)
 
-    assert 1 == outcomes(answers)["200"]
-    assert outcomes(answers).keys() <= {"200", "challenge-already-verified", "challenge-locked"}
-    told = [e["type"] for e in service.fetch_events(challenge=issued.json["id"])]
-    assert 1 == told.count("otp.verified")
+    assert 1 == count_outcomes(answers)["200"]
+    assert count_outcomes(answers).keys() <= {
+        "200",
+        "challenge-already-verified",
+        "challenge-locked",
+    }
+    event_types = [e["type"] for e in service.fetch_events(challenge=issued.json["id"])]
+    assert 1 == event_types.count("otp.verified")
 
 
 async def test_a_right_answer_among_four_wrong_ones_in_flight_wins(
     service: RunningService, gateway: GatewayServer, generate_number
 ) -> None:
-    """R15: a claim that was paid in time wins, in whatever order they arrive."""
+    """R15: a claim that was charged in time wins, in any order of arrival."""
     for place in range(5):
         number = generate_number()
         issued = service.issue(number)
         code = gateway.find_code(number)
-        tries = [guess(service, issued, make_wrong_code(code, i + 1)) for i in range(4)]
-        tries.insert(place, guess(service, issued, code))
+        tries = [build_guess(service, issued, make_wrong_code(code, i + 1)) for i in range(4)]
+        tries.insert(place, build_guess(service, issued, code))
 
         answers = await service.send_together(tries)
 
@@ -118,23 +126,23 @@ async def test_a_right_answer_among_four_wrong_ones_in_flight_wins(
         assert "verified" == service.view(issued).json["status"]
 
 
-async def test_a_worker_that_is_killed_lets_nobody_in_twice(
+async def test_a_killed_worker_verifies_no_challenge_twice(
     service: RunningService, gateway: GatewayServer, generate_number
 ) -> None:
-    """R4: whatever it had decided before it died, the second submission is no second success."""
+    """R4: a second submission never succeeds again, whatever the killed worker had decided."""
     numbers = [generate_number() for _ in range(24)]
     issued = [service.issue(number) for number in numbers]
-    rights = [
-        guess(service, one, gateway.find_code(number), f"try-{number[1:]}")
-        for one, number in zip(issued, numbers, strict=True)
+    guesses = [
+        build_guess(service, challenge, gateway.find_code(number), f"try-{number[1:]}")
+        for challenge, number in zip(issued, numbers, strict=True)
     ]
     victim = service.list_worker_pids()[0]
 
-    firsts = await _killed_meanwhile(service, rights, victim)
-    decided = [_successes(service, one) for one in issued]
+    firsts = await _send_and_kill_worker(service, guesses, victim)
+    decided = [_count_successes(service, challenge) for challenge in issued]
     seconds = [
-        service.verify(one, gateway.find_code(number))
-        for one, number in zip(issued, numbers, strict=True)
+        service.verify(challenge, gateway.find_code(number))
+        for challenge, number in zip(issued, numbers, strict=True)
     ]
 
     assert 0 < sum(decided)
@@ -142,54 +150,54 @@ async def test_a_worker_that_is_killed_lets_nobody_in_twice(
     for first, was_decided, second in zip(firsts, decided, seconds, strict=True):
         assert was_decided or first is None
         assert ("challenge-already-verified" if was_decided else "") == second.problem_type
-    assert [1] * 24 == [_successes(service, one) for one in issued]
+    assert [1] * 24 == [_count_successes(service, challenge) for challenge in issued]
 
 
-async def test_the_same_call_again_is_told_what_the_killed_worker_had_decided(
+async def test_a_repeated_call_returns_the_decision_of_a_killed_worker(
     service: RunningService, gateway: GatewayServer, generate_number
 ) -> None:
-    """R54: with its Idempotency-Key it is one success, however often it is told."""
+    """R54: with its Idempotency-Key the call is one success, however often it is repeated."""
     numbers = [generate_number() for _ in range(24)]
     issued = [service.issue(number) for number in numbers]
     keys = [f"try-{number[1:]}" for number in numbers]
-    rights = [
-        guess(service, one, gateway.find_code(number), key)
-        for one, number, key in zip(issued, numbers, keys, strict=True)
+    guesses = [
+        build_guess(service, challenge, gateway.find_code(number), key)
+        for challenge, number, key in zip(issued, numbers, keys, strict=True)
     ]
     victim = service.list_worker_pids()[0]
 
-    await _killed_meanwhile(service, rights, victim)
+    await _send_and_kill_worker(service, guesses, victim)
     seconds = [
-        service.verify(one, gateway.find_code(number), key=key)
-        for one, number, key in zip(issued, numbers, keys, strict=True)
+        service.verify(challenge, gateway.find_code(number), key=key)
+        for challenge, number, key in zip(issued, numbers, keys, strict=True)
     ]
 
     assert [200] * 24 == [second.status for second in seconds]
-    assert [1] * 24 == [_successes(service, one) for one in issued]
+    assert [1] * 24 == [_count_successes(service, challenge) for challenge in issued]
 
 
-async def _killed_meanwhile(
-    service: RunningService, rights: list[bytes], victim: int
+async def _send_and_kill_worker(
+    service: RunningService, guesses: list[bytes], victim: int
 ) -> list[HttpResponse | None]:
     """Send right answers to both workers, and kill one of them once the first are accepted."""
-    async with service.open_connections(len(rights)) as lines:
-        await service.start_together(lines, rights)
-        answering = [asyncio.create_task(_answer(line)) for line in lines]
+    async with service.open_connections(len(guesses)) as lines:
+        await service.start_together(lines, guesses)
+        answering = [asyncio.create_task(_read_response_or_none(line)) for line in lines]
         for answered in itertools.islice(asyncio.as_completed(answering), 4):
             await answered
         os.kill(victim, signal.SIGKILL)
         return list(await asyncio.gather(*answering))
 
 
-async def _answer(line: RawConnection) -> HttpResponse | None:
-    """Return the answer, or None if whoever was to give it is dead."""
+async def _read_response_or_none(line: RawConnection) -> HttpResponse | None:
+    """Return the response, or None if the worker was killed before it responded."""
     try:
         return await line.read_response()
     except (OSError, asyncio.IncompleteReadError):
         return None
 
 
-def _successes(service: RunningService, issued: HttpResponse) -> int:
-    """Count how often a challenge was verified; an answer that is repeated is not another."""
-    told = service.fetch_events(challenge=issued.json["id"], type="otp.verified")
-    return sum(not event.get("repeated") for event in told)
+def _count_successes(service: RunningService, issued: HttpResponse) -> int:
+    """Count the verifications of a challenge; a repeated response is not another one."""
+    events = service.fetch_events(challenge=issued.json["id"], type="otp.verified")
+    return sum(not event.get("repeated") for event in events)

@@ -1,4 +1,4 @@
-"""R38, R60: what is for development is reachable by nobody else, and is in no production."""
+"""R38, R60: development endpoints answer only on loopback, and production has none of them."""
 
 import http.client
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ NUMBER = "+447700900123"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder."""
+    """Return the data folder."""
     return tmp_path_factory.mktemp("dev") / "data"
 
 
 @pytest.fixture(scope="module")
-def developing(data: Path) -> Iterator[tuple[RunningService, HttpResponse, str]]:
-    """`dev` after a restart, and the challenge and the code from before it."""
+def dev_run(data: Path) -> Iterator[tuple[RunningService, HttpResponse, str]]:
+    """Yield `dev` after a restart, with the challenge and the code from before the restart."""
     with run_dev(data) as service:
         issued = service.issue(NUMBER, by="dev")
         (message,) = service.fetch_inbox()
@@ -40,10 +40,10 @@ def developing(data: Path) -> Iterator[tuple[RunningService, HttpResponse, str]]
 
 
 def test_a_restart_keeps_live_challenges(
-    developing: tuple[RunningService, HttpResponse, str],
+    dev_run: tuple[RunningService, HttpResponse, str],
 ) -> None:
-    """The key is the same, the code still works, and the cooldown still holds."""
-    service, issued, code = developing
+    """The key is the same, the code still verifies, and the cooldown still holds."""
+    service, issued, code = dev_run
 
     again = service.issue(NUMBER, by="dev")
     verified = service.verify(issued, code, by="dev")
@@ -52,13 +52,13 @@ def test_a_restart_keeps_live_challenges(
     assert [] == service.fetch_inbox()
 
 
-def test_commands_look_at_what_dev_does(
+def test_audit_commands_read_the_data_folder_of_dev(
     data: Path,
-    developing: tuple[RunningService, HttpResponse, str],
+    dev_run: tuple[RunningService, HttpResponse, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its data folder says where, instead of a file with settings."""
-    _, issued, _ = developing
+    """The data folder replaces a configuration file."""
+    _, issued, _ = dev_run
 
     assert 0 == main(["audit", "show", issued.json["id"], "--config", str(data)])
 
@@ -81,11 +81,11 @@ def test_commands_look_at_what_dev_does(
         ),
     ],
 )
-def test_a_name_that_is_not_loopback_is_refused_on_both_listeners(
-    developing: tuple[RunningService, HttpResponse, str], listener: str, host: str
+def test_a_host_that_is_not_loopback_is_refused_on_both_listeners(
+    dev_run: tuple[RunningService, HttpResponse, str], listener: str, host: str
 ) -> None:
-    """DNS rebinding: a page whose name now leads here reads no inbox and calls nothing."""
-    service, *_ = developing
+    """DNS rebinding: a page whose name resolves to loopback cannot read the inbox or call the API."""
+    service, *_ = dev_run
     port = getattr(service, listener)
 
     for path in ("/inbox.json", "/inbox", "/health/live", "/v1/challenges", "/metrics", "/nothing"):
@@ -94,11 +94,11 @@ def test_a_name_that_is_not_loopback_is_refused_on_both_listeners(
         assert (400, "invalid-request") == (answer.status, answer.problem_type)
 
 
-def test_two_names_are_as_bad_as_a_wrong_one(
-    developing: tuple[RunningService, HttpResponse, str],
+def test_two_host_headers_are_refused(
+    dev_run: tuple[RunningService, HttpResponse, str],
 ) -> None:
-    """R58: another reader of the same request might take the other one."""
-    service, *_ = developing
+    """R58: another parser of the same request might use the other host."""
+    service, *_ = dev_run
     connection = http.client.HTTPConnection("127.0.0.1", service.admin_port, timeout=10)
     connection.putrequest("GET", "/inbox.json", skip_host=True)
     for host in ("localhost", "otp.example.com"):
@@ -112,11 +112,11 @@ def test_two_names_are_as_bad_as_a_wrong_one(
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
-def test_loopback_names_are_answered(
-    developing: tuple[RunningService, HttpResponse, str], name: str
+def test_loopback_hosts_are_accepted(
+    dev_run: tuple[RunningService, HttpResponse, str], name: str
 ) -> None:
-    """With the port and without."""
-    service, *_ = developing
+    """With and without the port."""
+    service, *_ = dev_run
 
     for host in (name, f"{name}:{service.port}"):
         assert (
@@ -127,11 +127,11 @@ def test_loopback_names_are_answered(
         )
 
 
-def test_pages_of_others_may_not_read_the_inbox(
-    developing: tuple[RunningService, HttpResponse, str],
+def test_other_origins_cannot_read_the_inbox(
+    dev_run: tuple[RunningService, HttpResponse, str],
 ) -> None:
-    """No CORS header is ever given, whoever asks."""
-    service, *_ = developing
+    """No response has a CORS header."""
+    service, *_ = dev_run
 
     answer = send_request(
         service.admin_port, "GET", "/inbox.json", headers={"Origin": "https://example.com"}
@@ -141,20 +141,22 @@ def test_pages_of_others_may_not_read_the_inbox(
     assert "same-origin" == answer.headers["cross-origin-resource-policy"]
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])  # noqa: S104  # is refused
-def test_dev_listens_for_nobody_else(tmp_path: Path, host: str) -> None:
-    """There is no TLS, no secret worth the name, and an inbox that shows codes."""
-    code, said = run_command("dev", "--host", host, "--port", "0", "--data", str(tmp_path / "data"))
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])  # noqa: S104  # refused
+def test_dev_refuses_to_listen_on_other_addresses(tmp_path: Path, host: str) -> None:
+    """Development has no TLS and no real secret, and its inbox shows codes."""
+    code, output = run_command(
+        "dev", "--host", host, "--port", "0", "--data", str(tmp_path / "data")
+    )
 
     assert 1 == code
-    assert "a loopback address only" in said
+    assert "a loopback address only" in output
     assert not (tmp_path / "data").exists()
 
 
-def test_production_refuses_the_key_of_development() -> None:
-    """R38, A25: a key that everybody knows opens nothing."""
-    code, said = run_command("serve", "--config", "none.toml", OTP_DEV_API_KEY="sesame")
+def test_production_refuses_the_development_key() -> None:
+    """R38, A25: a public key must not authenticate in production."""
+    code, output = run_command("serve", "--config", "none.toml", OTP_DEV_API_KEY="sesame")
 
     assert 1 == code
-    assert "OTP_DEV_API_KEY" in said
-    assert "sesame" not in said
+    assert "OTP_DEV_API_KEY" in output
+    assert "sesame" not in output

@@ -1,4 +1,4 @@
-"""A7, A25: ways around the limits and around the code itself."""
+"""A7, A25: bypasses of the limits and of the code itself."""
 
 import re
 
@@ -9,38 +9,38 @@ from tests.processes import GatewayServer, RunningService
 
 pytestmark = pytest.mark.slow
 
-MAGIC = [
+MAGIC_CODES = [
     *("000000", "111111", "123456", "654321", "999999"),
     *("123123", "112233", "121212", "696969", "424242"),
     *("222222", "333333", "444444", "555555", "666666"),
     *("777777", "888888", "012345", "101010", "314159"),
 ]
-"""What services have been caught to accept from anybody: test codes, defaults, other masters."""
+"""Codes that real services accepted from every user: test codes, defaults and master codes."""
 
-SPOOFED = [
+CLIENT_ADDRESS_HEADERS = [
     *("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "X-Originating-IP", "X-Remote-IP"),
     *("X-Remote-Addr", "X-Cluster-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
     *("Fastly-Client-IP", "X-Azure-ClientIP", "Client-IP", "Via"),
 ]
 
 
-def spoofed(i: int) -> dict[str, str]:
-    """Return headers that claim another client each time."""
+def build_spoofed_headers(i: int) -> dict[str, str]:
+    """Return headers that claim another client address for each `i`."""
     address = f"198.51.{i // 250}.{i % 250 + 1}"
-    claims = dict.fromkeys(SPOOFED, address)
+    claims = dict.fromkeys(CLIENT_ADDRESS_HEADERS, address)
     return claims | {"Forwarded": f"for={address};host=otp{i}.example;proto=https"}
 
 
-def test_who_changes_his_headers_is_still_the_same_client(
+def test_spoofed_headers_do_not_change_the_client_address(
     service: RunningService, generate_number
 ) -> None:
-    """R56, A7: the client's address is what the back end says, whatever a header claims."""
+    """R56, A7: the client address is `client_ip` of the request body, whatever a header claims."""
     answers = [
         service.send_request(
             "POST",
             "/v1/challenges",
             body={"phone_number": generate_number(), "client_ip": "203.0.113.77"},
-            headers=spoofed(i),
+            headers=build_spoofed_headers(i),
         )
         for i in range(32)
     ]
@@ -49,9 +49,7 @@ def test_who_changes_his_headers_is_still_the_same_client(
     assert "SendsPerClientAddress" == answers[-1].json["limit"]
 
 
-def test_who_moves_within_his_network_is_still_the_same_client(
-    service: RunningService, generate_number
-) -> None:
+def test_addresses_of_one_network_share_a_limit(service: RunningService, generate_number) -> None:
     """R56: an IPv6 customer has a /64, and an IPv4-mapped address is IPv4."""
     network = [f"2001:db8:77::{i:x}:1" for i in range(31)]
     mapped = ["203.0.113.78", *["::ffff:203.0.113.78"] * 30]
@@ -73,7 +71,8 @@ def test_no_header_loosens_a_numbers_limits(
             "POST",
             "/v1/challenges",
             body={"phone_number": number},
-            headers=spoofed(i) | {"X-Forwarded-Host": "internal", "X-HTTP-Method-Override": "PUT"},
+            headers=build_spoofed_headers(i)
+            | {"X-Forwarded-Host": "internal", "X-HTTP-Method-Override": "PUT"},
         )
         for i in range(25)
     ]
@@ -84,14 +83,14 @@ def test_no_header_loosens_a_numbers_limits(
     assert 1 == len(gateway.list_texts_to(number))
 
 
-@pytest.mark.parametrize("first", range(0, len(MAGIC), 5))
-def test_no_code_verifies_by_magic(
+@pytest.mark.parametrize("first", range(0, len(MAGIC_CODES), 5))
+def test_no_well_known_code_verifies(
     service: RunningService, gateway: GatewayServer, number: str, first: int
 ) -> None:
-    """R38, A25: only the code that was sent does."""
+    """R38, A25: only the sent code verifies."""
     issued = service.issue(number)
-    drawn = gateway.find_code(number)
-    tried = [code for code in MAGIC[first : first + 5] if code != drawn]
+    sent = gateway.find_code(number)
+    tried = [code for code in MAGIC_CODES[first : first + 5] if code != sent]
 
     answers = [service.verify(issued, code) for code in tried]
 
@@ -115,8 +114,8 @@ def test_no_code_verifies_by_magic(
         {"code": "......", "verified": True},
     ],
 )
-def test_what_is_no_code_is_never_compared(service: RunningService, number: str, body) -> None:
-    """R8, A25: neither nothing nor a pattern is right."""
+def test_a_malformed_code_is_never_compared(service: RunningService, number: str, body) -> None:
+    """R8, A25: neither an empty value nor a pattern is a code."""
     issued = service.issue(number)
     before = service.count_samples("otp_argon2_seconds_count")
 
@@ -127,10 +126,10 @@ def test_what_is_no_code_is_never_compared(service: RunningService, number: str,
     assert 5 == service.view(issued).json["attempts_left"]
 
 
-def test_the_code_is_in_no_answer(
+def test_no_response_contains_the_code(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
-    """R32, A25: neither in that of its issue nor in any later one; MTN's was."""
+    """R32, A25: neither the response to the issue nor a later one contains it. MTN's did."""
     issued = service.issue(number, key="k", account="u-81", client_ip="203.0.113.79")
     code = gateway.find_code(number)
 
@@ -147,8 +146,8 @@ def test_the_code_is_in_no_answer(
     ]
 
     assert [201, 201, 429, 200, 400, 200, 200, 410, 410] == [a.status for a in answers]
-    everything = [a.body.decode() + repr(a.headers) for a in answers]
-    assert [] == [a for a in everything if re.search(rf"(?<![0-9a-f.]){code}(?![0-9a-f])", a)]
+    texts = [a.body.decode() + repr(a.headers) for a in answers]
+    assert [] == [a for a in texts if re.search(rf"(?<![0-9a-f.]){code}(?![0-9a-f])", a)]
 
 
 @pytest.mark.parametrize(
@@ -158,8 +157,8 @@ def test_the_code_is_in_no_answer(
         *("/schema/openapi.json", "/schema/swagger", "/.env", "/admin", "/", "/v1", "/health"),
     ],
 )
-def test_nothing_else_is_on_the_public_listener(service: RunningService, path: str) -> None:
-    """R60: metrics and documents have a listener of their own, and the inbox is in no production."""
+def test_the_public_listener_serves_only_the_api(service: RunningService, path: str) -> None:
+    """R60: metrics and documents have their own listener, and production has no inbox."""
     answer = service.send_request("GET", path, by="")
 
     assert (404, "not-found") == (answer.status, answer.problem_type)
@@ -169,5 +168,5 @@ def test_nothing_else_is_on_the_public_listener(service: RunningService, path: s
 def test_production_has_no_inbox_and_no_api_on_the_admin_listener(
     service: RunningService, path: str
 ) -> None:
-    """R38, R60: what development shows is not even there."""
+    """R38, R60: production does not contain the development endpoints."""
     assert 404 == service.send_request("GET", path, by="", listener="admin_port").status

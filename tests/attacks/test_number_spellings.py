@@ -1,4 +1,4 @@
-"""A6, A13: one phone has one name and one budget, and one Idempotency-Key is one message."""
+"""A6, A13: each phone has one canonical name and one budget; each Idempotency-Key, one message."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 NUMBER = "+12024560123"
 
-# Requirements, 5.1: libphonenumber reads each of these as NUMBER, some with a region to help.
+# Requirements, 5.1: libphonenumber parses each of these as NUMBER, some with a region.
 SPELLINGS = [
     "+1 (202) 456-0123",
     "+1-202-456-0123",
@@ -60,13 +60,16 @@ SPELLINGS = [
 ]
 
 
-async def test_all_spellings_of_a_number_at_once_are_one_message(
+async def test_concurrent_spellings_of_one_number_send_one_message(
     service: RunningService, gateway: GatewayServer
 ) -> None:
-    """R25, R34, R35: a limit for each spelling would be none."""
-    asked = [issuing(service, {"phone_number": spelling}) for spelling in [*SPELLINGS, NUMBER]]
+    """R25, R34, R35: a limit for each spelling would not limit the number."""
+    requests = [
+        build_issue_request(service, {"phone_number": spelling})
+        for spelling in [*SPELLINGS, NUMBER]
+    ]
 
-    answers = await service.send_together(asked)
+    answers = await service.send_together(requests)
 
     *others, plain = answers
     assert 201 == plain.status
@@ -74,73 +77,75 @@ async def test_all_spellings_of_a_number_at_once_are_one_message(
     assert [NUMBER] == [m["to"] for m in gateway.messages if m["to"].startswith("+12")]
 
 
-def test_a_spelling_that_is_refused_leaves_nothing_in_redis(
+def test_a_refused_spelling_leaves_nothing_in_redis(
     service: RunningService, redis: EmbeddedServer, gateway: GatewayServer
 ) -> None:
-    """R35: Redis is not even asked; no key, no bucket, no Idempotency-Key, no event."""
-    before, messages = keys_of(redis), len(gateway.messages)
+    """R35: Redis is never called: no key, no bucket, no Idempotency-Key and no event is written."""
+    before, messages = list_redis_keys(redis), len(gateway.messages)
     calls = service.count_samples("otp_store_seconds_count")
 
     refusals = [service.issue(spelling, key=f"k{i}") for i, spelling in enumerate(SPELLINGS)]
 
     assert {("invalid-phone-number", 422)} == {(r.problem_type, r.status) for r in refusals}
     assert calls == service.count_samples("otp_store_seconds_count")
-    assert set() == keys_of(redis) - before
+    assert set() == list_redis_keys(redis) - before
     assert messages == len(gateway.messages)
 
 
 @pytest.mark.parametrize("value", [12024560123, None, True, ["+12024560123"], {"e164": NUMBER}])
-def test_what_is_no_string_is_no_number(
+def test_a_number_that_is_not_a_string_is_refused(
     service: RunningService, gateway: GatewayServer, value
 ) -> None:
-    """R35, R58: 400, and it is not read as one."""
+    """R35, R58: the response is 400, and the value is not converted."""
     messages = len(gateway.messages)
 
     assert "invalid-request" == service.issue(value).problem_type
     assert messages == len(gateway.messages)
 
 
-async def test_fifty_calls_with_one_idempotency_key_are_one_message(
+async def test_fifty_calls_with_one_idempotency_key_send_one_message(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
-    """R53, A13: the key is claimed before anything is spent, whichever worker claims it."""
-    asked = [issuing(service, {"phone_number": number}, key="one-and-the-same")] * 50
+    """R53, A13: the key is claimed before anything is charged, whichever worker claims it."""
+    requests = [build_issue_request(service, {"phone_number": number}, key="one-and-the-same")] * 50
 
-    answers = await service.send_together(asked)
+    answers = await service.send_together(requests)
 
-    found = Counter(answer.problem_type or str(answer.status) for answer in answers)
-    assert found.keys() <= {"201", "idempotency-key-in-use"}
+    outcomes = Counter(answer.problem_type or str(answer.status) for answer in answers)
+    assert outcomes.keys() <= {"201", "idempotency-key-in-use"}
     assert 1 == len({answer.json["id"] for answer in answers if answer.status == 201})
     assert 1 == len(gateway.list_texts_to(number))
     again = service.issue(number, key="one-and-the-same")
     assert {again.json["id"]} == {a.json["id"] for a in answers if a.status == 201}
 
 
-async def test_fifty_issues_at_once_for_one_number_are_one_message(
+async def test_fifty_concurrent_issues_for_one_number_send_one_message(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
     """R25, R57, A15: over workers, tenants and purposes."""
-    asked = [
-        issuing(service, {"phone_number": number, "purpose": f"p{i}"}, by=("shop", "bank")[i % 2])
+    requests = [
+        build_issue_request(
+            service, {"phone_number": number, "purpose": f"p{i}"}, by=("shop", "bank")[i % 2]
+        )
         for i in range(50)
     ]
 
-    answers = await service.send_together(asked)
+    answers = await service.send_together(requests)
 
     assert Counter({429: 49, 201: 1}) == Counter(answer.status for answer in answers)
     assert 1 == len(gateway.list_texts_to(number))
 
 
-def issuing(
+def build_issue_request(
     service: RunningService, body: dict[str, str], *, by: str = "shop", key: str = ""
 ) -> bytes:
-    """Return an issue as it goes over the wire."""
+    """Return the bytes of an issue request."""
     headers = {"Idempotency-Key": key} if key else {}
     return build_request("POST", "/v1/challenges", body=body, key=service.keys[by], headers=headers)
 
 
-def keys_of(redis: EmbeddedServer) -> set[bytes]:
-    """Return the keys in Redis, but for the log that the workers sweep each minute."""
+def list_redis_keys(redis: EmbeddedServer) -> set[bytes]:
+    """Return the keys in Redis, except the log that the workers sweep every minute."""
     swept = re.compile(rb":(operation:\w+|log|events|refusals|folds|due)$")
     with redis_servers.open_client(redis) as client:
         return {name for name in client.scan_iter("*") if not swept.search(name)}

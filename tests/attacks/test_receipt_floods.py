@@ -1,4 +1,4 @@
-"""A19: receipts from outside: a hundred failures send nothing, and forged ones leave one event a provider."""
+"""A19: a hundred failure receipts send nothing, and forged receipts leave one event a provider."""
 
 import asyncio
 import time
@@ -33,18 +33,18 @@ SETTINGS = {
     "PROVIDERS__GATEWAY2__RECEIPT": '{ status = "status", failed = ["dead"] }',
     **{f"LIMITS__{name}": '["900000 in 1 h"]' for name in LIMITS},
 }
-FORGED, FAILED, CAP = 1_000, 100, 5
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+FORGED_COUNT, FAILED_COUNT, AUTO_RESENDS_PER_PREFIX = 1_000, 100, 5
+FORM_HEADERS = {"Content-Type": "application/x-www-form-urlencoded"}
 
-SOON = """
+SITECUSTOMIZE = """
 import otp_service.app.application
 otp_service.app.application.HOUSEKEEPING_INTERVAL_SECONDS = 15.0
 """
-"""Seconds: later than the last of the forged ones, and sooner than after a minute."""
+"""Housekeeping runs after the last forged receipt, and sooner than after one minute."""
 
 
-class Running(NamedTuple):
-    """What runs."""
+class FloodedService(NamedTuple):
+    """A service and its gateway and Redis."""
 
     gateway: EchoingGateway
     service: RunningService
@@ -52,85 +52,95 @@ class Running(NamedTuple):
 
 
 @pytest.fixture
-def running(tmp_path) -> Iterator[Running]:
-    """A service whose gateway is told where to bring receipts."""
+def flooded_service(tmp_path) -> Iterator[FloodedService]:
+    """Return a service whose requests to the gateway contain a callback URL."""
     port = redis_servers.find_free_port()
-    more = {"SERVICE__PORT": str(port), "SERVICE__PUBLIC_URL": f"http://127.0.0.1:{port}"}
+    callback_settings = {
+        "SERVICE__PORT": str(port),
+        "SERVICE__PUBLIC_URL": f"http://127.0.0.1:{port}",
+    }
     with EchoingGateway() as gateway, redis_servers.start_server(tmp_path / "redis") as redis:
         gateway.reply = GatewayReply(200, {"id": "m-1"})
-        settings = SETTINGS | HIGH_CAPACITY_SETTINGS | CHEAPEST_HASH_SETTINGS | more
+        settings = SETTINGS | HIGH_CAPACITY_SETTINGS | CHEAPEST_HASH_SETTINGS | callback_settings
         urls = [gateway.url, f"{gateway.url}/other"]
         with run_service(
-            tmp_path / "s", redis, urls, workers=1, sitecustomize=SOON, **settings
+            tmp_path / "s", redis, urls, workers=1, sitecustomize=SITECUSTOMIZE, **settings
         ) as service:
-            yield Running(gateway, service, redis)
+            yield FloodedService(gateway, service, redis)
 
 
 def test_a_hundred_failures_of_one_prefix_start_no_more_sends_than_its_cap(
-    running: Running,
+    flooded_service: FloodedService,
 ) -> None:
-    """Each is about a submission of its own, with its own token, and each is noted.
+    """Each receipt is for its own submission, with its own token, and each is recorded.
 
     A failure may start a send through the next provider, at most five times a prefix in an hour.
     """
-    gateway, service, redis = running
-    for number in range(FAILED):
+    gateway, service, redis = flooded_service
+    for number in range(FAILED_COUNT):
         assert 201 == service.issue(f"+44740071{number:02d}29").status
-    made = [asked.callback_url for asked in gateway.messages]
-    delete_cooldowns(redis)  # or those alone would stop them, and not the cap
+    callback_urls = [message.callback_url for message in gateway.messages]
+    delete_cooldowns(redis)  # otherwise the cooldowns would stop the sends, and not the cap
 
-    for address in made:
-        brought = send_request(
-            service.port, "POST", path_of(address), body=b"status=dead", headers=FORM
+    for callback_url in callback_urls:
+        response = send_request(
+            service.port,
+            "POST",
+            extract_path(callback_url),
+            body=b"status=dead",
+            headers=FORM_HEADERS,
         )
-        assert 204 == brought.status
+        assert 204 == response.status
     redis_servers.wait_until(
-        lambda: len(gateway.messages) >= FAILED + CAP, description="the last send"
+        lambda: len(gateway.messages) >= FAILED_COUNT + AUTO_RESENDS_PER_PREFIX,
+        description="the last send",
     )
-    time.sleep(1)  # whoever sends afterwards tells nobody
+    time.sleep(1)  # a further send would arrive by now
 
-    assert FAILED == len({*made})
-    news = service.fetch_events(type="otp.delivery")
-    assert [("technical-failure", True)] * FAILED == [(e["status"], e["trusted"]) for e in news]
-    assert FAILED + CAP == len(gateway.messages)
+    assert FAILED_COUNT == len({*callback_urls})
+    deliveries = service.fetch_events(type="otp.delivery")
+    assert [("technical-failure", True)] * FAILED_COUNT == [
+        (e["status"], e["trusted"]) for e in deliveries
+    ]
+    assert FAILED_COUNT + AUTO_RESENDS_PER_PREFIX == len(gateway.messages)
 
 
 async def test_a_thousand_forged_receipts_leave_one_event_a_provider_that_counts_them(
-    running: Running,
+    flooded_service: FloodedService,
 ) -> None:
-    """A9: what strangers send fills no log. Nothing of the delivery changes either."""
-    gateway, service, _ = running
+    """A9: receipts of unauthenticated callers fill no log and change no delivery status."""
+    gateway, service, _ = flooded_service
     issued = await asyncio.to_thread(service.issue, "+447400718829")
-    (asked,) = gateway.messages
-    line = await RawConnection.connect(service.port)
+    (message,) = gateway.messages
+    connection = await RawConnection.connect(service.port)
 
-    for number in range(FORGED):
-        path = forged(path_of(asked.callback_url), number)
-        asking = build_request("POST", path, body=b"status=dead", headers=FORM)
-        assert 401 == (await line.exchange(asking)).status, path
-    line.close()
+    for number in range(FORGED_COUNT):
+        path = forge_path(extract_path(message.callback_url), number)
+        request = build_request("POST", path, body=b"status=dead", headers=FORM_HEADERS)
+        assert 401 == (await connection.exchange(request)).status, path
+    connection.close()
 
-    def rejected() -> list[dict[str, Any]]:
+    def fetch_rejections() -> list[dict[str, Any]]:
         return service.fetch_events(type="callback.rejected")
 
     await asyncio.to_thread(
-        redis_servers.wait_until, rejected, timeout_seconds=30, description="housekeeping"
+        redis_servers.wait_until, fetch_rejections, timeout_seconds=30, description="housekeeping"
     )
-    counts = {each["provider"]: each["count"] for each in rejected()}
-    assert {"gateway": FORGED * 3 // 4, "gateway2": FORGED // 4} == counts
-    assert {"signature"} == {each["reason"] for each in rejected()}
+    counts = {each["provider"]: each["count"] for each in fetch_rejections()}
+    assert {"gateway": FORGED_COUNT * 3 // 4, "gateway2": FORGED_COUNT // 4} == counts
+    assert {"signature"} == {each["reason"] for each in fetch_rejections()}
     assert [] == service.fetch_events(type="otp.delivery")
     assert "submitted" == service.view(issued).json["delivery"]["status"]
     assert 1 == len(gateway.messages)
 
 
-def path_of(address: str) -> str:
-    """Return the path and query of an address."""
-    return urlsplit(address)._replace(scheme="", netloc="").geturl()
+def extract_path(url: str) -> str:
+    """Return the path and the query of a URL."""
+    return urlsplit(url)._replace(scheme="", netloc="").geturl()
 
 
-def forged(path: str, number: int) -> str:
-    """Return the path with another token, another submission, or at another provider."""
+def forge_path(path: str, number: int) -> str:
+    """Return the path with another token, submission or provider, or without a token."""
     bare, _, query = path.partition("?")
     fields = dict(parse_qsl(query))
     match number % 4:

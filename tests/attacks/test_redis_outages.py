@@ -1,4 +1,4 @@
-"""A12: while Redis is in doubt nothing is compared and nothing is sent; afterwards all is well."""
+"""A12: while Redis fails, nothing is compared and nothing is sent; afterwards the service recovers."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ from tests.store import redis_servers
 
 pytestmark = pytest.mark.slow
 
-Fault = Callable[[EmbeddedServer], AbstractContextManager[None]]
+RedisFault = Callable[[EmbeddedServer], AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
-def away(server: EmbeddedServer) -> Iterator[None]:
-    """As after a power cut; it comes back over the same files."""
+def crash(server: EmbeddedServer) -> Iterator[None]:
+    """Kill Redis as a power cut does, and restart it with the same files."""
     redis_servers.kill_server(server)
     yield
     server.stop()
@@ -30,16 +30,16 @@ def away(server: EmbeddedServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def silent(server: EmbeddedServer) -> Iterator[None]:
-    """The machine hangs: it takes what is sent, and says nothing until it goes on with that."""
+def hang(server: EmbeddedServer) -> Iterator[None]:
+    """Suspend Redis: it accepts bytes, and responds after it continues."""
     os.kill(server.pid, signal.SIGSTOP)
     yield
     os.kill(server.pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager
-def full(server: EmbeddedServer) -> Iterator[None]:
-    """R76: noeviction, and no memory left."""
+def fill_memory(server: EmbeddedServer) -> Iterator[None]:
+    """R76: noeviction, and no free memory."""
     with redis_servers.open_client(server) as client:
         client.config_set("maxmemory", 1)
         yield
@@ -47,8 +47,8 @@ def full(server: EmbeddedServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def read_only(server: EmbeddedServer) -> Iterator[None]:
-    """A replica of nobody who is there: after a failover that went wrong."""
+def make_read_only(server: EmbeddedServer) -> Iterator[None]:
+    """Make Redis a replica of a missing master, as after a failed failover."""
     with redis_servers.open_client(server) as client:
         client.replicaof("127.0.0.1", str(redis_servers.find_free_port()))
         yield
@@ -56,8 +56,8 @@ def read_only(server: EmbeddedServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def short_of_replicas(server: EmbeddedServer) -> Iterator[None]:
-    """It refuses writes itself as long as nobody copies them."""
+def remove_replicas(server: EmbeddedServer) -> Iterator[None]:
+    """Make Redis refuse writes, because it has no replica."""
     with redis_servers.open_client(server) as client:
         client.config_set("min-replicas-to-write", 1)
         yield
@@ -65,8 +65,8 @@ def short_of_replicas(server: EmbeddedServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asking_for_a_password(server: EmbeddedServer) -> Iterator[None]:
-    """Somebody has changed it; every connection was cut."""
+def require_password(server: EmbeddedServer) -> Iterator[None]:
+    """Change the password, and close every connection."""
     with redis_servers.open_client(server) as client:
         client.config_set("requirepass", "sesame")
         client.execute_command("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -74,18 +74,18 @@ def asking_for_a_password(server: EmbeddedServer) -> Iterator[None]:
         client.config_set("requirepass", "")
 
 
-FAULT_TABLE = [away, full, read_only, short_of_replicas, asking_for_a_password, silent]
+REDIS_FAULTS = [crash, fill_memory, make_read_only, remove_replicas, require_password, hang]
 
 
-class Scene:
-    """A service, its gateway, and the Redis that is hurt."""
+class OutageScenario:
+    """A service, its gateway, and the Redis that fails."""
 
     def __init__(
         self, service: RunningService, gateway: GatewayServer, redis: EmbeddedServer
     ) -> None:
         self.service, self.gateway, self.redis = service, gateway, redis
 
-    def calls(self, issued: HttpResponse, code: str, number: str) -> list[HttpResponse]:
+    def make_calls(self, issued: HttpResponse, code: str, number: str) -> list[HttpResponse]:
         """Make every call that compares, sends or changes something."""
         return [
             *(self.service.issue(number, key=key) for key in ("", f"k{number[1:]}")),
@@ -100,8 +100,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Redis on a port, for it has to be found again where it was."""
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageScenario]:
+    """Run Redis on a fixed port, because it must be found there after a restart."""
     folder: Path = tmp_path_factory.mktemp("faults")
     with (
         redis_servers.start_server(
@@ -112,55 +112,55 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             folder, redis, [gateway.url], workers=1, REDIS__TIMEOUT_MILLISECONDS="200"
         ) as service,
     ):
-        yield Scene(service, gateway, redis)
+        yield OutageScenario(service, gateway, redis)
 
 
-@pytest.mark.parametrize("fault", FAULT_TABLE, ids=lambda fault: fault.__name__)
-def test_while_redis_is_in_doubt_nothing_is_done(
-    scene: Scene, fault: Fault, generate_number
+@pytest.mark.parametrize("fault", REDIS_FAULTS, ids=lambda fault: fault.__name__)
+def test_while_redis_fails_every_call_is_refused(
+    scenario: OutageScenario, fault: RedisFault, generate_number
 ) -> None:
-    """R77: every call is 503 with Retry-After; then the code that was there works."""
+    """R77: every call returns 503 with Retry-After; afterwards the earlier code verifies."""
     number = generate_number()
-    issued = scene.service.issue(number)
-    code = scene.gateway.find_code(number)
-    messages = len(scene.gateway.messages)
-    hashed = scene.service.count_samples("otp_argon2_seconds_count")
+    issued = scenario.service.issue(number)
+    code = scenario.gateway.find_code(number)
+    messages = len(scenario.gateway.messages)
+    hashed = scenario.service.count_samples("otp_argon2_seconds_count")
 
-    with fault(scene.redis):
-        refusals = scene.calls(issued, code, generate_number())
+    with fault(scenario.redis):
+        refusals = scenario.make_calls(issued, code, generate_number())
         ready, live = (
-            send_request(scene.service.port, "GET", f"/health/{h}") for h in ("ready", "live")
+            send_request(scenario.service.port, "GET", f"/health/{h}") for h in ("ready", "live")
         )
 
     assert {(503, "store-unavailable")} == {(r.status, r.problem_type) for r in (*refusals, ready)}
     assert all(int(r.headers["retry-after"]) >= 1 for r in (*refusals, ready))
     assert 200 == live.status
-    assert messages == len(scene.gateway.messages)
-    assert hashed == scene.service.count_samples("otp_argon2_seconds_count")
-    redis_servers.wait_until(scene.service.is_ready, description="the recovery")
-    assert {"attempts_left": 5, "status": "pending"}.items() <= scene.service.view(
+    assert messages == len(scenario.gateway.messages)
+    assert hashed == scenario.service.count_samples("otp_argon2_seconds_count")
+    redis_servers.wait_until(scenario.service.is_ready, description="the recovery")
+    assert {"attempts_left": 5, "status": "pending"}.items() <= scenario.service.view(
         issued
     ).json.items()
-    assert 200 == scene.service.verify(issued, code).status
-    assert 201 == scene.service.issue(generate_number()).status
+    assert 200 == scenario.service.verify(issued, code).status
+    assert 201 == scenario.service.issue(generate_number()).status
 
 
-def test_scripts_that_redis_has_forgotten_are_given_to_it_again(
-    scene: Scene, generate_number
+def test_scripts_missing_from_redis_are_loaded_again(
+    scenario: OutageScenario, generate_number
 ) -> None:
-    """R77: NOSCRIPT is no fault that a caller should see."""
+    """R77: callers do not see NOSCRIPT."""
     number = generate_number()
-    issued = scene.service.issue(number)
-    with redis_servers.open_client(scene.redis) as client:
+    issued = scenario.service.issue(number)
+    with redis_servers.open_client(scenario.redis) as client:
         client.script_flush()
 
-    verified = scene.service.verify(issued, scene.gateway.find_code(number))
+    verified = scenario.service.verify(issued, scenario.gateway.find_code(number))
 
     assert 200 == verified.status
 
 
-def test_a_redis_that_may_forget_attempts_is_refused(tmp_path: Path) -> None:
-    """R76: with an evicting Redis, full memory would give every attempt back."""
+def test_a_redis_that_may_evict_attempts_is_refused(tmp_path: Path) -> None:
+    """R76: an evicting Redis with full memory would refund every attempt."""
     evicting = {"maxmemory-policy": "allkeys-lru"}
     with (
         EmbeddedServer(tmp_path / "redis", options=evicting) as redis,
@@ -170,12 +170,12 @@ def test_a_redis_that_may_forget_attempts_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_reading_still_works_where_only_writing_does_not(scene: Scene, generate_number) -> None:
-    """A view compares nothing; its caller sees how things stand."""
+def test_a_view_works_while_writes_fail(scenario: OutageScenario, generate_number) -> None:
+    """A view compares nothing, and it shows its caller the status."""
     number = generate_number()
-    issued = scene.service.issue(number)
+    issued = scenario.service.issue(number)
 
-    with full(scene.redis):
-        view = scene.service.view(issued)
+    with fill_memory(scenario.redis):
+        view = scenario.service.view(issued)
 
     assert (200, "pending") == (view.status, view.json["status"])

@@ -1,4 +1,4 @@
-"""A10: who can write to Redis can delete and roll back, and neither gets in nor sends anything."""
+"""A10: an attacker who can write to Redis can delete and roll back, but verifies and sends nothing."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,28 +14,28 @@ from tests.store import redis_servers
 
 pytestmark = pytest.mark.slow
 
-NAMES = KeyNames(Key("", b""))  # for names that are made without a key
+KEY_NAMES = KeyNames(Key("", b""))  # only for names that need no key
 
 
-class Records(NamedTuple):
-    """The names of a challenge's two records."""
+class RecordNames(NamedTuple):
+    """The key names of a challenge's two records."""
 
     challenge: str
     secret: str
 
 
-def records(issued: HttpResponse, tenant: str = "shop") -> Records:
-    """Return where a challenge is kept."""
+def get_record_names(issued: HttpResponse, tenant: str = "shop") -> RecordNames:
+    """Return the key names of a challenge's records."""
     id_ = issued.json["id"]
     partition = int(id_[1:3])
-    return Records(
-        NAMES.challenge_record_key(partition, tenant, id_),
-        NAMES.secret_record_key(partition, tenant, id_),
+    return RecordNames(
+        KEY_NAMES.challenge_record_key(partition, tenant, id_),
+        KEY_NAMES.secret_record_key(partition, tenant, id_),
     )
 
 
-class Scene:
-    """A thief with a challenge of his own, and a victim with another."""
+class TamperingScenario:
+    """A challenge of an attacker, and a challenge of a victim."""
 
     def __init__(
         self, service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, client: Any
@@ -43,22 +43,22 @@ class Scene:
         self.service, self.gateway, self.client = service, gateway, client
         self._redis = redis
 
-    def begin(self, thiefs: str, victims: str) -> None:
-        """Issue both."""
-        self.thiefs, self.victims = self.service.issue(thiefs), self.service.issue(victims)
-        self.thiefs_code = self.gateway.find_code(thiefs)
+    def issue_both(self, attackers: str, victims: str) -> None:
+        """Issue both challenges."""
+        self.attackers, self.victims = self.service.issue(attackers), self.service.issue(victims)
+        self.attackers_code = self.gateway.find_code(attackers)
         self.victims_code = self.gateway.find_code(victims)
         self.messages = len(self.gateway.messages)
 
     def copy(self, source: str, target: str) -> None:
-        """Put what is under one key under another too."""
+        """Copy the value of one key to another key."""
         self.client.copy(source, target, replace=True)
 
-    def assert_nothing_works(self) -> None:
-        """Every call about the victim's challenge is refused, sends nothing, and is told."""
+    def assert_victim_is_protected(self) -> None:
+        """Assert that calls for the victim's challenge are refused and recorded, and send nothing."""
         delete_cooldowns(self._redis)
         answers = [
-            self.service.verify(self.victims, self.thiefs_code),
+            self.service.verify(self.victims, self.attackers_code),
             self.service.verify(self.victims, self.victims_code),
             self.service.resend(self.victims),
             self.service.view(self.victims),
@@ -67,183 +67,204 @@ class Scene:
         assert [(503, "store-unavailable")] * 4 == [(a.status, a.problem_type) for a in answers]
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         assert self.messages == len(self.gateway.messages)
-        told = self.service.fetch_events(challenge=self.victims.json["id"], type="store.tampered")
+        events = self.service.fetch_events(challenge=self.victims.json["id"], type="store.tampered")
         assert {("shop", "failure", "ok")} == {
-            (event["tenant"], event["outcome"], event["integrity"]) for event in told
+            (event["tenant"], event["outcome"], event["integrity"]) for event in events
         }
-        assert {event["record"] for event in told} <= set(records(self.victims))
+        assert {event["record"] for event in events} <= set(get_record_names(self.victims))
 
 
 @pytest.fixture
-def scene(
+def scenario(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, generate_number
-) -> Iterator[Scene]:
-    """Two challenges that live, and a way into Redis."""
+) -> Iterator[TamperingScenario]:
+    """Return two live challenges, and a client of their Redis."""
     with redis_servers.open_client(redis) as client:
-        scene = Scene(service, gateway, redis, client)
-        scene.begin(generate_number(), generate_number())
-        yield scene
+        scenario = TamperingScenario(service, gateway, redis, client)
+        scenario.issue_both(generate_number(), generate_number())
+        yield scenario
 
 
-def test_a_copied_challenge_lets_nobody_in_with_his_own_code(scene: Scene) -> None:
-    """Both records of the thief's, under the victim's keys."""
-    for source, target in zip(records(scene.thiefs), records(scene.victims), strict=True):
-        scene.copy(source, target)
+def test_a_copied_challenge_does_not_verify_with_the_attackers_code(
+    scenario: TamperingScenario,
+) -> None:
+    """Both records of the attacker are copied to the victim's keys."""
+    for source, target in zip(
+        get_record_names(scenario.attackers), get_record_names(scenario.victims), strict=True
+    ):
+        scenario.copy(source, target)
 
-    scene.assert_nothing_works()
-
-
-def test_a_verified_challenge_that_is_copied_verifies_no_other(scene: Scene) -> None:
-    """What a back end would take for a success."""
-    assert 200 == scene.service.verify(scene.thiefs, scene.thiefs_code).status
-    scene.copy(records(scene.thiefs).challenge, records(scene.victims).challenge)
-
-    scene.assert_nothing_works()
+    scenario.assert_victim_is_protected()
 
 
-def test_swapped_secrets_send_and_let_in_nobody(scene: Scene) -> None:
-    """The sealed number and the hashes: a resend would go to the other phone."""
-    thiefs, victims = records(scene.thiefs).secret, records(scene.victims).secret
-    kept = scene.client.get(victims)
-    scene.copy(thiefs, victims)
-    scene.client.set(thiefs, kept)
+def test_a_copied_verified_challenge_verifies_no_other(scenario: TamperingScenario) -> None:
+    """A back end would take the copy for a success."""
+    assert 200 == scenario.service.verify(scenario.attackers, scenario.attackers_code).status
+    scenario.copy(
+        get_record_names(scenario.attackers).challenge, get_record_names(scenario.victims).challenge
+    )
 
-    scene.assert_nothing_works()
-    assert 503 == scene.service.verify(scene.thiefs, scene.victims_code).status
-    assert 503 == scene.service.resend(scene.thiefs).status
+    scenario.assert_victim_is_protected()
 
 
-def test_a_secret_in_the_place_of_a_challenge_is_none(scene: Scene) -> None:
-    """And the other way round; both are closed with the same keys."""
-    challenge, secret = records(scene.victims)
-    kept = scene.client.get(challenge)
-    scene.copy(secret, challenge)
-    scene.client.set(secret, kept)
+def test_swapped_secrets_neither_send_nor_verify(scenario: TamperingScenario) -> None:
+    """The secret contains the number and the hashes, so a resend would go to the other phone."""
+    attackers, victims = (
+        get_record_names(scenario.attackers).secret,
+        get_record_names(scenario.victims).secret,
+    )
+    original = scenario.client.get(victims)
+    scenario.copy(attackers, victims)
+    scenario.client.set(attackers, original)
 
-    scene.assert_nothing_works()
+    scenario.assert_victim_is_protected()
+    assert 503 == scenario.service.verify(scenario.attackers, scenario.victims_code).status
+    assert 503 == scenario.service.resend(scenario.attackers).status
+
+
+def test_a_secret_in_place_of_a_challenge_is_refused(scenario: TamperingScenario) -> None:
+    """And the reverse; both are encrypted with the same keys."""
+    challenge, secret = get_record_names(scenario.victims)
+    original = scenario.client.get(challenge)
+    scenario.copy(secret, challenge)
+    scenario.client.set(secret, original)
+
+    scenario.assert_victim_is_protected()
 
 
 @pytest.mark.parametrize("record", ["challenge", "secret"])
 @pytest.mark.parametrize("place", [0, 7, 8, 9, 11, 13, 20, 30, 60, -40, -32, -1])
-def test_a_record_with_one_bit_changed_is_none(scene: Scene, record: str, place: int) -> None:
-    """Version, ids of keys, nonce, body, MAC: attempts that were left, say."""
-    name = getattr(records(scene.victims), record)
-    value = bytearray(scene.client.get(name))
+def test_a_record_with_one_changed_bit_is_refused(
+    scenario: TamperingScenario, record: str, place: int
+) -> None:
+    """In the version, key ids, nonce, body (with the attempts left) or MAC."""
+    name = getattr(get_record_names(scenario.victims), record)
+    value = bytearray(scenario.client.get(name))
     value[place] ^= 1
-    scene.client.set(name, bytes(value))
+    scenario.client.set(name, bytes(value))
 
-    scene.assert_nothing_works()
+    scenario.assert_victim_is_protected()
 
 
 @pytest.mark.parametrize("value", [b"", b"0", b"00000001", b"\x00" * 200, b"{}" * 60])
-def test_what_never_was_a_record_is_none(scene: Scene, value: bytes) -> None:
-    """Empty, short, zeros, and somebody else's."""
-    scene.client.set(records(scene.victims).challenge, value)
+def test_a_value_that_was_never_a_record_is_refused(
+    scenario: TamperingScenario, value: bytes
+) -> None:
+    """Empty, short, zeros, and JSON."""
+    scenario.client.set(get_record_names(scenario.victims).challenge, value)
 
-    scene.assert_nothing_works()
+    scenario.assert_victim_is_protected()
 
 
-def test_a_value_of_another_type_is_none(scene: Scene) -> None:
+def test_a_value_of_another_type_is_refused(scenario: TamperingScenario) -> None:
     """R77: Redis itself refuses to read it."""
-    name = records(scene.victims).challenge
-    scene.client.delete(name)
-    scene.client.rpush(name, "1")
+    name = get_record_names(scenario.victims).challenge
+    scenario.client.delete(name)
+    scenario.client.rpush(name, "1")
 
     answers = [
-        scene.service.verify(scene.victims, scene.victims_code),
-        scene.service.resend(scene.victims),
-        scene.service.view(scene.victims),
+        scenario.service.verify(scenario.victims, scenario.victims_code),
+        scenario.service.resend(scenario.victims),
+        scenario.service.view(scenario.victims),
     ]
 
     assert [(503, "store-unavailable")] * 3 == [(a.status, a.problem_type) for a in answers]
-    assert scene.messages == len(scene.gateway.messages)
+    assert scenario.messages == len(scenario.gateway.messages)
 
 
-def test_a_challenge_of_one_tenant_is_none_of_another(scene: Scene) -> None:
-    """R5: the tenant is the API key's, whatever the record says."""
-    for source, target in zip(records(scene.victims), records(scene.victims, "bank"), strict=True):
-        scene.copy(source, target)
+def test_a_challenge_copied_to_another_tenant_is_refused(scenario: TamperingScenario) -> None:
+    """R5: the API key determines the tenant, whatever the record contains."""
+    for source, target in zip(
+        get_record_names(scenario.victims), get_record_names(scenario.victims, "bank"), strict=True
+    ):
+        scenario.copy(source, target)
 
     answers = [
-        scene.service.view(scene.victims, by="bank"),
-        scene.service.verify(scene.victims, scene.victims_code, by="bank"),
-        scene.service.resend(scene.victims, by="bank"),
+        scenario.service.view(scenario.victims, by="bank"),
+        scenario.service.verify(scenario.victims, scenario.victims_code, by="bank"),
+        scenario.service.resend(scenario.victims, by="bank"),
     ]
 
     assert [503] * 3 == [answer.status for answer in answers]
-    assert scene.messages == len(scene.gateway.messages)
-    told = scene.service.fetch_events(challenge=scene.victims.json["id"], type="store.tampered")
-    assert {"bank"} == {event["tenant"] for event in told}
+    assert scenario.messages == len(scenario.gateway.messages)
+    events = scenario.service.fetch_events(
+        challenge=scenario.victims.json["id"], type="store.tampered"
+    )
+    assert {"bank"} == {event["tenant"] for event in events}
 
 
-def idempotency_record(scene: Scene, number: str, key: str) -> str:
-    """Issue with an Idempotency-Key, and return where Redis keeps it."""
-    before = set(scene.client.scan_iter("*:idempotency:*"))
-    assert 201 == scene.service.issue(number, key=key).status
-    (name,) = set(scene.client.scan_iter("*:idempotency:*")) - before
+def issue_with_key(scenario: TamperingScenario, number: str, key: str) -> str:
+    """Issue with an Idempotency-Key, and return the key name of its record."""
+    before = set(scenario.client.scan_iter("*:idempotency:*"))
+    assert 201 == scenario.service.issue(number, key=key).status
+    (name,) = set(scenario.client.scan_iter("*:idempotency:*")) - before
     return str(name.decode())
 
 
-def test_a_forged_idempotency_record_is_no_answer(scene: Scene, generate_number) -> None:
-    """The answer to a key would be a challenge that somebody else has verified."""
-    thiefs, victims = generate_number(), generate_number()
-    forged = idempotency_record(scene, thiefs, "thief")
-    model = idempotency_record(scene, victims, "victim")
-    scene.copy(model, forged)
-    messages = len(scene.gateway.messages)
+def test_a_forged_idempotency_record_is_refused(
+    scenario: TamperingScenario, generate_number
+) -> None:
+    """Otherwise the response to a key could be a challenge that another caller has verified."""
+    attackers, victims = generate_number(), generate_number()
+    forged = issue_with_key(scenario, attackers, "attacker")
+    model = issue_with_key(scenario, victims, "victim")
+    scenario.copy(model, forged)
+    messages = len(scenario.gateway.messages)
 
     answers = [
-        scene.service.issue(thiefs, key="thief"),
-        scene.service.issue(victims, key="thief"),
-        scene.service.resend(scene.thiefs, key="thief"),
+        scenario.service.issue(attackers, key="attacker"),
+        scenario.service.issue(victims, key="attacker"),
+        scenario.service.resend(scenario.attackers, key="attacker"),
     ]
 
     assert [(503, "store-unavailable")] * 3 == [(a.status, a.problem_type) for a in answers]
-    assert messages == len(scene.gateway.messages)
-    told = scene.service.fetch_events(type="store.tampered")[:3]
-    assert [("shop", forged)] * 3 == [(event["tenant"], event["record"]) for event in told]
+    assert messages == len(scenario.gateway.messages)
+    events = scenario.service.fetch_events(type="store.tampered")[:3]
+    assert [("shop", forged)] * 3 == [(event["tenant"], event["record"]) for event in events]
 
 
 @pytest.mark.parametrize("value", [b"", b"00000001", b"\x00" * 120])
-def test_what_never_was_an_idempotency_record_is_no_answer(
-    scene: Scene, number: str, value: bytes
+def test_a_value_that_was_never_an_idempotency_record_is_refused(
+    scenario: TamperingScenario, number: str, value: bytes
 ) -> None:
-    """Nor does it free the key."""
+    """And it does not free the key."""
     key = f"key-{number[1:]}"
-    name = idempotency_record(scene, number, key)
-    scene.client.set(name, value)
-    delete_cooldowns(scene._redis)
+    name = issue_with_key(scenario, number, key)
+    scenario.client.set(name, value)
+    delete_cooldowns(scenario._redis)
 
-    answer = scene.service.issue(number, key=key)
+    answer = scenario.service.issue(number, key=key)
 
     assert (503, "store-unavailable") == (answer.status, answer.problem_type)
-    assert 1 == len(scene.gateway.list_texts_to(number))
+    assert 1 == len(scenario.gateway.list_texts_to(number))
 
 
-def test_an_idempotency_record_does_not_make_a_tampered_challenge_good(
-    scene: Scene, number: str
+def test_an_idempotency_record_does_not_validate_a_tampered_challenge(
+    scenario: TamperingScenario, number: str
 ) -> None:
-    """A repeat reads the challenge that was made, and that one was replaced."""
-    issued = scene.service.issue(number, key=f"key-{number[1:]}")
-    scene.copy(records(scene.victims).challenge, records(issued).challenge)
+    """A repeated call reads the created challenge, which was replaced."""
+    issued = scenario.service.issue(number, key=f"key-{number[1:]}")
+    scenario.copy(get_record_names(scenario.victims).challenge, get_record_names(issued).challenge)
 
-    answer = scene.service.issue(number, key=f"key-{number[1:]}")
+    answer = scenario.service.issue(number, key=f"key-{number[1:]}")
 
     assert (503, "store-unavailable") == (answer.status, answer.problem_type)
-    last, *_ = scene.service.fetch_events(type="store.tampered")
-    assert records(issued).challenge == last["record"]
+    last, *_ = scenario.service.fetch_events(type="store.tampered")
+    assert get_record_names(issued).challenge == last["record"]
 
 
-def test_an_event_that_somebody_wrote_is_told_as_such(scene: Scene) -> None:
-    """R72: the log shows it, and says that no worker has signed it."""
-    partition = int(scene.victims.json["id"][1:3])
-    _, events, *_ = NAMES.event_log_keys(partition)
-    (last, fields), *_ = scene.client.xrevrange(events, count=1)
+def test_an_event_written_by_an_attacker_fails_its_integrity_check(
+    scenario: TamperingScenario,
+) -> None:
+    """R72: the log shows the event, and that no worker signed it."""
+    partition = int(scenario.victims.json["id"][1:3])
+    _, events, *_ = KEY_NAMES.event_log_keys(partition)
+    (last, fields), *_ = scenario.client.xrevrange(events, count=1)
     forged = {**fields, b"event": fields[b"event"].replace(b'"shop"', b'"bank"')}
     at, sequence = map(int, last.split(b"-"))
-    scene.client.xadd(events, forged, id=f"{at}-{sequence + 1}")
+    scenario.client.xadd(events, forged, id=f"{at}-{sequence + 1}")
 
-    told = scene.service.fetch_events(challenge=scene.victims.json["id"])
+    events_read = scenario.service.fetch_events(challenge=scenario.victims.json["id"])
 
-    assert "failed" == told[0]["integrity"]
-    assert {"ok"} == {event["integrity"] for event in told[1:]}
+    assert "failed" == events_read[0]["integrity"]
+    assert {"ok"} == {event["integrity"] for event in events_read[1:]}

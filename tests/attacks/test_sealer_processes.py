@@ -1,4 +1,4 @@
-"""The sealer as its users run it: in `serve`, in `dev`, alone; killed, stopped, and out of disk."""
+"""The sealer as it is deployed: in `serve`, in `dev` and alone; killed, suspended, and out of disk."""
 
 import asyncio
 import contextlib
@@ -31,18 +31,18 @@ from tests.store import redis_servers
 
 pytestmark = pytest.mark.slow
 
-LEADS = "this process seals the archive now"
+LEADER_MESSAGE = "this process seals the archive now"
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A Redis of its own."""
+    """Return a Redis for one test."""
     with redis_servers.start_server(tmp_path / "redis") as redis:
         yield redis
 
 
-def key_in(folder: Path) -> SigningKey:
-    """Make the key of an archive."""
+def create_archive_key(folder: Path) -> SigningKey:
+    """Create the signing key of an archive in this folder."""
     key = SigningKey.generate()
     path = folder / "audit.pem"
     path.touch(0o600)
@@ -50,7 +50,7 @@ def key_in(folder: Path) -> SigningKey:
     return key
 
 
-def audit(folder: Path, **more: str) -> dict[str, str]:
+def build_audit_settings(folder: Path, **more: str) -> dict[str, str]:
     """Return the settings of an archive in this folder."""
     return {
         "AUDIT__ARCHIVE": str(folder / "archive"),
@@ -60,15 +60,20 @@ def audit(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
-# ------------------------------------------------------------------------------- beside the service
+# --------------------------------------------------------------------------- in the service process
 
 
-def test_serve_seals_what_it_tells_to_its_last_event(redis: EmbeddedServer, tmp_path: Path) -> None:
-    """With SIGHUP in between, and the metrics that say how it goes."""
-    key = key_in(tmp_path)
+def test_serve_seals_every_event_until_it_stops(redis: EmbeddedServer, tmp_path: Path) -> None:
+    """With SIGHUP in between, and with the metrics of the sealer."""
+    key = create_archive_key(tmp_path)
     with GatewayServer() as gateway:
         with processes.run_service(
-            tmp_path, redis, [gateway.url], workers=1, **CHEAPEST_HASH_SETTINGS, **audit(tmp_path)
+            tmp_path,
+            redis,
+            [gateway.url],
+            workers=1,
+            **CHEAPEST_HASH_SETTINGS,
+            **build_audit_settings(tmp_path),
         ) as service:
             issued = service.issue("+447400123456")
             assert 200 == service.verify(issued, gateway.find_code("+447400123456")).status
@@ -79,17 +84,18 @@ def test_serve_seals_what_it_tells_to_its_last_event(redis: EmbeddedServer, tmp_
             assert 0 == service.count_samples("otp_audit_stuck")
             service.process.send_signal(signal.SIGHUP)
             redis_servers.wait_until(
-                lambda: service.log.read_text().count(LEADS) == 2, description="the next sealer"
+                lambda: service.log.read_text().count(LEADER_MESSAGE) == 2,
+                description="the next sealer",
             )
         log = SealedLog(None, tmp_path / "archive")  # type: ignore[arg-type]
         log.assert_complete(key)
     kinds = Counter(entry["event"]["type"] for entry in log.read_entries())
     assert 1 <= kinds["otp.issued"] == kinds["otp.verified"]
-    said = [e["event"] for e in log.read_entries() if e["event"]["type"] == "service.changed"]
-    assert "stopped" == said[-1]["reason"]
+    changes = [e["event"] for e in log.read_entries() if e["event"]["type"] == "service.changed"]
+    assert "stopped" == changes[-1]["reason"]
 
 
-def test_dev_archives_into_its_data_with_a_key_of_its_own(tmp_path: Path) -> None:
+def test_dev_archives_into_its_data_folder_with_its_own_key(tmp_path: Path) -> None:
     """Over two starts."""
     for number in ("+447700900123", "+447700900124"):
         with processes.run_dev(tmp_path / "data") as service:
@@ -102,15 +108,15 @@ def test_dev_archives_into_its_data_with_a_key_of_its_own(tmp_path: Path) -> Non
     assert 2 == sum(entry["event"]["type"] == "otp.issued" for entry in log.read_entries())
 
 
-# ------------------------------------------------------------------------------- alone
+# -------------------------------------------------------------------------------------------- alone
 
 
-class Sealers:
+class SealerProcesses:
     """Processes that seal one archive."""
 
     def __init__(self, folder: Path, redis: EmbeddedServer) -> None:
         self.folder = folder
-        self.key = key_in(folder)
+        self.key = create_archive_key(folder)
         processes._write_config(folder / "otp.toml", redis.url, ["http://127.0.0.1:9"])
         text = (folder / "otp.toml").read_text()
         self.keys = load_settings(text, {}, str, cores=1).keys
@@ -118,9 +124,9 @@ class Sealers:
         self._count = 0
 
     def start(self) -> "tuple[subprocess.Popen[bytes], Path]":
-        """Start one; return it and its log."""
+        """Start a sealer; return its process and its log."""
         self._count += 1
-        settings = audit(self.folder, AUDIT__SEAL="alone", EVENTS__MAXIMUM="1000")
+        settings = build_audit_settings(self.folder, AUDIT__SEAL="alone", EVENTS__MAXIMUM="1000")
         command = ["audit", "seal", "--config", str(self.folder / "otp.toml")]
         log = self.folder / f"sealer{self._count}.log"
         return self._stack.enter_context(processes._start_command(command, log, settings))
@@ -133,167 +139,181 @@ class Sealers:
 
 
 @pytest.fixture
-async def log(redis: EmbeddedServer, tmp_path: Path) -> AsyncIterator[tuple[SealedLog, Sealers]]:
-    """The log, and who seals it."""
+async def log_and_sealers(
+    redis: EmbeddedServer, tmp_path: Path
+) -> AsyncIterator[tuple[SealedLog, SealerProcesses]]:
+    """Return the log, and the processes that seal it."""
     async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
-        with Sealers(tmp_path, redis) as sealers:
+        with SealerProcesses(tmp_path, redis) as sealers:
             yield SealedLog(link, tmp_path / "archive", keys=sealers.keys), sealers
 
 
-async def until(happened: Callable[[], Any], seconds: float = 30.0) -> bool:
-    """Wait; return whether it happened."""
-    give_up = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > give_up:
+async def wait_until_true(condition: Callable[[], Any], seconds: float = 30.0) -> bool:
+    """Wait for the condition; return whether it became true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.05)
     return True
 
 
-async def archived(log: SealedLog) -> None:
-    """Wait until everything that was told is in the archive."""
-    assert await until(lambda: set(log.expected_ids) <= set(log.list_event_ids()))
+async def wait_until_archived(log: SealedLog) -> None:
+    """Wait until every appended event is in the archive."""
+    assert await wait_until_true(lambda: set(log.expected_ids) <= set(log.list_event_ids()))
 
 
-async def test_sealers_are_killed_and_the_next_one_goes_on(log: tuple[SealedLog, Sealers]) -> None:
-    """R73: SIGKILL, whatever they are doing, with another one waiting."""
-    story, sealers = log
+async def test_the_next_sealer_continues_after_a_sigkill(
+    log_and_sealers: tuple[SealedLog, SealerProcesses],
+) -> None:
+    """R73: SIGKILL at any point of its work, with another sealer waiting."""
+    sealed_log, sealers = log_and_sealers
     running = [sealers.start(), sealers.start()]
     for round_ in range(2):
-        await until(lambda: any(LEADS in path.read_text() for _, path in running))
+        await wait_until_true(
+            lambda: any(LEADER_MESSAGE in path.read_text() for _, path in running)
+        )
         for i in range(40):
-            await story.append_events(f"{round_}-{i}", partition=i % 8)
-        leader = next(one for one in running if LEADS in one[1].read_text())
+            await sealed_log.append_events(f"{round_}-{i}", partition=i % 8)
+        leader = next(
+            process_and_log
+            for process_and_log in running
+            if LEADER_MESSAGE in process_and_log[1].read_text()
+        )
         leader[0].kill()
         leader[0].wait()
         running.remove(leader)
         running.append(sealers.start())
-    await archived(story)
+    await wait_until_archived(sealed_log)
     for process, _ in running:
         process.terminate()
         process.wait()
 
-    story.assert_complete(sealers.key)
+    sealed_log.assert_complete(sealers.key)
 
 
-async def test_a_sealer_that_was_stopped_over_its_lease_harms_nothing(
-    log: tuple[SealedLog, Sealers],
+async def test_a_sealer_suspended_beyond_its_lease_does_no_harm(
+    log_and_sealers: tuple[SealedLog, SealerProcesses],
 ) -> None:
-    """SIGSTOP: it wakes, still thinks that it leads, and both have been writing."""
-    story, sealers = log
-    one, other = sealers.start(), sealers.start()
-    assert await until(lambda: LEADS in one[1].read_text() + other[1].read_text())
-    if LEADS not in one[1].read_text():
-        one, other = other, one
-    taken = False
-    while not taken:
-        await story.append_events(secrets.token_hex(4))
-        one[0].send_signal(signal.SIGSTOP)
-        # Stopped while it has the folder's lock, it keeps everybody out: then once more.
-        taken = await until(lambda: LEADS in other[1].read_text(), 12)
-        await story.append_events(secrets.token_hex(4), partition=9)
-        one[0].send_signal(signal.SIGCONT)
+    """SIGSTOP: after SIGCONT it still assumes that it leads, and both have been writing."""
+    sealed_log, sealers = log_and_sealers
+    first, second = sealers.start(), sealers.start()
+    assert await wait_until_true(
+        lambda: LEADER_MESSAGE in first[1].read_text() + second[1].read_text()
+    )
+    if LEADER_MESSAGE not in first[1].read_text():
+        first, second = second, first
+    taken_over = False
+    while not taken_over:
+        await sealed_log.append_events(secrets.token_hex(4))
+        first[0].send_signal(signal.SIGSTOP)
+        # A sealer suspended while it has the folder's lock excludes every other one: then try
+        # again.
+        taken_over = await wait_until_true(lambda: LEADER_MESSAGE in second[1].read_text(), 12)
+        await sealed_log.append_events(secrets.token_hex(4), partition=9)
+        first[0].send_signal(signal.SIGCONT)
     for i in range(20):
-        await story.append_events(f"after-{i}", partition=i % 4)
-    await archived(story)
-    for process, _ in (one, other):
+        await sealed_log.append_events(f"after-{i}", partition=i % 4)
+    await wait_until_archived(sealed_log)
+    for process, _ in (first, second):
         process.terminate()
         process.wait()
 
-    story.assert_complete(sealers.key)
+    sealed_log.assert_complete(sealers.key)
 
 
 async def test_a_full_disk_refuses_grants_until_there_is_room_again(
-    log: tuple[SealedLog, Sealers],
+    log_and_sealers: tuple[SealedLog, SealerProcesses],
 ) -> None:
-    """R73: the disk says EFBIG, which is what a limit can make it say; nothing is lost."""
-    story, sealers = log
-    process, said = sealers.start()
-    assert await until(lambda: LEADS in said.read_text())
+    """R73: the disk returns EFBIG, which a resource limit can cause; nothing is lost."""
+    sealed_log, sealers = log_and_sealers
+    process, log_path = sealers.start()
+    assert await wait_until_true(lambda: LEADER_MESSAGE in log_path.read_text())
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
     granted = 0
     with contextlib.suppress(StoreUnavailable):
-        for granted in range(3000):  # noqa: B007  # how many there were
-            await story.append_grant()
+        for granted in range(3000):  # noqa: B007  # the number of grants
+            await sealed_log.append_grant()
     assert 900 < granted < 2000
-    await story.append_denial()
-    await story.append_events("an outcome")
-    assert await until(lambda: "cannot be written" in said.read_text())
-    await asyncio.sleep(1)  # time enough to tell it twice
-    assert 1 == said.read_text().count("cannot be written")
+    await sealed_log.append_denial()
+    await sealed_log.append_events("an outcome")
+    assert await wait_until_true(lambda: "cannot be written" in log_path.read_text())
+    await asyncio.sleep(1)  # enough time for a second log line
+    assert 1 == log_path.read_text().count("cannot be written")
 
     resource.prlimit(
         process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     )
-    await archived(story)
-    await story.append_grant()
+    await wait_until_archived(sealed_log)
+    await sealed_log.append_grant()
     process.terminate()
     process.wait()
-    story.assert_complete(sealers.key)
-    assert "archiving has resumed" in said.read_text()
+    sealed_log.assert_complete(sealers.key)
+    assert "archiving has resumed" in log_path.read_text()
 
 
-# ------------------------------------------------------------------------------- sinks and floods
+# --------------------------------------------------------------------------------- sinks and floods
 
 
 async def test_a_sink_that_hangs_refuses_grants_until_it_answers(
     redis: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """And nothing that was told meanwhile is lost.
+    """No event appended in the meantime is lost.
 
-    Seen to fail where it is marked although a sink does not have it, and without the bound.
+    This test was seen to fail with the position recorded before the sink had the events, and
+    without the bound.
     """
-    answers = asyncio.Event()
-    taken: list[bytes] = []
+    responds = asyncio.Event()
+    received: list[bytes] = []
 
-    class Hanging:
+    class HangingSink:
         async def append_lines(self, lines: Any) -> None:
-            await answers.wait()
-            taken.extend(lines)
+            await responds.wait()
+            received.extend(lines)
 
     async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
-        story = SealedLog(link, tmp_path / "archive", maximum=30)
-        sealer = story.create_sealer(sinks=(Hanging(),))
-        await story.append_events("a")
-        turn = asyncio.create_task(sealer.run_once())
+        sealed_log = SealedLog(link, tmp_path / "archive", maximum=30)
+        sealer = sealed_log.create_sealer(sinks=(HangingSink(),))
+        await sealed_log.append_events("a")
+        run = asyncio.create_task(sealer.run_once())
         with contextlib.suppress(StoreUnavailable):
             for _ in range(100):
-                await story.append_grant()
-        assert 20 < len(story.expected_ids) < 40
-        await turn
-        await sealer.run_once()  # has all of it on the disk, and waits for the sink no more
+                await sealed_log.append_grant()
+        assert 20 < len(sealed_log.expected_ids) < 40
+        await run
+        await sealer.run_once()  # everything is on the disk, and it no longer waits for the sink
         with pytest.raises(StoreUnavailable):
-            await story.append_grant()
-        answers.set()
+            await sealed_log.append_grant()
+        responds.set()
         await run_until_idle(sealer)
-        await story.append_grant()
+        await sealed_log.append_grant()
         await run_until_idle(sealer)
         await sealer.stop()
 
-    story.assert_complete()
-    assert set(story.read_lines()) == set(taken)
+    sealed_log.assert_complete()
+    assert set(sealed_log.read_lines()) == set(received)
 
 
-async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
+async def test_a_flood_of_refusals_delays_no_grant_and_is_counted(
     redis: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """As many refusals as this process can make in ten seconds, of fifty numbers.
+    """As many refusals as this process can make in ten seconds, for fifty numbers.
 
-    With nothing else on two cores those are some 18,000 a second.
+    With no other load on two cores this is about 18,000 a second.
     """
     async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
-        story = SealedLog(link, tmp_path / "archive", maximum=1000)
-        sealer = story.create_sealer()
-        over = time.monotonic() + 10
+        sealed_log = SealedLog(link, tmp_path / "archive", maximum=1000)
+        sealer = sealed_log.create_sealer()
+        end = time.monotonic() + 10
         sent, slowest = 0, 0.0
         stop = asyncio.Event()
         sealing = asyncio.create_task(sealer.run(stop))
 
         async def flood() -> None:
             nonlocal sent
-            while time.monotonic() < over:
-                await story.store.commit_all(
+            while time.monotonic() < end:
+                await sealed_log.store.commit_all(
                     [
                         Commit(
                             partition=sent % 8,
@@ -310,30 +330,34 @@ async def test_a_flood_of_refusals_delays_nobody_and_is_counted(
                 sent += 100
 
         flooding = asyncio.create_task(flood())
-        while time.monotonic() < over:
-            began = time.monotonic()
-            await story.append_grant(partition=sent % 8)
-            slowest = max(slowest, time.monotonic() - began)
+        while time.monotonic() < end:
+            started = time.monotonic()
+            await sealed_log.append_grant(partition=sent % 8)
+            slowest = max(slowest, time.monotonic() - started)
             await asyncio.sleep(0.01)
         await flooding
-        # Else the folds may find no room, and nothing comes after them that carries their count.
-        while any(tail.entries for tail in await story.source.fetch_pending(range(8), count=1)):  # noqa: ASYNC110  # it is elsewhere
+        # Otherwise the folded events may find no space, and no later event contains their count.
+        while any(  # noqa: ASYNC110  # the condition is in Redis
+            tail.entries for tail in await sealed_log.source.fetch_pending(range(8), count=1)
+        ):
             await asyncio.sleep(0.05)
-        story.clock_shift_ms = 120_000
+        sealed_log.clock_shift_ms = 120_000
         for partition in range(8):
-            await story.store.flush_folds(partition, secrets.token_hex(8))
+            await sealed_log.store.flush_folds(partition, secrets.token_hex(8))
         stop.set()
         await sealing
-        story.assert_complete()
+        sealed_log.assert_complete()
 
     stamps = [
-        e.get("stamp", {}) for e in story.read_entries() if e["event"]["type"] == "otp.issue_denied"
+        e.get("stamp", {})
+        for e in sealed_log.read_entries()
+        if e["event"]["type"] == "otp.issue_denied"
     ]
     counted = sum(stamp.get("folded", 1) + stamp.get("unrecorded", 0) for stamp in stamps)
     assert sent == counted
     assert sent >= 5000
     assert slowest < 2
     grants = [
-        e["event"]["id"] for e in story.read_entries() if e["event"]["type"] == "otp.attempted"
+        e["event"]["id"] for e in sealed_log.read_entries() if e["event"]["type"] == "otp.attempted"
     ]
-    assert sorted(story.expected_ids) == sorted(grants)
+    assert sorted(sealed_log.expected_ids) == sorted(grants)

@@ -1,4 +1,4 @@
-"""A1: a body never becomes a request, on any listener of the processes that are deployed."""
+"""A1: a body is never parsed as a request, on any listener of the deployed processes."""
 
 import re
 from collections.abc import Iterator
@@ -10,32 +10,32 @@ from tests.processes import RunningService, exchange_bytes, run_dev
 
 pytestmark = pytest.mark.slow
 
-INNER = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+INNER_REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
-NGINX = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
-"""What nginx sends on with its usual lines for WebSocket, if a client asks for h2c."""
+UPGRADE_HEADERS = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
+"""The headers that nginx forwards with its usual lines for WebSocket if a client requests h2c."""
 
 
 @pytest.fixture(scope="module")
-def developing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """`otp-service dev`."""
+def dev_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Return a running `otp-service dev`."""
     with run_dev(tmp_path_factory.mktemp("dev") / "data") as service:
         yield service
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["same segment", "later segment"])
 @pytest.mark.parametrize("listener", ["port", "admin_port"])
-@pytest.mark.parametrize("command", ["service", "developing"])
+@pytest.mark.parametrize("command", ["service", "dev_service"])
 def test_the_body_of_an_upgrade_is_not_answered(
     request: pytest.FixtureRequest, command: str, listener: str, *, later: bool
 ) -> None:
-    """The smallest input of the report: it took no API key to be answered twice."""
+    """The smallest input of the report: without an API key, it received two responses."""
     service: RunningService = request.getfixturevalue(command)
-    length = b"Content-Length: %d\r\n\r\n" % len(INNER)
-    head = b"POST /v1/callbacks/a HTTP/1.1\r\nHost: 127.0.0.1\r\n" + NGINX + length
+    length = b"Content-Length: %d\r\n\r\n" % len(INNER_REQUEST)
+    head = b"POST /v1/callbacks/a HTTP/1.1\r\nHost: 127.0.0.1\r\n" + UPGRADE_HEADERS + length
 
     answer = exchange_bytes(
-        getattr(service, listener), *([head, INNER] if later else [head + INNER])
+        getattr(service, listener), *([head, INNER_REQUEST] if later else [head + INNER_REQUEST])
     )
 
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")

@@ -1,4 +1,4 @@
-"""A14 to A16: what one tenant burns is its own."""
+"""A14 to A16: one tenant cannot use up the limits of another."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def burn_sends(service: RunningService, redis: EmbeddedServer, number: str) -> None:
-    """Have the tenant `shop` send to a number until it may not."""
+    """Send to a number as the tenant `shop` until it is refused."""
     for _ in range(9):
         if service.issue(number).problem_type:
             break
@@ -26,7 +26,7 @@ def burn_sends(service: RunningService, redis: EmbeddedServer, number: str) -> N
 def burn_failures(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, number: str
 ) -> None:
-    """Have the tenant `shop` guess at a number until it may not."""
+    """Guess codes of a number as the tenant `shop` until it is refused."""
     for _ in range(9):
         issued = service.issue(number)
         assert 201 == issued.status
@@ -41,10 +41,10 @@ def burn_failures(
     )
 
 
-def test_one_tenants_sends_leave_enough_for_another(
+def test_one_tenants_sends_leave_a_share_for_another(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, number: str
 ) -> None:
-    """R25, A16: whoever has used up its share of a number has not used up the number."""
+    """R25, A16: a tenant that has used up its share of a number has not used up the number."""
     burn_sends(service, redis, number)
     delete_cooldowns(redis)
 
@@ -54,10 +54,10 @@ def test_one_tenants_sends_leave_enough_for_another(
     assert (201, 200) == (issued.status, verified.status)
 
 
-def test_one_tenants_failures_lock_nobody_elses_number(
+def test_one_tenants_failures_lock_no_number_for_another(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, number: str
 ) -> None:
-    """R17, R20: a guess at one tenant is no chance at another, and no lock there."""
+    """R17, R20: a guess at one tenant is no guess at another, and locks nothing there."""
     burn_failures(service, gateway, redis, number)
     delete_cooldowns(redis)
 
@@ -67,27 +67,27 @@ def test_one_tenants_failures_lock_nobody_elses_number(
     assert (201, 200) == (issued.status, verified.status)
 
 
-def test_a_challenge_that_lives_survives_what_another_tenant_does(
+def test_a_live_challenge_survives_the_actions_of_another_tenant(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, number: str
 ) -> None:
-    """R7, R30: its code stays valid, and its id is nothing to others."""
+    """R7, R30: its code remains valid, and another tenant cannot use its id."""
     issued = service.issue(number, by="bank")
     code = gateway.find_code(number)
     delete_cooldowns(redis)
 
     burn_sends(service, redis, number)
     guesses = [service.verify(issued, make_wrong_code(code, i + 1)) for i in range(6)]
-    theft = service.verify(issued, code)
+    foreign_verify = service.verify(issued, code)
 
-    assert {"challenge-not-found"} == {answer.problem_type for answer in (*guesses, theft)}
+    assert {"challenge-not-found"} == {answer.problem_type for answer in (*guesses, foreign_verify)}
     assert 5 == service.view(issued, by="bank").json["attempts_left"]
     assert 200 == service.verify(issued, code, by="bank").status
 
 
-def test_the_loop_of_issue_and_four_guesses_stops_at_the_numbers_budget(
+def test_a_loop_of_issue_and_four_guesses_stops_at_the_failure_limit(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer, number: str
 ) -> None:
-    """R17: ten failures an hour, over however many challenges; not ten for each."""
+    """R17: ten failures an hour over all challenges, not ten for each."""
     compared = 0
     before = service.count_samples("otp_argon2_seconds_count")
 

@@ -1,4 +1,4 @@
-"""A world for every test of the use cases."""
+"""Fixtures for the tests of the use cases."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.installation import Installation
 
 @pytest.fixture
 def installation(script_client: ScriptClient) -> Installation:
-    """The service on each kind of Redis in turn."""
+    """Return an installation on each kind of Redis in turn."""
     return Installation(script_client)

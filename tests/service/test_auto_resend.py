@@ -1,4 +1,4 @@
-"""A message that was lost is sent once more, by itself: when, how often, and when not."""
+"""Auto-resends: when a lost message is sent once more, how often, and when not."""
 
 from typing import Any
 
@@ -23,45 +23,51 @@ from tests.installation import (
 NUMBER = "+447400123456"
 
 
-async def lose(
-    world: Installation, stored: ChallengeSnapshot, *, said: Any = "technical-failure", **more: Any
+async def report_failure(
+    installation: Installation,
+    stored: ChallengeSnapshot,
+    *,
+    status: Any = "technical-failure",
+    **options: Any,
 ) -> bool:
-    """Let a receipt say that a submission failed, and what is to follow follow."""
-    waited: list[float] = more.pop("waited", [])
+    """Deliver a failure receipt, and run the auto-resend that it starts; return whether it sent."""
+    pauses: list[float] = options.pop("waited", [])
 
     async def pause(seconds: float) -> None:
-        waited.append(seconds)
-        world.advance_clock(int(seconds * SECOND_MS))
+        pauses.append(seconds)
+        installation.advance_clock(int(seconds * SECOND_MS))
 
-    send, place = more.pop("send", 1), more.pop("place", 1)
-    provider = f"p{place}"
-    news = Receipt(said, f"shop.{world.get_challenge_id(stored)}.{send}.{place}")
-    caller = world.build_caller()
-    received = await world.service.handle_receipt(
-        caller, provider, news, trusted=more.pop("trusted", True)
+    send, ordinal = options.pop("send", 1), options.pop("ordinal", 1)
+    provider = f"p{ordinal}"
+    receipt = Receipt(status, f"shop.{installation.get_challenge_id(stored)}.{send}.{ordinal}")
+    caller = installation.build_caller()
+    received = await installation.service.handle_receipt(
+        caller, provider, receipt, trusted=options.pop("trusted", True)
     )
     if received.auto_resend_reference is None:
         return False
-    return await world.service.auto_resend(caller, provider, received.auto_resend_reference, pause)
+    return await installation.service.auto_resend(
+        caller, provider, received.auto_resend_reference, pause
+    )
 
 
 async def test_what_was_lost_is_sent_once_more_with_a_new_code(installation: Installation) -> None:
-    """Both codes are good, for the first may come after all; the send counts."""
+    """Both codes verify, because the first may still arrive. The resend counts as a send."""
     issued = await installation.issue(account="u-1")
     first = installation.router.extract_code()
     installation.advance_clock(30 * SECOND_MS)
 
-    assert await lose(installation, issued)
+    assert await report_failure(installation, issued)
 
     assert [NUMBER, NUMBER] == [message.to.e164 for message in installation.router.messages]
     assert ("p1",) == installation.router.messages[-1].failed_providers
-    found = (
+    challenge = (
         await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
     ).challenge
-    assert found
-    assert (1, 2) == (found.sends_left, found.sends)
+    assert challenge
+    assert (1, 2) == (challenge.sends_left, challenge.sends)
     assert issued.challenge
-    assert issued.challenge.deadline == found.deadline
+    assert issued.challenge.deadline == challenge.deadline
     (resent,) = [
         event for event in await installation.read_events() if event["type"] == "otp.resent"
     ]
@@ -71,24 +77,26 @@ async def test_what_was_lost_is_sent_once_more_with_a_new_code(installation: Ins
 
 
 async def test_it_waits_for_the_cooldown_once(installation: Installation) -> None:
-    """A receipt often comes sooner, and no limit is passed for it."""
+    """A receipt often arrives during the cooldown, and the auto-resend does not bypass it."""
     issued = await installation.issue()
     installation.advance_clock(10 * SECOND_MS)
     waited: list[float] = []
 
-    assert await lose(installation, issued, waited=waited)
+    assert await report_failure(installation, issued, waited=waited)
 
     assert [20] == waited
     assert 2 == len(installation.router.messages)
 
 
-@pytest.mark.parametrize("said", ["permanent-failure", "temporary-failure", "pending", "delivered"])
-async def test_nothing_follows_from_other_news(installation: Installation, said: str) -> None:
-    """Never for the number's own fault or a fraud block, and not while it may still come."""
+@pytest.mark.parametrize(
+    "status", ["permanent-failure", "temporary-failure", "pending", "delivered"]
+)
+async def test_nothing_follows_from_other_news(installation: Installation, status: str) -> None:
+    """Never for the number's own failure or a fraud block, and not while the message may arrive."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued, said=said)
+    assert not await report_failure(installation, issued, status=status)
 
     assert 1 == len(installation.router.messages)
 
@@ -96,28 +104,29 @@ async def test_nothing_follows_from_other_news(installation: Installation, said:
 async def test_nothing_follows_from_what_anybody_could_have_said(
     installation: Installation,
 ) -> None:
-    """A receipt that is neither signed nor in its own address is advisory (R64)."""
+    """R64: a receipt that is neither signed nor sent to a URL with a token is advisory."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued, trusted=False)
+    assert not await report_failure(installation, issued, trusted=False)
 
-    assert not await lose(installation, issued)  # it was noted then, and is no news any more
+    # already recorded, so it is not a change any more
+    assert not await report_failure(installation, issued)
     assert 1 == len(installation.router.messages)
 
 
 async def test_no_resend_follows_an_attempt(installation: Installation) -> None:
-    """A message has arrived, whatever the receipt says."""
+    """A message has arrived, whatever the receipt reports."""
     issued = await installation.issue()
     with pytest.raises(IncorrectCode):
         await installation.verify(issued, make_wrong_code(installation.router.extract_code()))
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued)
+    assert not await report_failure(installation, issued)
 
 
 async def test_nothing_follows_when_the_challenge_has_ended(installation: Installation) -> None:
-    """Verified, or canceled."""
+    """By verification or by cancellation."""
     verified, canceled = await installation.issue(), await installation.issue("+447400123457")
     await installation.verify(verified, installation.router.extract_code(0))
     await installation.service.cancel(
@@ -126,50 +135,50 @@ async def test_nothing_follows_when_the_challenge_has_ended(installation: Instal
     installation.advance_clock(30 * SECOND_MS)
 
     for ended in (verified, canceled):
-        assert not await lose(installation, ended)
+        assert not await report_failure(installation, ended)
 
 
 async def test_nothing_follows_with_less_than_a_minute_left(installation: Installation) -> None:
-    """Another message would come too late to be typed in."""
+    """Another message would arrive too late to be typed."""
     issued = await installation.issue()
     installation.advance_clock(4 * MINUTE_MS + SECOND_MS)
 
-    assert not await lose(installation, issued)
+    assert not await report_failure(installation, issued)
 
 
 async def test_nothing_follows_when_a_newer_code_is_on_its_way(installation: Installation) -> None:
-    """The person has helped himself."""
+    """The user has already requested a resend."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
     await installation.resend(issued)
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued, send=1)
+    assert not await report_failure(installation, issued, send=1)
 
-    assert await lose(installation, issued, send=2)
+    assert await report_failure(installation, issued, send=2)
     assert 3 == len(installation.router.messages)
 
 
 async def test_nothing_follows_while_another_message_of_the_send_may_come(
     installation: Installation,
 ) -> None:
-    """One provider was silent, and the next one took it."""
+    """One provider did not respond, and the next one accepted the message."""
     installation.router.queue_replies(UNKNOWN_OUTCOME, ACCEPTED_REPLY)
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued, place=1)
-    assert await lose(installation, issued, place=2)
+    assert not await report_failure(installation, issued, ordinal=1)
+    assert await report_failure(installation, issued, ordinal=2)
 
 
 async def test_it_happens_once_a_challenge(installation: Installation) -> None:
-    """A provider that loses everything does not empty anybody's purse."""
+    """A provider that loses every message does not use up the budget."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
-    assert await lose(installation, issued)
+    assert await report_failure(installation, issued)
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued, send=2)
+    assert not await report_failure(installation, issued, send=2)
 
     assert 2 == len(installation.router.messages)
 
@@ -177,20 +186,20 @@ async def test_it_happens_once_a_challenge(installation: Installation) -> None:
 async def test_a_hundred_lost_messages_start_no_more_sends_than_the_caps_allow(
     installation: Installation,
 ) -> None:
-    """Five for each prefix in an hour, and every other limit holds as ever."""
+    """Five an hour for each prefix, and every other limit still holds."""
     issued = [
         await installation.issue(f"+4474001{block}45{n:02d}") for block in (2, 3) for n in range(50)
     ]
     installation.advance_clock(30 * SECOND_MS)
 
-    started = [await lose(installation, one) for one in issued]
+    started = [await report_failure(installation, challenge) for challenge in issued]
 
     assert [5, 5] == [sum(started[:50]), sum(started[50:])]
     assert 110 == len(installation.router.messages)
 
 
 async def test_a_limit_that_refuses_gives_back_what_was_charged(installation: Installation) -> None:
-    """The tenant's share is spent: nothing is sent, and nothing is lost by that."""
+    """The tenant's send limit is exhausted: nothing is sent, and the charges are refunded."""
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"],
         limits={**installation.tenants["shop"].limits, Limit.SENDS_TENANT: (Window(1, 86400),)},
@@ -198,28 +207,28 @@ async def test_a_limit_that_refuses_gives_back_what_was_charged(installation: In
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
 
-    assert not await lose(installation, issued)
+    assert not await report_failure(installation, issued)
 
     assert 1 == len(installation.router.messages)
-    found = (
+    challenge = (
         await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
     ).challenge
-    assert found
-    assert (2, False) == (found.sends_left, found.auto_resent)
+    assert challenge
+    assert (2, False) == (challenge.sends_left, challenge.auto_resent)
     with pytest.raises(RateLimited) as refusal:
         await installation.issue()
     assert Limit.SENDS_TENANT == refusal.value.limit
 
 
 async def test_two_receipts_at_once_start_one_send(installation: Installation) -> None:
-    """Vendors bring the same news twice."""
+    """Vendors deliver the same receipt twice."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
-    caller, news = (
+    caller, receipt = (
         installation.build_caller(),
         Receipt("technical-failure", f"shop.{installation.get_challenge_id(issued)}.1.1"),
     )
-    received = await installation.service.handle_receipt(caller, "p1", news, trusted=True)
+    received = await installation.service.handle_receipt(caller, "p1", receipt, trusted=True)
     assert received.auto_resend_reference
 
     first = await installation.service.auto_resend(
@@ -236,15 +245,15 @@ async def test_two_receipts_at_once_start_one_send(installation: Installation) -
 async def test_the_number_itself_is_refused_by_the_next_provider(
     installation: Installation,
 ) -> None:
-    """Its result is stored like that of every send; no caller gets an error."""
+    """The result of the resend is recorded like any other; the caller gets no error."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
     installation.router.queue_replies(RECIPIENT_REFUSAL)
 
-    assert not await lose(installation, issued)
+    assert not await report_failure(installation, issued)
 
     assert 1 == len(installation.router.messages)
 
 
 async def no_pause(_: float) -> None:
-    """Do not wait."""
+    """Return at once."""

@@ -1,4 +1,4 @@
-"""Issue and resend: what is charged, what is sent, and what is given back."""
+"""Issue and resend: what is charged, what is sent, and what is refunded."""
 
 import re
 from typing import Any
@@ -41,7 +41,7 @@ NUMBER = "+447400123456"
 
 
 async def test_fifty_issues_at_once_send_one_message(installation: Installation) -> None:
-    """R25, A15: the cooldown admits one."""
+    """R25, A15: the cooldown admits one issue."""
     answers = await gather_results(*(installation.issue() for _ in range(50)))
 
     assert 1 == len(installation.router.messages)
@@ -62,7 +62,7 @@ async def test_waiting_exactly_retry_after_succeeds(installation: Installation) 
 async def test_a_number_gets_five_messages_in_ten_minutes_from_one_tenant(
     installation: Installation,
 ) -> None:
-    """R25: the sixth is refused by the tenant's share, with the longest wait."""
+    """R25: the tenant's limit refuses the sixth, with the longest wait."""
     for _ in range(5):
         await installation.issue()
         installation.advance_clock(31 * SECOND_MS)
@@ -75,7 +75,7 @@ async def test_a_number_gets_five_messages_in_ten_minutes_from_one_tenant(
 
 
 async def test_one_tenant_cannot_use_up_a_number_for_another(installation: Installation) -> None:
-    """A16: eight over all tenants, five of one."""
+    """A16: eight for all tenants, five for one."""
     for _ in range(5):
         await installation.issue()
         installation.advance_clock(31 * SECOND_MS)
@@ -86,32 +86,32 @@ async def test_one_tenant_cannot_use_up_a_number_for_another(installation: Insta
 
 
 async def test_a_refused_issue_changes_nothing_else(installation: Installation) -> None:
-    """R30: the live code still verifies, and no bucket of anybody was charged."""
+    """R30: the live code still verifies, and no bucket was charged."""
     issued = await installation.issue()
     code = installation.router.extract_code()
-    before = await buckets(installation)
+    before = await read_buckets(installation)
 
     with pytest.raises(RateLimited):
         await installation.issue(account="u-81", client_ip="203.0.113.9")
 
-    assert before == await buckets(installation)
+    assert before == await read_buckets(installation)
     await installation.verify(issued, code)
 
 
 async def test_a_refusal_by_anothers_bucket_gives_everything_back(
     installation: Installation,
 ) -> None:
-    """R20: address, account and the rest are charged side by side, or not at all."""
+    """R20: address, account and the other buckets are charged together or not at all."""
     limits = {Limit.SENDS_ADDRESS: (Window(1, 3600),)}
-    narrow(installation, limits)
+    set_limits(installation, limits)
     await installation.issue("+447400123451", client_ip="203.0.113.9")
-    before = await buckets(installation)
+    before = await read_buckets(installation)
 
     with pytest.raises(RateLimited) as refusal:
         await installation.issue("+447400123452", client_ip="203.0.113.9", account="u-81")
 
     assert "SendsPerClientAddress" == refusal.value.limit
-    assert before == await buckets(installation)
+    assert before == await read_buckets(installation)
     denied = [e for e in await installation.read_events() if e["type"] == "otp.issue_denied"]
     assert [("rate_limited", "SendsPerClientAddress", 1, 3600)] == [
         (e["reason"], e["limit"], e["quota"], e["period"]) for e in denied
@@ -119,8 +119,8 @@ async def test_a_refusal_by_anothers_bucket_gives_everything_back(
 
 
 async def test_addresses_of_one_ipv6_network_share_a_bucket(installation: Installation) -> None:
-    """R56: a customer rotates through a /64; an IPv4-mapped address is IPv4."""
-    narrow(installation, {Limit.SENDS_ADDRESS: (Window(1, 3600),)})
+    """R56: an IPv6 customer has a /64, and an IPv4-mapped address is IPv4."""
+    set_limits(installation, {Limit.SENDS_ADDRESS: (Window(1, 3600),)})
     await installation.issue("+447400123451", client_ip="2001:db8::1")
     await installation.issue("+447400123453", client_ip="203.0.113.9")
 
@@ -133,8 +133,8 @@ async def test_addresses_of_one_ipv6_network_share_a_bucket(installation: Instal
 async def test_a_block_of_numbers_is_stopped_by_its_prefix_alone(
     installation: Installation,
 ) -> None:
-    """R28, A14: SMS pumping buys numbers by the ten thousand."""
-    narrow(installation, {Limit.SENDS_PREFIX: (Window(3, 600),)})
+    """R28, A14: SMS pumping uses numbers by the ten thousand."""
+    set_limits(installation, {Limit.SENDS_PREFIX: (Window(3, 600),)})
 
     answers = await gather_results(*(installation.issue(f"+44740012345{i}") for i in range(10)))
 
@@ -143,7 +143,7 @@ async def test_a_block_of_numbers_is_stopped_by_its_prefix_alone(
 
 
 async def test_aliases_of_one_phone_share_its_buckets(installation: Installation) -> None:
-    """R36: both forms of a number in dual dialling are one phone."""
+    """R36: both forms of a number with dual dialling are one phone."""
     await installation.issue("+972561234567")
 
     with pytest.raises(RateLimited):
@@ -178,7 +178,7 @@ async def test_messages_of_all_spellings_at_once_are_one(installation: Installat
 async def test_nothing_is_charged_for_a_country_that_is_not_allowed(
     installation: Installation,
 ) -> None:
-    """R27: refused before charging, and recorded."""
+    """R27: refused before it is charged, and recorded."""
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"], countries=frozenset({"FR"})
     )
@@ -187,12 +187,12 @@ async def test_nothing_is_charged_for_a_country_that_is_not_allowed(
         await installation.issue()
 
     assert "country" == refusal.value.reason_code
-    assert {} == await buckets(installation)
+    assert {} == await read_buckets(installation)
     assert ["otp.issue_denied"] == await installation.list_event_types()
 
 
 async def test_fictitious_numbers_and_real_ones_keep_apart(installation: Installation) -> None:
-    """R38: production refuses the one, test mode the other."""
+    """R38: production refuses fictitious numbers, test mode refuses real ones."""
     live = installation.restart(allow_fictitious=False)
     test = installation.restart(only_fictitious=True)
 
@@ -235,7 +235,7 @@ async def test_with_one_live_code_a_resend_replaces_the_earlier(installation: In
 async def test_a_resend_that_no_provider_takes_leaves_the_earlier_codes(
     installation: Installation,
 ) -> None:
-    """R7: it must not kill a code that has already arrived."""
+    """R7: a failed resend must not end a code that has already arrived."""
     strict = installation.restart(policy=Policy(live_codes=1))
     issued = await strict.issue()
     strict.advance_clock(30 * SECOND_MS)
@@ -253,7 +253,7 @@ async def test_a_resend_that_no_provider_takes_leaves_the_earlier_codes(
 async def test_a_code_on_its_way_is_right_while_it_is_being_sent(
     installation: Installation,
 ) -> None:
-    """An SMS can be faster than the provider's reply."""
+    """An SMS can arrive before the provider's reply."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
     seen = []
@@ -270,7 +270,7 @@ async def test_a_code_on_its_way_is_right_while_it_is_being_sent(
 
 
 async def test_three_sends_are_all(installation: Installation) -> None:
-    """The contract's states: the first counts."""
+    """The contract's states: the first send counts."""
     issued = await installation.issue()
     assert issued.challenge is not None
     assert 2 == issued.challenge.sends_left
@@ -286,7 +286,7 @@ async def test_three_sends_are_all(installation: Installation) -> None:
 async def test_a_resend_moves_no_deadline_and_refuses_the_last_minute(
     installation: Installation,
 ) -> None:
-    """R3: the message states the minutes that remain."""
+    """R3: the message contains the minutes that remain."""
     issued = await installation.issue()
     installation.advance_clock(130 * SECOND_MS)
     resent = await installation.resend(issued)
@@ -311,7 +311,7 @@ async def test_a_send_that_no_provider_took_is_refunded_except_its_cooldown(
         await installation.issue(account="u-81")
 
     assert {"CooldownPerNumber", "RefundsPerNumber"} == {
-        limit for limit, _ in await buckets(installation)
+        limit for limit, _ in await read_buckets(installation)
     }
     canceled = await installation.store.fetch_challenge("shop", failure.value.challenge_id)
     assert canceled.challenge is not None
@@ -321,27 +321,27 @@ async def test_a_send_that_no_provider_took_is_refunded_except_its_cooldown(
 async def test_a_number_is_given_back_three_sends_in_ten_minutes(
     installation: Installation,
 ) -> None:
-    """Otherwise an attacker that breaks the provider could send for free."""
+    """Otherwise a caller who breaks the provider could send without charge."""
     for _ in range(5):
         installation.router.queue_replies(PROVIDER_REFUSAL)
         with pytest.raises(DeliveryFailed):
             await installation.issue()
         installation.advance_clock(31 * SECOND_MS)
 
-    assert 2 == len((await buckets(installation))["SendsPerNumber", ""])
+    assert 2 == len((await read_buckets(installation))["SendsPerNumber", ""])
 
 
 async def test_a_number_that_no_provider_reaches_keeps_its_charges(
     installation: Installation,
 ) -> None:
-    """The contract's states: otherwise bad numbers could be tried for nothing."""
+    """The contract's states: otherwise invalid numbers could be tried without charge."""
     installation.router.queue_replies(RECIPIENT_REFUSAL)
 
     with pytest.raises(Undeliverable) as refusal:
         await installation.issue()
 
     assert "unknown-subscriber" == refusal.value.reason_code
-    assert 1 == len((await buckets(installation))["SendsPerNumber", ""])
+    assert 1 == len((await read_buckets(installation))["SendsPerNumber", ""])
 
 
 async def test_every_message_that_may_be_billed_is_charged(installation: Installation) -> None:
@@ -351,14 +351,14 @@ async def test_every_message_that_may_be_billed_is_charged(installation: Install
     issued = await installation.issue()
 
     assert issued.challenge is not None
-    assert 3 == len((await buckets(installation))["SendsPerNumber", ""])
+    assert 3 == len((await read_buckets(installation))["SendsPerNumber", ""])
     assert ["unknown", "unknown", "accepted"] == [
         submission.outcome for submission in issued.challenge.submissions
     ]
 
 
 async def test_what_may_have_been_sent_is_never_given_back(installation: Installation) -> None:
-    """R88: with only `unknown` the answer is 201 and the code is live."""
+    """R88: with only `unknown` outcomes the response is 201 and the code is live."""
     installation.router.queue_replies(UNKNOWN_OUTCOME)
 
     issued = await installation.issue()
@@ -367,18 +367,18 @@ async def test_what_may_have_been_sent_is_never_given_back(installation: Install
 
 
 async def test_a_full_queue_refuses_before_anything_is_charged(installation: Installation) -> None:
-    """R13: 503 costs nothing."""
+    """R13: a 503 costs nothing."""
     for gate in ("hash_slots", "send_slots"):
         full = installation.restart(**{gate: AdmissionControl(0, 0)})
         with pytest.raises(Overloaded):
             await full.issue()
 
-    assert {} == await buckets(installation)
+    assert {} == await read_buckets(installation)
     assert [] == installation.router.messages
 
 
 async def test_one_key_is_one_message(installation: Installation) -> None:
-    """R53: fifty calls at once."""
+    """R53: fifty concurrent calls send one message."""
     answers = await gather_results(*(installation.issue(key="k") for _ in range(50)))
 
     assert 1 == len(installation.router.messages)
@@ -388,15 +388,15 @@ async def test_one_key_is_one_message(installation: Installation) -> None:
         if not isinstance(answer, Exception)
     }
     assert 1 == len(ids)
-    slugs = {answer.problem_type for answer in answers if isinstance(answer, OtpError)}
-    assert slugs <= {"idempotency-key-in-use"}
+    problem_types = {answer.problem_type for answer in answers if isinstance(answer, OtpError)}
+    assert problem_types <= {"idempotency-key-in-use"}
     assert ids == {installation.get_challenge_id(await installation.issue(key="k"))}
 
 
 async def test_a_key_that_was_used_for_another_request_is_refused(
     installation: Installation,
 ) -> None:
-    """R53: 422 for another payload; another tenant's key is another key."""
+    """R53: 422 for another payload; the same key of another tenant is another key."""
     await installation.issue(key="k")
 
     with pytest.raises(OtpError) as refusal:
@@ -407,7 +407,7 @@ async def test_a_key_that_was_used_for_another_request_is_refused(
 
 
 async def test_a_refusal_frees_its_key(installation: Installation) -> None:
-    """The contract's idempotency: what was refused may be tried again."""
+    """The contract's idempotency: a refused call may be repeated with its key."""
     installation.router.queue_replies(PROVIDER_REFUSAL)
     with pytest.raises(DeliveryFailed):
         await installation.issue(key="k")
@@ -419,7 +419,7 @@ async def test_a_refusal_frees_its_key(installation: Installation) -> None:
 
 
 async def test_a_resend_is_done_once_for_its_key(installation: Installation) -> None:
-    """R53: also on resend."""
+    """R53: also for a resend."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
 
@@ -453,9 +453,9 @@ async def test_the_winning_verify_is_answered_again_for_a_minute(
 
 
 async def test_limits_outlive_their_instants_exactly(installation: Installation) -> None:
-    """Ten a day per tenant: the eleventh waits for the first to be a day old."""
-    narrow(installation, {Limit.SENDS_NUMBER: (Window(100, 600), Window(200, 86400))})
-    began = installation.clock_shift_ms
+    """Ten a day per tenant: the eleventh waits until the first is a day old."""
+    set_limits(installation, {Limit.SENDS_NUMBER: (Window(100, 600), Window(200, 86400))})
+    started = installation.clock_shift_ms
     for _ in range(10):
         await installation.issue()
         installation.advance_clock(HOUR_MS)
@@ -464,27 +464,27 @@ async def test_limits_outlive_their_instants_exactly(installation: Installation)
         await installation.issue()
 
     assert (
-        (began + DAY_MS - installation.clock_shift_ms) // SECOND_MS
+        (started + DAY_MS - installation.clock_shift_ms) // SECOND_MS
         <= refusal.value.retry_after
         <= 14 * 3600 + 1
     )
 
 
-def narrow(world: Installation, limits: LimitTable) -> None:
-    """Give every tenant these limits."""
-    for name, tenant in world.tenants.items():
+def set_limits(installation: Installation, limits: LimitTable) -> None:
+    """Set these limits for every tenant."""
+    for name, tenant in installation.tenants.items():
         rates = {**tenant.limits, **limits}
-        world.tenants[name] = Tenant(name, "Example", frozenset({"*"}), limits=rates)
+        installation.tenants[name] = Tenant(name, "Example", frozenset({"*"}), limits=rates)
 
 
-async def buckets(world: Installation) -> dict[tuple[str, str], Any]:
-    """Return what every bucket holds, by limit and tenant."""
-    client: Any = world.script_client.redis_client
-    found = {}
-    for key in await world.list_keys("*:limit:*"):
+async def read_buckets(installation: Installation) -> dict[tuple[str, str], Any]:
+    """Return the content of every bucket, by limit and tenant."""
+    client: Any = installation.script_client.redis_client
+    contents = {}
+    for key in await installation.list_keys("*:limit:*"):
         match = re.fullmatch(rb"\{\d\d\}:limit:(\w+):(\w*):.*", key)
         assert match
         kind = await client.type(key)
         value = await (client.zrange(key, 0, -1) if kind == b"zset" else client.get(key))
-        found[match[1].decode(), match[2].decode()] = value
-    return found
+        contents[match[1].decode(), match[2].decode()] = value
+    return contents

@@ -1,4 +1,4 @@
-"""Verifying: an attempt is paid before it is compared, and the right code wins once."""
+"""Verify: an attempt is charged before the code is compared, and the right code verifies once."""
 
 import msgspec
 import pytest
@@ -40,7 +40,7 @@ async def test_the_right_code_verifies_once(installation: Installation) -> None:
 
 
 async def test_of_thirty_right_answers_at_once_one_wins(installation: Installation) -> None:
-    """R4, A3: check-then-delete would let all of them in."""
+    """R4, A3: check-then-delete would accept all of them."""
     issued = await installation.issue()
     code = installation.router.extract_code()
 
@@ -52,7 +52,7 @@ async def test_of_thirty_right_answers_at_once_one_wins(installation: Installati
 
 
 async def test_of_two_hundred_guesses_at_once_five_are_compared(installation: Installation) -> None:
-    """R15, A2: the claim is paid before argon2 runs."""
+    """R15, A2: the claim is charged before argon2 runs."""
     issued = await installation.issue()
     code = installation.router.extract_code()
     before = installation.hasher.hash_count
@@ -69,7 +69,7 @@ async def test_of_two_hundred_guesses_at_once_five_are_compared(installation: In
 async def test_a_right_answer_among_four_wrong_ones_in_flight_wins(
     installation: Installation,
 ) -> None:
-    """R15: a claim paid in time wins whatever claims came after it."""
+    """R15: a claim that was charged in time wins, whatever claims follow it."""
     issued = await installation.issue()
     code = installation.router.extract_code()
 
@@ -88,13 +88,13 @@ async def test_the_fifth_wrong_answer_locks_even_for_the_right_code(
     issued = await installation.issue()
     code = installation.router.extract_code()
 
-    left = []
+    attempts_left = []
     for i in range(5):
         with pytest.raises(IncorrectCode) as refusal:
             await installation.verify(issued, make_wrong_code(code, i + 1))
-        left.append(refusal.value.attempts_left)
+        attempts_left.append(refusal.value.attempts_left)
 
-    assert [4, 3, 2, 1, 0] == left
+    assert [4, 3, 2, 1, 0] == attempts_left
     with pytest.raises(ChallengeLocked):
         await installation.verify(issued, code)
 
@@ -105,7 +105,7 @@ async def test_the_fifth_wrong_answer_locks_even_for_the_right_code(
 async def test_a_malformed_code_costs_nothing_and_is_never_compared(
     installation: Installation, code: str
 ) -> None:
-    """R8, R23: other scripts' digits and trailing newlines are no code."""
+    """R8, R23: digits of other scripts and trailing newlines make a code malformed."""
     issued = await installation.issue()
     before = installation.hasher.hash_count
 
@@ -121,7 +121,7 @@ async def test_a_malformed_code_costs_nothing_and_is_never_compared(
 
 
 async def test_spaces_and_hyphens_in_a_code_are_ignored(installation: Installation) -> None:
-    """People type what they see."""
+    """Users type what they see."""
     issued = await installation.issue()
     code = installation.router.extract_code()
 
@@ -172,7 +172,7 @@ async def test_a_code_is_good_until_its_deadline_and_not_at_it(installation: Ins
 
 
 async def test_an_ended_challenge_tells_its_status_for_an_hour(installation: Installation) -> None:
-    """The contract's states: then everything is 404."""
+    """The contract's states: after that, every call returns 404."""
     issued = await installation.issue()
     await installation.service.cancel(
         installation.build_caller(), installation.get_challenge_id(issued)
@@ -187,7 +187,7 @@ async def test_an_ended_challenge_tells_its_status_for_an_hour(installation: Ins
 
 
 async def test_what_is_secret_is_gone_when_a_challenge_ends(installation: Installation) -> None:
-    """R14: neither hash nor number outlives the answer; nor the deadline."""
+    """R14: neither the hash nor the number remains after the challenge has ended."""
     for end in ("verified", "canceled", "locked"):
         number = {"verified": "+447400123451", "canceled": "+447400123452"}.get(
             end, "+447400123453"
@@ -215,7 +215,7 @@ async def test_what_is_secret_is_gone_when_a_challenge_ends(installation: Instal
 async def test_guessing_over_many_challenges_stops_at_the_numbers_budget(
     installation: Installation,
 ) -> None:
-    """R17: resends and new challenges refill no failures; ten an hour."""
+    """R17: resends and new challenges refund no failures; ten an hour."""
     answers = []
     for _ in range(4):
         installation.advance_clock(10 * MINUTE_MS)

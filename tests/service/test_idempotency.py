@@ -1,4 +1,4 @@
-"""The same call again while the first one runs, and which refusal comes first."""
+"""A repeated call during the first one, and the order of refusals."""
 
 import asyncio
 
@@ -23,21 +23,27 @@ from tests.installation import SECOND_MS, Installation, gather_results
 NUMBER = "+447400123456"
 
 
-async def lock(world: Installation) -> None:
-    """Charge a hundred consecutive failures."""
-    lock_charge = build_consecutive_failure_charge(world.tenants["shop"], parse_number(NUMBER))
-    charge = msgspec.structs.replace(lock_charge, cost=100, force=True)
-    partition = world.store.get_number_partition(NUMBER)
-    await world.store.commit(Commit(partition=partition, operation_id="lock", charges=(charge,)))
+async def lock_number(installation: Installation) -> None:
+    """Count a hundred consecutive failures of the number."""
+    failure_charge = build_consecutive_failure_charge(
+        installation.tenants["shop"], parse_number(NUMBER)
+    )
+    charge = msgspec.structs.replace(failure_charge, cost=100, force=True)
+    partition = installation.store.get_number_partition(NUMBER)
+    await installation.store.commit(
+        Commit(partition=partition, operation_id="lock", charges=(charge,))
+    )
 
 
-async def failures(world: Installation) -> int:
-    """Return how many failures are counted for the number."""
+async def count_failures(installation: Installation) -> int:
+    """Return the number of failures that are counted for the number."""
     bucket = Bucket(Limit.FAILURES_NUMBER, "shop", NUMBER)
-    name = world.store.key_names.bucket_key(world.store.get_number_partition(NUMBER), bucket)
+    name = installation.store.key_names.bucket_key(
+        installation.store.get_number_partition(NUMBER), bucket
+    )
     return int(
-        await world.script_client.read_from(
-            await world.script_client.find_master(name), "ZCARD", name
+        await installation.script_client.read_from(
+            await installation.script_client.find_master(name), "ZCARD", name
         )
     )
 
@@ -45,7 +51,7 @@ async def failures(world: Installation) -> int:
 async def test_a_verify_that_is_repeated_while_it_runs_is_answered_as_the_first(
     installation: Installation,
 ) -> None:
-    """R54: a client that has timed out asks again before we have answered."""
+    """R54: a client that timed out repeats its call before the response."""
     issued = await installation.issue()
     code = installation.router.extract_code()
 
@@ -58,13 +64,13 @@ async def test_a_verify_that_is_repeated_while_it_runs_is_answered_as_the_first(
         if e["type"] == "otp.verified"
     ]
     assert [False, True, True, True] == sorted(verified)
-    assert await failures(installation) == 0
+    assert await count_failures(installation) == 0
 
 
 async def test_another_call_in_flight_is_not_answered_as_the_first(
     installation: Installation,
 ) -> None:
-    """R4: with a key of its own it is a second success."""
+    """R4: with its own key it is a second success."""
     issued = await installation.issue()
     code = installation.router.extract_code()
 
@@ -77,13 +83,13 @@ async def test_another_call_in_flight_is_not_answered_as_the_first(
 
 
 async def test_a_right_code_that_comes_second_is_no_failure(installation: Installation) -> None:
-    """Ten impatient clicks must not spend the number's budget of failures."""
+    """Ten impatient clicks must not use up the number's failures."""
     issued = await installation.issue()
     code = installation.router.extract_code()
 
     await gather_results(*(installation.verify(issued, code) for _ in range(5)))
 
-    assert await failures(installation) == 0
+    assert await count_failures(installation) == 0
 
 
 async def test_a_repeat_may_say_more_of_what_it_is_about_if_that_is_right(
@@ -96,16 +102,21 @@ async def test_a_repeat_may_say_more_of_what_it_is_about_if_that_is_right(
 
     await installation.verify(issued, code, key="k", purpose="login", account="u-1")
 
-    for more in ({"purpose": "payment"}, {"account": "u-2"}, {"phone_number": "+447400123457"}):
+    for other_fields in (
+        {"purpose": "payment"},
+        {"account": "u-2"},
+        {"phone_number": "+447400123457"},
+    ):
         with pytest.raises(ChallengeAlreadyVerified):
-            await installation.verify(issued, code, key="k", **more)
+            await installation.verify(issued, code, key="k", **other_fields)
 
 
 async def test_of_two_workers_that_both_saw_a_fresh_key_one_sends(
     installation: Installation,
 ) -> None:
-    """R53, A13: only Redis decides which call was first, whatever each process has cached."""
-    rates = {**DEFAULT_LIMITS, Limit.COOLDOWN: (Window(9, 30),)}  # or it would stop the second one
+    """R53, A13: only Redis knows which worker was first, whatever each worker has read."""
+    # otherwise it would stop the second worker
+    rates = {**DEFAULT_LIMITS, Limit.COOLDOWN: (Window(9, 30),)}
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"], limits=rates
     )
@@ -113,7 +124,7 @@ async def test_of_two_workers_that_both_saw_a_fresh_key_one_sends(
     both_looked = asyncio.Barrier(2)
     for worker in workers:
         worker.tenants.update(installation.tenants)
-        _looks_and_waits(worker, both_looked)
+        _pause_after_lookup(worker, both_looked)
 
     answers = await gather_results(*(worker.issue(key="k") for worker in workers))
 
@@ -122,28 +133,28 @@ async def test_of_two_workers_that_both_saw_a_fresh_key_one_sends(
     assert 1 == len(installation.router.messages)
 
 
-def _looks_and_waits(worker: Installation, until: asyncio.Barrier) -> None:
-    """Have a worker wait between looking for an Idempotency-Key and claiming it."""
-    recall = worker.store.get_idempotency_record
+def _pause_after_lookup(worker: Installation, barrier: asyncio.Barrier) -> None:
+    """Make a worker wait between its lookup of an Idempotency-Key and its claim."""
+    get_record = worker.store.get_idempotency_record
 
-    async def look(tenant: str, key: str) -> tuple[int, IdempotencyRecord | None]:
-        found = await recall(tenant, key)
-        await until.wait()
-        return found
+    async def get_record_and_wait(tenant: str, key: str) -> tuple[int, IdempotencyRecord | None]:
+        record = await get_record(tenant, key)
+        await barrier.wait()
+        return record
 
-    worker.store.get_idempotency_record = look  # type: ignore[method-assign]
+    worker.store.get_idempotency_record = get_record_and_wait  # type: ignore[method-assign]
 
 
 async def test_an_issue_that_is_repeated_while_it_sends_sees_its_challenge(
     installation: Installation,
 ) -> None:
-    """The contract: there, 201 with its view; only one message goes out."""
+    """The contract: 201 with the view of the existing challenge; only one message is sent."""
     seen = []
 
-    async def ask_again() -> None:
+    async def repeat_issue() -> None:
         seen.append(installation.get_challenge_id(await installation.issue(key="k")))
 
-    installation.router.on_send = ask_again
+    installation.router.on_send = repeat_issue
 
     issued = await installation.issue(key="k")
 
@@ -154,18 +165,18 @@ async def test_an_issue_that_is_repeated_while_it_sends_sees_its_challenge(
 async def test_a_resend_that_is_repeated_while_it_sends_is_in_use(
     installation: Installation,
 ) -> None:
-    """Its challenge proves nothing: it was there before."""
+    """The challenge existed before, so it does not show that the resend was done."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
     seen = []
 
-    async def ask_again() -> None:
+    async def repeat_resend() -> None:
         try:
             await installation.resend(issued, key="k")
         except IdempotencyKeyInUse as error:
             seen.append(error)
 
-    installation.router.on_send = ask_again
+    installation.router.on_send = repeat_resend
 
     await installation.resend(issued, key="k")
 
@@ -187,9 +198,9 @@ async def test_a_resend_finds_no_challenge_or_an_ended_one_before_its_key(
 
     with pytest.raises(ChallengeCanceled):
         await installation.resend(issued, key="k")
-    nowhere = installation.get_challenge_id(issued)[:-4] + "0000"
+    unknown_id = installation.get_challenge_id(issued)[:-4] + "0000"
     with pytest.raises(ChallengeNotFound):
-        await installation.service.resend(installation.build_caller(), nowhere, "k")
+        await installation.service.resend(installation.build_caller(), unknown_id, "k")
 
 
 async def test_a_locked_number_is_told_so_before_that_no_sends_are_left(
@@ -202,7 +213,7 @@ async def test_a_locked_number_is_told_so_before_that_no_sends_are_left(
         await installation.resend(issued)
     with pytest.raises(SendsExhausted):
         await installation.resend(issued)
-    await lock(installation)
+    await lock_number(installation)
 
     with pytest.raises(NumberLocked):
         await installation.resend(issued)

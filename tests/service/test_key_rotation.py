@@ -33,11 +33,11 @@ from tests.installation import SECOND_MS, Installation, make_wrong_code
 
 NUMBER = "+447400123456"
 HOUR = 3600 * SECOND_MS
-RECORDS = ("pepper", "seal", "state", "pseudonym")
-"""All but `limit`, which closes nothing: it names."""
+RECORD_KEY_RINGS = ("pepper", "seal", "state", "pseudonym")
+"""Every ring except `limit`, which encrypts nothing: it derives names."""
 
 
-class Steps(NamedTuple):
+class RotationSteps(NamedTuple):
     """The same installation at each step."""
 
     before: Installation
@@ -46,47 +46,50 @@ class Steps(NamedTuple):
     over: Installation
 
     def wait(self, milliseconds: int) -> None:
-        for world in self:
-            world.advance_clock(milliseconds)
+        for installation in self:
+            installation.advance_clock(milliseconds)
 
 
 @pytest.fixture
 def steps_of(installation):
-    """Return the steps of rotating one of the rings."""
+    """Return a function that returns the steps of a rotation of one ring."""
 
-    def steps(ring: str) -> Steps:
+    def build_steps(ring: str) -> RotationSteps:
         (old,), new = getattr(installation.keys, ring).keys, Key("2", os.urandom(32))
         rings = [KeyRing((old, new)), KeyRing((new, old)), KeyRing((new,))]
-        return Steps(
+        return RotationSteps(
             installation,
-            *(installation.restart(keys=_with(installation.keys, ring, r)) for r in rings),
+            *(
+                installation.restart(keys=replace_key_ring(installation.keys, ring, r))
+                for r in rings
+            ),
         )
 
-    return steps
+    return build_steps
 
 
 @pytest.fixture(params=KEY_RING_NAMES)
-def steps(request, steps_of) -> Steps:
-    """The steps of each ring in turn."""
+def steps(request, steps_of) -> RotationSteps:
+    """Return the steps of each ring in turn."""
     return steps_of(request.param)
 
 
-@pytest.fixture(params=RECORDS)
-def steps_of_records(request, steps_of) -> Steps:
-    """The steps of each ring that closes records."""
+@pytest.fixture(params=RECORD_KEY_RINGS)
+def steps_of_records(request, steps_of) -> RotationSteps:
+    """Return the steps of each ring that encrypts records."""
     return steps_of(request.param)
 
 
-def _key(key_id: str) -> Key:
+def generate_key(key_id: str) -> Key:
     return Key(key_id, os.urandom(32))
 
 
-def _with(keys: ServiceKeys, name: str, value: KeyRing | Key) -> ServiceKeys:
+def replace_key_ring(keys: ServiceKeys, name: str, value: KeyRing | Key) -> ServiceKeys:
     return msgspec.structs.replace(keys, **{name: value})
 
 
 async def test_codes_of_every_step_verify_at_its_neighbours(steps):
-    """R11; workers are replaced one by one, so that neighbours run side by side."""
+    """R11: workers are replaced one by one, so workers of neighbouring steps run together."""
     pairs = [
         (steps.before, steps.spread),
         (steps.spread, steps.before),
@@ -108,7 +111,7 @@ async def test_codes_of_every_step_verify_at_its_neighbours(steps):
 
 
 async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
-    """The number, the salt and the first code were closed with the old keys."""
+    """The number, the salt and the first code were encrypted with the old keys."""
     issued = await steps.before.issue(NUMBER)
     first = steps.before.router.extract_code()
     steps.wait(30 * SECOND_MS)
@@ -120,16 +123,16 @@ async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
 
 
 async def test_a_locked_number_stays_locked(steps):
-    """R18: while both keys are known, whichever of them names the bucket."""
-    await _lock(steps.before, NUMBER)
+    """R18: as long as both keys are known, whichever of them named the failure bucket."""
+    await add_failures(steps.before, NUMBER)
 
-    for world in steps[:3]:
+    for installation in steps[:3]:
         with pytest.raises(NumberLocked):
-            await world.issue(NUMBER)
+            await installation.issue(NUMBER)
 
 
 async def test_a_repeat_is_answered_and_nothing_is_sent(steps_of_records):
-    """Idempotency-Key: the record is closed with the old keys, and lives 24 hours."""
+    """Idempotency-Key: the record is encrypted with the old keys, and is kept for 24 hours."""
     steps = steps_of_records
     issued = await steps.before.issue(NUMBER, key="try-1")
     code = steps.before.router.extract_code()
@@ -144,20 +147,20 @@ async def test_a_repeat_is_answered_and_nothing_is_sent(steps_of_records):
 
 
 async def test_old_events_are_still_authentic_and_found_by_their_number(steps):
-    """R69: the state key signs them, the pseudonym key names whom they are about."""
+    """R69: the state key signs events, the pseudonym key names their numbers."""
     issued = await steps.before.issue(NUMBER)
     await steps.used.verify(issued, steps.before.router.extract_code())
     steps.wait(30 * SECOND_MS)
     await steps.used.issue(NUMBER)
 
-    found, _ = await _reader(steps.used).read_page(number=parse_number(NUMBER))
+    events, _ = await create_event_reader(steps.used).read_page(number=parse_number(NUMBER))
 
-    assert 2 == sum(event["type"] == "otp.issued" for event in found)
-    assert {"ok"} == {event["integrity"] for event in found}
+    assert 2 == sum(event["type"] == "otp.issued" for event in events)
+    assert {"ok"} == {event["integrity"] for event in events}
 
 
 async def test_without_the_old_pepper_a_right_code_is_a_wrong_one(steps_of):
-    """Taken out before the lifetime of a code is over: an attempt is lost with it."""
+    """Removed before the lifetime of a code is over: the user loses an attempt."""
     steps = steps_of("pepper")
     issued = await steps.used.issue(NUMBER)
     early = await steps.before.issue("+447400123457")
@@ -170,7 +173,7 @@ async def test_without_the_old_pepper_a_right_code_is_a_wrong_one(steps_of):
 
 @pytest.mark.parametrize("ring", ["seal", "state"])
 async def test_without_the_old_key_a_record_counts_as_tampered_with(steps_of, ring):
-    """Taken out before a challenge is gone and its Idempotency-Key with it (24 hours)."""
+    """Removed before a challenge and its Idempotency-Key have expired (24 hours)."""
     steps = steps_of(ring)
     issued = await steps.before.issue(NUMBER, key="try-1")
     code = steps.before.router.extract_code()
@@ -186,59 +189,66 @@ async def test_without_the_old_key_a_record_counts_as_tampered_with(steps_of, ri
 
 
 async def test_without_the_old_state_key_events_fail_their_check(steps_of):
-    """So it stays until the streams have forgotten what it signed."""
+    """So it is kept until the streams have deleted the events that it signed."""
     steps = steps_of("state")
     await steps.before.issue(NUMBER)
 
-    found, _ = await _reader(steps.over).read_page(number=parse_number(NUMBER))
+    events, _ = await create_event_reader(steps.over).read_page(number=parse_number(NUMBER))
 
-    assert {"failed"} == {event["integrity"] for event in found}
+    assert {"failed"} == {event["integrity"] for event in events}
 
 
 async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_along(
     installation, tmp_path
 ):
-    """R69, R74. The archive verifies, no lock and no limit changes: those have names of their own."""
-    old, second, third = installation.keys.pseudonym.current, _key("2"), _key("3")
+    """R69, R74: the archive verifies, and no lock or limit changes, because those have other names."""
+    old, second, third = installation.keys.pseudonym.current, generate_key("2"), generate_key("3")
     rings = [KeyRing((second, old)), KeyRing((third, second, old)), KeyRing((third, second))]
-    worlds = [
+    installations = [
         installation,
-        *(installation.restart(keys=_with(installation.keys, "pseudonym", ring)) for ring in rings),
+        *(
+            installation.restart(keys=replace_key_ring(installation.keys, "pseudonym", ring))
+            for ring in rings
+        ),
     ]
     log = SealedLog(installation.script_client, tmp_path / "archive", keys=installation.keys)
-    for place, one in enumerate(worlds[:3]):
-        one.clock_shift_ms = place * HOUR
-        await one.issue(NUMBER)
-    await _lock(worlds[2], "+447400123457")
+    for place, installed in enumerate(installations[:3]):
+        installed.clock_shift_ms = place * HOUR
+        await installed.issue(NUMBER)
+    await add_failures(installations[2], "+447400123457")
     sealer = log.create_sealer()
     await run_until_idle(sealer)
     await sealer.stop()
-    before, after = worlds[2:]
+    before, after = installations[2:]
     after.clock_shift_ms = before.clock_shift_ms
 
-    named = {
-        id(one): derive_pseudonyms(one.keys.pseudonym, "number", parse_number(NUMBER).canonical)
-        for one in (before, after)
+    pseudonyms = {
+        id(installed): derive_pseudonyms(
+            installed.keys.pseudonym, "number", parse_number(NUMBER).canonical
+        )
+        for installed in (before, after)
     }
-    for one, count in ((before, 3), (after, 2)):
-        found, _ = await _reader(one).read_page(number=parse_number(NUMBER))
-        assert count == sum(event["type"] == "otp.issued" for event in found)
+    for installed, count in ((before, 3), (after, 2)):
+        page, _ = await create_event_reader(installed).read_page(number=parse_number(NUMBER))
+        assert count == sum(event["type"] == "otp.issued" for event in page)
         events = [entry["event"] for entry in log.read_entries()]
         issued = [event["number"] for event in events if event["type"] == "otp.issued"]
-        assert count == sum(number in named[id(one)] for number in issued)
+        assert count == sum(number in pseudonyms[id(installed)] for number in issued)
         with pytest.raises(NumberLocked):
-            await one.issue("+447400123457")
+            await installed.issue("+447400123457")
         with pytest.raises(RateLimited):  # the cooldown of what was sent before
-            await one.issue(NUMBER)
+            await installed.issue(NUMBER)
     assert [] == log.verify_archive().findings
 
 
 async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
-    """Retired ones are kept until retention ends."""
+    """Retired keys are kept until retention ends."""
     steps = steps_of("pseudonym")
     await steps.before.issue(NUMBER)
 
-    assert ([], None) == await _reader(steps.over).read_page(number=parse_number(NUMBER))
+    assert ([], None) == await create_event_reader(steps.over).read_page(
+        number=parse_number(NUMBER)
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,7 +258,7 @@ async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
 async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
     steps_of, ring, refusal
 ):
-    """Why the first step is to spread it."""
+    """This is why the first step is to spread it."""
     steps = steps_of(ring)
     issued = await steps.used.issue(NUMBER)
 
@@ -257,22 +267,22 @@ async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
 
 
 async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
-    """R18: no rotation gives anybody a second hundred, also in challenges that are older than it."""
+    """R18: no rotation allows a second hundred, also in challenges older than the rotation."""
     steps = steps_of("limit")
-    await _lock(steps.before, NUMBER, 40)
+    await add_failures(steps.before, NUMBER, 40)
     older = await steps.before.issue(NUMBER)
     code = steps.before.router.extract_code()
-    await _lock(steps.used, NUMBER, 59)
-    steps.wait(2 * HOUR)  # consecutive failures make each next one wait
+    await add_failures(steps.used, NUMBER, 59)
+    steps.wait(2 * HOUR)  # consecutive failures delay each later attempt
     newer = await steps.used.issue(NUMBER)
 
     with pytest.raises(IncorrectCode):
         await steps.used.verify(newer, make_wrong_code(steps.before.router.extract_code()))
 
     steps.wait(2 * HOUR)
-    for world in (steps.spread, steps.used):
+    for installation in (steps.spread, steps.used):
         with pytest.raises(NumberLocked):
-            await world.issue(NUMBER)
+            await installation.issue(NUMBER)
     with pytest.raises((NumberLocked, ChallengeNotFound)):
         await steps.used.verify(older, code)
 
@@ -281,16 +291,16 @@ async def test_a_challenge_that_is_older_than_the_rotation_sees_the_row_too(step
     """Its id keeps it in the partition that the old key chose."""
     steps = steps_of("limit")
     issued = await steps.before.issue(NUMBER)
-    await _lock(steps.used, NUMBER)
+    await add_failures(steps.used, NUMBER)
 
     with pytest.raises(NumberLocked):
         await steps.used.verify(issued, steps.before.router.extract_code())
 
 
 async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
-    """It is named by the new key, in the partition that the old one chose."""
+    """The new key names its bucket, in the partition that the old key chose."""
     steps = steps_of("limit")
-    await _lock(steps.before, NUMBER, 99)
+    await add_failures(steps.before, NUMBER, 99)
     issued = await steps.before.issue(NUMBER)
 
     with pytest.raises(IncorrectCode):
@@ -303,67 +313,70 @@ async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
 
 
 async def test_a_success_ends_the_row_under_both_limit_keys(steps_of):
-    """R17: what the old key has named does not come back."""
+    """R17: the bucket that the old key named does not return."""
     steps = steps_of("limit")
-    await _lock(steps.before, NUMBER, 50)
+    await add_failures(steps.before, NUMBER, 50)
     steps.wait(2 * HOUR)
     issued = await steps.used.issue(NUMBER)
     await steps.used.verify(issued, steps.before.router.extract_code())
 
-    await _lock(steps.used, NUMBER, 99)
+    await add_failures(steps.used, NUMBER, 99)
 
     steps.wait(2 * HOUR)
     await steps.used.issue(NUMBER)
 
 
 async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
-    """Whichever key names the bucket."""
+    """Whichever key named the failure bucket."""
     steps = steps_of("limit")
-    await _lock(steps.before, NUMBER, 60)
-    await _lock(steps.used, NUMBER, 40)
+    await add_failures(steps.before, NUMBER, 60)
+    await add_failures(steps.used, NUMBER, 40)
 
     await steps.used.service.numbers.unlock_number(
         steps.used.build_caller(), parse_number(NUMBER, allow_fictitious=True)
     )
 
-    for world in (steps.spread, steps.used):
-        await world.issue(NUMBER)
+    for installation in (steps.spread, steps.used):
+        await installation.issue(NUMBER)
         steps.wait(30 * SECOND_MS)
 
 
 async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
-    """Whoever was asked for meanwhile is on it under the new one for good."""
+    """A number that was requested in the meantime stays on the list under the new key."""
     steps = steps_of("limit")
-    met, unmet = parse_number(NUMBER), parse_number("+447400123457")
-    for phone in (met, unmet):
-        await _block(steps.before, phone)
-    for world in steps[:3]:
+    requested, unrequested = parse_number(NUMBER), parse_number("+447400123457")
+    for phone in (requested, unrequested):
+        await block_number(steps.before, phone)
+    for installation in steps[:3]:
         with pytest.raises(NumberNotAllowed):
-            await world.issue(met.e164)
+            await installation.issue(requested.e164)
 
     with pytest.raises(NumberNotAllowed):
-        await steps.over.issue(met.e164)
-    await steps.over.issue(unmet.e164)  # so the list is fed in again before the old key goes
+        await steps.over.issue(requested.e164)
+    # so the list is imported again before the old key is removed
+    await steps.over.issue(unrequested.e164)
 
 
 async def test_who_is_taken_off_the_list_or_forgotten_is_so_under_both_limit_keys(steps_of):
-    """Operators know of two keys what the service knows."""
+    """Operators' commands use both keys, as the service does."""
     steps = steps_of("limit")
     phone = parse_number(NUMBER)
     await steps.before.issue(NUMBER)
-    await _block(steps.before, phone)
+    await block_number(steps.before, phone)
     operators = NumberAdmin(steps.used.store, steps.used.keys.pseudonym)
 
     await operators.unblock_number(phone, BlocklistChanged(id="2", reason="unblocked"), "off")
-    gone = await operators.erase_number(phone, BlocklistChanged(id="3"), "forget", tenants=["shop"])
+    erased = await operators.erase_number(
+        phone, BlocklistChanged(id="3"), "forget", tenants=["shop"]
+    )
 
-    assert (1, True) == (gone.challenges, gone.buckets > 0)
+    assert (1, True) == (erased.challenges, erased.buckets > 0)
     await steps.used.issue(NUMBER)
     await steps.before.issue(NUMBER)
 
 
 async def test_a_new_limit_key_gives_every_other_budget_back(steps_of):
-    """That is why it is not rotated on a schedule."""
+    """This is why it is not rotated on a schedule."""
     steps = steps_of("limit")
     issued = await steps.before.issue(NUMBER, key="try-1")
 
@@ -373,30 +386,30 @@ async def test_a_new_limit_key_gives_every_other_budget_back(steps_of):
     assert 2 == len(steps.before.router.messages)
 
 
-def _reader(world: Installation) -> EventReader:
+def create_event_reader(installation: Installation) -> EventReader:
     return EventReader(
-        RedisEventStreams(world.script_client, world.store.key_names),
-        partitions_of=world.store.list_number_partitions,
-        ring=world.keys.pseudonym,
-        verify_mac=world.store.cipher.verify_event,
+        RedisEventStreams(installation.script_client, installation.store.key_names),
+        partitions_of=installation.store.list_number_partitions,
+        ring=installation.keys.pseudonym,
+        verify_mac=installation.store.cipher.verify_event,
     )
 
 
-async def _lock(world: Installation, number: str, failures: int = 100) -> None:
-    """Charge so many consecutive failures at once."""
+async def add_failures(installation: Installation, number: str, failures: int = 100) -> None:
+    """Add this many consecutive failures at once."""
     phone = parse_number(number)
-    lock_charge = build_consecutive_failure_charge(world.tenants["shop"], phone)
-    await world.store.commit(
+    failure_charge = build_consecutive_failure_charge(installation.tenants["shop"], phone)
+    await installation.store.commit(
         Commit(
-            partition=world.store.get_number_partition(phone.canonical),
+            partition=installation.store.get_number_partition(phone.canonical),
             operation_id=os.urandom(8).hex(),
-            charges=(msgspec.structs.replace(lock_charge, cost=failures, force=True),),
+            charges=(msgspec.structs.replace(failure_charge, cost=failures, force=True),),
             masked_number=phone.masked,
         )
     )
 
 
-async def _block(world: Installation, phone: PhoneNumber) -> None:
+async def block_number(installation: Installation, phone: PhoneNumber) -> None:
     event = BlocklistChanged(id="1", reason="blocked")
-    operators = NumberAdmin(world.store, world.keys.pseudonym)
+    operators = NumberAdmin(installation.store, installation.keys.pseudonym)
     await operators.block_number(phone, event, os.urandom(8).hex())

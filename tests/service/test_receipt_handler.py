@@ -1,4 +1,4 @@
-"""Receipts: they report the delivery of a message, and change nothing else (R65)."""
+"""Receipts: they record the delivery of a message, and change nothing else (R65)."""
 
 from typing import Any
 
@@ -18,41 +18,51 @@ from tests.installation import (
 )
 
 
-async def send_receipt(
-    world: Installation, stored: ChallengeSnapshot, said: Any, place: int = 1, **more
+async def deliver_receipt(
+    installation: Installation, stored: ChallengeSnapshot, status: Any, ordinal: int = 1, **options
 ) -> bool:
-    """Send a receipt of a submission; return whether it is known."""
-    send = more.pop("send", 1)
-    reference = more.pop("reference", f"shop.{world.get_challenge_id(stored)}.{send}.{place}")
-    news = Receipt(said, reference, reason=more.pop("reason", None))
-    provider = more.pop("provider", f"p{place}")
-    received = await world.service.handle_receipt(
-        world.build_caller(), provider, news, trusted=more.pop("trusted", True)
+    """Deliver a receipt for a submission; return whether it is known."""
+    send = options.pop("send", 1)
+    reference = options.pop(
+        "reference", f"shop.{installation.get_challenge_id(stored)}.{send}.{ordinal}"
+    )
+    receipt = Receipt(status, reference, reason=options.pop("reason", None))
+    provider = options.pop("provider", f"p{ordinal}")
+    received = await installation.service.handle_receipt(
+        installation.build_caller(), provider, receipt, trusted=options.pop("trusted", True)
     )
     return received.is_known
 
 
-async def fetch_delivery_status(world: Installation, stored: ChallengeSnapshot) -> str:
-    """Return the delivery status that a login flow gets."""
-    found = await world.store.fetch_challenge("shop", world.get_challenge_id(stored))
-    assert found.challenge
-    return compute_delivery_status(found.challenge.submissions)
+async def read_delivery_status(installation: Installation, stored: ChallengeSnapshot) -> str:
+    """Return the delivery status that a login flow sees."""
+    snapshot = await installation.store.fetch_challenge(
+        "shop", installation.get_challenge_id(stored)
+    )
+    assert snapshot.challenge
+    return compute_delivery_status(snapshot.challenge.submissions)
 
 
-async def list_delivery_events(world: Installation) -> list[tuple[str, str, bool]]:
-    """Return the events of receipts."""
-    events = [one for one in await world.read_events() if one["type"] == "otp.delivery"]
-    return [(one["status"], one["outcome"], one["trusted"]) for one in events]
+async def list_delivery_events(installation: Installation) -> list[tuple[str, str, bool]]:
+    """Return status, outcome and trust of each receipt event."""
+    events = [
+        event for event in await installation.read_events() if event["type"] == "otp.delivery"
+    ]
+    return [(event["status"], event["outcome"], event["trusted"]) for event in events]
 
 
 async def test_a_receipt_is_stored_and_is_an_event(installation: Installation) -> None:
-    """R66: with the pseudonym in the challenge, because the number may be deleted."""
+    """R66: with the challenge's own pseudonym, because the number may be deleted."""
     issued = await installation.issue()
 
-    assert await send_receipt(installation, issued, "delivered")
+    assert await deliver_receipt(installation, issued, "delivered")
 
-    assert "delivered" == await fetch_delivery_status(installation, issued)
-    (event,) = [one for one in await installation.read_events() if one["type"] == "otp.delivery"]
+    assert "delivered" == await read_delivery_status(installation, issued)
+    (event,) = [
+        receipt_event
+        for receipt_event in await installation.read_events()
+        if receipt_event["type"] == "otp.delivery"
+    ]
     assert issued.challenge
     assert ("p1", 1, "delivered", True) == tuple(
         event[name] for name in ("provider", "send", "status", "trusted")
@@ -65,10 +75,10 @@ async def test_a_receipt_is_stored_and_is_an_event(installation: Installation) -
 
 
 async def test_the_same_status_twice_is_recorded_once(installation: Installation) -> None:
-    """R64: repeats are 204, and no event."""
+    """R64: repeated receipts return 204, and record no event."""
     issued = await installation.issue()
     for _ in range(3):
-        assert await send_receipt(installation, issued, "delivered")
+        assert await deliver_receipt(installation, issued, "delivered")
 
     assert [("delivered", "success", True)] == await list_delivery_events(installation)
 
@@ -88,13 +98,13 @@ async def test_the_same_status_twice_is_recorded_once(installation: Installation
 async def test_receipts_out_of_order_never_move_a_delivery_back(
     installation: Installation, said: list[str], shown: str
 ) -> None:
-    """R65: the state machine is monotonic; a late "delivered" is true after any other status."""
+    """R65: the state machine is monotonic; a late "delivered" still counts."""
     issued = await installation.issue()
 
-    for one in said:
-        await send_receipt(installation, issued, one)
+    for status in said:
+        await deliver_receipt(installation, issued, status)
 
-    assert shown == await fetch_delivery_status(installation, issued)
+    assert shown == await read_delivery_status(installation, issued)
 
 
 @pytest.mark.parametrize(
@@ -105,27 +115,27 @@ async def test_receipts_out_of_order_never_move_a_delivery_back(
         {"reference": ""},
         {"provider": "p9"},
         {"send": 2},
-        {"place": 2},
-        {"place": 2, "provider": "p1"},
+        {"ordinal": 2},
+        {"ordinal": 2, "provider": "p1"},
     ],
 )
 async def test_a_receipt_of_an_unknown_submission_changes_nothing(
     installation: Installation, other
 ) -> None:
-    """Unknown ids, another provider's submission, a send that there was not."""
+    """Unknown ids, another provider's submission, and a send that does not exist."""
     issued = await installation.issue()
 
-    assert not await send_receipt(installation, issued, "delivered", **other)
+    assert not await deliver_receipt(installation, issued, "delivered", **other)
 
-    assert "submitted" == await fetch_delivery_status(installation, issued)
+    assert "submitted" == await read_delivery_status(installation, issued)
     assert [] == await list_delivery_events(installation)
 
 
 async def test_another_tenants_name_finds_nothing(installation: Installation) -> None:
-    """The reference names the tenant, and the key in Redis holds tenant and id."""
+    """The reference names the tenant of the challenge, and the Redis key contains both."""
     issued = await installation.issue()
 
-    assert not await send_receipt(
+    assert not await deliver_receipt(
         installation,
         issued,
         "delivered",
@@ -138,7 +148,7 @@ async def test_another_tenants_name_finds_nothing(installation: Installation) ->
 async def test_a_receipt_verifies_extends_and_unlocks_nothing(
     installation: Installation, said: str, guesses: int
 ) -> None:
-    """R65: except for the status of its submission, the challenge and every budget stay."""
+    """R65: except for the status of its submission, the challenge and every budget stay equal."""
     issued = await installation.issue()
     for by in range(1, guesses + 1):
         with pytest.raises(OtpError):
@@ -146,35 +156,37 @@ async def test_a_receipt_verifies_extends_and_unlocks_nothing(
                 issued, make_wrong_code(installation.router.extract_code(), by)
             )
     before, budgets = (
-        await challenge_of(installation, issued),
-        await values(installation, "*:limit:*"),
+        await fetch_challenge(installation, issued),
+        await dump_keys(installation, "*:limit:*"),
     )
 
-    assert await send_receipt(installation, issued, said)
+    assert await deliver_receipt(installation, issued, said)
 
-    after = await challenge_of(installation, issued)
+    after = await fetch_challenge(installation, issued)
     (submission,) = after.submissions
     assert said == submission.receipt_status
     assert before == replace(after, version=before.version, submissions=before.submissions)
-    assert budgets == await values(installation, "*:limit:*")
+    assert budgets == await dump_keys(installation, "*:limit:*")
     if guesses < 5:
         await installation.verify(issued, installation.router.extract_code())
 
 
-async def challenge_of(world: Installation, stored: ChallengeSnapshot) -> Challenge:
-    """Return the challenge as it is now."""
-    found = (await world.store.fetch_challenge("shop", world.get_challenge_id(stored))).challenge
-    assert found
-    return found
+async def fetch_challenge(installation: Installation, stored: ChallengeSnapshot) -> Challenge:
+    """Return the current challenge."""
+    challenge = (
+        await installation.store.fetch_challenge("shop", installation.get_challenge_id(stored))
+    ).challenge
+    assert challenge
+    return challenge
 
 
-async def values(world: Installation, pattern: str) -> dict[bytes, Any]:
-    """Return what Redis holds under these names."""
-    names = await world.list_keys(pattern)
+async def dump_keys(installation: Installation, pattern: str) -> dict[bytes, Any]:
+    """Return the dumped value of each key with this pattern."""
+    names = await installation.list_keys(pattern)
     assert names
     return {
-        name: await world.script_client.read_from(
-            await world.script_client.find_master(name.decode()), "DUMP", name
+        name: await installation.script_client.read_from(
+            await installation.script_client.find_master(name.decode()), "DUMP", name
         )
         for name in names
     }
@@ -183,40 +195,40 @@ async def values(world: Installation, pattern: str) -> dict[bytes, Any]:
 async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(
     installation: Installation,
 ) -> None:
-    """Most come after the person has typed the code in."""
+    """Most receipts arrive after the user has typed the code."""
     issued = await installation.issue()
     code = installation.router.extract_code()
     await installation.verify(issued, code)
-    before = await challenge_of(installation, issued)
+    before = await fetch_challenge(installation, issued)
 
-    assert await send_receipt(installation, issued, "delivered")
+    assert await deliver_receipt(installation, issued, "delivered")
 
-    after = await challenge_of(installation, issued)
+    after = await fetch_challenge(installation, issued)
     assert before == replace(after, version=before.version, submissions=before.submissions)
-    assert "delivered" == await fetch_delivery_status(installation, issued)
+    assert "delivered" == await read_delivery_status(installation, issued)
     assert [] == await installation.list_keys("*:secret:*")
     installation.advance_clock(3600 * SECOND_MS + 1)
-    assert not await send_receipt(installation, issued, "pending")
+    assert not await deliver_receipt(installation, issued, "pending")
 
 
 async def test_each_submission_of_each_send_has_its_own_receipts(
     installation: Installation,
 ) -> None:
-    """The chain went on, and then there was a resend."""
+    """Another provider took over, and then there was a resend."""
     installation.router.queue_replies(PROVIDER_REFUSAL, ACCEPTED_REPLY)
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
     await installation.resend(issued)
 
-    await send_receipt(installation, issued, "technical-failure", place=2)
-    assert "submitted" == await fetch_delivery_status(installation, issued)
-    await send_receipt(installation, issued, "delivered", send=2)
+    await deliver_receipt(installation, issued, "technical-failure", ordinal=2)
+    assert "submitted" == await read_delivery_status(installation, issued)
+    await deliver_receipt(installation, issued, "delivered", send=2)
 
-    assert "delivered" == await fetch_delivery_status(installation, issued)
+    assert "delivered" == await read_delivery_status(installation, issued)
 
 
 async def test_a_forged_record_is_told_as_such(installation: Installation) -> None:
-    """Whoever can write to Redis is noticed here too."""
+    """An attacker who can write to Redis is detected here too."""
     issued = await installation.issue()
     (name,) = await installation.list_keys("*:challenge:*")
     await installation.script_client.read_from(
@@ -224,6 +236,6 @@ async def test_a_forged_record_is_told_as_such(installation: Installation) -> No
     )
 
     with pytest.raises(StoreTampered):
-        await send_receipt(installation, issued, "delivered")
+        await deliver_receipt(installation, issued, "delivered")
 
     assert "store.tampered" in await installation.list_event_types()

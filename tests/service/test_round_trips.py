@@ -1,7 +1,7 @@
-"""What a call costs in round trips to Redis that are made one after another.
+"""The sequential round trips to Redis of each call.
 
-Counted on the wire. What is under way at the same time counts once; the proxy answers slowly, so
-that whatever could overlap does.
+Counted on the wire. Concurrent exchanges count once. The proxy delays its replies, so that
+everything that can overlap does.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -20,15 +20,15 @@ from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
 
 
-WHO: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9"}
-"""With these every bucket that there is has a part in it."""
+CLIENT_FIELDS: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9"}
+"""With these fields, every bucket takes part."""
 
-SLOW = 0.03
+PROXY_DELAY_SECONDS = 0.03
 
 
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
-    """A wire that can be watched."""
+    """Return a connection to Redis that counts its exchanges."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     async with FaultyProxy(server) as proxy:
@@ -36,28 +36,28 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
 
 
 @pytest.fixture
-async def world(proxy: FaultyProxy) -> AsyncIterator[Installation]:
-    """The service, with its connections open and its scripts known to Redis."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as link:
-        world = Installation(link)
-        issued = await world.issue("+447400123450")
-        await world.verify(issued, world.router.extract_code())
-        proxy.delay = SLOW  # or one connection would do for all
+async def installation(proxy: FaultyProxy) -> AsyncIterator[Installation]:
+    """Return an installation whose connections are open and whose scripts are loaded."""
+    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as script_client:
+        installation = Installation(script_client)
+        issued = await installation.issue("+447400123450")
+        await installation.verify(issued, installation.router.extract_code())
+        proxy.delay = PROXY_DELAY_SECONDS  # otherwise one connection would be enough for all calls
         await gather_results(
             *(
-                world.store.fetch_challenge("shop", world.get_challenge_id(issued))
+                installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
                 for _ in range(20)
             )
         )
         proxy.delay = 0
-        world.advance_clock(MINUTE_MS)
-        yield world
+        installation.advance_clock(MINUTE_MS)
+        yield installation
 
 
-async def trips(proxy: FaultyProxy, call: Awaitable[Any]) -> int:
-    """Return how many round trips a call makes one after another, whatever it answers."""
+async def count_trips(proxy: FaultyProxy, call: Awaitable[Any]) -> int:
+    """Return the sequential round trips of a call, whatever it returns."""
     proxy.batches.clear()
-    proxy.delay = SLOW
+    proxy.delay = PROXY_DELAY_SECONDS
     (answer,) = await gather_results(call)
     proxy.delay = 0
     assert not isinstance(answer, Exception) or isinstance(answer, OtpError), repr(answer)
@@ -65,107 +65,123 @@ async def trips(proxy: FaultyProxy, call: Awaitable[Any]) -> int:
     return proxy.count_sequential_trips()
 
 
-def calls(proxy: FaultyProxy) -> int:
-    """Return how many scripts that was, however they were put together."""
+def count_scripts(proxy: FaultyProxy) -> int:
+    """Return the number of scripts that ran, however they were batched."""
     return sum(len(batch.commands) for batch in proxy.batches)
 
 
 async def test_an_issue_that_its_own_number_refuses_costs_one(
-    world: Installation, proxy: FaultyProxy
+    installation: Installation, proxy: FaultyProxy
 ) -> None:
     """Most refusals end there, and are recorded in the same step."""
-    await world.issue(**WHO)
+    await installation.issue(**CLIENT_FIELDS)
 
-    assert 1 == await trips(proxy, world.issue(**WHO))
-    assert 1 == calls(proxy)
-    assert "otp.issue_denied" == (await world.list_event_types())[-1]
+    assert 1 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 1 == count_scripts(proxy)
+    assert "otp.issue_denied" == (await installation.list_event_types())[-1]
 
 
 async def test_an_issue_that_another_bucket_refuses_costs_three(
-    world: Installation, proxy: FaultyProxy
+    installation: Installation, proxy: FaultyProxy
 ) -> None:
-    """The number's own; all others at once; all given back at once."""
+    """The number's own buckets; all others at once; all refunds at once."""
     rates = {**DEFAULT_LIMITS, Limit.SENDS_ADDRESS: (Window(1, 3600),)}
-    world.tenants["shop"] = msgspec.structs.replace(world.tenants["shop"], limits=rates)
-    await world.issue("+447400123451", **WHO)
+    installation.tenants["shop"] = msgspec.structs.replace(
+        installation.tenants["shop"], limits=rates
+    )
+    await installation.issue("+447400123451", **CLIENT_FIELDS)
 
-    assert 3 >= await trips(proxy, world.issue("+447400123452", **WHO))
+    assert 3 >= await count_trips(proxy, installation.issue("+447400123452", **CLIENT_FIELDS))
     with pytest.raises(RateLimited):
-        await world.issue("+447400123453", **WHO)
+        await installation.issue("+447400123453", **CLIENT_FIELDS)
 
 
-async def test_an_accepted_issue_costs_four(world: Installation, proxy: FaultyProxy) -> None:
-    """The number's buckets; all others while argon2 runs; the challenge; the result of the send."""
-    assert 4 == await trips(proxy, world.issue(**WHO))
+async def test_an_accepted_issue_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
+    """The number's buckets; all others during argon2; the challenge; the providers' replies."""
+    assert 4 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
     assert 4 == len(proxy.batches)
-    assert 2 == len(world.router.messages)
+    assert 2 == len(installation.router.messages)
 
 
-async def test_a_right_code_costs_three(world: Installation, proxy: FaultyProxy) -> None:
-    """Read; the attempt charge with all other buckets; the outcome with its refunds."""
-    issued = await world.issue(**WHO)
-    code = world.router.extract_code()
+async def test_a_right_code_costs_three(installation: Installation, proxy: FaultyProxy) -> None:
+    """The read; the claim together with all other buckets; the outcome and its refunds."""
+    issued = await installation.issue(**CLIENT_FIELDS)
+    code = installation.router.extract_code()
 
-    assert 3 == await trips(proxy, world.verify(issued, code, client_ip=WHO["client_ip"]))
+    assert 3 == await count_trips(
+        proxy, installation.verify(issued, code, client_ip=CLIENT_FIELDS["client_ip"])
+    )
     assert 1 + 2 + 2 == len(proxy.batches)
-    assert "otp.verified" in await world.list_event_types()
+    assert "otp.verified" in await installation.list_event_types()
 
 
-async def test_a_wrong_code_costs_three(world: Installation, proxy: FaultyProxy) -> None:
-    """The same, and there is nothing to give back."""
-    issued = await world.issue(**WHO)
-    tried = make_wrong_code(world.router.extract_code())
+async def test_a_wrong_code_costs_three(installation: Installation, proxy: FaultyProxy) -> None:
+    """The same, without a refund."""
+    issued = await installation.issue(**CLIENT_FIELDS)
+    tried = make_wrong_code(installation.router.extract_code())
 
-    assert 3 == await trips(proxy, world.verify(issued, tried, client_ip=WHO["client_ip"]))
+    assert 3 == await count_trips(
+        proxy, installation.verify(issued, tried, client_ip=CLIENT_FIELDS["client_ip"])
+    )
     assert 1 + 2 + 1 == len(proxy.batches)
     with pytest.raises(IncorrectCode):
-        await world.verify(issued, tried)
+        await installation.verify(issued, tried)
 
 
-async def test_a_code_for_what_has_ended_costs_two(world: Installation, proxy: FaultyProxy) -> None:
-    """Read; the refusal's event."""
-    issued = await world.issue(**WHO)
-    await world.verify(issued, world.router.extract_code())
+async def test_a_code_for_what_has_ended_costs_two(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """The read; the event of the refusal."""
+    issued = await installation.issue(**CLIENT_FIELDS)
+    await installation.verify(issued, installation.router.extract_code())
 
-    assert 2 == await trips(proxy, world.verify(issued, world.router.extract_code()))
+    assert 2 == await count_trips(
+        proxy, installation.verify(issued, installation.router.extract_code())
+    )
 
 
-async def test_scripts_go_by_their_names(world: Installation, proxy: FaultyProxy) -> None:
-    """R82: Redis has them, so no call carries thirteen kilobytes of Lua."""
+async def test_scripts_go_by_their_names(installation: Installation, proxy: FaultyProxy) -> None:
+    """R82: Redis has cached them, so no call contains thirteen kilobytes of Lua."""
     proxy.batches.clear()
 
-    issued = await world.issue(**WHO)
-    await world.verify(issued, world.router.extract_code())
+    issued = await installation.issue(**CLIENT_FIELDS)
+    await installation.verify(issued, installation.router.extract_code())
 
     sent = {command[0] for batch in proxy.batches for command in batch.commands}
     assert {b"EVALSHA"} == sent
 
 
-async def test_the_count_would_see_a_trip_more(world: Installation, proxy: FaultyProxy) -> None:
-    """These tests can fail: a service that reads once more, or spends one after another."""
-    issued = await world.issue(**WHO)
+async def test_the_count_would_see_a_trip_more(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """The count is sensitive: it sees one more read, and calls made one after another."""
+    issued = await installation.issue(**CLIENT_FIELDS)
 
-    async def reads_twice() -> None:
-        await world.service.get_challenge(world.build_caller(), world.get_challenge_id(issued))
-        await world.verify(issued, world.router.extract_code())
+    async def read_and_verify() -> None:
+        await installation.service.get_challenge(
+            installation.build_caller(), installation.get_challenge_id(issued)
+        )
+        await installation.verify(issued, installation.router.extract_code())
 
-    async def spends_in_turn() -> None:
+    async def fetch_in_turn() -> None:
         for _ in range(3):
             await gather_results(
                 *(
-                    world.store.fetch_challenge("shop", world.get_challenge_id(issued))
+                    installation.store.fetch_challenge(
+                        "shop", installation.get_challenge_id(issued)
+                    )
                     for _ in range(5)
                 )
             )
 
-    assert 4 == await trips(proxy, reads_twice())
-    assert 3 == await trips(proxy, spends_in_turn())
-    assert 15 == calls(proxy)
+    assert 4 == await count_trips(proxy, read_and_verify())
+    assert 3 == await count_trips(proxy, fetch_in_turn())
+    assert 15 == count_scripts(proxy)
 
 
-async def test_a_resend_costs_six(world: Installation, proxy: FaultyProxy) -> None:
-    """Not promised: what an issue costs, and reading the challenge before and after it pays."""
-    issued = await world.issue(**WHO)
-    world.advance_clock(30 * SECOND_MS)
+async def test_a_resend_costs_six(installation: Installation, proxy: FaultyProxy) -> None:
+    """Not guaranteed: the cost of an issue, plus a read before and after the charge."""
+    issued = await installation.issue(**CLIENT_FIELDS)
+    installation.advance_clock(30 * SECOND_MS)
 
-    assert 6 == await trips(proxy, world.resend(issued))
+    assert 6 == await count_trips(proxy, installation.resend(issued))

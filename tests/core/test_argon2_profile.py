@@ -1,4 +1,4 @@
-"""The cost of argon2id, and of an attack on all codes."""
+"""What argon2id costs the service, and what all codes cost an attacker."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from otp_service.core.argon2_profile import (
 
 
 def test_the_default_is_a_row_of_owasps_table():
-    """Production's parameters, asserted in one place."""
+    """Production's parameters are asserted in one place."""
     assert Argon2Profile(memory_kib=7168, passes=5, lanes=1) == DEFAULT_PROFILE
     assert (7168, 5) in OWASP_PROFILES
     assert not DEFAULT_PROFILE.is_below_owasp()
@@ -21,7 +21,7 @@ def test_the_default_is_a_row_of_owasps_table():
 
 @pytest.mark.parametrize(("memory", "passes"), OWASP_PROFILES)
 def test_each_row_is_enough_and_less_of_either_is_not(memory, passes):
-    """A profile at or above a row meets it; memory or passes alone do not."""
+    """A row is enough, and so is more of both; more memory or more passes alone is not."""
     assert not Argon2Profile(memory, passes, 1).is_below_owasp()
     assert not Argon2Profile(memory + 1, passes + 1, 4).is_below_owasp()
     assert Argon2Profile(memory - 1, passes, 1).is_below_owasp()
@@ -35,7 +35,7 @@ def test_rfc_9106s_second_choice_is_enough():
 
 
 def test_the_profile_of_tests_is_below():
-    """So production refuses it without accept_below_owasp."""
+    """So production refuses it unless accept_below_owasp is set."""
     assert TEST_PROFILE.is_below_owasp()
     assert [] == TEST_PROFILE.find_errors()
 
@@ -53,13 +53,13 @@ def test_the_profile_of_tests_is_below():
     ],
 )
 def test_what_argon2_would_refuse_is_named(profile, field):
-    """With the field, so that the settings can report it."""
+    """Each error has its field, which the settings report."""
     assert [field] == [name for name, _ in profile.find_errors()]
 
 
 @pytest.mark.parametrize(("memory", "passes"), OWASP_PROFILES)
 def test_a_gpu_stays_near_ten_thousand_hashes_at_each_row(memory, passes):
-    """The purpose of the rows: under 10,000 hashes a second, within a tenth."""
+    """The rows are chosen for this: under 10,000 a second, within a tenth."""
     assert Argon2Profile(memory, passes, 1).estimate_gpu_hash_rate() == pytest.approx(
         10_000, rel=0.1
     )
@@ -74,14 +74,14 @@ def test_a_thief_of_the_pepper_needs_minutes():
 
 
 def test_two_more_digits_cost_him_a_hundred_times_as_much():
-    """More digits help where argon2id cannot."""
+    """A longer code helps where argon2 cannot."""
     longer = estimate_attack_hours(DEFAULT_PROFILE, 60.6, digits=8)
 
     assert longer == pytest.approx(100 * estimate_attack_hours(DEFAULT_PROFILE, 60.6))
 
 
 def test_a_slow_machine_of_ours_does_not_slow_him_down():
-    """On a slow core the GPU's memory bounds the attack; with the cheapest profile it does not."""
+    """With slow servers, the attacker's memory is the bound; with the cheapest profile it is not."""
     assert estimate_attack_hours(DEFAULT_PROFILE, 1) == pytest.approx(
         10**6 / DEFAULT_PROFILE.estimate_gpu_hash_rate() / 3600
     )

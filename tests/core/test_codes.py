@@ -1,4 +1,4 @@
-"""Codes: uniform, parsed strictly, and stored only as a hash that is bound to its challenge."""
+"""Codes: uniform, parsed strictly, and stored only as a hash bound to their context."""
 
 import math
 import random
@@ -17,14 +17,14 @@ from otp_service.core.errors import MalformedCode
 from otp_service.core.keys import Key
 
 
-DRAWS = 200_000
+DRAW_COUNT = 200_000
 
-NEVER = 1e-6
-"""A uniform generator is called biased once in a million runs for each digit."""
+MIN_P_VALUE = 1e-6
+"""A uniform generator is falsely called biased once in a million runs for each digit."""
 
 PEPPER = Key("1", bytes(32))
 
-BOUND: dict[str, Any] = {
+HASH_INPUTS: dict[str, Any] = {
     "slow": b"0123456789abcdef",
     "tenant": "shop",
     "challenge": "c07-00112233445566778899aabbccddeeff",
@@ -32,66 +32,66 @@ BOUND: dict[str, Any] = {
     "number": "+447400123456",
     "deadline": 1763814000123,
 }
-"""The inputs of a hash, besides the pepper."""
+"""The inputs of a hash in addition to the pepper."""
 
 
-def biased(bits: int, seed: int = 1) -> Callable[[int], int]:
-    """Return a generator with the classic fault: so many random bits, modulo the range."""
-    # Seeded, for this one has to be found out every time.
+def create_biased_generator(bits: int, seed: int = 1) -> Callable[[int], int]:
+    """Return a generator with the classic fault: this many random bits, modulo the range."""
+    # Seeded, because the test must detect it in every run.
     generator = random.Random(seed)  # noqa: S311
     return lambda below: generator.getrandbits(bits) % below
 
 
-def unlikeliest_digit(randbelow: Callable[[int], int]) -> float:
-    """Return the least p-value of chi-square tests of each digit's place."""
+def compute_min_p_value(randbelow: Callable[[int], int]) -> float:
+    """Return the least p-value of chi-square tests of each digit's position."""
     counts = [Counter[str]() for _ in range(6)]
-    for _ in range(DRAWS):
+    for _ in range(DRAW_COUNT):
         for count, digit in zip(counts, generate_code(randbelow, 6), strict=True):
             count[digit] += 1
-    return min(p_value(count) for count in counts)
+    return min(compute_p_value(count) for count in counts)
 
 
-def p_value(count: Counter[str]) -> float:
-    """Return how often uniform digits would be so uneven: chi-square with 9 degrees of freedom."""
-    fair = DRAWS / 10
-    x = sum((count[digit] - fair) ** 2 / fair for digit in "0123456789")
+def compute_p_value(count: Counter[str]) -> float:
+    """Return the probability of counts this uneven: chi-square with 9 degrees of freedom."""
+    expected = DRAW_COUNT / 10
+    x = sum((count[digit] - expected) ** 2 / expected for digit in "0123456789")
     # Abramowitz and Stegun 26.4.4, for odd degrees of freedom.
     series = 1 + x / 3 + x**2 / 15 + x**3 / 105
     return math.erfc(math.sqrt(x / 2)) + math.sqrt(2 * x / math.pi) * math.exp(-x / 2) * series
 
 
-def hashed(**other: object) -> bytes:
+def compute_hash(**other: object) -> bytes:
     """Return the hash with some of its inputs changed."""
-    fields = BOUND | other
+    fields = HASH_INPUTS | other
     return hash_code(PEPPER, fields.pop("slow"), **fields)
 
 
 def test_every_digit_is_as_likely_as_any_other() -> None:
-    """R1: the system's randomness, 200,000 codes, each of the six places."""
-    assert unlikeliest_digit(secrets.randbelow) > NEVER
+    """R1: the system's randomness, 200,000 codes, each of the six positions."""
+    assert compute_min_p_value(secrets.randbelow) > MIN_P_VALUE
 
 
 @pytest.mark.parametrize("bits", [20, 24])
 def test_a_biased_generator_would_be_found_out(bits: int) -> None:
     """R1: the test above can fail; 24 bits modulo 10^6 make early codes a sixteenth likelier."""
-    assert unlikeliest_digit(biased(bits)) < NEVER
+    assert compute_min_p_value(create_biased_generator(bits)) < MIN_P_VALUE
 
 
 def test_a_draw_is_the_generators_answer_and_nothing_is_folded() -> None:
-    """R1: 32 bits modulo 10^6 is off by 0.02 %, too little to count, so the range is looked at.
+    """R1: 32 bits modulo 10^6 is off by 0.02 %, too little to count, so the range is checked.
 
-    Each answer of a generator below 10^6 is another code: then codes are as uniform as it is.
+    Each result of a generator below 10^6 is another code, so codes are as uniform as the generator.
     """
-    asked = []
+    ranges = []
 
-    def answer(below: int) -> int:
-        asked.append(below)
-        return len(asked) - 1
+    def draw(below: int) -> int:
+        ranges.append(below)
+        return len(ranges) - 1
 
-    drawn = [generate_code(answer, 6) for _ in range(10**6)]
+    codes = [generate_code(draw, 6) for _ in range(10**6)]
 
-    assert {10**6} == set(asked)
-    assert [f"{value:06d}" for value in range(10**6)] == drawn
+    assert {10**6} == set(ranges)
+    assert [f"{value:06d}" for value in range(10**6)] == codes
 
 
 @pytest.mark.parametrize("digits", [6, 7, 8, 9, 10])
@@ -107,11 +107,11 @@ def test_leading_zeros_are_kept(digits: int) -> None:
 
 @given(st.integers(0, 10**6 - 1), st.lists(st.tuples(st.integers(0, 12), st.sampled_from(" -"))))
 def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
-    value: int, typed: list[tuple[int, str]]
+    value: int, insertions: list[tuple[int, str]]
 ) -> None:
-    """The verify of the contract: people type what they see."""
+    """The contract's verify: users type what they see."""
     code = text = f"{value:06d}"
-    for place, char in typed:
+    for place, char in insertions:
         text = text[:place] + char + text[place:]
 
     assert code == normalize_code(text, 6)
@@ -119,12 +119,12 @@ def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
 
 @given(st.text())
 def test_what_is_read_is_ascii_digits_of_the_right_number(text: str) -> None:
-    """R8, R23: any other text is malformed, and never repaired."""
-    left = text.replace(" ", "").replace("-", "")
-    is_code = len(left) == 6 and all(char in "0123456789" for char in left)
+    """R8, R23: any other input is malformed and never repaired."""
+    digits = text.replace(" ", "").replace("-", "")
+    is_code = len(digits) == 6 and all(char in "0123456789" for char in digits)
 
     if is_code:
-        assert left == normalize_code(text, 6)
+        assert digits == normalize_code(text, 6)
     else:
         with pytest.raises(MalformedCode) as refusal:
             normalize_code(text, 6)
@@ -136,15 +136,15 @@ def test_what_is_read_is_ascii_digits_of_the_right_number(text: str) -> None:
     ["12345", "1234567", "", "123456\n", "\t123456", "１２３４５６", "٠١٢٣٤٥", "12345²", "1_2345"],
 )
 def test_other_digits_and_other_spaces_are_malformed(text: str) -> None:
-    """R8: `\\d`, `str.isdigit`, `int` and `$` would each accept one of these."""
+    r"""R8: `\d`, `str.isdigit`, `int` and `$` would each accept one of these."""
     with pytest.raises(MalformedCode):
         normalize_code(text, 6)
 
 
 def test_a_hash_is_the_same_for_the_same_code_and_context() -> None:
-    """R10: the same inputs give the same hash, or no code would match."""
-    assert hashed() == hashed()
-    assert 32 == len(hashed())
+    """R10: hashes are compared, so they must be deterministic."""
+    assert compute_hash() == compute_hash()
+    assert 32 == len(compute_hash())
 
 
 @pytest.mark.parametrize(
@@ -159,24 +159,24 @@ def test_a_hash_is_the_same_for_the_same_code_and_context() -> None:
     ],
 )
 def test_each_field_alone_changes_the_hash(field: str, other: object) -> None:
-    """R5: a hash that was copied to another challenge matches nothing."""
-    assert hashed() != hashed(**{field: other})
+    """R5: a hash that was copied elsewhere matches nothing."""
+    assert compute_hash() != compute_hash(**{field: other})
 
 
 def test_the_pepper_changes_the_hash() -> None:
-    """R10: without the pepper no guess matches, not even the right code."""
-    fields = {**BOUND}
+    """R10: without it no search over all 10^6 codes finds a match."""
+    fields = {**HASH_INPUTS}
     slow = fields.pop("slow")
 
-    assert hashed() != hash_code(Key("1", b"\x01" + bytes(31)), slow, **fields)
+    assert compute_hash() != hash_code(Key("1", b"\x01" + bytes(31)), slow, **fields)
 
 
 def test_a_hash_is_no_other_mac_of_the_same_key() -> None:
-    """R5: the label separates MACs of one key for different purposes."""
-    context = [str(value).encode() for name, value in BOUND.items() if name != "slow"]
+    """R5: the label separates MACs of one key that have different purposes."""
+    context = [str(value).encode() for name, value in HASH_INPUTS.items() if name != "slow"]
 
-    assert hashed() == PEPPER.compute_mac("code", BOUND["slow"], *context)
-    assert hashed() != PEPPER.compute_mac("record", BOUND["slow"], *context)
+    assert compute_hash() == PEPPER.compute_mac("code", HASH_INPUTS["slow"], *context)
+    assert compute_hash() != PEPPER.compute_mac("record", HASH_INPUTS["slow"], *context)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +186,12 @@ def test_a_character_that_moves_over_a_fields_border_changes_the_hash(
     left: str, right: str
 ) -> None:
     """R5: `ab`,`c` and `a`,`bc` are joined with their lengths, so they do not collide."""
-    before, after = str(BOUND[left]), str(BOUND[right])
+    before, after = str(HASH_INPUTS[left]), str(HASH_INPUTS[right])
 
     to_the_left = {left: before + after[0], right: after[1:]}
     to_the_right = {left: before[:-1], right: before[-1] + after}
 
-    assert 3 == len({hashed(), hashed(**to_the_left), hashed(**to_the_right)})
+    assert 3 == len({compute_hash(), compute_hash(**to_the_left), compute_hash(**to_the_right)})
 
 
 fields = st.tuples(*(st.text(max_size=3) for _ in range(4)), st.integers(0, 99))
@@ -201,16 +201,18 @@ fields = st.tuples(*(st.text(max_size=3) for _ in range(4)), st.integers(0, 99))
 def test_two_contexts_have_the_same_hash_only_if_they_are_the_same(
     one: tuple[str, str, str, str, int], other: tuple[str, str, str, str, int]
 ) -> None:
-    """R5: also with empty and short fields, where joins collide most easily."""
+    """R5: also with empty fields and fields of a few letters, where joins often collide."""
     names = ("tenant", "challenge", "purpose", "number", "deadline")
 
-    first, second = (hashed(**dict(zip(names, values, strict=True))) for values in (one, other))
+    first, second = (
+        compute_hash(**dict(zip(names, values, strict=True))) for values in (one, other)
+    )
 
     assert (one == other) == (first == second)
 
 
 def test_comparing_tells_equal_from_different() -> None:
-    """R9: the comparison in constant time is correct, also for different lengths."""
+    """R9: in constant time, and still correct; also for different lengths."""
     assert constant_time_equal(b"abc", b"abc")
     assert not constant_time_equal(b"abc", b"abd")
     assert not constant_time_equal(b"abc", b"ab")

@@ -1,4 +1,4 @@
-"""The arithmetic of limits: exact windows, GCRA and rows of failures, as pure functions."""
+"""The arithmetic of limits: exact windows, GCRA and consecutive failures, as pure functions."""
 
 import pytest
 from hypothesis import assume, given
@@ -25,7 +25,7 @@ SECOND, HOUR = 1000, 3_600_000
 windows = st.builds(Window, st.integers(1, 20), st.integers(1, 100_000))
 
 
-# ---------------------------------------------------------------------- how a window is written
+# ----------------------------------------------------------------------------- the text of a window
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_window_is_read_as_it_is_said(text: str, count: int, period: int) -> N
     ],
 )
 def test_any_other_text_is_refused_with_an_example(text: str) -> None:
-    """A limit that was misread is a limit that is not there."""
+    """A misread limit would not limit anything."""
     with pytest.raises(ValueError, match="write a limit like '5 in 10 min'") as refusal:
         Window.parse(text)
 
@@ -83,22 +83,22 @@ def test_any_other_text_is_refused_with_an_example(text: str) -> None:
     st.integers(1, 9999),
     st.sampled_from(list(limits.SECONDS_PER_UNIT)),
 )
-def test_a_window_reads_what_it_writes(count: int, many: int, unit: str) -> None:
-    """`check` prints what is in force, and it can be pasted back."""
-    window = Window(count, many * limits.SECONDS_PER_UNIT[unit])
-    written = str(window)
+def test_a_window_reads_what_it_writes(count: int, period: int, unit: str) -> None:
+    """`check` prints the limits in force, and its output can be pasted into the configuration."""
+    window = Window(count, period * limits.SECONDS_PER_UNIT[unit])
+    text = str(window)
     assume(
-        len(written.split()[2]) <= 4
+        len(text.split()[2]) <= 4
     )  # 9998 h is written in hours, but 9999 d 1 h has no short form
 
-    assert window == Window.parse(written)
+    assert window == Window.parse(text)
 
 
-# ---------------------------------------------------------------------- which limits there are
+# -------------------------------------------------------------------------------- the set of limits
 
 
 def test_what_is_a_numbers_own_is_exact_and_the_rest_is_gcra() -> None:
-    """The contract: windows on a number are exact; the wide ones are named with their burst."""
+    """The contract: windows on a number are exact; the wide ones have a burst."""
     exact = {limit for limit in Limit if limit.algorithm is Algorithm.SLIDING_WINDOW}
 
     assert exact == limits.NUMBER_LIMITS - {Limit.CONSECUTIVE_FAILURES} | {Limit.AUTO_RESENDS}
@@ -106,12 +106,14 @@ def test_what_is_a_numbers_own_is_exact_and_the_rest_is_gcra() -> None:
         limit for limit in Limit if limit.algorithm is Algorithm.CONSECUTIVE_FAILURES
     ]
     wide = set(Limit) - limits.NUMBER_LIMITS - {Limit.AUTO_RESENDS}
-    assert wide == {one for one in Limit if one.algorithm is Algorithm.GCRA}
+    assert wide == {limit for limit in Limit if limit.algorithm is Algorithm.GCRA}
 
 
 def test_the_defaults_are_the_contracts() -> None:
     """R16 to R28: the table in the design, word by word."""
-    said = {limit: [str(window) for window in windows] for limit, windows in DEFAULT_LIMITS.items()}
+    texts = {
+        limit: [str(window) for window in windows] for limit, windows in DEFAULT_LIMITS.items()
+    }
 
     assert {
         Limit.COOLDOWN: ["1 in 30 s"],
@@ -129,12 +131,12 @@ def test_the_defaults_are_the_contracts() -> None:
         Limit.SENDS_COUNTRY: ["2000 in 1 h", "20000 in 1 d"],
         Limit.SENDS_TENANT: ["5000 in 1 h", "50000 in 1 d"],
         Limit.SENDS_OVERALL: ["10000 in 1 h", "100000 in 1 d"],
-    } == said
+    } == texts
     assert set(Limit) == set(DEFAULT_LIMITS)
 
 
 def test_a_charge_costs_one_and_stays_within_the_limit_unless_told() -> None:
-    """R30: only what has happened already is counted beyond a limit."""
+    """R30: only what has already happened is counted beyond a limit."""
     charge = Charge(Bucket(Limit.SENDS_NUMBER), (Window(1, 1),))
 
     assert (1, False) == (charge.cost, charge.force)
@@ -142,71 +144,71 @@ def test_a_charge_costs_one_and_stays_within_the_limit_unless_told() -> None:
 
 @given(st.integers(1, 10**9))
 def test_retry_after_is_rounded_up_to_whole_seconds(wait: int) -> None:
-    """R52: waiting exactly this long succeeds, and a second less need not."""
+    """R52: a wait of exactly this long succeeds, and a second less need not."""
     seconds = LimitRefusal(Limit.COOLDOWN, Window(1, 30), wait).retry_after
 
     assert (seconds - 1) * SECOND < wait <= seconds * SECOND
 
 
 def test_retry_after_is_never_zero() -> None:
-    """R52: 0 would ask to be called at once."""
+    """R52: 0 would request a call at once."""
     assert 1 == LimitRefusal(Limit.COOLDOWN, Window(1, 30), 0).retry_after
 
 
-# ---------------------------------------------------------------------- exact windows
+# ------------------------------------------------------------------------------------ exact windows
 
 
 @st.composite
-def spending(draw: st.DrawFn) -> tuple[list[int], tuple[Window, ...], int]:
-    """What was spent of some windows in the past, and a cost that each can hold."""
-    some = tuple(draw(st.lists(windows, min_size=1, max_size=3)))
-    longest = max(window.period_seconds for window in some) * SECOND
+def draw_history(draw: st.DrawFn) -> tuple[list[int], tuple[Window, ...], int]:
+    """Draw the charges of some windows in the past, and a cost that each window can hold."""
+    drawn_windows = tuple(draw(st.lists(windows, min_size=1, max_size=3)))
+    longest = max(window.period_seconds for window in drawn_windows) * SECOND
     instants = st.integers(NOW - longest - 5, NOW)
     spent = draw(st.lists(instants, max_size=30))
-    return spent, some, draw(st.integers(1, min(window.count for window in some)))
+    return spent, drawn_windows, draw(st.integers(1, min(window.count for window in drawn_windows)))
 
 
-@given(spending())
+@given(draw_history())
 def test_the_wait_is_the_shortest_that_succeeds(
     case: tuple[list[int], tuple[Window, ...], int],
 ) -> None:
     """R52: exactly the wait succeeds, one millisecond less does not."""
-    spent, some, cost = case
+    spent, drawn_windows, cost = case
 
-    wait = compute_sliding_window_wait(spent, some, cost, NOW)
+    wait = compute_sliding_window_wait(spent, drawn_windows, cost, NOW)
 
-    assert 0 == compute_sliding_window_wait(spent, some, cost, NOW + wait)
+    assert 0 == compute_sliding_window_wait(spent, drawn_windows, cost, NOW + wait)
     if wait:
-        assert 1 == compute_sliding_window_wait(spent, some, cost, NOW + wait - 1)
+        assert 1 == compute_sliding_window_wait(spent, drawn_windows, cost, NOW + wait - 1)
 
 
-@given(spending(), st.integers(0, 200_000_000))
+@given(draw_history(), st.integers(0, 200_000_000))
 def test_no_window_ever_holds_more_than_its_count(
     case: tuple[list[int], tuple[Window, ...], int], later: int
 ) -> None:
-    """R25: at no instant, wherever the window's edge is put."""
-    _, some, _ = case
+    """R25: at no instant, wherever the edge of the window is."""
+    _, drawn_windows, _ = case
     spent: list[int] = []
     for instant in range(NOW, NOW + later, max(1, later // 40)):
-        if compute_sliding_window_wait(spent, some, 1, instant) == 0:
+        if compute_sliding_window_wait(spent, drawn_windows, 1, instant) == 0:
             spent.append(instant)
 
-    for window in some:
+    for window in drawn_windows:
         for end in spent:
             inside = [i for i in spent if end - window.period_seconds * SECOND < i <= end]
             assert len(inside) <= window.count
 
 
-@given(spending(), st.randoms())
-def test_the_order_of_the_instants_does_not_matter(case, chance) -> None:
+@given(draw_history(), st.randoms())
+def test_the_order_of_the_instants_does_not_matter(case, generator) -> None:
     """A log of instants is a set with repeats."""
-    spent, some, cost = case
+    spent, drawn_windows, cost = case
     shuffled = list(spent)
-    chance.shuffle(shuffled)
+    generator.shuffle(shuffled)
 
-    assert compute_sliding_window_wait(spent, some, cost, NOW) == compute_sliding_window_wait(
-        shuffled, some, cost, NOW
-    )
+    assert compute_sliding_window_wait(
+        spent, drawn_windows, cost, NOW
+    ) == compute_sliding_window_wait(shuffled, drawn_windows, cost, NOW)
 
 
 def test_an_instant_leaves_its_window_exactly_a_period_later() -> None:
@@ -219,7 +221,7 @@ def test_an_instant_leaves_its_window_exactly_a_period_later() -> None:
 
 
 def test_the_longest_wait_of_the_windows_that_refuse_is_told() -> None:
-    """R52: else waiting for it would be refused by the other."""
+    """R52: otherwise the other window would refuse after the wait."""
     spent = [NOW - 500 * SECOND, NOW - 1 * SECOND]
 
     assert 99 * SECOND + 1 * SECOND == compute_sliding_window_wait(spent, (Window(2, 600),), 1, NOW)
@@ -230,7 +232,7 @@ def test_the_longest_wait_of_the_windows_that_refuse_is_told() -> None:
 
 
 def test_a_cost_of_nothing_asks_whether_the_window_is_overdrawn() -> None:
-    """R26: a forced charge may exceed the count; a check then returns the wait until it does not."""
+    """R26: forced charges may exceed the count; with cost 0 the wait ends when they do not."""
     assert 0 == compute_sliding_window_wait([NOW], (Window(1, 30),), 0, NOW)
     assert 30_000 == compute_sliding_window_wait([NOW, NOW], (Window(1, 30),), 0, NOW)
 
@@ -267,14 +269,14 @@ def test_gcra_admits_no_more_than_its_burst_and_its_rate(window: Window, pauses:
             tat = new
             admitted.append(now)
 
-    each = window.period_seconds * SECOND / window.count
+    ms_per_charge = window.period_seconds * SECOND / window.count
     for i, first in enumerate(admitted):
         for j in range(i, len(admitted)):
-            assert j - i + 1 <= window.count + (admitted[j] - first + 1) / each
+            assert j - i + 1 <= window.count + (admitted[j] - first + 1) / ms_per_charge
 
 
-def burst(window: Window) -> int:
-    """Return how many are admitted in one millisecond."""
+def measure_burst(window: Window) -> int:
+    """Return how many charges are admitted in one millisecond."""
     tat, admitted = 0.0, 0
     while admitted <= window.count:
         wait, new = compute_gcra(tat, window, 1, NOW)
@@ -287,13 +289,13 @@ def burst(window: Window) -> int:
 def test_a_default_limits_burst_fits_into_one_millisecond() -> None:
     """The contract: a limit of 60 in 10 min admits 60 at once."""
     for window in {window for windows in DEFAULT_LIMITS.values() for window in windows}:
-        assert window.count == burst(window), window
+        assert window.count == measure_burst(window), window
 
 
 @pytest.mark.parametrize("window", [Window(9, 60), Window(33, 60), Window(14, 60)], ids=str)
 def test_rounding_takes_nothing_from_a_burst(window: Window) -> None:
-    """The contract: also where the period is no whole multiple of the count."""
-    assert window.count == burst(window)
+    """The contract: also where the period is not a whole multiple of the count."""
+    assert window.count == measure_burst(window)
 
 
 def test_a_full_gcra_bucket_admits_the_next_one_after_its_share_of_the_period() -> None:
@@ -305,7 +307,7 @@ def test_a_full_gcra_bucket_admits_the_next_one_after_its_share_of_the_period() 
 
 
 def test_an_untouched_bucket_is_empty_again_at_its_tat() -> None:
-    """R28: the bucket may be forgotten from then on."""
+    """R28: from then on, the bucket may be deleted."""
     _, tat = compute_gcra(0.0, Window(60, 600), 3, NOW)
 
     assert NOW + 30_000 == tat
@@ -318,12 +320,12 @@ def test_what_is_given_back_at_once_was_never_spent(window: Window, cost: int, b
     _, tat = compute_gcra(0.0, window, before, NOW)
 
     _, spent = compute_gcra(tat, window, cost, NOW)
-    _, back = compute_gcra(spent, window, -cost, NOW)
+    _, refunded = compute_gcra(spent, window, -cost, NOW)
 
-    assert max(tat, NOW) == pytest.approx(back, abs=0.01)
+    assert max(tat, NOW) == pytest.approx(refunded, abs=0.01)
 
 
-# ---------------------------------------------------------------------- rows of failures
+# ----------------------------------------------------------------------------- consecutive failures
 
 
 def test_the_tenth_failure_in_a_row_begins_a_growing_delay() -> None:
@@ -338,7 +340,7 @@ def test_the_tenth_failure_in_a_row_begins_a_growing_delay() -> None:
 
 @pytest.mark.parametrize("failures", [100, 101, 10_000])
 def test_at_a_hundred_only_an_operator_helps(failures: int) -> None:
-    """R18: NIST SP 800-63B-4 §3.2.2; no waiting does."""
+    """R18: NIST SP 800-63B-4 §3.2.2; waiting does not."""
     assert compute_consecutive_failures_wait(failures, NOW, NOW + 90 * 24 * HOUR) is None
 
 

@@ -1,4 +1,4 @@
-"""R39 to R42, R45: one message is one SMS, says what it must, and nobody else writes into it."""
+"""R39 to R42, R45: one message is one SMS with the required content, and no input can alter it."""
 
 import pytest
 from hypothesis import given
@@ -17,27 +17,27 @@ from otp_service.core.messages import (
 
 
 # 3GPP TS 23.038, 6.2.1 and 6.2.1.1, row by row.
-GSM = (
+GSM_ALPHABET = (
     "@£$¥èéùìòÇ\nØø\rÅå" "Δ_ΦΓΛΩΠΨΣΘΞÆæßÉ" " !\"#¤%&'()*+,-./" "0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNO" "PQRSTUVWXYZÄÖÑÜ§" "¿abcdefghijklmno" "pqrstuvwxyzäöñüà"
 )  # fmt: skip
-EXTENSION = "\f^{}\\[~]|€"
+GSM_EXTENSION = "\f^{}\\[~]|€"
 CODES = st.from_regex(r"[0-9]{6,10}", fullmatch=True)
 BRANDS = st.sampled_from(["Example", "Ünal & Söhne", "St. Mary's", "Аптека 36", "東京銀行", "A"])
 LOCALES = st.sampled_from([*MESSAGE_TEMPLATES, *LOCALE_ALIASES])
 
 
-def origin_bound(message: str) -> tuple[str, str] | None:
-    """Read host and code as WICG sms-one-time-codes, 3.2 "Parsing", tells phones to."""
+def parse_origin_bound_code(message: str) -> tuple[str, str] | None:
+    """Parse host and code as WICG sms-one-time-codes, 3.2 "Parsing", requires of phones."""
     line = message.replace("\r\n", "\n").replace("\r", "\n").split("\n")[-1]
-    host, position = marked_token(line, 0, "@")
+    host, position = extract_marked_token(line, 0, "@")
     if host is None or line[position : position + 1] != " ":
         return None
-    code, _ = marked_token(line, position + 1, "#")
+    code, _ = extract_marked_token(line, position + 1, "#")
     return None if code is None else (host, code)
 
 
-def marked_token(line: str, position: int, marker: str) -> tuple[str | None, int]:
+def extract_marked_token(line: str, position: int, marker: str) -> tuple[str | None, int]:
     """Extract a marked token: up to ASCII white space, not empty."""
     if line[position : position + 1] != marker:
         return None, position
@@ -57,7 +57,7 @@ def test_an_english_message_says_who_what_how_long_and_not_to_share_it():
 
 
 def test_the_app_and_the_site_have_the_last_lines():
-    """R40, R41: the hash on a line of its own, and the site's line after it."""
+    """R40, R41: the hash has its own line, and the site's line follows it."""
     messages = MessageRenderer("Example", host="example.com", android_hash="FA+9qCX9VSu")
 
     lines = messages.render("123456", 5, "en").split("\n")
@@ -108,12 +108,12 @@ def test_septets_are_those_of_gsm(text, expected):
 
 
 def test_the_alphabet_is_the_one_of_the_specification():
-    """3GPP TS 23.038: 127 characters that cost one, ten that cost two, and no others."""
-    everything = [chr(point) for point in range(0x3000)]
+    """3GPP TS 23.038: 127 characters that cost one septet, ten that cost two, and no others."""
+    characters = [chr(point) for point in range(0x3000)]
 
-    assert set(GSM) == {char for char in everything if count_septets(char) == 1}
-    assert set(EXTENSION) == {char for char in everything if count_septets(char) == 2}
-    assert (127, 10) == (len(GSM), len(EXTENSION))
+    assert set(GSM_ALPHABET) == {char for char in characters if count_septets(char) == 1}
+    assert set(GSM_EXTENSION) == {char for char in characters if count_septets(char) == 2}
+    assert (127, 10) == (len(GSM_ALPHABET), len(GSM_EXTENSION))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a" * 152 + "€" * 77, 3), ("😀" * 67, 3)])
@@ -123,9 +123,9 @@ def test_no_character_is_cut_in_two(text, expected):
 
 
 @given(st.text(), st.text())
-def test_more_text_is_never_fewer_messages(text, more):
+def test_more_text_is_never_fewer_messages(text, suffix):
     """R39."""
-    assert count_segments(text) <= count_segments(text + more)
+    assert count_segments(text) <= count_segments(text + suffix)
 
 
 @given(BRANDS, CODES, st.integers(1, 10), LOCALES)
@@ -141,33 +141,35 @@ def test_every_message_has_brand_code_minutes_and_the_line_that_phones_read(
     assert brand in sentence
     assert code in sentence
     assert str(minutes) in sentence.replace(brand, "").replace(code, "")
-    assert ("login.example.com", code) == origin_bound(text)
+    assert ("login.example.com", code) == parse_origin_bound_code(text)
 
 
 def test_a_line_with_something_before_the_site_is_not_read():
     """R40: the parser of these tests refuses what the specification's example refuses."""
-    assert origin_bound("something @example.com #747723") is None
-    assert origin_bound("@example.com code #747723") is None
-    assert ("example.com", "747723") == origin_bound("Hi\n\n@example.com #747723 @else.example")
+    assert parse_origin_bound_code("something @example.com #747723") is None
+    assert parse_origin_bound_code("@example.com code #747723") is None
+    assert ("example.com", "747723") == parse_origin_bound_code(
+        "Hi\n\n@example.com #747723 @else.example"
+    )
 
 
 @pytest.mark.parametrize("language", MESSAGE_TEMPLATES)
 def test_a_sentence_leaves_room_for_brand_and_code(language):
-    """R39, R41: 66 bytes where GSM has the letters, else 48 units, and all three values once."""
+    """R39, R41: 66 bytes where GSM has the letters, otherwise 48 units; each value once."""
     template = MESSAGE_TEMPLATES[language]
 
     bare = template.format(brand="", code="", minutes="")
 
-    room = 66 - len(bare.encode()) if count_septets(bare) else 48 - len(bare)
-    assert 0 <= room
+    remaining = 66 - len(bare.encode()) if count_septets(bare) else 48 - len(bare)
+    assert 0 <= remaining
     assert [1, 1, 1] == [template.count(f"{{{name}}}") for name in ("brand", "code", "minutes")]
 
 
 def test_there_are_the_languages_that_were_promised():
-    """R45: readers of these are not sent English."""
-    wanted = "en de fr es pt it nl pl sv da nb fi cs ro hu tr el ru uk ar he hi ja ko zh vi id"
+    """R45: readers of these languages do not get English."""
+    required = "en de fr es pt it nl pl sv da nb fi cs ro hu tr el ru uk ar he hi ja ko zh vi id"
 
-    assert set(wanted.split()) <= set(MESSAGE_TEMPLATES)
+    assert set(required.split()) <= set(MESSAGE_TEMPLATES)
     assert len(MESSAGE_TEMPLATES) >= 20
     assert set(LOCALE_ALIASES.values()) <= set(MESSAGE_TEMPLATES)
 
@@ -196,7 +198,7 @@ def test_a_locale_falls_back_to_its_language_and_then_to_the_default(locale, exp
 
 
 def test_a_language_that_was_left_out_falls_back_to_the_default():
-    """R39: where its message would not fit, the reader gets one that does."""
+    """R39: a reader whose language would not fit gets one that does."""
     messages = MessageRenderer("Example", languages=frozenset({"en", "de"}))
 
     assert messages.render("123456", 5, "en") == messages.render("123456", 5, "ru")
@@ -215,7 +217,7 @@ def test_a_language_that_was_left_out_falls_back_to_the_default():
     ],
 )
 def test_a_locale_is_read_in_any_case(text, expected):
-    """BCP 47; what follows the region changes no sentence."""
+    """BCP 47; subtags after the region change no sentence."""
     assert expected == parse_locale(text)
 
 
@@ -232,14 +234,14 @@ def test_a_locale_is_read_in_any_case(text, expected):
         "en-GB ",
         "en\n",
         "еn",
-        "\u212ao",  # the Kelvin sign, a k to those who fold case
+        "\u212ao",  # the Kelvin sign, a k after case folding
         "en-{brand}",
         "en-US-x-" + "a" * 28,
         "en-" + "-".join(["abcdefgh"] * 4),
     ],
 )
 def test_a_malformed_locale_is_refused(text):
-    """Design, issue: 400, naming the field."""
+    """Design, issue: 400, with the name of the field."""
     with pytest.raises(InvalidRequest) as refusal:
         parse_locale(text)
 
@@ -250,7 +252,7 @@ def test_a_malformed_locale_is_refused(text):
     "name", ["Example", "Ünal & Söhne", "St. Mary's", "東京銀行", "U.S. Post", "A" * 20, "{code}"]
 )
 def test_a_name_can_be_a_brand(name):
-    """R42: and is put in as it is, whatever it looks like."""
+    """R42: it is inserted unchanged, whatever it looks like."""
     messages = MessageRenderer(name)
 
     assert f"Your {name} code is 123456." in messages.render("123456", 5)
@@ -284,7 +286,7 @@ def test_a_name_can_be_a_brand(name):
     ],
 )
 def test_a_brand_that_would_be_more_than_a_name_is_refused(name):
-    """R42, A21: no line, no address, nothing unseen; the text says what to do."""
+    """R42, A21: no line break, no address, no invisible character; the error contains the remedy."""
     with pytest.raises(ValueError, match=r"^brand: \w+") as refusal:
         validate_brand(name)
 
@@ -295,15 +297,15 @@ def test_a_brand_that_would_be_more_than_a_name_is_refused(name):
 
 @given(st.text(max_size=25))
 def test_no_accepted_brand_moves_the_line_that_phones_read(name):
-    """R40, A21: whatever is accepted, the host and the code stay ours."""
+    """R40, A21: whatever brand is accepted, the host and the code do not change."""
     try:
         validate_brand(name)
     except ValueError:
-        return  # most of what chance writes is no name; the examples above are the other half
+        return  # most random texts are no valid brand; the examples above cover the accepted ones
 
     text = MessageRenderer(name, host="example.com").render("123456", 5)
 
-    assert ("example.com", "123456") == origin_bound(text)
+    assert ("example.com", "123456") == parse_origin_bound_code(text)
     assert 2 == len(text.splitlines())
 
 
@@ -326,7 +328,7 @@ def test_no_accepted_brand_moves_the_line_that_phones_read(name):
         ("default_locale", "eo"),
         ("default_locale", ""),
         ("languages", frozenset({"en", "tlh"})),
-        ("languages", frozenset({"de"})),  # leaves out the default
+        ("languages", frozenset({"de"})),  # excludes the default
         ("languages", frozenset()),
     ],
 )
@@ -338,7 +340,7 @@ def test_a_value_that_could_not_be_used_stops_the_start(field, value):
 
 @pytest.mark.parametrize("code", ["", "12345a", "١٢٣٤٥٦", "123 456", "1\n2", "²"])
 def test_only_digits_are_put_in_as_a_code(code):
-    """R42; and the refusal does not repeat what may be somebody's code (R68)."""
+    """R42; the error does not repeat the argument, which may be a real code (R68)."""
     with pytest.raises(ValueError, match="ASCII digits") as refusal:
         MessageRenderer("Example").render(code, 5)
 
@@ -361,7 +363,7 @@ def test_all_languages_fit_a_brand_of_twelve_characters():
 
 
 def test_messages_that_do_not_fit_are_named_at_the_start():
-    """R39: not a surprise on the bill; Chinese is short enough, Russian is not."""
+    """R39: not first on the bill; Chinese is short enough, Russian is not."""
     messages = MessageRenderer("Example", host="login.example.com")
 
     with pytest.raises(ValueError, match=r"ru \(\d+ of 70 characters\)") as refusal:
@@ -382,7 +384,7 @@ def test_a_message_that_android_would_not_read_is_named_at_the_start():
 
 
 def test_what_is_too_long_for_android_may_be_sent_without_it():
-    """R39: then 160 septets are the measure."""
+    """R39: then the bound is 160 septets."""
     host = "a" * 40 + ".example.com"
 
     validate_messages(
@@ -391,7 +393,7 @@ def test_what_is_too_long_for_android_may_be_sent_without_it():
 
 
 def test_a_brand_outside_gsm_makes_short_messages_of_all():
-    """R39: 70 characters for English too, and the start says so."""
+    """R39: 70 characters for English too, and the start reports it."""
     with pytest.raises(ValueError, match=r"en \(71 of 70 characters\)"):
         validate_messages(MessageRenderer("Аптека 36"), digits=6, max_minutes=10)
 
@@ -408,7 +410,7 @@ def test_what_the_check_lets_pass_is_one_message(brand, digits, locale, data):
 
 
 def test_each_sentence_in_latin_script_is_written_in_gsm():
-    """R39: a single letter outside it would not be seen in review."""
+    """R39: a reviewer would not see a single letter outside the alphabet."""
     ucs2 = "ar bg el fa he hi ja ko ru th uk zh zh-Hant"
 
     assert set(ucs2.split()) == {

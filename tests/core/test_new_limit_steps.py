@@ -1,4 +1,4 @@
-"""The steps at `Limit`: each test names the step of a new limit that is missing."""
+"""The steps at `Limit`: each test names a missing step of a new limit."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_every_limit_has_a_default():
 
 
 def test_the_limits_of_a_number_are_those_that_count_one_number():
-    """Step 1: the store looks for their buckets in the partition of the number."""
+    """Step 1: the store expects their buckets in the partition of the number."""
     counted = {c.bucket.limit for c in list_charges() if c.bucket.subject == PHONE.canonical}
 
     assert counted == NUMBER_LIMITS
@@ -47,7 +47,7 @@ def test_every_limit_is_charged_by_some_request():
 
 
 def test_a_tenant_may_tighten_the_limits_whose_buckets_are_its_own():
-    """Step 3: in a bucket of all tenants, one tenant would spend the budget of another."""
+    """Step 3: in a bucket of all tenants, one tenant would use up the budget of another."""
     assert {c.bucket.limit for c in list_charges() if c.bucket.tenant} == TENANT_LIMITS
 
 

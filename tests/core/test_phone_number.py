@@ -1,4 +1,4 @@
-"""R27, R34 to R38: one phone has one name, and no code goes where none should."""
+"""R27, R34 to R38: one phone has one canonical name, and no code goes to a forbidden number."""
 
 import phonenumbers
 import pytest
@@ -9,7 +9,7 @@ from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed, OtpErr
 from otp_service.core.phone_number import PhoneNumber, check_country, parse_number
 
 
-# Requirements, 5.1: libphonenumber reads each of these as +12025550123.
+# Requirements, 5.1: libphonenumber parses each of these as +12025550123.
 SPELLINGS = [
     "+1 (202) 555-0123",
     "+1-202-555-0123",
@@ -44,7 +44,7 @@ SPELLINGS = [
     "2025550123",
     "011 1 202 555 0123",
 ]
-REJECTED_BY_ALL = [
+INVALID_NUMBERS = [
     "",
     "+",
     "+1202\n5550123",
@@ -52,24 +52,30 @@ REJECTED_BY_ALL = [
     "+12025550123\r\n",
     "+1" + "2" * 250,
 ]
-REPAIRED = ["+44 (0)7911 123456", "+4407911123456", "+4901511234567", "+8800171234567",
-            "+5501511987654321", "+54111523456789"]  # fmt: skip
-ALIASES_OF_THE_PAST = ["+5215512345678", "+551187654321", "+3966982", "+336123456789"]
+REPAIRABLE_NUMBERS = [
+    "+44 (0)7911 123456", "+4407911123456", "+4901511234567", "+8800171234567",
+    "+5501511987654321", "+54111523456789",
+]  # fmt: skip
+OBSOLETE_NUMBERS = ["+5215512345678", "+551187654321", "+3966982", "+336123456789"]
 
 # The regulators' own lists, where there is no range.
-GERMAN = ["15228817386", "15228895456", "15254599371", "1729925904", "1729968532", "1729973185",
-          "1729973186", "1729980752", "1749091317", "1749464308"]  # fmt: skip
-AUSTRALIAN = ["0006", "0156", "0157", "0158", "0159", "0110", "0313", "0737", "1266", "1491",
-              "1804", "2549", "2665", "2983", "3770", "3087", "4118", "4632", "5254", "5789",
-              "6398", "6801", "7426", "7644", "8957", "8148", "8888", "9212", "9760", "9455"]  # fmt: skip
+GERMAN_NUMBERS = [
+    "15228817386", "15228895456", "15254599371", "1729925904", "1729968532", "1729973185",
+    "1729973186", "1729980752", "1749091317", "1749464308",
+]  # fmt: skip
+AUSTRALIAN_NUMBERS = [
+    "0006", "0156", "0157", "0158", "0159", "0110", "0313", "0737", "1266", "1491", "1804",
+    "2549", "2665", "2983", "3770", "3087", "4118", "4632", "5254", "5789", "6398", "6801",
+    "7426", "7644", "8957", "8148", "8888", "9212", "9760", "9455",
+]  # fmt: skip
 
-# Each range at both ends, with its country; the sources stand in phone.py.
-FICTITIOUS = [
+# Each range at both ends, with its country; phone_number.py cites the sources.
+FICTITIOUS_NUMBERS = [
     ("+12025550100", "US"),
     ("+12025550199", "US"),
     ("+14165550142", "CA"),
     ("+18765550142", "JM"),
-    ("+14415550142", "BM"),  # not valid to libphonenumber
+    ("+14415550142", "BM"),  # not valid in libphonenumber
     ("+447700900000", "GB"),
     ("+447700900999", "GB"),
     ("+33639980000", "FR"),
@@ -80,14 +86,16 @@ FICTITIOUS = [
     ("+491713920099", "DE"),
     ("+4917604069000", "DE"),
     ("+4917604069099", "DE"),
-    *((f"+49{number}", "DE") for number in GERMAN),
-    *((f"+6149157{number}", "AU") for number in AUSTRALIAN),
+    *((f"+49{number}", "DE") for number in GERMAN_NUMBERS),
+    *((f"+6149157{number}", "AU") for number in AUSTRALIAN_NUMBERS),
 ]
-BESIDE_THEM = ["+12025550099", "+12025550200", "+12125540123", "+46701740604", "+46701740700",
-               "+33640000000", "+491713919999", "+491713920100", "+4917604068999", "+4917604069100",
-               "+4915228817385", "+61491570005", "+61491570155", "+61491570160"]  # fmt: skip
+NEIGHBOURING_NUMBERS = [
+    "+12025550099", "+12025550200", "+12125540123", "+46701740604", "+46701740700",
+    "+33640000000", "+491713919999", "+491713920100", "+4917604068999", "+4917604069100",
+    "+4915228817385", "+61491570005", "+61491570155", "+61491570160",
+]  # fmt: skip
 
-NO_SMS = {
+NUMBERS_WITHOUT_SMS = {
     "premium rate in the US": "+19005551234",
     "premium rate in the UK": "+449098790000",
     "international premium rate": "+979123456789",
@@ -106,7 +114,7 @@ NO_SMS = {
     "a free phone number for drama": "+18005550199",
 }
 
-# Two valid numbers that reach one phone.
+# Two valid numbers of one phone.
 ALIASES = [
     ("+972599123456", "+970599123456"),
     ("+972569123456", "+970569123456"),
@@ -126,12 +134,14 @@ ALIASES = [
 ]
 
 
-def mobiles():
-    """Give numbers around libphonenumber's example of a mobile in each region."""
+def build_mobile_numbers():
+    """Return a strategy of numbers around libphonenumber's example of a mobile in each region."""
     kind = phonenumbers.PhoneNumberType.MOBILE
-    found = (phonenumbers.example_number_for_type(region, kind) for region in REGIONS)
+    examples = (phonenumbers.example_number_for_type(region, kind) for region in REGIONS)
     blocks = [
-        f"+{n.country_code}{phonenumbers.national_significant_number(n)}"[:-4] for n in found if n
+        f"+{n.country_code}{phonenumbers.national_significant_number(n)}"[:-4]
+        for n in examples
+        if n
     ]
     return st.builds(
         "{}{}".format, st.sampled_from(blocks), st.from_regex(r"[0-9]{4}", fullmatch=True)
@@ -139,11 +149,11 @@ def mobiles():
 
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
-MOBILES = mobiles()
+MOBILES = build_mobile_numbers()
 
 
-def accepted(text: str) -> PhoneNumber:
-    """Parse, or tell Hypothesis to take another."""
+def parse_or_reject(text: str) -> PhoneNumber:
+    """Parse the number, or make Hypothesis choose another."""
     try:
         return parse_number(text, allow_fictitious=True)
     except OtpError:
@@ -151,8 +161,8 @@ def accepted(text: str) -> PhoneNumber:
         raise
 
 
-def refused(text: str) -> OtpError | None:
-    """Return what a number is refused with."""
+def find_refusal(text: str) -> OtpError | None:
+    """Return the error that refuses a number, or None."""
     try:
         parse_number(text)
     except OtpError as refusal:
@@ -160,23 +170,23 @@ def refused(text: str) -> OtpError | None:
     return None
 
 
-def named(e164: str) -> PhoneNumber:
-    """Make a value without asking whether it takes SMS."""
+def build_number(e164: str) -> PhoneNumber:
+    """Return a number without a check of its type."""
     number = phonenumbers.parse(e164, None)
     country = phonenumbers.region_code_for_number(number)
     return PhoneNumber(e164, country or "001", number.country_code or 0)
 
 
 def test_a_mobile_number_is_accepted_with_its_country():
-    """R34: what was sent is what is kept."""
+    """R34: the number is stored as it was sent."""
     number = parse_number("+447400123456")
 
     assert PhoneNumber("+447400123456", "GB", 44, is_fictitious=False) == number
 
 
-@pytest.mark.parametrize("text", [*SPELLINGS, *REJECTED_BY_ALL])
+@pytest.mark.parametrize("text", [*SPELLINGS, *INVALID_NUMBERS])
 def test_every_other_spelling_is_refused(text):
-    """R35, table 5.1: the plain form passes, and nothing else does."""
+    """R35, table 5.1: only the plain form is accepted."""
     plain = parse_number("+12025550123", allow_fictitious=True)
 
     assert "+12025550123" == plain.e164
@@ -184,14 +194,14 @@ def test_every_other_spelling_is_refused(text):
         parse_number(text, allow_fictitious=True)
 
 
-@pytest.mark.parametrize("text", REPAIRED)
+@pytest.mark.parametrize("text", REPAIRABLE_NUMBERS)
 def test_what_libphonenumber_would_repair_is_refused(text):
     """R35: trunk zeros, carrier codes and the Argentine 15 do not round-trip."""
     with pytest.raises(InvalidPhoneNumber):
         parse_number(text)
 
 
-@pytest.mark.parametrize("text", ALIASES_OF_THE_PAST)
+@pytest.mark.parametrize("text", OBSOLETE_NUMBERS)
 def test_a_form_that_its_plan_has_given_up_is_refused(text):
     """R36: possible is not valid."""
     with pytest.raises(InvalidPhoneNumber):
@@ -207,19 +217,19 @@ def test_what_cannot_be_e164_is_refused(text):
         parse_number(text)
 
 
-@pytest.mark.parametrize("text", NO_SMS.values(), ids=NO_SMS.keys())
+@pytest.mark.parametrize("text", NUMBERS_WITHOUT_SMS.values(), ids=NUMBERS_WITHOUT_SMS.keys())
 @pytest.mark.parametrize("allow_fictitious", [False, True])
 def test_a_number_that_takes_no_sms_is_refused_for_its_type(text, allow_fictitious):
-    """R27, in tests as in production."""
+    """R27: in tests as in production."""
     with pytest.raises(NumberNotAllowed) as refusal:
         parse_number(text, allow_fictitious=allow_fictitious)
 
     assert "type" == refusal.value.reason
 
 
-@pytest.mark.parametrize(("text", "country"), FICTITIOUS)
+@pytest.mark.parametrize(("text", "country"), FICTITIOUS_NUMBERS)
 def test_a_number_for_films_is_refused(text, country):
-    """R38: also those that libphonenumber calls valid, and those that it does not."""
+    """R38: whether libphonenumber calls them valid or not."""
     with pytest.raises(NumberNotAllowed) as refusal:
         parse_number(text)
 
@@ -227,7 +237,7 @@ def test_a_number_for_films_is_refused(text, country):
     assert country not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("text", "country"), FICTITIOUS)
+@pytest.mark.parametrize(("text", "country"), FICTITIOUS_NUMBERS)
 def test_a_number_for_films_is_accepted_where_allowed_and_says_what_it_is(text, country):
     """R38: installations without a real provider can use them."""
     number = parse_number(text, allow_fictitious=True)
@@ -235,16 +245,16 @@ def test_a_number_for_films_is_accepted_where_allowed_and_says_what_it_is(text, 
     assert (text, country, True) == (number.e164, number.country, number.is_fictitious)
 
 
-@pytest.mark.parametrize("text", BESIDE_THEM)
+@pytest.mark.parametrize("text", NEIGHBOURING_NUMBERS)
 def test_the_neighbours_of_those_numbers_are_somebodys(text):
-    """R38: a range ends where its regulator says."""
+    """R38: a range ends where its regulator defines."""
     number = parse_number(text)
 
     assert not number.is_fictitious
 
 
 def test_an_area_code_that_does_not_exist_has_no_fiction_either():
-    """R38: +1 300 belongs to no country, so nothing could be said about it."""
+    """R38: +1 300 belongs to no country, so no range can be known for it."""
     with pytest.raises(InvalidPhoneNumber):
         parse_number("+13005550123", allow_fictitious=True)
 
@@ -260,12 +270,12 @@ def test_an_area_code_that_does_not_exist_has_no_fiction_either():
     ],
 )
 def test_a_country_is_a_region_and_not_a_calling_code(text, country):
-    """R27, 5.1: +1, +44 and +7 are shared by countries with prices of their own."""
-    with_it = parse_number(text)
+    """R27, 5.1: +1, +44 and +7 are shared by countries with different prices."""
+    number = parse_number(text)
 
-    check_country(with_it, frozenset({country}))
+    check_country(number, frozenset({country}))
     with pytest.raises(NumberNotAllowed) as refusal:
-        check_country(with_it, frozenset({"US", "GB", "RU"}))
+        check_country(number, frozenset({"US", "GB", "RU"}))
     assert "country" == refusal.value.reason
 
 
@@ -279,10 +289,10 @@ def test_no_country_is_allowed_until_it_is_named():
     check_country(number, frozenset({"*"}))
 
 
-@pytest.mark.parametrize(("one", "other"), ALIASES)
-def test_two_numbers_of_one_phone_are_counted_as_one(one, other):
+@pytest.mark.parametrize(("left", "right"), ALIASES)
+def test_two_numbers_of_one_phone_are_counted_as_one(left, right):
     """R36: both are valid and take SMS, and one limit holds for both."""
-    first, second = parse_number(one), parse_number(other)
+    first, second = parse_number(left), parse_number(right)
 
     assert first.e164 != second.e164
     assert first.canonical == second.canonical
@@ -290,10 +300,10 @@ def test_two_numbers_of_one_phone_are_counted_as_one(one, other):
 
 
 def test_the_argentine_nine_is_not_counted():
-    """R36: +54 9 11 and +54 11 reach one phone, whichever of them is asked about."""
+    """R36: +54 9 11 and +54 11 reach one phone, whichever of them is requested."""
     mobile = parse_number("+5491123456789")
 
-    assert named("+541123456789").canonical == mobile.canonical
+    assert build_number("+541123456789").canonical == mobile.canonical
     assert "+5491123456789" == mobile.e164
 
 
@@ -321,7 +331,7 @@ def test_a_number_does_not_print_itself():
 @example("+447400123456")
 def test_an_accepted_number_is_the_one_that_was_sent(text):
     """R34, R35: it round-trips."""
-    number = accepted(text)
+    number = parse_or_reject(text)
 
     read = phonenumbers.parse(number.e164, None)
     assert (
@@ -332,10 +342,10 @@ def test_an_accepted_number_is_the_one_that_was_sent(text):
 
 @given(MOBILES)
 def test_collapsing_twice_changes_nothing_and_names_a_number_that_exists(text):
-    """R36: the collapsed form is itself a valid number."""
-    number = accepted(text)
+    """R36: the canonical form is itself a valid number."""
+    number = parse_or_reject(text)
 
-    twin = named(number.canonical)
+    twin = build_number(number.canonical)
 
     assert number.canonical == twin.canonical
     assert phonenumbers.is_valid_number(phonenumbers.parse(twin.e164, None)) or number.is_fictitious
@@ -343,8 +353,8 @@ def test_collapsing_twice_changes_nothing_and_names_a_number_that_exists(text):
 
 @given(MOBILES)
 def test_a_mask_hides_all_but_the_last_two_digits(text):
-    """R68: as long as the number, so that a reader counts the digits correctly."""
-    number = accepted(text)
+    """R68: it is as long as the number, so that its length does not mislead."""
+    number = parse_or_reject(text)
 
     code = f"+{number.calling_code}"
     assert len(text) == len(number.masked)
@@ -356,7 +366,7 @@ def test_a_mask_hides_all_but_the_last_two_digits(text):
 @given(st.one_of(st.text(), st.from_regex(r"\+[0-9]{7,15}", fullmatch=True), MOBILES))
 def test_a_refusal_never_repeats_the_number(text):
     """R68: an error goes to logs and to the caller."""
-    refusal = refused(text)
+    refusal = find_refusal(text)
 
     assume(refusal is not None and len(text) > 4)
     assert text not in f"{refusal} {refusal.args} {vars(refusal)} {refusal.__cause__}"

@@ -19,7 +19,7 @@ from otp_service.core.timestamps import (
 
 @given(st.integers(0, 253_402_300_799_999))
 def test_an_instant_survives_both_forms(epoch_ms):
-    """No millisecond is lost by text or by datetime, up to the end of the year 9999."""
+    """Neither text nor datetime loses a millisecond, up to the end of the year 9999."""
     text = format_rfc3339(epoch_ms)
 
     assert epoch_ms == parse_rfc3339(text)
@@ -28,7 +28,7 @@ def test_an_instant_survives_both_forms(epoch_ms):
 
 
 def test_an_instant_after_the_year_9999_is_its_last_millisecond():
-    """A forged entry can hold any integer; formatting it must not fail."""
+    """A forged entry can contain any integer, and formatting it must not fail."""
     assert "9999-12-31T23:59:59.999Z" == format_rfc3339(10**18)
 
 
@@ -40,10 +40,10 @@ def test_fractions_of_a_millisecond_are_cut_off():
 @pytest.mark.parametrize("text", ["2026-11-22T00:00:00", "2026-11-22", "now", ""])
 def test_a_text_without_a_zone_is_refused(text):
     """Local time would mean another instant on each machine."""
-    with pytest.raises(ValueError):  # noqa: PT011  # the message is of no use to callers
+    with pytest.raises(ValueError):  # noqa: PT011  # callers do not use the message
         parse_rfc3339(text)
 
 
 def test_each_unit_is_a_multiple_of_the_smaller_one():
-    """The constants have the values that their names promise."""
+    """The constants have the values that their names state."""
     assert (60_000, 3_600_000, 86_400_000) == (MINUTE_MS, HOUR_MS, DAY_MS)

@@ -100,7 +100,7 @@ def test_dev_archives_into_its_data_folder_with_its_own_key(tmp_path: Path) -> N
     for number in ("+447700900123", "+447700900124"):
         with processes.run_dev(tmp_path / "data") as service:
             assert 201 == service.issue(number, by="dev").status
-            assert "every event, sealed" in service.log.read_text()
+            assert "every event, signed" in service.log.read_text()
     log = SealedLog(None, tmp_path / "data" / "archive")  # type: ignore[arg-type]
 
     log.assert_complete(read_key(tmp_path / "data" / "audit.pem"))

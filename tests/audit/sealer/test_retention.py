@@ -13,7 +13,7 @@ from otp_service.audit.sealer.disk import Disk
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
-from tests.attacks.test_sealer_crashes import Fate, FatedDisk, Killed
+from tests.attacks.test_sealer_crashes import FaultInjector, FaultyDisk, SealerKilled
 from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
 
@@ -31,12 +31,12 @@ async def link(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
         yield link
 
 
-class DeletingDisk(FatedDisk):
+class DeletingDisk(FaultyDisk):
     """A disk that also fails when a file is deleted, or after its name is."""
 
     def delete_file(self, path: Path) -> None:
         """Delete a file."""
-        self._fate.call("delete", lambda: Disk.delete_file(self, path), path.unlink)
+        self._injector.call("delete", lambda: Disk.delete_file(self, path), path.unlink)
 
 
 async def create_aged_log(link: ScriptClient, folder: Path) -> SealedLog:
@@ -181,12 +181,12 @@ async def test_after_a_crash_between_seal_and_deletion_the_archive_verifies_and_
     met = set()
     for at in count(1):
         await link.run_pipeline("", [("FLUSHALL",)])
-        log, fate = await create_aged_log(link, tmp_path / str(at)), Fate(at, when)
+        log, fate = await create_aged_log(link, tmp_path / str(at)), FaultInjector(at, when)
         log.advance_clock(11 * DAY_SECONDS)
         dying: Any = log.create_sealer(disk=DeletingDisk(fate), retention_ms=RETENTION_MS)
         try:
             await run_until_idle(dying)
-        except Killed:
+        except SealerKilled:
             met.add(fate.met)
             dying._close_all()
         else:

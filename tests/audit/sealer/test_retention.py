@@ -178,16 +178,16 @@ async def test_after_a_crash_between_seal_and_deletion_the_archive_verifies_and_
     link: ScriptClient, tmp_path: Path, when: str
 ) -> None:
     """At each call of the disk. Seen to fail with files that are deleted before the seal."""
-    met = set()
+    failed_calls = set()
     for at in count(1):
         await link.run_pipeline("", [("FLUSHALL",)])
-        log, fate = await create_aged_log(link, tmp_path / str(at)), FaultInjector(at, when)
+        log, injector = await create_aged_log(link, tmp_path / str(at)), FaultInjector(at, when)
         log.advance_clock(11 * DAY_SECONDS)
-        dying: Any = log.create_sealer(disk=DeletingDisk(fate), retention_ms=RETENTION_MS)
+        dying: Any = log.create_sealer(disk=DeletingDisk(injector), retention_ms=RETENTION_MS)
         try:
             await run_until_idle(dying)
         except SealerKilled:
-            met.add(fate.met)
+            failed_calls.add(injector.failed_call)
             dying._close_all()
         else:
             break
@@ -202,4 +202,4 @@ async def test_after_a_crash_between_seal_and_deletion_the_archive_verifies_and_
         log.assert_complete()
         assert [] == [*log.folder.glob("2025-11-22/*")]
         assert list_dropped(log)
-    assert {"write", "sync", "delete"} <= met
+    assert {"write", "sync", "delete"} <= failed_calls

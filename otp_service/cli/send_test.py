@@ -5,10 +5,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 
-from otp_service.app import (
-    create_providers,
-    create_router,
-)
+from otp_service.app import create_providers, create_router
 from otp_service.cli.command import CommandError, Subparsers, add_command
 from otp_service.cli.common import parse_typed_number, read_safe_settings, read_stdin_lines
 from otp_service.clock import now_ms

@@ -29,9 +29,7 @@ _uncaught_logger = logging.getLogger(f"{_SERVICE_LOGGER}.uncaught")
 
 # A value that is neither text nor number is logged as its type, because a `repr` may hold a code.
 _encode_json = json.JSONEncoder(
-    ensure_ascii=True,
-    separators=(",", ":"),
-    default=lambda value: f"<{type(value).__name__}>",
+    ensure_ascii=True, separators=(",", ":"), default=lambda value: f"<{type(value).__name__}>"
 ).encode
 
 

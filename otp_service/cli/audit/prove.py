@@ -9,12 +9,7 @@ from otp_service.audit.archive_format import segments
 from otp_service.audit.archive_format.entries import parse_sequence_id
 from otp_service.audit.verification.inclusion_proof import InclusionProof, build_proof, verify_proof
 from otp_service.cli.audit.verify import add_public_key_option, read_public_keys, read_text_file
-from otp_service.cli.command import (
-    Subparsers,
-    UsageError,
-    add_command,
-    format_json,
-)
+from otp_service.cli.command import Subparsers, UsageError, add_command, format_json
 from otp_service.core.printable_text import escape_unprintable
 
 

@@ -32,10 +32,7 @@ def register_commands(subparsers: Subparsers) -> None:
 def _register_search(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "search", run_search)
     parser.add_argument(
-        "--number",
-        type=_require_dash,
-        metavar="-",
-        help="read one number from standard input",
+        "--number", type=_require_dash, metavar="-", help="read one number from standard input"
     )
     parser.add_argument("--reason", help="reason for the search, recorded in the audit log")
     _add_time_options(parser)

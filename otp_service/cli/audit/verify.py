@@ -16,12 +16,7 @@ from otp_service.audit.archive_format.seals import (
 )
 from otp_service.audit.verification.findings import FindingKind, VerificationReport
 from otp_service.audit.verification.verifier import verify_folder
-from otp_service.cli.command import (
-    Subparsers,
-    UsageError,
-    add_command,
-    format_json,
-)
+from otp_service.cli.command import Subparsers, UsageError, add_command, format_json
 from otp_service.core.printable_text import escape_unprintable
 
 

@@ -19,11 +19,7 @@ from otp_service.core.timestamps import SECOND_MS, to_datetime
 from otp_service.sms.fault_table import ACCOUNT_FAULT, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import (
-    Callback,
-    UnreadableReceipt,
-    require_equal,
-)
+from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, require_equal
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt

@@ -65,9 +65,7 @@ class SmscSettings(
     def bind_request(self) -> BindRequest:
         """The bind_transceiver of every connection."""
         return BindRequest(
-            system_id=self.system_id,
-            password=self.password.reveal(),
-            system_type=self.system_type,
+            system_id=self.system_id, password=self.password.reveal(), system_type=self.system_type
         )
 
 

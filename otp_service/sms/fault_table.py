@@ -4,20 +4,21 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, Literal
 
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
 from otp_service.sms.http_provider import HttpReply
 
 
-FaultEntry = tuple[Fault, RefusalScope]
-FaultTable = Mapping[str, FaultEntry]
+FaultName = Literal["recipient", "provider", "account", "throttled"]
+FaultTable = Mapping[str, FaultName]
 
-RECIPIENT_FAULT: Final[FaultEntry] = (Fault.RECIPIENT, RefusalScope.MESSAGE)
-PROVIDER_FAULT: Final[FaultEntry] = (Fault.PROVIDER, RefusalScope.MESSAGE)
-ACCOUNT_FAULT: Final[FaultEntry] = (Fault.PROVIDER, RefusalScope.ACCOUNT)
-THROTTLED_FAULT: Final[FaultEntry] = (Fault.PROVIDER, RefusalScope.THROTTLED)
-
+FAULT_SCOPES: Final[Mapping[FaultName, tuple[Fault, RefusalScope]]] = {
+    "recipient": (Fault.RECIPIENT, RefusalScope.MESSAGE),
+    "provider": (Fault.PROVIDER, RefusalScope.MESSAGE),
+    "account": (Fault.PROVIDER, RefusalScope.ACCOUNT),
+    "throttled": (Fault.PROVIDER, RefusalScope.THROTTLED),
+}
 NO_FAULTS: Final[FaultTable] = {}
 MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600
 
@@ -62,12 +63,12 @@ def classify_refusal(faults: FaultTable, reply: HttpReply, code: str | None) -> 
 
     A 2xx with an error code is certain, whatever the code: nothing was sent.
     """
-    entry = faults.get(code or "")
-    if entry is None and code and reply.is_2xx:
-        entry = PROVIDER_FAULT
-    if entry is None:
+    name = faults.get(code or "")
+    if name is None and code and reply.is_2xx:
+        name = "provider"
+    if name is None:
         return classify_by_status(reply, code or None)
-    fault, scope = entry
+    fault, scope = FAULT_SCOPES[name]
     return build_refusal(fault, reply, code, scope)
 
 

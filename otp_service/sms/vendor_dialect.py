@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from otp_service.core.delivery import Fault, Receipt
+from otp_service.core.delivery import Receipt
 from otp_service.sms.fault_table import FaultTable
 from otp_service.sms.http_provider import Headers, HttpRequest
 from otp_service.sms.receipt_callbacks import UnreadableReceipt
@@ -67,9 +67,7 @@ def build_receipt(  # noqa: PLR0913  # each vendor has some of them
 
 def derive_permanent_failures(faults: FaultTable) -> dict[str, ReceiptStatus]:
     """Return the failure statuses of the codes that are the recipient's fault."""
-    return {
-        code: "permanent-failure" for code, (fault, _) in faults.items() if fault is Fault.RECIPIENT
-    }
+    return {code: "permanent-failure" for code, name in faults.items() if name == "recipient"}
 
 
 def resolve_receipt_status(

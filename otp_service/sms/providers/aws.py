@@ -33,13 +33,7 @@ from otp_service.sms.aws.sns_notification import (
     parse_certificate_url,
     verify_notification,
 )
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_reply,
-)
+from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.receipt_callbacks import Callback, decode_receipt
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
@@ -48,31 +42,31 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 logger = logging.getLogger(__name__)
 
 FAULT_TABLE: Final[FaultTable] = {
-    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": RECIPIENT_FAULT,
-    "DESTINATION_PHONE_NUMBER_OPTED_OUT": RECIPIENT_FAULT,
-    "ACCOUNT_DISABLED": ACCOUNT_FAULT,
-    "AccessDeniedException": ACCOUNT_FAULT,
-    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": ACCOUNT_FAULT,
-    "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": ACCOUNT_FAULT,  # the account is still in the sandbox
-    "ExpiredTokenException": ACCOUNT_FAULT,
-    "INSUFFICIENT_ACCOUNT_REPUTATION": ACCOUNT_FAULT,
-    "IncompleteSignatureException": ACCOUNT_FAULT,
-    "InvalidSignatureException": ACCOUNT_FAULT,
-    "MESSAGE_TYPE_MISMATCH": ACCOUNT_FAULT,
-    "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT": ACCOUNT_FAULT,
-    "MissingAuthenticationTokenException": ACCOUNT_FAULT,
-    "NO_ORIGINATION_IDENTITIES_FOUND": ACCOUNT_FAULT,
-    "NUMBER_CAPABILITIES_MISMATCH": ACCOUNT_FAULT,
-    "RESOURCE_NOT_ACCESSIBLE": ACCOUNT_FAULT,
-    "RESOURCE_NOT_ACTIVE": ACCOUNT_FAULT,
-    "ResourceNotFoundException": ACCOUNT_FAULT,
-    "SENDER_ID_NOT_REGISTERED": ACCOUNT_FAULT,
-    "SENDER_ID_REQUIRES_REGISTRATION": ACCOUNT_FAULT,
-    "ServiceQuotaExceededException": ACCOUNT_FAULT,
-    "UnrecognizedClientException": ACCOUNT_FAULT,
-    "RequestLimitExceeded": THROTTLED_FAULT,
-    "ThrottlingException": THROTTLED_FAULT,
-    "TooManyRequestsException": THROTTLED_FAULT,
+    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": "recipient",
+    "DESTINATION_PHONE_NUMBER_OPTED_OUT": "recipient",
+    "ACCOUNT_DISABLED": "account",
+    "AccessDeniedException": "account",
+    "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": "account",
+    "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": "account",  # the account is still in the sandbox
+    "ExpiredTokenException": "account",
+    "INSUFFICIENT_ACCOUNT_REPUTATION": "account",
+    "IncompleteSignatureException": "account",
+    "InvalidSignatureException": "account",
+    "MESSAGE_TYPE_MISMATCH": "account",
+    "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT": "account",
+    "MissingAuthenticationTokenException": "account",
+    "NO_ORIGINATION_IDENTITIES_FOUND": "account",
+    "NUMBER_CAPABILITIES_MISMATCH": "account",
+    "RESOURCE_NOT_ACCESSIBLE": "account",
+    "RESOURCE_NOT_ACTIVE": "account",
+    "ResourceNotFoundException": "account",
+    "SENDER_ID_NOT_REGISTERED": "account",
+    "SENDER_ID_REQUIRES_REGISTRATION": "account",
+    "ServiceQuotaExceededException": "account",
+    "UnrecognizedClientException": "account",
+    "RequestLimitExceeded": "throttled",
+    "ThrottlingException": "throttled",
+    "TooManyRequestsException": "throttled",
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "TEXT_QUEUED": "pending",
@@ -178,10 +172,10 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
     def interpret_reply(self, reply: HttpReply) -> Reply:
         body = reply.decode_or(_ReplyBody())
         code = body.reason or body.error_type
-        entry = FAULT_TABLE.get(code) or FAULT_TABLE.get(body.error_type)
+        fault = FAULT_TABLE.get(code) or FAULT_TABLE.get(body.error_type)
         if body.is_invalid_number:
-            entry = RECIPIENT_FAULT
-        return classify_reply(reply, body.message_id, {code: entry} if entry else {}, code)
+            fault = "recipient"
+        return classify_reply(reply, body.message_id, {code: fault} if fault else {}, code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of an event; none for other channels and for subscriptions."""

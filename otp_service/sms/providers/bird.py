@@ -14,7 +14,7 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT, FaultTable, classify_reply
+from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
@@ -23,10 +23,10 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "SMSInvalidRecipient": RECIPIENT_FAULT,
-    "SMSNoEligibleSender": ACCOUNT_FAULT,
-    "SMSSenderNotConfigured": ACCOUNT_FAULT,
-    "SenderCategoryNotPermitted": ACCOUNT_FAULT,
+    "SMSInvalidRecipient": "recipient",
+    "SMSNoEligibleSender": "account",
+    "SMSSenderNotConfigured": "account",
+    "SenderCategoryNotPermitted": "account",
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "sms.accepted": "pending",

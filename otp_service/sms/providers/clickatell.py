@@ -16,14 +16,7 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_refusal,
-    reply_from_message_id,
-)
+from otp_service.sms.fault_table import FaultTable, classify_refusal, reply_from_message_id
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback
@@ -31,22 +24,22 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "25": RECIPIENT_FAULT,  # invalid recipient address
-    "26": RECIPIENT_FAULT,  # recipient opted out
-    "1": ACCOUNT_FAULT,  # invalid or missing API key
-    "2": ACCOUNT_FAULT,  # account is not active
-    "3": ACCOUNT_FAULT,  # integration is not active
-    "7": ACCOUNT_FAULT,  # our IP address is not approved
-    "20": ACCOUNT_FAULT,  # no credit
-    "28": ACCOUNT_FAULT,  # sandbox: the recipient is not one of the test numbers
-    "38": ACCOUNT_FAULT,  # channel is not active on the integration
-    "39": ACCOUNT_FAULT,  # channel is not available on the integration
-    "44": ACCOUNT_FAULT,  # sender is suspended
-    "45": ACCOUNT_FAULT,  # sender is not the integration's
-    "46": ACCOUNT_FAULT,  # demo access has expired
-    "110": ACCOUNT_FAULT,  # USA: needs a two-way integration
-    "111": ACCOUNT_FAULT,  # USA: needs STOP commands on the integration
-    "43": THROTTLED_FAULT,  # rate limit
+    "25": "recipient",  # invalid recipient address
+    "26": "recipient",  # recipient opted out
+    "1": "account",  # invalid or missing API key
+    "2": "account",  # account is not active
+    "3": "account",  # integration is not active
+    "7": "account",  # our IP address is not approved
+    "20": "account",  # no credit
+    "28": "account",  # sandbox: the recipient is not one of the test numbers
+    "38": "account",  # channel is not active on the integration
+    "39": "account",  # channel is not available on the integration
+    "44": "account",  # sender is suspended
+    "45": "account",  # sender is not the integration's
+    "46": "account",  # demo access has expired
+    "110": "account",  # USA: needs a two-way integration
+    "111": "account",  # USA: needs STOP commands on the integration
+    "43": "throttled",  # rate limit
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "DEVICE_ACK": "delivered",

@@ -20,9 +20,6 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
     FaultTable,
     classify_refusal,
     classify_reply,
@@ -40,17 +37,17 @@ from otp_service.sms.vendor_dialect import (
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "status-10": RECIPIENT_FAULT,  # DND
-    "status-14": RECIPIENT_FAULT,  # blocklisted
-    "status-51": RECIPIENT_FAULT,  # no destination
-    "status-52": RECIPIENT_FAULT,  # REJECTED_DESTINATION
-    "status-87": RECIPIENT_FAULT,  # SIGNALS_BLOCKED: the number is pumped; do not evade the block
-    "status-11": ACCOUNT_FAULT,  # the sender
-    "status-13": ACCOUNT_FAULT,  # the sender
-    "status-12": ACCOUNT_FAULT,  # credit
-    "status-17": ACCOUNT_FAULT,  # package expired
-    "status-18": ACCOUNT_FAULT,  # not a number of the trial
-    "status-20": THROTTLED_FAULT,  # REJECTED_FLOODING_FILTER
+    "status-10": "recipient",  # DND
+    "status-14": "recipient",  # blocklisted
+    "status-51": "recipient",  # no destination
+    "status-52": "recipient",  # REJECTED_DESTINATION
+    "status-87": "recipient",  # SIGNALS_BLOCKED: the number is pumped; do not evade the block
+    "status-11": "account",  # the sender
+    "status-13": "account",  # the sender
+    "status-12": "account",  # credit
+    "status-17": "account",  # package expired
+    "status-18": "account",  # not a number of the trial
+    "status-20": "throttled",  # REJECTED_FLOODING_FILTER
 }
 RECEIPT_STATUSES: Final[dict[int, ReceiptStatus]] = {
     0: "pending",  # ACCEPTED

@@ -13,14 +13,7 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    PROVIDER_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_prose,
-    reply_from_message_id,
-)
+from otp_service.sms.fault_table import FaultTable, classify_prose, reply_from_message_id
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, convert_receipt
@@ -28,14 +21,14 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, bu
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "authentication-failure": ACCOUNT_FAULT,  # 403: user or password
-    "authorization-failed": ACCOUNT_FAULT,  # 400, 403: the user may not do this
-    "cannot-charge": ACCOUNT_FAULT,  # 403: no credit
-    "throughput-exceeded": THROTTLED_FAULT,  # 403: of the user
-    "value-filter": PROVIDER_FAULT,  # 400: the user's filter of numbers, senders or texts
-    "no-route": PROVIDER_FAULT,  # 412: no route matches
-    "no-connector": PROVIDER_FAULT,  # 412: no connector is bound
-    "cannot-send": PROVIDER_FAULT,  # 500: its queue refuses it, so it was certainly not sent
+    "authentication-failure": "account",  # 403: user or password
+    "authorization-failed": "account",  # 400, 403: the user may not do this
+    "cannot-charge": "account",  # 403: no credit
+    "throughput-exceeded": "throttled",  # 403: of the user
+    "value-filter": "provider",  # 400: the user's filter of numbers, senders or texts
+    "no-route": "provider",  # 412: no route matches
+    "no-connector": "provider",  # 412: no connector is bound
+    "cannot-send": "provider",  # 500: its queue refuses it, so it was certainly not sent
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "ESME_ROK": "pending",  # accepted by the SMSC

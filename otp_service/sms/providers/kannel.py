@@ -17,15 +17,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    PROVIDER_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_prose,
-    match_prefix,
-)
+from otp_service.sms.fault_table import FaultTable, classify_prose, match_prefix
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, convert_receipt
@@ -33,12 +25,12 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "number-denied": RECIPIENT_FAULT,  # 400: black-list or white-list of the gateway
-    "authorization-failed": ACCOUNT_FAULT,  # 403: user or IP address
-    "sender-missing": ACCOUNT_FAULT,  # 400: neither ours nor a default
-    "queued": THROTTLED_FAULT,  # 202: no SMSC is connected
-    "temporal-failure": THROTTLED_FAULT,  # 503: a queue is full
-    "not-routable": PROVIDER_FAULT,  # 403: no SMSC takes this number
+    "number-denied": "recipient",  # 400: black-list or white-list of the gateway
+    "authorization-failed": "account",  # 403: user or IP address
+    "sender-missing": "account",  # 400: neither ours nor a default
+    "queued": "throttled",  # 202: no SMSC is connected
+    "temporal-failure": "throttled",  # 503: a queue is full
+    "not-routable": "provider",  # 403: no SMSC takes this number
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "1": "delivered",

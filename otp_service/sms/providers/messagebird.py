@@ -19,13 +19,7 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    NO_FAULTS,
-    RECIPIENT_FAULT,
-    FaultTable,
-    classify_reply,
-)
+from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import (
@@ -45,9 +39,9 @@ from otp_service.sms.vendor_dialect import (
 
 NO_RECIPIENT_CODE: Final = "9"
 FAULT_TABLE: Final[FaultTable] = {
-    "2": ACCOUNT_FAULT,  # key not allowed
-    "25": ACCOUNT_FAULT,  # no balance
-    NO_RECIPIENT_CODE: ACCOUNT_FAULT,  # see above
+    "2": "account",  # key not allowed
+    "25": "account",  # no balance
+    NO_RECIPIENT_CODE: "account",  # see above
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "scheduled": "pending",
@@ -76,7 +70,7 @@ class _ReplyError(msgspec.Struct):
     def fault_table(self) -> FaultTable:
         """The table for this error, with the fault of code 9."""
         is_number = self.parameter == "recipients"
-        return {**FAULT_TABLE, NO_RECIPIENT_CODE: RECIPIENT_FAULT} if is_number else FAULT_TABLE
+        return {**FAULT_TABLE, NO_RECIPIENT_CODE: "recipient"} if is_number else FAULT_TABLE
 
 
 class _ReplyBody(msgspec.Struct):

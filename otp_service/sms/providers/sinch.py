@@ -16,7 +16,7 @@ import msgspec
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import SECOND_MS, to_datetime
-from otp_service.sms.fault_table import ACCOUNT_FAULT, FaultTable, classify_reply
+from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, require_equal
@@ -26,9 +26,9 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "blocked_account": ACCOUNT_FAULT,
-    "missing_callback_url": ACCOUNT_FAULT,  # the account's settings lack something
-    "unknown_campaign": ACCOUNT_FAULT,  # the same
+    "blocked_account": "account",
+    "missing_callback_url": "account",  # the account's settings lack something
+    "unknown_campaign": "account",  # the same
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",

@@ -23,14 +23,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.url_check import FieldErrors
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    PROVIDER_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    reply_from_message_id,
-)
+from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable, reply_from_message_id
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
@@ -51,14 +44,14 @@ from otp_service.sms.smpp.text_codec import encode_text
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "smpp-0b": RECIPIENT_FAULT,  # invalid destination
-    "smpp-65": RECIPIENT_FAULT,  # refused permanently
-    "smpp-0a": ACCOUNT_FAULT,  # invalid source address: a sender that is not ours
-    "smpp-0d": ACCOUNT_FAULT,  # bind failed
-    "smpp-0e": ACCOUNT_FAULT,  # password
-    "smpp-0f": ACCOUNT_FAULT,  # system_id
-    "smpp-14": THROTTLED_FAULT,  # queue full
-    "smpp-58": THROTTLED_FAULT,  # throttled
+    "smpp-0b": "recipient",  # invalid destination
+    "smpp-65": "recipient",  # refused permanently
+    "smpp-0a": "account",  # invalid source address: a sender that is not ours
+    "smpp-0d": "account",  # bind failed
+    "smpp-0e": "account",  # password
+    "smpp-0f": "account",  # system_id
+    "smpp-14": "throttled",  # queue full
+    "smpp-58": "throttled",  # throttled
 }
 """By command_status (5.1.3); any other is the provider's."""
 MAX_KNOWN_STATUS: Final = 0x04FF
@@ -219,7 +212,7 @@ def interpret_reply(response: Pdu) -> Reply:
 def classify_command_status(status: int) -> Refused:
     """Return the meaning of a command_status other than 0."""
     reason = f"smpp-{status:02x}" if status <= MAX_KNOWN_STATUS else "smpp-other"
-    fault, scope = FAULT_TABLE.get(reason, PROVIDER_FAULT)
+    fault, scope = FAULT_SCOPES[FAULT_TABLE.get(reason, "provider")]
     return Refused(fault, reason, scope=scope)
 
 

@@ -17,40 +17,34 @@ from urllib.parse import urlencode
 
 from otp_service.core.delivery import Message, Reply
 from otp_service.sms.aws.sigv4 import AwsSettings
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_reply,
-)
+from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.sender_ids import is_numeric_sender_id
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "AccessDenied": ACCOUNT_FAULT,
-    "AccessDeniedException": ACCOUNT_FAULT,
-    "AuthorizationError": ACCOUNT_FAULT,
-    "ExpiredToken": ACCOUNT_FAULT,
-    "InvalidClientTokenId": ACCOUNT_FAULT,
-    "InvalidSecurity": ACCOUNT_FAULT,
-    "KMSAccessDenied": ACCOUNT_FAULT,
-    "KMSDisabled": ACCOUNT_FAULT,
-    "KMSInvalidState": ACCOUNT_FAULT,
-    "KMSNotFound": ACCOUNT_FAULT,
-    "KMSOptInRequired": ACCOUNT_FAULT,
-    "MissingAuthenticationToken": ACCOUNT_FAULT,
-    "OptInRequired": ACCOUNT_FAULT,
-    "SignatureDoesNotMatch": ACCOUNT_FAULT,
-    "UnrecognizedClientException": ACCOUNT_FAULT,
-    "KMSThrottling": THROTTLED_FAULT,
-    "RequestLimitExceeded": THROTTLED_FAULT,
-    "Throttled": THROTTLED_FAULT,
-    "ThrottledException": THROTTLED_FAULT,
-    "Throttling": THROTTLED_FAULT,
+    "AccessDenied": "account",
+    "AccessDeniedException": "account",
+    "AuthorizationError": "account",
+    "ExpiredToken": "account",
+    "InvalidClientTokenId": "account",
+    "InvalidSecurity": "account",
+    "KMSAccessDenied": "account",
+    "KMSDisabled": "account",
+    "KMSInvalidState": "account",
+    "KMSNotFound": "account",
+    "KMSOptInRequired": "account",
+    "MissingAuthenticationToken": "account",
+    "OptInRequired": "account",
+    "SignatureDoesNotMatch": "account",
+    "UnrecognizedClientException": "account",
+    "KMSThrottling": "throttled",
+    "RequestLimitExceeded": "throttled",
+    "Throttled": "throttled",
+    "ThrottledException": "throttled",
+    "Throttling": "throttled",
 }
-NUMBER_FAULT_TABLE: Final[FaultTable] = {"InvalidParameter": RECIPIENT_FAULT}
+NUMBER_FAULT_TABLE: Final[FaultTable] = {"InvalidParameter": "recipient"}
 """Where the prose is about the number."""
 
 REQUEST_HEADERS: Final = (

@@ -18,15 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    NO_FAULTS,
-    PROVIDER_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_reply,
-)
+from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, UnreadableReceipt
@@ -41,17 +33,17 @@ from otp_service.sms.vendor_dialect import (
 
 BLOCKED_CODE: Final = "40300"
 FAULT_TABLE: Final[FaultTable] = {
-    "10002": RECIPIENT_FAULT,  # the form of the number
-    "10016": RECIPIENT_FAULT,  # the same
-    "40001": RECIPIENT_FAULT,  # a landline, or not routable
-    "40012": RECIPIENT_FAULT,  # invalid destination
-    "40310": RECIPIENT_FAULT,  # invalid "to"
-    BLOCKED_CODE: PROVIDER_FAULT,  # see above
-    **dict.fromkeys(("10009", "10010"), ACCOUNT_FAULT),  # keys
-    "20100": ACCOUNT_FAULT,  # funds
-    **dict.fromkeys(("40305", "40306", "40312", "40313"), ACCOUNT_FAULT),  # sender or profile
-    **dict.fromkeys(("40314", "40315", "40329", "40333"), ACCOUNT_FAULT),  # sender or profile
-    **dict.fromkeys(("10011", "40011", "40318"), THROTTLED_FAULT),  # too much at once
+    "10002": "recipient",  # the form of the number
+    "10016": "recipient",  # the same
+    "40001": "recipient",  # a landline, or not routable
+    "40012": "recipient",  # invalid destination
+    "40310": "recipient",  # invalid "to"
+    BLOCKED_CODE: "provider",  # see above
+    **dict.fromkeys(("10009", "10010"), "account"),  # keys
+    "20100": "account",  # funds
+    **dict.fromkeys(("40305", "40306", "40312", "40313"), "account"),  # sender or profile
+    **dict.fromkeys(("40314", "40315", "40329", "40333"), "account"),  # sender or profile
+    **dict.fromkeys(("10011", "40011", "40318"), "throttled"),  # too much at once
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
@@ -78,7 +70,7 @@ class _ErrorBody(msgspec.Struct):
     def fault_table(self) -> FaultTable:
         """The table for this error, with the fault of 40300."""
         is_stop = "STOP" in f"{self.title} {self.detail}"
-        return {**FAULT_TABLE, BLOCKED_CODE: RECIPIENT_FAULT} if is_stop else FAULT_TABLE
+        return {**FAULT_TABLE, BLOCKED_CODE: "recipient"} if is_stop else FAULT_TABLE
 
 
 class _ReplyMessage(msgspec.Struct):

@@ -14,13 +14,7 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
-    FaultTable,
-    classify_reply,
-)
+from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, convert_receipt
@@ -34,29 +28,29 @@ from otp_service.sms.vendor_dialect import (
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "21211": RECIPIENT_FAULT,  # invalid To
-    "21214": RECIPIENT_FAULT,  # To cannot be reached
-    "21217": RECIPIENT_FAULT,  # not a valid number
-    "21421": RECIPIENT_FAULT,  # not a valid number
-    "21610": RECIPIENT_FAULT,  # the recipient sent STOP
-    "21614": RECIPIENT_FAULT,  # not a mobile number
-    "30005": RECIPIENT_FAULT,  # unknown handset
-    "30006": RECIPIENT_FAULT,  # landline or unreachable carrier
-    "30450": RECIPIENT_FAULT,  # blocked by SMS pumping protection
-    "20003": ACCOUNT_FAULT,  # authentication
-    "20005": ACCOUNT_FAULT,  # account not active
-    "21212": ACCOUNT_FAULT,  # invalid From
-    "21408": ACCOUNT_FAULT,  # geo permission is off
-    "21603": ACCOUNT_FAULT,  # From is missing
-    "21606": ACCOUNT_FAULT,  # From is not ours, or cannot send SMS
-    "21608": ACCOUNT_FAULT,  # trial account, unverified number
-    "21659": ACCOUNT_FAULT,  # From is not a number of ours
-    "30002": ACCOUNT_FAULT,  # account suspended
-    "30034": ACCOUNT_FAULT,  # unregistered 10DLC number
-    "14107": THROTTLED_FAULT,  # message rate limit
-    "20429": THROTTLED_FAULT,  # too many requests
-    "21611": THROTTLED_FAULT,  # queue of this From is full
-    "30001": THROTTLED_FAULT,  # queue overflow
+    "21211": "recipient",  # invalid To
+    "21214": "recipient",  # To cannot be reached
+    "21217": "recipient",  # not a valid number
+    "21421": "recipient",  # not a valid number
+    "21610": "recipient",  # the recipient sent STOP
+    "21614": "recipient",  # not a mobile number
+    "30005": "recipient",  # unknown handset
+    "30006": "recipient",  # landline or unreachable carrier
+    "30450": "recipient",  # blocked by SMS pumping protection
+    "20003": "account",  # authentication
+    "20005": "account",  # account not active
+    "21212": "account",  # invalid From
+    "21408": "account",  # geo permission is off
+    "21603": "account",  # From is missing
+    "21606": "account",  # From is not ours, or cannot send SMS
+    "21608": "account",  # trial account, unverified number
+    "21659": "account",  # From is not a number of ours
+    "30002": "account",  # account suspended
+    "30034": "account",  # unregistered 10DLC number
+    "14107": "throttled",  # message rate limit
+    "20429": "throttled",  # too many requests
+    "21611": "throttled",  # queue of this From is full
+    "30001": "throttled",  # queue overflow
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "accepted": "pending",

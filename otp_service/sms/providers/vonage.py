@@ -19,9 +19,6 @@ from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import (
-    ACCOUNT_FAULT,
-    RECIPIENT_FAULT,
-    THROTTLED_FAULT,
     FaultTable,
     build_refusal,
     classify_by_status,
@@ -41,18 +38,18 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, bu
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "7": RECIPIENT_FAULT,  # number barred
-    "33": RECIPIENT_FAULT,  # number deactivated
-    "4": ACCOUNT_FAULT,  # invalid credentials
-    "8": ACCOUNT_FAULT,  # account suspended
-    "9": ACCOUNT_FAULT,  # no credit
-    "11": ACCOUNT_FAULT,  # account may not use this API
-    "14": ACCOUNT_FAULT,  # invalid signature
-    "15": ACCOUNT_FAULT,  # sender is not ours
-    "29": ACCOUNT_FAULT,  # trial account, number not in its list
-    "32": ACCOUNT_FAULT,  # signature and secret may not be used together
-    "1": THROTTLED_FAULT,  # throttled
-    "10": THROTTLED_FAULT,  # too many binds
+    "7": "recipient",  # number barred
+    "33": "recipient",  # number deactivated
+    "4": "account",  # invalid credentials
+    "8": "account",  # account suspended
+    "9": "account",  # no credit
+    "11": "account",  # account may not use this API
+    "14": "account",  # invalid signature
+    "15": "account",  # sender is not ours
+    "29": "account",  # trial account, number not in its list
+    "32": "account",  # signature and secret may not be used together
+    "1": "throttled",  # throttled
+    "10": "throttled",  # too many binds
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "accepted": "pending",

@@ -12,7 +12,7 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT, FaultTable, classify_reply
+from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
 from otp_service.sms.receipt_callbacks import Callback, require_equal
@@ -26,12 +26,12 @@ from otp_service.sms.vendor_dialect import (
 
 
 FAULT_TABLE: Final[FaultTable] = {
-    "1050": RECIPIENT_FAULT,  # number barred
-    "1060": ACCOUNT_FAULT,  # account barred
-    "1070": ACCOUNT_FAULT,  # quota exceeded
-    "1080": ACCOUNT_FAULT,  # account may not use this API
-    "1120": ACCOUNT_FAULT,  # sender is not ours
-    "low-balance": ACCOUNT_FAULT,  # no credit
+    "1050": "recipient",  # number barred
+    "1060": "account",  # account barred
+    "1070": "account",  # quota exceeded
+    "1080": "account",  # account may not use this API
+    "1120": "account",  # sender is not ours
+    "low-balance": "account",  # no credit
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "submitted": "pending",

@@ -8,7 +8,6 @@ import pytest
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
@@ -72,8 +71,8 @@ def test_sender_is_a_number_where_one_is_required(message):
 @pytest.mark.parametrize(
     "code",
     [
-        *map(int, list_codes(FAULT_TABLE, RECIPIENT_FAULT)),
-        *list_codes(FAULT_TABLE, RECIPIENT_FAULT),
+        *map(int, list_codes(FAULT_TABLE, "recipient")),
+        *list_codes(FAULT_TABLE, "recipient"),
     ],
     ids=repr,
 )
@@ -84,7 +83,7 @@ def test_recipient_codes(status, code):
     assert (Fault.RECIPIENT, str(code)) == (reply.fault, reply.reason)
 
 
-@pytest.mark.parametrize("code", [*map(int, list_codes(FAULT_TABLE, ACCOUNT_FAULT))])
+@pytest.mark.parametrize("code", [*map(int, list_codes(FAULT_TABLE, "account"))])
 def test_account_codes_stand_with_the_message_or_above(code):
     """Those of the whole request are next to `messages`."""
     above = HttpReply(400, {}, json.dumps({"messages": [], "error": {"code": code}}).encode())

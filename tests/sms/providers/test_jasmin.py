@@ -7,7 +7,6 @@ import pytest
 
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.jasmin import FAULT_TABLE, RECEIPT_STATUSES, REFUSED_PREFIXES, Jasmin
@@ -64,11 +63,9 @@ def test_other_letters_are_written_as_ucs2(message):
 def test_prose(begins, code):
     """Only its beginning counts, also with a 5xx: Jasmin knows that it has not sent."""
     about = (
-        RefusalScope.ACCOUNT
-        if code in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
-        else RefusalScope.MESSAGE
+        RefusalScope.ACCOUNT if code in list_codes(FAULT_TABLE, "account") else RefusalScope.MESSAGE
     )
-    about = RefusalScope.THROTTLED if code in list_codes(FAULT_TABLE, THROTTLED_FAULT) else about
+    about = RefusalScope.THROTTLED if code in list_codes(FAULT_TABLE, "throttled") else about
     said = f'{begins} for user +447400123456"'.encode()
 
     for status in (400, 403, 412, 500):

@@ -16,7 +16,6 @@ from moto.sns.models import sns_backends
 from otp_service.core.delivery import Accepted, Fault, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.providers.sns import FAULT_TABLE, REQUEST_HEADERS, Sns
 from otp_service.sms.receipt_callbacks import UnreadableReceipt
@@ -113,11 +112,11 @@ def test_number_is_an_origination_number(message):
         ("ParameterValueInvalid", "PhoneNumber", Fault.PROVIDER, RefusalScope.MESSAGE),
         *(
             (code, "PhoneNumber", Fault.PROVIDER, RefusalScope.ACCOUNT)
-            for code in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
+            for code in list_codes(FAULT_TABLE, "account")
         ),
         *(
             (code, "PhoneNumber", Fault.PROVIDER, RefusalScope.THROTTLED)
-            for code in list_codes(FAULT_TABLE, THROTTLED_FAULT)
+            for code in list_codes(FAULT_TABLE, "throttled")
         ),
     ],
 )

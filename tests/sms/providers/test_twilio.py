@@ -12,8 +12,6 @@ from twilio.rest import Client
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms import fault_table
-from otp_service.sms.fault_table import RECIPIENT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
@@ -100,15 +98,15 @@ def test_validity_is_within_twilios_bounds(message, life, asked):
     [
         *(
             (code, 400, Fault.RECIPIENT, RefusalScope.MESSAGE)
-            for code in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
+            for code in list_codes(FAULT_TABLE, "recipient")
         ),
         *(
             (code, 400, Fault.PROVIDER, RefusalScope.ACCOUNT)
-            for code in list_codes(FAULT_TABLE, fault_table.ACCOUNT_FAULT)
+            for code in list_codes(FAULT_TABLE, "account")
         ),
         *(
             (code, 400, Fault.PROVIDER, RefusalScope.THROTTLED)
-            for code in list_codes(FAULT_TABLE, THROTTLED_FAULT)
+            for code in list_codes(FAULT_TABLE, "throttled")
         ),
         ("30007", 400, Fault.PROVIDER, RefusalScope.MESSAGE),
         ("20500", 500, Fault.UNKNOWN, RefusalScope.MESSAGE),

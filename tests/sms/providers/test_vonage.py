@@ -20,7 +20,6 @@ from otp_service.core.delivery import (
 )
 from otp_service.core.keys import create_single_key_ring
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT, THROTTLED_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage import (
@@ -144,15 +143,15 @@ def test_number_is_written_without_plus(message):
     [
         *(
             ((code,), Refused(Fault.RECIPIENT, code))
-            for code in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
+            for code in list_codes(FAULT_TABLE, "recipient")
         ),
         *(
             ((c,), Refused(Fault.PROVIDER, c, scope=RefusalScope.ACCOUNT))
-            for c in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
+            for c in list_codes(FAULT_TABLE, "account")
         ),
         *(
             ((c,), Refused(Fault.PROVIDER, c, scope=RefusalScope.THROTTLED))
-            for c in list_codes(FAULT_TABLE, THROTTLED_FAULT)
+            for c in list_codes(FAULT_TABLE, "throttled")
         ),
         (("3",), Refused(Fault.PROVIDER, "3")),
         (("6",), Refused(Fault.PROVIDER, "6")),

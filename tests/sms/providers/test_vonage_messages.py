@@ -13,7 +13,6 @@ from vonage_messages import Sms
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import ACCOUNT_FAULT, RECIPIENT_FAULT
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage_messages import FAULT_TABLE, RECEIPT_STATUSES, VonageMessages
@@ -82,11 +81,11 @@ def test_request_byte_by_byte(message):
     [
         *(
             (422, problem(c), Refused(Fault.RECIPIENT, c))
-            for c in list_codes(FAULT_TABLE, RECIPIENT_FAULT)
+            for c in list_codes(FAULT_TABLE, "recipient")
         ),
         *(
             (422, problem(c), Refused(Fault.PROVIDER, c, scope=RefusalScope.ACCOUNT))
-            for c in list_codes(FAULT_TABLE, ACCOUNT_FAULT)
+            for c in list_codes(FAULT_TABLE, "account")
         ),
         (422, problem("1150"), Refused(Fault.PROVIDER, "1150")),
         (422, problem("x", title=1050), Refused(Fault.RECIPIENT, "1050")),

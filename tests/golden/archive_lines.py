@@ -1,4 +1,4 @@
-"""Lines of an archive, and what is made from them, with fixed keys and instants."""
+"""Lines of an archive, and the texts derived from them, with fixed keys and instants."""
 
 import shutil
 from hashlib import sha256
@@ -32,8 +32,8 @@ from tests.golden.golden_file import FOLDER
 from tests.golden.stored_records import show_value
 
 
-ARCHIVE = FOLDER / "archive"
-"""A whole archive, kept as files: what was written once has to verify for ever."""
+GOLDEN_ARCHIVE = FOLDER / "archive"
+"""A whole archive as files: an archive that was written once must verify for ever."""
 
 PUBLIC_KEYS = FOLDER / "archive.pub"
 
@@ -62,7 +62,7 @@ STATUS = SealerStatus(
 
 
 def format_lines(folder: Path) -> str:
-    """Return one line of each kind, and each text that is made from one; `folder` is scratch."""
+    """Return one line of each kind, and each text that is derived from one; `folder` is scratch."""
     stamp = msgspec.json.encode(STAMP)
     seal = Seal(
         number=2,
@@ -86,9 +86,9 @@ def format_lines(folder: Path) -> str:
         ),
         dropped=DroppedPrefix(number=1, hash="2d" * 32),
     )
-    least = Seal(number=1, at="", previous="", count=0, root="", runs=(), key="", fence=0)
+    minimal_seal = Seal(number=1, at="", previous="", count=0, root="", runs=(), key="", fence=0)
     signed = derive_signing_key("first").sign_seal(seal)
-    listed = [
+    labelled_lines = [
         (
             "entry",
             encode_entry(_build_entry(b'{"type":"otp.issued","id":"1"}'), has_valid_mac=True),
@@ -105,7 +105,10 @@ def format_lines(folder: Path) -> str:
         ("name of an entry", sequence_id_from_entry(_build_entry(b"")).id.encode()),
         ("gap", encode_gap(Gap(partition=7, epoch=NOW_MS, first=43, last=50))),
         ("seal", signed),
-        ("seal with the required members only", derive_signing_key("first").sign_seal(least)),
+        (
+            "seal with the required members only",
+            derive_signing_key("first").sign_seal(minimal_seal),
+        ),
         ("hash of the seal", hash_seal_line(signed).encode()),
         ("anchor of the seal", str(build_anchor(signed)).encode()),
         ("public key", str(derive_signing_key("first").public).encode()),
@@ -124,13 +127,15 @@ def format_lines(folder: Path) -> str:
         ),
         ("inclusion proof", _prove_event(folder)),
     ]
-    return "\n".join(f"{label}\n  {line.decode().rstrip()}" for label, line in listed) + "\n"
+    return (
+        "\n".join(f"{label}\n  {line.decode().rstrip()}" for label, line in labelled_lines) + "\n"
+    )
 
 
 def rewrite_archive() -> None:
     """Replace the golden archive by one that the code writes now."""
-    shutil.rmtree(ARCHIVE, ignore_errors=True)
-    archive = build_standard_archive(ARCHIVE)
+    shutil.rmtree(GOLDEN_ARCHIVE, ignore_errors=True)
+    archive = build_standard_archive(GOLDEN_ARCHIVE)
     PUBLIC_KEYS.write_text("".join(f"{key}\n" for key in archive.keys), encoding="ascii")
 
 
@@ -143,7 +148,7 @@ def read_segments(folder: Path) -> dict[str, str]:
 
 
 def write_archive(folder: Path) -> ArchiveBuilder:
-    """Write the archive that the golden one is compared with."""
+    """Write the archive that is compared with the golden one."""
     return build_standard_archive(folder)
 
 
@@ -165,13 +170,13 @@ def _build_entry(event: bytes, stamp: bytes = b"") -> Entry:
     )
 
 
-def _build_cursor(spot: FileOffset | None) -> PageCursor:
+def _build_cursor(offset: FileOffset | None) -> PageCursor:
     return PageCursor(
         positions={
             7: StreamPosition(at=NOW_MS, sequence=42),
             8: StreamPosition(at=NOW_MS + 1, sequence=43),
         },
-        archive_offset=spot,
+        archive_offset=offset,
     )
 
 

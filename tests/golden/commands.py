@@ -1,4 +1,4 @@
-"""What the commands print: the help of each, and `check` for several configurations."""
+"""The output of the commands: the help of each, and `check` for several configurations."""
 
 import argparse
 import itertools
@@ -24,13 +24,13 @@ from tests.settings.conftest import CONFIG_FOLDER as SETTINGS
 from tests.settings.conftest import NOW_MS, split_sections
 
 
-COLUMNS = "80"
-"""The width that help is wrapped to."""
+HELP_COLUMNS = "80"
+"""The width at which help is wrapped."""
 
 HASHES_PER_SECOND = 500.0
 
 
-class _ParserSeen(Exception):
+class _ParserBuilt(Exception):
     """Ends `main` as soon as its parser is built."""
 
 
@@ -39,18 +39,19 @@ def collect_help(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     Wrapped lines are joined, and runs of spaces inside a line are one space.
     """
-    seen: list[argparse.ArgumentParser] = []
+    parsers: list[argparse.ArgumentParser] = []
 
-    def keep_parser(parser: argparse.ArgumentParser, *_: Any) -> None:
-        seen.append(parser)
-        raise _ParserSeen
+    def record_parser(parser: argparse.ArgumentParser, *_: Any) -> None:
+        parsers.append(parser)
+        raise _ParserBuilt
 
-    monkeypatch.setenv("COLUMNS", COLUMNS)
-    with monkeypatch.context() as patch, suppress(_ParserSeen):
-        patch.setattr(argparse.ArgumentParser, "parse_args", keep_parser)
+    monkeypatch.setenv("COLUMNS", HELP_COLUMNS)
+    with monkeypatch.context() as patch, suppress(_ParserBuilt):
+        patch.setattr(argparse.ArgumentParser, "parse_args", record_parser)
         main([])
     return [
-        (f"{one.prog} --help", _hide_columns(one.format_help())) for one in _find_parsers(seen[0])
+        (f"{command.prog} --help", _hide_columns(command.format_help()))
+        for command in _find_parsers(parsers[0])
     ]
 
 
@@ -68,23 +69,26 @@ def _find_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.Argument
 
 
 def describe_configurations() -> list[tuple[str, str]]:
-    """Return what `check` says of each configuration that the settings' tests accept.
+    """Return the output of `check` for each configuration that the settings' tests accept.
 
-    That is its report, its warnings and its refusals, at a fixed date, for four cores and a fixed
-    speed of argon2; without what it asks a live Redis and the disk.
+    The output has the report, the warnings and the refusals, at a fixed date, for four cores and a
+    fixed speed of argon2. It excludes the checks of a live Redis and of the disk.
     """
     return [
-        (path.name, _describe_settings(path)) for path in sorted(SETTINGS.glob("working_*.toml"))
+        (path.name, describe_settings(path)) for path in sorted(SETTINGS.glob("working_*.toml"))
     ]
 
 
-def _describe_settings(path: Path) -> str:
-    least = split_sections((SETTINGS / "working_least.toml").read_text(encoding="utf-8"))
-    ours = split_sections(path.read_text(encoding="utf-8"))
-    for name in re.findall(r"^([a-z]+) =", ours[""], re.MULTILINE):
-        least.pop(name, None)
+def describe_settings(path: Path) -> str:
+    minimal = split_sections((SETTINGS / "working_least.toml").read_text(encoding="utf-8"))
+    sections = split_sections(path.read_text(encoding="utf-8"))
+    for name in re.findall(r"^([a-z]+) =", sections[""], re.MULTILINE):
+        minimal.pop(name, None)
     settings = load_settings(
-        "".join((least | ours).values()), {}, lambda name: (SETTINGS / name).read_text(), cores=4
+        "".join((minimal | sections).values()),
+        {},
+        lambda name: (SETTINGS / name).read_text(),
+        cores=4,
     )
     return "\n".join(
         (
@@ -97,7 +101,7 @@ def _describe_settings(path: Path) -> str:
 
 
 def write_configuration(path: Path, redis_url: str) -> None:
-    """Write what `init` writes, with secrets that are the same each time."""
+    """Write the output of `init`, with secrets that are the same each time."""
     numbers = itertools.count()
     text, _ = render_config(
         tenant="shop",
@@ -112,7 +116,7 @@ def write_configuration(path: Path, redis_url: str) -> None:
 
 
 def hide_machine(text: str, *paths: str) -> str:
-    """Return what `check` printed without paths, cores and the speed of this machine."""
+    """Return the output of `check` without the paths, the cores and the speed of this machine."""
     for path in paths:
         text = text.replace(path, "<path>")
     text = re.sub(

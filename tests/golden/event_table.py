@@ -1,4 +1,4 @@
-"""Every event type as text: its fields, and instances as they are written."""
+"""Every event type as text: its fields, and instances as they are encoded."""
 
 from typing import Any
 
@@ -23,12 +23,19 @@ def format_event_instances() -> str:
     """Return the JSON of two instances of each type: every field set, and only the required ones."""
     lines = []
     for tag, kind in sorted(EVENT_TYPES.items()):
-        every = {
+        all_fields = {
             f.name: _make_sample(f.name, f.type, i)
             for i, f in enumerate(_inspect_fields(kind), start=1)
         }
-        least = {f.name: every[f.name] for f in _inspect_fields(kind) if f.required}
-        lines += [tag, *(msgspec.json.encode(kind(**some)).decode() for some in (every, least)), ""]
+        required_fields = {f.name: all_fields[f.name] for f in _inspect_fields(kind) if f.required}
+        lines += [
+            tag,
+            *(
+                msgspec.json.encode(kind(**fields)).decode()
+                for fields in (all_fields, required_fields)
+            ),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -65,7 +72,7 @@ def _name_type(type_: inspect.Type) -> str:
         case inspect.DictType():
             return f"map of {_name_type(type_.key_type)} to {_name_type(type_.value_type)}"
         case inspect.UnionType():
-            return " or ".join(_name_type(one) for one in type_.types)
+            return " or ".join(_name_type(member) for member in type_.types)
         case _:
             raise TypeError(f"the event table has no name for {type_}")
 
@@ -82,7 +89,9 @@ def _make_sample(name: str, type_: inspect.Type, number: int) -> Any:
         case inspect.DictType():
             return {"config": f"value {number}"}
         case inspect.UnionType():
-            known = [one for one in type_.types if not isinstance(one, inspect.NoneType)]
-            return _make_sample(name, known[0], number)
+            value_types = [
+                member for member in type_.types if not isinstance(member, inspect.NoneType)
+            ]
+            return _make_sample(name, value_types[0], number)
         case _:
             raise TypeError(f"no sample for {name}: {type_}")

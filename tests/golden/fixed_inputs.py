@@ -12,10 +12,10 @@ NOW_MS = 1_795_512_600_123
 """2026-11-24T09:30:00.123Z."""
 
 OPERATION_BLOCK_BYTES = 1024
-"""`RandomSource.operation` draws its names in blocks of this size, and nothing else does."""
+"""`RandomSource` draws operation ids in blocks of this size, and nothing else does."""
 
 OPERATION_NAME = re.compile(r"ee0e0e0e[0-9a-f]{24}")
-"""A name that `fixed_random` has given to an operation or an event."""
+"""An id that `fixed_random` has generated for an operation or an event."""
 
 
 def fixed_key(name: str) -> Key:
@@ -37,8 +37,8 @@ def fixed_bytes(label: str, count: int) -> bytes:
 def fixed_random() -> RandomSource:
     """Return a generator that draws the same values in the same order.
 
-    Names of operations and events have a stream and a prefix of their own: the order in which
-    concurrent calls draw them is not fixed, so golden files hide them (OPERATION_NAME).
+    Ids of operations and events have their own stream and prefix. Concurrent calls draw them in no
+    fixed order, so golden files hide them (OPERATION_NAME).
     """
     operations, draws, codes = itertools.count(), itertools.count(), itertools.count(1)
 

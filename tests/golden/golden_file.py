@@ -9,14 +9,14 @@ import pytest
 
 FOLDER = Path(__file__).parent
 
-VARIABLE = "OTP_GOLDEN_WRITE"
-IS_REWRITE = os.environ.get(VARIABLE) == "1"
+REWRITE_VARIABLE = "OTP_GOLDEN_WRITE"
+IS_REWRITE = os.environ.get(REWRITE_VARIABLE) == "1"
 """Whether the files are written instead of compared."""
-COMMAND = f"{VARIABLE}=1 make test ARGS=tests/golden"
+REWRITE_COMMAND = f"{REWRITE_VARIABLE}=1 make test ARGS=tests/golden"
 
 
 def check_golden(name: str, text: str) -> None:
-    """Fail with a unified diff unless the golden file `name` holds exactly this text.
+    """Fail with a unified diff unless the golden file `name` contains exactly this text.
 
     With OTP_GOLDEN_WRITE=1 in the environment the file is written instead.
     """
@@ -41,11 +41,11 @@ def describe_difference(name: str, expected: str, actual: str) -> str:
     )
     return (
         f"tests/golden/{name} differs from what the code produces.\n"
-        f"If the change is intended, rewrite the files and review the diff: {COMMAND}\n\n"
+        f"If the change is intended, rewrite the files and review the diff: {REWRITE_COMMAND}\n\n"
         + "\n".join(diff)
     )
 
 
 def format_sections(sections: list[tuple[str, str]]) -> str:
-    """Return texts one below the other, each under its title."""
+    """Return texts one after another, each under its title."""
     return "\n".join(f"==== {title}\n{text.rstrip()}\n" for title, text in sections)

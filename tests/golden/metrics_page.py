@@ -1,4 +1,4 @@
-"""The page for Prometheus after every metric was touched once."""
+"""The Prometheus page after every metric was updated once."""
 
 import re
 
@@ -48,14 +48,14 @@ def format_metrics_page() -> str:
     return f"{content_type}\n\n{page.decode()}"
 
 
-def find_untouched_metrics(page: str) -> set[str]:
-    """Return the metrics of which the page has no sample."""
+def find_missing_metrics(page: str) -> set[str]:
+    """Return the metrics without a sample on the page."""
     declared = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
     return {name for name in declared if not re.search(rf"^{name}(_sum)?[{{ ]", page, re.MULTILINE)}
 
 
 def format_label_values() -> str:
-    """Return the closed sets that labels are drawn from; countries come from libphonenumber."""
+    """Return the closed sets of label values; countries come from libphonenumber."""
     sets = {
         "method": HTTP_METHODS,
         "reason of an event": EVENT_REASONS,
@@ -67,6 +67,6 @@ def format_label_values() -> str:
 
 
 def count_samples(page: str) -> str:
-    """Return every counter and every number of observations with its labels; no seconds."""
+    """Return every counter and every number of observations with its labels, without seconds."""
     lines = [line for line in page.splitlines() if re.match(r"otp_\w+_(total|count)[{ ]", line)]
     return "\n".join(sorted(lines)) + "\n"

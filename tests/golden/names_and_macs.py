@@ -1,4 +1,4 @@
-"""Every name and MAC that another process has to arrive at: key names, pseudonyms, tokens, records."""
+"""Every name and MAC that another process must derive equally, such as key names and tokens."""
 
 import inspect
 from typing import Any
@@ -23,27 +23,27 @@ from tests.golden.samples import CHALLENGE_ID
 NUMBER = "+447400123456"
 
 
-class CalledMethods:
-    """Passes calls on, and keeps which methods were called."""
+class CallRecorder:
+    """Forwards calls to an object, and records which methods were called."""
 
     def __init__(self, target: object) -> None:
         self._target = target
-        self.called: set[str] = set()
+        self.called_methods: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        self.called.add(name)
+        self.called_methods.add(name)
         return getattr(self._target, name)
 
     def find_uncalled(self) -> set[str]:
         """Return the public methods that were not called."""
         methods = inspect.getmembers(type(self._target), inspect.isfunction)
-        return {name for name, _ in methods if not name.startswith("_")} - self.called
+        return {name for name, _ in methods if not name.startswith("_")} - self.called_methods
 
 
 def list_key_names(names: Any) -> list[tuple[str, object]]:
-    """Return every kind of key name, each with a label; `names` spells them."""
+    """Return every kind of key name of `names`, each with a label."""
     subject = {limit: NUMBER if limit in NUMBER_LIMITS else f"{limit} subject" for limit in Limit}
-    listed: list[tuple[str, object]] = [
+    labelled_values: list[tuple[str, object]] = [
         ("partition of a number", names.compute_number_partition(NUMBER)),
         ("partition of one word", names.compute_partition("one")),
         ("partition of two words", names.compute_partition("one", "two")),
@@ -61,27 +61,27 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
     for limit in Limit:
         for tenant in ("", "shop"):
             bucket = Bucket(limit=limit, tenant=tenant, subject=subject[limit])
-            listed.append(
+            labelled_values.append(
                 (
                     f"partition of bucket {limit} of '{tenant}'",
                     names.compute_bucket_partition(bucket),
                 )
             )
-            listed.append((f"bucket {limit} of '{tenant}'", names.bucket_key(5, bucket)))
-    return listed
+            labelled_values.append((f"bucket {limit} of '{tenant}'", names.bucket_key(5, bucket)))
+    return labelled_values
 
 
 def list_macs() -> list[tuple[str, object]]:
-    """Return ids, pseudonyms, hashes, tokens and sealed records, each with a label."""
+    """Return ids, pseudonyms, hashes, tokens and encrypted records, each with a label."""
     keys, reference = (
         fixed_keys(),
         SubmissionReference(tenant="shop", challenge_id=CHALLENGE_ID, send=1, ordinal=2),
     )
-    addresses = CallbackUrls("https://otp.example.com/", keys.state)
-    address = addresses.build_url("twilio", str(reference))
-    vault = RecordCipher(keys, lambda count: fixed_bytes("nonce", count))
+    callback_urls = CallbackUrls("https://otp.example.com/", keys.state)
+    callback_url = callback_urls.build_url("twilio", str(reference))
+    cipher = RecordCipher(keys, lambda count: fixed_bytes("nonce", count))
     slow = compute_argon2id(TEST_PROFILE, "012345", fixed_bytes("salt", 16))
-    hashed = hash_code(
+    code_hash = hash_code(
         keys.pepper.current,
         slow,
         tenant="shop",
@@ -101,27 +101,27 @@ def list_macs() -> list[tuple[str, object]]:
         ),
         ("digest of an API key", hash_api_key("api-key-1")),
         ("argon2id of a code", slow),
-        ("hash of a code", hashed),
-        ("callback address with its token", address),
-        ("callback address without the reference", strip_reference(address)),
-        ("MAC of an event", vault.sign_event(b'{"type":"otp.issued"}')),
-        ("version of a record", vault.format_version(42)),
-        ("sealed record", vault.seal_record(name, 42, msgspec.msgpack.encode(["body"]))),
+        ("hash of a code", code_hash),
+        ("callback address with its token", callback_url),
+        ("callback address without the reference", strip_reference(callback_url)),
+        ("MAC of an event", cipher.sign_event(b'{"type":"otp.issued"}')),
+        ("version of a record", cipher.format_version(42)),
+        ("sealed record", cipher.seal_record(name, 42, msgspec.msgpack.encode(["body"]))),
     ]
 
 
-def format_listed(listed: list[tuple[str, object]]) -> str:
+def format_labelled(labelled_values: list[tuple[str, object]]) -> str:
     """Return labels and values, one pair a line; bytes are in hex."""
     lines = []
-    for label, value in listed:
+    for label, value in labelled_values:
         if isinstance(value, bytes):
-            shown = value.hex()
+            text = value.hex()
         else:
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        lines.append(f"{label}: {shown}\n")
+            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        lines.append(f"{label}: {text}\n")
     return "".join(lines)
 
 
-def spell_with_fixed_key() -> CalledMethods:
-    """Return the key names of the installation with the fixed keys."""
-    return CalledMethods(KeyNames(fixed_keys().limit.current))
+def build_fixed_key_names() -> CallRecorder:
+    """Return the key names of an installation with the fixed keys."""
+    return CallRecorder(KeyNames(fixed_keys().limit.current))

@@ -1,4 +1,4 @@
-"""Events and provider memory for the commands that operators read them with."""
+"""Events and provider health for the operators' commands."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from tests.golden.samples import CHALLENGE_ID
 
 PARTITION = 7
 
-HIDDEN = (
+HIDDEN_PATTERNS = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d\.\d{3}Z?)?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\dZ"), "<time>"),
     (re.compile(r"\b1[6-9]\d{11}\b"), "<instant>"),
@@ -27,9 +27,9 @@ HIDDEN = (
 
 
 async def record_events(configuration: Path) -> str:
-    """Append one challenge's events, and let a breaker open; return the challenge's id."""
+    """Append one challenge's events, and open a circuit breaker; return the challenge id."""
     now = now_ms()
-    about: dict[str, Any] = {
+    common_fields: dict[str, Any] = {
         "tenant": "shop",
         "key_id": "first",
         "request": "request-1",
@@ -42,11 +42,14 @@ async def record_events(configuration: Path) -> str:
         "versions": {"config": "test"},
     }
     random = fixed_random()
-    sent: dict[str, Any] = {"provider": "gateway", "milliseconds": 5}
+    sent_fields: dict[str, Any] = {"provider": "gateway", "milliseconds": 5}
     kinds: list[tuple[type[events.Event], dict[str, Any]]] = [
         (events.Issued, {}),
-        (events.ProviderFailed, sent | {"reason": "500", "fault": "provider", "about": "silence"}),
-        (events.Sent, sent),
+        (
+            events.ProviderFailed,
+            sent_fields | {"reason": "500", "fault": "provider", "about": "silence"},
+        ),
+        (events.Sent, sent_fields),
         (
             events.DeliveryUpdated,
             {"provider": "gateway", "status": "delivered", "send": 1, "trusted": True},
@@ -61,9 +64,9 @@ async def record_events(configuration: Path) -> str:
         (events.Verified, {}),
     ]
     recorded = tuple(
-        kind(id=random.generate_operation_id(), **about, **more) for kind, more in kinds
+        kind(id=random.generate_operation_id(), **common_fields, **fields) for kind, fields in kinds
     )
-    failed = [HealthEvent("gateway", "GB", now, "failed", reason="http-500") for _ in range(5)]
+    failures = [HealthEvent("gateway", "GB", now, "failed", reason="http-500") for _ in range(5)]
     async with create_cli_app(read_settings(configuration)) as app:
         await app.store.commit(
             Commit(
@@ -71,13 +74,13 @@ async def record_events(configuration: Path) -> str:
             )
         )
         await asyncio.sleep(0.01)  # events of one millisecond are ordered by their partition
-        app.provider_health.record_events(failed)
+        app.provider_health.record_events(failures)
         assert await app.provider_health_sync.sync_health()
     return CHALLENGE_ID
 
 
 def hide_changes(text: str) -> str:
-    """Return what a command printed without instants and random names."""
-    for pattern, word in HIDDEN:
+    """Return the output of a command without instants and random ids."""
+    for pattern, word in HIDDEN_PATTERNS:
         text = pattern.sub(word, text)
     return text

@@ -1,7 +1,7 @@
-"""Every key of a Redis as text: name, type, life and content.
+"""Every key of a Redis as text: name, type, time to live and content.
 
-What a run cannot fix is hidden: instants (Redis's own clock), names of operations and events, MACs
-over those, hashes of codes (the deadline is in them), and the id of the server.
+Values that a run cannot fix are hidden: instants (Redis's own clock), ids of operations and events,
+MACs over those, hashes of codes (the deadline is one of their inputs), and the id of the server.
 """
 
 import re
@@ -19,9 +19,9 @@ from tests.installation import Installation
 
 
 TTL_STEP_MS = 120 * SECOND_MS
-"""Lives are rounded up to this, so that a slow run does not change them."""
+"""Times to live are rounded up to this, so that a slow run does not change them."""
 
-HIDDEN = (
+HIDDEN_PATTERNS = (
     (OPERATION_NAME, "<operation>"),
     (re.compile(r"\bstate-1:[0-9a-f]{64}"), "state-1:<mac>"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "<server>"),
@@ -33,39 +33,40 @@ HIDDEN = (
 )
 
 
-def format_keys(client: Any, world: Installation) -> str:
-    """Return every key with its type, its life and what it holds; operations are only counted."""
-    vault = RecordCipher(world.keys, lambda count: fixed_bytes("unused", count))
+def format_keys(client: Any, installation: Installation) -> str:
+    """Return every key with its type, time to live and content; operations are only counted."""
+    cipher = RecordCipher(installation.keys, lambda count: fixed_bytes("unused", count))
     names = sorted({name.decode() for name in client.scan_iter()})
-    shown: list[str] = []
+    texts: list[str] = []
     operations: Counter[str] = Counter()
     for name in names:
-        head = f"{name}\n  {client.type(name).decode()}, {_show_life(client.pttl(name))}"
+        head = f"{name}\n  {client.type(name).decode()}, {_format_ttl(client.pttl(name))}"
         text = _hide_changes(
-            "\n".join((head, *(f"  {line}" for line in _list_content(client, vault, name))))
+            "\n".join((head, *(f"  {line}" for line in _format_content(client, cipher, name))))
         )
         if ":operation:" in name:
             operations[text] += 1
         else:
-            shown.append(text)
-    shown += [f"{text}\n  {count} such keys" for text, count in sorted(operations.items())]
-    return "\n\n".join(shown) + "\n"
+            texts.append(text)
+    texts += [f"{text}\n  {count} such keys" for text, count in sorted(operations.items())]
+    return "\n\n".join(texts) + "\n"
 
 
-def _show_life(milliseconds: int) -> str:
+def _format_ttl(milliseconds: int) -> str:
     if milliseconds < 0:
         return "does not expire"
     steps = -(-milliseconds // TTL_STEP_MS)
     return f"expires within {steps * TTL_STEP_MS // 60_000} min"
 
 
-def _list_content(client: Any, vault: RecordCipher, name: str) -> list[str]:
+def _format_content(client: Any, cipher: RecordCipher, name: str) -> list[str]:
     match client.type(name):
         case b"string":
-            return [_show_string(vault, name, client.get(name))]
+            return [_format_string(cipher, name, client.get(name))]
         case b"hash":
             return [
-                f"{k.decode()} = {_show_bytes(v)}" for k, v in sorted(client.hgetall(name).items())
+                f"{k.decode()} = {_format_bytes(v)}"
+                for k, v in sorted(client.hgetall(name).items())
             ]
         case b"zset":
             members = client.zrange(name, 0, -1, withscores=True)
@@ -77,7 +78,7 @@ def _list_content(client: Any, vault: RecordCipher, name: str) -> list[str]:
                 for line in (
                     entry.decode(),
                     *(
-                        f"  {key.decode()} = {_show_field(key, value)}"
+                        f"  {key.decode()} = {_format_field(key, value)}"
                         for key, value in fields.items()
                     ),
                 )
@@ -86,30 +87,30 @@ def _list_content(client: Any, vault: RecordCipher, name: str) -> list[str]:
             raise TypeError(f"{name} is a {other!r}")
 
 
-def _show_field(name: bytes, value: bytes) -> str:
-    """Return a field of a stream entry; Lua fixes no order of the members of a stamp."""
+def _format_field(name: bytes, value: bytes) -> str:
+    """Return a field of a stream entry; Lua does not fix the order of a stamp's members."""
     if name == b"stamp" and value:
         return show_value(msgspec.json.decode(value))
     return value.decode()
 
 
-def _show_string(vault: RecordCipher, name: str, value: bytes) -> str:
+def _format_string(cipher: RecordCipher, name: str, value: bytes) -> str:
     try:
-        version, body = vault.open_record(name, value)
+        version, body = cipher.open_record(name, value)
     except StoreTampered:
-        return _show_bytes(value)
+        return _format_bytes(value)
     head = value[: 8 + 1 + value[8]].decode(errors="backslashreplace")
     return f"sealed as {head!r}, version {version}: {show_value(msgspec.msgpack.decode(body))}"
 
 
-def _show_bytes(value: bytes) -> str:
-    """Return text as it is, and everything else as the MessagePack that it has to be."""
+def _format_bytes(value: bytes) -> str:
+    """Return text unchanged, and decode everything else as MessagePack."""
     if value.decode(errors="replace").isprintable():
         return value.decode()
     return f"packed {show_value(msgspec.msgpack.decode(value))}"
 
 
 def _hide_changes(text: str) -> str:
-    for pattern, word in HIDDEN:
+    for pattern, word in HIDDEN_PATTERNS:
         text = pattern.sub(word, text)
     return text

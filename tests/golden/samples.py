@@ -1,7 +1,7 @@
 """One sample of every record that is stored in Redis or sent to its scripts.
 
 In each sample that is encoded by position, every field has a value that no other field has, and is
-given by its name. So the bytes change when two fields change places; with positional arguments the
+given by its name. So the bytes change when two fields change places. With positional arguments the
 values would move with the fields, and the bytes would stay the same.
 """
 
@@ -33,7 +33,7 @@ from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
 
 CHALLENGE_ID = "c07-5d41402abc4b2a76b9719d911017c592"
 
-ACCEPTED = Submission(
+ACCEPTED_SUBMISSION = Submission(
     provider="twilio",
     outcome="accepted",
     fault=None,
@@ -46,7 +46,7 @@ ACCEPTED = Submission(
     scope=None,
     receipt_status="delivered",
 )
-REFUSED = Submission(
+REFUSED_SUBMISSION = Submission(
     provider="vonage",
     outcome="refused",
     fault=Fault.RECIPIENT,
@@ -59,7 +59,7 @@ REFUSED = Submission(
     scope=RefusalScope.MESSAGE,
     receipt_status=None,
 )
-SUBMITTED_IN_DOUBT = Submission(
+UNKNOWN_SUBMISSION = Submission(
     provider="sinch",
     outcome="unknown",
     fault=Fault.UNKNOWN,
@@ -72,7 +72,7 @@ SUBMITTED_IN_DOUBT = Submission(
     scope=RefusalScope.SILENCE,
 )
 
-PENDING = Challenge(
+PENDING_CHALLENGE = Challenge(
     tenant="shop",
     id=CHALLENGE_ID,
     version=1,
@@ -88,7 +88,7 @@ PENDING = Challenge(
     attempts_left=5,
     sends_left=2,
 )
-VERIFIED = Challenge(
+VERIFIED_CHALLENGE = Challenge(
     tenant="bank",
     id=CHALLENGE_ID,
     version=12,
@@ -109,7 +109,7 @@ VERIFIED = Challenge(
     replay_key=VerifyReplayKey(
         key_mac=fixed_bytes("answer key", 32), code_mac=fixed_bytes("answer code", 32)
     ),
-    submissions=(ACCEPTED, REFUSED, SUBMITTED_IN_DOUBT),
+    submissions=(ACCEPTED_SUBMISSION, REFUSED_SUBMISSION, UNKNOWN_SUBMISSION),
     auto_resent=True,
 )
 LIVE_CODE = LiveCode(
@@ -125,7 +125,7 @@ SECRET = ChallengeSecret(
     client_ip="203.0.113.9",
     locale="en-GB",
 )
-MEMORY = ProviderHealth(
+PROVIDER_HEALTH = ProviderHealth(
     breakers={
         "twilio GB": Breaker(
             outcomes=(
@@ -141,7 +141,7 @@ MEMORY = ProviderHealth(
     qualities={"twilio": Quality(value=0.95, at=NOW_MS + 2)},
     scored_numbers={"0c0d": NOW_MS + 3},
 )
-SPEND = BucketOperation(
+BUCKET_OPERATION = BucketOperation(
     algorithm="exact",
     key_index=7,
     windows=(Window(count=5, period_seconds=600), Window(count=10, period_seconds=86_400)),
@@ -172,8 +172,8 @@ REQUEST = CommitRequest(
     returned_keys=[7, 8],
     writes=[KEY_WRITE, KeyWrite(8)],
     absent_keys=[9],
-    charges=[SPEND],
-    refunds=[msgspec.structs.replace(SPEND, cost=4)],
+    charges=[BUCKET_OPERATION],
+    refunds=[msgspec.structs.replace(BUCKET_OPERATION, cost=4)],
     reset_buckets=[10],
     events=[SIGNED_EVENT],
     event_if_refused=FOLDABLE_EVENT,
@@ -188,8 +188,8 @@ REQUEST = CommitRequest(
 )
 
 SAMPLES: dict[str, msgspec.Struct] = {
-    "challenge, pending, with the defaults": PENDING,
-    "challenge, verified, with submissions": VERIFIED,
+    "challenge, pending, with the defaults": PENDING_CHALLENGE,
+    "challenge, verified, with submissions": VERIFIED_CHALLENGE,
     "answer of a verified challenge": VerifyReplayKey(
         key_mac=fixed_bytes("answer key", 32), code_mac=fixed_bytes("answer code", 32)
     ),
@@ -198,9 +198,9 @@ SAMPLES: dict[str, msgspec.Struct] = {
         number="+14155550123", salt=b"salt", codes=()
     ),
     "live code": LIVE_CODE,
-    "submission, accepted and delivered": ACCEPTED,
-    "submission, refused": REFUSED,
-    "submission, in doubt": SUBMITTED_IN_DOUBT,
+    "submission, accepted and delivered": ACCEPTED_SUBMISSION,
+    "submission, refused": REFUSED_SUBMISSION,
+    "submission, in doubt": UNKNOWN_SUBMISSION,
     "idempotency record, running": IdempotencyRecord(
         version=1,
         fingerprint=fixed_bytes("print", 32),
@@ -217,10 +217,10 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "message-id record": MessageIdRecord(
         reference=f"shop.{CHALLENGE_ID}.1.2", number_suffix="3456"
     ),
-    "provider memory": MEMORY,
+    "provider memory": PROVIDER_HEALTH,
     "provider memory, empty": ProviderHealth(),
     "window of a limit": Window(count=5, period_seconds=600),
-    "request to the commit script: a charge": SPEND,
+    "request to the commit script: a charge": BUCKET_OPERATION,
     "request to the commit script: an expected version": EXPECTED_VERSION,
     "request to the commit script: a write": KEY_WRITE,
     "request to the commit script: an event": SIGNED_EVENT,

@@ -1,4 +1,4 @@
-"""The bytes of the sample records, with what is in them."""
+"""The bytes of the sample records, with their content."""
 
 from importlib import import_module
 from pkgutil import walk_packages
@@ -10,7 +10,7 @@ from tests.golden.samples import SAMPLES
 
 
 def format_records() -> str:
-    """Return the samples with their bytes in hex, each with what is in them."""
+    """Return the samples with their bytes in hex, each with its content."""
     lines = []
     for label, sample in SAMPLES.items():
         packed = msgspec.msgpack.encode(sample)
@@ -40,11 +40,11 @@ def find_positional_structs() -> set[type[msgspec.Struct]]:
     for module in walk_packages(otp_service.__path__, "otp_service."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    found, waiting = set(), [msgspec.Struct]
-    while waiting:
-        for kind in waiting.pop().__subclasses__():
-            waiting.append(kind)
-            is_ours = kind.__module__.startswith("otp_service.")
-            if is_ours and kind.__struct_config__.array_like:
-                found.add(kind)
-    return found
+    structs, pending = set(), [msgspec.Struct]
+    while pending:
+        for kind in pending.pop().__subclasses__():
+            pending.append(kind)
+            is_product = kind.__module__.startswith("otp_service.")
+            if is_product and kind.__struct_config__.array_like:
+                structs.add(kind)
+    return structs

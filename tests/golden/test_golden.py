@@ -1,6 +1,6 @@
-"""What commands, metrics and events say, held byte for byte against files beside this one.
+"""The output of commands, metrics and events, compared byte for byte with the files of this folder.
 
-README.md lists them and says how to rewrite them.
+README.md lists them and describes how to rewrite them.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from tests.golden.commands import (
 )
 from tests.golden.event_table import format_event_instances, format_event_table
 from tests.golden.golden_file import (
-    COMMAND,
     IS_REWRITE,
-    VARIABLE,
+    REWRITE_COMMAND,
+    REWRITE_VARIABLE,
     check_golden,
     format_sections,
 )
 from tests.golden.metrics_page import (
-    find_untouched_metrics,
+    find_missing_metrics,
     format_label_values,
     format_metrics_page,
 )
@@ -34,8 +34,9 @@ from tests.store import redis_servers
 
 @pytest.fixture
 def configuration(server, tmp_path, monkeypatch) -> Path:
-    """A configuration file for an empty Redis, with secrets that are the same in every run."""
-    monkeypatch.delenv(VARIABLE, raising=False)  # or it would be refused as an unknown setting
+    """Return a configuration file for an empty Redis, with secrets that are the same in every run."""
+    # otherwise `check` would refuse it as an unknown setting
+    monkeypatch.delenv(REWRITE_VARIABLE, raising=False)
     with redis_servers.open_client(server) as client:
         client.flushall()
     path = tmp_path / "otp.toml"
@@ -52,7 +53,7 @@ def test_the_help_of_every_command_is_unchanged(monkeypatch):
 
 
 def test_check_describes_each_configuration_as_before():
-    """Settings with secrets starred, warnings and refusals, without Redis."""
+    """Settings with masked secrets, warnings and refusals, without Redis."""
     check_golden("check_settings.txt", format_sections(describe_configurations()))
 
 
@@ -76,28 +77,28 @@ def test_operators_commands_print_the_same_events(configuration, capsys):
         ("providers",),
         ("providers", "--json"),
     ]
-    printed = []
+    outputs = []
     for call in calls:
         code = main([*call, "--config", str(configuration)])
         text = hide_changes(capsys.readouterr().out)
-        printed.append((" ".join(call), f"{text}exit code {code}\n"))
+        outputs.append((" ".join(call), f"{text}exit code {code}\n"))
 
-    check_golden("operator_commands.txt", format_sections(printed))
+    check_golden("operator_commands.txt", format_sections(outputs))
 
 
 # ------------------------------------------------------------------------------------- metrics
 
 
 def test_the_metrics_page_is_unchanged():
-    """Names, types, help, labels and buckets, with one sample of each at least."""
+    """Names, types, help, labels and buckets, with at least one sample of each."""
     page = format_metrics_page()
 
-    assert set() == find_untouched_metrics(page)
+    assert set() == find_missing_metrics(page)
     check_golden("metrics.txt", page)
 
 
-def test_the_values_that_labels_may_have_are_unchanged():
-    """Alert rules and dashboards name them."""
+def test_the_possible_label_values_are_unchanged():
+    """Alert rules and dashboards use them."""
     check_golden("metric_labels.txt", format_label_values())
 
 
@@ -114,14 +115,14 @@ def test_every_event_is_written_as_before():
     check_golden("event_instances.txt", format_event_instances())
 
 
-# ------------------------------------------------------------------------------- the comparison
+# ----------------------------------------------------------------------------------- the comparison
 
 
 @pytest.mark.skipif(IS_REWRITE, reason="the files are being rewritten")
-def test_a_difference_is_shown_with_the_way_to_accept_it():
+def test_a_difference_is_shown_with_the_command_that_accepts_it():
     """A unified diff, and the command that rewrites the files."""
     with pytest.raises(pytest.fail.Exception) as failure:
         check_golden("metric_labels.txt", "another text\n")
 
-    assert COMMAND in str(failure.value)
+    assert REWRITE_COMMAND in str(failure.value)
     assert "\n+another text" in str(failure.value)

@@ -1,4 +1,4 @@
-"""The service on a real Redis, with a clock that can be moved and providers that obey."""
+"""The service on a real Redis, with a clock that tests can advance and providers with set replies."""
 
 import asyncio
 import os
@@ -34,9 +34,9 @@ SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
 
 
 class FakeRouter:
-    """A router whose replies are put in line beforehand; it accepts when none is left.
+    """A router whose replies are queued by the test; it accepts when the queue is empty.
 
-    Each element of `replies` is what the providers of one send answer, in order.
+    Each element of `queued_replies` has the replies of the providers of one send, in order.
     """
 
     def __init__(self) -> None:
@@ -46,52 +46,53 @@ class FakeRouter:
         self.on_send: Callable[[], Any] | None = None
 
     def queue_replies(self, *replies: Reply) -> None:
-        """Let the next send be answered so."""
+        """Set the replies of the next send."""
         self.queued_replies.append(list(replies))
 
     async def send(self, message: Message) -> tuple[Submission, ...]:
-        """Keep the message; every submission that may have been sent counts as one."""
+        """Record the message once for each submission that may have been sent."""
         replies = self.queued_replies.popleft() if self.queued_replies else [Accepted("m")]
-        made = [
+        submissions = [
             msgspec.structs.replace(
                 Submission.from_reply(f"p{i}", reply, at=i, milliseconds=1), ordinal=i
             )
             for i, reply in enumerate(replies, start=1)
         ]
-        self.messages += [message for submission in made if submission.may_be_billed]
+        self.messages += [message for submission in submissions if submission.may_be_billed]
         if self.on_send:
             await self.on_send()
-        return tuple(made)
+        return tuple(submissions)
 
-    def record_receipt(self, *news: Any) -> None:
-        """Keep what trusted receipts have said."""
-        self.receipts.append(news)
+    def record_receipt(self, *receipt: Any) -> None:
+        """Record the arguments of trusted receipts."""
+        self.receipts.append(receipt)
 
     def extract_code(self, index: int = -1) -> str:
-        """Return the code in a message that arrived."""
-        found = re.search(r"\d{6}", self.messages[index].text)
-        assert found
-        return found[0]
+        """Return the code in a recorded message."""
+        match = re.search(r"\d{6}", self.messages[index].text)
+        assert match
+        return match[0]
 
 
 class CountingHasher(ArgonPool):
-    """Counts what is compared."""
+    """An argon2 pool that counts its hashes."""
 
     def __init__(self) -> None:
         super().__init__(TEST_PROFILE, 2)
         self.hash_count = 0
 
     async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
-        """Count and hash."""
         self.hash_count += 1
         return await super().compute_argon2id(code, salt)
 
 
 class Installation:
-    """One installation of the service, and a login back end beside it."""
+    """One installation of the service, with the calls of a login back end."""
 
-    def __init__(self, link: ScriptClient, keys: ServiceKeys | None = None, **changes: Any) -> None:
-        self.script_client = link
+    def __init__(
+        self, script_client: ScriptClient, keys: ServiceKeys | None = None, **changes: Any
+    ) -> None:
+        self.script_client = script_client
         self.keys = keys or generate_keys()
         self.clock_shift_ms = 0
         self.router = FakeRouter()
@@ -101,7 +102,7 @@ class Installation:
         }
         names, *earlier = map(KeyNames, self.keys.limit)
         self.store = (RotatingStore if earlier else RedisStore)(
-            link,
+            script_client,
             names,
             RecordCipher(self.keys, os.urandom),
             earlier_key_names=earlier,
@@ -130,19 +131,18 @@ class Installation:
         )
 
     def restart(self, **changes: Any) -> "Installation":
-        """Return the same installation after a restart with something changed."""
+        """Return the same installation after a restart with these changes."""
         other = Installation(self.script_client, changes.pop("keys", self.keys), **changes)
         other.clock_shift_ms, other.router = self.clock_shift_ms, self.router
-        parts = msgspec.structs.replace(other.dependencies, router=self.router)
-        other.dependencies, other.service = parts, OtpService(parts)
+        dependencies = msgspec.structs.replace(other.dependencies, router=self.router)
+        other.dependencies, other.service = dependencies, OtpService(dependencies)
         return other
 
     def advance_clock(self, milliseconds: int) -> None:
-        """Let time pass."""
         self.clock_shift_ms += milliseconds
 
     def build_caller(self, tenant: str = "shop") -> Caller:
-        """Return a call's caller."""
+        """Return the caller of a tenant."""
         return Caller(self.tenants[tenant], f"{tenant}-key", "request-1")
 
     async def issue(
@@ -153,7 +153,6 @@ class Installation:
         key: str | None = None,
         **more: Any,
     ) -> ChallengeSnapshot:
-        """Ask for a code."""
         return await self.service.issue(
             self.build_caller(tenant), IssueRequest(number, **more), key
         )
@@ -167,47 +166,46 @@ class Installation:
         key: str | None = None,
         **more: Any,
     ) -> ChallengeSnapshot:
-        """Try a code."""
-        ask = VerifyRequest(code, **more)
+        request = VerifyRequest(code, **more)
         return await self.service.verify(
-            self.build_caller(tenant), self.get_challenge_id(snapshot), ask, key
+            self.build_caller(tenant), self.get_challenge_id(snapshot), request, key
         )
 
     async def resend(
         self, snapshot: ChallengeSnapshot, *, tenant: str = "shop", key: str | None = None
     ) -> ChallengeSnapshot:
-        """Ask for another code."""
         return await self.service.resend(
             self.build_caller(tenant), self.get_challenge_id(snapshot), key
         )
 
     async def list_keys(self, pattern: str = "*") -> list[bytes]:
-        """Return the names of keys, on all masters."""
+        """Return the names of keys with this pattern, on all masters."""
         masters = await self.script_client.list_masters()
-        found = [await self.script_client.read_from(master, "KEYS", pattern) for master in masters]
-        return sorted(key for some in found for key in some)
+        replies = [
+            await self.script_client.read_from(master, "KEYS", pattern) for master in masters
+        ]
+        return sorted(key for names in replies for key in names)
 
     async def read_events(self) -> list[dict[str, Any]]:
-        """Return all events in order of partition and sequence, with their stamps."""
-        found = []
+        """Return all events with their stamps, in order of position."""
+        events = []
         for partition in range(64):
             for name in self.store.key_names.event_log_keys(partition)[1:3]:
                 client: Any = self.script_client.redis_client
                 for entry, fields in await client.xrange(name):
                     event = msgspec.json.decode(fields[b"event"])
                     stamp = msgspec.json.decode(fields[b"stamp"]) if fields[b"stamp"] else {}
-                    found.append(
+                    events.append(
                         event | stamp | {"entry": entry.decode(), "epoch": fields[b"epoch"]}
                     )
-        return sorted(found, key=lambda event: tuple(map(int, event["entry"].split("-"))))
+        return sorted(events, key=lambda event: tuple(map(int, event["entry"].split("-"))))
 
     async def list_event_types(self) -> list[str]:
-        """Return the types of all events but the epochs', in order."""
+        """Return the types of all events except `log.epoch`, in order."""
         return [e["type"] for e in await self.read_events() if e["type"] != "log.epoch"]
 
     @staticmethod
     def get_challenge_id(snapshot: ChallengeSnapshot) -> str:
-        """Return the id of the challenge in an answer."""
         assert snapshot.challenge
         return snapshot.challenge.id
 
@@ -218,12 +216,12 @@ def make_wrong_code(code: str, offset: int = 1) -> str:
 
 
 def generate_keys(key_id: str = "1") -> ServiceKeys:
-    """Return keys made now."""
+    """Return new random keys."""
     return ServiceKeys(*(KeyRing((Key(key_id, os.urandom(32)),)) for _ in KEY_RING_NAMES))
 
 
 async def gather_results(*calls: Any) -> list[Any]:
-    """Run all calls at once and return their results or errors."""
+    """Run all calls concurrently and return their results or errors."""
     return await asyncio.gather(*calls, return_exceptions=True)
 
 

@@ -18,8 +18,8 @@ from otp_service.core.limits import Limit
 from otp_service.telemetry.labels import ACCESS_REASONS, EVENT_REASONS
 
 
-TREE = Path(__file__).parents[1]
-DEPLOY = TREE / "deploy"
+REPOSITORY_ROOT = Path(__file__).parents[1]
+DEPLOY = REPOSITORY_ROOT / "deploy"
 DASHBOARD = json.loads((DEPLOY / "dashboard.json").read_text())
 RULES = [
     rule
@@ -37,18 +37,18 @@ EXPRESSIONS = {
     },
 }
 
-OTHERS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
+EXTERNAL_METRICS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
 """Metrics of Prometheus and of redis_exporter."""
-RECORDED = {"otp:conversion:ratio1h": {"provider", "country"}}
+RECORDED_METRICS = {"otp:conversion:ratio1h": {"provider", "country"}}
 """Recording rules of alerts.yml, and their labels."""
-PLACE = {"instance", "job"}
+TARGET_LABELS = {"instance", "job"}
 """Labels that Prometheus adds to every series."""
 
 
-def metrics():
+def list_metrics():
     """Return the names that each metric's series can have, and its labels."""
-    made = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
-    registered = made._registry._collector_to_names.items()
+    instance = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
+    registered = instance._registry._collector_to_names.items()
     # Those of the archive are made when there is one, from a table that comes with the sealer.
     archive = getattr(telemetry.metrics, "ARCHIVE_METRICS", {})
     return [
@@ -57,24 +57,24 @@ def metrics():
     ]
 
 
-def exposed():
+def map_exposed_labels():
     """Return the labels of every series that /metrics can have, by its name."""
     return {
         name: labels | ({"le"} if name.endswith("_bucket") else set())
-        for names, labels in metrics()
+        for names, labels in list_metrics()
         for name in names
     }
 
 
-def tags(kind=events.Event):
+def generate_event_types(kind=events.Event):
     """Yield the type of every event, from the subclasses of Event."""
-    for narrower in kind.__subclasses__():
-        yield narrower.__struct_config__.tag
-        yield from tags(narrower)
+    for subclass in kind.__subclasses__():
+        yield subclass.__struct_config__.tag
+        yield from generate_event_types(subclass)
 
 
-VALUES = {
-    ("otp_events_total", "type"): {*tags()},
+LABEL_VALUES = {
+    ("otp_events_total", "type"): {*generate_event_types()},
     ("otp_events_total", "reason"): EVENT_REASONS,
     ("otp_unauthenticated_total", "reason"): ACCESS_REASONS,
     ("otp_limit_refusals_total", "limit"): {*Limit},
@@ -95,12 +95,12 @@ SELECTOR = re.compile(r"\b(?<![\"/:])([a-zA-Z_][\w:]*)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
 
 
-def selected(expression):
+def parse_selectors(expression):
     """Return each series that an expression selects: its name and its matchers."""
-    found = SELECTOR.findall(expression)
+    selectors = SELECTOR.findall(expression)
     return [
-        (name, MATCHER.findall(inside))
-        for name, inside in found
+        (name, MATCHER.findall(matchers))
+        for name, matchers in selectors
         if re.match(r"otp[_:]|redis_|up\b", name)
     ]
 
@@ -108,16 +108,20 @@ def selected(expression):
 @pytest.mark.parametrize("where", EXPRESSIONS)
 def test_every_expression_selects_exposed_metrics(where):
     """Names, labels and values of closed sets are checked, because Prometheus reports no typing error."""
-    known = exposed() | RECORDED
-    asked = selected(EXPRESSIONS[where])
+    exposed = map_exposed_labels() | RECORDED_METRICS
+    selectors = parse_selectors(EXPRESSIONS[where])
 
-    assert asked
-    for name, matchers in asked:
-        assert name in known.keys() | OTHERS
+    assert selectors
+    for name, matchers in selectors:
+        assert name in exposed.keys() | EXTERNAL_METRICS
         for label, operator, value in matchers:
-            assert label in known.get(name, set()) | PLACE
-            assert has(VALUES.get((name, label)), operator, value), (name, label, value)
-    labels = set().union(*(known.get(name, set()) for name, _ in asked)) | PLACE
+            assert label in exposed.get(name, set()) | TARGET_LABELS
+            assert has_values(LABEL_VALUES.get((name, label)), operator, value), (
+                name,
+                label,
+                value,
+            )
+    labels = set().union(*(exposed.get(name, set()) for name, _ in selectors)) | TARGET_LABELS
     grouped = {
         label.strip()
         for inside in re.findall(r"\bby \(([^)]*)\)", EXPRESSIONS[where])
@@ -126,24 +130,25 @@ def test_every_expression_selects_exposed_metrics(where):
     assert grouped <= labels
 
 
-def has(values, operator, text):
+def has_values(values, operator, text):
     """Return whether each alternative of a matcher matches a value of the set."""
     if values is None:
         return True
     pattern = text if "~" in operator else re.escape(text)
     return all(
-        any(re.fullmatch(one, value) for value in map(str, values)) for one in pattern.split("|")
+        any(re.fullmatch(alternative, value) for value in map(str, values))
+        for alternative in pattern.split("|")
     )
 
 
 def test_every_metric_is_in_the_dashboard():
     """A new metric needs a panel."""
-    told = json.dumps([panel["targets"] for panel in PANELS])
+    queries = json.dumps([panel["targets"] for panel in PANELS])
 
     assert [] == [
         names
-        for names, _ in metrics()
-        if not any(re.search(rf"\b{name}\b", told) for name in names)
+        for names, _ in list_metrics()
+        if not any(re.search(rf"\b{name}\b", queries) for name in names)
     ]
 
 
@@ -164,10 +169,10 @@ def test_every_alert_has_a_summary_and_a_first_step(rule):
 def test_names_of_alerts_are_unique():
     """Alerts that descriptions refer to exist."""
     names = [rule["alert"] for rule in ALERTS]
-    told = json.dumps([rule["annotations"] for rule in ALERTS]) + json.dumps(DASHBOARD)
+    texts = json.dumps([rule["annotations"] for rule in ALERTS]) + json.dumps(DASHBOARD)
 
     assert len(names) == len({*names})
-    assert {*re.findall(r"\bOtp[A-Z]\w+", told)} <= {*names}
+    assert {*re.findall(r"\bOtp[A-Z]\w+", texts)} <= {*names}
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
@@ -202,13 +207,13 @@ def test_no_panel_covers_another():
 @pytest.fixture(scope="module")
 def promtool():
     """Return a function that runs promtool."""
-    found = shutil.which("promtool")
-    if not found:
+    path = shutil.which("promtool")
+    if not path:
         pytest.skip("no promtool: it comes with Prometheus (apt install prometheus)")
 
     def run(*arguments):
-        done = subprocess.run([found, *arguments], capture_output=True, text=True, check=False)
-        assert 0 == done.returncode, done.stdout + done.stderr
+        result = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
+        assert 0 == result.returncode, result.stdout + result.stderr
 
     return run
 
@@ -216,14 +221,14 @@ def promtool():
 @pytest.mark.slow
 def test_alerts_fire_on_bad_days_and_not_on_a_quiet_one(promtool):
     """Prometheus evaluates the quiet and bad days of tests/alerts.yml."""
-    promtool("test", "rules", str(TREE / "tests" / "alerts.yml"))
+    promtool("test", "rules", str(REPOSITORY_ROOT / "tests" / "alerts.yml"))
 
 
 def test_every_alert_fires_in_those_tests():
     """A new alert needs a bad day in tests/alerts.yml."""
-    told = (TREE / "tests" / "alerts.yml").read_text()
+    rule_tests = (REPOSITORY_ROOT / "tests" / "alerts.yml").read_text()
 
-    assert [] == [r["alert"] for r in ALERTS if f'{{alertname="{r["alert"]}"}}' not in told]
+    assert [] == [r["alert"] for r in ALERTS if f'{{alertname="{r["alert"]}"}}' not in rule_tests]
 
 
 @pytest.mark.slow

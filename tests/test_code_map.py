@@ -19,7 +19,7 @@ PATHS = [
 NAMES = [word for word in CODE_WORDS if re.fullmatch(r"[A-Z]\w*[a-z]\w*(\.\w+)?|\w+\(\)", word)]
 UPPER_CASE_NAMES = [word for word in CODE_WORDS if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", word)]
 DOCUMENTED_PACKAGES = ("store", "sms", "audit")
-"""Packages whose modules are listed by a README of their own."""
+"""Packages whose modules are listed in their own README."""
 
 
 def list_definitions():
@@ -40,7 +40,9 @@ def list_definitions():
 def list_members(node):
     """Return the methods of a class."""
     return [
-        each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+        member.name
+        for member in node.body
+        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
 
@@ -48,14 +50,14 @@ DEFINITIONS = list_definitions()
 
 
 def test_the_map_names_code():
-    """Or the tests below would pass on an empty page."""
+    """Otherwise the tests below would pass on an empty page."""
     assert len(PATHS) > 100
     assert len(NAMES) > 30
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path_exists(path):
-    """A path is relative to the package or to the repository; modules of a section are below."""
+    """A path is relative to the package, to the repository, or to the package of its section."""
     folders = [PACKAGE, TREE, *(PACKAGE / section for section in SECTIONS)]
 
     assert any((folder / path).exists() for folder in folders)
@@ -63,7 +65,7 @@ def test_every_path_exists(path):
 
 @pytest.mark.parametrize("name", [*NAMES, *UPPER_CASE_NAMES])
 def test_every_class_function_and_constant_exists(name):
-    """A renamed one is renamed on the map."""
+    """A renamed one must be renamed on the map."""
     assert name in DEFINITIONS
 
 
@@ -88,7 +90,7 @@ SECTIONS = read_sections()
 
 @pytest.mark.parametrize("package", SECTIONS)
 def test_every_module_of_a_package_is_listed_once(package):
-    """A new module needs its place on the map."""
+    """A new module needs an entry on the map."""
     folder = PACKAGE / package
     modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     packages = [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
@@ -107,7 +109,7 @@ def test_every_package_has_a_section_or_a_readme():
 
 
 def test_layers_are_those_of_the_import_contract():
-    """From the top down, with what each layer has side by side."""
+    """From the top down, with the independent packages of each layer."""
     (contract,) = [
         contract
         for contract in tomllib.loads((TREE / "pyproject.toml").read_text())["tool"][

@@ -31,31 +31,31 @@ PASSWORD = "sesame"
 # ------------------------------------------------------------------------------- compose.yaml
 
 
-class Prepared(NamedTuple):
+class PreparedFolder(NamedTuple):
     """A folder after the steps of compose.yaml, and the owners that they set."""
 
     folder: Path
     owners: dict[str, int]
 
-    def lets_read(self, name: str, user: int) -> bool:
+    def is_readable_by(self, name: str, user: int) -> bool:
         """Return whether a user may read a file."""
         mode = (self.folder / name).stat().st_mode
         return self.owners.get(name) == user or bool(mode & stat.S_IROTH)
 
-    def owned_by(self, name: str, user: int) -> bool:
+    def is_owned_by(self, name: str, user: int) -> bool:
         """Return whether only this user may read a file."""
         mode = (self.folder / name).stat().st_mode
         return self.owners.get(name) == user and not stat.S_IMODE(mode) & 0o077
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared_folder(tmp_path_factory):
     """The steps of the comment, with a `chown` that only records the owner."""
     if missing := [name for name in ("openssl", "sha256sum") if not shutil.which(name)]:
         pytest.skip(f"needs {' and '.join(missing)}")
     folder, tools = tmp_path_factory.mktemp("deploy"), tmp_path_factory.mktemp("tools")
-    _tool(tools / "sudo", f'echo "$@" >>{tools}/sudone')
-    _tool(tools / "otp-service", f'exec {sys.executable} -m otp_service "$@"')
+    write_tool(tools / "sudo", f'echo "$@" >>{tools}/sudone')
+    write_tool(tools / "otp-service", f'exec {sys.executable} -m otp_service "$@"')
     for name in ("redis.conf", "redis.acl.example"):
         shutil.copyfile(DEPLOY / name, folder / name)
     steps = re.findall("^#   (.*)", (DEPLOY / "compose.yaml").read_text(), re.MULTILINE)
@@ -65,88 +65,90 @@ def prepared(tmp_path_factory):
     subprocess.run(["sh", "-ec", script], cwd=folder, env=environ, check=True, timeout=60)
     done = [line.split() for line in (tools / "sudone").read_text().splitlines()]
     assert {"chown"} == {words[0] for words in done}
-    return Prepared(folder, {name: int(words[1]) for words in done for name in words[2:]})
+    return PreparedFolder(folder, {name: int(words[1]) for words in done for name in words[2:]})
 
 
-def _tool(path: Path, does: str) -> None:
-    path.write_text(f"#!/bin/sh\n{does}\n")
+def write_tool(path: Path, command: str) -> None:
+    path.write_text(f"#!/bin/sh\n{command}\n")
     path.chmod(0o755)
 
 
-def _user(service):
+def get_user_id(service):
     """Return the user id of a service."""
-    given = COMPOSE["services"][service].get("user")
-    return int((given or re.search(r"^USER (\S+)", IMAGE, re.MULTILINE)[1]).split(":")[0])
+    user = COMPOSE["services"][service].get("user")
+    return int((user or re.search(r"^USER (\S+)", IMAGE, re.MULTILINE)[1]).split(":")[0])
 
 
-def _mounts(service):
+def list_mounts(service):
     """Return the mounts as (source, target, mode)."""
-    given = COMPOSE["services"][service]["volumes"]
-    return [(*volume.split(":"), "rw")[:3] for volume in given]
+    volumes = COMPOSE["services"][service]["volumes"]
+    return [(*volume.split(":"), "rw")[:3] for volume in volumes]
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"])
-def test_each_secret_is_readable_by_its_user_only(prepared, service):
+def test_each_secret_is_readable_by_its_user_only(prepared_folder, service):
     """A signing key that others can read would be refused."""
     files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
 
     for name in COMPOSE["services"][service]["secrets"]:
-        assert prepared.owned_by(files[name].removeprefix("./"), _user(service)), name
+        assert prepared_folder.is_owned_by(files[name].removeprefix("./"), get_user_id(service)), (
+            name
+        )
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"])
-def test_each_mounted_file_exists_and_is_readable(prepared, service):
+def test_each_mounted_file_exists_and_is_readable(prepared_folder, service):
     """Docker creates a folder for a missing file, and `umask 077` makes files unreadable for the container."""
-    files = [mount for mount in _mounts(service) if mount[0].startswith("./")]
+    files = [mount for mount in list_mounts(service) if mount[0].startswith("./")]
 
     assert files
     for what, _, how in files:
-        assert prepared.lets_read(what.removeprefix("./"), _user(service)), what
+        assert prepared_folder.is_readable_by(what.removeprefix("./"), get_user_id(service)), what
         assert how == "ro"
 
 
-def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared):
+def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared_folder):
     """Only the provider is left to fill in, and there is no warning about the archive."""
     settings = load_settings(
-        (prepared.folder / "otp.toml").read_text(),
+        (prepared_folder.folder / "otp.toml").read_text(),
         COMPOSE["services"]["otp"]["environment"],
-        lambda name: (prepared.folder / "secrets" / Path(name).name).read_text(),
+        lambda name: (prepared_folder.folder / "secrets" / Path(name).name).read_text(),
         cores=2,
     )
     now = now_ms()
 
     assert {"providers.gateway.url"} == {fault.setting for fault in find_errors(settings, now)}
     assert {"routing.providers"} == {fault.setting for fault in find_warnings(settings, now)}
-    mounted = {where: what for what, where, _ in _mounts("otp")}
+    mounted = {where: what for what, where, _ in list_mounts("otp")}
     secret = COMPOSE["secrets"][Path(settings.audit.signing_key).name]["file"]
-    key = read_key(prepared.folder / secret)
-    public = (prepared.folder / mounted[settings.audit.public_keys]).read_text()
+    key = read_key(prepared_folder.folder / secret)
+    public = (prepared_folder.folder / mounted[settings.audit.public_keys]).read_text()
     assert [str(key.public)] == [str(one) for one in parse_public_keys(public)]
 
 
 def test_archive_is_a_volume_of_the_user_who_seals():
     """The image has the folder, so that root does not own a new volume."""
     archive = COMPOSE["services"]["otp"]["environment"]["OTP_AUDIT__ARCHIVE"]
-    made = re.search(r"^RUN install -d -o (\d+) -g (\d+) -m (\d+) (\S+)$", IMAGE, re.MULTILINE)
+    install = re.search(r"^RUN install -d -o (\d+) -g (\d+) -m (\d+) (\S+)$", IMAGE, re.MULTILINE)
 
-    ((what, how),) = [(what, how) for what, where, how in _mounts("otp") if where == archive]
+    ((what, how),) = [(what, how) for what, where, how in list_mounts("otp") if where == archive]
 
     assert what in COMPOSE["volumes"]
     assert "rw" == how
-    assert (int(made[1]), made[4]) == (_user("otp"), archive)
-    assert 0 == int(made[3], 8) & 0o007
-    assert IMAGE.index("FROM", 10) < made.start() < IMAGE.index("USER")
+    assert (int(install[1]), install[4]) == (get_user_id("otp"), archive)
+    assert 0 == int(install[3], 8) & 0o007
+    assert IMAGE.index("FROM", 10) < install.start() < IMAGE.index("USER")
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"])
 def test_nothing_else_can_be_written_or_gained(service):
     """The root file system is read-only, and no process is or becomes root."""
-    given = COMPOSE["services"][service]
+    settings = COMPOSE["services"][service]
 
-    assert given["read_only"] is True
-    assert ["ALL"] == given["cap_drop"]
-    assert "no-new-privileges:true" in given["security_opt"]
-    assert 0 < _user(service)
+    assert settings["read_only"] is True
+    assert ["ALL"] == settings["cap_drop"]
+    assert "no-new-privileges:true" in settings["security_opt"]
+    assert 0 < get_user_id(service)
 
 
 def test_the_grace_period_is_long_enough_to_stop():

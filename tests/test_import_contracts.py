@@ -1,15 +1,15 @@
-"""The floor plan holds: also for whoever runs pytest alone."""
+"""The import contracts hold, also in a run of pytest without `make check`."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 
-def test_imports_go_down_only() -> None:
-    """Layers, strangers on one floor, and a core without machinery (pyproject.toml)."""
-    # A process of its own: import-linter configures logging, and so switches off every logger.
+def test_imports_follow_the_contracts() -> None:
+    """Layers, independent packages, and a core without infrastructure (pyproject.toml)."""
+    # A separate process: import-linter configures logging and disables every other logger.
     lint = Path(sys.executable).with_name("lint-imports")
 
-    linted = subprocess.run([lint, "--no-cache"], capture_output=True, text=True, check=False)
+    result = subprocess.run([lint, "--no-cache"], capture_output=True, text=True, check=False)
 
-    assert 0 == linted.returncode, linted.stdout
+    assert 0 == result.returncode, result.stdout

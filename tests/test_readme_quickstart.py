@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def service(tmp_path) -> Iterator[RunningService]:
-    """`otp-service dev`, as `make run` starts it."""
+    """Return `otp-service dev`, as `make run` starts it."""
     with run_dev(tmp_path / "data") as service:
         yield service
 
@@ -44,7 +44,7 @@ def run_pasted_line(line: str, port: int) -> dict[str, str]:
     return challenge
 
 
-def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: RunningService) -> None:
+def test_the_pasted_line_leads_to_a_code_that_verifies_once(service: RunningService) -> None:
     """ "Done when": the line works as printed, verify is 200, and a second verify is 410."""
     (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
 
@@ -66,8 +66,8 @@ def test_from_the_pasted_line_to_a_verified_code_and_no_further(service: Running
     assert "challenge-already-verified" == answers[1].problem_type
 
 
-def test_what_the_greeting_names_is_there(service: RunningService) -> None:
-    """Every address in it; what the line asks is a POST."""
+def test_every_address_of_the_greeting_exists(service: RunningService) -> None:
+    """The address of the pasted line accepts only POST."""
     addresses = re.findall(r"http://127\.0\.0\.1:(\d+)(/\S*)?\s", service.log.read_text())
 
     statuses = {
@@ -77,8 +77,8 @@ def test_what_the_greeting_names_is_there(service: RunningService) -> None:
     assert {"/inbox": 200, "/audit": 303, "/docs": 200, "/v1/challenges": 405} == statuses
 
 
-def test_login_flow_of_the_readme_accepts_the_right_code_alone(service: RunningService) -> None:
-    """Its Python is run as printed: a wrong code is refused, the right one is accepted once."""
+def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningService) -> None:
+    """Its Python runs as printed: a wrong code is refused, the right one is accepted once."""
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     flow: dict[str, Any] = {}

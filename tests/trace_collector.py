@@ -1,4 +1,4 @@
-"""A collector of traces on loopback."""
+"""A trace collector on loopback."""
 
 import http.server
 import threading
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class TraceCollector(http.server.ThreadingHTTPServer):
-    """Takes spans in over HTTP, or says nothing while it `hangs`."""
+    """Receives spans over HTTP, or does not respond while `is_hanging`."""
 
     daemon_threads = True
 
@@ -20,16 +20,16 @@ class TraceCollector(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it takes traces."""
+        """The URL of its trace endpoint."""
         return f"http://127.0.0.1:{self.server_port}/v1/traces"
 
     @property
     def bodies(self) -> bytes:
-        """All bodies, which together are one as well: protocol buffers, with texts as they are."""
+        """All request bodies, joined: protocol buffers contain texts unchanged."""
         return b"".join(body for _, __, body in self.calls)
 
     def accept_call(self, path: str, headers: Mapping[str, str], body: bytes) -> bool:
-        """Keep what came, or wait for the end."""
+        """Record a call and return True; while hanging, wait for the end and return False."""
         if self.is_hanging:
             return not self._stopped.wait()
         self.calls.append((path, {name.lower(): headers[name] for name in headers}, body))
@@ -51,11 +51,11 @@ class CollectorHandler(http.server.BaseHTTPRequestHandler):
     server: TraceCollector
 
     def do_POST(self) -> None:
-        """Answer once it is taken."""
+        """Respond after the call is recorded."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.accept_call(self.path, dict(self.headers), body):
             self.send_response(200)
             self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""

@@ -20,17 +20,17 @@ from selenium.webdriver.support.ui import WebDriverWait
 from otp_service.api.inbox import create_inbox_handlers
 
 
-ENGLISH = "Your Example code is {}. It is valid for 5 min. Do not share it."
+ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share it."
 
 pytestmark = pytest.mark.slow
 
 
-class Inbox:
-    """A server with nothing but the inbox, and the messages in it."""
+class InboxServer:
+    """A server with only the inbox, and its messages."""
 
     def __init__(self):
         self.messages = []
-        self.is_away = False
+        self.is_unavailable = False
         app = Litestar(create_inbox_handlers(self._read), logging_config=None, openapi_config=None)
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
         self._server = uvicorn.Server(config)
@@ -53,31 +53,31 @@ class Inbox:
         self.messages.insert(0, {"to": to, "text": text, "provider": "inbox", "at": at})
 
     def _read(self):
-        if self.is_away:
+        if self.is_unavailable:
             raise ServiceUnavailableException
         return list(self.messages)
 
 
-class Page:
-    """What a person sees of it and does with it."""
+class InboxPage:
+    """The inbox page as a user sees and uses it."""
 
     def __init__(self, driver, origin):
         self.driver = driver
         self.origin = origin
         driver.get(f"{origin}/inbox")
-        self.until(lambda: self.status == "Connected")
+        self.wait_until(lambda: self.status == "Connected")
 
-    def until(self, holds):
-        WebDriverWait(self.driver, 10, poll_frequency=0.05).until(lambda _: holds())
+    def wait_until(self, condition):
+        WebDriverWait(self.driver, 10, poll_frequency=0.05).until(lambda _: condition())
 
     def find(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def texts(self, selector):
+    def list_texts(self, selector):
         return [element.get_property("textContent") for element in self.find(selector)]
 
-    def receives(self, count):
-        self.until(lambda: len(self.find("#list > li")) == count)
+    def wait_for_messages(self, count):
+        self.wait_until(lambda: len(self.find("#list > li")) == count)
 
     def press(self, *keys):
         for key in keys:
@@ -87,16 +87,16 @@ class Page:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
-    def prefer(self, scheme):
+    def set_color_scheme(self, scheme):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     @property
     def status(self):
-        return self.texts("#live")[0]
+        return self.list_texts("#live")[0]
 
     @property
-    def focused(self):
+    def focused_code(self):
         """The code of the message that has the focus."""
         return self.driver.execute_script(
             "return document.activeElement.closest('li')?.querySelector('.code').textContent"
@@ -109,14 +109,14 @@ class Page:
         )
 
     @property
-    def complaints(self):
-        """What it wrote to the console; a breach of its policy is written there too."""
+    def console_messages(self):
+        """The messages on the console; a breach of the content security policy is one."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     @property
-    def addresses(self):
-        """Where it asked for anything."""
-        entries = [json.loads(one["message"]) for one in self.driver.get_log("performance")]
+    def requested_urls(self):
+        """The URLs that the page requested."""
+        entries = [json.loads(entry["message"]) for entry in self.driver.get_log("performance")]
         return {
             entry["message"]["params"]["request"]["url"]
             for entry in entries
@@ -126,14 +126,14 @@ class Page:
 
 @pytest.fixture
 def inbox():
-    """An empty inbox."""
-    with Inbox() as inbox:
+    """Return an empty inbox."""
+    with InboxServer() as inbox:
         yield inbox
 
 
 @pytest.fixture
 def page(driver, inbox):
-    """The page of the inbox, on a wide and light screen; nothing of an earlier page is heard."""
+    """Return the page of the inbox on a wide, light screen, with empty logs."""
     driver.get("about:blank")
     driver.get_log("browser")
     driver.get_log("performance")
@@ -141,37 +141,37 @@ def page(driver, inbox):
     driver.execute_cdp_cmd(
         "Browser.grantPermissions", {"permissions": permissions, "origin": inbox.origin}
     )
-    page = Page(driver, inbox.origin)
+    page = InboxPage(driver, inbox.origin)
     page.resize(1280, 860)
-    page.prefer("light")
+    page.set_color_scheme("light")
     return page
 
 
 def test_messages_appear_by_themselves_newest_first(page, inbox):
-    """Nobody has to reload, and the code stands out."""
-    inbox.receive(ENGLISH.format("004213"))
-    page.receives(1)
-    inbox.receive(ENGLISH.format("918273") + "\n@example.com #918273", to="+33639981234")
-    page.receives(2)
+    """No reload is needed, and the code is emphasized."""
+    inbox.receive(ENGLISH_MESSAGE.format("004213"))
+    page.wait_for_messages(1)
+    inbox.receive(ENGLISH_MESSAGE.format("918273") + "\n@example.com #918273", to="+33639981234")
+    page.wait_for_messages(2)
 
-    assert ["+33639981234", "+447700900123"] == page.texts(".to")
-    assert ["918273", "004213"] == page.texts(".code")
-    assert all(re.fullmatch(r"\d{1,2}:\d\d\s[AP]M", time) for time in page.texts("time"))
+    assert ["+33639981234", "+447700900123"] == page.list_texts(".to")
+    assert ["918273", "004213"] == page.list_texts(".code")
+    assert all(re.fullmatch(r"\d{1,2}:\d\d\s[AP]M", time) for time in page.list_texts("time"))
     assert "polite" == page.find("#list")[0].get_attribute("aria-live")
 
 
 def test_empty_inbox_shows_how_to_make_the_first_call(page, inbox):
-    """It goes away with the first message, and comes back when the service has forgotten it."""
+    """The help disappears with the first message, and returns when the service has no message."""
     (empty,) = page.find("#empty")
     assert empty.is_displayed()
     assert "curl -s http://127.0.0.1:8000/v1/challenges" in empty.text
 
-    inbox.receive(ENGLISH.format("123456"))
-    page.receives(1)
+    inbox.receive(ENGLISH_MESSAGE.format("123456"))
+    page.wait_for_messages(1)
     assert not empty.is_displayed()
 
     inbox.messages.clear()
-    page.receives(0)
+    page.wait_for_messages(0)
     assert empty.is_displayed()
 
 
@@ -186,104 +186,106 @@ def test_empty_inbox_shows_how_to_make_the_first_call(page, inbox):
 def test_markup_in_a_message_stays_text(page, inbox, text):
     """A brand or a provider must not be able to run anything here."""
     inbox.receive(text, to=text)
-    page.receives(1)
+    page.wait_for_messages(1)
 
-    assert [text] == page.texts(".text")
-    assert [text] == page.texts(".to")
+    assert [text] == page.list_texts(".text")
+    assert [text] == page.list_texts(".to")
     assert [] == page.find("li script, li img, iframe")
     assert "owned" not in page.driver.title
-    assert [] == page.complaints
+    assert [] == page.console_messages
 
 
 def test_code_is_copied_by_keyboard(page, inbox):
-    """Tab to it and press Enter; what was done is said there, and the focus stays."""
-    inbox.receive(ENGLISH.format("004213"))
-    page.receives(1)
+    """Tab and Enter copy it; the button confirms this and keeps the focus."""
+    inbox.receive(ENGLISH_MESSAGE.format("004213"))
+    page.wait_for_messages(1)
 
     page.press(Keys.TAB)
-    assert "004213" == page.focused
+    assert "004213" == page.focused_code
     page.press(Keys.ENTER)
 
-    page.until(lambda: page.texts("li button") == ["Copied"])
+    page.wait_until(lambda: page.list_texts("li button") == ["Copied"])
     assert "004213" == page.clipboard
-    assert "004213" == page.focused
+    assert "004213" == page.focused_code
 
 
 def test_message_that_arrives_takes_no_focus(page, inbox):
-    """Who is about to press Copy presses what he was about to press."""
-    inbox.receive(ENGLISH.format("111111"))
-    page.receives(1)
+    """A key press reaches the button that had the focus before."""
+    inbox.receive(ENGLISH_MESSAGE.format("111111"))
+    page.wait_for_messages(1)
     page.press(Keys.TAB)
 
-    inbox.receive(ENGLISH.format("222222"), to="+33639981234")
-    page.receives(2)
+    inbox.receive(ENGLISH_MESSAGE.format("222222"), to="+33639981234")
+    page.wait_for_messages(2)
 
-    assert "111111" == page.focused
+    assert "111111" == page.focused_code
 
 
-def test_code_is_found_in_what_phones_would_find_it_in(page, inbox):
-    """The last line says it for sure; a brand may have digits of its own."""
+def test_code_is_extracted_as_phones_extract_it(page, inbox):
+    """The last line is authoritative, because a brand may contain digits."""
     inbox.receive("Your Route 661234 code is 987654. Valid 5 min.\n@example.com #987654")
     inbox.receive("您的Example验证码为0123456789。", to="+8613800138000")
-    inbox.receive("There is none in this one.")
-    page.receives(3)
+    inbox.receive("This message has no code.")
+    page.wait_for_messages(3)
 
-    assert ["0123456789", "987654"] == page.texts(".code")
+    assert ["0123456789", "987654"] == page.list_texts(".code")
     assert 2 == len(page.find("li button"))
 
 
 def test_same_message_twice_is_shown_twice(page, inbox):
-    """And none of them again and again."""
-    inbox.receive(ENGLISH.format("111111"))
+    """And neither of them repeatedly."""
+    inbox.receive(ENGLISH_MESSAGE.format("111111"))
     inbox.messages *= 2
-    page.receives(2)
+    page.wait_for_messages(2)
     time.sleep(2.2)
 
     assert 2 == len(page.find("#list > li"))
 
 
-def test_lost_service_is_told_and_found_again(page, inbox):
-    """What was there stays to be read."""
-    inbox.receive(ENGLISH.format("111111"))
-    page.receives(1)
+def test_lost_service_is_reported_and_reconnected(page, inbox):
+    """The messages stay readable."""
+    inbox.receive(ENGLISH_MESSAGE.format("111111"))
+    page.wait_for_messages(1)
 
-    inbox.is_away = True
-    page.until(lambda: page.status == "The service does not answer. Trying again…")
+    inbox.is_unavailable = True
+    page.wait_until(lambda: page.status == "The service does not answer. Trying again…")
     assert 1 == len(page.find("#list > li"))
 
-    inbox.is_away = False
-    page.until(lambda: page.status == "Connected")
+    inbox.is_unavailable = False
+    page.wait_until(lambda: page.status == "Connected")
 
 
-def test_nothing_is_asked_of_another_host_and_nothing_is_complained_of(page, inbox):
-    """The policy fits the page, and the page needs nobody."""
-    inbox.receive(ENGLISH.format("111111"))
-    page.receives(1)
+def test_page_requests_no_other_host_and_logs_nothing(page, inbox):
+    """The policy fits the page, and the page needs no other host."""
+    inbox.receive(ENGLISH_MESSAGE.format("111111"))
+    page.wait_for_messages(1)
     page.find("li button")[0].click()
-    page.until(lambda: page.clipboard == "111111")
+    page.wait_until(lambda: page.clipboard == "111111")
 
-    asked = {address for address in page.addresses if not address.startswith("data:")}
-    assert {f"{inbox.origin}/inbox", f"{inbox.origin}/inbox.json"} == asked
-    assert [] == page.complaints
+    urls = {address for address in page.requested_urls if not address.startswith("data:")}
+    assert {f"{inbox.origin}/inbox", f"{inbox.origin}/inbox.json"} == urls
+    assert [] == page.console_messages
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", [(1280, 860), (390, 844), (320, 640)])
 def test_page_fits_every_screen(page, inbox, tmp_path, scheme, screen):
-    """Nothing sticks out sideways, and the newest message is in sight; the picture is kept."""
+    """Nothing exceeds the width, and the newest message is visible; the screenshot is kept."""
     for number in range(30):
-        inbox.receive(ENGLISH.format(f"{number * 34567:06d}"), to=f"+4477009001{number:02d}")
+        inbox.receive(
+            ENGLISH_MESSAGE.format(f"{number * 34567:06d}"), to=f"+4477009001{number:02d}"
+        )
     inbox.receive("x" * 500 + " 12345678", to="+999999999999999")
     page.resize(*screen)
-    page.prefer(scheme)
-    page.receives(31)
+    page.set_color_scheme(scheme)
+    page.wait_for_messages(31)
 
     width, top = page.driver.execute_script(
         "return [document.documentElement.scrollWidth,"
         " document.querySelector('li').getBoundingClientRect().top]"
     )
-    picture = tmp_path / "inbox.png"
-    assert page.driver.save_screenshot(str(picture))
-    assert screen == struct.unpack(">II", picture.read_bytes()[16:24])
+    screenshot = tmp_path / "inbox.png"
+    assert page.driver.save_screenshot(str(screenshot))
+    assert screen == struct.unpack(">II", screenshot.read_bytes()[16:24])
     assert screen[0] >= width
     assert screen[1] > top

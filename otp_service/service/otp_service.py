@@ -30,13 +30,7 @@ from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
-from otp_service.service.context import (
-    CallContext,
-    Caller,
-    ChallengeRef,
-    Dependencies,
-    Subject,
-)
+from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry, require_challenge

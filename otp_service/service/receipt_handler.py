@@ -46,12 +46,7 @@ class ReceiptHandler:
         index = _find_submission_index(challenge, reference, self._provider) if challenge else None
         if challenge is None or index is None:
             return ReceiptResult(is_known=False)
-        context = CallContext(
-            self._dependencies,
-            self._caller,
-            Subject(),
-            challenge,
-        )
+        context = CallContext(self._dependencies, self._caller, Subject(), challenge)
 
         def build_receipt_commit(current: ChallengeSnapshot) -> Commit:
             old = require_challenge(current)
@@ -104,10 +99,7 @@ class ReceiptHandler:
         subject = Subject.from_challenge(challenge, secret, secret.client_ip)
         assert subject.phone
         context = CallContext(
-            self._dependencies,
-            self._caller,
-            subject,
-            ChallengeRef(challenge.id, challenge.purpose),
+            self._dependencies, self._caller, subject, ChallengeRef(challenge.id, challenge.purpose)
         )
         sender = CodeSender(self._dependencies, context, subject.phone)
         await sender.resend(secret, failed_send=reference.send)

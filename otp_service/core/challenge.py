@@ -17,16 +17,8 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from otp_service.core import codes
+from otp_service.core import codes, errors
 from otp_service.core.delivery import Receipt, Submission
-from otp_service.core.errors import (
-    ChallengeAlreadyVerified,
-    ChallengeCanceled,
-    ChallengeEnded,
-    ChallengeExpired,
-    ChallengeLocked,
-    SendsExhausted,
-)
 from otp_service.core.keys import Key
 from otp_service.core.policy import ENDED_RETENTION_MS, RESEND_MARGIN_MS
 
@@ -44,11 +36,11 @@ class ChallengeStatus(StrEnum):
     CANCELED = "canceled"
 
 
-ENDED_ERRORS: dict[ChallengeStatus, type[ChallengeEnded]] = {
-    ChallengeStatus.VERIFIED: ChallengeAlreadyVerified,
-    ChallengeStatus.LOCKED: ChallengeLocked,
-    ChallengeStatus.EXPIRED: ChallengeExpired,
-    ChallengeStatus.CANCELED: ChallengeCanceled,
+ENDED_ERRORS: dict[ChallengeStatus, type[errors.ChallengeEnded]] = {
+    ChallengeStatus.VERIFIED: errors.ChallengeAlreadyVerified,
+    ChallengeStatus.LOCKED: errors.ChallengeLocked,
+    ChallengeStatus.EXPIRED: errors.ChallengeExpired,
+    ChallengeStatus.CANCELED: errors.ChallengeCanceled,
 }
 
 
@@ -154,9 +146,11 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         """Raise ChallengeEnded or SendsExhausted if no other code may be sent."""
         self.check_pending(now)
         if self.deadline - now < RESEND_MARGIN_MS:
-            raise ChallengeExpired("Too little time is left to send another code. Issue a new one.")
+            raise errors.ChallengeExpired(
+                "Too little time is left to send another code. Issue a new one."
+            )
         if self.sends_left < 1:
-            raise SendsExhausted
+            raise errors.SendsExhausted
 
     def can_auto_resend(self, send: int, max_attempts: int, now: int) -> bool:
         """Whether a failed delivery of this send may start another send without a request.
@@ -167,7 +161,7 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         statuses = {one.status for one in self.submissions if one.send == send}
         try:
             self.check_resend(now)
-        except (ChallengeEnded, SendsExhausted):
+        except (errors.ChallengeEnded, errors.SendsExhausted):
             return False
         return (
             statuses == {"technical-failure"}

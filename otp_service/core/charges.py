@@ -47,9 +47,8 @@ def build_auto_resend_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
 
 def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
     """Return the charges of an attempt to its number; a correct code reverses them."""
-    return build_consecutive_failure_charge(tenant, phone), _build_charge(
-        tenant, Limit.FAILURES_NUMBER, phone.canonical
-    )
+    failures = _build_charge(tenant, Limit.FAILURES_NUMBER, phone.canonical)
+    return build_consecutive_failure_charge(tenant, phone), failures
 
 
 def build_shared_failure_charges(
@@ -80,16 +79,14 @@ def build_refund_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
 
 def list_lock_buckets(tenant: str, number: str) -> tuple[Bucket, ...]:
     """Return the buckets that an operator resets to unlock a number at one tenant."""
-    return Bucket(Limit.CONSECUTIVE_FAILURES, tenant, number), Bucket(
-        Limit.FAILURES_NUMBER, tenant, number
-    )
+    limits = (Limit.CONSECUTIVE_FAILURES, Limit.FAILURES_NUMBER)
+    return tuple(Bucket(limit, tenant, number) for limit in limits)
 
 
 def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tuple[Charge, ...]:
     """Return the charges of `count` messages that were already sent, beyond every limit."""
-    sends = (
-        c for c in charges if c.bucket.limit not in {Limit.CONSECUTIVE_FAILURES, Limit.COOLDOWN}
-    )
+    no_sends = {Limit.CONSECUTIVE_FAILURES, Limit.COOLDOWN}
+    sends = (charge for charge in charges if charge.bucket.limit not in no_sends)
     return tuple(replace(charge, cost=count, force=True) for charge in sends)
 
 

@@ -38,7 +38,6 @@ class Message(msgspec.Struct, frozen=True):
     """The URL for receipts of this submission, with a token; None for no receipts."""
 
     def for_submission(self, ordinal: int) -> "Message":
-        """Return the message for the submission with this ordinal."""
         return msgspec.structs.replace(self, reference=f"{self.reference}.{ordinal}")
 
     def __repr__(self) -> str:
@@ -82,14 +81,10 @@ class Refused(msgspec.Struct, frozen=True):
 Reply = Accepted | Refused
 
 
-DeliveryStatus = Literal[
-    "submitted",
-    "delivered",
-    "pending",
-    "temporary-failure",
-    "permanent-failure",
-    "technical-failure",
+ReceiptStatus = Literal[
+    "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
 ]
+DeliveryStatus = Literal["submitted", ReceiptStatus]
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -116,12 +111,9 @@ class Submission(msgspec.Struct, frozen=True):
     def from_reply(cls, provider: str, reply: Reply, *, at: int, milliseconds: int) -> "Submission":
         if isinstance(reply, Accepted):
             return cls(provider, "accepted", None, None, at, milliseconds, reply.message_id)
-        outcome: Literal["refused", "unknown"] = (
-            "unknown" if reply.fault is Fault.UNKNOWN else "refused"
-        )
-        return cls(
-            provider, outcome, reply.fault, reply.reason, at, milliseconds, scope=reply.scope
-        )
+        fault, reason, scope = reply.fault, reply.reason, reply.scope
+        outcome: Literal["refused", "unknown"] = "unknown" if fault is Fault.UNKNOWN else "refused"
+        return cls(provider, outcome, fault, reason, at, milliseconds, scope=scope)
 
     @property
     def may_be_billed(self) -> bool:
@@ -150,9 +142,7 @@ class Submission(msgspec.Struct, frozen=True):
 class Receipt(msgspec.Struct, frozen=True):
     """A provider's later report about one submission, parsed by its dialect."""
 
-    status: Literal[
-        "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
-    ]
+    status: ReceiptStatus
     """permanent-failure: the number is the reason, or a fraud block. technical-failure: failed for
     good, and another provider may succeed."""
     reference: str = ""
@@ -215,10 +205,7 @@ def compute_delivery_status(submissions: Sequence[Submission]) -> DeliveryStatus
 
 def find_recipient_fault_reason(submissions: Sequence[Submission]) -> str | None:
     """Return the reason of the first refusal that is the number's fault."""
-    for submission in submissions:
-        if submission.fault is Fault.RECIPIENT:
-            return submission.reason
-    return None
+    return next((one.reason for one in submissions if one.fault is Fault.RECIPIENT), None)
 
 
 def count_billable(submissions: Sequence[Submission]) -> int:

@@ -1,22 +1,28 @@
 """The errors that refuse a call.
 
     OtpError
-    ├── InvalidRequest                the request cannot be read                       400
-    │   └── MalformedCode             not a code of this length; costs no attempt      400
-    ├── Unauthenticated, Forbidden    the API key, or what it may do                   401, 403
-    ├── ChallengeNotFound             no such challenge for this tenant                404
-    ├── ChallengeEnded                                                                 410
-    │   ├── ChallengeExpired, ChallengeLocked
-    │   └── ChallengeCanceled, ChallengeAlreadyVerified
-    ├── SendsExhausted                                                                 409
-    ├── IdempotencyKeyInUse, IdempotencyKeyReused                                      409, 422
-    ├── InvalidPhoneNumber, NumberNotAllowed, NumberLocked                             422, 422, 403
-    ├── IncorrectCode                 the one refusal that costs an attempt            422
-    ├── Undeliverable, DeliveryFailed the number, or the providers                     422, 502
-    ├── RateLimited                                                                    429
-    └── TemporarilyUnavailable                                                         503
+    ├── InvalidRequest                the request breaks the HTTP contract            400
+    │   └── MalformedCode             wrong length or characters: costs no attempt    400
+    ├── Unauthenticated               the API key is missing, unknown or expired      401
+    ├── Forbidden                     the key lacks the scope, or the tenant the purpose403
+    ├── ChallengeNotFound             unknown to this tenant, or ended over an hour ago404
+    ├── ChallengeEnded                no longer verified, sent again or canceled      410
+    │   ├── ChallengeExpired          the deadline has passed, or is too near to send
+    │   ├── ChallengeLocked           no attempts are left
+    │   ├── ChallengeCanceled         by the tenant, or no provider took the message
+    │   └── ChallengeAlreadyVerified
+    ├── SendsExhausted                                                                409
+    ├── IdempotencyKeyInUse, IdempotencyKeyReused                                     409, 422
+    ├── InvalidPhoneNumber            not strict E.164, or unknown; nothing is repaired422
+    ├── NumberNotAllowed              by the policy                                   422
+    ├── NumberLocked                                                                  403
+    ├── IncorrectCode                 the one refusal that costs an attempt           422
+    ├── Undeliverable                 a provider refused the number, as all would     422
+    ├── DeliveryFailed                no provider took it or may have sent it         502
+    ├── RateLimited                   a limit refused                                 429
+    └── TemporarilyUnavailable        nothing was compared and nothing was sent       503
         ├── Overloaded                nothing was charged
-        └── StoreUnavailable          the outcome is unknown: nothing compared or sent
+        └── StoreUnavailable          Redis fails or lacks replicas; the outcome is unknown
             └── StoreTampered         a record whose MAC is wrong
 
 `api/problems.py` converts each into its problem document. The text of an error is a sentence for
@@ -34,8 +40,6 @@ from typing import ClassVar
 
 
 class OtpError(Exception):
-    """The base of all refusals."""
-
     problem_type: ClassVar[str] = "internal-error"
     audit_reason: ClassVar[str] = ""
     """The reason in events, if it is not the problem type."""
@@ -62,30 +66,22 @@ class InvalidRequest(OtpError):
 
 
 class MalformedCode(InvalidRequest):
-    """The code has another length or other characters; it was not compared."""
-
     problem_type = "malformed-code"
     audit_reason = "malformed"
     detail = "The code must be ASCII digits of the configured length. No attempt was charged."
 
 
 class Unauthenticated(OtpError):
-    """The API key is missing, unknown or expired."""
-
     problem_type = "unauthenticated"
     detail = "Send a valid API key as 'Authorization: Bearer <key>'."
 
 
 class Forbidden(OtpError):
-    """The API key lacks the scope of this endpoint, or the tenant may not use the purpose."""
-
     problem_type = "forbidden"
     detail = "This API key may not do that. Use a key with the scope that the endpoint needs."
 
 
 class ChallengeNotFound(OtpError):
-    """This tenant has no challenge with this id, or it ended over an hour ago."""
-
     problem_type = "challenge-not-found"
     audit_reason = "not_found"
     detail = "There is no such challenge. Issue a new one."
@@ -96,8 +92,6 @@ class ChallengeEnded(OtpError):
 
 
 class ChallengeExpired(ChallengeEnded):
-    """The deadline has passed, or is too near for another message."""
-
     problem_type = "challenge-expired"
     audit_reason = "expired"
     detail = "The challenge has expired. Issue a new one."
@@ -110,8 +104,6 @@ class ChallengeLocked(ChallengeEnded):
 
 
 class ChallengeCanceled(ChallengeEnded):
-    """The tenant canceled it, or no provider took the message."""
-
     problem_type = "challenge-canceled"
     audit_reason = "canceled"
     detail = "The challenge was canceled. Issue a new one."
@@ -140,8 +132,6 @@ class IdempotencyKeyReused(OtpError):
 
 
 class InvalidPhoneNumber(OtpError):
-    """The number is not strict E.164 or does not exist; nothing is repaired."""
-
     problem_type = "invalid-phone-number"
     detail = "phone_number must be a valid number in strict E.164 form, like +447400123456."
 
@@ -181,8 +171,6 @@ class IncorrectCode(OtpError):
 
 
 class Undeliverable(OtpError):
-    """A provider refused the number itself, as every provider would."""
-
     problem_type = "undeliverable"
     detail = "No provider can reach this number. Offer another way."
 
@@ -192,8 +180,6 @@ class Undeliverable(OtpError):
 
 
 class DeliveryFailed(OtpError):
-    """No provider took the message, and none may have sent it."""
-
     problem_type = "delivery-failed"
     detail = "No provider took the message. Try again after the cooldown."
 
@@ -220,8 +206,6 @@ class RateLimited(OtpError):
 
 
 class TemporarilyUnavailable(OtpError):
-    """The service cannot answer now; nothing was compared and nothing was sent."""
-
     def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
         super().__init__(detail)
         self.retry_after = retry_after

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from otp_service.core.errors import RateLimited
 from otp_service.core.timestamps import (
     DAY_MS,
     DAY_SECONDS,
@@ -55,9 +56,8 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
         return cls(int(match[1]), int(match[2]) * SECONDS_PER_UNIT[match[3]])
 
     def __str__(self) -> str:
-        unit = next(
-            u for u in ("d", "h", "min", "s") if self.period_seconds % SECONDS_PER_UNIT[u] == 0
-        )
+        units = ("d", "h", "min", "s")
+        unit = next(u for u in units if self.period_seconds % SECONDS_PER_UNIT[u] == 0)
         return f"{self.count} in {self.period_seconds // SECONDS_PER_UNIT[unit]} {unit}"
 
 
@@ -104,11 +104,8 @@ class Limit(StrEnum):
         """The algorithm of its buckets: exact for one number and for small counts, else GCRA."""
         if self is Limit.CONSECUTIVE_FAILURES:
             return Algorithm.CONSECUTIVE_FAILURES
-        return (
-            Algorithm.SLIDING_WINDOW
-            if self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
-            else Algorithm.GCRA
-        )
+        is_exact = self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
+        return Algorithm.SLIDING_WINDOW if is_exact else Algorithm.GCRA
 
 
 NUMBER_LIMITS = frozenset(
@@ -180,6 +177,10 @@ class LimitRefusal(msgspec.Struct, frozen=True):
         """Whole seconds, rounded up, so that waiting exactly this long succeeds."""
         return max(1, math.ceil(self.wait_ms / SECOND_MS))
 
+    def to_error(self) -> RateLimited:
+        wait, quota, seconds = self.retry_after, self.window.count, self.window.period_seconds
+        return RateLimited(self.limit, retry_after=wait, quota=quota, period_seconds=seconds)
+
 
 def compute_sliding_window_wait(
     spent_at: Sequence[int], windows: Sequence[Window], cost: int, now: int
@@ -217,7 +218,5 @@ def compute_consecutive_failures_wait(
         return None
     if failures < FAILURES_BEFORE_DELAY:
         return 0
-    delay: int = min(
-        MIN_FAILURE_DELAY_MS * 2 ** (failures - FAILURES_BEFORE_DELAY), MAX_FAILURE_DELAY_MS
-    )
-    return max(0, last_failure_at + delay - now)
+    doubled: int = MIN_FAILURE_DELAY_MS * 2 ** (failures - FAILURES_BEFORE_DELAY)
+    return max(0, last_failure_at + min(doubled, MAX_FAILURE_DELAY_MS) - now)

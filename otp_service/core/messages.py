@@ -61,10 +61,8 @@ class MessageRenderer(msgspec.Struct, frozen=True):
         validate_brand(self.brand)
         if self.host is not None and _HOST_PATTERN.fullmatch(self.host) is None:
             raise ValueError("host: write the bare domain in lower case, like example.com.")
-        if (
-            self.android_hash is not None
-            and _ANDROID_HASH_PATTERN.fullmatch(self.android_hash) is None
-        ):
+        app_hash = self.android_hash
+        if app_hash is not None and _ANDROID_HASH_PATTERN.fullmatch(app_hash) is None:
             raise ValueError("android_hash: write the app's 11 characters, like FA+9qCX9VSu.")
         if unknown := sorted(self.languages - MESSAGE_TEMPLATES.keys()):
             known = ", ".join(MESSAGE_TEMPLATES)
@@ -149,12 +147,10 @@ def validate_messages(renderer: MessageRenderer, digits: int, max_minutes: int) 
 def count_segments(text: str) -> int:
     """Return how many SMS the text is billed as: in GSM 03.38 where possible, else UCS-2."""
     if count_septets(text) is not None:
-        return _count_parts(
-            [len(GSM_OCTETS[char]) for char in text], _GSM_SINGLE_SEPTETS, _GSM_PART_SEPTETS
-        )
-    return _count_parts(
-        [_count_utf16_units(char) for char in text], _UCS2_SINGLE_UNITS, _UCS2_PART_UNITS
-    )
+        septets = [len(GSM_OCTETS[char]) for char in text]
+        return _count_parts(septets, _GSM_SINGLE_SEPTETS, _GSM_PART_SEPTETS)
+    units = [_count_utf16_units(char) for char in text]
+    return _count_parts(units, _UCS2_SINGLE_UNITS, _UCS2_PART_UNITS)
 
 
 def _count_parts(costs: list[int], single_capacity: int, part_capacity: int) -> int:
@@ -174,12 +170,9 @@ def _count_utf16_units(text: str) -> int:
 
 
 def _describe_excess(text: str, max_bytes: int | None) -> str:
-    gsm = count_septets(text)
-    size, room = (
-        (_count_utf16_units(text), _UCS2_SINGLE_UNITS)
-        if gsm is None
-        else (gsm, _GSM_SINGLE_SEPTETS)
-    )
+    size, room = count_septets(text), _GSM_SINGLE_SEPTETS
+    if size is None:
+        size, room = _count_utf16_units(text), _UCS2_SINGLE_UNITS
     if size > room:
         return f"{size} of {room} characters"
     size = len(text.encode())

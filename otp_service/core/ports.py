@@ -7,6 +7,7 @@ import msgspec
 
 from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Receipt, Submission
+from otp_service.core.errors import ChallengeNotFound, NumberLocked, NumberNotAllowed
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal
 from otp_service.core.phone_number import PhoneNumber
@@ -19,6 +20,12 @@ class ChallengeSnapshot(msgspec.Struct, frozen=True):
     now: int
     challenge: Challenge | None
     secret: ChallengeSecret | None
+
+    def require_challenge(self) -> Challenge:
+        """Return the challenge. Raises ChallengeNotFound if it no longer exists."""
+        if self.challenge is None:
+            raise ChallengeNotFound
+        return self.challenge
 
 
 class CompareAndSwap(msgspec.Struct, frozen=True):
@@ -83,9 +90,15 @@ class Locked(msgspec.Struct, frozen=True):
 
     limit: Limit
 
+    def to_error(self) -> NumberLocked:
+        return NumberLocked()
+
 
 class Blocked(msgspec.Struct, frozen=True):
     """The number is on the do-not-send list."""
+
+    def to_error(self) -> NumberNotAllowed:
+        return NumberNotAllowed("blocked")
 
 
 CommitRefusal = LimitRefusal | Locked | Blocked

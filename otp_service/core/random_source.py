@@ -24,8 +24,6 @@ class RandomSource:
         """
         if len(self._unused_bytes) < OPERATION_ID_BYTES:
             self._unused_bytes = self.token_bytes(64 * OPERATION_ID_BYTES)
-        id_, self._unused_bytes = (
-            self._unused_bytes[:OPERATION_ID_BYTES],
-            self._unused_bytes[OPERATION_ID_BYTES:],
-        )
-        return id_.hex()
+        unused = self._unused_bytes
+        self._unused_bytes = unused[OPERATION_ID_BYTES:]
+        return unused[:OPERATION_ID_BYTES].hex()

@@ -6,28 +6,16 @@ from functools import partial
 import msgspec
 import phonenumbers
 
-from otp_service.core import charges, codes, events
+from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
 from otp_service.core.delivery import Message
-from otp_service.core.errors import (
-    ChallengeEnded,
-    ChallengeExpired,
-    ChallengeNotFound,
-    OtpError,
-    SendsExhausted,
-)
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
-from otp_service.service.optimistic_commit import (
-    commit_once,
-    commit_with_retry,
-    error_from_refusal,
-    require_challenge,
-)
+from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.send_result import SendCharges, SendRecorder, SendResult
 from otp_service.service.shared_limits import SharedLimits
 
@@ -69,7 +57,7 @@ class CodeSender:
         with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
             salt = deps.random.token_bytes(codes.SALT_BYTES)
             charged = await self._charge(salt, self._build_shared_charges())
-            hash_slot.release()
+            hash_slot.close()
             commit = self._build_issue_commit(charged, locale)
             # A conflict would be a collision of 128 random bits: Redis was tampered with.
             snapshot = (await commit_once(self._store, commit)).to_snapshot()
@@ -90,7 +78,7 @@ class CodeSender:
             shared_charges = (auto_resend, *shared_charges)
         with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
             charged = await self._charge(secret.salt, shared_charges)
-            hash_slot.release()
+            hash_slot.close()
             snapshot = await self._add_code(charged, failed_send)
             result = await self._submit(snapshot, charged.code, secret.locale, is_first_send=False)
             return await self._recorder.record(snapshot, result, charged.send_charges)
@@ -120,12 +108,12 @@ class CodeSender:
         )
         send_charges = SendCharges(number_charges, commit.operation_id, shared.refunds)
         if shared.refusal:
-            error = error_from_refusal(shared.refusal)
+            error = shared.refusal.to_error()
             await self._refund(send_charges, error)
             raise error
         return ChargedSend(charged.committed.now, send_charges, code, salt, argon2_hash)
 
-    async def _refund(self, send_charges: SendCharges, error: OtpError) -> None:
+    async def _refund(self, send_charges: SendCharges, error: errors.OtpError) -> None:
         """Refund every charge, and record the reason."""
         fields = self._context.build_refusal_fields(error)
         refund = self._context.build_commit(
@@ -187,20 +175,20 @@ class CodeSender:
         build_commit = partial(self._build_resend_commit, charged, failed_send)
         try:
             return (await commit_with_retry(self._store, snapshot, build_commit)).to_snapshot()
-        except (ChallengeEnded, ChallengeNotFound, SendsExhausted) as error:
+        except (errors.ChallengeEnded, errors.ChallengeNotFound, errors.SendsExhausted) as error:
             await self._refund(charged.send_charges, error)
             raise
 
     def _build_resend_commit(
         self, charged: ChargedSend, failed_send: int | None, current: ChallengeSnapshot
     ) -> Commit:
-        policy, challenge = self._dependencies.policy, require_challenge(current)
+        policy, challenge = self._dependencies.policy, current.require_challenge()
         new = challenge.add_send(current.now, policy.cooldown * SECOND_MS)
         if current.secret is None:
-            raise ChallengeExpired
+            raise errors.ChallengeExpired
         if failed_send is not None:
             if not challenge.can_auto_resend(failed_send, policy.attempts, current.now):
-                raise SendsExhausted
+                raise errors.SendsExhausted
             new = msgspec.structs.replace(new, auto_resent=True)
         confirmed_at = current.now + self._dependencies.issue_timeout_ms
         code = self._build_live_code(new, charged.argon2_hash, confirmed_at=confirmed_at)
@@ -213,7 +201,7 @@ class CodeSender:
         self, snapshot: ChallengeSnapshot, code: str, locale: str | None, *, is_first_send: bool
     ) -> SendResult:
         """Send the message; the instants of its submissions are by Redis's clock."""
-        challenge, now, tenant = require_challenge(snapshot), snapshot.now, self._tenant
+        challenge, now, tenant = snapshot.require_challenge(), snapshot.now, self._tenant
         minutes = self._dependencies.policy.count_minutes_left(challenge.deadline, now)
         message = Message(
             to=self._phone,

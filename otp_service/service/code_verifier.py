@@ -5,33 +5,14 @@ from contextlib import suppress
 
 import msgspec
 
-from otp_service.core import charges, codes, events
-from otp_service.core.challenge import (
-    Challenge,
-    ChallengeSecret,
-    ChallengeStatus,
-    LiveCode,
-    VerifyReplayKey,
-)
-from otp_service.core.errors import (
-    ChallengeEnded,
-    ChallengeExpired,
-    ChallengeNotFound,
-    IncorrectCode,
-    MalformedCode,
-    OtpError,
-)
+from otp_service.core import charges, codes, errors, events
+from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
 from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies
-from otp_service.service.optimistic_commit import (
-    commit_once,
-    commit_with_retry,
-    error_from_refusal,
-    require_challenge,
-)
+from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.shared_limits import SharedLimits
 
 
@@ -54,6 +35,7 @@ class CodeVerifier:
         context: CallContext,
         challenge: Challenge,
         request: VerifyRequest,
+        idempotency_key: str | None,
     ) -> None:
         self._dependencies = dependencies
         self._store = dependencies.store
@@ -64,29 +46,32 @@ class CodeVerifier:
         self._challenge = challenge
         self._request = request
         self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._replay_key = None
+        if idempotency_key is not None:
+            mac_key = dependencies.keys.limit.current
+            self._replay_key = build_replay_key(
+                mac_key, challenge, idempotency_key, request.code, request.phone_number
+            )
 
-    async def verify(
-        self, snapshot: ChallengeSnapshot, idempotency_key: str | None
-    ) -> ChallengeSnapshot:
+    async def verify(self, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
         """Return the verified challenge. Raises the OtpError that refuses the attempt."""
-        replay_key = self._build_replay_key(idempotency_key)
-        if self._is_replay(replay_key, snapshot):
+        if self._is_replay(snapshot):
             return await self._replay(snapshot)
         try:
             code = self._check_request(snapshot.now)
-        except (ChallengeEnded, MalformedCode) as error:
+        except (errors.ChallengeEnded, errors.MalformedCode) as error:
             await self._record_denial(error)
             raise
         with self._dependencies.hash_slots.acquire(self._tenant.name):
             try:
                 attempt = await self._charge_attempt(snapshot)
-            except (ChallengeEnded, ChallengeNotFound) as error:
-                return await self._resolve_lost_race(error, replay_key)
+            except (errors.ChallengeEnded, errors.ChallengeNotFound) as error:
+                return await self._resolve_lost_race(error)
             if not await self._is_correct_code(code, attempt):
                 await self._reject(attempt)
-                raise IncorrectCode(require_challenge(attempt.snapshot).attempts_left)
+                raise errors.IncorrectCode(attempt.snapshot.require_challenge().attempts_left)
             accepted, _ = await asyncio.gather(
-                self._accept(attempt, replay_key),
+                self._accept(attempt),
                 self._shared_limits.refund(attempt.shared_refunds),
             )
             return accepted
@@ -95,7 +80,7 @@ class CodeVerifier:
         """Return the normalized code. Raises ChallengeEnded and MalformedCode."""
         self._challenge.check_pending(now)
         if self._phone is None:
-            raise ChallengeExpired
+            raise errors.ChallengeExpired
         return codes.normalize_code(self._request.code, self._dependencies.policy.digits)
 
     async def _charge_attempt(self, snapshot: ChallengeSnapshot) -> ChargedAttempt:
@@ -121,15 +106,15 @@ class CodeVerifier:
             shared.refunds,
         )
         if shared.refusal:
-            error = error_from_refusal(shared.refusal)
+            error = shared.refusal.to_error()
             await self._refund_attempt(attempt, error)
             raise error
         return attempt
 
     def _build_attempt_commit(self, current: ChallengeSnapshot) -> Commit:
-        new = require_challenge(current).charge_attempt(current.now)
+        new = current.require_challenge().charge_attempt(current.now)
         if current.secret is None or self._phone is None:
-            raise ChallengeExpired
+            raise errors.ChallengeExpired
         secret = msgspec.UNSET if new.attempts_left else None
         fields = self._context.build_event_fields()
         return self._context.build_commit(
@@ -141,20 +126,20 @@ class CodeVerifier:
             masked_number=new.masked_number,
         )
 
-    async def _refund_attempt(self, attempt: ChargedAttempt, error: OtpError) -> None:
+    async def _refund_attempt(self, attempt: ChargedAttempt, error: errors.OtpError) -> None:
         """Refund an attempt that a shared limit refused: nothing was compared."""
         await self._shared_limits.refund(attempt.shared_refunds)
         denied = events.VerifyDenied(**self._context.build_refusal_fields(error))
 
         def build_refund_commit(current: ChallengeSnapshot) -> Commit:
-            challenge, secret = require_challenge(current), current.secret
+            challenge, secret = current.require_challenge(), current.secret
             if challenge.stored_status is ChallengeStatus.PENDING:
                 secret = secret or attempt.secret  # the charge of the last attempt has deleted it
             swap = CompareAndSwap(challenge, challenge.refund_attempt(), secret)
             refunds = attempt.number_refunds
             return self._context.build_commit(swap=swap, refunds=refunds, foldable_event=denied)
 
-        with suppress(ChallengeNotFound):
+        with suppress(errors.ChallengeNotFound):
             await commit_with_retry(self._store, attempt.snapshot, build_refund_commit)
 
     async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
@@ -178,16 +163,14 @@ class CodeVerifier:
         is_same_purpose = request.purpose in {None, challenge.purpose}
         return is_same_purpose and request.account in {None, challenge.account}
 
-    async def _accept(
-        self, attempt: ChargedAttempt, replay_key: VerifyReplayKey | None
-    ) -> ChallengeSnapshot:
+    async def _accept(self, attempt: ChargedAttempt) -> ChallengeSnapshot:
         """Verify the challenge, whatever was charged later, unless it has been decided already."""
         # The count of consecutive failures is reset, the other charge is refunded.
         consecutive_failures, *refunds = attempt.number_refunds
         verified = events.Verified(**self._context.build_event_fields())
 
         def build_accept_commit(current: ChallengeSnapshot) -> Commit:
-            new = require_challenge(current).mark_verified(current.now, replay_key)
+            new = current.require_challenge().mark_verified(current.now, self._replay_key)
             return self._context.build_commit(
                 swap=CompareAndSwap(current.challenge, new, None),
                 refunds=tuple(refunds),
@@ -198,20 +181,20 @@ class CodeVerifier:
 
         try:
             accepted = await commit_with_retry(self._store, attempt.snapshot, build_accept_commit)
-        except (ChallengeEnded, ChallengeNotFound) as error:
-            return await self._resolve_lost_race(error, replay_key, tuple(refunds))
+        except (errors.ChallengeEnded, errors.ChallengeNotFound) as error:
+            return await self._resolve_lost_race(error, tuple(refunds))
         return accepted.to_snapshot()
 
     async def _resolve_lost_race(
-        self, error: OtpError, replay_key: VerifyReplayKey | None, refunds: tuple[Refund, ...] = ()
+        self, error: errors.OtpError, refunds: tuple[Refund, ...] = ()
     ) -> ChallengeSnapshot:
         """Return the result of the call that won if this one repeats it; else raise the error.
 
         The charges of a correct code are refunded in both cases.
         """
-        if replay_key:
+        if self._replay_key:
             newest = await self._store.fetch_challenge(self._challenge.tenant, self._challenge.id)
-            if self._is_replay(replay_key, newest):
+            if self._is_replay(newest):
                 return await self._replay(newest, refunds)
         await self._record_denial(error, refunds)
         raise error
@@ -219,7 +202,7 @@ class CodeVerifier:
     async def _reject(self, attempt: ChargedAttempt) -> None:
         """Record that the code was wrong, and what this locks."""
         fields = self._context.build_event_fields
-        left = require_challenge(attempt.snapshot).attempts_left
+        left = attempt.snapshot.require_challenge().attempts_left
         recorded: list[events.Event]
         recorded = [events.Rejected(**fields(reason="mismatch"), attempts_left=left)]
         if left == 0:
@@ -229,12 +212,14 @@ class CodeVerifier:
             recorded.append(events.Locked(**fields(reason="number_locked")))
         await self._store.commit(self._context.build_commit(events=tuple(recorded)))
 
-    async def _record_denial(self, error: OtpError, refunds: tuple[Refund, ...] = ()) -> None:
+    async def _record_denial(
+        self, error: errors.OtpError, refunds: tuple[Refund, ...] = ()
+    ) -> None:
         """Record a refusal that costs no attempt.
 
         Raises NumberLocked for a malformed code if the number is locked: that is checked first.
         """
-        phone = self._phone if isinstance(error, MalformedCode) else None
+        phone = self._phone if isinstance(error, errors.MalformedCode) else None
         lock_check = (charges.build_lock_check(self._tenant, phone),) if phone else ()
         denied = events.VerifyDenied(**self._context.build_event_fields(reason=error.reason))
         commit = self._context.build_commit(
@@ -242,19 +227,11 @@ class CodeVerifier:
         )
         await commit_once(self._store, commit)
 
-    def _build_replay_key(self, idempotency_key: str | None) -> VerifyReplayKey | None:
-        if idempotency_key is None:
-            return None
-        mac_key, request = self._dependencies.keys.limit.current, self._request
-        return build_replay_key(
-            mac_key, self._challenge, idempotency_key, request.code, request.phone_number
-        )
-
-    def _is_replay(self, replay_key: VerifyReplayKey | None, snapshot: ChallengeSnapshot) -> bool:
+    def _is_replay(self, snapshot: ChallengeSnapshot) -> bool:
         return (
-            replay_key is not None
+            self._replay_key is not None
             and snapshot.challenge is not None
-            and is_replay(replay_key, snapshot.challenge, snapshot.now)
+            and is_replay(self._replay_key, snapshot.challenge, snapshot.now)
             and self._is_for_challenge()
         )
 

@@ -4,25 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from otp_service.core.challenge import Challenge
-from otp_service.core.errors import (
-    ChallengeNotFound,
-    NumberLocked,
-    NumberNotAllowed,
-    RateLimited,
-    StoreUnavailable,
-)
-from otp_service.core.limits import LimitRefusal
-from otp_service.core.ports import (
-    Blocked,
-    ChallengeSnapshot,
-    Commit,
-    CommitRefusal,
-    Committed,
-    Conflict,
-    Locked,
-    Store,
-)
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, Conflict, Store
 
 
 MAX_CONFLICTS = 16
@@ -52,8 +35,8 @@ async def commit_once(store: Store, commit: Commit) -> CommitResult:
             return CommitResult(commit, outcome)
         case Conflict():
             raise StoreUnavailable
-        case LimitRefusal() | Locked() | Blocked():
-            raise error_from_refusal(outcome)
+        case _:
+            raise outcome.to_error()
 
 
 async def commit_with_retry(
@@ -72,29 +55,6 @@ async def commit_with_retry(
                 return CommitResult(commit, outcome, snapshot)
             case Conflict():
                 snapshot = outcome.snapshot
-            case LimitRefusal() | Locked() | Blocked():
-                raise error_from_refusal(outcome)
+            case _:
+                raise outcome.to_error()
     raise StoreUnavailable
-
-
-def error_from_refusal(refusal: CommitRefusal) -> NumberNotAllowed | NumberLocked | RateLimited:
-    """Return the error for the caller whose commit was refused."""
-    match refusal:
-        case Blocked():
-            return NumberNotAllowed("blocked")
-        case Locked():
-            return NumberLocked()
-        case LimitRefusal(limit=limit, window=window):
-            return RateLimited(
-                limit,
-                retry_after=refusal.retry_after,
-                quota=window.count,
-                period_seconds=window.period_seconds,
-            )
-
-
-def require_challenge(snapshot: ChallengeSnapshot) -> Challenge:
-    """Return the challenge. Raises ChallengeNotFound if it no longer exists."""
-    if snapshot.challenge is None:
-        raise ChallengeNotFound
-    return snapshot.challenge

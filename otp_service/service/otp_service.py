@@ -13,17 +13,9 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import astuple, replace
 
-from otp_service.core import charges, events
+from otp_service.core import charges, errors, events
 from otp_service.core.challenge import Challenge, build_challenge_id, parse_partition
 from otp_service.core.delivery import Receipt, SubmissionReference
-from otp_service.core.errors import (
-    ChallengeEnded,
-    ChallengeExpired,
-    NumberNotAllowed,
-    OtpError,
-    SendsExhausted,
-    StoreTampered,
-)
 from otp_service.core.messages import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
@@ -33,7 +25,7 @@ from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
-from otp_service.service.optimistic_commit import commit_once, commit_with_retry, require_challenge
+from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 
 
@@ -63,7 +55,7 @@ class OtpService:
         subject = replace(subject, phone=phone)
         try:
             self._check_destination(phone, problem, caller.tenant.countries)
-        except NumberNotAllowed as error:
+        except errors.NumberNotAllowed as error:
             await self._record_denial(caller, subject, ChallengeRef(purpose=request.purpose), error)
             raise
         partition = self._store.get_number_partition(phone.canonical)
@@ -85,7 +77,7 @@ class OtpService:
             snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
             try:
                 challenge.check_pending(snapshot.now)
-            except ChallengeEnded as error:
+            except errors.ChallengeEnded as error:
                 await self._record_denial(caller, UNKNOWN_SUBJECT, challenge, error)
                 raise
             keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
@@ -101,8 +93,10 @@ class OtpService:
             snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
             subject = Subject.from_challenge(challenge, snapshot.secret, request.client_ip)
             context = CallContext(self._dependencies, caller, subject, challenge)
-            verifier = CodeVerifier(self._dependencies, context, challenge, request)
-            return await verifier.verify(snapshot, idempotency_key)
+            verifier = CodeVerifier(
+                self._dependencies, context, challenge, request, idempotency_key
+            )
+            return await verifier.verify(snapshot)
 
     async def get_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge in any status. Raises ChallengeNotFound."""
@@ -118,7 +112,7 @@ class OtpService:
             canceled = events.Canceled(**context.build_event_fields(reason="by_tenant"))
 
             def build_cancel_commit(current: ChallengeSnapshot) -> Commit:
-                old = require_challenge(current)
+                old = current.require_challenge()
                 new = old.cancel(current.now)
                 if new is old:
                     return context.build_commit()
@@ -162,26 +156,28 @@ class OtpService:
         self, phone: PhoneNumber, problem: str | None, countries: frozenset[str]
     ) -> None:
         if problem == "type" or (problem and not self._dependencies.allow_fictitious):
-            raise NumberNotAllowed(problem)
+            raise errors.NumberNotAllowed(problem)
         if self._dependencies.only_fictitious and not phone.is_fictitious:
-            raise NumberNotAllowed("fictitious", "In test mode only fictitious numbers work.")
+            raise errors.NumberNotAllowed(
+                "fictitious", "In test mode only fictitious numbers work."
+            )
         check_country(phone, countries)
 
     async def _fetch_challenge(
         self, caller: Caller, challenge_id: str
     ) -> tuple[ChallengeSnapshot, Challenge]:
         snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
-        return snapshot, require_challenge(snapshot)
+        return snapshot, snapshot.require_challenge()
 
     async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
-        challenge, secret = require_challenge(snapshot), snapshot.secret
+        challenge, secret = snapshot.require_challenge(), snapshot.secret
         subject = Subject.from_challenge(challenge, secret, secret.client_ip if secret else None)
         try:
             if secret is None or subject.phone is None:
-                raise ChallengeExpired
+                raise errors.ChallengeExpired
             challenge.check_resend(snapshot.now)
-        except (ChallengeEnded, SendsExhausted) as error:
-            number_to_check = subject.phone if isinstance(error, SendsExhausted) else None
+        except (errors.ChallengeEnded, errors.SendsExhausted) as error:
+            number_to_check = subject.phone if isinstance(error, errors.SendsExhausted) else None
             await self._record_denial(caller, UNKNOWN_SUBJECT, challenge, error, number_to_check)
             raise
         reference = ChallengeRef(challenge.id, challenge.purpose)
@@ -193,7 +189,7 @@ class OtpService:
         caller: Caller,
         subject: Subject,
         challenge: Challenge | ChallengeRef,
-        error: OtpError,
+        error: errors.OtpError,
         number_to_check: PhoneNumber | None = None,
     ) -> None:
         """Record a refusal. Raises NumberLocked instead if `number_to_check` is locked."""
@@ -214,7 +210,7 @@ class OtpService:
         """Record that a record has a wrong MAC, wherever in the call it was read."""
         try:
             yield
-        except StoreTampered as error:
+        except errors.StoreTampered as error:
             challenge = ChallengeRef(challenge_id)
             context = CallContext(self._dependencies, caller, subject, challenge)
             tampered = events.Tampered(**context.build_event_fields(), record=error.record_key)

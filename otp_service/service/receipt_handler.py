@@ -16,7 +16,7 @@ from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
-from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.optimistic_commit import commit_with_retry
 
 
 class ReceiptResult(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class ReceiptHandler:
         context = CallContext(self._dependencies, self._caller, Subject(), challenge)
 
         def build_receipt_commit(current: ChallengeSnapshot) -> Commit:
-            old = require_challenge(current)
+            old = current.require_challenge()
             new = old.apply_receipt(index, receipt)
             if new is old:
                 return context.build_commit()

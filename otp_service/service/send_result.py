@@ -13,7 +13,7 @@ from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund, Store
 from otp_service.service.context import CallContext
-from otp_service.service.optimistic_commit import commit_with_retry, require_challenge
+from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.shared_limits import SharedLimits
 
 
@@ -104,7 +104,7 @@ class SendRecorder:
             return await self._charge_extra_messages(snapshot, result, send_charges)
         if result.billable_count == 0 and result.recipient_fault_reason is None:
             await self._refund(snapshot, result, send_charges)
-            raise DeliveryFailed(require_challenge(snapshot).id)
+            raise DeliveryFailed(snapshot.require_challenge().id)
         build_commit = partial(self._build_commit, result)
         recorded = await commit_with_retry(self._store, snapshot, build_commit)
         if result.billable_count == 0 and result.recipient_fault_reason is not None:

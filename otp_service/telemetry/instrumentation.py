@@ -5,13 +5,13 @@ events if it is committed, the event of the refusal if it is refused, none if it
 """
 
 from collections.abc import Awaitable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from time import perf_counter
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from prometheus_client import Gauge
 
-from otp_service.core.admission import AdmissionControl, Slot
+from otp_service.core.admission import AdmissionControl
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
@@ -214,7 +214,7 @@ class InstrumentedAdmission(AdmissionControl):
         admission.in_use_gauge.set(0)
         return admission
 
-    def acquire(self, tenant: str) -> Slot:
+    def acquire(self, tenant: str) -> ExitStack:
         slot = super().acquire(tenant)
         self.in_use_gauge.set(self.in_use)
         return slot

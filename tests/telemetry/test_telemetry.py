@@ -809,8 +809,8 @@ def test_admission_control_reports_its_slots(metrics):
         gate.acquire("shop")
     assert 2 == taken()
 
-    first.release()
-    first.release()
+    first.close()
+    first.close()
     assert 1 == taken()
-    second.release()
+    second.close()
     assert 0 == taken()

@@ -20,7 +20,7 @@ def test_the_default_is_a_row_of_owasps_table():
 
 
 @pytest.mark.parametrize(("memory", "passes"), OWASP_PROFILES)
-def test_each_row_is_enough_and_less_of_either_is_not(memory, passes):
+def test_each_row_meets_owasp_and_less_of_either_does_not(memory, passes):
     """A row is enough, and so is more of both; more memory or more passes alone is not."""
     assert not Argon2Profile(memory, passes, 1).is_below_owasp()
     assert not Argon2Profile(memory + 1, passes + 1, 4).is_below_owasp()
@@ -29,12 +29,12 @@ def test_each_row_is_enough_and_less_of_either_is_not(memory, passes):
         assert Argon2Profile(memory, passes - 1, 1).is_below_owasp()
 
 
-def test_rfc_9106s_second_choice_is_enough():
+def test_the_second_choice_of_rfc_9106_meets_owasp():
     """64 MiB, three passes, four lanes."""
     assert not Argon2Profile(1 << 16, 3, 4).is_below_owasp()
 
 
-def test_the_profile_of_tests_is_below():
+def test_the_profile_of_tests_is_below_owasp():
     """So production refuses it unless accept_below_owasp is set."""
     assert TEST_PROFILE.is_below_owasp()
     assert [] == TEST_PROFILE.find_errors()
@@ -52,7 +52,7 @@ def test_the_profile_of_tests_is_below():
         (Argon2Profile(136, 1, 17), "lanes"),
     ],
 )
-def test_what_argon2_would_refuse_is_named(profile, field):
+def test_parameters_that_argon2_refuses_are_reported(profile, field):
     """Each error has its field, which the settings report."""
     assert [field] == [name for name, _ in profile.find_errors()]
 
@@ -65,7 +65,7 @@ def test_a_gpu_stays_near_ten_thousand_hashes_at_each_row(memory, passes):
     )
 
 
-def test_a_thief_of_the_pepper_needs_minutes():
+def test_an_attacker_with_the_pepper_needs_minutes():
     """97 s for a million codes, as in the worked example of the docstring."""
     hours = estimate_attack_hours(DEFAULT_PROFILE, 60.6)
 
@@ -73,14 +73,14 @@ def test_a_thief_of_the_pepper_needs_minutes():
     assert hours * 3600 == pytest.approx(97, abs=0.5)
 
 
-def test_two_more_digits_cost_him_a_hundred_times_as_much():
+def test_two_more_digits_cost_an_attacker_a_hundred_times_as_much():
     """A longer code helps where argon2 cannot."""
     longer = estimate_attack_hours(DEFAULT_PROFILE, 60.6, digits=8)
 
     assert longer == pytest.approx(100 * estimate_attack_hours(DEFAULT_PROFILE, 60.6))
 
 
-def test_a_slow_machine_of_ours_does_not_slow_him_down():
+def test_a_slow_server_does_not_slow_an_attacker_down():
     """With slow servers, the attacker's memory is the bound; with the cheapest profile it is not."""
     assert estimate_attack_hours(DEFAULT_PROFILE, 1) == pytest.approx(
         10**6 / DEFAULT_PROFILE.estimate_gpu_hash_rate() / 3600

@@ -288,7 +288,7 @@ TestChallengeMachine.settings = settings(max_examples=150, stateful_step_count=4
 # ------------------------------------------------------------------------------------- single cases
 
 
-def test_the_last_claim_locks_it_and_ends_it_now() -> None:
+def test_the_last_claim_locks_and_ends_a_challenge() -> None:
     """R16: five attempts, and a sixth is refused whatever its code."""
     locked = claim_attempts(build_challenge(), 5)
 
@@ -298,7 +298,7 @@ def test_the_last_claim_locks_it_and_ends_it_now() -> None:
         locked.charge_attempt(NOW)
 
 
-def test_a_claim_that_was_paid_wins_after_the_lock_and_after_the_deadline() -> None:
+def test_a_charged_claim_wins_after_the_lock_and_after_the_deadline() -> None:
     """R15 as this project decides it: whatever claims follow it."""
     locked = claim_attempts(build_challenge(), 5)
 
@@ -308,7 +308,7 @@ def test_a_claim_that_was_paid_wins_after_the_lock_and_after_the_deadline() -> N
         )
 
 
-def test_it_is_won_once_and_not_after_it_was_canceled() -> None:
+def test_a_challenge_is_verified_once_and_not_after_its_cancellation() -> None:
     """R4: one caller wins; a challenge that its tenant canceled remains canceled."""
     challenge = build_challenge().charge_attempt(NOW)
 
@@ -318,7 +318,7 @@ def test_it_is_won_once_and_not_after_it_was_canceled() -> None:
         challenge.cancel(NOW).mark_verified(NOW, None)
 
 
-def test_taking_back_the_last_claim_opens_it_until_its_deadline() -> None:
+def test_refunding_the_last_claim_reopens_a_challenge_until_its_deadline() -> None:
     """R20: another limit refused, so nothing happened."""
     reopened = claim_attempts(build_challenge(), 5).refund_attempt()
 
@@ -326,7 +326,7 @@ def test_taking_back_the_last_claim_opens_it_until_its_deadline() -> None:
     assert (1, reopened.deadline) == (reopened.attempts_left, reopened.ends_at)
 
 
-def test_taking_back_a_claim_reopens_nothing_that_was_decided() -> None:
+def test_refunding_a_claim_reopens_no_decided_challenge() -> None:
     """R4: its end does not change."""
     for ended in (
         build_challenge().charge_attempt(NOW).mark_verified(NOW, None),
@@ -338,7 +338,7 @@ def test_taking_back_a_claim_reopens_nothing_that_was_decided() -> None:
         assert NOW == after.ends_at
 
 
-def test_it_is_pending_until_its_deadline_and_not_at_it() -> None:
+def test_a_challenge_is_pending_until_its_deadline_and_not_at_it() -> None:
     """R3: `now >= deadline` is too late."""
     challenge = build_challenge()
 
@@ -348,7 +348,7 @@ def test_it_is_pending_until_its_deadline_and_not_at_it() -> None:
         challenge.charge_attempt(challenge.deadline)
 
 
-def test_in_the_last_minute_nothing_is_sent_again() -> None:
+def test_a_resend_is_refused_in_the_last_minute() -> None:
     """The contract's states: a message would arrive too late to be typed."""
     challenge = build_challenge()
 
@@ -375,7 +375,7 @@ def test_a_code_that_is_being_sent_replaces_no_other() -> None:
     assert [2, 3] == list_sends(secret.select_live_codes(NOW + SEND_TIMEOUT, 2))
 
 
-def test_a_send_without_a_code_any_more_changes_no_code() -> None:
+def test_confirming_a_send_without_a_code_changes_no_code() -> None:
     """A provider's reply may arrive after two later sends."""
     secret = ChallengeSecret("+447400123456", b"", (build_live_code(2), build_live_code(3)))
 
@@ -397,7 +397,7 @@ def test_a_late_reply_does_not_make_an_old_code_the_newest(max_live_codes: int) 
 
 
 @given(st.integers(0, 63), st.binary(min_size=16, max_size=16))
-def test_an_id_tells_its_partition(partition: int, random: bytes) -> None:
+def test_an_id_contains_its_partition(partition: int, random: bytes) -> None:
     """R6: the id has the partition and 128 random bits."""
     challenge_id = build_challenge_id(partition, random)
 
@@ -427,12 +427,12 @@ def test_an_id_tells_its_partition(partition: int, random: bytes) -> None:
         "c07-*",
     ],
 )
-def test_what_is_no_id_has_no_partition(text: str) -> None:
+def test_an_invalid_id_has_no_partition(text: str) -> None:
     """R80: so it never becomes part of a key."""
     assert parse_partition(text) is None
 
 
-def test_moves_are_made_on_the_value_they_were_given() -> None:
+def test_changes_apply_to_the_value_they_are_called_on() -> None:
     """The same challenge can be claimed twice concurrently; the store accepts one of the two."""
     challenge = build_challenge()
 

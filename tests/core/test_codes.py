@@ -72,12 +72,12 @@ def test_every_digit_is_as_likely_as_any_other() -> None:
 
 
 @pytest.mark.parametrize("bits", [20, 24])
-def test_a_biased_generator_would_be_found_out(bits: int) -> None:
+def test_a_biased_generator_would_be_detected(bits: int) -> None:
     """R1: the test above can fail; 24 bits modulo 10^6 make early codes a sixteenth likelier."""
     assert compute_min_p_value(create_biased_generator(bits)) < MIN_P_VALUE
 
 
-def test_a_draw_is_the_generators_answer_and_nothing_is_folded() -> None:
+def test_a_code_is_the_unreduced_result_of_the_generator() -> None:
     """R1: 32 bits modulo 10^6 is off by 0.02 %, too little to count, so the range is checked.
 
     Each result of a generator below 10^6 is another code, so codes are as uniform as the generator.
@@ -106,7 +106,7 @@ def test_leading_zeros_are_kept(digits: int) -> None:
 
 
 @given(st.integers(0, 10**6 - 1), st.lists(st.tuples(st.integers(0, 12), st.sampled_from(" -"))))
-def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
+def test_spaces_and_hyphens_are_ignored_in_every_position(
     value: int, insertions: list[tuple[int, str]]
 ) -> None:
     """The contract's verify: users type what they see."""
@@ -118,7 +118,7 @@ def test_spaces_and_hyphens_are_ignored_wherever_they_stand(
 
 
 @given(st.text())
-def test_what_is_read_is_ascii_digits_of_the_right_number(text: str) -> None:
+def test_only_the_right_number_of_ascii_digits_is_a_code(text: str) -> None:
     """R8, R23: any other input is malformed and never repaired."""
     digits = text.replace(" ", "").replace("-", "")
     is_code = len(digits) == 6 and all(char in "0123456789" for char in digits)
@@ -171,7 +171,7 @@ def test_the_pepper_changes_the_hash() -> None:
     assert compute_hash() != hash_code(Key("1", b"\x01" + bytes(31)), slow, **fields)
 
 
-def test_a_hash_is_no_other_mac_of_the_same_key() -> None:
+def test_a_code_hash_differs_from_other_macs_of_the_same_key() -> None:
     """R5: the label separates MACs of one key that have different purposes."""
     context = [str(value).encode() for name, value in HASH_INPUTS.items() if name != "slow"]
 
@@ -182,9 +182,7 @@ def test_a_hash_is_no_other_mac_of_the_same_key() -> None:
 @pytest.mark.parametrize(
     ("left", "right"), list(pairwise(["tenant", "challenge", "purpose", "number"]))
 )
-def test_a_character_that_moves_over_a_fields_border_changes_the_hash(
-    left: str, right: str
-) -> None:
+def test_moving_a_character_to_the_next_field_changes_the_hash(left: str, right: str) -> None:
     """R5: `ab`,`c` and `a`,`bc` are joined with their lengths, so they do not collide."""
     before, after = str(HASH_INPUTS[left]), str(HASH_INPUTS[right])
 
@@ -198,7 +196,7 @@ fields = st.tuples(*(st.text(max_size=3) for _ in range(4)), st.integers(0, 99))
 
 
 @given(fields, fields)
-def test_two_contexts_have_the_same_hash_only_if_they_are_the_same(
+def test_only_equal_contexts_have_equal_hashes(
     one: tuple[str, str, str, str, int], other: tuple[str, str, str, str, int]
 ) -> None:
     """R5: also with empty fields and fields of a few letters, where joins often collide."""
@@ -211,7 +209,7 @@ def test_two_contexts_have_the_same_hash_only_if_they_are_the_same(
     assert (one == other) == (first == second)
 
 
-def test_comparing_tells_equal_from_different() -> None:
+def test_the_comparison_distinguishes_equal_from_different_values() -> None:
     """R9: in constant time, and still correct; also for different lengths."""
     assert constant_time_equal(b"abc", b"abc")
     assert not constant_time_equal(b"abc", b"abd")

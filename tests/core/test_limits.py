@@ -39,7 +39,7 @@ windows = st.builds(Window, st.integers(1, 20), st.integers(1, 100_000))
         ("999999999 in 9999 d", 999_999_999, 9999 * 86400),
     ],
 )
-def test_a_window_is_read_as_it_is_said(text: str, count: int, period: int) -> None:
+def test_a_window_is_parsed(text: str, count: int, period: int) -> None:
     """R25: five in ten minutes."""
     assert Window(count, period) == Window.parse(text)
 
@@ -83,7 +83,7 @@ def test_any_other_text_is_refused_with_an_example(text: str) -> None:
     st.integers(1, 9999),
     st.sampled_from(list(limits.SECONDS_PER_UNIT)),
 )
-def test_a_window_reads_what_it_writes(count: int, period: int, unit: str) -> None:
+def test_a_window_parses_its_own_text(count: int, period: int, unit: str) -> None:
     """`check` prints the limits in force, and its output can be pasted into the configuration."""
     window = Window(count, period * limits.SECONDS_PER_UNIT[unit])
     text = str(window)
@@ -97,7 +97,7 @@ def test_a_window_reads_what_it_writes(count: int, period: int, unit: str) -> No
 # -------------------------------------------------------------------------------- the set of limits
 
 
-def test_what_is_a_numbers_own_is_exact_and_the_rest_is_gcra() -> None:
+def test_limits_of_a_number_are_exact_and_the_others_are_gcra() -> None:
     """The contract: windows on a number are exact; the wide ones have a burst."""
     exact = {limit for limit in Limit if limit.algorithm is Algorithm.SLIDING_WINDOW}
 
@@ -109,7 +109,7 @@ def test_what_is_a_numbers_own_is_exact_and_the_rest_is_gcra() -> None:
     assert wide == {limit for limit in Limit if limit.algorithm is Algorithm.GCRA}
 
 
-def test_the_defaults_are_the_contracts() -> None:
+def test_the_default_limits_are_those_of_the_contract() -> None:
     """R16 to R28: the table in the design, word by word."""
     texts = {
         limit: [str(window) for window in windows] for limit, windows in DEFAULT_LIMITS.items()
@@ -135,7 +135,7 @@ def test_the_defaults_are_the_contracts() -> None:
     assert set(Limit) == set(DEFAULT_LIMITS)
 
 
-def test_a_charge_costs_one_and_stays_within_the_limit_unless_told() -> None:
+def test_a_charge_costs_one_and_is_not_forced_by_default() -> None:
     """R30: only what has already happened is counted beyond a limit."""
     charge = Charge(Bucket(Limit.SENDS_NUMBER), (Window(1, 1),))
 
@@ -220,7 +220,7 @@ def test_an_instant_leaves_its_window_exactly_a_period_later() -> None:
     assert 0 == compute_sliding_window_wait([NOW], window, 1, NOW + 30_000)
 
 
-def test_the_longest_wait_of_the_windows_that_refuse_is_told() -> None:
+def test_the_longest_wait_of_the_refusing_windows_is_returned() -> None:
     """R52: otherwise the other window would refuse after the wait."""
     spent = [NOW - 500 * SECOND, NOW - 1 * SECOND]
 
@@ -231,7 +231,7 @@ def test_the_longest_wait_of_the_windows_that_refuse_is_told() -> None:
     )
 
 
-def test_a_cost_of_nothing_asks_whether_the_window_is_overdrawn() -> None:
+def test_a_zero_cost_checks_whether_the_window_is_overdrawn() -> None:
     """R26: forced charges may exceed the count; with cost 0 the wait ends when they do not."""
     assert 0 == compute_sliding_window_wait([NOW], (Window(1, 30),), 0, NOW)
     assert 30_000 == compute_sliding_window_wait([NOW, NOW], (Window(1, 30),), 0, NOW)
@@ -306,7 +306,7 @@ def test_a_full_gcra_bucket_admits_the_next_one_after_its_share_of_the_period() 
     assert 30_000 == compute_gcra(full, Window(60, 600), 3, NOW)[0]
 
 
-def test_an_untouched_bucket_is_empty_again_at_its_tat() -> None:
+def test_an_unused_bucket_is_empty_at_its_tat() -> None:
     """R28: from then on, the bucket may be deleted."""
     _, tat = compute_gcra(0.0, Window(60, 600), 3, NOW)
 
@@ -315,7 +315,7 @@ def test_an_untouched_bucket_is_empty_again_at_its_tat() -> None:
 
 
 @given(windows, st.integers(1, 10), st.integers(0, 5))
-def test_what_is_given_back_at_once_was_never_spent(window: Window, cost: int, before: int) -> None:
+def test_an_immediate_refund_restores_the_bucket(window: Window, cost: int, before: int) -> None:
     """R20: a refusal by another bucket changes nothing in this one."""
     _, tat = compute_gcra(0.0, window, before, NOW)
 
@@ -328,7 +328,7 @@ def test_what_is_given_back_at_once_was_never_spent(window: Window, cost: int, b
 # ----------------------------------------------------------------------------- consecutive failures
 
 
-def test_the_tenth_failure_in_a_row_begins_a_growing_delay() -> None:
+def test_the_tenth_consecutive_failure_starts_a_growing_delay() -> None:
     """R19: from 30 s, doubling, to one hour."""
     waits = [compute_consecutive_failures_wait(failures, NOW, NOW) or 0 for failures in range(100)]
 
@@ -339,13 +339,13 @@ def test_the_tenth_failure_in_a_row_begins_a_growing_delay() -> None:
 
 
 @pytest.mark.parametrize("failures", [100, 101, 10_000])
-def test_at_a_hundred_only_an_operator_helps(failures: int) -> None:
+def test_a_hundred_consecutive_failures_need_an_operator(failures: int) -> None:
     """R18: NIST SP 800-63B-4 §3.2.2; waiting does not."""
     assert compute_consecutive_failures_wait(failures, NOW, NOW + 90 * 24 * HOUR) is None
 
 
 @given(st.integers(0, 99), st.integers(0, 2 * HOUR))
-def test_a_row_is_patient_for_exactly_its_wait(failures: int, later: int) -> None:
+def test_a_failure_delays_for_exactly_its_wait(failures: int, later: int) -> None:
     """R52: the wait counts from the last failure."""
     wait = compute_consecutive_failures_wait(failures, NOW, NOW)
     assert wait is not None

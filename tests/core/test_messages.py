@@ -47,7 +47,7 @@ def extract_marked_token(line: str, position: int, marker: str) -> tuple[str | N
     return line[position + 1 : end] or None, end
 
 
-def test_an_english_message_says_who_what_how_long_and_not_to_share_it():
+def test_an_english_message_has_brand_code_lifetime_and_warning():
     """R45."""
     messages = MessageRenderer("Example")
 
@@ -129,7 +129,7 @@ def test_more_text_is_never_fewer_messages(text, suffix):
 
 
 @given(BRANDS, CODES, st.integers(1, 10), LOCALES)
-def test_every_message_has_brand_code_minutes_and_the_line_that_phones_read(
+def test_every_message_has_brand_code_minutes_and_the_line_that_phones_parse(
     brand, code, minutes, locale
 ):
     """R40, R42, R45, in every language; the specification's own parser finds the code."""
@@ -154,7 +154,7 @@ def test_a_line_with_something_before_the_site_is_not_read():
 
 
 @pytest.mark.parametrize("language", MESSAGE_TEMPLATES)
-def test_a_sentence_leaves_room_for_brand_and_code(language):
+def test_a_sentence_has_space_for_brand_and_code(language):
     """R39, R41: 66 bytes where GSM has the letters, otherwise 48 units; each value once."""
     template = MESSAGE_TEMPLATES[language]
 
@@ -165,7 +165,7 @@ def test_a_sentence_leaves_room_for_brand_and_code(language):
     assert [1, 1, 1] == [template.count(f"{{{name}}}") for name in ("brand", "code", "minutes")]
 
 
-def test_there_are_the_languages_that_were_promised():
+def test_every_required_language_has_a_message():
     """R45: readers of these languages do not get English."""
     required = "en de fr es pt it nl pl sv da nb fi cs ro hu tr el ru uk ar he hi ja ko zh vi id"
 
@@ -285,7 +285,7 @@ def test_a_name_can_be_a_brand(name):
         "example．com",
     ],
 )
-def test_a_brand_that_would_be_more_than_a_name_is_refused(name):
+def test_a_brand_with_more_than_a_name_is_refused(name):
     """R42, A21: no line break, no address, no invisible character; the error contains the remedy."""
     with pytest.raises(ValueError, match=r"^brand: \w+") as refusal:
         validate_brand(name)
@@ -296,7 +296,7 @@ def test_a_brand_that_would_be_more_than_a_name_is_refused(name):
 
 
 @given(st.text(max_size=25))
-def test_no_accepted_brand_moves_the_line_that_phones_read(name):
+def test_no_accepted_brand_changes_the_line_that_phones_parse(name):
     """R40, A21: whatever brand is accepted, the host and the code do not change."""
     try:
         validate_brand(name)
@@ -332,7 +332,7 @@ def test_no_accepted_brand_moves_the_line_that_phones_read(name):
         ("languages", frozenset()),
     ],
 )
-def test_a_value_that_could_not_be_used_stops_the_start(field, value):
+def test_an_unusable_value_prevents_the_start(field, value):
     """R42: closed sets only."""
     with pytest.raises(ValueError, match=r"^\w+: \w+"):
         MessageRenderer("Example", **{field: value})
@@ -383,7 +383,7 @@ def test_a_message_that_android_would_not_read_is_named_at_the_start():
         validate_messages(messages, digits=6, max_minutes=10)
 
 
-def test_what_is_too_long_for_android_may_be_sent_without_it():
+def test_a_text_too_long_for_android_fits_without_its_hash():
     """R39: then the bound is 160 septets."""
     host = "a" * 40 + ".example.com"
 
@@ -392,14 +392,14 @@ def test_what_is_too_long_for_android_may_be_sent_without_it():
     )
 
 
-def test_a_brand_outside_gsm_makes_short_messages_of_all():
+def test_a_brand_outside_gsm_shortens_every_message():
     """R39: 70 characters for English too, and the start reports it."""
     with pytest.raises(ValueError, match=r"en \(71 of 70 characters\)"):
         validate_messages(MessageRenderer("Аптека 36"), digits=6, max_minutes=10)
 
 
 @given(st.sampled_from(["Example", "A", "Ünal & Söhne"]), st.integers(6, 8), LOCALES, st.data())
-def test_what_the_check_lets_pass_is_one_message(brand, digits, locale, data):
+def test_messages_that_pass_the_check_are_one_sms(brand, digits, locale, data):
     """R39: for every code and every number of minutes up to the checked ones."""
     messages = MessageRenderer(brand)
     validate_messages(messages, digits, max_minutes=10)

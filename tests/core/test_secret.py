@@ -17,7 +17,7 @@ def decode_secret(kind, value):
     return kind(value)
 
 
-def test_secret_prints_as_stars():
+def test_secret_is_printed_as_stars():
     """No way of printing it, or its owner, shows a character of it or its length (R68)."""
     secret = Secret("hunter2")
 
@@ -34,7 +34,7 @@ def test_secret_is_not_encoded_by_accident():
         msgspec.json.encode(Settings(Secret("hunter2")))
 
 
-def test_secret_is_read_through_a_hook():
+def test_secret_is_decoded_through_a_hook():
     """Settings decode one like any other value."""
     settings = msgspec.convert({"key": "hunter2"}, Settings, dec_hook=decode_secret)
 

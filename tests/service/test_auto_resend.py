@@ -51,7 +51,7 @@ async def report_failure(
     )
 
 
-async def test_what_was_lost_is_sent_once_more_with_a_new_code(installation: Installation) -> None:
+async def test_a_lost_message_is_sent_once_more_with_a_new_code(installation: Installation) -> None:
     """Both codes verify, because the first may still arrive. The resend counts as a send."""
     issued = await installation.issue(account="u-1")
     first = installation.router.extract_code()
@@ -76,7 +76,7 @@ async def test_what_was_lost_is_sent_once_more_with_a_new_code(installation: Ins
     await installation.verify(issued, first)
 
 
-async def test_it_waits_for_the_cooldown_once(installation: Installation) -> None:
+async def test_an_auto_resend_waits_for_the_cooldown_once(installation: Installation) -> None:
     """A receipt often arrives during the cooldown, and the auto-resend does not bypass it."""
     issued = await installation.issue()
     installation.advance_clock(10 * SECOND_MS)
@@ -91,7 +91,7 @@ async def test_it_waits_for_the_cooldown_once(installation: Installation) -> Non
 @pytest.mark.parametrize(
     "status", ["permanent-failure", "temporary-failure", "pending", "delivered"]
 )
-async def test_nothing_follows_from_other_news(installation: Installation, status: str) -> None:
+async def test_other_receipts_start_no_resend(installation: Installation, status: str) -> None:
     """Never for the number's own failure or a fraud block, and not while the message may arrive."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
@@ -101,7 +101,7 @@ async def test_nothing_follows_from_other_news(installation: Installation, statu
     assert 1 == len(installation.router.messages)
 
 
-async def test_nothing_follows_from_what_anybody_could_have_said(
+async def test_an_untrusted_receipt_starts_no_resend(
     installation: Installation,
 ) -> None:
     """R64: a receipt that is neither signed nor sent to a URL with a token is advisory."""
@@ -125,7 +125,7 @@ async def test_no_resend_follows_an_attempt(installation: Installation) -> None:
     assert not await report_failure(installation, issued)
 
 
-async def test_nothing_follows_when_the_challenge_has_ended(installation: Installation) -> None:
+async def test_no_resend_follows_after_the_challenge_has_ended(installation: Installation) -> None:
     """By verification or by cancellation."""
     verified, canceled = await installation.issue(), await installation.issue("+447400123457")
     await installation.verify(verified, installation.router.extract_code(0))
@@ -138,7 +138,7 @@ async def test_nothing_follows_when_the_challenge_has_ended(installation: Instal
         assert not await report_failure(installation, ended)
 
 
-async def test_nothing_follows_with_less_than_a_minute_left(installation: Installation) -> None:
+async def test_no_resend_follows_with_less_than_a_minute_left(installation: Installation) -> None:
     """Another message would arrive too late to be typed."""
     issued = await installation.issue()
     installation.advance_clock(4 * MINUTE_MS + SECOND_MS)
@@ -146,7 +146,9 @@ async def test_nothing_follows_with_less_than_a_minute_left(installation: Instal
     assert not await report_failure(installation, issued)
 
 
-async def test_nothing_follows_when_a_newer_code_is_on_its_way(installation: Installation) -> None:
+async def test_no_resend_follows_while_a_newer_code_is_in_flight(
+    installation: Installation,
+) -> None:
     """The user has already requested a resend."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
@@ -159,7 +161,7 @@ async def test_nothing_follows_when_a_newer_code_is_on_its_way(installation: Ins
     assert 3 == len(installation.router.messages)
 
 
-async def test_nothing_follows_while_another_message_of_the_send_may_come(
+async def test_no_resend_follows_while_another_message_of_the_send_may_arrive(
     installation: Installation,
 ) -> None:
     """One provider did not respond, and the next one accepted the message."""
@@ -171,7 +173,7 @@ async def test_nothing_follows_while_another_message_of_the_send_may_come(
     assert await report_failure(installation, issued, ordinal=2)
 
 
-async def test_it_happens_once_a_challenge(installation: Installation) -> None:
+async def test_a_challenge_has_at_most_one_auto_resend(installation: Installation) -> None:
     """A provider that loses every message does not use up the budget."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)
@@ -198,7 +200,7 @@ async def test_a_hundred_lost_messages_start_no_more_sends_than_the_caps_allow(
     assert 110 == len(installation.router.messages)
 
 
-async def test_a_limit_that_refuses_gives_back_what_was_charged(installation: Installation) -> None:
+async def test_a_refusal_by_a_limit_refunds_every_charge(installation: Installation) -> None:
     """The tenant's send limit is exhausted: nothing is sent, and the charges are refunded."""
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"],
@@ -242,7 +244,7 @@ async def test_two_receipts_at_once_start_one_send(installation: Installation) -
     assert 2 == len(installation.router.messages)
 
 
-async def test_the_number_itself_is_refused_by_the_next_provider(
+async def test_a_number_may_be_refused_by_the_next_provider(
     installation: Installation,
 ) -> None:
     """The result of the resend is recorded like any other; the caller gets no error."""

@@ -98,7 +98,7 @@ async def test_a_refused_issue_changes_nothing_else(installation: Installation) 
     await installation.verify(issued, code)
 
 
-async def test_a_refusal_by_anothers_bucket_gives_everything_back(
+async def test_a_refusal_by_another_bucket_refunds_every_charge(
     installation: Installation,
 ) -> None:
     """R20: address, account and the other buckets are charged together or not at all."""
@@ -150,7 +150,7 @@ async def test_aliases_of_one_phone_share_its_buckets(installation: Installation
         await installation.issue("+970561234567")
 
 
-async def test_messages_of_all_spellings_at_once_are_one(installation: Installation) -> None:
+async def test_all_spellings_at_once_send_one_message(installation: Installation) -> None:
     """R34, A6: every spelling but the strict one is refused before anything is written."""
     spellings = [
         "+1 (202) 555-0123",
@@ -191,7 +191,7 @@ async def test_nothing_is_charged_for_a_country_that_is_not_allowed(
     assert ["otp.issue_denied"] == await installation.list_event_types()
 
 
-async def test_fictitious_numbers_and_real_ones_keep_apart(installation: Installation) -> None:
+async def test_fictitious_and_real_numbers_are_never_mixed(installation: Installation) -> None:
     """R38: production refuses fictitious numbers, test mode refuses real ones."""
     live = installation.restart(allow_fictitious=False)
     test = installation.restart(only_fictitious=True)
@@ -202,7 +202,7 @@ async def test_fictitious_numbers_and_real_ones_keep_apart(installation: Install
         assert "fictitious" == refusal.value.reason_code
 
 
-async def test_both_of_two_codes_are_right_and_the_third_drives_out_the_oldest(
+async def test_two_codes_are_live_and_a_third_replaces_the_oldest(
     installation: Installation,
 ) -> None:
     """R7 as this project decides it: messages arrive late and out of order."""
@@ -269,7 +269,7 @@ async def test_a_code_on_its_way_is_right_while_it_is_being_sent(
     assert 1 == len(seen)
 
 
-async def test_three_sends_are_all(installation: Installation) -> None:
+async def test_a_fourth_send_is_refused(installation: Installation) -> None:
     """The contract's states: the first send counts."""
     issued = await installation.issue()
     assert issued.challenge is not None
@@ -283,7 +283,7 @@ async def test_three_sends_are_all(installation: Installation) -> None:
         await installation.resend(issued)
 
 
-async def test_a_resend_moves_no_deadline_and_refuses_the_last_minute(
+async def test_a_resend_keeps_the_deadline_and_is_refused_in_the_last_minute(
     installation: Installation,
 ) -> None:
     """R3: the message contains the minutes that remain."""
@@ -318,7 +318,7 @@ async def test_a_send_that_no_provider_took_is_refunded_except_its_cooldown(
     assert ChallengeStatus.CANCELED == canceled.challenge.compute_status(canceled.now)
 
 
-async def test_a_number_is_given_back_three_sends_in_ten_minutes(
+async def test_a_number_has_three_refunds_in_ten_minutes(
     installation: Installation,
 ) -> None:
     """Otherwise a caller who breaks the provider could send without charge."""
@@ -357,7 +357,7 @@ async def test_every_message_that_may_be_billed_is_charged(installation: Install
     ]
 
 
-async def test_what_may_have_been_sent_is_never_given_back(installation: Installation) -> None:
+async def test_a_send_with_an_unknown_outcome_is_never_refunded(installation: Installation) -> None:
     """R88: with only `unknown` outcomes the response is 201 and the code is live."""
     installation.router.queue_replies(UNKNOWN_OUTCOME)
 
@@ -418,7 +418,7 @@ async def test_a_refusal_frees_its_key(installation: Installation) -> None:
     assert 1 == len(installation.router.messages)
 
 
-async def test_a_resend_is_done_once_for_its_key(installation: Installation) -> None:
+async def test_a_resend_is_sent_once_for_its_key(installation: Installation) -> None:
     """R53: also for a resend."""
     issued = await installation.issue()
     installation.advance_clock(30 * SECOND_MS)

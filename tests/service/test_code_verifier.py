@@ -158,7 +158,7 @@ async def test_another_tenants_challenge_does_not_exist(installation: Installati
         await installation.verify(issued, installation.router.extract_code(), tenant="bank")
 
 
-async def test_a_code_is_good_until_its_deadline_and_not_at_it(installation: Installation) -> None:
+async def test_a_code_is_valid_until_its_deadline_and_not_at_it(installation: Installation) -> None:
     """R3: 300 s by default, by Redis's clock."""
     issued = await installation.issue()
     assert issued.challenge is not None
@@ -171,7 +171,9 @@ async def test_a_code_is_good_until_its_deadline_and_not_at_it(installation: Ins
     await installation.verify(issued, code)
 
 
-async def test_an_ended_challenge_tells_its_status_for_an_hour(installation: Installation) -> None:
+async def test_an_ended_challenge_reports_its_status_for_an_hour(
+    installation: Installation,
+) -> None:
     """The contract's states: after that, every call returns 404."""
     issued = await installation.issue()
     await installation.service.cancel(
@@ -186,7 +188,7 @@ async def test_an_ended_challenge_tells_its_status_for_an_hour(installation: Ins
         await installation.verify(issued, installation.router.extract_code())
 
 
-async def test_what_is_secret_is_gone_when_a_challenge_ends(installation: Installation) -> None:
+async def test_secrets_are_deleted_when_a_challenge_ends(installation: Installation) -> None:
     """R14: neither the hash nor the number remains after the challenge has ended."""
     for end in ("verified", "canceled", "locked"):
         number = {"verified": "+447400123451", "canceled": "+447400123452"}.get(
@@ -232,7 +234,9 @@ async def test_guessing_over_many_challenges_stops_at_the_numbers_budget(
     ]
 
 
-async def test_a_row_may_be_shorter_than_the_ceiling(installation: Installation) -> None:
+async def test_a_tenant_may_lower_the_limit_of_consecutive_failures(
+    installation: Installation,
+) -> None:
     """R18: at most a hundred; a tenant may be stricter."""
     strict = {
         **installation.tenants["shop"].limits,

@@ -82,7 +82,9 @@ async def test_another_call_in_flight_is_not_answered_as_the_first(
     assert [ChallengeAlreadyVerified] * 3 == [type(answer) for answer in refused]
 
 
-async def test_a_right_code_that_comes_second_is_no_failure(installation: Installation) -> None:
+async def test_a_right_code_after_the_winning_one_is_not_a_failure(
+    installation: Installation,
+) -> None:
     """Ten impatient clicks must not use up the number's failures."""
     issued = await installation.issue()
     code = installation.router.extract_code()
@@ -92,7 +94,7 @@ async def test_a_right_code_that_comes_second_is_no_failure(installation: Instal
     assert await count_failures(installation) == 0
 
 
-async def test_a_repeat_may_say_more_of_what_it_is_about_if_that_is_right(
+async def test_a_repeat_may_contain_further_matching_fields(
     installation: Installation,
 ) -> None:
     """The contract: same tenant, challenge, key and code."""
@@ -203,7 +205,7 @@ async def test_a_resend_finds_no_challenge_or_an_ended_one_before_its_key(
         await installation.service.resend(installation.build_caller(), unknown_id, "k")
 
 
-async def test_a_locked_number_is_told_so_before_that_no_sends_are_left(
+async def test_a_locked_number_is_refused_before_exhausted_sends(
     installation: Installation,
 ) -> None:
     """The contract's order: 403 number-locked before 409 sends-exhausted."""

@@ -110,7 +110,7 @@ async def test_codes_of_every_step_verify_at_its_neighbours(steps):
         assert verified.challenge.verified_at is not None
 
 
-async def test_a_sealed_number_is_sent_to_again_and_both_codes_are_good(steps):
+async def test_an_encrypted_number_is_sent_to_again_and_both_codes_verify(steps):
     """The number, the salt and the first code were encrypted with the old keys."""
     issued = await steps.before.issue(NUMBER)
     first = steps.before.router.extract_code()
@@ -159,7 +159,7 @@ async def test_old_events_are_still_authentic_and_found_by_their_number(steps):
     assert {"ok"} == {event["integrity"] for event in events}
 
 
-async def test_without_the_old_pepper_a_right_code_is_a_wrong_one(steps_of):
+async def test_without_the_old_pepper_a_right_code_is_incorrect(steps_of):
     """Removed before the lifetime of a code is over: the user loses an attempt."""
     steps = steps_of("pepper")
     issued = await steps.used.issue(NUMBER)
@@ -198,9 +198,7 @@ async def test_without_the_old_state_key_events_fail_their_check(steps_of):
     assert {"failed"} == {event["integrity"] for event in events}
 
 
-async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_along(
-    installation, tmp_path
-):
+async def test_destroying_a_pseudonym_key_unlinks_the_numbers_of_its_time(installation, tmp_path):
     """R69, R74: the archive verifies, and no lock or limit changes, because those have other names."""
     old, second, third = installation.keys.pseudonym.current, generate_key("2"), generate_key("3")
     rings = [KeyRing((second, old)), KeyRing((third, second, old)), KeyRing((third, second))]
@@ -241,7 +239,7 @@ async def test_a_pseudonym_key_that_is_destroyed_takes_the_names_of_its_time_alo
     assert [] == log.verify_archive().findings
 
 
-async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
+async def test_without_the_old_pseudonym_key_no_event_of_a_number_is_found(steps_of):
     """Retired keys are kept until retention ends."""
     steps = steps_of("pseudonym")
     await steps.before.issue(NUMBER)
@@ -255,7 +253,7 @@ async def test_without_the_old_pseudonym_key_a_number_has_no_past(steps_of):
     ("ring", "refusal"),
     [("pepper", IncorrectCode), ("seal", StoreTampered), ("state", StoreTampered)],
 )
-async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
+async def test_a_key_used_before_it_is_spread_is_unknown_to_running_workers(
     steps_of, ring, refusal
 ):
     """This is why the first step is to spread it."""
@@ -266,7 +264,7 @@ async def test_a_key_that_is_used_at_once_is_unknown_to_workers_that_still_run(
         await steps.before.verify(issued, steps.before.router.extract_code())
 
 
-async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
+async def test_consecutive_failures_are_counted_over_both_limit_keys(steps_of):
     """R18: no rotation allows a second hundred, also in challenges older than the rotation."""
     steps = steps_of("limit")
     await add_failures(steps.before, NUMBER, 40)
@@ -287,7 +285,7 @@ async def test_a_row_of_failures_is_counted_over_both_limit_keys(steps_of):
         await steps.used.verify(older, code)
 
 
-async def test_a_challenge_that_is_older_than_the_rotation_sees_the_row_too(steps_of):
+async def test_a_challenge_older_than_the_rotation_sees_the_lock(steps_of):
     """Its id keeps it in the partition that the old key chose."""
     steps = steps_of("limit")
     issued = await steps.before.issue(NUMBER)
@@ -312,7 +310,7 @@ async def test_a_failure_in_an_older_challenge_locks_the_number(steps_of):
         await steps.used.issue(NUMBER)
 
 
-async def test_a_success_ends_the_row_under_both_limit_keys(steps_of):
+async def test_a_success_resets_consecutive_failures_under_both_limit_keys(steps_of):
     """R17: the bucket that the old key named does not return."""
     steps = steps_of("limit")
     await add_failures(steps.before, NUMBER, 50)
@@ -357,7 +355,7 @@ async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
     await steps.over.issue(unrequested.e164)
 
 
-async def test_who_is_taken_off_the_list_or_forgotten_is_so_under_both_limit_keys(steps_of):
+async def test_unblock_and_forget_work_under_both_limit_keys(steps_of):
     """Operators' commands use both keys, as the service does."""
     steps = steps_of("limit")
     phone = parse_number(NUMBER)
@@ -375,7 +373,7 @@ async def test_who_is_taken_off_the_list_or_forgotten_is_so_under_both_limit_key
     await steps.before.issue(NUMBER)
 
 
-async def test_a_new_limit_key_gives_every_other_budget_back(steps_of):
+async def test_a_new_limit_key_resets_every_other_budget(steps_of):
     """This is why it is not rotated on a schedule."""
     steps = steps_of("limit")
     issued = await steps.before.issue(NUMBER, key="try-1")

@@ -131,7 +131,7 @@ async def test_a_receipt_of_an_unknown_submission_changes_nothing(
     assert [] == await list_delivery_events(installation)
 
 
-async def test_another_tenants_name_finds_nothing(installation: Installation) -> None:
+async def test_a_reference_with_another_tenant_finds_nothing(installation: Installation) -> None:
     """The reference names the tenant of the challenge, and the Redis key contains both."""
     issued = await installation.issue()
 
@@ -192,7 +192,7 @@ async def dump_keys(installation: Installation, pattern: str) -> dict[bytes, Any
     }
 
 
-async def test_a_receipt_after_the_end_is_noted_and_brings_nothing_back(
+async def test_a_receipt_after_the_end_is_recorded_and_restores_nothing(
     installation: Installation,
 ) -> None:
     """Most receipts arrive after the user has typed the code."""
@@ -227,7 +227,7 @@ async def test_each_submission_of_each_send_has_its_own_receipts(
     assert "delivered" == await read_delivery_status(installation, issued)
 
 
-async def test_a_forged_record_is_told_as_such(installation: Installation) -> None:
+async def test_a_forged_record_is_reported_as_tampering(installation: Installation) -> None:
     """An attacker who can write to Redis is detected here too."""
     issued = await installation.issue()
     (name,) = await installation.list_keys("*:challenge:*")

@@ -128,7 +128,7 @@ async def test_a_wrong_code_costs_three(installation: Installation, proxy: Fault
         await installation.verify(issued, tried)
 
 
-async def test_a_code_for_what_has_ended_costs_two(
+async def test_a_code_for_an_ended_challenge_costs_two(
     installation: Installation, proxy: FaultyProxy
 ) -> None:
     """The read; the event of the refusal."""
@@ -140,7 +140,9 @@ async def test_a_code_for_what_has_ended_costs_two(
     )
 
 
-async def test_scripts_go_by_their_names(installation: Installation, proxy: FaultyProxy) -> None:
+async def test_scripts_are_called_by_their_digests(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
     """R82: Redis has cached them, so no call contains thirteen kilobytes of Lua."""
     proxy.batches.clear()
 
@@ -151,7 +153,7 @@ async def test_scripts_go_by_their_names(installation: Installation, proxy: Faul
     assert {b"EVALSHA"} == sent
 
 
-async def test_the_count_would_see_a_trip_more(
+async def test_the_count_detects_one_more_trip(
     installation: Installation, proxy: FaultyProxy
 ) -> None:
     """The count is sensitive: it sees one more read, and calls made one after another."""

@@ -182,13 +182,13 @@ def test_every_panel_has_a_title_a_unit_and_a_sentence(panel):
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert "${datasource}" == panel["datasource"]["uid"]
-    assert "datasource" in {one["name"] for one in DASHBOARD["templating"]["list"]}
+    assert "datasource" in {variable["name"] for variable in DASHBOARD["templating"]["list"]}
 
 
 def test_no_panel_covers_another():
     """All ids differ, and each cell belongs to one panel."""
     panels = DASHBOARD["panels"]
-    taken = [
+    cells = [
         (x, y)
         for place in (panel["gridPos"] for panel in panels)
         for x, y in itertools.product(
@@ -197,8 +197,8 @@ def test_no_panel_covers_another():
     ]
 
     assert len(panels) == len({panel["id"] for panel in panels})
-    assert len(taken) == len({*taken})
-    assert max(x for x, _ in taken) < 24
+    assert len(cells) == len({*cells})
+    assert max(x for x, _ in cells) < 24
 
 
 # ------------------------------------------------------------------------------------ promtool

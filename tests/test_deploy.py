@@ -123,7 +123,7 @@ def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared_fo
     secret = COMPOSE["secrets"][Path(settings.audit.signing_key).name]["file"]
     key = read_key(prepared_folder.folder / secret)
     public = (prepared_folder.folder / mounted[settings.audit.public_keys]).read_text()
-    assert [str(key.public)] == [str(one) for one in parse_public_keys(public)]
+    assert [str(key.public)] == [str(public_key) for public_key in parse_public_keys(public)]
 
 
 def test_archive_is_a_volume_of_the_user_who_seals():

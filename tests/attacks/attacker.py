@@ -120,8 +120,8 @@ def _flatten_reply(value: Any) -> Iterator[bytes]:
         for pair in value.items():
             yield from _flatten_reply(pair)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _flatten_reply(one)
+        for item in value:
+            yield from _flatten_reply(item)
 
 
 def _unescape_monitor(text: bytes) -> bytes:
@@ -247,17 +247,17 @@ def find_matching_hashes(
 
 def find_salts(redis_copy: RedisCopy) -> set[bytes]:
     """Return every value that looks like a salt or a key: a field of bytes, or the end of a record."""
-    found = {b""}
+    salts = {b""}
     for value in (v for v in redis_copy.values if not v.isascii()):
         if len(value) in {8, 12, 16, 20, 32, 64}:
-            found.add(value)
+            salts.add(value)
         if len(value) > 64:
-            found |= {value[-16:], value[-32:]}
+            salts |= {value[-16:], value[-32:]}
         for match in re.finditer(rb"\xc4(?=(.))", value, re.DOTALL):  # a msgpack field of bytes
             size, start = match[1][0], match.end() + 1
             if size in {16, 32} and start + size <= len(value):
-                found.add(value[start : start + size])
-    return found
+                salts.add(value[start : start + size])
+    return salts
 
 
 def list_byte_windows(redis_copy: RedisCopy, *sizes: int) -> set[bytes]:

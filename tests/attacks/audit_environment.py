@@ -76,7 +76,7 @@ class AuditEnvironment(contextlib.ExitStack):
     def run_searches(self, number: str) -> dict[str, bytes]:
         """Return the output of the search commands, for all events and for this number."""
         all_events = self.run_query("search", "--json")
-        events = [json.loads(one) for one in all_events.output.splitlines()]
+        events = [json.loads(line) for line in all_events.output.splitlines()]
         reason = ("--reason", "Ticket 4711")
         searches = [
             all_events,
@@ -89,7 +89,7 @@ class AuditEnvironment(contextlib.ExitStack):
         assert [0, 0, 0] == [output.exit_code for output in searches[:3]], searches
         assert 0 not in {output.exit_code for output in searches[3:]}
         challenges = {event["challenge"] for event in events if "challenge" in event}
-        shows = [self.run_query("show", one) for one in [*challenges, number]]
+        shows = [self.run_query("show", argument) for argument in [*challenges, number]]
         stats = [
             self.run_query("stats", "--by", by) for by in ("hour", "country", "provider", "tenant")
         ] + [self.run_query("stats", "--json")]

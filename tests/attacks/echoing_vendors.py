@@ -115,7 +115,7 @@ def _format_toml(value: Any, *, top: bool = False) -> str:
     if isinstance(value, str):
         return value if top else json.dumps(value)
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(name)} = {_format_toml(one)}" for name, one in value.items())
+        pairs = (f"{json.dumps(name)} = {_format_toml(item)}" for name, item in value.items())
         return f"{{ {', '.join(pairs)} }}"
     if isinstance(value, list | tuple | frozenset):
         return f"[{', '.join(map(_format_toml, value))}]"

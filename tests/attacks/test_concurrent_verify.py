@@ -40,7 +40,7 @@ def count_outcomes(answers: list[HttpResponse]) -> Counter[str]:
     return Counter(answer.problem_type or str(answer.status) for answer in answers)
 
 
-async def test_of_two_hundred_guesses_at_once_five_are_compared(
+async def test_of_two_hundred_guesses_over_two_workers_five_are_compared(
     service: RunningService, gateway: GatewayServer, number: str
 ) -> None:
     """R15, A2: the claim is charged before argon2 runs, whichever worker runs it."""
@@ -109,7 +109,7 @@ async def test_of_thirty_right_answers_at_once_one_is_accepted(
     assert 1 == event_types.count("otp.verified")
 
 
-async def test_a_right_answer_among_four_wrong_ones_in_flight_wins(
+async def test_a_right_answer_among_four_wrong_ones_wins_over_two_workers(
     service: RunningService, gateway: GatewayServer, generate_number
 ) -> None:
     """R15: a claim that was charged in time wins, in any order of arrival."""

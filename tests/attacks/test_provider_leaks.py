@@ -84,7 +84,7 @@ for each in Provider.__args__:
 
 
 PROVIDER_NAMES = (
-    *(one.name for one in create_vendors("http://127.0.0.1")),
+    *(vendor.name for vendor in create_vendors("http://127.0.0.1")),
     echoing_smsc.PROVIDER_NAME,
 )
 

@@ -94,8 +94,8 @@ def describe_settings(path: Path) -> str:
         (
             format_settings(settings, HASHES_PER_SECOND),
             "",
-            *(f"warning: {one}" for one in find_warnings(settings, NOW_MS)),
-            *(f"refused: {one}" for one in find_errors(settings, NOW_MS)),
+            *(f"warning: {issue}" for issue in find_warnings(settings, NOW_MS)),
+            *(f"refused: {issue}" for issue in find_errors(settings, NOW_MS)),
         )
     )
 

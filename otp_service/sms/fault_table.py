@@ -30,6 +30,11 @@ _SCOPE_BY_STATUS: Final = {
 }
 
 
+def derive_permanent_failures(faults: FaultTable) -> dict[str, Literal["permanent-failure"]]:
+    """Return the failure statuses of the codes that are the recipient's fault."""
+    return {code: "permanent-failure" for code, name in faults.items() if name == "recipient"}
+
+
 def classify_reply(
     reply: HttpReply,
     message_id: str | None,

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import msgspec
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.fault_table import FaultTable
 from otp_service.sms.http_provider import Headers, HttpRequest
 from otp_service.sms.receipt_callbacks import UnreadableReceipt
 
@@ -63,11 +62,6 @@ def build_receipt(  # noqa: PLR0913  # each vendor has some of them
         raise UnreadableReceipt
     reason = sanitize_reason(known, code)
     return Receipt(known, reference or "", message_id, reason, is_signed=is_signed)
-
-
-def derive_permanent_failures(faults: FaultTable) -> dict[str, ReceiptStatus]:
-    """Return the failure statuses of the codes that are the recipient's fault."""
-    return {code: "permanent-failure" for code, name in faults.items() if name == "recipient"}
 
 
 def resolve_receipt_status(

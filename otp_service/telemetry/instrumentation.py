@@ -11,25 +11,13 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 
 from prometheus_client import Gauge
 
+from otp_service.core import ports
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
 from otp_service.core.events import Verified
 from otp_service.core.limits import LimitRefusal
-from otp_service.core.ports import (
-    Blocked,
-    ChallengeSnapshot,
-    Commit,
-    CommitOutcome,
-    Committed,
-    Conflict,
-    Hasher,
-    IdempotencyRecord,
-    Locked,
-    Router,
-    Store,
-)
 from otp_service.telemetry.metrics import Metrics
 
 
@@ -37,11 +25,11 @@ T = TypeVar("T")
 SpanKindName = Literal["internal", "client", "server", "consumer"]
 
 _OUTCOME_NAMES: Final = {
-    Committed: "done",
-    Blocked: "blocked",
+    ports.Committed: "done",
+    ports.Blocked: "blocked",
     LimitRefusal: "refused",
-    Locked: "locked",
-    Conflict: "conflict",
+    ports.Locked: "locked",
+    ports.Conflict: "conflict",
 }
 
 
@@ -69,26 +57,26 @@ class NoTracer:
 class InstrumentedStore:
     """Implements `core.ports.Store`."""
 
-    def __init__(self, store: Store, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    def __init__(self, store: ports.Store, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._store = store
         self._metrics = metrics
         self._start_span = (tracer or NoTracer()).start_span
         self.get_number_partition = store.get_number_partition
         self.get_bucket_partition = store.get_bucket_partition
 
-    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ports.ChallengeSnapshot:
         with self._start_span("store fetch", "client"):
             call = self._store.fetch_challenge(tenant, challenge_id)
             return await self._measure_call("fetch", call)
 
-    async def commit(self, commit: Commit) -> CommitOutcome:
+    async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
         with self._start_span("store commit", "client") as span:
             outcome = await self._measure_call("commit", self._store.commit(commit))
             span.set_attribute("otp.outcome", _OUTCOME_NAMES[type(outcome)])
         self._count_outcome(commit, outcome)
         return outcome
 
-    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
+    async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
         with self._start_span("store commit", "client") as span:
             outcomes = await self._measure_call("commit", self._store.commit_all(commits))
             span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
@@ -98,7 +86,7 @@ class InstrumentedStore:
 
     async def get_idempotency_record(
         self, tenant: str, key: str
-    ) -> tuple[int, IdempotencyRecord | None]:
+    ) -> tuple[int, ports.IdempotencyRecord | None]:
         with self._start_span("store recall", "client"):
             call = self._store.get_idempotency_record(tenant, key)
             return await self._measure_call("recall", call)
@@ -107,8 +95,8 @@ class InstrumentedStore:
         self,
         tenant: str,
         key: str,
-        old: IdempotencyRecord | None,
-        new: IdempotencyRecord | None,
+        old: ports.IdempotencyRecord | None,
+        new: ports.IdempotencyRecord | None,
         operation_id: str,
     ) -> bool:
         with self._start_span("store remember", "client"):
@@ -129,22 +117,22 @@ class InstrumentedStore:
         finally:
             self._metrics.store_seconds(call_name).observe(perf_counter() - began)
 
-    def _count_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
+    def _count_outcome(self, commit: ports.Commit, outcome: ports.CommitOutcome) -> None:
         match outcome:
-            case Committed():
+            case ports.Committed():
                 self._count_committed(commit)
-            case Conflict():
+            case ports.Conflict():
                 pass
             case LimitRefusal(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, "rate_limited")
-            case Locked(limit=limit):
+            case ports.Locked(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, "number_locked")
-            case Blocked():
+            case ports.Blocked():
                 self._count_refused(commit, "blocked")
 
-    def _count_committed(self, commit: Commit) -> None:
+    def _count_committed(self, commit: ports.Commit) -> None:
         for event in commit.events:
             self._metrics.count_event(event)
             if isinstance(event, Verified) and not event.repeated:
@@ -152,11 +140,11 @@ class InstrumentedStore:
         if commit.foldable_event:
             self._metrics.count_event(commit.foldable_event)
 
-    def _count_refused(self, commit: Commit, reason: str) -> None:
+    def _count_refused(self, commit: ports.Commit, reason: str) -> None:
         if commit.event_if_refused:
             self._metrics.count_event(commit.event_if_refused, reason)
 
-    def _count_conversion(self, commit: Commit) -> None:
+    def _count_conversion(self, commit: ports.Commit) -> None:
         challenge = commit.swap.new if commit.swap else None
         credited = find_credited_submission(challenge.submissions) if challenge else None
         if challenge and credited:
@@ -166,7 +154,9 @@ class InstrumentedStore:
 class InstrumentedHasher:
     """Implements `core.ports.Hasher`."""
 
-    def __init__(self, hasher: Hasher, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, hasher: ports.Hasher, metrics: Metrics, tracer: Tracer | None = None
+    ) -> None:
         self._hasher = hasher
         self._metrics = metrics
         self._start_span = (tracer or NoTracer()).start_span
@@ -179,7 +169,9 @@ class InstrumentedHasher:
 class InstrumentedRouter:
     """Implements `core.ports.Router`."""
 
-    def __init__(self, router: Router, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, router: ports.Router, metrics: Metrics, tracer: Tracer | None = None
+    ) -> None:
         self._router = router
         self._metrics = metrics
         self._start_span = (tracer or NoTracer()).start_span

@@ -9,16 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from otp_service.audit.archive_format import merkle
+from otp_service.audit.archive_format import merkle, seals
 from otp_service.audit.archive_format.entries import SEAL_PREFIX, EntryLine, decode_entry
-from otp_service.audit.archive_format.seals import (
-    Anchor,
-    PublicKey,
-    build_anchor,
-    decode_seal,
-    decode_seal_line,
-    is_canonical,
-)
 
 
 class InclusionProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +28,7 @@ class ProvenEntry(NamedTuple):
 
     entry: EntryLine
     key_id: str
-    anchor: Anchor
+    anchor: seals.Anchor
 
 
 def build_proof(lines: Iterable[bytes], event_id: str) -> InclusionProof | None:
@@ -60,14 +52,14 @@ def build_proof(lines: Iterable[bytes], event_id: str) -> InclusionProof | None:
     return None
 
 
-def verify_proof(proof: InclusionProof, keys: Iterable[PublicKey]) -> ProvenEntry:
+def verify_proof(proof: InclusionProof, keys: Iterable[seals.PublicKey]) -> ProvenEntry:
     """Return what a proof proves. Raises ValueError with the reason if the proof is invalid."""
     line, sealed = proof.line.encode(), proof.seal.encode()
-    seal_line, seal = decode_seal_line(sealed), decode_seal(sealed)
+    seal_line, seal = seals.decode_seal_line(sealed), seals.decode_seal(sealed)
     key = next((key for key in keys if key.id == seal.key), None)
     if key is None:
         raise ValueError(f"its seal names the key {seal.key}, which is not among the public keys")
-    if not (key.has_signed(seal_line) and is_canonical(seal_line, sealed)):
+    if not (key.has_signed(seal_line) and seals.is_canonical(seal_line, sealed)):
         raise ValueError("the signature of its seal is invalid")
     path = [bytes.fromhex(sibling) for sibling in proof.path]
     if proof.count != seal.count:
@@ -79,7 +71,7 @@ def verify_proof(proof: InclusionProof, keys: Iterable[PublicKey]) -> ProvenEntr
         raise ValueError("its path fits no tree of that many lines") from None
     if root.hex() != seal.root:
         raise ValueError("its line is not among those that were sealed")
-    return ProvenEntry(decode_entry(line), key.id, build_anchor(sealed))
+    return ProvenEntry(decode_entry(line), key.id, seals.build_anchor(sealed))
 
 
 def _encode_proof(batch: list[bytes], index: int, seal: bytes) -> InclusionProof:

@@ -6,19 +6,8 @@ an invalid signature is ignored: nothing in it changes what is expected of the n
 
 from collections.abc import Sequence
 
-from otp_service.audit.archive_format.seals import (
-    ZERO_HASH,
-    Anchor,
-    DroppedPrefix,
-    NextKey,
-    PublicKey,
-    Seal,
-    SealLine,
-    decode_seal,
-    decode_seal_line,
-    hash_seal_line,
-    is_canonical,
-)
+from otp_service.audit.archive_format import seals
+from otp_service.audit.archive_format.seals import Anchor, PublicKey, Seal
 from otp_service.audit.verification.findings import FindingLog
 
 
@@ -43,16 +32,16 @@ class SealChain:
         self._current_key: PublicKey | None = None
         self._unexpected_key_id: str | None = None
         self._anchors = set(anchors)
-        self._previous_hash = ZERO_HASH if first_number == 1 else None
+        self._previous_hash = seals.ZERO_HASH if first_number == 1 else None
         self._first_previous_hash: str | None = None
         self._fence = 0
-        self._dropped: DroppedPrefix | None = None
+        self._dropped: seals.DroppedPrefix | None = None
         self._segment_end_hashes: dict[int, str] = {}
 
     def verify_seal(self, line: bytes, line_number: int) -> Seal | None:
         """Check the next seal, and return it if its signature is valid."""
         try:
-            seal_line, seal = decode_seal_line(line), decode_seal(line)
+            seal_line, seal = seals.decode_seal_line(line), seals.decode_seal(line)
         except ValueError:
             self._log.add_finding("unreadable", "is not a seal", line_number)
             self._skipped_seals += 1
@@ -61,7 +50,7 @@ class SealChain:
             self._skipped_seals += 1
             return None
         self._check_link(seal, line_number)
-        self._accept_seal(seal, hash_seal_line(line), line_number)
+        self._accept_seal(seal, seals.hash_seal_line(line), line_number)
         return seal
 
     def end_segment(self) -> None:
@@ -89,7 +78,7 @@ class SealChain:
                 self._log.add_note("anchor", f"{anchor}: {message}", seal=anchor.number)
 
     def _verify_signature(
-        self, seal: Seal, seal_line: SealLine, line: bytes, line_number: int
+        self, seal: Seal, seal_line: seals.SealLine, line: bytes, line_number: int
     ) -> bool:
         if self._current_key is None:
             self._current_key = self._select_first_key(seal, line_number)
@@ -100,7 +89,7 @@ class SealChain:
             key = self._keys_by_id.get(seal.key)
             if self._unexpected_key_id != seal.key:
                 self._report_unexpected_key(seal, line_number)
-        if key and not (key.has_signed(seal_line) and is_canonical(seal_line, line)):
+        if key and not (key.has_signed(seal_line) and seals.is_canonical(seal_line, line)):
             message = "its signature is invalid"
             self._log.add_finding("signature", message, line_number, seal=seal.number)
             return False
@@ -168,7 +157,7 @@ class SealChain:
                 message = f"differs from its anchor ({anchor}): a fork, from here or before"
                 self._log.add_finding("anchor", message, line_number, seal=candidate.number)
 
-    def _switch_key(self, seal: Seal, next_key: NextKey, line_number: int) -> None:
+    def _switch_key(self, seal: Seal, next_key: seals.NextKey, line_number: int) -> None:
         try:
             key = PublicKey.from_text(next_key.public)
             if key.id != next_key.id:
@@ -182,7 +171,7 @@ class SealChain:
         self._log.add_note("key", message, line_number, seal=seal.number)
         self._current_key = self._keys_by_id[key.id] = key
 
-    def _record_dropped(self, seal: Seal, dropped: DroppedPrefix, line_number: int) -> None:
+    def _record_dropped(self, seal: Seal, dropped: seals.DroppedPrefix, line_number: int) -> None:
         """Record up to where retention has deleted; the segments that are left have to agree."""
         self._dropped = dropped
         kept = self._segment_end_hashes.get(dropped.number, dropped.hash)

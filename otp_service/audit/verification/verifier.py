@@ -9,14 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from otp_service.audit.archive_format import merkle, segments
-from otp_service.audit.archive_format.entries import (
-    GAP_PREFIX,
-    SEAL_PREFIX,
-    decode_entry,
-    decode_gap,
-    parse_sequence_id,
-)
+from otp_service.audit.archive_format import entries, merkle, segments
 from otp_service.audit.archive_format.seals import Anchor, PublicKey, Seal
 from otp_service.audit.verification.findings import FindingLog, VerificationReport
 from otp_service.audit.verification.seal_chain import SealChain
@@ -96,7 +89,7 @@ class _ArchiveVerifier:
                 message = "the batch is too long; the rest was not read"
                 self._log.add_finding("unsealed", message, place)
                 break
-            if line.startswith(SEAL_PREFIX):
+            if line.startswith(entries.SEAL_PREFIX):
                 self._check_seal(line[:-1], place, segment, is_first=self._seals == seals)
             else:
                 self._check_line(line[:-1], place)
@@ -132,7 +125,7 @@ class _ArchiveVerifier:
     def _check_line(self, line: bytes, line_number: int) -> None:
         self._leaves.append(merkle.hash_leaf(line))
         try:
-            if line.startswith(GAP_PREFIX):
+            if line.startswith(entries.GAP_PREFIX):
                 self._check_gap(line, line_number)
             else:
                 self._check_entry(line, line_number)
@@ -140,8 +133,8 @@ class _ArchiveVerifier:
             self._log.add_finding("unreadable", "is not an entry, gap or seal", line_number)
 
     def _check_entry(self, line: bytes, line_number: int) -> None:
-        entry = decode_entry(line)
-        partition, epoch, sequence = parse_sequence_id(entry.id)
+        entry = entries.decode_entry(line)
+        partition, epoch, sequence = entries.parse_sequence_id(entry.id)
         self._entries += 1
         is_in_turn = self._sequences.check_range(partition, epoch, sequence, sequence, line_number)
         if entry.integrity == "failed":
@@ -154,7 +147,7 @@ class _ArchiveVerifier:
             self._latest_entry = at
 
     def _check_gap(self, line: bytes, line_number: int) -> None:
-        gap = decode_gap(line)
+        gap = entries.decode_gap(line)
         if not 1 <= gap.first <= gap.last:
             raise ValueError(gap)
         self._sequences.check_range(gap.partition, gap.epoch, gap.first, gap.last, line_number)

@@ -1,6 +1,7 @@
 """`audit search`, `show`, `tail` and `stats`: their arguments; `query_runner` runs them."""
 
 import argparse
+import asyncio
 from pathlib import Path
 from types import ModuleType
 
@@ -89,7 +90,7 @@ def run_show(args: argparse.Namespace) -> int:
       otp-service audit show c07-5d41402abc4b2a76b9719d911017c592
       otp-service audit show c07-5d41402abc4b2a76b9719d911017c592 --config .otp
     """
-    return int(_import_query_runner().show_challenge(args))
+    return int(asyncio.run(_import_query_runner().print_timeline(args)))
 
 
 def run_tail(args: argparse.Namespace) -> int:
@@ -99,7 +100,7 @@ def run_tail(args: argparse.Namespace) -> int:
       otp-service audit tail
       otp-service audit tail --last 0 --json
     """
-    return int(_import_query_runner().follow_events(args))
+    return int(asyncio.run(_import_query_runner().print_new_events(args)))
 
 
 def run_stats(args: argparse.Namespace) -> int:
@@ -115,7 +116,7 @@ def run_stats(args: argparse.Namespace) -> int:
       otp-service audit stats --since 7d --by provider
       otp-service audit stats --json
     """
-    return int(_import_query_runner().show_stats(args))
+    return int(asyncio.run(_import_query_runner().print_stats(args)))
 
 
 def _import_query_runner() -> ModuleType:

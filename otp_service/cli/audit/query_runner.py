@@ -15,17 +15,10 @@ from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
 from otp_service.audit.reports.timeline import render_timeline
+from otp_service.cli import tables
 from otp_service.cli.command import CommandError, format_json, parse_instant
 from otp_service.cli.common import parse_typed_number, read_running_settings, read_stdin_lines
 from otp_service.cli.numbers import CLI_CALLER, create_cli_app
-from otp_service.cli.tables import (
-    EVENT_HEADER,
-    format_event,
-    format_overview,
-    format_row,
-    format_table,
-    to_json_members,
-)
 from otp_service.clock import now_ms
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest
@@ -42,24 +35,8 @@ POLL_INTERVAL_SECONDS = 1.0
 
 
 def search_events(args: argparse.Namespace) -> int:
+    # Reads the number before the event loop runs, in which Ctrl-C would not interrupt the read.
     return asyncio.run(_print_events(args, _build_query(args, now_ms())))
-
-
-def show_challenge(args: argparse.Namespace) -> int:
-    return asyncio.run(_print_timeline(args))
-
-
-def follow_events(args: argparse.Namespace) -> int:
-    asyncio.run(_print_new_events(args))
-    return 0
-
-
-def show_stats(args: argparse.Namespace) -> int:
-    asyncio.run(_print_stats(args, now_ms()))
-    return 0
-
-
-# ----------------------------------------------------------------------------------- arguments
 
 
 def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
@@ -91,9 +68,6 @@ def _read_number(args: argparse.Namespace) -> PhoneNumber | None:
     if len(lines) != 1:
         raise CommandError("write one number to standard input, like +447400123456.")
     return parse_typed_number(lines[0], allow_fictitious=True)
-
-
-# ------------------------------------------------------------------------------------- queries
 
 
 @asynccontextmanager
@@ -136,17 +110,14 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
         for event in shown:
             print(format_json(event))
     else:
-        print(
-            "\n".join(format_table([EVENT_HEADER, *map(format_event, shown)]))
-            if shown
-            else "Nothing was found."
-        )
+        rows = [tables.EVENT_HEADER, *map(tables.format_event, shown)]
+        print("\n".join(tables.format_table(rows)) if shown else "Nothing was found.")
     if has_more:
         print(f"These are the newest {args.limit}: --limit or --until.", file=sys.stderr)
     return 0
 
 
-async def _print_timeline(args: argparse.Namespace) -> int:
+async def print_timeline(args: argparse.Namespace) -> int:
     if parse_partition(args.challenge) is None:
         raise CommandError("invalid challenge id: write one like c07-5d41….")
     found = []
@@ -166,39 +137,35 @@ async def _print_timeline(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _print_new_events(args: argparse.Namespace) -> None:
+async def print_new_events(args: argparse.Namespace) -> int:
     async with _open_app(args) as app:
-        reader, streams = (
-            app.create_reader(),
-            RedisEventStreams(app.script_client, app.store.key_names),
-        )
+        reader = app.create_reader()
+        streams = RedisEventStreams(app.script_client, app.store.key_names)
         if not args.json:
-            print(format_row(EVENT_HEADER))
+            print(tables.format_row(tables.EVENT_HEADER))
         async for entry in follow_entries(
             streams, lambda: asyncio.sleep(POLL_INTERVAL_SECONDS), count=args.last
         ):
             shown = reader.decode_event(entry).to_public()
-            print(format_json(shown) if args.json else format_row(format_event(shown)), flush=True)
+            row = format_json(shown) if args.json else tables.format_row(tables.format_event(shown))
+            print(row, flush=True)
+    return 0
 
 
-async def _print_stats(args: argparse.Namespace, now: int) -> None:
+async def print_stats(args: argparse.Namespace) -> int:
+    now = now_ms()
     until = now if args.until is None else parse_instant(args.until, now)
     since = until - DAY_MS if args.since is None else parse_instant(args.since, now)
     during, before = await _count_events(args, since, until)
-    looked_at, strange = (
-        during.build_overview(),
-        find_anomalies(during.build_overview(), before.build_overview()),
-    )
+    overview = during.build_overview()
+    anomalies = find_anomalies(overview, before.build_overview())
     if args.json:
-        found = {
-            "since": format_rfc3339(since),
-            "until": format_rfc3339(until),
-            **to_json_members(looked_at),
-        }
-        print(format_json(found | {"anomalies": strange}))
+        period = {"since": format_rfc3339(since), "until": format_rfc3339(until)}
+        print(format_json(period | tables.to_json_members(overview) | {"anomalies": anomalies}))
     else:
         head = f"From {_format_minute(since)} until {_format_minute(until)} UTC:"
-        print("\n".join(format_overview(looked_at, args.by, strange, head)))
+        print("\n".join(tables.format_overview(overview, args.by, anomalies, head)))
+    return 0
 
 
 async def _count_events(

@@ -31,13 +31,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Fault, Message, Receipt, RefusalScope, Reply
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
-from otp_service.sms.body_template import (
-    BodyFormat,
-    BodyTemplate,
-    FieldValue,
-    find_body_errors,
-    to_text,
-)
+from otp_service.sms import body_template
 from otp_service.sms.fault_table import build_refusal, classify_by_status, reply_from_message_id
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
@@ -78,8 +72,8 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
     """The settings and dialect of one such gateway."""
 
     url: str
-    body: BodyFormat = "json"
-    fields: dict[str, FieldValue]
+    body: body_template.BodyFormat = "json"
+    fields: dict[str, body_template.FieldValue]
     """Name to template. In JSON a dotted name nests, and a number in it is an index in a list;
     a template that is only `{valid_seconds}` gives a number. An empty field is omitted, so `{from}`
     needs no sender."""
@@ -145,7 +139,7 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
             *find_header_errors("headers", self.headers, secret=False),
             *find_header_errors("secret_headers", secret_headers, secret=True),
             *self._find_credential_errors(),
-            *find_body_errors(self.body, self.fields, self.secret_fields),
+            *body_template.find_body_errors(self.body, self.fields, self.secret_fields),
             *self._find_table_errors(),
         ]
 
@@ -159,8 +153,8 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         return tuple(headers.items())
 
     @cached_property
-    def _body_template(self) -> BodyTemplate:
-        return BodyTemplate(self.body, self.fields, self.secret_fields)
+    def _body_template(self) -> body_template.BodyTemplate:
+        return body_template.BodyTemplate(self.body, self.fields, self.secret_fields)
 
     @cached_property
     def _faults_by_code(self) -> dict[str, Fault]:
@@ -235,4 +229,4 @@ def _find_value(path: str, reply: HttpReply, body: Any) -> str | None:
             body = body[int(step)]
         else:
             body = body.get(step) if isinstance(body, dict) else None
-    return to_text(body) if isinstance(body, str | int | float) else None
+    return body_template.to_text(body) if isinstance(body, str | int | float) else None

@@ -19,24 +19,14 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    FaultTable,
-    classify_refusal,
-    classify_reply,
-    reply_from_message_id,
-)
+from otp_service.sms import fault_table
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback
-from otp_service.sms.vendor_dialect import (
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
-    derive_permanent_failures,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
-FAULT_TABLE: Final[FaultTable] = {
+FAULT_TABLE: Final[fault_table.FaultTable] = {
     "status-10": "recipient",  # DND
     "status-14": "recipient",  # blocklisted
     "status-51": "recipient",  # no destination
@@ -58,7 +48,7 @@ RECEIPT_STATUSES: Final[dict[int, ReceiptStatus]] = {
     5: "technical-failure",
 }
 """By the group of the status."""
-FAILURE_STATUSES: Final = derive_permanent_failures(FAULT_TABLE)
+FAILURE_STATUSES: Final = fault_table.derive_permanent_failures(FAULT_TABLE)
 
 NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
 """Unknown, absent for good, barred or illegal subscribers, and invalid numbers."""
@@ -134,11 +124,11 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
         """Return the meaning of the reply: by the status of the message where there is one."""
         body = reply.decode_or(_ReplyBody())
         if not (reply.is_2xx and body.messages):
-            return classify_reply(reply, None, code=body.error_code)
+            return fault_table.classify_reply(reply, None, code=body.error_code)
         message = body.messages[0]
         if message.status.group_id in ACCEPTED_GROUPS:
-            return reply_from_message_id(message.message_id)
-        return classify_refusal(FAULT_TABLE, reply, message.status.code)
+            return fault_table.reply_from_message_id(message.message_id)
+        return fault_table.classify_refusal(FAULT_TABLE, reply, message.status.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of each message."""

@@ -27,18 +27,11 @@ from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable, reply_from_mes
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
+from otp_service.sms.smpp import pdu_bodies
 from otp_service.sms.smpp.connection import SmppConnection, wait_for_response
 from otp_service.sms.smpp.delivery_receipts import parse_receipt
 from otp_service.sms.smpp.message_ids import ReceiptMatcher
 from otp_service.sms.smpp.pdu import RESPONSE_BIT, STATUS_OK, SUBMIT_SM, Pdu
-from otp_service.sms.smpp.pdu_bodies import (
-    INTERNATIONAL_TYPE,
-    REGISTERED_DELIVERY_RECEIPT,
-    ShortMessage,
-    SmppAddress,
-    format_validity_period,
-    parse_message_id,
-)
 from otp_service.sms.smpp.session import SmppSession, SmscSettings, build_unreachable_refusal
 from otp_service.sms.smpp.text_codec import encode_text
 
@@ -106,14 +99,16 @@ class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
             if not value.isascii() or "\0" in value or len(value) > longest:
                 yield field, f"must be at most {longest} characters of ASCII"
 
-    def build_short_message(self, message: Message) -> ShortMessage:
+    def build_short_message(self, message: Message) -> pdu_bodies.ShortMessage:
         """Return the submit_sm: one segment, as all messages of ours are (R39)."""
         data_coding, octets = encode_text(message.text)
-        return ShortMessage(
-            source=SmppAddress.from_sender_id(select_sender_id(self, message)),
-            destination=SmppAddress(INTERNATIONAL_TYPE, message.to.e164.removeprefix("+")),
-            validity=format_validity_period(message.validity_seconds),
-            registered_delivery=REGISTERED_DELIVERY_RECEIPT,
+        return pdu_bodies.ShortMessage(
+            source=pdu_bodies.SmppAddress.from_sender_id(select_sender_id(self, message)),
+            destination=pdu_bodies.SmppAddress(
+                pdu_bodies.INTERNATIONAL_TYPE, message.to.e164.removeprefix("+")
+            ),
+            validity=pdu_bodies.format_validity_period(message.validity_seconds),
+            registered_delivery=pdu_bodies.REGISTERED_DELIVERY_RECEIPT,
             data_coding=data_coding,
             text=octets,
         )
@@ -181,7 +176,7 @@ class SmppProvider:
         if isinstance(reply, Accepted) and reply.message_id:
             self._matcher.record_message(reply.message_id, message.reference, message.to.e164)
 
-    async def _handle_delivery(self, short_message: ShortMessage) -> None:
+    async def _handle_delivery(self, short_message: pdu_bodies.ShortMessage) -> None:
         smpp_receipt = parse_receipt(short_message)
         if smpp_receipt is None:
             return
@@ -206,7 +201,7 @@ def interpret_reply(response: Pdu) -> Reply:
         return classify_command_status(response.status)
     if response.command != SUBMIT_SM | RESPONSE_BIT:
         return Refused(Fault.UNKNOWN, "bad-reply")
-    return reply_from_message_id(parse_message_id(response.body))
+    return reply_from_message_id(pdu_bodies.parse_message_id(response.body))
 
 
 def classify_command_status(status: int) -> Refused:

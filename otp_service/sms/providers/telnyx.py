@@ -18,17 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
+from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, UnreadableReceipt
 from otp_service.sms.signatures import decode_base64
-from otp_service.sms.vendor_dialect import (
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
-    derive_permanent_failures,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
 BLOCKED_CODE: Final = "40300"
@@ -141,7 +136,7 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         if event.event_type not in RECEIPT_EVENTS or not event.payload.to:
             raise UnreadableReceipt
         error = event.payload.errors[0] if event.payload.errors else None
-        faults = error.fault_table if error else NO_FAULTS
+        faults: FaultTable = error.fault_table if error else {}
         return [
             build_receipt(
                 RECEIPT_STATUSES.get(event.payload.to[0].status),

@@ -14,17 +14,12 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import FaultTable, classify_reply
+from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, convert_receipt
 from otp_service.sms.signatures import compute_signature, require_any_equal
-from otp_service.sms.vendor_dialect import (
-    ReceiptStatus,
-    build_form_request,
-    build_receipt,
-    derive_permanent_failures,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {

@@ -18,13 +18,7 @@ import msgspec
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import (
-    FaultTable,
-    build_refusal,
-    classify_by_status,
-    classify_refusal,
-    reply_from_message_id,
-)
+from otp_service.sms import fault_table
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.receipt_callbacks import (
@@ -37,7 +31,7 @@ from otp_service.sms.receipt_callbacks import (
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
-FAULT_TABLE: Final[FaultTable] = {
+FAULT_TABLE: Final[fault_table.FaultTable] = {
     "7": "recipient",  # number barred
     "33": "recipient",  # number deactivated
     "4": "account",  # invalid credentials
@@ -158,14 +152,14 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         """Return the meaning of all parts together."""
         parts = reply.decode_or(_ReplyBody()).messages
         if reply.status != 200 or not parts:  # noqa: PLR2004
-            return classify_by_status(reply)
+            return fault_table.classify_by_status(reply)
         statuses = [str(part.status) for part in parts]
         failed = next((status for status in statuses if status != "0"), None)
         if failed is None:
-            return reply_from_message_id(parts[0].message_id)
+            return fault_table.reply_from_message_id(parts[0].message_id)
         if "0" in statuses:
-            return build_refusal(Fault.UNKNOWN, reply, failed)
-        return classify_refusal(FAULT_TABLE, reply, failed)
+            return fault_table.build_refusal(Fault.UNKNOWN, reply, failed)
+        return fault_table.classify_refusal(FAULT_TABLE, reply, failed)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt: a query, a form or JSON, as the account is set up."""

@@ -12,17 +12,12 @@ import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import FaultTable, classify_reply
+from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
 from otp_service.sms.receipt_callbacks import Callback, require_equal
 from otp_service.sms.signatures import decode_jwt
-from otp_service.sms.vendor_dialect import (
-    ReceiptStatus,
-    build_json_request,
-    build_receipt,
-    derive_permanent_failures,
-)
+from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
 FAULT_TABLE: Final[FaultTable] = {

@@ -5,22 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from otp_service.sms.smpp.pdu import (
-    DELIVER_SM,
-    ENQUIRE_LINK,
-    GENERIC_NACK,
-    MAX_SEQUENCE_NUMBER,
-    RESPONSE_BIT,
-    STATUS_INVALID_COMMAND,
-    STATUS_OK,
-    STATUS_PERMANENT_ERROR,
-    STATUS_QUEUE_FULL,
-    STATUS_TEMPORARY_ERROR,
-    UNBIND,
-    InvalidPduError,
-    Pdu,
-    PduDecoder,
-)
+from otp_service.sms.smpp import pdu as protocol
+from otp_service.sms.smpp.pdu import Pdu
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
 
 
@@ -68,7 +54,7 @@ class SmppConnection:
         `on_response` is called before any later PDU is handled, also for a late response whose
         caller no longer waits. The connection must be open.
         """
-        self._sequence = self._sequence % MAX_SEQUENCE_NUMBER + 1
+        self._sequence = self._sequence % protocol.MAX_SEQUENCE_NUMBER + 1
         future = asyncio.get_running_loop().create_future()
         self._pending_requests[self._sequence] = (future, on_response)
         if len(self._pending_requests) > MAX_UNANSWERED_REQUESTS:
@@ -79,7 +65,7 @@ class SmppConnection:
 
     async def read_pdus(self) -> None:
         """Read and handle PDUs until either side ends the connection."""
-        decoder = PduDecoder()
+        decoder = protocol.PduDecoder()
         try:
             while not self.is_closed and (data := await self._reader.read(READ_CHUNK_BYTES)):
                 for pdu in decoder.decode_pdus(data):
@@ -95,14 +81,14 @@ class SmppConnection:
         while True:
             await asyncio.sleep(interval_seconds)
             if self.is_closed or not await wait_for_response(
-                self.send_request(ENQUIRE_LINK), timeout_seconds
+                self.send_request(protocol.ENQUIRE_LINK), timeout_seconds
             ):
                 return
 
     async def unbind(self, timeout_seconds: float) -> None:
         """Unbind (4.2), cancel the handling of receipts, and close."""
         if not self.is_closed:
-            await wait_for_response(self.send_request(UNBIND), timeout_seconds)
+            await wait_for_response(self.send_request(protocol.UNBIND), timeout_seconds)
         for task in self._delivery_tasks:
             task.cancel()
         await asyncio.gather(*self._delivery_tasks, return_exceptions=True)
@@ -122,13 +108,15 @@ class SmppConnection:
     def _handle_pdu(self, pdu: Pdu) -> None:
         if pdu.is_response:
             self._handle_response(pdu)
-        elif pdu.command == DELIVER_SM:
+        elif pdu.command == protocol.DELIVER_SM:
             self._handle_delivery(pdu)
-        elif pdu.command in {ENQUIRE_LINK, UNBIND}:
+        elif pdu.command in {protocol.ENQUIRE_LINK, protocol.UNBIND}:
             self._send_response(pdu)
-            self.is_closed = self.is_closed or pdu.command == UNBIND
+            self.is_closed = self.is_closed or pdu.command == protocol.UNBIND
         else:
-            self._write_pdu(Pdu(GENERIC_NACK, pdu.sequence, STATUS_INVALID_COMMAND))
+            self._write_pdu(
+                Pdu(protocol.GENERIC_NACK, pdu.sequence, protocol.STATUS_INVALID_COMMAND)
+            )
 
     def _handle_response(self, pdu: Pdu) -> None:
         future, on_response = self._pending_requests.pop(pdu.sequence, (None, None))
@@ -138,12 +126,12 @@ class SmppConnection:
 
     def _handle_delivery(self, pdu: Pdu) -> None:
         if len(self._delivery_tasks) >= MAX_PENDING_DELIVERIES:
-            self._send_response(pdu, STATUS_QUEUE_FULL)
+            self._send_response(pdu, protocol.STATUS_QUEUE_FULL)
             return
         try:
             short_message = ShortMessage.decode(pdu.body)
-        except InvalidPduError:
-            self._send_response(pdu, STATUS_PERMANENT_ERROR)
+        except protocol.InvalidPduError:
+            self._send_response(pdu, protocol.STATUS_PERMANENT_ERROR)
             return
         task = asyncio.get_running_loop().create_task(self._process_delivery(pdu, short_message))
         self._delivery_tasks.add(task)
@@ -151,20 +139,20 @@ class SmppConnection:
 
     async def _process_delivery(self, pdu: Pdu, short_message: ShortMessage) -> None:
         """Respond after it is handled, so that the SMSC keeps it until then."""
-        status = STATUS_OK
+        status = protocol.STATUS_OK
         try:
             await self._delivery_handler(short_message)
         except Exception as error:  # noqa: BLE001  # any error: the connection has to continue
             # Its name only: its text may contain a number (R68).
             logger.error("a receipt could not be handled: %s", type(error).__name__)  # noqa: TRY400
-            status = STATUS_TEMPORARY_ERROR
+            status = protocol.STATUS_TEMPORARY_ERROR
         if not self.is_closed:
             self._send_response(pdu, status)
 
-    def _send_response(self, pdu: Pdu, status: int = STATUS_OK) -> None:
+    def _send_response(self, pdu: Pdu, status: int = protocol.STATUS_OK) -> None:
         # The body of deliver_sm_resp is one empty string (4.6.2); the others have none.
-        body = b"\0" if pdu.command == DELIVER_SM else b""
-        self._write_pdu(Pdu(pdu.command | RESPONSE_BIT, pdu.sequence, status, body))
+        body = b"\0" if pdu.command == protocol.DELIVER_SM else b""
+        self._write_pdu(Pdu(pdu.command | protocol.RESPONSE_BIT, pdu.sequence, status, body))
 
 
 async def wait_for_response(

@@ -146,8 +146,8 @@ class ChallengeView(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a challenge."""
 
     # To add a field: here, in api.responses.build_challenge_view, in openapi.yaml (generated) and in
-    # docs/api-guide.md. If it must be stored, append it to core.challenge.Challenge, whose fields
-    # are stored by position. tests/api/test_checklists.py checks the document and the guide.
+    # docs/api-guide.md. If it must be stored, append it to core.challenge.Challenge with a default:
+    # its fields are stored by position, and older records do not have it. tests/api/test_checklists.py checks the document and the guide.
 
     id: ChallengeId
     status: ChallengeStatus

@@ -58,7 +58,8 @@ ISSUE_TIMEOUT_MARGIN_MS = 5 * SECOND_MS
 class Application:
     """Everything of one process; an async context manager that starts and stops it.
 
-    With `is_supervisor` it serves the admin listener for the workers and only reads.
+    With `is_supervisor` it serves the admin listener or a command instead of calls of tenants: no
+    start or stop is recorded, and no provider health is shared.
     `archive_folder` overrides the folder from which archived events are read.
     """
 

@@ -19,7 +19,8 @@ from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
 MESSAGE_TEXT = (
     "{brand}: this is a test of our text messages. It holds no code, and you need do nothing."
 )
-VALID_FOR_SECONDS = 300
+VALIDITY_SECONDS = 300
+"""For how long a provider may try to deliver the test; not the lifetime of a code."""
 
 ACCEPTED_MESSAGE = (
     "accepted, id {id}. Look at the phone; if it shows nothing, ask the provider why."
@@ -124,7 +125,7 @@ def _build_message(settings: Settings, phone: PhoneNumber, tenant: str) -> Messa
         to=phone,
         text=MESSAGE_TEXT.format(brand=table.brand),
         reference=f"test-{secrets.token_hex(8)}",
-        validity_seconds=VALID_FOR_SECONDS,
+        validity_seconds=VALIDITY_SECONDS,
         sender=table.sender,
         tenant=tenant,
     )

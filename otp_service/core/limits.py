@@ -72,15 +72,24 @@ class Limit(StrEnum):
 
     If you add, remove or rename a limit, change these as well:
 
-    1. here: `DEFAULT_LIMITS`, `NUMBER_LIMITS` if the subject is one number, `Limit.algorithm`
-    2. `charges.py`: the request that is charged
+    1. here: `DEFAULT_LIMITS`; `NUMBER_LIMITS` if the subject is one number (others are GCRA)
+    2. `charges.py`: the function of the request that is charged
     3. `settings/limit_rules.py`: `TENANT_LIMITS` if the bucket belongs to one tenant
     4. `docs/limits.md`: its row in the table
     5. `tests/golden`: write the files again, as its README describes
 
-    A new subject (a user agent) is also a field of `IssueRequest` and `VerifyRequest`, of `Subject` in
-    `service/context.py`, and of `ChallengeSecret`, so that a resend is charged to it too.
-    tests/core/test_new_limit_steps.py names the step that is missing.
+    A new subject (a user agent) also needs these:
+
+    1. a field of `IssueRequest` and `VerifyRequest`; then `openapi.yaml` (generated) and the table
+       of fields in `docs/api-guide.md`
+    2. a field of `Subject` in `service/context.py`, and an argument of `from_request` and
+       `from_challenge`; their callers are `OtpService` and `ReceiptHandler`
+    3. a field of `ChallengeSecret`, so that a resend is charged to it too: the last field, with a
+       default, because it is stored by position
+    4. an argument of `build_shared_send_charges` (called by `CodeSender`) and of
+       `build_shared_failure_charges` (called by `CodeVerifier`), and `list_charges` of the test
+
+    tests/core/test_new_limit_steps.py names the step of the first list that is missing.
     """
 
     COOLDOWN = "CooldownPerNumber"  # number

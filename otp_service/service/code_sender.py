@@ -104,17 +104,17 @@ class CodeSender:
         charged = await commit_once(self._store, commit)
         code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
         argon2_hash, shared = await asyncio.gather(
-            deps.hasher.compute_argon2id(code, salt), self._shared_limits.spend(shared_charges)
+            deps.hasher.compute_argon2id(code, salt), self._shared_limits.charge_all(shared_charges)
         )
         send_charges = SendCharges(number_charges, commit.operation_id, shared.refunds)
         if shared.refusal:
             error = shared.refusal.to_error()
-            await self._refund(send_charges, error)
+            await self._deny_charged_send(send_charges, error)
             raise error
         return ChargedSend(charged.committed.now, send_charges, code, salt, argon2_hash)
 
-    async def _refund(self, send_charges: SendCharges, error: errors.OtpError) -> None:
-        """Refund every charge, and record the reason."""
+    async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
+        """Refund every charge, and write `otp.issue_denied`."""
         fields = self._context.build_refusal_fields(error)
         refund = self._context.build_commit(
             operation_id=f"undo-{send_charges.operation_id}",
@@ -176,7 +176,7 @@ class CodeSender:
         try:
             return (await commit_with_retry(self._store, snapshot, build_commit)).to_snapshot()
         except (errors.ChallengeEnded, errors.ChallengeNotFound, errors.SendsExhausted) as error:
-            await self._refund(charged.send_charges, error)
+            await self._deny_charged_send(charged.send_charges, error)
             raise
 
     def _build_resend_commit(

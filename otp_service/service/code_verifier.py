@@ -60,7 +60,7 @@ class CodeVerifier:
         try:
             code = self._check_request(snapshot.now)
         except (errors.ChallengeEnded, errors.MalformedCode) as error:
-            await self._record_denial(error)
+            await self._record_verify_denial(error)
             raise
         with self._dependencies.hash_slots.acquire(self._tenant.name):
             try:
@@ -92,7 +92,7 @@ class CodeVerifier:
         shared_charges = charges.build_shared_failure_charges(
             self._tenant, self._subject.account, self._subject.client_ip_key
         )
-        charged, shared = await self._shared_limits.spend_alongside(
+        charged, shared = await self._shared_limits.charge_alongside(
             shared_charges, commit_with_retry(self._store, snapshot, self._build_attempt_commit)
         )
         commit, previous = charged.commit, charged.previous_snapshot
@@ -164,7 +164,10 @@ class CodeVerifier:
         return is_same_purpose and request.account in {None, challenge.account}
 
     async def _accept(self, attempt: ChargedAttempt) -> ChallengeSnapshot:
-        """Verify the challenge, whatever was charged later, unless it has been decided already."""
+        """Mark the challenge verified, unless it was verified or canceled meanwhile.
+
+        Attempts that were charged later do not prevent it.
+        """
         # The count of consecutive failures is reset, the other charge is refunded.
         consecutive_failures, *refunds = attempt.number_refunds
         verified = events.Verified(**self._context.build_event_fields())
@@ -196,7 +199,7 @@ class CodeVerifier:
             newest = await self._store.fetch_challenge(self._challenge.tenant, self._challenge.id)
             if self._is_replay(newest):
                 return await self._replay(newest, refunds)
-        await self._record_denial(error, refunds)
+        await self._record_verify_denial(error, refunds)
         raise error
 
     async def _reject(self, attempt: ChargedAttempt) -> None:
@@ -212,7 +215,7 @@ class CodeVerifier:
             recorded.append(events.Locked(**fields(reason="number_locked")))
         await self._store.commit(self._context.build_commit(events=tuple(recorded)))
 
-    async def _record_denial(
+    async def _record_verify_denial(
         self, error: errors.OtpError, refunds: tuple[Refund, ...] = ()
     ) -> None:
         """Record a refusal that costs no attempt.

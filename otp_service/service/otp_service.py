@@ -51,12 +51,14 @@ class OtpService:
         caller.tenant.check_purpose(request.purpose)
         locale = parse_locale(request.locale) if request.locale is not None else None
         subject = Subject.from_request(None, request.account, request.client_ip)
-        phone, problem = classify_number(request.phone_number)
+        phone, disallowed_reason = classify_number(request.phone_number)
         subject = replace(subject, phone=phone)
         try:
-            self._check_destination(phone, problem, caller.tenant.countries)
+            self._check_destination(phone, disallowed_reason, caller.tenant.countries)
         except errors.NumberNotAllowed as error:
-            await self._record_denial(caller, subject, ChallengeRef(purpose=request.purpose), error)
+            await self._record_issue_denial(
+                caller, subject, ChallengeRef(purpose=request.purpose), error
+            )
             raise
         partition = self._store.get_number_partition(phone.canonical)
         new_id = build_challenge_id(partition, self._dependencies.random.token_bytes(16))
@@ -78,7 +80,7 @@ class OtpService:
             try:
                 challenge.check_pending(snapshot.now)
             except errors.ChallengeEnded as error:
-                await self._record_denial(caller, UNKNOWN_SUBJECT, challenge, error)
+                await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error)
                 raise
             keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
             fields = (challenge_id,)
@@ -153,10 +155,10 @@ class OtpService:
         return ReceiptHandler(self._dependencies, replace(caller, tenant=tenant), provider)
 
     def _check_destination(
-        self, phone: PhoneNumber, problem: str | None, countries: frozenset[str]
+        self, phone: PhoneNumber, reason: str | None, countries: frozenset[str]
     ) -> None:
-        if problem == "type" or (problem and not self._dependencies.allow_fictitious):
-            raise errors.NumberNotAllowed(problem)
+        if reason == "type" or (reason and not self._dependencies.allow_fictitious):
+            raise errors.NumberNotAllowed(reason)
         if self._dependencies.only_fictitious and not phone.is_fictitious:
             raise errors.NumberNotAllowed(
                 "fictitious", "In test mode only fictitious numbers work."
@@ -178,13 +180,15 @@ class OtpService:
             challenge.check_resend(snapshot.now)
         except (errors.ChallengeEnded, errors.SendsExhausted) as error:
             number_to_check = subject.phone if isinstance(error, errors.SendsExhausted) else None
-            await self._record_denial(caller, UNKNOWN_SUBJECT, challenge, error, number_to_check)
+            await self._record_issue_denial(
+                caller, UNKNOWN_SUBJECT, challenge, error, number_to_check
+            )
             raise
         reference = ChallengeRef(challenge.id, challenge.purpose)
         context = CallContext(self._dependencies, caller, subject, reference)
         return await CodeSender(self._dependencies, context, subject.phone).resend(secret)
 
-    async def _record_denial(
+    async def _record_issue_denial(
         self,
         caller: Caller,
         subject: Subject,

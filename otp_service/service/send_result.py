@@ -123,7 +123,7 @@ class SendRecorder:
         build_commit = partial(self._build_commit, result, extra_charges=number_charges)
         recorded, _ = await asyncio.gather(
             commit_with_retry(self._store, snapshot, build_commit),
-            self._shared_limits.spend(shared_charges),
+            self._shared_limits.charge_all(shared_charges),
         )
         return recorded.to_snapshot()
 

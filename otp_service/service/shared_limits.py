@@ -15,8 +15,8 @@ from otp_service.core.random_source import RandomSource
 T = TypeVar("T")
 
 
-class SharedSpending(msgspec.Struct, frozen=True):
-    """The refunds of what was charged, and the longest refusal among the other charges."""
+class SharedCharges(msgspec.Struct, frozen=True):
+    """What to refund if the call is refused, and the longest refusal among the other charges."""
 
     refunds: tuple[Refund, ...] = ()
     refusal: LimitRefusal | None = None
@@ -29,7 +29,7 @@ class SharedLimits:
         self._store = store
         self._random = random
 
-    async def spend(self, charges: Sequence[Charge]) -> SharedSpending:
+    async def charge_all(self, charges: Sequence[Charge]) -> SharedCharges:
         """Apply each charge that its limit allows, in one round trip."""
         refunds = [Refund(charge, self._random.generate_operation_id()) for charge in charges]
         commits = [
@@ -43,29 +43,31 @@ class SharedLimits:
         outcomes = await self._store.commit_all(commits) if commits else []
         pairs = zip(refunds, outcomes, strict=True)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, LimitRefusal)]
-        return SharedSpending(
+        return SharedCharges(
             tuple(refund for refund, outcome in pairs if isinstance(outcome, Committed)),
             max(refusals, key=lambda refusal: refusal.wait_ms, default=None),
         )
 
-    async def spend_alongside(
+    async def charge_alongside(
         self, charges: Sequence[Charge], call: Awaitable[T]
-    ) -> tuple[T, SharedSpending]:
+    ) -> tuple[T, SharedCharges]:
         """Await the call, and apply the charges meanwhile.
 
         An OtpError of the call refunds them and is raised again. After StoreUnavailable nothing is
         refunded, because it is unknown what was charged.
         """
         if not charges:
-            return await call, SharedSpending()
-        result, spending = await asyncio.gather(call, self.spend(charges), return_exceptions=True)
-        if isinstance(spending, BaseException):
-            raise spending
+            return await call, SharedCharges()
+        result, charged = await asyncio.gather(
+            call, self.charge_all(charges), return_exceptions=True
+        )
+        if isinstance(charged, BaseException):
+            raise charged
         if isinstance(result, OtpError) and not isinstance(result, StoreUnavailable):
-            await self.refund(spending.refunds)
+            await self.refund(charged.refunds)
         if isinstance(result, BaseException):
             raise result
-        return result, spending
+        return result, charged
 
     async def refund(self, refunds: Sequence[Refund]) -> None:
         """Apply each refund, once: its operation is named after the one that it reverses."""

@@ -2,8 +2,7 @@
 
 Delivery is at least once: after any failure a sink gets the same lines again.
 
-A new sink changes four files, see README.md: `sinks/NAME.py`, this union, SINKS.md, and the
-comments in settings/template.toml. Its test belongs in tests/audit/sinks/, with a real server.
+README.md has the six steps of a new sink.
 """
 
 from otp_service.audit.sinks.file import FileSinkSettings

@@ -4,17 +4,16 @@ A receipt is trusted if it is signed, or came to the address with the token of i
 that has neither is advisory: it is recorded, and has no effect.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request, get, post
-from litestar.datastructures import State
+from litestar import get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
 from otp_service.api.request_body import read_body
-from otp_service.api.request_context import ApiContext, get_context
+from otp_service.api.request_context import AnonymousRequest, ApiContext, get_context
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
 from otp_service.service import Caller
@@ -27,8 +26,6 @@ from otp_service.sms.receipt_callbacks import (
 )
 from otp_service.sms.redaction import redact_receipt
 
-
-AnonymousRequest = Request[Any, Any, State]
 
 CALLBACK_PATH: Final = "/v1/callbacks/{provider:str}"
 CALLBACK_PROBLEMS: Final = (
@@ -65,36 +62,19 @@ async def _handle_callback(request: AnonymousRequest, provider: str) -> ASGIResp
     dialect = context.receipt_dialects.get(provider)
     if dialect is None:
         raise NotFoundException
-    body = await read_body(request, MAX_CALLBACK_BYTES)
     callback = Callback(
         method=request.method,
         url=_build_public_url(request, context),
-        headers={
-            name.decode("latin-1"): text.decode("latin-1")
-            for name, text in request.scope["headers"]
-        },
-        body=body,
+        headers={n.decode("latin-1"): v.decode("latin-1") for n, v in request.scope["headers"]},
+        body=await read_body(request, MAX_CALLBACK_BYTES),
         received_at=context.now(),
     )
+    state = request.scope["state"]
+    caller = Caller.without_tenant(f"callback-{provider}", state["request"], state["trace"])
     for receipt, trusted in await _authenticate_receipts(context, provider, dialect, callback):
-        await _handle_receipt(request, provider, receipt, trusted=trusted)
+        await context.handle_receipt(caller, provider, receipt, trusted=trusted)
     status, answer = dialect.acknowledgement
     return ASGIResponse(status_code=status, body=answer, media_type="text/plain")
-
-
-async def _handle_receipt(
-    request: AnonymousRequest, provider: str, receipt: Receipt, *, trusted: bool
-) -> None:
-    context, state = get_context(request), request.scope["state"]
-    caller = Caller.without_tenant(f"callback-{provider}", state["request"], state["trace"])
-    handling = context.service.handle_receipt(caller, provider, receipt, trusted=trusted)
-    result = await context.background_calls.run_shielded(handling)
-    context.count_receipt(provider, receipt.status if result.is_known else "unknown")
-    if result.auto_resend_reference:
-        # The vendor expects its answer at once, and the resend does not concern it.
-        context.background_calls.start_detached(
-            context.service.auto_resend(caller, provider, result.auto_resend_reference)
-        )
 
 
 async def _authenticate_receipts(

@@ -1,19 +1,16 @@
 """Health on the public listener, and metrics on the admin listener."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request, get
-from litestar.datastructures import State
+from litestar import get
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.request_context import get_context
+from otp_service.api.request_context import AnonymousRequest, get_context
 from otp_service.api.responses import build_json_response
 from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
 from otp_service.schemas import Health
 
-
-AnonymousRequest = Request[Any, Any, State]
 
 READY_TIMEOUT_SECONDS: Final = 1.0
 """Without a response of the store in this time the service is not ready."""

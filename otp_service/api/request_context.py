@@ -19,6 +19,7 @@ from otp_service.sms.receipt_callbacks import CallbackUrls, ReceiptDialect
 
 AuthenticatedRequest = Request[ApiKey, Caller, State]
 """A request after `auth.authenticate_request`: `user` is its key, `auth` its caller."""
+AnonymousRequest = Request[Any, Any, State]
 
 _LOOPBACK_HOST: Final = re.compile(rb"(?i)(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 
@@ -61,8 +62,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Called with the reason for each request without a valid key or the scope."""
     count_rejected_callback: Callable[[str, str], None]
     """Called with the provider and the reason for each rejected callback."""
-    count_receipt: Callable[[str, str], None]
-    """Called with the provider and the status for each receipt; `unknown` if it matches no message."""
+    handle_receipt: Callable[..., Awaitable[None]]
+    """Handles and counts a receipt: the caller, the provider, the receipt, and `trusted`."""
     background_calls: BackgroundCalls
     callback_urls: CallbackUrls
     """Verifies the tokens in the callback URLs of submissions."""

@@ -8,18 +8,9 @@ from typing import Any, Self
 
 from otp_service import __version__, telemetry
 from otp_service.api.in_flight import BackgroundCalls
+from otp_service.app import factories
 from otp_service.app.archive import create_archive_source, create_background_verifier
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
-from otp_service.app.factories import (
-    RANDOM_FRACTION,
-    RANDOM_SOURCE,
-    collect_versions,
-    create_client,
-    create_providers,
-    create_router,
-    create_store,
-    create_tracing,
-)
 from otp_service.app.provider_health_sync import ProviderHealthSync
 from otp_service.app.system_events import SystemEvents
 from otp_service.audit.query.archive_scan import ArchiveReader
@@ -76,26 +67,26 @@ class Application:
         self.archive_reader = ArchiveReader(Path(folder)) if folder else None
         self.is_dev = is_dev
         self.is_supervisor = is_supervisor
-        self.versions = collect_versions(settings)
+        self.versions = factories.collect_versions(settings)
         self.metrics = telemetry.Metrics(
             __version__, tenants=settings.build_tenants(), providers=settings.providers
         )
         self.access_counter = telemetry.DeniedAccessCounter(self.metrics)
         self.request_log = telemetry.RequestLog(self.metrics)
-        self.tracing = None if is_supervisor else create_tracing(settings)
+        self.tracing = None if is_supervisor else factories.create_tracing(settings)
         self.background_calls = BackgroundCalls()
-        self.script_client = create_client(settings)
-        self.store = create_store(settings, self.script_client, self.versions)
+        self.script_client = factories.create_client(settings)
+        self.store = factories.create_store(settings, self.script_client, self.versions)
         self.system_events = SystemEvents(
             self.store, self.access_counter, self.versions, settings.keys.pseudonym.current
         )
         self.hash_pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = create_transport()
-        on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_receipt
+        on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_session_receipt
         if self.tracing:
             on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
         message_ids = RedisMessageIdIndex(self.store)
-        self.providers = create_providers(
+        self.providers = factories.create_providers(
             settings, ProviderDependencies(self.transport, now_ms, on_receipt, message_ids)
         )
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
@@ -103,9 +94,11 @@ class Application:
         providers = self.providers
         if self.tracing:
             providers = {name: self.tracing.trace_provider(p) for name, p in providers.items()}
-        self.router = create_router(settings, providers, self.provider_health, self.callback_urls)
+        self.router = factories.create_router(
+            settings, providers, self.provider_health, self.callback_urls
+        )
         self.provider_health_sync = ProviderHealthSync(
-            self.store, self.provider_health, RANDOM_SOURCE, self.versions
+            self.store, self.provider_health, factories.RANDOM_SOURCE, self.versions
         )
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
@@ -161,7 +154,7 @@ class Application:
 
     async def _run_health_sync(self) -> None:
         # A random start keeps the workers from writing at the same moment.
-        await asyncio.sleep(HEALTH_SYNC_INTERVAL_SECONDS * RANDOM_FRACTION())
+        await asyncio.sleep(HEALTH_SYNC_INTERVAL_SECONDS * factories.RANDOM_FRACTION())
         await run_periodically(HEALTH_SYNC_INTERVAL_SECONDS, self._sync_provider_health)
 
     async def _sync_provider_health(self) -> None:
@@ -207,17 +200,24 @@ class Application:
             archive=self.archive_reader,
         )
 
-    async def _handle_receipt(self, provider: str, receipt: Receipt) -> None:
+    async def _handle_session_receipt(self, provider: str, receipt: Receipt) -> None:
         """Handle a receipt from the provider's own connection, which authenticates it."""
-        caller = Caller.without_tenant(f"session-{provider}", RANDOM_SOURCE.generate_operation_id())
-        result = await self.background_calls.run_shielded(
-            self.service.handle_receipt(caller, provider, receipt, trusted=True)
+        caller = Caller.without_tenant(
+            f"session-{provider}", factories.RANDOM_SOURCE.generate_operation_id()
         )
+        await self.handle_receipt(caller, provider, receipt, trusted=True)
+
+    async def handle_receipt(
+        self, caller: Caller, provider: str, receipt: Receipt, *, trusted: bool
+    ) -> None:
+        """Handle and count a receipt, and start the auto-resend that it causes."""
+        call = self.service.handle_receipt(caller, provider, receipt, trusted=trusted)
+        result = await self.background_calls.run_shielded(call)
         self.metrics.count_receipt(provider, receipt.status if result.is_known else "unknown")
-        if result.auto_resend_reference:
-            self.background_calls.start_detached(
-                self.service.auto_resend(caller, provider, result.auto_resend_reference)
-            )
+        if reference := result.auto_resend_reference:
+            # The provider expects its answer at once, and the resend does not concern it.
+            resend = self.service.auto_resend(caller, provider, reference)
+            self.background_calls.start_detached(resend)
 
     def _create_dependencies(self) -> Dependencies:
         settings, tenants = self.settings, self.settings.build_tenants()
@@ -234,7 +234,7 @@ class Application:
             tenants=tenants,
             hash_slots=self._create_admission("argon2", hash_slots),
             send_slots=self._create_admission("sends", MAX_CONCURRENT_SENDS),
-            random=RANDOM_SOURCE,
+            random=factories.RANDOM_SOURCE,
             versions=self.versions,
             issue_timeout_ms=deadline_ms + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=self.is_dev or settings.mode == "test",

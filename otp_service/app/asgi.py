@@ -7,7 +7,7 @@ import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from otp_service import api
+from otp_service.api.applications import create_admin_api, create_public_api
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
@@ -22,7 +22,7 @@ from otp_service.sms.provider_settings import HttpSettings
 
 def create_public_app(app: Application) -> Litestar:
     """Return the application for login back ends, traced if a collector is configured."""
-    public = api.create_public_api(_create_api_context(app))
+    public = create_public_api(_create_api_context(app))
     if app.tracing:
         public.asgi_handler = app.tracing.trace_requests(public.asgi_handler)
     return public
@@ -49,7 +49,7 @@ def create_admin_app(app: Application) -> Litestar:
         background_verifier=app.background_verifier,
         now=now_ms,
     )
-    return api.create_admin_api(_create_api_context(app), dependencies)
+    return create_admin_api(_create_api_context(app), dependencies)
 
 
 def _create_api_context(app: Application) -> ApiContext:
@@ -73,7 +73,7 @@ def _create_api_context(app: Application) -> ApiContext:
         record_request=record_request,
         count_denied_access=app.access_counter.count_call,
         count_rejected_callback=app.access_counter.count_callback,
-        count_receipt=app.metrics.count_receipt,
+        handle_receipt=app.handle_receipt,
         background_calls=app.background_calls,
         callback_urls=app.callback_urls,
         certificates=CertificateCache(app.transport, clock=time.monotonic),

@@ -10,14 +10,7 @@ from pathlib import Path
 
 from otp_service.core.keys import KEY_RING_NAMES, ServiceKeys, create_single_key_ring
 from otp_service.core.tenant import Scope, hash_api_key
-from otp_service.settings.model import (
-    ApiKeySettings,
-    AuditSettings,
-    RedisSettings,
-    ServiceSettings,
-    Settings,
-    TenantSettings,
-)
+from otp_service.settings import model
 from otp_service.sms.providers.inbox import Inbox
 
 
@@ -28,36 +21,40 @@ DEV_TENANT = "dev"
 
 
 def create_dev_settings(
-    service: ServiceSettings,
+    service: model.ServiceSettings,
     redis_url: str,
     secrets: dict[str, str],
-    audit: AuditSettings | None = None,
-) -> Settings:
+    audit: model.AuditSettings | None = None,
+) -> model.Settings:
     """Return the settings; `secrets` is the result of `ensure_dev_secrets`."""
     rings = {name: create_single_key_ring("dev", secrets[name]) for name in KEY_RING_NAMES}
-    key = ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
-    return Settings(
+    key = model.ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
+    return model.Settings(
         keys=ServiceKeys(**rings),
         service=service,
-        redis=RedisSettings(url=redis_url),
-        audit=audit or AuditSettings(),
+        redis=model.RedisSettings(url=redis_url),
+        audit=audit or model.AuditSettings(),
         tenant_settings={
-            DEV_TENANT: TenantSettings(brand="Example", countries=frozenset({"*"}), keys=(key,))
+            DEV_TENANT: model.TenantSettings(
+                brand="Example", countries=frozenset({"*"}), keys=(key,)
+            )
         },
         providers={"inbox": Inbox()},
     )
 
 
-def load_dev_settings(folder: Path) -> Settings:
+def load_dev_settings(folder: Path) -> model.Settings:
     """Return the settings of the `dev` with this data folder. Raises OSError without data."""
     secrets = json.loads((folder / SECRETS_FILE).read_text(encoding="utf-8"))
     redis_url = (folder / REDIS_URL_FILE).read_text(encoding="utf-8")
-    return create_dev_settings(ServiceSettings(), redis_url, secrets, create_dev_audit(folder))
+    return create_dev_settings(
+        model.ServiceSettings(), redis_url, secrets, create_dev_audit(folder)
+    )
 
 
-def create_dev_audit(folder: Path) -> AuditSettings:
+def create_dev_audit(folder: Path) -> model.AuditSettings:
     """Return the audit settings of `dev`."""
-    return AuditSettings(
+    return model.AuditSettings(
         archive=str(folder / "archive"), signing_key=str(get_dev_signing_key_path(folder))
     )
 

@@ -1,6 +1,6 @@
 """Every setting, its type and its default: one struct for each table of the TOML file.
 
-Unknown fields are refused. `rules.find_errors` refuses what a type alone cannot (a lifetime of an
+`template.toml` explains each setting; a note here is for what it leaves out. Unknown fields are refused. `rules.find_errors` refuses what a type alone cannot (a lifetime of an
 hour, an unencrypted Redis), so that `check` lists every error in one run.
 """
 
@@ -76,11 +76,9 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8001
     workers: Count = 1
-    """Processes; `load` sets it to the number of cores if it is missing."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     public_url: PublicUrl | None = None
-    """The URL at which providers reach this service; without it no receipts are requested."""
 
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +121,6 @@ class HashSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lanes: Count = DEFAULT_PROFILE.lanes
     accept_below_owasp: bool = False
     workers: Count = 1
-    """Threads in each process; `load` sets it to the number of cores."""
     queue: Count = 64
 
     @property
@@ -137,7 +134,6 @@ class MessageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str | None = None
     """The site on which browsers fill in the code: '@host #code' (WICG sms-one-time-codes)."""
     android_hash: str | None = None
-    """The 11 characters that identify the Android app (SMS Retriever)."""
     languages: frozenset[str] = frozenset(MESSAGE_TEMPLATES)
 
 
@@ -153,7 +149,6 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """[telemetry]: the collector of traces; without one there are no traces."""
 
     traces: CollectorUrl | None = None
-    """The URL of an OpenTelemetry collector: OTLP over HTTP."""
     sample_percent: Annotated[int, Meta(ge=1, le=100)] = 100
     """Applies to every request; the sampling flag of the caller is ignored."""
     secret_headers: dict[str, Secret] = {}
@@ -165,11 +160,8 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: str | None = None
     """A folder. Without one, events exist only in Redis, for `events.retention_days`."""
     seal: Literal["serve", "alone"] = "serve"
-    """`serve`, or `alone`: `otp-service audit seal`, on another host or as another user."""
     signing_key: str | None = None
-    """A PEM file that only the sealing process needs."""
     previous_signing_key: str | None = None
-    """The key before it, until it has handed over."""
     public_keys: str | None = None
     """All public keys, oldest first, for /audit; the default is those of the signing keys."""
     seal_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
@@ -179,9 +171,7 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anchor: AnchorSinkSettings | None = None
     """Stores the anchor of each seal where a writer of the archive cannot change it."""
     sinks: dict[Name, LineSinkSettings] = {}
-    """Receive every line; Redis keeps a line until every sink has it."""
     pseudonym_days: Annotated[int, Meta(ge=1, le=3660)] = 90
-    """After this, `check` warns that the pseudonym key is due for rotation."""
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -226,9 +216,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[routing]: which providers are tried, in which order, and for how long."""
 
     providers: tuple[Name, ...] | dict[Name, int] = ()
-    """The order in which they are tried, or the share of traffic of each."""
     routes: dict[str, tuple[Name, ...] | dict[Name, int]] = {}
-    """The same for single destinations: a country (GB) or a number prefix (+4474)."""
     deadline_seconds: Seconds = 8
     max_submissions: Annotated[int, Meta(ge=1, le=10)] = 3
 
@@ -237,7 +225,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The whole configuration, which never changes while a process runs."""
 
     mode: Literal["live", "test"] = "live"
-    """`test` accepts only the fictitious numbers of regulators, and no real provider."""
     keys: ServiceKeys
     service: ServiceSettings = ServiceSettings()
     redis: RedisSettings = RedisSettings()

@@ -9,30 +9,15 @@ from typing import Any
 
 import msgspec
 
+from otp_service.core import ports
 from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
 from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
 from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import Bucket, LimitRefusal
-from otp_service.core.ports import (
-    Blocked,
-    ChallengeSnapshot,
-    Commit,
-    CommitOutcome,
-    Committed,
-    Conflict,
-    IdempotencyRecord,
-    Locked,
-)
 from otp_service.core.timestamps import DAY_MS
+from otp_service.store import commit_request
 from otp_service.store.client import LuaScript, ScriptClient, retry_lost_reply
 from otp_service.store.commit_draft import CommitDraft, sign_event
-from otp_service.store.commit_request import (
-    COMMIT_LUA,
-    FETCH_LUA,
-    CommitRequest,
-    LogLimits,
-    pack_request,
-)
 from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.record_cipher import RecordCipher
 
@@ -41,7 +26,7 @@ IDEMPOTENCY_TTL_MS = DAY_MS
 
 _decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
 _decode_secret = msgspec.msgpack.Decoder(ChallengeSecret).decode
-_decode_idempotency_record = msgspec.msgpack.Decoder(IdempotencyRecord).decode
+_decode_idempotency_record = msgspec.msgpack.Decoder(ports.IdempotencyRecord).decode
 
 
 class RedisStore:
@@ -70,11 +55,11 @@ class RedisStore:
         self.key_names = key_names
         self.all_key_names = (key_names, *earlier_key_names)
         self.cipher = cipher
-        self._log_limits = LogLimits(retention_ms, max_stream_entries, has_archive)
+        self._log_limits = commit_request.LogLimits(retention_ms, max_stream_entries, has_archive)
         self._epoch_event = sign_event(cipher, epoch_event)
         self._clock_shift_ms = clock_shift_ms
-        self._commit_script = LuaScript(COMMIT_LUA)
-        self._fetch_script = LuaScript(FETCH_LUA)
+        self._commit_script = LuaScript(commit_request.COMMIT_LUA)
+        self._fetch_script = LuaScript(commit_request.FETCH_LUA)
 
     def get_number_partition(self, number: str) -> int:
         """Return the partition of everything about a (collapsed) number."""
@@ -106,7 +91,7 @@ class RedisStore:
             lambda names, at: names.blocklist_key(at, number), number, partition
         )
 
-    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ports.ChallengeSnapshot:
         """Return a challenge as it is now. Raises ChallengeNotFound for an invalid id."""
         partition = parse_partition(challenge_id)
         if partition is None:
@@ -115,11 +100,11 @@ class RedisStore:
         now, *values = await self.read_values(keys)
         return self._decode_snapshot(now, keys, values)
 
-    async def commit(self, commit: Commit) -> CommitOutcome:
+    async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
         reply = await self.run_commit(self._draft_commit(commit), durable=commit.durable)
         return self._decode_outcome(reply, commit)
 
-    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
+    async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
         """Run each of the commits, in one round trip."""
         calls = [self._pack_call(self._draft_commit(commit)) for commit in commits]
         replies = await retry_lost_reply(
@@ -143,7 +128,7 @@ class RedisStore:
 
     async def get_idempotency_record(
         self, tenant: str, key: str
-    ) -> tuple[int, IdempotencyRecord | None]:
+    ) -> tuple[int, ports.IdempotencyRecord | None]:
         """Return the time, and the record of an Idempotency-Key."""
         _, name = self.key_names.locate_idempotency_record(tenant, key)
         now, sealed = await self.read_values((name,))
@@ -156,8 +141,8 @@ class RedisStore:
         self,
         tenant: str,
         key: str,
-        old: IdempotencyRecord | None,
-        new: IdempotencyRecord | None,
+        old: ports.IdempotencyRecord | None,
+        new: ports.IdempotencyRecord | None,
         operation_id: str,
     ) -> bool:
         """Replace or delete the record of an Idempotency-Key. Return False after a conflict."""
@@ -219,47 +204,47 @@ class RedisStore:
         reply = await self.run_commit(draft)
         return bool(reply[0] == b"done")
 
-    def _draft_commit(self, commit: Commit) -> CommitDraft:
+    def _draft_commit(self, commit: ports.Commit) -> CommitDraft:
         draft = self.start_commit(commit.partition, commit.operation_id)
         draft.add_commit(commit)
         return draft
 
     def _pack_call(self, draft: CommitDraft) -> tuple[list[str], list[bytes]]:
-        request = CommitRequest(
+        request = commit_request.CommitRequest(
             clock_shift_ms=self._clock_shift_ms(),
             epoch_event=self._epoch_event,
             log_limits=self._log_limits,
             **draft.fields,
         )
-        return draft.keys, [pack_request(request), *draft.values]
+        return draft.keys, [commit_request.pack_request(request), *draft.values]
 
-    def _decode_outcome(self, reply: list[Any], commit: Commit) -> CommitOutcome:
+    def _decode_outcome(self, reply: list[Any], commit: ports.Commit) -> ports.CommitOutcome:
         """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
         match reply:
             case [b"done", now, consecutive_failures]:
-                return Committed(now, consecutive_failures)
+                return ports.Committed(now, consecutive_failures)
             case [b"refused", _, charge_index, window_index, wait_ms]:
                 charge = commit.charges[charge_index - 1]
                 return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
             case [b"locked", _, charge_index]:
-                return Locked(commit.charges[charge_index - 1].bucket.limit)
+                return ports.Locked(commit.charges[charge_index - 1].bucket.limit)
             case [b"blocked", _]:
-                return Blocked()
+                return ports.Blocked()
             case [b"late", now] if commit.swap:
-                return Conflict(ChallengeSnapshot(now, commit.swap.old, None))
+                return ports.Conflict(ports.ChallengeSnapshot(now, commit.swap.old, None))
             case [b"conflict", now, *values] if commit.swap:
                 new = commit.swap.new
                 keys = self._list_record_keys(commit.partition, new.tenant, new.id)
-                return Conflict(self._decode_snapshot(now, keys, values))
+                return ports.Conflict(self._decode_snapshot(now, keys, values))
             case _:
                 raise AssertionError(reply[0])
 
     def _decode_snapshot(
         self, now: int, record_keys: tuple[str, ...], values: list[bytes | None]
-    ) -> ChallengeSnapshot:
+    ) -> ports.ChallengeSnapshot:
         record, sealed = values
         if record is None:
-            return ChallengeSnapshot(now, None, None)
+            return ports.ChallengeSnapshot(now, None, None)
         try:
             challenge = _decode_challenge(self.cipher.open_record(record_keys[0], record)[1])
             body = None if sealed is None else self.cipher.open_record(record_keys[1], sealed)[1]
@@ -267,8 +252,8 @@ class RedisStore:
         except msgspec.DecodeError as error:
             raise StoreTampered(record_keys[0]) from error
         if challenge.is_purged(now):
-            return ChallengeSnapshot(now, None, None)
-        return ChallengeSnapshot(now, challenge, secret)
+            return ports.ChallengeSnapshot(now, None, None)
+        return ports.ChallengeSnapshot(now, challenge, secret)
 
     def _list_record_keys(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
         return (

@@ -2,21 +2,20 @@
 
 import asyncio
 import secrets
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import msgspec
 
-from otp_service.api import (
-    ApiContext,
-    AuditUiDependencies,
-    BackgroundCalls,
-    RequestSummary,
-    create_admin_api,
-    create_public_api,
-)
+from otp_service.api.applications import create_admin_api, create_public_api
+from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
+from otp_service.api.in_flight import BackgroundCalls
+from otp_service.api.request_context import ApiContext, RequestSummary
+from otp_service.app import Application
 from otp_service.audit.event_decoder import decode_event
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.audit.verification.background import BackgroundVerifier
@@ -196,6 +195,7 @@ class ApiHarness:
         self.denied: list[str] = []
         self.rejected: list[tuple[str, str]] = []
         self.receipts: list[tuple[str, str]] = []
+        self.metrics = SimpleNamespace(count_receipt=lambda *counted: self.receipts.append(counted))
         self.fetched_urls: list[str] = []
         self.callback_urls = CallbackUrls(
             "https://otp.example", KeyRing((Key("1", bytes(range(32))),))
@@ -218,7 +218,7 @@ class ApiHarness:
                 httpx.MockTransport(self.fetch_certificate), clock=lambda: 0.0
             ),
             "receipt_dialects": {"acme": FakeReceiptDialect()},
-            "count_receipt": lambda *counted: self.receipts.append(counted),
+            "handle_receipt": partial(Application.handle_receipt, cast("Application", self)),
             "count_denied_access": self.denied.append,
             "count_rejected_callback": lambda *counted: self.rejected.append(counted),
             "background_calls": self.background_calls,

@@ -244,7 +244,7 @@ def answering(reply):
 
 async def test_a_receipt_of_a_session_belongs_to_no_request(traced):
     """A request may have started the task of the session; its receipts are separate traces."""
-    received = traced.app.tracing.trace_as_root("receipt", traced.app._handle_receipt)
+    received = traced.app.tracing.trace_as_root("receipt", traced.app._handle_session_receipt)
     with traced.app.tracing.start_span("POST /v1/challenges"):
         await asyncio.create_task(received("inbox", Receipt("delivered", reference="unknown")))
 

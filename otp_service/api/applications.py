@@ -22,7 +22,6 @@ from otp_service.api.request_context import ApiContext
 
 
 def create_public_api(context: ApiContext) -> Litestar:
-    """Return the application for login back ends."""
     api_keys = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
     handlers = [*challenges.CHALLENGE_HANDLERS, *audit.AUDIT_HANDLERS]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)

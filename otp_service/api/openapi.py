@@ -19,14 +19,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import schemas
-from otp_service.api import audit, callbacks, challenges, ops
-from otp_service.api.problems import (
-    FRAMEWORK_PROBLEMS,
-    PROBLEM_TYPES,
-    build_problem,
-    build_problem_headers,
-    get_problem_type,
-)
+from otp_service.api import audit, callbacks, challenges, ops, problems
 from otp_service.core import errors
 from otp_service.core.tenant import TENANT_NAME_PATTERN
 
@@ -100,7 +93,6 @@ def render_document() -> str:
 
 
 def to_yaml(part: Schema) -> str:
-    """Return a part of the document as YAML."""
     options: Any = {"sort_keys": False, "allow_unicode": True, "width": 100}
     text: str = yaml.dump(part, Dumper=_LiteralBlockDumper, **options)
     return text
@@ -122,7 +114,9 @@ def build_document() -> Schema:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": _build_schemas(),
             "responses": _describe_problem_responses(),
-            "examples": {slug: {"value": build_problem(samples[slug])} for slug in sorted(samples)},
+            "examples": {
+                slug: {"value": problems.build_problem(samples[slug])} for slug in sorted(samples)
+            },
         },
     }
     # JSON removes shared objects, which YAML would write as aliases. Patterns are JavaScript here,
@@ -133,11 +127,12 @@ def build_document() -> Schema:
 
 @cache
 def _collect_sample_errors() -> dict[str, Exception]:
-    """Return an error of each problem type."""
     allow = {"allow": "GET"}
-    of_framework = [HTTPException(status_code=s, headers=allow) for s in FRAMEWORK_PROBLEMS]
+    of_framework = [
+        HTTPException(status_code=s, headers=allow) for s in problems.FRAMEWORK_PROBLEMS
+    ]
     examples = (Exception(), *of_framework, *EXAMPLE_ERRORS)
-    samples = {get_problem_type(error): error for error in examples}
+    samples = {problems.get_problem_type(error): error for error in examples}
     for kind in vars(errors).values():
         is_error = isinstance(kind, type) and issubclass(kind, errors.OtpError)
         if is_error and kind.problem_type not in samples:
@@ -199,14 +194,14 @@ def _describe_success(handler: HTTPRouteHandler) -> Schema:
 
 
 def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
-    problems = {*handler.opt.get("problems", ())}
+    all_slugs = {*handler.opt.get("problems", ())}
     if "scopes" in handler.opt:
-        problems.update(COMMON_PROBLEMS)
+        all_slugs.update(COMMON_PROBLEMS)
     if challenges.CHALLENGE_PATH in str(handler.paths):
-        problems.update(CHALLENGE_PATH_PROBLEMS)
+        all_slugs.update(CHALLENGE_PATH_PROBLEMS)
     by_status: dict[int, tuple[str, ...]] = {}
-    for slug in sorted(problems):
-        status = PROBLEM_TYPES[slug].status
+    for slug in sorted(all_slugs):
+        status = problems.PROBLEM_TYPES[slug].status
         by_status[status] = (*by_status.get(status, ()), slug)
     return dict(sorted(by_status.items()))
 
@@ -219,17 +214,19 @@ def _describe_problem_responses() -> Schema:
 
 def _describe_problem_response(slugs: tuple[str, ...]) -> Schema:
     samples = [_collect_sample_errors()[slug] for slug in slugs]
-    problems = [msgspec.to_builtins(build_problem(sample)) for sample in samples]
+    bodies = [msgspec.to_builtins(problems.build_problem(sample)) for sample in samples]
     properties = {
         "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
-        "status": {"const": PROBLEM_TYPES[slugs[0]].status},
+        "status": {"const": problems.PROBLEM_TYPES[slugs[0]].status},
     }
-    exact = {"properties": properties, "required": _find_common_keys(problems)}
+    exact = {"properties": properties, "required": _find_common_keys(bodies)}
     examples = {slug: {"$ref": f"#/components/examples/{slug}"} for slug in slugs}
     schema = {"allOf": [_build_ref(schemas.Problem), exact]}
     return {
-        "description": "; ".join(PROBLEM_TYPES[slug].title for slug in slugs),
-        "headers": _describe_headers([build_problem_headers(sample) for sample in samples]),
+        "description": "; ".join(problems.PROBLEM_TYPES[slug].title for slug in slugs),
+        "headers": _describe_headers(
+            [problems.build_problem_headers(sample) for sample in samples]
+        ),
         "content": {"application/problem+json": {"schema": schema, "examples": examples}},
     }
 

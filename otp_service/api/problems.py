@@ -104,7 +104,6 @@ def get_problem_type(error: Exception) -> str:
 
 
 def build_problem(error: Exception) -> Problem:
-    """Return the problem document of an error."""
     slug = get_problem_type(error)
     problem_type = PROBLEM_TYPES[slug]
     return Problem(
@@ -138,7 +137,6 @@ def build_problem_headers(error: Exception) -> dict[str, str]:
 def _build_extension_members(  # noqa: PLR0911  # one case for each error
     error: Exception,
 ) -> dict[str, Any]:
-    """Return the extension members of the HTTP contract."""
     match error:
         case errors.MalformedCode():
             return {}  # its errors would only repeat its text

@@ -151,7 +151,6 @@ def _raise_invalid_request(path: str, message: str) -> NoReturn:
 
 
 def _describe_validation_error(text: str) -> tuple[str, str]:
-    """Return path and message of an error of msgspec."""
     field = _FIELD_ERROR.match(text)
     if field:
         is_missing = field[1].startswith("missing")

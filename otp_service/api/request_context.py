@@ -70,11 +70,9 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     certificates: CertificateCache
     """Fetches the certificates with which a vendor signs its receipts."""
     receipt_dialects: Mapping[str, ReceiptDialect]
-    """The dialect of each provider, which parses its receipts."""
     loopback_only: bool = False
     """Refuse requests whose Host is not a loopback name (DNS rebinding)."""
     admin_handlers: Sequence[ControllerRouterHandler] = ()
-    """Further handlers of the admin listener."""
 
 
 def get_context(request: Request[Any, Any, State]) -> ApiContext:
@@ -88,6 +86,5 @@ def get_header_values(request: Request[Any, Any, Any], name: bytes) -> list[byte
 
 
 def is_loopback_host(scope: Any) -> bool:
-    """Whether the Host header is a loopback name."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     return len(hosts) == 1 and _LOOPBACK_HOST.fullmatch(hosts[0]) is not None

@@ -76,6 +76,7 @@ class Application:
         self.tracing = None if is_supervisor else factories.create_tracing(settings)
         self.background_calls = BackgroundCalls()
         self.script_client = factories.create_client(settings)
+        self.archive_source = create_archive_source(settings, self.script_client)
         self.store = factories.create_store(settings, self.script_client, self.versions)
         self.system_events = SystemEvents(
             self.store, self.access_counter, self.versions, settings.keys.pseudonym.current
@@ -166,7 +167,7 @@ class Application:
 
     def _create_archive_monitor(self) -> ArchiveMonitor:
         return ArchiveMonitor(
-            create_archive_source(self.settings, self.script_client),
+            self.archive_source,
             self.metrics,
             self.settings.events.maximum,
             self.system_events.record_archive_change,
@@ -186,11 +187,9 @@ class Application:
             return False
         if self.settings.audit.archive is None:
             return True
-        source = create_archive_source(self.settings, self.script_client)
-        return await source.measure_fullness() < MAX_READY_FULLNESS
+        return await self.archive_source.measure_fullness() < MAX_READY_FULLNESS
 
     def create_reader(self) -> EventReader:
-        """Return a reader over Redis and the archive."""
         return EventReader(
             RedisEventStreams(self.script_client, self.store.key_names),
             partitions_of=self.store.list_number_partitions,

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from otp_service.app.factories import RANDOM_SOURCE, collect_versions, create_client, create_store
+from otp_service.app.system_events import append_event
 from otp_service.audit.archive_format.key_files import KeyFileError, derive_public_path, read_key
 from otp_service.audit.archive_format.seals import PublicKey, parse_public_keys
 from otp_service.audit.sealer.archive_writer import ArchiveWriter
@@ -15,7 +16,6 @@ from otp_service.audit.sinks import create_sink
 from otp_service.audit.verification.background import BackgroundVerifier
 from otp_service.clock import now_ms
 from otp_service.core import events
-from otp_service.core.ports import Commit
 from otp_service.core.timestamps import DAY_MS
 from otp_service.settings import Settings
 from otp_service.settings.model import AuditSettings
@@ -56,9 +56,7 @@ def _create_sealer_environment(settings: Settings, client: ScriptClient) -> Seal
             missing=number if reason == "gap" else 0,
             seal=number if reason == "dropped" else 0,
         )
-        partition = store.key_names.compute_partition("service")
-        operation = RANDOM_SOURCE.generate_operation_id()
-        await store.commit(Commit(partition=partition, operation_id=operation, events=(event,)))
+        await append_event(store, event, store.key_names.compute_partition("service"))
 
     return SealerEnvironment(
         holder=RANDOM_SOURCE.generate_operation_id(),

@@ -37,7 +37,6 @@ def create_worker_app(app: Application) -> Litestar:
 
 
 def create_admin_app(app: Application) -> Litestar:
-    """Return the application for operators and the security team."""
     api_keys = ApiKeyRegistry(
         app.settings.build_api_keys(), app.settings.build_tenants(), app.access_counter.count_call
     )
@@ -53,6 +52,8 @@ def create_admin_app(app: Application) -> Litestar:
 
 
 def _create_api_context(app: Application) -> ApiContext:
+    providers = app.settings.providers
+
     def record_request(summary: RequestSummary) -> None:
         if app.is_dev and summary.route.startswith("/inbox"):
             return  # the page polls every second
@@ -77,11 +78,7 @@ def _create_api_context(app: Application) -> ApiContext:
         background_calls=app.background_calls,
         callback_urls=app.callback_urls,
         certificates=CertificateCache(app.transport, clock=time.monotonic),
-        receipt_dialects={
-            name: provider
-            for name, provider in app.settings.providers.items()
-            if isinstance(provider, HttpSettings)
-        },
+        receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
         loopback_only=app.is_dev,
         admin_handlers=_create_inbox_handlers(app) if app.is_dev else (),
     )

@@ -80,7 +80,6 @@ def create_store(settings: Settings, client: ScriptClient, versions: dict[str, s
 def create_providers(
     settings: Settings, dependencies: ProviderDependencies
 ) -> dict[str, SmsProvider]:
-    """Return the providers by name."""
     return {name: p.build_provider(name, dependencies) for name, p in settings.providers.items()}
 
 

@@ -35,11 +35,13 @@ class SystemEvents:
         """Record a start or stop. Does nothing without Redis, which may start later."""
         event = events.ServiceChanged(**self._build_event_fields(), reason=reason)
         with suppress(StoreUnavailable):
-            await self._append_event(event, self._store.key_names.compute_partition("service"))
+            await append_event(
+                self._store, event, self._store.key_names.compute_partition("service")
+            )
 
     async def record_archive_change(self, reason: str) -> None:
         event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
-        await self._append_event(event, self._store.key_names.compute_partition("service"))
+        await append_event(self._store, event, self._store.key_names.compute_partition("service"))
 
     async def record_lookup(
         self, phone: PhoneNumber, found_count: int, **caller_fields: Any
@@ -53,7 +55,7 @@ class SystemEvents:
             found=found_count,
             **caller_fields,
         )
-        await self._append_event(event, self._store.get_number_partition(phone.canonical))
+        await append_event(self._store, event, self._store.get_number_partition(phone.canonical))
 
     async def flush_counted_events(self) -> None:
         """Append the events of what was only counted: denied access and folded refusals."""
@@ -64,7 +66,9 @@ class SystemEvents:
     async def record_denied_access(self) -> None:
         """Append the counts of calls without a valid key or scope and of rejected callbacks."""
         for event in self._build_denial_events():
-            await self._append_event(event, self._store.key_names.compute_partition("access"))
+            await append_event(
+                self._store, event, self._store.key_names.compute_partition("access")
+            )
 
     def _build_denial_events(self) -> Iterator[events.Event]:
         for reason, count in self._access_counter.drain_calls().items():
@@ -74,10 +78,11 @@ class SystemEvents:
                 **self._build_event_fields(), provider=provider, reason=reason, count=count
             )
 
-    async def _append_event(self, event: events.Event, partition: int) -> None:
-        operation_id = RANDOM_SOURCE.generate_operation_id()
-        commit = Commit(partition=partition, operation_id=operation_id, events=(event,))
-        await self._store.commit(commit)
-
     def _build_event_fields(self) -> dict[str, Any]:
         return {"id": RANDOM_SOURCE.token_bytes(16).hex(), "versions": self._versions}
+
+
+async def append_event(store: RedisStore, event: events.Event, partition: int) -> None:
+    operation_id = RANDOM_SOURCE.generate_operation_id()
+    commit = Commit(partition=partition, operation_id=operation_id, events=(event,))
+    await store.commit(commit)

@@ -162,7 +162,6 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _describe_type(kind: Any, error: Exception) -> str:
-    """Return the remedy for a value that is not of this type."""
     if get_origin(kind) is Annotated and (description := kind.__metadata__[0].description):
         return str(description)
     is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
@@ -173,5 +172,4 @@ def _describe_type(kind: Any, error: Exception) -> str:
 
 
 def join_path(path: str, name: str) -> str:
-    """Return the dotted name of a setting."""
     return f"{path}.{name}" if path else name

@@ -53,7 +53,6 @@ def load_dev_settings(folder: Path) -> model.Settings:
 
 
 def create_dev_audit(folder: Path) -> model.AuditSettings:
-    """Return the audit settings of `dev`."""
     return model.AuditSettings(
         archive=str(folder / "archive"), signing_key=str(get_dev_signing_key_path(folder))
     )

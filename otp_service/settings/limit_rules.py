@@ -8,18 +8,16 @@ from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import Settings
 
 
-TENANT_LIMITS = frozenset(
-    {
-        Limit.SENDS_NUMBER_TENANT,
-        Limit.FAILURES_NUMBER,
-        Limit.CONSECUTIVE_FAILURES,
-        Limit.FAILURES_ACCOUNT,
-        Limit.FAILURES_ADDRESS,
-        Limit.SENDS_ADDRESS,
-        Limit.SENDS_ACCOUNT,
-        Limit.SENDS_TENANT,
-    }
-)
+TENANT_LIMITS = {
+    Limit.SENDS_NUMBER_TENANT,
+    Limit.FAILURES_NUMBER,
+    Limit.CONSECUTIVE_FAILURES,
+    Limit.FAILURES_ACCOUNT,
+    Limit.FAILURES_ADDRESS,
+    Limit.SENDS_ADDRESS,
+    Limit.SENDS_ACCOUNT,
+    Limit.SENDS_TENANT,
+}
 """The limits whose buckets belong to one tenant. The others have one bucket for all tenants, which
 needs one size: with two, one tenant would spend another's budget."""
 

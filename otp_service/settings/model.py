@@ -40,28 +40,19 @@ Name = Annotated[str, _match(TENANT_NAME_PATTERN, "must be lower-case, digits an
 Purpose = Annotated[str, _match(r"[a-z0-9][a-z0-9._-]{0,63}", "must be a word like 'login'")]
 HostPort = Annotated[str, _match(r"[^\s/@]+:\d{1,5}", "must be host and port: '10.0.0.5:6379'")]
 Sha256 = Annotated[str, _match(r"[0-9a-f]{64}", "must be what 'otp-service key new' prints")]
-PublicUrl = Annotated[
-    str,
-    _match(
-        r"https?://[^\s/@?#]+(/[^\s?#]*)?",
-        "must be like 'https://otp.example.com', without a query",
-    ),
-]
-CollectorUrl = Annotated[
-    str,
-    _match(
-        r"https?://[^\s/@?#]+/[^\s?#]*",
-        "must be like 'http://127.0.0.1:4318/v1/traces', without a query; keys are for "
-        "telemetry.secret_headers",
-    ),
-]
+PUBLIC_URL_REMEDY = "must be like 'https://otp.example.com', without a query"
+PublicUrl = Annotated[str, _match(r"https?://[^\s/@?#]+(/[^\s?#]*)?", PUBLIC_URL_REMEDY)]
+COLLECTOR_URL_REMEDY = (
+    "must be like 'http://127.0.0.1:4318/v1/traces', without a query; keys are for "
+    "telemetry.secret_headers"
+)
+CollectorUrl = Annotated[str, _match(r"https?://[^\s/@?#]+/[^\s?#]*", COLLECTOR_URL_REMEDY)]
+REDIS_URL_REMEDY = (
+    "must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock'; user and "
+    "password are settings of their own, redis.username and redis.password"
+)
 RedisUrl = Annotated[
-    str,
-    _match(
-        r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)",
-        "must be like 'rediss://host:6379/0' or 'unix:///run/redis.sock'; user and "
-        "password are settings of their own, redis.username and redis.password",
-    ),
+    str, _match(r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)", REDIS_URL_REMEDY)
 ]
 Instant = Annotated[
     datetime, Meta(tz=True, description="must be a time with its zone, like 2027-01-31T00:00:00Z")
@@ -248,7 +239,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return {**DEFAULT_LIMITS, **self.limits, Limit.COOLDOWN: cooldown}
 
     def build_tenants(self) -> Mapping[str, Tenant]:
-        """Return the tenants by name."""
         limits = self.effective_limits
         return {name: table.to_tenant(name, limits) for name, table in self.tenant_settings.items()}
 

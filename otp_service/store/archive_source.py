@@ -1,6 +1,4 @@
-"""The log for a sealer: the lease, the entries that are not archived yet, and the marks of those
-that are.
-"""
+"""The log for a sealer: the lease, the entries to archive, and the marks of archived ones."""
 
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -8,7 +6,7 @@ from typing import Any
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.log_entry import ArchivedPosition, PendingEntries, StreamPosition
-from otp_service.store.client import LuaScript, ScriptClient, retry_lost_reply
+from otp_service.store.client import LuaScript, ScriptCall, ScriptClient, retry_lost_reply
 from otp_service.store.commit_request import LEASE_LUA, MARK_ARCHIVED_LUA, READ_PENDING_LUA
 from otp_service.store.event_streams import parse_entry, parse_position
 from otp_service.store.key_names import KeyNames
@@ -16,8 +14,6 @@ from otp_service.store.key_names import KeyNames
 
 PARTITIONS_PER_ROUND_TRIP = 16
 """Partitions to read in one round trip: Redis does nothing else during that time."""
-
-ScriptCall = tuple[Sequence[str], Sequence[bytes]]
 
 
 class RedisArchiveSource:
@@ -53,9 +49,7 @@ class RedisArchiveSource:
     async def read_status(self) -> tuple[int, bytes]:
         """Return the instant until which the lease is held (0: never held), and the status."""
         key = self._key_names.sealer_key()
-        (((until, status),),) = await self._client.read_many(
-            [(key, [("HMGET", key, "until", "status")])]
-        )
+        ((until, status),) = await self._client.read_each([key], "HMGET", "until", "status")
         return int(until or 0), status or b"{}"
 
     async def fetch_pending(
@@ -83,8 +77,8 @@ class RedisArchiveSource:
     async def measure_fullness(self) -> float:
         """Return how full the fullest partition is; at 1 it grants nothing."""
         logs = [self._list_event_log_keys(partition)[0] for partition in range(PARTITION_COUNT)]
-        replies = await self._client.read_many([(log, [("HGET", log, "waiting")]) for log in logs])
-        return max(int(waiting or 0) for (waiting,) in replies) / self._max_stream_entries
+        counts = await self._client.read_each(logs, "HGET", "waiting")
+        return max(int(waiting or 0) for waiting in counts) / self._max_stream_entries
 
     def _encode_mark_arguments(self, fence: int, position: ArchivedPosition) -> tuple[bytes, ...]:
         pending = position.pending

@@ -22,6 +22,11 @@ from otp_service.store.redis_internals import ClusterClient, Command, execute_pi
 MAX_TRIES = 3
 """How often a call is made while its reply is lost; the timeout of the client bounds each try."""
 
+READ_BATCH_KEYS = 1000
+
+ScriptCall = tuple[Sequence[str], Sequence[bytes]]
+"""The keys and the arguments of one call of a script."""
+
 T = TypeVar("T")
 
 
@@ -73,10 +78,8 @@ class ScriptClient:
             raise StoreUnavailable("Too few replicas have the change. Try again.")
         return reply
 
-    async def run_scripts(
-        self, script: LuaScript, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
-    ) -> list[Any]:
-        """Run a script for each pair of keys and arguments. Raises the first error.
+    async def run_scripts(self, script: LuaScript, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run a script for each of the calls. Raises the first error.
 
         This takes one round trip; in a cluster the calls run concurrently.
         """
@@ -118,6 +121,18 @@ class ScriptClient:
         joined = [command for _, commands in calls for command in commands]
         replies = iter(await self._read_with_retry("", joined))
         return [[next(replies) for _ in commands] for _, commands in calls]
+
+    async def read_each(self, keys: Sequence[str], command: str, *arguments: str) -> list[Any]:
+        """Return the reply to one command for each key. Raises StoreUnavailable.
+
+        One round trip has at most READ_BATCH_KEYS of them.
+        """
+        replies: list[Any] = []
+        for start in range(0, len(keys), READ_BATCH_KEYS):
+            batch = keys[start : start + READ_BATCH_KEYS]
+            calls = [(key, [(command, key, *arguments)]) for key in batch]
+            replies += [reply for (reply,) in await self.read_many(calls)]
+        return replies
 
     async def list_masters(self) -> list[Master]:
         """Return every server that has keys of its own."""

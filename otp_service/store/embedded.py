@@ -230,9 +230,7 @@ class EmbeddedServer:
         called start() ends.
         """
         watchdog = subprocess.Popen(
-            ["/bin/sh", "-c", "read -r _; kill 0"],
-            stdin=subprocess.PIPE,
-            process_group=process.pid,
+            ["/bin/sh", "-c", "read -r _; kill 0"], stdin=subprocess.PIPE, process_group=process.pid
         )
         self._cleanup.enter_context(watchdog)
 
@@ -241,16 +239,11 @@ class EmbeddedServer:
         while not _is_answering(self._socket_path or ("127.0.0.1", self.port or 0)):
             has_ended = process.poll() is not None
             if has_ended or time.monotonic() > deadline:
-                failure = (
-                    "ended at once" if has_ended else f"did not answer within {timeout_seconds:g} s"
-                )
-                raise ServerStartError(
-                    f"{self.binary} {failure}. The end of {self.log_path}:\n{self._read_log_end()}"
-                )
+                slow = f"did not answer within {timeout_seconds:g} s"
+                failure = f"{self.binary} {'ended at once' if has_ended else slow}"
+                log_end = "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
+                raise ServerStartError(f"{failure}. The end of {self.log_path}:\n{log_end}")
             time.sleep(0.005)  # it reports nothing when it is ready, after about 20 ms
-
-    def _read_log_end(self) -> str:
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
 
 
 def _is_answering(address: Path | tuple[str, int]) -> bool:

@@ -52,7 +52,6 @@ def _merge_newest(partition: int, streams: Iterable[list[Any]]) -> Iterable[Entr
 
 
 def parse_position(stream_id: bytes) -> StreamPosition:
-    """Return the position that the id of a stream entry names."""
     at, sequence = stream_id.split(b"-")
     return StreamPosition(int(at), int(sequence))
 

@@ -113,8 +113,8 @@ async def _find_issues_on(
         *_check_server(info),
         *_check_replicas(info, client.replicas),
         *_check_appendfsync(config),
+        *_check_memory(info, log_bytes),
     ]
-    issues += _check_memory(info, log_bytes)
     if (pool := get_sentinel_pool(client.redis_client)) is not None:
         issues += await _check_sentinel_replicas(pool, info, client.replicas)
     if master:
@@ -200,16 +200,11 @@ async def _check_sentinel_replicas(
     if not promotable:
         return []
     replicas = "1 replica" if len(online) == 1 else f"{len(online)} replicas"
-    if promotable == len(online):
-        remedy = (
-            f"is {required}, and {replicas} may be promoted: set redis.replicas = {len(online)}"
-        )
-    else:
-        remedy = (
-            f"is {required}, and {promotable} of {replicas} may be promoted: WAIT may count the others, "
-            f"so set redis.replicas = {len(online)}"
-        )
-    return [("redis.replicas", remedy)]
+    reason = ""
+    if promotable < len(online):
+        replicas, reason = f"{promotable} of {replicas}", "WAIT may count the others, so "
+    remedy = f"may be promoted: {reason}set redis.replicas = {len(online)}"
+    return [("redis.replicas", f"is {required}, and {replicas} {remedy}")]
 
 
 async def _list_never_promoted(pool: SentinelConnectionPool) -> set[Address]:

@@ -11,8 +11,6 @@ from otp_service.core.limits import Bucket
 
 
 class KeyNames:
-    """The key names of one installation."""
-
     def __init__(self, limit_key: Key) -> None:
         self._limit_key = limit_key
         self._last_subject_digest = ("", "")

@@ -49,10 +49,10 @@ class RedisMessageIdIndex:
             for message_id in message_ids
             for names in self._all_key_names
         ]
-        replies = await self._client.read_many([(key, [("GET", key)]) for key in keys])
+        values = await self._client.read_each(keys, "GET")
         records = [
             _decode(self._cipher.open_record(key, value)[1]) if value else None
-            for key, (value,) in zip(keys, replies, strict=True)
+            for key, value in zip(keys, values, strict=True)
         ]
         width = len(self._all_key_names)
         return [

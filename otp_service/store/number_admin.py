@@ -6,7 +6,6 @@ and takes long.
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
 
 import msgspec
 
@@ -63,7 +62,7 @@ class NumberAdmin:
     async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
         """Return the numbers on the do-not-send list, masked."""
         pattern = build_key_pattern(self._key_names.blocklist_key(0, ""))
-        entries = await self._read_each(await self._find_keys(pattern, progress), "GET")
+        entries = await self._client.read_each(await self._find_keys(pattern, progress), "GET")
         return sorted(entry.decode(errors="replace") for entry in entries if entry is not None)
 
     async def list_locked_numbers(
@@ -76,7 +75,7 @@ class NumberAdmin:
         }
         key = self._key_names.bucket_key(0, Bucket(Limit.CONSECUTIVE_FAILURES, "*"))
         keys = await self._find_keys(build_key_pattern(key), progress)
-        buckets = await self._read_each(keys, "HMGET", "count", "last", "masked_number")
+        buckets = await self._client.read_each(keys, "HMGET", "count", "last", "masked_number")
         locked = [
             LockedNumber(tenant, (masked or b"").decode(), int(count), int(last))
             for tenant, (count, last, masked) in zip(
@@ -103,7 +102,7 @@ class NumberAdmin:
         """
         buckets = self._list_bucket_keys(phone, tenants)
         challenges = await self._find_challenge_keys(phone, progress)
-        present = await self._read_each(buckets, "EXISTS")
+        present = await self._client.read_each(buckets, "EXISTS")
         records = [name for pair in challenges for name in pair]
         await self._commit_change(phone, event, operation_id, delete=(*buckets, *records))
         return ErasedCounts(sum(present), len(challenges))
@@ -147,7 +146,7 @@ class NumberAdmin:
         for partition in self._store.list_number_partitions(phone.canonical):
             pattern = self._key_names.challenge_record_key(partition, "*", "*")
             keys += await self._find_keys(pattern, progress, only_master_of=pattern)
-        records = await self._read_each(keys, "GET")
+        records = await self._client.read_each(keys, "GET")
         return [
             (key, derive_secret_key(key))
             for key, record in zip(keys, records, strict=True)
@@ -159,14 +158,6 @@ class NumberAdmin:
             return _decode_challenge(self._cipher.open_record(key, record)[1]).number_pseudonym
         except (StoreTampered, msgspec.MsgspecError):
             return None  # of no number; reading it raises StoreTampered
-
-    async def _read_each(self, keys: Sequence[str], command: str, *arguments: str) -> list[Any]:
-        replies: list[Any] = []
-        for start in range(0, len(keys), SCAN_BATCH_KEYS):
-            chunk = keys[start : start + SCAN_BATCH_KEYS]
-            calls = [(key, [(command, key, *arguments)]) for key in chunk]
-            replies += [reply for (reply,) in await self._client.read_many(calls)]
-        return replies
 
     async def _find_keys(
         self, pattern: str, progress: ProgressCallback, *, only_master_of: str | None = None

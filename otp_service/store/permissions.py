@@ -42,7 +42,6 @@ SCRIPT_COMMANDS: Mapping[str, tuple[str | int, ...]] = {
 """The commands that scripts run on a key, with harmless arguments."""
 
 KEYLESS_COMMANDS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replication"))
-"""The commands that scripts run without a key."""
 
 
 async def check_permissions(client: ScriptClient, master: Master, key: str) -> list[RedisIssue]:
@@ -79,5 +78,4 @@ def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Co
 
 
 def describe_missing_permission(command: str) -> RedisIssue:
-    """Return the issue of a command that the ACL refuses."""
     return "redis.username", f"may not run {command}: allow it +{command.lower()}"

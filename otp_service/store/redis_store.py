@@ -62,7 +62,6 @@ class RedisStore:
         self._fetch_script = LuaScript(commit_request.FETCH_LUA)
 
     def get_number_partition(self, number: str) -> int:
-        """Return the partition of everything about a (collapsed) number."""
         return self.key_names.compute_number_partition(number)
 
     def list_number_partitions(self, number: str) -> list[int]:
@@ -72,7 +71,6 @@ class RedisStore:
         )
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
-        """Return the partition of a bucket that is not one of a number."""
         return self.key_names.compute_bucket_partition(bucket)
 
     def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
@@ -118,7 +116,6 @@ class RedisStore:
     async def delete_keys(
         self, keys: Sequence[str], operation_id: str, *, durable: bool = False
     ) -> None:
-        """Delete keys of any partitions."""
         for partition in sorted(set(map(parse_key_partition, keys))):
             draft = self.start_commit(partition, operation_id)
             for key in keys:
@@ -191,7 +188,6 @@ class RedisStore:
         return CommitDraft(self.key_names, self.cipher, partition, operation_id)
 
     async def run_commit(self, draft: CommitDraft, *, durable: bool = False) -> list[Any]:
-        """Run the commit script, and return its reply."""
         keys, arguments = self._pack_call(draft)
         reply: list[Any] = await retry_lost_reply(
             lambda: self.client.run_script(self._commit_script, keys, arguments, durable=durable)

@@ -6,8 +6,6 @@ and an entry of the do-not-send list counts under either. All other budgets star
 rotation, each commit with consecutive failures takes one round trip more.
 """
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from otp_service.core.limits import Bucket, Charge, Limit
@@ -37,13 +35,13 @@ class RotatingStore(RedisStore):
         if charge.bucket.limit is not Limit.CONSECUTIVE_FAILURES:
             return charge
         keys = self._list_other_bucket_keys(commit, charge.bucket)
-        counts = await self._read_each("HGET", keys, "count")
+        counts = await self.client.read_each(keys, "HGET", "count")
         return replace(charge, initial_count=sum(int(count or 0) for count in counts))
 
     async def _copy_blocklist_entry(self, commit: Commit, number: str) -> None:
         """Copy an entry of the do-not-send list to where the commit looks for it."""
         key, *others = self.blocklist_keys(number, commit.partition)
-        entries = [entry for entry in await self._read_each("GET", others) if entry]
+        entries = [entry for entry in await self.client.read_each(others, "GET") if entry]
         if entries:
             draft = self.start_commit(commit.partition, f"carry-{commit.operation_id}")
             draft.write(key, entries[0])
@@ -51,7 +49,3 @@ class RotatingStore(RedisStore):
 
     def _list_other_bucket_keys(self, commit: Commit, bucket: Bucket) -> list[str]:
         return self.bucket_keys(bucket, commit.partition)[1:]
-
-    async def _read_each(self, command: str, keys: list[str], *arguments: str) -> list[Any]:
-        calls = [(key, [(command, key, *arguments)]) for key in keys]
-        return [reply for (reply,) in await self.client.read_many(calls)]

@@ -54,6 +54,10 @@ async def show_docs() -> ASGIResponse:
 @cache
 def _render_docs() -> str:
     info = openapi.build_document()["info"]
+    parts = "\n".join(
+        f'<h2 id="{anchor}">{name}</h2>\n<pre>{escape(openapi.to_yaml(part))}</pre>'
+        for anchor, name, part in _iter_sections()
+    )
     return _PAGE_TEMPLATE.format(
         title=escape(info["title"]),
         about=escape(info["description"]),
@@ -62,10 +66,7 @@ def _render_docs() -> str:
             for _, name, part in _iter_sections()
             if "operationId" in part
         ),
-        parts="\n".join(
-            f'<h2 id="{anchor}">{name}</h2>\n<pre>{_link_refs(openapi.to_yaml(part))}</pre>'
-            for anchor, name, part in _iter_sections()
-        ),
+        parts=_REF_PATTERN.sub(r'<a href="#\1">\1</a>', parts),
     )
 
 
@@ -77,10 +78,6 @@ def _iter_sections() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for kind in ("schemas", "responses", "examples"):
         for name, part in openapi.build_document()["components"][kind].items():
             yield f"/components/{kind}/{name}", name, part
-
-
-def _link_refs(text: str) -> str:
-    return _REF_PATTERN.sub(r'<a href="#\1">\1</a>', escape(text))
 
 
 DOCS_HANDLERS: Final = (get_openapi_document, show_docs)

@@ -66,9 +66,7 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Handles and counts a receipt: the caller, the provider, the receipt, and `trusted`."""
     background_calls: BackgroundCalls
     callback_urls: CallbackUrls
-    """Verifies the tokens in the callback URLs of submissions."""
     certificates: CertificateCache
-    """Fetches the certificates with which a vendor signs its receipts."""
     receipt_dialects: Mapping[str, ReceiptDialect]
     loopback_only: bool = False
     """Refuse requests whose Host is not a loopback name (DNS rebinding)."""

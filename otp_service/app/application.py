@@ -126,7 +126,9 @@ class Application:
             self._start_tasks(self._run_health_sync())
         self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
         if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
-            self._start_tasks(self._create_archive_monitor().run())
+            record, maximum = self.system_events.record_archive_change, self.settings.events.maximum
+            monitor = ArchiveMonitor(self.archive_source, self.metrics, maximum, record)
+            self._start_tasks(monitor.run())
 
     async def stop(self) -> None:
         """Wait for calls in progress, record the stop, and close every resource."""
@@ -164,14 +166,6 @@ class Application:
 
     def _start_tasks(self, *coroutines: Coroutine[Any, Any, None]) -> None:
         self._background_tasks += map(asyncio.create_task, coroutines)
-
-    def _create_archive_monitor(self) -> ArchiveMonitor:
-        return ArchiveMonitor(
-            self.archive_source,
-            self.metrics,
-            self.settings.events.maximum,
-            self.system_events.record_archive_change,
-        )
 
     def update_provider_metrics(self) -> None:
         """Set each provider's share and breaker states in the metrics."""

@@ -32,14 +32,15 @@ def create_archive_source(settings: Settings, client: ScriptClient) -> RedisArch
 
 async def run_sealer(settings: Settings, stop: asyncio.Event) -> None:
     """Seal the archive until `stop` is set. Raises KeyFileError."""
-    signer = create_signer(settings.audit)
+    audit, signer = settings.audit, create_signer(settings.audit)
+    assert audit.archive  # checked by the caller
     async with create_client(settings) as client:
         sealer = Sealer(
             create_archive_source(settings, client),
-            create_archive_writer(settings.audit),
+            ArchiveWriter(Path(audit.archive), segment_bytes=audit.segment_mib << 20),
             signer,
             _create_sealer_environment(settings, client),
-            seal_seconds=settings.audit.seal_seconds,
+            seal_seconds=audit.seal_seconds,
         )
         await sealer.run(stop)
 
@@ -76,11 +77,6 @@ def create_signer(audit: AuditSettings) -> Signer:
         raise KeyFileError("audit.signing_key is missing: create it with 'otp-service audit key'")
     previous = audit.previous_signing_key
     return Signer(read_key(Path(audit.signing_key)), read_key(Path(previous)) if previous else None)
-
-
-def create_archive_writer(audit: AuditSettings) -> ArchiveWriter:
-    assert audit.archive  # checked by the caller
-    return ArchiveWriter(Path(audit.archive), segment_bytes=audit.segment_mib << 20)
 
 
 def create_background_verifier(audit: AuditSettings) -> BackgroundVerifier | None:

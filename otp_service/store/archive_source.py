@@ -7,7 +7,7 @@ from typing import Any
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.log_entry import ArchivedPosition, PendingEntries, StreamPosition
 from otp_service.store.client import LuaScript, ScriptCall, ScriptClient, retry_lost_reply
-from otp_service.store.commit_request import LEASE_LUA, MARK_ARCHIVED_LUA, READ_PENDING_LUA
+from otp_service.store.commit_request import read_lua
 from otp_service.store.event_streams import parse_entry, parse_position
 from otp_service.store.key_names import KeyNames
 
@@ -28,9 +28,9 @@ class RedisArchiveSource:
         self._client = client
         self._key_names = key_names
         self._max_stream_entries = max_stream_entries
-        self._lease_script = LuaScript(LEASE_LUA)
-        self._pending_script = LuaScript(READ_PENDING_LUA)
-        self._mark_script = LuaScript(MARK_ARCHIVED_LUA)
+        self._lease_script = LuaScript(read_lua("lease"))
+        self._pending_script = LuaScript(read_lua("read_pending"))
+        self._mark_script = LuaScript(read_lua("mark_archived"))
 
     async def acquire_lease(
         self, holder: str, milliseconds: int, *, floor: int, status: bytes

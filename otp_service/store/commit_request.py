@@ -103,10 +103,6 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 pack_request = msgspec.msgpack.Encoder().encode
 
-_UNPACKED_STRUCTS: dict[str, type[msgspec.Struct]] = {
-    "request": CommitRequest,
-    "bucket_operation": BucketOperation,
-}
 _FIELD_INDEXES = {
     f"{prefix}_{field.upper()}": str(index)
     for prefix, struct in {
@@ -136,7 +132,8 @@ def _join_commit_script() -> str:
 
     Names such as WRITE_EXPIRES_AT become numbers here: Lua locals for them cost 3 us a call.
     """
-    unpackers = "".join(_generate_unpacker(*named) for named in _UNPACKED_STRUCTS.items())
+    unpackers = _generate_unpacker("request", CommitRequest)
+    unpackers += _generate_unpacker("bucket_operation", BucketOperation)
     parts = "\n".join(map(read_lua, ("log", "folding", "buckets", "commit")))
     constant = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
     return f"#!lua\n{unpackers}\n" + constant.sub(
@@ -145,7 +142,3 @@ def _join_commit_script() -> str:
 
 
 COMMIT_LUA = _join_commit_script()
-FETCH_LUA = read_lua("fetch")
-LEASE_LUA = read_lua("lease")
-MARK_ARCHIVED_LUA = read_lua("mark_archived")
-READ_PENDING_LUA = read_lua("read_pending")

@@ -23,10 +23,6 @@ class KeyNames:
         """Return the partition of everything about a (collapsed) number."""
         return self.compute_partition("number", number)
 
-    def compute_bucket_partition(self, bucket: Bucket) -> int:
-        """Return the partition of a bucket that is not one of a number."""
-        return self.compute_partition(bucket.limit, bucket.tenant, bucket.subject)
-
     def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
         return f"{_tag(partition)}:challenge:{tenant}:{challenge_id}"
 

@@ -69,20 +69,16 @@ class NumberAdmin:
         self, tenants: Mapping[str, Tenant], progress: ProgressCallback = ignore_progress
     ) -> list[LockedNumber]:
         """Return the numbers that are locked at these tenants, the latest failure first."""
-        max_failures = {
-            name: tenant.limits[Limit.CONSECUTIVE_FAILURES][0].count
-            for name, tenant in tenants.items()
-        }
-        key = self._key_names.bucket_key(0, Bucket(Limit.CONSECUTIVE_FAILURES, "*"))
+        limit = Limit.CONSECUTIVE_FAILURES
+        max_failures = {name: tenant.limits[limit][0].count for name, tenant in tenants.items()}
+        key = self._key_names.bucket_key(0, Bucket(limit, "*"))
         keys = await self._find_keys(build_key_pattern(key), progress)
         buckets = await self._client.read_each(keys, "HMGET", "count", "last", "masked_number")
+        names = map(parse_bucket_tenant, keys)
         locked = [
             LockedNumber(tenant, (masked or b"").decode(), int(count), int(last))
-            for tenant, (count, last, masked) in zip(
-                map(parse_bucket_tenant, keys), buckets, strict=True
-            )
-            if count is not None
-            and int(count) >= max_failures.get(tenant, MAX_CONSECUTIVE_FAILURES)
+            for tenant, (count, last, masked) in zip(names, buckets, strict=True)
+            if count and int(count) >= max_failures.get(tenant, MAX_CONSECUTIVE_FAILURES)
         ]
         return sorted(locked, key=attrgetter("last_failure_at"), reverse=True)
 
@@ -160,16 +156,13 @@ class NumberAdmin:
             return None  # of no number; reading it raises StoreTampered
 
     async def _find_keys(
-        self, pattern: str, progress: ProgressCallback, *, only_master_of: str | None = None
+        self, pattern: str, progress: ProgressCallback, *, only_master_of: str = ""
     ) -> list[str]:
         """Return the keys that match a pattern, on the master of a key or on all masters."""
-        masters = (
-            [await self._client.find_master(only_master_of)]
-            if only_master_of
-            else await self._client.list_masters()
-        )
+        client, key = self._client, only_master_of
+        masters = [await client.find_master(key)] if key else await client.list_masters()
         found: set[str] = set()  # SCAN may return a key twice
-        done, total = 0, sum([await self._client.read_from(master, "DBSIZE") for master in masters])
+        done, total = 0, sum([await client.read_from(master, "DBSIZE") for master in masters])
         for master in masters:
             async for names in self._scan_keys(master, pattern):
                 found.update(names)

@@ -59,7 +59,7 @@ class RedisStore:
         self._epoch_event = sign_event(cipher, epoch_event)
         self._clock_shift_ms = clock_shift_ms
         self._commit_script = LuaScript(commit_request.COMMIT_LUA)
-        self._fetch_script = LuaScript(commit_request.FETCH_LUA)
+        self._fetch_script = LuaScript(commit_request.read_lua("fetch"))
 
     def get_number_partition(self, number: str) -> int:
         return self.key_names.compute_number_partition(number)
@@ -71,7 +71,8 @@ class RedisStore:
         )
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
-        return self.key_names.compute_bucket_partition(bucket)
+        """Return the partition of a bucket that is not one of a number."""
+        return self.key_names.compute_partition(bucket.limit, bucket.tenant, bucket.subject)
 
     def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
         """Return the possible keys of a bucket of a number, the one in `partition` first.

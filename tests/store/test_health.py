@@ -14,13 +14,7 @@ from redis import Redis
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health, permissions
 from otp_service.store.client import LuaScript, ScriptClient
-from otp_service.store.commit_request import (
-    COMMIT_LUA,
-    FETCH_LUA,
-    LEASE_LUA,
-    MARK_ARCHIVED_LUA,
-    READ_PENDING_LUA,
-)
+from otp_service.store.commit_request import COMMIT_LUA, read_lua
 from otp_service.store.connect import create_redis_client
 from tests.store import redis_servers
 
@@ -312,7 +306,8 @@ def test_every_command_of_the_scripts_is_tried():
     used = set(
         re.findall(
             r"redis\.call\('([A-Z]+)'",
-            COMMIT_LUA + FETCH_LUA + LEASE_LUA + MARK_ARCHIVED_LUA + READ_PENDING_LUA,
+            COMMIT_LUA
+            + "".join(map(read_lua, ("fetch", "lease", "mark_archived", "read_pending"))),
         )
     )
 

@@ -22,7 +22,7 @@ from otp_service.core.errors import (
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.store import client
 from otp_service.store.client import LuaScript, ScriptClient
-from otp_service.store.commit_request import COMMIT_LUA, FETCH_LUA
+from otp_service.store.commit_request import COMMIT_LUA, read_lua
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.redis_internals import Command
@@ -37,7 +37,7 @@ TRIES = client.MAX_TRIES
 
 CLAIM, WIN, LOSE = b"otp.attempted", b"otp.verified", b"otp.rejected"
 OWN, OTHERS, CREATE, NOTE = b"CooldownPerNumber", b"SendsOverall", b"otp.issued", b"otp.sent"
-GIVE_BACK, READ = b"undo-", LuaScript(FETCH_LUA).sha.encode()
+GIVE_BACK, READ = b"undo-", LuaScript(read_lua("fetch")).sha.encode()
 
 lost = pytest.mark.parametrize(
     ("fate", "times"),

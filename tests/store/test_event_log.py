@@ -1,4 +1,4 @@
-"""The event log of a partition: no gap, no fork, and no way to drown it in refusals."""
+"""The event log of a partition: no gap, no fork, and bounded space for refusals."""
 
 import asyncio
 import os
@@ -29,11 +29,11 @@ from tests.store import redis_servers
 KEYS = generate_keys()
 PARTITION = 7
 
-AT_ONCE = "0"
-"""How long a master waits for more replicas before it copies itself to the first."""
+REPLICA_WAIT_SECONDS = "0"
+"""Seconds that a master waits for more replicas before it copies itself to the first."""
 
 
-class Told(NamedTuple):
+class LogEntry(NamedTuple):
     """One entry of the log."""
 
     at: int
@@ -45,8 +45,8 @@ class Told(NamedTuple):
     mac: str
 
 
-class Log:
-    """A store, a clock and what its log says."""
+class EventLogHarness:
+    """A store, a clock that tests can advance, and access to the entries of the log."""
 
     def __init__(self, link: ScriptClient, **options: Any) -> None:
         self.link = link
@@ -61,110 +61,115 @@ class Log:
         )
 
     async def commit(self, **fields: Any) -> Any:
-        """Commit something."""
-        given: dict[str, Any] = {
+        """Commit with these fields."""
+        all_fields: dict[str, Any] = {
             "partition": PARTITION,
             "operation_id": secrets.token_hex(8),
         } | fields
-        return await self.store.commit(Commit(**given))
+        return await self.store.commit(Commit(**all_fields))
 
-    async def tell(self, *ids: str, partition: int = PARTITION) -> None:
+    async def append_events(self, *ids: str, partition: int = PARTITION) -> None:
         """Commit events with these ids."""
         events = tuple(Attempted(id=id_) for id_ in ids)
         assert type(await self.commit(events=events, partition=partition)) is Committed
 
     async def refuse(self, number: str = "1:aa", *, address: str | None = None) -> None:
-        """Commit a refusal by a limit that nothing fits into."""
+        """Commit a refusal by a limit that is already used up."""
         full = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
-        told = IssueDenied(
+        denied = IssueDenied(
             id=secrets.token_hex(4), tenant="shop", number=number, client_address=address
         )
-        while isinstance(await self.commit(charges=(full,), event_if_refused=told), Committed):
-            pass  # the first one fits
+        while isinstance(await self.commit(charges=(full,), event_if_refused=denied), Committed):
+            pass  # the first charge is within the limit
 
     async def deny(self, event: Event) -> None:
-        """Commit a refusal that was decided before."""
+        """Commit a refusal that was decided without a limit."""
         assert type(await self.commit(foldable_event=event)) is Committed
 
     async def sweep(self) -> None:
-        """Flush what is due."""
+        """Flush the folds that are due."""
         await self.store.flush_folds(PARTITION, secrets.token_hex(8))
 
-    async def told(self, partition: int = PARTITION) -> list[Told]:
+    async def read_entries(self, partition: int = PARTITION) -> list[LogEntry]:
         """Return all entries of a partition in their order."""
         _, *streams = self.store.key_names.event_log_keys(partition)[:3]
-        found = await self.link.run_pipeline(streams[0], [("XRANGE", s, "-", "+") for s in streams])
+        replies = await self.link.run_pipeline(
+            streams[0], [("XRANGE", s, "-", "+") for s in streams]
+        )
         entries = []
-        for name, flat in (entry for stream in found for entry in stream):
+        for name, flat in (entry for stream in replies for entry in stream):
             fields = dict(zip(flat[::2], flat[1::2], strict=True))
             at, _, sequence = name.partition(b"-")
             event = msgspec.json.decode(fields[b"event"])
             stamp = msgspec.json.decode(fields[b"stamp"]) if fields[b"stamp"] else {}
             epoch, mac = int(fields[b"epoch"]), fields[b"mac"].decode()
-            entries.append(Told(int(at), int(sequence), epoch, event, stamp, fields[b"event"], mac))
+            entries.append(
+                LogEntry(int(at), int(sequence), epoch, event, stamp, fields[b"event"], mac)
+            )
         return sorted(entries)
 
-    async def kept(self, field: str) -> int:
-        """Return what the log says of itself."""
+    async def read_log_field(self, field: str) -> int:
+        """Return a field of the log's own record."""
         name = self.store.key_names.event_log_keys(PARTITION)[0]
         (value,) = await self.link.run_pipeline(name, [("HGET", name, field)])
         return int(value or 0)
 
-    async def size(self, place: int) -> int:
-        """Return how many entries the events (1) or the refusals (2) are."""
-        name = self.store.key_names.event_log_keys(PARTITION)[place]
+    async def count_entries(self, index: int) -> int:
+        """Return the number of entries in the stream of events (1) or of refusals (2)."""
+        name = self.store.key_names.event_log_keys(PARTITION)[index]
         (length,) = await self.link.run_pipeline(name, [("XLEN", name)])
         return int(length)
 
 
 @pytest.fixture
-def log(script_client: ScriptClient) -> Log:
-    """The log on each kind of Redis in turn."""
-    return Log(script_client)
+def log(script_client: ScriptClient) -> EventLogHarness:
+    """Return the log on each kind of Redis in turn."""
+    return EventLogHarness(script_client)
 
 
 @pytest.fixture
-async def alone(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
-    """One empty server, for what is the same on each and takes long."""
+async def empty_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
+    """Return a client of one empty server, for slow tests that do not depend on the kind of Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
         yield link
 
 
-def gap_free(entries: list[Told]) -> None:
-    """Each epoch counts from one, leaves nothing out, and begins with its event."""
+def assert_no_gaps(entries: list[LogEntry]) -> None:
+    """Assert that each epoch counts from one without a gap and begins with its event."""
     for epoch in sorted({entry.epoch for entry in entries}):
-        some = [entry for entry in entries if entry.epoch == epoch]
-        assert list(range(1, len(some) + 1)) == [entry.sequence for entry in some]
-        assert ["log.epoch"] + ["other"] * (len(some) - 1) == [
-            "log.epoch" if entry.event["type"] == "log.epoch" else "other" for entry in some
+        epoch_entries = [entry for entry in entries if entry.epoch == epoch]
+        assert list(range(1, len(epoch_entries) + 1)) == [entry.sequence for entry in epoch_entries]
+        assert ["log.epoch"] + ["other"] * (len(epoch_entries) - 1) == [
+            "log.epoch" if entry.event["type"] == "log.epoch" else "other"
+            for entry in epoch_entries
         ]
-    for one, next_ in pairwise(entries):
-        assert (one.epoch, one.at, one.sequence) < (
-            next_.epoch, next_.at, next_.sequence
-        ) or one.epoch < next_.epoch  # fmt: skip
-        assert one.at <= next_.at
+    for previous, following in pairwise(entries):
+        assert (previous.epoch, previous.at, previous.sequence) < (
+            following.epoch, following.at, following.sequence
+        ) or previous.epoch < following.epoch  # fmt: skip
+        assert previous.at <= following.at
 
 
 # ------------------------------------------------------------------------------------ sequence
 
 
-async def test_the_sequence_has_no_gap_under_load(log: Log) -> None:
-    """R70: 200 commits at once, of one event, of several, refused and denied."""
+async def test_the_sequence_has_no_gap_under_load(log: EventLogHarness) -> None:
+    """R70: 200 concurrent commits, of one event, of several, refused and denied."""
     calls = []
     for i in range(50):
         calls += [
-            log.tell(f"a{i}"),
-            log.tell(f"b{i}", f"c{i}", f"d{i}"),
+            log.append_events(f"a{i}"),
+            log.append_events(f"b{i}", f"c{i}", f"d{i}"),
             log.refuse(f"1:{i}"),
             log.deny(VerifyDenied(id=f"e{i}", tenant="shop", number=f"1:{i}", reason="expired")),
         ]
     await asyncio.gather(*calls)
 
-    entries = await log.told()
+    entries = await log.read_entries()
 
-    gap_free(entries)
+    assert_no_gaps(entries)
     ids = Counter(entry.event["id"] for entry in entries)
     assert {1} == set(ids.values())
     assert {f"{kind}{i}" for kind in "abcde" for i in range(50)} <= ids.keys()
@@ -174,70 +179,74 @@ async def test_the_sequence_has_no_gap_under_load(log: Log) -> None:
     )
 
 
-async def test_partitions_count_for_themselves(log: Log) -> None:
-    """R70: a sequence per partition, which is what one master can promise."""
-    await asyncio.gather(*(log.tell("a", "b", partition=p) for p in range(64)))
+async def test_each_partition_has_its_own_sequence(log: EventLogHarness) -> None:
+    """R70: one master can guarantee a sequence per partition."""
+    await asyncio.gather(*(log.append_events("a", "b", partition=p) for p in range(64)))
 
     for partition in range(64):
-        entries = await log.told(partition)
+        entries = await log.read_entries(partition)
         assert [1, 2, 3] == [entry.sequence for entry in entries]
-        gap_free(entries)
+        assert_no_gaps(entries)
 
 
-async def test_a_commit_that_is_repeated_is_told_once(log: Log) -> None:
-    """R83: also a refusal."""
+async def test_a_repeated_commit_is_logged_once(log: EventLogHarness) -> None:
+    """R83: also for a refusal."""
     full = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
     for _ in range(3):
         await log.commit(operation_id="one", charges=(full,), events=(Attempted(id="a"),))
         await log.commit(operation_id="two", charges=(full,), event_if_refused=IssueDenied(id="b"))
         await log.commit(operation_id="three", foldable_event=IssueDenied(id="c"))
 
-    assert ["epoch", "a", "b", "c"] == [entry.event["id"] for entry in await log.told()]
+    assert ["epoch", "a", "b", "c"] == [entry.event["id"] for entry in await log.read_entries()]
 
 
 # ------------------------------------------------------------------------------------ epochs
 
 
 async def test_each_start_of_redis_begins_one_epoch(tmp_path: Path) -> None:
-    """R70: a gap is declared, and never looks like a fork; nothing else begins one."""
+    """R70: a gap is declared, and never looks like a fork; nothing else begins an epoch."""
     for round_ in range(3):
         with redis_servers.start_server(tmp_path) as server:
             async with ScriptClient(create_redis_client(url=server.url)) as link:
-                log = Log(link)
+                log = EventLogHarness(link)
                 for partition in (PARTITION, 8):
                     for i in range(3):
-                        await log.tell(f"{round_}{i}", partition=partition)
-                found = [await log.told(partition) for partition in (PARTITION, 8)]
+                        await log.append_events(f"{round_}{i}", partition=partition)
+                entries_by_partition = [
+                    await log.read_entries(partition) for partition in (PARTITION, 8)
+                ]
 
-    for entries in found:
-        gap_free(entries)
+    for entries in entries_by_partition:
+        assert_no_gaps(entries)
         assert 3 == len({entry.epoch for entry in entries})
         ids = [entry.event["id"] for entry in entries]
         assert ["epoch", "00", "01", "02", "epoch", "10", "11", "12"] == ids[:8]
 
 
 async def test_a_killed_redis_begins_an_epoch_too(tmp_path: Path) -> None:
-    """R78: what was acknowledged is in the AOF."""
+    """R78: acknowledged events are in the AOF."""
     with redis_servers.start_server(tmp_path) as server:
         async with ScriptClient(create_redis_client(url=server.url)) as link:
-            await Log(link).tell("a", "b")
+            await EventLogHarness(link).append_events("a", "b")
         redis_servers.kill_server(server)
 
     with redis_servers.start_server(tmp_path) as server:
         async with ScriptClient(create_redis_client(url=server.url)) as link:
-            log = Log(link)
-            await log.tell("c")
-            entries = await log.told()
+            log = EventLogHarness(link)
+            await log.append_events("c")
+            entries = await log.read_entries()
 
-    gap_free(entries)
+    assert_no_gaps(entries)
     assert ["epoch", "a", "b", "epoch", "c"] == [entry.event["id"] for entry in entries]
 
 
 async def test_a_failover_that_loses_the_tail_does_not_look_like_a_fork(tmp_path: Path) -> None:
-    """R70, R79: both servers go on, and no place in the log is taken twice."""
+    """R70, R79: both servers continue, and no position in the log is used twice."""
     with (
         redis_servers.start_server(
-            tmp_path / "old", port=redis_servers.find_free_port(), repl_diskless_sync_delay=AT_ONCE
+            tmp_path / "old",
+            port=redis_servers.find_free_port(),
+            repl_diskless_sync_delay=REPLICA_WAIT_SECONDS,
         ) as old,
         redis_servers.start_replica(tmp_path / "new", old) as new,
         redis_servers.open_client(old) as old_client,
@@ -247,47 +256,47 @@ async def test_a_failover_that_loses_the_tail_does_not_look_like_a_fork(tmp_path
             ScriptClient(create_redis_client(url=old.url)) as link,
             ScriptClient(create_redis_client(url=new.url)) as other,
         ):
-            before, after = Log(link), Log(other)
-            new_client.config_set("repl-diskless-sync-delay", AT_ONCE)
-            await before.tell("a", "b")
+            before, after = EventLogHarness(link), EventLogHarness(other)
+            new_client.config_set("repl-diskless-sync-delay", REPLICA_WAIT_SECONDS)
+            await before.append_events("a", "b")
             await link.run_pipeline("", [("WAIT", 1, 5000)])
             new_client.execute_command("REPLICAOF", "NO", "ONE")
-            await before.tell("lost 1", "lost 2")
-            await after.tell("c", "d")
-            lost, kept = await before.told(), await after.told()
+            await before.append_events("lost 1", "lost 2")
+            await after.append_events("c", "d")
+            lost, read_log_field = await before.read_entries(), await after.read_entries()
 
-            # The old one comes back as a replica, and is made master again.
+            # The old master returns as a replica, and is promoted again.
             old_client.execute_command("REPLICAOF", "127.0.0.1", new.port)
             redis_servers.wait_until(
                 lambda: old_client.info("replication").get("master_link_status") == "up"
             )
             old_client.execute_command("REPLICAOF", "NO", "ONE")
-            await before.tell("e")
-            again = await before.told()
+            await before.append_events("e")
+            restored = await before.read_entries()
 
-    for entries in (lost, kept, again):
-        gap_free(entries)
-    assert ["epoch", "c", "d"] == [entry.event["id"] for entry in kept][-3:]
-    assert [*kept, again[-2], again[-1]] == again
-    assert ["epoch", "e"] == [entry.event["id"] for entry in again][-2:]
-    places = Counter(
-        (e.epoch, e.sequence) for e in {(*e[:3], e.body): e for e in lost + kept}.values()
+    for entries in (lost, read_log_field, restored):
+        assert_no_gaps(entries)
+    assert ["epoch", "c", "d"] == [entry.event["id"] for entry in read_log_field][-3:]
+    assert [*read_log_field, restored[-2], restored[-1]] == restored
+    assert ["epoch", "e"] == [entry.event["id"] for entry in restored][-2:]
+    positions = Counter(
+        (e.epoch, e.sequence) for e in {(*e[:3], e.body): e for e in lost + read_log_field}.values()
     )
-    assert {1} == set(places.values())
+    assert {1} == set(positions.values())
 
 
 # ------------------------------------------------------------------------------------ MACs
 
 
-async def test_every_event_carries_the_mac_of_its_worker(log: Log) -> None:
+async def test_every_event_has_the_mac_of_its_worker(log: EventLogHarness) -> None:
     """R70: refusals, folds and epochs too; and no other event has it."""
-    await log.tell("a")
+    await log.append_events("a")
     for _ in range(15):
         await log.refuse()
     log.shift += MINUTE_MS
     await log.sweep()
 
-    entries = await log.told()
+    entries = await log.read_entries()
 
     assert 1 + 1 + 10 + 1 == len(entries)
     for entry in entries:
@@ -299,35 +308,35 @@ async def test_every_event_carries_the_mac_of_its_worker(log: Log) -> None:
     assert 1 == len({entry.mac for entry in entries if entry.event["id"] == "epoch"})
 
 
-async def test_a_mac_holds_while_its_key_is_being_rotated(log: Log) -> None:
-    """R12: the old key still verifies, until it is gone."""
-    await log.tell("a")
-    (_, entry) = await log.told()
+async def test_a_mac_verifies_during_the_rotation_of_its_key(log: EventLogHarness) -> None:
+    """R12: the old key still verifies, until it is removed."""
+    await log.append_events("a")
+    (_, entry) = await log.read_entries()
 
     new = Key("2", os.urandom(32))
     both = KeyRing((new, *KEYS.state.keys))
     rotated = RecordCipher(msgspec.structs.replace(KEYS, state=both), os.urandom)
-    over = RecordCipher(msgspec.structs.replace(KEYS, state=KeyRing((new,))), os.urandom)
+    completed = RecordCipher(msgspec.structs.replace(KEYS, state=KeyRing((new,))), os.urandom)
 
     assert rotated.verify_event(entry.body, entry.mac)
-    assert not over.verify_event(entry.body, entry.mac)
+    assert not completed.verify_event(entry.body, entry.mac)
 
 
 # ------------------------------------------------------------------------------------ folding
 
 
-async def test_refusals_beyond_ten_a_minute_become_one_event(log: Log) -> None:
+async def test_refusals_beyond_ten_a_minute_become_one_event(log: EventLogHarness) -> None:
     """The issue's events: first, last, count and distinct addresses."""
     addresses = ["203.0.113.1"] * 20 + ["203.0.113.2"] * 20 + [f"2001:db8::{i}" for i in range(5)]
     for address in addresses:
         await log.refuse(address=address)
         log.shift += SECOND_MS
     await log.sweep()
-    early = await log.told()
+    early = await log.read_entries()
     log.shift += 15 * SECOND_MS
     await log.sweep()
 
-    _, *entries = await log.told()
+    _, *entries = await log.read_entries()
 
     assert 1 + 10 == len(early)
     assert 10 + 1 == len(entries)
@@ -341,42 +350,42 @@ async def test_refusals_beyond_ten_a_minute_become_one_event(log: Log) -> None:
     assert "otp.issue_denied" == folded.event["type"]
 
 
-async def test_another_number_reason_or_kind_folds_by_itself(log: Log) -> None:
+async def test_each_number_reason_and_kind_has_its_own_fold(log: EventLogHarness) -> None:
     """The issue's events: for one number and reason; issue and verify are not added up."""
-    told = [
+    denials = [
         IssueDenied(id="1", tenant="shop", number="1:aa", reason="expired"),
         IssueDenied(id="2", tenant="shop", number="1:bb", reason="expired"),
         IssueDenied(id="3", tenant="shop", number="1:aa", reason="country"),
         IssueDenied(id="4", tenant="bank", number="1:aa", reason="expired"),
         VerifyDenied(id="5", tenant="shop", number="1:aa", reason="expired"),
     ]
-    for event in told * 15:
+    for event in denials * 15:
         await log.deny(event)
     log.shift += MINUTE_MS
     await log.sweep()
 
-    folded = [entry for entry in await log.told() if "folded" in entry.stamp]
+    folded = [entry for entry in await log.read_entries() if "folded" in entry.stamp]
 
     assert {"1", "2", "3", "4", "5"} == {entry.event["id"] for entry in folded}
     assert {5} == {entry.stamp["folded"] for entry in folded}
 
 
-async def test_a_fold_is_flushed_by_whoever_comes_after_its_minute(log: Log) -> None:
+async def test_a_fold_is_flushed_by_the_next_event_after_its_minute(log: EventLogHarness) -> None:
     """The issue's events: also without a sweep, by an event of another number."""
     for _ in range(15):
         await log.refuse()
     log.shift += MINUTE_MS
-    await log.tell("a")
+    await log.append_events("a")
 
-    assert 5 == (await log.told())[-1].stamp["folded"]
+    assert 5 == (await log.read_entries())[-1].stamp["folded"]
     await log.refuse()
     log.shift += MINUTE_MS
-    await log.tell("b")
-    assert 1 == sum("folded" in entry.stamp for entry in await log.told())
+    await log.append_events("b")
+    assert 1 == sum("folded" in entry.stamp for entry in await log.read_entries())
 
 
-async def test_nothing_of_a_fold_is_left_when_it_is_told(log: Log) -> None:
-    """R68: addresses of callers are kept no longer than they are counted."""
+async def test_a_flushed_fold_is_deleted(log: EventLogHarness) -> None:
+    """R68: addresses of callers are stored only while they are counted."""
     for i in range(150):
         await log.refuse(address=f"203.0.113.{i}")
     log.shift += MINUTE_MS
@@ -384,132 +393,134 @@ async def test_nothing_of_a_fold_is_left_when_it_is_told(log: Log) -> None:
 
     *_, folds, due = log.store.key_names.event_log_keys(PARTITION)
     assert [0, 0] == await log.link.run_pipeline(folds, [("EXISTS", folds), ("EXISTS", due)])
-    assert 100 == (await log.told())[-1].stamp["addresses"]  # it counts no further
+    assert 100 == (await log.read_entries())[-1].stamp["addresses"]  # the maximum
 
 
 async def test_a_flood_for_one_number_costs_a_bounded_number_of_entries(
-    alone: ScriptClient,
+    empty_client: ScriptClient,
 ) -> None:
     """A19: 5,000 refusals in five minutes are eleven entries a minute, and none is lost."""
-    log = Log(alone)
+    log = EventLogHarness(empty_client)
     for _ in range(5):
         for _ in range(50):
             await asyncio.gather(*(log.refuse(address="203.0.113.9") for _ in range(20)))
         log.shift += MINUTE_MS
     await log.sweep()
 
-    refusals = [e for e in await log.told() if e.event["type"] == "otp.issue_denied"]
+    refusals = [e for e in await log.read_entries() if e.event["type"] == "otp.issue_denied"]
 
     assert len(refusals) <= 5 * 11
     assert 5000 == sum(entry.stamp.get("folded", 1) for entry in refusals)
 
 
-# ------------------------------------------------------------------------------- what it may hold
+# --------------------------------------------------------------------------------- the maximum size
 
 
-async def test_refusals_fill_at_most_half_and_then_are_only_counted(log: Log) -> None:
+async def test_refusals_fill_at_most_half_and_then_are_only_counted(log: EventLogHarness) -> None:
     """Refusals cannot push the events of real changes out of the log."""
-    small = Log(log.link, max_stream_entries=40)
+    small = EventLogHarness(log.link, max_stream_entries=40)
     for i in range(100):
         await small.refuse(f"1:{i}")
     for i in range(15):
-        await small.tell(f"a{i}")
+        await small.append_events(f"a{i}")
 
-    entries = await small.told()
+    entries = await small.read_entries()
 
-    assert (20, 80) == (await small.size(2), await small.kept("unrecorded"))
+    assert (20, 80) == (await small.count_entries(2), await small.read_log_field("unrecorded"))
     assert {f"a{i}" for i in range(15)} <= {entry.event["id"] for entry in entries}
-    gap_free(entries)
+    assert_no_gaps(entries)
 
 
-async def test_what_was_only_counted_is_told_by_the_first_that_fits(log: Log) -> None:
-    """The issue's events: the log says what it lacks."""
-    small = Log(log.link, max_stream_entries=40)
+async def test_the_next_entry_reports_the_refusals_that_were_only_counted(
+    log: EventLogHarness,
+) -> None:
+    """The issue's events: the log reports what it lacks."""
+    small = EventLogHarness(log.link, max_stream_entries=40)
     for i in range(30):
         await small.refuse(f"1:{i}")
     for _ in range(25):
         await small.refuse("1:a")  # ten are counted one by one, the rest in a fold
     small.shift += 7 * DAY_MS + SECOND_MS
-    await small.tell("a")  # makes room
+    await small.append_events("a")  # frees space
     await small.refuse("1:b")
     await small.sweep()
 
-    *_, first, fold = await small.told()
+    *_, first, fold = await small.read_entries()
 
     assert ("1:b", 30 - 20 + 10) == (first.event["number"], first.stamp["unrecorded"])
     assert ("1:a", 15) == (fold.event["number"], fold.stamp["folded"])
     assert "unrecorded" not in fold.stamp
-    assert 0 == await small.kept("unrecorded")
+    assert 0 == await small.read_log_field("unrecorded")
 
 
-async def test_events_are_kept_up_to_a_maximum(log: Log) -> None:
+async def test_events_are_stored_up_to_a_maximum(log: EventLogHarness) -> None:
     """The issue's events: a stated maximum; the newest stay."""
-    small = Log(log.link, max_stream_entries=200)
+    small = EventLogHarness(log.link, max_stream_entries=200)
     for i in range(0, 700, 10):
-        await small.tell(*(str(n) for n in range(i, i + 10)))
+        await small.append_events(*(str(n) for n in range(i, i + 10)))
 
-    entries = await small.told()
+    entries = await small.read_entries()
 
     assert 200 <= len(entries) <= 300  # Redis drops whole nodes of at most a hundred
     assert [str(n) for n in range(600, 700)] == [entry.event["id"] for entry in entries[-100:]]
     assert 701 == entries[-1].sequence
 
 
-async def test_entries_are_kept_for_seven_days(log: Log) -> None:
+async def test_entries_are_stored_for_seven_days(log: EventLogHarness) -> None:
     """The issue's events: no less, and hardly more."""
-    await log.tell(*(f"old {i}" for i in range(300)))
+    await log.append_events(*(f"old {i}" for i in range(300)))
     for i in range(300):
         await log.refuse(f"1:{i}")
     log.shift += 7 * DAY_MS - MINUTE_MS
-    await log.tell("in time")
-    kept = await log.told()
+    await log.append_events("in time")
+    read_log_field = await log.read_entries()
     log.shift += 2 * MINUTE_MS
-    await log.tell("too late")
+    await log.append_events("too late")
 
-    left = await log.told()
+    after = await log.read_entries()
 
-    assert 1 + 300 + 300 + 1 == len(kept)
-    assert len([entry for entry in left if entry.at < kept[-1].at]) < 100
-    assert ["in time", "too late"] == [entry.event["id"] for entry in left][-2:]
+    assert 1 + 300 + 300 + 1 == len(read_log_field)
+    assert len([entry for entry in after if entry.at < read_log_field[-1].at]) < 100
+    assert ["in time", "too late"] == [entry.event["id"] for entry in after][-2:]
 
 
-async def test_a_log_that_nobody_writes_to_ends_by_itself(log: Log) -> None:
-    """R68: personal data has an end, even where nothing happens any more."""
-    await log.tell("a")
+async def test_an_unused_log_expires(log: EventLogHarness) -> None:
+    """R68: personal data expires, even where nothing is written any more."""
+    await log.append_events("a")
     await log.refuse()
     _, *streams = log.store.key_names.event_log_keys(PARTITION)[:3]
 
-    for left in await log.link.run_pipeline(streams[0], [("PTTL", name) for name in streams]):
-        assert 7 * DAY_MS - MINUTE_MS < left <= 7 * DAY_MS
+    for ttl_ms in await log.link.run_pipeline(streams[0], [("PTTL", name) for name in streams]):
+        assert 7 * DAY_MS - MINUTE_MS < ttl_ms <= 7 * DAY_MS
 
 
 # ------------------------------------------------------------------------------------ clocks
 
 
-async def test_a_clock_that_steps_back_does_not_turn_the_log_around(log: Log) -> None:
-    """R81: the time of an entry never decreases, and nothing is refused for it."""
+async def test_a_clock_that_steps_back_does_not_reorder_the_log(log: EventLogHarness) -> None:
+    """R81: the time of an entry never decreases, and nothing is refused because of it."""
     for step in (0, -HOUR_MS, 5 * SECOND_MS, -DAY_MS, 2 * DAY_MS, -30 * DAY_MS):
         log.shift += step
-        await log.tell(f"{step}")
+        await log.append_events(f"{step}")
         await log.refuse(f"1:{step}")
 
-    entries = await log.told()
+    entries = await log.read_entries()
 
-    gap_free(entries)
+    assert_no_gaps(entries)
     assert 1 + 6 + 6 == len(entries)
 
 
-async def test_an_epoch_that_begins_before_the_last_one_by_the_clock_comes_after_it(
-    log: Log,
+async def test_an_epoch_with_an_earlier_clock_follows_the_last_epoch(
+    log: EventLogHarness,
 ) -> None:
     """R70, R81: a new master's clock is behind."""
-    await log.tell("a", "b")
+    await log.append_events("a", "b")
     name = log.store.key_names.event_log_keys(PARTITION)[0]
     await log.link.run_pipeline(name, [("HSET", name, "server", "another")])
     log.shift -= HOUR_MS
-    await log.tell("c")
+    await log.append_events("c")
 
-    entries = await log.told()
+    entries = await log.read_entries()
 
-    gap_free(entries)
+    assert_no_gaps(entries)
     assert ["epoch", "a", "b", "epoch", "c"] == [entry.event["id"] for entry in entries]

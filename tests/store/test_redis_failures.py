@@ -1,6 +1,5 @@
-"""Redis away, full, read-only, busy, forgetful: nothing is compared, nothing sent, 503 (R77).
-
-And it recovers by itself: no test here restarts the service, or makes another link.
+"""Redis killed, full, read-only, busy or empty: nothing is compared or sent, only 503 (R77).
+The service recovers by itself: no test here restarts it or creates another client.
 """
 
 import asyncio
@@ -36,90 +35,95 @@ from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
 
 
-ALWAYS = 10**9
+UNLIMITED_TIMES = 10**9
 
-BOUND = 5.0
-"""Seconds within which everybody has an answer, on a machine that is busy with other tests."""
+RESPONSE_TIMEOUT_SECONDS = 5.0
+"""Seconds within which every call returns, on a machine that is busy with other tests."""
 
 
-class Scene:
-    """A live challenge under attack, and what has been charged so far."""
+class StoreFailureScenario:
+    """A live challenge during a failure, and the charges before it."""
 
     def __init__(
-        self, world: Installation, issued: ChallengeSnapshot, before: dict[str, int]
+        self, installation: Installation, issued: ChallengeSnapshot, before: dict[str, int]
     ) -> None:
-        self.world, self.issued, self._before = world, issued, before
-        self.code = world.router.extract_code()
-        self._runs, self._sent = world.hasher.hash_count, len(world.router.messages)
+        self.installation, self.issued, self._before = installation, issued, before
+        self.code = installation.router.extract_code()
+        self._runs, self._sent = installation.hasher.hash_count, len(installation.router.messages)
 
     @classmethod
-    async def begin(cls, world: Installation) -> "Scene":
-        """Issue a code and make one mistake with it."""
-        issued = await world.issue(account="u-81", client_ip="203.0.113.9")
+    async def create(cls, installation: Installation) -> "StoreFailureScenario":
+        """Issue a code and make one wrong attempt."""
+        issued = await installation.issue(account="u-81", client_ip="203.0.113.9")
         with pytest.raises(IncorrectCode):
-            await world.verify(issued, make_wrong_code(world.router.extract_code()))
-        world.advance_clock(30 * SECOND_MS)
-        return cls(world, issued, await counters(world))
+            await installation.verify(issued, make_wrong_code(installation.router.extract_code()))
+        installation.advance_clock(30 * SECOND_MS)
+        return cls(installation, issued, await read_counters(installation))
 
-    async def is_closed(self, *, tries: int = 100) -> None:
-        """Right and wrong codes, issues and resends: each is told 503 in time, and nothing more."""
-        world, issued = self.world, self.issued
+    async def assert_refused(self, *, tries: int = 100) -> None:
+        """Assert that right and wrong codes, issues and resends get 503 in time, and do nothing."""
+        installation, issued = self.installation, self.issued
         calls = [
-            world.verify(issued, make_wrong_code(self.code, i % 2 * (i + 1))) for i in range(tries)
+            installation.verify(issued, make_wrong_code(self.code, i % 2 * (i + 1)))
+            for i in range(tries)
         ]
-        calls += [world.issue(f"+4474001{i:05d}") for i in range(10)]
-        calls += [world.issue(key=f"k{i}") for i in range(3)]
-        calls += [world.resend(issued), world.resend(issued, key="k")]
-        async with asyncio.timeout(BOUND):
+        calls += [installation.issue(f"+4474001{i:05d}") for i in range(10)]
+        calls += [installation.issue(key=f"k{i}") for i in range(3)]
+        calls += [installation.resend(issued), installation.resend(issued, key="k")]
+        async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
             answers = await gather_results(*calls)
 
         assert {StoreUnavailable} == {type(answer) for answer in answers}
-        self.has_cost_nothing()
+        self.assert_nothing_done()
 
-    def has_cost_nothing(self) -> None:
-        """Nothing was compared, and nothing sent."""
-        assert self._runs == self.world.hasher.hash_count
-        assert self._sent == len(self.world.router.messages)
+    def assert_nothing_done(self) -> None:
+        """Assert that nothing was compared and nothing was sent."""
+        assert self._runs == self.installation.hasher.hash_count
+        assert self._sent == len(self.installation.router.messages)
 
-    async def is_open_again(self) -> None:
-        """No counter was lost, the live code verifies, and others get theirs."""
-        after = await counters(self.world)
+    async def assert_recovered(self) -> None:
+        """Assert that no counter was lost, the live code verifies, and new codes can be issued."""
+        after = await read_counters(self.installation)
         assert all(after.get(name, 0) >= count for name, count in self._before.items())
-        verified = await self.world.verify(self.issued, self.code)
+        verified = await self.installation.verify(self.issued, self.code)
         assert verified.challenge
         assert ChallengeStatus.VERIFIED == verified.challenge.compute_status(verified.now)
-        other = await self.world.issue("+447400999999")
-        await self.world.verify(other, self.world.router.extract_code())
+        other = await self.installation.issue("+447400999999")
+        await self.installation.verify(other, self.installation.router.extract_code())
 
 
-async def counters(world: Installation) -> dict[str, int]:
-    """Return what has been counted: instants, rows, and attempts that are gone."""
-    found = {}
-    for name in sorted(await redis_servers.list_keys(world.script_client, "*:limit:*")):
+async def read_counters(installation: Installation) -> dict[str, int]:
+    """Return all counts: instants of windows, consecutive failures, and used attempts."""
+    counts = {}
+    for name in sorted(await redis_servers.list_keys(installation.script_client, "*:limit:*")):
         for command, field in (("ZCARD", ()), ("HGET", ("count",))):
-            (count,) = await world.script_client.run_pipeline(name, [(command, name, *field)])
+            (count,) = await installation.script_client.run_pipeline(
+                name, [(command, name, *field)]
+            )
             if not isinstance(count, Exception):
-                found[name] = int(count or 0)
-    for name in await redis_servers.list_keys(world.script_client, "*:challenge:*"):
+                counts[name] = int(count or 0)
+    for name in await redis_servers.list_keys(installation.script_client, "*:challenge:*"):
         *_, id_ = name.split(":")
-        stored = await world.store.fetch_challenge("shop", id_)
+        stored = await installation.store.fetch_challenge("shop", id_)
         assert stored.challenge
-        found[name] = 5 - stored.challenge.attempts_left
-    return found
+        counts[name] = 5 - stored.challenge.attempts_left
+    return counts
 
 
 @contextlib.asynccontextmanager
-async def world_on(server: EmbeddedServer, **options: Any) -> AsyncIterator[Installation]:
-    """The service on this server, impatient."""
+async def connect_installation(
+    server: EmbeddedServer, **options: Any
+) -> AsyncIterator[Installation]:
+    """Yield an installation on this server with a short timeout."""
     async with ScriptClient(
         create_redis_client(url=server.url, **{"timeout_ms": 250} | options)
-    ) as link:
-        yield Installation(link)
+    ) as script_client:
+        yield Installation(script_client)
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server that may be ill-treated; its address stays when it is started again."""
+def server_with_port(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """Return a server that tests may damage; its address stays the same after a restart."""
     with redis_servers.start_server(
         tmp_path / "data", port=redis_servers.find_free_port()
     ) as server:
@@ -127,177 +131,193 @@ def own(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def admin(own: EmbeddedServer) -> Iterator[redis.Redis]:
-    """Whoever ill-treats it."""
-    with redis_servers.open_client(own) as client:
+def admin(server_with_port: EmbeddedServer) -> Iterator[redis.Redis]:
+    """Return a client that damages the server."""
+    with redis_servers.open_client(server_with_port) as client:
         yield client
 
 
-# ------------------------------------------------------------------------------------ away
+# ------------------------------------------------------------------------------------------- killed
 
 
-async def test_while_redis_is_away_everything_is_refused_and_then_it_goes_on(
-    own: EmbeddedServer, admin: redis.Redis
+async def test_while_redis_is_killed_everything_is_refused_and_then_recovers(
+    server_with_port: EmbeddedServer, admin: redis.Redis
 ) -> None:
-    """R77, R78: killed, and started again over the same files; live challenges verify."""
-    # With everysec, a disk that is busy may hold back what was answered within the last seconds.
+    """R77, R78: killed, and started again with the same files; live challenges verify."""
+    # With everysec, a busy disk may delay writes that were acknowledged within the last seconds.
     admin.config_set("appendfsync", "always")
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
-        redis_servers.kill_server(own)
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
+        redis_servers.kill_server(server_with_port)
 
-        await scene.is_closed()
+        await scenario.assert_refused()
 
-        own.stop()
-        own.start()
-        await scene.is_open_again()
+        server_with_port.stop()
+        server_with_port.start()
+        await scenario.assert_recovered()
 
 
-async def test_a_redis_that_lost_everything_verifies_nothing_old(own: EmbeddedServer) -> None:
-    """R78, R79: who comes with an old code is sent back to the start."""
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
-        redis_servers.kill_server(own)
-        own.stop()
-        shutil.rmtree(own.data)
-        own.start()
+async def test_a_redis_that_lost_everything_verifies_nothing_old(
+    server_with_port: EmbeddedServer,
+) -> None:
+    """R78, R79: a caller with an old code must start again."""
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
+        redis_servers.kill_server(server_with_port)
+        server_with_port.stop()
+        shutil.rmtree(server_with_port.data)
+        server_with_port.start()
 
         with pytest.raises(ChallengeNotFound):
-            await world.verify(scene.issued, scene.code)
+            await installation.verify(scenario.issued, scenario.code)
 
-        scene.has_cost_nothing()
-        again = await world.issue()
-        await world.verify(again, world.router.extract_code())
-        assert "log.epoch" == (await world.read_events())[0]["type"]
+        scenario.assert_nothing_done()
+        again = await installation.issue()
+        await installation.verify(again, installation.router.extract_code())
+        assert "log.epoch" == (await installation.read_events())[0]["type"]
 
 
-async def test_what_is_lost_while_it_is_sent_is_no_success(own: EmbeddedServer) -> None:
-    """R79: the message is out, and there is no challenge that its code could answer."""
-    async with world_on(own) as world:
+async def test_an_issue_that_is_lost_during_its_send_fails(
+    server_with_port: EmbeddedServer,
+) -> None:
+    """R79: the message is sent, and its code has no challenge."""
+    async with connect_installation(server_with_port) as installation:
 
         async def forget() -> None:
-            with redis_servers.open_client(own) as client:
+            with redis_servers.open_client(server_with_port) as client:
                 client.flushall()
 
-        world.router.on_send = forget
+        installation.router.on_send = forget
         with pytest.raises(StoreUnavailable):
-            await world.issue()
+            await installation.issue()
 
 
-# ------------------------------------------------------------------------------ there, and unfit
+# --------------------------------------------------------------------- running, but unable to write
 
 
-async def test_a_full_redis_refuses_everything(own: EmbeddedServer, admin: redis.Redis) -> None:
-    """R76, R77: reading still works when memory is full, so this is about the claim."""
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
+async def test_a_full_redis_refuses_everything(
+    server_with_port: EmbeddedServer, admin: redis.Redis
+) -> None:
+    """R76, R77: reads still work when memory is full, so the claim is tested."""
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
         admin.config_set("maxmemory", 1)
 
         assert (
-            await world.store.fetch_challenge("shop", world.get_challenge_id(scene.issued))
+            await installation.store.fetch_challenge(
+                "shop", installation.get_challenge_id(scenario.issued)
+            )
         ).challenge
-        await scene.is_closed()
+        await scenario.assert_refused()
 
         admin.config_set("maxmemory", 0)
-        await scene.is_open_again()
+        await scenario.assert_recovered()
 
 
 async def test_a_redis_that_became_a_replica_refuses_everything(
-    own: EmbeddedServer, admin: redis.Redis
+    server_with_port: EmbeddedServer, admin: redis.Redis
 ) -> None:
-    """R77: READONLY, as after a failover that we have not heard of."""
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
+    """R77: READONLY, as after a failover that the client has not noticed."""
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
         admin.replicaof("127.0.0.1", redis_servers.find_free_port())
 
-        await scene.is_closed()
+        await scenario.assert_refused()
 
         admin.replicaof("NO", "ONE")
-        await scene.is_open_again()
+        await scenario.assert_recovered()
 
 
 async def test_a_redis_without_its_replicas_refuses_everything(
-    own: EmbeddedServer, admin: redis.Redis
+    server_with_port: EmbeddedServer, admin: redis.Redis
 ) -> None:
     """R78: min-replicas-to-write."""
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
         admin.config_set("min-replicas-to-write", 1)
 
-        await scene.is_closed()
+        await scenario.assert_refused()
 
         admin.config_set("min-replicas-to-write", 0)
-        await scene.is_open_again()
+        await scenario.assert_recovered()
 
 
-async def test_a_claim_that_no_replica_has_is_not_compared(own: EmbeddedServer) -> None:
-    """R79, design 8: WAIT behind claim, success and issue; it stays charged."""
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
-        strict = ScriptClient(world.script_client.redis_client, replicas=1, wait_ms=10)
-        world.store.client = strict
+async def test_a_claim_that_no_replica_has_is_not_compared(
+    server_with_port: EmbeddedServer,
+) -> None:
+    """R79, design 8: WAIT follows claim, success and issue; the claim stays charged."""
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
+        strict = ScriptClient(installation.script_client.redis_client, replicas=1, wait_ms=10)
+        installation.store.client = strict
 
         with pytest.raises(StoreUnavailable):
-            await world.verify(scene.issued, scene.code)
-        scene.has_cost_nothing()
+            await installation.verify(scenario.issued, scenario.code)
+        scenario.assert_nothing_done()
         with pytest.raises(StoreUnavailable):
-            await world.issue("+447400999998")
+            await installation.issue("+447400999998")
 
-        assert 1 == len(world.router.messages)
-        world.store.client = world.script_client
-        stored = await world.store.fetch_challenge("shop", world.get_challenge_id(scene.issued))
+        assert 1 == len(installation.router.messages)
+        installation.store.client = installation.script_client
+        stored = await installation.store.fetch_challenge(
+            "shop", installation.get_challenge_id(scenario.issued)
+        )
         assert stored.challenge
         assert 3 == stored.challenge.attempts_left
 
 
 @pytest.mark.parametrize("call", ["verify", "resend"])
-async def test_what_no_replica_has_is_neither_told_nor_sent(
-    own: EmbeddedServer, call: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_change_that_no_replica_has_is_neither_confirmed_nor_sent(
+    server_with_port: EmbeddedServer, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R79, design 8: the replica is gone by the time that argon2 has run."""
-    async with world_on(own) as world:
-        scene = await Scene.begin(world)
-        more = (scene.code,) if call == "verify" else ()
-        slow = world.hasher.compute_argon2id
+    """R79, design 8: the replica is lost during argon2."""
+    async with connect_installation(server_with_port) as installation:
+        scenario = await StoreFailureScenario.create(installation)
+        arguments = (scenario.code,) if call == "verify" else ()
+        compute_argon2id = installation.hasher.compute_argon2id
 
-        async def meanwhile(code: str, salt: bytes) -> bytes:
-            world.store.client = ScriptClient(
-                world.script_client.redis_client, replicas=1, wait_ms=10
+        async def lose_replica(code: str, salt: bytes) -> bytes:
+            installation.store.client = ScriptClient(
+                installation.script_client.redis_client, replicas=1, wait_ms=10
             )
-            return await slow(code, salt)
+            return await compute_argon2id(code, salt)
 
-        monkeypatch.setattr(world.hasher, "compute_argon2id", meanwhile)
+        monkeypatch.setattr(installation.hasher, "compute_argon2id", lose_replica)
         with pytest.raises(StoreUnavailable):
-            await getattr(world, call)(scene.issued, *more)
+            await getattr(installation, call)(scenario.issued, *arguments)
 
-        assert 1 == len(world.router.messages)
+        assert 1 == len(installation.router.messages)
 
 
-async def test_a_busy_redis_refuses_everything(own: EmbeddedServer, admin: redis.Redis) -> None:
+async def test_a_busy_redis_refuses_everything(
+    server_with_port: EmbeddedServer, admin: redis.Redis
+) -> None:
     """R77: another client's endless script: first no reply, then BUSY."""
     admin.config_set("busy-reply-threshold", 300)
-    async with world_on(own, timeout_ms=100) as world:
-        scene = await Scene.begin(world)
-        with redis_servers.open_client(own) as client:
-            endless = threading.Thread(target=_swallow, args=(client, "while true do end"))
+    async with connect_installation(server_with_port, timeout_ms=100) as installation:
+        scenario = await StoreFailureScenario.create(installation)
+        with redis_servers.open_client(server_with_port) as client:
+            endless = threading.Thread(
+                target=run_script_to_the_end, args=(client, "while true do end")
+            )
             endless.start()
             try:
-                await asyncio.to_thread(_until_it_is_taken, own)
-                await scene.is_closed(tries=50)  # silence
-                await scene.is_closed(tries=50)  # BUSY
+                await asyncio.to_thread(wait_until_busy, server_with_port)
+                await scenario.assert_refused(tries=50)  # no reply
+                await scenario.assert_refused(tries=50)  # BUSY
             finally:
                 admin.script_kill()
                 endless.join()
-        await scene.is_open_again()
+        await scenario.assert_recovered()
 
 
-def _swallow(client: redis.Redis, script: str) -> None:
+def run_script_to_the_end(client: redis.Redis, script: str) -> None:
     with contextlib.suppress(redis.RedisError):
         client.eval(script, 0)
 
 
-def _until_it_is_taken(server: EmbeddedServer) -> None:
-    """Return once the script has begun: what comes before it is served as ever."""
+def wait_until_busy(server: EmbeddedServer) -> None:
+    """Return once the script has started: until then, other commands are served."""
     with (
         redis.Redis.from_url(server.url, socket_timeout=0.1) as client,
         contextlib.suppress(redis.RedisError),
@@ -306,18 +326,20 @@ def _until_it_is_taken(server: EmbeddedServer) -> None:
             pass
 
 
-async def test_a_silent_redis_keeps_nobody_waiting(own: EmbeddedServer, admin: redis.Redis) -> None:
-    """R77, R85: it hangs for longer than anybody waits; what it does later charges no one twice."""
-    async with world_on(own, timeout_ms=100) as world:
-        scene = await Scene.begin(world)
-        with redis_servers.suspend_server(own):
-            await scene.is_closed()
+async def test_a_suspended_redis_delays_no_caller_beyond_the_timeout(
+    server_with_port: EmbeddedServer, admin: redis.Redis
+) -> None:
+    """R77, R85: it hangs longer than any timeout; its later work charges nothing twice."""
+    async with connect_installation(server_with_port, timeout_ms=100) as installation:
+        scenario = await StoreFailureScenario.create(installation)
+        with redis_servers.suspend_server(server_with_port):
+            await scenario.assert_refused()
 
-        admin.ping()  # until it has worked off what it was sent
-        await scene.is_open_again()
+        admin.ping()  # until it has processed everything it received
+        await scenario.assert_recovered()
 
 
-ERRORS = {
+ERROR_REPLIES = {
     "LOADING": "LOADING Redis is loading the dataset in memory",
     "BUSY": "BUSY Redis is busy running a script. You can only call SCRIPT KILL.",
     "OOM": "OOM command not allowed when used memory > 'maxmemory'.",
@@ -336,67 +358,76 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("about", [b"", b":operation:"], ids=["everything", "every change"])
-async def test_whatever_error_redis_answers_with_it_is_503(
-    server: EmbeddedServer, error: str, about: bytes
+@pytest.mark.parametrize("error", ERROR_REPLIES)
+@pytest.mark.parametrize(
+    "command_prefix", [b"", b":operation:"], ids=["everything", "every change"]
+)
+async def test_every_error_of_redis_is_a_503(
+    server: EmbeddedServer, error: str, command_prefix: bytes
 ) -> None:
-    """R77: no error means yes; to reads and changes, and to changes alone."""
+    """R77: no error counts as success; for reads and changes, and for changes alone."""
     async with (
         FaultyProxy(server) as proxy,
-        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as link,
+        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as script_client,
     ):
         with redis_servers.open_client(server) as client:
             client.flushall()
-        scene = await Scene.begin(Installation(link))
-        proxy.fail_next(f"-{ERRORS[error]}\r\n".encode(), about, times=ALWAYS)
+        scenario = await StoreFailureScenario.create(Installation(script_client))
+        proxy.fail_next(
+            f"-{ERROR_REPLIES[error]}\r\n".encode(), command_prefix, times=UNLIMITED_TIMES
+        )
 
-        await scene.is_closed(tries=10)
+        await scenario.assert_refused(tries=10)
 
         proxy.clear_failures()
-        await scene.is_open_again()
+        await scenario.assert_recovered()
 
 
-async def test_an_answer_that_makes_no_sense_is_no_yes(server: EmbeddedServer) -> None:
-    """R77: nothing of another shape is taken for 'done'."""
+async def test_a_malformed_reply_is_not_a_success(server: EmbeddedServer) -> None:
+    """R77: no reply of another shape counts as success."""
     async with (
         FaultyProxy(server) as proxy,
-        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as link,
+        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as script_client,
     ):
         with redis_servers.open_client(server) as client:
             client.flushall()
-        scene = await Scene.begin(Installation(link))
+        scenario = await StoreFailureScenario.create(Installation(script_client))
         for answer in (b"$-1\r\n", b"*0\r\n", b":1\r\n", b"+OK\r\n", b"*1\r\n$4\r\nDONE\r\n"):
-            proxy.fail_next(answer, b":operation:", times=ALWAYS)
+            proxy.fail_next(answer, b":operation:", times=UNLIMITED_TIMES)
             answers = await gather_results(
-                scene.world.verify(scene.issued, scene.code), scene.world.issue("+447400999998")
+                scenario.installation.verify(scenario.issued, scenario.code),
+                scenario.installation.issue("+447400999998"),
             )
-            assert all(isinstance(one, Exception) for one in answers)
+            assert all(isinstance(result, Exception) for result in answers)
             proxy.clear_failures()
 
-        scene.has_cost_nothing()
+        scenario.assert_nothing_done()
 
 
-async def test_forgotten_scripts_are_nobodys_business(own: EmbeddedServer) -> None:
-    """R82: SCRIPT FLUSH under load; no error surfaces, and all is done once."""
-    async with world_on(own, timeout_ms=5000) as world:
+async def test_flushed_scripts_are_loaded_again_without_an_error(
+    server_with_port: EmbeddedServer,
+) -> None:
+    """R82: SCRIPT FLUSH under load; no error surfaces, and everything is done once."""
+    async with connect_installation(server_with_port, timeout_ms=5000) as installation:
 
         async def flush() -> None:
             while True:
-                await world.script_client.run_pipeline("", [("SCRIPT", "FLUSH", "SYNC")])
-                await asyncio.sleep(0.001)  # between two of its flushes others come in
+                await installation.script_client.run_pipeline("", [("SCRIPT", "FLUSH", "SYNC")])
+                await asyncio.sleep(0.001)  # other calls run between two flushes
 
-        async def live(i: int) -> None:
-            issued = await world.issue(f"+4474001{i:05d}", client_ip=f"203.0.113.{i}")
-            numbers = [message.to.e164[-5:] for message in world.router.messages]
-            await world.verify(issued, world.router.extract_code(numbers.index(f"{i:05d}")))
+        async def issue_and_verify(i: int) -> None:
+            issued = await installation.issue(f"+4474001{i:05d}", client_ip=f"203.0.113.{i}")
+            numbers = [message.to.e164[-5:] for message in installation.router.messages]
+            await installation.verify(
+                issued, installation.router.extract_code(numbers.index(f"{i:05d}"))
+            )
 
         flushing = asyncio.create_task(flush())
-        answers = await gather_results(*(live(i) for i in range(50)))
+        answers = await gather_results(*(issue_and_verify(i) for i in range(50)))
         flushing.cancel()
 
         assert [None] * 50 == answers
-        assert 50 == len(world.router.messages)
+        assert 50 == len(installation.router.messages)
 
 
 # ------------------------------------------------------------------------------------ connections
@@ -405,54 +436,61 @@ async def test_forgotten_scripts_are_nobodys_business(own: EmbeddedServer) -> No
 async def test_with_two_connections_two_hundred_requests_are_answered(
     server: EmbeddedServer,
 ) -> None:
-    """R85: some are served, some are told 503, all in time; no guess and no message for free."""
+    """R85: some are served, some get 503, all in time; every guess and message is charged."""
     async with (
         FaultyProxy(server) as proxy,
-        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=150, max_connections=2)) as link,
+        ScriptClient(
+            create_redis_client(url=proxy.url, timeout_ms=150, max_connections=2)
+        ) as script_client,
     ):
         with redis_servers.open_client(server) as client:
             client.flushall()
-        world = Installation(link)
-        issued = await world.issue()
-        code, runs = world.router.extract_code(), world.hasher.hash_count
+        installation = Installation(script_client)
+        issued = await installation.issue()
+        code, runs = installation.router.extract_code(), installation.hasher.hash_count
         proxy.delay = 0.01
 
-        async with asyncio.timeout(BOUND):
+        async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
             guesses = await gather_results(
-                *(world.verify(issued, make_wrong_code(code, i + 1)) for i in range(100))
+                *(installation.verify(issued, make_wrong_code(code, i + 1)) for i in range(100))
             )
-            issues = await gather_results(*(world.issue(f"+4474001{i:05d}") for i in range(100)))
+            issues = await gather_results(
+                *(installation.issue(f"+4474001{i:05d}") for i in range(100))
+            )
         proxy.delay = 0
 
         answers = guesses + issues
         assert all(isinstance(answer, ChallengeSnapshot | OtpError) for answer in answers)
         assert any(isinstance(answer, StoreUnavailable) for answer in answers)
-        assert runs <= world.hasher.hash_count <= runs + 5 + 100
+        assert runs <= installation.hasher.hash_count <= runs + 5 + 100
         assert 5 >= sum(isinstance(answer, IncorrectCode) for answer in guesses)
-        sent = [message.to.e164 for message in world.router.messages]
+        sent = [message.to.e164 for message in installation.router.messages]
         assert len(set(sent)) == len(sent)
-        # Both connections are free again.
+        # Both connections are available again.
         await gather_results(
-            *(world.store.fetch_challenge("shop", world.get_challenge_id(issued)) for _ in range(4))
+            *(
+                installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
+                for _ in range(4)
+            )
         )
-        await world.issue("+447400999999")
+        await installation.issue("+447400999999")
 
 
-class Looker:
-    """A caller whose reply from Redis is unique: a window that no other caller has."""
+class ChargingCaller:
+    """A caller whose reply from Redis is unique: no other caller has its window."""
 
-    def __init__(self, world: Installation, number: int) -> None:
+    def __init__(self, installation: Installation, number: int) -> None:
         bucket = Bucket(Limit.SENDS_TENANT, "shop", str(number))
-        self._store = world.store
+        self._store = installation.store
         self._charge = Charge(bucket, (Window(1, 1000 + number),))
         self._number = number
 
     async def fill(self) -> None:
-        """Spend all that there is."""
+        """Use up the limit."""
         await self._commit(f"fill-{self._number}", self._charge)
 
-    async def look(self, operation: str) -> None:
-        """See whose answer comes back."""
+    async def assert_own_reply(self, operation: str) -> None:
+        """Assert that the reply is the caller's own."""
         outcome = await self._commit(operation, self._charge)
         assert isinstance(outcome, LimitRefusal)
         assert 1000 + self._number == outcome.window.period_seconds
@@ -465,69 +503,72 @@ class Looker:
 
 
 async def cancel_some(calls: list[Awaitable[Any]], seed: int) -> list[Any]:
-    """Start all, cancel most of them, each at some step of the loop, and return what became of them.
+    """Start all calls, cancel most at random steps of the event loop, and return their results.
 
-    Steps of the loop and not time, so that a fast machine is met at as many places as a slow one.
+    Steps of the loop are used and not time, so that fast and slow machines cancel at as many
+    points.
     """
-    chance = random.Random(seed)  # noqa: S311  # the same storm tomorrow
-    chance.shuffle(calls)
+    generator = random.Random(seed)  # noqa: S311  # the same sequence in every run
+    generator.shuffle(calls)
     tasks = [asyncio.ensure_future(call) for call in calls]
     while pending := [task for task in tasks if not task.done()]:
-        if chance.random() < 0.3:
-            chance.choice(pending).cancel()
+        if generator.random() < 0.3:
+            generator.choice(pending).cancel()
         await asyncio.sleep(0)
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def storm(masters: list[EmbeddedServer], *, pool: int) -> Counter[type]:
-    """Cancel 500 calls out of many, and return how all of them ended; then every one answers."""
+async def cancel_repeatedly(masters: list[EmbeddedServer], *, pool: int) -> Counter[type]:
+    """Cancel 500 of many calls and count all outcomes; afterwards every caller gets a reply."""
     async with ScriptClient(
         create_redis_client(
             **redis_servers.build_connect_options(masters), timeout_ms=5000, max_connections=pool
         )
-    ) as narrow:
-        world = Installation(narrow)
-        lookers = [Looker(world, number) for number in range(20)]
-        await gather_results(*(looker.fill() for looker in lookers))
-        issued = [await world.issue(f"+44740012345{i}") for i in range(5)]
+    ) as client_with_pool:
+        installation = Installation(client_with_pool)
+        callers = [ChargingCaller(installation, number) for number in range(20)]
+        await gather_results(*(caller.fill() for caller in callers))
+        issued = [await installation.issue(f"+44740012345{i}") for i in range(5)]
 
         async def read(stored: ChallengeSnapshot) -> None:
-            again = await world.store.fetch_challenge("shop", world.get_challenge_id(stored))
-            assert again.challenge
-            assert world.get_challenge_id(stored) == again.challenge.id
+            fetched = await installation.store.fetch_challenge(
+                "shop", installation.get_challenge_id(stored)
+            )
+            assert fetched.challenge
+            assert installation.get_challenge_id(stored) == fetched.challenge.id
 
-        ends: Counter[type] = Counter()
-        while ends[asyncio.CancelledError] < 500:
-            round_ = ends.total()
+        outcomes: Counter[type] = Counter()
+        while outcomes[asyncio.CancelledError] < 500:
+            round_ = outcomes.total()
             calls: list[Awaitable[Any]] = [
-                looker.look(f"{round_}-{n}") for n, looker in enumerate(lookers * 4)
+                caller.assert_own_reply(f"{round_}-{n}") for n, caller in enumerate(callers * 4)
             ]
             calls += [read(stored) for stored in issued * 4]
-            ends.update(type(one) for one in await cancel_some(calls, round_))
-        # No connection was lost either: all of them at once still answer.
-        async with asyncio.timeout(BOUND):
+            outcomes.update(type(outcome) for outcome in await cancel_some(calls, round_))
+        # No connection was lost: all callers get a reply at once.
+        async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
             last = await gather_results(
-                *(looker.look(f"last-{n}") for n, looker in enumerate(lookers))
+                *(caller.assert_own_reply(f"last-{n}") for n, caller in enumerate(callers))
             )
-        ends.update(type(one) for one in last)
-        return ends
+        outcomes.update(type(outcome) for outcome in last)
+        return outcomes
 
 
 @pytest.mark.parametrize("pool", [3, 50])
-async def test_a_canceled_call_leaves_its_answer_to_nobody(
+async def test_no_caller_reads_the_reply_of_a_canceled_call(
     masters: list[EmbeddedServer], pool: int
 ) -> None:
     """R84, CVE-2023-28858: after a thousand cancellations every caller reads its own reply."""
-    ends = await storm(masters, pool=pool)
+    outcomes = await cancel_repeatedly(masters, pool=pool)
 
-    assert {asyncio.CancelledError, type(None)} == ends.keys()
-    assert ends[type(None)] > 50
+    assert {asyncio.CancelledError, type(None)} == outcomes.keys()
+    assert outcomes[type(None)] > 50
 
 
-async def test_the_storm_would_see_an_answer_go_astray(
+async def test_a_reply_for_another_caller_would_be_detected(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above can fail: with connections that live on, as before redis-py 4.5.3."""
+    """The test above is sensitive: with connections that stay open, as before redis-py 4.5.3."""
 
     disconnect = AbstractConnection.disconnect
 
@@ -535,38 +576,42 @@ async def test_the_storm_would_see_an_answer_go_astray(
         if not nowait:
             await disconnect(connection)
 
-    async def believe(_: Any) -> bool:
+    async def has_nothing_to_read(_: Any) -> bool:
         return False
 
     monkeypatch.setattr(AbstractConnection, "disconnect", leave_open)
-    monkeypatch.setattr(AbstractConnection, "can_read", believe)
+    monkeypatch.setattr(AbstractConnection, "can_read", has_nothing_to_read)
 
-    ends = await storm([server], pool=3)
+    outcomes = await cancel_repeatedly([server], pool=3)
 
-    assert not {asyncio.CancelledError, type(None)} >= ends.keys()
+    assert not {asyncio.CancelledError, type(None)} >= outcomes.keys()
 
 
-async def test_who_goes_away_has_paid_for_what_was_compared(script_client: ScriptClient) -> None:
-    """R84, R15: whenever a verify is canceled, nothing was compared that was not charged."""
-    world = Installation(script_client)
+async def test_a_canceled_verify_is_charged_if_it_was_compared(script_client: ScriptClient) -> None:
+    """R84, R15: whenever a verify is canceled, every comparison was charged before."""
+    installation = Installation(script_client)
     compared, seed = 0, 0
     while not compared and seed < 50:  # a fast machine may cancel a whole round before argon2
         seed += 1
-        issued = [await world.issue(f"+4474001{seed:02d}45{i}") for i in range(8)]
-        code, runs = world.router.extract_code(), world.hasher.hash_count
+        issued = [await installation.issue(f"+4474001{seed:02d}45{i}") for i in range(8)]
+        code, runs = installation.router.extract_code(), installation.hasher.hash_count
 
         calls = [
-            world.verify(one, make_wrong_code(code, i + 1)) for i in range(6) for one in issued
+            installation.verify(challenge, make_wrong_code(code, i + 1))
+            for i in range(6)
+            for challenge in issued
         ]
         await cancel_some(list(calls), seed)
-        await asyncio.sleep(0.1)  # what was on its way to Redis when its caller left
+        await asyncio.sleep(0.1)  # commands in flight when their caller was canceled
 
         charged = 0
-        for one in issued:
-            stored = await world.store.fetch_challenge("shop", world.get_challenge_id(one))
+        for challenge in issued:
+            stored = await installation.store.fetch_challenge(
+                "shop", installation.get_challenge_id(challenge)
+            )
             assert stored.challenge
             charged += 5 - stored.challenge.attempts_left
-        compared = world.hasher.hash_count - runs
+        compared = installation.hasher.hash_count - runs
         assert compared <= charged
     assert compared
 
@@ -574,33 +619,35 @@ async def test_who_goes_away_has_paid_for_what_was_compared(script_client: Scrip
 # ------------------------------------------------------------------------------------ races
 
 
-async def test_a_claim_taken_back_after_the_success_brings_no_secret_back(
+async def test_a_claim_refunded_after_the_success_restores_no_secret(
     script_client: ScriptClient,
 ) -> None:
     """R14: another bucket refuses late, when the right code has already won."""
-    world = Installation(script_client)
+    installation = Installation(script_client)
     rates = {**DEFAULT_LIMITS, Limit.FAILURES_ADDRESS: (Window(1, 3600),)}
-    world.tenants["shop"] = msgspec.structs.replace(world.tenants["shop"], limits=rates)
-    full = await world.issue("+447400123450")
+    installation.tenants["shop"] = msgspec.structs.replace(
+        installation.tenants["shop"], limits=rates
+    )
+    full = await installation.issue("+447400123450")
     with pytest.raises(IncorrectCode):
-        await world.verify(
-            full, make_wrong_code(world.router.extract_code()), client_ip="203.0.113.9"
+        await installation.verify(
+            full, make_wrong_code(installation.router.extract_code()), client_ip="203.0.113.9"
         )
-    issued = await world.issue()
-    code, commit = world.router.extract_code(), world.store.commit
-    won: list[Commit] = []
+    issued = await installation.issue()
+    code, commit = installation.router.extract_code(), installation.store.commit
+    claims: list[Commit] = []
 
-    async def late(decision: Commit) -> Any:
-        if decision.foldable_event and not won:
-            won.append(decision)
-            await world.verify(issued, code)
+    async def verify_before_commit(decision: Commit) -> Any:
+        if decision.foldable_event and not claims:
+            claims.append(decision)
+            await installation.verify(issued, code)
         return await commit(decision)
 
-    world.store.commit = late  # type: ignore[method-assign,assignment]
+    installation.store.commit = verify_before_commit  # type: ignore[method-assign,assignment]
     with pytest.raises(RateLimited):
-        await world.verify(issued, code, client_ip="203.0.113.9")
+        await installation.verify(issued, code, client_ip="203.0.113.9")
 
-    stored = await world.store.fetch_challenge("shop", world.get_challenge_id(issued))
+    stored = await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
     assert stored.challenge
     assert (ChallengeStatus.VERIFIED, None) == (
         stored.challenge.compute_status(stored.now),
@@ -608,31 +655,35 @@ async def test_a_claim_taken_back_after_the_success_brings_no_secret_back(
     )
 
 
-async def test_an_attempt_that_another_bucket_refused_lets_nobody_wait(
+async def test_an_attempt_that_another_bucket_refused_causes_no_delay(
     script_client: ScriptClient,
 ) -> None:
-    """R19, R52: the delay of a row counts from the last failure, not from a try that was none."""
-    world = Installation(script_client)
+    """R19, R52: the delay counts from the last failure, not from a refused attempt."""
+    installation = Installation(script_client)
     rates = {**DEFAULT_LIMITS, Limit.FAILURES_ADDRESS: (Window(1, 3600),)}
     rates[Limit.FAILURES_NUMBER] = (Window(1000, 3600),)
-    world.tenants["shop"] = msgspec.structs.replace(world.tenants["shop"], limits=rates)
-    full = await world.issue("+447400123450")
+    installation.tenants["shop"] = msgspec.structs.replace(
+        installation.tenants["shop"], limits=rates
+    )
+    full = await installation.issue("+447400123450")
     with pytest.raises(IncorrectCode):
-        await world.verify(
-            full, make_wrong_code(world.router.extract_code()), client_ip="203.0.113.9"
+        await installation.verify(
+            full, make_wrong_code(installation.router.extract_code()), client_ip="203.0.113.9"
         )
     for i in range(10):
         if i % 5 == 0:
-            world.advance_clock(31 * SECOND_MS)
-            issued = await world.issue()
+            installation.advance_clock(31 * SECOND_MS)
+            issued = await installation.issue()
         await gather_results(
-            world.verify(issued, make_wrong_code(world.router.extract_code(), i + 1))
+            installation.verify(issued, make_wrong_code(installation.router.extract_code(), i + 1))
         )
-    world.advance_clock(31 * SECOND_MS)
-    issued = await world.issue()
+    installation.advance_clock(31 * SECOND_MS)
+    issued = await installation.issue()
 
     with pytest.raises(RateLimited) as refusal:
-        await world.verify(issued, world.router.extract_code(), client_ip="203.0.113.9")
+        await installation.verify(
+            issued, installation.router.extract_code(), client_ip="203.0.113.9"
+        )
 
     assert "FailuresPerClientAddress" == refusal.value.limit
-    await world.verify(issued, world.router.extract_code())
+    await installation.verify(issued, installation.router.extract_code())

@@ -1,4 +1,4 @@
-"""Kannel for real under the whole service: codes out, receipts in, and the next one takes over."""
+"""A real Kannel with the whole service: codes, receipts, and failover to the next provider."""
 
 import re
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 NUMBER, OTHER = "+447400123456", "+447400987654"
 
 
-class Running(NamedTuple):
-    """What runs."""
+class KannelDeployment(NamedTuple):
+    """A service, Kannel as its first provider, and a gateway as its second."""
 
     kannel: KannelGateway
     gateway: GatewayServer
@@ -25,8 +25,8 @@ class Running(NamedTuple):
 
 
 @pytest.fixture
-def running(tmp_path) -> Iterator[Running]:
-    """A service with Kannel first and a gateway that takes HTTP second, all on loopback."""
+def kannel_deployment(tmp_path) -> Iterator[KannelDeployment]:
+    """Return a service with Kannel first and an HTTP gateway second, all on loopback."""
     if names := list_missing_programs():
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
     port = redis_servers.find_free_port()
@@ -50,19 +50,21 @@ def running(tmp_path) -> Iterator[Running]:
         ) as service,
     ):
         kannel.connect_network()
-        yield Running(kannel, gateway, service)
+        yield KannelDeployment(kannel, gateway, service)
 
 
-def test_a_code_goes_through_kannel_and_its_report_comes_back(running: Running) -> None:
-    """What the network prints verifies, and the challenge says that it was delivered."""
-    kannel, gateway, service = running
+def test_a_code_is_sent_through_kannel_and_its_receipt_returns(
+    kannel_deployment: KannelDeployment,
+) -> None:
+    """The printed code verifies, and the challenge reports its delivery."""
+    kannel, gateway, service = kannel_deployment
 
     issued = service.issue(NUMBER)
     printed = kannel.find_printed_line(NUMBER)
     (code,) = re.findall(r"\b[0-9]{6}\b", printed.partition("text")[2])
 
     assert 201 == issued.status
-    assert [("kannel", "accepted")] == submissions(issued)
+    assert [("kannel", "accepted")] == list_submissions(issued)
     redis_servers.wait_until(
         lambda: service.view(issued).json["delivery"]["status"] == "delivered",
         timeout_seconds=20,
@@ -70,17 +72,19 @@ def test_a_code_goes_through_kannel_and_its_report_comes_back(running: Running) 
     )
     assert 200 == service.verify(issued, code).status
     assert [] == gateway.messages
-    news = service.fetch_events(type="otp.delivery")
+    deliveries = service.fetch_events(type="otp.delivery")
     assert ("kannel", "delivered", True) == tuple(
-        news[0][name] for name in ("provider", "status", "trusted")
+        deliveries[0][name] for name in ("provider", "status", "trusted")
     )
     assert 1 <= service.count_samples("otp_receipts_total", provider="kannel", status="delivered")
 
 
 @pytest.mark.parametrize("box", ["smsbox", "bearerbox"])
-def test_the_next_provider_takes_over_when_kannel_is_killed(running: Running, box: str) -> None:
-    """In the middle of things: one code through Kannel, and the next one all the same."""
-    kannel, gateway, service = running
+def test_the_next_provider_takes_over_when_kannel_is_killed(
+    kannel_deployment: KannelDeployment, box: str
+) -> None:
+    """One code was sent through Kannel, and the next one is sent through the gateway."""
+    kannel, gateway, service = kannel_deployment
     first = service.issue(NUMBER)
     code = re.findall(r"\b[0-9]{6}\b", kannel.find_printed_line(NUMBER).partition("text")[2])[0]
 
@@ -88,13 +92,13 @@ def test_the_next_provider_takes_over_when_kannel_is_killed(running: Running, bo
     second = service.issue(OTHER)
 
     assert (201, 201) == (first.status, second.status)
-    assert ("gateway", "accepted") == submissions(second)[-1]
-    assert ["kannel", "gateway"] == [provider for provider, _ in submissions(second)]
+    assert ("gateway", "accepted") == list_submissions(second)[-1]
+    assert ["kannel", "gateway"] == [provider for provider, _ in list_submissions(second)]
     assert 200 == service.verify(second, gateway.find_code(OTHER)).status
     assert 200 == service.verify(first, code).status
 
 
-def submissions(issued) -> list[tuple[str, str]]:
-    """Return through whom a code was sent, and what became of that."""
-    made = issued.json["delivery"]["submissions"]
-    return [(each["provider"], each["outcome"]) for each in made]
+def list_submissions(issued) -> list[tuple[str, str]]:
+    """Return the provider and the outcome of each submission."""
+    submissions = issued.json["delivery"]["submissions"]
+    return [(submission["provider"], submission["outcome"]) for submission in submissions]

@@ -11,7 +11,6 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import Commit
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.store.redis_store import RedisStore
 from otp_service.telemetry import DeniedAccessCounter
 
@@ -49,7 +48,7 @@ class SystemEvents:
         """Record a search for a number's events, before its results are shown."""
         event = events.NumberLookup(
             **self._build_event_fields(),
-            number=derive_pseudonym(self._pseudonym_key, "number", phone.canonical),
+            number=self._pseudonym_key.derive_pseudonym("number", phone.canonical),
             country=phone.country,
             number_suffix=phone.e164[-2:],
             found=found_count,

@@ -80,7 +80,7 @@ class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
         return tuple(c for c in self.codes if c.confirmed_at > now or c.send in newest)
 
     def confirm_send(
-        self, send: int, *, may_have_been_sent: bool, now: int, max_live_codes: int
+        self, send: int, now: int, max_live_codes: int, *, may_have_been_sent: bool
     ) -> "ChallengeSecret":
         """Return the secret after the providers have replied to this send."""
         kept = (code for code in self.codes if may_have_been_sent or code.send != send)
@@ -197,11 +197,9 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         """Accept the code of an attempt that was charged in time, unless the challenge ended."""
         if self.stored_status is not ChallengeStatus.PENDING:
             raise ENDED_ERRORS[self.stored_status]
+        verified = ChallengeStatus.VERIFIED
         return self._advance_version(
-            stored_status=ChallengeStatus.VERIFIED,
-            verified_at=now,
-            ends_at=now,
-            replay_key=replay_key,
+            stored_status=verified, verified_at=now, ends_at=now, replay_key=replay_key
         )
 
     def cancel(self, now: int) -> "Challenge":

@@ -201,12 +201,3 @@ def compute_delivery_status(submissions: Sequence[Submission]) -> DeliveryStatus
     """Return the best status of the submissions, by STATUS_PRECEDENCE."""
     statuses = {submission.status for submission in submissions} or {"pending"}
     return next(status for status in STATUS_PRECEDENCE if status in statuses)
-
-
-def find_recipient_fault_reason(submissions: Sequence[Submission]) -> str | None:
-    """Return the reason of the first refusal that is the number's fault."""
-    return next((one.reason for one in submissions if one.fault is Fault.RECIPIENT), None)
-
-
-def count_billable(submissions: Sequence[Submission]) -> int:
-    return sum(submission.may_be_billed for submission in submissions)

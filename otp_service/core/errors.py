@@ -1,26 +1,26 @@
 """The errors that refuse a call.
 
     OtpError
-    ├── InvalidRequest                the request breaks the HTTP contract            400
-    │   └── MalformedCode             wrong length or characters: costs no attempt    400
-    ├── Unauthenticated               the API key is missing, unknown or expired      401
-    ├── Forbidden                     the key lacks the scope, or the tenant the purpose403
-    ├── ChallengeNotFound             unknown to this tenant, or ended over an hour ago404
-    ├── ChallengeEnded                no longer verified, sent again or canceled      410
+    ├── InvalidRequest                the request breaks the HTTP contract                   400
+    │   └── MalformedCode             wrong length or characters: costs no attempt           400
+    ├── Unauthenticated               the API key is missing, unknown or expired             401
+    ├── Forbidden                     the key lacks the scope, or the purpose is refused     403
+    ├── ChallengeNotFound             unknown to this tenant, or ended over an hour ago      404
+    ├── ChallengeEnded                no longer verified, sent again or canceled             410
     │   ├── ChallengeExpired          the deadline has passed, or is too near to send
     │   ├── ChallengeLocked           no attempts are left
     │   ├── ChallengeCanceled         by the tenant, or no provider took the message
     │   └── ChallengeAlreadyVerified
-    ├── SendsExhausted                                                                409
-    ├── IdempotencyKeyInUse, IdempotencyKeyReused                                     409, 422
-    ├── InvalidPhoneNumber            not strict E.164, or unknown; nothing is repaired422
-    ├── NumberNotAllowed              by the policy                                   422
-    ├── NumberLocked                                                                  403
-    ├── IncorrectCode                 the one refusal that costs an attempt           422
-    ├── Undeliverable                 a provider refused the number, as all would     422
-    ├── DeliveryFailed                no provider took it or may have sent it         502
-    ├── RateLimited                   a limit refused                                 429
-    └── TemporarilyUnavailable        nothing was compared and nothing was sent       503
+    ├── SendsExhausted                                                                       409
+    ├── IdempotencyKeyInUse, IdempotencyKeyReused                                            409, 422
+    ├── InvalidPhoneNumber            not strict E.164, or unknown; nothing is repaired      422
+    ├── NumberNotAllowed              by the policy                                          422
+    ├── NumberLocked                                                                         403
+    ├── IncorrectCode                 the one refusal that costs an attempt                  422
+    ├── Undeliverable                 a provider refused the number, as all would            422
+    ├── DeliveryFailed                no provider took or may have sent the message          502
+    ├── RateLimited                   a limit refused                                        429
+    └── TemporarilyUnavailable        nothing was compared and nothing was sent              503
         ├── Overloaded                nothing was charged
         └── StoreUnavailable          Redis fails or lacks replicas; the outcome is unknown
             └── StoreTampered         a record whose MAC is wrong

@@ -45,14 +45,14 @@ class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_o
     reason: str | None = None
 
 
-class Issued(Event, frozen=True, tag="otp.issued", omit_defaults=True, kw_only=True):
+class Issued(Event, frozen=True, tag="otp.issued", kw_only=True):
     """A challenge was stored; its code is sent next."""
 
     phone_metadata: str | None = None
     """Version of the numbering plans that the number was checked against (R37)."""
 
 
-class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True, kw_only=True):
+class IssueDenied(Event, frozen=True, tag="otp.issue_denied", kw_only=True):
     """Issue or resend was refused; nothing was sent."""
 
     outcome: str = _explicit_default("failure")
@@ -61,22 +61,20 @@ class IssueDenied(Event, frozen=True, tag="otp.issue_denied", omit_defaults=True
     period: int | None = None
 
 
-class Resent(Event, frozen=True, tag="otp.resent", omit_defaults=True, kw_only=True):
+class Resent(Event, frozen=True, tag="otp.resent", kw_only=True):
     """Another code was added to a challenge."""
 
     send: int = _explicit_default(0)
 
 
-class Sent(Event, frozen=True, tag="otp.sent", omit_defaults=True, kw_only=True):
+class Sent(Event, frozen=True, tag="otp.sent", kw_only=True):
     """A provider accepted a message, or may have."""
 
     provider: str
     milliseconds: int
 
 
-class ProviderFailed(
-    Event, frozen=True, tag="otp.provider_failed", omit_defaults=True, kw_only=True
-):
+class ProviderFailed(Event, frozen=True, tag="otp.provider_failed", kw_only=True):
     """A provider certainly did not accept a message."""
 
     provider: str
@@ -87,14 +85,14 @@ class ProviderFailed(
     outcome: str = _explicit_default("failure")
 
 
-class BreakerChanged(Event, frozen=True, tag="provider.moved", omit_defaults=True, kw_only=True):
+class BreakerChanged(Event, frozen=True, tag="provider.moved", kw_only=True):
     """A provider's circuit breaker for a country was opened (`open`) or closed (`closed`)."""
 
     provider: str
     state: str
 
 
-class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", omit_defaults=True, kw_only=True):
+class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", kw_only=True):
     """A receipt changed the delivery status; `trusted` if it was signed or carried our token."""
 
     provider: str
@@ -103,32 +101,32 @@ class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", omit_defaults=True
     trusted: bool
 
 
-class Superseded(Event, frozen=True, tag="otp.superseded", omit_defaults=True, kw_only=True):
+class Superseded(Event, frozen=True, tag="otp.superseded", kw_only=True):
     """A newer code replaced the oldest one, which is no longer valid."""
 
     send: int = _explicit_default(0)
 
 
-class Attempted(Event, frozen=True, tag="otp.attempted", omit_defaults=True, kw_only=True):
+class Attempted(Event, frozen=True, tag="otp.attempted", kw_only=True):
     """An attempt was charged; the code is compared next."""
 
     attempts_left: int = _explicit_default(0)
 
 
-class Verified(Event, frozen=True, tag="otp.verified", omit_defaults=True, kw_only=True):
+class Verified(Event, frozen=True, tag="otp.verified", kw_only=True):
     """The right code was accepted, once; `repeated` if the same call was answered again."""
 
     repeated: bool = False
 
 
-class Rejected(Event, frozen=True, tag="otp.rejected", omit_defaults=True, kw_only=True):
+class Rejected(Event, frozen=True, tag="otp.rejected", kw_only=True):
     """A charged attempt failed: the code or a bound value differs."""
 
     outcome: str = _explicit_default("failure")
     attempts_left: int = _explicit_default(0)
 
 
-class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=True, kw_only=True):
+class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", kw_only=True):
     """Verify was refused before the code was compared."""
 
     outcome: str = _explicit_default("failure")
@@ -137,27 +135,27 @@ class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", omit_defaults=Tr
     period: int | None = None
 
 
-class Locked(Event, frozen=True, tag="otp.locked", omit_defaults=True, kw_only=True):
+class Locked(Event, frozen=True, tag="otp.locked", kw_only=True):
     """A challenge has no attempts left (`attempts_exhausted`), or a number was locked."""
 
 
-class Canceled(Event, frozen=True, tag="otp.canceled", omit_defaults=True, kw_only=True):
+class Canceled(Event, frozen=True, tag="otp.canceled", kw_only=True):
     """A challenge was ended by its tenant, or because no message could be sent."""
 
 
-class Unlocked(Event, frozen=True, tag="otp.unlocked", omit_defaults=True, kw_only=True):
+class Unlocked(Event, frozen=True, tag="otp.unlocked", kw_only=True):
     """An operator reset the consecutive failures of a number."""
 
 
-class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", omit_defaults=True, kw_only=True):
+class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", kw_only=True):
     """A number was put on the do-not-send list (`blocked`) or taken off it (`unblocked`)."""
 
 
-class NumberErased(Event, frozen=True, tag="otp.forgotten", omit_defaults=True, kw_only=True):
+class NumberErased(Event, frozen=True, tag="otp.forgotten", kw_only=True):
     """Everything that Redis held about a number was deleted."""
 
 
-class NumberLookup(Event, frozen=True, tag="audit.lookup", omit_defaults=True, kw_only=True):
+class NumberLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
     """The events of a number were read; `tenant` is set if only its events were."""
 
     by: str | None = None
@@ -166,16 +164,14 @@ class NumberLookup(Event, frozen=True, tag="audit.lookup", omit_defaults=True, k
     """Events that were shown."""
 
 
-class AccessDenied(Event, frozen=True, tag="access.denied", omit_defaults=True, kw_only=True):
+class AccessDenied(Event, frozen=True, tag="access.denied", kw_only=True):
     """Calls without a valid key or scope, counted over a minute."""
 
     outcome: str = _explicit_default("failure")
     count: int = _explicit_default(1)
 
 
-class CallbackRejected(
-    Event, frozen=True, tag="callback.rejected", omit_defaults=True, kw_only=True
-):
+class CallbackRejected(Event, frozen=True, tag="callback.rejected", kw_only=True):
     """Callbacks that were unsigned or held no receipt, counted over a minute."""
 
     outcome: str = _explicit_default("failure")
@@ -184,7 +180,7 @@ class CallbackRejected(
     count: int = _explicit_default(1)
 
 
-class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_only=True):
+class Tampered(Event, frozen=True, tag="store.tampered", kw_only=True):
     """A record in Redis had an invalid MAC."""
 
     outcome: str = _explicit_default("failure")
@@ -192,11 +188,11 @@ class Tampered(Event, frozen=True, tag="store.tampered", omit_defaults=True, kw_
     """Its key in Redis, which holds no number and no code."""
 
 
-class EpochStarted(Event, frozen=True, tag="log.epoch", omit_defaults=True, kw_only=True):
+class EpochStarted(Event, frozen=True, tag="log.epoch", kw_only=True):
     """Redis was restarted or replaced: events before this that it had not kept are missing."""
 
 
-class ArchiveChanged(Event, frozen=True, tag="log.archive", omit_defaults=True, kw_only=True):
+class ArchiveChanged(Event, frozen=True, tag="log.archive", kw_only=True):
     """A sealer started or stopped, found a gap or deleted old seals, or the log is full or was.
 
     `dropped`: segments past their retention were deleted, up to `seal`. `overflow`: too many
@@ -209,7 +205,7 @@ class ArchiveChanged(Event, frozen=True, tag="log.archive", omit_defaults=True, 
     """The last seal that retention deleted."""
 
 
-class ServiceChanged(Event, frozen=True, tag="service.changed", omit_defaults=True, kw_only=True):
+class ServiceChanged(Event, frozen=True, tag="service.changed", kw_only=True):
     """The service started or stopped, with the configuration and keys in `versions`."""
 
 

@@ -39,6 +39,10 @@ class Key(msgspec.Struct, frozen=True):
         mac.update(join_length_prefixed(label.encode(), *fields))
         return mac.digest()
 
+    def derive_pseudonym(self, label: str, value: str) -> str:
+        """Return the name in events of a canonical `number` or an `account`: a keyed hash (R69)."""
+        return f"{self.id}:{self.compute_mac(label, value.encode())[:16].hex()}"
+
 
 class KeyRing(msgspec.Struct, frozen=True):
     """The current key, then those that only decrypt and verify older data."""
@@ -47,12 +51,14 @@ class KeyRing(msgspec.Struct, frozen=True):
 
     @property
     def current(self) -> Key:
-        """The key for new data."""
         return self.keys[0]
 
     def get(self, key_id: str) -> Key | None:
-        """Return the key with this id, or None."""
         return next((key for key in self.keys if key.id == key_id), None)
+
+    def derive_pseudonyms(self, label: str, value: str) -> frozenset[str]:
+        """Return the pseudonyms under every key, because events outlive the key of theirs."""
+        return frozenset(key.derive_pseudonym(label, value) for key in self)
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self.keys)

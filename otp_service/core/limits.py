@@ -17,14 +17,7 @@ from enum import StrEnum
 import msgspec
 
 from otp_service.core.errors import RateLimited
-from otp_service.core.timestamps import (
-    DAY_MS,
-    DAY_SECONDS,
-    HOUR_MS,
-    HOUR_SECONDS,
-    MINUTE_SECONDS,
-    SECOND_MS,
-)
+from otp_service.core.timestamps import DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS, SECOND_MS
 
 
 SECONDS_PER_UNIT = {"s": 1, "min": MINUTE_SECONDS, "h": HOUR_SECONDS, "d": DAY_SECONDS}
@@ -36,8 +29,8 @@ MAX_CONSECUTIVE_FAILURES = 100
 """Consecutive failures that lock a number at the latest (NIST SP 800-63B-4 §3.2.2)."""
 FAILURES_BEFORE_DELAY = 10
 """Consecutive failures after which each next attempt has to wait, longer each time (R19)."""
-MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * SECOND_MS, HOUR_MS
-CONSECUTIVE_FAILURES_TTL_MS = 90 * DAY_MS
+MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * SECOND_MS, HOUR_SECONDS * SECOND_MS
+CONSECUTIVE_FAILURES_TTL_MS = 90 * DAY_SECONDS * SECOND_MS
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):

@@ -81,8 +81,7 @@ class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
         """Return a copy without the entries after this instant (ms since 1970)."""
         events = tuple(entry for entry in self.events if entry.position.at <= at)
         refusals = tuple(entry for entry in self.refusals if entry.position.at <= at)
-        is_all = (events, refusals) == (self.events, self.refusals)
-        is_whole = self.is_complete and is_all
+        is_whole = self.is_complete and (events, refusals) == (self.events, self.refusals)
         return msgspec.structs.replace(self, events=events, refusals=refusals, is_complete=is_whole)
 
 

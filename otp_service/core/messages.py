@@ -130,12 +130,10 @@ def validate_messages(renderer: MessageRenderer, digits: int, max_minutes: int) 
     With an app hash the limit of SMS Retriever applies too. Called at the start, so that no message
     is billed as two (R39).
     """
-    too_long = []
+    max_bytes, too_long = _MAX_ANDROID_BYTES if renderer.android_hash else None, []
     for language in sorted(renderer.languages):
         text = renderer.render("0" * digits, max_minutes, language)
-        if excess := _describe_excess(
-            text, max_bytes=_MAX_ANDROID_BYTES if renderer.android_hash else None
-        ):
+        if excess := _describe_excess(text, max_bytes):
             too_long.append(f"{language} ({excess})")
     if too_long:
         raise ValueError(

@@ -132,7 +132,8 @@ def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious
     """
     number = _parse_e164(text)
     kind = phonenumbers.number_type(number)
-    country = _find_country(number)
+    country = phonenumbers.region_code_for_number(number)
+    country = country or _FICTITIOUS_NUMBER_COUNTRIES.get(number.country_code or 0)
     is_known = kind != PhoneNumberType.UNKNOWN
     # libphonenumber regards some drama numbers as valid and others as invalid; here all are alike.
     fictitious = _FICTITIOUS_NUMBER_PATTERN.fullmatch(text) is not None and (
@@ -172,8 +173,3 @@ def _parse_e164(text: str) -> phonenumbers.PhoneNumber:
     if phonenumbers.format_number(number, PhoneNumberFormat.E164) != text:
         raise InvalidPhoneNumber
     return number
-
-
-def _find_country(number: phonenumbers.PhoneNumber) -> str | None:
-    country = phonenumbers.region_code_for_number(number)
-    return country or _FICTITIOUS_NUMBER_COUNTRIES.get(number.country_code or 0)

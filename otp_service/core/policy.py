@@ -14,7 +14,6 @@ SEND_ALLOWANCE_MS = 10 * SECOND_MS
 RESEND_MARGIN_MS = MINUTE_MS
 """A resend needs more lifetime than this, or its message would arrive too late."""
 
-
 MAX_LIFETIME_SECONDS = 600
 """The maximum that other constants depend on."""
 

@@ -12,7 +12,6 @@ from otp_service.core.delivery import Message
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
@@ -47,9 +46,7 @@ class CodeSender:
         self._purpose = context.challenge.purpose
         self._phone = phone
         self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
-        self._recorder = SendRecorder(
-            dependencies.store, context, phone, self._shared_limits, dependencies.policy.live_codes
-        )
+        self._recorder = SendRecorder(dependencies, context, phone)
 
     async def issue(self, locale: str | None) -> ChallengeSnapshot:
         """Store a new challenge and send its code. Raises the OtpError that refuses it."""
@@ -115,14 +112,11 @@ class CodeSender:
 
     async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
         """Refund every charge, and write `otp.issue_denied`."""
-        fields = self._context.build_refusal_fields(error)
+        fields, operation_id = self._context.build_refusal_fields(error), send_charges.operation_id
+        charged = (charge for charge in send_charges.number_charges if charge.cost)
         refund = self._context.build_commit(
-            operation_id=f"undo-{send_charges.operation_id}",
-            refunds=tuple(
-                Refund(charge, send_charges.operation_id)
-                for charge in send_charges.number_charges
-                if charge.cost
-            ),
+            operation_id=f"undo-{operation_id}",
+            refunds=tuple(Refund(charge, operation_id) for charge in charged),
             foldable_event=events.IssueDenied(**fields),
         )
         await asyncio.gather(
@@ -152,7 +146,7 @@ class CodeSender:
             purpose=self._purpose,
             account=self._subject.account,
             masked_number=self._phone.masked,
-            number_pseudonym=derive_pseudonym(pseudonym_key, "number", self._phone.canonical),
+            number_pseudonym=pseudonym_key.derive_pseudonym("number", self._phone.canonical),
             country=self._phone.country,
             created_at=now,
             deadline=deadline,
@@ -203,6 +197,7 @@ class CodeSender:
         """Send the message; the instants of its submissions are by Redis's clock."""
         challenge, now, tenant = snapshot.require_challenge(), snapshot.now, self._tenant
         minutes = self._dependencies.policy.count_minutes_left(challenge.deadline, now)
+        failed = (one.provider for one in challenge.submissions if one.may_be_billed)
         message = Message(
             to=self._phone,
             text=self._dependencies.message_renderers[tenant.name].render(code, minutes, locale),
@@ -210,11 +205,7 @@ class CodeSender:
             validity_seconds=(challenge.deadline - now) // SECOND_MS,
             sender=tenant.sender,
             tenant=tenant.name,
-            failed_providers=tuple(
-                submission.provider
-                for submission in challenge.submissions
-                if submission.may_be_billed
-            ),
+            failed_providers=tuple(failed),
         )
         submissions = tuple(
             msgspec.structs.replace(submission, at=now + submission.at, send=challenge.sends)

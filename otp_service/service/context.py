@@ -15,7 +15,6 @@ from otp_service.core.messages import MessageRenderer
 from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 
@@ -152,6 +151,8 @@ class CallContext:
     @cached_property
     def _shared_fields(self) -> dict[str, Any]:
         account = self.subject.account
+        if account is not None:
+            account = self._pseudonym_key.derive_pseudonym("account", account)
         return {
             "tenant": self.caller.tenant.name or None,
             "key_id": self.caller.key_id,
@@ -161,7 +162,7 @@ class CallContext:
             "versions": self._versions,
             "challenge": self.challenge.id,
             "purpose": self.challenge.purpose,
-            "account": None if account is None else self._derive_pseudonym("account", account),
+            "account": account,
             **self._build_number_fields(),
         }
 
@@ -175,11 +176,8 @@ class CallContext:
             }
         if phone:
             return {
-                "number": self._derive_pseudonym("number", phone.canonical),
+                "number": self._pseudonym_key.derive_pseudonym("number", phone.canonical),
                 "country": phone.country,
                 "number_suffix": phone.e164[-2:],
             }
         return {}
-
-    def _derive_pseudonym(self, label: str, value: str) -> str:
-        return derive_pseudonym(self._pseudonym_key, label, value)

@@ -13,13 +13,8 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from otp_service.core import errors
 from otp_service.core.codes import constant_time_equal
-from otp_service.core.errors import (
-    IdempotencyKeyInUse,
-    IdempotencyKeyReused,
-    OtpError,
-    StoreUnavailable,
-)
 from otp_service.core.keys import join_length_prefixed
 from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
 from otp_service.core.timestamps import SECOND_MS
@@ -77,12 +72,12 @@ class IdempotencyKeys:
             lease_until=now + self._lease_ms,
         )
         if not await self._swap_record(key, known, claimed):
-            raise IdempotencyKeyInUse
+            raise errors.IdempotencyKeyInUse
         try:
             yield KeyClaim(claimed.challenge_id)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             raise  # a message may have been sent: a repeat finds out after the lease
-        except OtpError:
+        except errors.OtpError:
             await self._swap_record(key, claimed, None)
             raise
         finished = replace(claimed, version=claimed.version + 1, finished=True)
@@ -93,13 +88,13 @@ class IdempotencyKeys:
     ) -> ChallengeSnapshot | None:
         """Return the result of the first call; None if it ended without one."""
         if not constant_time_equal(record.fingerprint, fingerprint):
-            raise IdempotencyKeyReused
+            raise errors.IdempotencyKeyReused
         if record.finished or operation == "issue":  # an issue is done if its challenge is stored
             snapshot = await self._store.fetch_challenge(self._tenant, record.challenge_id)
             if snapshot.challenge:
                 return snapshot
         if now < record.lease_until:
-            raise IdempotencyKeyInUse
+            raise errors.IdempotencyKeyInUse
         return None
 
     def _compute_fingerprint(self, operation: Operation, fields: tuple[str | None, ...]) -> bytes:

@@ -33,7 +33,6 @@ class NumberService:
         )
 
     async def block_number(self, caller: Caller, phone: PhoneNumber) -> None:
-        """Put a number on the do-not-send list, for all tenants and without an end."""
         event = self._build_blocklist_event(caller, phone, "blocked")
         await self._registry.block_number(phone, event, self._random.generate_operation_id())
 
@@ -47,12 +46,9 @@ class NumberService:
         """Delete the challenges and the buckets of a number; the do-not-send list keeps it."""
         context = self._create_context(caller, phone)
         event = events.NumberErased(**context.build_event_fields(reason="by_operator"))
+        operation_id, tenants = self._random.generate_operation_id(), self._dependencies.tenants
         return await self._registry.erase_number(
-            phone,
-            event,
-            self._random.generate_operation_id(),
-            tenants=self._dependencies.tenants,
-            progress=progress,
+            phone, event, operation_id, tenants=tenants, progress=progress
         )
 
     async def list_blocked_numbers(self, progress: ProgressCallback) -> list[str]:

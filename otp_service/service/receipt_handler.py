@@ -5,6 +5,7 @@ and the number is not the reason, a new code is sent through another provider.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -77,18 +78,14 @@ class ReceiptHandler:
 
         During the cooldown of the number it sleeps once, for `retry_after` seconds.
         """
-        try:
-            return await self._resend_code(reference)
-        except RateLimited as error:
-            if error.limit != Limit.COOLDOWN:
-                return False
-            await sleep(error.retry_after)
-        except OtpError:
-            return False
-        try:
-            return await self._resend_code(reference)
-        except OtpError:
-            return False
+        with suppress(OtpError):
+            try:
+                return await self._resend_code(reference)
+            except RateLimited as error:
+                if error.limit == Limit.COOLDOWN:
+                    await sleep(error.retry_after)
+                    return await self._resend_code(reference)
+        return False
 
     async def _resend_code(self, reference: SubmissionReference) -> bool:
         snapshot = await self._store.fetch_challenge(reference.tenant, reference.challenge_id)
@@ -126,7 +123,5 @@ def _find_submission_index(
     challenge: Challenge, reference: SubmissionReference, provider: str
 ) -> int | None:
     key = (reference.send, reference.ordinal, provider)
-    for index, submission in enumerate(challenge.submissions):
-        if (submission.send, submission.ordinal, submission.provider) == key:
-            return index
-    return None
+    keys = [(one.send, one.ordinal, one.provider) for one in challenge.submissions]
+    return keys.index(key) if key in keys else None

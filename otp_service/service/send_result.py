@@ -5,14 +5,14 @@ from functools import partial
 
 import msgspec
 
-from otp_service.core import charges, delivery, events
+from otp_service.core import charges, events
 from otp_service.core.challenge import ChallengeStatus
-from otp_service.core.delivery import Submission, find_recipient_fault_reason
+from otp_service.core.delivery import Fault, Submission
 from otp_service.core.errors import DeliveryFailed, RateLimited, StoreUnavailable, Undeliverable
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund, Store
-from otp_service.service.context import CallContext
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
+from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.shared_limits import SharedLimits
 
@@ -36,12 +36,13 @@ class SendResult(msgspec.Struct, frozen=True):
     @property
     def billable_count(self) -> int:
         """The messages that may have been sent, and so may be billed."""
-        return delivery.count_billable(self.submissions)
+        return sum(submission.may_be_billed for submission in self.submissions)
 
     @property
     def recipient_fault_reason(self) -> str | None:
         """The reason if a provider refused the number itself."""
-        return find_recipient_fault_reason(self.submissions)
+        faults = (one.reason for one in self.submissions if one.fault is Fault.RECIPIENT)
+        return next(faults, None)
 
     def apply_to(
         self, snapshot: ChallengeSnapshot, max_live_codes: int
@@ -66,10 +67,7 @@ class SendResult(msgspec.Struct, frozen=True):
         if secret is None:
             return CompareAndSwap(challenge, new), ()
         confirmed = secret.confirm_send(
-            self.send,
-            may_have_been_sent=may_have_been_sent,
-            now=snapshot.now,
-            max_live_codes=max_live_codes,
+            self.send, snapshot.now, max_live_codes, may_have_been_sent=may_have_been_sent
         )
         kept_sends = {code.send for code in confirmed.codes} | {self.send}
         replaced = tuple(code.send for code in secret.codes if code.send not in kept_sends)
@@ -80,18 +78,13 @@ class SendRecorder:
     """Stores the result of one send."""
 
     def __init__(
-        self,
-        store: Store,
-        context: CallContext,
-        phone: PhoneNumber,
-        shared_limits: SharedLimits,
-        max_live_codes: int,
+        self, dependencies: Dependencies, context: CallContext, phone: PhoneNumber
     ) -> None:
-        self._store = store
+        self._store = dependencies.store
         self._context = context
         self._phone = phone
-        self._shared_limits = shared_limits
-        self._max_live_codes = max_live_codes
+        self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._max_live_codes = dependencies.policy.live_codes
 
     async def record(
         self, snapshot: ChallengeSnapshot, result: SendResult, send_charges: SendCharges

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,11 +33,7 @@ class SharedLimits:
         """Apply each charge that its limit allows, in one round trip."""
         refunds = [Refund(charge, self._random.generate_operation_id()) for charge in charges]
         commits = [
-            Commit(
-                partition=self._store.get_bucket_partition(refund.charge.bucket),
-                operation_id=refund.operation_id,
-                charges=(refund.charge,),
-            )
+            self._build_commit(refund.charge, refund.operation_id, charges=(refund.charge,))
             for refund in refunds
         ]
         outcomes = await self._store.commit_all(commits) if commits else []
@@ -72,12 +68,12 @@ class SharedLimits:
     async def refund(self, refunds: Sequence[Refund]) -> None:
         """Apply each refund, once: its operation is named after the one that it reverses."""
         commits = [
-            Commit(
-                partition=self._store.get_bucket_partition(refund.charge.bucket),
-                operation_id=f"undo-{refund.operation_id}",
-                refunds=(refund,),
-            )
+            self._build_commit(refund.charge, f"undo-{refund.operation_id}", refunds=(refund,))
             for refund in refunds
         ]
         if commits:
             await self._store.commit_all(commits)
+
+    def _build_commit(self, charge: Charge, operation_id: str, **changes: Any) -> Commit:
+        partition = self._store.get_bucket_partition(charge.bucket)
+        return Commit(partition=partition, operation_id=operation_id, **changes)

@@ -16,7 +16,6 @@ from otp_service.core.keys import KeyRing
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
-from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import Master
 from otp_service.store.key_names import (
@@ -137,7 +136,7 @@ class NumberAdmin:
         self, phone: PhoneNumber, progress: ProgressCallback
     ) -> list[tuple[str, str]]:
         """Return the keys of the challenges of a number, also of those that have ended."""
-        pseudonyms = derive_pseudonyms(self._pseudonym_ring, "number", phone.canonical)
+        pseudonyms = self._pseudonym_ring.derive_pseudonyms("number", phone.canonical)
         keys: list[str] = []
         for partition in self._store.list_number_partitions(phone.canonical):
             pattern = self._key_names.challenge_record_key(partition, "*", "*")

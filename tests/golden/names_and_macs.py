@@ -10,7 +10,6 @@ from otp_service.core.challenge import build_challenge_id
 from otp_service.core.codes import hash_code
 from otp_service.core.delivery import SubmissionReference
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.tenant import hash_api_key
 from otp_service.hashing import compute_argon2id
 from otp_service.sms.receipt_callbacks import CallbackUrls, strip_reference
@@ -94,10 +93,10 @@ def list_macs() -> list[tuple[str, object]]:
     return [
         ("challenge id", build_challenge_id(7, fixed_bytes("id", 16))),
         ("reference of a submission", str(reference)),
-        ("pseudonym of a number", derive_pseudonym(keys.pseudonym.current, "number", NUMBER)),
+        ("pseudonym of a number", keys.pseudonym.current.derive_pseudonym("number", NUMBER)),
         (
             "pseudonym of an account",
-            derive_pseudonym(keys.pseudonym.current, "account", "account-1"),
+            keys.pseudonym.current.derive_pseudonym("account", "account-1"),
         ),
         ("digest of an API key", hash_api_key("api-key-1")),
         ("argon2id of a code", slow),

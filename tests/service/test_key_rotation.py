@@ -24,7 +24,6 @@ from otp_service.core.events import BlocklistChanged
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
-from otp_service.core.pseudonym import derive_pseudonyms
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.number_admin import NumberAdmin
 from tests.audit.sealed_log import SealedLog, run_until_idle
@@ -221,8 +220,8 @@ async def test_destroying_a_pseudonym_key_unlinks_the_numbers_of_its_time(instal
     after.clock_shift_ms = before.clock_shift_ms
 
     pseudonyms = {
-        id(installed): derive_pseudonyms(
-            installed.keys.pseudonym, "number", parse_number(NUMBER).canonical
+        id(installed): installed.keys.pseudonym.derive_pseudonyms(
+            "number", parse_number(NUMBER).canonical
         )
         for installed in (before, after)
     }

@@ -25,7 +25,6 @@ from otp_service.core.challenge import PARTITION_COUNT, parse_partition
 from otp_service.core.keys import KeyRing
 from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.pseudonym import derive_pseudonyms
 
 
 EventPage = tuple[list[dict[str, Any]], str | None]
@@ -112,7 +111,7 @@ class EventReader:
 
     def _build_filter(self, query: EventQuery) -> EventFilter:
         number = query.get("number")
-        pseudonyms = derive_pseudonyms(self._ring, "number", number.canonical) if number else None
+        pseudonyms = self._ring.derive_pseudonyms("number", number.canonical) if number else None
         return EventFilter(
             tenant=query.get("tenant"),
             number_pseudonyms=pseudonyms,

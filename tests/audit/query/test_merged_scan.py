@@ -25,7 +25,6 @@ from otp_service.core.log_entry import (
     StreamPosition,
 )
 from otp_service.core.phone_number import parse_number
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.store.client import ScriptClient
 from otp_service.store.event_streams import RedisEventStreams
@@ -252,9 +251,9 @@ async def test_a_number_is_found_under_every_key_that_named_it_also_in_an_archiv
     """Retired pseudonym keys are kept for this; a retired limit key leaves another partition."""
     older, newer = RING.current, Key("2", bytes(range(32)))
     for partition, key in ((56, older), (56, newer), (3, older)):
-        archive.add_event(partition, number=derive_pseudonym(key, "number", PHONE.canonical))
+        archive.add_event(partition, number=key.derive_pseudonym("number", PHONE.canonical))
     archive.add_event(
-        56, number=derive_pseudonym(newer, "number", parse_number("+447400123356").canonical)
+        56, number=newer.derive_pseudonym("number", parse_number("+447400123356").canonical)
     )
     archive.append_seal()
     reader = EventReader(

@@ -24,7 +24,6 @@ from otp_service.core.log_entry import (
 )
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.store.client import ScriptClient
 from otp_service.store.event_streams import RedisEventStreams
@@ -232,7 +231,7 @@ async def test_a_number_is_found_under_every_key_that_named_it():
 
 
 def pseudonym_of(phone: PhoneNumber, key: Key = RING.current) -> str:
-    return derive_pseudonym(key, "number", phone.canonical)
+    return key.derive_pseudonym("number", phone.canonical)
 
 
 async def test_filters_are_all_to_agree():
@@ -400,7 +399,7 @@ async def test_events_and_refusals_are_one_log(world, reader):
     ]
     assert [6, 5, 4, 3, 2] == [event["sequence"] for event in found], "the epoch's event is 1"
     assert {"ok"} == {event["integrity"] for event in found}
-    assert {derive_pseudonym(world.keys.pseudonym.current, "number", PHONE.canonical)} == {
+    assert {world.keys.pseudonym.current.derive_pseudonym("number", PHONE.canonical)} == {
         e["number"] for e in found
     }
 

@@ -10,7 +10,6 @@ import pytest
 from otp_service.app import Application
 from otp_service.cli.common import read_settings
 from otp_service.core.phone_number import parse_number
-from otp_service.core.pseudonym import derive_pseudonym
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
 from tests.audit import archive_builder
@@ -26,7 +25,7 @@ OLD_TYPES = ("otp.verified", "otp.attempted", "otp.sent", "otp.issued")
 def archive(tmp_path, config) -> archive_builder.ArchiveBuilder:
     """What the sealer left of other days; its MACs are of a key that is gone."""
     keys = read_settings(config).keys.pseudonym
-    number = derive_pseudonym(keys.current, "number", parse_number(NUMBER).canonical)
+    number = keys.current.derive_pseudonym("number", parse_number(NUMBER).canonical)
     archive = archive_builder.ArchiveBuilder(tmp_path / "archive")
     about: dict[str, Any] = {
         "challenge": OLD,

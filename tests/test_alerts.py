@@ -49,7 +49,7 @@ def list_metrics():
     """Return the names that each metric's series can have, and its labels."""
     instance = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
     registered = instance._registry._collector_to_names.items()
-    # Those of the archive are made when there is one, from a table that comes with the sealer.
+    # The archive's metrics are created with an archive, from a table of the sealer.
     archive = getattr(telemetry.metrics, "ARCHIVE_METRICS", {})
     return [
         *((names, set(collector._labelnames)) for collector, names in registered),

@@ -470,7 +470,7 @@ def test_audit_commands_report_every_outcome(outputs: SecretLeakOutputs) -> None
     for sink, words in {
         "audit show": (b"issued", b"verified", b"provider failed"),
         "audit stats": (b"GB", b"gateway", b"shop", b'"since"'),
-        "audit search": (b"the reason may hold a number",),
+        "audit search": (b"the reason may contain a number",),
         "audit verify": (b"result    sound",),
         "audit prove": (b"otp.verified",),
         "anchors": (b"otp-audit-anchor 1 ",),

@@ -136,7 +136,7 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
 
 
 def test_a_charge_costs_one_and_is_not_forced_by_default() -> None:
-    """R30: only what has already happened is counted beyond a limit."""
+    """R30: only events that have already happened are counted beyond a limit."""
     charge = Charge(Bucket(Limit.SENDS_NUMBER), (Window(1, 1),))
 
     assert (1, False) == (charge.cost, charge.force)

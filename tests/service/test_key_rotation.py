@@ -1,7 +1,7 @@
-"""Rotating keys while codes live: what docs/key-rotation.md promises, step by step.
+"""Key rotation while codes are live: the steps of docs/key-rotation.md and their guarantees.
 
-before   [old]           spread   [old, new]      every worker can read what is to come
-over     [new]           used     [new, old]      what is new is made with the new key
+before   [old]           spread   [old, new]      every worker reads records of both keys
+over     [new]           used     [new, old]      new records use the new key
 """
 
 import os
@@ -233,7 +233,7 @@ async def test_destroying_a_pseudonym_key_unlinks_the_numbers_of_its_time(instal
         assert count == sum(number in pseudonyms[id(installed)] for number in issued)
         with pytest.raises(NumberLocked):
             await installed.issue("+447400123457")
-        with pytest.raises(RateLimited):  # the cooldown of what was sent before
+        with pytest.raises(RateLimited):  # the cooldown of the earlier message
             await installed.issue(NUMBER)
     assert [] == log.verify_archive().findings
 

@@ -10,7 +10,6 @@ from otp_service.core.errors import OtpError
 
 T = TypeVar("T")
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -87,9 +87,8 @@ class Application:
         if self.tracing:
             on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
         message_ids = RedisMessageIdIndex(self.store)
-        self.providers = factories.create_providers(
-            settings, ProviderDependencies(self.transport, now_ms, on_receipt, message_ids)
-        )
+        dependencies = ProviderDependencies(self.transport, now_ms, on_receipt, message_ids)
+        self.providers = factories.create_providers(settings, dependencies)
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
         self.provider_health = LocalProviderHealth()
         providers = self.providers

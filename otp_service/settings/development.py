@@ -53,9 +53,8 @@ def load_dev_settings(folder: Path) -> model.Settings:
 
 
 def create_dev_audit(folder: Path) -> model.AuditSettings:
-    return model.AuditSettings(
-        archive=str(folder / "archive"), signing_key=str(get_dev_signing_key_path(folder))
-    )
+    signing_key = str(get_dev_signing_key_path(folder))
+    return model.AuditSettings(archive=str(folder / "archive"), signing_key=signing_key)
 
 
 def get_dev_signing_key_path(folder: Path) -> Path:

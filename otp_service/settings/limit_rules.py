@@ -41,9 +41,8 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
             path, general = f"tenants.{name}.limits.{limit}", settings.effective_limits[limit]
             yield from _check_limit(path, limit, windows)
             if limit not in TENANT_LIMITS | FIXED_LIMIT_REMEDIES.keys():
-                yield ConfigIssue(
-                    path, "is one bucket over all tenants: set SendsPerTenant for a share"
-                )
+                remedy = "is one bucket over all tenants: set SendsPerTenant for a share"
+                yield ConfigIssue(path, remedy)
             elif limit in TENANT_LIMITS and not _is_as_tight(windows, general):
                 remedy = f"is looser than limits.{limit} ({format_windows(general)})"
                 yield ConfigIssue(path, remedy)

@@ -37,7 +37,6 @@ MAX_RING_KEYS = 2
 KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
 SENDER_PATTERN = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}|\+[1-9]\d{6,14}", re.ASCII)
 
-
 BELOW_OWASP_REMEDY = (
     "is below OWASP's table for argon2id with these passes: use 7168 KiB and 5 passes or 19456 KiB "
     "and 2, or set hash.accept_below_owasp = true and read the hours of an attack that 'check' shows"

@@ -41,10 +41,8 @@ class RedisArchiveSource:
         """
         keys = (self._key_names.sealer_key(),)
         arguments = holder.encode(), *_encode_integers(milliseconds, floor), status
-        fence = await retry_lost_reply(
-            lambda: self._client.run_script(self._lease_script, keys, arguments)
-        )
-        return int(fence)
+        acquire = partial(self._client.run_script, self._lease_script, keys, arguments)
+        return int(await retry_lost_reply(acquire))
 
     async def read_status(self) -> tuple[int, bytes]:
         """Return the instant until which the lease is held (0: never held), and the status."""
@@ -62,9 +60,8 @@ class RedisArchiveSource:
         arguments = _encode_integers(count, int(from_start))
         calls = [(self._list_event_log_keys(p), arguments) for p in partitions]
         replies = await self._run_on_each(self._pending_script, calls)
-        return [
-            _decode_pending_entries(p, r, count) for p, r in zip(partitions, replies, strict=True)
-        ]
+        pairs = zip(partitions, replies, strict=True)
+        return [_decode_pending_entries(partition, reply, count) for partition, reply in pairs]
 
     async def mark_archived(self, fence: int, positions: Sequence[ArchivedPosition]) -> None:
         """Note what the archive has, unless Redis has changed since; then it is read again."""

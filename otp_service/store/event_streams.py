@@ -32,10 +32,8 @@ class RedisEventStreams:
         """
         calls = [self._build_call(p, position, since, count) for p, position in before.items()]
         replies = await self._client.read_many(calls)
-        return {
-            partition: list(islice(_merge_newest(partition, streams), count))
-            for partition, streams in zip(before, replies, strict=True)
-        }
+        pairs = zip(before, replies, strict=True)
+        return {p: list(islice(_merge_newest(p, streams), count)) for p, streams in pairs}
 
     def _build_call(
         self, partition: int, before: StreamPosition, since: int, count: int

@@ -55,6 +55,5 @@ class RedisMessageIdIndex:
             for key, value in zip(keys, values, strict=True)
         ]
         width = len(self._all_key_names)
-        return [
-            next(filter(None, records[i : i + width]), None) for i in range(0, len(records), width)
-        ]
+        starts = range(0, len(records), width)
+        return [next(filter(None, records[i : i + width]), None) for i in starts]

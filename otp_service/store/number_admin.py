@@ -54,9 +54,8 @@ class NumberAdmin:
         await self._commit_change(phone, event, operation_id, write=(key, phone.masked.encode()))
 
     async def unblock_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> None:
-        await self._commit_change(
-            phone, event, operation_id, delete=self._store.blocklist_keys(phone.canonical)
-        )
+        keys = self._store.blocklist_keys(phone.canonical)
+        await self._commit_change(phone, event, operation_id, delete=keys)
 
     async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
         """Return the numbers on the do-not-send list, masked."""

@@ -5,6 +5,7 @@ call that cannot be decided raises StoreUnavailable; nothing is compared or sent
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -66,9 +67,8 @@ class RedisStore:
 
     def list_number_partitions(self, number: str) -> list[int]:
         """Return the partitions of a number under each limit key, the one in force first."""
-        return list(
-            dict.fromkeys(names.compute_number_partition(number) for names in self.all_key_names)
-        )
+        partitions = (names.compute_number_partition(number) for names in self.all_key_names)
+        return list(dict.fromkeys(partitions))
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not one of a number."""
@@ -106,13 +106,9 @@ class RedisStore:
     async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
         """Run each of the commits, in one round trip."""
         calls = [self._pack_call(self._draft_commit(commit)) for commit in commits]
-        replies = await retry_lost_reply(
-            lambda: self.client.run_scripts(self._commit_script, calls)
-        )
-        return [
-            self._decode_outcome(reply, commit)
-            for reply, commit in zip(replies, commits, strict=True)
-        ]
+        run_scripts = partial(self.client.run_scripts, self._commit_script, calls)
+        replies = await retry_lost_reply(run_scripts)
+        return [self._decode_outcome(*pair) for pair in zip(replies, commits, strict=True)]
 
     async def delete_keys(
         self, keys: Sequence[str], operation_id: str, *, durable: bool = False
@@ -179,9 +175,8 @@ class RedisStore:
 
     async def read_values(self, keys: tuple[str, ...]) -> list[Any]:
         shift = str(self._clock_shift_ms()).encode()
-        reply: list[Any] = await retry_lost_reply(
-            lambda: self.client.run_script(self._fetch_script, keys, (shift,))
-        )
+        fetch = partial(self.client.run_script, self._fetch_script, keys, (shift,))
+        reply: list[Any] = await retry_lost_reply(fetch)
         return reply
 
     def start_commit(self, partition: int, operation_id: str) -> CommitDraft:
@@ -189,10 +184,9 @@ class RedisStore:
         return CommitDraft(self.key_names, self.cipher, partition, operation_id)
 
     async def run_commit(self, draft: CommitDraft, *, durable: bool = False) -> list[Any]:
-        keys, arguments = self._pack_call(draft)
-        reply: list[Any] = await retry_lost_reply(
-            lambda: self.client.run_script(self._commit_script, keys, arguments, durable=durable)
-        )
+        call, script = self._pack_call(draft), self._commit_script
+        run_script = partial(self.client.run_script, script, *call, durable=durable)
+        reply: list[Any] = await retry_lost_reply(run_script)
         if reply[0] == b"full":
             raise StoreUnavailable("The event log has no room until its archive goes on.")
         return reply

@@ -23,11 +23,7 @@ class RotatingStore(RedisStore):
         charges = [await self._add_earlier_failures(commit, charge) for charge in commit.charges]
         outcome = await super().commit(replace(commit, charges=tuple(charges)))
         if isinstance(outcome, Committed) and commit.reset_buckets:
-            others = [
-                key
-                for bucket in commit.reset_buckets
-                for key in self._list_other_bucket_keys(commit, bucket)
-            ]
+            others = self._list_other_bucket_keys(commit, *commit.reset_buckets)
             await self.delete_keys(others, f"clear-{commit.operation_id}")
         return outcome
 
@@ -47,5 +43,5 @@ class RotatingStore(RedisStore):
             draft.write(key, entries[0])
             await self.run_commit(draft)
 
-    def _list_other_bucket_keys(self, commit: Commit, bucket: Bucket) -> list[str]:
-        return self.bucket_keys(bucket, commit.partition)[1:]
+    def _list_other_bucket_keys(self, commit: Commit, *buckets: Bucket) -> list[str]:
+        return [key for b in buckets for key in self.bucket_keys(b, commit.partition)[1:]]

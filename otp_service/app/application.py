@@ -125,8 +125,12 @@ class Application:
             self._start_tasks(self._run_health_sync())
         self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
         if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
-            record, maximum = self.system_events.record_archive_change, self.settings.events.maximum
-            monitor = ArchiveMonitor(self.archive_source, self.metrics, maximum, record)
+            monitor = ArchiveMonitor(
+                self.archive_source,
+                self.metrics,
+                self.settings.events.maximum,
+                self.system_events.record_fullness_change,
+            )
             self._start_tasks(monitor.run())
 
     async def stop(self) -> None:

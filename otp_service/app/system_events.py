@@ -38,7 +38,7 @@ class SystemEvents:
                 self._store, event, self._store.key_names.compute_partition("service")
             )
 
-    async def record_archive_change(self, reason: str) -> None:
+    async def record_fullness_change(self, reason: str) -> None:
         event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
         await append_event(self._store, event, self._store.key_names.compute_partition("service"))
 

@@ -55,9 +55,9 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Algorithm(StrEnum):
-    SLIDING_WINDOW = "exact"
+    SLIDING_WINDOW = "sliding-window"
     GCRA = "gcra"
-    CONSECUTIVE_FAILURES = "row"
+    CONSECUTIVE_FAILURES = "consecutive"
 
 
 class Limit(StrEnum):
@@ -103,7 +103,7 @@ class Limit(StrEnum):
 
     @property
     def algorithm(self) -> Algorithm:
-        """The algorithm of its buckets: exact for one number and for small counts, else GCRA."""
+        """The algorithm of its buckets: GCRA, except for one number and for small counts."""
         if self is Limit.CONSECUTIVE_FAILURES:
             return Algorithm.CONSECUTIVE_FAILURES
         is_exact = self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS

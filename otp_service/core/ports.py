@@ -40,7 +40,7 @@ class CompareAndSwap(msgspec.Struct, frozen=True):
 
 
 class Refund(msgspec.Struct, frozen=True):
-    """The reversal of a charge that this operation applied; it is applied once."""
+    """The reversal of a charge that this commit applied; it is applied once."""
 
     charge: Charge
     operation_id: str
@@ -59,9 +59,9 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     reset_buckets: tuple[Bucket, ...] = ()
     events: tuple[Event, ...] = ()
     event_if_refused: Event | None = None
-    """Appended instead of `events` if a charge or `unless_blocked` refuses."""
+    """Appended instead of `events` if a charge or `unless_blocked` refuses; may be folded."""
     foldable_event: Event | None = None
-    """The event of a refusal that was decided before this commit; refusals may be folded."""
+    """The event of a refusal that was decided earlier: appended with `events`; may be folded."""
     durable: bool = False
     """Whether the commit waits for replicas."""
     requires_log_capacity: bool = False

@@ -30,7 +30,11 @@ class ChargedSend(msgspec.Struct, frozen=True):
 
 
 class CodeSender:
-    """Sends a code of one challenge, which the context names, to one number."""
+    """Sends a code of one challenge to one number.
+
+    The context has a ChallengeRef, even if the challenge was fetched: so the events of a send name
+    the number under the pseudonym key in force, and not under that of the issue.
+    """
 
     def __init__(
         self, dependencies: Dependencies, context: CallContext, phone: PhoneNumber

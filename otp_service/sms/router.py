@@ -62,7 +62,7 @@ class SmsProvider(Protocol):
 
 
 async def _ignore_receipt(_: str, __: Receipt) -> None:
-    """Ignore it: there is no consumer of receipts."""
+    """Drop the receipt, where nothing handles receipts (`send-test`)."""
 
 
 class ProviderDependencies(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The log for a sealer: the lease, the entries to archive, and the marks of archived ones."""
+"""The log for a sealer: its lease, the entries to archive, and the archived positions."""
 
 from collections.abc import Collection, Sequence
 from functools import partial

@@ -20,7 +20,7 @@ class KeyNames:
         return int.from_bytes(self._compute_mac("partition", *subject)[:8], "big") % PARTITION_COUNT
 
     def compute_number_partition(self, number: str) -> int:
-        """Return the partition of everything about a (collapsed) number."""
+        """Return the partition of everything about a canonical number."""
         return self.compute_partition("number", number)
 
     def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:

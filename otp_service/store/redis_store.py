@@ -188,7 +188,7 @@ class RedisStore:
         run_script = partial(self.client.run_script, script, *call, durable=durable)
         reply: list[Any] = await retry_lost_reply(run_script)
         if reply[0] == b"full":
-            raise StoreUnavailable("The event log has no room until its archive goes on.")
+            raise StoreUnavailable("The event log is full until its entries are archived.")
         return reply
 
     async def _run_swap(self, draft: CommitDraft) -> bool:

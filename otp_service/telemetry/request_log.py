@@ -1,4 +1,4 @@
-"""The access log with its metrics, and the counters of refused access."""
+"""The request log with its metrics, and the counts of denied calls and rejected callbacks."""
 
 import logging
 from collections import Counter
@@ -35,7 +35,7 @@ class RequestLog:
 
 
 class DeniedAccessCounter:
-    """Counts calls without a valid key, which become one event for each reason every minute.
+    """Counts denied calls and rejected callbacks.
 
     An event for each call would let an unauthenticated caller fill the audit log.
     """

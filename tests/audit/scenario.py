@@ -304,8 +304,8 @@ class Scenario:
         async with self._record_step("everything about it is deleted"):
             await numbers._forget_number(self._app, phone)
         async with self._record_step("the archive has stood still for too long, and goes on"):
-            await self._app.system_events.record_archive_change("overflow")
-            await self._app.system_events.record_archive_change("recovered")
+            await self._app.system_events.record_fullness_change("overflow")
+            await self._app.system_events.record_fullness_change("recovered")
 
     async def _send_unauthenticated(self) -> None:
         async with self._record_step("strangers call, and bring receipts that are none"):

@@ -142,7 +142,7 @@ PROVIDER_HEALTH = ProviderHealth(
     scored_numbers={"0c0d": NOW_MS + 3},
 )
 BUCKET_OPERATION = BucketOperation(
-    algorithm="exact",
+    algorithm="sliding-window",
     key_index=7,
     windows=(Window(count=5, period_seconds=600), Window(count=10, period_seconds=86_400)),
     cost=2,

@@ -481,10 +481,10 @@ def challenge() -> Challenge:
 
 REFUSING: dict[str, dict[str, Any]] = {
     "guard": {"guard": "+447400123456"},
-    "exact": {"charges": {Limit.SENDS_NUMBER: 1}},
+    "sliding window": {"charges": {Limit.SENDS_NUMBER: 1}},
     "gcra": {"charges": {Limit.SENDS_TENANT: 1}},
-    "row": {"charges": {Limit.CONSECUTIVE_FAILURES: 1}},
-    "row, looking": {"charges": {Limit.CONSECUTIVE_FAILURES: 0}},
+    "consecutive failures": {"charges": {Limit.CONSECUTIVE_FAILURES: 1}},
+    "consecutive failures, check alone": {"charges": {Limit.CONSECUTIVE_FAILURES: 0}},
 }
 
 

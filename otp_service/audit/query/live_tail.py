@@ -34,5 +34,5 @@ def _create_scan_after(streams: EventStreams, seen: Mapping[int, StreamPosition]
         streams,
         dict.fromkeys(seen, MAX_POSITION),
         count=0,
-        is_past_end=lambda entry: entry.position < seen[entry.partition],
+        is_stop_entry=lambda entry: entry.position < seen[entry.partition],
     )

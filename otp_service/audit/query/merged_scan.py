@@ -66,7 +66,7 @@ class ArchiveScanCursor:
         """Remove the entry that `peek` has returned."""
         self.offset, _ = self._buffer.popleft()
 
-    def is_over(self) -> bool:
+    def is_exhausted(self) -> bool:
         return self._is_exhausted and not self._buffer
 
 
@@ -93,9 +93,9 @@ class MergedScan:
 
     def build_cursor(self) -> PageCursor | None:
         """Return the cursor of the next page, or None after the last one."""
-        if not self._stream_scan.is_over():
+        if not self._stream_scan.is_exhausted():
             return PageCursor(self._stream_scan.positions)
-        if self._archive_scan is None or self._archive_scan.is_over():
+        if self._archive_scan is None or self._archive_scan.is_exhausted():
             return None
         return PageCursor(self._stream_scan.positions, self._archive_scan.offset)
 

@@ -49,7 +49,7 @@ class EventQuery(TypedDict, total=False):
 class EventReader:
     """Reads events for the API, the commands and the page.
 
-    `partitions_of` returns the partitions of a (collapsed) number, `ring` holds the keys of
+    `partitions_of` returns the partitions of a canonical number, `ring` holds the keys of
     pseudonyms, `verify_mac` checks the MAC that a worker put on an event, and `has_mac_key`
     whether its key is still in force.
     """
@@ -144,9 +144,9 @@ class EventReader:
             start.positions,
             since=since,
             count=limit,
-            is_past_end=extent.has_entry,
-            end_position=StreamPosition(extent.newest_at + 1, 0),
-            is_ended=start.archive_offset is not None,
+            is_stop_entry=extent.has_entry,
+            empty_partition_position=StreamPosition(extent.newest_at + 1, 0),
+            was_read_before=start.archive_offset is not None,
         )
         items = self._archive.scan_backward(
             start.archive_offset, can_match=event_filter.can_match, since=since, until=until

@@ -38,8 +38,9 @@ class StreamScan:
     """Merges the entries of several partitions, newest first.
 
     `positions` holds the last position that was read of each partition; the next entry is before
-    it. A partition ends at its first entry with `is_past_end`. `end_position` is the position of a
-    partition without entries. `is_ended` means that an earlier page has read all partitions.
+    it. Each partition is read until its first entry with `is_stop_entry`, which is in the archive or
+    was read earlier. `empty_partition_position` is the position of a partition without entries.
+    `was_read_before` means that an earlier page has read all partitions.
     """
 
     def __init__(  # noqa: PLR0913  # its start and its end
@@ -49,19 +50,19 @@ class StreamScan:
         *,
         since: int = 0,
         count: int,
-        is_past_end: Callable[[Entry], bool] = lambda _: False,
-        end_position: StreamPosition = MIN_POSITION,
-        is_ended: bool = False,
+        is_stop_entry: Callable[[Entry], bool] = lambda _: False,
+        empty_partition_position: StreamPosition = MIN_POSITION,
+        was_read_before: bool = False,
     ) -> None:
         self.positions = positions
         self._streams = streams
         self._since = since
-        self._is_past_end = is_past_end
-        self._end_position = end_position
+        self._is_stop_entry = is_stop_entry
+        self._empty_partition_position = empty_partition_position
         self._count = max(MIN_READ_ENTRIES, 2 * count // max(1, len(positions)))
         self._buffers: dict[int, deque[Entry]] = {p: deque() for p in positions}
         unread = {p for p, position in positions.items() if position > MIN_POSITION}
-        self._unread_partitions = set() if is_ended else unread
+        self._unread_partitions = set() if was_read_before else unread
         self._is_fetch_due = bool(self._unread_partitions)
         self._head_heap: list[tuple[int, int, int]] = []
 
@@ -85,7 +86,7 @@ class StreamScan:
         self._push_head(partition)
         return entry
 
-    def is_over(self) -> bool:
+    def is_exhausted(self) -> bool:
         return not self._head_heap and not self._unread_partitions
 
     async def _fetch_entries(self) -> None:
@@ -108,13 +109,17 @@ class StreamScan:
     def _add_entries(self, partition: int, entries: Sequence[Entry]) -> None:
         waiting = self._buffers[partition]
         is_first = not waiting
-        end = next((i for i, entry in enumerate(entries) if self._is_past_end(entry)), None)
+        end = next((i for i, entry in enumerate(entries) if self._is_stop_entry(entry)), None)
         if end is not None:
             self._unread_partitions.discard(partition)
         waiting.extend(entries[:end])
         if is_first:
             # An entry that is appended later is on no page.
-            newest = _increment_position(entries[0].position) if entries else self._end_position
+            newest = (
+                _increment_position(entries[0].position)
+                if entries
+                else self._empty_partition_position
+            )
             self.positions[partition] = min(self.positions[partition], newest)
             self._push_head(partition)
 

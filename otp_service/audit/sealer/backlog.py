@@ -1,4 +1,4 @@
-"""The entries that one turn reads from Redis, and the positions that it marks there."""
+"""The entries that one turn reads from Redis, and the archived positions that it stores there."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Backlog(NamedTuple):
 
     pending: list[PendingEntries]
     reread_partitions: frozenset[int]
-    """Partitions that were read from the start, regardless of the marks."""
+    """Partitions that were read from the start, regardless of their archived positions."""
 
     @property
     def is_complete(self) -> bool:
@@ -32,7 +32,8 @@ class Backlog(NamedTuple):
         return min(p.now for p in self.pending)
 
     def build_archived_positions(self, lines: Sequence[PartitionLines]) -> list[ArchivedPosition]:
-        """Return the positions to mark, also of partitions whose waiting entries were deleted."""
+        """Return the positions to store, including partitions that count waiting entries which Redis has
+        deleted."""
         return [
             ArchivedPosition(
                 pending=p, from_start=p.partition in self.reread_partitions, sequence_id=new.head

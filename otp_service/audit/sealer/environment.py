@@ -21,7 +21,8 @@ class ArchiveSource(Protocol):
     async def fetch_pending(
         self, partitions: Collection[int], *, count: int, from_start: bool = False
     ) -> list[PendingEntries]:
-        """Return the first `count` unmarked entries of each stream; `from_start` ignores marks."""
+        """Return the first `count` entries of each stream, after its archived position unless
+        `from_start`."""
 
     async def mark_archived(self, fence: int, positions: Sequence[ArchivedPosition]) -> None:
         """Store up to where the partitions are archived: Redis may then trim their entries."""

@@ -20,8 +20,8 @@ MAX_CHUNK_LINES = 256
 """Lines of one delivery, so that a slow sink makes progress with each."""
 
 MAX_REPLAY_LINES = 32_768
-"""More lines than an earlier leader can have left undelivered: without marks it did not get further
-than one read of all streams."""
+"""More lines than an earlier leader can have left undelivered: it reads all streams once before it has
+to mark entries as archived."""
 
 
 class SinkQueue:

@@ -8,12 +8,12 @@
 local ROUNDING_MS = 0.5 -- core/limits.py gives the reason
 local UNTIL_UNLOCKED = math.huge -- the wait that no time ends
 
-local exact, gcra, failures = {}, {}, {}
+local sliding_window, gcra, failures = {}, {}, {}
 
------------------------------------------------ exact: a sorted set of the charges and their times
+------------------------------------ sliding window: a sorted set of the charges and their times
 
 -- Reads the bucket.
-function exact.compute_wait(operation)
+function sliding_window.compute_wait(operation)
   local longest, index = 0, 1
   for i, window in ipairs(operation.windows) do
     local period_ms = window[WINDOW_PERIOD_SECONDS] * 1000
@@ -34,7 +34,7 @@ end
 
 -- Adds one member for each unit, named after the operation. Deletes the members that no window
 -- includes, and extends the life of the key.
-function exact.charge(operation)
+function sliding_window.charge(operation)
   local longest_ms = 0
   for _, window in ipairs(operation.windows) do
     longest_ms = math.max(longest_ms, window[WINDOW_PERIOD_SECONDS] * 1000)
@@ -47,7 +47,7 @@ function exact.charge(operation)
 end
 
 -- Removes the members of the charged operation: a second refund of it changes nothing.
-function exact.refund(operation)
+function sliding_window.refund(operation)
   for i = 1, operation.cost do
     redis.call('ZREM', operation.key, operation.operation .. ':' .. i)
   end
@@ -147,7 +147,8 @@ function failures.refund(operation)
   end
 end
 
-local algorithms = { exact = exact, gcra = gcra, row = failures }
+local algorithms = { ['sliding-window'] = sliding_window, gcra = gcra,
+  consecutive = failures }
 
 -- Return a charge or refund with its key and the functions of its algorithm. Reads and writes
 -- nothing.

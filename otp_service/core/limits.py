@@ -4,7 +4,7 @@ A limit is named what-per-subject. The store keeps its bucket under the limit's 
 subject; `store/lua/buckets.lua` does this arithmetic inside Redis, and the functions here are the
 model that it is tested against. Instants and spans are milliseconds.
 
-Exact limits keep the instants of their charges, so a window has no edge at which bursts add up.
+Sliding windows keep the instants of their charges, so they have no edge at which bursts add up.
 Wide limits are GCRA (as in boulder's ratelimits): constant size, named with the burst that they
 admit, so a limit of 60 in 10 min admits 60 at once and then one every 10 s.
 """
@@ -106,8 +106,8 @@ class Limit(StrEnum):
         """The algorithm of its buckets: GCRA, except for one number and for small counts."""
         if self is Limit.CONSECUTIVE_FAILURES:
             return Algorithm.CONSECUTIVE_FAILURES
-        is_exact = self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
-        return Algorithm.SLIDING_WINDOW if is_exact else Algorithm.GCRA
+        is_sliding = self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
+        return Algorithm.SLIDING_WINDOW if is_sliding else Algorithm.GCRA
 
 
 NUMBER_LIMITS = frozenset(

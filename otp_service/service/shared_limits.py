@@ -66,7 +66,7 @@ class SharedLimits:
         return result, charged
 
     async def refund(self, refunds: Sequence[Refund]) -> None:
-        """Apply each refund, once: its operation is named after the one that it reverses."""
+        """Apply each refund, once: its operation id is derived from that of the charge."""
         commits = [
             self._build_commit(refund.charge, f"undo-{refund.operation_id}", refunds=(refund,))
             for refund in refunds

@@ -14,7 +14,7 @@ from otp_service.core.limits import Window
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
-    """A charge or a refund; `operation` is the id of the operation that charges."""
+    """A charge or a refund; `operation` is the operation id of the charge."""
 
     algorithm: str
     key_index: int

@@ -57,7 +57,6 @@ DEFAULT_PROFILE = Argon2Profile(memory_kib=7168, passes=5, lanes=1)
 """The row of OWASP's table with the least memory, for many logins at the same time."""
 
 TEST_PROFILE = Argon2Profile(memory_kib=8, passes=1, lanes=1)
-"""Only for tests."""
 
 
 def estimate_attack_hours(

@@ -45,8 +45,6 @@ ENDED_ERRORS: dict[ChallengeStatus, type[errors.ChallengeEnded]] = {
 
 
 class LiveCode(msgspec.Struct, frozen=True, array_like=True):
-    """One code that may be accepted."""
-
     # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     code_hash: bytes
     pepper_id: str

@@ -17,8 +17,6 @@ def _explicit_default(value: str | int) -> Any:
 
 
 class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The fields that every event may have."""
-
     id: str
     tenant: str | None = None
     key_id: str | None = None
@@ -39,8 +37,6 @@ class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
 
 class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
-    """The base class of the event types."""
-
     outcome: str = _explicit_default("success")
     reason: str | None = None
 

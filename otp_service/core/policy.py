@@ -45,10 +45,6 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not minimum <= getattr(self, field) <= maximum
         ]
 
-    def compute_deadline(self, now: int) -> int:
-        """Return the instant from which a challenge that is issued now is expired."""
-        return now + self.lifetime * SECOND_MS
-
     def count_minutes_left(self, deadline: int, now: int) -> int:
         """Return the whole minutes to state in a message, after SEND_ALLOWANCE_MS."""
         return max(1, (deadline - now + SEND_ALLOWANCE_MS) // (60 * SECOND_MS))

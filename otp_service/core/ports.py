@@ -71,8 +71,6 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The commit was applied."""
-
     now: int
     consecutive_failures: int = 0
     """The count after this commit, if it charged Limit.CONSECUTIVE_FAILURES."""

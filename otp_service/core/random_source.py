@@ -1,4 +1,4 @@
-"""The source of random numbers, with functions that are passed in."""
+"""The source of random numbers: the functions of the system, or those that tests pass."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,6 @@ OPERATION_ID_BYTES = 16
 
 
 class RandomSource:
-    """The system's source of random numbers; tests pass their own functions."""
-
     def __init__(
         self, randbelow: Callable[[int], int], token_bytes: Callable[[int], bytes]
     ) -> None:

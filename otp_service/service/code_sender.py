@@ -142,7 +142,7 @@ class CodeSender:
 
     def _build_challenge(self, now: int) -> Challenge:
         policy, pseudonym_key = self._dependencies.policy, self._dependencies.keys.pseudonym.current
-        deadline = policy.compute_deadline(now)
+        deadline = now + policy.lifetime * SECOND_MS
         return Challenge(
             tenant=self._tenant.name,
             id=self._challenge_id,

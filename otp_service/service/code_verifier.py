@@ -27,8 +27,6 @@ class ChargedAttempt(msgspec.Struct, frozen=True):
 
 
 class CodeVerifier:
-    """One attempt at one challenge."""
-
     def __init__(
         self,
         dependencies: Dependencies,

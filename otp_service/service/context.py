@@ -169,15 +169,11 @@ class CallContext:
     def _build_number_fields(self) -> dict[str, Any]:
         challenge, phone = self.challenge, self.subject.phone
         if isinstance(challenge, Challenge):
-            return {
-                "number": challenge.number_pseudonym,
-                "country": challenge.country,
-                "number_suffix": challenge.masked_number[-2:],
-            }
-        if phone:
-            return {
-                "number": self._pseudonym_key.derive_pseudonym("number", phone.canonical),
-                "country": phone.country,
-                "number_suffix": phone.e164[-2:],
-            }
-        return {}
+            pseudonym, country = challenge.number_pseudonym, challenge.country
+            suffix = challenge.masked_number[-2:]
+        elif phone:
+            pseudonym = self._pseudonym_key.derive_pseudonym("number", phone.canonical)
+            country, suffix = phone.country, phone.e164[-2:]
+        else:
+            return {}
+        return {"number": pseudonym, "country": country, "number_suffix": suffix}

@@ -23,6 +23,7 @@ from otp_service.service.context import Dependencies
 
 LEASE_MARGIN_MS = 5 * SECOND_MS
 Operation = Literal["issue", "resend"]
+RequestFields = tuple[str | None, ...]
 
 
 class KeyClaim(msgspec.Struct, frozen=True):
@@ -33,8 +34,6 @@ class KeyClaim(msgspec.Struct, frozen=True):
 
 
 class IdempotencyKeys:
-    """Claims the Idempotency-Keys of one tenant's calls."""
-
     def __init__(self, dependencies: Dependencies, tenant: str) -> None:
         self._store = dependencies.store
         self._random = dependencies.random
@@ -44,11 +43,7 @@ class IdempotencyKeys:
 
     @asynccontextmanager
     async def claim(
-        self,
-        key: str | None,
-        operation: Operation,
-        fields: tuple[str | None, ...],
-        challenge_id: str,
+        self, key: str | None, operation: Operation, fields: RequestFields, challenge_id: str
     ) -> AsyncIterator[KeyClaim]:
         """Claim the key while the body of the `async with` statement runs the request.
 
@@ -97,7 +92,7 @@ class IdempotencyKeys:
             raise errors.IdempotencyKeyInUse
         return None
 
-    def _compute_fingerprint(self, operation: Operation, fields: tuple[str | None, ...]) -> bytes:
+    def _compute_fingerprint(self, operation: Operation, fields: RequestFields) -> bytes:
         encoded = (b"\0" if field is None else field.encode() for field in fields)
         joined = join_length_prefixed(*encoded)
         return self._mac_key.compute_mac("fingerprint", operation.encode(), joined)

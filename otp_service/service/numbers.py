@@ -55,7 +55,6 @@ class NumberService:
         return await self._registry.list_blocked_numbers(progress)
 
     async def list_locked_numbers(self, progress: ProgressCallback) -> list[LockedNumber]:
-        """Return the numbers that are locked at a tenant, the latest failure first."""
         return await self._registry.list_locked_numbers(self._dependencies.tenants, progress)
 
     def _build_blocklist_event(

@@ -13,8 +13,6 @@ MAX_CONFLICTS = 16
 
 
 class CommitResult(msgspec.Struct, frozen=True):
-    """A commit that was applied."""
-
     commit: Commit
     committed: Committed
     previous_snapshot: ChallengeSnapshot | None = None

@@ -76,7 +76,8 @@ class OtpService:
     ) -> ChallengeSnapshot:
         """Send another code for a challenge; the earlier one stays valid as well."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
+            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            challenge = snapshot.require_challenge()
             try:
                 challenge.check_pending(snapshot.now)
             except errors.ChallengeEnded as error:
@@ -92,7 +93,8 @@ class OtpService:
     ) -> ChallengeSnapshot:
         """Accept the code, once. Every other outcome is an error."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
+            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            challenge = snapshot.require_challenge()
             subject = Subject.from_challenge(challenge, snapshot.secret, request.client_ip)
             context = CallContext(self._dependencies, caller, subject, challenge)
             verifier = CodeVerifier(
@@ -103,13 +105,15 @@ class OtpService:
     async def get_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge in any status. Raises ChallengeNotFound."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot, _ = await self._fetch_challenge(caller, challenge_id)
+            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            snapshot.require_challenge()
             return snapshot
 
     async def cancel(self, caller: Caller, challenge_id: str) -> None:
         """End a challenge; a second call does nothing."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot, challenge = await self._fetch_challenge(caller, challenge_id)
+            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            challenge = snapshot.require_challenge()
             context = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
             canceled = events.Canceled(**context.build_event_fields(reason="by_tenant"))
 
@@ -165,12 +169,6 @@ class OtpService:
             )
         check_country(phone, countries)
 
-    async def _fetch_challenge(
-        self, caller: Caller, challenge_id: str
-    ) -> tuple[ChallengeSnapshot, Challenge]:
-        snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
-        return snapshot, snapshot.require_challenge()
-
     async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
         challenge, secret = snapshot.require_challenge(), snapshot.secret
         subject = Subject.from_challenge(challenge, secret, secret.client_ip if secret else None)
@@ -179,10 +177,8 @@ class OtpService:
                 raise errors.ChallengeExpired
             challenge.check_resend(snapshot.now)
         except (errors.ChallengeEnded, errors.SendsExhausted) as error:
-            number_to_check = subject.phone if isinstance(error, errors.SendsExhausted) else None
-            await self._record_issue_denial(
-                caller, UNKNOWN_SUBJECT, challenge, error, number_to_check
-            )
+            number = subject.phone if isinstance(error, errors.SendsExhausted) else None
+            await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error, number)
             raise
         reference = ChallengeRef(challenge.id, challenge.purpose)
         context = CallContext(self._dependencies, caller, subject, reference)
@@ -199,11 +195,10 @@ class OtpService:
         """Record a refusal. Raises NumberLocked instead if `number_to_check` is locked."""
         context = CallContext(self._dependencies, caller, subject, challenge)
         denied = events.IssueDenied(**context.build_event_fields(reason=error.reason))
-        lock_check = number_to_check and charges.build_lock_check(caller.tenant, number_to_check)
+        number = number_to_check
+        lock_checks = (charges.build_lock_check(caller.tenant, number),) if number else ()
         commit = context.build_commit(
-            charges=(lock_check,) if lock_check else (),
-            event_if_refused=denied,
-            foldable_event=denied,
+            charges=lock_checks, event_if_refused=denied, foldable_event=denied
         )
         await commit_once(self._store, commit)
 

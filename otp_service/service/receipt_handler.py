@@ -21,8 +21,6 @@ from otp_service.service.optimistic_commit import commit_with_retry
 
 
 class ReceiptResult(msgspec.Struct, frozen=True):
-    """The result of handling a receipt."""
-
     is_known: bool
     """Whether it is about a submission of this installation."""
     auto_resend_reference: SubmissionReference | None = None

@@ -18,8 +18,6 @@ from otp_service.service.shared_limits import SharedLimits
 
 
 class SendCharges(msgspec.Struct, frozen=True):
-    """What one send was charged."""
-
     number_charges: tuple[Charge, ...]
     operation_id: str
     shared_refunds: tuple[Refund, ...]
@@ -75,8 +73,6 @@ class SendResult(msgspec.Struct, frozen=True):
 
 
 class SendRecorder:
-    """Stores the result of one send."""
-
     def __init__(
         self, dependencies: Dependencies, context: CallContext, phone: PhoneNumber
     ) -> None:

@@ -54,9 +54,8 @@ class SharedLimits:
         """
         if not charges:
             return await call, SharedCharges()
-        result, charged = await asyncio.gather(
-            call, self.charge_all(charges), return_exceptions=True
-        )
+        charging = self.charge_all(charges)
+        result, charged = await asyncio.gather(call, charging, return_exceptions=True)
         if isinstance(charged, BaseException):
             raise charged
         if isinstance(result, OtpError) and not isinstance(result, StoreUnavailable):

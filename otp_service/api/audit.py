@@ -74,9 +74,8 @@ async def _fetch_page(
         cursor=query.cursor,
     )
     if phone is not None:
-        await get_context(request).record_lookup(
-            phone, len(page[0]), tenant=tenant, **get_lookup_fields(request)
-        )
+        fields = get_lookup_fields(request)
+        await get_context(request).record_lookup(phone, len(page[0]), tenant=tenant, **fields)
     return page
 
 

@@ -128,9 +128,8 @@ def build_document() -> Schema:
 @cache
 def _collect_sample_errors() -> dict[str, Exception]:
     allow = {"allow": "GET"}
-    of_framework = [
-        HTTPException(status_code=s, headers=allow) for s in problems.FRAMEWORK_PROBLEMS
-    ]
+    statuses = problems.FRAMEWORK_PROBLEMS
+    of_framework = [HTTPException(status_code=s, headers=allow) for s in statuses]
     examples = (Exception(), *of_framework, *EXAMPLE_ERRORS)
     samples = {problems.get_problem_type(error): error for error in examples}
     for kind in vars(errors).values():
@@ -214,6 +213,7 @@ def _describe_problem_responses() -> Schema:
 
 def _describe_problem_response(slugs: tuple[str, ...]) -> Schema:
     samples = [_collect_sample_errors()[slug] for slug in slugs]
+    header_sets = [problems.build_problem_headers(sample) for sample in samples]
     bodies = [msgspec.to_builtins(problems.build_problem(sample)) for sample in samples]
     properties = {
         "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
@@ -224,9 +224,7 @@ def _describe_problem_response(slugs: tuple[str, ...]) -> Schema:
     schema = {"allOf": [_build_ref(schemas.Problem), exact]}
     return {
         "description": "; ".join(problems.PROBLEM_TYPES[slug].title for slug in slugs),
-        "headers": _describe_headers(
-            [problems.build_problem_headers(sample) for sample in samples]
-        ),
+        "headers": _describe_headers(header_sets),
         "content": {"application/problem+json": {"schema": schema, "examples": examples}},
     }
 

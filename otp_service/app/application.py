@@ -68,9 +68,8 @@ class Application:
         self.is_dev = is_dev
         self.is_supervisor = is_supervisor
         self.versions = factories.collect_versions(settings)
-        self.metrics = telemetry.Metrics(
-            __version__, tenants=settings.build_tenants(), providers=settings.providers
-        )
+        tenants = settings.build_tenants()
+        self.metrics = telemetry.Metrics(__version__, tenants=tenants, providers=settings.providers)
         self.access_counter = telemetry.DeniedAccessCounter(self.metrics)
         self.request_log = telemetry.RequestLog(self.metrics)
         self.tracing = None if is_supervisor else factories.create_tracing(settings)
@@ -90,16 +89,13 @@ class Application:
         dependencies = ProviderDependencies(self.transport, now_ms, on_receipt, message_ids)
         self.providers = factories.create_providers(settings, dependencies)
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
-        self.provider_health = LocalProviderHealth()
+        self.provider_health = health = LocalProviderHealth()
         providers = self.providers
         if self.tracing:
             providers = {name: self.tracing.trace_provider(p) for name, p in providers.items()}
-        self.router = factories.create_router(
-            settings, providers, self.provider_health, self.callback_urls
-        )
-        self.provider_health_sync = ProviderHealthSync(
-            self.store, self.provider_health, factories.RANDOM_SOURCE, self.versions
-        )
+        self.router = factories.create_router(settings, providers, health, self.callback_urls)
+        random = factories.RANDOM_SOURCE
+        self.provider_health_sync = ProviderHealthSync(self.store, health, random, self.versions)
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
         self._background_tasks: list[asyncio.Task[None]] = []
@@ -198,9 +194,8 @@ class Application:
 
     async def _handle_session_receipt(self, provider: str, receipt: Receipt) -> None:
         """Handle a receipt from the provider's own connection, which authenticates it."""
-        caller = Caller.without_tenant(
-            f"session-{provider}", factories.RANDOM_SOURCE.generate_operation_id()
-        )
+        operation_id = factories.RANDOM_SOURCE.generate_operation_id()
+        caller = Caller.without_tenant(f"session-{provider}", operation_id)
         await self.handle_receipt(caller, provider, receipt, trusted=True)
 
     async def handle_receipt(

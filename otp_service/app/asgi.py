@@ -37,13 +37,11 @@ def create_worker_app(app: Application) -> Litestar:
 
 
 def create_admin_app(app: Application) -> Litestar:
-    api_keys = ApiKeyRegistry(
-        app.settings.build_api_keys(), app.settings.build_tenants(), app.access_counter.count_call
-    )
+    keys, tenants = app.settings.build_api_keys(), app.settings.build_tenants()
+    api_keys = ApiKeyRegistry(keys, tenants, app.access_counter.count_call)
+    sessions = SessionStore(api_keys, now=now_ms, new_token=lambda: secrets.token_urlsafe(32))
     dependencies = AuditUiDependencies(
-        session_store=SessionStore(
-            api_keys, now=now_ms, new_token=lambda: secrets.token_urlsafe(32)
-        ),
+        session_store=sessions,
         days=DayStatsCache(app.create_reader(), now_ms),
         background_verifier=app.background_verifier,
         now=now_ms,
@@ -86,6 +84,5 @@ def _create_api_context(app: Application) -> ApiContext:
 
 def _create_inbox_handlers(app: Application) -> list[HTTPRouteHandler]:
     service = app.settings.service
-    return create_inbox_handlers(
-        app.inboxes[0].list_messages, service_url=f"http://{service.host}:{service.port}"
-    )
+    service_url = f"http://{service.host}:{service.port}"
+    return create_inbox_handlers(app.inboxes[0].list_messages, service_url=service_url)

@@ -34,9 +34,8 @@ class SystemEvents:
         """Record a start or stop. Does nothing without Redis, which may start later."""
         event = events.ServiceChanged(**self._build_event_fields(), reason=reason)
         with suppress(StoreUnavailable):
-            await append_event(
-                self._store, event, self._store.key_names.compute_partition("service")
-            )
+            partition = self._store.key_names.compute_partition("service")
+            await append_event(self._store, event, partition)
 
     async def record_fullness_change(self, reason: str) -> None:
         event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
@@ -65,9 +64,8 @@ class SystemEvents:
     async def record_denied_access(self) -> None:
         """Append the counts of calls without a valid key or scope and of rejected callbacks."""
         for event in self._build_denial_events():
-            await append_event(
-                self._store, event, self._store.key_names.compute_partition("access")
-            )
+            partition = self._store.key_names.compute_partition("access")
+            await append_event(self._store, event, partition)
 
     def _build_denial_events(self) -> Iterator[events.Event]:
         for reason, count in self._access_counter.drain_calls().items():

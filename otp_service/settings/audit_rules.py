@@ -48,9 +48,8 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
 
 def _find_archive_warnings(audit: AuditSettings) -> Iterator[ConfigIssue]:
     if audit.archive is None:
-        yield ConfigIssue(
-            "audit.archive", "is missing: events are lost with Redis or after events.retention_days"
-        )
+        remedy = "is missing: events are lost with Redis or after events.retention_days"
+        yield ConfigIssue("audit.archive", remedy)
     elif audit.anchor is None:
         yield ConfigIssue("audit.anchor", MISSING_ANCHOR_REMEDY)
     if audit.previous_signing_key is not None:

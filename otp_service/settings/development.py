@@ -29,16 +29,13 @@ def create_dev_settings(
     """Return the settings; `secrets` is the result of `ensure_dev_secrets`."""
     rings = {name: create_single_key_ring("dev", secrets[name]) for name in KEY_RING_NAMES}
     key = model.ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
+    tenant = model.TenantSettings(brand="Example", countries=frozenset({"*"}), keys=(key,))
     return model.Settings(
         keys=ServiceKeys(**rings),
         service=service,
         redis=model.RedisSettings(url=redis_url),
         audit=audit or model.AuditSettings(),
-        tenant_settings={
-            DEV_TENANT: model.TenantSettings(
-                brand="Example", countries=frozenset({"*"}), keys=(key,)
-            )
-        },
+        tenant_settings={DEV_TENANT: tenant},
         providers={"inbox": Inbox()},
     )
 

@@ -60,9 +60,8 @@ def _check_limit(path: str, limit: Limit, windows: Sequence[Window]) -> Iterator
 
 def _is_failure_window(windows: Sequence[Window]) -> bool:
     (maximum,) = DEFAULT_LIMITS[Limit.CONSECUTIVE_FAILURES]
-    return [maximum.period_seconds] == [window.period_seconds for window in windows] and (
-        windows[0].count <= maximum.count
-    )
+    periods = [window.period_seconds for window in windows]
+    return periods == [maximum.period_seconds] and windows[0].count <= maximum.count
 
 
 def _is_as_tight(inner: Sequence[Window], outer: Sequence[Window]) -> bool:

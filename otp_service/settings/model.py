@@ -54,9 +54,8 @@ REDIS_URL_REMEDY = (
 RedisUrl = Annotated[
     str, _match(r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)", REDIS_URL_REMEDY)
 ]
-Instant = Annotated[
-    datetime, Meta(tz=True, description="must be a time with its zone, like 2027-01-31T00:00:00Z")
-]
+INSTANT_REMEDY = "must be a time with its zone, like 2027-01-31T00:00:00Z"
+Instant = Annotated[datetime, Meta(tz=True, description=INSTANT_REMEDY)]
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

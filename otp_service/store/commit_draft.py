@@ -92,9 +92,8 @@ class CommitDraft:
             self.append(event)
         fields["event_if_refused"] = self._sign_foldable_event(commit.event_if_refused)
         fields["foldable_event"] = self._sign_foldable_event(commit.foldable_event)
-        fields["requires_log_capacity"] = commit.requires_log_capacity or any(
-            isinstance(event, GRANT_EVENTS) for event in commit.events
-        )
+        has_grant = any(isinstance(event, GRANT_EVENTS) for event in commit.events)
+        fields["requires_log_capacity"] = commit.requires_log_capacity or has_grant
 
     def _add_swap(self, swap: CompareAndSwap) -> None:
         new, old = swap.new, swap.old

@@ -45,9 +45,8 @@ async def is_ready(client: ScriptClient, *, timeout: float = 1.0) -> bool:  # no
     try:
         async with asyncio.timeout(timeout):
             keys = (await _create_probe_keys(client)).values()
-            await asyncio.gather(
-                *(client.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys)
-            )
+            runs = [client.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys]
+            await asyncio.gather(*runs)
             if (pool := get_sentinel_pool(client.redis_client)) is None:
                 return True
             (reply,) = await client.run_pipeline_on(None, [("INFO", "replication")])
@@ -99,9 +98,8 @@ async def _find_issues_on(
     client: ScriptClient, master: Master, key: str, log_bytes: int
 ) -> list[RedisIssue]:
     commands: list[Command] = [("INFO", section) for section in INFO_SECTIONS]
-    *sections, config = await client.run_pipeline_on(
-        master, [*commands, ("CONFIG", "GET", "appendfsync")]
-    )
+    commands.append(("CONFIG", "GET", "appendfsync"))
+    *sections, config = await client.run_pipeline_on(master, commands)
     refused = await check_permissions(client, master, key)
     for reply in sections:
         if isinstance(reply, NoPermissionError):

@@ -171,9 +171,8 @@ class NumberAdmin:
     async def _scan_keys(self, master: Master, pattern: str) -> AsyncIterator[list[str]]:
         cursor = b"0"
         while True:
-            cursor, names = await self._client.read_from(
-                master, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_BATCH_KEYS
-            )
+            command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_BATCH_KEYS)
+            cursor, names = await self._client.read_from(master, *command)
             yield [name.decode() for name in names]
             if cursor == b"0":
                 return

@@ -122,9 +122,8 @@ def _format_rows(
     statuses: Sequence[ProviderStatus], conversion: Conversion
 ) -> Iterator[tuple[str, ...]]:
     for status in statuses:
-        backoff = (
-            f"backoff until {_format_time(status.backoff_until)}" if status.backoff_until else ""
-        )
+        until = status.backoff_until
+        backoff = f"backoff until {_format_time(until)}" if until else ""
         head = status.provider, f"{status.share:.0%}"
         if backoff or not status.countries:
             yield *head, "-", backoff or "-", "-", "-", ""
@@ -139,11 +138,8 @@ def _format_rows(
 
 
 def _format_breaker(country: CountryStatus) -> str:
-    return (
-        f"{country.state} until {_format_time(country.open_until)}"
-        if country.open_until
-        else country.state
-    )
+    until = f" until {_format_time(country.open_until)}" if country.open_until else ""
+    return f"{country.state}{until}"
 
 
 def _format_reasons(country: CountryStatus) -> str:

@@ -93,7 +93,6 @@ def format_overview(
 
 
 def to_json_members(overview: StatsOverview) -> dict[str, object]:
-    """Return the statistics as JSON members."""
     return {
         **msgspec.structs.asdict(overview),
         "total": _row_to_json_members(overview.total),

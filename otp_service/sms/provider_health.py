@@ -67,7 +67,6 @@ class Breaker(msgspec.Struct, frozen=True):
     """Consecutive ones, each twice as long as the one before."""
 
     def get_state(self, now: int) -> BreakerState:
-        """Return the state at this instant."""
         if not self.open_until:
             return "closed"
         return "open" if now < self.open_until else "half-open"
@@ -147,7 +146,6 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """By pseudonym of a number: when it last changed a quality."""
 
     def get_breaker_state(self, provider: str, country: str, now: int) -> BreakerState:
-        """Return the state of the breaker of a provider in a country."""
         breaker = self.breakers.get(f"{provider} {country}")
         return breaker.get_state(now) if breaker else "closed"
 

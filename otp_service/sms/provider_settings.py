@@ -26,7 +26,6 @@ class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def header(self) -> str:
-        """The header's value."""
         both = f"{self.username}:{self.password.reveal()}"
         return f"Basic {base64.b64encode(both.encode()).decode()}"
 
@@ -79,7 +78,6 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
         return HttpProvider(name, self, dependencies.transport, now=dependencies.now)  # type: ignore[arg-type]  # each subclass is a Dialect
 
     def build_url(self, path: str) -> str:
-        """Return the address of requests for this path."""
         return self.base_url.rstrip("/") + path
 
     def find_errors(self) -> list[tuple[str, str]]:

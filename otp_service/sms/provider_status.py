@@ -35,7 +35,6 @@ class ProviderStatus(msgspec.Struct, frozen=True):
 def list_provider_statuses(
     health: ProviderHealth, providers: Iterable[str], now: int
 ) -> tuple[ProviderStatus, ...]:
-    """Return the statuses of these providers at this instant."""
     return tuple(
         ProviderStatus(
             provider=provider,

@@ -172,7 +172,6 @@ class ProviderRouter:
         self._health.record_events([event] if event else [])
 
     async def aclose(self) -> None:
-        """Close every provider."""
         for provider in self._providers.values():
             await provider.aclose()
 

@@ -83,11 +83,9 @@ def _can_log_message(record: logging.LogRecord) -> bool:
 
 
 def _truncate_text(value: object) -> object:
-    return (
-        value[:_MAX_TEXT_CHARS] + "…"
-        if isinstance(value, str) and len(value) > _MAX_TEXT_CHARS
-        else value
-    )
+    if isinstance(value, str) and len(value) > _MAX_TEXT_CHARS:
+        return value[:_MAX_TEXT_CHARS] + "…"
+    return value
 
 
 def _install_exception_hooks() -> None:

@@ -132,8 +132,8 @@ class Metrics:
         self._provider_shares(label_or_other(self._providers, provider)).set(share)
 
     def set_breaker_state(self, provider: str, country: str, state: str) -> None:
-        labels = label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
-        self._breaker_states(*labels).set(BREAKER_STATE_VALUES[state])
+        values = label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
+        self._breaker_states(*values).set(BREAKER_STATE_VALUES[state])
 
     def set_archive_metrics(self, **values: float) -> None:
         """Set metrics of the archive, by their names in ARCHIVE_METRICS."""
@@ -152,21 +152,19 @@ class Metrics:
 
     def count_rejected_callback(self, provider: str, reason: str) -> tuple[str, str]:
         """Count a refused callback; return provider and reason as restricted label values."""
-        labels = label_or_other(self._providers, provider), label_or_other(CALLBACK_REASONS, reason)
-        self._callbacks_rejected(*labels).inc()
-        return labels
+        values = label_or_other(self._providers, provider), label_or_other(CALLBACK_REASONS, reason)
+        self._callbacks_rejected(*values).inc()
+        return values
 
     def _make_counters(self) -> None:
         def add(name: str, text: str, *labels: str) -> Callable[..., Counter]:
             return _cache_children(Counter(name, text, labels, registry=self._registry))
 
         self._requests = add("otp_requests", "Responses.", "method", "route", "status")
-        self._unauthenticated = add(
-            "otp_unauthenticated", "Calls without a valid key or scope.", "reason"
-        )
-        self._callbacks_rejected = add(
-            "otp_callbacks_rejected", "Refused callbacks.", "provider", "reason"
-        )
+        text = "Calls without a valid key or scope."
+        self._unauthenticated = add("otp_unauthenticated", text, "reason")
+        text = "Refused callbacks."
+        self._callbacks_rejected = add("otp_callbacks_rejected", text, "provider", "reason")
         event_labels = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = add("otp_events", "Events of the audit log.", *event_labels)
         text = "Messages submitted to providers."
@@ -182,18 +180,14 @@ class Metrics:
             buckets = _HISTOGRAM_BUCKETS_SECONDS
             return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
 
-        self._request_seconds = _cache_children(
-            add("otp_request_seconds", "Duration of requests.", "route")
-        )
-        self._submission_seconds = _cache_children(
-            add("otp_submission_seconds", "Duration of submissions to providers.", "provider")
-        )
-        self.store_seconds = _cache_children(
-            add("otp_store_seconds", "Duration of calls of the store.", "call")
-        )
-        self.argon2_seconds = add(
-            "otp_argon2_seconds", "Duration of argon2, with the wait for a thread."
-        )
+        requests = add("otp_request_seconds", "Duration of requests.", "route")
+        self._request_seconds = _cache_children(requests)
+        text = "Duration of submissions to providers."
+        self._submission_seconds = _cache_children(add("otp_submission_seconds", text, "provider"))
+        store = add("otp_store_seconds", "Duration of calls of the store.", "call")
+        self.store_seconds = _cache_children(store)
+        text = "Duration of argon2, with the wait for a thread."
+        self.argon2_seconds = add("otp_argon2_seconds", text)
 
     def _make_gauges(self, version: str) -> None:
         def add(name: str, text: str, mode: MultiprocessMode, *labels: str) -> Callable[..., Gauge]:

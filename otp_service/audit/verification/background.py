@@ -74,7 +74,6 @@ class BackgroundVerifier:
             self.start_run()
 
     async def wait_until_done(self) -> None:
-        """Wait for the current run."""
         if self._task is not None:
             await self._task
 

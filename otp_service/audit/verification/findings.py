@@ -104,7 +104,6 @@ class FindingLog:
     def add_finding(
         self, kind: FindingKind, text: str, line: int | None = None, **place: Unpack[FindingPlace]
     ) -> None:
-        """Record that something is wrong."""
         self.finding_counts[kind] += 1
         if place.get("last") == line:
             place.pop("last", None)

@@ -76,7 +76,6 @@ class _ArchiveVerifier:
         self._begin_batch(1)
 
     def read_segment(self, segment: Segment, *, is_newest: bool) -> None:
-        """Check one segment."""
         self._log.file = segment.name
         self._segments += 1
         seals, place = self._seals, 0

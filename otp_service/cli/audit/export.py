@@ -5,12 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from otp_service.audit.archive_format.segments import (
-    MAX_LINE_BYTES,
-    iterate_raw_lines,
-    list_segments,
-    parse_segment_day,
-)
+from otp_service.audit.archive_format import segments
 from otp_service.audit.exports import EXPORT_FORMATS, export_line
 from otp_service.cli.command import CommandError, Subparsers, add_command, parse_instant
 from otp_service.clock import now_ms
@@ -37,13 +32,13 @@ def run_export(args: argparse.Namespace) -> int:
       otp-service audit export --format ecs --since 24h /var/lib/otp/archive
     """
     since = parse_instant(args.since, now_ms()) if args.since else 0
-    segments = list_segments(args.folder)
-    if not segments:
+    paths = segments.list_segments(args.folder)
+    if not paths:
         raise CommandError(f"{args.folder} is not an archive: it has no segment.")
     write = EXPORT_FORMATS[args.format]
-    for segment in _skip_ended_segments(segments, since):
-        for line in iterate_raw_lines(segment):
-            if len(line) < MAX_LINE_BYTES and not line.endswith(b"\n"):
+    for path in _skip_ended_segments(paths, since):
+        for line in segments.iterate_raw_lines(path):
+            if len(line) < segments.MAX_LINE_BYTES and not line.endswith(b"\n"):
                 break  # the sealer is writing this line
             if text := export_line(line.removesuffix(b"\n"), write, since):
                 sys.stdout.write(f"{text}\n")
@@ -54,5 +49,5 @@ def _skip_ended_segments(paths: list[Path], since_ms: int) -> Iterator[Path]:
     """Yield segments that may have newer events: a segment has none after the next one's day."""
     day = format_rfc3339(since_ms)[:10]
     for segment, following in zip(paths, [*paths[1:], None], strict=True):
-        if following is None or parse_segment_day(following) >= day:
+        if following is None or segments.parse_segment_day(following) >= day:
             yield segment

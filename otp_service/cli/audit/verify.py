@@ -5,15 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from otp_service.audit.archive_format import segments
+from otp_service.audit.archive_format import seals, segments
 from otp_service.audit.archive_format.entries import SEAL_PREFIX
-from otp_service.audit.archive_format.seals import (
-    Anchor,
-    PublicKey,
-    build_anchor,
-    find_anchors,
-    parse_public_keys,
-)
 from otp_service.audit.verification.findings import FindingKind, VerificationReport
 from otp_service.audit.verification.verifier import verify_folder
 from otp_service.cli.command import Subparsers, UsageError, add_command, format_json
@@ -94,17 +87,17 @@ def run_anchor(args: argparse.Namespace) -> int:
         for line in segments.iterate_lines_backward(path):
             if line.startswith(SEAL_PREFIX):
                 try:
-                    print(escape_unprintable(str(build_anchor(line))))
+                    print(escape_unprintable(str(seals.build_anchor(line))))
                 except ValueError as error:
                     raise UsageError(f"the last seal in {path} cannot be read: {error}") from error
                 return 0
     raise UsageError(f"{args.folder} has no seal yet.")
 
 
-def read_public_keys(path: Path) -> list[PublicKey]:
+def read_public_keys(path: Path) -> list[seals.PublicKey]:
     """Return the public keys of a file, at least one. Raises UsageError."""
     try:
-        keys = parse_public_keys(read_text_file(path))
+        keys = seals.parse_public_keys(read_text_file(path))
     except ValueError as error:
         raise UsageError(f"{path} is not a file of public keys: {error}") from error
     if not keys:
@@ -139,8 +132,8 @@ def format_report(report: VerificationReport) -> Iterator[str]:
         yield f"          {hashed}"
     else:
         yield "verified  nothing"
-    lines, seals = _format_count(report.lines, "line"), _format_count(report.seals, "seal")
-    yield f"read      {lines}, {seals} in {_format_count(report.segments, 'segment')}"
+    lines, sealed = _format_count(report.lines, "line"), _format_count(report.seals, "seal")
+    yield f"read      {lines}, {sealed} in {_format_count(report.segments, 'segment')}"
     if report.unsealed:
         lines = _format_count(report.unsealed, "line")
         yield f"unsealed  {lines} after the last seal, not protected yet"
@@ -169,9 +162,9 @@ def _list_segments(folder: Path) -> list[Path]:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}.") from error
 
 
-def _parse_anchors(text: str) -> list[Anchor]:
+def _parse_anchors(text: str) -> list[seals.Anchor]:
     """Return the anchors in an argument, or in the file that it names."""
-    anchors = find_anchors(text) or find_anchors(read_text_file(Path(text)))
+    anchors = seals.find_anchors(text) or seals.find_anchors(read_text_file(Path(text)))
     if not anchors:
         raise UsageError(f"{text} has no line 'otp-audit-anchor NUMBER TIME HASH'.")
     return anchors

@@ -55,7 +55,6 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """The address of requests."""
         base = self.base_url or f"https://{self.service}.{self.region}.amazonaws.com"
         return base.rstrip("/") + "/"
 

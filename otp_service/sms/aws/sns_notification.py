@@ -93,7 +93,6 @@ class Notification(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def find_topic_errors(topic: str) -> FieldErrors:
-    """Yield the error of a configured topic."""
     if topic and not _TOPIC_ARN.fullmatch(topic):
         yield "topic_arn", "write it like arn:aws:sns:eu-west-1:123456789012:sms-events"
 

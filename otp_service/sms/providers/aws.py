@@ -26,13 +26,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.sms.aws import sns_notification
 from otp_service.sms.aws.sigv4 import AwsSettings
-from otp_service.sms.aws.sns_notification import (
-    Notification,
-    find_topic_errors,
-    parse_certificate_url,
-    verify_notification,
-)
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.receipt_callbacks import Callback, decode_receipt
@@ -179,32 +174,31 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of an event; none for other channels and for subscriptions."""
-        notification = verify_notification(callback, self.topic_arn)
+        notification = sns_notification.verify_notification(callback, self.topic_arn)
         if notification.type != "Notification":
             _log_confirmation_request(notification)
             return []
         event = decode_receipt(notification.message, _ReceiptBody)
         if not event.event_type.startswith("TEXT_"):
             return []
-        return [
-            build_receipt(
-                event.status,
-                event.event_type,
-                reference=str((event.context or {}).get("reference", "")),
-                message_id=event.message_id,
-                is_signed=True,
-            )
-        ]
+        receipt = build_receipt(
+            event.status,
+            event.event_type,
+            reference=str((event.context or {}).get("reference", "")),
+            message_id=event.message_id,
+            is_signed=True,
+        )
+        return [receipt]
 
     def find_certificate_url(self, callback: Callback) -> str | None:
         """Return the address of SNS's certificate. Raises as `parse_certificate_url`."""
-        return parse_certificate_url(callback, self.topic_arn)
+        return sns_notification.parse_certificate_url(callback, self.topic_arn)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        return [*super().find_errors(), *find_topic_errors(self.topic_arn)]
+        return [*super().find_errors(), *sns_notification.find_topic_errors(self.topic_arn)]
 
 
-def _log_confirmation_request(notification: Notification) -> None:
+def _log_confirmation_request(notification: sns_notification.Notification) -> None:
     """Log the token for an operator; it only confirms this subscription."""
     logger.warning(
         "SNS asks to confirm a subscription; do it by hand if it is yours: "

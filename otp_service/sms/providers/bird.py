@@ -114,16 +114,15 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
             verify_signature(callback, self.webhook_secret.reveal())
         report = callback.decode_json(_ReceiptBody)
         message = report.data
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(report.type),
-                message.error.code if message.error else None,
-                failure_statuses=FAILURE_STATUSES,
-                reference=message.reference,
-                message_id=message.sms_id,
-                is_signed=self.webhook_secret is not None,
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(report.type),
+            message.error.code if message.error else None,
+            failure_statuses=FAILURE_STATUSES,
+            reference=message.reference,
+            message_id=message.sms_id,
+            is_signed=self.webhook_secret is not None,
+        )
+        return [receipt]
 
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()

@@ -131,7 +131,6 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
         return fault_table.classify_refusal(FAULT_TABLE, reply, message.status.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
-        """Return the receipt of each message."""
         results = callback.decode_json(_ReceiptBody).results
         return [_receipt_from_result(result) for result in results]
 

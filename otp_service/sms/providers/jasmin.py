@@ -87,7 +87,6 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         return build_form_request(self.build_url("/send"), "", fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply's prose."""
         success = _SUCCESS_PATTERN.fullmatch(reply.body.strip())
         if reply.status == 200 and success:  # noqa: PLR2004
             return reply_from_message_id(success[1].decode(errors="replace"))
@@ -100,14 +99,13 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         word = report.message_status
         if word not in RECEIPT_STATUSES and not _FAILED_STATUS_PATTERN.fullmatch(word):
             raise UnreadableReceipt
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(word, "technical-failure"),
-                word,
-                failure_statuses=FAILURE_STATUSES,
-                message_id=report.id,
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(word, "technical-failure"),
+            word,
+            failure_statuses=FAILURE_STATUSES,
+            message_id=report.id,
+        )
+        return [receipt]
 
 
 def _encode_text(text: str) -> dict[str, str]:

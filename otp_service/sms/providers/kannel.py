@@ -85,7 +85,6 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
         return HttpRequest("POST", self.base_url, (("content-type", "text/xml"),), body.encode())
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        """Return the meaning of the reply's prose."""
         if reply.status == 202 and match_prefix(reply.body, ACCEPTED_PREFIXES):  # noqa: PLR2004
             return Accepted()
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)

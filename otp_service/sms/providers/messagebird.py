@@ -134,16 +134,15 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         report = convert_receipt(callback.form if callback.body else callback.query, _ReceiptBody)
         status = RECEIPT_STATUSES.get(report.status)
         reason = report.status_reason.replace("_", " ").lower()
-        return [
-            build_receipt(
-                resolve_receipt_status(status, reason, FAILURE_STATUSES),
-                report.status_error_code,
-                failure_statuses=FAILURE_STATUSES,
-                reference=report.reference,
-                message_id=report.id,
-                is_signed=self.signing_key is not None,
-            )
-        ]
+        receipt = build_receipt(
+            resolve_receipt_status(status, reason, FAILURE_STATUSES),
+            report.status_error_code,
+            failure_statuses=FAILURE_STATUSES,
+            reference=report.reference,
+            message_id=report.id,
+            is_signed=self.signing_key is not None,
+        )
+        return [receipt]
 
 
 def verify_signature(callback: Callback, key: str) -> None:

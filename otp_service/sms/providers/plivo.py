@@ -92,15 +92,14 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         """Return the receipt of a callback, whose signature is checked first."""
         verify_signature(callback, self.auth_token.reveal())
         form = convert_receipt(callback.form, _ReceiptBody)
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(form.status),
-                form.error_code,
-                failure_statuses=FAILURE_STATUSES,
-                message_id=form.message_uuid,
-                is_signed=True,
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(form.status),
+            form.error_code,
+            failure_statuses=FAILURE_STATUSES,
+            message_id=form.message_uuid,
+            is_signed=True,
+        )
+        return [receipt]
 
 
 def verify_signature(callback: Callback, token: str) -> None:

@@ -111,16 +111,15 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         report = callback.decode_json(_ReceiptBody)
         if report.type != RECIPIENT_REPORT_TYPE:
             raise UnreadableReceipt
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(report.status.lower()),
-                report.code,
-                failure_statuses=FAILURE_STATUSES,
-                reference=report.client_reference,
-                message_id=report.batch_id,
-                is_signed=self.signing_secret is not None,
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(report.status.lower()),
+            report.code,
+            failure_statuses=FAILURE_STATUSES,
+            reference=report.client_reference,
+            message_id=report.batch_id,
+            is_signed=self.signing_secret is not None,
+        )
+        return [receipt]
 
 
 class SinchWithClock(Sinch, frozen=True, kw_only=True, tag="sinch"):

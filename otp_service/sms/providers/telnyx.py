@@ -137,15 +137,14 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
             raise UnreadableReceipt
         error = event.payload.errors[0] if event.payload.errors else None
         faults: FaultTable = error.fault_table if error else {}
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(event.payload.to[0].status),
-                error.code if error else None,
-                failure_statuses=derive_permanent_failures(faults),
-                message_id=event.payload.id,
-                is_signed=bool(self.public_key),
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(event.payload.to[0].status),
+            error.code if error else None,
+            failure_statuses=derive_permanent_failures(faults),
+            message_id=event.payload.id,
+            is_signed=bool(self.public_key),
+        )
+        return [receipt]
 
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()

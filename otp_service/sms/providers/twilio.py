@@ -117,15 +117,14 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         if self.auth_token:
             verify_signature(callback, self.auth_token)
         form = convert_receipt(callback.form, _ReceiptBody)
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(form.message_status),
-                form.error_code,
-                failure_statuses=FAILURE_STATUSES,
-                message_id=form.message_sid,
-                is_signed=self.auth_token is not None,
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(form.message_status),
+            form.error_code,
+            failure_statuses=FAILURE_STATUSES,
+            message_id=form.message_sid,
+            is_signed=self.auth_token is not None,
+        )
+        return [receipt]
 
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()

@@ -18,16 +18,10 @@ import msgspec
 from otp_service.core.delivery import Fault, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms import fault_table
+from otp_service.sms import fault_table, receipt_callbacks
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import (
-    Callback,
-    CallbackSignatureError,
-    convert_receipt,
-    decode_receipt,
-    strip_reference,
-)
+from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -143,7 +137,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
             "ttl": str(clamp_validity(message) * 1000),
             "client-ref": message.reference,
         }
-        callback = strip_reference(message.callback_url or "")
+        callback = receipt_callbacks.strip_reference(message.callback_url or "")
         if len(callback) <= MAX_FIELD_CHARS:
             fields["callback"] = callback
         return build_form_request(self.build_url("/sms/json"), self._authorization, fields)
@@ -167,17 +161,16 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         if self.signature_secret:
             fields = verify_signature(fields, self.signature_secret, self.signature_method)
             callback.require_recent_timestamp(fields.get("timestamp", ""))
-        report = convert_receipt(fields, _ReceiptBody)
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(report.status),
-                report.error_code,
-                failure_statuses=FAILURE_STATUSES,
-                reference=report.client_ref,
-                message_id=report.message_id,
-                is_signed=self.signature_secret is not None,
-            )
-        ]
+        report = receipt_callbacks.convert_receipt(fields, _ReceiptBody)
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(report.status),
+            report.error_code,
+            failure_statuses=FAILURE_STATUSES,
+            reference=report.client_ref,
+            message_id=report.message_id,
+            is_signed=self.signature_secret is not None,
+        )
+        return [receipt]
 
 
 def clamp_validity(message: Message) -> int:
@@ -200,7 +193,7 @@ def verify_signature(
     for each in (everything, own_fields):
         if hmac.compare_digest(_compute_signature(each, secret.reveal(), method).encode(), given):
             return each
-    raise CallbackSignatureError
+    raise receipt_callbacks.CallbackSignatureError
 
 
 def _compute_signature(fields: Mapping[str, str], secret: str, method: SignatureMethod) -> str:
@@ -216,5 +209,5 @@ def _read_fields(callback: Callback) -> dict[str, str]:
         return callback.query
     if not callback.body.startswith(b"{"):
         return callback.form
-    fields = decode_receipt(callback.body, dict[str, str | int | float | None])
+    fields = receipt_callbacks.decode_receipt(callback.body, dict[str, str | int | float | None])
     return {name: str(value) for name, value in fields.items() if value is not None}

@@ -107,16 +107,15 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
             verify_signature(callback, self.signature_secret, self.api_key)
         report = callback.decode_json(_ReceiptBody)
         problem = report.error and (report.error.error or report.error)
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(report.status),
-                problem.code if problem else None,
-                failure_statuses=FAILURE_STATUSES,
-                reference=report.client_ref,
-                message_id=report.message_uuid,
-                is_signed=self.signature_secret is not None,
-            )
-        ]
+        receipt = build_receipt(
+            RECEIPT_STATUSES.get(report.status),
+            problem.code if problem else None,
+            failure_statuses=FAILURE_STATUSES,
+            reference=report.client_ref,
+            message_id=report.message_uuid,
+            is_signed=self.signature_secret is not None,
+        )
+        return [receipt]
 
 
 def verify_signature(callback: Callback, secret: Secret, api_key: str) -> None:

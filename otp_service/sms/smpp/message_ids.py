@@ -51,10 +51,8 @@ class ReceiptMatcher:
 
     def record_message(self, message_id: str, reference: str, number: str) -> None:
         """Record the id of a message, and share it in the background."""
-        name, record = (
-            _normalize_id(message_id),
-            MessageIdRecord(reference, number[-SUFFIX_DIGITS:]),
-        )
+        name = _normalize_id(message_id)
+        record = MessageIdRecord(reference, number[-SUFFIX_DIGITS:])
         self._records[name] = record
         while len(self._records) > self._max_messages:
             self._records.popitem(last=False)

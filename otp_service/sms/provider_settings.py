@@ -6,12 +6,12 @@ from typing import Annotated
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt
+from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
-from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
+from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.validation import find_provider_url_errors
 
 
@@ -57,7 +57,7 @@ class HttpSettings(
         raise UnreadableReceipt
 
 
-class VendorSettings(HttpSettings, frozen=True, kw_only=True):
+class VendorSettings(HttpSettings, SenderSelection, frozen=True, kw_only=True):
     """The settings of every named vendor; each has its own default of `base_url`."""
 
     base_url: str
@@ -65,14 +65,6 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
     """A number or a name of ours; for a tenant without a sender, and where names are not allowed."""
     senders: dict[str, str] = msgspec.field(default_factory=dict)
     """By country (libphonenumber region); takes precedence over all others."""
-
-    def select_sender_id(self, message: Message) -> str:
-        """Return the sender for this destination; empty without an allowed one."""
-        return select_sender_id(self, message)
-
-    def can_serve(self, destination: str) -> bool:
-        """Whether messages to this country or number prefix have a sender."""
-        return can_serve(self, destination)
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         return HttpProvider(name, self, dependencies.transport, now=dependencies.now)  # type: ignore[arg-type]  # each subclass is a Dialect
@@ -82,4 +74,4 @@ class VendorSettings(HttpSettings, frozen=True, kw_only=True):
 
     def find_errors(self) -> list[tuple[str, str]]:
         named = [("base_url", remedy) for _, remedy in find_provider_url_errors(self.base_url)]
-        return [*named, *find_sender_errors(self)]
+        return [*named, *self.find_sender_errors()]

@@ -132,8 +132,8 @@ class Metrics:
         self._provider_shares(label_or_other(self._providers, provider)).set(share)
 
     def set_breaker_state(self, provider: str, country: str, state: str) -> None:
-        values = label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
-        self._breaker_states(*values).set(BREAKER_STATE_VALUES[state])
+        labels = label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
+        self._breaker_states(*labels).set(BREAKER_STATE_VALUES[state])
 
     def set_archive_metrics(self, **values: float) -> None:
         """Set metrics of the archive, by their names in ARCHIVE_METRICS."""
@@ -152,9 +152,9 @@ class Metrics:
 
     def count_rejected_callback(self, provider: str, reason: str) -> tuple[str, str]:
         """Count a refused callback; return provider and reason as restricted label values."""
-        values = label_or_other(self._providers, provider), label_or_other(CALLBACK_REASONS, reason)
-        self._callbacks_rejected(*values).inc()
-        return values
+        labels = label_or_other(self._providers, provider), label_or_other(CALLBACK_REASONS, reason)
+        self._callbacks_rejected(*labels).inc()
+        return labels
 
     def _make_counters(self) -> None:
         def add(name: str, text: str, *labels: str) -> Callable[..., Counter]:

@@ -21,7 +21,6 @@ from otp_service.core.secret import Secret
 from otp_service.core.timestamps import to_datetime
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.sender_ids import find_sender_errors
 
 
 REGION_PATTERN = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
@@ -64,7 +63,7 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
         return sign_request(request, keys, service=self.service, region=self.region, now=now)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        found = super().find_errors() if self.base_url else [*find_sender_errors(self)]
+        found = super().find_errors() if self.base_url else [*self.find_sender_errors()]
         if not re.fullmatch(REGION_PATTERN, self.region):
             found.append(("region", "write it like eu-west-1"))
         return found

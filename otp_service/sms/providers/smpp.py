@@ -26,7 +26,7 @@ from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable, reply_from_message_id
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
-from otp_service.sms.sender_ids import can_serve, find_sender_errors, select_sender_id
+from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.smpp import pdu_bodies
 from otp_service.sms.smpp.connection import SmppConnection, wait_for_response
 from otp_service.sms.smpp.delivery_receipts import parse_receipt
@@ -60,7 +60,7 @@ MAX_PASSWORD_CHARS: Final = 64
 """5.2.2 allows 8, and some SMSCs accept more."""
 
 
-class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
+class Smpp(SmscSettings, SenderSelection, frozen=True, kw_only=True, tag="smpp"):
     """The settings of an SMSC, and the submit_sm of its messages."""
 
     sender: str = ""
@@ -72,13 +72,9 @@ class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
         """Return the provider, which binds with its first message."""
         return SmppProvider(name, self, dependencies)
 
-    def can_serve(self, destination: str) -> bool:
-        """Whether messages to this country or number prefix have a sender."""
-        return can_serve(self, destination)
-
     def find_errors(self) -> list[tuple[str, str]]:
         connection = self._find_connection_errors()
-        return [*connection, *self._find_length_errors(), *find_sender_errors(self)]
+        return [*connection, *self._find_length_errors(), *self.find_sender_errors()]
 
     def _find_connection_errors(self) -> FieldErrors:
         if not self.tls and not is_loopback(self.host):
@@ -103,7 +99,7 @@ class Smpp(SmscSettings, frozen=True, kw_only=True, tag="smpp"):
         """Return the submit_sm: one segment, as all messages of ours are (R39)."""
         data_coding, octets = encode_text(message.text)
         return pdu_bodies.ShortMessage(
-            source=pdu_bodies.SmppAddress.from_sender_id(select_sender_id(self, message)),
+            source=pdu_bodies.SmppAddress.from_sender_id(self.select_sender_id(message)),
             destination=pdu_bodies.SmppAddress(
                 pdu_bodies.INTERNATIONAL_TYPE, message.to.e164.removeprefix("+")
             ),

@@ -23,7 +23,7 @@
     └── TemporarilyUnavailable        nothing was compared and nothing was sent              503
         ├── Overloaded                nothing was charged
         └── StoreUnavailable          Redis fails or lacks replicas; the outcome is unknown
-            └── StoreTampered         a record whose MAC is wrong
+            └── StoreTampered         a wrong MAC: another program wrote a record
 
 `api/problems.py` converts each into its problem document. The text of an error is a sentence for
 the caller's developer: it names a remedy, and never holds a code or a number.
@@ -226,8 +226,6 @@ class StoreUnavailable(TemporarilyUnavailable):
 
 
 class StoreTampered(StoreUnavailable):
-    """A record has a wrong MAC, so another program wrote to Redis."""
-
     def __init__(self, record_key: str = "") -> None:
         super().__init__()
         self.record_key = record_key

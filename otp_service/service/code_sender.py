@@ -136,9 +136,8 @@ class CodeSender:
         issued = events.Issued(
             **self._context.build_event_fields(), phone_metadata=phonenumbers.__version__
         )
-        return self._context.build_commit(
-            swap=CompareAndSwap(None, challenge, secret), events=(issued,), durable=True
-        )
+        swap = CompareAndSwap(None, challenge, secret)
+        return self._context.build_commit(swap=swap, events=(issued,), durable=True)
 
     def _build_challenge(self, now: int) -> Challenge:
         policy, pseudonym_key = self._dependencies.policy, self._dependencies.keys.pseudonym.current
@@ -161,7 +160,7 @@ class CodeSender:
         )
 
     def _build_live_code(
-        self, challenge: Challenge, argon2_hash: bytes, *, confirmed_at: int
+        self, challenge: Challenge, argon2_hash: bytes, confirmed_at: int
     ) -> LiveCode:
         pepper = self._dependencies.keys.pepper.current
         code_hash = challenge.compute_code_hash(pepper, argon2_hash, self._phone.e164)

@@ -28,9 +28,8 @@ class NumberService:
             for tenant in self._dependencies.tenants
             for bucket in charges.list_lock_buckets(tenant, phone.canonical)
         )
-        await self._store.commit(
-            context.build_commit(reset_buckets=reset_buckets, events=(unlocked,), durable=True)
-        )
+        commit = context.build_commit(reset_buckets=reset_buckets, events=(unlocked,), durable=True)
+        await self._store.commit(commit)
 
     async def block_number(self, caller: Caller, phone: PhoneNumber) -> None:
         event = self._build_blocklist_event(caller, phone, "blocked")

@@ -56,9 +56,8 @@ class OtpService:
         try:
             self._check_destination(phone, disallowed_reason, caller.tenant.countries)
         except errors.NumberNotAllowed as error:
-            await self._record_issue_denial(
-                caller, subject, ChallengeRef(purpose=request.purpose), error
-            )
+            unissued = ChallengeRef(purpose=request.purpose)
+            await self._record_issue_denial(caller, subject, unissued, error)
             raise
         partition = self._store.get_number_partition(phone.canonical)
         new_id = build_challenge_id(partition, self._dependencies.random.token_bytes(16))
@@ -84,8 +83,9 @@ class OtpService:
                 await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error)
                 raise
             keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
-            fields = (challenge_id,)
-            async with keys.claim(idempotency_key, "resend", fields, challenge_id) as claim:
+            async with keys.claim(
+                idempotency_key, "resend", (challenge_id,), challenge_id
+            ) as claim:
                 return claim.previous_result or await self._resend_code(caller, snapshot)
 
     async def verify(

@@ -93,9 +93,8 @@ class ReceiptHandler:
         assert secret  # a pending challenge has one
         subject = Subject.from_challenge(challenge, secret, secret.client_ip)
         assert subject.phone
-        context = CallContext(
-            self._dependencies, self._caller, subject, ChallengeRef(challenge.id, challenge.purpose)
-        )
+        challenge_ref = ChallengeRef(challenge.id, challenge.purpose)
+        context = CallContext(self._dependencies, self._caller, subject, challenge_ref)
         sender = CodeSender(self._dependencies, context, subject.phone)
         await sender.resend(secret, failed_send=reference.send)
         return True

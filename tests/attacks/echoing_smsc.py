@@ -38,7 +38,7 @@ UNDELIVERABLE_STATE = b"\5"
 UNKNOWN_COMMAND = 0x0102
 
 BUG_SITECUSTOMIZE = """
-import otp_service.sms.providers.smpp as smpp
+import otp_service.sms.smpp.pdu_bodies as pdu_bodies
 import otp_service.sms.smpp.session as session
 
 session.STABLE_CONNECTION_SECONDS = 0.0  # reconnect at once after a lost connection
@@ -55,7 +55,7 @@ def sent(reply, message):
     return f"{reply} {message.text} {message.to.e164}".encode()
 
 smpp.redact_reply = exploding(smpp.redact_reply, b"explode", sent)
-smpp.parse_message_id = exploding(smpp.parse_message_id, b"burst", bytes)
+pdu_bodies.parse_message_id = exploding(pdu_bodies.parse_message_id, b"burst", bytes)
 smpp.parse_receipt = exploding(smpp.parse_receipt, b"explode", lambda message: message.text)
 """
 """Injected bugs whose exceptions contain the input: in a send, in a reply and in a receipt."""

@@ -38,6 +38,7 @@ UNDELIVERABLE_STATE = b"\5"
 UNKNOWN_COMMAND = 0x0102
 
 BUG_SITECUSTOMIZE = """
+import otp_service.sms.providers.smpp as smpp
 import otp_service.sms.smpp.pdu_bodies as pdu_bodies
 import otp_service.sms.smpp.session as session
 

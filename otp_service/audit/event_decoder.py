@@ -7,29 +7,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import (
-    MAX_EVENT_BYTES,
-    SequenceId,
-    sequence_id_from_entry,
-)
-from otp_service.core.log_entry import (
-    MAX_JSON_BRACKETS,
-    Entry,
-    create_bounded_decoder,
-    decode_stamp,
-)
+from otp_service.audit.archive_format import entries
+from otp_service.core import log_entry
 from otp_service.core.timestamps import format_rfc3339
 
 
 T = TypeVar("T")
 
-_decode_object = create_bounded_decoder(dict[str, Any], MAX_JSON_BRACKETS)
+_decode_object = log_entry.create_bounded_decoder(dict[str, Any], log_entry.MAX_JSON_BRACKETS)
 
 
 class DecodedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event with its position in the log."""
 
-    sequence_id: SequenceId
+    sequence_id: entries.SequenceId
     at: int
     """Milliseconds since 1970, by Redis's clock."""
     event: dict[str, Any]
@@ -72,7 +63,7 @@ class DecodedEvent(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def decode_event(entry: Entry, *, has_valid_mac: bool) -> DecodedEvent:
+def decode_event(entry: log_entry.Entry, *, has_valid_mac: bool) -> DecodedEvent:
     """Return the event of an entry; `has_valid_mac` says whether a worker's key made its MAC.
 
     An event that is longer than 32 KiB, nests too deep or is not a JSON object is unreadable.
@@ -80,13 +71,13 @@ def decode_event(entry: Entry, *, has_valid_mac: bool) -> DecodedEvent:
     event: dict[str, Any] = {}
     stamp: dict[str, Any] = {}
     try:
-        if len(entry.event) <= MAX_EVENT_BYTES:
+        if len(entry.event) <= entries.MAX_EVENT_BYTES:
             event = _decode_object(entry.event)
-        stamp = decode_stamp(entry.stamp)
+        stamp = log_entry.decode_stamp(entry.stamp)
     except msgspec.MsgspecError:
         has_valid_mac = False
     return DecodedEvent(
-        sequence_id=sequence_id_from_entry(entry),
+        sequence_id=entries.sequence_id_from_entry(entry),
         at=entry.position.at,
         event=event,
         stamp=stamp,

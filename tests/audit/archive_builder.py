@@ -23,7 +23,6 @@ from otp_service.audit.archive_format.seals import (
     ZERO_HASH,
     DroppedPrefix,
     NextKey,
-    PartitionHead,
     PublicKey,
     Seal,
     SequenceRange,
@@ -125,9 +124,7 @@ class ArchiveBuilder:
             "runs": tuple(SequenceRange(*epoch, *run) for epoch, run in sorted(self._runs.items())),
             "key": self.key.public.id,
             "fence": self.fence,
-            "heads": tuple(
-                PartitionHead(p, *at) for p, at in sorted(self.heads.items()) if is_first
-            ),
+            "heads": tuple(SequenceId(p, *at) for p, at in sorted(self.heads.items()) if is_first),
             "next": self._next_key
             and NextKey(self._next_key.public.id, self._next_key.public.text),
             "dropped": self._dropped,

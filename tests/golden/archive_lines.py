@@ -8,6 +8,7 @@ import msgspec
 
 from otp_service.audit.archive_format.entries import (
     Gap,
+    SequenceId,
     encode_entry,
     encode_gap,
     sequence_id_from_entry,
@@ -15,7 +16,6 @@ from otp_service.audit.archive_format.entries import (
 from otp_service.audit.archive_format.seals import (
     DroppedPrefix,
     NextKey,
-    PartitionHead,
     Seal,
     SequenceRange,
     build_anchor,
@@ -77,8 +77,8 @@ def format_lines(folder: Path) -> str:
         key=derive_signing_key("first").public.id,
         fence=10,
         heads=(
-            PartitionHead(partition=7, epoch=NOW_MS, sequence=5),
-            PartitionHead(partition=8, epoch=NOW_MS + 1, sequence=9),
+            SequenceId(partition=7, epoch=NOW_MS, sequence=5),
+            SequenceId(partition=8, epoch=NOW_MS + 1, sequence=9),
         ),
         next=NextKey(
             id=derive_signing_key("second").public.id,

@@ -51,9 +51,8 @@ class SessionStore:
         if len(own) >= MAX_SESSIONS_PER_KEY:
             del self._sessions[own[0]]
         token = self._new_token()
-        self._sessions[_hash_token(token)] = _Session(
-            sha256, now + SESSION_LIFETIME_SECONDS * SECOND_MS
-        )
+        ends_at = now + SESSION_LIFETIME_SECONDS * SECOND_MS
+        self._sessions[_hash_token(token)] = _Session(sha256, ends_at)
         return token
 
     def find_session_key(self, token: str) -> tuple[ApiKey, Tenant] | None:

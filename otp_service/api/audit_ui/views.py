@@ -9,15 +9,10 @@ from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
 from otp_service.api.audit import get_lookup_fields, get_visible_tenant
+from otp_service.api.audit_ui import search_form
 from otp_service.api.audit_ui.deps import AuditUiDependencies, get_dependencies
 from otp_service.api.audit_ui.event_rows import build_event_rows
 from otp_service.api.audit_ui.renderer import redirect, render_page
-from otp_service.api.audit_ui.search_form import (
-    EVENT_TYPE_NAMES,
-    PERIOD_LABELS,
-    SearchForm,
-    parse_search_form,
-)
 from otp_service.api.request_body import parse_form_fields, parse_query_fields
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.audit.event_decoder import DecodedEvent
@@ -40,9 +35,7 @@ TIMELINE_TIMEOUT_SECONDS: Final = 10.0
 """The longest search for a challenge: some gigabytes of an archive."""
 
 
-def _render_session_page(
-    request: AuthenticatedRequest, template: str, **values: Any
-) -> ASGIResponse:
+def _render_view(request: AuthenticatedRequest, template: str, **values: Any) -> ASGIResponse:
     sees, key = get_visible_tenant(request), f"{request.user.tenant}/{request.user.id}"
     return render_page(template, sees=sees, key=key, **values)
 
@@ -55,14 +48,10 @@ async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
     day, before = await dependencies.days.get_today_and_yesterday(tenant)
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
-    return _render_session_page(
-        request,
-        "today.html",
-        day=day,
-        before=before,
-        tenant=tenant,
-        anomalies=find_anomalies(day.overview, before.overview),
-        archive=_build_archive_status(dependencies),
+    anomalies = find_anomalies(day.overview, before.overview)
+    status = {"tenant": tenant, "archive": _build_archive_status(dependencies)}
+    return _render_view(
+        request, "today.html", day=day, before=before, anomalies=anomalies, **status
     )
 
 
@@ -78,13 +67,13 @@ def _get_requested_tenant(request: AuthenticatedRequest) -> str | None:
 @get("/search")
 async def show_search_form(request: AuthenticatedRequest) -> ASGIResponse:
     """Show the search form."""
-    return _render_search_page(request, SearchForm())
+    return _render_search_page(request, search_form.SearchForm())
 
 
 @post("/search", status_code=200)
 async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
     """Show events, newest first. A number is sent in the body, and its lookup is an event."""
-    form = parse_search_form(await parse_form_fields(request))
+    form = search_form.parse_search_form(await parse_form_fields(request))
     if form.is_challenge_alone:
         return redirect(f"/audit/challenges/{form.challenge}", {})
     try:
@@ -107,19 +96,12 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
 
 
 def _render_search_page(
-    request: AuthenticatedRequest, form: SearchForm, **values: Any
+    request: AuthenticatedRequest, form: search_form.SearchForm, **values: Any
 ) -> ASGIResponse:
     given: dict[str, Any] = {"lines": None, "following": None, "error": None} | values
     tenants = sorted(get_context(request).tenants) if get_visible_tenant(request) is None else []
-    return _render_session_page(
-        request,
-        "search.html",
-        asked=form,
-        periods=PERIOD_LABELS,
-        types=EVENT_TYPE_NAMES,
-        tenants=tenants,
-        **given,
-    )
+    choices = {"periods": search_form.PERIOD_LABELS, "types": search_form.EVENT_TYPE_NAMES}
+    return _render_view(request, "search.html", asked=form, tenants=tenants, **choices, **given)
 
 
 @get("/challenges/{challenge:str}")
@@ -133,7 +115,7 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     if not events:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
     records = [record for event in events if (record := build_event_record(event))]
-    return _render_session_page(
+    return _render_view(
         request,
         "challenge.html",
         challenge=challenge,
@@ -176,12 +158,8 @@ async def show_archive(request: AuthenticatedRequest) -> ASGIResponse:
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
         await _wait_for_verification(dependencies)
-    return _render_session_page(
-        request,
-        "archive.html",
-        archive=_build_archive_status(dependencies),
-        may_ask=_may_see_findings(request),
-    )
+    archive, may_ask = _build_archive_status(dependencies), _may_see_findings(request)
+    return _render_view(request, "archive.html", archive=archive, may_ask=may_ask)
 
 
 @post("/archive", status_code=200)

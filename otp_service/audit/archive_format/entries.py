@@ -14,11 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from otp_service.core.log_entry import (
-    MAX_JSON_BRACKETS,
-    Entry,
-    create_bounded_decoder,
-)
+from otp_service.core.log_entry import MAX_JSON_BRACKETS, Entry, create_bounded_decoder
 from otp_service.core.timestamps import format_rfc3339
 
 
@@ -91,16 +87,15 @@ def encode_entry(entry: Entry, *, has_valid_mac: bool) -> bytes:
     """Return the line of an entry, without a line break."""
     event, is_event = _to_single_line(entry.event)
     stamp, is_stamp = _to_single_line(entry.stamp) if entry.stamp else (None, True)
-    return _encode(
-        EntryLine(
-            id=sequence_id_from_entry(entry).id,
-            at=format_rfc3339(entry.position.at),
-            event=event,
-            mac=entry.mac[:200],
-            stamp=stamp or msgspec.UNSET,
-            integrity=msgspec.UNSET if has_valid_mac and is_event and is_stamp else "failed",
-        )
+    line = EntryLine(
+        id=sequence_id_from_entry(entry).id,
+        at=format_rfc3339(entry.position.at),
+        event=event,
+        mac=entry.mac[:200],
+        stamp=stamp or msgspec.UNSET,
+        integrity=msgspec.UNSET if has_valid_mac and is_event and is_stamp else "failed",
     )
+    return _encode(line)
 
 
 def encode_gap(gap: Gap) -> bytes:
@@ -108,7 +103,6 @@ def encode_gap(gap: Gap) -> bytes:
 
 
 def sequence_id_from_entry(entry: Entry) -> SequenceId:
-    """Return the position of an entry that was read from Redis."""
     return SequenceId(entry.partition, entry.epoch, entry.position.sequence)
 
 

@@ -16,14 +16,10 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
+from otp_service.audit.archive_format.entries import SequenceId
 from otp_service.core.log_entry import create_bounded_decoder
 
 
@@ -40,14 +36,6 @@ class SequenceRange(NamedTuple):
     epoch: int
     first: int
     last: int
-
-
-class PartitionHead(NamedTuple):
-    """The last archived sequence of a partition's newest epoch."""
-
-    partition: int
-    epoch: int
-    sequence: int
 
 
 class NextKey(msgspec.Struct, frozen=True):
@@ -80,8 +68,8 @@ class Seal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     key: str
     fence: int
     """The fencing token of the lease under which it was written; tokens only grow."""
-    heads: tuple[PartitionHead, ...] = ()
-    """The position of every partition after the batch; in the first seal of a segment."""
+    heads: tuple[SequenceId, ...] = ()
+    """Of every partition the last sequence of its newest epoch; in the first seal of a segment."""
     next: NextKey | None = None
     dropped: DroppedPrefix | None = None
 
@@ -114,14 +102,15 @@ class SigningKey:
     @classmethod
     def from_pem(cls, pem: bytes) -> "SigningKey":
         """Return the key in a PEM file. Raises ValueError for anything but an Ed25519 key."""
-        private = load_pem_private_key(pem, None)
+        private = serialization.load_pem_private_key(pem, None)
         if not isinstance(private, Ed25519PrivateKey):
             raise ValueError("not an Ed25519 key")  # noqa: TRY004  # a wrong file, not a bug
         return cls(private)
 
     def to_pem(self) -> bytes:
         """Return the key in PEM (PKCS #8, unencrypted)."""
-        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        return self._private.private_bytes(pem, pkcs8, serialization.NoEncryption())
 
     def sign_seal(self, seal: Seal) -> bytes:
         """Return the signed line of a seal, without a line break."""

@@ -8,12 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import (
-    GAP_PREFIX,
-    SEAL_PREFIX,
-    SequenceId,
-    decode_gap,
-)
+from otp_service.audit.archive_format.entries import GAP_PREFIX, SEAL_PREFIX, SequenceId, decode_gap
 from otp_service.audit.archive_format.merkle import hash_leaf
 from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.exports.taxonomy import TaxonomyEntry, get_taxonomy_entry

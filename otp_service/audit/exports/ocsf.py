@@ -55,7 +55,6 @@ UNMAPPED_FIELDS: Final = frozenset(
 
 
 def to_ocsf(record: ExportRecord) -> dict[str, Any]:
-    """Return the event in OCSF."""
     severity = record.taxonomy.severity
     class_uid, activity, name = record.taxonomy.ocsf
     event = {
@@ -124,12 +123,8 @@ def _build_class_fields(record: ExportRecord) -> dict[str, Any]:
     match record.taxonomy.ocsf[0]:
         case 3002:
             verified = {"is_mfa": True} if record.event_type == "otp.verified" else {}
-            return {
-                "service": PRODUCT_INFO,
-                "auth_factors": SMS_AUTH_FACTORS,
-                **_build_user(record),
-                **verified,
-            }
+            service = {"service": PRODUCT_INFO, "auth_factors": SMS_AUTH_FACTORS}
+            return service | _build_user(record) | verified
         case 3001:
             return {**_build_user(record), "actor": _build_actor(record)}
         case 6003:
@@ -183,7 +178,6 @@ def _build_affected_number(record: ExportRecord) -> dict[str, Any]:
 
 
 def _build_disposition(record: ExportRecord) -> dict[str, Any]:
-    """Return the disposition of a refusal."""
     if not record.taxonomy.is_refusal:
         return {}
     limit = record.get_field("limit")

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 PREAUTH_ACTIVITY: Final = (3002, 6, "Preauth")
 FACTOR_VERIFY_ACTIVITY: Final = (3002, 99, "Factor Verify")
 """Not a logon: the login service logs that, and a SIEM would count it twice."""
+START_ACTIVITY, STOP_ACTIVITY = (6003, 99, "Start"), (6003, 99, "Stop")
 SEND_ACTIVITY: Final = (6003, 1, "Create")
 UPDATE_ACTIVITY: Final = (6003, 3, "Update")
 FINDING_ACTIVITY: Final = (2004, 1, "Create")
@@ -39,15 +40,27 @@ def _build_preauth(owasp: str, ecs_type: str) -> TaxonomyEntry:
     return TaxonomyEntry(PREAUTH_ACTIVITY, "authentication", (ecs_type,), owasp)
 
 
-def _build_denied(
-    ocsf: tuple[int, int, str], kind: str, owasp: str | None, severity: int
-) -> TaxonomyEntry:
-    category = "api" if ocsf[0] == UPDATE_ACTIVITY[0] else "authentication"
-    return TaxonomyEntry(ocsf, category, (kind,), owasp, severity, is_refusal=True)
+def _deny_issue(owasp: str | None, severity: int) -> TaxonomyEntry:
+    kind = ("authentication", ("info",))
+    return TaxonomyEntry(PREAUTH_ACTIVITY, *kind, owasp, severity, is_refusal=True)
+
+
+def _deny_verify(owasp: str, severity: int) -> TaxonomyEntry:
+    return _build_verify(owasp, severity)._replace(is_refusal=True)
+
+
+def _deny_call(activity: tuple[int, int, str], owasp: str, severity: int) -> TaxonomyEntry:
+    return TaxonomyEntry(activity, "api", ("denied",), owasp, severity, is_refusal=True)
 
 
 def _build_verify(owasp: str, severity: int = INFORMATIONAL) -> TaxonomyEntry:
     return TaxonomyEntry(FACTOR_VERIFY_ACTIVITY, "authentication", ("end",), owasp, severity)
+
+
+def _build_process(
+    activity: tuple[int, int, str], ecs_type: str, owasp: str, severity: int = INFORMATIONAL
+) -> TaxonomyEntry:
+    return TaxonomyEntry(activity, "process", (ecs_type,), owasp, severity)
 
 
 def _build_account_change(
@@ -65,13 +78,9 @@ _OWASP_RATE_LIMIT: Final = "excess_rate_limit_exceeded"
 
 TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.issued", ""): _build_preauth("authn_token_created", "start"),
-    ("otp.issue_denied", ""): _build_denied(PREAUTH_ACTIVITY, "info", None, LOW),
-    ("otp.issue_denied", "rate_limited"): _build_denied(
-        PREAUTH_ACTIVITY, "info", _OWASP_RATE_LIMIT, MEDIUM
-    ),
-    ("otp.issue_denied", "number_locked"): _build_denied(
-        PREAUTH_ACTIVITY, "info", "authn_login_lock", MEDIUM
-    ),
+    ("otp.issue_denied", ""): _deny_issue(None, LOW),
+    ("otp.issue_denied", "rate_limited"): _deny_issue(_OWASP_RATE_LIMIT, MEDIUM),
+    ("otp.issue_denied", "number_locked"): _deny_issue("authn_login_lock", MEDIUM),
     ("otp.resent", ""): _build_preauth("authn_token_created", "start"),
     ("otp.sent", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info",)),
     ("otp.provider_failed", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info", "error"), None, LOW),
@@ -82,24 +91,12 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ),
     ("otp.verified", ""): _build_verify("authn_login_success"),
     ("otp.rejected", ""): _build_verify("authn_login_fail", MEDIUM),
-    ("otp.verify_denied", ""): _build_denied(
-        FACTOR_VERIFY_ACTIVITY, "end", "authn_login_fail", LOW
-    ),
-    ("otp.verify_denied", "malformed"): _build_denied(
-        FACTOR_VERIFY_ACTIVITY, "end", "input_validation_fail", LOW
-    ),
-    ("otp.verify_denied", "replay"): _build_denied(
-        FACTOR_VERIFY_ACTIVITY, "end", "authn_token_reuse", CRITICAL
-    ),
-    ("otp.verify_denied", "attempts_exhausted"): _build_denied(
-        FACTOR_VERIFY_ACTIVITY, "end", "authn_login_fail_max", MEDIUM
-    ),
-    ("otp.verify_denied", "number_locked"): _build_denied(
-        FACTOR_VERIFY_ACTIVITY, "end", "authn_login_lock", MEDIUM
-    ),
-    ("otp.verify_denied", "rate_limited"): _build_denied(
-        FACTOR_VERIFY_ACTIVITY, "end", _OWASP_RATE_LIMIT, MEDIUM
-    ),
+    ("otp.verify_denied", ""): _deny_verify("authn_login_fail", LOW),
+    ("otp.verify_denied", "malformed"): _deny_verify("input_validation_fail", LOW),
+    ("otp.verify_denied", "replay"): _deny_verify("authn_token_reuse", CRITICAL),
+    ("otp.verify_denied", "attempts_exhausted"): _deny_verify("authn_login_fail_max", MEDIUM),
+    ("otp.verify_denied", "number_locked"): _deny_verify("authn_login_lock", MEDIUM),
+    ("otp.verify_denied", "rate_limited"): _deny_verify(_OWASP_RATE_LIMIT, MEDIUM),
     ("otp.locked", "attempts_exhausted"): _build_verify("authn_login_fail_max", MEDIUM),
     ("otp.locked", "number_locked"): _build_account_change(
         11, "MFA Factor Disable", "change", "authn_login_lock", HIGH
@@ -111,25 +108,19 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.blocklist", "blocked"): _build_account_change(5, "Disable", "change", None, LOW),
     ("otp.blocklist", "unblocked"): _build_account_change(2, "Enable", "change", None, LOW),
     ("otp.forgotten", ""): _build_account_change(6, "Delete", "deletion", "sensitive_delete", LOW),
-    ("access.denied", ""): _build_denied((6003, 99, "Call"), "denied", "authn_login_fail", MEDIUM),
-    ("access.denied", "scope"): _build_denied((6003, 99, "Call"), "denied", "authz_fail", MEDIUM),
-    ("callback.rejected", ""): _build_denied(
-        UPDATE_ACTIVITY, "denied", "malicious_extraneous", MEDIUM
-    ),
-    ("callback.rejected", "signature"): _build_denied(
-        UPDATE_ACTIVITY, "denied", "malicious_direct_reference", HIGH
+    ("access.denied", ""): _deny_call((6003, 99, "Call"), "authn_login_fail", MEDIUM),
+    ("access.denied", "scope"): _deny_call((6003, 99, "Call"), "authz_fail", MEDIUM),
+    ("callback.rejected", ""): _deny_call(UPDATE_ACTIVITY, "malicious_extraneous", MEDIUM),
+    ("callback.rejected", "signature"): _deny_call(
+        UPDATE_ACTIVITY, "malicious_direct_reference", HIGH
     ),
     ("provider.moved", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
     ("store.tampered", ""): _build_finding("A record in Redis was not written by this service"),
     ("log.epoch", ""): TaxonomyEntry((6003, 99, "Epoch"), "database", ("info",), severity=MEDIUM),
     ("log.gap", ""): _build_finding("Entries of the audit log are missing"),
     ("log.unreadable", ""): _build_finding("An entry of the audit log is not one of ours"),
-    ("log.archive", "started"): TaxonomyEntry(
-        (6003, 99, "Start"), "process", ("start",), "sys_monitor_enabled"
-    ),
-    ("log.archive", "stopped"): TaxonomyEntry(
-        (6003, 99, "Stop"), "process", ("end",), "sys_monitor_disabled", LOW
-    ),
+    ("log.archive", "started"): _build_process(START_ACTIVITY, "start", "sys_monitor_enabled"),
+    ("log.archive", "stopped"): _build_process(STOP_ACTIVITY, "end", "sys_monitor_disabled", LOW),
     ("log.archive", "dropped"): TaxonomyEntry(
         (6003, 4, "Delete"), "process", ("info",), "sensitive_delete", LOW
     ),
@@ -139,12 +130,8 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("audit.lookup", ""): TaxonomyEntry(
         (6003, 2, "Read"), "api", ("access",), "sensitive_read", LOW
     ),
-    ("service.changed", "started"): TaxonomyEntry(
-        (6003, 99, "Start"), "process", ("start",), "sys_startup"
-    ),
-    ("service.changed", "stopped"): TaxonomyEntry(
-        (6003, 99, "Stop"), "process", ("end",), "sys_shutdown"
-    ),
+    ("service.changed", "started"): _build_process(START_ACTIVITY, "start", "sys_startup"),
+    ("service.changed", "stopped"): _build_process(STOP_ACTIVITY, "end", "sys_shutdown"),
 }
 """By type and reason; the empty reason applies to every other one."""
 

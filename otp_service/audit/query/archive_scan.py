@@ -13,16 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from otp_service.audit.archive_format.entries import (
-    GAP_PREFIX,
-    SEAL_PREFIX,
-    SequenceId,
-    decode_entry,
-    decode_gap,
-    parse_sequence_id,
-    sequence_id_from_line,
-)
-from otp_service.audit.archive_format.seals import decode_seal
+from otp_service.audit.archive_format import entries, seals
 from otp_service.audit.archive_format.segments import (
     MAX_LINE_BYTES,
     iterate_blocks_backward,
@@ -30,10 +21,7 @@ from otp_service.audit.archive_format.segments import (
     parse_segment_number,
 )
 from otp_service.audit.query.page_cursor import FileOffset
-from otp_service.core.log_entry import (
-    Entry,
-    StreamPosition,
-)
+from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.timestamps import HOUR_MS, format_rfc3339, parse_rfc3339
 
 
@@ -136,7 +124,9 @@ class ArchiveReader:
     def _decode_in_range(self, line: bytes, start: bytes, end: bytes) -> ArchivedEntry | None:
         """Return the entry on a line if its time is in this range."""
         at = _match_entry_time(line)
-        if (at and not start <= at < end) or line.startswith((GAP_PREFIX, SEAL_PREFIX)):
+        if (at and not start <= at < end) or line.startswith(
+            (entries.GAP_PREFIX, entries.SEAL_PREFIX)
+        ):
             return None
         try:
             return decode_archived_entry(line)
@@ -150,7 +140,7 @@ class ArchiveReader:
         unsealed: list[bytes] = []
         for end, line in _iterate_whole_lines(segment, offset):
             offset = end
-            if line.startswith(SEAL_PREFIX):
+            if line.startswith(entries.SEAL_PREFIX):
                 self._apply_line(line)
                 unsealed = unsealed[-1:]  # the seal covers the others
             unsealed.append(line)
@@ -167,34 +157,34 @@ class ArchiveReader:
     def _apply_line(self, line: bytes) -> None:
         """Extend what is known of the archive by a line."""
         try:
-            if line.startswith(SEAL_PREFIX):
-                seal = decode_seal(line)
+            if line.startswith(entries.SEAL_PREFIX):
+                seal = seals.decode_seal(line)
                 for head in seal.heads:
-                    self._advance_head(SequenceId(*head))
+                    self._advance_head(head)
                 for run in seal.runs:
-                    self._advance_head(SequenceId(run.partition, run.epoch, run.last))
-            elif line.startswith(GAP_PREFIX):
-                gap = decode_gap(line)
-                self._advance_head(SequenceId(gap.partition, gap.epoch, gap.last))
+                    self._advance_head(entries.SequenceId(run.partition, run.epoch, run.last))
+            elif line.startswith(entries.GAP_PREFIX):
+                gap = entries.decode_gap(line)
+                self._advance_head(entries.SequenceId(gap.partition, gap.epoch, gap.last))
             else:
-                place, at = sequence_id_from_line(line), _match_entry_time(line)
+                place, at = entries.sequence_id_from_line(line), _match_entry_time(line)
                 parse_rfc3339(at.decode())
                 self._advance_head(place)
                 self._newest_at = max(self._newest_at, at)
         except ValueError:
             self.unreadable_lines += 1
 
-    def _advance_head(self, sequence_id: SequenceId) -> None:
+    def _advance_head(self, sequence_id: entries.SequenceId) -> None:
         head = self._heads.get(sequence_id.partition, (0, 0))
         self._heads[sequence_id.partition] = max(head, (sequence_id.epoch, sequence_id.sequence))
 
 
 def decode_archived_entry(line: bytes) -> ArchivedEntry:
     """Return the entry on a line. Raises ValueError (a MsgspecError is one)."""
-    entry = decode_entry(line)
+    entry = entries.decode_entry(line)
     if _match_entry_time(line) != entry.at.encode():
         raise ValueError(entry.at)
-    place = parse_sequence_id(entry.id)
+    place = entries.parse_sequence_id(entry.id)
     return ArchivedEntry(
         partition=place.partition,
         position=StreamPosition(parse_rfc3339(entry.at), place.sequence),

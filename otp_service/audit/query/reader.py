@@ -9,16 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any, TypedDict, Unpack
 
 from otp_service.audit.event_decoder import DecodedEvent, decode_event
+from otp_service.audit.query import merged_scan
 from otp_service.audit.query.archive_scan import ArchivedEntry, ArchiveReader
 from otp_service.audit.query.filters import EventFilter
-from otp_service.audit.query.merged_scan import (
-    PAGE_BUDGET,
-    UNLIMITED_BUDGET,
-    ArchiveScanCursor,
-    MergedScan,
-    PageBudget,
-    sort_key,
-)
 from otp_service.audit.query.page_cursor import PageCursor, parse_cursor
 from otp_service.audit.query.stream_scan import MAX_POSITION, EventStreams, StreamScan
 from otp_service.core.challenge import PARTITION_COUNT, parse_partition
@@ -63,7 +56,7 @@ class EventReader:
         verify_mac: Callable[[bytes, str], bool],
         has_mac_key: Callable[[str], bool] = lambda _: True,
         archive: ArchiveReader | None = None,
-        budget: PageBudget = PAGE_BUDGET,
+        budget: merged_scan.PageBudget = merged_scan.PAGE_BUDGET,
     ) -> None:
         self._streams = streams
         self._partitions_of = partitions_of
@@ -87,7 +80,7 @@ class EventReader:
             if event_filter.matches(entry):
                 found.append(entry)
         # One batch of the archive is in order; batches that were archived late are not.
-        found.sort(key=sort_key, reverse=True)
+        found.sort(key=merged_scan.sort_key, reverse=True)
         following = scan.build_cursor()
         events = [self.decode_event(entry).to_public() for entry in found]
         return events, None if following is None else str(following)
@@ -95,7 +88,9 @@ class EventReader:
     async def iterate_entries(self, **query: Unpack[EventQuery]) -> AsyncGenerator[Entry, None]:
         """Yield all matching entries, newest first, without a limit. Raises StoreUnavailable."""
         event_filter = self._build_filter(query)
-        scan = await self._create_scan(query, event_filter, None, UNLIMITED_BUDGET, 1000)
+        scan = await self._create_scan(
+            query, event_filter, None, merged_scan.UNLIMITED_BUDGET, 1000
+        )
         while entry := await scan.read_next():
             if event_filter.matches(entry):
                 yield entry
@@ -125,9 +120,9 @@ class EventReader:
         query: EventQuery,
         event_filter: EventFilter,
         cursor: str | None,
-        budget: PageBudget,
+        budget: merged_scan.PageBudget,
         limit: int,
-    ) -> MergedScan:
+    ) -> merged_scan.MergedScan:
         """Return a scan of all entries that may match, from the cursor on."""
         partitions = self._select_partitions(query.get("number"), query.get("challenge"))
         since, until = max(query.get("since") or 0, 0), query.get("until")
@@ -137,7 +132,7 @@ class EventReader:
             start = parse_cursor(cursor, partitions, has_archive=self._archive is not None)
         if self._archive is None or not partitions:
             streams = StreamScan(self._streams, start.positions, since=since, count=limit)
-            return MergedScan(streams, None, max_entries=budget.entries)
+            return merged_scan.MergedScan(streams, None, max_entries=budget.entries)
         extent = await asyncio.to_thread(self._archive.read_extent)
         streams = StreamScan(
             self._streams,
@@ -151,8 +146,8 @@ class EventReader:
         items = self._archive.scan_backward(
             start.archive_offset, can_match=event_filter.can_match, since=since, until=until
         )
-        archive = ArchiveScanCursor(items, start.archive_offset, budget.blocks)
-        return MergedScan(streams, archive, max_entries=budget.entries)
+        archive = merged_scan.ArchiveScanCursor(items, start.archive_offset, budget.blocks)
+        return merged_scan.MergedScan(streams, archive, max_entries=budget.entries)
 
     def _select_partitions(self, number: PhoneNumber | None, challenge: str | None) -> list[int]:
         """Return the partitions that can hold matching events."""

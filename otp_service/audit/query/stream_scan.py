@@ -92,9 +92,8 @@ class StreamScan:
     async def _fetch_entries(self) -> None:
         """Read more of every partition whose buffer is low, in one call."""
         low = [p for p in self._unread_partitions if len(self._buffers[p]) <= self._count // 4]
-        count = min(
-            self._count, MAX_READ_ENTRIES, max(MIN_READ_ENTRIES, MAX_READ_ENTRIES_TOTAL // len(low))
-        )
+        fair_share = max(MIN_READ_ENTRIES, MAX_READ_ENTRIES_TOTAL // len(low))
+        count = min(self._count, MAX_READ_ENTRIES, fair_share)
         before = {
             p: self._buffers[p][-1].position if self._buffers[p] else self.positions[p] for p in low
         }
@@ -115,11 +114,9 @@ class StreamScan:
         waiting.extend(entries[:end])
         if is_first:
             # An entry that is appended later is on no page.
-            newest = (
-                _increment_position(entries[0].position)
-                if entries
-                else self._empty_partition_position
-            )
+            newest = self._empty_partition_position
+            if entries:
+                newest = _increment_position(entries[0].position)
             self.positions[partition] = min(self.positions[partition], newest)
             self._push_head(partition)
 

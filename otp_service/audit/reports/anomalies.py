@@ -43,9 +43,7 @@ def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]
 
 
 def _find_conversion_drops(
-    dimension: Literal["country", "provider", "tenant"],
-    today: StatsRows,
-    before: StatsRows,
+    dimension: Literal["country", "provider", "tenant"], today: StatsRows, before: StatsRows
 ) -> Iterator[Anomaly]:
     earlier_rows = dict(before)
     for name, row in today:

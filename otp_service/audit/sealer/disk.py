@@ -16,7 +16,6 @@ class Disk:
         return handle
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder and its parents."""
         if not folder.is_dir():
             self.make_folder(folder.parent)
             folder.mkdir(mode=0o750, exist_ok=True)

@@ -35,9 +35,8 @@ class Lease:
     async def acquire_or_renew(self, floor: int, status: bytes) -> None:
         """Acquire a lease with a token greater than `floor`, or renew. Raises StoreUnavailable."""
         requested_at = self._clock()
-        self.fence = await self._source.acquire_lease(
-            self.holder, LEASE_MS, floor=floor, status=status
-        )
+        acquire = self._source.acquire_lease
+        self.fence = await acquire(self.holder, LEASE_MS, floor=floor, status=status)
         self._expires_at = requested_at + LEASE_MS / 1000
         self._renew_at = requested_at + LEASE_RENEWAL_SECONDS
 

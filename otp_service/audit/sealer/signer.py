@@ -28,10 +28,6 @@ class Signer(NamedTuple):
                 cause = f"its seals are by the key {state.next_key_id}"
                 raise ArchiveDamagedError(f"{cause}: make it audit.previous_signing_key")
             key, successor = self.previous, self.current.public
-        seal = state.build_seal(
-            format_rfc3339(now),
-            key_id=key.public.id,
-            fence=fence,
-            next_key=NextKey(successor.id, successor.text) if successor else None,
-        )
-        return key.sign_seal(seal)
+        next_key = NextKey(successor.id, successor.text) if successor else None
+        at, key_id = format_rfc3339(now), key.public.id
+        return key.sign_seal(state.build_seal(at, key_id=key_id, fence=fence, next_key=next_key))

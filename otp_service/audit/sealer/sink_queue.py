@@ -54,7 +54,6 @@ class SinkQueue:
             await self._flush_chunk(deadline)
 
     def close(self) -> None:
-        """Stop the delivery."""
         if self._append_task:
             self._append_task.cancel()
 

@@ -113,6 +113,6 @@ class ArchiveState:
         runs = sorted(self._runs.items(), key=lambda run: run[0][0])
         return tuple(seals.SequenceRange(*epoch, *sequences) for epoch, sequences in runs)
 
-    def _build_heads(self) -> tuple[seals.PartitionHead, ...]:
+    def _build_heads(self) -> tuple[entries.SequenceId, ...]:
         heads = sorted(self._newest_epochs.items())
-        return tuple(seals.PartitionHead(*head, self._last_sequences[head]) for head in heads)
+        return tuple(entries.SequenceId(*head, self._last_sequences[head]) for head in heads)

@@ -10,19 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from otp_service.audit.sinks.base import (
-    LineWriter,
-    SinkError,
-    SinkSettings,
-    SinkTimeoutSeconds,
-    find_sink_url_errors,
-)
+from otp_service.audit.sinks import base
 from otp_service.audit.sinks.line_ids import identify_line
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 
 
-class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
+class S3SinkSettings(base.SinkSettings, frozen=True, tag="s3"):
     """Needs the extra `otp-service[s3]`. Without keys, botocore uses its default sources."""
 
     bucket: str
@@ -34,7 +28,7 @@ class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
     secret_access_key: Secret | None = None
     tls_ca: str | None = None
     """A PEM file with the authority of the server's certificate; default: the usual authorities."""
-    timeout: SinkTimeoutSeconds = 10.0
+    timeout: base.SinkTimeoutSeconds = 10.0
 
     def find_errors(self) -> FieldErrors:
         if importlib.util.find_spec("botocore") is None:
@@ -46,9 +40,9 @@ class S3SinkSettings(SinkSettings, frozen=True, tag="s3"):
         if (self.access_key_id is None) is not (self.secret_access_key is None):
             yield "secret_access_key", "has to be given with access_key_id, and only with it"
         if self.endpoint_url is not None:
-            yield from find_sink_url_errors("endpoint_url", self.endpoint_url)
+            yield from base.find_sink_url_errors("endpoint_url", self.endpoint_url)
 
-    def create_writer(self) -> LineWriter:
+    def create_writer(self) -> base.LineWriter:
         return S3LineWriter(self).write_lines
 
 
@@ -58,7 +52,7 @@ class S3LineWriter:
         self._client: Any = None
 
     def write_lines(self, lines: Sequence[bytes]) -> None:
-        """Put the lines into one object. Raises SinkError."""
+        """Put the lines into one object. Raises base.SinkError."""
         from botocore import exceptions  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
 
         body = b"".join(line + b"\n" for line in lines)
@@ -71,9 +65,9 @@ class S3LineWriter:
                 ContentType="application/x-ndjson",
             )
         except exceptions.ClientError as error:
-            raise SinkError(f"it answers {error.response['Error'].get('Code')}") from error
+            raise base.SinkError(f"it answers {error.response['Error'].get('Code')}") from error
         except exceptions.BotoCoreError as error:
-            raise SinkError(type(error).__name__) from error
+            raise base.SinkError(type(error).__name__) from error
 
 
 def build_object_key(first_line: bytes, body: bytes) -> str:

@@ -15,12 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from otp_service.audit.sinks.base import (
-    LineWriter,
-    SinkSettings,
-    SinkTimeoutSeconds,
-    create_tls_context,
-)
+from otp_service.audit.sinks import base
 from otp_service.audit.sinks.line_ids import identify_line
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.url_check import FieldErrors
@@ -29,7 +24,7 @@ from otp_service.core.url_check import FieldErrors
 INFORMATIONAL_SEVERITY: Final = 6
 
 
-class SyslogSinkSettings(SinkSettings, frozen=True, tag="syslog"):
+class SyslogSinkSettings(base.SinkSettings, frozen=True, tag="syslog"):
     """Each line is a message; its MSGID is `entry`, `gap`, `seal` or `anchor`."""
 
     host: str
@@ -40,7 +35,7 @@ class SyslogSinkSettings(SinkSettings, frozen=True, tag="syslog"):
     """A PEM file with the authority of the server's certificate; default: the usual authorities."""
     facility: Annotated[int, msgspec.Meta(ge=0, le=23)] = 13
     """13 is "log audit"."""
-    timeout: SinkTimeoutSeconds = 5.0
+    timeout: base.SinkTimeoutSeconds = 5.0
 
     def find_errors(self) -> FieldErrors:
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", self.host):
@@ -48,7 +43,7 @@ class SyslogSinkSettings(SinkSettings, frozen=True, tag="syslog"):
         if not self.tls and not is_loopback(self.host):
             yield "tls", "must be true: the events would cross the network in the open"
 
-    def create_writer(self) -> LineWriter:
+    def create_writer(self) -> base.LineWriter:
         return SyslogLineWriter(self, socket.gethostname()).write_lines
 
 
@@ -67,7 +62,7 @@ class SyslogLineWriter:
         data = b"".join(map(frame_message, messages))
         with socket.create_connection((to.host, to.port), to.timeout) as connection:
             if to.tls:
-                self._tls = self._tls or create_tls_context(to.tls_ca)
+                self._tls = self._tls or base.create_tls_context(to.tls_ca)
                 with self._tls.wrap_socket(connection, server_hostname=to.host) as encrypted:
                     encrypted.sendall(data)
                     end_tls(encrypted)

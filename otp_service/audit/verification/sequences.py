@@ -53,11 +53,8 @@ class SequenceChecker:
             return False
         self._heads[partition] = epoch, last
         self._epochs.add((partition, epoch))
-        run = self._runs.get((partition, epoch))
-        if run:
-            run[1] = last
-        else:
-            self._runs[partition, epoch] = [first, last]
+        run = self._runs.setdefault((partition, epoch), [first, last])
+        run[1] = last
         return True
 
     def _is_ahead(self, head: tuple[int, int], lines: SequenceHole) -> bool:

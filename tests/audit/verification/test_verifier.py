@@ -2,8 +2,8 @@
 
 import pytest
 
-from otp_service.audit.archive_format.entries import Gap
-from otp_service.audit.archive_format.seals import Anchor, PartitionHead, SequenceRange
+from otp_service.audit.archive_format.entries import Gap, SequenceId
+from otp_service.audit.archive_format.seals import Anchor, SequenceRange
 from tests.audit.archive_builder import (
     EPOCH,
     START_MS,
@@ -135,7 +135,7 @@ def test_a_count_or_root_that_is_not_that_of_the_lines_is_found(archive, change)
     assert f"{THIRD_SEGMENT}:10-11 changed seal 7" in list_findings(archive)
 
 
-@pytest.mark.parametrize("heads", [(), (PartitionHead(1, EPOCH, 6),)])
+@pytest.mark.parametrize("heads", [(), (SequenceId(1, EPOCH, 6),)])
 def test_heads_that_are_not_where_the_partitions_stand_are_found(archive, heads):
     """A sealer that takes over would go on from there."""
     archive.append_seal()

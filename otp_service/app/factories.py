@@ -14,14 +14,8 @@ from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.timestamps import DAY_MS
 from otp_service.service import RandomSource
 from otp_service.settings import Settings, format_settings
+from otp_service.sms import router
 from otp_service.sms.receipt_callbacks import CallbackUrls
-from otp_service.sms.router import (
-    LocalProviderHealth,
-    ProviderDependencies,
-    ProviderRouter,
-    RouterEnvironment,
-    SmsProvider,
-)
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.key_names import KeyNames
@@ -78,25 +72,25 @@ def create_store(settings: Settings, client: ScriptClient, versions: dict[str, s
 
 
 def create_providers(
-    settings: Settings, dependencies: ProviderDependencies
-) -> dict[str, SmsProvider]:
+    settings: Settings, dependencies: router.ProviderDependencies
+) -> dict[str, router.SmsProvider]:
     return {name: p.build_provider(name, dependencies) for name, p in settings.providers.items()}
 
 
 def create_router(
     settings: Settings,
-    providers: dict[str, SmsProvider],
-    health: LocalProviderHealth,
+    providers: dict[str, router.SmsProvider],
+    health: router.LocalProviderHealth,
     callback_urls: CallbackUrls | None = None,
-) -> ProviderRouter:
+) -> router.ProviderRouter:
     """Return the chain of providers; it requests receipts if there is a public URL."""
     has_callbacks = callback_urls is not None and callback_urls.public_url
     route_key = settings.keys.limit.current
-    return ProviderRouter(
+    return router.ProviderRouter(
         [*providers.values()],
         settings.build_routes(),
         health,
-        environment=RouterEnvironment(
+        environment=router.RouterEnvironment(
             clock=time.monotonic,
             now=now_ms,
             random_float=RANDOM_FRACTION,

@@ -13,12 +13,8 @@ from otp_service.cli.common import count_cores, read_settings
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.cli.serve import find_redis_errors
 from otp_service.clock import now_ms
-from otp_service.core.argon2_profile import (
-    DEFAULT_PROFILE,
-    OWASP_PROFILES,
-    Argon2Profile,
-    estimate_attack_hours,
-)
+from otp_service.core import argon2_profile
+from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.codes import SALT_BYTES
 from otp_service.core.errors import StoreUnavailable
 from otp_service.hashing import compute_argon2id
@@ -90,14 +86,16 @@ def run_calibrate(args: argparse.Namespace) -> int:
       otp-service calibrate
       otp-service calibrate --seconds 5
     """
-    profile = read_settings(args.config).hash.profile if args.config.exists() else DEFAULT_PROFILE
+    profile = argon2_profile.DEFAULT_PROFILE
+    if args.config.exists():
+        profile = read_settings(args.config).hash.profile
     print(f"argon2id on {count_cores()} cores, {args.seconds:g} s for each profile:\n", flush=True)
-    rows = [Argon2Profile(memory, passes, 1) for memory, passes in OWASP_PROFILES]
+    rows = [Argon2Profile(memory, passes, 1) for memory, passes in argon2_profile.OWASP_PROFILES]
     for row in dict.fromkeys([*rows, profile]):
         rate = _measure_hash_rate(row, args.seconds / 2)
         rate_all_cores = _measure_hash_rate(row, args.seconds / 2, threads=count_cores())
         figures = {"ms": 1000 / rate, "pairs": rate_all_cores / 2}
-        figures["hours"] = estimate_attack_hours(row, rate)
+        figures["hours"] = argon2_profile.estimate_attack_hours(row, rate)
         note = ", in force" if row == profile else ""
         print(CALIBRATION_ROW.format(row, note=note, **figures), flush=True)
     return 0

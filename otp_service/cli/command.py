@@ -56,12 +56,8 @@ def add_command(
     )
     parser.set_defaults(run=run)
     if takes_config:
-        parser.add_argument(
-            "--config",
-            type=Path,
-            default=DEFAULT_CONFIG_PATH,
-            help="file with the settings (otp.toml)",
-        )
+        text, path = "file with the settings (otp.toml)", DEFAULT_CONFIG_PATH
+        parser.add_argument("--config", type=Path, default=path, help=text)
     return parser
 
 
@@ -90,6 +86,5 @@ def parse_instant(text: str, now_ms: int) -> int:
         return parse_rfc3339(text)
     except ValueError:
         pass
-    raise CommandError(
-        "invalid time: write one like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'."
-    )
+    text = "invalid time: write one like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'."
+    raise CommandError(text)

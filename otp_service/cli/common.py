@@ -49,7 +49,6 @@ def read_running_settings(path: Path) -> Settings:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -73,9 +72,8 @@ def parse_typed_number(text: str, *, allow_fictitious: bool) -> PhoneNumber:
         reason = "is fictitious" if is_fictitious else "is of a type that takes no SMS"
         raise CommandError(f"no code can be sent to it: the number {reason}.") from None
     except InvalidPhoneNumber:
-        raise CommandError(
-            "the number is invalid: write it in strict E.164 form, like +447400123456."
-        ) from None
+        text = "the number is invalid: write it in strict E.164 form, like +447400123456."
+        raise CommandError(text) from None
 
 
 def show_progress(done: int, total: int) -> None:

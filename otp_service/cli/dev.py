@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import functools
 import logging
 import os
 import re
@@ -15,22 +16,11 @@ import uvloop
 from otp_service import telemetry
 from otp_service.app import Application, create_admin_app, create_public_app, run_sealer
 from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
+from otp_service.cli import uvicorn_servers
 from otp_service.cli.command import CommandError, Subparsers, add_command
 from otp_service.cli.sealer_runner import require_usable_archive
-from otp_service.cli.uvicorn_servers import (
-    create_uvicorn_config,
-    format_address,
-    open_listener,
-    serve_until_stopped,
-)
 from otp_service.core.ip_address import is_loopback
-from otp_service.settings.development import (
-    REDIS_URL_FILE,
-    create_dev_audit,
-    create_dev_settings,
-    ensure_dev_secrets,
-    get_dev_signing_key_path,
-)
+from otp_service.settings import development
 from otp_service.settings.model import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 
@@ -64,14 +54,12 @@ Stop this with Ctrl-C. Challenges survive a restart."""
 
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "dev", run_dev, takes_config=False)
-    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port of the service (8000)")
-    parser.add_argument(
-        "--admin-port", type=int, default=8001, help="port of inbox, audit log and docs (8001)"
-    )
-    parser.add_argument(
-        "--data", type=Path, default=Path(".otp"), help="folder for Redis, keys and archive (.otp)"
-    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
+    add("--port", type=int, default=8000, help="port of the service (8000)")
+    add("--admin-port", type=int, default=8001, help="port of inbox, audit log and docs (8001)")
+    data = Path(".otp")
+    add("--data", type=Path, default=data, help="folder for Redis, keys and archive (.otp)")
 
 
 def run_dev(args: argparse.Namespace) -> int:
@@ -115,39 +103,37 @@ def _describe_program() -> str:
 
 def _prepare_folder(folder: Path, redis_url: str) -> None:
     """Write the address of Redis, for commands with `--config FOLDER`, and the signing key."""
-    (folder / REDIS_URL_FILE).write_text(redis_url, encoding="utf-8")
-    if not (key := get_dev_signing_key_path(folder)).exists():
+    (folder / development.REDIS_URL_FILE).write_text(redis_url, encoding="utf-8")
+    if not (key := development.get_dev_signing_key_path(folder)).exists():
         create_key_files(key)
 
 
-async def _serve_applications(
-    args: argparse.Namespace, redis_url: str, api_key: str | None
-) -> None:
-    secret_values = ensure_dev_secrets(args.data, api_key, lambda: secrets.token_urlsafe(32))
+async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str | None) -> None:
+    generate_token = functools.partial(secrets.token_urlsafe, 32)
+    secret_values = development.ensure_dev_secrets(args.data, key, generate_token)
     service = ServiceSettings(host=args.host, port=args.port, admin_port=args.admin_port)
-    settings = create_dev_settings(service, redis_url, secret_values, create_dev_audit(args.data))
+    audit = development.create_dev_audit(args.data)
+    settings = development.create_dev_settings(service, redis_url, secret_values, audit)
     require_usable_archive(settings)
-    public = open_listener(args.host, args.port)
-    admin = open_listener(args.host, args.admin_port)
+    public = uvicorn_servers.open_listener(args.host, args.port)
+    admin = uvicorn_servers.open_listener(args.host, args.admin_port)
     async with Application(settings, is_dev=True) as app:
         stop, stop_sealer = asyncio.Event(), asyncio.Event()
-        servers = [
-            (create_uvicorn_config(create_public_app(app), service.drain_seconds), public),
-            (create_uvicorn_config(create_admin_app(app), service.drain_seconds), admin),
-        ]
-        print(
-            GREETING_TEXT.format(
-                public=format_address(public),
-                admin=format_address(admin),
-                data=args.data.resolve(),
-                archive=args.data.resolve() / "archive",
-                public_key=derive_public_path(get_dev_signing_key_path(args.data.resolve())),
-                program=_describe_program(),
-                key=secret_values["api_key"],
-            ),
-            flush=True,
+        apps = (create_public_app(app), public), (create_admin_app(app), admin)
+        create_config, drain_seconds = uvicorn_servers.create_uvicorn_config, service.drain_seconds
+        servers = [(create_config(asgi, drain_seconds), listener) for asgi, listener in apps]
+        folder = args.data.resolve()
+        greeting = GREETING_TEXT.format(
+            public=uvicorn_servers.format_address(public),
+            admin=uvicorn_servers.format_address(admin),
+            data=folder,
+            archive=folder / "archive",
+            public_key=derive_public_path(development.get_dev_signing_key_path(folder)),
+            program=_describe_program(),
+            key=secret_values["api_key"],
         )
+        print(greeting, flush=True)
         sealer = asyncio.create_task(run_sealer(settings, stop_sealer))
-        await serve_until_stopped(servers, stop)
+        await uvicorn_servers.serve_until_stopped(servers, stop)
     stop_sealer.set()  # after the application: its last events are written as it stops
     await sealer

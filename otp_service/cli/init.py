@@ -9,6 +9,7 @@ import re
 import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores
@@ -50,56 +51,25 @@ docs/key-rotation.md has the steps, and says when the old one can be removed."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    _register_init(subparsers)
-    _register_key_new(subparsers)
+    name: dict[str, Any] = {"type": _parse_tenant_name, "metavar": "NAME"}
+    add = add_command(subparsers, "init", run_init).add_argument
+    add("--tenant", default="app", help="name of the calling application (app)", **name)
+    add("--brand", help="first word of its messages (the tenant's name)")
+    text = "countries to send to, like GB"
+    add("--country", nargs="+", default=[], type=str.upper, metavar="CC", help=text)
 
-
-def _register_init(subparsers: Subparsers) -> None:
-    parser = add_command(subparsers, "init", run_init)
-    parser.add_argument(
-        "--tenant",
-        type=_parse_tenant_name,
-        default="app",
-        metavar="NAME",
-        help="name of the calling application (app)",
-    )
-    parser.add_argument("--brand", help="first word of its messages (the tenant's name)")
-    parser.add_argument(
-        "--country",
-        nargs="+",
-        default=[],
-        type=str.upper,
-        metavar="CC",
-        help="countries to send to, like GB",
-    )
-
-
-def _register_key_new(subparsers: Subparsers) -> None:
     text = "make an API key, or a secret to rotate to"
     key = subparsers.add_parser("key", help=text, description=f"Commands to {text}.")
-    parser = add_command(
-        key.add_subparsers(metavar="new", required=True), "new", run_key_new, takes_config=False
-    )
-    parser.add_argument(
-        "--tenant", type=_parse_tenant_name, metavar="NAME", help="the tenant that uses the key"
-    )
-    parser.add_argument(
-        "--scope",
-        nargs="+",
-        choices=[str(scope) for scope in Scope],
-        default=[Scope.CHALLENGES],
-        metavar="SCOPE",
-        help=f"scopes: {', '.join(Scope)} (challenges)",
-    )
-    parser.add_argument(
-        "--expires", type=_parse_days, metavar="TIME", help="lifetime in days, like 90d (unlimited)"
-    )
-    parser.add_argument(
-        "--secret",
-        dest="ring",
-        choices=KEY_RING_NAMES,
-        help="make a secret for this key ring instead",
-    )
+    inner = key.add_subparsers(metavar="new", required=True)
+    add = add_command(inner, "new", run_key_new, takes_config=False).add_argument
+    add("--tenant", help="the tenant that uses the key", **name)
+    scopes, text = [str(scope) for scope in Scope], f"scopes: {', '.join(Scope)} (challenges)"
+    default = [Scope.CHALLENGES]
+    add("--scope", nargs="+", choices=scopes, default=default, metavar="SCOPE", help=text)
+    text = "lifetime in days, like 90d (unlimited)"
+    add("--expires", type=_parse_days, metavar="TIME", help=text)
+    text = "make a secret for this key ring instead"
+    add("--secret", dest="ring", choices=KEY_RING_NAMES, help=text)
 
 
 def run_init(args: argparse.Namespace) -> int:
@@ -115,10 +85,9 @@ def run_init(args: argparse.Namespace) -> int:
       otp-service init --country GB
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
     """
-    brand = args.tenant if args.brand is None else args.brand
     text, api_key = render_config(
         tenant=args.tenant,
-        brand=brand,
+        brand=args.tenant if args.brand is None else args.brand,
         countries=args.country,
         generate_token=_generate_token,
         pseudonym_id=_generate_key_id(to_datetime(now_ms())),
@@ -129,11 +98,8 @@ def run_init(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     missing = format_list(f"   {error}" for error in find_errors(settings, now_ms()))
     _write_new_file(args.config, text)
-    print(
-        CONFIG_WRITTEN_MESSAGE.format(
-            path=args.config, tenant=args.tenant, key=api_key, missing=missing
-        )
-    )
+    values = {"path": args.config, "tenant": args.tenant, "key": api_key, "missing": missing}
+    print(CONFIG_WRITTEN_MESSAGE.format(**values))
     return 0
 
 
@@ -144,9 +110,8 @@ def _write_new_file(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise CommandError(
-            f"cannot write {path}: {error.strerror}. Choose another file with --config."
-        ) from error
+        text = f"cannot write {path}: {error.strerror}. Choose another file with --config."
+        raise CommandError(text) from error
 
 
 def run_key_new(args: argparse.Namespace) -> int:
@@ -164,7 +129,8 @@ def run_key_new(args: argparse.Namespace) -> int:
     now = to_datetime(now_ms())
     key_id = _generate_key_id(now)
     if args.ring:
-        print(_format_new_secret(args.ring, key_id, _generate_token()))
+        line = f'{{ id = "{key_id}", secret = "{_generate_token()}" }},'
+        print(ROTATION_MESSAGE.format(line=line, place=f"last in `{args.ring} = [ … ]`"))
         return 0
     token, expires = _generate_token(), now + args.expires if args.expires else None
     scopes = ", ".join(quote_toml(scope) for scope in args.scope)
@@ -173,11 +139,6 @@ def run_key_new(args: argparse.Namespace) -> int:
     line = f'{{ id = "{key_id}", sha256 = "{sha256}", scopes = [{scopes}]{until} }},'
     print(API_KEY_MESSAGE.format(key=token, tenant=args.tenant or "NAME", line=line))
     return 0
-
-
-def _format_new_secret(ring: str, key_id: str, token: str) -> str:
-    line = f'{{ id = "{key_id}", secret = "{token}" }}'
-    return ROTATION_MESSAGE.format(line=f"{line},", place=f"last in `{ring} = [ … ]`")
 
 
 def _generate_key_id(now: datetime) -> str:

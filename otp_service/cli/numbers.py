@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from otp_service.app import RANDOM_SOURCE, Application
+from otp_service.cli import common
 from otp_service.cli.command import CommandError, Subparsers, add_command
-from otp_service.cli.common import (
-    parse_typed_number,
-    read_running_settings,
-    read_stdin_lines,
-    show_progress,
-)
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.ports import ProgressCallback
 from otp_service.core.timestamps import to_datetime
 from otp_service.service import Caller
+from otp_service.service.numbers import NumberService
 from otp_service.settings import Settings
 
 
@@ -31,6 +28,7 @@ CLI_CALLER = Caller.without_tenant("cli", RANDOM_SOURCE.generate_operation_id())
 
 T = TypeVar("T")
 NumberAction = Callable[[Application, PhoneNumber], Awaitable[str]]
+NumberQuery = Callable[[NumberService, ProgressCallback], Awaitable[T]]
 
 STDIN_HELP = """\
 Numbers (E.164) are read from standard input, one a line, so that the shell's
@@ -59,8 +57,8 @@ def register_commands(subparsers: Subparsers) -> None:
 
 def run_number_action(args: argparse.Namespace) -> int:
     """Apply the action to every valid number; report the invalid lines."""
-    settings = read_running_settings(args.config)
-    lines = dict(read_stdin_lines())
+    settings = common.read_running_settings(args.config)
+    lines = dict(common.read_stdin_lines())
     if not lines:
         raise CommandError("no number was given: write them to standard input, one a line.")
     return asyncio.run(_apply_to_lines(settings, args.action, lines))
@@ -75,9 +73,7 @@ def run_blocked(args: argparse.Namespace) -> int:
     examples:
       otp-service blocked
     """
-    masked_numbers = asyncio.run(
-        _run_with_app(args, lambda app: app.service.numbers.list_blocked_numbers(show_progress))
-    )
+    masked_numbers = asyncio.run(_query_numbers(args, NumberService.list_blocked_numbers))
     print("\n".join(masked_numbers) or "The do-not-send list is empty.")
     return 0
 
@@ -92,9 +88,7 @@ def run_locked(args: argparse.Namespace) -> int:
     examples:
       otp-service locked
     """
-    locked_numbers = asyncio.run(
-        _run_with_app(args, lambda app: app.service.numbers.list_locked_numbers(show_progress))
-    )
+    locked_numbers = asyncio.run(_query_numbers(args, NumberService.list_locked_numbers))
     for locked in locked_numbers:
         last = f"{to_datetime(locked.last_failure_at):%FT%TZ}"
         print(f"{locked.masked_number:<18} {locked.tenant:<32} {locked.failures} failures, {last}")
@@ -111,11 +105,9 @@ def create_cli_app(settings: Settings, archive: Path | None = None) -> Applicati
     return Application(settings, is_supervisor=True, archive_folder=archive)
 
 
-async def _run_with_app(
-    args: argparse.Namespace, query: Callable[[Application], Awaitable[T]]
-) -> T:
-    async with create_cli_app(read_running_settings(args.config)) as app:
-        return await query(app)
+async def _query_numbers(args: argparse.Namespace, query: NumberQuery[T]) -> T:
+    async with create_cli_app(common.read_running_settings(args.config)) as app:
+        return await query(app.service.numbers, common.show_progress)
 
 
 async def _apply_to_lines(settings: Settings, action: NumberAction, lines: dict[int, str]) -> int:
@@ -123,7 +115,7 @@ async def _apply_to_lines(settings: Settings, action: NumberAction, lines: dict[
     async with create_cli_app(settings) as app:
         for line, text in lines.items():
             try:
-                phone = parse_typed_number(text, allow_fictitious=True)
+                phone = common.parse_typed_number(text, allow_fictitious=True)
                 print(f"{phone.masked}  {await action(app, phone)}", flush=True)
             except CommandError as error:
                 failed += 1
@@ -164,5 +156,5 @@ async def _forget_number(app: Application, phone: PhoneNumber) -> str:
     list keeps them: 'unblock' takes them off it. Events are kept until their
     retention ends; they hold a pseudonym.
     """
-    erased = await app.service.numbers.forget_number(CLI_CALLER, phone, show_progress)
+    erased = await app.service.numbers.forget_number(CLI_CALLER, phone, common.show_progress)
     return f"is forgotten: {erased.challenges} challenges, {erased.buckets} limits"

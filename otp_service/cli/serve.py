@@ -77,17 +77,15 @@ def run_serve(args: argparse.Namespace) -> int:
             sealer.start(settings)
         listener = LoopThread(lambda settings, stop: _run_admin_listener(settings, admin, stop))
         listener.start(settings)
-        config = create_uvicorn_config(
-            WORKER_FACTORY, service.drain_seconds, workers=service.workers
-        )
+        drain_seconds, workers = service.drain_seconds, service.workers
+        config = create_uvicorn_config(WORKER_FACTORY, drain_seconds, workers=workers)
         ServeSupervisor(config, args.config, sealer, listener, sockets=[public]).run()
-        listener.stop(service.drain_seconds)
-        sealer.stop(service.drain_seconds)
+        listener.stop(drain_seconds)
+        sealer.stop(drain_seconds)
     return 0
 
 
 def has_sealer(settings: Settings) -> bool:
-    """Return whether `serve` seals with these settings."""
     return settings.audit.archive is not None and settings.audit.seal == "serve"
 
 
@@ -177,9 +175,8 @@ def _require_safe_redis(settings: Settings) -> None:
 
 async def _run_admin_listener(settings: Settings, sock: socket.socket, stop: asyncio.Event) -> None:
     async with Application(settings, is_supervisor=True) as app:
-        server = uvicorn.Server(
-            create_uvicorn_config(create_admin_app(app), settings.service.drain_seconds)
-        )
+        drain_seconds = settings.service.drain_seconds
+        server = uvicorn.Server(create_uvicorn_config(create_admin_app(app), drain_seconds))
         # A copy, because uvicorn closes its socket: connections wait for the next listener.
         server_task = asyncio.create_task(server.serve(sockets=[sock.dup()]))
         await stop.wait()

@@ -57,9 +57,6 @@ def _format_number(event: Mapping[str, Any]) -> str:
     return f"{event.get('country', '?')} …{event.get('number_suffix', '?')} {str(event['number'])[:12]}"
 
 
-# ------------------------------------------------------------------------------------ numbers
-
-
 def format_overview(
     overview: StatsOverview, group: str, anomalies: Sequence[Anomaly], title: str
 ) -> Iterator[str]:
@@ -72,19 +69,14 @@ def format_overview(
     }[group]
     yield title
     yield ""
-    cells = [
-        _format_counts(format_value(name), row) for name, row in (*rows, ("all", overview.total))
-    ]
+    counts = (*rows, ("all", overview.total))
+    cells = [_format_counts(format_value(name), row) for name, row in counts]
     yield from format_table([(group.upper(), *COUNT_HEADER), *cells])
-    yield from _format_section(
-        "Refused, by reason", ((str(n), why) for why, n in overview.reasons[:TOP_OFFENDERS])
-    )
-    yield from _format_section(
-        "Refused or wrong most often, numbers", map(_format_offender, overview.numbers)
-    )
-    yield from _format_section(
-        "Refused or wrong most often, addresses", map(_format_offender, overview.addresses)
-    )
+    reasons = ((str(count), reason) for reason, count in overview.reasons[:TOP_OFFENDERS])
+    yield from _format_section("Refused, by reason", reasons)
+    for kind, offenders in (("numbers", overview.numbers), ("addresses", overview.addresses)):
+        title = f"Refused or wrong most often, {kind}"
+        yield from _format_section(title, map(_format_offender, offenders))
     yield from _format_section("To look at", ((anomaly.sentence,) for anomaly in anomalies))
     if overview.earlier:
         yield f"\n{overview.earlier} more codes were verified for challenges that were issued before."

@@ -158,15 +158,13 @@ async def serve_until_stopped(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    servers = [(uvicorn.Server(config), sock) for config, sock in configs]
-    # `_serve` is `serve` without uvicorn's signal handlers, of which a process can have one set.
-    tasks = [
-        asyncio.create_task(server._serve(sockets=[sock]))  # noqa: SLF001
-        for server, sock in servers
-    ]
+    servers, tasks = [uvicorn.Server(config) for config, _ in configs], []
+    for server, (_, sock) in zip(servers, configs, strict=True):
+        # `_serve` is `serve` without uvicorn's signal handlers, of which a process can have one set.
+        tasks.append(asyncio.create_task(server._serve(sockets=[sock])))  # noqa: SLF001
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for server, _ in servers:
+    for server in servers:
         server.should_exit = True
     stopped.cancel()
     await asyncio.gather(*tasks)

@@ -11,7 +11,6 @@ from otp_service.cli.command import Subparsers
 
 
 COMMAND_MODULES = (verify, prove, key, seal, query, export)
-"""The only list of them."""
 
 
 def register_commands(subparsers: Subparsers) -> None:

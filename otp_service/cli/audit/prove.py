@@ -16,12 +16,8 @@ from otp_service.core.printable_text import escape_unprintable
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "prove", run_prove, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
-    parser.add_argument(
-        "event",
-        type=_parse_event_id,
-        metavar="ID",
-        help="id of the event, like 07-1763814000123-42",
-    )
+    text = "id of the event, like 07-1763814000123-42"
+    parser.add_argument("event", type=_parse_event_id, metavar="ID", help=text)
     parser = add_command(subparsers, "verify-proof", run_verify_proof, takes_config=False)
     parser.add_argument("file", type=Path, metavar="FILE", help="the output of 'audit prove'")
     add_public_key_option(parser)
@@ -73,9 +69,8 @@ def run_verify_proof(args: argparse.Namespace) -> int:
     if proved.entry.integrity == "failed":
         print("        its MAC was wrong when it was archived: perhaps no worker has written it")
     print(f"seal    {proved.anchor}")
-    print(
-        f"result  it is one of the {proof.count:,} lines under this seal of the key {proved.key_id}"
-    )
+    count, key_id = proof.count, proved.key_id
+    print(f"result  it is one of the {count:,} lines under this seal of the key {key_id}")
     return 0
 
 

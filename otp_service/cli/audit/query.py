@@ -13,38 +13,29 @@ def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "show", run_show)
     parser.add_argument("challenge", metavar="CHALLENGE", help="id of the challenge")
     _add_archive_option(parser)
-    parser = add_command(subparsers, "tail", run_tail)
-    parser.add_argument(
-        "--last", type=int, default=10, metavar="N", help="start with N events (10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, one event a line")
+    add = add_command(subparsers, "tail", run_tail).add_argument
+    add("--last", type=int, default=10, metavar="N", help="start with N events (10)")
+    add("--json", action="store_true", help="print JSON, one event a line")
     parser = add_command(subparsers, "stats", run_stats)
     _add_time_options(parser)
-    parser.add_argument(
-        "--by",
-        choices=("hour", "country", "provider", "tenant"),
-        default="hour",
-        help="rows of the table (hour)",
-    )
+    groups = ("hour", "country", "provider", "tenant")
+    parser.add_argument("--by", choices=groups, default="hour", help="rows of the table (hour)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_archive_option(parser)
 
 
 def _register_search(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "search", run_search)
-    parser.add_argument(
-        "--number", type=_require_dash, metavar="-", help="read one number from standard input"
-    )
-    parser.add_argument("--reason", help="reason for the search, recorded in the audit log")
+    add = parser.add_argument
+    add("--number", type=_require_dash, metavar="-", help="read one number from standard input")
+    add("--reason", help="reason for the search, recorded in the audit log")
     _add_time_options(parser)
-    parser.add_argument("--type", help="type of event, like otp.verified")
-    parser.add_argument("--tenant", help="tenant of the events")
-    parser.add_argument("--challenge", help="id of the challenge")
-    parser.add_argument("--ip", metavar="ADDRESS", help="client address that the tenant sent")
-    parser.add_argument(
-        "--limit", type=int, default=1000, metavar="N", help="maximum of events (1000)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, one event a line")
+    add("--type", help="type of event, like otp.verified")
+    add("--tenant", help="tenant of the events")
+    add("--challenge", help="id of the challenge")
+    add("--ip", metavar="ADDRESS", help="client address that the tenant sent")
+    add("--limit", type=int, default=1000, metavar="N", help="maximum of events (1000)")
+    add("--json", action="store_true", help="print JSON, one event a line")
     _add_archive_option(parser)
 
 
@@ -60,9 +51,8 @@ def _add_time_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_archive_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--archive", type=Path, metavar="DIR", help="the folder of the archive ([audit] archive)"
-    )
+    text = "the folder of the archive ([audit] archive)"
+    parser.add_argument("--archive", type=Path, metavar="DIR", help=text)
 
 
 def run_search(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import functools
 import getpass
 import sys
 from collections.abc import AsyncIterator
@@ -31,7 +32,6 @@ from otp_service.store.event_streams import RedisEventStreams
 
 
 POLL_INTERVAL_SECONDS = 1.0
-"""Seconds between two reads of new events."""
 
 
 def search_events(args: argparse.Namespace) -> int:
@@ -79,11 +79,9 @@ async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
     async with create_cli_app(read_running_settings(args.config), archive=folder) as app:
         yield app
         if app.archive_reader and app.archive_reader.unreadable_lines:
-            print(
-                f"{app.archive_reader.unreadable_lines} lines of the archive cannot be read; "
-                "'otp-service audit verify' names them.",
-                file=sys.stderr,
-            )
+            count, command = app.archive_reader.unreadable_lines, "otp-service audit verify"
+            text = f"{count} lines of the archive cannot be read; '{command}' names them."
+            print(text, file=sys.stderr)
 
 
 async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
@@ -143,9 +141,8 @@ async def print_new_events(args: argparse.Namespace) -> int:
         streams = RedisEventStreams(app.script_client, app.store.key_names)
         if not args.json:
             print(tables.format_row(tables.EVENT_HEADER))
-        async for entry in follow_entries(
-            streams, lambda: asyncio.sleep(POLL_INTERVAL_SECONDS), count=args.last
-        ):
+        wait = functools.partial(asyncio.sleep, POLL_INTERVAL_SECONDS)
+        async for entry in follow_entries(streams, wait, count=args.last):
             shown = reader.decode_event(entry).to_public()
             row = format_json(shown) if args.json else tables.format_row(tables.format_event(shown))
             print(row, flush=True)

@@ -14,33 +14,22 @@ from otp_service.core.printable_text import escape_unprintable
 
 
 PROGRESS_STEP_BYTES = 4 * 1024 * 1024
-"""Bytes between two reports of progress."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "verify", run_verify, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     add_public_key_option(parser)
-    parser.add_argument(
-        "--anchor",
-        action="append",
-        default=[],
-        metavar="ANCHOR",
-        help="an anchor line in quotes, or a file with anchor lines; can be repeated",
-    )
+    text = "an anchor line in quotes, or a file with anchor lines; can be repeated"
+    parser.add_argument("--anchor", action="append", default=[], metavar="ANCHOR", help=text)
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
     parser = add_command(subparsers, "anchor", run_anchor, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
 
 
 def add_public_key_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--public-key",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="the file with the public keys, oldest first",
-    )
+    text = "the file with the public keys, oldest first"
+    parser.add_argument("--public-key", type=Path, required=True, metavar="FILE", help=text)
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -137,9 +126,8 @@ def format_report(report: VerificationReport) -> Iterator[str]:
     if report.unsealed:
         lines = _format_count(report.unsealed, "line")
         yield f"unsealed  {lines} after the last seal, not protected yet"
+    sound = "sound" if report.is_sound else "nothing is verified: there is no seal"
     found = sum(report.found.values())
-    nothing = "nothing is verified: there is no seal"
-    sound = "sound" if report.is_sound else nothing
     yield f"result    {_format_count(found, 'finding') if found else sound}"
 
 

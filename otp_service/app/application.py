@@ -121,12 +121,8 @@ class Application:
             self._start_tasks(self._run_health_sync())
         self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
         if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
-            monitor = ArchiveMonitor(
-                self.archive_source,
-                self.metrics,
-                self.settings.events.maximum,
-                self.system_events.record_fullness_change,
-            )
+            limit, record = self.settings.events.maximum, self.system_events.record_fullness_change
+            monitor = ArchiveMonitor(self.archive_source, self.metrics, limit, record)
             self._start_tasks(monitor.run())
 
     async def stop(self) -> None:
@@ -167,7 +163,6 @@ class Application:
         self._background_tasks += map(asyncio.create_task, coroutines)
 
     def update_provider_metrics(self) -> None:
-        """Set each provider's share and breaker states in the metrics."""
         health = self.provider_health.health
         for status in list_provider_statuses(health, self.settings.providers, now_ms()):
             self.metrics.set_provider_share(status.provider, status.share)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from otp_service.audit.sealer.status import SealerStatus
 from otp_service.core.challenge import PARTITION_COUNT
@@ -32,21 +33,16 @@ MIN_WARNING_FULLNESS = 0.5
 logger = logging.getLogger(__name__)
 
 
+@dataclass
 class ArchiveMonitor:
-    """Watches the archive in Redis; `record_event` appends `log.archive` with a reason."""
+    """Watches the archive in Redis; `_record_event` appends `log.archive` with a reason."""
 
-    def __init__(
-        self,
-        source: RedisArchiveSource,
-        metrics: Metrics,
-        max_partition_events: int,
-        record_event: Callable[[str], Awaitable[None]],
-    ) -> None:
-        self._source = source
-        self._metrics = metrics
-        self._max_partition_events = max_partition_events
-        self._record_event = record_event
-        self._is_filling = self._is_full = False
+    _source: RedisArchiveSource
+    _metrics: Metrics
+    _max_partition_events: int
+    _record_event: Callable[[str], Awaitable[None]]
+    _is_filling: bool = False
+    _is_full: bool = False
 
     async def run(self) -> None:
         """Update the metrics every CHECK_INTERVAL_SECONDS."""

@@ -5,6 +5,8 @@ swaps it; if another process was first, it retries a second later. Without Redis
 continues with its own observations.
 """
 
+from dataclasses import dataclass
+
 import msgspec
 
 from otp_service.core.events import BreakerChanged, Event
@@ -24,20 +26,14 @@ async def load_provider_health(store: RedisStore) -> tuple[int, ProviderHealth]:
     return version, _decode_health(body) if body else ProviderHealth()
 
 
+@dataclass(frozen=True)
 class ProviderHealthSync:
     """Synchronizes one process's provider health with Redis; its events carry `versions`."""
 
-    def __init__(
-        self,
-        store: RedisStore,
-        local_health: LocalProviderHealth,
-        random: RandomSource,
-        versions: dict[str, str],
-    ) -> None:
-        self._store = store
-        self._local_health = local_health
-        self._random = random
-        self._versions = versions
+    _store: RedisStore
+    _local_health: LocalProviderHealth
+    _random: RandomSource
+    _versions: dict[str, str]
 
     async def sync_health(self) -> bool:
         """Merge in both directions; False if another process wrote first. Raises OtpError."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from otp_service.app.factories import RANDOM_SOURCE
@@ -15,20 +16,14 @@ from otp_service.store.redis_store import RedisStore
 from otp_service.telemetry import DeniedAccessCounter
 
 
+@dataclass(frozen=True)
 class SystemEvents:
     """Appends system events; each carries `versions`. Methods raise StoreUnavailable."""
 
-    def __init__(
-        self,
-        store: RedisStore,
-        access_counter: DeniedAccessCounter,
-        versions: dict[str, str],
-        pseudonym_key: Key,
-    ) -> None:
-        self._store = store
-        self._access_counter = access_counter
-        self._versions = versions
-        self._pseudonym_key = pseudonym_key
+    _store: RedisStore
+    _access_counter: DeniedAccessCounter
+    _versions: dict[str, str]
+    _pseudonym_key: Key
 
     async def record_service_change(self, reason: str) -> None:
         """Record a start or stop. Does nothing without Redis, which may start later."""
@@ -41,16 +36,14 @@ class SystemEvents:
         event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
         await append_event(self._store, event, self._store.key_names.compute_partition("service"))
 
-    async def record_lookup(
-        self, phone: PhoneNumber, found_count: int, **caller_fields: Any
-    ) -> None:
+    async def record_lookup(self, phone: PhoneNumber, found: int, **caller_fields: Any) -> None:
         """Record a search for a number's events, before its results are shown."""
         event = events.NumberLookup(
             **self._build_event_fields(),
             number=self._pseudonym_key.derive_pseudonym("number", phone.canonical),
             country=phone.country,
             number_suffix=phone.e164[-2:],
-            found=found_count,
+            found=found,
             **caller_fields,
         )
         await append_event(self._store, event, self._store.get_number_partition(phone.canonical))
@@ -71,9 +64,8 @@ class SystemEvents:
         for reason, count in self._access_counter.drain_calls().items():
             yield events.AccessDenied(**self._build_event_fields(), reason=reason, count=count)
         for (provider, reason), count in self._access_counter.drain_callbacks().items():
-            yield events.CallbackRejected(
-                **self._build_event_fields(), provider=provider, reason=reason, count=count
-            )
+            fields = {**self._build_event_fields(), "provider": provider, "reason": reason}
+            yield events.CallbackRejected(**fields, count=count)
 
     def _build_event_fields(self) -> dict[str, Any]:
         return {"id": RANDOM_SOURCE.token_bytes(16).hex(), "versions": self._versions}

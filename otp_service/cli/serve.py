@@ -24,8 +24,7 @@ from otp_service.app import Application, create_admin_app, create_client, create
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import read_safe_settings
 from otp_service.cli.dev import API_KEY_VARIABLE
-from otp_service.cli.loop_thread import LoopThread
-from otp_service.cli.sealer_runner import SealerThread, require_usable_archive
+from otp_service.cli.sealer_runner import LoopThread, SealerThread, require_usable_archive
 from otp_service.cli.uvicorn_servers import create_uvicorn_config, open_listener
 from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings

@@ -144,9 +144,8 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         """Raise ChallengeEnded or SendsExhausted if no other code may be sent."""
         self.check_pending(now)
         if self.deadline - now < RESEND_MARGIN_MS:
-            raise errors.ChallengeExpired(
-                "Too little time is left to send another code. Issue a new one."
-            )
+            text = "Too little time is left to send another code. Issue a new one."
+            raise errors.ChallengeExpired(text)
         if self.sends_left < 1:
             raise errors.SendsExhausted
 
@@ -209,9 +208,8 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
 
     def add_send(self, now: int, cooldown: int) -> "Challenge":
         self.check_resend(now)
-        return self._advance_version(
-            sends_left=self.sends_left - 1, sends=self.sends + 1, resend_at=now + cooldown
-        )
+        sends, left = self.sends + 1, self.sends_left - 1
+        return self._advance_version(sends=sends, sends_left=left, resend_at=now + cooldown)
 
     def refund_send(self) -> "Challenge":
         """Refund a send that no provider took; its cooldown stays."""

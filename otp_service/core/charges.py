@@ -26,7 +26,6 @@ def build_number_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charg
 def build_shared_send_charges(
     tenant: Tenant, phone: PhoneNumber, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return the charges of a send to shared buckets."""
     charges = [
         _build_charge(tenant, Limit.SENDS_PREFIX, phone.prefix, all_tenants=True),
         _build_charge(tenant, Limit.SENDS_COUNTRY, phone.country, all_tenants=True),

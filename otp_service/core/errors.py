@@ -148,7 +148,6 @@ class NumberNotAllowed(OtpError):
 
     @property
     def reason(self) -> str:
-        """The reason that events and the problem record."""
         return self.reason_code
 
 

@@ -1,6 +1,5 @@
 """IP addresses: of a user's device, as the login back end sends it, and loopback."""
 
-import ipaddress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from otp_service.core.errors import InvalidRequest
@@ -34,6 +33,6 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False

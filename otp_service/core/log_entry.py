@@ -94,14 +94,12 @@ class ArchivedPosition(msgspec.Struct, frozen=True, kw_only=True):
     sequence_id: tuple[int, int]
 
 
-def create_bounded_decoder(
-    target_type: type[T], max_brackets: int | None = None
-) -> Callable[[bytes], T]:
+def create_bounded_decoder(kind: type[T], max_brackets: int | None = None) -> Callable[[bytes], T]:
     """Return a decoder for untrusted JSON, with at most `max_brackets` brackets.
 
     The decoder raises MsgspecError for invalid JSON, and for JSON that nests too deep.
     """
-    decode = msgspec.json.Decoder(target_type).decode
+    decode = msgspec.json.Decoder(kind).decode
 
     def decode_bounded(text: bytes) -> T:
         if max_brackets is not None and text.count(b"[") + text.count(b"{") > max_brackets:

@@ -1,18 +1,17 @@
 """The source of random numbers: the functions of the system, or those that tests pass."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 OPERATION_ID_BYTES = 16
 
 
+@dataclass
 class RandomSource:
-    def __init__(
-        self, randbelow: Callable[[int], int], token_bytes: Callable[[int], bytes]
-    ) -> None:
-        self.randbelow = randbelow
-        self.token_bytes = token_bytes
-        self._unused_bytes = b""
+    randbelow: Callable[[int], int]
+    token_bytes: Callable[[int], bytes]
+    _unused_bytes: bytes = b""
 
     def generate_operation_id(self) -> str:
         """Return the id of an operation or of an event.

@@ -19,9 +19,8 @@ def read_settings(path: Path) -> Settings:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise CommandError(
-            f"cannot read {path}: {reason}. Write one with 'otp-service init'."
-        ) from error
+        text = f"cannot read {path}: {reason}. Write one with 'otp-service init'."
+        raise CommandError(text) from error
     try:
         return load_settings(
             text, os.environ, lambda name: Path(name).read_text("utf-8"), cores=count_cores()

@@ -78,9 +78,8 @@ def run_dev(args: argparse.Namespace) -> int:
       OTP_DEV_API_KEY=secret otp-service dev --data /tmp/otp
     """
     if not is_loopback(args.host):
-        raise CommandError(
-            f"dev listens on a loopback address only, not on {args.host}. Use 'serve'."
-        )
+        text = f"dev listens on a loopback address only, not on {args.host}. Use 'serve'."
+        raise CommandError(text)
     api_key = os.environ.get(API_KEY_VARIABLE)
     if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
         raise CommandError(f"{API_KEY_VARIABLE} must be one or more visible ASCII characters.")

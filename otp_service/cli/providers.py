@@ -40,6 +40,15 @@ class Conversion(msgspec.Struct):
     is_complete: bool
     """Whether all events of the hour were read."""
 
+    def add_event(self, event: Mapping[str, Any], matcher: ConversionMatcher) -> None:
+        challenge = event.get("challenge", "")
+        if event["type"] == "otp.verified":
+            matcher.add_verified(challenge, repeated=event.get("repeated", False))
+        elif event["type"] == "otp.sent":
+            key = event["provider"], event.get("country", "")
+            self.sent[key] += 1
+            self.verified[key] += matcher.add_sent(challenge)
+
 
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "providers", run_providers)
@@ -99,23 +108,11 @@ async def count_conversions(reader: EventReader, since: int) -> Conversion:
     for _ in range(MAX_PAGES):
         events, cursor = await reader.read_page(since=since, limit=2000, cursor=cursor)
         for event in events:
-            _count_event(event, conversion, matcher)
+            conversion.add_event(event, matcher)
         if cursor is None:
             conversion.is_complete = True
             break
     return conversion
-
-
-def _count_event(
-    event: Mapping[str, Any], conversion: Conversion, matcher: ConversionMatcher
-) -> None:
-    challenge = event.get("challenge", "")
-    if event["type"] == "otp.verified":
-        matcher.add_verified(challenge, repeated=event.get("repeated", False))
-    elif event["type"] == "otp.sent":
-        key = event["provider"], event.get("country", "")
-        conversion.sent[key] += 1
-        conversion.verified[key] += matcher.add_sent(challenge)
 
 
 def _format_rows(

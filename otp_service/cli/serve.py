@@ -59,9 +59,8 @@ def run_serve(args: argparse.Namespace) -> int:
       otp-service serve --config /etc/otp/otp.toml
     """
     if API_KEY_VARIABLE in os.environ:
-        raise CommandError(
-            f"{API_KEY_VARIABLE} is only for 'dev'. Unset it, and use [[tenants.NAME.keys]]."
-        )
+        text = f"{API_KEY_VARIABLE} is only for 'dev'. Unset it, and use [[tenants.NAME.keys]]."
+        raise CommandError(text)
     settings = read_safe_settings(args.config)
     os.environ[CONFIG_PATH_VARIABLE] = str(args.config.resolve())
     service = settings.service

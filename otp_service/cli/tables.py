@@ -37,18 +37,16 @@ def format_row(row: Sequence[str], widths: Sequence[int] = EVENT_COLUMN_WIDTHS) 
 def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the cells of an event under EVENT_HEADER."""
     invalid = [] if event["integrity"] == "ok" else ["MAC INVALID"]
-    return tuple(
-        format_value(cell)
-        for cell in (
-            event["at"].replace("T", " ").removesuffix("Z"),
-            event["type"],
-            event.get("tenant", "-"),
-            _format_number(event),
-            event.get("client_address", "-"),
-            event.get("challenge", "-"),
-            ", ".join(invalid + list_details(event)) or "-",
-        )
+    cells = (
+        event["at"].replace("T", " ").removesuffix("Z"),
+        event["type"],
+        event.get("tenant", "-"),
+        _format_number(event),
+        event.get("client_address", "-"),
+        event.get("challenge", "-"),
+        ", ".join(invalid + list_details(event)) or "-",
     )
+    return tuple(map(format_value, cells))
 
 
 def _format_number(event: Mapping[str, Any]) -> str:

@@ -136,10 +136,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         reason = getattr(error, "strerror", None) or "a port must be from 0 to 65535"
-        raise CommandError(
-            f"cannot listen on {host}:{port}: {reason}. "
-            "Choose another address with --host and --port (or --admin-port)."
-        ) from error
+        advice = "Choose another address with --host and --port (or --admin-port)."
+        raise CommandError(f"cannot listen on {host}:{port}: {reason}. {advice}") from error
     sock.listen(2048)
     sock.settimeout(0)
     return sock

@@ -54,8 +54,7 @@ def copy(tmp_path, snippets) -> Path:
     files = [
         ("core/events.py", "EVENT_TYPES: dict", f"{struct}\n\nEVENT_TYPES: dict"),
         ("audit/exports/taxonomy.py", '    ("otp.issued", "")', f'{entry}    ("otp.issued", "")'),
-        ("audit/exports/ocsf.py", "{\n        *(", '{\n        "network",\n        *('),
-        ("audit/exports/ecs.py", "{\n        *(", '{\n        "network",\n        *('),
+        ("audit/exports/export_record.py", "{\n        *(", '{\n        "network",\n        *('),
     ]
     for name, place, text in files:
         path = tmp_path / "otp_service" / name

@@ -37,7 +37,7 @@ def test_all_views_show_the_reason_that_redis_stamped():
         *map(exported.get_field, ("reason", "limit", "first")),
     )
     assert ("07-3-42", "1970-01-01T00:00:00.007Z") == (public["event_id"], public["first"])
-    assert public["event_id"] == exported.id
+    assert public["event_id"] == exported.sequence_id.id
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ class BarChart(NamedTuple):
 
     bars: list[Bar]
     max_value: int
-    """The value of the highest bar."""
     view_box: str
 
 

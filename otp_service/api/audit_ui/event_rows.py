@@ -13,8 +13,6 @@ MAX_ROW_FIELDS: Final = 100
 
 
 class EventRow(NamedTuple):
-    """One event in a table."""
-
     time: str
     day: str
     type: str
@@ -27,14 +25,9 @@ class EventRow(NamedTuple):
     is_bad: bool
     is_authentic: bool
     fields: Sequence[tuple[str, object]]
-    """All its members."""
 
 
-def build_event_rows(events: Sequence[Mapping[str, Any]]) -> list[EventRow]:
-    return [_build_event_row(event) for event in events]
-
-
-def _build_event_row(event: Mapping[str, Any]) -> EventRow:
+def build_event_row(event: Mapping[str, Any]) -> EventRow:
     challenge = event.get("challenge")
     is_id = isinstance(challenge, str) and parse_partition(challenge) is not None
     country, suffix = event.get("country"), event.get("number_suffix")

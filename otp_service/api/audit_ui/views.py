@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from otp_service.api.audit import get_lookup_fields, get_visible_tenant
 from otp_service.api.audit_ui import search_form
 from otp_service.api.audit_ui.deps import AuditUiDependencies, get_dependencies
-from otp_service.api.audit_ui.event_rows import build_event_rows
+from otp_service.api.audit_ui.event_rows import build_event_row
 from otp_service.api.audit_ui.renderer import redirect, render_page
 from otp_service.api.request_body import parse_form_fields, parse_query_fields
 from otp_service.api.request_context import AuthenticatedRequest, get_context
@@ -26,7 +26,6 @@ from otp_service.core.events import Issued
 
 
 SEARCH_PAGE_EVENTS: Final = 100
-"""Events of a search on one page."""
 
 MAX_TIMELINE_EVENTS: Final = 500
 """Events of one challenge: it has some twenty, and refusals are folded."""
@@ -92,7 +91,8 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
         fields = get_lookup_fields(request) | {"reason": form.reason}
         record = get_context(request).record_lookup
         await record(number, len(found), tenant=visible_tenant, **fields)
-    return _render_search_page(request, form, lines=build_event_rows(found), following=following)
+    lines = [build_event_row(event) for event in found]
+    return _render_search_page(request, form, lines=lines, following=following)
 
 
 def _render_search_page(
@@ -120,7 +120,7 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
         "challenge.html",
         challenge=challenge,
         story=render_timeline(records, get_dependencies(request).now()) if records else [],
-        lines=build_event_rows([event.to_public() for event in events]),
+        lines=[build_event_row(event.to_public()) for event in events],
         is_cut=is_cut,
         forged=len(events) - len(records),
     )

@@ -50,8 +50,6 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class EntryLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An archived entry."""
-
     id: str
     at: str
     event: msgspec.Raw

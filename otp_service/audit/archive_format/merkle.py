@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 
 EMPTY_ROOT = hashlib.sha256().digest()
-"""The root of a tree without leaves."""
 
 
 def hash_leaf(line: bytes) -> bytes:
@@ -18,7 +17,6 @@ def hash_node(left: bytes, right: bytes) -> bytes:
 
 
 def compute_root(leaves: Iterable[bytes]) -> bytes:
-    """Return the root over the hashes of lines."""
     level = list(leaves) or [EMPTY_ROOT]
     while len(level) > 1:
         level = _compute_parent_level(level)

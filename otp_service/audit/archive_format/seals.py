@@ -11,7 +11,6 @@ new key: later seals are valid only under the new key, earlier ones only under t
 import hashlib
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -203,7 +202,3 @@ def build_anchor(line: bytes) -> Anchor:
 def find_anchors(text: str) -> list[Anchor]:
     """Return the anchors in any text, such as a mail or a log."""
     return [Anchor(int(n), at, hashed) for n, at, hashed in _ANCHOR_PATTERN.findall(text)]
-
-
-def select_newest_anchor(anchors: Iterable[Anchor]) -> Anchor | None:
-    return max(anchors, key=lambda anchor: anchor.number, default=None)

@@ -7,7 +7,7 @@ The number's pseudonym is `user.hash`, the account's is `user.id`, and the provi
 from typing import Any, Final
 
 from otp_service import __version__
-from otp_service.audit.exports.export_record import ExportRecord
+from otp_service.audit.exports.export_record import UNMAPPED_FIELDS, ExportRecord
 from otp_service.core.timestamps import format_rfc3339
 
 
@@ -16,14 +16,7 @@ SERVICE_NAME: Final = "otp-service"
 
 ECS_OUTCOMES: Final = frozenset({"success", "failure"})
 
-LABEL_FIELDS: Final = frozenset(
-    {
-        *("challenge", "purpose", "country", "number_suffix", "key_id", "phone_metadata"),
-        *("quota", "period", "wait", "folded", "count", "addresses", "unrecorded"),
-        *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
-        *("id", "record", "missing", "seal", "claimed", "length", "by", "found", "mac"),
-    }
-)
+LABEL_FIELDS: Final = UNMAPPED_FIELDS | {"count"}
 
 
 def to_ecs(record: ExportRecord) -> dict[str, Any]:
@@ -57,7 +50,7 @@ def _build_event_fields(record: ExportRecord) -> dict[str, Any]:
     meaning, milliseconds = record.taxonomy, record.get_field("milliseconds")
     outcome = record.get_field("outcome") if meaning.is_certain else None
     return {
-        "event.id": record.id,
+        "event.id": record.sequence_id.id,
         "event.kind": "alert" if meaning.title else "event",
         "event.category": [meaning.category],
         "event.type": list(meaning.types),
@@ -76,10 +69,8 @@ def _build_event_fields(record: ExportRecord) -> dict[str, Any]:
 
 
 def _build_labels(record: ExportRecord) -> dict[str, str]:
-    labels = {
-        name: _to_label_text(record.fields[name])
-        for name in sorted(LABEL_FIELDS & record.fields.keys())
-    }
+    names = sorted(LABEL_FIELDS & record.fields.keys())
+    labels = {name: _to_label_text(record.fields[name]) for name in names}
     versions = record.get_field("versions") or {}
     labels |= {f"version_{name}": version for name, version in sorted(versions.items())}
     partition, epoch, _ = record.sequence_id

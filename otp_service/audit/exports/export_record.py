@@ -19,20 +19,30 @@ from otp_service.core.events import EVENT_TYPES, EventFields
 MAX_CLAIMED_CHARS: Final = 1000
 """Characters of an event that is not authentic, for the analyst of the finding."""
 
+UNMAPPED_FIELDS: Final = frozenset(
+    {
+        *("id", "country", "number_suffix", "key_id", "challenge", "purpose", "mac", "found"),
+        *("quota", "period", "wait", "folded", "addresses", "unrecorded", "phone_metadata"),
+        *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
+        *("record", "missing", "seal", "claimed", "length", "by"),
+    }
+)
+"""Members that both formats export outside their own fields."""
 
-class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of a line."""
 
-    id: str
+class ExportRecord(msgspec.Struct, frozen=True):
+    event_type: str
+    sequence_id: SequenceId
     at: int
     """Milliseconds since 1970; 0 if unknown."""
-    sequence_id: SequenceId
-    event_type: str
-    taxonomy: TaxonomyEntry
     leaf_hash: str
     """The line's leaf hash in the Merkle tree, which `audit prove` proves."""
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any]
     """The fields of the event and its stamp that are not None."""
+
+    @property
+    def taxonomy(self) -> TaxonomyEntry:
+        return get_taxonomy_entry(self.event_type, self.get_field("reason"))
 
     def get_field(self, name: str) -> Any:
         """Return a field, or None if the event lacks it."""
@@ -57,28 +67,17 @@ def decode_line(line: bytes) -> ExportRecord | None:
             return _build_gap_record(line, hashed)
         return _build_event_record(decode_archived_entry(line), hashed)
     except ValueError:  # a MsgspecError is one
-        nowhere = SequenceId(0, 0, 0)
-        return _build_finding_record("log.unreadable", nowhere, hashed, length=len(line))
+        length = {"length": len(line)}
+        return ExportRecord("log.unreadable", SequenceId(0, 0, 0), 0, hashed, length)
 
 
 def _build_event_record(entry: ArchivedEntry, leaf_hash: str) -> ExportRecord:
     decoded = decode_event(entry, has_valid_mac=not entry.has_invalid_mac)
-    fields = _convert_fields(decoded)
+    place, at, fields = decoded.sequence_id, decoded.at, _convert_fields(decoded)
     if fields is None:
         claimed = entry.event.decode(errors="replace")[:MAX_CLAIMED_CHARS]
-        return _build_finding_record(
-            "log.unreadable", decoded.sequence_id, leaf_hash, at=decoded.at, claimed=claimed
-        )
-    event_type = decoded.event["type"]
-    return ExportRecord(
-        id=decoded.sequence_id.id,
-        at=decoded.at,
-        sequence_id=decoded.sequence_id,
-        event_type=event_type,
-        taxonomy=get_taxonomy_entry(event_type, fields.get("reason")),
-        leaf_hash=leaf_hash,
-        fields=fields | {"mac": entry.mac},
-    )
+        return ExportRecord("log.unreadable", place, at, leaf_hash, {"claimed": claimed})
+    return ExportRecord(decoded.event["type"], place, at, leaf_hash, fields | {"mac": entry.mac})
 
 
 def _convert_fields(decoded: DecodedEvent) -> dict[str, Any] | None:
@@ -96,18 +95,4 @@ def _convert_fields(decoded: DecodedEvent) -> dict[str, Any] | None:
 def _build_gap_record(line: bytes, leaf_hash: str) -> ExportRecord:
     gap = decode_gap(line)
     start, missing = SequenceId(gap.partition, gap.epoch, gap.first), gap.last - gap.first + 1
-    return _build_finding_record("log.gap", start, leaf_hash, at=gap.epoch, missing=missing)
-
-
-def _build_finding_record(
-    event_type: str, sequence_id: SequenceId, leaf_hash: str, *, at: int = 0, **fields: Any
-) -> ExportRecord:
-    return ExportRecord(
-        id=sequence_id.id,
-        at=at,
-        sequence_id=sequence_id,
-        event_type=event_type,
-        taxonomy=get_taxonomy_entry(event_type, None),
-        leaf_hash=leaf_hash,
-        fields=fields,
-    )
+    return ExportRecord("log.gap", start, gap.epoch, leaf_hash, {"missing": missing})

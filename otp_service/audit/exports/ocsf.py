@@ -9,7 +9,7 @@ entry's position in the log.
 from typing import Any, Final
 
 from otp_service import __version__
-from otp_service.audit.exports.export_record import ExportRecord
+from otp_service.audit.exports.export_record import UNMAPPED_FIELDS, ExportRecord
 
 
 OCSF_VERSION: Final = "1.8.0"
@@ -42,21 +42,14 @@ STATUS_DETAIL_BY_REASON: Final = {
 SMS_AUTH_FACTORS: Final = [{"factor_type_id": 1, "factor_type": "SMS"}]
 PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
 
-UNMAPPED_FIELDS: Final = frozenset(
-    {
-        *("id", "versions", "country", "number_suffix", "key_id", "request", "trace"),
-        *("number", "account", "client_address", "challenge", "purpose", "reason", "mac"),
-        *("limit", "quota", "period", "wait", "folded", "addresses", "unrecorded"),
-        *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "found"),
-        *("repeated", "record", "missing", "seal", "claimed", "length", "by", "phone_metadata"),
-    }
+OCSF_UNMAPPED_FIELDS: Final = UNMAPPED_FIELDS.union(
+    ("versions", "request", "trace", "number", "account", "client_address", "reason", "limit")
 )
 """Members that are in `unmapped`, whether or not OCSF has a field for them too."""
 
 
 def to_ocsf(record: ExportRecord) -> dict[str, Any]:
-    severity = record.taxonomy.severity
-    class_uid, activity, name = record.taxonomy.ocsf
+    severity, (class_uid, activity, name) = record.taxonomy.severity, record.taxonomy.ocsf
     event = {
         "class_uid": class_uid,
         "class_name": CLASS_NAMES[class_uid],
@@ -86,7 +79,7 @@ def _build_metadata(record: ExportRecord, event: dict[str, Any]) -> dict[str, An
         version=OCSF_VERSION,
         product={"name": SERVICE_NAME, "vendor_name": SERVICE_NAME, "version": __version__},
         profiles=[name for name, field in used.items() if field in event],
-        uid=record.id,
+        uid=record.sequence_id.id,
         event_code=record.event_type,
         log_name="audit",
         sequence=record.sequence_id.sequence,
@@ -130,7 +123,7 @@ def _build_class_fields(record: ExportRecord) -> dict[str, Any]:
         case 6003:
             return _build_api_activity(record)
         case _:
-            return {"finding_info": {"uid": record.id, "title": record.taxonomy.title}}
+            return {"finding_info": {"uid": record.sequence_id.id, "title": record.taxonomy.title}}
 
 
 def _build_user(record: ExportRecord) -> dict[str, Any]:
@@ -154,16 +147,13 @@ def _build_actor(record: ExportRecord) -> dict[str, Any]:
 def _build_api_activity(record: ExportRecord) -> dict[str, Any]:
     """Return the fields of API Activity: a call to the provider, or one from outside to us."""
     provider, request, trace = map(record.get_field, ("provider", "request", "trace"))
+    call = {"request": {"uid": request}} if request else {}
     theirs = {"name": provider, "svc_name": provider} if provider else None
     is_incoming = record.taxonomy.is_refusal or record.event_type == "otp.delivery"
     ours = {"name": SERVICE_NAME, "svc_name": SERVICE_NAME}
     return _drop_none(
         actor=_build_actor(record),
-        api=_drop_none(
-            operation=record.event_type,
-            service=PRODUCT_INFO,
-            request={"uid": request} if request else None,
-        ),
+        api={"operation": record.event_type, "service": PRODUCT_INFO, **call},
         src_endpoint=(theirs or {"name": "unknown"}) if is_incoming else ours,
         dst_endpoint=ours if is_incoming else theirs,
         trace={"uid": trace} if trace else None,
@@ -180,23 +170,14 @@ def _build_affected_number(record: ExportRecord) -> dict[str, Any]:
 def _build_disposition(record: ExportRecord) -> dict[str, Any]:
     if not record.taxonomy.is_refusal:
         return {}
-    limit = record.get_field("limit")
-    return _drop_none(
-        action_id=2,
-        action="Denied",
-        disposition_id=2,
-        disposition="Blocked",
-        policy=_build_policy(record, limit) if limit else None,
-    )
-
-
-def _build_policy(record: ExportRecord, limit: str) -> dict[str, Any]:
-    quota, period = record.get_field("quota"), record.get_field("period")
-    return {"name": limit, "uid": limit, "is_applied": True, "desc": f"{quota} in {period} s"}
+    blocked = {"action_id": 2, "action": "Denied", "disposition_id": 2, "disposition": "Blocked"}
+    limit, quota, period = map(record.get_field, ("limit", "quota", "period"))
+    policy = {"name": limit, "uid": limit, "is_applied": True, "desc": f"{quota} in {period} s"}
+    return blocked | ({"policy": policy} if limit else {})
 
 
 def _build_unmapped(record: ExportRecord) -> dict[str, Any]:
-    ours = {name: value for name, value in record.fields.items() if name in UNMAPPED_FIELDS}
+    ours = {name: value for name, value in record.fields.items() if name in OCSF_UNMAPPED_FIELDS}
     owasp = {"owasp": record.taxonomy.owasp} if record.taxonomy.owasp else {}
     partition, epoch, sequence = record.sequence_id
     chain = {"partition": partition, "epoch": epoch, "sequence": sequence, "hash": record.leaf_hash}

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 PREAUTH_ACTIVITY: Final = (3002, 6, "Preauth")
 FACTOR_VERIFY_ACTIVITY: Final = (3002, 99, "Factor Verify")
 """Not a logon: the login service logs that, and a SIEM would count it twice."""
+READ_ACTIVITY, DELETE_ACTIVITY = (6003, 2, "Read"), (6003, 4, "Delete")
 START_ACTIVITY, STOP_ACTIVITY = (6003, 99, "Start"), (6003, 99, "Stop")
 SEND_ACTIVITY: Final = (6003, 1, "Create")
 UPDATE_ACTIVITY: Final = (6003, 3, "Update")
@@ -19,8 +20,6 @@ INFORMATIONAL, LOW, MEDIUM, HIGH, CRITICAL = 1, 2, 3, 4, 5
 
 
 class TaxonomyEntry(NamedTuple):
-    """The meaning of one event."""
-
     ocsf: tuple[int, int, str]
     """Class, activity, and the activity's name; the name is ours if the activity is 99 (Other)."""
     category: str
@@ -121,15 +120,11 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("log.unreadable", ""): _build_finding("An entry of the audit log is not one of ours"),
     ("log.archive", "started"): _build_process(START_ACTIVITY, "start", "sys_monitor_enabled"),
     ("log.archive", "stopped"): _build_process(STOP_ACTIVITY, "end", "sys_monitor_disabled", LOW),
-    ("log.archive", "dropped"): TaxonomyEntry(
-        (6003, 4, "Delete"), "process", ("info",), "sensitive_delete", LOW
-    ),
+    ("log.archive", "dropped"): _build_process(DELETE_ACTIVITY, "info", "sensitive_delete", LOW),
     ("log.archive", "gap"): _build_finding("Entries of the audit log are missing"),
     ("log.archive", "overflow"): _build_finding("The audit log is full: nothing is granted"),
     ("log.archive", "recovered"): TaxonomyEntry((6003, 99, "Recovery"), "database", ("info",)),
-    ("audit.lookup", ""): TaxonomyEntry(
-        (6003, 2, "Read"), "api", ("access",), "sensitive_read", LOW
-    ),
+    ("audit.lookup", ""): TaxonomyEntry(READ_ACTIVITY, "api", ("access",), "sensitive_read", LOW),
     ("service.changed", "started"): _build_process(START_ACTIVITY, "start", "sys_startup"),
     ("service.changed", "stopped"): _build_process(STOP_ACTIVITY, "end", "sys_shutdown"),
 }

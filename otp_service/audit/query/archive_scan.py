@@ -42,9 +42,10 @@ class ArchivedEntry(Entry, frozen=True, kw_only=True):
     has_invalid_mac: bool
 
 
-class ArchiveExtent(NamedTuple):
-    """How far an archive extends."""
+ScanItem = tuple[FileOffset, ArchivedEntry | None]
 
+
+class ArchiveExtent(NamedTuple):
     heads: Mapping[int, tuple[int, int]]
     """Of each partition the last epoch, and the last sequence in it."""
     newest_at: int
@@ -67,7 +68,6 @@ class ArchiveReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.unreadable_lines = 0
-        """Unreadable lines since this object was created."""
         self._heads: dict[int, tuple[int, int]] = {}
         self._newest_at = format_rfc3339(0).encode()
         self._read_offset = FileOffset(0, 0)
@@ -90,7 +90,7 @@ class ArchiveReader:
         can_match: Callable[[bytes], bool],
         since: int = 0,
         until: int | None = None,
-    ) -> Iterator[tuple[FileOffset, ArchivedEntry | None]]:
+    ) -> Iterator[ScanItem]:
         """Yield the entries before an offset (None: all), newest first, each with its offset.
 
         Without an entry, the offset marks the progress, at least once a block.
@@ -155,7 +155,6 @@ class ArchiveReader:
         lines.clear()
 
     def _apply_line(self, line: bytes) -> None:
-        """Extend what is known of the archive by a line."""
         try:
             if line.startswith(entries.SEAL_PREFIX):
                 seal = seals.decode_seal(line)

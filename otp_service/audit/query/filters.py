@@ -16,7 +16,6 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     type: str | None = None
     challenge: str | None = None
     address: str | None = None
-    """`client_address`, as events hold it."""
 
     def matches(self, entry: Entry) -> bool:
         """Whether the event matches; an unreadable one matches only where no filter is set."""
@@ -55,8 +54,6 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class FilterFields(msgspec.Struct, frozen=True):
-    """The members of an event that filters compare."""
-
     type: str
     tenant: str | None = None
     number: str | None = None

@@ -29,7 +29,6 @@ async def follow_entries(
 
 
 def _create_scan_after(streams: EventStreams, seen: Mapping[int, StreamPosition]) -> StreamScan:
-    """Return a scan of the entries after these positions."""
     return StreamScan(
         streams,
         dict.fromkeys(seen, MAX_POSITION),

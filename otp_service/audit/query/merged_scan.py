@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from otp_service.audit.query.archive_scan import ArchivedEntry
+from otp_service.audit.query.archive_scan import ArchivedEntry, ScanItem
 from otp_service.audit.query.page_cursor import FileOffset, PageCursor
 from otp_service.audit.query.stream_scan import MAX_POSITION, StreamScan
 from otp_service.core.log_entry import Entry
@@ -38,15 +38,12 @@ class ArchiveScanCursor:
     """Matching entries of the archive, newest first; all from `offset` on have been returned."""
 
     def __init__(
-        self,
-        items: Iterator[tuple[FileOffset, ArchivedEntry | None]],
-        offset: FileOffset | None,
-        max_blocks: int,
+        self, items: Iterator[ScanItem], offset: FileOffset | None, max_blocks: int
     ) -> None:
         self.offset = offset
         self._items = items
         self._blocks_left = max_blocks
-        self._buffer: deque[tuple[FileOffset, ArchivedEntry | None]] = deque()
+        self._buffer: deque[ScanItem] = deque()
         self._is_exhausted = False
 
     async def peek(self) -> ArchivedEntry | None:

@@ -41,9 +41,8 @@ class PageCursor(NamedTuple):
 _CURSOR_VERSION = 2
 _CURSOR_TEXT = re.compile(r"[A-Za-z0-9_-]+")
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(
-    tuple[int, list[tuple[int, int, int]], tuple[int, int] | None]
-).decode
+_CursorFields = tuple[int, list[tuple[int, int, int]], tuple[int, int] | None]
+_unpack = msgspec.msgpack.Decoder(_CursorFields).decode
 
 
 def parse_cursor(text: str, partitions: Sequence[int], *, has_archive: bool) -> PageCursor:

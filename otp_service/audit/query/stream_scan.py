@@ -14,16 +14,10 @@ MIN_READ_ENTRIES, MAX_READ_ENTRIES = 4, 256
 MAX_READ_ENTRIES_TOTAL = 1024
 """Entries of all partitions in one read, at most: the process does nothing else meanwhile."""
 
-MAX_POSITION = StreamPosition(2**64 - 1, 2**64 - 1)
-"""After every entry."""
-
-MIN_POSITION = StreamPosition(0, 0)
-"""Before every entry."""
+MIN_POSITION, MAX_POSITION = StreamPosition(0, 0), StreamPosition(2**64 - 1, 2**64 - 1)
 
 
 class EventStreams(Protocol):
-    """The source of entries."""
-
     async def fetch_newest(
         self, before: Mapping[int, StreamPosition], *, since: int, count: int
     ) -> dict[int, list[Entry]]:
@@ -116,7 +110,8 @@ class StreamScan:
             # An entry that is appended later is on no page.
             newest = self._empty_partition_position
             if entries:
-                newest = _increment_position(entries[0].position)
+                at, sequence = entries[0].position
+                newest = StreamPosition(at, min(sequence + 1, MAX_POSITION.sequence))
             self.positions[partition] = min(self.positions[partition], newest)
             self._push_head(partition)
 
@@ -124,7 +119,3 @@ class StreamScan:
         if self._buffers[partition]:
             at, sequence = self._buffers[partition][0].position
             heapq.heappush(self._head_heap, (-at, -partition, -sequence))
-
-
-def _increment_position(position: StreamPosition) -> StreamPosition:
-    return StreamPosition(position.at, min(position.sequence + 1, MAX_POSITION.sequence))

@@ -32,7 +32,6 @@ class Anomaly(msgspec.Struct, frozen=True):
 
 
 def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]:
-    """Return the anomalies of `today`."""
     return [
         *_find_conversion_drops("tenant", today.tenants, before.tenants),
         *_find_conversion_drops("country", today.countries, before.countries),

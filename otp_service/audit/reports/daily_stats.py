@@ -83,11 +83,10 @@ class DayStatsCache:
                     stats.add_event(record)
                 if events % EVENTS_PER_YIELD == 0:
                     await asyncio.sleep(0)
-        overview = stats.build_overview()
         return DayStats(
             begins=begins,
             counted_at=at,
-            overview=overview,
+            overview=stats.build_overview(),
             events=events,
             forged=forged,
             since=since,

@@ -16,17 +16,6 @@ MAX_TRACKED_OFFENDERS = 50_000
 
 TOP_OFFENDERS = 10
 
-ROW_FIELDS = {
-    "otp.issued": "issued",
-    "otp.sent": "sent",
-    "otp.provider_failed": "failed",
-    "otp.rejected": "rejected",
-    "otp.issue_denied": "refused",
-    "otp.verify_denied": "refused",
-    "otp.locked": "locked",
-}
-"""The field of `StatsRow` that an event counts in."""
-
 T = TypeVar("T")
 
 
@@ -133,25 +122,27 @@ class StatsCollector:
         self._awaiting_issue: set[str] = set()
         self._conversion_matcher = ConversionMatcher()
         self._without_key = 0
-        self._handlers: Mapping[str, Callable[[EventRecord], None]] = {
-            "otp.issued": self._count_issued,
-            "otp.sent": self._count_sent,
-            "otp.verified": self._count_verified,
-            "otp.rejected": self._count_offender,
-            "otp.issue_denied": self._count_refused,
-            "otp.verify_denied": self._count_refused,
-            "otp.locked": self._record_locked,
-            "otp.unlocked": self._record_unlocked,
-            "access.denied": self._count_without_key,
+        self._handlers: Mapping[str, tuple[str, Callable[[EventRecord], None] | None]] = {
+            "otp.issued": ("issued", self._count_issued),
+            "otp.sent": ("sent", self._count_sent),
+            "otp.provider_failed": ("failed", None),
+            "otp.verified": ("", self._count_verified),
+            "otp.rejected": ("rejected", self._count_offender),
+            "otp.issue_denied": ("refused", self._count_refused),
+            "otp.verify_denied": ("refused", self._count_refused),
+            "otp.locked": ("locked", self._record_locked),
+            "otp.unlocked": ("", self._record_unlocked),
+            "access.denied": ("", self._count_without_key),
         }
+        """The field of `StatsRow` that an event counts in, and what else counts it."""
 
     def add_event(self, event: EventRecord) -> None:
-        field = ROW_FIELDS.get(event.type)
+        field, handler = self._handlers.get(event.type, ("", None))
         if event.type == "otp.delivery" and event.status == "delivered":
             field = "delivered"
         if field:
             self._increment_rows(event, field, event.folded if field == "refused" else 1)
-        if handler := self._handlers.get(event.type):
+        if handler:
             handler(event)
 
     def build_overview(self) -> StatsOverview:

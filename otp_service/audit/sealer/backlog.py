@@ -11,7 +11,6 @@ from otp_service.core.log_entry import ArchivedPosition, PendingEntries
 
 
 ENTRIES_PER_STREAM = 64
-"""Entries of each stream that are read at once."""
 
 
 class Backlog(NamedTuple):

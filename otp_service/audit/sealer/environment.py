@@ -29,8 +29,6 @@ class ArchiveSource(Protocol):
 
 
 class SealerEnvironment(msgspec.Struct, frozen=True, kw_only=True):
-    """The dependencies and settings of one sealer."""
-
     holder: str
     """The name of this process in the lease; unique."""
     now: Callable[[], int]

@@ -9,7 +9,6 @@ LEASE_MS = 4000
 """Milliseconds after which another sealer takes over from a leader that does not renew."""
 
 LEASE_RENEWAL_SECONDS = 1.0
-"""Seconds between lease renewals."""
 
 
 class Lease:

@@ -88,7 +88,6 @@ class PartitionLines:
 def build_lines(
     pending: Iterable[PendingEntries], find_last: SequenceLookup, has_valid_mac: MacVerifier
 ) -> list[PartitionLines]:
-    """Return the lines of each partition that the archive lacks."""
     return [build_partition_lines(p, find_last, has_valid_mac) for p in pending]
 
 

@@ -1,7 +1,6 @@
 """The sinks of the archive: the types that `[audit.sinks.NAME]` and `audit.anchor` may have.
 
 Delivery is at least once: after any failure a sink gets the same lines again.
-
 README.md has the six steps of a new sink.
 """
 

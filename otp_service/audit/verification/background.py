@@ -12,7 +12,7 @@ from threading import Event
 
 import msgspec
 
-from otp_service.audit.archive_format.seals import Anchor, PublicKey, select_newest_anchor
+from otp_service.audit.archive_format.seals import Anchor, PublicKey
 from otp_service.audit.verification.findings import VerificationReport
 from otp_service.audit.verification.verifier import verify_folder
 from otp_service.core.timestamps import MINUTE_MS
@@ -97,7 +97,8 @@ class BackgroundVerifier:
             logger.exception("the archive was not verified")
             trouble = f"verification failed: {type(error).__name__}"
         if report and report.verified:
-            self._anchor = select_newest_anchor(filter(None, (self._anchor, report.verified)))
+            anchors = filter(None, (self._anchor, report.verified))
+            self._anchor = max(anchors, key=lambda anchor: anchor.number)
         duration = self._now() - started_at
         self.last_run = VerificationRun(
             started_at=started_at, duration_ms=duration, report=report, error=trouble

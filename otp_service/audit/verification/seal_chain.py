@@ -113,13 +113,11 @@ class SealChain:
         if self._current_key:
             message += f", but {self._current_key.id} is in force"
         if seal.key not in self._keys_by_id:
-            message += (
-                ", and the public keys do not hold it, so neither it nor its lines are verified"
-            )
+            effect = "so neither it nor its lines are verified"
+            message += f", and the public keys do not hold it, {effect}"
         self._log.add_finding("key", message, line_number, seal=seal.number)
 
     def _check_link(self, seal: Seal, line_number: int) -> None:
-        """Compare a seal with the one before it."""
         number, expected = seal.number, self._last_number + 1
         if number < expected:
             message = f"follows seal {self._last_number}: a copy, or a second continuation"
@@ -131,9 +129,8 @@ class SealChain:
             message = "names another previous seal: one of the two is from another archive"
             self._log.add_finding("fork", message, line_number, seal=number)
         if seal.fence < self._fence:
-            message = (
-                f"its fence {seal.fence} is below {self._fence}: its sealer had lost the lease"
-            )
+            cause = "its sealer had lost the lease"
+            message = f"its fence {seal.fence} is below {self._fence}: {cause}"
             self._log.add_finding("fence", message, line_number, seal=number)
 
     def _accept_seal(self, seal: Seal, seal_hash: str, line_number: int) -> None:

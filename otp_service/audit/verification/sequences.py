@@ -71,10 +71,8 @@ class SequenceChecker:
             if head == NO_HEAD and self._is_beginning_dropped:
                 return True
             if head != NO_HEAD:
-                message = (
-                    f"partition {partition} begins epoch {epoch}: Redis was restarted or replaced,"
-                    " and what it had not kept is missing"
-                )
+                cause = "Redis was restarted or replaced, and what it had not kept is missing"
+                message = f"partition {partition} begins epoch {epoch}: {cause}"
                 self._log.add_note("epoch", message, line_number)
         if first > sequence + 1:
             self._add_hole(SequenceHole(partition, epoch, sequence + 1, first - 1, line_number))

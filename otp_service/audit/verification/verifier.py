@@ -150,11 +150,9 @@ class _ArchiveVerifier:
         if not 1 <= gap.first <= gap.last:
             raise ValueError(gap)
         self._sequences.check_range(gap.partition, gap.epoch, gap.first, gap.last, line_number)
-        message = (
-            f"{gap.last - gap.first + 1} events of partition {gap.partition}, epoch {gap.epoch}"
-            f" ({gap.first} to {gap.last}) were no longer in Redis"
-        )
-        self._log.add_note("gap", message, line_number)
+        count, place = gap.last - gap.first + 1, f"partition {gap.partition}, epoch {gap.epoch}"
+        message = f"({gap.first} to {gap.last}) were no longer in Redis"
+        self._log.add_note("gap", f"{count} events of {place} {message}", line_number)
 
     def _check_seal(
         self, line: bytes, line_number: int, segment: Segment, *, is_first: bool
@@ -180,10 +178,8 @@ class _ArchiveVerifier:
         message = "differ from those that were sealed: changed, moved, inserted or deleted"
         if count != seal.count:
             message = f"are {count}, and {seal.count} were sealed"
-        last = max(line_number - 1, self._batch_start)
-        self._log.add_finding(
-            "changed", f"the lines {message}", self._batch_start, last=last, seal=seal.number
-        )
+        first, last = self._batch_start, max(line_number - 1, self._batch_start)
+        self._log.add_finding("changed", f"the lines {message}", first, last=last, seal=seal.number)
         if self._first_disorder:
             at, event = self._first_disorder
             message = "this line and the one before it are not in order"
@@ -216,7 +212,6 @@ class _ArchiveVerifier:
                 self._log.add_finding("name", message, seal=segment.number)
         elif count or not has_seal:
             message = "a segment that is not the newest has to end with a seal"
-            self._log.add_finding(
-                "unsealed", message, self._batch_start, last=max(last, self._batch_start)
-            )
+            first = self._batch_start
+            self._log.add_finding("unsealed", message, first, last=max(last, first))
         self._seal_chain.end_segment()

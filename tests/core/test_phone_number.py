@@ -368,5 +368,6 @@ def test_a_refusal_never_repeats_the_number(text):
     """R68: an error goes to logs and to the caller."""
     refusal = find_refusal(text)
 
-    assume(refusal is not None and len(text) > 4)
+    # Drawn text may be a word of the fixed sentence ("phone"), which repeats nothing.
+    assume(refusal is not None and len(text) > 4 and text not in InvalidPhoneNumber.detail)
     assert text not in f"{refusal} {refusal.args} {vars(refusal)} {refusal.__cause__}"

@@ -1,4 +1,4 @@
-"""What an attacker does to an archive, line by line, and what is found, in few words."""
+"""Edits of an attacker to an archive, line by line, and the findings in a short form."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ class ArchiveFiles:
         self.lines[new] = self.lines.pop(self.names[old])
 
     def write_segments(self) -> None:
-        """Let the folder be like this."""
+        """Write the lines to the folder."""
         for path in segments.list_segments(self.folder):
             path.unlink()
         for name, lines in self.lines.items():
@@ -58,7 +58,7 @@ ArchiveEdit = Callable[[ArchiveFiles], object]
 
 
 def replace_text(file: str, line: int, old: str, new: str) -> ArchiveEdit:
-    """Write something else into a line."""
+    """Replace text of a line."""
 
     def edit_archive(files: ArchiveFiles) -> None:
         lines = getattr(files, file)
@@ -88,7 +88,7 @@ def move_line(file: str, line: int, target: int) -> ArchiveEdit:
 
 
 def apply_edit(archive: ArchiveBuilder, edit: ArchiveEdit) -> ArchiveBuilder:
-    """Return the archive after an attacker was at it."""
+    """Return the archive with the edit of an attacker applied."""
     files = ArchiveFiles(archive)
     edit(files)
     files.write_segments()

@@ -1,4 +1,4 @@
-"""What the tests of the audit log share."""
+"""Fixtures that the tests of the audit log share."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.store import redis_servers
 
 @pytest.fixture(scope="session")
 def scenario_steps(server: EmbeddedServer) -> list[ScenarioStep]:
-    """What a run has told that emits every event."""
+    """Return the steps of a run that emits every event."""
     return scenario.run_scenario(server)
 
 
 @pytest.fixture
 async def sealed_log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[SealedLog]:
-    """The log on one server, for what is the same on each."""
+    """The log on one server, for behaviour that is the same on every kind of Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:

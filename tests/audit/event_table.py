@@ -23,7 +23,7 @@ def format_rows() -> Iterator[str]:
 
 
 def list_own_fields(kind: str) -> list[str]:
-    """Return the fields that an event has beside those of every event."""
+    """Return the fields that an event has in addition to those of every event."""
     own = EVENT_TYPES[kind].__struct_fields__ if kind in EVENT_TYPES else ()
     return [name for name in own if name not in Event.__struct_fields__]
 

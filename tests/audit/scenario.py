@@ -1,7 +1,7 @@
-"""Everything that is told to the audit log, one step after another: through the real application.
+"""Every event of the audit log, one step after another, through the real application.
 
-    told = tell(server)      # a scripted run on an embedded Redis, with two providers on loopback
-    text = written(told)     # what each step has told, in order, without what chance decides
+    steps = run_scenario(server)  # a run on an embedded Redis, with two providers on loopback
+    text = format_steps(steps)    # the events of each step, in order, without random values
 
 Its clock is moved instead of waited for, and its keys are fixed, so that numbers always have the
 same partitions.
@@ -64,18 +64,18 @@ DOWN_REPLY, UNKNOWN_NUMBER_REPLY = (
 
 
 class ScenarioStep(NamedTuple):
-    """What was done, and what it has told, in order of partition and place."""
+    """What was done, and the events it appended, in order of partition and position."""
 
     title: str
     entries: list[Entry]
 
 
 def run_scenario(server: EmbeddedServer) -> list[ScenarioStep]:
-    """Return what every step has told. The server is emptied before."""
+    """Return every step with its events. The server is emptied before."""
     with redis_servers.open_client(server) as client:
         client.flushall()
     with GatewayServer() as one, GatewayServer() as two, pytest.MonkeyPatch.context() as patch:
-        # What runs beside the requests runs when the scenario says so.
+        # Background tasks run only when the scenario starts them.
         for name in ("HOUSEKEEPING_INTERVAL_SECONDS", "HEALTH_SYNC_INTERVAL_SECONDS"):
             patch.setattr(otp_service.app.application, name, 3600.0)
         scenario = Scenario(server, one, two)
@@ -118,7 +118,7 @@ def build_settings(server: EmbeddedServer, gateways: Mapping[str, GatewayServer]
 
 
 class Scenario:
-    """One installation, everybody who calls it, and what each step has told."""
+    """One installation, its callers, and the events of each step."""
 
     def __init__(self, server: EmbeddedServer, one: GatewayServer, two: GatewayServer) -> None:
         self.steps: list[ScenarioStep] = []
@@ -391,7 +391,7 @@ class Scenario:
         await self._send_request("POST", f"/v1/challenges/{id_}/verify", status, key=key, body=body)
 
     async def _verify_without_reply(self, id_: str, code: str, *, key: str) -> None:
-        """Verify on a connection that is gone when the answer is to be written."""
+        """Verify on a connection that is closed before the response is written."""
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": json.dumps({"code": code}).encode()}
@@ -417,7 +417,7 @@ class Scenario:
     async def _deliver_receipt(
         self, gateway: GatewayServer, body: bytes, status: int = 204, *, token: str = ""
     ) -> None:
-        """Bring a receipt to the address that the gateway was told last."""
+        """Deliver a receipt to the callback address that the gateway received last."""
         address = urlsplit(gateway.messages[-1]["tell"])
         path = f"{address.path}?{address.query}{token}"
         form = {"content-type": "application/x-www-form-urlencoded"}
@@ -465,13 +465,13 @@ NUMBERED_FIELDS = ("challenge", "number", "account")
 
 
 def decode_event(entry: Entry) -> dict[str, Any]:
-    """Return what an event says, and its stamp."""
+    """Return the members of an event and of its stamp."""
     stamp = msgspec.json.decode(entry.stamp) if entry.stamp else {}
     return {**msgspec.json.decode(entry.event), **stamp}
 
 
 def format_steps(steps: list[ScenarioStep]) -> str:
-    """Return what every step has told, so that it is the same each time."""
+    """Return the events of every step as text that is equal in each run."""
     names: dict[str, dict[str, int]] = {name: {} for name in NUMBERED_FIELDS}
     lines = []
     for count, (title, entries) in enumerate(steps, start=1):

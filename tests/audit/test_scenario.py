@@ -1,7 +1,7 @@
-"""R66: a scripted run tells exactly what it should, in order: no event more, none less.
+"""R66: a scripted run appends exactly the expected events, in order: no event more, none less.
 
-`scenario.txt` is what is expected. After a change that is meant, write it anew and look at the
-difference: OTP_WRITE=1 pytest tests/audit/test_scenario.py
+`scenario.txt` holds the expected events. After a deliberate change, write it again and look at
+the difference: OTP_WRITE=1 pytest tests/audit/test_scenario.py
 """
 
 import os
@@ -67,7 +67,7 @@ def test_the_inventory_lists_every_event_as_it_is() -> None:
 
 
 def test_the_inventory_lists_every_field_and_no_other() -> None:
-    """ASVS 16.1.1, 14.1.2: each with its class of data, whose retention the page tells."""
+    """ASVS 16.1.1, 14.1.2: each has its class of data, whose retention is on the page."""
     fields = [line.split(" | ") for line in _table("## Fields") if line.startswith("| `")]
     named = [name.strip("| `") for name, *_ in fields]
     kept = {line.split(" | ")[0].strip("| ") for line in _table("## How long it is kept")[2:]}

@@ -88,7 +88,7 @@ def test_a_half_open_provider_gets_a_small_share_of_real_traffic():
 
 
 def test_every_opening_and_closing_is_reported():
-    """An operator reads them later; what did not move is not told."""
+    """An operator reads them later; a breaker that keeps its state is not reported."""
     seen = [HealthEvent("a", "GB", NOW, "failed", reason="read-timeout")] * 7
     memory, changes = ProviderHealth().apply_events(seen)
     assert [BreakerChange("a", "GB", "open", "read-timeout")] == changes

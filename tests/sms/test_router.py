@@ -369,7 +369,7 @@ async def test_fifty_numbers_that_everybody_refuses_cost_the_next_one_nothing(me
         bad = PhoneNumber(f"+4474001234{number:02d}", "GB", 44)
         await chain.send(msgspec.structs.replace(message, to=bad))
 
-    # Were both open, they would stand in their order again.
+    # If both were open, they would keep their configured order.
     assert {"closed"} == {memory.health.get_breaker_state(name, "GB", NOW) for name in ("a", "b")}
     chain, (first, second) = router(ACCEPTED, ACCEPTED, memory=memory)
     await chain.send(message)

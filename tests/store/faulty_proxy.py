@@ -1,7 +1,7 @@
-"""A stand-in for a bad network: between a client and a real server, on a Unix socket.
+"""A proxy that simulates a bad network between a client and a real server, on a Unix socket.
 
-It knows as much RESP2 as it must: which commands were sent together (a batch, which costs one
-round trip), and where the last of their answers ends.
+It parses only the RESP2 it needs: which commands were sent together (a batch, which costs one
+round trip), and where the last of their replies ends.
 
     async with Proxy(server) as proxy:
         link = Link(connect(url=proxy.url))
@@ -22,7 +22,7 @@ from otp_service.store.embedded import EmbeddedServer
 
 
 class ConnectionFailure(Enum):
-    """What becomes of a batch."""
+    """How the proxy handles a batch."""
 
     LOST_REPLY = auto()
     """The server does it; the connection breaks before the answer arrives."""
@@ -41,12 +41,12 @@ class CommandBatch(NamedTuple):
 
     @property
     def is_script(self) -> bool:
-        """Whether it is what costs a call a round trip, unlike the opening of a connection."""
+        """Return whether the batch counts as a round trip of a call; opening a connection does not."""
         return self.commands[0][0] in {b"EVALSHA", b"EVAL"}
 
 
 class FailureRule(NamedTuple):
-    """What will be done to the next batches that mention something."""
+    """The fault for the next batches that contain a given text."""
 
     failure: ConnectionFailure | bytes
     words: tuple[bytes, ...]
@@ -54,7 +54,7 @@ class FailureRule(NamedTuple):
 
 
 class FaultyProxy:
-    """Passes everything on, unless it was told otherwise; `delay` is in seconds, for each batch."""
+    """Forwards every batch unless a fault is set; `delay` is in seconds, for each batch."""
 
     def __init__(self, server: EmbeddedServer, *, delay: float = 0.0) -> None:
         self._target = urlsplit(server.url)
@@ -119,7 +119,7 @@ class FaultyProxy:
             writer.close()
             return
         try:
-            # Cancelled is how it is told to end; asyncio would log that of a handler.
+            # Cancellation ends the handler; asyncio would log it as an error.
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 async for commands in _read_batches(reader):
                     if not await self._forward_batch(commands, there, back, writer):

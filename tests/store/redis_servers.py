@@ -49,7 +49,7 @@ def open_client(server: EmbeddedServer) -> redis.Redis:
 
 
 def build_connect_options(masters: Sequence[EmbeddedServer]) -> dict[str, Any]:
-    """Return how `connect` is told of one server, or of several, which are a cluster's."""
+    """Return the options of `connect` for one server, or for the several masters of a cluster."""
     if len(masters) > 1:
         return {"cluster": [f"127.0.0.1:{master.port}" for master in masters]}
     return {"url": masters[0].url}
@@ -58,7 +58,7 @@ def build_connect_options(masters: Sequence[EmbeddedServer]) -> dict[str, Any]:
 def wait_until(
     condition: Callable[[], object], *, timeout_seconds: float = 20.0, description: str = "it"
 ) -> None:
-    """Wait for what no server tells us of itself; `deadline` is in seconds."""
+    """Wait for a condition that a server does not announce; `timeout_seconds` is the limit."""
     give_up = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > give_up:
@@ -246,7 +246,7 @@ def kill_server(server: EmbeddedServer) -> None:
 
 @contextlib.contextmanager
 def suspend_server(server: EmbeddedServer) -> Iterator[None]:
-    """Let it stand still; who connects and asks waits until this is over."""
+    """Suspend the process; clients that connect or send a command wait until the block ends."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
         yield
@@ -255,7 +255,7 @@ def suspend_server(server: EmbeddedServer) -> Iterator[None]:
 
 
 def is_key_owner(client: redis.Redis, key: str) -> bool:
-    """Whether this master of a cluster is the one that holds the key."""
+    """Return whether this master of a cluster owns the slot of the key."""
     try:
         client.get(key)
     except redis.exceptions.MovedError:

@@ -67,7 +67,7 @@ async def test_lost_scripts_are_sent_again(script_client, owners):
 
 
 async def test_reads_of_many_keys_come_back_in_their_order(script_client):
-    """One round trip on one server, side by side on a cluster."""
+    """The reads take one round trip on one server, and parallel ones on a cluster."""
     for n, key in enumerate(KEYS):
         await script_client.run_script(
             LuaScript("redis.call('SET', KEYS[1], ARGV[1])"), (key,), (str(n).encode(),)
@@ -81,7 +81,7 @@ async def test_reads_of_many_keys_come_back_in_their_order(script_client):
 
 
 async def test_an_error_among_reads_is_an_unavailable_store(script_client):
-    """Who reads the log is told 503, not shown a part of it."""
+    """A reader of the log receives 503, not a part of it."""
     with pytest.raises(StoreUnavailable):
         await script_client.read_many(
             [(KEYS[0], [("GET", KEYS[0])]), (KEYS[1], [("HGET", KEYS[1])])]
@@ -102,7 +102,7 @@ async def test_a_command_whose_answer_is_late_is_not_repeated(script_client, mas
 
 
 async def test_the_client_itself_repeats_nothing_either(script_client, masters):
-    """Whoever uses it without the link."""
+    """This holds for callers that use the client directly."""
     slow = "redis.call('INCR', KEYS[1]) for i = 1, 5e7 do end"
     async with ScriptClient(
         create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=50)
@@ -259,7 +259,7 @@ def certificates(tmp_path_factory):
 
 
 async def test_tls_checks_the_certificate(tmp_path, certificates, redis_7):
-    """Whoever cannot show a certificate of the authority is not talked to."""
+    """A server without a certificate of the authority is refused."""
     port = redis_servers.find_free_port()
     options = {
         "tls_port": str(port),
@@ -330,7 +330,7 @@ async def test_a_demoted_master_is_left(tmp_path):
 
 
 async def test_sentinels_that_are_away_are_an_error():
-    """As a server that is away."""
+    """It is handled as an unreachable server."""
     sentinel = f"127.0.0.1:{redis_servers.find_free_port()}"
     async with ScriptClient(create_redis_client(sentinel=[sentinel], master="otp")) as link:
         with pytest.raises(Disconnected):

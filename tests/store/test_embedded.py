@@ -94,7 +94,7 @@ def test_what_was_written_survives_a_restart(tmp_path):
 
 
 def test_what_was_written_survives_a_crash(tmp_path):
-    """Also when the server had no chance to say good-bye."""
+    """This includes a server that was killed without a clean shutdown."""
     with EmbeddedServer(tmp_path) as server:
         ask(server, "SET key kept")
         os.kill(server.pid, signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_starting_it_twice_is_refused_and_harms_nothing(tmp_path):
 
 
 def test_stop_twice_is_stop(tmp_path):
-    """Who stops what has stopped gets no error."""
+    """Stopping a stopped server raises no error."""
     server = EmbeddedServer(tmp_path)
     server.start()
 
@@ -348,7 +348,7 @@ def test_a_version_that_cannot_be_read_is_shown_as_it_came(tmp_path):
 
 
 def test_the_bundled_server_comes_first_unless_the_path_is_asked_for(monkeypatch):
-    """The same server for everybody, but a team may insist on its own."""
+    """All developers get the same server by default, but a team can choose its own."""
     monkeypatch.setattr(embedded, "_find_bundled_server", lambda: Path("bundled"))
     monkeypatch.setattr(embedded, "_find_server_on_path", lambda: Path("installed"))
 
@@ -357,7 +357,7 @@ def test_the_bundled_server_comes_first_unless_the_path_is_asked_for(monkeypatch
 
 
 def test_without_any_server_the_error_says_what_to_install(monkeypatch, tmp_path):
-    """One line for each system, to be copied."""
+    """The message has one line for each system, ready to be copied."""
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""Whether a Redis is fit, and whether it is ready: asked of servers that are and are not."""
+"""The health and readiness checks, on real servers with and without faults."""
 
 import asyncio
 import contextlib
@@ -87,7 +87,7 @@ async def test_a_redis_that_may_forget_is_named(own, option, value):
 
 
 async def test_the_services_own_user_is_enough(own):
-    """CONFIG is not among what it may do; INFO tells of eviction all the same."""
+    """The user may not call CONFIG; INFO reports the eviction policy as well."""
     server, client = own
     login = user(client, KEYS, *SERVICE)
 
@@ -97,7 +97,7 @@ async def test_the_services_own_user_is_enough(own):
 
 
 async def test_the_services_own_user_needs_little_more_in_a_cluster(cluster):
-    """To find the masters."""
+    """The extra permissions are needed to find the masters."""
     with contextlib.ExitStack() as stack:
         owners = [stack.enter_context(redis_servers.open_client(master)) for master in cluster]
         logins = [user(owner, KEYS, *SERVICE, *IN_A_CLUSTER) for owner in owners]
@@ -127,7 +127,7 @@ async def test_a_command_that_the_acl_refuses_is_named(own, command):
 
 
 async def test_keys_that_the_acl_refuses_are_named(own):
-    """The pattern is told as it has to be written."""
+    """The finding gives the pattern as the ACL needs it."""
     server, client = own
 
     found = await faults(server, **user(client, "~otp:*", *SERVICE))
@@ -153,7 +153,7 @@ async def test_replicas_that_are_missing_are_counted(own):
 
 
 async def test_replicas_that_are_there_are_enough(tmp_path):
-    """And naming the replica itself is a mistake that is told."""
+    """Naming the replica itself as the server is a mistake that is reported."""
     with (
         redis_servers.start_server(
             tmp_path / "master", port=redis_servers.find_free_port(), repl_diskless_sync_delay="0"
@@ -201,7 +201,7 @@ async def test_fewer_replicas_than_sentinel_may_promote_are_refused(two_replicas
 
 @pytest.mark.slow
 async def test_as_many_replicas_as_sentinel_may_promote_are_enough(two_replicas):
-    """And more than there are is the old fault, with its own remedy."""
+    """Requiring more replicas than exist is a separate fault, with its own remedy."""
     *_, sentinel = two_replicas
     async with behind_sentinel(sentinel.port, replicas=2) as link:
         assert [] == await health.find_issues(link)
@@ -262,7 +262,7 @@ async def test_without_sentinel_more_replicas_are_no_fault(two_replicas):
 
 
 async def test_a_log_that_would_fill_redis_is_named(own):
-    """Nothing is evicted, so a log without room ends in 503 for everybody."""
+    """Nothing is evicted, so a log that fills Redis ends in 503 for every request."""
     server, client = own
     client.config_set("maxmemory", "256mb")
     async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
@@ -278,7 +278,7 @@ async def test_a_log_that_would_fill_redis_is_named(own):
 
 
 async def test_a_redis_that_is_away_is_no_fault():
-    """It may come back, so who asks decides what that means."""
+    """It may return, so the caller decides how to handle it."""
     async with ScriptClient(
         create_redis_client(url=f"redis://127.0.0.1:{redis_servers.find_free_port()}")
     ) as link:
@@ -356,7 +356,7 @@ async def test_a_redis_without_its_replicas_is_not_ready(own):
 
 
 async def test_a_redis_that_is_away_is_not_ready():
-    """Neither is a cluster."""
+    """This holds for a cluster as well."""
     port = redis_servers.find_free_port()
     for address in ({"url": f"redis://127.0.0.1:{port}"}, {"cluster": [f"127.0.0.1:{port}"]}):
         async with ScriptClient(create_redis_client(**address)) as link:

@@ -81,7 +81,7 @@ class FrozenStore(RedisStore):
 
 
 class Model(Protocol):
-    """One bucket, as it ought to be."""
+    """The expected state of one bucket."""
 
     def __init__(self, windows: tuple[Window, ...]) -> None: ...
 
@@ -113,13 +113,13 @@ class ExactModel(Model):
         ]
 
     def spend(self, cost: int, now: int, operation: str) -> None:
-        """Note it, and forget what is in no window any more."""
+        """Record the instants, and drop those that are in no window any more."""
         longest = max(window.period_seconds for window in self.windows) * SECOND
         kept = [(instant, name) for instant, name in self.spent if instant > now - longest]
         self.spent = kept + [(now, f"{operation}:{i}") for i in range(1, cost + 1)]
 
     def give_back(self, cost: int, _: int, operation: str) -> None:
-        """Forget what an operation spent."""
+        """Remove the instants that an operation spent."""
         gone = {f"{operation}:{i}" for i in range(1, cost + 1)}
         self.spent = [(instant, name) for instant, name in self.spent if name not in gone]
 
@@ -146,7 +146,7 @@ class GcraModel(Model):
         return [compute_gcra(tat, window, cost, now)[0] for tat, window in pairs]
 
     def spend(self, cost: int, now: int, _: str) -> None:
-        """Move every TAT; a bucket whose TATs have passed is none."""
+        """Move every TAT; a bucket whose TATs have passed is deleted."""
         tats = self.tats or [0.0] * len(self.windows)
         moved = [
             compute_gcra(t, window, cost, now)[1]
@@ -183,7 +183,7 @@ class RowModel(Model):
         return [wait if cost or wait is None else 0]
 
     def spend(self, cost: int, now: int, operation: str) -> None:
-        """One more."""
+        """Count `cost` more failures, and keep the previous time for `give_back`."""
         self.before, self.by = self.last, operation
         self.count, self.last = self.count + cost, now
 
@@ -211,7 +211,7 @@ MODELS: dict[Limit, type[Model]] = {
 
 
 class Game:
-    """A store and its models, which are told the same and have to agree."""
+    """A store and its models, which receive the same calls and must agree."""
 
     def __init__(
         self, link: ScriptClient, windows: dict[Limit, tuple[Window, ...]] | None = None
@@ -408,7 +408,7 @@ async def test_a_spend_that_was_given_back_is_not_spent_by_a_late_repeat(
 async def test_a_bucket_that_becomes_empty_is_deleted(
     script_client: ScriptClient, limit: Limit
 ) -> None:
-    """The contract: a give-back leaves nothing behind, so a dump tells of no one."""
+    """The contract: a refund leaves no key, so a dump of Redis reveals no number."""
     game = Game(script_client)
     key = game.key(limit)
     for _ in range(2):

@@ -393,7 +393,7 @@ async def broken(request: pytest.FixtureRequest, proxy: FaultyProxy) -> AsyncIte
 async def test_without_operations_a_lost_reply_costs_two_attempts(
     broken: Installation, proxy: FaultyProxy
 ) -> None:
-    """So the tests above fail on such a store."""
+    """This shows that the tests above fail on such a store."""
     issued = await broken.issue()
     proxy.fail_next(ConnectionFailure.LOST_REPLY, CLAIM)
 

@@ -87,7 +87,7 @@ async def test_each_change_of_the_list_is_an_event(world, operators):
 
 
 async def test_a_change_that_is_repeated_is_made_once(world, operators):
-    """Its operation is known, so a lost answer costs nothing."""
+    """The operation id is recorded, so a lost reply has no effect."""
     same = operation()
     await operators.block_number(PHONE, told("blocked"), same)
     await operators.block_number(PHONE, told("blocked"), same)
@@ -171,7 +171,7 @@ async def test_a_forgotten_number_begins_anew(world, operators):
 
 
 async def test_nothing_about_it_is_left_in_redis_but_events(world, operators, script_client):
-    """Neither a live challenge nor an ended one, of any tenant."""
+    """No live or ended challenge remains, for any tenant."""
     await fail(world, 1)
     world.advance_clock(MINUTE_MS)
     canceled = await world.issue(PHONE.e164, tenant="bank")
@@ -184,13 +184,13 @@ async def test_nothing_about_it_is_left_in_redis_but_events(world, operators, sc
         tuple(k.split(":")[1:3])
         for k in await redis_servers.list_keys(script_client, f"{{{partition:02d}}}:*")
     }
-    # Somebody else's bucket may happen to live here: the prefix's, the country's.
+    # Buckets that other numbers share may be in this partition: the prefix's, the country's.
     persons = {kind for kind, *of in kept if kind != "limit" or set(of) & NUMBER_LIMITS}
     assert persons <= {"log", "events", "refusals", "folds", "due", "operation"}
 
 
 async def test_other_numbers_keep_theirs(world, operators):
-    """Also those of the same partition."""
+    """This includes numbers of the same partition."""
     neighbour = next(
         phone
         for phone in (parse_number(f"+4474001{n:05d}") for n in range(23457, 24000))
@@ -206,7 +206,7 @@ async def test_other_numbers_keep_theirs(world, operators):
 
 
 async def test_the_list_keeps_a_forgotten_number(world, operators):
-    """Who asked never to be written to still is not."""
+    """A blocked number stays blocked after its data is deleted."""
     await operators.block_number(PHONE, told("blocked"), operation())
 
     await forget(operators)
@@ -233,7 +233,7 @@ async def test_challenges_are_found_after_a_rotation_of_the_pseudonyms(world):
 
 
 async def test_a_record_that_is_not_ours_stops_nobody(world, operators, script_client):
-    """Somebody else wrote to Redis; the rest is forgotten all the same."""
+    """Another program wrote the record to Redis; the rest is still deleted."""
     issued = (await world.issue(PHONE.e164)).challenge
     assert isinstance(issued, Challenge)
     partition = int(issued.id[1:3])

@@ -46,7 +46,7 @@ def vault(keys: Any = KEYS) -> RecordCipher:
 
 
 def refused(record: bytes, name: str = NAME, keys: Any = KEYS) -> bool:
-    """Whether a record is told to be forged, and nothing else goes wrong."""
+    """Return whether a record is rejected as forged; any other error propagates."""
     try:
         vault(keys).open_record(name, record)
     except StoreTampered:
@@ -56,7 +56,7 @@ def refused(record: bytes, name: str = NAME, keys: Any = KEYS) -> bool:
 
 @given(st.binary(max_size=300), st.integers(0, 10**8 - 1), st.text(max_size=50))
 def test_what_was_closed_opens_under_its_own_name(body: bytes, version: int, name: str) -> None:
-    """Design 7: and the version is told with it."""
+    """Design 7: the version is returned with it."""
     record = vault().seal_record(name, version, body)
 
     assert (version, body) == vault().open_record(name, record)
@@ -174,7 +174,7 @@ def test_both_keys_are_in_force_while_one_is_rotated() -> None:
 
 
 class Thief:
-    """Somebody with write access to Redis, and none to our keys."""
+    """An attacker with write access to Redis but without the keys."""
 
     def __init__(self, world: Installation) -> None:
         self.world = world
@@ -200,13 +200,13 @@ class Thief:
         await self.link.run_pipeline(name, [("SET", name, value)])
 
     async def delete(self, name: str) -> None:
-        """Take it away."""
+        """Delete the value."""
         await self.link.run_pipeline(name, [("DEL", name)])
 
 
 @pytest.fixture
 def thief(world: Installation) -> Thief:
-    """A thief in this world."""
+    """An attacker on the Redis of this installation."""
     return Thief(world)
 
 
@@ -387,7 +387,7 @@ class Meanwhile:
         self.reads = self.runs = -1
 
     def after_read(self, number: int) -> None:
-        """Let it happen behind the n-th fetch from now."""
+        """Run an action after the n-th fetch from now."""
         fetch, self.reads = self._world.store.fetch_challenge, number
 
         async def reading(tenant: str, challenge_id: str) -> ChallengeSnapshot:
@@ -400,7 +400,7 @@ class Meanwhile:
         self._world.store.fetch_challenge = reading  # type: ignore[method-assign]
 
     def after_comparison(self) -> None:
-        """Let it happen while the code is compared."""
+        """Run an action while the code is compared."""
         slow = self._world.hasher.compute_argon2id
 
         async def comparing(code: str, salt: bytes) -> bytes:

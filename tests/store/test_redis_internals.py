@@ -1,4 +1,4 @@
-"""What store/redis_internals.py uses of redis-py, beyond its documented interface."""
+"""The undocumented parts of redis-py that store/redis_internals.py uses."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""OCSF and ECS, as they were published: what is wrong with an event, in words."""
+"""Validate events against the published schemas of OCSF and ECS; errors are described in words."""
 
 import csv
 import ipaddress
@@ -130,7 +130,7 @@ ALL_ECS_TYPES = {one for types in ECS_TYPES_BY_CATEGORY.values() for one in type
 
 
 def find_ecs_errors(event: Mapping[str, Any]) -> list[str]:
-    """Return what ECS does not have, or has otherwise."""
+    """Return the fields that ECS does not define, or defines differently."""
     fields = dict(_flatten_fields(event))
     faults = [f"{name} is needed" for name in REQUIRED_ECS_FIELDS if name not in fields]
     for name, value in fields.items():

@@ -1,4 +1,4 @@
-"""R75: the archive as OCSF and ECS have it, validated against what was published of them."""
+"""R75: the archive as OCSF and ECS, validated against their published schemas."""
 
 import copy
 import json
@@ -133,7 +133,7 @@ def test_events_are_called_what_the_requirements_call_them(  # noqa: PLR0913, PL
 
 
 def test_the_chain_can_be_followed_in_both() -> None:
-    """What `audit prove` proves is named by the same hash; the sequence shows that none is missing."""
+    """`audit prove` uses the same hash; the sequence shows that no event is missing."""
     told = build_line(build_full_event("otp.verified"))
 
     one, other = export(told, "ocsf"), export(told, "ecs")
@@ -150,7 +150,7 @@ def test_the_chain_can_be_followed_in_both() -> None:
 
 @FORMS
 def test_what_is_not_ours_is_a_finding_and_no_success(form: str) -> None:
-    """Whoever can write to Redis puts no login into a SIEM, and nothing that ends the export."""
+    """An attacker who can write to Redis can neither add a login to a SIEM nor end the export."""
     verified = build_full_event("otp.verified", outcome="success")
     for forged in (
         build_line(verified, is_ours=False),
@@ -171,7 +171,7 @@ def test_what_is_not_ours_is_a_finding_and_no_success(form: str) -> None:
 
 @FORMS
 def test_a_gap_is_a_finding_and_a_seal_is_nothing(form: str) -> None:
-    """A SIEM is told that entries are missing, and how many."""
+    """A SIEM receives a finding that entries are missing, with their number."""
     key = SigningKey.generate()
     seal = Seal(number=1, at="", previous="", count=0, root="", runs=(), key=key.public.id, fence=1)
 
@@ -198,7 +198,7 @@ def test_an_event_of_a_newer_version_is_told_as_far_as_it_is_understood(form: st
 def test_no_value_can_end_a_line_or_steer_a_terminal(form: str) -> None:
     """R70: line ends, bidi and control characters, in every field that is text.
 
-    Escaped in the event, or the archive would not have taken it for one of ours.
+    They are escaped in the event; otherwise the archive would not accept it as genuine.
     """
     hostile: dict[str, Any] = {
         "reason": HOSTILE,
@@ -220,7 +220,7 @@ def test_no_value_can_end_a_line_or_steer_a_terminal(form: str) -> None:
 
 
 def test_what_was_before_is_left_out_but_never_a_gap() -> None:
-    """A gap has no time of its own."""
+    """A gap has no time of its own, so the time filter keeps it."""
     gap, event = (
         encode_gap(Gap(7, EVENT_TIME_MS, 43, 50)),
         build_line(build_full_event("otp.issued")),

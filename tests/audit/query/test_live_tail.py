@@ -26,7 +26,7 @@ async def tell(world: Installation, n: int) -> None:
 
 
 async def test_the_last_events_come_first_and_then_each_once_as_it_is_told(world):
-    """Oldest first, however many are told between two looks."""
+    """The order is oldest first, however many events are appended between two polls."""
     for n in range(5):
         await tell(world, n)
     waiting = iter([[5], [], [*range(6, 40)], [40]])

@@ -1,4 +1,4 @@
-"""What somebody puts into Redis, or into the folder, who wants nobody to read it any more (A10)."""
+"""Entries that an attacker writes to Redis or the archive folder to make the log unreadable (A10)."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ from tests.audit.query.test_reader import Memory, reader_of
 
 
 def nested(depth: int) -> bytes:
-    """An object that no decoder follows to its end."""
+    """Return an object that is nested too deep for any decoder."""
     return b'{"type":"otp.issued","tenant":"shop","x":' + b"[" * depth + b"]" * depth + b"}"
 
 
@@ -49,7 +49,7 @@ def entry(event: bytes, stamp: bytes = b"", mac: str = "ok", sequence: int = 1) 
 @pytest.mark.parametrize("depth", [400, 900, 100_000])
 @pytest.mark.parametrize("filters", [{}, {"tenant": "shop"}])
 async def test_an_event_that_nests_too_deep_is_unreadable_and_hides_no_other(depth, filters):
-    """Whoever can write to Redis takes one event away from nobody."""
+    """An attacker who can write to Redis cannot hide an event from a reader."""
     memory = Memory()
     memory.tell(7, 1, tenant="shop")
     place = StreamPosition(2, 2)
@@ -68,7 +68,7 @@ async def test_an_event_that_nests_too_deep_is_unreadable_and_hides_no_other(dep
 
 @pytest.mark.parametrize("depth", [400, 900, 100_000])
 def test_an_event_that_nests_too_deep_is_counted_exported_and_archived_as_what_it_is(depth):
-    """R70: a sealer that fails at it would end what is granted (R73)."""
+    """R70: if the sealer failed at it, grants would end as well (R73)."""
     forged = entry(nested(depth), stamp=nested(depth))
 
     line = encode_entry(forged, has_valid_mac=False)
@@ -152,7 +152,7 @@ def archive(tmp_path: Path) -> archive_builder.ArchiveBuilder:
 
 @pytest.mark.parametrize("line", FORGED, ids=range(len(FORGED)))
 async def test_a_forged_line_stops_nobody(archive, line):
-    """It is counted where people read, found by who verifies, and all others are there."""
+    """Pages count it, verification finds it, and every other line is returned."""
     newest = segments.list_segments(archive.folder)[-1]
     reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
     whole, _ = await reader.read_page()
@@ -173,19 +173,19 @@ async def test_a_forged_line_stops_nobody(archive, line):
 
 
 def test_a_time_without_a_zone_is_no_instant():
-    """As for everything else that is none."""
+    """It is handled as any other invalid time."""
     with pytest.raises(ValueError, match="2026"):
         parse_rfc3339("2026-11-24")
 
 
 def enlarge(path: Path, size: int) -> None:
-    """Put a line without an end into a segment, which takes no room on the disk."""
+    """Append a line without an end to a segment, as a sparse file that uses no disk space."""
     with path.open("r+b") as file:
         file.truncate(size)
 
 
 async def test_a_line_of_a_hundred_megabytes_is_not_read_as_one(archive):
-    """Neither by pages, nor to know how far the archive reaches, nor where a segment begins."""
+    """Neither by pages, nor to find the end of the archive or the start of a segment."""
     first, _, newest = segments.list_segments(archive.folder)
     reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
     whole, _ = await reader.read_page()
@@ -215,7 +215,7 @@ async def test_a_line_of_a_hundred_megabytes_is_not_read_as_one(archive):
 
 
 async def test_a_segment_that_retention_deletes_meanwhile_is_not_missed(archive, monkeypatch):
-    """Nor is a cursor worth less that stands in it."""
+    """A cursor that points into the deleted segment stays valid as well."""
     listed = segments.list_segments(archive.folder)
     monkeypatch.setattr(archive_scan, "list_segments", lambda _: listed)
     reader = reader_of(Memory(), archive=ArchiveReader(archive.folder), has_mac_key=lambda _: False)
@@ -252,7 +252,7 @@ def test_a_file_of_line_ends_takes_no_memory(archive):
 
 
 def test_holes_without_number_take_no_time(archive):
-    """Each line that comes late was looked for among all that are missing."""
+    """Earlier, each late line was searched for among all missing ones, which took quadratic time."""
     newest = segments.list_segments(archive.folder)[-1]
     line = b'{"id":"09-1-%d","at":"2025-11-25T10:00:00.000Z","event":{},"mac":""}\n'
     with newest.open("ab") as file:
@@ -267,7 +267,7 @@ def test_holes_without_number_take_no_time(archive):
 
 
 def test_folders_in_folders_without_end_are_foreign(archive):
-    """However deep they are; looking into all of them is no help to anybody."""
+    """They are foreign at any depth; they are not searched, because that finds nothing more."""
     handle = os.open(archive.folder, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("d", dir_fd=handle)
@@ -282,7 +282,7 @@ def test_folders_in_folders_without_end_are_foreign(archive):
 
 
 def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(archive, monkeypatch):
-    """A newest day that nobody may look into was as good as none, and the rest called sound."""
+    """Earlier, an unreadable newest day was treated as missing, and the rest was called sound."""
     newest = segments.list_segments(archive.folder)[-1].parent
     listing = os.scandir
 
@@ -299,7 +299,7 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(archive, monkeypatc
 
 
 def test_what_is_no_file_is_foreign_and_is_not_read(archive):
-    """A pipe would hang whoever opens it."""
+    """Opening a pipe would block the reader."""
     day = segments.list_segments(archive.folder)[-1].parent
     os.mkfifo(day / "000000000099.jsonl")
     (day / "000000000098.jsonl").symlink_to("/dev/zero")

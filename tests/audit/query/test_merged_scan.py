@@ -45,7 +45,7 @@ HOUR = 3600_000
 
 
 class Sealed:
-    """What a sealer has made of a log until now, in the real format."""
+    """The archive that a sealer has written of a log until now, in the real format."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class Sealed:
         self.written.append_seal()
 
     def keeps(self, entry: Entry) -> bool:
-        """Whether the archive has it."""
+        """Return whether the archive contains the entry."""
         return entry.position <= self.done.get(entry.partition, StreamPosition(0, 0))
 
 
@@ -124,7 +124,7 @@ pagings = st.builds(
 def test_pages_hold_everything_once_while_events_come_and_are_archived_and_trimmed(
     before, meanwhile, paging
 ):
-    """Over the border of archive and Redis, wherever it lies and however it moves."""
+    """This holds across the border of archive and Redis, wherever it is and however it moves."""
     memory = Memory()
     for partition, at in sorted(before, key=lambda told: told[1]):
         telling(memory, partition, at)
@@ -181,7 +181,7 @@ def test_since_and_until_hold_in_both(log, since, until, copied):
 
 @pytest.fixture
 def archive(tmp_path) -> archive_builder.ArchiveBuilder:
-    """An archive in the real format, to tell things to."""
+    """An empty archive in the real format, to which tests append events."""
     return archive_builder.ArchiveBuilder(tmp_path / "archive")
 
 
@@ -190,7 +190,7 @@ def of(archive: archive_builder.ArchiveBuilder, **options) -> EventReader:
 
 
 async def test_an_event_looks_the_same_wherever_it_stands(tmp_path):
-    """Whoever reads pages need not know that there is an archive."""
+    """A reader of pages needs no knowledge of the archive."""
     memory, sealed = Memory(), Sealed(tmp_path)
     memory.tell(7, HOUR, tenant="shop", reason="a\nb")
     memory.entries[7][0] = msgspec.structs.replace(
@@ -217,7 +217,7 @@ async def test_an_event_looks_the_same_wherever_it_stands(tmp_path):
     ],
 )
 async def test_every_filter_finds_what_it_names_in_an_archive(archive, asked, expected):
-    """And nothing that only looks like it: each value also stands where it means something else."""
+    """It finds nothing else: each value also occurs in another field, with another meaning."""
     for fields in (
         {"purpose": "otp.sent", "reason": "bank", "account": "203.0.113.9"},
         {"type": "otp.sent"},
@@ -287,7 +287,7 @@ async def test_a_page_ends_after_so_many_blocks_and_goes_on_there(archive, monke
 
 
 async def test_lines_longer_than_a_block_are_read_whole(archive, monkeypatch):
-    """Whoever can write to Redis can have long ones archived."""
+    """An attacker who can write to Redis can cause long lines to be archived."""
     monkeypatch.setattr(segments, "READ_BLOCK_BYTES", 100)
     for n in range(10):
         archive.add_event(1, reason="x" * 50 * n)
@@ -299,7 +299,7 @@ async def test_lines_longer_than_a_block_are_read_whole(archive, monkeypatch):
 
 
 async def test_of_redis_only_what_the_archive_lacks_is_read(tmp_path):
-    """Seven days of events stand in both; pages that are in the archive ask Redis nothing."""
+    """Seven days of events are stored in both; pages from the archive send Redis no query."""
     memory, sealed = Memory(), Sealed(tmp_path)
     for n in range(5000):
         memory.tell(n % 64, n)
@@ -336,7 +336,7 @@ async def test_what_looks_archived_hides_nothing_that_is_not(tmp_path, epoch):
 
 
 async def test_a_line_that_is_being_written_is_not_there_yet(archive):
-    """It is whole at the next look."""
+    """The next scan reads it whole."""
     archive.add_event(1)
     archive.append_seal()
     archive.add_event(1)
@@ -353,7 +353,7 @@ async def test_a_line_that_is_being_written_is_not_there_yet(archive):
 
 
 async def test_what_is_no_line_is_counted_and_left_out(archive):
-    """Whoever damaged the archive is found by verify; the search goes on."""
+    """Verification reports the damage to the archive; the search continues."""
     archive.add_event(1)
     for line in (b"", b"garbage", b'{"id":"1","at":"x"}', b"\xff\xfe", b'{"seal":', b'{"gap":'):
         with archive.segment.open("ab") as file:
@@ -369,7 +369,7 @@ async def test_what_is_no_line_is_counted_and_left_out(archive):
 
 
 async def test_what_a_retired_key_has_signed_is_vouched_for_by_the_archive(archive):
-    """The sealer has looked when the key was there; while it is there, so does the reader."""
+    """The sealer checked the MAC while the key existed; the reader checks it as long as it exists."""
     archive.add_event(1)
     archive.add_event(1, is_ours=False)
     archive.append_seal()
@@ -391,7 +391,7 @@ async def test_what_a_retired_key_has_signed_is_vouched_for_by_the_archive(archi
 
 
 async def test_a_folder_that_is_not_there_is_an_archive_with_nothing_in_it(tmp_path):
-    """The first event comes before the first segment."""
+    """The first event is appended before the first segment exists."""
     memory = Memory()
     memory.tell(3, 5)
 
@@ -401,7 +401,7 @@ async def test_a_folder_that_is_not_there_is_an_archive_with_nothing_in_it(tmp_p
 
 
 async def test_a_cursor_into_an_archive_is_refused_where_there_is_none(archive):
-    """Rather than say that there is nothing more."""
+    """An empty page would wrongly report the end of the log."""
     for _ in range(3):
         archive.add_event(1)
     archive.append_seal()

@@ -36,14 +36,14 @@ RING = KeyRing((Key("1", bytes(32)),))
 
 
 class Memory:
-    """The port, without Redis: what happened, and how often it was asked."""
+    """The port without Redis: it holds events and counts the reads."""
 
     def __init__(self) -> None:
         self.entries: dict[int, list[Entry]] = {partition: [] for partition in range(64)}
         self.asked: list[int] = []
 
     def tell(self, partition: int, at: int, /, **fields: object) -> None:
-        """Append an event; time may stand still, but the sequence does not."""
+        """Append an event; its time may equal the previous one, but the sequence increases."""
         log = self.entries[partition]
         body = msgspec.json.encode({"type": "otp.issued", **fields})
         place = StreamPosition(max(at, log[-1].position.at if log else 0), len(log) + 1)
@@ -196,7 +196,7 @@ async def test_a_number_or_a_challenge_is_looked_for_where_it_lives():
     "challenge", ["", "c64-" + "0" * 32, "c07-" + "0" * 31, "{07}:log", "c07-" + "0" * 32 + "\n"]
 )
 async def test_what_is_no_id_has_no_events(challenge):
-    """And never becomes a key."""
+    """It is never used in a Redis key."""
     memory = Memory()
     memory.tell(7, 1)
 
@@ -205,7 +205,7 @@ async def test_what_is_no_id_has_no_events(challenge):
 
 
 async def test_a_number_and_a_challenge_of_another_have_no_events():
-    """They live in different partitions."""
+    """They belong to different partitions."""
     found = await reader_of(Memory()).read_page(number=PHONE, challenge=f"c09-{'0' * 32}")
 
     assert ([], None) == found
@@ -298,7 +298,7 @@ def packed(*value: object) -> str:
     ],
 )  # fmt: skip
 async def test_a_cursor_that_is_not_ours_is_refused(cursor):
-    """400 with the field's name, never a 500 or a guess."""
+    """The response is 400 with the field's name, never 500 or a guess."""
     with pytest.raises(InvalidRequest) as refusal:
         await reader_of(Memory()).read_page(cursor=cursor)
 
@@ -332,12 +332,12 @@ async def test_a_cursor_goes_on_with_the_question_it_belongs_to():
     ],
 )
 def test_instants_are_utc_with_milliseconds(at, text):
-    """RFC 3339; one that nobody can mean is the last there is."""
+    """RFC 3339; an instant out of range becomes the last valid one."""
     assert text == format_rfc3339(at)
 
 
 async def test_what_we_know_stands_above_what_the_event_says():
-    """Nobody can write himself a place, a time or a clean bill into the log."""
+    """A forged event cannot choose its own position, time or integrity result."""
     memory = Memory()
     memory.tell(1, 5, partition=9, at="x", event_id="x", sequence=9, epoch=9, integrity="ok")
     (forged,) = memory.entries[1]
@@ -354,7 +354,7 @@ async def test_what_we_know_stands_above_what_the_event_says():
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"null", b'{"type":1}', b"{"])
 async def test_an_event_that_cannot_be_read_is_shown_as_that(body):
-    """To those who see everything; whoever asks for something is not given what it may not be."""
+    """Only an unfiltered query returns it; it cannot be known to match a filter."""
     memory = Memory()
     memory.tell(1, 5)
     memory.entries[1] = [msgspec.structs.replace(memory.entries[1][0], event=body, mac="x")]
@@ -442,7 +442,7 @@ async def test_folded_refusals_are_one_event_with_their_number(world, reader):
 
 
 async def test_tenants_see_their_own_and_the_security_team_everybodys(world, reader):
-    """Events of the log itself are nobody's own."""
+    """Events of the log itself belong to no tenant."""
     for tenant, phone in (("shop", PHONE), ("bank", OTHER)):
         await world.issue(phone.e164, tenant=tenant)
 
@@ -475,7 +475,7 @@ async def test_many_pages_of_all_partitions_hold_everything_once(world, reader):
 
 
 async def test_whoever_writes_to_redis_does_not_stop_the_reader(world, reader, script_client):
-    """An entry of anything, at any place, is shown for what it is."""
+    """A foreign entry of any content and position is shown with a failed integrity check."""
     _, stream, refusals, *_ = world.store.key_names.event_log_keys(3)
     last = f"{MAX_POSITION.at}-{MAX_POSITION.sequence - 1}"
     await script_client.run_pipeline(

@@ -40,7 +40,7 @@ class Log:
 
 
 class Clock:
-    """What time it is."""
+    """A clock that the test sets."""
 
     now = NOON
 
@@ -68,7 +68,7 @@ async def test_days_are_counted_apart(log) -> None:
 
 
 async def test_what_was_counted_is_good_for_a_moment(log) -> None:
-    """Whoever reloads again and again counts nothing again and again."""
+    """Reloading the page repeatedly does not repeat the count."""
     clock = Clock()
     days = DayStatsCache(log, clock)
     await days.get_today_and_yesterday(None)
@@ -96,7 +96,7 @@ async def test_a_day_that_has_ended_is_counted_to_its_end(log) -> None:
 
 
 async def test_each_tenant_has_its_own_numbers(log) -> None:
-    """Nobody is shown what was counted for another one."""
+    """The numbers of one tenant are never shown to another."""
     days = DayStatsCache(log, Clock())
     for tenant in ("shop", None, "bank"):
         await days.get_today_and_yesterday(tenant)
@@ -105,7 +105,7 @@ async def test_each_tenant_has_its_own_numbers(log) -> None:
 
 
 async def test_a_day_with_too_many_is_counted_from_its_end(log) -> None:
-    """And says from when on."""
+    """The result reports the time from which it counts."""
     today, _ = await DayStatsCache(log, Clock(), max_events=1).get_today_and_yesterday(None)
 
     assert (1, 1, NOON - 1000) == (today.events, today.overview.total.issued, today.since)
@@ -113,7 +113,7 @@ async def test_a_day_with_too_many_is_counted_from_its_end(log) -> None:
 
 
 async def test_forged_events_are_in_no_number(log) -> None:
-    """Nor are those that nobody can read."""
+    """Unreadable events are not counted either."""
     log.tell(NOON, mac="forged")
     log.tell(NOON, type=7)
 
@@ -123,7 +123,7 @@ async def test_forged_events_are_in_no_number(log) -> None:
 
 
 async def test_counting_lets_others_run(log) -> None:
-    """R92: somebody may wait for a code meanwhile."""
+    """R92: a user may be waiting for a code in the meantime."""
     for _ in range(20 * EVENTS_PER_YIELD):
         log.tell(NOON)
     turns = 0

@@ -33,7 +33,7 @@ def told(kind: str, at: int = 0, **fields: Any) -> EventRecord:
 
 
 def counted(events: Iterable[EventRecord]) -> StatsOverview:
-    """What is counted of these events, which are given oldest first."""
+    """Return the statistics of these events, which are given oldest first."""
     found = StatsCollector()
     for one in reversed([*events]):
         found.add_event(one)
@@ -124,7 +124,7 @@ def test_a_success_is_the_provider_s_who_was_asked_last():
 
 
 def test_a_number_is_locked_until_it_is_unlocked():
-    """The newest word counts."""
+    """The newest event of the number decides."""
     found = counted(
         [
             told("otp.locked", 1, reason="number_locked", number="p1:1", number_suffix="56"),
@@ -233,5 +233,5 @@ def test_what_only_redis_knew_stands_above_what_the_worker_said():
      (b'{"type":"x"}', b'{"folded":"many"}')],
 )  # fmt: skip
 def test_what_the_service_does_not_say_is_nothing(event, stamp):
-    """Whoever writes to Redis breaks no counting."""
+    """An attacker who can write to Redis cannot break the count."""
     assert read_record(entry(event, stamp)) is None

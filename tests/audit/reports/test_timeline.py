@@ -1,4 +1,4 @@
-"""One challenge, as it is told to somebody on call."""
+"""The timeline of one challenge, as an operator on call reads it."""
 
 from typing import Any
 
@@ -155,7 +155,7 @@ def test_a_story_reads_like_this(events, now, expected):
 
 
 def test_a_story_without_its_beginning_says_so():
-    """Retention has taken the rest."""
+    """Retention has deleted the earlier events."""
     head, *_, verdict = render_timeline([told("attempted", 0)], LATE)
 
     assert "first event 2026-11-24" in head
@@ -192,5 +192,5 @@ def test_whatever_is_said_stays_on_its_line(evil):
     ],
 )
 def test_a_value_is_shown_plainly(value, shown):
-    """And is not longer than a person reads."""
+    """It is not longer than a person reads."""
     assert shown == format_value(value)

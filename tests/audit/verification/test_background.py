@@ -108,7 +108,7 @@ async def test_who_only_looks_begins_one_seldom(archive) -> None:
 
 
 async def test_there_is_one_at_a_time_and_it_ends_with_the_process(archive, monkeypatch) -> None:
-    """However often the button is pressed; and nobody waits for gigabytes at the end."""
+    """One run is active however often it is requested; shutdown does not wait for gigabytes."""
     runs, may_read = [], threading.Event()
 
     def whole_lines(path):
@@ -133,7 +133,7 @@ async def test_there_is_one_at_a_time_and_it_ends_with_the_process(archive, monk
 
 
 async def test_an_archive_without_a_seal_is_not_called_sound(archive) -> None:
-    """Nothing of it is verified, and whoever emptied the folder would like that."""
+    """Nothing of it is verified, and an attacker may have emptied the folder."""
     for path in list_segments(archive.folder):
         path.unlink()
 

@@ -89,12 +89,12 @@ def empty(tmp_path):
     ],
 )
 def test_a_deletion_is_located_to_the_event(archive, file, line, expected):
-    """Wherever it stood: first, in the middle, last of its partition, alone in it, a gap."""
+    """The line is first, in the middle, last of its partition, alone in it, or a gap."""
     assert expected == list_findings(apply_edit(archive, delete_lines(file, line, line)))
 
 
 def test_the_deletion_of_a_stretch_with_its_seal_is_found(archive):
-    """With what is missing of it."""
+    """The missing events are listed."""
     assert [
         f"{SECOND_SEGMENT}:6 seals seal 3",
         f"{SECOND_SEGMENT}:1 missing seal 3 event 01-a-3",
@@ -103,7 +103,7 @@ def test_the_deletion_of_a_stretch_with_its_seal_is_found(archive):
 
 
 def test_the_deletion_of_a_seal_is_found(archive):
-    """Its lines stand under the next one, which was not made over them."""
+    """Its lines now belong to the next seal, which does not cover them."""
     assert [
         f"{FIRST_SEGMENT}:9 seals seal 2",
         f"{FIRST_SEGMENT}:1-8 changed seal 2",
@@ -112,7 +112,7 @@ def test_the_deletion_of_a_seal_is_found(archive):
 
 
 def test_the_deletion_of_a_file_is_found(archive):
-    """The heads of the next one tell of partitions that it says nothing else of."""
+    """The heads of the next file name partitions of which that file has no lines."""
     report = verify_archive(apply_edit(archive, lambda files: files.lines.pop(files.names[1])))
 
     assert [
@@ -238,7 +238,7 @@ def test_an_empty_segment_that_is_not_the_newest_is_found(archive):
 
 
 def test_a_line_without_an_end_in_sight_is_found(archive):
-    """It is not being written, and whoever reads it all has no memory left."""
+    """The sealer does not write such a line, and reading it whole would exhaust the memory."""
     apply_edit(archive, lambda files: files.third.append(b"x" * 5 * 1024 * 1024))
 
     assert [f"{THIRD_SEGMENT}:12 torn"] == list_findings(archive)

@@ -67,14 +67,14 @@ def test_a_file_of_another_archive_is_found(archive, tmp_path):
     ],
 )
 def test_a_file_with_another_name_or_in_another_folder_is_found(archive, name, expected):
-    """Nobody finds it where it is looked for."""
+    """A reader would not find it under its expected path."""
     assert expected == list_findings(
         apply_edit(archive, lambda files: files.rename_segment(1, name))
     )
 
 
 def test_a_newest_segment_with_another_name_is_found_before_it_has_a_seal(archive):
-    """It is named after the one that it will have."""
+    """It is named after the seal that it will have."""
     archive.start_segment()
     archive.number = 7
     archive.add_event(1)
@@ -89,7 +89,7 @@ def test_a_newest_segment_with_another_name_is_found_before_it_has_a_seal(archiv
     ["x", "2025-11-24/x", "2025-11-24/000000000001.jsonl.bak", "2025-11-24/1.jsonl", ".hidden/x"],
 )
 def test_a_file_that_is_no_segment_is_found(archive, name):
-    """Also one that nobody sees."""
+    """This includes hidden files."""
     path = archive.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -123,7 +123,7 @@ def test_a_second_continuation_beside_the_first_is_found(archive):
 
 
 def test_an_archive_that_was_continued_twice_is_found_with_an_anchor(tmp_path):
-    """Whoever has the key can make another one, which is right in itself."""
+    """An attacker with the key can write another archive that is consistent in itself."""
     ours, theirs = (ArchiveBuilder(tmp_path / name) for name in ("ours", "theirs"))
     for archive, tenant in ((ours, "shop"), (theirs, "mine")):
         archive.add_event(1)
@@ -155,7 +155,7 @@ def test_an_anchor_of_another_archive_is_found(archive):
 
 
 def test_an_anchor_of_a_seal_that_is_no_longer_right_is_found(archive):
-    """The archive has it, but nobody can believe it."""
+    """The archive contains the seal, but it does not verify."""
     anchor = get_newest_anchor(archive)
     apply_edit(archive, replace_text("third", 9, '"count":3', '"count":2'))
 

@@ -110,7 +110,7 @@ def test_a_proof_of_another_line_proves_nothing(archive):
 
 
 def test_a_proof_with_another_seal_proves_nothing(archive):
-    """One that was edited, is of somebody else's key, or of another stretch."""
+    """The seal was edited, was signed with another key, or covers another batch."""
     proof = proof_of(archive, sealed_ids(archive)[0])
     later = proof_of(archive, sealed_ids(archive)[5])
     seal = replace(decode_seal(proof.seal.encode()), at="2020-01-01T00:00:00.000Z")
@@ -126,7 +126,7 @@ def test_a_proof_with_another_seal_proves_nothing(archive):
 
 
 def test_a_proof_under_a_key_that_is_not_known_proves_nothing(archive):
-    """Whoever made it may have made the key."""
+    """An attacker who made the proof may have made the key as well."""
     proof = proof_of(archive, sealed_ids(archive)[0])
 
     with pytest.raises(ValueError, match="not among the public keys"):

@@ -28,7 +28,7 @@ def archive(tmp_path):
 
 
 def resealed(archive: ArchiveBuilder, key: SigningKey, first: int, last: int) -> None:
-    """Seal some stretches anew, as if another key had been right."""
+    """Seal some batches again, as if another key had been valid."""
     files = ArchiveFiles(archive)
     other = ArchiveBuilder(archive.folder.with_name("resealed"), key)
     for name, lines in files.lines.items():
@@ -98,7 +98,7 @@ def test_a_signature_of_another_key_is_no_signature(archive):
 
 
 def test_a_key_that_was_handed_over_need_not_be_known(archive):
-    """The old one vouches for it; the auditor is told."""
+    """The old key vouches for it; the report names it for the auditor."""
     archive.keys = archive.keys[:1]
 
     report = verify_archive(archive)
@@ -132,7 +132,7 @@ def test_a_stray_key_hands_over_nothing(archive):
 
 
 def test_a_file_of_public_keys_keeps_its_order_and_its_comments(archive):
-    """The oldest stands first."""
+    """The oldest key is first."""
     text = "# the first\n\n" + "\n".join(map(str, archive.keys))
 
     assert [key.id for key in archive.keys] == [key.id for key in parse_public_keys(text)]

@@ -1,7 +1,7 @@
-"""What was edited, put in, moved or doubled in an archive is found, and where (R72).
+"""Edited, inserted, moved and doubled lines of an archive are found and located (R72).
 
-What is expected is all that is found: no finding is left out, and none follows from another one
-far away. `standard` says what stands in which line.
+Each test lists every finding: no finding is left out, and none follows from another one
+far away. `standard` describes the content of each line.
 """
 
 import re
@@ -228,7 +228,7 @@ def test_a_reordering_is_located_to_the_event(archive):
 
 
 def test_a_reordering_of_two_partitions_is_located_to_the_event(archive):
-    """By the time that they tell."""
+    """The times of the events reveal it."""
     assert [
         f"{FIRST_SEGMENT}:6-9 changed seal 2",
         f"{FIRST_SEGMENT}:7 order seal 2 event 02-a-2",
@@ -236,7 +236,7 @@ def test_a_reordering_of_two_partitions_is_located_to_the_event(archive):
 
 
 def test_a_reordering_over_a_seal_is_located_to_the_event(archive):
-    """Where it is missing, and where it is too late."""
+    """The place where it is missing and the place where it is too late are both reported."""
     assert [
         f"{FIRST_SEGMENT}:1-3 changed seal 1",
         f"{FIRST_SEGMENT}:4 missing seal 1 event 03-a-1",
@@ -246,7 +246,7 @@ def test_a_reordering_over_a_seal_is_located_to_the_event(archive):
 
 
 def test_a_reordering_of_stretches_is_found(archive):
-    """Each is right by itself; their order is not."""
+    """Each batch is valid by itself; their order is not."""
 
     def change(files: ArchiveFiles) -> None:
         files.first[:] = files.first[5:10] + files.first[:5]
@@ -268,7 +268,7 @@ def test_a_line_that_stands_twice_is_located_to_the_event(archive):
 
 
 def test_a_stretch_that_stands_twice_is_found(archive):
-    """With its seal; each event that begins it is told once."""
+    """It is doubled with its seal; the first doubled event of each partition is reported once."""
     assert [
         f"{FIRST_SEGMENT}:11 doubled event 02-a-2",
         f"{FIRST_SEGMENT}:12 doubled event 01-a-3",

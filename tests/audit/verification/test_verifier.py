@@ -1,4 +1,4 @@
-"""An archive that nobody touched is sound; what a sealer must not write is found."""
+"""An unchanged archive is sound; lines that a sealer must not write are found."""
 
 import pytest
 
@@ -119,7 +119,7 @@ def test_a_fence_that_falls_is_found(archive):
     ],
 )
 def test_runs_that_are_not_those_of_the_lines_are_found(archive, runs):
-    """The root is right, and what is told of it is not."""
+    """The root is valid, but the runs listed with it are not."""
     archive.append_seal(runs=runs)
 
     assert [f"{THIRD_SEGMENT}:12 runs seal 7"] == list_findings(archive)
@@ -154,7 +154,7 @@ def test_seals_that_are_skipped_are_found(archive):
 
 
 def test_what_is_found_is_capped_and_counted(empty):
-    """An archive that is all wrong does not fill the memory of whoever verifies it."""
+    """An archive of invalid lines only does not fill the memory of the verifier."""
     for _ in range(300):
         empty.append_line(b"?", Gap(1, EPOCH, 1, 1))
 

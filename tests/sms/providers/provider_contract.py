@@ -1,4 +1,4 @@
-"""What every vendor's gateway says, in its own words: the shape of an entry in contracts/."""
+"""The structure of an entry in contracts/: replies and receipts in the format of each vendor."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

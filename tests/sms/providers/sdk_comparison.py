@@ -1,4 +1,4 @@
-"""What the tests of named vendors share: callbacks that are brought, and a message sent twice."""
+"""Helpers for tests of named vendors: deliver callbacks, and send a message by dialect and SDK."""
 
 import asyncio
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def build_callback(body, *, url=CALLBACK_URL, method="POST", now_seconds=NOW_SEC
 
 
 async def send_with_both(gateway, transport, dialect, message, sdk: Callable[[], Any]):
-    """What the gateway was asked by our dialect, and what by the vendor's SDK."""
+    """Return the request of our dialect and that of the vendor's SDK, as the gateway received them."""
     await HttpProvider("acme", dialect, transport).send(message)
     await asyncio.to_thread(sdk)
     ours, theirs = gateway.requests

@@ -170,7 +170,7 @@ def test_validity_is_never_longer_than_the_codes(message):
     ],
 )
 def test_codes_by_fault(error, fault, reason, about):
-    """By the reason, or by the type where there is none; only the number's field is the number's fault."""
+    """The reason decides, or the type if it is missing; only the number's field is the number's fault."""
     reply = settings().interpret_reply(HttpReply(400, {}, json.dumps(error).encode()))
 
     assert (fault, reason, about) == (reply.fault, reply.reason, reply.scope)
@@ -355,7 +355,7 @@ async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypat
 
 @pytest.mark.parametrize("case", ["recipient", "account", "throttled", "unknown"])
 async def test_botocore_reads_the_same_code(gateway, case):
-    """What the contract has AWS say is what its SDK understands too."""
+    """The SDK reads the AWS replies of the contract in the same way."""
     contract = CONTRACTS["aws"]
     gateway.set_reply(*getattr(contract, case))
 

@@ -104,7 +104,7 @@ def test_validity_is_asked_for_where_it_may_be(message, has, seconds, asked):
     ],
 )
 def test_each_status(kind, code, means):
-    """What a receipt says of the message, and why it failed."""
+    """A receipt gives the status of the message and the reason of a failure."""
     assert [Receipt(means, "ref-3f9", ID, code)] == create_bird(CALLBACK_URL).parse_receipts(
         build_callback(report(kind, code))
     )
@@ -137,7 +137,7 @@ def test_a_signed_receipt_says_so(more):
     [{}, {"secret": f"whsec_{'A' * 40}"}, {"at": NOW_SECONDS - 301}, {"at": NOW_SECONDS + 301}],
 )
 def test_a_bad_or_old_signature_is_refused(wrong):
-    """Also one that is missing."""
+    """This includes a missing one."""
     body = msgspec.json.encode(report())
     headers = signed(body, **wrong) if wrong else {}
 

@@ -112,7 +112,7 @@ def test_account_codes_stand_with_the_message_or_above(code):
     ],
 )
 def test_other_replies_by_fault(reply, fault, reason):
-    """Not accepted in so many words is the provider's; all else is the status's."""
+    """Without an explicit acceptance the fault is the provider's; otherwise the status decides."""
     refusal = settings().interpret_reply(reply)
 
     assert (fault, reason) == (refusal.fault, refusal.reason)

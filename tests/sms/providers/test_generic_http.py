@@ -1,4 +1,4 @@
-"""What the generic HTTP provider writes, how it reads, and which settings it refuses."""
+"""The requests of the generic HTTP provider, its reading of replies, and the settings it refuses."""
 
 import logging
 
@@ -258,7 +258,7 @@ def test_settings_that_are_refused(more, field):
 
 
 def test_good_settings_have_no_faults():
-    """What the README shows can be used."""
+    """The examples of the README are valid."""
     assert [] == settings(**SECRET_HEADER).find_errors()
 
 
@@ -292,7 +292,7 @@ async def test_settings_are_read_by_their_type(gateway, transport, message):
 
 
 async def test_secrets_are_not_shown(gateway, transport, message, caplog):
-    """Neither in a `repr` nor in any log at DEBUG, also once they were used (R68)."""
+    """They are in no `repr` and in no log at DEBUG, even after use (R68)."""
     caplog.set_level(logging.DEBUG)
     http = settings(
         url=gateway.url,

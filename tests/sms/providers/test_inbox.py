@@ -41,7 +41,7 @@ async def test_newest_comes_first_and_the_oldest_goes(message):
 
 
 async def test_reader_cannot_change_the_inbox(message):
-    """What is handed out is a copy."""
+    """The returned value is a copy."""
     dev = inbox()
     await dev.send(message)
 

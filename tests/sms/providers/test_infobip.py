@@ -78,7 +78,7 @@ def test_a_request_byte_by_byte(message):
     ],
 )
 def test_each_status(group, number, error, means, why):
-    """What a receipt says of the message, and why it failed; "permanent" alone is not enough."""
+    """A receipt gives the status and the reason of a failure; "permanent" alone is not enough."""
     body = {"results": [result(group, number, error)]}
 
     (receipt,) = create_infobip(CALLBACK_URL).parse_receipts(build_callback(body))

@@ -96,7 +96,7 @@ def test_a_request_byte_by_byte(message):
     ],
 )
 def test_each_status(status, code, why, means):
-    """What a receipt says of the message, and why it failed; in a query and in a form."""
+    """A receipt gives the status and the reason of a failure, in a query and in a form."""
     fields = report(status, code, why)
 
     receipts = [

@@ -27,12 +27,12 @@ def name_of(node: ast.stmt) -> str:
 
 
 def is_private_struct(node: ast.stmt) -> bool:
-    """Whether it is a struct of a reply or a receipt."""
+    """Return whether it is a struct of a reply or a receipt."""
     return isinstance(node, ast.ClassDef) and node.name.startswith("_")
 
 
 def is_settings(node: ast.stmt) -> bool:
-    """Whether it is a class with a tag, which the settings can select."""
+    """Return whether it is a class with a tag, which the settings can select."""
     return isinstance(node, ast.ClassDef) and any(word.arg == "tag" for word in node.keywords)
 
 

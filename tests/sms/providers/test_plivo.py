@@ -94,7 +94,7 @@ def test_a_pool_is_asked_only_if_no_sender_fits(message, sender, field):
     ],
 )
 def test_each_status(status, code, means):
-    """What a receipt says of the message, and why it failed; the SDK has signed it."""
+    """A receipt gives the status and the reason of a failure; the SDK has signed it."""
     receipts = create_plivo(CALLBACK_URL).parse_receipts(signed(report(status, code)))
 
     why = code if code and means.endswith("failure") else None

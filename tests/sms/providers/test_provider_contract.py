@@ -32,7 +32,7 @@ def those_with(field):
 
 @pytest.fixture(params=CONTRACTS.values(), ids=list(CONTRACTS))
 def contract(request):
-    """What one gateway says."""
+    """The contract of one gateway."""
     return request.param
 
 
@@ -43,7 +43,7 @@ def provider(contract, gateway, transport):
 
 
 async def test_settings_of_the_contract_are_safe(contract, gateway):
-    """What is tested here would pass `check`."""
+    """The settings tested here pass `check`."""
     assert [] == contract.dialect(gateway.url).find_errors()
 
 

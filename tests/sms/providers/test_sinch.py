@@ -113,7 +113,7 @@ async def test_a_provider_asks_with_the_clock_it_is_given(gateway, transport, me
     ],
 )
 def test_each_status(status, code, means):
-    """What a receipt says of the message, and why it failed."""
+    """A receipt gives the status of the message and the reason of a failure."""
     (receipt,) = create_sinch(CALLBACK_URL).parse_receipts(build_callback(report(status, code)))
 
     why = str(code) if means.endswith("failure") else None
@@ -142,7 +142,7 @@ def test_a_signed_receipt_says_so():
     ],
 )
 def test_a_bad_or_old_signature_is_refused(wrong):
-    """Also one that is missing."""
+    """This includes a missing one."""
     body = msgspec.json.encode(report())
     headers = signed(body, **wrong) if wrong else {}
 

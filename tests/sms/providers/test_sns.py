@@ -139,7 +139,7 @@ def test_codes_by_fault(code, text, fault, about):
     ],
 )
 def test_without_a_code_the_status_decides(status, body, fault, reason):
-    """What is not XML of theirs is no code of theirs."""
+    """A body that is not SNS XML has no SNS error code."""
     reply = settings().interpret_reply(HttpReply(status, {}, body))
 
     assert (fault, reason) == (reply.fault, reply.reason)
@@ -184,7 +184,7 @@ async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypat
 
 @pytest.mark.parametrize("case", ["recipient", "account", "throttled", "unknown"])
 async def test_botocore_reads_the_same_code(gateway, case):
-    """What the contract has SNS say is what its SDK understands too."""
+    """The SDK reads the SNS replies of the contract in the same way."""
     contract = CONTRACTS["sns"]
     gateway.set_reply(*getattr(contract, case))
 

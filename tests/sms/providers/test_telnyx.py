@@ -56,7 +56,7 @@ def signed(body, *, at=NOW_SECONDS, key=KEY):
 
 
 def test_a_request_byte_by_byte(message):
-    """Receipts hold the text, so the profile's own webhooks are not told."""
+    """Receipts contain the text, so the profile's own webhooks are disabled for them."""
     asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     request = create_telnyx("https://api.telnyx.com", messaging_profile_id="4001-7").build_request(
@@ -92,7 +92,7 @@ def test_a_request_byte_by_byte(message):
     ],
 )
 def test_each_status(status, code, means):
-    """What a receipt says of the message, and why it failed."""
+    """A receipt gives the status of the message and the reason of a failure."""
     assert [Receipt(means, "", "40385f64", code)] == create_telnyx(CALLBACK_URL).parse_receipts(
         build_callback(report(status, code))
     )
@@ -154,7 +154,7 @@ def test_a_signed_receipt_says_so():
     ],
 )
 def test_a_bad_or_old_signature_is_refused(wrong):
-    """Also one that is missing."""
+    """This includes a missing one."""
     body = msgspec.json.encode(report())
     headers = signed(body, **wrong) if wrong else {}
 
@@ -187,7 +187,7 @@ def test_garbage_is_a_value_or_key_error(body):
 
 @pytest.mark.parametrize("key", ["AAAA", "not base64!"])
 def test_a_public_key_that_is_none_is_a_fault(key):
-    """And `check` says so before the first receipt."""
+    """`check` reports it before the first receipt."""
     faults = create_telnyx("https://api.telnyx.com", public_key=key).find_errors()
 
     assert ["public_key"] == [field for field, _ in faults]

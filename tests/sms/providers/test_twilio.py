@@ -121,7 +121,7 @@ def test_table(code, http, fault, about):
 
 @pytest.mark.parametrize("name", RECEIPT_STATUSES)
 def test_every_status_is_a_receipt(name):
-    """What is on its way is pending; what failed without a known code is the provider's."""
+    """A message in transit is pending; a failure without a known code is the provider's."""
     means = RECEIPT_STATUSES[name]
 
     (receipt,) = twilio().parse_receipts(signed(status(name)))
@@ -141,7 +141,7 @@ def test_every_status_is_a_receipt(name):
     ],
 )
 def test_code_decides_whose_fault_it_was(code, means, reason):
-    """And is kept only if it can be no number and no code of ours (R68)."""
+    """It is kept only if it cannot be a phone number or a code (R68)."""
     (receipt,) = twilio().parse_receipts(signed(status("undelivered", ("ErrorCode", code))))
 
     assert (means, reason) == (receipt.status, receipt.reason)

@@ -42,7 +42,7 @@ def american():
 
 
 def test_an_address_holds_no_number_code_or_key(vendor, message):
-    """Addresses are logged on the way (R43); and keys stand in one header only."""
+    """Proxies may log addresses (R43); keys are in one header only."""
     request = vendor(ADDRESS).build_request(message)
 
     for hidden in (message.to.e164[1:], "864209", *SECRETS):
@@ -61,7 +61,7 @@ def test_nothing_shows_its_keys(vendor, message):
 
 
 def test_the_tenants_name_is_the_sender(vendor, message):
-    """And an empty one is left out, not sent as nothing."""
+    """An empty one is omitted, not sent as an empty value."""
     named = msgspec.structs.replace(message, sender="Brand")
 
     assert b'"Brand"' in vendor(ADDRESS, sender="+447400000000").build_request(named).body
@@ -110,7 +110,7 @@ def test_what_is_kept_of_a_code(code, kept):
 
 
 def _plain(dialect):
-    """The settings as they stand in a file, without the clock of one that has it."""
+    """Return the settings as a file has them, without the clock that one vendor needs."""
     return {
         name: value.reveal() if isinstance(value, Secret) else value
         for name, value in msgspec.structs.asdict(dialect).items()

@@ -182,7 +182,7 @@ def test_status_counts_if_it_is_not_200(http, about):
 
 @pytest.mark.parametrize("name", RECEIPT_STATUSES)
 def test_every_status_is_a_receipt(name):
-    """What is buffered or unknown is pending; what expired met a phone that was off."""
+    """A buffered or unknown status is pending; an expired message met a phone that was off."""
     means = RECEIPT_STATUSES[name]
 
     (news,) = vonage().parse_receipts(build_callback(receipt(status=name, err_code="99")))
@@ -278,7 +278,7 @@ def test_what_is_not_signed_is_not_read():
 
 
 def test_without_the_secret_receipts_are_not_signed():
-    """As Vonage brings them unless it is asked otherwise."""
+    """Vonage delivers them in this form by default."""
     fields = {name: value for name, value in receipt().items() if name not in {"sig", "timestamp"}}
 
     (news,) = vonage(signature_secret=None).parse_receipts(build_callback(fields))

@@ -66,7 +66,7 @@ async def reported(gateway, token):
 
 
 async def test_code_arrives_and_is_reported(kannel, gateway, transport, message):
-    """What the network prints is what was sent, and the report is a receipt that says so."""
+    """The network prints the message that was sent, and its report is a receipt of delivery."""
     address = gateway.url.replace("/v1/messages", "/v1/callbacks/kannel?token=a%2Bb%C3%A9%25d")
     provider = HttpProvider("kannel", dialect(kannel), transport)
 
@@ -112,7 +112,7 @@ async def test_refusals_are_understood(kannel, transport, message):
 
 
 async def test_next_provider_takes_over(closed, transport, message):
-    """Kannel keeps a message while its network is closed; and once it is gone, nobody waits."""
+    """Kannel keeps a message while its network is closed; once it has stopped, no send waits."""
     inbox = Inbox().build_provider("inbox", ProviderDependencies(transport, now=lambda: 0))
     kannel = HttpProvider("kannel", dialect(closed), transport)
     moment = [0]

@@ -76,7 +76,7 @@ async def made(centre, news, transport):
 
 
 def to(message, ending):
-    """The message to a number with this end, which tells the centre what to do."""
+    """Return the message to a number with this ending, which selects the reply of the centre."""
     number = msgspec.structs.replace(message.to, e164=f"+4474001234{ending}")
     return msgspec.structs.replace(message, to=number)
 
@@ -111,7 +111,7 @@ async def test_code_arrives_and_is_reported(centre, made, message, news):
 
 
 async def test_receipt_in_optional_parameters(centre, made, message, news):
-    """And one that says that it was not delivered."""
+    """One receipt reports that the message was not delivered."""
     await made().send(to(message, "77"))
 
     receipt = Receipt("technical-failure", "ref-3f9", "7a2f", "undeliv")
@@ -136,7 +136,7 @@ async def test_every_text_arrives_as_it_is(centre, made, message, text, data_cod
 
 
 async def test_refusals_are_understood(made, message):
-    """A number that is none, too much at once, and a password that is wrong."""
+    """The causes are an invalid number, too many messages at once, and a wrong password."""
     right, wrong = made(), made(password=Secret("wr0ng"))
 
     assert Refused(Fault.RECIPIENT, "smpp-0b") == await right.send(to(message, "11"))
@@ -171,7 +171,7 @@ async def test_asks_whether_the_centre_is_there_and_takes_leave(centre, made, me
 
 
 async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, message):
-    """Killed in the middle of a message: nobody waits, and once it is back it is used again."""
+    """The centre is killed during a message: no send waits, and after its return it is used again."""
     inbox = Inbox().build_provider("inbox", ProviderDependencies(None, lambda: 0))
     provider = made()
     moment = [0]

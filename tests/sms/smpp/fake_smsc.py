@@ -103,7 +103,7 @@ class FakeSmsc:
 
     @property
     def messages(self) -> list[ShortMessage]:
-        """What was submitted."""
+        """The submitted messages."""
         return [ShortMessage.decode(pdu.body) for pdu in self.list_pdus(SUBMIT_SM)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

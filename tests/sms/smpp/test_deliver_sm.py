@@ -120,7 +120,7 @@ async def test_more_receipts_than_can_be_noted(smsc, create_provider, message):
 
 
 async def test_what_people_send_us_is_answered_and_dropped(smsc, provider, message, receipts):
-    """Or the SMSC would repeat it for ever."""
+    """Otherwise the SMSC would repeat it for ever."""
     await provider.send(message)
 
     await smsc.deliver_message(

@@ -1,4 +1,4 @@
-"""What a receipt says, in its two forms, and which message it is about in all the forms of ids."""
+"""The content of a receipt in its two forms, and its message id in every notation."""
 
 import pytest
 from hypothesis import given
@@ -112,7 +112,7 @@ def test_an_id_in_our_text_is_none():
 
 @given(st.binary(max_size=100), st.integers(0, 255), st.binary(max_size=100))
 def test_any_text_can_be_read(before, esm_class, after):
-    """What comes from outside may be anything; a reason never has six characters of it."""
+    """Input from outside may be anything; a reason never contains six characters of it."""
     told = parse_receipt(receipt(before + b" id:7a2f stat:UNDELIV err:" + after, esm_class))
 
     if told and told.receipt.reason:

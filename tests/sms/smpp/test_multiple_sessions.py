@@ -14,7 +14,7 @@ RECEIVED = "acme", Receipt("delivered", "ref-3f9", "7a2f")
 
 @pytest.fixture
 def known():
-    """What all workers know."""
+    """The state that all workers share."""
     return FakeMessageIdIndex()
 
 
@@ -40,7 +40,7 @@ async def test_receipt_over_the_session_of_another_worker(smsc, sessions, messag
 
 
 async def test_receipt_after_a_restart(smsc, create_provider, known, message, receipts):
-    """What the process knew that sent the message is gone with it."""
+    """The state of the process that sent the message is lost when it ends."""
     provider = create_provider(submissions=known)
     await provider.send(message)
     await provider.aclose()

@@ -27,7 +27,7 @@ NUMBER = st.integers(0, 0xFFFFFFFF)
 
 
 def ascii_text(most):
-    """What a C-Octet String may hold."""
+    """Text that a C-Octet String may contain."""
     return st.text(st.characters(min_codepoint=1, max_codepoint=127), max_size=most)
 
 
@@ -98,7 +98,7 @@ def test_a_body_that_was_cut_is_none(message, data):
 
 @given(st.binary(max_size=200))
 def test_garbage_raises_nothing_else(octets):
-    """What comes from outside may be anything."""
+    """Input from outside may be anything."""
     for read in (
         ShortMessage.decode,
         decode_bind,
@@ -111,7 +111,7 @@ def test_garbage_raises_nothing_else(octets):
 
 @pytest.mark.parametrize("length", [0, 15, 70_000, 0xFFFFFFFF])
 def test_a_length_that_cannot_be_is_refused_before_it_is_awaited(length):
-    """Nobody keeps four gigabytes for a centre."""
+    """A centre could otherwise make the client buffer four gigabytes."""
     with pytest.raises(InvalidPduError):
         list(PduDecoder().decode_pdus(struct.pack(">IIII", length, 4, 0, 1)))
 

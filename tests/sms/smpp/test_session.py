@@ -135,7 +135,7 @@ async def test_unbinds(smsc, create_provider, message):
 
 
 async def test_closed_while_it_connects(unresponsive_url, message):
-    """Who waits for it is told."""
+    """A caller that waits for the connection receives the result at once."""
     port = int(unresponsive_url.rstrip("/").rpartition(":")[2])
     provider = build_settings(port, connect_timeout=30.0).build_provider(
         "acme", ProviderDependencies(None, lambda: 0)

@@ -1,4 +1,4 @@
-"""What AWS End User Messaging says."""
+"""Replies and receipts of AWS End User Messaging."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.aws import Aws

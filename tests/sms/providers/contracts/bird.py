@@ -1,4 +1,4 @@
-"""What Bird says."""
+"""Replies and receipts of Bird."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.bird import Bird

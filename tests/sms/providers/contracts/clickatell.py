@@ -1,4 +1,4 @@
-"""What Clickatell's One API says."""
+"""Replies and receipts of Clickatell's One API."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.clickatell import Clickatell

@@ -1,4 +1,4 @@
-"""What Infobip says."""
+"""Replies and receipts of Infobip."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.infobip import Infobip

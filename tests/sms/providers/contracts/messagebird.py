@@ -1,4 +1,4 @@
-"""What MessageBird says."""
+"""Replies and receipts of MessageBird."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.messagebird import MessageBird

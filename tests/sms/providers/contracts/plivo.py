@@ -1,4 +1,4 @@
-"""What Plivo says."""
+"""Replies and receipts of Plivo."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.plivo import Plivo

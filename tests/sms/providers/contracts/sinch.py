@@ -1,4 +1,4 @@
-"""What Sinch says."""
+"""Replies and receipts of Sinch."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.sinch import Sinch, SinchWithClock

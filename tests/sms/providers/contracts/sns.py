@@ -1,4 +1,4 @@
-"""What Amazon SNS says."""
+"""Replies and receipts of Amazon SNS."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.sns import Sns

@@ -1,4 +1,4 @@
-"""What Telnyx says."""
+"""Replies and receipts of Telnyx."""
 
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.telnyx import Telnyx

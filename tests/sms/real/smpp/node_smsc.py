@@ -1,4 +1,4 @@
-"""A centre that nobody here has written: the npm package `smpp`, for real and on loopback.
+"""An independent message centre: the npm package `smpp`, unmodified and on loopback.
 
 with Centre(installed(folder), folder, port) as centre:
     …a message to the port…

@@ -1,4 +1,4 @@
-"""What the tests of the API share."""
+"""Fixtures that the tests of the API share."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.api.fakes import ApiHarness
 
 @pytest.fixture
 def api() -> ApiHarness:
-    """Return both applications in front of a service that does as it is told."""
+    """Return both applications in front of a fake service."""
     return ApiHarness()

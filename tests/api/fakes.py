@@ -1,4 +1,4 @@
-"""A service that says what it is told to, and the API in front of it."""
+"""A fake service with configurable answers, and the API in front of it."""
 
 import asyncio
 import secrets
@@ -65,7 +65,7 @@ CHALLENGE = Challenge(
 
 
 class FakeService:
-    """The shape of OtpService: keeps what it was asked, and answers or raises what it was told."""
+    """A fake OtpService: records its calls, and returns or raises what the test has set."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -123,7 +123,7 @@ class FakeService:
 
 
 class FakeReceiptDialect:
-    """The shape of a dialect: one receipt a line, `status reference`, signed or not."""
+    """A fake dialect: one receipt a line, `status reference`, signed or not."""
 
     acknowledgement = (200, b"ACK")
     last_callback: Any = None
@@ -141,7 +141,7 @@ class FakeReceiptDialect:
 
 
 class FakeEventReader:
-    """The shape of the audit log's reader."""
+    """A fake reader of the audit log."""
 
     def __init__(self) -> None:
         self.queries: list[dict[str, Any]] = []
@@ -169,7 +169,7 @@ class FakeEventReader:
         return decode_event(entry, has_valid_mac=entry.mac == "ok")
 
     def add_event(self, at=NOW_MS, mac="ok", stamp=b"", **event):
-        """Put an event into the log, where each is newer than the one before."""
+        """Append an event to the log; each is newer than the one before."""
         self.log.insert(
             0,
             Entry(
@@ -184,7 +184,7 @@ class FakeEventReader:
 
 
 class ApiHarness:
-    """Both applications, with everything that they were told and that they tell."""
+    """Both applications, with their inputs and outputs recorded."""
 
     def __init__(self, **changes: Any) -> None:
         self.service = FakeService()
@@ -202,7 +202,7 @@ class ApiHarness:
         )
         self.request_summaries: list[RequestSummary] = []
         self.check_ready: Any = return_true
-        """What stands behind the context's own `ready`."""
+        """The check behind the context's own `ready`."""
         parts: dict[str, Any] = {
             "service": self.service,
             "now": now_ms,
@@ -234,7 +234,7 @@ class ApiHarness:
         self.admin: Any = create_admin_api(self.context, self._build_audit_ui())
 
     async def record_lookup(self, phone, found, **event_fields):
-        """Record it, or be away with the store."""
+        """Record the lookup, or fail as an unavailable store does."""
         if self.lookup_error:
             raise self.lookup_error
         self.lookups.append((phone.e164, found, event_fields))
@@ -254,12 +254,12 @@ class ApiHarness:
         return self.background_verifier
 
     def fetch_certificate(self, request):
-        """Answer whoever fetches a certificate."""
+        """Return the certificate, as the fetcher does."""
         self.fetched_urls.append(str(request.url))
         return httpx.Response(200 if "good" in str(request.url) else 404)
 
     async def is_ready(self) -> bool:
-        """Ask whatever the test has put there."""
+        """Call the readiness check that the test has set."""
         return await self.check_ready()
 
     async def call_public(self, method: str, path: str, *, key: str = "shop", **more: Any):
@@ -292,7 +292,7 @@ def to_plain_key(key: str) -> str:
 
 
 async def return_true() -> bool:
-    """Say that the store is there."""
+    """Report that the store is available."""
     return True
 
 
@@ -302,7 +302,7 @@ def _build_api_key(name: str, scopes: frozenset[Scope]) -> ApiKey:
 
 
 def build_scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> Any:
-    """Return a request as an ASGI server would put it."""
+    """Return the scope of a request as an ASGI server would build it."""
     return {
         "type": "http",
         "asgi": {"version": "3.0"},

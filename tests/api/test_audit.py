@@ -1,4 +1,4 @@
-"""The audit log's endpoints: which filters they take, and whose events they show."""
+"""The audit log's endpoints: which filters they accept, and which tenant's events they return."""
 
 import pytest
 
@@ -40,7 +40,7 @@ async def test_a_page_holds_events_and_where_to_go_on(api: ApiHarness) -> None:
 
 
 async def test_a_tenant_sees_its_own_events_and_the_security_team_all(api: ApiHarness) -> None:
-    """R55: the scope decides, and no parameter can."""
+    """R55: the scope decides, and no parameter can widen it."""
     await api.call_public("GET", EVENTS, key="shop-audit")
     await api.call_public("GET", EVENTS, key="security")
     await api.call_public("POST", SEARCH, key="shop-audit", json={})
@@ -50,7 +50,7 @@ async def test_a_tenant_sees_its_own_events_and_the_security_team_all(api: ApiHa
 
 
 async def test_every_filter_reaches_the_log(api: ApiHarness) -> None:
-    """The same ones in the query and in the body; instants as the service counts them."""
+    """The query and the body have the same filters; instants are in the units of the service."""
     await api.call_public("GET", EVENTS, key="shop-audit", params=FILTERS)
     await api.call_public("POST", SEARCH, key="shop-audit", json=FILTERS)
 
@@ -58,14 +58,14 @@ async def test_every_filter_reaches_the_log(api: ApiHarness) -> None:
 
 
 async def test_a_search_finds_one_number(api: ApiHarness) -> None:
-    """R58: it stands in the body."""
+    """R58: the number is in the body, not in the URL."""
     await api.call_public("POST", SEARCH, key="security", json={"phone_number": "+447400123456"})
 
     assert PhoneNumber("+447400123456", "GB", 44) == api.reader.queries[0]["number"]
 
 
 async def test_whoever_looks_for_a_number_is_recorded(api: ApiHarness) -> None:
-    """Who, when and how many, before anything is shown; other searches are not."""
+    """Caller, time and count are recorded before anything is returned; other searches are not."""
     number = {"phone_number": "+447400123456"}
     await api.call_public("POST", SEARCH, key="security", json=number)
     await api.call_public("POST", SEARCH, key="shop-audit", json=number)
@@ -126,7 +126,7 @@ async def test_a_search_for_no_number_is_422(api: ApiHarness, number, slug) -> N
     ],
 )
 async def test_a_query_that_is_not_as_documented_is_400(api: ApiHarness, query, path) -> None:
-    """R58: a filter that is not understood would show too much. (A bare + is a space there.)"""
+    """R58: ignoring an unknown filter would return too much. (A bare + is a space there.)"""
     response = await api.call_public("GET", f"{EVENTS}?{query}", key="security")
 
     assert 400 == response.status_code
@@ -138,7 +138,7 @@ async def test_a_query_that_is_not_as_documented_is_400(api: ApiHarness, query, 
     "body", [{"limit": "100"}, {"limit": 0}, {"since": 1}, {"since": "2026-11-22"}, {"tenant": "a"}]
 )
 async def test_a_search_that_is_not_as_documented_is_400(api: ApiHarness, body) -> None:
-    """R58: numbers are numbers in a body."""
+    """R58: a number in a body has to be a JSON number."""
     response = await api.call_public("POST", SEARCH, key="security", json=body)
 
     assert 400 == response.status_code
@@ -146,7 +146,7 @@ async def test_a_search_that_is_not_as_documented_is_400(api: ApiHarness, body) 
 
 
 async def test_a_cursor_that_is_none_is_400(api: ApiHarness) -> None:
-    """The reader alone knows its cursors."""
+    """Only the reader knows the format of its cursors."""
     api.reader.error = InvalidRequest(("cursor", "is not one that was given"))
 
     response = await api.call_public("GET", f"{EVENTS}?cursor=x", key="security")
@@ -156,7 +156,7 @@ async def test_a_cursor_that_is_none_is_400(api: ApiHarness) -> None:
 
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
 async def test_the_ends_of_time_break_nothing(api: ApiHarness, moment) -> None:
-    """R92: no instant is too far away to be compared with."""
+    """R92: every instant can be compared, however far away."""
     response = await api.call_public("GET", EVENTS, key="security", params={"since": moment})
 
     assert response.status_code in {200, 400}

@@ -1,4 +1,4 @@
-"""A key, its scopes, and the caller that the use cases are told of."""
+"""API keys, their scopes, and the caller that the use cases receive."""
 
 import re
 
@@ -28,7 +28,7 @@ ROUTES = {
 @pytest.mark.parametrize("key", KEY_SCOPES)
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_a_key_opens_what_it_has_a_scope_for(api: ApiHarness, method, path, key) -> None:
-    """R55: every key at every endpoint; an expired one opens nothing."""
+    """R55: every key is tried at every endpoint; an expired one is refused."""
     response = await api.call_public(method, path, key=key)
 
     expected = 401 if key == "expired" else 403
@@ -40,12 +40,12 @@ async def test_a_key_opens_what_it_has_a_scope_for(api: ApiHarness, method, path
 
 
 def test_the_table_holds_every_route() -> None:
-    """R55: an endpoint that is added gets its row."""
+    """R55: a new endpoint needs a row."""
     documented = {
         (method.upper(), path.replace("{challenge_id}", CHALLENGE_ID))
         for path, methods in openapi.build_document()["paths"].items()
         for method in methods
-        if path.startswith("/v1/") and "{provider}" not in path  # these bring no key
+        if path.startswith("/v1/") and "{provider}" not in path  # These routes need no key.
     }
 
     assert documented == ROUTES.keys()
@@ -75,7 +75,7 @@ def test_the_table_holds_every_route() -> None:
     ],
 )
 async def test_whatever_is_no_key_is_401(api: ApiHarness, value) -> None:
-    """R55: and says so in one way."""
+    """R55: all refusals are the same."""
     headers = {"Authorization": value.encode("latin-1")}
 
     response = await api.call_public("GET", ONE, key="", headers=headers)
@@ -85,7 +85,7 @@ async def test_whatever_is_no_key_is_401(api: ApiHarness, value) -> None:
 
 
 async def test_two_keys_are_none(api: ApiHarness) -> None:
-    """R55: a proxy in front might have looked at the other one."""
+    """R55: a proxy in front might have checked the other one."""
     headers = httpx.Headers(
         [*build_auth_header("shop").items(), *build_auth_header("operator").items()]
     )
@@ -103,7 +103,7 @@ async def test_the_scheme_is_no_matter_of_case(api: ApiHarness) -> None:
 
 
 async def test_refusals_are_counted_by_reason(api: ApiHarness) -> None:
-    """R66: the audit log gets one event a minute for them, not one for each."""
+    """R66: the audit log gets one event a minute for them, not one for each request."""
     await api.call_public("GET", ONE, key="")
     await api.call_public("GET", ONE, key="nobody")
     await api.call_public("GET", ONE, key="expired")
@@ -114,7 +114,7 @@ async def test_refusals_are_counted_by_reason(api: ApiHarness) -> None:
 
 
 async def test_the_service_is_told_who_calls(api: ApiHarness) -> None:
-    """R66: tenant and key from the key, a request id of our own, the trace of the caller's."""
+    """R66: tenant and key come from the key, the request id is new, the trace is the caller's."""
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "mine"}
 
     await api.call_public("GET", ONE, headers=headers)
@@ -126,7 +126,7 @@ async def test_the_service_is_told_who_calls(api: ApiHarness) -> None:
 
 
 async def test_every_request_has_a_name_of_its_own(api: ApiHarness) -> None:
-    """R66: it ties a log line to its events."""
+    """R66: the request id connects a log line with its events."""
     for _ in range(20):
         await api.call_public("GET", ONE)
 
@@ -154,7 +154,7 @@ async def test_every_request_has_a_name_of_its_own(api: ApiHarness) -> None:
     ],
 )
 async def test_a_traceparent_is_valid_or_as_good_as_none(api: ApiHarness, sent, trace) -> None:
-    """R59: W3C Trace Context, 3.2.2; nothing of a bad one is used, and nothing is refused."""
+    """R59: W3C Trace Context, 3.2.2; an invalid one is ignored as a whole, and not refused."""
     response = await api.call_public("GET", ONE, headers={"traceparent": sent})
 
     assert 200 == response.status_code
@@ -162,7 +162,7 @@ async def test_a_traceparent_is_valid_or_as_good_as_none(api: ApiHarness, sent, 
 
 
 async def test_a_repeated_traceparent_is_none(api: ApiHarness) -> None:
-    """R59: there is no telling which one counts."""
+    """R59: it is unknown which one counts."""
     name = f"00-{TRACE}-{PARENT}-01"
     headers = [*build_auth_header("shop").items(), ("traceparent", name), ("traceparent", name)]
 

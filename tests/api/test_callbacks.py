@@ -1,4 +1,4 @@
-"""/v1/callbacks: who may bring receipts, what is answered, and what is passed on (R64, R65)."""
+"""/v1/callbacks: which receipts are accepted, the answers, and what is passed on (R64, R65)."""
 
 import pytest
 
@@ -13,14 +13,14 @@ NEWS = f"delivered {REFERENCE}".encode()
 
 
 async def bring(api: ApiHarness, path: str = "/v1/callbacks/acme", body: bytes = NEWS, **more):
-    """Bring a receipt; `path` may be a whole address."""
+    """Send a receipt; `path` may be a whole URL."""
     return await api.call_public(
         "POST", path.removeprefix("https://otp.example"), content=body, **more
     )
 
 
 async def test_a_receipt_in_its_own_address_is_trusted(api: ApiHarness) -> None:
-    """The token says that it is who was given the address; its reference comes before the body's."""
+    """The token authenticates the sender; the reference in the URL comes before the body's."""
     address = api.callback_urls.build_url("acme", REFERENCE)
 
     answer = await bring(api, address, b"delivered other")
@@ -33,14 +33,14 @@ async def test_a_receipt_in_its_own_address_is_trusted(api: ApiHarness) -> None:
 
 
 async def test_a_signed_receipt_is_trusted(api: ApiHarness) -> None:
-    """Its reference is what the vendor gives back."""
+    """Its reference is the one that the vendor returns."""
     await bring(api, headers={"signature": "good"})
 
     assert (Receipt("delivered", REFERENCE, is_signed=True), True) == api.service.calls[0][3:]
 
 
 async def test_a_receipt_with_neither_is_advisory(api: ApiHarness) -> None:
-    """It is noted all the same."""
+    """It is recorded all the same."""
     await bring(api)
 
     assert (Receipt("delivered", REFERENCE), False) == api.service.calls[0][3:]
@@ -77,7 +77,7 @@ async def test_the_token_of_one_submission_is_no_token_of_another(forge) -> None
 
 
 async def test_an_address_may_leave_the_reference_to_the_receipt(api: ApiHarness) -> None:
-    """Some vendors take only short ones, and give our reference back: the token is of that."""
+    """Some vendors accept only short URLs and return our reference; the token is made from that."""
     address = strip_reference(api.callback_urls.build_url("acme", REFERENCE))
     assert "ref=" not in address
 
@@ -90,7 +90,7 @@ async def test_an_address_may_leave_the_reference_to_the_receipt(api: ApiHarness
     "said", [REFERENCE.replace(".1.1", ".1.2"), REFERENCE.replace("shop", "bank"), "other"]
 )
 async def test_a_token_alone_is_no_token_of_another_submission(api: ApiHarness, said: str) -> None:
-    """R64: also where one of several receipts is about its own; nothing is passed on."""
+    """R64: this holds although one of several receipts matches the token; nothing is passed on."""
     address = strip_reference(api.callback_urls.build_url("acme", REFERENCE))
 
     answer = await bring(api, address, NEWS + f"\ndelivered {said}".encode())
@@ -100,7 +100,7 @@ async def test_a_token_alone_is_no_token_of_another_submission(api: ApiHarness, 
 
 
 async def test_several_receipts_come_in_one_call(api: ApiHarness) -> None:
-    """What is about nothing of ours is counted, and answered as the others (R65)."""
+    """A receipt for an unknown message is counted, and answered like the others (R65)."""
     answer = await bring(api, body=NEWS + b"\npending unknown")
 
     assert 200 == answer.status_code
@@ -108,7 +108,7 @@ async def test_several_receipts_come_in_one_call(api: ApiHarness) -> None:
 
 
 async def test_a_dialect_is_given_the_public_address() -> None:
-    """A vendor signs the one that it was given, whatever proxies have made of it."""
+    """A vendor signs the URL that it was given, however proxies have changed it."""
     receiver = FakeReceiptDialect()
     api = ApiHarness(receipt_dialects={"acme": receiver})
 
@@ -118,7 +118,7 @@ async def test_a_dialect_is_given_the_public_address() -> None:
 
 
 async def test_what_cannot_be_read_is_400(api: ApiHarness) -> None:
-    """Nobody's traceback."""
+    """There is no traceback."""
     answer = await bring(api, body=b"\xff\xfe no receipt at all")
 
     assert (400, "/problems/invalid-request") == (answer.status_code, answer.json()["type"])
@@ -127,7 +127,7 @@ async def test_what_cannot_be_read_is_400(api: ApiHarness) -> None:
 
 @pytest.mark.parametrize("error", [AttributeError, KeyError, TypeError, ValueError])
 async def test_a_bug_in_a_dialect_is_500_and_logged(error, caplog) -> None:
-    """It is ours: the vendor is not blamed, and an operator sees the traceback and the count."""
+    """The fault is in this service: an operator sees the traceback and the count."""
 
     class BrokenReceiptDialect(FakeReceiptDialect):
         def parse_receipts(self, _):
@@ -145,34 +145,34 @@ async def test_a_bug_in_a_dialect_is_500_and_logged(error, caplog) -> None:
 
 
 async def test_a_provider_that_there_is_not_is_404(api: ApiHarness) -> None:
-    """As every other path."""
+    """It is answered like every other unknown path."""
     answer = await bring(api, "/v1/callbacks/nobody")
 
     assert (404, "/problems/not-found") == (answer.status_code, answer.json()["type"])
 
 
 async def test_more_than_a_hundred_receipts_fit_and_a_flood_does_not(api: ApiHarness) -> None:
-    """413 beyond 256 KiB; other calls keep their 16."""
+    """The limit is 256 KiB, then 413; other calls keep their limit of 16 KiB."""
     assert 200 == (await bring(api, body=b"\n".join([NEWS] * 200))).status_code
     assert 413 == (await bring(api, body=b"x" * (256 * 1024 + 1))).status_code
 
 
 async def test_a_store_in_doubt_is_503_so_that_the_vendor_asks_again(api: ApiHarness) -> None:
-    """R77."""
+    """R77: fails closed."""
     api.service.error = StoreUnavailable()
 
     assert 503 == (await bring(api)).status_code
 
 
 async def test_it_needs_no_key_and_get_will_do(api: ApiHarness) -> None:
-    """Some vendors have nothing else."""
+    """Some vendors support nothing else."""
     answer = await api.call_public("GET", "/v1/callbacks/acme")
 
     assert 200 == answer.status_code
 
 
 async def test_a_certificate_is_fetched_for_whoever_needs_one(api: ApiHarness) -> None:
-    """And kept; one that is not to be had is 503, so that the vendor comes again."""
+    """It is cached; one that cannot be fetched is 503, so that the vendor repeats the call."""
     for _ in range(2):
         good = await bring(api, headers={"certificate": "https://sns.example/good.pem"})
         assert 200 == good.status_code

@@ -1,4 +1,4 @@
-"""The calls about challenges: what the service is asked, and what its answer looks like."""
+"""The calls about challenges: what the service receives, and how its answer is presented."""
 
 import pytest
 from msgspec.structs import replace
@@ -69,14 +69,14 @@ async def test_an_issue_is_201_and_says_where_the_challenge_is(api: ApiHarness) 
 
 
 async def test_only_the_number_is_required(api: ApiHarness) -> None:
-    """Purpose is `login` where nobody says otherwise."""
+    """The default purpose is `login`."""
     await api.call_public("POST", "/v1/challenges", json={"phone_number": "+447400123456"})
 
     assert IssueRequest("+447400123456", "login") == api.service.calls[0][2]
 
 
 async def test_a_verify_hands_everything_over(api: ApiHarness) -> None:
-    """R5: what is given besides the code has to be the challenge's."""
+    """R5: the members sent with the code have to match the challenge's."""
     ask = {"code": "12-34 56", "purpose": "login", "account": "u-81"}
     ask |= {"phone_number": "+447400123456", "client_ip": "2001:db8::1"}
     stored = replace(CHALLENGE, stored_status=ChallengeStatus.VERIFIED, verified_at=NOW_MS + 5)
@@ -97,7 +97,7 @@ async def test_a_verify_hands_everything_over(api: ApiHarness) -> None:
     "body", [{}, {"content": b""}, {"json": {}}, {"headers": {"Content-Type": "text/plain"}}]
 )
 async def test_a_resend_needs_no_body(api: ApiHarness, body) -> None:
-    """Nothing, or an object with nothing in it."""
+    """The body may be missing, or an empty object."""
     response = await api.call_public("POST", f"{ONE}/resend", **body)
 
     assert 200 == response.status_code
@@ -122,7 +122,7 @@ async def test_a_resend_needs_no_body(api: ApiHarness, body) -> None:
 async def test_a_body_that_nobody_asked_for_is_refused(  # noqa: PLR0913, PLR0917
     api: ApiHarness, method, path, content, kind, status
 ) -> None:
-    """R58: a GET with a body too; somebody expects something of it that will not happen."""
+    """R58: this includes a GET with a body: its caller expects an effect that it does not have."""
     response = await api.call_public(method, path, content=content, headers={"Content-Type": kind})
 
     assert status == response.status_code
@@ -153,7 +153,7 @@ async def test_only_a_verified_challenge_says_when(api: ApiHarness) -> None:
 
 
 async def test_the_provider_is_the_last_that_may_have_sent(api: ApiHarness) -> None:
-    """A refusal that came later carried nothing."""
+    """A later provider that refused carried nothing."""
     east, west, _ = CHALLENGE.submissions
     api.service.snapshot = ChallengeSnapshot(
         NOW_MS, replace(CHALLENGE, submissions=(west, east)), None
@@ -165,7 +165,7 @@ async def test_the_provider_is_the_last_that_may_have_sent(api: ApiHarness) -> N
 
 
 async def test_before_anything_was_submitted_there_is_no_provider(api: ApiHarness) -> None:
-    """The view of a challenge whose message is on its way."""
+    """This is the view of a challenge whose message is still being submitted."""
     api.service.snapshot = ChallengeSnapshot(
         NOW_MS, replace(CHALLENGE, submissions=(), account=None), None
     )
@@ -177,7 +177,7 @@ async def test_before_anything_was_submitted_there_is_no_provider(api: ApiHarnes
 
 
 async def test_no_view_tells_what_providers_call_the_message(api: ApiHarness) -> None:
-    """R32: and nothing else that only we need."""
+    """R32: nor any other internal value."""
     view = (await api.call_public("GET", ONE)).text
 
     for secret in ("message-7", "p1:00", "version", "tenant"):
@@ -185,7 +185,7 @@ async def test_no_view_tells_what_providers_call_the_message(api: ApiHarness) ->
 
 
 async def test_a_cancel_has_nothing_to_show(api: ApiHarness) -> None:
-    """204, without a body."""
+    """The answer is 204, without a body."""
     response = await api.call_public("DELETE", ONE)
 
     assert (204, b"") == (response.status_code, response.content)
@@ -194,7 +194,7 @@ async def test_a_cancel_has_nothing_to_show(api: ApiHarness) -> None:
 
 
 async def test_an_unlock_has_nothing_to_show(api: ApiHarness) -> None:
-    """204, always: whether there was anything to unlock is not told."""
+    """The answer is always 204: it does not reveal whether the number was locked."""
     number = {"phone_number": "+447400123456"}
 
     response = await api.call_public("POST", "/v1/numbers/unlock", key="operator", json=number)

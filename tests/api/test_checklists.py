@@ -1,4 +1,4 @@
-"""The checklists at `PROBLEM_TYPES` and `ChallengeView`: each step that was left out fails here."""
+"""The checklists at `PROBLEM_TYPES` and `ChallengeView`: each omitted step fails here."""
 
 import re
 from pathlib import Path

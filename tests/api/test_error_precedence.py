@@ -1,4 +1,4 @@
-"""What is wrong with a request is looked for in the contract's order."""
+"""Errors of a request are checked in the contract's order."""
 
 import json
 
@@ -13,7 +13,7 @@ TYPED = {"Content-Type": "application/json"}
 UNKNOWN_ID = f"/v1/challenges/c63-{'0' * 32}/verify"
 NO_ID = "/v1/challenges/nothing/verify"
 
-# Each row has everything wrong that the rows below it have, and one thing more.
+# Each row has all errors of the rows below it, and one more.
 ROWS = [
     (401, "unauthenticated", "", NO_ID, b"x" * 20_000, {}),
     (403, "forbidden", "operator", NO_ID, b"x" * 20_000, {}),
@@ -37,7 +37,7 @@ async def test_of_several_faults_the_first_is_told(  # noqa: PLR0913, PLR0917
 
 
 async def test_a_caller_without_a_key_is_refused_before_his_body_is_read(api: ApiHarness) -> None:
-    """R55: somebody who sends nothing but headers gets his 401, and nothing is received."""
+    """R55: a caller that sends only headers gets its 401, and no body is received."""
     scope = build_scope("POST", "/v1/challenges", (b"content-length", b"100"))
 
     status, _, body = await run_asgi_call(api.public, scope)
@@ -49,7 +49,7 @@ async def test_a_caller_without_a_key_is_refused_before_his_body_is_read(api: Ap
 async def test_the_body_is_read_to_its_end_before_the_challenge_is_looked_at(
     api: ApiHarness,
 ) -> None:
-    """R24: a body that comes in pieces holds nothing open between a check and a claim."""
+    """R24: a body that arrives in pieces does not widen the time between a check and a claim."""
     name, value = next(iter(build_auth_header("shop").items()))
     scope = build_scope(
         "POST",
@@ -74,7 +74,7 @@ async def test_the_body_is_read_to_its_end_before_the_challenge_is_looked_at(
 
 
 async def test_an_id_that_is_none_never_reaches_the_service(api: ApiHarness) -> None:
-    """R6: it cannot become part of a key."""
+    """R6: an invalid id cannot become part of a Redis key."""
     for challenge_id in (
         "x",
         "c07",
@@ -93,7 +93,7 @@ async def test_an_id_that_is_none_never_reaches_the_service(api: ApiHarness) -> 
 
 @pytest.mark.parametrize("code", [123456, 1.5, None, True, ["123456"], {"a": "123456"}])
 async def test_a_code_of_another_type_is_as_malformed_as_any(api: ApiHarness, code) -> None:
-    """R8: it goes its way as a string that is no code, and is refused after 404 and 410."""
+    """R8: it is handled as a malformed string, and refused after 404 and 410."""
     api.service.error = ChallengeNotFound()
 
     response = await api.call_public("POST", UNKNOWN_ID, json={"code": code})
@@ -116,7 +116,7 @@ async def test_a_code_of_another_type_is_as_malformed_as_any(api: ApiHarness, co
     ],
 )
 async def test_any_string_as_a_code_is_left_to_the_challenge(api: ApiHarness, code) -> None:
-    """R8: whatever is malformed about it is told in one way, in its turn."""
+    """R8: every malformed code gets the same answer, at the same point of the order."""
     response = await api.call_public("POST", UNKNOWN_ID, json={"code": code})
 
     assert 200 == response.status_code
@@ -124,7 +124,7 @@ async def test_any_string_as_a_code_is_left_to_the_challenge(api: ApiHarness, co
 
 
 async def test_a_missing_code_is_an_invalid_request(api: ApiHarness) -> None:
-    """The contract has `code` as required."""
+    """The contract requires `code`."""
     response = await api.call_public("POST", UNKNOWN_ID, json={})
 
     assert 400 == response.status_code
@@ -145,7 +145,7 @@ async def test_a_code_of_a_hundred_kilobytes_is_too_large(api: ApiHarness) -> No
 async def test_a_bad_address_is_told_before_the_challenge_is_looked_for(
     api: ApiHarness, address
 ) -> None:
-    """400 comes before 404."""
+    """400 is checked before 404."""
     response = await api.call_public(
         "POST", UNKNOWN_ID, json={"code": "123456", "client_ip": address}
     )

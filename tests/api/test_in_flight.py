@@ -1,4 +1,4 @@
-"""Calls finish although their callers go away, and none begins once the service is stopping."""
+"""Calls finish although their caller disconnects, and none begins during shutdown."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ NUMBER = {"phone_number": "+447400123456"}
 
 @pytest.fixture
 async def waiting(api: ApiHarness):
-    """Return an issue that waits for its provider, and can be canceled."""
+    """Return an issue call that waits for its provider and can be canceled."""
     api.service.released.clear()
     task = asyncio.create_task(api.call_public(*ISSUE, json=NUMBER))
     await api.service.called.wait()
@@ -24,7 +24,7 @@ async def waiting(api: ApiHarness):
 
 
 async def test_a_call_finishes_without_its_caller(api: ApiHarness, waiting) -> None:
-    """R4, R26: half an issue would be a message that nobody accounts for."""
+    """R4, R26: half an issue would be a message that is not accounted for."""
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert 0 == api.service.finished_count
@@ -37,7 +37,7 @@ async def test_a_call_finishes_without_its_caller(api: ApiHarness, waiting) -> N
 
 
 async def test_what_fails_without_its_caller_is_no_noise(api: ApiHarness, waiting, caplog) -> None:
-    """R68: asyncio would log an exception that nobody has fetched, with its text."""
+    """R68: asyncio would log an exception that is never retrieved, with its text."""
     api.service.error = IncorrectCode(1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -50,7 +50,7 @@ async def test_what_fails_without_its_caller_is_no_noise(api: ApiHarness, waitin
 
 
 async def test_a_bug_without_its_caller_is_told(api: ApiHarness, waiting, caplog) -> None:
-    """R92: nobody else would hear of it."""
+    """R92: without this log entry the error would be lost."""
     api.service.error = ZeroDivisionError("483920")
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -65,7 +65,7 @@ async def test_a_bug_without_its_caller_is_told(api: ApiHarness, waiting, caplog
 
 
 async def test_stopping_waits_for_what_runs(api: ApiHarness, waiting) -> None:
-    """The caller still gets his answer."""
+    """The caller still gets its answer."""
     stopping = asyncio.create_task(api.background_calls.drain(5))
     await asyncio.sleep(0.01)
     assert not stopping.done()
@@ -77,13 +77,13 @@ async def test_stopping_waits_for_what_runs(api: ApiHarness, waiting) -> None:
 
 
 async def test_stopping_does_not_wait_for_ever(api: ApiHarness, waiting) -> None:
-    """What is not done at the deadline is counted."""
+    """Calls that are not finished at the deadline are counted."""
     assert 1 == await api.background_calls.drain(0.01)
     assert not waiting.done()
 
 
 async def test_who_was_let_in_before_still_comes_to_his_call(api: ApiHarness) -> None:
-    """His body may have been on its way when the service began to stop."""
+    """Its body may have been in transit when the shutdown began."""
     body_comes = asyncio.Event()
     headers = ((b"authorization", build_auth_header("shop")["Authorization"].encode()),)
     scope = build_scope("GET", f"/v1/challenges/{CHALLENGE_ID}", *headers)
@@ -106,7 +106,7 @@ async def test_who_was_let_in_before_still_comes_to_his_call(api: ApiHarness) ->
 
 
 async def test_new_requests_are_refused_while_stopping(api: ApiHarness) -> None:
-    """503, come again, and on another connection."""
+    """The answer is 503 with Retry-After, and closes the connection."""
     await api.background_calls.drain(0)
 
     response = await api.call_public(*ISSUE, json=NUMBER)
@@ -119,7 +119,7 @@ async def test_new_requests_are_refused_while_stopping(api: ApiHarness) -> None:
 
 
 async def test_a_stopping_service_is_alive_and_not_ready(api: ApiHarness) -> None:
-    """So that it is sent nothing more, and not killed before it is done."""
+    """A load balancer sends it nothing more, and it is not killed before it has finished."""
     await api.background_calls.drain(0)
 
     assert 200 == (await api.call_public("GET", "/health/live")).status_code
@@ -128,14 +128,14 @@ async def test_a_stopping_service_is_alive_and_not_ready(api: ApiHarness) -> Non
 
 
 async def test_operators_still_see_a_stopping_service(api: ApiHarness) -> None:
-    """Its last numbers are of interest."""
+    """Its last metrics are still useful."""
     await api.background_calls.drain(0)
 
     assert 200 == (await api.get_admin("/metrics")).status_code
 
 
 async def test_each_request_is_told_of_once(api: ApiHarness) -> None:
-    """One line of the log: the route's template and no query, the tenant and no key."""
+    """One log line has the route's template without the query, and the tenant without the key."""
     await api.call_public(*ISSUE, json=NUMBER)
     await api.call_public("GET", f"/v1/challenges/{CHALLENGE_ID}?x=+447400123456")
     await api.call_public("GET", "/v1/nothing/447400123456")

@@ -1,4 +1,4 @@
-"""The development inbox as it is served; what it does in a browser is in tests/browser."""
+"""The development inbox as it is served; its behavior in a browser is tested in tests/browser."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ def api():
 
 
 class Elements(HTMLParser):
-    """Notes the elements of a page."""
+    """Collects the elements of a page."""
 
     def __init__(self, page):
         super().__init__()
@@ -39,7 +39,7 @@ class Elements(HTMLParser):
 
 
 async def test_messages_are_json_newest_first(api):
-    """The form that the contract gives them, for a test that reads a code."""
+    """The contract defines their form, for tests that read a code."""
     answer = await api.get_admin("/inbox.json")
 
     assert 200 == answer.status_code
@@ -49,7 +49,7 @@ async def test_messages_are_json_newest_first(api):
 
 @pytest.mark.parametrize("path", ["/inbox", "/inbox.json"])
 async def test_nothing_is_kept_guessed_or_shared(api, path):
-    """Messages hold codes, also those of development."""
+    """Messages contain codes, in development too."""
     headers = (await api.get_admin(path)).headers
 
     assert "no-store" == headers["cache-control"]
@@ -59,7 +59,7 @@ async def test_nothing_is_kept_guessed_or_shared(api, path):
 
 
 async def test_page_allows_what_is_in_it_and_nothing_else(api):
-    """A script that got into the page anyhow would not be run (R92)."""
+    """An injected script would not run (R92)."""
     answer = await api.get_admin("/inbox")
     rules = dict(
         rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
@@ -74,7 +74,7 @@ async def test_page_allows_what_is_in_it_and_nothing_else(api):
 
 
 async def test_policy_is_that_of_the_page_that_is_served(api):
-    """A script with one character more has another hash, and would not be run."""
+    """A changed script has another hash, and would not run."""
     answer = await api.get_admin("/inbox")
 
     for kind in ("script", "style"):
@@ -84,7 +84,7 @@ async def test_policy_is_that_of_the_page_that_is_served(api):
 
 
 async def test_page_needs_nothing_from_elsewhere(api):
-    """It works without internet, and tells nobody that it was opened."""
+    """It works without internet, and no other host learns that it was opened."""
     page = (await api.get_admin("/inbox")).text
     addresses = set(re.findall(r"https?://[^/'\"\s]+", page))
     outside = [
@@ -99,7 +99,7 @@ async def test_page_needs_nothing_from_elsewhere(api):
 
 
 async def test_page_never_makes_markup_of_text(api):
-    """What it shows is set as text; no attribute holds a script or a style."""
+    """Messages are set as text; no attribute contains a script or a style."""
     page = (await api.get_admin("/inbox")).text
     attributes = {name for _, found in Elements(page).found for name in found}
 
@@ -109,7 +109,7 @@ async def test_page_never_makes_markup_of_text(api):
 
 
 async def test_page_has_what_screen_readers_look_for(api):
-    """A language, a title, landmarks, one first heading, and two places that speak up."""
+    """It has a language, a title, landmarks, one first heading, and two live regions."""
     elements = Elements((await api.get_admin("/inbox")).text).found
     tags = [tag for tag, _ in elements]
     spoken = [a for _, a in elements if a.get("role") == "status" or a.get("aria-live")]
@@ -120,7 +120,7 @@ async def test_page_has_what_screen_readers_look_for(api):
 
 
 async def test_examples_call_the_address_that_is_given():
-    """And it cannot break out of the example it stands in."""
+    """A hostile address cannot break out of the example."""
     api = ApiHarness(
         admin_handlers=create_inbox_handlers(list, service_url="http://127.0.0.1:9000/<b>")
     )

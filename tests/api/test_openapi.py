@@ -21,7 +21,7 @@ OPERATIONS = {
 
 
 async def test_the_committed_document_is_the_one_that_is_served(api: ApiHarness) -> None:
-    """`otp-service openapi > openapi.yaml` writes it anew."""
+    """`otp-service openapi > openapi.yaml` updates it."""
     response = await api.get_admin("/openapi.yaml")
 
     assert "application/yaml" == response.headers["content-type"]
@@ -29,14 +29,14 @@ async def test_the_committed_document_is_the_one_that_is_served(api: ApiHarness)
 
 
 def test_the_document_is_openapi() -> None:
-    """3.1, so that its schemas are JSON Schema."""
+    """Version 3.1, so that its schemas are JSON Schema."""
     validate(DOCUMENT)
 
     assert DOCUMENT["openapi"].startswith("3.1")
 
 
 def test_every_error_has_its_problem_in_the_document() -> None:
-    """R51: as httpx holds each of httpcore's exceptions to be mapped."""
+    """R51: as httpx checks that each of httpcore's exceptions is mapped."""
     documented = DOCUMENT["components"]["examples"].keys()
 
     assert PROBLEM_TYPES.keys() == documented
@@ -72,12 +72,12 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
     ],
 )
 def test_each_call_says_how_it_can_be_answered(name, statuses) -> None:
-    """The contract's table, in numbers."""
+    """The statuses are those of the contract's table."""
     assert statuses.split() == sorted(OPERATIONS[name]["responses"])
 
 
 def test_patterns_are_javascripts() -> None:
-    """JSON Schema has them from ECMA-262, which knows no \\Z."""
+    """JSON Schema uses the patterns of ECMA-262, which has no \\Z."""
     text = COMMITTED.read_text(encoding="utf-8")
 
     assert r"\Z" not in text
@@ -85,7 +85,7 @@ def test_patterns_are_javascripts() -> None:
 
 
 def test_headers_are_documented_where_they_are_sent() -> None:
-    """R52: and only there."""
+    """R52: and nowhere else."""
     responses = DOCUMENT["components"]["responses"]
 
     assert {"Retry-After", "RateLimit", "RateLimit-Policy"} == (

@@ -1,4 +1,4 @@
-"""Health for load balancers; metrics and documentation for operators alone."""
+"""Health for load balancers; metrics and documentation for operators only."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from tests.api.fakes import ApiHarness, create_http_client
 
 
 async def test_a_live_process_does_not_ask_redis(api: ApiHarness) -> None:
-    """A restart cures nothing that is wrong with Redis."""
+    """A restart does not repair Redis."""
     api.check_ready = None
 
     response = await api.call_public("GET", "/health/live", key="")
@@ -22,19 +22,19 @@ async def test_a_live_process_does_not_ask_redis(api: ApiHarness) -> None:
 
 
 async def test_a_service_with_its_store_is_ready(api: ApiHarness) -> None:
-    """Nobody needs a key to ask."""
+    """The check needs no key."""
     response = await api.call_public("GET", "/health/ready", key="")
 
     assert (200, {"status": "ok"}) == (response.status_code, response.json())
 
 
 async def no():
-    """Say that the store cannot be used."""
+    """Report that the store cannot be used."""
     return False
 
 
 async def away():
-    """Fail as the store does."""
+    """Fail as an unavailable store does."""
     raise StoreUnavailable
 
 
@@ -45,7 +45,7 @@ async def silence():
 
 @pytest.mark.parametrize("answer", [no, away, silence])
 async def test_without_its_store_it_is_not(api: ApiHarness, monkeypatch, answer) -> None:
-    """R77: whether Redis refuses, fails or says nothing."""
+    """R77: whether Redis refuses, fails or does not answer."""
     monkeypatch.setattr(ops, "READY_TIMEOUT_SECONDS", 0.01)
     api.check_ready = answer
 
@@ -57,7 +57,7 @@ async def test_without_its_store_it_is_not(api: ApiHarness, monkeypatch, answer)
 
 
 async def test_the_metrics_are_what_prometheus_gave(api: ApiHarness) -> None:
-    """Its content type too, with the charset that it names once."""
+    """The content type is the library's too, with one charset."""
     response = await api.get_admin("/metrics")
 
     assert (200, b"up 1\n") == (response.status_code, response.content)
@@ -77,14 +77,14 @@ async def test_the_documentation_needs_nothing_from_elsewhere(api: ApiHarness) -
 
 
 async def test_every_link_of_the_documentation_leads_somewhere(api: ApiHarness) -> None:
-    """Each type of problem and each struct has its place in the page."""
+    """Each problem type and each schema has an anchor in the page."""
     page = (await api.get_admin("/docs")).text
 
     assert set(re.findall('href="#([^"]+)"', page)) <= set(re.findall('id="([^"]+)"', page))
 
 
 async def test_the_admin_listener_has_none_of_the_calls(api: ApiHarness) -> None:
-    """R60: each listener has its own."""
+    """R60: each listener has its own routes."""
     for path in ("/v1/audit/events", "/health/live", "/v1/challenges"):
         assert 404 == (await api.get_admin(path)).status_code
 
@@ -113,7 +113,7 @@ HOSTS = [
 @pytest.mark.parametrize(("host", "is_ours"), HOSTS)
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/nothing"])
 async def test_on_loopback_only_its_own_names_are_answered(path, host, is_ours) -> None:
-    """A page elsewhere whose name now means 127.0.0.1 must not read the inbox (DNS rebinding)."""
+    """A page whose host name now resolves to 127.0.0.1 must not read the inbox (DNS rebinding)."""
     api = ApiHarness(loopback_only=True)
     app = api.admin if path == "/docs" else api.public
 
@@ -130,7 +130,7 @@ async def test_on_loopback_only_its_own_names_are_answered(path, host, is_ours) 
 
 
 async def test_elsewhere_any_host_name_will_do(api: ApiHarness) -> None:
-    """In production the proxy in front knows the names."""
+    """In production the proxy in front checks host names."""
     response = await api.call_public("GET", "/health/live", headers={"Host": "otp.example.com"})
 
     assert 200 == response.status_code

@@ -1,4 +1,4 @@
-"""Every error becomes one problem document, to the letter of the contract's table."""
+"""Every error becomes one problem document, exactly as in the contract's table."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ TABLE = [
 
 
 def leaves(kind=OtpError):
-    """Return the errors that are raised: those that nothing is derived from, and some others."""
+    """Return the error classes that are raised: those without subclasses, and some others."""
     for narrower in kind.__subclasses__():
         yield from leaves(narrower)
     if kind.problem_type != "internal-error":
@@ -66,12 +66,12 @@ async def test_each_error_is_its_problem(api: ApiHarness, error, status, slug, e
 
 
 def test_no_error_is_left_out_of_the_table() -> None:
-    """R51: what is raised and not in the table would be a bare 500."""
+    """R51: an error that is missing in the table would be a bare 500."""
     assert {*leaves()} - {errors.Unauthenticated} == {type(row[0]) for row in TABLE}
 
 
 async def test_extension_members_hold_what_the_error_knows(api: ApiHarness) -> None:
-    """R51: among them an `attempts_left` of 0, which is not nothing."""
+    """R51: this includes an `attempts_left` of 0, which must not be omitted."""
     told = {}
     for error, _, slug, extra in TABLE:
         api.service.error = error
@@ -99,7 +99,7 @@ async def test_a_limit_tells_its_policy_and_how_long_to_wait(api: ApiHarness) ->
 
 
 async def test_rate_limit_fields_stand_on_429_alone(api: ApiHarness) -> None:
-    """R52, as decided: no other answer tells of limits."""
+    """R52: by decision no other answer has these fields."""
     responses = [await api.call_public(*ISSUE, json=NUMBER)]
     for error, status, *_ in TABLE:
         api.service.error = error
@@ -121,7 +121,7 @@ async def test_what_passes_says_when_to_come_again(api: ApiHarness, error) -> No
 
 @pytest.mark.parametrize(("key", "status"), [("", 401), ("operator", 403)])
 async def test_who_may_not_is_told_how_to_authenticate(api: ApiHarness, key, status) -> None:
-    """R55: RFC 9110 wants WWW-Authenticate with a 401, RFC 6750 with the 403 of a scope."""
+    """R55: RFC 9110 requires WWW-Authenticate with a 401, RFC 6750 with the 403 of a scope."""
     response = await api.call_public(*ISSUE, key=key, json=NUMBER)
 
     assert status == response.status_code
@@ -129,7 +129,7 @@ async def test_who_may_not_is_told_how_to_authenticate(api: ApiHarness, key, sta
 
 
 async def test_a_locked_number_is_no_matter_of_authentication(api: ApiHarness) -> None:
-    """A client that sees WWW-Authenticate could drop its key."""
+    """A client that receives WWW-Authenticate could discard its key."""
     api.service.error = errors.NumberLocked()
 
     assert "www-authenticate" not in (await api.call_public(*ISSUE, json=NUMBER)).headers
@@ -149,7 +149,7 @@ async def test_a_locked_number_is_no_matter_of_authentication(api: ApiHarness) -
 async def test_a_method_that_is_not_in_the_contract_is_405(
     api: ApiHarness, method, path, allowed
 ) -> None:
-    """R58: also those that a framework would answer by itself."""
+    """R58: this includes methods that a framework would answer by itself."""
     response = await api.call_public(method, path)
 
     assert 405 == response.status_code
@@ -180,7 +180,7 @@ async def test_a_method_that_is_not_in_the_contract_is_405(
     ],
 )
 async def test_only_the_documented_routes_answer(api: ApiHarness, path) -> None:
-    """R60: nothing of the admin listener is on the public one."""
+    """R60: no route of the admin listener is on the public one."""
     response = await api.call_public("GET", path)
 
     assert 404 == response.status_code
@@ -188,7 +188,7 @@ async def test_only_the_documented_routes_answer(api: ApiHarness, path) -> None:
 
 
 async def test_a_host_name_that_is_none_is_a_problem_too(api: ApiHarness) -> None:
-    """R51: what Litestar refuses by itself; it would answer in words of its own."""
+    """R51: Litestar itself would refuse it with its own text."""
     response = await api.call_public("GET", "/health/live", headers={"Host": "a b"})
 
     assert 400 == response.status_code
@@ -199,7 +199,7 @@ async def test_a_host_name_that_is_none_is_a_problem_too(api: ApiHarness) -> Non
 
 
 async def test_what_nobody_expected_is_a_bare_500(api: ApiHarness, caplog) -> None:
-    """R92: nothing of the inside is told, and the log gets the exception."""
+    """R92: the answer has no internals, and the log gets the exception."""
     api.service.error = KeyError("+447400123456")
 
     with caplog.at_level(logging.ERROR):
@@ -222,7 +222,7 @@ async def test_the_process_lives_on_after_a_failure(api: ApiHarness) -> None:
 
 
 async def test_nothing_is_ever_stored_by_a_cache(api: ApiHarness) -> None:
-    """R58: Cache-Control is on every answer, of both listeners and of every kind, once."""
+    """R58: every answer of both listeners, of every kind, has Cache-Control once."""
     api.service.error = None
     answers = [
         await api.call_public(*ISSUE, json=NUMBER),

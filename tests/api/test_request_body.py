@@ -1,4 +1,4 @@
-"""What comes in is read in one way or refused, and a refusal names the field, never the value."""
+"""A body is parsed strictly or refused, and a refusal names the field, never the value."""
 
 import json
 
@@ -51,7 +51,7 @@ async def asked_with(api: ApiHarness, body: bytes | str, **headers: str):
 async def test_a_body_that_is_not_as_documented_is_told_by_field(
     api: ApiHarness, body, path, message
 ) -> None:
-    """R58: unknown fields, wrong types and names that stand there twice, at any depth."""
+    """R58: unknown fields, wrong types and repeated names are reported, at any depth."""
     assert [(path, message)] == errors_of(await asked_with(api, body))
     assert [] == api.service.calls
 
@@ -86,7 +86,7 @@ async def test_what_is_no_json_is_refused_and_breaks_nothing(api: ApiHarness, bo
     "purpose", ["", "Login", "login ", "login\n", "-login", "a" * 65, "lögin", "login\0"]
 )
 async def test_a_purpose_has_its_alphabet(api: ApiHarness, purpose) -> None:
-    """A `$` in the pattern would let the line feed through."""
+    """With a `$` in the pattern a line feed at the end would match."""
     body = json.dumps({"phone_number": "+447400123456", "purpose": purpose})
 
     assert ["purpose"] == [path for path, _ in errors_of(await asked_with(api, body))]
@@ -94,7 +94,7 @@ async def test_a_purpose_has_its_alphabet(api: ApiHarness, purpose) -> None:
 
 @pytest.mark.parametrize("account", ["a" * 129, "a\0b"])
 async def test_an_account_has_its_length_and_no_nul(api: ApiHarness, account) -> None:
-    """128 characters of the caller's choice."""
+    """Any 128 characters except NUL are accepted."""
     body = json.dumps({"phone_number": "+447400123456", "account": account})
 
     assert ["account"] == [path for path, _ in errors_of(await asked_with(api, body))]
@@ -102,7 +102,7 @@ async def test_an_account_has_its_length_and_no_nul(api: ApiHarness, account) ->
 
 @pytest.mark.parametrize("number", ["", "+44 7400 123456", "+44\uff17400123456", "+4" * 99, "+1\0"])
 async def test_every_string_as_a_number_is_left_to_the_service(api: ApiHarness, number) -> None:
-    """R35: what is wrong with it is 422 invalid-phone-number, however long it is."""
+    """R35: every invalid one is 422 invalid-phone-number, however long it is."""
     response = await asked_with(api, json.dumps({"phone_number": number}))
 
     assert 201 == response.status_code
@@ -111,7 +111,7 @@ async def test_every_string_as_a_number_is_left_to_the_service(api: ApiHarness, 
 
 @pytest.mark.parametrize("field", ["+447400123456", "123456", "a" * 41, "a b", "<b>", "é"])
 async def test_a_name_that_looks_like_none_is_not_repeated(api: ApiHarness, field) -> None:
-    """R68: it could be a number or a code that got into the wrong place."""
+    """R68: it could be a number or a code in the wrong place."""
     response = await asked_with(api, json.dumps({field: 1}))
 
     assert [("", "is not a field of this request")] == errors_of(response)
@@ -119,7 +119,7 @@ async def test_a_name_that_looks_like_none_is_not_repeated(api: ApiHarness, fiel
 
 
 async def test_no_message_repeats_a_value(api: ApiHarness) -> None:
-    """R68: whatever is wrong, the caller's own words do not come back."""
+    """R68: no message contains text of the caller."""
     for name in ("phone_number", "purpose", "account", "locale", "client_ip"):
         for value in ("X+447400123456" * 20, 447400123456, ["447400123456"]):
             body = {"phone_number": "+447400123456"} | {name: value}
@@ -136,7 +136,7 @@ async def test_no_message_repeats_a_value(api: ApiHarness) -> None:
     ],
 )
 async def test_json_in_utf_8_is_what_is_read(api: ApiHarness, sent) -> None:
-    """R58: however its name is written."""
+    """R58: the spelling of the charset does not matter."""
     response = await asked_with(api, '{"phone_number": "+447400123456"}', **{"Content-Type": sent})
 
     assert 201 == response.status_code
@@ -151,7 +151,7 @@ async def test_json_in_utf_8_is_what_is_read(api: ApiHarness, sent) -> None:
     ],
 )
 async def test_anything_else_than_json_is_415(api: ApiHarness, sent) -> None:
-    """R58: a page on another site can only send forms and plain text without being asked."""
+    """R58: a page on another site can send only forms and plain text without a preflight."""
     response = await asked_with(api, '{"phone_number": "+447400123456"}', **{"Content-Type": sent})
 
     assert 415 == response.status_code
@@ -159,7 +159,7 @@ async def test_anything_else_than_json_is_415(api: ApiHarness, sent) -> None:
 
 
 async def test_a_compressed_body_is_415(api: ApiHarness) -> None:
-    """RFC 9110, 15.5.16: a coding that is not undone is as bad as another type."""
+    """RFC 9110, 15.5.16: an unsupported coding is refused like an unsupported type."""
     response = await asked_with(api, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
 
     assert 415 == response.status_code
@@ -174,7 +174,7 @@ async def test_a_body_of_16_kib_fits_and_one_byte_more_does_not(api: ApiHarness)
 
 
 async def test_a_chunked_body_is_bounded_too(api: ApiHarness) -> None:
-    """R58: without a length it is counted as it comes, and not read further."""
+    """R58: without a length it is counted while it arrives, and not read beyond the limit."""
     sent = 0
 
     async def endless():
@@ -193,7 +193,7 @@ async def test_a_chunked_body_is_bounded_too(api: ApiHarness) -> None:
     ("announced", "size", "status"), [(b"99999999", 0, 413), (b"5", 20_000, 413), (b"-1", 40, 400)]
 )
 async def test_an_announced_length_is_not_trusted(api: ApiHarness, announced, size, status) -> None:
-    """R58: a large one is refused at once, a small one does not let a large body in."""
+    """R58: a large one is refused at once; a small one does not admit a large body."""
     scope = build_scope(
         *("POST", PATH),
         (b"authorization", build_auth_header("shop")["Authorization"].encode()),
@@ -211,7 +211,7 @@ async def test_an_announced_length_is_not_trusted(api: ApiHarness, announced, si
 async def test_a_caller_who_goes_away_within_his_body_asked_for_nothing(
     api: ApiHarness, caplog
 ) -> None:
-    """A client can do that at will: it is no failure of ours."""
+    """A client can disconnect at any time: it is not an error of the service."""
     scope = build_scope(
         *("POST", PATH), (b"authorization", build_auth_header("shop")["Authorization"].encode())
     )
@@ -236,7 +236,7 @@ async def test_a_caller_who_goes_away_within_his_body_asked_for_nothing(
 async def test_an_idempotency_key_is_the_same_quoted_or_bare(
     api: ApiHarness, path, sent, key
 ) -> None:
-    """R53: RFC 8941 wants quotes, most clients send none."""
+    """R53: RFC 8941 requires quotes, most clients send none."""
     body = {"code": "123456"} if path == "verify" else {}
 
     response = await api.call_public(
@@ -255,7 +255,7 @@ async def test_an_idempotency_key_is_the_same_quoted_or_bare(
     ],
 )
 async def test_a_malformed_idempotency_key_is_refused(api: ApiHarness, sent) -> None:
-    """R53: guessing what was meant could do one thing twice."""
+    """R53: a guess could do one thing twice."""
     response = await api.call_public(
         "POST",
         PATH,
@@ -267,7 +267,7 @@ async def test_a_malformed_idempotency_key_is_refused(api: ApiHarness, sent) -> 
 
 
 async def test_a_repeated_idempotency_key_is_refused(api: ApiHarness) -> None:
-    """R53: there is no telling which one counts."""
+    """R53: it is unknown which one counts."""
     headers = [
         *build_auth_header("shop").items(),
         ("Idempotency-Key", "a"),
@@ -282,7 +282,7 @@ async def test_a_repeated_idempotency_key_is_refused(api: ApiHarness) -> None:
 
 
 async def test_without_an_idempotency_key_there_is_none(api: ApiHarness) -> None:
-    """It is optional."""
+    """The header is optional."""
     await api.call_public("POST", PATH, json={"phone_number": "+447400123456"})
 
     assert None is api.service.calls[0][-1]

@@ -44,7 +44,7 @@ CHECKED: Any = CHECKS.get_by_names(
 
 once = settings(
     max_examples=EXAMPLES,
-    derandomize=True,  # the same requests each time
+    derandomize=True,  # The seed gives the same requests in each run.
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -53,7 +53,7 @@ once = settings(
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """The real application, which development lets send to fictitious numbers."""
+    """The real application in development mode, which accepts fictitious numbers."""
     with run_dev(tmp_path_factory.mktemp("fuzzed") / "data") as service:
         yield service
 
@@ -77,7 +77,7 @@ class Known:
             service.verify(one, self._codes[one.json["id"]], by="dev")
 
     def put_into(self, case: Case) -> None:
-        """Replace what was made up by something that exists."""
+        """Replace a generated value by one that exists."""
         place = next(self._places)
         id_ = self._issued[place % len(self._issued)].json["id"]
         if "challenge_id" in (case.path_parameters or {}):
@@ -91,12 +91,12 @@ class Known:
 
 @pytest.fixture(scope="module")
 def known(service: RunningService) -> Known:
-    """Some challenges that are there."""
+    """Challenges that exist."""
     return Known(service)
 
 
 def kinds(operation: Operation) -> list[GenerationMode]:
-    """Return what can be made for an operation: nothing can be wrong where nothing is sent."""
+    """Return what can be generated for an operation: one without input has no invalid requests."""
     has_parts = [*operation.path_parameters, *operation.query, *operation.headers, *operation.body]
     return list(GenerationMode) if has_parts else [GenerationMode.POSITIVE]
 

@@ -1,4 +1,4 @@
-"""How one process is put together, and what runs beside its requests."""
+"""How one process is composed, and its background tasks."""
 
 import os
 import secrets
@@ -49,7 +49,7 @@ async def told(app: Application) -> list[str]:
 async def test_calls_without_a_key_become_one_event_a_reason(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """R66: strangers are counted in the worker; an event for each would let them fill the log."""
+    """R66: refused calls are counted in the worker; an event for each would fill the log."""
     async with Application(settings_of(server, tmp_path), is_dev=True) as app:
         for reason in ("missing", "unknown", "unknown"):
             app.access_counter.count_call(reason)
@@ -67,7 +67,7 @@ async def test_calls_without_a_key_become_one_event_a_reason(
 async def test_start_and_stop_are_events_with_the_keys_in_force(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """R66: whoever stops the log is in the log."""
+    """R66: the log records when it was stopped."""
     settings = settings_of(server, tmp_path)
     async with Application(settings, is_dev=True):
         pass
@@ -81,7 +81,7 @@ async def test_start_and_stop_are_events_with_the_keys_in_force(
 async def test_who_speaks_for_the_workers_leaves_no_trace(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """The admin listener's part only looks."""
+    """The supervisor's application, which serves the admin listener, writes nothing to Redis."""
     settings = settings_of(server, tmp_path)
 
     async with Application(settings, is_supervisor=True):
@@ -94,7 +94,7 @@ async def test_who_speaks_for_the_workers_leaves_no_trace(
 async def test_wrong_keys_at_the_admin_listener_are_an_event_too(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """R66: whoever tries keys on the page is counted like whoever tries them on the API."""
+    """R66: wrong keys on the audit page are counted like wrong keys on the API."""
     settings = settings_of(server, tmp_path)
     async with Application(settings, is_supervisor=True) as app:
         for _ in range(2):
@@ -108,7 +108,7 @@ async def test_wrong_keys_at_the_admin_listener_are_an_event_too(
 async def test_what_all_know_of_providers_is_in_the_metrics(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """R90: where each breaker stands, and what receipts have left of a share."""
+    """R90: the state of each breaker, and the traffic share that receipts leave to a provider."""
     settings = settings_of(server, tmp_path)
     async with Application(settings, is_supervisor=True) as app:
         failed = HealthEvent("inbox", "GB", now_ms(), "failed", reason="read-timeout")
@@ -124,7 +124,7 @@ async def test_what_all_know_of_providers_is_in_the_metrics(
 async def test_places_are_counted_once_beside_workers(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """Who speaks for the workers has none: how full the gates are would look better than it is."""
+    """The supervisor has no slots: counting it would make the load look lower than it is."""
     settings = settings_of(server, tmp_path)
     places = settings.hash.workers + settings.hash.queue
 
@@ -136,7 +136,7 @@ async def test_places_are_counted_once_beside_workers(
 
 
 def smpp_to(port: int) -> Smpp:
-    """Return a provider that speaks to this centre."""
+    """Return a provider that connects to this SMSC."""
     return Smpp(host="127.0.0.1", port=port, system_id="tester", password=Secret(PASSWORD))
 
 
@@ -149,7 +149,7 @@ async def issued(app: Application, number: str) -> None:
 async def test_a_receipt_over_a_providers_own_connection_counts(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """SMPP calls no address: what its session brings is trusted, and noted like any other."""
+    """SMPP has no callback URL: receipts of its session are trusted, and recorded like others."""
     async with FakeSmsc() as centre:
         settings = replace(
             settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
@@ -173,7 +173,7 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
 async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """A centre brings it over whichever session there is, and knows only its own id."""
+    """An SMSC sends it over any open session, and knows only its own id."""
     async with FakeSmsc() as centre:
         settings = replace(
             settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
@@ -199,7 +199,7 @@ async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
 def test_codes_ids_and_nonces_are_of_the_systems_randomness(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """R1, R6: no count of codes tells a Mersenne twister from it, so this looks."""
+    """R1, R6: no count of codes detects a Mersenne twister, so the functions are compared."""
     app = Application(settings_of(server, tmp_path), is_dev=True)
 
     assert RANDOM_SOURCE is app.service._dependencies.random
@@ -211,7 +211,7 @@ def test_codes_ids_and_nonces_are_of_the_systems_randomness(
 async def test_a_locked_number_stays_locked_whichever_key_the_service_starts_with(
     server: EmbeddedServer, tmp_path: Path, name: str
 ) -> None:
-    """R18: as it is put together here; only the end of the limit key's rotation would unlock it."""
+    """R18: composed as in production; only the end of the limit key's rotation would unlock it."""
     settings, phone = settings_of(server, tmp_path), parse_number("+447400123456")
     (old,), new = getattr(settings.keys, name).keys, Key("2", os.urandom(32))
     tenant = settings.build_tenants()[DEV_TENANT]

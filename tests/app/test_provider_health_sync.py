@@ -1,4 +1,4 @@
-"""What one process has learnt of its providers reaches the others, through a real Redis."""
+"""Provider health that one process observes reaches the others, through a real Redis."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def process(world: Installation) -> tuple[LocalProviderHealth, ProviderHealthSyn
 
 
 async def test_failures_of_several_processes_add_up(world: Installation) -> None:
-    """R90: each has seen three; together they open the breaker, for all."""
+    """R90: each has seen three; together they open the breaker, for all processes."""
     (one, from_one), (other, from_other) = process(world), process(world)
     one.record_events([FAILED] * 3)
     other.record_events([FAILED] * 3)
@@ -53,7 +53,7 @@ async def test_failures_of_several_processes_add_up(world: Installation) -> None
 
 
 async def test_whoever_comes_too_late_tries_again_and_loses_nothing(world: Installation) -> None:
-    """Ten processes write at once; all that they have learnt is there in the end."""
+    """Ten processes write at once, and all observations are stored in the end."""
     processes = [process(world) for _ in range(10)]
     for remembered, _ in processes:
         remembered.record_events([FAILED])
@@ -68,11 +68,11 @@ async def test_whoever_comes_too_late_tries_again_and_loses_nothing(world: Insta
 
 
 async def test_what_is_learnt_during_an_exchange_is_kept_for_the_next(world: Installation) -> None:
-    """The requests do not stand still meanwhile."""
+    """Requests continue during the exchange."""
     one, sharing = process(world)
     one.record_events([FAILED])
     exchange = asyncio.create_task(sharing.sync_health())
-    for _ in range(3):  # it has read the memory's list of news, and waits for Redis
+    for _ in range(3):  # It has read the pending changes, and waits for Redis.
         await asyncio.sleep(0)
     one.record_events([FAILED] * 4)
 
@@ -85,7 +85,7 @@ async def test_what_is_learnt_during_an_exchange_is_kept_for_the_next(world: Ins
 
 
 async def test_a_forged_memory_is_refused(world: Installation) -> None:
-    """An attacker that can write to Redis cannot route messages; the local health stays."""
+    """An attacker that can write to Redis cannot route messages; the local health is unchanged."""
     one, sharing = process(world)
     one.record_events([FAILED] * 5)
     await sharing.sync_health()
@@ -101,7 +101,7 @@ async def test_a_forged_memory_is_refused(world: Installation) -> None:
 
 
 async def test_as_long_as_all_is_well_nothing_is_written(world: Installation) -> None:
-    """R90: no round trip of a request, and none of a quiet hour either."""
+    """R90: a request adds no round trip, and a quiet hour adds none either."""
     one, sharing = process(world)
     for place in range(100):
         one.record_events([HealthEvent("acme", "GB", NOW + place, "accepted")])

@@ -67,7 +67,7 @@ PLAIN = "+12025550123"
 
 @dataclass
 class Dev:
-    """One `otp-service dev`, and clients of its two listeners that check what holds everywhere."""
+    """One `otp-service dev`, and clients of its two listeners that check every answer."""
 
     printed: Path
     key: str
@@ -75,7 +75,7 @@ class Dev:
     admin: httpx.Client
 
     def issue(self, number: str | None = None, *, headers: Any = None, **fields: Any) -> Any:
-        """Issue a challenge for a number, by default a fresh one."""
+        """Issue a challenge for a number, by default an unused one."""
         fields["phone_number"] = number or fresh_number()
         return self.api.post("/v1/challenges", json=fields, headers=headers)
 
@@ -86,7 +86,7 @@ class Dev:
         issued = self.issue(number, **fields)
         assert issued.status_code == 201, issued.text
         challenge = Challenge(self, number, issued.json()["id"], issued.json(), asked_at)
-        challenge.sent()  # the inbox need not keep it for long
+        challenge.sent()  # The inbox may discard it soon.
         return challenge
 
     def inbox(self, number: str | None = None) -> list[dict[str, Any]]:
@@ -163,13 +163,13 @@ class Challenge:
 
 
 def client(url: str, **headers: str) -> httpx.Client:
-    """Return a client that holds each answer against what is said of all answers."""
+    """Return a client that checks each answer for what the contract requires of all answers."""
     hooks: Any = {"response": [assert_answer]}
     return httpx.Client(base_url=url, headers=headers, event_hooks=hooks, timeout=20)
 
 
 def assert_answer(response: httpx.Response) -> None:
-    """No answer may be stored, and every error is a problem of the contract."""
+    """Assert that the answer is not cacheable, and that an error is a problem of the contract."""
     response.read()
     assert response.headers["cache-control"] == "no-store"
     if response.is_success:
@@ -201,7 +201,7 @@ def assert_invalid(response: httpx.Response) -> None:
 
 
 def assert_rate_limited(response: httpx.Response) -> int:
-    """Return the seconds to wait, which headers and body agree on."""
+    """Return the seconds to wait, after checking that headers and body agree."""
     problem = assert_problem(response, "rate-limited")
     wait = int(response.headers["retry-after"])
     assert 1 <= wait == problem["retry_after"]
@@ -234,7 +234,7 @@ def code_in(message: dict[str, Any]) -> str:
 
 
 def at_once(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
-    """Make all the calls at the same time."""
+    """Make all the calls concurrently."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 

@@ -21,7 +21,7 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
+pytestmark = pytest.mark.timeout(110)  # Two cooldowns, and a start.
 
 
 SERVICE_ROUTES = {
@@ -85,7 +85,7 @@ class Links(HTMLParser):
 
 @pytest.mark.parametrize("path", ["/docs", "/inbox"])
 def test_pages_need_no_internet(dev: Dev, path: str) -> None:
-    """All that they fetch comes from this listener."""
+    """Everything that they fetch comes from this listener."""
     page = dev.admin.get(path)
 
     assert 200 == page.status_code
@@ -111,7 +111,7 @@ def test_metrics_are_prometheus(dev: Dev, challenge: Challenge) -> None:
 
 
 def test_the_inbox_is_newest_first(dev: Dev) -> None:
-    """As a phone shows them."""
+    """The order is that of a phone."""
     one, other = dev.challenge(), dev.challenge()
 
     numbers = [message["to"] for message in dev.inbox()]
@@ -120,7 +120,7 @@ def test_the_inbox_is_newest_first(dev: Dev) -> None:
 
 
 def test_the_date_of_an_answer_is_now(dev: Dev) -> None:
-    """Where there is one, callers may set their watch by it."""
+    """Callers may use the Date header as a clock."""
     date = dev.api.get("/health/live").headers.get("date")
 
     if date is not None:

@@ -68,7 +68,7 @@ def test_pages_of_all_events_neither_lose_nor_repeat(dev: Dev) -> None:
 
 @pytest.mark.usefixtures("_eventful")
 def test_a_page_has_a_hundred_events_unless_told(dev: Dev) -> None:
-    """And exactly the members of the contract."""
+    """Its members are exactly those of the contract."""
     page = dev.api.get("/v1/audit/events").json()
 
     assert {"events", "next"} == set(page)
@@ -145,7 +145,7 @@ def test_events_of_a_number_are_searched_in_a_body(dev: Dev) -> None:
 
 
 def test_a_search_without_a_number_is_like_the_other_way(dev: Dev) -> None:
-    """The same filters, and the same answer."""
+    """It has the same filters and the same answer."""
     challenge = dev.challenge()
 
     found = dev.api.post("/v1/audit/search", json={"challenge": challenge.id})
@@ -158,5 +158,5 @@ def test_a_search_without_a_number_is_like_the_other_way(dev: Dev) -> None:
     [{"limit": 0}, {"limit": 1001}, {"limit": "1"}, {"since": "now"}, {"cursor": "x"}, {"a": 1}],
 )
 def test_a_search_is_checked(dev: Dev, body: dict[str, Any]) -> None:
-    """As its filters are in a URL."""
+    """The checks are those of the filters in a URL."""
     assert_invalid(dev.api.post("/v1/audit/search", json=body))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_a_cancel_can_be_repeated(challenge: Challenge) -> None:
-    """204 and 204, with nothing in them; and then nothing verifies."""
+    """The answers are 204 and 204 without a body; no code verifies afterwards."""
     code = challenge.code
 
     for _ in range(2):
@@ -25,7 +25,7 @@ def test_a_cancel_can_be_repeated(challenge: Challenge) -> None:
 
 
 def test_an_ended_challenge_comes_before_a_malformed_code(challenge: Challenge) -> None:
-    """410 is looked for before 400 `malformed-code`."""
+    """410 is checked before 400 `malformed-code`."""
     challenge.cancel()
 
     assert_problem(challenge.verify("abc"), "challenge-canceled")

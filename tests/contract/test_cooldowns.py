@@ -1,4 +1,4 @@
-"""Resends and second challenges, which have to wait for a cooldown; the first test waits for all."""
+"""Resends and second challenges, which wait for a cooldown; the first test waits for all."""
 
 import datetime as dt
 import secrets
@@ -49,8 +49,8 @@ def failed(early: Iterator[Challenge]) -> Challenge:
 
 @pytest.mark.slow
 def test_a_resend_is_another_message(resent: Challenge, failed: Challenge) -> None:
-    """It takes a send, neither attempts nor lifetime come back, and its cooldown begins."""
-    assert failed.number != resent.number  # both wait from here on
+    """It uses a send, restores neither attempts nor lifetime, and starts its cooldown."""
+    assert failed.number != resent.number  # Both cooldowns start here.
     before, after = resent.view(), resent.issued
 
     assert before == after
@@ -68,7 +68,7 @@ def test_a_resend_is_another_message(resent: Challenge, failed: Challenge) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_two_codes_live(early: Iterator[Challenge], which: int) -> None:
-    """The new one, and the one before it; either ends both."""
+    """The newest code and the one before it are valid; verifying either ends both."""
     challenge = next(early)
     wait(challenge)
     assert 200 == challenge.resend().status_code
@@ -80,7 +80,7 @@ def test_two_codes_live(early: Iterator[Challenge], which: int) -> None:
 
 @pytest.mark.slow
 def test_a_resend_is_repeated_with_its_key(early: Iterator[Challenge]) -> None:
-    """The same answer, and one message."""
+    """The answer is the same, and one message is sent."""
     challenge = next(early)
     wait(challenge)
     headers = {"Idempotency-Key": secrets.token_hex()}
@@ -108,13 +108,13 @@ def test_a_second_challenge_leaves_the_first_alone(early: Iterator[Challenge]) -
 
 @pytest.mark.slow
 def test_a_third_code_drives_out_the_first(resent: Challenge) -> None:
-    """Three sends, two live codes; then no more. And `Retry-After` is exactly true."""
+    """Three sends leave two valid codes, a fourth is refused, and `Retry-After` is exact."""
     time.sleep(assert_rate_limited(resent.resend()))
     third = resent.resend()
 
     assert (200, 0) == (third.status_code, third.json()["sends_left"])
     _, second, first = resent.sent()
-    assert_problem(resent.resend(), "sends-exhausted")  # before the cooldown is looked at
+    assert_problem(resent.resend(), "sends-exhausted")  # This is checked before the cooldown.
     assert 3 == len(resent.sent())
     assert_problem(resent.verify(first), "incorrect-code")
     assert 200 == resent.verify(second).status_code
@@ -122,7 +122,7 @@ def test_a_third_code_drives_out_the_first(resent: Challenge) -> None:
 
 @pytest.mark.slow
 def test_ten_failures_stop_a_number_until_it_is_unlocked(failed: Challenge) -> None:
-    """A new challenge does not help, an operator does."""
+    """A new challenge does not help; an operator's unlock does."""
     wait(failed)
     third = failed.dev.challenge(failed.number)
     refused = third.verify()

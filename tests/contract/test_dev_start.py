@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_the_screen_shows_a_line_that_works(dev: Dev) -> None:
-    """One curl line, which can be pasted into a shell as it is."""
+    """It prints one curl line that can be pasted into a shell unchanged."""
     assert shutil.which("curl")
     lines = [line.strip() for line in dev.printed.read_text().splitlines()]
     (line,) = [line for line in lines if line.startswith("curl ")]
@@ -33,7 +33,7 @@ def test_the_screen_shows_a_line_that_works(dev: Dev) -> None:
 
 
 def test_the_screen_shows_no_code_and_no_number(dev: Dev, challenge: Challenge) -> None:
-    """Except the number in the line to paste."""
+    """The exception is the number in the line to paste."""
     challenge.verify(challenge.wrong)
     code = challenge.code
     challenge.verify(code)
@@ -46,7 +46,7 @@ def test_the_screen_shows_no_code_and_no_number(dev: Dev, challenge: Challenge) 
 
 @pytest.mark.slow
 def test_a_restart_keeps_live_challenges(tmp_path: Path) -> None:
-    """Codes, attempts, cooldowns, idempotency and the key that it made; the inbox is empty."""
+    """Codes, attempts, cooldowns, idempotency and the generated key remain; the inbox is empty."""
     headers = {"Idempotency-Key": "before"}
     with running(tmp_path / "data") as before:
         kept = before.challenge(headers=headers)

@@ -1,4 +1,4 @@
-"""Problems of requests that match no route or are no HTTP."""
+"""Problems of requests that match no route or are invalid HTTP."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def test_other_methods_are_not_allowed(dev: Dev, path: str, allowed: str) -> Non
 
 
 def test_what_is_no_request_is_a_problem_too(dev: Dev) -> None:
-    """R51: also where the HTTP parser gives up before there is a route."""
+    """R51: this includes requests that the HTTP parser refuses before routing."""
     url = dev.api.base_url
     with socket.create_connection((url.host, url.port or 80), timeout=5) as connection:
         connection.sendall(b"BREW /v1/challenges HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Idempotency keys on issue and verify; test_cooldowns has that of resend."""
+"""Idempotency keys on issue and verify; test_cooldowns has those of resend."""
 
 import secrets
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_an_issue_is_repeated_with_its_key(dev: Dev) -> None:
-    """The same challenge, one message; quotes make no difference."""
+    """The answer is the same challenge, with one message; quotes make no difference."""
     number = fresh_number()
     name = secrets.token_hex()
     first = dev.issue(number, headers={"Idempotency-Key": f'"{name}"'})
@@ -33,7 +33,7 @@ def test_an_issue_is_repeated_with_its_key(dev: Dev) -> None:
 
 
 def test_a_repeat_shows_the_challenge_as_it_is(dev: Dev) -> None:
-    """Also when it has ended meanwhile."""
+    """It may have ended in the meantime."""
     headers = {"Idempotency-Key": secrets.token_hex()}
     challenge = dev.challenge(headers=headers)
     assert 200 == challenge.verify().status_code
@@ -49,7 +49,7 @@ def test_a_repeat_shows_the_challenge_as_it_is(dev: Dev) -> None:
     [{"number": PLAIN}, {"purpose": "payment"}, {"account": "u-2"}, {"locale": "de"}],
 )
 def test_a_key_is_for_one_request(dev: Dev, fields: dict[str, str]) -> None:
-    """With another request it is refused, and sends nothing."""
+    """With another request it is refused, and nothing is sent."""
     headers = {"Idempotency-Key": secrets.token_hex()}
     challenge = dev.challenge(headers=headers, account="u-1k")
     same = {"number": challenge.number, "account": "u-1k"}
@@ -63,7 +63,7 @@ def test_a_key_is_for_one_request(dev: Dev, fields: dict[str, str]) -> None:
 
 
 def test_the_order_of_fields_makes_no_other_request(dev: Dev) -> None:
-    """Nor do spaces: a fingerprint is of what is said."""
+    """Spaces do not matter either: a fingerprint is of the parsed content."""
     headers = {"Idempotency-Key": secrets.token_hex(), "Content-Type": "application/json"}
     number = fresh_number()
     one = f'{{"phone_number":"{number}","purpose":"login"}}'
@@ -92,7 +92,7 @@ def test_fifty_calls_with_one_key_are_one_message(dev: Dev) -> None:
 
 
 def test_a_refusal_frees_the_key(dev: Dev) -> None:
-    """It can be used again, also for another request."""
+    """It can be used again, also for a different request."""
     headers = {"Idempotency-Key": secrets.token_hex()}
     assert_problem(dev.issue("+19002345678", headers=headers), "number-not-allowed")
     number = dev.challenge().number
@@ -128,7 +128,7 @@ def test_a_verify_is_repeated_with_its_key(challenge: Challenge) -> None:
 
 
 def test_a_key_does_not_open_for_another_code(challenge: Challenge) -> None:
-    """A repeat is of the same call."""
+    """Another code makes it another request."""
     code, wrong = challenge.code, challenge.wrong
     headers = {"Idempotency-Key": secrets.token_hex()}
     assert 200 == challenge.verify(code, headers=headers).status_code
@@ -144,7 +144,7 @@ def test_a_key_does_not_open_for_another_code(challenge: Challenge) -> None:
 def test_a_repeat_is_bound_like_the_first_call(
     challenge: Challenge, binding: dict[str, str]
 ) -> None:
-    """What was verified for one purpose, account and number is never 200 for another."""
+    """A code verified for one purpose, account and number is never 200 for another."""
     code = challenge.code
     headers = {"Idempotency-Key": secrets.token_hex()}
     assert 200 == challenge.verify(code, headers=headers).status_code
@@ -155,7 +155,7 @@ def test_a_repeat_is_bound_like_the_first_call(
 
 
 def test_an_issues_key_is_none_for_a_resend(dev: Dev) -> None:
-    """It is another request; to verify, whose keys live in the challenge, it says nothing."""
+    """A resend is another request; verify stores its keys in the challenge and ignores others."""
     headers = {"Idempotency-Key": secrets.token_hex()}
     challenge = dev.challenge(headers=headers)
 
@@ -165,7 +165,7 @@ def test_an_issues_key_is_none_for_a_resend(dev: Dev) -> None:
 
 
 def test_malformed_keys_are_refused_everywhere(challenge: Challenge) -> None:
-    """And charge nothing."""
+    """The refused requests charge nothing."""
     headers = {"Idempotency-Key": '"open'}
 
     assert_invalid(challenge.verify(headers=headers))
@@ -174,7 +174,7 @@ def test_malformed_keys_are_refused_everywhere(challenge: Challenge) -> None:
 
 
 def test_a_key_of_one_challenge_is_fresh_for_another(dev: Dev) -> None:
-    """A key lives with its challenge."""
+    """The keys of verify are stored in their challenge."""
     headers = {"Idempotency-Key": secrets.token_hex()}
     one, other = dev.challenge(), dev.challenge()
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_an_issue_is_created_with_its_place(dev: Dev) -> None:
-    """201, JSON, and `Location` is the URL of the challenge."""
+    """The answer is 201 with JSON, and `Location` is the URL of the challenge."""
     issued = dev.issue()
 
     assert 201 == issued.status_code
@@ -38,7 +38,7 @@ def test_only_the_number_is_required(dev: Dev) -> None:
 
 
 def test_ids_cannot_be_guessed(dev: Dev) -> None:
-    """At least 128 bits in characters that need no escape, unlike each other, no number in them."""
+    """They have 128 random bits or more, need no escape, differ, and contain no number."""
     challenges = [dev.challenge() for _ in range(3)]
 
     for challenge in challenges:
@@ -75,7 +75,7 @@ def test_other_purposes_are_not(dev: Dev, purpose: Any) -> None:
 
 
 def test_an_account_has_up_to_128_characters(dev: Dev) -> None:
-    """Characters, not bytes, and they come back as they went."""
+    """The unit is characters, not bytes, and they are returned unchanged."""
     account = "\u00fc" * 128
 
     assert account == dev.issue(account=account).json()["account"]
@@ -119,7 +119,7 @@ def test_what_is_no_bare_address_is_not(dev: Dev, address: Any) -> None:
 
 @pytest.mark.parametrize("locale", ["en", "en-GB", "de-DE", "zh-Hant-TW", "es-419", "DE-de"])
 def test_locales_are_taken(dev: Dev, locale: str) -> None:
-    """In any case, with script and region."""
+    """Upper and lower case are accepted, with script and region."""
     assert 201 == dev.issue(locale=locale).status_code
 
 

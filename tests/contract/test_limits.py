@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 @pytest.mark.parametrize("address", ["203.0.113.201", "::ffff:203.0.113.202"])
 def test_an_address_gets_thirty_messages_an_hour(dev: Dev, address: str) -> None:
-    """An IPv4 address is the same in IPv6 clothes; what it refuses sends nothing."""
+    """An IPv4-mapped IPv6 address is the same address; a refused issue sends nothing."""
     other = address.removeprefix("::ffff:") if "ffff" in address else f"::ffff:{address}"
     for spelling in [address, other] * 15:
         assert 201 == dev.issue(client_ip=spelling).status_code
@@ -50,7 +50,7 @@ def test_a_prefix_gets_sixty_messages(dev: Dev) -> None:
     while replies[-1].status_code == 201:
         replies.append(dev.issue(f"+4474007{len(replies):05}"))
 
-    # One more each ten seconds, which a machine that is busy may take for sixty.
+    # One more is allowed each ten seconds, and a busy machine may need that for sixty.
     assert 0 <= len(replies[:-1]) - 60 <= (time.monotonic() - began) // 10
     assert_rate_limited(replies[-1])
     assert "SendsPerPrefix" == replies[-1].json()["limit"]
@@ -58,7 +58,7 @@ def test_a_prefix_gets_sixty_messages(dev: Dev) -> None:
 
 
 def test_an_account_gets_ten_messages_an_hour(dev: Dev) -> None:
-    """On whatever numbers."""
+    """The limit counts over all numbers."""
     for _ in range(10):
         assert 201 == dev.issue(account="ten-an-hour").status_code
     number = fresh_number()
@@ -71,7 +71,7 @@ def test_an_account_gets_ten_messages_an_hour(dev: Dev) -> None:
 
 
 def test_a_refusal_of_another_bucket_leaves_the_number_free(dev: Dev) -> None:
-    """What was spent before it is given back: the same number gets its code at once."""
+    """The tokens spent before it are refunded: the same number gets its code at once."""
     for _ in range(10):
         dev.issue(account="gives-back")
     number = fresh_number()
@@ -91,7 +91,7 @@ def test_headers_about_the_client_are_not_believed(dev: Dev) -> None:
 
 
 def test_failures_count_for_the_account(dev: Dev) -> None:
-    """After ten in an hour on two numbers the third is not compared, and not charged."""
+    """After ten in an hour on two numbers, a third is neither compared nor charged."""
     for _ in range(2):
         dev.challenge(account="guessed").fail(5)
     third = dev.challenge(account="guessed")
@@ -104,7 +104,7 @@ def test_failures_count_for_the_account(dev: Dev) -> None:
 
 
 def test_failures_count_for_the_client_address(dev: Dev) -> None:
-    """After fifty in an hour on whatever numbers; another address goes on."""
+    """The limit is fifty in an hour over all numbers; another address is not affected."""
     address = "198.51.100.50"
     for _ in range(10):
         guessed = dev.challenge()
@@ -133,7 +133,7 @@ def test_a_second_issue_waits_for_the_cooldown(challenge: Challenge) -> None:
 
 
 def test_an_early_resend_waits_for_the_cooldown(challenge: Challenge) -> None:
-    """It is refused until `resend_at`, and changes nothing."""
+    """It is refused until `resend_at`, and has no effect."""
     before = challenge.view()
 
     wait = assert_rate_limited(challenge.resend())
@@ -146,7 +146,7 @@ def test_an_early_resend_waits_for_the_cooldown(challenge: Challenge) -> None:
 
 
 def test_fifty_issues_at_once_are_one_message(dev: Dev) -> None:
-    """For one number; all other calls are 429."""
+    """They are for one number; all other calls are 429."""
     number = fresh_number()
 
     replies = at_once(*[lambda: dev.issue(number)] * 50)
@@ -158,7 +158,7 @@ def test_fifty_issues_at_once_are_one_message(dev: Dev) -> None:
 
 
 def test_limit_fields_stand_on_429_only(dev: Dev) -> None:
-    """A limit is spoken of when it refuses."""
+    """The headers describe a limit only when it refuses."""
     issued = dev.issue()
 
     assert not {"ratelimit", "ratelimit-policy", "retry-after"} & set(issued.headers)

@@ -18,14 +18,14 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_unlock_is_always_204(dev: Dev) -> None:
-    """Whether there was anything to unlock or not, and again."""
+    """The answer does not depend on a lock, and a repeat has the same one."""
     for _ in range(2):
         unlocked = dev.api.post("/v1/numbers/unlock", json={"phone_number": fresh_number()})
         assert (204, b"") == (unlocked.status_code, unlocked.content)
 
 
 def test_unlock_needs_a_number(dev: Dev) -> None:
-    """And nothing else."""
+    """No other member is accepted."""
     for body in ({}, {"phone_number": 1}, {"phone_number": PLAIN, "tenant": "dev"}):
         assert_invalid(dev.api.post("/v1/numbers/unlock", json=body))
     refused = dev.api.post("/v1/numbers/unlock", json={"phone_number": "+1 202 555 0123"})
@@ -33,7 +33,7 @@ def test_unlock_needs_a_number(dev: Dev) -> None:
 
 
 def test_unlock_keeps_the_budget_of_sends(challenge: Challenge) -> None:
-    """The cooldown goes on."""
+    """The cooldown continues."""
     unlock = {"phone_number": challenge.number}
     assert 204 == challenge.dev.api.post("/v1/numbers/unlock", json=unlock).status_code
 
@@ -51,5 +51,5 @@ def test_health_needs_no_key(dev: Dev, path: str) -> None:
     "path", ["/inbox", "/inbox.json", "/openapi.yaml", "/docs", "/metrics", "/schema", "/debug"]
 )
 def test_the_public_listener_has_no_admin_pages(dev: Dev, path: str) -> None:
-    """Pages, documents and metrics are elsewhere."""
+    """Pages, documents and metrics are on the admin listener."""
     assert_problem(dev.api.get(path), "not-found")

@@ -93,11 +93,11 @@ def test_a_number_is_taken_as_it_is_or_not_at_all(dev: Dev) -> None:
         assert_problem(refused, "invalid-phone-number", "invalid-request")
 
     assert [] == dev.inbox(PLAIN)
-    assert 201 == dev.issue(PLAIN).status_code  # so none of them began a cooldown
+    assert 201 == dev.issue(PLAIN).status_code  # None began a cooldown.
 
 
 def test_all_spellings_at_once_send_one_message(dev: Dev) -> None:
-    """However a number is written, one message gets through."""
+    """Invalid spellings are refused, and the valid ones share one cooldown."""
     number = "+12025550124"
     spellings = [spelling.replace("0123", "0124") for spelling in SPELLINGS[:16]]
 
@@ -133,12 +133,12 @@ def test_a_number_is_a_string(dev: Dev, number: Any) -> None:
         "+447012345678",  # personal
         "+18002345678",  # toll free
         "+80012345678",
-        "+442083661177",  # a line at home
-        "+541123456789",  # and one that an Argentine mobile could be confused with
+        "+442083661177",  # A landline.
+        "+541123456789",  # A landline that resembles an Argentine mobile number.
     ],
 )
 def test_numbers_that_take_no_sms_are_refused(dev: Dev, number: str) -> None:
-    """Only mobiles, and lines that may be one."""
+    """Only mobile numbers, and numbers that may be mobile, are accepted."""
     problem = assert_problem(dev.issue(number), "number-not-allowed")
 
     assert isinstance(problem["reason"], str)

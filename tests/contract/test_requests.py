@@ -63,7 +63,7 @@ def test_a_scheme_has_no_case(dev: Dev) -> None:
     "path", ["/v1/challenges", "/v1/challenges/unknown/verify", "/v1/numbers/unlock"]
 )
 def test_a_body_is_json(dev: Dev, path: str, media: str) -> None:
-    """And says so; otherwise 415, before anybody looks into it."""
+    """Its type has to be JSON; otherwise it is 415 before the body is parsed."""
     headers = {"Content-Type": media}
 
     for body in (b'{"phone_number": "+447400100001"}', b"not json"):
@@ -72,14 +72,14 @@ def test_a_body_is_json(dev: Dev, path: str, media: str) -> None:
 
 
 def test_a_body_without_a_type_is_refused(dev: Dev) -> None:
-    """Nothing is guessed."""
+    """No type is guessed."""
     refused = dev.api.post("/v1/challenges", content=b'{"phone_number": "+447400100001"}')
 
     assert_problem(refused, "unsupported-media-type")
 
 
 def test_a_resend_needs_no_body(challenge: Challenge) -> None:
-    """An empty object will do, too; unknown fields will not."""
+    """An empty object is accepted, unknown fields are not."""
     url = f"/v1/challenges/{challenge.id}/resend"
 
     assert_rate_limited(challenge.dev.api.post(url))
@@ -124,7 +124,7 @@ def test_a_large_body_comes_before_its_type_and_contents(dev: Dev) -> None:
 
 
 def test_two_megabytes_are_answered(dev: Dev) -> None:
-    """Also where the caller goes on sending."""
+    """This holds although the caller continues to send."""
     with contextlib.suppress(httpx.WriteError, httpx.RemoteProtocolError):
         refused = dev.api.post("/v1/challenges", content=b"x" * 2 * KIB * KIB)
         assert_problem(refused, "content-too-large")
@@ -132,7 +132,7 @@ def test_two_megabytes_are_answered(dev: Dev) -> None:
 
 
 def test_duplicate_keys_are_refused_everywhere(challenge: Challenge) -> None:
-    """The last one does not win, and nothing is charged."""
+    """The last value is not used, and nothing is charged."""
     headers = {"Content-Type": "application/json"}
     code = challenge.code
     body = f'{{"code": "{challenge.wrong}", "code": "{code}"}}'
@@ -165,7 +165,7 @@ def test_query_parameters_are_no_body(dev: Dev) -> None:
     ],
 )
 def test_garbage_in_traces_is_ignored(dev: Dev, traceparent: str) -> None:
-    """A caller's trace never refuses a code."""
+    """An invalid trace header never refuses a request."""
     headers = {"traceparent": traceparent.encode(), "tracestate": b"=,=" * 100}
 
     assert 201 == dev.issue(headers=headers).status_code
@@ -176,14 +176,14 @@ def test_garbage_in_traces_is_ignored(dev: Dev, traceparent: str) -> None:
     ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", ""],
 )
 def test_both_listeners_answer_loopback_names_only(dev: Dev, host: str) -> None:
-    """A page of another site cannot reach them by a name of its own."""
+    """A page of another site cannot reach them by a DNS name of its own."""
     for listener, path in ((dev.api, "/health/live"), (dev.admin, "/inbox.json")):
         refused = listener.get(path, headers={"Host": host})
         assert 400 <= refused.status_code < 500
 
 
 def test_loopback_has_many_names(dev: Dev) -> None:
-    """With or without a port."""
+    """Each is accepted with and without a port."""
     for listener, path in ((dev.api, "/health/live"), (dev.admin, "/inbox.json")):
         for host in (
             "localhost",

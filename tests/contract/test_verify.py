@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_verify_checks_its_address_too(challenge: Challenge) -> None:
-    """And charges nothing for a bad one."""
+    """An invalid one charges nothing."""
     assert_invalid(challenge.verify(client_ip="203.0.113.9:443"))
 
     assert 5 == challenge.view()["attempts_left"]
@@ -73,7 +73,7 @@ def test_five_wrong_codes_lock(challenge: Challenge) -> None:
 
 
 def test_a_number_in_another_spelling_does_not_open(challenge: Challenge) -> None:
-    """It is not the challenge's, whatever else is said of it."""
+    """A spelling other than E.164 does not match, although the code is right."""
     number = challenge.number
 
     for spelling in ("", number[1:], f"{number[:3]} {number[3:]}", f"{number} ", number + "0"):
@@ -138,7 +138,7 @@ def test_no_code_is_magic(challenge: Challenge, code: str) -> None:
     ("name", "other"), [("purpose", "payment"), ("account", "u-2"), ("phone_number", PLAIN)]
 )
 def test_what_belongs_to_another_challenge_is_a_wrong_code(dev: Dev, name: str, other: str) -> None:
-    """Purpose, account and number bind, cost an attempt, and open when they are right."""
+    """Another purpose, account or number costs an attempt; the right ones verify."""
     challenge = dev.challenge(purpose="login", account="u-1")
     bound = {"purpose": "login", "account": "u-1", "phone_number": challenge.number}
 
@@ -174,7 +174,7 @@ def test_a_right_answer_wins_once_among_many(challenge: Challenge) -> None:
 
 
 def test_a_right_answer_wins_among_wrong_ones(challenge: Challenge) -> None:
-    """Four wrong ones in flight do not spoil it."""
+    """Four concurrent wrong codes do not prevent it."""
     code, wrong = challenge.code, challenge.wrong
 
     replies = at_once(*[lambda: challenge.verify(wrong)] * 4, lambda: challenge.verify(code))
@@ -184,7 +184,7 @@ def test_a_right_answer_wins_among_wrong_ones(challenge: Challenge) -> None:
 
 
 def test_forty_guesses_at_once_are_five(challenge: Challenge) -> None:
-    """However many come together, five are compared."""
+    """Of all concurrent guesses, five are compared."""
     wrong = challenge.wrong
 
     replies = at_once(*[lambda: challenge.verify(wrong)] * 40)

@@ -69,7 +69,7 @@ def test_a_view_tells_what_became_of_the_message(challenge: Challenge) -> None:
 
 
 def test_no_answer_holds_the_code_or_the_number(challenge: Challenge) -> None:
-    """Neither the view nor a problem nor an event contains them."""
+    """The view, problems and events contain neither."""
     code = challenge.code
     told = [
         json.dumps(challenge.issued),
@@ -91,7 +91,7 @@ def test_no_answer_holds_the_code_or_the_number(challenge: Challenge) -> None:
     ["unknown", "0", "a" * 22, "a" * 1000, "..", "%2e%2e%2f", "{00}", "*", "%00", "%ff", "%0a"],
 )
 def test_unknown_challenges_are_not_found(dev: Dev, unknown: str) -> None:
-    """Any text in the place of an id."""
+    """Unknown text in the place of an id is 404 on every call."""
     for call in (
         dev.api.build_request("GET", f"/v1/challenges/{unknown}"),
         dev.api.build_request("DELETE", f"/v1/challenges/{unknown}"),
@@ -102,7 +102,7 @@ def test_unknown_challenges_are_not_found(dev: Dev, unknown: str) -> None:
 
 
 def test_a_neighbour_of_an_id_is_not_found(challenge: Challenge) -> None:
-    """An id is right to the last character, and its case."""
+    """Every character of an id matters, and so does its case."""
     other = challenge.id[:-1] + ("a" if challenge.id[-1] != "a" else "b")
 
     for unknown in (other, challenge.id.swapcase(), challenge.id + "a", challenge.id[:-1]):
@@ -111,7 +111,7 @@ def test_a_neighbour_of_an_id_is_not_found(challenge: Challenge) -> None:
 
 
 def test_an_unknown_challenge_comes_before_a_malformed_code(dev: Dev) -> None:
-    """404 is looked for before 400 `malformed-code`, and after 400 `invalid-request`."""
+    """404 is checked before 400 `malformed-code`, and after 400 `invalid-request`."""
     url = f"/v1/challenges/{'a' * 30}/verify"
 
     assert_problem(dev.api.post(url, json={"code": "abc"}), "challenge-not-found")

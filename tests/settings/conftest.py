@@ -25,7 +25,7 @@ NOW_MS = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp() * 1000)
 
 
 def split_sections(text: str) -> dict[str, str]:
-    """Split TOML at its top-level tables; what stands before the first is called ''."""
+    """Split TOML at its top-level tables; the text before the first table has the key ''."""
     found: dict[str, str] = {"": ""}
     name = ""
     for line in text.splitlines(keepends=True):
@@ -37,13 +37,13 @@ def split_sections(text: str) -> dict[str, str]:
 
 @pytest.fixture
 def now_ms() -> int:
-    """The instant at which these configurations are looked at."""
+    """The instant at which these configurations are checked."""
     return NOW_MS
 
 
 @pytest.fixture
 def complete_config() -> Callable[..., str]:
-    """Return the text of a configuration, completed from the least one there is."""
+    """Return the text of a configuration, completed from `working_least.toml`."""
 
     def complete_text(name: str = "working_least", *, extra: str = "") -> str:
         text = extra or (CONFIG_FOLDER / f"{name}.toml").read_text()
@@ -58,7 +58,7 @@ def complete_config() -> Callable[..., str]:
 
 @pytest.fixture
 def read_file() -> Callable[[str], str]:
-    """Read the secret files of these tests."""
+    """Read a secret file of these tests."""
     return lambda path: (CONFIG_FOLDER / path).read_text()
 
 
@@ -75,7 +75,7 @@ def load_config(complete_config, read_file) -> Callable[..., Settings]:
 
 @pytest.fixture
 def find_config_errors(complete_config, read_file, now_ms) -> Callable[..., list[ConfigIssue]]:
-    """Return all that is refused of a configuration, in reading or in checking it."""
+    """Return all errors of a configuration, of reading or of checking it."""
 
     def find_all(
         name: str = "working_least", *, extra: str = "", environ: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""What is refused, with the setting and the remedy; and what is only warned of."""
+"""Errors of a configuration, with the setting and the remedy, and its warnings."""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ BANK = (
 
 @pytest.mark.parametrize("name", WORKING)
 def test_a_working_configuration_is_accepted(name, load_config, now_ms):
-    """Nothing in it is refused."""
+    """It has no error."""
     settings = load_config(name)
 
     assert [] == find_errors(settings, now_ms)
@@ -38,7 +38,7 @@ def test_a_working_configuration_is_accepted(name, load_config, now_ms):
 def test_what_is_unsafe_is_refused_by_setting_and_remedy(
     variable, text, setting, words, find_config_errors
 ):
-    """That setting and no other, in the words that help."""
+    """The error names that setting only, and its remedy."""
     (found,) = find_config_errors(environ={variable: text})
 
     assert setting == found.setting
@@ -46,7 +46,7 @@ def test_what_is_unsafe_is_refused_by_setting_and_remedy(
 
 
 def test_traces_are_refused_without_the_extra_that_makes_them(find_config_errors, monkeypatch):
-    """The remedy names it; here it is as if the exporter's packages were not there."""
+    """The remedy names the extra; the test hides the exporter's packages."""
     monkeypatch.delitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto", None)
 
@@ -59,7 +59,7 @@ def test_traces_are_refused_without_the_extra_that_makes_them(find_config_errors
 
 
 def test_a_secret_is_for_one_key_and_an_api_key_for_one_tenant(find_config_errors):
-    """Both places are named."""
+    """The error names both settings."""
     variables = {"OTP_KEYS__SEAL": f"[{STATE}]", "OTP_TENANTS__BANK": BANK}
 
     found = find_config_errors(environ=variables)
@@ -70,7 +70,7 @@ def test_a_secret_is_for_one_key_and_an_api_key_for_one_tenant(find_config_error
 
 
 def test_all_faults_are_told_at_once(find_config_errors):
-    """Whoever corrects a configuration is not sent back for each line."""
+    """An operator can correct all of them at once."""
     extra = "[policy]\ndigits = 5\nlifetime = 601\n[tenants.shop]\nbrand = 'Shop'\n"
 
     found = {fault.setting for fault in find_config_errors(extra=extra)}
@@ -84,7 +84,7 @@ def test_all_faults_are_told_at_once(find_config_errors):
 
 
 def test_a_failover_that_may_forget_is_warned_of(load_config, now_ms):
-    """It is allowed, and `check` says it."""
+    """It is allowed, and `check` warns."""
     settings = load_config("working_cluster")
 
     assert [] == find_errors(settings, now_ms)
@@ -92,21 +92,21 @@ def test_a_failover_that_may_forget_is_warned_of(load_config, now_ms):
 
 
 def test_a_rotation_is_remembered(load_config, now_ms):
-    """The older key is named, so that it is taken out in the end."""
+    """The older key is named, so that it is removed in the end."""
     found = [str(fault) for fault in find_warnings(load_config("working_rotation"), now_ms)]
 
     assert "keys.pepper: has two keys: remove the old one (docs/key-rotation.md)" in found
 
 
 def test_the_test_mode_is_said_aloud(load_config, now_ms):
-    """Nobody takes it for the real thing."""
+    """The warning keeps it from being mistaken for production."""
     found = {fault.setting for fault in find_warnings(load_config("working_test_mode"), now_ms)}
 
     assert "mode" in found
 
 
 def test_a_chain_of_two_in_use_is_not_warned_of(load_config, now_ms):
-    """A warning that is always there is not read."""
+    """A warning that is always shown is ignored."""
     found = {fault.setting for fault in find_warnings(load_config("working_everything"), now_ms)}
 
     assert not [setting for setting in found if setting.startswith(("routing", "providers"))]
@@ -122,7 +122,7 @@ def tenant(countries: str, *expiries: str) -> str:
 
 
 def test_a_tenant_that_sends_everywhere_is_warned_of(load_config, now_ms):
-    """Pumping goes where messages are dear."""
+    """SMS pumping targets countries with expensive messages."""
     settings = load_config(extra=tenant('["*"]', "2030-01-01T00:00:00Z"))
 
     found = {fault.setting: fault.remedy for fault in find_warnings(settings, now_ms)}
@@ -131,7 +131,7 @@ def test_a_tenant_that_sends_everywhere_is_warned_of(load_config, now_ms):
 
 
 def test_an_expired_key_beside_a_live_one_does_not_stop_the_service(load_config, now_ms):
-    """A restart in the night must not fail for a key that nobody uses any more."""
+    """A restart at night must not fail for an unused key."""
     dates = ("2026-11-21T00:00:00Z", "2026-12-01T00:00:00Z", "2030-01-01T00:00:00Z")
     settings = load_config(extra=tenant('["GB"]', *dates))
 
@@ -144,7 +144,7 @@ def test_an_expired_key_beside_a_live_one_does_not_stop_the_service(load_config,
 
 
 def test_one_provider_alone_is_warned_of(load_config, now_ms):
-    """A chain of one is none."""
+    """A chain of one provider has no fallback."""
     found = {fault.setting for fault in find_warnings(load_config(), now_ms)}
 
     assert {"routing.providers", "audit.archive"} == found
@@ -164,12 +164,12 @@ def test_one_provider_alone_is_warned_of(load_config, now_ms):
     ],
 )
 def test_loopback_is_what_nobody_else_reaches(host, expected):
-    """A name that only looks like it is none."""
+    """A name that only resembles a loopback address is refused."""
     assert expected is is_loopback(host)
 
 
 def pseudonyms(*ids: str) -> dict[str, str]:
-    """Return the variable for keys with these ids, the one in force first."""
+    """Return the variable for keys with these ids, the current one first."""
     keys = [
         f'{{id = "{id_}", secret = "WORTHLESS-KEY-only-for-tests-{i}-pseudonym-bcA"}}'
         for i, id_ in enumerate(ids)
@@ -197,7 +197,7 @@ ARCHIVE = '[audit]\narchive = "/a"\nsigning_key = "/k"\nanchor = {type = "stdout
     ],
 )
 def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(load_config, now_ms, ids, words):
-    """On 2026-11-22, after 90 days in force, and 365 after the one that came next was made."""
+    """At 2026-11-22: after 90 days in use, and 365 days after its successor was made."""
     settings = load_config(extra=ARCHIVE, environ=pseudonyms(*ids))
 
     assert [] == find_errors(settings, now_ms)
@@ -208,14 +208,14 @@ def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(load_config, now
 
 
 def test_who_keeps_no_events_for_long_is_not_told_of_undated_pseudonym_keys(load_config, now_ms):
-    """Redis forgets them in days."""
+    """Redis deletes the events within days."""
     found = {fault.setting for fault in find_warnings(load_config(), now_ms)}
 
     assert "keys.pseudonym" not in found
 
 
 def test_an_archive_without_an_anchor_is_warned_of(load_config, now_ms):
-    """Nobody would see that its end was cut off."""
+    """Without an anchor a cut-off end is not detected."""
     without = ARCHIVE.replace("anchor", "# anchor")
 
     assert "audit.anchor" in {w.setting for w in find_warnings(load_config(extra=without), now_ms)}

@@ -1,4 +1,4 @@
-"""Environment variables are laid over the file, and none of ours is ignored."""
+"""Environment variables override the file, and an unknown one of ours is an error."""
 
 import pytest
 
@@ -60,7 +60,7 @@ from otp_service.core.limits import Limit, Window
     ],
 )
 def test_every_setting_can_be_overridden(variable, text, read, expected, load_config):
-    """As TOML where the setting takes that, else as the text that it is."""
+    """The value is TOML where the setting accepts that, else plain text."""
     settings = load_config(environ={variable: text})
 
     assert expected == read(settings)
@@ -83,7 +83,7 @@ def test_a_tenant_can_come_from_the_environment_alone(load_config):
 
 
 def test_a_name_with_a_hyphen_in_the_file_is_found(load_config):
-    """It is the tenant of the file that changes, not another one beside it."""
+    """The variable changes the tenant of the file, and adds no second one."""
     settings = load_config("working_everything", environ={"OTP_TENANTS__MY_SHOP__BRAND": "Other"})
 
     assert {"my-shop": "Other"} == {name: t.brand for name, t in settings.build_tenants().items()}
@@ -103,7 +103,7 @@ def test_keys_can_be_rotated_from_the_environment(load_config, complete_config):
 
 
 def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(load_config):
-    """And the other way round."""
+    """The variable's value is used, and the file is not."""
     settings = load_config("working_everything", environ={"OTP_REDIS__PASSWORD": "worthless"})
 
     assert "worthless" == settings.redis.password.reveal()
@@ -124,7 +124,7 @@ def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(lo
     ],
 )
 def test_a_variable_that_names_no_setting_is_refused(variable, setting, words, find_config_errors):
-    """A limit that is misspelled must not look as if it held."""
+    """A misspelled limit must not appear to be in force."""
     (found,) = find_config_errors(
         "working_cluster", environ={"OTP_REDIS__PASSWORD": "x", variable: '["1 in 1 h"]'}
     )
@@ -134,7 +134,7 @@ def test_a_variable_that_names_no_setting_is_refused(variable, setting, words, f
 
 
 def test_variables_of_others_are_left_alone(load_config):
-    """Those of `dev` and of the tests, and all that have another prefix."""
+    """Those are variables of `dev` and of the tests, and all with another prefix."""
     others = {"OTP_DEV_API_KEY": "x", "OTP_TESTS_STRICT": "1", "PATH": "/bin", "OTPS": "1"}
 
     assert load_config() == load_config(environ=others)
@@ -160,7 +160,7 @@ def test_variables_of_others_are_left_alone(load_config):
 def test_a_value_that_does_not_fit_is_told_with_its_variable(
     variable, text, setting, words, find_config_errors
 ):
-    """Whoever set it looks there, and not in the file."""
+    """The error names the variable, because the file is correct."""
     found = find_config_errors(environ={variable: text})
 
     assert [setting] == [fault.setting for fault in found]
@@ -168,7 +168,7 @@ def test_a_value_that_does_not_fit_is_told_with_its_variable(
 
 
 def test_a_provider_can_be_described_by_variables(load_config):
-    """Its type among them."""
+    """This includes its type."""
     environ = {
         "OTP_MODE": "test",
         "OTP_PROVIDERS": "{}",

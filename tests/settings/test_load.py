@@ -1,4 +1,4 @@
-"""From text, environment and files to one typed value."""
+"""Loading text, environment and files into one typed value."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from otp_service.settings.model import (
 
 
 def test_what_is_left_out_has_a_default(load_config):
-    """The least configuration says where Redis is, who calls and who sends."""
+    """The smallest configuration has Redis, a caller and a provider."""
     settings = load_config()
 
     assert "live" == settings.mode
@@ -37,7 +37,7 @@ def test_what_is_left_out_has_a_default(load_config):
 
 
 def test_every_setting_can_be_given(load_config):
-    """What the file says holds, in the words of the core."""
+    """Each value of the file is found in the typed settings, in the core's units."""
     settings = load_config("working_everything")
     least = load_config()
 
@@ -54,7 +54,7 @@ def test_every_setting_can_be_given(load_config):
 
 
 def test_keys_are_the_cores_own(load_config):
-    """The first of a ring is in force, the others only open."""
+    """The first key of a ring encrypts, the others only decrypt."""
     keys = load_config("working_rotation").keys
 
     assert "p2" == keys.pepper.current.id
@@ -109,7 +109,7 @@ def test_api_keys_are_looked_up_by_hash(load_config):
 
 
 def test_messages_are_written_as_each_tenant(load_config):
-    """Brand and language are the tenant's, host and app are everybody's."""
+    """Brand and language are the tenant's; host and app are shared by all tenants."""
     text = (
         load_config("working_everything").create_message_renderer("my-shop").render("12345678", 5)
     )
@@ -119,7 +119,7 @@ def test_messages_are_written_as_each_tenant(load_config):
 
 
 def test_secrets_are_starred(load_config, complete_config):
-    """Neither `repr` nor `str` of the whole shows one."""
+    """Neither `repr` nor `str` of the settings shows one."""
     settings = load_config("working_everything")
 
     shown = f"{settings!r} {settings}"
@@ -130,7 +130,7 @@ def test_secrets_are_starred(load_config, complete_config):
 
 
 def test_a_key_shows_its_id_only():
-    """Also to tracebacks that print in colours, by a method of msgspec's own."""
+    """Tracebacks with colors show it too, by a method of msgspec."""
     key = Key("p1", b"a secret of thirty-two bytes.....")
 
     assert "Key(p1)" == repr(key)
@@ -138,7 +138,7 @@ def test_a_key_shows_its_id_only():
 
 
 def test_faults_never_repeat_a_secret(complete_config):
-    """A key in the wrong form is not shown to whoever reads the log of a failed start."""
+    """A key in the wrong form must not be in the log of a failed start."""
     text = complete_config().replace('secret = "', 'secret = "WORTHLESS:')
 
     with pytest.raises(SettingsError) as caught:
@@ -149,7 +149,7 @@ def test_faults_never_repeat_a_secret(complete_config):
 
 
 def test_several_tables_tell_which_of_them_is_meant(find_config_errors):
-    """The second tenant's fault is not the first one's."""
+    """The error names the second tenant, not the first one."""
     extra = (
         '[tenants.shop]\nbrand = "Shop"\n[tenants.bank]\nbrand = 7\n[tenants.post]\nname = "Post"\n'
     )
@@ -167,7 +167,7 @@ def test_several_tables_tell_which_of_them_is_meant(find_config_errors):
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError()])
 def test_a_secret_file_that_cannot_be_read_is_a_fault(error, complete_config):
-    """It is told by the setting that names it, and nothing is raised at anybody."""
+    """The error names its setting, and no exception is raised."""
 
     def read_file(_: str) -> str:
         raise error
@@ -215,7 +215,7 @@ def test_a_secret_file_that_is_not_text_is_a_fault(complete_config):
     ],
 )
 def test_values_of_another_shape_are_faults(extra, setting, find_config_errors):
-    """Nothing that TOML can say ends in a traceback."""
+    """No TOML value ends in a traceback."""
     assert setting in {fault.setting for fault in find_config_errors(extra=extra)}
 
 

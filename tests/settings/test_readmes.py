@@ -46,7 +46,7 @@ KINDS = {kind.__struct_config__.tag: kind for kind in get_args(Provider)}
 
 
 def test_readme_has_fewer_than_two_hundred_lines():
-    """It sells and starts; reference material is in docs/."""
+    """It is an introduction; reference material is in docs/."""
     assert len((TREE / "README.md").read_text().splitlines()) < 200
 
 
@@ -69,7 +69,7 @@ def test_every_link_between_pages_leads_to_a_file_and_a_heading(page):
 
 
 def test_every_page_of_docs_is_in_its_index():
-    """And no other."""
+    """The index lists no other page."""
     linked = re.findall(r"\]\(([a-z-]+\.md)\)", (DOCS / "README.md").read_text())
 
     assert sorted(linked) == sorted(
@@ -78,7 +78,7 @@ def test_every_page_of_docs_is_in_its_index():
 
 
 def test_example_of_a_chain_can_be_run_with(complete_config, now_ms):
-    """As written, except that secrets are read from files; each destination gets its route."""
+    """Its secrets are read from files instead, and each destination has a route."""
     example = re.findall(r"```toml\n(.*?)```", PROVIDERS, re.DOTALL)[0]
     given = [line for line in example.splitlines() if line]
 
@@ -115,7 +115,7 @@ def test_every_type_has_a_row_with_its_required_settings(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_row_says_whether_there_are_receipts(name):
-    """And how they are signed, by a setting of that type."""
+    """The row also has the setting of that type that signs them."""
     kind = KINDS[name]
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
     receipts = PROVIDER_ROWS[f"`{name}`"][2]

@@ -38,7 +38,7 @@ def test_secrets_are_starred(load_config):
 
 
 def test_secrets_in_an_address_are_starred(load_config):
-    """They are refused there, and the report is printed all the same."""
+    """They are refused there, but the report is printed all the same."""
     gateway = (
         '[providers.gateway]\ntype = "http"\nurl = "https://me:worthless@sms.example/?key=worthless"\n'
         'fields = {to = "{to}", text = "{text}"}\n'
@@ -51,7 +51,7 @@ def test_secrets_in_an_address_are_starred(load_config):
 
 
 def test_every_limit_is_shown_with_what_holds(load_config):
-    """Also those that nobody configured, as defaults."""
+    """Limits that are not configured are listed with their defaults."""
     text = format_settings(load_config())
 
     for limit in Limit:
@@ -61,7 +61,7 @@ def test_every_limit_is_shown_with_what_holds(load_config):
 
 
 def test_the_attacker_hours_are_said_where_argon2_was_measured(load_config):
-    """With what they are reckoned from."""
+    """The inputs of the calculation are shown."""
     settings = load_config("working_weak_hash")
 
     assert "attacker hours" not in format_settings(settings)

@@ -14,7 +14,7 @@ from otp_service.settings.template import quote_toml
 
 @pytest.fixture
 def written():
-    """A fresh configuration, as `init` makes it, and its API key."""
+    """A new configuration, as `init` writes it, and its API key."""
 
     def write(**changes):
         values = {
@@ -29,7 +29,7 @@ def written():
 
 
 def test_it_loads_and_only_the_address_of_the_provider_is_missing(written, now_ms):
-    """Nothing is sent by mistake, and `check` says what is to be done."""
+    """Nothing is sent by mistake, and the errors of `check` list the missing setting."""
     text, _ = written()
 
     found = find_errors(load_settings(text, {}, str, cores=2), now_ms)
@@ -48,7 +48,7 @@ def test_with_the_address_it_is_safe(written, now_ms):
 
 
 def test_the_api_key_is_returned_once_and_only_its_hash_is_written(written):
-    """Whoever reads the file cannot call."""
+    """A reader of the file cannot call the API."""
     text, api_key = written()
 
     (known,) = load_settings(text, {}, str, cores=2).build_api_keys()
@@ -58,7 +58,7 @@ def test_the_api_key_is_returned_once_and_only_its_hash_is_written(written):
 
 
 def test_no_two_secrets_are_the_same(written):
-    """Each is a call of its own to the source of randomness."""
+    """Each secret is generated separately."""
     made = []
 
     def token() -> str:
@@ -72,7 +72,7 @@ def test_no_two_secrets_are_the_same(written):
 
 
 def test_what_it_says_of_the_defaults_is_so(written, load_config):
-    """A setting that is written out has the value that it has without being written."""
+    """A setting in the template has the value of its default."""
     text, _ = written(provider_url="https://sms.example/messages")
     settings, least = load_settings(text, {}, str, cores=4), load_config()
 
@@ -83,7 +83,7 @@ def test_what_it_says_of_the_defaults_is_so(written, load_config):
 
 
 def test_what_it_shows_as_comments_can_be_taken_in(written, now_ms):
-    """Each commented setting exists, and its example is safe; Redis can only be in one place."""
+    """Each commented setting exists, and its example is safe; Redis has only one address."""
     text, _ = written(provider_url="https://sms.example/messages")
     others = r'^(url = "redis:|# url = "rediss:|# sentinel|# master)'
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
@@ -102,7 +102,7 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, now_ms):
 def test_a_fresh_configuration_warns_of_its_one_provider_and_that_nothing_is_archived(
     written, now_ms
 ):
-    """What is warned of at the very start has to be worth it."""
+    """A warning at the first start has to be worth reading."""
     text, _ = written(provider_url="https://sms.example/messages")
 
     found = find_warnings(load_settings(text, {}, str, cores=2), now_ms)

@@ -200,7 +200,7 @@ def test_the_level_is_that_of_the_settings(log):
     assert ["otp_service.x", "some.library"] == [entry["logger"] for entry in entries(log)]
 
 
-# ---------------------------------------------------------------------- what libraries say
+# -------------------------------------------------------------------- entries of libraries
 
 
 def test_the_text_of_an_exception_is_not_logged(log):
@@ -591,7 +591,7 @@ def test_one_page_has_the_metrics_of_all_workers(metrics):
     assert requests() is None
 
 
-# ---------------------------------------------------------------------- the ports, watched
+# ---------------------------------------------------------------------- instrumented ports
 
 
 class Fake:

@@ -277,7 +277,7 @@ async def test_the_configured_percentage_of_traces_is_kept(server, tmp_path, mem
     assert 1 == only.context.trace_id
 
 
-# ----------------------------------------------------------------------------------------- off
+# ------------------------------------------------------------------------------------ disabled
 
 
 async def test_without_an_address_the_ports_make_no_span(server, tmp_path):

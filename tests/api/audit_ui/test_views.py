@@ -1,4 +1,4 @@
-"""The page of the security team: who comes in, what he sees of whom, and what no value can do."""
+"""The audit page: sign-in, which events a caller sees, and the escaping of hostile values."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ OURS = {"Sec-Fetch-Site": "same-origin"}
 
 
 class Browser:
-    """What a browser does: keeps the cookie, and says which page sent a form."""
+    """A browser: it stores the cookie, and sends the Origin or Referer of the page with a form."""
 
     def __init__(self, api: ApiHarness, host: str = "localhost") -> None:
         scheme = "http" if host == "localhost" else "https"
@@ -54,7 +54,7 @@ class Browser:
 
 @pytest.fixture
 async def browser(api: ApiHarness):
-    """Somebody who has logged in as the security team."""
+    """A browser that is logged in with a key of the security team."""
     browser = Browser(api)
     await browser.log_in()
     return browser
@@ -62,24 +62,24 @@ async def browser(api: ApiHarness):
 
 @pytest.fixture
 async def shop(api: ApiHarness):
-    """Somebody who has logged in and sees his own tenant's events only."""
+    """A browser that is logged in with a tenant's key, and sees the events of that tenant only."""
     browser = Browser(api)
     await browser.log_in("shop-audit")
     return browser
 
 
 def search_for(**fields: str) -> dict[str, str]:
-    """Return the form of the search as a browser sends it: with every field of it."""
+    """Return the search form as a browser sends it, with all of its fields."""
     names = ("number", "reason", "challenge", "address", "type")
     return dict.fromkeys(names, "") | {"hours": "24"} | fields
 
 
-# ------------------------------------------------------------------------------------- coming in
+# --------------------------------------------------------------------------------------- sign-in
 
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_stranger_is_sent_to_the_form(api: ApiHarness, path) -> None:
-    """Nothing is read for him."""
+    """No event is read for a caller without a session."""
     answer = await Browser(api).get(path)
 
     assert (303, "/audit/login") == (answer.status_code, answer.headers["location"])
@@ -87,7 +87,7 @@ async def test_a_stranger_is_sent_to_the_form(api: ApiHarness, path) -> None:
 
 
 async def test_a_key_becomes_a_cookie_that_is_none(api: ApiHarness) -> None:
-    """Strict, out of reach for scripts, for an hour, and in no way made of the key."""
+    """The cookie is Strict, HttpOnly, valid for an hour, and not derived from the key."""
     answer = await Browser(api).log_in()
 
     pair, *flags = answer.headers["set-cookie"].split("; ")
@@ -104,7 +104,7 @@ async def test_a_key_becomes_a_cookie_that_is_none(api: ApiHarness) -> None:
 
 
 async def test_off_loopback_the_cookie_goes_over_tls_only(api: ApiHarness) -> None:
-    """And no neighbour under the same domain can set it."""
+    """Another host of the same domain cannot set it either."""
     browser = Browser(api, "audit.example.com")
     cookie = (await browser.log_in()).headers["set-cookie"]
 
@@ -125,7 +125,7 @@ async def test_off_loopback_the_cookie_goes_over_tls_only(api: ApiHarness) -> No
 async def test_a_key_that_may_not_is_told_so_and_counted(
     api: ApiHarness, key, status, counted, says
 ) -> None:
-    """R55: as on the other listener, with a page instead of a problem."""
+    """R55: it is counted as on the other listener, and answered with a page, not a problem."""
     browser = Browser(api)
     answer = await browser.log_in(key)
 
@@ -140,7 +140,7 @@ async def test_a_key_that_may_not_is_told_so_and_counted(
 async def test_whoever_logs_out_is_out_with_every_copy_of_his_cookie(
     api: ApiHarness, browser
 ) -> None:
-    """The session ends here, not only in the browser."""
+    """The session ends in the service, so a copy of the cookie is invalid too."""
     copied = dict(browser.client.cookies)
     assert 200 == (await browser.get("/audit")).status_code
 
@@ -153,7 +153,7 @@ async def test_whoever_logs_out_is_out_with_every_copy_of_his_cookie(
 
 
 async def test_a_session_ends_after_an_hour(api: ApiHarness, browser) -> None:
-    """However busy it is."""
+    """Requests do not prolong it."""
     api.now += SESSION_LIFETIME_SECONDS * 1000 - 1
     assert 200 == (await browser.get("/audit")).status_code
 
@@ -164,7 +164,7 @@ async def test_a_session_ends_after_an_hour(api: ApiHarness, browser) -> None:
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 4000, to_plain_key("security"), "otp-audit"])
 @pytest.mark.usefixtures("browser")
 async def test_a_made_up_cookie_opens_nothing(api: ApiHarness, cookie) -> None:
-    """Not even the key itself."""
+    """The key itself is no valid cookie either."""
     stranger = Browser(api)
     stranger.client.cookies.set("otp-audit", cookie, domain="localhost.local")
     answer = await stranger.get("/audit")
@@ -173,14 +173,14 @@ async def test_a_made_up_cookie_opens_nothing(api: ApiHarness, cookie) -> None:
 
 
 def sessions_of(*keys: ApiKey, now: int = NOW_MS) -> SessionStore:
-    """Return sessions for these keys, with tokens that count."""
+    """Return sessions for these keys, with numbered tokens."""
     keyring = ApiKeyRegistry(keys, {"shop": Tenant("shop", "Shop", frozenset())}, lambda _: None)
     tokens = iter(map(str, itertools.count()))
     return SessionStore(keyring, now=lambda: now, new_token=lambda: next(tokens))
 
 
 def test_a_session_ends_with_its_key() -> None:
-    """A key that is gone or has expired meanwhile lets nobody in."""
+    """A session of a key that was removed or has expired is refused."""
     key = ApiKey("a", "shop", hash_api_key("k"), frozenset({Scope.AUDIT}), NOW_MS + 1)
     sessions = sessions_of(key)
     token = sessions.begin_session(key.sha256)
@@ -193,7 +193,7 @@ def test_a_session_ends_with_its_key() -> None:
 
 
 def test_there_are_so_many_sessions_at_most() -> None:
-    """The oldest one makes room."""
+    """A new session replaces the oldest one."""
     key = ApiKey("a", "shop", hash_api_key("k"), frozenset({Scope.AUDIT}))
     sessions = sessions_of(key)
     tokens = [sessions.begin_session(key.sha256) for _ in range(MAX_SESSIONS_PER_KEY + 1)]
@@ -204,7 +204,7 @@ def test_there_are_so_many_sessions_at_most() -> None:
 
 
 def test_nobody_logs_others_out_by_logging_in() -> None:
-    """A key of one tenant ends no session of another's, however often it is used."""
+    """One key ends no session of another key, however often it logs in."""
     one, other = (
         ApiKey(name, "shop", hash_api_key(name), frozenset({Scope.AUDIT})) for name in ("a", "b")
     )
@@ -235,7 +235,7 @@ def test_nobody_logs_others_out_by_logging_in() -> None:
     ],
 )
 async def test_a_form_of_another_site_does_nothing(api: ApiHarness, browser, path, headers) -> None:
-    """Not even another service on this machine: SameSite knows no ports."""
+    """Another service on this machine is refused too: SameSite ignores ports."""
     fields = (
         {"key": to_plain_key("security")} if path == "/audit/login" else search_for(number=NUMBER)
     )
@@ -248,7 +248,7 @@ async def test_a_form_of_another_site_does_nothing(api: ApiHarness, browser, pat
 
 
 async def test_a_browser_that_says_only_origin_is_believed(api: ApiHarness) -> None:
-    """As it is where a page came over plain HTTP from elsewhere."""
+    """Some browsers send only Origin for a page that came over plain HTTP."""
     answer = await Browser(api).send(
         "/audit/login", headers={"Origin": "http://localhost"}, key=to_plain_key("security")
     )
@@ -271,7 +271,7 @@ async def test_a_browser_that_says_only_origin_is_believed(api: ApiHarness) -> N
 async def test_what_is_no_form_of_ours_is_refused_with_a_page(
     api: ApiHarness, body, kind, status
 ) -> None:
-    """R92: to a person, and without what was sent."""
+    """R92: the page is for a person, and does not repeat what was sent."""
     headers = OURS | {"Content-Type": kind}
     answer = await Browser(api).client.post("/audit/login", content=body, headers=headers)
 
@@ -281,7 +281,7 @@ async def test_what_is_no_form_of_ours_is_refused_with_a_page(
 
 @pytest.mark.parametrize("path", [*PAGES, "/audit/login", "/audit/style.css", "/audit?tenant=x"])
 async def test_nothing_is_kept_framed_or_run(browser, path) -> None:
-    """A policy that allows no script at all, on every page, also on refusals."""
+    """Every page, also a refusal, has a policy that allows no script."""
     answer = await browser.get(path)
 
     policy = answer.headers["content-security-policy"].split("; ")
@@ -297,11 +297,11 @@ async def test_nothing_is_kept_framed_or_run(browser, path) -> None:
     assert " style=" not in answer.text
 
 
-# --------------------------------------------------------------------------------- whose events
+# ------------------------------------------------------------------------------- visible events
 
 
 async def test_a_tenant_sees_its_own_events_whatever_it_asks_for(api: ApiHarness, shop) -> None:
-    """R55: the scope decides on every page, and no field can."""
+    """R55: the scope decides on every page, and no field can widen it."""
     api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop")
     for path in ("/audit", "/audit?tenant=bank", f"/audit/challenges/{CHALLENGE_ID}"):
         assert 200 == (await shop.get(path)).status_code
@@ -312,7 +312,7 @@ async def test_a_tenant_sees_its_own_events_whatever_it_asks_for(api: ApiHarness
 
 
 async def test_the_security_team_sees_all_and_may_choose_one(api: ApiHarness, browser) -> None:
-    """An unknown tenant is refused: it would be counted, and kept."""
+    """An unknown tenant is refused: it would be counted and stored."""
     await browser.get("/audit")
     await browser.get("/audit?tenant=shop")
     await browser.send("/audit/search", **search_for())
@@ -327,7 +327,7 @@ async def test_the_security_team_sees_all_and_may_choose_one(api: ApiHarness, br
 async def test_findings_and_the_button_are_for_who_sees_everything(
     api: ApiHarness, browser, shop, tmp_path
 ) -> None:
-    """Files and events of an archive are everybody's; whether it is sound may be known."""
+    """Findings name files and events of all tenants; a tenant sees only whether it is sound."""
     archive = build_standard_archive(tmp_path)
     verifications = api.use_archive(tmp_path, archive.keys)
 
@@ -348,7 +348,7 @@ async def test_findings_and_the_button_are_for_who_sees_everything(
 
 
 async def test_a_number_is_looked_up_in_the_body_with_a_reason(api: ApiHarness, browser) -> None:
-    """R58, R69: who, when and why are an event; the number itself stands in nothing that is kept."""
+    """R58, R69: an event records caller, time and reason; the number itself is never stored."""
     api.reader.add_event()
     answer = await browser.send("/audit/search", **search_for(number=NUMBER, reason="Ticket 47"))
 
@@ -362,7 +362,7 @@ async def test_a_number_is_looked_up_in_the_body_with_a_reason(api: ApiHarness, 
 
 
 async def test_what_cannot_be_recorded_is_not_shown(api: ApiHarness, browser) -> None:
-    """R73: a lookup that leaves no event is none."""
+    """R73: a lookup that cannot be recorded as an event is not done."""
     api.reader.add_event(purpose="unseen")
     api.lookup_error = StoreUnavailable()
 
@@ -387,7 +387,7 @@ async def test_what_cannot_be_recorded_is_not_shown(api: ApiHarness, browser) ->
 async def test_a_search_that_is_not_done_says_why_beside_its_field(
     api: ApiHarness, browser, fields, says
 ) -> None:
-    """And reads nothing, and shows no number again."""
+    """It reads no event, and the page does not repeat the number."""
     answer = await browser.send("/audit/search", **search_for(**fields))
 
     assert says in answer.text
@@ -410,7 +410,7 @@ async def test_an_address_is_found_however_it_is_written(
 
 
 async def test_a_number_in_a_url_is_not_looked_at(api: ApiHarness, browser) -> None:
-    """It would stand in histories and in logs of proxies."""
+    """It would be stored in browser histories and in the logs of proxies."""
     answer = await browser.get("/audit/search", params=search_for(number=NUMBER, reason="a"))
 
     assert 200 == answer.status_code
@@ -418,7 +418,7 @@ async def test_a_number_in_a_url_is_not_looked_at(api: ApiHarness, browser) -> N
 
 
 async def test_a_challenge_alone_leads_to_its_story(api: ApiHarness, browser) -> None:
-    """An id is no secret of a person's, so it may be an address that colleagues pass on."""
+    """An id is not personal data, so it may be in a URL that colleagues share."""
     api.reader.add_event(
         challenge=CHALLENGE_ID, tenant="shop", purpose="login", country="GB", number_suffix="56"
     )
@@ -435,7 +435,7 @@ async def test_a_challenge_alone_leads_to_its_story(api: ApiHarness, browser) ->
 async def test_a_story_is_read_back_to_its_beginning_and_no_further(
     api: ApiHarness, browser
 ) -> None:
-    """An archive may hold years; a beginning that was forged ends nothing."""
+    """An archive may hold years of events; the scan ends at the challenge's first genuine event."""
     api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="older")
     api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="login")
     api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="forged", mac="forged")
@@ -450,7 +450,7 @@ async def test_a_story_is_read_back_to_its_beginning_and_no_further(
 async def test_a_story_that_takes_too_long_is_told_as_far_as_it_was_found(
     api: ApiHarness, browser, monkeypatch
 ) -> None:
-    """R92: nobody waits for the end of an archive."""
+    """R92: a request does not wait for the end of a large archive."""
     never = asyncio.Event()
 
     async def entries(**_):
@@ -469,14 +469,14 @@ async def test_a_story_that_takes_too_long_is_told_as_far_as_it_was_found(
 
 @pytest.mark.parametrize("challenge", ["abc", "c07-%3Cscript%3E", CHALLENGE_ID[:-1]])
 async def test_what_is_no_challenge_is_not_found(api: ApiHarness, browser, challenge) -> None:
-    """Nor is one that no event speaks of."""
+    """An id without any event is not found either."""
     assert 404 == (await browser.get(f"/audit/challenges/{challenge}")).status_code
     assert [] == api.reader.queries
     assert 404 == (await browser.get(f"/audit/challenges/{CHALLENGE_ID}")).status_code
 
 
 async def test_older_events_are_a_form_away(api: ApiHarness, browser) -> None:
-    """The number goes on in the body."""
+    """The number is sent in the body again."""
     api.reader.add_event()
     api.reader.next_cursor = "the-cursor"
     await browser.send("/audit/search", **search_for(number=NUMBER, reason="Ticket 1"))
@@ -492,7 +492,7 @@ async def test_older_events_are_a_form_away(api: ApiHarness, browser) -> None:
 
 @pytest.mark.parametrize("value", HOSTILE)
 async def test_no_value_becomes_markup(api: ApiHarness, browser, value) -> None:
-    """R70: events come out of Redis, where anybody may have put them."""
+    """R70: events come from Redis, where an attacker may have written them."""
     names = (
         "type",
         "tenant",
@@ -528,7 +528,7 @@ async def test_no_value_becomes_markup(api: ApiHarness, browser, value) -> None:
 async def test_a_value_stays_on_its_line_and_in_its_direction(
     api: ApiHarness, browser, value
 ) -> None:
-    """R70: control and bidi characters are shown as what they are, and not for ever."""
+    """R70: control and bidi characters are shown as escapes, and long values are cut."""
     api.reader.add_event(client_address=value, tenant=value)
 
     for page in [
@@ -540,7 +540,7 @@ async def test_a_value_stays_on_its_line_and_in_its_direction(
 
 @pytest.mark.parametrize("value", [None, 1, 1.5, True, [], {}, {"a": {"b": 1}}, "x"])
 async def test_a_forged_event_of_any_shape_is_shown(api: ApiHarness, browser, value) -> None:
-    """As what it is: not ours, and in no number."""
+    """It is marked as forged, and is not counted."""
     names = (
         "tenant",
         "challenge",
@@ -562,7 +562,7 @@ async def test_a_forged_event_of_any_shape_is_shown(api: ApiHarness, browser, va
 
 @pytest.mark.parametrize("folded", ["-5", "0", "1" + "0" * 400, "1e400", '"2"'])
 async def test_a_forged_count_blinds_nobody(api: ApiHarness, browser, folded) -> None:
-    """No MAC covers what Redis adds: it could hide a flood, or keep the page from being shown."""
+    """No MAC covers what Redis adds: a forged count could hide a flood, or break the page."""
     api.reader.add_event(type="otp.issue_denied", tenant="shop", country="GB", reason="a")
     stamp = f'{{"folded": {folded}}}'.encode()
     api.reader.add_event(
@@ -577,7 +577,7 @@ async def test_a_forged_count_blinds_nobody(api: ApiHarness, browser, folded) ->
 
 
 async def test_an_event_with_many_fields_fills_no_browser(api: ApiHarness, browser) -> None:
-    """Of a hundred events on a page each may be as large as the archive takes."""
+    """Each of the hundred events on a page may be as large as the archive accepts."""
     fields = {f"f{number}": number for number in range(2 * MAX_SESSIONS_PER_KEY)}
     api.reader.add_event(type="otp.issued", tenant="shop", **fields)
 

@@ -41,7 +41,7 @@ def places(archive, keys, tmp_path):
 
 
 def test_verify_says_what_it_verified_and_up_to_when(run_otp, archive, keys):
-    """And what is not protected yet."""
+    """It also reports what is not protected yet."""
     ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
 
     number, at, hashed = get_newest_anchor(archive)
@@ -53,7 +53,7 @@ def test_verify_says_what_it_verified_and_up_to_when(run_otp, archive, keys):
 
 
 def test_verify_says_what_is_wrong_and_where(run_otp, archive, keys):
-    """File, line, seal and event, as compilers tell it."""
+    """File, line, seal and event are reported in the format of compilers."""
     apply_edit(archive, delete_lines("first", 7, 7))
 
     ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
@@ -67,7 +67,7 @@ def test_verify_says_what_is_wrong_and_where(run_otp, archive, keys):
 
 
 def test_verify_tells_programs_the_same(run_otp, archive, keys):
-    """As JSON, and with the same exit code."""
+    """The JSON output has the same content and exit code."""
     sound = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
     apply_edit(archive, replace_text("first", 7, "shop", "shoq"))
     found = run_otp("audit", "verify", archive.folder, "--public-key", keys, "--json")
@@ -81,7 +81,7 @@ def test_verify_tells_programs_the_same(run_otp, archive, keys):
 
 
 def test_verify_says_how_many_it_does_not_list(run_otp, archive, keys):
-    """An archive that is all wrong fills no screen for ever."""
+    """The list is cut for an archive in which everything is wrong."""
     apply_edit(archive, lambda files: files.first.extend([b"?\n"] * 300))
 
     ended = run_otp("audit", "verify", archive.folder, "--public-key", keys)
@@ -93,7 +93,7 @@ def test_verify_says_how_many_it_does_not_list(run_otp, archive, keys):
 def test_an_anchor_in_a_line_or_in_a_file_tells_of_a_tail_that_was_cut_off(
     run_otp, archive, keys, tmp_path
 ):
-    """`audit anchor` prints it; a mail around it does not matter."""
+    """`audit anchor` prints the line; a mail around it does not matter."""
     line = run_otp("audit", "anchor", archive.folder).out
     mail = tmp_path / "mail.txt"
     mail.write_text(f"Dear auditor,\n\n> {line}\nYours\n")
@@ -110,7 +110,7 @@ def test_an_anchor_in_a_line_or_in_a_file_tells_of_a_tail_that_was_cut_off(
 
 
 def test_nothing_that_somebody_wrote_there_reaches_the_terminal(run_otp, archive, keys, tmp_path):
-    """Neither the name of a file, nor what a seal says, nor an event (R70)."""
+    """The name of a file, a seal and an event are all escaped (R70)."""
     event = archive.add_event(1, tenant="x\u009b2Jy")
     archive.append_seal()
     proof = tmp_path / "proof.json"
@@ -147,7 +147,7 @@ def test_nothing_that_somebody_wrote_there_reaches_the_terminal(run_otp, archive
     ],
 )
 def test_a_call_that_verifies_nothing_is_a_wrong_one(run_otp, places, arguments, why):
-    """Exit code 2: neither sound nor found."""
+    """Exit code 2: neither success nor a finding."""
     ended = run_otp("audit", *[argument.format(**places) for argument in arguments])
 
     assert (2, "") == (ended.exit_code, ended.out)
@@ -155,7 +155,7 @@ def test_a_call_that_verifies_nothing_is_a_wrong_one(run_otp, places, arguments,
 
 
 def test_an_id_that_is_none_is_a_wrong_call(run_otp, archive):
-    """It is told what one looks like."""
+    """The message shows a valid id."""
     ended = run_otp("audit", "prove", archive.folder, "7")
 
     assert 2 == ended.exit_code
@@ -163,7 +163,7 @@ def test_an_id_that_is_none_is_a_wrong_call(run_otp, archive):
 
 
 def test_a_proof_proves_one_event(run_otp, archive, keys, tmp_path):
-    """To somebody who has nothing else but the public keys."""
+    """A verifier needs only the public keys."""
     proof = tmp_path / "proof.json"
     proof.write_text(run_otp("audit", "prove", archive.folder, EVENT).out)
 
@@ -180,7 +180,7 @@ def test_a_proof_proves_one_event(run_otp, archive, keys, tmp_path):
 
 
 def test_a_proof_says_that_a_mac_was_wrong(run_otp, archive, keys, tmp_path):
-    """It proves that it was archived like this, and not that a worker wrote it."""
+    """The proof shows that the event was archived like this, not that a worker wrote it."""
     proof = tmp_path / "proof.json"
     proof.write_text(run_otp("audit", "prove", archive.folder, f"01-{EPOCH}-6").out)
 
@@ -190,7 +190,7 @@ def test_a_proof_says_that_a_mac_was_wrong(run_otp, archive, keys, tmp_path):
 
 
 def test_a_key_is_written_for_its_owner_alone_and_its_public_half_printed(run_otp, tmp_path):
-    """What it signs, the printed line verifies."""
+    """The printed line verifies what the key signs."""
     path, public = tmp_path / "audit.pem", tmp_path / "audit.pub"
 
     made = run_otp("audit", "key", path)
@@ -207,7 +207,7 @@ def test_a_key_is_written_for_its_owner_alone_and_its_public_half_printed(run_ot
 
 
 def test_a_key_that_is_there_is_left_alone(run_otp, tmp_path):
-    """What it has signed needs it."""
+    """What it has signed can be verified only with it."""
     path = tmp_path / "audit.pem"
     path.write_text("mine")
 
@@ -217,7 +217,7 @@ def test_a_key_that_is_there_is_left_alone(run_otp, tmp_path):
     assert "File exists" in ended.err
 
 
-# -------------------------------------------------------------------- as somebody else's machine has it
+# ------------------------------------------------------------------------------ without the service
 
 ALONE = """
 import importlib.abc, sys
@@ -237,7 +237,7 @@ OURS = ("otp_service.app", "otp_service.settings", "otp_service.store", "otp_ser
 
 
 def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command where there is neither the service nor Redis."""
+    """Run a command in an environment without the service and without Redis."""
     words = [str(argument) for argument in arguments]
     program = ALONE.format(packages=PACKAGES, ours=OURS, arguments=words)
     return subprocess.run(
@@ -246,7 +246,7 @@ def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_auditors_need_neither_the_service_nor_redis(archive, keys, tmp_path):
-    """Nothing of them is imported, by none of the commands that verify."""
+    """No command that verifies imports any of their modules."""
     proof = tmp_path / "proof.json"
     ended = [
         alone("audit", "verify", archive.folder, "--public-key", keys),
@@ -262,7 +262,7 @@ def test_auditors_need_neither_the_service_nor_redis(archive, keys, tmp_path):
 
 
 def test_progress_is_shown_to_a_person_alone(archive, keys):
-    """On standard error, and gone when it is done."""
+    """It is on standard error of a terminal, and erased at the end."""
     program = """
 import sys
 from otp_service import cli
@@ -287,7 +287,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def test_an_archive_without_a_seal_is_not_sound(run_otp, archive, keys):
-    """Whoever empties the folder and writes what he likes has no key, and needs none for that."""
+    """An attacker who replaces the folder has no key, and an archive without seals needs none."""
     first, *others = archive.folder.glob("*/*.jsonl")
     for path in (first, *others):
         path.unlink()
@@ -311,7 +311,7 @@ def first_lines() -> list[bytes]:
 
 
 def test_an_anchor_is_one_line_whatever_the_seal_says(run_otp, archive):
-    """R70: nobody has verified it yet, and it is mailed."""
+    """R70: the seal is not verified yet, and the line is mailed."""
     archive.append_seal(at="2025-11-24T10:00:00Z\nBcc: x\x1b[2J\x9b2J")
 
     printed = run_otp("audit", "anchor", archive.folder).out
@@ -321,7 +321,7 @@ def test_an_anchor_is_one_line_whatever_the_seal_says(run_otp, archive):
 
 
 def test_what_programs_get_is_ascii(run_otp, archive, keys):
-    """R70: no terminal and no reader of lines takes a value for more than that."""
+    """R70: no terminal and no line reader interprets a value."""
     event = archive.add_event(1, tenant="\x9b2J\u202e")
     archive.append_seal(key="\x9b2J\u2028\u202e")
 
@@ -333,7 +333,7 @@ def test_what_programs_get_is_ascii(run_otp, archive, keys):
 
 
 def test_an_archive_that_may_not_be_read_is_told_in_one_line(run_otp, archive, keys, monkeypatch):
-    """And is not taken for an empty one."""
+    """It is not taken for an empty archive."""
 
     def listdir(path):
         raise PermissionError(13, "Permission denied", str(path))

@@ -1,4 +1,4 @@
-"""`audit export`: what is in the archive, for a security team's tools."""
+"""`audit export`: the events of the archive, for a security team's tools."""
 
 import json
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ def exported(capsys, *arguments: object) -> list[Any]:
 
 
 def test_every_event_is_one_line_in_the_order_of_the_archive(archive: Path, capsys) -> None:
-    """Seals are none, and a line that has no end yet is left for the next time."""
+    """Seals are left out, and an incomplete last line is left for the next run."""
     told = exported(capsys, "--format", "ocsf", archive)
 
     codes = [event["metadata"]["event_code"] for event in told]
@@ -47,7 +47,7 @@ def test_every_event_is_one_line_in_the_order_of_the_archive(archive: Path, caps
 
 
 def test_what_was_before_is_left_out(archive: Path, capsys) -> None:
-    """Segments that ended before are not even read."""
+    """Segments that ended earlier are not read."""
     (first,) = (archive / "2025-11-22").iterdir()
     first.write_bytes(b"this would be a finding\n")
 
@@ -65,14 +65,14 @@ def test_a_segment_whose_day_has_begun_before_is_read(archive: Path, capsys) -> 
 
 
 def test_a_folder_without_segments_is_said_to_be_none(tmp_path: Path, capsys) -> None:
-    """An empty export would look like a quiet day."""
+    """An empty export would look like a day without events."""
     assert 1 == main(["audit", "export", "--format", "ecs", str(tmp_path / "nowhere")])
 
     assert "is not an archive" in capsys.readouterr().err
 
 
 def test_a_line_that_is_far_too_long_is_told_as_a_finding(archive: Path, capsys) -> None:
-    """In its parts, and not left out as if it were being written."""
+    """It is reported in parts, and not skipped as an incomplete line."""
     for segment in archive.glob("2025-11-22/*"):
         segment.write_bytes(b"x" * (5 << 20) + b"\n" + segment.read_bytes())
 

@@ -1,4 +1,4 @@
-"""`audit search`, `show` and `stats`, on a real Redis and an archive beside it."""
+"""`audit search`, `show` and `stats`, on a real Redis and an archive."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ OLD_TYPES = ("otp.verified", "otp.attempted", "otp.sent", "otp.issued")
 
 @pytest.fixture
 def archive(tmp_path, config) -> archive_builder.ArchiveBuilder:
-    """What the sealer left of other days; its MACs are of a key that is gone."""
+    """Segments of other days; their MACs are of a key that was removed."""
     keys = read_settings(config).keys.pseudonym
     number = keys.current.derive_pseudonym("number", parse_number(NUMBER).canonical)
     archive = archive_builder.ArchiveBuilder(tmp_path / "archive")
@@ -59,7 +59,7 @@ def issued(config):
 
 @pytest.fixture
 def search(run_otp, config, archive):
-    """Search both, as JSON."""
+    """Search Redis and the archive, and return the JSON output."""
 
     def run(*arguments: str, **more: str) -> list[dict]:
         ended = run_otp(
@@ -97,7 +97,7 @@ def test_redis_and_the_archive_are_searched_together(search, issued):
     ],
 )
 def test_every_filter_narrows_the_search(search, arguments, expected):
-    """All of them have to agree."""
+    """An event has to match all of them."""
     assert expected == [(event["partition"], event["sequence"]) for event in search(*arguments)]
 
 
@@ -121,7 +121,7 @@ def test_looking_for_a_number_is_an_event_that_says_who_and_why(search, issued, 
 
 
 def test_a_number_among_the_arguments_is_refused_and_not_repeated(run_otp, config):
-    """It would stand in the shell's history; seen to fail with a plain `choices`."""
+    """It would be stored in the shell's history; seen to fail with a plain `choices`."""
     ended = run_otp("audit", "search", "--config", config, "--number", NUMBER)
 
     assert 2 == ended.exit_code
@@ -131,7 +131,7 @@ def test_a_number_among_the_arguments_is_refused_and_not_repeated(run_otp, confi
 
 @pytest.mark.parametrize("reason", [NUMBER, "call 07400 123 456 back", "(0)7400-123456"])
 def test_a_reason_that_holds_a_number_is_refused(run_otp, config, read_events, reason):
-    """R68: the log is to hold none."""
+    """R68: the log must not contain a number."""
     ended = run_otp(
         "audit", "search", "--config", config, "--number", "-", "--reason", reason, stdin=NUMBER
     )
@@ -143,7 +143,7 @@ def test_a_reason_that_holds_a_number_is_refused(run_otp, config, read_events, r
 
 @pytest.mark.parametrize("stdin", ["", "07400 999888", f"{NUMBER}\n{OTHER}\n"])
 def test_one_number_is_read(run_otp, config, stdin):
-    """No more, no less, and it is not repeated either."""
+    """Zero or two numbers are refused, and not repeated either."""
     ended = run_otp("audit", "search", "--config", config, "--number", "-", stdin=stdin)
 
     assert (1, "") == (ended.exit_code, ended.out)
@@ -164,7 +164,7 @@ def test_nothing_is_shown_of_a_number_when_redis_is_away(run_otp, config, archiv
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_every_event_is_one_line_whatever_is_in_it(run_otp, config, archive, evil):
-    """R70: a line that looks like another event, ANSI, bidi and what some take for a line's end."""
+    """R70: text like another event, ANSI, bidi, and what some readers take for a line end."""
     archive.add_event(9, reason=evil, client_address=evil, challenge=evil, number=evil, country=evil,
                  type=evil, provider=evil)  # fmt: skip
     archive.append_seal()
@@ -180,7 +180,7 @@ def test_every_event_is_one_line_whatever_is_in_it(run_otp, config, archive, evi
 
 
 def test_a_limit_says_that_there_is_more(run_otp, config, archive):
-    """Whoever counts lines is not deceived."""
+    """The output says so, because a count of its lines would be too low."""
     ended = run_otp(
         "audit", "search", "--config", config, "--archive", archive.folder, "--limit", "2"
     )
@@ -193,7 +193,7 @@ def test_a_limit_says_that_there_is_more(run_otp, config, archive):
     "when", ["", "24", "yesterday", "24h ago", "2026-11-24", "-1h", "9999999h"]
 )
 def test_a_time_that_is_none_is_refused(run_otp, config, when):
-    """With what one looks like."""
+    """The message shows a valid one."""
     ended = run_otp("audit", "search", "--config", config, f"--since={when}")
 
     assert 1 == ended.exit_code
@@ -201,7 +201,7 @@ def test_a_time_that_is_none_is_refused(run_otp, config, when):
 
 
 def test_show_tells_a_story_out_of_both(run_otp, config, archive, issued):
-    """An old one, one that is going on, and one that nobody knows."""
+    """The challenge is an old one, a pending one, and an unknown one."""
     live = issued(NUMBER)
 
     def show(challenge: str):
@@ -243,7 +243,7 @@ def test_stats_count_both(run_otp, config, archive, issued):
 
 
 def test_what_no_worker_told_is_not_counted(run_otp, config, archive):
-    """Whoever can write to Redis moves no number here."""
+    """An attacker who can write to Redis changes no count."""
     archive.add_event(7, is_ours=False)
     archive.append_seal()
 
@@ -256,7 +256,7 @@ def test_what_no_worker_told_is_not_counted(run_otp, config, archive):
 
 @pytest.mark.parametrize("command", ["search", "stats"])
 def test_a_folder_that_is_not_there_is_named(run_otp, config, tmp_path, command):
-    """Nobody takes a slip of the pen for an empty archive."""
+    """A mistyped path is not taken for an empty archive."""
     ended = run_otp("audit", command, "--config", config, "--archive", tmp_path / "none")
 
     assert 1 == ended.exit_code
@@ -264,7 +264,7 @@ def test_a_folder_that_is_not_there_is_named(run_otp, config, tmp_path, command)
 
 
 def test_a_folder_that_is_not_of_dev_is_said_to_be_none(run_otp, tmp_path):
-    """Whoever runs `dev` names its data folder where others name a file."""
+    """`dev` takes its data folder where other commands take a file."""
     ended = run_otp("audit", "stats", "--config", tmp_path)
 
     assert (1, "") == (ended.exit_code, ended.out)
@@ -272,7 +272,7 @@ def test_a_folder_that_is_not_of_dev_is_said_to_be_none(run_otp, tmp_path):
 
 
 def test_events_for_programs_are_ascii(run_otp, config, archive):
-    """R70: neither a terminal nor a reader of lines takes a value for more than that."""
+    """R70: neither a terminal nor a line reader interprets a value."""
     archive.add_event(9, purpose="\x9b2J\u202e", challenge=OLD.replace("c07", "c09"))
     archive.append_seal()
 

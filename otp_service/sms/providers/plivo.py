@@ -7,6 +7,11 @@ Plivo takes no reference of ours: it is in the address for receipts. The signatu
 an old one cannot be recognized. The token in the address is of one message only, and a receipt
 never moves a delivery back.
 
+Each version of the signature comes twice: made with the token of the (sub)account, and, as `-Ma-`,
+with that of the main account. Plivo documents V2 for messages and sends V3, of which only `-Ma-V3`
+fits a message. V3 covers the fields, V2 the address alone: a receipt with V2 alone counts as
+unsigned, so that the token in its address decides.
+
 https://www.plivo.com/docs/messaging/api/message/send-a-message
 https://www.plivo.com/docs/messaging/troubleshooting/error-codes
 https://www.plivo.com/docs/messaging/concepts/signature-validation
@@ -45,7 +50,10 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
 }
 """All others are technical: 30 spam, 40 source, 90 no route, 900 credit, 910 account, 1000 unknown."""
 
-SIGNATURE_HEADER: Final = "x-plivo-signature-v3"
+V3_HEADERS: Final = ("x-plivo-signature-v3", "x-plivo-signature-ma-v3")
+V3_NONCE_HEADER: Final = "x-plivo-signature-v3-nonce"
+V2_HEADERS: Final = ("x-plivo-signature-v2", "x-plivo-signature-ma-v2")
+V2_NONCE_HEADER: Final = "x-plivo-signature-v2-nonce"
 
 
 class _ReplyBody(msgspec.Struct):
@@ -90,32 +98,42 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:
         """Return the receipt of a callback, whose signature is checked first."""
-        verify_signature(callback, self.auth_token.reveal())
-        form = convert_receipt(callback.form, _ReceiptBody)
+        is_signed = verify_signature(callback, self.auth_token.reveal())
+        fields = callback.query if callback.method == "GET" else callback.form
+        form = convert_receipt(fields, _ReceiptBody)
         receipt = build_receipt(
             RECEIPT_STATUSES.get(form.status),
             form.error_code,
             failure_statuses=FAILURE_STATUSES,
             message_id=form.message_uuid,
-            is_signed=True,
+            is_signed=is_signed,
         )
         return [receipt]
 
 
-def verify_signature(callback: Callback, token: str) -> None:
-    """Raise CallbackSignatureError unless Plivo signed this address and form (V3)."""
-    nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
-    expected = compute_signature(token.encode(), f"{_build_signed_text(callback)}.{nonce}".encode())
-    # There are several signatures while a token is being replaced.
-    given = callback.headers.get(SIGNATURE_HEADER, "").replace(" ", "").split(",")
-    require_any_equal(expected, given)
+def verify_signature(callback: Callback, token: str) -> bool:
+    """Raise CallbackSignatureError unless Plivo signed it; return whether the fields are signed too.
+
+    V2 counts only without a header of V3: otherwise a caller could choose the weaker one.
+    """
+    if has_v3 := any(name in callback.headers for name in V3_HEADERS):
+        names, text = V3_HEADERS, _build_signed_text(callback)
+        signed = f"{text}.{callback.headers.get(V3_NONCE_HEADER, '')}"
+    else:
+        names, address = V2_HEADERS, callback.url.partition("?")[0]
+        signed = f"{address}{callback.headers.get(V2_NONCE_HEADER, '')}"
+    # There are several signatures in a header while a token is being replaced.
+    given = ",".join(callback.headers.get(name, "") for name in names).replace(" ", "").split(",")
+    require_any_equal(compute_signature(token.encode(), signed.encode()), given)
+    return has_v3
 
 
 def _build_signed_text(callback: Callback) -> str:
-    """Return what V3 signs of a POST: the address, its query sorted, the form sorted."""
+    """Return what V3 signs: the address, its query sorted, and the form of a POST sorted."""
     address, _, query = callback.url.partition("?")
     parameters = "&".join(f"{name}={value}" for name, value in _sort_fields(query))
-    form = "".join(f"{name}{value}" for name, value in _sort_fields(callback.text))
+    content = "" if callback.method == "GET" else callback.text
+    form = "".join(f"{name}{value}" for name, value in _sort_fields(content))
     if not form:
         return f"{address}?{parameters}" if parameters else address
     return f"{address}?{parameters}.{form}" if parameters else f"{address}?{form}"

@@ -2,7 +2,7 @@
 
 - `model`: every setting with its type and default
 - `load`: TOML overridden by the environment; `decode`: values to types, secrets from files
-- `rules`, with `audit_rules`, `limit_rules` and `provider_rules`: errors and warnings with remedies
+- `rules`, with `audit_rules`, `limit_rules`, `provider_rules` and `sender_rules`: errors and warnings
 - `report`: the settings in force, secrets redacted
 - `template`: the commented configuration that `init` writes; `development`: that of `dev`
 """

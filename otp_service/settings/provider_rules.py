@@ -7,9 +7,8 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
-from otp_service.sms.provider_settings import VendorSettings
+from otp_service.settings.sender_rules import find_sender_error
 from otp_service.sms.providers.inbox import Inbox
-from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.routes import Route
 
 
@@ -53,7 +52,4 @@ def _check_route(
     if isinstance(route, dict) and any(share < 1 for share in route.values()):
         yield ConfigIssue(path, "has a share under 1: remove that provider")
     for name in sorted(set(route) & settings.providers.keys()):
-        provider = settings.providers[name]
-        if isinstance(provider, VendorSettings | Smpp) and not provider.can_serve(destination):
-            remedy = f"names {name}, which has no sender for it: set senders.{destination}"
-            yield ConfigIssue(path, remedy)
+        yield from find_sender_error(path, name, settings.providers[name], destination)

@@ -146,6 +146,11 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
     topic_arn: str = ""
     """The only topic whose receipts are accepted."""
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """See `pool`."""
+        return bool(self.pool)
+
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
         optional = {

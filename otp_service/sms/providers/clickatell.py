@@ -97,6 +97,11 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
     key: Secret
     base_url: str = "https://platform.clickatell.com"
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """Clickatell selects one of the integration's numbers."""
+        return True
+
     def build_request(self, message: Message) -> HttpRequest:
         fields = {
             "channel": "sms",

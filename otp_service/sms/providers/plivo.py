@@ -75,6 +75,11 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
     """A pool of numbers, for destinations without an allowed sender."""
     base_url: str = "https://api.plivo.com"
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """A Powerpack has a pool of numbers."""
+        return bool(self.powerpack_uuid)
+
     def build_request(self, message: Message) -> HttpRequest:
         sender = self.select_sender_id(message)
         fields = {

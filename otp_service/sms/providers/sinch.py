@@ -75,6 +75,11 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
     base_url: str = "https://us.sms.api.sinch.com"
     """The plan's region: us, eu, au, br or ca."""
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """Sinch selects the default originator of the service plan."""
+        return True
+
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         """Return the provider, whose dialect has a clock."""
         return HttpProvider(name, self.with_clock(dependencies.now), dependencies.transport)

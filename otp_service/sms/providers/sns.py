@@ -68,6 +68,11 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
     max_price: str = ""
     """The highest price of one message in USD: 0.50."""
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """SNS selects one of the account's numbers for a message without a sender."""
+        return True
+
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
         fields = {

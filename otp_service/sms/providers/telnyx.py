@@ -106,6 +106,11 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
     """In base64, from the portal. Without it receipts count as unsigned."""
     base_url: str = "https://api.telnyx.com"
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """A messaging profile has a pool of numbers."""
+        return bool(self.messaging_profile_id)
+
     def build_request(self, message: Message) -> HttpRequest:
         fields = {
             "to": message.to.e164,

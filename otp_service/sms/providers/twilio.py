@@ -92,6 +92,11 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
     messaging_service_sid: str = ""
     """Selects the sender where `sender` and `senders` have no allowed one."""
 
+    @property
+    def has_sender_pool(self) -> bool:
+        """A Messaging Service has a pool of senders."""
+        return bool(self.messaging_service_sid)
+
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST. It asks Twilio to keep neither the text nor the whole number."""
         fields = {

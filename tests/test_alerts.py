@@ -48,7 +48,8 @@ TARGET_LABELS = {"instance", "job"}
 def list_metrics():
     """Return the names that each metric's series can have, and its labels."""
     instance = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
-    registered = instance._registry._collector_to_names.items()
+    registries = (instance._registry, instance._own_registry)
+    registered = [pair for each in registries for pair in each._collector_to_names.items()]
     # The archive's metrics are created with an archive, from a table of the sealer.
     archive = getattr(telemetry.metrics, "ARCHIVE_METRICS", {})
     return [

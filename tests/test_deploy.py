@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,8 +108,18 @@ def test_each_mounted_file_exists_and_is_readable(prepared_folder, service):
         assert how == "ro"
 
 
+def test_the_admin_listener_is_reached_from_the_internal_network_only():
+    """R63: its metrics need no key, and the network "outside" carries the public listener."""
+    otp, inside = COMPOSE["services"]["otp"], COMPOSE["networks"]["inside"]
+    address = otp["networks"]["inside"]["ipv4_address"]
+
+    assert otp["environment"]["OTP_SERVICE__ADMIN_HOST"] == address
+    assert inside["internal"]
+    assert ip_address(address) in ip_network(inside["ipam"]["config"][0]["subnet"])
+
+
 def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared_folder):
-    """Only the provider is left to fill in, and there is no warning about the archive."""
+    """Only the provider is left to fill in; what deserves a second look is explained in the file."""
     settings = load_settings(
         (prepared_folder.folder / "otp.toml").read_text(),
         COMPOSE["services"]["otp"]["environment"],
@@ -117,8 +128,10 @@ def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared_fo
     )
     now = now_ms()
 
-    assert {"providers.gateway.url"} == {fault.setting for fault in find_errors(settings, now)}
-    assert {"routing.providers"} == {fault.setting for fault in find_warnings(settings, now)}
+    assert {"providers.gateway.url"} == {fault.setting for fault in find_errors(settings)}
+    assert {"routing.providers", "audit.seal", "service.admin_host"} == {
+        fault.setting for fault in find_warnings(settings, now)
+    }
     mounted = {where: what for what, where, _ in list_mounts("otp")}
     secret = COMPOSE["secrets"][Path(settings.audit.signing_key).name]["file"]
     key = read_key(prepared_folder.folder / secret)

@@ -120,6 +120,8 @@ class Application:
             await self.system_events.record_service_change("started")
             self._start_tasks(self._run_health_sync())
         self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
+        if self.is_supervisor or self.is_dev:
+            self.metrics.set_key_expiries(self.settings.build_api_keys())
         if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
             limit, record = self.settings.events.maximum, self.system_events.record_fullness_change
             monitor = ArchiveMonitor(self.archive_source, self.metrics, limit, record)

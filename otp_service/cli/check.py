@@ -11,6 +11,7 @@ from otp_service.api import openapi
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores, read_settings
 from otp_service.cli.sealer_runner import find_sealer_errors
+from otp_service.cli.secret_files import find_exposed_files
 from otp_service.cli.serve import find_redis_errors
 from otp_service.clock import now_ms
 from otp_service.core import argon2_profile
@@ -18,7 +19,13 @@ from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.codes import SALT_BYTES
 from otp_service.core.errors import StoreUnavailable
 from otp_service.hashing import compute_argon2id
-from otp_service.settings import Settings, find_errors, find_warnings, format_settings
+from otp_service.settings import (
+    Settings,
+    find_errors,
+    find_expired_tenants,
+    find_warnings,
+    format_settings,
+)
 
 
 CALIBRATION_ROW = (
@@ -50,12 +57,13 @@ def run_check(args: argparse.Namespace) -> int:
       otp-service check --config /etc/otp/otp.toml
     """
     settings, now = read_settings(args.config), now_ms()
-    errors, warnings = [*map(str, find_errors(settings, now))], [*find_warnings(settings, now)]
+    errors = [*map(str, find_errors(settings)), *map(str, find_expired_tenants(settings, now))]
+    warnings = [*find_warnings(settings, now)]
     hash_rate = None if errors else _measure_hash_rate(settings.hash.profile, 1.0)
     print(format_settings(settings, hash_rate))
     if not any(error.startswith("redis.") for error in errors):
         errors += _check_redis(settings)
-    errors += find_sealer_errors(settings.audit)
+    errors += [*find_exposed_files(args.config, settings), *find_sealer_errors(settings.audit)]
     if warnings:
         print(f"\nWorth a second look:\n{format_list(warnings)}")
     if errors:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from otp_service.cli.command import CommandError, format_list
-from otp_service.clock import now_ms
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.settings import Settings, SettingsError, find_errors, load_settings
@@ -32,7 +31,7 @@ def read_settings(path: Path) -> Settings:
 def read_safe_settings(path: Path) -> Settings:
     """Return the settings. Raises CommandError with every unsafe one and its remedy."""
     settings = read_settings(path)
-    if errors := find_errors(settings, now_ms()):
+    if errors := find_errors(settings):
         raise CommandError(f"{path} is not safe to run with:\n{format_list(errors)}")
     return settings
 

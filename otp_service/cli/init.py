@@ -96,7 +96,7 @@ def run_init(args: argparse.Namespace) -> int:
         settings = load_settings(text, {}, str, cores=count_cores())
     except SettingsError as error:
         raise CommandError(str(error)) from error
-    missing = format_list(f"   {error}" for error in find_errors(settings, now_ms()))
+    missing = format_list(f"   {error}" for error in find_errors(settings))
     _write_new_file(args.config, text)
     values = {"path": args.config, "tenant": args.tenant, "key": api_key, "missing": missing}
     print(CONFIG_WRITTEN_MESSAGE.format(**values))

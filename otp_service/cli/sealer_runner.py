@@ -18,6 +18,7 @@ from typing import Any
 from otp_service import telemetry
 from otp_service.app import create_signer, run_sealer
 from otp_service.audit.archive_format.key_files import KeyFileError, find_next_key_id
+from otp_service.audit.sinks import FileSinkSettings
 from otp_service.cli.command import CommandError, format_list
 from otp_service.cli.common import read_safe_settings
 from otp_service.settings import Settings
@@ -25,6 +26,11 @@ from otp_service.settings.model import AuditSettings
 
 
 logger = logging.getLogger(__name__)
+
+ANCHOR_IN_ARCHIVE_REMEDY = (
+    "is inside audit.archive: a process that can cut off the archive's end can change the anchor, too. "
+    "Name a file where it cannot write"
+)
 
 
 class LoopThread:
@@ -71,8 +77,14 @@ class SealerThread(LoopThread):
 
 
 def find_sealer_errors(audit: AuditSettings) -> Iterator[str]:
-    """Yield what keeps this user from sealing on this machine; nothing if sealing is off."""
-    if audit.archive is None or audit.signing_key is None:
+    """Yield what keeps this user from sealing on this machine, and an anchor in the wrong place."""
+    if audit.archive is None:
+        return
+    if isinstance(audit.anchor, FileSinkSettings):
+        anchor = Path(audit.anchor.path).resolve()
+        if anchor.is_relative_to(Path(audit.archive).resolve()):
+            yield f"audit.anchor.path: {ANCHOR_IN_ARCHIVE_REMEDY}"
+    if audit.signing_key is None:
         return
     folder = Path(audit.archive).absolute()
     try:

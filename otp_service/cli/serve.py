@@ -25,9 +25,11 @@ from otp_service.cli.command import CommandError, Subparsers, add_command, forma
 from otp_service.cli.common import read_safe_settings
 from otp_service.cli.dev import API_KEY_VARIABLE
 from otp_service.cli.sealer_runner import LoopThread, SealerThread, require_usable_archive
+from otp_service.cli.secret_files import find_exposed_files
 from otp_service.cli.uvicorn_servers import create_uvicorn_config, open_listener
+from otp_service.clock import now_ms
 from otp_service.core.errors import StoreUnavailable
-from otp_service.settings import Settings
+from otp_service.settings import Settings, find_expired_tenants
 from otp_service.store import health
 
 
@@ -65,6 +67,7 @@ def run_serve(args: argparse.Namespace) -> int:
     os.environ[CONFIG_PATH_VARIABLE] = str(args.config.resolve())
     service = settings.service
     telemetry.configure_logging(service.log_level, sys.stdout)
+    log_tolerated_issues(args.config, settings)
     _require_safe_redis(settings)
     require_usable_archive(settings)
     with telemetry.share_metrics_folder():
@@ -119,6 +122,7 @@ class ServeSupervisor(Multiprocess):
         except CommandError:
             logger.exception("admin listener and sealer keep their settings")
             return
+        log_tolerated_issues(self._config_path, settings)
         self._admin_thread.stop(settings.service.drain_seconds)
         self._admin_thread.start(settings)
         try:
@@ -158,6 +162,14 @@ async def find_redis_errors(settings: Settings) -> list[str]:
     async with create_client(settings) as client:
         issues = await health.find_issues(client, max_stream_entries=settings.events.maximum)
     return [f"{setting}: {remedy}" for setting, remedy in issues]
+
+
+def log_tolerated_issues(config: Path, settings: Settings) -> None:
+    """Log what `check` refuses and the service can run with: expired keys, exposed files."""
+    for issue in find_expired_tenants(settings, now_ms()):
+        logger.warning("every API key has expired, and calls with one are 401: %s", issue)
+    for exposed in find_exposed_files(config, settings):
+        logger.warning("%s", exposed)
 
 
 def _require_safe_redis(settings: Settings) -> None:

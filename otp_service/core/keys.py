@@ -9,7 +9,7 @@ limit      names buckets and partitions; not rotated on a schedule, because that
 
 import functools
 import hmac
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +18,13 @@ import msgspec
 
 MIN_KEY_BYTES = 32
 """Every key has at least 256 bits (R11)."""
+
+MIN_DISTINCT_BYTES = 12
+"""32 random bytes have about 30 different values; fewer than 12 mean a typed key."""
+
+MAX_LETTER_SHARE = 0.75
+"""In base64url of 32 random bytes 41 % of the characters are lower-case letters, and 41 % capitals;
+one in 200,000 such texts has 75 % of either."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -93,3 +100,22 @@ def parse_key(key_id: str, text: str) -> Key:
 
 def create_single_key_ring(key_id: str, text: str) -> KeyRing:
     return KeyRing((parse_key(key_id, text),))
+
+
+def is_random_secret(secret: bytes) -> bool:
+    """Return whether the secret can come from a random generator, and not from a person.
+
+    Text is not random, neither as the bytes nor as their base64url: a sentence that was typed as a
+    key is one of the two.
+    """
+    encoded = urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
+    letters = max(sum(map(str.islower, encoded)), sum(map(str.isupper, encoded)))
+    is_sentence = letters > MAX_LETTER_SHARE * len(encoded) or _is_text(secret)
+    return len(set(secret)) >= MIN_DISTINCT_BYTES and not is_sentence
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return all(char.isprintable() or char.isspace() for char in data.decode())
+    except UnicodeDecodeError:
+        return False

@@ -17,6 +17,9 @@ RESEND_MARGIN_MS = MINUTE_MS
 MAX_LIFETIME_SECONDS = 600
 """The maximum that other constants depend on."""
 
+MIN_ADVISED_COOLDOWN_SECONDS = 15
+MAX_ADVISED_SENDS = 5
+
 POLICY_BOUNDS = (
     ("digits", 6, 10, ": shorter codes are guessed"),
     ("lifetime", 60, MAX_LIFETIME_SECONDS, " seconds: NIST allows ten minutes"),
@@ -44,6 +47,17 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for field, minimum, maximum, reason in POLICY_BOUNDS
             if not minimum <= getattr(self, field) <= maximum
         ]
+
+    def find_warnings(self) -> list[tuple[str, str]]:
+        """Return (field, remedy) for the rules that let a caller flood a phone."""
+        warnings = []
+        if self.cooldown < MIN_ADVISED_COOLDOWN_SECONDS:
+            remedy = "messages reach a phone in any order: a person enters an older code, and fails"
+            warnings.append(("cooldown", f"is {self.cooldown} s: {remedy}"))
+        if self.sends > MAX_ADVISED_SENDS:
+            remedy = "a phone that got none of the first messages gets none of the next"
+            warnings.append(("sends", f"is {self.sends}: {remedy}, and each one is billed"))
+        return warnings
 
     def count_minutes_left(self, deadline: int, now: int) -> int:
         """Return the whole minutes to state in a message, after SEND_ALLOWANCE_MS."""

@@ -2,12 +2,13 @@
 
 - `model`: every setting with its type and default
 - `load`: TOML overridden by the environment; `decode`: values to types, secrets from files
-- `rules`, with `audit_rules`, `limit_rules`, `provider_rules` and `sender_rules`: errors and warnings
+- `rules`, and the modules for single tables that end in `_rules`: errors and warnings with remedies
 - `report`: the settings in force, secrets redacted
 - `template`: the commented configuration that `init` writes; `development`: that of `dev`
 """
 
 from otp_service.settings.decode import ConfigIssue, SettingsError
+from otp_service.settings.key_rules import find_expired_tenants
 from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
 from otp_service.settings.report import format_settings
@@ -20,6 +21,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "find_errors",
+    "find_expired_tenants",
     "find_warnings",
     "format_settings",
     "load_settings",

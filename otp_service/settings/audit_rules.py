@@ -13,6 +13,10 @@ MISSING_ANCHOR_REMEDY = (
     "is missing: a process that can write to the archive could cut off its end without a trace. "
     "Store anchors where it cannot write"
 )
+READABLE_KEY_REMEDY = (
+    "is 'serve': the service can read the signing key, so an attacker who runs code in it can seal "
+    "another history. 'otp-service audit seal' seals as another user: docs/operation.md"
+)
 UNDATED_KEY_REMEDY = (
     "has an id without a date, so 'check' cannot warn when it is older than audit.pseudonym_days: "
     "'otp-service key new --secret pseudonym' generates one to rotate to"
@@ -52,6 +56,8 @@ def _find_archive_warnings(audit: AuditSettings) -> Iterator[ConfigIssue]:
         yield ConfigIssue("audit.archive", remedy)
     elif audit.anchor is None:
         yield ConfigIssue("audit.anchor", MISSING_ANCHOR_REMEDY)
+    if audit.archive is not None and audit.seal == "serve":
+        yield ConfigIssue("audit.seal", READABLE_KEY_REMEDY)
     if audit.previous_signing_key is not None:
         remedy = "is set: remove it after the handover to audit.signing_key"
         yield ConfigIssue("audit.previous_signing_key", remedy)

@@ -4,6 +4,7 @@
 hour, an unencrypted Redis), so that `check` lists every error in one run.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
@@ -24,6 +25,8 @@ from otp_service.core.timestamps import to_epoch_ms
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
 
+
+KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]

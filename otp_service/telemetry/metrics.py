@@ -11,7 +11,7 @@ variable when it is imported, so `share_metrics_folder` sets it before the worke
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -22,6 +22,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from otp_service.core.delivery import Submission
 from otp_service.core.events import Event
+from otp_service.core.tenant import ApiKey
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
@@ -72,8 +74,12 @@ class Metrics:
         self._make_counters()
         self._make_histograms()
         self._make_gauges(version)
-        # The process that renders measures the archive itself, for all workers.
-        self._archive_registry = CollectorRegistry()
+        # What the process that renders knows itself, for all workers.
+        self._own_registry = CollectorRegistry()
+        text = "Time at which an API key expires, in seconds since 1970."
+        self._key_expiries = Gauge(
+            "otp_api_key_expires_at", text, ("tenant", "key"), registry=self._own_registry
+        )
         self._archive_gauges: dict[str, Gauge] = {}
 
     def render_metrics(self) -> tuple[bytes, str]:
@@ -86,9 +92,7 @@ class Metrics:
             registry = CollectorRegistry()
             _remove_ended_workers(Path(folder))
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        pages = (
-            prometheus_client.generate_latest(each) for each in (registry, self._archive_registry)
-        )
+        pages = (prometheus_client.generate_latest(each) for each in (registry, self._own_registry))
         return b"".join(pages), prometheus_client.CONTENT_TYPE_LATEST
 
     def count_request(
@@ -140,9 +144,15 @@ class Metrics:
         for name, value in values.items():
             if name not in self._archive_gauges:
                 self._archive_gauges[name] = Gauge(
-                    f"otp_audit_{name}", ARCHIVE_METRICS[name], registry=self._archive_registry
+                    f"otp_audit_{name}", ARCHIVE_METRICS[name], registry=self._own_registry
                 )
             self._archive_gauges[name].set(value)
+
+    def set_key_expiries(self, keys: Iterable[ApiKey]) -> None:
+        """Publish when each API key expires; a key without an expiry has no series."""
+        for key in keys:
+            if key.expires_at is not None:
+                self._key_expiries.labels(key.tenant, key.id).set(key.expires_at / SECOND_MS)
 
     def count_unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as a restricted label value."""

@@ -84,6 +84,7 @@ def config(tmp_path, server, gateway) -> Path:
         provider_url=gateway.url,
     )
     path = tmp_path / "otp.toml"
+    path.touch(0o600)
     path.write_text(text.replace("redis://127.0.0.1:6379/0", server.url))
     return path
 

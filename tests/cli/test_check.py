@@ -1,5 +1,6 @@
 """`check`, `calibrate` and `openapi`."""
 
+import os
 import re
 from pathlib import Path
 
@@ -40,6 +41,69 @@ def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(run_otp, conf
     assert re.search(r"^policy\.lifetime +900$", ended.out, re.MULTILINE)
     assert "policy.lifetime: must be from 60 to 600 seconds" in ended.err
     assert "policy.digits: must be from 6" in ended.err
+
+
+@pytest.mark.parametrize(("mode", "is_exposed"), [(0o600, False), (0o640, True), (0o644, True)])
+def test_check_refuses_a_configuration_that_others_can_read(run_otp, config, mode, is_exposed):
+    """It holds every key; root's file may be readable by root's group."""
+    os.chown(config, 4242, -1)
+    config.chmod(mode)
+
+    ended = run_otp("check", "--config", config)
+
+    assert is_exposed == (f"{config}: can be read by others, and holds secrets" in ended.err)
+    assert is_exposed == bool(ended.exit_code)
+
+
+def test_a_configuration_without_secrets_may_be_read_by_others(
+    run_otp, config, monkeypatch, tmp_path
+):
+    """The files that it names, or that the environment names, must be private instead."""
+    text = config.read_text()
+    for i, secret in enumerate(re.findall(r'secret = "(\S+)"', text)):
+        (tmp_path / f"key-{i}").touch(0o600)
+        (tmp_path / f"key-{i}").write_text(f"{secret}\n")
+        text = text.replace(f'secret = "{secret}"', f'secret_file = "{tmp_path}/key-{i}"')
+    config.write_text(text)
+    config.chmod(0o644)
+    accepted = run_otp("check", "--config", config)
+    (tmp_path / "key-1").chmod(0o604)
+    (tmp_path / "redis").write_text("worthless")
+    monkeypatch.setenv("OTP_TELEMETRY__SECRET_HEADERS__X_FILE", f"{tmp_path}/redis")
+
+    refused = run_otp("check", "--config", config)
+
+    assert (0, "") == (accepted.exit_code, accepted.err)
+    assert f"{tmp_path}/key-1: can be read by others" in refused.err
+    assert f"{tmp_path}/redis: can be read by others" in refused.err
+    assert f"{config}:" not in refused.err
+
+
+def test_check_refuses_an_anchor_inside_the_archive(run_otp, config, monkeypatch, tmp_path):
+    """A link does not hide it: the anchor would be lost together with the end of the archive."""
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "archive")
+    anchor = f'{{ type = "file", path = "{tmp_path}/elsewhere/anchors" }}'
+    monkeypatch.setenv("OTP_AUDIT__ARCHIVE", f"{tmp_path}/archive")
+    monkeypatch.setenv("OTP_AUDIT__SEAL", "alone")
+    monkeypatch.setenv("OTP_AUDIT__ANCHOR", anchor)
+
+    refused = run_otp("check", "--config", config)
+    monkeypatch.setenv("OTP_AUDIT__ANCHOR", anchor.replace("elsewhere", "archive-anchors"))
+    accepted = run_otp("check", "--config", config)
+
+    assert (1, 0) == (refused.exit_code, accepted.exit_code)
+    assert "audit.anchor.path: is inside audit.archive" in refused.err
+
+
+def test_check_refuses_a_tenant_whose_keys_have_expired(run_otp, config):
+    """R55: the service would run, and answer every call of the tenant 401."""
+    expired = 'scopes = ["challenges"], expires = 2026-01-01T00:00:00Z'
+    config.write_text(config.read_text().replace('scopes = ["challenges"]', expired))
+
+    ended = run_otp("check", "--config", config)
+
+    assert 1 == ended.exit_code
+    assert "tenants.shop.keys: needs an unexpired key" in ended.err
 
 
 def test_check_reports_that_redis_cannot_be_reached(run_otp, config, monkeypatch):

@@ -45,7 +45,7 @@ def test_init_lists_what_is_left_to_fill_in(run_otp, tmp_path):
 
     ended = run_otp("init", "--config", path)
 
-    missing = find_errors(read_settings(path), now())
+    missing = find_errors(read_settings(path))
     assert ["tenants.app.countries", "providers.gateway.url"] == [f.setting for f in missing]
     assert all(str(fault) in ended.out for fault in missing)
 
@@ -116,7 +116,7 @@ def test_the_line_of_a_new_secret_fits_behind_the_old_one(run_otp, config, ring)
     settings = read_settings(config)
 
     assert 2 == len(getattr(settings.keys, ring).keys)
-    assert [] == find_errors(settings, now())
+    assert [] == find_errors(settings)
 
 
 @pytest.mark.parametrize(

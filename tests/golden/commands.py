@@ -95,7 +95,7 @@ def describe_settings(path: Path) -> str:
             format_settings(settings, HASHES_PER_SECOND),
             "",
             *(f"warning: {issue}" for issue in find_warnings(settings, NOW_MS)),
-            *(f"refused: {issue}" for issue in find_errors(settings, NOW_MS)),
+            *(f"refused: {issue}" for issue in find_errors(settings)),
         )
     )
 
@@ -112,6 +112,7 @@ def write_configuration(path: Path, redis_url: str) -> None:
         ).decode()[:43],
         provider_url="http://127.0.0.1:1/messages",
     )
+    path.touch(0o600)
     path.write_text(text.replace("redis://127.0.0.1:6379/0", redis_url))
 
 

@@ -4,6 +4,7 @@ import re
 
 from otp_service.core.delivery import Fault, RefusalScope, Refused, Submission
 from otp_service.core.events import DeliveryUpdated
+from otp_service.core.tenant import ApiKey
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
@@ -38,6 +39,7 @@ def format_metrics_page() -> str:
     metrics.count_receipt("twilio", "delivered")
     metrics.count_conversion("twilio", "GB")
     metrics.set_archive_metrics(**dict.fromkeys(ARCHIVE_METRICS, 1.0))
+    metrics.set_key_expiries([ApiKey("first", "shop", b"", frozenset(), 1_800_000_000_000)])
     metrics.count_unauthenticated("missing")
     metrics.count_rejected_callback("twilio", "signature")
     metrics.limit_refusals("SendsPerNumber").inc()

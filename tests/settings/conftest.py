@@ -74,7 +74,7 @@ def load_config(complete_config, read_file) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def find_config_errors(complete_config, read_file, now_ms) -> Callable[..., list[ConfigIssue]]:
+def find_config_errors(complete_config, read_file) -> Callable[..., list[ConfigIssue]]:
     """Return all errors of a configuration, of reading or of checking it."""
 
     def find_all(
@@ -82,7 +82,7 @@ def find_config_errors(complete_config, read_file, now_ms) -> Callable[..., list
     ) -> list[ConfigIssue]:
         text = complete_config(name, extra=extra)
         try:
-            return find_errors(load_settings(text, environ or {}, read_file, cores=4), now_ms)
+            return find_errors(load_settings(text, environ or {}, read_file, cores=4))
         except SettingsError as error:
             return error.issues
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from otp_service.core.ip_address import is_loopback
-from otp_service.settings import find_errors, find_warnings
+from otp_service.core.tenant import hash_api_key
+from otp_service.settings import find_errors, find_expired_tenants, find_warnings
 
 
 HERE = Path(__file__).parent
@@ -27,11 +28,11 @@ BANK = (
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_a_working_configuration_is_accepted(name, load_config, now_ms):
+def test_a_working_configuration_is_accepted(name, load_config):
     """It has no error."""
     settings = load_config(name)
 
-    assert [] == find_errors(settings, now_ms)
+    assert [] == find_errors(settings)
 
 
 @pytest.mark.parametrize(("variable", "text", "setting", "words"), REFUSED)
@@ -87,7 +88,7 @@ def test_a_failover_that_may_forget_is_warned_of(load_config, now_ms):
     """It is allowed, and `check` warns."""
     settings = load_config("working_cluster")
 
-    assert [] == find_errors(settings, now_ms)
+    assert [] == find_errors(settings)
     assert "redis.replicas" in {fault.setting for fault in find_warnings(settings, now_ms)}
 
 
@@ -115,7 +116,7 @@ def test_a_chain_of_two_in_use_is_not_warned_of(load_config, now_ms):
 def tenant(countries: str, *expiries: str) -> str:
     """Return a tenant with one key for each expiry."""
     keys = ", ".join(
-        f'{{ id = "k{i}", sha256 = "{i:064x}", scopes = ["challenges"], expires = {expiry} }}'
+        f'{{ id = "k{i}", sha256 = "{hash_api_key(f"random {i}").hex()}", scopes = ["challenges"], expires = {expiry} }}'
         for i, expiry in enumerate(expiries)
     )
     return f'[tenants.shop]\nbrand = "Shop"\ncountries = {countries}\nkeys = [{keys}]\n'
@@ -137,10 +138,47 @@ def test_an_expired_key_beside_a_live_one_does_not_stop_the_service(load_config,
 
     found = {fault.setting: fault.remedy for fault in find_warnings(settings, now_ms)}
 
-    assert [] == find_errors(settings, now_ms)
+    assert [] == find_errors(settings)
     assert "has expired" in found["tenants.shop.keys.k0"]
     assert "in 30 days" in found["tenants.shop.keys.k1"]
     assert "tenants.shop.keys.k2" not in found
+
+
+def test_a_tenant_without_an_unexpired_key_is_no_error_of_the_others(load_config, now_ms):
+    """R55: the service runs for other tenants; `check` refuses, and names the tenant."""
+    settings = load_config(extra=tenant('["GB"]', "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"))
+
+    assert [] == find_errors(settings)
+    assert ["tenants.shop.keys"] == [i.setting for i in find_expired_tenants(settings, now_ms)]
+    assert [] == list(find_expired_tenants(settings, now_ms - 1))
+
+
+SECOND_LOOKS = {
+    ("OTP_SERVICE__HOST", "0.0.0.0"): ("service.host", "plain text"),  # noqa: S104  # the point
+    ("OTP_SERVICE__ADMIN_HOST", "::"): ("service.admin_host", "metrics and documents need no key"),
+    ("OTP_POLICY__COOLDOWN", "1"): ("policy.cooldown", "older code"),
+    ("OTP_POLICY__SENDS", "10"): ("policy.sends", "billed"),
+    (
+        "OTP_TENANTS__SHOP__KEYS",
+        f'[{{id = "k", sha256 = "{FIRST}", scopes = ["challenges", "operator"]}}]',
+    ): ("tenants.shop.keys.k", "unlock every number"),
+    (
+        "OTP_TENANTS__SHOP__KEYS",
+        f'[{{id = "k", sha256 = "{FIRST}", scopes = ["audit-all", "challenges"]}}]',
+    ): ("tenants.shop.keys.k", "events of all tenants"),
+}
+
+
+@pytest.mark.parametrize("variable", SECOND_LOOKS, ids=range(len(SECOND_LOOKS)))
+def test_what_may_be_a_mistake_is_warned_of(load_config, now_ms, variable):
+    """R63: it can be right, so it is allowed, and the warning has the reason."""
+    setting, words = SECOND_LOOKS[variable]
+    settings = load_config(environ=dict([variable]))
+    found = {fault.setting: fault.remedy for fault in find_warnings(settings, now_ms)}
+
+    assert [] == find_errors(settings)
+    assert words in found[setting]
+    assert setting not in {fault.setting for fault in find_warnings(load_config(), now_ms)}
 
 
 def test_one_provider_alone_is_warned_of(load_config, now_ms):
@@ -200,7 +238,7 @@ def test_a_pseudonym_key_that_is_to_be_rotated_or_ended_is_told(load_config, now
     """At 2026-11-22: after 90 days in use, and 365 days after its successor was made."""
     settings = load_config(extra=ARCHIVE, environ=pseudonyms(*ids))
 
-    assert [] == find_errors(settings, now_ms)
+    assert [] == find_errors(settings)
     found = [w.remedy for w in find_warnings(settings, now_ms) if w.setting == "keys.pseudonym"]
 
     assert words in (found[-1] if words else "")

@@ -36,7 +36,7 @@ def test_every_type_has_a_row_with_all_its_settings_and_defaults(name):
         assert plain.removesuffix(".0") == default
 
 
-def test_its_examples_can_be_run_with(complete_config, now_ms):
+def test_its_examples_can_be_run_with(complete_config):
     """As written, except for the secret, in a configuration with an archive."""
     first, anchor = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     archive = 'archive = "/a"\nsigning_key = "/k"\n'
@@ -44,6 +44,6 @@ def test_its_examples_can_be_run_with(complete_config, now_ms):
 
     settings = load_settings(text, {}, lambda _: "Splunk worthless", cores=2)
 
-    assert [] == find_errors(settings, now_ms)
+    assert [] == find_errors(settings)
     assert {"siem", "bucket"} == settings.audit.sinks.keys()
     assert tomllib.loads(anchor)["audit"]["anchor"]["path"] == settings.audit.anchor.path

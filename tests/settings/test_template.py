@@ -28,23 +28,23 @@ def written():
     return write
 
 
-def test_it_loads_and_only_the_address_of_the_provider_is_missing(written, now_ms):
+def test_it_loads_and_only_the_address_of_the_provider_is_missing(written):
     """Nothing is sent by mistake, and the errors of `check` list the missing setting."""
     text, _ = written()
 
-    found = find_errors(load_settings(text, {}, str, cores=2), now_ms)
+    found = find_errors(load_settings(text, {}, str, cores=2))
 
     assert ["providers.gateway.url"] == [fault.setting for fault in found]
 
 
-def test_with_the_address_it_is_safe(written, now_ms):
+def test_with_the_address_it_is_safe(written):
     """Filled in by hand or by the environment, there is nothing left to refuse."""
     by_hand, _ = written(provider_url="https://sms.example/messages")
     text, _ = written()
     environ = {"OTP_PROVIDERS__GATEWAY__URL": "https://sms.example/messages"}
 
-    assert [] == find_errors(load_settings(by_hand, {}, str, cores=2), now_ms)
-    assert [] == find_errors(load_settings(text, environ, str, cores=2), now_ms)
+    assert [] == find_errors(load_settings(by_hand, {}, str, cores=2))
+    assert [] == find_errors(load_settings(text, environ, str, cores=2))
 
 
 def test_the_api_key_is_returned_once_and_only_its_hash_is_written(written):
@@ -82,7 +82,7 @@ def test_what_it_says_of_the_defaults_is_so(written, load_config):
     assert (8, 3) == (settings.routing.deadline_seconds, settings.routing.max_submissions)
 
 
-def test_what_it_shows_as_comments_can_be_taken_in(written, now_ms):
+def test_what_it_shows_as_comments_can_be_taken_in(written):
     """Each commented setting exists, and its example is safe; Redis has only one address."""
     text, _ = written(provider_url="https://sms.example/messages")
     others = r'^(url = "redis:|# url = "rediss:|# sentinel|# master)'
@@ -91,7 +91,7 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, now_ms):
 
     settings = load_settings(taken, {}, lambda _: "worthless", cores=2)
 
-    assert [] == find_errors(settings, now_ms)
+    assert [] == find_errors(settings)
     assert settings.redis.cluster
     assert settings.messages.languages
     assert "Example" == settings.build_tenants()["shop"].sender

@@ -13,13 +13,9 @@ class KeyFileError(Exception):
 
 
 def read_key(path: Path) -> SigningKey:
-    """Return the key in a file that only its owner may read. Raises KeyFileError.
-
-    A file of root may also be readable by its group: secrets are mounted so for other users.
-    """
+    """Return the key in a file that is private. Raises KeyFileError."""
     try:
-        file = path.stat()
-        if file.st_mode & (0o037 if file.st_uid == 0 else 0o077):
+        if not is_private(path.stat()):
             raise KeyFileError(f"{path} can be read by others: chmod 600")
         return SigningKey.from_pem(path.read_bytes())
     except OSError as error:
@@ -27,6 +23,14 @@ def read_key(path: Path) -> SigningKey:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
     except (ValueError, TypeError) as error:
         raise KeyFileError(f"{path} must be an Ed25519 key in PEM without a passphrase") from error
+
+
+def is_private(file: os.stat_result) -> bool:
+    """Return whether only the owner can read the file, or root and the group of root's file.
+
+    Secrets are mounted in the second way for a user that is not root.
+    """
+    return not file.st_mode & (0o037 if file.st_uid == 0 else 0o077)
 
 
 def create_key_files(path: Path) -> SigningKey:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -37,11 +38,13 @@ Only the module of the command that runs is imported: `audit` must run on an aud
 has neither the service nor Redis.
 """
 
+FAILURE_LOGGER = "otp_service.store.failure_log"
+
 STORE_TAMPERED_MESSAGE = """\
 otp-service: a record in Redis has a MAC of no key in force. If a key was removed too early, put it
 back (docs/key-rotation.md)."""
 STORE_UNAVAILABLE_MESSAGE = """\
-otp-service: Redis does not answer as it should: {} 'otp-service check' says more."""
+otp-service: Redis does not answer as it should: {}. 'otp-service check' says more."""
 EXIT_CODES = """\
 exit codes: 0 done, 1 failed or something was found, 2 wrong arguments or an unreadable file.
 
@@ -50,6 +53,8 @@ Start with 'otp-service dev'. Each command has a --help of its own."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, as EXIT_CODES has it."""
+    # A command says itself why it failed; without a handler, `logging` would print it a second time.
+    logging.getLogger(FAILURE_LOGGER).addHandler(logging.NullHandler())
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoreTampered:
         print(STORE_TAMPERED_MESSAGE, file=sys.stderr)
     except StoreUnavailable as error:
-        print(STORE_UNAVAILABLE_MESSAGE.format(error.__cause__ or error), file=sys.stderr)
+        print(STORE_UNAVAILABLE_MESSAGE.format(error.cause or error), file=sys.stderr)
     return 1
 
 

@@ -76,7 +76,7 @@ def _check_redis(settings: Settings) -> list[str]:
     try:
         return asyncio.run(find_redis_errors(settings))
     except StoreUnavailable as error:
-        return [f"redis: cannot be reached: {error.__cause__ or error}"]
+        return [f"redis: cannot be reached: {error.cause or error}"]
 
 
 def run_calibrate(args: argparse.Namespace) -> int:

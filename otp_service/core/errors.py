@@ -223,6 +223,15 @@ class StoreUnavailable(TemporarilyUnavailable):
     problem_type = "store-unavailable"
     detail = "The store is not available. Wait for the seconds in Retry-After."
 
+    def __init__(
+        self, detail: str = "", *, retry_after: int = 1, cause: str = "", kind: str = ""
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.cause = cause
+        """What Redis answered, for logs and commands; never part of a response."""
+        self.kind = kind
+        """The code of the answer, such as READONLY; empty without one."""
+
 
 class StoreTampered(StoreUnavailable):
     def __init__(self, record_key: str = "") -> None:

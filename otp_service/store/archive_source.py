@@ -6,7 +6,7 @@ from typing import Any
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.log_entry import ArchivedPosition, PendingEntries, StreamPosition
-from otp_service.store.client import LuaScript, ScriptCall, ScriptClient, retry_lost_reply
+from otp_service.store.client import LuaScript, ScriptCall, ScriptClient
 from otp_service.store.commit_request import read_lua
 from otp_service.store.event_streams import parse_entry, parse_position
 from otp_service.store.key_names import KeyNames
@@ -42,7 +42,7 @@ class RedisArchiveSource:
         keys = (self._key_names.sealer_key(),)
         arguments = holder.encode(), *_encode_integers(milliseconds, floor), status
         acquire = partial(self._client.run_script, self._lease_script, keys, arguments)
-        return int(await retry_lost_reply(acquire))
+        return int(await self._client.retry_lost_reply(acquire))
 
     async def read_status(self) -> tuple[int, bytes]:
         """Return the instant until which the lease is held (0: never held), and the status."""
@@ -97,7 +97,9 @@ class RedisArchiveSource:
         replies: list[Any] = []
         for start in range(0, len(calls), PARTITIONS_PER_ROUND_TRIP):
             chunk = calls[start : start + PARTITIONS_PER_ROUND_TRIP]
-            replies += await retry_lost_reply(partial(self._client.run_scripts, script, chunk))
+            replies += await self._client.retry_lost_reply(
+                partial(self._client.run_scripts, script, chunk)
+            )
         return replies
 
 

@@ -1,13 +1,13 @@
 """Running scripts and commands on one Redis, behind Sentinel, or on a cluster.
 
 ScriptClient repeats only commands that read. A caller that repeats a script, with
-`retry_lost_reply`, does so with the same operation id.
+`ScriptClient.retry_lost_reply`, does so with the same operation id.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode
@@ -16,7 +16,8 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.redis_internals import ClusterClient, Command, execute_pipeline
+from otp_service.store.failure_log import FailureLog, is_wrong_server
+from otp_service.store.redis_internals import BoundedConnectionPool, ClusterClient, Command
 
 
 MAX_TRIES = 3
@@ -54,6 +55,7 @@ class ScriptClient:
     def __init__(self, redis_client: RedisClient, *, replicas: int = 0, wait_ms: int = 100) -> None:
         self.redis_client = redis_client
         self.replicas = replicas
+        self.failure_log = FailureLog()
         self._wait_commands: list[Command] = [("WAIT", replicas, wait_ms)] if replicas else []
 
     async def run_script(
@@ -75,7 +77,8 @@ class ScriptClient:
             if isinstance(each, Exception):
                 raise each
         if wait and acknowledged[0] < self.replicas:
-            raise StoreUnavailable("Too few replicas have the change. Try again.")
+            counts = f"{acknowledged[0]} of {self.replicas} replicas have a change in time"
+            raise StoreUnavailable("Too few replicas have the change. Try again.", cause=counts)
         return reply
 
     async def run_scripts(self, script: LuaScript, calls: Sequence[ScriptCall]) -> list[Any]:
@@ -103,12 +106,9 @@ class ScriptClient:
         """
         if isinstance(self.redis_client, ClusterClient):
             return await self.redis_client.run_pipeline(key, commands)
-        pool = self.redis_client.connection_pool
-        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            return await execute_pipeline(connection, commands)
-        finally:
-            await pool.release(connection)
+        return await cast(BoundedConnectionPool, self.redis_client.connection_pool).run_pipeline(
+            commands
+        )
 
     async def read_many(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
         """Run commands that only read, each list of them about one key. Raises StoreUnavailable.
@@ -117,9 +117,9 @@ class ScriptClient:
         again.
         """
         if isinstance(self.redis_client, ClusterClient):
-            return await asyncio.gather(*(self._read_with_retry(*call) for call in calls))
+            return await asyncio.gather(*(self.repeat_commands(*call) for call in calls))
         joined = [command for _, commands in calls for command in commands]
-        replies = iter(await self._read_with_retry("", joined))
+        replies = iter(await self.repeat_commands("", joined))
         return [[next(replies) for _ in commands] for _, commands in calls]
 
     async def read_each(self, keys: Sequence[str], command: str, *arguments: str) -> list[Any]:
@@ -154,10 +154,38 @@ class ScriptClient:
 
     async def read_from(self, master: Master, *command: str | bytes | int) -> Any:
         """Return the reply of a master to a command that only reads. Raises StoreUnavailable."""
-        (reply,) = await retry_lost_reply(lambda: self.run_pipeline_on(master, (command,)))
-        if isinstance(reply, Exception):
-            raise StoreUnavailable from reply
-        return reply
+
+        async def read() -> Any:
+            (reply,) = _raise_first_error(await self.run_pipeline_on(master, (command,)))
+            return reply
+
+        return await self.retry_lost_reply(read)
+
+    async def retry_lost_reply(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return the reply to a call that may be repeated. Raises StoreUnavailable.
+
+        It is also repeated after the answer of a wrong server, whose name is resolved again.
+        """
+        for tries_left in reversed(range(MAX_TRIES)):
+            try:
+                return await call()
+            except (RedisError, OSError) as error:
+                is_lost = isinstance(error, Disconnected | TimedOut | OSError)
+                if not tries_left or not (is_lost or is_wrong_server(error)):
+                    raise self.failure_log.report(error) from error
+            except StoreUnavailable as error:
+                if error.cause:
+                    self.failure_log.log(f"a call failed: {error.cause}")
+                raise
+        raise AssertionError("the last try returns or raises")
+
+    async def repeat_commands(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """Run commands about one key that may be repeated. Raises StoreUnavailable."""
+
+        async def run() -> list[Any]:
+            return _raise_first_error(await self.run_pipeline(key, commands))
+
+        return await self.retry_lost_reply(run)
 
     async def aclose(self) -> None:
         await self.redis_client.aclose()
@@ -168,22 +196,9 @@ class ScriptClient:
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    async def _read_with_retry(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        replies = await retry_lost_reply(lambda: self.run_pipeline(key, commands))
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise StoreUnavailable from reply
-        return replies
 
-
-async def retry_lost_reply(call: Callable[[], Awaitable[T]]) -> T:
-    """Return the reply to a call that may be repeated. Raises StoreUnavailable."""
-    for tries_left in reversed(range(MAX_TRIES)):
-        try:
-            return await call()
-        except (Disconnected, TimedOut, OSError) as error:
-            if not tries_left:
-                raise StoreUnavailable from error
-        except RedisError as error:
-            raise StoreUnavailable from error
-    raise AssertionError("the last try returns or raises")
+def _raise_first_error(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

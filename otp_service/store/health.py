@@ -18,6 +18,7 @@ from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.store.client import LuaScript, Master, ScriptClient
+from otp_service.store.failure_log import describe_error
 from otp_service.store.key_names import KeyNames
 from otp_service.store.permissions import RedisIssue, check_permissions, describe_missing_permission
 from otp_service.store.redis_internals import Command, get_sentinel_pool
@@ -70,10 +71,10 @@ async def find_issues(client: ScriptClient, *, max_stream_entries: int = 0) -> l
         keys = await _create_probe_keys(client)
         log = max_stream_entries * BYTES_PER_LOG_ENTRY * PARTITION_COUNT // len(keys)
         issues = [await _find_issues_on(client, master, key, log) for master, key in keys.items()]
-    except (RedisError, StoreUnavailable, OSError) as error:
+    except (RedisError, OSError) as error:
         if _is_login_error(error):
             return [("redis.username", "or redis.password is not accepted: see Redis's ACL LIST")]
-        raise StoreUnavailable from error
+        raise StoreUnavailable(cause=describe_error(error)) from error
     # The masters of a cluster mostly have the same issues; report each once.
     return list(dict.fromkeys(chain.from_iterable(issues)))
 

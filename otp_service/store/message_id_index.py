@@ -8,11 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from otp_service.core.errors import StoreUnavailable
 from otp_service.core.policy import ENDED_RETENTION_MS, MAX_LIFETIME_SECONDS
 from otp_service.core.ports import MessageIdRecord
 from otp_service.core.timestamps import SECOND_MS
-from otp_service.store.client import retry_lost_reply
 from otp_service.store.redis_store import RedisStore
 
 
@@ -36,9 +34,7 @@ class RedisMessageIdIndex:
         key = self._all_key_names[0].message_id_key(provider, message_id)
         value = self._cipher.seal_record(key, 1, _encode(record))
         command = ("SET", key, value, "PX", MESSAGE_ID_TTL_MS)
-        (reply,) = await retry_lost_reply(lambda: self._client.run_pipeline(key, [command]))
-        if isinstance(reply, Exception):
-            raise StoreUnavailable from reply
+        await self._client.repeat_commands(key, [command])
 
     async def get_many(
         self, provider: str, message_ids: Sequence[str]

@@ -11,6 +11,7 @@ version and where a part is missing, and lists what to compare. Public clients d
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
@@ -32,6 +33,13 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
+from otp_service.store.current_server import (
+    RESOLVE_INTERVAL_SECONDS,
+    CurrentServer,
+    find_run_id,
+    shows_wrong_server,
+)
+from otp_service.store.failure_log import describe_error
 
 
 MAX_REDIRECTS = 5
@@ -101,24 +109,49 @@ class BoundedConnectionPool(ConnectionPool):
         super().__init__(*args, **options)
         self._acquire_timeout = timeout
         self._permits = asyncio.Semaphore(self.max_connections)
+        self._server = CurrentServer(time.monotonic)
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection that is open and has no reply left to read."""
         await _acquire_permit(self._permits, self._acquire_timeout)
         connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
-            if not connection.is_connected or await connection.can_read():
+            is_usable = connection.is_connected and not self._server.is_outdated(connection)
+            if not is_usable or await connection.can_read():
                 await connection.disconnect()
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await self._open(connection)
         except BaseException:
             await self.release(connection)
             raise
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
+        if self._server.is_outdated(connection):
+            await connection.disconnect(nowait=True)
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
         self._permits.release()
+
+    async def run_pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands on one connection; errors of Redis are among the replies.
+
+        Where one says that the server may be the wrong one, every connection is opened again at its
+        next use, so that the name is resolved, or Sentinel asked, again.
+        """
+        connection = await self.get_connection()
+        try:
+            replies = await execute_pipeline(connection, commands)
+            if shows_wrong_server(commands, replies):
+                self._server.leave(connection)
+            return replies
+        finally:
+            await self.release(connection)
+
+    async def _open(self, connection: AbstractConnection) -> None:
+        """Connect, and note which server it is, which closes connections to another one."""
+        await connection.connect()  # type: ignore[no-untyped-call]
+        (reply,) = await execute_pipeline(connection, [("INFO", "server")])
+        self._server.add_connection(connection, find_run_id(reply))
 
 
 class BoundedSentinelPool(SentinelConnectionPool, BoundedConnectionPool):
@@ -148,13 +181,14 @@ class ClusterClient(RedisCluster):
         super().__init__(max_connections=max_in_flight + SPARE_CONNECTIONS_PER_NODE, **options)
         self._permits = asyncio.Semaphore(max_in_flight)
         self._acquire_timeout = acquire_timeout
+        self._found_nodes_at = -RESOLVE_INTERVAL_SECONDS
 
     async def initialize(self, *args: Any, **options: Any) -> Self:
         """Look up the nodes, unless they are known. Raises StoreUnavailable."""
         try:
             await super().initialize(*args, **options)
         except RedisClusterException as error:  # not a RedisError
-            raise StoreUnavailable from error
+            raise StoreUnavailable(cause=describe_error(error)) from error
         return self
 
     async def aclose(self) -> None:
@@ -187,7 +221,7 @@ class ClusterClient(RedisCluster):
         try:
             node = self.get_node_from_key(key)
         except RedisClusterException as error:
-            raise StoreUnavailable from error
+            raise StoreUnavailable(cause=describe_error(error)) from error
         assert node  # only a replica may be missing
         return node
 
@@ -207,13 +241,26 @@ class ClusterClient(RedisCluster):
         try:
             await node.disconnect_if_needed(connection)
             replies = await execute_pipeline(connection, (*prefix, *commands))
+            del replies[: len(prefix)]
+            # MOVED and ASK are followed by the caller.
+            if not isinstance(replies[0], AskError) and shows_wrong_server(commands, replies):
+                await connection.disconnect(nowait=True)
+                await self._find_nodes_again(node)
         except (Disconnected, TimedOut):
-            with suppress(Disconnected, TimedOut, RedisClusterException):
-                await self.nodes_manager.initialize(last_failed_node_name=node.name)
+            await self._find_nodes_again(node)
             raise
         finally:
             node.release(connection)
-        return replies[len(prefix) :]
+        return replies
+
+    async def _find_nodes_again(self, failed: ClusterNode) -> None:
+        """Look up the nodes, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - self._found_nodes_at < RESOLVE_INTERVAL_SECONDS:
+            return
+        self._found_nodes_at = now
+        with suppress(Disconnected, TimedOut, RedisClusterException):
+            await self.nodes_manager.initialize(last_failed_node_name=failed.name)
 
     @asynccontextmanager
     async def _hold_permit(self) -> AsyncIterator[None]:

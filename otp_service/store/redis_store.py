@@ -17,7 +17,7 @@ from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
-from otp_service.store.client import LuaScript, ScriptClient, retry_lost_reply
+from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.record_cipher import RecordCipher
@@ -107,7 +107,7 @@ class RedisStore:
         """Run each of the commits, in one round trip."""
         calls = [self._pack_call(self._draft_commit(commit)) for commit in commits]
         run_scripts = partial(self.client.run_scripts, self._commit_script, calls)
-        replies = await retry_lost_reply(run_scripts)
+        replies = await self.client.retry_lost_reply(run_scripts)
         return [self._decode_outcome(*pair) for pair in zip(replies, commits, strict=True)]
 
     async def delete_keys(
@@ -176,7 +176,7 @@ class RedisStore:
     async def read_values(self, keys: tuple[str, ...]) -> list[Any]:
         shift = str(self._clock_shift_ms()).encode()
         fetch = partial(self.client.run_script, self._fetch_script, keys, (shift,))
-        reply: list[Any] = await retry_lost_reply(fetch)
+        reply: list[Any] = await self.client.retry_lost_reply(fetch)
         return reply
 
     def start_commit(self, partition: int, operation_id: str) -> CommitDraft:
@@ -186,9 +186,11 @@ class RedisStore:
     async def run_commit(self, draft: CommitDraft, *, durable: bool = False) -> list[Any]:
         call, script = self._pack_call(draft), self._commit_script
         run_script = partial(self.client.run_script, script, *call, durable=durable)
-        reply: list[Any] = await retry_lost_reply(run_script)
+        reply: list[Any] = await self.client.retry_lost_reply(run_script)
         if reply[0] == b"full":
-            raise StoreUnavailable("The event log is full until its entries are archived.")
+            text = "The event log is full until its entries are archived."
+            self.client.failure_log.log(f"a call failed: {text}")
+            raise StoreUnavailable(text)
         return reply
 
     async def _run_swap(self, draft: CommitDraft) -> bool:

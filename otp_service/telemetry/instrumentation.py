@@ -110,9 +110,7 @@ class InstrumentedStore:
         except ChallengeNotFound:
             raise  # an answer, not a failure
         except Exception as error:
-            # Telemetry does not import redis: a class name says how Redis failed.
-            cause = error.__cause__ if type(error) is StoreUnavailable else None
-            self._metrics.store_failures(type(cause or error).__name__).inc()
+            self._metrics.store_failures(_name_failure(error)).inc()
             raise
         finally:
             self._metrics.store_seconds(call_name).observe(perf_counter() - began)
@@ -149,6 +147,13 @@ class InstrumentedStore:
         credited = find_credited_submission(challenge.submissions) if challenge else None
         if challenge and credited:
             self._metrics.count_conversion(credited.provider, challenge.country)
+
+
+def _name_failure(error: Exception) -> str:
+    """Return the code that Redis answered, or the class of the error."""
+    if type(error) is not StoreUnavailable:
+        return type(error).__name__
+    return error.kind or type(error.__cause__ or error).__name__
 
 
 class InstrumentedHasher:

@@ -731,6 +731,7 @@ def test_gauges_of_providers_have_closed_sets_of_labels(metrics):
         (raised(StoreTampered(), ValueError(CANARY)), "StoreTampered"),
         (StoreUnavailable(), "StoreUnavailable"),
         (raised(StoreUnavailable(), Disconnected(CANARY)), "ConnectionError"),
+        (raised(StoreUnavailable(kind="READONLY"), Disconnected(CANARY)), "READONLY"),
         (RuntimeError(CANARY), "RuntimeError"),
     ],
 )

@@ -46,7 +46,8 @@ class SystemEvents:
             found=found,
             **caller_fields,
         )
-        await append_event(self._store, event, self._store.get_number_partition(phone.canonical))
+        partition = self._store.get_number_partition(phone.canonical)
+        await append_foldable_event(self._store, event, partition)
 
     async def flush_counted_events(self) -> None:
         """Append the events of what was only counted: denied access and folded refusals."""
@@ -58,7 +59,7 @@ class SystemEvents:
         """Append the counts of calls without a valid key or scope and of rejected callbacks."""
         for event in self._build_denial_events():
             partition = self._store.key_names.compute_partition("access")
-            await append_event(self._store, event, partition)
+            await append_foldable_event(self._store, event, partition)
 
     def _build_denial_events(self) -> Iterator[events.Event]:
         for reason, count in self._access_counter.drain_calls().items():
@@ -74,4 +75,11 @@ class SystemEvents:
 async def append_event(store: RedisStore, event: events.Event, partition: int) -> None:
     operation_id = RANDOM_SOURCE.generate_operation_id()
     commit = Commit(partition=partition, operation_id=operation_id, events=(event,))
+    await store.commit(commit)
+
+
+async def append_foldable_event(store: RedisStore, event: events.Event, partition: int) -> None:
+    """Append one of `events.FOLDABLE_EVENTS`, or count it in its fold."""
+    operation_id = RANDOM_SOURCE.generate_operation_id()
+    commit = Commit(partition=partition, operation_id=operation_id, foldable_event=event)
     await store.commit(commit)

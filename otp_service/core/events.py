@@ -40,6 +40,16 @@ class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_o
     outcome: str = _explicit_default("success")
     reason: str | None = None
 
+    @property
+    def fold_name(self) -> str:
+        """The name that events share which may become one event with their count.
+
+        It has the type, or refused resends would be counted as refused verifies, and the API key,
+        so that each key that reads or changes something is recorded.
+        """
+        tag = self.__struct_config__.tag
+        return f"{tag}:{self.tenant}:{self.key_id}:{self.number or ''}:{self.reason or ''}"
+
 
 class Issued(Event, frozen=True, tag="otp.issued", kw_only=True):
     """A challenge was stored; its code is sent next."""
@@ -166,6 +176,11 @@ class AccessDenied(Event, frozen=True, tag="access.denied", kw_only=True):
     outcome: str = _explicit_default("failure")
     count: int = _explicit_default(1)
 
+    @property
+    def fold_name(self) -> str:
+        """A name of its own: it is a count already."""
+        return self.id
+
 
 class CallbackRejected(Event, frozen=True, tag="callback.rejected", kw_only=True):
     """Callbacks that were unsigned or held no receipt, counted over a minute."""
@@ -175,6 +190,11 @@ class CallbackRejected(Event, frozen=True, tag="callback.rejected", kw_only=True
     """The provider that the callback's path names."""
     count: int = _explicit_default(1)
 
+    @property
+    def fold_name(self) -> str:
+        """A name of its own: it is a count already."""
+        return self.id
+
 
 class Tampered(Event, frozen=True, tag="store.tampered", kw_only=True):
     """A record in Redis had an invalid MAC."""
@@ -182,6 +202,10 @@ class Tampered(Event, frozen=True, tag="store.tampered", kw_only=True):
     outcome: str = _explicit_default("failure")
     record: str = ""
     """Its key in Redis, which holds no number and no code."""
+
+    @property
+    def fold_name(self) -> str:
+        return f"{super().fold_name}:{self.record}"
 
 
 class EpochStarted(Event, frozen=True, tag="log.epoch", kw_only=True):
@@ -215,3 +239,19 @@ To add one, or a field, follow the checklists in `audit/EVENTS.md`.
 
 GRANT_EVENTS = (Issued, Resent, Attempted, Verified, Unlocked)
 """Events of changes that are refused if the event cannot be recorded (R73)."""
+
+FOLDABLE_EVENTS = (
+    IssueDenied,
+    VerifyDenied,
+    Verified,
+    Unlocked,
+    NumberLookup,
+    AccessDenied,
+    CallbackRejected,
+    Tampered,
+)
+"""Events that a caller can cause again and again at no cost (`Verified` where it repeats an answer).
+
+They are passed as `Commit.foldable_event` or `event_if_refused`, never in `Commit.events`: they are
+folded, and have a stream of their own, so that they displace no event of a change (store/README.md).
+"""

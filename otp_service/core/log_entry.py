@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What only Redis knew of a refusal. Its members replace those of the event."""
+    """What only Redis knew of a refusal or a fold. Its members replace those of the event."""
 
     reason: str | None = None
     limit: str | None = None
@@ -43,12 +43,12 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     period: int | None = None
     wait: int | None = None
     folded: int | None = None
-    """How many refusals this one counts, from `first` to `last` (ms since 1970) and `addresses`."""
+    """How many events this one counts, from `first` to `last` (ms since 1970) and `addresses`."""
     first: int | None = None
     last: int | None = None
     addresses: int | None = None
     unrecorded: int | None = None
-    """Refusals before this one that were only counted, because the log was full."""
+    """Events of `FOLDABLE_EVENTS` before this one that are only counted: the log was full."""
 
 
 class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):

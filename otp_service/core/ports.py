@@ -61,7 +61,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     event_if_refused: Event | None = None
     """Appended instead of `events` if a charge or `unless_blocked` refuses; may be folded."""
     foldable_event: Event | None = None
-    """The event of a refusal that was decided earlier: appended with `events`; may be folded."""
+    """An event of `events.FOLDABLE_EVENTS`, such as a refusal that was decided earlier: appended with
+    `events`; may be folded."""
     durable: bool = False
     """Whether the commit waits for replicas."""
     requires_log_capacity: bool = False

@@ -241,6 +241,8 @@ class CodeVerifier:
     ) -> ChallengeSnapshot:
         """Return the result of the call that won, and record that it was repeated."""
         repeated = events.Verified(**self._context.build_event_fields(), repeated=True)
-        commit = self._context.build_commit(events=(repeated,), refunds=refunds, durable=True)
+        commit = self._context.build_commit(
+            foldable_event=repeated, refunds=refunds, durable=True, requires_log_capacity=True
+        )
         await self._store.commit(commit)
         return snapshot

@@ -28,7 +28,12 @@ class NumberService:
             for tenant in self._dependencies.tenants
             for bucket in charges.list_lock_buckets(tenant, phone.canonical)
         )
-        commit = context.build_commit(reset_buckets=reset_buckets, events=(unlocked,), durable=True)
+        commit = context.build_commit(
+            reset_buckets=reset_buckets,
+            foldable_event=unlocked,
+            durable=True,
+            requires_log_capacity=True,
+        )
         await self._store.commit(commit)
 
     async def block_number(self, caller: Caller, phone: PhoneNumber) -> None:

@@ -213,5 +213,5 @@ class OtpService:
             challenge = ChallengeRef(challenge_id)
             context = CallContext(self._dependencies, caller, subject, challenge)
             tampered = events.Tampered(**context.build_event_fields(), record=error.record_key)
-            await self._store.commit(context.build_commit(events=(tampered,)))
+            await self._store.commit(context.build_commit(foldable_event=tampered))
             raise

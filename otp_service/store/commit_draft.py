@@ -125,11 +125,9 @@ class CommitDraft:
     def _sign_foldable_event(self, event: Event | None) -> FoldableEvent | None:
         if event is None:
             return None
-        # With its type, or refused resends would be counted as refused verifies.
-        event_type = event.__struct_config__.tag
-        name = f"{event_type}:{event.tenant}:{event.number or ''}:{event.reason or ''}"
         signed = sign_event(self._cipher, event)
-        return FoldableEvent(signed.body, signed.mac, name, event.client_address or "")
+        address = event.client_address or ""
+        return FoldableEvent(signed.body, signed.mac, event.fold_name, address)
 
 
 def sign_event(cipher: RecordCipher, event: Event) -> SignedEvent:

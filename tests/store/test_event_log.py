@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from otp_service.core.events import Attempted, EpochStarted, Event, IssueDenied, VerifyDenied
+from otp_service.core.events import (
+    Attempted,
+    EpochStarted,
+    Event,
+    IssueDenied,
+    NumberLookup,
+    VerifyDenied,
+)
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.ports import Commit, Committed
@@ -113,6 +120,11 @@ class EventLogHarness:
         name = self.store.key_names.event_log_keys(PARTITION)[0]
         (value,) = await self.link.run_pipeline(name, [("HGET", name, field)])
         return int(value or 0)
+
+    async def forget_refusals(self) -> None:
+        """Delete the stream of refusals."""
+        name = self.store.key_names.event_log_keys(PARTITION)[2]
+        await self.link.run_pipeline(name, [("DEL", name)])
 
     async def count_entries(self, index: int) -> int:
         """Return the number of entries in the stream of events (1) or of refusals (2)."""
@@ -416,41 +428,94 @@ async def test_a_flood_for_one_number_costs_a_bounded_number_of_entries(
 # --------------------------------------------------------------------------------- the maximum size
 
 
-async def test_refusals_fill_at_most_half_and_then_are_only_counted(log: EventLogHarness) -> None:
-    """Refusals cannot push the events of real changes out of the log."""
-    small = EventLogHarness(log.link, max_stream_entries=40)
-    for i in range(100):
-        await small.refuse(f"1:{i}")
+async def test_refusals_fill_at_most_half_and_the_newest_stay(log: EventLogHarness) -> None:
+    """Refusals push no event of a change out of the log, and a flood does not hide what follows."""
+    small = EventLogHarness(log.link, max_stream_entries=80)
     for i in range(15):
         await small.append_events(f"a{i}")
+    for i in range(100):
+        await small.refuse(f"1:{i}")
+    await small.refuse("1:attack")
 
     entries = await small.read_entries()
+    refused = [e for e in entries if e.event["type"] == "otp.issue_denied"]
 
-    assert (20, 80) == (await small.count_entries(2), await small.read_log_field("unrecorded"))
     assert {f"a{i}" for i in range(15)} <= {entry.event["id"] for entry in entries}
-    assert_no_gaps(entries)
+    assert 40 - 3 < len(refused) <= 40  # three are deleted at once
+    assert ["1:98", "1:99", "1:attack"] == [e.event["number"] for e in refused[-3:]]
+    assert 101 == len(refused) + sum(e.stamp.get("unrecorded", 0) for e in refused)
 
 
-async def test_the_next_entry_reports_the_refusals_that_were_only_counted(
-    log: EventLogHarness,
+async def test_a_deleted_fold_keeps_its_count(log: EventLogHarness) -> None:
+    """The issue's events: the log reports how much it lacks."""
+    small = EventLogHarness(log.link, max_stream_entries=80)
+    for _ in range(25):
+        await small.refuse("1:a")  # ten are stored one by one, the rest in a fold
+    small.shift += MINUTE_MS
+    await small.sweep()
+    for i in range(200):
+        await small.refuse(f"1:{i}")
+
+    refused = [e for e in await small.read_entries() if e.event["type"] == "otp.issue_denied"]
+    counts = [e.stamp.get("folded", 1) + e.stamp.get("unrecorded", 0) for e in refused]
+
+    assert "1:a" not in {entry.event["number"] for entry in refused}
+    assert 225 == sum(counts)
+
+
+@pytest.mark.parametrize("kind", [IssueDenied, NumberLookup])
+async def test_a_flood_of_one_tenant_deletes_no_refusal_of_another(
+    log: EventLogHarness, kind: type[Event]
 ) -> None:
-    """The issue's events: the log reports what it lacks."""
-    small = EventLogHarness(log.link, max_stream_entries=40)
+    """R65: whatever a caller may cause for free, it displaces its own entries only."""
+    small = EventLogHarness(log.link, max_stream_entries=80)
+    for i in range(12):
+        await small.deny(VerifyDenied(id=f"v{i}", tenant="bank", number=f"1:{i}"))
+        await small.deny(NumberLookup(id=f"l{i}", tenant="bank", number=f"1:{i}"))
+    for i in range(300):
+        await small.deny(kind(id=f"f{i}", tenant="shop", number=f"1:{i}"))
+
+    ids = {entry.event["id"] for entry in await small.read_entries()}
+
+    assert {f"{name}{i}" for name in "vl" for i in range(12)} <= ids
+    assert "f299" in ids
+
+
+async def test_a_full_log_with_an_archive_folds_every_refusal(log: EventLogHarness) -> None:
+    """A gap in the sequence would look like tampering, so nothing is deleted before it is archived."""
+    small = EventLogHarness(log.link, max_stream_entries=40, has_archive=True)
     for i in range(30):
         await small.refuse(f"1:{i}")
-    for _ in range(25):
-        await small.refuse("1:a")  # ten are counted one by one, the rest in a fold
-    small.shift += 7 * DAY_MS + SECOND_MS
-    await small.append_events("a")  # frees space
-    await small.refuse("1:b")
+        await small.refuse("1:attack")
+    small.shift += 2 * MINUTE_MS
+    await small.sweep()
+    full, stored = await small.read_entries(), await small.count_entries(2)
+
+    after = []
+    for _ in range(2):
+        await small.forget_refusals()  # as if they were archived
+        await small.sweep()
+        after += await small.read_entries()
+
+    assert_no_gaps(full)
+    assert 20 == stored == len(full) - 1
+    folded = {e.event["number"]: e.stamp["folded"] for e in after if "folded" in e.stamp}
+    assert 30 - 10 == folded["1:attack"]
+    assert {f"1:{i}" for i in range(10, 30)} <= set(folded)
+
+
+async def test_a_full_log_with_an_archive_counts_what_has_no_fold(log: EventLogHarness) -> None:
+    """The folds that wait for the archive are bounded, too."""
+    small = EventLogHarness(log.link, max_stream_entries=4, has_archive=True)
+    for i in range(1010):
+        await small.deny(VerifyDenied(id=str(i), tenant="shop", number=f"1:{i}"))
+    await small.forget_refusals()
+    small.shift += MINUTE_MS
     await small.sweep()
 
-    *_, first, fold = await small.read_entries()
-
-    assert ("1:b", 30 - 20 + 10) == (first.event["number"], first.stamp["unrecorded"])
-    assert ("1:a", 15) == (fold.event["number"], fold.stamp["folded"])
-    assert "unrecorded" not in fold.stamp
-    assert 0 == await small.read_log_field("unrecorded")
+    assert 1010 - 1000 == await small.read_log_field("unrecorded") + sum(
+        e.stamp.get("unrecorded", 0) for e in await small.read_entries()
+    )
 
 
 async def test_events_are_stored_up_to_a_maximum(log: EventLogHarness) -> None:

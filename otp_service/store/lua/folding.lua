@@ -1,9 +1,13 @@
--- The commit script, part 2 of 4: folding of refusals.
+-- The commit script, part 2 of 4: folding of refusals, and of other events that cost the caller
+-- nothing (core/events.py).
 --
--- The first ten refusals in a minute for one number and reason are appended unchanged. The rest
--- become one event with their count, first and last instant, and the number of client addresses.
+-- The first ten in a minute with one name are appended unchanged. The rest become one event with
+-- their count, first and last instant, and the number of client addresses. While REFUSALS has no
+-- space, which happens with an archive that cannot be written, all of them are folded, and the
+-- folds wait for space.
 
 local FOLD_AFTER_EVENTS, FOLD_SPAN_MS, MAX_FOLD_ADDRESSES = 10, 60000, 100
+local MAX_WAITING_FOLDS = 1000 -- of a partition; further events are only counted
 
 -- Append the event of a fold, if it has one. Deletes the fold from FOLDS and DUE.
 local function flush_fold(name, fold)
@@ -21,6 +25,9 @@ end
 local function flush_due_folds(max_folds)
   local names = redis.call('ZRANGEBYSCORE', KEYS[DUE], '-inf', now, 'LIMIT', 0, max_folds)
   for _, name in ipairs(names) do
+    if not make_room_for_refusal() then
+      return
+    end
     local packed = redis.call('HGET', KEYS[FOLDS], name)
     if packed then
       flush_fold(name, cmsgpack.unpack(packed))
@@ -36,13 +43,18 @@ local function fold_or_append(event, stamp)
   local address = event[EVENT_CLIENT_ADDRESS]
   local packed = redis.call('HGET', KEYS[FOLDS], name)
   local fold = packed and cmsgpack.unpack(packed)
-  if fold and now >= fold.due then
+  local has_room = make_room_for_refusal()
+  if fold and now >= fold.due and has_room then
     flush_fold(name, fold)
-    fold = nil
+    fold, has_room = nil, make_room_for_refusal()
+  end
+  if not (fold or has_room) and redis.call('HLEN', KEYS[FOLDS]) >= MAX_WAITING_FOLDS then
+    log.unrecorded = log.unrecorded + 1
+    return
   end
   fold = fold or { due = now + FOLD_SPAN_MS, seen = 0, count = 0, addresses = {}, distinct = 0 }
   fold.seen = fold.seen + 1
-  if fold.seen <= FOLD_AFTER_EVENTS then
+  if fold.seen <= FOLD_AFTER_EVENTS and has_room then
     append_refusal_event(event, stamp)
   else
     if fold.count == 0 then

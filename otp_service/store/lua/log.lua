@@ -4,6 +4,9 @@
 -- returns the fields by name (`unpack_request`). In the smaller structs it replaces the names of
 -- fields (`WRITE_EXPIRES_AT`) with their indexes.
 
+local MAX_REFUSAL_ENTRIES = 5000 -- of a partition: one eviction reads all of them
+local EVICTED_PART = 16 -- an eviction deletes up to a sixteenth of them
+
 local OPERATION, LOG, EVENTS, REFUSALS, FOLDS, DUE = 1, 2, 3, 4, 5, 6 -- indexes in KEYS
 
 local request = unpack_request(cmsgpack.unpack(ARGV[1]))
@@ -65,14 +68,54 @@ local function close_log()
   redis.call('XTRIM', KEYS[EVENTS], 'MAXLEN', '~', max_entries)
 end
 
--- Append the event of a refusal to REFUSALS, or only count it in `log`. Refusals cost the
--- attacker nothing, so they may fill no more than half of the log. The next one that fits
--- carries the count in its stamp.
-local function append_refusal_event(event, stamp)
-  if redis.call('XLEN', KEYS[REFUSALS]) >= max_stream_entries / 2 then
-    log.unrecorded = log.unrecorded + (stamp.folded or 1)
-    return
+-- Return what may fill REFUSALS: the type and the tenant of an event. A worker wrote the body, in
+-- which a quote inside a value is escaped.
+local function find_source(body)
+  return (string.match(body, '"type":"([^"]*)"') or '') .. ':'
+    .. (string.match(body, '"tenant":"([^"]*)"') or '')
+end
+
+-- Delete the oldest entries of the source that has most entries in REFUSALS, and count them in
+-- `log`. So a source that has less than its share loses nothing, whatever the others append. Many
+-- are deleted at once, because this reads the stream.
+local function evict_largest_source(max_entries)
+  local entries_by_source, largest = {}, nil
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[REFUSALS], '-', '+')) do
+    local source = find_source(entry[2][2] or '')
+    local entries = entries_by_source[source] or {}
+    entries_by_source[source] = entries
+    entries[#entries + 1] = entry
+    if not largest or #entries > #largest then
+      largest = entries
+    end
   end
+  for i = 1, math.min(#largest, math.ceil(max_entries / EVICTED_PART)) do
+    local id, stamp = largest[i][1], largest[i][2][8] or ''
+    log.unrecorded = log.unrecorded + (tonumber(string.match(stamp, '"folded":(%d+)')) or 1)
+      + (tonumber(string.match(stamp, '"unrecorded":(%d+)')) or 0)
+    redis.call('XDEL', KEYS[REFUSALS], id)
+  end
+end
+
+-- Return whether REFUSALS has space. What is in it costs the caller nothing, so it may fill no
+-- more than half of the log. Without an archive, older entries make room. With one, only archived
+-- entries do: deleting others would leave a gap in the sequence.
+local function make_room_for_refusal()
+  local max_entries = math.min(max_stream_entries / 2, MAX_REFUSAL_ENTRIES)
+  if redis.call('XLEN', KEYS[REFUSALS]) < max_entries then
+    return true
+  end
+  if has_archive then
+    redis.call('XTRIM', KEYS[REFUSALS], 'MINID', log.archived)
+    return redis.call('XLEN', KEYS[REFUSALS]) < max_entries
+  end
+  evict_largest_source(max_entries)
+  return true
+end
+
+-- Append the event of a refusal to REFUSALS, which must have space. Its stamp has the count of
+-- those before it that are only counted.
+local function append_refusal_event(event, stamp)
   if log.unrecorded > 0 then
     stamp.unrecorded = log.unrecorded
     log.unrecorded = 0

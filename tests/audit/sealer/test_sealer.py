@@ -574,15 +574,16 @@ async def test_at_capacity_grants_are_refused_and_outcomes_are_recorded(
 async def test_refusals_never_use_up_the_capacity(
     script_client: ScriptClient, tmp_path: Path
 ) -> None:
-    """Denials and refusals have half of it, and are counted beyond that."""
+    """Denials and refusals have half of it, and are folded beyond that."""
     log = SealedLog(script_client, tmp_path / "archive", maximum=20)
     await log.append_grant()
     for _ in range(60):
         await log.append_denial()
-    await log.commit_event(
-        charges=(EXHAUSTED_CHARGE,),
-        event_if_refused=IssueDenied(id="r", tenant="shop", number="1:r"),
-    )
+    for _ in range(2):  # the limit admits the first
+        await log.commit_event(
+            charges=(EXHAUSTED_CHARGE,),
+            event_if_refused=IssueDenied(id="r", tenant="shop", number="1:r"),
+        )
 
     await log.append_grant()
     _, _, refusals = get_stream_keys(log)
@@ -590,12 +591,13 @@ async def test_refusals_never_use_up_the_capacity(
 
     sealer = log.create_sealer()
     await run_until_idle(sealer)
-    await log.append_denial()
-    await run_until_idle(sealer)
+    for log.clock_shift_ms in range(60_000, 1_200_000, 60_000):
+        await log.store.flush_folds(7, secrets.token_hex(8))
+        await run_until_idle(sealer)
     await sealer.stop()
     log.assert_complete()
-    stamps = [e["stamp"] for e in log.read_entries() if "stamp" in e]
-    assert 50 <= max(stamp.get("unrecorded", 0) for stamp in stamps)
+    denials = [e for e in log.read_entries() if "denied" in e["event"]["type"]]
+    assert 60 + 1 == sum(e.get("stamp", {}).get("folded", 1) for e in denials)
 
 
 async def test_entries_that_are_not_archived_are_never_trimmed(

@@ -1,5 +1,6 @@
-# Two stages: the tools that install stay in the first.
-FROM python:3.13-slim AS build
+# Two stages: the tools that install stay in the first. deploy/README.md pins the image by its digest.
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 RUN python -m venv /opt/otp
 ENV PATH=/opt/otp/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -10,7 +11,7 @@ COPY pyproject.toml .
 COPY otp_service otp_service
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit-core pip
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 # A numeric user, so that Kubernetes' runAsNonRoot can check that it is not root.
 RUN groupadd --gid 10001 otp && useradd --uid 10001 --gid 10001 --no-create-home otp
 # A new volume that is mounted here inherits owner and mode.

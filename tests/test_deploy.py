@@ -108,6 +108,18 @@ def test_each_mounted_file_exists_and_is_readable(prepared_folder, service):
         assert how == "ro"
 
 
+def test_every_image_can_be_pinned_by_its_digest():
+    """A tag can be moved: `.env` replaces each image without a change of a file."""
+    images = re.findall(r"^FROM (\S+)", IMAGE, re.MULTILINE)
+    default = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", IMAGE, re.MULTILINE)[1]
+
+    assert {"${PYTHON_IMAGE}"} == set(images)
+    assert COMPOSE["services"]["otp"]["build"]["args"]["PYTHON_IMAGE"] == (
+        f"${{PYTHON_IMAGE:-{default}}}"
+    )
+    assert COMPOSE["services"]["redis"]["image"].startswith("${REDIS_IMAGE:-redis:")
+
+
 def test_the_admin_listener_is_reached_from_the_internal_network_only():
     """R63: its metrics need no key, and the network "outside" carries the public listener."""
     otp, inside = COMPOSE["services"]["otp"], COMPOSE["networks"]["inside"]

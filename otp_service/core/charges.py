@@ -1,8 +1,13 @@
 """The charges of each request. No other module decides what a request costs.
 
-The buckets of a number are in its partition and are charged first, in one commit with the change
-that they limit. A shared bucket belongs to an address, an account, a prefix, a country, a tenant
-or the whole service, and is in a partition of its own.
+They are charged in this order, so that a caller whose own bucket refuses never reserves what other
+callers share, not even until a refund:
+
+1. the caller's buckets: its tenant, the client's address and the account. They are in the partition
+   of the tenant, and are charged in one commit, all or none
+2. the buckets of the number and of its prefix, in the partition of the number, in one commit with the
+   change that they limit
+3. shared buckets: the country and the whole service, each in a partition of its own
 """
 
 from msgspec.structs import replace
@@ -12,26 +17,11 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
 
 
-def build_number_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
-    """Return the charges of a send to its number; the lock is checked first."""
-    number = phone.canonical
-    return (
-        build_lock_check(tenant, phone),
-        _build_charge(tenant, Limit.COOLDOWN, number, all_tenants=True),
-        _build_charge(tenant, Limit.SENDS_NUMBER_TENANT, number),
-        _build_charge(tenant, Limit.SENDS_NUMBER, number, all_tenants=True),
-    )
-
-
-def build_shared_send_charges(
-    tenant: Tenant, phone: PhoneNumber, account: str | None, client_ip_key: str | None
+def build_caller_send_charges(
+    tenant: Tenant, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    charges = [
-        _build_charge(tenant, Limit.SENDS_PREFIX, phone.prefix, all_tenants=True),
-        _build_charge(tenant, Limit.SENDS_COUNTRY, phone.country, all_tenants=True),
-        _build_charge(tenant, Limit.SENDS_TENANT, ""),
-        _build_charge(tenant, Limit.SENDS_OVERALL, "", all_tenants=True),
-    ]
+    """Return the charges of a send to the caller's own buckets."""
+    charges = [_build_charge(tenant, Limit.SENDS_TENANT, "")]
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.SENDS_ADDRESS, client_ip_key))
     if account is not None:
@@ -39,8 +29,28 @@ def build_shared_send_charges(
     return tuple(charges)
 
 
+def build_number_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
+    """Return the charges of a send to its number and prefix; the lock is checked first."""
+    number = phone.canonical
+    return (
+        build_lock_check(tenant, phone),
+        _build_charge(tenant, Limit.COOLDOWN, number, all_tenants=True),
+        _build_charge(tenant, Limit.SENDS_NUMBER_TENANT, number),
+        _build_charge(tenant, Limit.SENDS_NUMBER, number, all_tenants=True),
+        _build_charge(tenant, Limit.SENDS_PREFIX, phone.prefix, all_tenants=True),
+    )
+
+
+def build_shared_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
+    """Return the charges of a send to the buckets of the country and of the whole service."""
+    return (
+        _build_charge(tenant, Limit.SENDS_COUNTRY, phone.country, all_tenants=True),
+        _build_charge(tenant, Limit.SENDS_OVERALL, "", all_tenants=True),
+    )
+
+
 def build_auto_resend_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
-    """Return the additional charge of a send that a receipt has started."""
+    """Return the additional charge, to the prefix, of a send that a receipt has started."""
     return _build_charge(tenant, Limit.AUTO_RESENDS, phone.prefix, all_tenants=True)
 
 
@@ -50,10 +60,10 @@ def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Ch
     return build_consecutive_failure_charge(tenant, phone), failures
 
 
-def build_shared_failure_charges(
+def build_caller_failure_charges(
     tenant: Tenant, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return the charges of an attempt to shared buckets; a correct code refunds them."""
+    """Return the charges of an attempt to the caller's own buckets; a correct code refunds them."""
     charges = []
     if account is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ACCOUNT, account))

@@ -79,8 +79,8 @@ class Limit(StrEnum):
        `from_challenge`; their callers are `OtpService` and `ReceiptHandler`
     3. a field of `ChallengeSecret`, so that a resend is charged to it too: the last field, with a
        default, because it is stored by position
-    4. an argument of `build_shared_send_charges` (called by `CodeSender`) and of
-       `build_shared_failure_charges` (called by `CodeVerifier`), and `list_charges` of the test
+    4. an argument of `build_caller_send_charges` (called by `CodeSender`) and of
+       `build_caller_failure_charges` (called by `CodeVerifier`), and `list_charges` of the test
 
     tests/core/test_new_limit_steps.py names the step of the first list that is missing.
     """
@@ -120,7 +120,7 @@ NUMBER_LIMITS = frozenset(
         Limit.CONSECUTIVE_FAILURES,
     }
 )
-"""The limits whose buckets are in the number's own partition."""
+"""The limits that count one number."""
 
 SPENDING_CAPS = (Limit.SENDS_COUNTRY, Limit.SENDS_TENANT, Limit.SENDS_OVERALL)
 """The limits on spending; a live configuration has to set them."""

@@ -95,7 +95,7 @@ class PhoneNumber(msgspec.Struct, frozen=True):
     @property
     def prefix(self) -> str:
         """The block of ten thousand numbers that contains it: the unit that SMS pumping buys."""
-        return self.canonical[:-4]
+        return derive_prefix(self.canonical)
 
     @property
     def masked(self) -> str:
@@ -110,6 +110,11 @@ class PhoneNumber(msgspec.Struct, frozen=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # The default of msgspec shows the number in pretty tracebacks.
         return [("masked", self.masked)]
+
+
+def derive_prefix(canonical_number: str) -> str:
+    """Return the number without its last four digits."""
+    return canonical_number[:-4]
 
 
 def parse_number(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:

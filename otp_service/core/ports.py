@@ -125,7 +125,10 @@ class Store(Protocol):
         """Return the partition of everything about a canonical number."""
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
-        """Return the partition of a bucket that is not a number's own."""
+        """Return the partition of a bucket that is not in the partition of a number.
+
+        The buckets of one tenant are in one partition.
+        """
 
     def fetch_challenge(self, tenant: str, challenge_id: str) -> Awaitable[ChallengeSnapshot]:
         """Raises StoreTampered on a wrong MAC, and ChallengeNotFound on an invalid id."""

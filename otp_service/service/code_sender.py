@@ -9,7 +9,6 @@ import phonenumbers
 from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
 from otp_service.core.delivery import Message
-from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.timestamps import SECOND_MS
@@ -57,7 +56,7 @@ class CodeSender:
         tenant, deps = self._tenant.name, self._dependencies
         with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
             salt = deps.random.token_bytes(codes.SALT_BYTES)
-            charged = await self._charge(salt, self._build_shared_charges())
+            charged = await self._charge(salt)
             hash_slot.close()
             commit = self._build_issue_commit(charged, locale)
             # A conflict would be a collision of 128 random bits: Redis was tampered with.
@@ -73,46 +72,70 @@ class CodeSender:
         `failed_send` is the send whose failed delivery started this one, if none was requested.
         """
         tenant, deps = self._tenant.name, self._dependencies
-        shared_charges = self._build_shared_charges()
-        if failed_send is not None:
-            auto_resend = charges.build_auto_resend_charge(self._tenant, self._phone)
-            shared_charges = (auto_resend, *shared_charges)
+        is_auto_resend = failed_send is not None
         with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
-            charged = await self._charge(secret.salt, shared_charges)
+            charged = await self._charge(secret.salt, is_auto_resend=is_auto_resend)
             hash_slot.close()
             snapshot = await self._add_code(charged, failed_send)
             result = await self._submit(snapshot, charged.code, secret.locale, is_first_send=False)
             return await self._recorder.record(snapshot, result, charged.send_charges)
 
-    def _build_shared_charges(self) -> tuple[Charge, ...]:
-        return charges.build_shared_send_charges(
-            self._tenant, self._phone, self._subject.account, self._subject.client_ip_key
-        )
+    async def _charge(self, salt: bytes, *, is_auto_resend: bool = False) -> ChargedSend:
+        """Charge the caller, then the number, then the shared limits while argon2 runs.
 
-    async def _charge(self, salt: bytes, shared_charges: tuple[Charge, ...]) -> ChargedSend:
-        """Charge the number, then the shared limits while argon2 runs.
-
-        If a shared limit refuses, everything is refunded and RateLimited is raised.
+        Whatever refuses, everything is refunded, and the error of the refusal is raised.
         """
         deps = self._dependencies
-        number_charges = charges.build_number_send_charges(self._tenant, self._phone)
-        commit = self._context.build_commit(
-            unless_blocked=self._phone.canonical,
-            charges=number_charges,
-            event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
-            requires_log_capacity=True,
+        caller_refunds = await self._charge_caller()
+        commit = self._build_number_commit(is_auto_resend=is_auto_resend)
+        charged = await self._shared_limits.await_or_refund(
+            commit_once(self._store, commit), caller_refunds
         )
-        charged = await commit_once(self._store, commit)
         code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
+        shared_charges = charges.build_shared_send_charges(self._tenant, self._phone)
         argon2_hash, shared = await asyncio.gather(
             deps.hasher.compute_argon2id(code, salt), self._shared_limits.charge_all(shared_charges)
         )
-        send_charges = SendCharges(number_charges, commit.operation_id, shared.refunds)
+        refunds = (*caller_refunds, *shared.refunds)
+        send_charges = SendCharges(commit.charges, commit.operation_id, refunds)
         if shared.refusal:
             error = shared.refusal.to_error()
             await self._deny_charged_send(send_charges, error)
             raise error
         return ChargedSend(charged.committed.now, send_charges, code, salt, argon2_hash)
+
+    async def _charge_caller(self) -> tuple[Refund, ...]:
+        """Charge the caller's own buckets. A refusal is recorded in the partition of the number.
+
+        Raises NumberLocked and NumberNotAllowed first: they are checked before any limit.
+        """
+        account, client_ip_key = self._subject.account, self._subject.client_ip_key
+        caller_charges = charges.build_caller_send_charges(self._tenant, account, client_ip_key)
+        try:
+            return await self._shared_limits.charge_caller(caller_charges)
+        except errors.RateLimited as error:
+            denied = events.IssueDenied(**self._context.build_refusal_fields(error))
+            commit = self._context.build_commit(
+                unless_blocked=self._phone.canonical,
+                charges=(charges.build_lock_check(self._tenant, self._phone),),
+                event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
+                foldable_event=denied,
+            )
+            await commit_once(self._store, commit)
+            raise
+
+    def _build_number_commit(self, *, is_auto_resend: bool) -> Commit:
+        """Return the charges of a send to its number and prefix, in one commit."""
+        number_charges = charges.build_number_send_charges(self._tenant, self._phone)
+        if is_auto_resend:
+            auto_resend = charges.build_auto_resend_charge(self._tenant, self._phone)
+            number_charges = (*number_charges, auto_resend)
+        return self._context.build_commit(
+            unless_blocked=self._phone.canonical,
+            charges=number_charges,
+            event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
+            requires_log_capacity=True,
+        )
 
     async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
         """Refund every charge, and write `otp.issue_denied`."""

@@ -1,12 +1,11 @@
 """Verify: charge the attempt, compare the code, and accept it once."""
 
 import asyncio
-from contextlib import suppress
 
 import msgspec
 
 from otp_service.core import charges, codes, errors, events
-from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
+from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
 from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.verify_replay import build_replay_key, is_replay
@@ -82,32 +81,34 @@ class CodeVerifier:
         return codes.normalize_code(self._request.code, self._dependencies.policy.digits)
 
     async def _charge_attempt(self, snapshot: ChallengeSnapshot) -> ChargedAttempt:
-        """Charge the attempt to the challenge and to every limit, or to none of them.
+        """Charge the attempt to the caller, then to the challenge and its number, or to none.
 
-        The commit checks the deadline and the number's limits on the newest state. Raises
+        The second commit checks the deadline and the number's limits on the newest state. Raises
         ChallengeEnded, ChallengeNotFound, NumberLocked and RateLimited.
         """
-        shared_charges = charges.build_shared_failure_charges(
-            self._tenant, self._subject.account, self._subject.client_ip_key
-        )
-        charged, shared = await self._shared_limits.charge_alongside(
-            shared_charges, commit_with_retry(self._store, snapshot, self._build_attempt_commit)
-        )
+        caller_refunds = await self._charge_caller()
+        charging = commit_with_retry(self._store, snapshot, self._build_attempt_commit)
+        charged = await self._shared_limits.await_or_refund(charging, caller_refunds)
         commit, previous = charged.commit, charged.previous_snapshot
         assert previous
         assert previous.secret  # _build_attempt_commit has checked it
-        attempt = ChargedAttempt(
+        return ChargedAttempt(
             charged.to_snapshot(),
             previous.secret,
             charged.committed.consecutive_failures,
             tuple(Refund(charge, commit.operation_id) for charge in commit.charges),
-            shared.refunds,
+            caller_refunds,
         )
-        if shared.refusal:
-            error = shared.refusal.to_error()
-            await self._refund_attempt(attempt, error)
-            raise error
-        return attempt
+
+    async def _charge_caller(self) -> tuple[Refund, ...]:
+        """Charge the caller's own buckets, and record a refusal. Raises NumberLocked first."""
+        account, client_ip_key = self._subject.account, self._subject.client_ip_key
+        caller_charges = charges.build_caller_failure_charges(self._tenant, account, client_ip_key)
+        try:
+            return await self._shared_limits.charge_caller(caller_charges)
+        except errors.RateLimited as error:
+            await self._record_verify_denial(error)
+            raise
 
     def _build_attempt_commit(self, current: ChallengeSnapshot) -> Commit:
         new = current.require_challenge().charge_attempt(current.now)
@@ -123,22 +124,6 @@ class CodeVerifier:
             durable=True,
             masked_number=new.masked_number,
         )
-
-    async def _refund_attempt(self, attempt: ChargedAttempt, error: errors.OtpError) -> None:
-        """Refund an attempt that a shared limit refused: nothing was compared."""
-        await self._shared_limits.refund(attempt.shared_refunds)
-        denied = events.VerifyDenied(**self._context.build_refusal_fields(error))
-
-        def build_refund_commit(current: ChallengeSnapshot) -> Commit:
-            challenge, secret = current.require_challenge(), current.secret
-            if challenge.stored_status is ChallengeStatus.PENDING:
-                secret = secret or attempt.secret  # the charge of the last attempt has deleted it
-            swap = CompareAndSwap(challenge, challenge.refund_attempt(), secret)
-            refunds = attempt.number_refunds
-            return self._context.build_commit(swap=swap, refunds=refunds, foldable_event=denied)
-
-        with suppress(errors.ChallengeNotFound):
-            await commit_with_retry(self._store, attempt.snapshot, build_refund_commit)
 
     async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
         """Compare with every live code; argon2 runs once, also if something else is wrong."""
@@ -218,11 +203,13 @@ class CodeVerifier:
     ) -> None:
         """Record a refusal that costs no attempt.
 
-        Raises NumberLocked for a malformed code if the number is locked: that is checked first.
+        Raises NumberLocked for a malformed code or a limit of the caller if the number is locked:
+        that is checked first.
         """
-        phone = self._phone if isinstance(error, errors.MalformedCode) else None
+        is_after_lock = isinstance(error, errors.MalformedCode | errors.RateLimited)
+        phone = self._phone if is_after_lock else None
         lock_check = (charges.build_lock_check(self._tenant, phone),) if phone else ()
-        denied = events.VerifyDenied(**self._context.build_event_fields(reason=error.reason))
+        denied = events.VerifyDenied(**self._context.build_refusal_fields(error))
         commit = self._context.build_commit(
             charges=lock_check, refunds=refunds, event_if_refused=denied, foldable_event=denied
         )

@@ -1,7 +1,7 @@
 """The facade of the use cases: each reads fetch, charge, decide, store, send.
 
-    issue   charge the number → charge shared limits ∥ argon2 → store → send → store the result
-    verify  fetch → charge the attempt ∥ shared limits → argon2, compare → store the result
+    issue   charge the caller → the number → the shared limits ∥ argon2 → store → send → store the result
+    verify  fetch → charge the caller → the attempt → argon2, compare → store the result
 
 Fails closed: StoreUnavailable is never handled in this package, so no code is compared and no
 message is sent after an error of the store.

@@ -1,8 +1,8 @@
-"""Buckets outside of the number's partition: charged all at once, refunded if one of them refuses."""
+"""Buckets outside of the number's partition: those of the caller, and those that all callers share."""
 
-import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from itertools import groupby
+from typing import TypeVar
 
 import msgspec
 
@@ -10,6 +10,7 @@ from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.limits import Charge, LimitRefusal
 from otp_service.core.ports import Commit, Committed, Refund, Store
 from otp_service.core.random_source import RandomSource
+from otp_service.service.optimistic_commit import commit_once
 
 
 T = TypeVar("T")
@@ -23,17 +24,34 @@ class SharedCharges(msgspec.Struct, frozen=True):
 
 
 class SharedLimits:
-    """Charges and refunds buckets that each have a partition of their own."""
+    """Charges and refunds buckets that are not in the partition of a number."""
 
     def __init__(self, store: Store, random: RandomSource) -> None:
         self._store = store
         self._random = random
 
+    async def charge_caller(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
+        """Apply every charge to the caller's own buckets, or none of them.
+
+        They are in one partition, so one commit decides. Raises the error of a refusal.
+        """
+        if not charges:
+            return ()
+        partition = self._store.get_bucket_partition(charges[0].bucket)
+        operation_id = self._random.generate_operation_id()
+        commit = Commit(partition=partition, operation_id=operation_id, charges=tuple(charges))
+        await commit_once(self._store, commit)
+        return tuple(Refund(charge, operation_id) for charge in charges)
+
     async def charge_all(self, charges: Sequence[Charge]) -> SharedCharges:
         """Apply each charge that its limit allows, in one round trip."""
         refunds = [Refund(charge, self._random.generate_operation_id()) for charge in charges]
         commits = [
-            self._build_commit(refund.charge, refund.operation_id, charges=(refund.charge,))
+            Commit(
+                partition=self._store.get_bucket_partition(refund.charge.bucket),
+                operation_id=refund.operation_id,
+                charges=(refund.charge,),
+            )
             for refund in refunds
         ]
         outcomes = await self._store.commit_all(commits) if commits else []
@@ -44,35 +62,29 @@ class SharedLimits:
             max(refusals, key=lambda refusal: refusal.wait_ms, default=None),
         )
 
-    async def charge_alongside(
-        self, charges: Sequence[Charge], call: Awaitable[T]
-    ) -> tuple[T, SharedCharges]:
-        """Await the call, and apply the charges meanwhile.
+    async def await_or_refund(self, call: Awaitable[T], refunds: Sequence[Refund]) -> T:
+        """Return the result of the call. If an OtpError refuses it, refund and raise the error.
 
-        An OtpError of the call refunds them and is raised again. After StoreUnavailable nothing is
-        refunded, because it is unknown what was charged.
+        After StoreUnavailable nothing is refunded, because it is unknown what was charged.
         """
-        if not charges:
-            return await call, SharedCharges()
-        charging = self.charge_all(charges)
-        result, charged = await asyncio.gather(call, charging, return_exceptions=True)
-        if isinstance(charged, BaseException):
-            raise charged
-        if isinstance(result, OtpError) and not isinstance(result, StoreUnavailable):
-            await self.refund(charged.refunds)
-        if isinstance(result, BaseException):
-            raise result
-        return result, charged
+        try:
+            return await call
+        except StoreUnavailable:
+            raise
+        except OtpError:
+            await self.refund(refunds)
+            raise
 
     async def refund(self, refunds: Sequence[Refund]) -> None:
         """Apply each refund, once: its operation id is derived from that of the charge."""
         commits = [
-            self._build_commit(refund.charge, f"undo-{refund.operation_id}", refunds=(refund,))
-            for refund in refunds
+            self._build_refund_commit(operation_id, tuple(group))
+            for operation_id, group in groupby(refunds, key=lambda refund: refund.operation_id)
         ]
         if commits:
             await self._store.commit_all(commits)
 
-    def _build_commit(self, charge: Charge, operation_id: str, **changes: Any) -> Commit:
-        partition = self._store.get_bucket_partition(charge.bucket)
-        return Commit(partition=partition, operation_id=operation_id, **changes)
+    def _build_refund_commit(self, operation_id: str, refunds: tuple[Refund, ...]) -> Commit:
+        """Return the reversal of one commit."""
+        partition = self._store.get_bucket_partition(refunds[0].charge.bucket)
+        return Commit(partition=partition, operation_id=f"undo-{operation_id}", refunds=refunds)

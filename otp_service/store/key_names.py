@@ -8,6 +8,7 @@ hash tag of the partition, so that Redis Cluster keeps the keys of a partition t
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.keys import Key
 from otp_service.core.limits import Bucket
+from otp_service.core.phone_number import derive_prefix
 
 
 class KeyNames:
@@ -20,8 +21,20 @@ class KeyNames:
         return int.from_bytes(self._compute_mac("partition", *subject)[:8], "big") % PARTITION_COUNT
 
     def compute_number_partition(self, number: str) -> int:
-        """Return the partition of everything about a canonical number."""
-        return self.compute_partition("number", number)
+        """Return the partition of everything about a canonical number: that of its prefix.
+
+        So a send to the number is charged to the bucket of its prefix in the same commit.
+        """
+        return self.compute_partition("prefix", derive_prefix(number))
+
+    def compute_bucket_partition(self, bucket: Bucket) -> int:
+        """Return the partition of a bucket that is not in the partition of a number.
+
+        All buckets of one tenant are in one partition, so that one commit can charge them.
+        """
+        if bucket.tenant:
+            return self.compute_partition("tenant", bucket.tenant)
+        return self.compute_partition(bucket.limit, bucket.subject)
 
     def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
         return f"{_tag(partition)}:challenge:{tenant}:{challenge_id}"

@@ -71,8 +71,8 @@ class RedisStore:
         return list(dict.fromkeys(partitions))
 
     def get_bucket_partition(self, bucket: Bucket) -> int:
-        """Return the partition of a bucket that is not one of a number."""
-        return self.key_names.compute_partition(bucket.limit, bucket.tenant, bucket.subject)
+        """Return the partition of a bucket that is not in the partition of a number."""
+        return self.key_names.compute_bucket_partition(bucket)
 
     def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
         """Return the possible keys of a bucket of a number, the one in `partition` first.

@@ -19,10 +19,11 @@ PHONE = parse_number("+447400123456")
 def list_charges() -> list[Charge]:
     """Return a charge of every kind that a request can have."""
     return [
+        *charges.build_caller_send_charges(TENANT, "u-81", "203.0.113.9"),
         *charges.build_number_send_charges(TENANT, PHONE),
-        *charges.build_shared_send_charges(TENANT, PHONE, "u-81", "203.0.113.9"),
+        *charges.build_shared_send_charges(TENANT, PHONE),
+        *charges.build_caller_failure_charges(TENANT, "u-81", "203.0.113.9"),
         *charges.build_number_failure_charges(TENANT, PHONE),
-        *charges.build_shared_failure_charges(TENANT, "u-81", "203.0.113.9"),
         charges.build_auto_resend_charge(TENANT, PHONE),
         charges.build_refund_charge(TENANT, PHONE),
     ]

@@ -63,7 +63,7 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
             labelled_values.append(
                 (
                     f"partition of bucket {limit} of '{tenant}'",
-                    names.compute_partition(bucket.limit, bucket.tenant, bucket.subject),
+                    names.compute_bucket_partition(bucket),
                 )
             )
             labelled_values.append((f"bucket {limit} of '{tenant}'", names.bucket_key(5, bucket)))

@@ -70,60 +70,76 @@ def count_scripts(proxy: FaultyProxy) -> int:
     return sum(len(batch.commands) for batch in proxy.batches)
 
 
-async def test_an_issue_that_its_own_number_refuses_costs_one(
+async def test_an_issue_that_its_own_number_refuses_costs_three(
     installation: Installation, proxy: FaultyProxy
 ) -> None:
-    """Most refusals end there, and are recorded in the same step."""
+    """The caller's buckets; the number's, which record the refusal; the refund."""
     await installation.issue(**CLIENT_FIELDS)
 
-    assert 1 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
-    assert 1 == count_scripts(proxy)
+    assert 3 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 3 == count_scripts(proxy)
     assert "otp.issue_denied" == (await installation.list_event_types())[-1]
 
 
-async def test_an_issue_that_another_bucket_refuses_costs_three(
+async def test_an_issue_that_the_caller_s_bucket_refuses_costs_two(
     installation: Installation, proxy: FaultyProxy
 ) -> None:
-    """The number's own buckets; all others at once; all refunds at once."""
+    """The caller's buckets, which change together or not at all; the event of the refusal."""
     rates = {**DEFAULT_LIMITS, Limit.SENDS_ADDRESS: (Window(1, 3600),)}
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"], limits=rates
     )
     await installation.issue("+447400123451", **CLIENT_FIELDS)
 
-    assert 3 >= await count_trips(proxy, installation.issue("+447400123452", **CLIENT_FIELDS))
+    assert 2 == await count_trips(proxy, installation.issue("+447400123452", **CLIENT_FIELDS))
+    assert 2 == count_scripts(proxy)
     with pytest.raises(RateLimited):
         await installation.issue("+447400123453", **CLIENT_FIELDS)
 
 
-async def test_an_accepted_issue_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
-    """The number's buckets; all others during argon2; the challenge; the providers' replies."""
-    assert 4 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
-    assert 4 == len(proxy.batches)
+async def test_an_issue_that_a_shared_bucket_refuses_costs_four(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """The caller's buckets; the number's; the shared ones; all refunds at once."""
+    rates = {**DEFAULT_LIMITS, Limit.SENDS_COUNTRY: (Window(1, 3600),)}
+    installation.tenants["shop"] = msgspec.structs.replace(
+        installation.tenants["shop"], limits=rates
+    )
+    await installation.issue("+447400123451", **CLIENT_FIELDS)
+
+    assert 4 == await count_trips(proxy, installation.issue("+447400123452", **CLIENT_FIELDS))
+    with pytest.raises(RateLimited):
+        await installation.issue("+447400123453", **CLIENT_FIELDS)
+
+
+async def test_an_accepted_issue_costs_five(installation: Installation, proxy: FaultyProxy) -> None:
+    """The caller's buckets; the number's; the shared ones during argon2; challenge; replies."""
+    assert 5 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 5 == len(proxy.batches)
     assert 2 == len(installation.router.messages)
 
 
-async def test_a_right_code_costs_three(installation: Installation, proxy: FaultyProxy) -> None:
-    """The read; the claim together with all other buckets; the outcome and its refunds."""
+async def test_a_right_code_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
+    """The read; the caller's buckets; the attempt charge; the outcome and its refunds."""
     issued = await installation.issue(**CLIENT_FIELDS)
     code = installation.router.extract_code()
 
-    assert 3 == await count_trips(
+    assert 4 == await count_trips(
         proxy, installation.verify(issued, code, client_ip=CLIENT_FIELDS["client_ip"])
     )
-    assert 1 + 2 + 2 == len(proxy.batches)
+    assert 1 + 1 + 1 + 2 == len(proxy.batches)
     assert "otp.verified" in await installation.list_event_types()
 
 
-async def test_a_wrong_code_costs_three(installation: Installation, proxy: FaultyProxy) -> None:
+async def test_a_wrong_code_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
     """The same, without a refund."""
     issued = await installation.issue(**CLIENT_FIELDS)
     tried = make_wrong_code(installation.router.extract_code())
 
-    assert 3 == await count_trips(
+    assert 4 == await count_trips(
         proxy, installation.verify(issued, tried, client_ip=CLIENT_FIELDS["client_ip"])
     )
-    assert 1 + 2 + 1 == len(proxy.batches)
+    assert 4 == len(proxy.batches)
     with pytest.raises(IncorrectCode):
         await installation.verify(issued, tried)
 
@@ -176,14 +192,14 @@ async def test_the_count_detects_one_more_trip(
                 )
             )
 
-    assert 4 == await count_trips(proxy, read_and_verify())
+    assert 5 == await count_trips(proxy, read_and_verify())
     assert 3 == await count_trips(proxy, fetch_in_turn())
     assert 15 == count_scripts(proxy)
 
 
-async def test_a_resend_costs_six(installation: Installation, proxy: FaultyProxy) -> None:
+async def test_a_resend_costs_seven(installation: Installation, proxy: FaultyProxy) -> None:
     """Not guaranteed: the cost of an issue, plus a read before and after the charge."""
     issued = await installation.issue(**CLIENT_FIELDS)
     installation.advance_clock(30 * SECOND_MS)
 
-    assert 6 == await count_trips(proxy, installation.resend(issued))
+    assert 7 == await count_trips(proxy, installation.resend(issued))

@@ -108,7 +108,7 @@ async def test_an_issue_and_a_verify_are_a_tree_each(traced):
     issue, verify = "POST /v1/challenges", "POST /v1/challenges/{challenge_id}/verify"
     assert traced.tree() == {
         (None, issue): 1,
-        (issue, "store commit"): 4,
+        (issue, "store commit"): 5,
         (issue, "argon2"): 1,
         (issue, "send"): 1,
         ("send", "submit"): 1,

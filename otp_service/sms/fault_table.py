@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
+from otp_service.sms import reply_decoder
 from otp_service.sms.http_provider import HttpReply
 
 
@@ -59,7 +60,7 @@ def classify_prose(faults: FaultTable, reply: HttpReply, prefixes: Mapping[str, 
 
 def match_prefix(body: bytes, prefixes: Mapping[str, str]) -> str | None:
     """Return our code for a reply in prose, by its first words."""
-    text = body.decode(errors="replace")
+    text = reply_decoder.decode_text(body)
     return next((code for prefix, code in prefixes.items() if text.startswith(prefix)), None)
 
 

@@ -2,38 +2,45 @@
 
 Without a reply, the progress of the request decides whether the message may have been sent (R88):
 
+    the request cannot be built (a setting, a bug of ours)    nothing was sent     provider
     no free connection, DNS, refused, connect timeout, TLS    nothing was sent     provider
     redirect (never followed)                                 nothing was sent     provider
-    reset, read timeout, half a reply, too big, not HTTP      it may have been     unknown
+    reset or read timeout before a status, not HTTP           it may have been     unknown
 
-Requests use an httpx transport without `httpx.AsyncClient`: the client would look for redirects,
-keep the vendor's cookies, log the URL and the vendor's reason phrase (R68), and take half as much
-CPU again.
+A status is enough for a refusal: what follows it may be missing. Of a 2xx that ended early only
+what its dialect proves from the part that came counts (a message id, a vendor's error code);
+otherwise it may have been sent.
+
+Requests use a transport of our own (http_transport.py) and no client of httpx, which would look for
+redirects, keep the vendor's cookies, and log the URL and the vendor's reason phrase (R68).
 """
 
 import functools
+import logging
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
-import aiohttp
 import httpx
 import msgspec
-from httpx_aiohttp import AiohttpTransport
 
 from otp_service.clock import now_ms
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
+from otp_service.sms import reply_decoder
+from otp_service.sms.http_transport import (
+    MAX_REPLY_BYTES,
+    HttpTransport,
+    NotSentError,
+    ReplyLostError,
+)
 from otp_service.sms.receipt_callbacks import ReceiptDialect
 from otp_service.sms.redaction import extract_fragments, iter_secrets, redact_reply
 
 
-MAX_REPLY_BYTES = 64 * 1024
-KEEP_ALIVE_SECONDS = 4.0
-"""How long an idle connection is kept. Servers close theirs after 5 s (Apache, Node): a message
-written to a connection that is being closed would count as perhaps sent."""
+logger = logging.getLogger(__name__)
 
 Headers = tuple[tuple[str, str], ...]
-StructT = TypeVar("StructT")
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 DEFAULT_HEADERS: Headers = (
     ("accept", "application/json, */*;q=0.1"),
@@ -41,28 +48,11 @@ DEFAULT_HEADERS: Headers = (
     ("user-agent", "otp-service"),
 )
 
-# aiohttp's own errors, where the transport has them as a cause: httpx-aiohttp turns every other
-# ClientConnectionError into a ConnectTimeout, also a connection that was lost after the body was
-# written. httpx's errors follow for other transports. The first match counts.
-NOT_SENT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
-    (aiohttp.ClientConnectorDNSError, "dns-error"),
-    (aiohttp.ClientSSLError, "tls-error"),
-    (aiohttp.ClientConnectorError, "connect-error"),
-    (aiohttp.ConnectionTimeoutError, "connect-timeout"),
-    (aiohttp.InvalidURL, "invalid-url"),
-    (aiohttp.NonHttpUrlClientError, "invalid-url"),
-    (httpx.ConnectTimeout, "connect-timeout"),
-    (httpx.PoolTimeout, "connect-timeout"),
-    (httpx.ConnectError, "connect-error"),
-    (httpx.UnsupportedProtocol, "invalid-url"),
+NOT_SENT_ERRORS: Final = (
+    *(httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ConnectError),
+    *(httpx.UnsupportedProtocol, httpx.InvalidURL),
 )
-MAYBE_SENT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
-    (aiohttp.SocketTimeoutError, "read-timeout"),
-    (aiohttp.ClientPayloadError, "incomplete-reply"),
-    (aiohttp.ClientResponseError, "bad-reply"),
-    (httpx.ReadTimeout, "read-timeout"),
-    (Exception, "disconnected"),
-)
+"""Of another transport than ours, as tests use them: all else may have been sent."""
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -86,6 +76,8 @@ class HttpReply(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    broken_by: str = ""
+    """Why it ended early; empty for a complete one."""
 
     @property
     def is_2xx(self) -> bool:
@@ -93,10 +85,7 @@ class HttpReply(msgspec.Struct, frozen=True):
 
     def decode_or(self, default: StructT) -> StructT:
         """Return the body as JSON of the type of `default`, or `default` if it is anything else."""
-        try:
-            return msgspec.json.decode(self.body, type=type(default))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return default
+        return reply_decoder.decode_or(self.body, default)
 
     def __repr__(self) -> str:
         return f"HttpReply({self.status}, {len(self.body)} bytes)"
@@ -155,23 +144,37 @@ class HttpProvider:
 
     async def send(self, message: Message) -> Reply:
         """Send the message; the reply is redacted, so that it can be stored."""
+        try:
+            outgoing = self._build_request(message)
+        except Exception as error:  # noqa: BLE001  # nothing was written, whatever it was
+            # Its name only: the text of an exception may contain the number, the code or a key.
+            kind = type(error).__name__
+            logger.error("provider %s: cannot build a request: %s", self.name, kind)  # noqa: TRY400
+            return Refused(Fault.PROVIDER, "invalid-request", scope=RefusalScope.ACCOUNT)
+        try:
+            reply = await send_request(self._transport, outgoing)
+        except (httpx.TransportError, OSError) as error:
+            return _classify_error(error)
+        if 300 <= reply.status < 400:  # noqa: PLR2004
+            return Refused(Fault.PROVIDER, "redirect")
+        return redact_reply(self._interpret_reply(reply), message, self._fragments)
+
+    def _build_request(self, message: Message) -> httpx.Request:
         request = self._sign_request(self._dialect.build_request(message), self._now())
-        outgoing = httpx.Request(
+        return httpx.Request(
             request.method,
             self._parse_url(request.url),
             headers=self._build_headers(request.headers),
             content=request.body,
             extensions=self._extensions,
         )
-        try:
-            reply = await send_request(self._transport, outgoing)
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            return _classify_error(error)
-        if reply is None:
-            return Refused(Fault.UNKNOWN, "reply-too-big")
-        if 300 <= reply.status < 400:  # noqa: PLR2004
-            return Refused(Fault.PROVIDER, "redirect")
-        return redact_reply(self._dialect.interpret_reply(reply), message, self._fragments)
+
+    def _interpret_reply(self, reply: HttpReply) -> Reply:
+        meaning = self._dialect.interpret_reply(reply)
+        if not (reply.broken_by and reply.is_2xx) or _is_certain(meaning):
+            return meaning
+        scope = RefusalScope.SILENCE if reply.broken_by != "reply-too-big" else RefusalScope.MESSAGE
+        return Refused(Fault.UNKNOWN, reply.broken_by, scope=scope)
 
     async def aclose(self) -> None:
         """Do nothing: the owner of the transport closes it."""
@@ -179,19 +182,19 @@ class HttpProvider:
 
 async def send_request(
     transport: httpx.AsyncBaseTransport, request: httpx.Request, max_bytes: int = MAX_REPLY_BYTES
-) -> HttpReply | None:
-    """Return the reply, or None if it has more than `max_bytes`."""
+) -> HttpReply:
+    """Return the reply, with at most `max_bytes` of its body, expanded if it is compressed."""
+    request.extensions = {**request.extensions, "max_bytes": max_bytes}
     response = await transport.handle_async_request(request)
     stream = cast("httpx.AsyncByteStream", response.stream)
-    try:
-        body = b""
-        async for chunk in stream:
-            body += chunk
-            if len(body) > max_bytes:
-                return None
-    finally:
-        await stream.aclose()
-    return HttpReply(response.status_code, response.headers, body)
+    body = b"".join([chunk async for chunk in stream])
+    await stream.aclose()
+    broken_by = response.extensions.get("broken_by", "")
+    coding = response.headers.get("content-encoding", "")
+    expanded = reply_decoder.expand_body(body, coding, max_bytes)
+    if expanded is None:
+        expanded, broken_by = b"", "reply-too-big"
+    return HttpReply(response.status_code, response.headers, expanded, broken_by)
 
 
 def create_transport(
@@ -199,25 +202,13 @@ def create_transport(
     tls_context: ssl.SSLContext | None = None,
     max_connections: int = 200,
     max_connections_per_provider: int = 100,
-) -> AiohttpTransport:
+) -> HttpTransport:
     """Return a transport for all providers: no proxies, no cookies, nothing from the environment.
 
     The connections of one provider are limited, so that one that hangs leaves some to the others.
     """
     context = tls_context or httpx.create_ssl_context(trust_env=False)
-
-    def create_session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=max_connections,
-            limit_per_host=max_connections_per_provider,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            ssl=context,
-        )
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-        )
-
-    return AiohttpTransport(verify=context, trust_env=False, client=create_session)
+    return HttpTransport(context, max_connections, max_connections_per_provider)
 
 
 def _merge_headers(headers: Headers) -> httpx.Headers:
@@ -228,10 +219,18 @@ def _return_unsigned(request: HttpRequest, _: int) -> HttpRequest:
     return request
 
 
+def _is_certain(meaning: Reply) -> bool:
+    """Whether a part of a reply proves its meaning: by a message id, or by an error of the vendor."""
+    if isinstance(meaning, Accepted):
+        return meaning.message_id is not None
+    return meaning.fault is not Fault.UNKNOWN
+
+
 def _classify_error(error: Exception) -> Refused:
-    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    for kind, reason in NOT_SENT_ERRORS:
-        if isinstance(cause, kind):
-            return Refused(Fault.PROVIDER, reason, scope=RefusalScope.SILENCE)
-    reason = next(r for kind, r in MAYBE_SENT_ERRORS if isinstance(cause, kind))
+    if isinstance(error, NotSentError):
+        scope = RefusalScope.ACCOUNT if str(error) == "invalid-request" else RefusalScope.SILENCE
+        return Refused(Fault.PROVIDER, str(error), scope=scope)
+    if isinstance(error, NOT_SENT_ERRORS):
+        return Refused(Fault.PROVIDER, "connect-error", scope=RefusalScope.SILENCE)
+    reason = str(error) if isinstance(error, ReplyLostError) else "disconnected"
     return Refused(Fault.UNKNOWN, reason, scope=RefusalScope.SILENCE)

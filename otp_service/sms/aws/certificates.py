@@ -15,7 +15,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-import aiohttp
 import httpx
 import msgspec
 
@@ -84,8 +83,8 @@ class CertificateCache:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 reply = await send_request(self._transport, request, MAX_CERTIFICATE_BYTES)
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
+        except (httpx.TransportError, OSError) as error:
             raise CertificateUnavailable from error
-        if reply is None or reply.status != 200:  # noqa: PLR2004
+        if reply.broken_by or reply.status != 200:  # noqa: PLR2004
             raise CertificateUnavailable
         return reply.body

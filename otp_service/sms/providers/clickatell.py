@@ -1,9 +1,9 @@
 """Clickatell: the One API of its platform, channel sms.
 
 The HTTP status means little: it is 202, or 207 if one message of several was refused, and 400 for a
-rate limit. Each message has `accepted`; `accepted: true` without an apiMessageId is unknown. The codes are
-the One API's own; those of the older interfaces (105, 114, 301) mean something else. There is no
-field for a validity, so a late message cannot be prevented.
+rate limit. Each message has `accepted`, which decides. The codes are the One API's own; those of the
+older interfaces (105, 114, 301) mean something else. There is no field for a validity, so a late
+message cannot be prevented.
 
 https://docs.clickatell.com/channels/one-api/one-api-reference/
 https://docs.clickatell.com/channels/one-api/one-api-errors-table/
@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import FaultTable, classify_refusal, reply_from_message_id
+from otp_service.sms.fault_table import FaultTable, classify_refusal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback
@@ -120,7 +120,7 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
         body = reply.decode_or(_ReplyBody())
         message = body.messages[0] if body.messages else None
         if message and message.accepted and reply.is_2xx:
-            return reply_from_message_id(message.api_message_id)
+            return Accepted(message.api_message_id or None)  # `accepted` alone says so
         code = _extract_code(message.error if message and message.error else body.error)
         if not code and message and reply.is_2xx:
             code = "not-accepted"

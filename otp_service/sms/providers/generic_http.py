@@ -36,6 +36,7 @@ from otp_service.sms.fault_table import build_refusal, classify_by_status, reply
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
+from otp_service.sms.reply_decoder import decode_json
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.validation import find_header_errors, find_provider_url_errors
 
@@ -112,9 +113,10 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
             scope = RefusalScope.THROTTLED if code in self._throttled_codes else None
             return build_refusal(fault, reply, code, scope)
         if self._is_accepted(reply, body):
-            if not self.message_id:
-                return Accepted()
-            return reply_from_message_id(_find_value(self.message_id, reply, body))
+            message_id = _find_value(self.message_id, reply, body)
+            if self.accepted.path or not self.message_id:
+                return Accepted(message_id)
+            return reply_from_message_id(message_id)
         if code and reply.is_2xx:
             return build_refusal(Fault.PROVIDER, reply, code)
         return classify_by_status(reply, code)
@@ -213,8 +215,8 @@ def _read_callback_value(path: str, callback: Callback) -> str:
 
 def _decode_json_or_none(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_json(body)
+    except ValueError:
         return None
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -127,7 +127,7 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
             return fault_table.classify_reply(reply, None, code=body.error_code)
         message = body.messages[0]
         if message.status.group_id in ACCEPTED_GROUPS:
-            return fault_table.reply_from_message_id(message.message_id)
+            return Accepted(message.message_id or None)  # the group alone says so
         return fault_table.classify_refusal(FAULT_TABLE, reply, message.status.code)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:

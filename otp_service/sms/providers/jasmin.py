@@ -10,13 +10,14 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import FaultTable, classify_prose, reply_from_message_id
+from otp_service.sms.fault_table import FaultTable, classify_prose
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, convert_receipt
+from otp_service.sms.reply_decoder import decode_text
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -53,7 +54,7 @@ REFUSED_PREFIXES: Final = {
 }
 
 _FAILED_STATUS_PATTERN: Final = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z]{2,24}")
-_SUCCESS_PATTERN: Final = re.compile(rb'Success "([^"]*)"')
+_SUCCESS_PATTERN: Final = re.compile(r'Success "([^"]*)"?')
 _DLR_LEVEL_SMSC_AND_PHONE: Final = "3"
 
 
@@ -87,9 +88,9 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         return build_form_request(self.build_url("/send"), "", fields)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
-        success = _SUCCESS_PATTERN.fullmatch(reply.body.strip())
+        success = _SUCCESS_PATTERN.match(decode_text(reply.body))
         if reply.status == 200 and success:  # noqa: PLR2004
-            return reply_from_message_id(success[1].decode(errors="replace"))
+            return Accepted(success[1] or None)
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:

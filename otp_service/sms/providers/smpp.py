@@ -23,7 +23,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.url_check import FieldErrors
-from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable, reply_from_message_id
+from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
@@ -32,7 +32,12 @@ from otp_service.sms.smpp.connection import SmppConnection, wait_for_response
 from otp_service.sms.smpp.delivery_receipts import parse_receipt
 from otp_service.sms.smpp.message_ids import ReceiptMatcher
 from otp_service.sms.smpp.pdu import RESPONSE_BIT, STATUS_OK, SUBMIT_SM, Pdu
-from otp_service.sms.smpp.session import SmppSession, SmscSettings, build_unreachable_refusal
+from otp_service.sms.smpp.session import (
+    INVALID_REQUEST_REFUSAL,
+    SmppSession,
+    SmscSettings,
+    build_unreachable_refusal,
+)
 from otp_service.sms.smpp.text_codec import encode_text
 
 
@@ -137,7 +142,10 @@ class SmppProvider:
 
     async def send(self, message: Message) -> Reply:
         """Submit the message; the reply is redacted, so that it can be stored."""
-        body = self._settings.build_short_message(message).encode()
+        try:
+            body = self._settings.build_short_message(message).encode()
+        except ValueError:  # its text omits the value
+            return INVALID_REQUEST_REFUSAL
         connection = await self._session.get_connection()
         if isinstance(connection, Refused):
             return connection
@@ -192,12 +200,15 @@ async def _acquire_window_slot(connection: SmppConnection, timeout_seconds: floa
 
 
 def interpret_reply(response: Pdu) -> Reply:
-    """Return the meaning of the answer to a submit_sm."""
+    """Return the meaning of the answer to a submit_sm.
+
+    Status 0 alone says that it was taken; without a message id only its receipts are lost.
+    """
     if response.status != STATUS_OK:
         return classify_command_status(response.status)
     if response.command != SUBMIT_SM | RESPONSE_BIT:
         return Refused(Fault.UNKNOWN, "bad-reply")
-    return reply_from_message_id(pdu_bodies.parse_message_id(response.body))
+    return Accepted(pdu_bodies.parse_message_id(response.body) or None)
 
 
 def classify_command_status(status: int) -> Refused:

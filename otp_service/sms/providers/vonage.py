@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from otp_service.core.delivery import Fault, Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table, receipt_callbacks
@@ -150,7 +150,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         statuses = [str(part.status) for part in parts]
         failed = next((status for status in statuses if status != "0"), None)
         if failed is None:
-            return fault_table.reply_from_message_id(parts[0].message_id)
+            return Accepted(parts[0].message_id or None)  # status "0" alone says so
         if "0" in statuses:
             return fault_table.build_refusal(Fault.UNKNOWN, reply, failed)
         return fault_table.classify_refusal(FAULT_TABLE, reply, failed)

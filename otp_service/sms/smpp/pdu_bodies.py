@@ -5,7 +5,7 @@ from typing import Final, Self
 
 import msgspec
 
-from otp_service.sms.smpp.pdu import BodyReader, InvalidPduError, encode_c_string, encode_tlvs
+from otp_service.sms.smpp.pdu import BodyReader, encode_c_string, encode_tlvs
 
 
 INTERFACE_VERSION: Final = 0x34
@@ -147,11 +147,12 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_message_id(body: bytes) -> str:
-    """Return the message_id of a submit_sm_resp (4.4.2), or empty."""
-    try:
-        return BodyReader(body).read_c_string()
-    except InvalidPduError:
-        return ""
+    """Return the message_id of a submit_sm_resp (4.4.2); empty without one.
+
+    Some SMSCs leave its NUL out.
+    """
+    octets, _, _ = body.partition(b"\0")
+    return octets.decode("latin-1")
 
 
 def format_validity_period(seconds: int) -> str:

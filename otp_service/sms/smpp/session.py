@@ -35,6 +35,11 @@ FIRST_BACKOFF_SECONDS: Final = 1.0
 MAX_BACKOFF_SECONDS: Final = 16.0
 UNBIND_TIMEOUT_SECONDS: Final = 1.0
 
+INVALID_REQUEST_REFUSAL: Final = Refused(
+    Fault.PROVIDER, "invalid-request", scope=RefusalScope.ACCOUNT
+)
+"""For a setting that no PDU can contain: nothing was written."""
+
 _CONNECT_ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (TimeoutError, "connect-timeout"),
     (socket.gaierror, "dns-error"),
@@ -129,6 +134,11 @@ class SmppSession:
         clock = asyncio.get_running_loop().time
         end = clock() + self._settings.connect_timeout
         try:
+            bind_body = self._settings.bind_request.encode()
+        except ValueError:  # its text omits the value
+            self._set_refusal(INVALID_REQUEST_REFUSAL)
+            return False
+        try:
             async with asyncio.timeout_at(end):
                 connection = await self._open_connection()
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA refuses
@@ -136,7 +146,7 @@ class SmppSession:
             return False
         read_task = asyncio.create_task(connection.read_pdus())
         try:
-            is_bound = await self._bind_connection(connection, end - clock())
+            is_bound = await self._bind_connection(connection, bind_body, end - clock())
             return is_bound and await self._wait_until_lost(connection, read_task)
         finally:
             connection.close()
@@ -149,9 +159,11 @@ class SmppSession:
             reader, writer, delivery_handler=self._delivery_handler, window=self._settings.window
         )
 
-    async def _bind_connection(self, connection: SmppConnection, timeout_seconds: float) -> bool:
+    async def _bind_connection(
+        self, connection: SmppConnection, bind_body: bytes, timeout_seconds: float
+    ) -> bool:
         """Bind (4.1.5), and set the outcome for the callers that wait."""
-        future = connection.send_request(BIND_TRANSCEIVER, self._settings.bind_request.encode())
+        future = connection.send_request(BIND_TRANSCEIVER, bind_body)
         response = await wait_for_response(future, timeout_seconds)
         if response is None:
             self._report_failure("disconnected" if connection.is_closed else "bind-timeout")

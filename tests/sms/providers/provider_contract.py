@@ -31,6 +31,8 @@ class ProviderContract(NamedTuple):
     recipient_code: str = ""
     without_id: GatewayReply | None = None
     """None where it gives no id."""
+    taken_without_id: GatewayReply | None = None
+    """Where a word of the reply says that the message was taken, whatever its id."""
     account_scope: RefusalScope = RefusalScope.ACCOUNT
     """MESSAGE where only a code in its settings decides."""
 

@@ -4,6 +4,8 @@ A new provider adds one file to contracts/: its settings for an address, and wha
 in each case.
 """
 
+import gzip
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -118,6 +120,73 @@ async def test_2xx_without_the_message_id(contract, gateway, provider, message):
     gateway.set_reply(*contract.without_id)
 
     assert Refused(Fault.UNKNOWN, "no-message-id") == await provider.send(message)
+
+
+@those_with("taken_without_id")
+async def test_taken_without_the_message_id(contract, gateway, provider, message):
+    """The vendor's own word says that it was taken, so it is not sent again."""
+    gateway.set_reply(*contract.taken_without_id)
+
+    assert Accepted() == await provider.send(message)
+
+
+ODD_BODIES = {
+    "a byte order mark": lambda body: b"\xef\xbb\xbf" + body,
+    "NULs at the end": lambda body: body + b"\0\0",
+    "a blank line before": lambda body: b"\r\n" + body,
+    "UTF-16": lambda body: body.decode().encode("utf-16"),
+}
+ODD_JSON_BODIES = {
+    "a Latin-1 byte in another member": lambda body: b'{"description":"f\xfcr",' + body[1:],
+    "a line break in another member": lambda body: b'{"description":"a\nb",' + body[1:],
+    "an invalid number in another member": lambda body: b'{"price":NaN,' + body[1:],
+    "markup after it": lambda body: body + b"<!-- gw-3 -->",
+}
+
+
+def list_odd_bodies(said):
+    """Return what this reply's body could be, with the same meaning."""
+    if isinstance(said.body, bytes):
+        odd = ODD_BODIES.values()
+        # XML names its encoding itself.
+        return [
+            change(said.body)
+            for change in odd
+            if said.body[:1] != b"<" or b"\xff" not in change(b"")
+        ]
+    body = json.dumps(said.body).encode()
+    return [change(body) for change in (ODD_BODIES | ODD_JSON_BODIES).values()]
+
+
+@pytest.mark.parametrize(
+    ("contract", "says"),
+    [
+        pytest.param(contract, says, id=f"{name}-{says}")
+        for name, contract in CONTRACTS.items()
+        for says in ("accepted", "recipient", "account", "throttled")
+        if getattr(contract, says)
+    ],
+    indirect=["contract"],
+)
+async def test_what_nobody_reads_decides_nothing(contract, gateway, provider, message, says):
+    """A body that is odd in a place that is not used means what it means without it."""
+    said = getattr(contract, says)
+    gateway.set_reply(*said)
+    plain = await provider.send(message)
+
+    for body in list_odd_bodies(said):
+        gateway.set_reply(said.status, body)
+
+        assert plain == await provider.send(message), body
+
+
+async def test_an_acceptance_is_read_though_it_is_compressed(contract, gateway, provider, message):
+    """`identity` was asked for, and the gateway or its proxy compresses all the same."""
+    said = contract.accepted
+    body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
+    gateway.set_reply(said.status, gzip.compress(body), content_encoding="gzip")
+
+    assert Accepted(contract.message_id) == await provider.send(message)
 
 
 async def test_connect_timeout(contract, unresponsive_url, transport, message):

@@ -66,13 +66,34 @@ async def test_refusals(smsc, provider, message, status, refused):
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"), [(b"", "no-message-id"), (b"\0", "no-message-id"), (b"7a", "no-message-id")]
+    ("body", "message_id"),
+    [(b"", None), (b"\0", None), (b"7a", "7a"), (b"7a\0\x14\x24", "7a"), (b"\xff\xfe\0", None)],
 )
-async def test_accepted_without_the_message_id(smsc, provider, message, body, reason):
-    """Accepted, as it seems, but without the proof: it may have been sent."""
+async def test_status_0_alone_says_that_it_was_taken(smsc, provider, message, body, message_id):
+    """Some SMSCs leave out the NUL of the id or the whole body; a second message would follow."""
     smsc.set_submit_reply(body=body)
 
-    assert Refused(Fault.UNKNOWN, reason) == await provider.send(message)
+    assert Accepted(message_id) == await provider.send(message)
+
+
+async def test_a_message_that_cannot_be_written_was_not_sent(smsc, provider, message):
+    """A name that is no ASCII slipped through: the provider's fault, and nothing was written."""
+    message = msgspec.structs.replace(message, sender="Gr\u00fcn")
+
+    reply = await provider.send(message)
+
+    assert Refused(Fault.PROVIDER, "invalid-request", None, RefusalScope.ACCOUNT) == reply
+    assert [] == smsc.messages
+
+
+async def test_credentials_that_cannot_be_written_bind_nothing(smsc, create_provider, message):
+    """The same for a bind: each message gets the reason at once."""
+    provider = create_provider(password=Secret("\ufeffs3cret"))
+
+    refusals = [await provider.send(message) for _ in range(2)]
+
+    assert [Refused(Fault.PROVIDER, "invalid-request", None, RefusalScope.ACCOUNT)] * 2 == refusals
+    assert [] == smsc.received_pdus
 
 
 async def test_an_answer_to_something_else(smsc, provider, message):

@@ -38,6 +38,6 @@ CONTRACTS = {
         throttled_code="43",
         unknown=GatewayReply(400, _build_reply(24)),
         unknown_code="24",
-        without_id=GatewayReply(202, _build_reply(None, accepted=True)),
+        taken_without_id=GatewayReply(202, _build_reply(None, accepted=True)),
     )
 }

@@ -70,7 +70,7 @@ CONTRACTS = {
         throttled_code="1",
         unknown=GatewayReply(200, _build_status("99")),
         unknown_code="99",
-        without_id=GatewayReply(200, _build_status("0")),
+        taken_without_id=GatewayReply(200, _build_status("0")),
         account_scope=RefusalScope.MESSAGE,
     ),
 }

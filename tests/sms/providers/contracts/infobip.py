@@ -34,7 +34,7 @@ CONTRACTS: dict[str, ProviderContract] = {
         throttled_code="status-20",
         unknown=GatewayReply(200, _build_status(5, 96, messageId="22")),
         unknown_code="status-96",
-        without_id=GatewayReply(200, _build_status(1, 26)),
+        taken_without_id=GatewayReply(200, _build_status(1, 26)),
     ),
     "infobip, honest statuses": ProviderContract(
         create_infobip,

@@ -24,6 +24,6 @@ CONTRACTS = {
         throttled_code="throughput-exceeded",
         unknown=GatewayReply(400, b'Error "Argument [to] has an invalid value: [+447400123456]."'),
         unknown_code="http-400",
-        without_id=GatewayReply(200, b'Success ""'),
+        taken_without_id=GatewayReply(200, b'Success ""'),
     )
 }

@@ -56,7 +56,7 @@ CONTRACTS = {
         throttled_code="1",
         unknown=_build_status("99"),
         unknown_code="99",
-        without_id=_build_status("0"),
+        taken_without_id=_build_status("0"),
     ),
     "vonage-messages": ProviderContract(
         create_vonage_messages,

@@ -21,6 +21,7 @@ from otp_service.core import codes, errors
 from otp_service.core.delivery import Receipt, Submission
 from otp_service.core.keys import Key
 from otp_service.core.policy import ENDED_RETENTION_MS, RESEND_MARGIN_MS
+from otp_service.core.timestamps import CLOCK_TOLERANCE_MS
 
 
 PARTITION_COUNT = 64
@@ -122,13 +123,26 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
     submissions: tuple[Submission, ...] = ()
     auto_resent: bool = False
     """Whether a receipt has started a send."""
+    has_expired: bool = False
+    """Whether its expiry was reported to a caller: a clock that is set back does not revive it."""
 
     def compute_status(self, now: int) -> ChallengeStatus:
+        """Return the status. One issued in the future counts as expired.
+
+        The clock was ahead at its issue; by the right clock it would live longer than its lifetime.
+        """
         if self.stored_status is not ChallengeStatus.PENDING:
             return self.stored_status
         if self.attempts_left == 0:
             return ChallengeStatus.LOCKED
-        return ChallengeStatus.EXPIRED if now >= self.deadline else ChallengeStatus.PENDING
+        is_in_lifetime = self.created_at - CLOCK_TOLERANCE_MS <= now < self.deadline
+        if self.has_expired or not is_in_lifetime:
+            return ChallengeStatus.EXPIRED
+        return ChallengeStatus.PENDING
+
+    def expire(self, now: int) -> "Challenge":
+        """Record that it has expired. A caller whose attempt was charged in time may still win."""
+        return self._advance_version(has_expired=True, ends_at=min(self.ends_at, now))
 
     def is_purged(self, now: int) -> bool:
         """Whether it is reported as unknown."""

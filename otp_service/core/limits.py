@@ -190,8 +190,10 @@ def compute_sliding_window_wait(
     """Return the wait until every window admits `cost` more; 0 if they do now.
 
     `spent_at` holds the instants of earlier charges, in any order; each leaves its window exactly
-    one period later. The cost must not exceed the count of a window.
+    one period later. One in the future, charged while the clock was ahead, counts as one of now.
+    The cost must not exceed the count of a window.
     """
+    spent_at = [min(instant, now) for instant in spent_at]
     waits = [0]
     for window in windows:
         period = window.period_seconds * SECOND_MS
@@ -212,13 +214,25 @@ def compute_gcra(tat: float, window: Window, cost: int, now: int) -> tuple[int, 
     return max(0, math.ceil(new - period - now - ROUNDING_TOLERANCE_MS)), new
 
 
+def rebase_tat(tat: float, written_at: int, now: int) -> float:
+    """Return a TAT after the clock was set back from `written_at`, or later, to `now`.
+
+    The bucket stays as full as it was: a clock that was ahead for a moment must not close it until
+    the clock is there again.
+    """
+    return tat - max(0, written_at - now)
+
+
 def compute_consecutive_failures_wait(
     failures: int, last_failure_at: int, now: int, max_failures: int = MAX_CONSECUTIVE_FAILURES
 ) -> int | None:
-    """Return the wait before the next attempt; None if only an operator can unlock the number."""
+    """Return the wait before the next attempt; None if only an operator can unlock the number.
+
+    A last failure in the future counts as one of now.
+    """
     if failures >= max_failures:
         return None
     if failures < FAILURES_BEFORE_DELAY:
         return 0
     doubled: int = MIN_FAILURE_DELAY_MS * 2 ** (failures - FAILURES_BEFORE_DELAY)
-    return max(0, last_failure_at + min(doubled, MAX_FAILURE_DELAY_MS) - now)
+    return max(0, min(last_failure_at, now) + min(doubled, MAX_FAILURE_DELAY_MS) - now)

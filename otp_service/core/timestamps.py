@@ -19,6 +19,12 @@ DAY_MS: Final = DAY_SECONDS * SECOND_MS
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MILLISECOND: Final = timedelta(milliseconds=1)
 
+CLOCK_TOLERANCE_MS = 5 * SECOND_MS
+"""How far the clock of a promoted replica may be behind that of its master.
+
+An instant that is further in the future was written while the clock was ahead, and is not trusted.
+"""
+
 
 def to_datetime(epoch_ms: int) -> datetime:
     """Return the instant in UTC, or the last one that Python can represent if it is later."""

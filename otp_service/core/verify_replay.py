@@ -3,7 +3,7 @@
 from otp_service.core.challenge import Challenge, VerifyReplayKey
 from otp_service.core.codes import constant_time_equal
 from otp_service.core.keys import Key, join_length_prefixed
-from otp_service.core.timestamps import MINUTE_MS
+from otp_service.core.timestamps import CLOCK_TOLERANCE_MS, MINUTE_MS
 
 
 REPLAY_WINDOW_MS = MINUTE_MS
@@ -31,7 +31,7 @@ def is_replay(replay_key: VerifyReplayKey, challenge: Challenge, now: int) -> bo
     return (
         won is not None
         and verified_at is not None
-        and now < verified_at + REPLAY_WINDOW_MS
+        and verified_at - CLOCK_TOLERANCE_MS <= now < verified_at + REPLAY_WINDOW_MS
         and constant_time_equal(won.key_mac, replay_key.key_mac)
         and constant_time_equal(won.code_mac, replay_key.code_mac)
     )

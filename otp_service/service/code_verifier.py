@@ -11,6 +11,7 @@ from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Re
 from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies
+from otp_service.service.expiry import record_expiry
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.shared_limits import SharedLimits
 
@@ -178,6 +179,10 @@ class CodeVerifier:
 
         The charges of a correct code are refunded in both cases.
         """
+        if isinstance(error, errors.ChallengeExpired):
+            challenge = self._challenge
+            newest = await self._store.fetch_challenge(challenge.tenant, challenge.id)
+            await record_expiry(self._store, self._context, newest)
         if self._replay_key:
             newest = await self._store.fetch_challenge(self._challenge.tenant, self._challenge.id)
             if self._is_replay(newest):

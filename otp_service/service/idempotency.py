@@ -88,7 +88,7 @@ class IdempotencyKeys:
             snapshot = await self._store.fetch_challenge(self._tenant, record.challenge_id)
             if snapshot.challenge:
                 return snapshot
-        if now < record.lease_until:
+        if now < record.lease_until <= now + self._lease_ms:  # else the clock was ahead
             raise errors.IdempotencyKeyInUse
         return None
 

@@ -23,6 +23,7 @@ from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
+from otp_service.service.expiry import record_expiry
 from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
@@ -75,7 +76,7 @@ class OtpService:
     ) -> ChallengeSnapshot:
         """Send another code for a challenge; the earlier one stays valid as well."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            snapshot = await self._fetch_challenge(caller, challenge_id)
             challenge = snapshot.require_challenge()
             try:
                 challenge.check_pending(snapshot.now)
@@ -93,7 +94,7 @@ class OtpService:
     ) -> ChallengeSnapshot:
         """Accept the code, once. Every other outcome is an error."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            snapshot = await self._fetch_challenge(caller, challenge_id)
             challenge = snapshot.require_challenge()
             subject = Subject.from_challenge(challenge, snapshot.secret, request.client_ip)
             context = CallContext(self._dependencies, caller, subject, challenge)
@@ -105,14 +106,12 @@ class OtpService:
     async def get_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge in any status. Raises ChallengeNotFound."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
-            snapshot.require_challenge()
-            return snapshot
+            return await self._fetch_challenge(caller, challenge_id)
 
     async def cancel(self, caller: Caller, challenge_id: str) -> None:
         """End a challenge; a second call does nothing."""
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
-            snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+            snapshot = await self._fetch_challenge(caller, challenge_id)
             challenge = snapshot.require_challenge()
             context = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
             canceled = events.Canceled(**context.build_event_fields(reason="by_tenant"))
@@ -151,6 +150,13 @@ class OtpService:
         handler = self._create_receipt_handler(caller, provider, reference)
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, reference.challenge_id):
             return await handler.auto_resend(reference, sleep)
+
+    async def _fetch_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
+        """Return a challenge; if it has expired, that is recorded. Raises ChallengeNotFound."""
+        snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
+        challenge = snapshot.require_challenge()
+        context = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
+        return await record_expiry(self._store, context, snapshot)
 
     def _create_receipt_handler(
         self, caller: Caller, provider: str, reference: SubmissionReference

@@ -485,6 +485,9 @@ async def read_buckets(installation: Installation) -> dict[tuple[str, str], Any]
         match = re.fullmatch(rb"\{\d\d\}:limit:(\w+):(\w*):.*", key)
         assert match
         kind = await client.type(key)
-        value = await (client.zrange(key, 0, -1) if kind == b"zset" else client.get(key))
+        if kind == b"zset":
+            value = await client.zrange(key, 0, -1)
+        else:
+            value = msgspec.msgpack.decode(await client.get(key))[:-1]  # without its last write
         contents[match[1].decode(), match[2].decode()] = value
     return contents

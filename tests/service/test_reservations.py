@@ -277,4 +277,4 @@ async def read_gcra_buckets(installation: Installation) -> dict[bytes, Any]:
     keys = await installation.list_keys("*:limit:*PerClientAddress:*")
     keys += await installation.list_keys("*:limit:*PerAccount:*")
     keys += await installation.list_keys("*:limit:SendsPerTenant:*")
-    return {key: msgspec.msgpack.decode(await redis_client.get(key)) for key in keys}
+    return {key: msgspec.msgpack.decode(await redis_client.get(key))[:-1] for key in keys}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otp_service.core.errors import ChallengeExpired, ChallengeNotFound, NumberLocked
+from otp_service.core.errors import ChallengeExpired, ChallengeNotFound, NumberLocked, RateLimited
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, Bucket, Limit
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
@@ -113,3 +113,36 @@ async def test_a_lock_and_the_order_of_the_log_survive_a_stepped_clock(machine: 
     entries = [tuple(map(int, e["entry"].split("-"))) for e in await world.read_events()]
     assert sorted(entries) == entries
     assert len(entries) == len({entry[1] for entry in entries})
+
+
+async def test_a_clock_that_was_a_day_ahead_stops_nothing_after_its_correction(
+    machine: Machine,
+) -> None:
+    """R81: one message 26 h ahead refused a country for 25 h, and its code lived as long."""
+    world = machine.world
+    await machine.step(+26)
+    ahead = await world.issue(client_ip="203.0.113.9", account="u-81")
+    code = world.router.extract_code()
+    await machine.step(0)
+
+    with pytest.raises(ChallengeExpired):
+        await world.verify(ahead, code)
+    with pytest.raises(RateLimited) as refusal:
+        await world.issue(client_ip="203.0.113.9", account="u-81")
+    assert refusal.value.retry_after <= 30
+    issued = await world.issue("+447400123457", client_ip="203.0.113.9", account="u-81")
+    await world.verify(issued, world.router.extract_code())
+
+
+async def test_a_code_that_was_reported_as_expired_is_not_revived(machine: Machine) -> None:
+    """R81: Redis keeps the secret for seconds after the deadline, and the clock is set back."""
+    world = machine.world
+    issued = await world.issue()
+    code = world.router.extract_code()
+    world.advance_clock(305_000)
+    with pytest.raises(ChallengeExpired):
+        await world.verify(issued, code)
+    world.advance_clock(-305_000)
+
+    with pytest.raises(ChallengeExpired):
+        await world.verify(issued, code)

@@ -396,6 +396,21 @@ async def test_a_fold_is_flushed_by_the_next_event_after_its_minute(log: EventLo
     assert 1 == sum("folded" in entry.stamp for entry in await log.read_entries())
 
 
+@pytest.mark.parametrize("flushed_by", ["sweep", "refusal"])
+async def test_a_fold_of_a_clock_that_was_ahead_is_flushed_at_once(
+    log: EventLogHarness, flushed_by: str
+) -> None:
+    """R81: it would be due in a day, and until then the refusals would be counted in silence."""
+    log.shift += 26 * HOUR_MS
+    for _ in range(15):
+        await log.refuse()
+    log.shift -= 26 * HOUR_MS
+
+    await (log.sweep() if flushed_by == "sweep" else log.refuse())
+
+    assert [5] == [e.stamp["folded"] for e in await log.read_entries() if "folded" in e.stamp]
+
+
 async def test_a_flushed_fold_is_deleted(log: EventLogHarness) -> None:
     """R68: addresses of callers are stored only while they are counted."""
     for i in range(150):

@@ -23,6 +23,7 @@ from otp_service.core.limits import (
     compute_consecutive_failures_wait,
     compute_gcra,
     compute_sliding_window_wait,
+    rebase_tat,
 )
 from otp_service.core.ports import (
     Blocked,
@@ -85,6 +86,9 @@ class Model(Protocol):
 
     def __init__(self, windows: tuple[Window, ...]) -> None: ...
 
+    def settle(self, now: int) -> None:
+        """Correct what was charged while the clock was ahead of `now`."""
+
     def waits(self, cost: int, now: int) -> list[int | None]:
         """Return how long each window lets `cost` wait; None: until an operator."""
 
@@ -104,6 +108,10 @@ class ExactModel(Model):
     def __init__(self, windows: tuple[Window, ...]) -> None:
         self.windows = windows
         self.spent: list[tuple[int, str]] = []
+
+    def settle(self, now: int) -> None:
+        """Count a charge in the future as one of now."""
+        self.spent = [(min(instant, now), name) for instant, name in self.spent]
 
     def waits(self, cost: int, now: int) -> list[int | None]:
         """Return how long each window lets `cost` wait."""
@@ -138,6 +146,13 @@ class GcraModel(Model):
     def __init__(self, windows: tuple[Window, ...]) -> None:
         self.windows = windows
         self.tats: list[float] = []
+        self.written_at = 0
+
+    def settle(self, now: int) -> None:
+        """Move the TATs back as far as the clock was set back since they were written."""
+        if self.tats and self.written_at > now:
+            moved = [rebase_tat(tat, self.written_at, now) for tat in self.tats]
+            self.tats, self.written_at = moved if max(moved) > now else [], now
 
     def waits(self, cost: int, now: int) -> list[int | None]:
         """Return how long each window lets `cost` wait."""
@@ -152,10 +167,11 @@ class GcraModel(Model):
             compute_gcra(t, window, cost, now)[1]
             for t, window in zip(tats, self.windows, strict=True)
         ]
-        self.tats = moved if max(moved) > now else []
+        self.tats, self.written_at = moved if max(moved) > now else [], now
 
     def give_back(self, cost: int, now: int, operation: str) -> None:
         """Move them back."""
+        self.settle(now)
         if self.tats:
             self.spend(-cost, now, operation)
 
@@ -166,7 +182,7 @@ class GcraModel(Model):
             assert max(self.tats, default=0) <= store.now + real + 1
             self.tats = []
         else:
-            assert self.tats == msgspec.msgpack.decode(packed)
+            assert [*self.tats, self.written_at] == msgspec.msgpack.decode(packed)
 
 
 class RowModel(Model):
@@ -176,6 +192,10 @@ class RowModel(Model):
         self.windows = windows
         self.count = self.last = self.before = 0
         self.by = ""
+
+    def settle(self, now: int) -> None:
+        """Count a last failure in the future as one of now."""
+        self.last = min(self.last, now)
 
     def waits(self, cost: int, now: int) -> list[int | None]:
         """Return how long the next attempt has to wait; None: until an operator."""
@@ -233,6 +253,8 @@ class Game:
 
     async def spend(self, *charges: Charge) -> Any:
         """Spend from all or from none, in Redis and in the models."""
+        for charge in charges:
+            self.models[charge.bucket.limit].settle(self.store.now)
         operation, expected = secrets.token_hex(8), self._refusal(charges)
         outcome = await self.store.decide(operation=operation, charges=charges)
         if expected:
@@ -312,6 +334,7 @@ moves = st.one_of(
     st.tuples(st.just("spend"), some_charges, st.just(value=False)),
     st.tuples(st.just("wait"), st.integers(0, 120 * SECOND)),
     st.tuples(st.just("wait"), st.integers(-5 * SECOND, 5 * SECOND)),
+    st.tuples(st.just("wait"), st.integers(-26 * HOUR, 26 * HOUR)),
     st.tuples(st.just("give back"), st.integers(0, 9), st.integers(1, 3)),
     st.tuples(st.just("repeat"), st.integers(0, 9)),
 )
@@ -562,6 +585,47 @@ async def test_a_commit_that_comes_too_late_changes_nothing_at_all(
     assert isinstance(outcome, Conflict)
     assert stored == outcome.snapshot.challenge
     assert before == await snapshot(store)
+
+
+@pytest.mark.parametrize("limit", [Limit.SENDS_NUMBER, Limit.SENDS_TENANT])
+async def test_a_bucket_filled_while_the_clock_was_ahead_drains_as_any_other(
+    script_client: ScriptClient, limit: Limit
+) -> None:
+    """R52, R81: also if every charge since the correction was refused, so that none was written."""
+    game = Game(script_client)
+    game.store.now += 26 * HOUR
+    for _ in range(3):
+        await game.spend(game.charge(limit))
+    game.store.now -= 26 * HOUR
+
+    waits = []
+    for _ in range(3):
+        outcome = await game.spend(game.charge(limit))
+        assert isinstance(outcome, LimitRefusal)
+        waits.append(outcome.wait_ms)
+        game.store.now += SECOND
+
+    assert [waits[0], waits[0] - SECOND, waits[0] - 2 * SECOND] == waits
+    assert waits[0] <= outcome.window.period_seconds * SECOND
+    game.store.now += waits[-1] - SECOND
+    assert type(await game.spend(game.charge(limit))) is Committed
+
+
+async def test_a_delay_after_failures_ends_after_the_clock_was_ahead(
+    script_client: ScriptClient,
+) -> None:
+    """R19, R81: the last failure was counted a day in the future."""
+    game = Game(script_client)
+    game.store.now += 26 * HOUR
+    await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 10, force=True))
+    game.store.now -= 26 * HOUR
+
+    outcome = await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES))
+
+    assert isinstance(outcome, LimitRefusal)
+    assert 30 * SECOND == outcome.wait_ms
+    game.store.now += 30 * SECOND
+    assert type(await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES))) is Committed
 
 
 async def test_a_forced_charge_is_counted_beyond_every_limit(script_client: ScriptClient) -> None:

@@ -1,9 +1,13 @@
 -- The commit script, part 3 of 4: the buckets of limits.
 --
--- Each algorithm has three functions. `compute_wait` returns the wait in milliseconds until the
--- cost fits (0: now), and the index of the window with that wait. `charge` adds the
--- cost. `refund` reverses an earlier charge. core/limits.py has the same arithmetic, and
+-- Each algorithm has four functions. `settle` corrects a bucket that was written at an instant later
+-- than now, which shows that the clock was ahead then. `compute_wait` returns the wait in
+-- milliseconds until the cost fits (0: now), and the index of the window with that wait. `charge`
+-- adds the cost. `refund` reverses an earlier charge. core/limits.py has the same arithmetic, and
 -- tests/store/test_limits_model.py compares the two.
+--
+-- `settle` stores what it corrects, also if the charge is then refused. Otherwise a full bucket would
+-- not drain until the clock reaches the instant at which it was written.
 
 local ROUNDING_MS = 0.5 -- core/limits.py gives the reason
 local UNTIL_UNLOCKED = math.huge -- the wait that no time ends
@@ -11,6 +15,14 @@ local UNTIL_UNLOCKED = math.huge -- the wait that no time ends
 local sliding_window, gcra, failures = {}, {}, {}
 
 ------------------------------------ sliding window: a sorted set of the charges and their times
+
+-- A charge in the future counts as one of now. Reads and writes the bucket.
+function sliding_window.settle(operation)
+  local future = redis.call('ZRANGEBYSCORE', operation.key, '(' .. now, '+inf')
+  for _, member in ipairs(future) do
+    redis.call('ZADD', operation.key, now, member)
+  end
+end
 
 -- Reads the bucket.
 function sliding_window.compute_wait(operation)
@@ -53,32 +65,56 @@ function sliding_window.refund(operation)
   end
 end
 
------------------------------------------------ gcra: one theoretical arrival time for each window
+---------------------- gcra: one theoretical arrival time for each window, and when it was written
 
--- Read the TATs of a bucket; empty if it has none.
+-- Return the TATs of a bucket, and how far the clock was set back since they were written. They move
+-- back as far, so that the bucket is as full as it was. Reads the bucket.
 local function read_tats(key)
   local stored = redis.call('GET', key)
-  return stored and cmsgpack.unpack(stored) or {}
+  if not stored then
+    return {}, 0
+  end
+  local tats = cmsgpack.unpack(stored)
+  local set_back_ms = math.max(0, table.remove(tats) - now)
+  for i, tat in ipairs(tats) do
+    tats[i] = tat - set_back_ms
+  end
+  return tats, set_back_ms
 end
 
--- Write the TATs of a bucket, moved by `cost` units (below 0: a refund). Deletes an empty bucket.
+-- Write the TATs of a bucket. Deletes an empty bucket.
+local function write_tats(key, tats)
+  local last = math.max(0, unpack(tats))
+  if last > now then
+    tats[#tats + 1] = now
+    redis.call('SET', key, cmsgpack.pack(tats), 'PX', math.ceil(last - now))
+  else
+    redis.call('DEL', key)
+  end
+end
+
+-- Move the TATs of a bucket by `cost` units (below 0: a refund). Reads and writes the bucket.
 local function shift_tats(operation, cost)
-  local tats, last = read_tats(operation.key), 0
+  local tats = read_tats(operation.key)
   for i, window in ipairs(operation.windows) do
     local period_ms = window[WINDOW_PERIOD_SECONDS] * 1000
     tats[i] = math.max(tats[i] or 0, now) + cost * period_ms / window[WINDOW_COUNT]
-    last = math.max(last, tats[i])
   end
-  if last > now then
-    redis.call('SET', operation.key, cmsgpack.pack(tats), 'PX', math.ceil(last - now))
-  else
-    redis.call('DEL', operation.key)
+  write_tats(operation.key, tats)
+end
+
+-- Reads and writes the bucket. Keeps the TATs for `compute_wait`.
+function gcra.settle(operation)
+  local tats, set_back_ms = read_tats(operation.key)
+  operation.tats = tats
+  if set_back_ms > 0 then
+    write_tats(operation.key, { unpack(tats) })
   end
 end
 
--- Reads the bucket.
+-- Reads the TATs that `settle` has read.
 function gcra.compute_wait(operation)
-  local longest, index, tats = 0, 1, read_tats(operation.key)
+  local longest, index, tats = 0, 1, operation.tats
   for i, window in ipairs(operation.windows) do
     local period_ms = window[WINDOW_PERIOD_SECONDS] * 1000
     local new_tat = math.max(tats[i] or 0, now) + operation.cost * period_ms / window[WINDOW_COUNT]
@@ -105,6 +141,13 @@ function gcra.refund(operation)
 end
 
 ----------------------------------------------- failures: a hash that counts consecutive failures
+
+-- A last failure in the future counts as one of now. Reads and writes the bucket.
+function failures.settle(operation)
+  if tonumber(redis.call('HGET', operation.key, 'last') or 0) > now then
+    redis.call('HSET', operation.key, 'last', now)
+  end
+end
 
 -- Reads the bucket.
 function failures.compute_wait(operation)

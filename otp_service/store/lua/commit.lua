@@ -9,8 +9,8 @@
 -- `foldable_event` reports a refusal that was decided before this call; it is appended in 4,
 -- together with the refunds. Values and bodies of events are opaque bytes, and no rule about
 -- codes is here. The time is that of Redis, read once. Everything is decided before anything is
--- written, and the shebang makes Redis refuse the whole script when it is out of memory,
--- read-only or loading.
+-- written, except that buckets which were written while the clock was ahead are corrected first. The
+-- shebang makes Redis refuse the whole script when it is out of memory, read-only or loading.
 --
 -- KEYS: 1 operation, 2 log, 3 events, 4 refusals, 5 folds, 6 due, then the keys that the request
 -- names by their index. ARGV[1]: msgpack of `CommitRequest` (commit_request.py). The values to
@@ -161,6 +161,7 @@ end
 local charges = {}
 for i, packed in ipairs(request.charges) do
   charges[i] = unpack_operation(packed)
+  charges[i].algorithm.settle(charges[i])
 end
 local refusal_reply, stamp = find_refusal(charges)
 if refusal_reply then

@@ -21,9 +21,21 @@ local function flush_fold(name, fold)
   redis.call('ZREM', KEYS[DUE], name)
 end
 
+-- Whether a fold is due. One that is due later than a new fold was begun while the clock was ahead.
+local function is_due(due)
+  return now >= due or due > now + FOLD_SPAN_MS
+end
+
 -- Flush up to `max_folds` folds that are due by DUE. Reads FOLDS.
 local function flush_due_folds(max_folds)
   local names = redis.call('ZRANGEBYSCORE', KEYS[DUE], '-inf', now, 'LIMIT', 0, max_folds)
+  if #names < max_folds then
+    local ahead = redis.call('ZRANGEBYSCORE', KEYS[DUE], '(' .. now + FOLD_SPAN_MS, '+inf',
+      'LIMIT', 0, max_folds - #names)
+    for _, name in ipairs(ahead) do
+      names[#names + 1] = name
+    end
+  end
   for _, name in ipairs(names) do
     if not make_room_for_refusal() then
       return
@@ -44,7 +56,7 @@ local function fold_or_append(event, stamp)
   local packed = redis.call('HGET', KEYS[FOLDS], name)
   local fold = packed and cmsgpack.unpack(packed)
   local has_room = make_room_for_refusal()
-  if fold and now >= fold.due and has_room then
+  if fold and is_due(fold.due) and has_room then
     flush_fold(name, fold)
     fold, has_room = nil, make_room_for_refusal()
   end

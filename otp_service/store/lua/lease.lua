@@ -7,7 +7,12 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local holder, expires_at, fence = unpack(redis.call('HMGET', KEYS[1], 'holder', 'until', 'fence'))
-if holder ~= ARGV[1] and now < tonumber(expires_at or 0) then
+expires_at = tonumber(expires_at or 0)
+if holder ~= ARGV[1] and now < expires_at then
+  -- A lease that ends later than a new one was acquired while the clock was ahead.
+  if expires_at > now + tonumber(ARGV[2]) then
+    redis.call('HSET', KEYS[1], 'until', now + tonumber(ARGV[2]))
+  end
   return 0
 end
 -- Redis may have lost the fence with its last writes; the archive folder has it.

@@ -1,5 +1,6 @@
 """An archive verifies after clocks were set back, and after days with a full disk."""
 
+import asyncio
 import os
 
 from otp_service.audit.archive_format.entries import SEAL_PREFIX
@@ -61,6 +62,21 @@ async def test_a_clock_that_is_set_back_between_a_line_and_its_seal(sealed_log: 
     await heir.stop()
 
     sealed_log.assert_complete()
+
+
+async def test_a_lease_of_a_clock_that_was_ahead_ends_after_its_duration(
+    sealed_log: SealedLog,
+) -> None:
+    """R81: its holder died while Redis's clock was a day ahead; without a sealer the log fills."""
+    source, key = sealed_log.source, sealed_log.store.key_names.sealer_key()
+    assert await source.acquire_lease("dead", 4000, floor=0, status=b"{}")
+    ahead = (await source.read_status())[0] + 26 * HOUR * 1000
+    await sealed_log.store.client.run_pipeline(key, [("HSET", key, "until", ahead)])
+
+    assert not await source.acquire_lease("heir", 100, floor=0, status=b"{}")
+    await asyncio.sleep(0.2)
+
+    assert await source.acquire_lease("heir", 100, floor=0, status=b"{}")
 
 
 class FullDisk(Disk):

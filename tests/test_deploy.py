@@ -1,6 +1,7 @@
 """The files of deploy/: the results of their steps, permissions and settings."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 import redis
 import yaml
 
+from otp_service.app.asgi import build_admin_allowlist
 from otp_service.audit.archive_format.key_files import read_key
 from otp_service.audit.archive_format.seals import parse_public_keys
 from otp_service.clock import now_ms
@@ -149,6 +151,22 @@ def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared_fo
     key = read_key(prepared_folder.folder / secret)
     public = (prepared_folder.folder / mounted[settings.audit.public_keys]).read_text()
     assert [str(key.public)] == [str(public_key) for public_key in parse_public_keys(public)]
+
+
+def test_prometheus_may_ask_for_the_metrics_by_the_name_of_the_service():
+    """It joins the network and sends the service's name as Host; other names are refused."""
+    environment = COMPOSE["services"]["otp"]["environment"]
+    (name,) = [name for name in COMPOSE["services"] if name != "redis"]
+    service = ServiceSettings(
+        admin_host=environment["OTP_SERVICE__ADMIN_HOST"],
+        admin_hosts=tuple(json.loads(environment["OTP_SERVICE__ADMIN_HOSTS"])),
+    )
+
+    allowlist = build_admin_allowlist(service)
+
+    assert allowlist.allows_host(name)
+    assert allowlist.allows_host(service.admin_host)
+    assert not allowlist.allows_host("rebound.example")
 
 
 def test_archive_is_a_volume_of_the_user_who_seals():

@@ -30,7 +30,7 @@ from otp_service.sms.redaction import redact_receipt
 CALLBACK_PATH: Final = "/v1/callbacks/{provider:str}"
 CALLBACK_PROBLEMS: Final = (
     *("unauthenticated", "content-too-large", "invalid-request", "not-found", "method-not-allowed"),
-    *("overloaded", "store-unavailable", "internal-error"),
+    *("overloaded", "store-unavailable", "internal-error", "unsupported-media-type"),
 )
 
 MAX_CALLBACK_BYTES: Final = 256 * 1024

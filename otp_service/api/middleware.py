@@ -11,8 +11,9 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from otp_service.api.problems import build_problem_response
-from otp_service.api.request_context import ApiContext, RequestSummary, is_loopback_host
-from otp_service.core.errors import InvalidRequest, OtpError, Overloaded
+from otp_service.api.request_context import ApiContext, RequestSummary
+from otp_service.api.request_head import find_head_error
+from otp_service.core.errors import Overloaded
 
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ _TRACEPARENT_PATTERN: Final = re.compile(
 
 
 class RequestMiddleware:
-    """Assigns the request id, rejects requests during shutdown, and records each request.
+    """Assigns the request id, refuses requests by their head, and records each request.
+
+    A HEAD is served as the GET of the same target, without its body (RFC 9110 §9.3.2).
 
     It is not a Litestar middleware, because those run only after a route was found.
     """
@@ -53,6 +56,8 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], _NO_STORE_HEADER]
+            elif message["type"] == "http.response.body" and method == "HEAD":
+                message["body"] = b""
             await send(message)
 
         try:
@@ -68,18 +73,20 @@ class RequestMiddleware:
         if error:
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = build_problem_response(request, error)
-            if isinstance(error, Overloaded):
-                response.headers["Connection"] = "close"
+            # The body is not read, and after some of these errors its end is uncertain.
+            response.headers["Connection"] = "close"
             await response.to_asgi_response(None, request)(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
             # Litestar would respond itself; the contract treats it like any unknown method.
             scope["method"] = "UNKNOWN"
+        elif scope["method"] == "HEAD":
+            scope["method"] = "GET"
         await self._app(scope, receive, send)
 
-    def _find_error(self, scope: Any) -> OtpError | None:
-        if self._context.loopback_only and not is_loopback_host(scope):
-            return InvalidRequest(("Host", "must be localhost, 127.0.0.1 or [::1]"))
+    def _find_error(self, scope: Any) -> Exception | None:
+        if error := find_head_error(scope, self._context.host_allowlist):
+            return error
         if self._context.background_calls.is_draining and scope["path"].startswith("/v1/"):
             return Overloaded("The service is stopping. Send the request again.")
         return None

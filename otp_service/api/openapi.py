@@ -196,6 +196,8 @@ def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str,
     all_slugs = {*handler.opt.get("problems", ())}
     if "scopes" in handler.opt:
         all_slugs.update(COMMON_PROBLEMS)
+    if "query" in handler.opt:
+        all_slugs.add("uri-too-long")
     if challenges.CHALLENGE_PATH in str(handler.paths):
         all_slugs.update(CHALLENGE_PATH_PROBLEMS)
     by_status: dict[int, tuple[str, ...]] = {}

@@ -46,9 +46,17 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "challenge-locked": ProblemType(410, "The challenge is locked"),
     "challenge-canceled": ProblemType(410, "The challenge was canceled"),
     "challenge-already-verified": ProblemType(410, "The challenge was already verified"),
+    "request-timeout": ProblemType(
+        408, "The body took too long", "Send the whole body within 20 seconds."
+    ),
     "content-too-large": ProblemType(413, "The body is too large", "Send at most 16 KiB."),
+    "uri-too-long": ProblemType(
+        414, "The URL is too long", "Send at most 8192 bytes of path and query."
+    ),
     "unsupported-media-type": ProblemType(
-        415, "The body is not JSON", "Send UTF-8 with the header 'Content-Type: application/json'."
+        415,
+        "The body is not JSON",
+        "Send UTF-8 with the header 'Content-Type: application/json', and no Content-Encoding.",
     ),
     "invalid-phone-number": ProblemType(422, "The phone number is invalid"),
     "number-not-allowed": ProblemType(422, "No code is sent to this number"),
@@ -60,6 +68,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         500,
         "The service failed",
         "Repeat the call with the same Idempotency-Key, and report the failure to the operator.",
+    ),
+    "not-implemented": ProblemType(
+        501,
+        "The transfer coding is unknown",
+        "Send the body with Content-Length or with 'Transfer-Encoding: chunked' alone.",
     ),
     "delivery-failed": ProblemType(502, "No provider accepted the message"),
     "overloaded": ProblemType(503, "The service is at its capacity"),
@@ -73,10 +86,14 @@ FRAMEWORK_PROBLEMS: Final[Mapping[int, str]] = {
     400: "invalid-request",
     404: "not-found",
     405: "method-not-allowed",
+    408: "request-timeout",
     413: "content-too-large",
+    414: "uri-too-long",
     415: "unsupported-media-type",
+    501: "not-implemented",
 }
-"""Litestar's own errors. Their texts may repeat what the caller sent, so they are dropped."""
+"""HTTP errors that Litestar or this package raise. Litestar's texts may repeat what the caller sent, so
+they are dropped."""
 
 
 def build_problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -128,8 +145,11 @@ def build_problem_headers(error: Exception) -> dict[str, str]:
         case errors.TemporarilyUnavailable(retry_after=wait):
             return {"Retry-After": str(wait)}
         case HTTPException(status_code=405, headers={"allow": methods}):
-            # OPTIONS is Litestar's own; the middleware treats it like an unknown method.
-            return {"Allow": methods.replace(", OPTIONS", "").replace("OPTIONS, ", "")}
+            # The middleware treats OPTIONS, which is Litestar's own, like an unknown method.
+            allowed = methods.replace(", OPTIONS", "").replace("OPTIONS, ", "")
+            return {"Allow": allowed.replace("GET", "GET, HEAD")}
+        case HTTPException(status_code=408):
+            return {"Connection": "close"}  # the rest of the body would follow
         case _:
             return {}
 

@@ -5,8 +5,10 @@ another parser of the same bytes might interpret them differently. Messages name
 never values, which may be codes and numbers.
 """
 
+import asyncio
 import json
 import re
+from collections import Counter
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
@@ -23,6 +25,11 @@ from otp_service.schemas import EmptyBody
 T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 16 * 1024
+MAX_FIELDS: Final = 100
+"""Name-value pairs of a query or a form."""
+
+BODY_TIMEOUT_SECONDS: Final = 20.0
+"""Seconds from the head of a request until the end of its body."""
 
 _JSON_TYPE: Final = re.compile(rb'(?i)application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?')
 _FORM_TYPE: Final = b"application/x-www-form-urlencoded"
@@ -86,11 +93,22 @@ def convert_fields(fields: dict[str, Any], kind: type[T]) -> T:
 
 
 async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Return the whole body. Raises RequestEntityTooLarge (413), chunked or not."""
+    """Return the whole body, chunked or not. Raises 408, 413, and 415 for a content coding."""
     announced = get_header_values(request, b"content-length")
     if any(size.isdigit() and int(size[:9]) > max_bytes for size in announced):
         raise RequestEntityTooLarge
-    body = b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            body = await _receive_body(request, max_bytes)
+    except TimeoutError:
+        raise HTTPException(status_code=408) from None
+    if body and get_header_values(request, b"content-encoding"):
+        raise HTTPException(status_code=415)
+    return body
+
+
+async def _receive_body(request: Request[Any, Any, Any], max_bytes: int) -> bytes:
+    body = bytearray()
     while True:
         event = await request.receive()
         if event["type"] != "http.request":
@@ -99,13 +117,12 @@ async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_B
         if len(body) > max_bytes:
             raise RequestEntityTooLarge
         if not event.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> dict[str, Any]:
     types = get_header_values(request, b"content-type")
-    is_plain = not get_header_values(request, b"content-encoding")
-    if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0].strip()) or not is_plain:
+    if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0].strip()):
         raise HTTPException(status_code=415)
     try:
         fields = _JSON_DECODER.decode(body.decode())
@@ -120,6 +137,8 @@ def _decode_urlencoded(text: bytes) -> dict[str, str]:
     """Return the fields of a query or of a form body."""
     if not text:
         return {}
+    if text.count(b"&") >= MAX_FIELDS:
+        _raise_invalid_request("", f"must be at most {MAX_FIELDS} name=value pairs")
     try:
         query = text.decode("ascii")
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
@@ -132,8 +151,8 @@ def _require_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dictionary; names must be unique and encodable as UTF-8."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        duplicate = next(name for name, count in counts.items() if count > 1)
         _raise_invalid_request(_redact_field_name(duplicate), "is sent more than once")
     for name, value in pairs:
         name.encode()

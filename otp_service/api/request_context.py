@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
 from otp_service.api.in_flight import BackgroundCalls
+from otp_service.api.request_head import HostAllowlist
 from otp_service.audit.query.reader import EventReader
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.service import Caller, OtpService
@@ -68,8 +69,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     callback_urls: CallbackUrls
     certificates: CertificateCache
     receipt_dialects: Mapping[str, ReceiptDialect]
-    loopback_only: bool = False
-    """Refuse requests whose Host is not a loopback name (DNS rebinding)."""
+    host_allowlist: HostAllowlist | None = None
+    """The values of Host that are served; None for all."""
     admin_handlers: Sequence[ControllerRouterHandler] = ()
 
 

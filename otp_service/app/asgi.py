@@ -13,16 +13,20 @@ from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.inbox import create_inbox_handlers
 from otp_service.api.request_context import ApiContext, RequestSummary
+from otp_service.api.request_head import LOOPBACK_ONLY, HostAllowlist
 from otp_service.app.application import Application
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.clock import now_ms
+from otp_service.core.ip_address import is_wildcard
+from otp_service.settings.model import ServiceSettings
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
 
 
 def create_public_app(app: Application) -> Litestar:
     """Return the application for login back ends, traced if a collector is configured."""
-    public = create_public_api(_create_api_context(app))
+    allowlist = LOOPBACK_ONLY if app.is_dev else None
+    public = create_public_api(_create_api_context(app, allowlist))
     if app.tracing:
         public.asgi_handler = app.tracing.trace_requests(public.asgi_handler)
     return public
@@ -46,10 +50,17 @@ def create_admin_app(app: Application) -> Litestar:
         background_verifier=app.background_verifier,
         now=now_ms,
     )
-    return create_admin_api(_create_api_context(app), dependencies)
+    allowlist = LOOPBACK_ONLY if app.is_dev else build_admin_allowlist(app.settings.service)
+    return create_admin_api(_create_api_context(app, allowlist), dependencies)
 
 
-def _create_api_context(app: Application) -> ApiContext:
+def build_admin_allowlist(service: ServiceSettings) -> HostAllowlist:
+    """Return the hosts that the admin listener of `serve` answers to: loopback, and its own."""
+    hosts = {service.admin_host, *service.admin_hosts}
+    return HostAllowlist.from_hosts(hosts, allows_addresses=is_wildcard(service.admin_host))
+
+
+def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> ApiContext:
     providers = app.settings.providers
 
     def record_request(summary: RequestSummary) -> None:
@@ -77,7 +88,7 @@ def _create_api_context(app: Application) -> ApiContext:
         callback_urls=app.callback_urls,
         certificates=CertificateCache(app.transport, clock=time.monotonic),
         receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
-        loopback_only=app.is_dev,
+        host_allowlist=allowlist,
         admin_handlers=_create_inbox_handlers(app) if app.is_dev else (),
     )
 

@@ -28,6 +28,14 @@ def client_ip_limit_key(address: IPv4Address | IPv6Address) -> str:
     return str(address)
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether a listener at this host is reached at every address of the machine."""
+    try:
+        return ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host and read the traffic to it."""
     if host == "localhost":

@@ -43,6 +43,10 @@ Name = Annotated[str, _match(TENANT_NAME_PATTERN, "must be lower-case, digits an
 Purpose = Annotated[str, _match(r"[a-z0-9][a-z0-9._-]{0,63}", "must be a word like 'login'")]
 HostPort = Annotated[str, _match(r"[^\s/@]+:\d{1,5}", "must be host and port: '10.0.0.5:6379'")]
 Sha256 = Annotated[str, _match(r"[0-9a-f]{64}", "must be what 'otp-service key new' prints")]
+HOST_NAME_REMEDY = "must be a name like 'otp.internal', or an address, without scheme and port"
+HostName = Annotated[
+    str, _match(r"([A-Za-z0-9._-]+|[0-9A-Fa-f:]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)", HOST_NAME_REMEDY)
+]
 PUBLIC_URL_REMEDY = "must be like 'https://otp.example.com', without a query"
 PublicUrl = Annotated[str, _match(r"https?://[^\s/@?#]+(/[^\s?#]*)?", PUBLIC_URL_REMEDY)]
 COLLECTOR_URL_REMEDY = (
@@ -68,6 +72,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8000
     admin_host: str = "127.0.0.1"
     admin_port: Port = 8001
+    admin_hosts: tuple[HostName, ...] = ()
     workers: Count = 1
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"

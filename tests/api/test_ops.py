@@ -8,6 +8,7 @@ from litestar import get
 from litestar.response.base import ASGIResponse
 
 from otp_service.api import ops
+from otp_service.api.request_head import LOOPBACK_ONLY
 from otp_service.core.errors import StoreUnavailable
 from tests.api.fakes import ApiHarness, create_http_client
 
@@ -114,7 +115,7 @@ HOSTS = [
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/nothing"])
 async def test_on_loopback_only_its_own_names_are_answered(path, host, is_ours) -> None:
     """A page whose host name now resolves to 127.0.0.1 must not read the inbox (DNS rebinding)."""
-    api = ApiHarness(loopback_only=True)
+    api = ApiHarness(host_allowlist=LOOPBACK_ONLY)
     app = api.admin if path == "/docs" else api.public
 
     async with create_http_client(app) as anyone:

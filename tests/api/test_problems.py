@@ -138,11 +138,12 @@ async def test_a_locked_number_is_no_matter_of_authentication(api: ApiHarness) -
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("HEAD", f"/v1/challenges/{CHALLENGE_ID}", {"GET", "DELETE"}),
-        ("PUT", f"/v1/challenges/{CHALLENGE_ID}", {"GET", "DELETE"}),
+        ("PUT", f"/v1/challenges/{CHALLENGE_ID}", {"GET", "HEAD", "DELETE"}),
+        ("HEAD", "/v1/challenges", {"POST"}),
         ("GET", "/v1/challenges", {"POST"}),
         ("OPTIONS", "/v1/challenges", {"POST"}),
-        ("TRACE", "/health/live", {"GET"}),
+        ("TRACE", "/health/live", {"GET", "HEAD"}),
+        ("PUT", "/v1/callbacks/acme", {"GET", "HEAD", "POST"}),
         ("GET", f"/v1/challenges/{CHALLENGE_ID}/verify", {"POST"}),
     ],
 )
@@ -185,17 +186,6 @@ async def test_only_the_documented_routes_answer(api: ApiHarness, path) -> None:
 
     assert 404 == response.status_code
     assert "/problems/not-found" == response.json()["type"]
-
-
-async def test_a_host_name_that_is_none_is_a_problem_too(api: ApiHarness) -> None:
-    """R51: Litestar itself would refuse it with its own text."""
-    response = await api.call_public("GET", "/health/live", headers={"Host": "a b"})
-
-    assert 400 == response.status_code
-    assert ("/problems/invalid-request", []) == (
-        response.json()["type"],
-        response.json()["errors"],
-    )
 
 
 async def test_what_nobody_expected_is_a_bare_500(api: ApiHarness, caplog) -> None:

@@ -1,9 +1,12 @@
 """A body is parsed strictly or refused, and a refusal names the field, never the value."""
 
+import asyncio
 import json
 
 import pytest
 
+from otp_service.api import request_body
+from otp_service.core.errors import InvalidRequest
 from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope, run_asgi_call
 
 
@@ -158,11 +161,88 @@ async def test_anything_else_than_json_is_415(api: ApiHarness, sent) -> None:
     assert "/problems/unsupported-media-type" == response.json()["type"]
 
 
-async def test_a_compressed_body_is_415(api: ApiHarness) -> None:
+@pytest.mark.parametrize("coding", ["gzip", "identity", "br, gzip", ""])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("POST", PATH), ("POST", f"{PATH}/{CHALLENGE_ID}/verify")),
+        *(("POST", f"{PATH}/{CHALLENGE_ID}/resend"), ("DELETE", f"{PATH}/{CHALLENGE_ID}")),
+        *(("POST", "/v1/callbacks/acme"), ("GET", "/v1/callbacks/acme")),
+    ],
+)
+async def test_a_compressed_body_is_415(api: ApiHarness, method, path, coding) -> None:
     """RFC 9110, 15.5.16: an unsupported coding is refused like an unsupported type."""
-    response = await asked_with(api, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
+    response = await api.call_public(
+        method, path, content=b"\x1f\x8b", headers=JSON | {"Content-Encoding": coding}
+    )
 
     assert 415 == response.status_code
+    assert [] == api.service.calls
+
+
+async def test_a_content_coding_of_no_body_means_nothing(api: ApiHarness) -> None:
+    """There is nothing to decode."""
+    path = f"{PATH}/{CHALLENGE_ID}"
+
+    response = await api.call_public("GET", path, headers={"Content-Encoding": "gzip"})
+
+    assert 200 == response.status_code
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/{CHALLENGE_ID}/resend", "/v1/callbacks/acme"])
+async def test_a_body_that_does_not_end_is_408_and_closes(
+    api: ApiHarness, monkeypatch: pytest.MonkeyPatch, path
+) -> None:
+    """RFC 9110 §15.5.9. Otherwise 200 clients that stop inside a body hold 200 connections."""
+    monkeypatch.setattr(request_body, "BODY_TIMEOUT_SECONDS", 0.01)
+    scope = build_scope(
+        *("POST", path), (b"authorization", build_auth_header("shop")["Authorization"].encode())
+    )
+    sent = []
+
+    async def receive_forever():
+        return await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    await api.public(scope, receive_forever, send)
+
+    assert 408 == sent[0]["status"]
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert b"/problems/request-timeout" in sent[1]["body"]
+    assert [] == api.service.calls
+
+
+async def test_a_query_has_so_many_fields_at_most(api: ApiHarness) -> None:
+    """Nothing needs 101, and a worker would be busy with them."""
+    for count, message in ((100, "is not a field"), (101, "at most 100 name=value pairs")):
+        query = "&".join(f"a{i}=" for i in range(count))
+        response = await api.call_public("GET", f"/v1/audit/events?{query}", key="shop-audit")
+
+        assert message in errors_of(response)[0][1]
+
+
+def test_a_repeated_name_is_found_without_comparing_each_with_each() -> None:
+    """A body of 16 KiB has 3,000 names; 9 million comparisons would stop a worker."""
+    comparisons = 0
+
+    class CountedName(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return str.__eq__(self, other)
+
+    names = [f"n{i}" for i in range(3000)]
+
+    with pytest.raises(InvalidRequest) as caught:
+        request_body._require_unique_names([(CountedName(name), 1) for name in [*names, names[-1]]])
+
+    assert (("n2999", "is sent more than once"),) == caught.value.errors
+    assert comparisons < 3 * len(names)
 
 
 async def test_a_body_of_16_kib_fits_and_one_byte_more_does_not(api: ApiHarness) -> None:

@@ -1,0 +1,97 @@
+"""Find what refuses a request by its head, before it is routed and before its body is read.
+
+The server parses the head and frames the body. It accepts some heads that a proxy in front of it
+could read differently, and some that name one resource in several ways. Those are refused here.
+"""
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Any, Final
+
+import msgspec
+from litestar.exceptions import HTTPException, NotFoundException
+
+from otp_service.core.errors import InvalidRequest
+
+
+MAX_TARGET_BYTES: Final = 8192
+"""Path and query. RFC 9112 §3 recommends to support 8000 octets of request line."""
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# RFC 3986 §3.2.2 and RFC 9110 §7.2: an IP literal or a name, and maybe a port. Never user information.
+_HOST_PATTERN: Final = re.compile(
+    rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._~!$&'()*+,;=%-]+))(?::\d{1,5})?"
+)
+# Not an absolute path, an empty or a dot segment, a slash at the end, or an escape that RFC 3986 §6.2.2 normalizes away or
+# that decodes to a slash. A proxy may compare such a path, and a router decode it.
+_AMBIGUOUS_PATH: Final = re.compile(
+    rb"(?i)\A(?!/)|//|./\Z|/\.{1,2}(?:/|\Z)|%(?:2f|5c|2d|2e|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e)"
+)
+
+
+class HostAllowlist(msgspec.Struct, frozen=True):
+    """The values of Host that a listener serves.
+
+    A page of another origin can make a browser call this listener under a name that resolves to its
+    address (DNS rebinding). The name is then in Host. An IP address in Host is never such a name.
+    """
+
+    hosts: frozenset[str]
+    """Names in lower case, and addresses without brackets."""
+    allows_addresses: bool = False
+    """Whether every IP address is served too."""
+    remedy: str = (
+        "is not served here: add it to service.admin_hosts, or use an address of the service"
+    )
+
+    @classmethod
+    def from_hosts(cls, hosts: Iterable[str], *, allows_addresses: bool) -> "HostAllowlist":
+        """Return a list that serves these hosts and the names of loopback."""
+        return cls(LOOPBACK_HOSTS | {host.lower() for host in hosts}, allows_addresses)
+
+    def allows_host(self, host: str) -> bool:
+        return host.lower() in self.hosts or (self.allows_addresses and _is_address(host))
+
+
+LOOPBACK_ONLY: Final = HostAllowlist(LOOPBACK_HOSTS, remedy="must be localhost, 127.0.0.1 or [::1]")
+
+
+def find_head_error(scope: Any, allowlist: HostAllowlist | None) -> Exception | None:
+    """Return why the request is refused, or None. Without an allowlist every host is served."""
+    if scope["method"] == "CONNECT":
+        # RFC 9110 §9.3.6 gives its body no meaning, so programs disagree on where it ends.
+        return InvalidRequest(("", "CONNECT is not supported"))
+    codings = [value.lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        return HTTPException(status_code=501)  # RFC 9112 §6.1
+    if error := _find_host_error(scope, allowlist):
+        return error
+    raw_path = scope.get("raw_path")  # optional in ASGI
+    path: bytes = scope["path"].encode() if raw_path is None else raw_path
+    if len(path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        return HTTPException(status_code=414)
+    return NotFoundException() if _AMBIGUOUS_PATH.search(path) else None
+
+
+def _find_host_error(scope: Any, allowlist: HostAllowlist | None) -> InvalidRequest | None:
+    """HTTP/1.1 has exactly one valid Host (RFC 9112 §3.2); without an allowlist 1.0 may have none."""
+    # The server adds an empty field where it is missing.
+    values = [value for name, value in scope["headers"] if name == b"host" and value]
+    if not values and allowlist is None and scope["http_version"] in {"1", "1.0"}:
+        return None
+    match = _HOST_PATTERN.fullmatch(values[0]) if len(values) == 1 else None
+    if allowlist is None:
+        remedy = "must be sent once, as a name or an address"
+        return None if match else InvalidRequest(("Host", remedy))
+    is_allowed = match and allowlist.allows_host((match[1] or match[2]).decode("ascii"))
+    return None if is_allowed else InvalidRequest(("Host", allowlist.remedy))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -54,6 +54,7 @@ HIGH_CAPACITY_SETTINGS = {
     "HASH__QUEUE": "2000",
     "REDIS__POOL": "200",
     "REDIS__TIMEOUT_MILLISECONDS": "5000",
+    "AUDIT__CALLS_PER_MINUTE": "100000",
 }
 """Settings under which only the limits of codes and numbers refuse requests."""
 

@@ -23,9 +23,18 @@ from otp_service.schemas import AuditPage, AuditQuery, AuditSearch
 AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 
 
-@get("/v1/audit/events", scopes=AUDIT_SCOPES, query=AuditQuery, response_body=AuditPage)
+@get(
+    "/v1/audit/events",
+    scopes=AUDIT_SCOPES,
+    query=AuditQuery,
+    response_body=AuditPage,
+    problems=("rate-limited", "overloaded"),
+)
 async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
-    """List events of the audit log, newest first."""
+    """List events of the audit log, newest first.
+
+    A page may be short or empty while `next` is not null: the search goes on there.
+    """
     await require_empty_body(request)
     fields = parse_query_fields(request)
     limit = fields.get("limit", "")
@@ -40,7 +49,7 @@ async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
     status_code=200,
     request_body=AuditSearch,
     response_body=AuditPage,
-    problems=("invalid-phone-number", "number-not-allowed"),
+    problems=("invalid-phone-number", "number-not-allowed", "rate-limited", "overloaded"),
 )
 async def search_events(request: AuthenticatedRequest) -> ASGIResponse:
     """Search events of the audit log, also those of one phone number.
@@ -62,20 +71,22 @@ async def _fetch_page(
     request: AuthenticatedRequest, query: AuditQuery, phone: PhoneNumber | None
 ) -> EventPage:
     """Return the page. A search for a number is recorded before its result is returned."""
-    tenant = get_visible_tenant(request)
-    page = await get_context(request).reader.read_page(
-        tenant=tenant,
-        number=phone,
-        since=to_epoch_ms(query.since) if query.since else None,
-        until=to_epoch_ms(query.until) if query.until else None,
-        type=query.type,
-        challenge=query.challenge,
-        limit=query.limit,
-        cursor=query.cursor,
-    )
-    if phone is not None:
-        fields = get_lookup_fields(request)
-        await get_context(request).record_lookup(phone, len(page[0]), tenant=tenant, **fields)
+    tenant, context = get_visible_tenant(request), get_context(request)
+    # Here, because a call whose client has disconnected goes on.
+    with context.audit_admission.admit(request.user):
+        page = await context.reader.read_page(
+            tenant=tenant,
+            number=phone,
+            since=to_epoch_ms(query.since) if query.since else None,
+            until=to_epoch_ms(query.until) if query.until else None,
+            type=query.type,
+            challenge=query.challenge,
+            limit=query.limit,
+            cursor=query.cursor,
+        )
+        if phone is not None:
+            fields = get_lookup_fields(request)
+            await context.record_lookup(phone, len(page[0]), tenant=tenant, **fields)
     return page
 
 

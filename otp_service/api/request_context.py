@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
+from otp_service.api.audit_admission import AuditAdmission
 from otp_service.api.in_flight import BackgroundCalls
 from otp_service.api.request_head import HostAllowlist
 from otp_service.audit.query.reader import EventReader
@@ -51,6 +52,7 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Sequence[ApiKey]
     tenants: Mapping[str, Tenant]
     reader: EventReader
+    audit_admission: AuditAdmission
     record_lookup: Callable[..., Awaitable[None]]
     """Records a search for a number's events: the number, how many were found, the caller."""
     is_ready: Callable[[], Awaitable[bool]]

@@ -8,6 +8,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service.api.applications import create_admin_api, create_public_api
+from otp_service.api.audit_admission import AuditAdmission
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
@@ -77,6 +78,9 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         api_keys=app.settings.build_api_keys(),
         tenants=app.settings.build_tenants(),
         reader=app.create_reader(),
+        audit_admission=AuditAdmission(
+            now_ms, calls_per_minute=app.settings.audit.calls_per_minute
+        ),
         record_lookup=app.system_events.record_lookup,
         is_ready=app.is_ready,
         render_metrics=app.metrics.render_metrics,

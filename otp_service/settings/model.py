@@ -170,6 +170,8 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Stores the anchor of each seal where a writer of the archive cannot change it."""
     sinks: dict[Name, LineSinkSettings] = {}
     pseudonym_days: Annotated[int, Meta(ge=1, le=3660)] = 90
+    calls_per_minute: Count = 60
+    """Calls of one API key that read events, in each process."""
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

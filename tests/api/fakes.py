@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from otp_service.api.applications import create_admin_api, create_public_api
+from otp_service.api.audit_admission import AuditAdmission
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
@@ -209,6 +210,7 @@ class ApiHarness:
             "api_keys": [_build_api_key(name, scopes) for name, scopes in KEY_SCOPES.items()],
             "tenants": {"shop": Tenant("shop", "Shop", frozenset({"GB"}))},
             "reader": self.reader,
+            "audit_admission": AuditAdmission(now_ms, calls_per_minute=60),
             "record_lookup": self.record_lookup,
             "is_ready": self.is_ready,
             "render_metrics": lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),

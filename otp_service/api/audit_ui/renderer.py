@@ -11,7 +11,12 @@ from litestar.response.base import ASGIResponse
 from markupsafe import Markup
 
 from otp_service.api.audit_ui.charts import build_chart
-from otp_service.api.problems import PROBLEM_TYPES, build_problem, get_problem_type
+from otp_service.api.problems import (
+    PROBLEM_TYPES,
+    build_problem,
+    build_problem_headers,
+    get_problem_type,
+)
 from otp_service.api.responses import ISOLATION_HEADERS
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import to_datetime
@@ -47,7 +52,7 @@ def render_error_page(request: Request[Any, Any, Any], error: Exception) -> Resp
     return Response(
         content=_render_html("error.html", problem=problem).encode(),
         status_code=PROBLEM_TYPES[slug].status,
-        headers=PAGE_HEADERS,
+        headers=PAGE_HEADERS | build_problem_headers(error),
         media_type=MediaType.HTML,
     )
 

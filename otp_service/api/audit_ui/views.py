@@ -1,7 +1,7 @@
 """The handlers of the page: today, a search, the timeline of a challenge, and the archive."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, Final
 
 from litestar import get, post
@@ -34,6 +34,11 @@ TIMELINE_TIMEOUT_SECONDS: Final = 10.0
 """The longest search for a challenge: some gigabytes of an archive."""
 
 
+def _admit_call(request: AuthenticatedRequest) -> AbstractContextManager[None]:
+    """Count a call that reads events. Raises RateLimited and Overloaded."""
+    return get_context(request).audit_admission.admit(request.user)
+
+
 def _render_view(request: AuthenticatedRequest, template: str, **values: Any) -> ASGIResponse:
     sees, key = get_visible_tenant(request), f"{request.user.tenant}/{request.user.id}"
     return render_page(template, sees=sees, key=key, **values)
@@ -44,7 +49,8 @@ async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
     """Show the statistics of today and yesterday."""
     dependencies = get_dependencies(request)
     tenant = _get_requested_tenant(request)
-    day, before = await dependencies.days.get_today_and_yesterday(tenant)
+    with _admit_call(request):
+        day, before = await dependencies.days.get_today_and_yesterday(tenant)
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
     anomalies = find_anomalies(day.overview, before.overview)
@@ -82,11 +88,12 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
         # The text in the invalid field may be a phone number.
         return _render_search_page(request, replace(form, **{field: ""}), error=(field, message))
     dependencies, visible_tenant = get_dependencies(request), get_visible_tenant(request)
-    found, following = await get_context(request).reader.read_page(
-        limit=SEARCH_PAGE_EVENTS,
-        cursor=form.cursor or None,
-        **wanted.to_event_query(visible_tenant, dependencies.now(), number),
-    )
+    with _admit_call(request):
+        found, following = await get_context(request).reader.read_page(
+            limit=SEARCH_PAGE_EVENTS,
+            cursor=form.cursor or None,
+            **wanted.to_event_query(visible_tenant, dependencies.now(), number),
+        )
     if number is not None:  # recorded before anything is shown
         fields = get_lookup_fields(request) | {"reason": form.reason}
         record = get_context(request).record_lookup
@@ -111,7 +118,8 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     if parse_partition(challenge) is None:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
     reader = get_context(request).reader
-    events, is_cut = await _collect_events(reader, challenge, get_visible_tenant(request))
+    with _admit_call(request):
+        events, is_cut = await _collect_events(reader, challenge, get_visible_tenant(request))
     if not events:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
     records = [record for event in events if (record := build_event_record(event))]

@@ -22,12 +22,14 @@ READ_CHUNK_ITEMS = 256
 
 
 class PageBudget(NamedTuple):
-    """The work of one page; the next page continues from there."""
+    """The work of one part of a page; the next part or page continues from there."""
 
     entries: int = 2000
     """20 us each, mostly to decode them."""
     blocks: int = 128
     """Blocks of the archive: 32 MiB, which take a tenth of a second."""
+    seconds: float = 5.0
+    """After so many seconds without an event, no further part is read."""
 
 
 PAGE_BUDGET = PageBudget()

@@ -1,7 +1,8 @@
 """Pages of events, newest first, from Redis and from the archive if this machine has one.
 
-A page ends after the work that `PageBudget` allows, and its cursor continues from there. So
-selective filters make a page shorter, never slower.
+A page is read in parts of the work that `PageBudget` allows. It ends after the first part with events,
+or after some seconds, and its cursor continues from there. So a page may be short or empty before the
+last one. Parts of all calls take turns (`ReadPacer`).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from otp_service.audit.query import merged_scan
 from otp_service.audit.query.archive_scan import ArchivedEntry, ArchiveReader
 from otp_service.audit.query.filters import EventFilter
 from otp_service.audit.query.page_cursor import PageCursor, parse_cursor
+from otp_service.audit.query.read_pacer import ReadPacer, yield_after
 from otp_service.audit.query.stream_scan import MAX_POSITION, EventStreams, StreamScan
 from otp_service.core.challenge import PARTITION_COUNT, parse_partition
 from otp_service.core.keys import KeyRing
@@ -57,6 +59,7 @@ class EventReader:
         has_mac_key: Callable[[str], bool] = lambda _: True,
         archive: ArchiveReader | None = None,
         budget: merged_scan.PageBudget = merged_scan.PAGE_BUDGET,
+        pacer: ReadPacer | None = None,
     ) -> None:
         self._streams = streams
         self._partitions_of = partitions_of
@@ -65,6 +68,7 @@ class EventReader:
         self._has_mac_key = has_mac_key
         self._archive = archive
         self._budget = budget
+        self._pacer = pacer or ReadPacer()
 
     async def read_page(
         self, *, limit: int = 100, cursor: str | None = None, **query: Unpack[EventQuery]
@@ -73,16 +77,31 @@ class EventReader:
 
         Raises InvalidRequest for an invalid cursor, and StoreUnavailable.
         """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._budget.seconds
+        while True:
+            async with self._pacer.take_turn():
+                events, cursor = await self._read_part(limit, cursor, query)
+            if events or cursor is None or loop.time() >= ends_at:
+                return events, cursor
+
+    async def _read_part(self, limit: int, cursor: str | None, query: EventQuery) -> EventPage:
+        """Return what the work of `PageBudget` finds, and the cursor of what follows."""
         event_filter = self._build_filter(query)
         scan = await self._create_scan(query, event_filter, cursor, self._budget, limit)
         found: list[Entry] = []
+        count = 0
         while len(found) < limit and (entry := await scan.read_next()):
+            await yield_after(count := count + 1)
             if event_filter.matches(entry):
                 found.append(entry)
         # One batch of the archive is in order; batches that were archived late are not.
         found.sort(key=merged_scan.sort_key, reverse=True)
         following = scan.build_cursor()
-        events = [self.decode_event(entry).to_public() for entry in found]
+        events = []
+        for entry in found:
+            events.append(self.decode_event(entry).to_public())
+            await yield_after(len(events))
         return events, None if following is None else str(following)
 
     async def iterate_entries(self, **query: Unpack[EventQuery]) -> AsyncGenerator[Entry, None]:

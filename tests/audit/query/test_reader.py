@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.audit.query.merged_scan import PageBudget
+from otp_service.audit.query.read_pacer import EVENTS_PER_YIELD, REST_RATIO, ReadPacer
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.core import events
@@ -72,6 +73,7 @@ def reader_of(streams, **options) -> EventReader:
         partitions_of=lambda number: {int(number[-2:]) % 64},
         ring=RING,
         verify_mac=lambda _, mac: mac == "ok",
+        pacer=ReadPacer(rest_ratio=0),
         **options,
     )
 
@@ -146,17 +148,73 @@ def test_since_is_the_first_instant_and_until_the_first_after(log, since, until)
     assert [format_rfc3339(at) for at in expected] == found
 
 
-async def test_a_selective_filter_makes_a_page_short_and_not_slow():
-    """The one event that fits is found in the end; no page looks at more than it may."""
+def fill_memory(common: int) -> Memory:
+    """Return a log with one event of the tenant `rare`, and newer ones of another tenant."""
     memory = Memory()
     memory.tell(5, 1, tenant="rare")
-    for n in range(10_000):
+    for n in range(common):
         memory.tell(n % 64, 2 + n, tenant="common")
+    return memory
 
-    pages = await all_pages(reader_of(memory, budget=PageBudget(1000)), tenant="rare", limit=10)
+
+async def test_a_page_searches_on_until_it_has_events():
+    """A client need not ask for many empty pages; each part still reads only what it may."""
+    pages = await all_pages(
+        reader_of(fill_memory(10_000), budget=PageBudget(1000)), tenant="rare", limit=10
+    )
+
+    assert [1] == [len(page) for page in pages]
+
+
+async def test_a_page_without_events_ends_after_some_seconds():
+    """Its cursor continues from there, and nothing is left out."""
+    reader = reader_of(fill_memory(10_000), budget=PageBudget(1000, seconds=0))
+
+    pages = await all_pages(reader, tenant="rare", limit=10)
 
     assert 11 == len(pages)
     assert [0] * 10 + [1] == [len(page) for page in pages]
+
+
+async def test_other_calls_run_while_a_page_is_read():
+    """R65: a login waits for a hundred events at most, also while results are decoded."""
+    turns, filters = 0, {"limit": 1000}
+    reader = reader_of(fill_memory(2000))
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count_turns())
+    page, _ = await reader.read_page(**filters)
+    other.cancel()
+
+    assert 1000 == len(page)
+    assert turns >= 2 * 1000 / EVENTS_PER_YIELD
+
+
+async def test_searches_take_turns_and_leave_most_of_the_time_to_others():
+    """R65: whatever number of keys search at once, they read for a third of the time."""
+    pacer, running, busy = ReadPacer(), 0, 0.0
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+
+    async def read() -> None:
+        nonlocal running, busy
+        for _ in range(3):
+            async with pacer.take_turn():
+                began, running = loop.time(), running + 1
+                assert 1 == running
+                await asyncio.sleep(0.01)
+                running -= 1
+                busy += loop.time() - began
+
+    await asyncio.gather(read(), read(), read())
+    rest = max(0.0, pacer._rests_until - loop.time())
+
+    assert busy / (loop.time() - started_at + rest) <= 1 / (1 + REST_RATIO) + 0.02
 
 
 async def test_a_page_costs_few_round_trips():

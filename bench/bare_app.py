@@ -5,17 +5,21 @@ and redis-py as their documentation shows them: no limits, no events, no hash.
 """
 
 import argparse
+import asyncio
 import itertools
 import os
 import secrets
+import signal
+import socket
 
 import httpx
 import msgspec
+import uvloop
 from litestar import Litestar, post
 from redis.asyncio import Redis
-from uvicorn.supervisors import Multiprocess
 
-from otp_service.cli.uvicorn_servers import create_uvicorn_config, open_listener
+from otp_service.cli.http_server import HttpServer
+from otp_service.cli.slot_listeners import SlotListeners
 from otp_service.sms.http_provider import create_transport
 
 
@@ -23,8 +27,6 @@ SET_SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
 
 KEY_COUNT = 1024
 """Keys that it writes to: enough to avoid a hot spot, and the memory does not grow."""
-
-WORKER_FACTORY = "bench.bare_app:create_app"
 
 REDIS_VARIABLE, GATEWAY_VARIABLE, PAYLOAD_VARIABLE = "BENCH_REDIS", "BENCH_GATEWAY", "BENCH_PAYLOAD"
 
@@ -86,8 +88,33 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     args = parser.parse_args()
-    config = create_uvicorn_config(WORKER_FACTORY, 1, workers=args.workers)
-    Multiprocess(config, sockets=[open_listener("127.0.0.1", args.port)]).run()
+    listeners = SlotListeners("127.0.0.1", args.port, args.workers)
+    workers = [_fork_worker(listeners[slot]) for slot in range(args.workers)]
+
+    def stop_workers(*_: object) -> None:
+        for pid in workers:
+            os.kill(pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop_workers)
+    for pid in workers:
+        os.waitpid(pid, 0)
+
+
+def _fork_worker(listener: socket.socket) -> int:
+    """Start a worker, and return its pid."""
+    if pid := os.fork():
+        return pid
+    uvloop.run(_serve(listener))
+    os._exit(0)
+
+
+async def _serve(listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = HttpServer(create_app(), listener)
+    server.start()
+    await stop.wait()
+    await server.stop(1)
 
 
 if __name__ == "__main__":

@@ -226,3 +226,29 @@ class Health(msgspec.Struct, frozen=True):
     """The process is alive or ready; otherwise the response is a problem."""
 
     status: Literal["ok"] = "ok"
+
+
+class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the service, or one job of its supervisor, and the configuration it runs."""
+
+    role: str
+    """`worker-1` and so on, `admin` or `sealer`."""
+    pid: int
+    configuration: str
+    """The hash of its settings, as in `versions` of its events."""
+    started_at: TimestampText
+    state: str
+    ready: bool
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which process runs which configuration, and what is wrong."""
+
+    version: str
+    mode: str
+    configuration: str
+    """The hash of the configuration in force."""
+    configuration_file: str
+    started_at: TimestampText
+    processes: list[ProcessStatus]
+    problems: list[str]

@@ -250,6 +250,11 @@ class RawConnection:
         async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
             return cls(*await asyncio.open_connection("127.0.0.1", port))
 
+    @property
+    def local_port(self) -> int:
+        """The client's port."""
+        return int(self._writer.get_extra_info("sockname")[1])
+
     async def exchange(self, request: bytes) -> HttpResponse:
         """Send a whole request and return its response."""
         await self.send_partial(request, held_bytes=0)
@@ -361,8 +366,8 @@ class RunningService:
 
     def list_worker_pids(self) -> list[int]:
         """Return the pids of its living workers, which the log lists."""
-        pids = map(int, re.findall(r"Started server process \[(\d+)\]", self.log.read_text()))
-        return [pid for pid in pids if pid != self.process.pid and _is_alive(pid)]
+        pids = map(int, re.findall(r'"worker (\d+) serves', self.log.read_text()))
+        return [pid for pid in pids if _is_alive(pid)]
 
     def wait_for_two_workers(self) -> list[int]:
         """Return the pids of the two workers, once both serve and neither is stopping."""
@@ -394,17 +399,19 @@ class RunningService:
     async def open_connections(self, count: int) -> AsyncIterator[list[RawConnection]]:
         """Open connections to both workers in turn; the workers' own connections are open, too.
 
-        The workers share one socket, and the faster one accepts a connection. So one is suspended
-        while the other accepts its half.
+        The kernel chooses the worker of a connection by a hash of its ports.
         """
-        first, second = self.wait_for_two_workers()
-        halves = []
-        for other in (second, first):
-            with self.suspend_workers(other):
-                halves.append(
-                    [await self._open_accepted_connection() for _ in range((count + 1) // 2)]
-                )
-        connections = [connection for pair in zip(*halves, strict=True) for connection in pair]
+        halves: dict[int, list[RawConnection]] = {pid: [] for pid in self.wait_for_two_workers()}
+        size = (count + 1) // 2
+        while any(len(half) < size for half in halves.values()):
+            connection = await self._open_accepted_connection()
+            half = halves[_find_owner(connection.local_port, [*halves])]
+            if len(half) < size:
+                half.append(connection)
+            else:
+                connection.close()
+        pairs = zip(*halves.values(), strict=True)
+        connections = [connection for pair in pairs for connection in pair]
         # A connection to Redis that is opened first would delay a request.
         request = build_request("GET", f"/v1/challenges/c00-{'0' * 32}", key=self.keys["shop"])
         await asyncio.gather(*(connection.exchange(request) for connection in connections))
@@ -451,6 +458,18 @@ def build_verify_path(issued: HttpResponse) -> str:
 
 def _build_idempotency_header(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
+
+
+def _find_owner(client_port: int, workers: Sequence[int]) -> int:
+    """Return the worker that has accepted the connection from this port."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {row[9] for row in rows if int(row[2].rpartition(":")[2], 16) == client_port}
+    for worker in workers:
+        for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if str(descriptor.readlink())[8:-1] in inodes:
+                    return worker
+    raise RuntimeError(f"no worker has a connection from port {client_port}")
 
 
 def _is_alive(pid: int) -> bool:

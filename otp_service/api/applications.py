@@ -7,7 +7,7 @@
 case and builds the response. Only `problems` turns an error into a response.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
@@ -19,6 +19,7 @@ from otp_service.api.middleware import RequestMiddleware
 from otp_service.api.problems import build_problem_response
 from otp_service.api.request_body import MAX_BODY_BYTES
 from otp_service.api.request_context import ApiContext
+from otp_service.schemas import ServiceStatus
 
 
 def create_public_api(context: ApiContext) -> Litestar:
@@ -30,10 +31,16 @@ def create_public_api(context: ApiContext) -> Litestar:
     return app
 
 
-def create_admin_api(context: ApiContext, ui_dependencies: AuditUiDependencies) -> Litestar:
+def create_admin_api(
+    context: ApiContext,
+    ui_dependencies: AuditUiDependencies,
+    read_status: Callable[[], ServiceStatus],
+) -> Litestar:
     """Return the application for operators and security, with the handlers that `app` adds."""
     pages = (*docs.DOCS_HANDLERS, audit_ui.AUDIT_ROUTER)
-    app = _create_litestar(context, [ops.get_metrics, *pages, *context.admin_handlers])
+    handlers = [ops.get_metrics, ops.get_status, *pages, *context.admin_handlers]
+    app = _create_litestar(context, handlers)
+    app.state.read_status = read_status
     app.state.ui_dependencies = ui_dependencies
     return app
 

@@ -1,4 +1,4 @@
-"""Health on the public listener, and metrics on the admin listener."""
+"""Health on the public listener; metrics and status on the admin listener."""
 
 import asyncio
 from typing import Final
@@ -43,6 +43,12 @@ async def get_metrics(request: AnonymousRequest) -> ASGIResponse:
     """Return the metrics in the text format of Prometheus."""
     body, content_type = get_context(request).render_metrics()
     return ASGIResponse(body=body, headers={"Content-Type": content_type})
+
+
+@get("/status")
+async def get_status(request: AnonymousRequest) -> ASGIResponse:
+    """Return which process runs which configuration, and what is wrong."""
+    return build_json_response(request.app.state.read_status())
 
 
 HEALTH_HANDLERS: Final = (check_liveness, check_readiness)

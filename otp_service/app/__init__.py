@@ -8,8 +8,14 @@ process, `asgi` adds the HTTP API, `system_events` appends the events that no re
 
 from otp_service.app.application import Application
 from otp_service.app.archive import create_signer, run_sealer
-from otp_service.app.asgi import create_admin_app, create_public_app, create_worker_app
-from otp_service.app.factories import RANDOM_SOURCE, create_client, create_providers, create_router
+from otp_service.app.asgi import create_admin_app, create_public_app
+from otp_service.app.factories import (
+    RANDOM_SOURCE,
+    create_client,
+    create_providers,
+    create_router,
+    hash_settings,
+)
 
 
 __all__ = [
@@ -21,6 +27,6 @@ __all__ = [
     "create_public_app",
     "create_router",
     "create_signer",
-    "create_worker_app",
+    "hash_settings",
     "run_sealer",
 ]

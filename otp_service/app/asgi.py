@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Callable
 
 import msgspec
 from litestar import Litestar
@@ -19,6 +20,7 @@ from otp_service.app.application import Application
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.clock import now_ms
 from otp_service.core.ip_address import is_wildcard
+from otp_service.schemas import ServiceStatus
 from otp_service.settings.model import ServiceSettings
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
@@ -33,15 +35,8 @@ def create_public_app(app: Application) -> Litestar:
     return public
 
 
-def create_worker_app(app: Application) -> Litestar:
-    """Return the public application; the server's lifespan starts and stops `app`."""
-    public = create_public_app(app)
-    public.on_startup.append(app.start)
-    public.on_shutdown.append(app.stop)
-    return public
-
-
-def create_admin_app(app: Application) -> Litestar:
+def create_admin_app(app: Application, read_status: Callable[[], ServiceStatus]) -> Litestar:
+    """Return the application for operators and security; `read_status` is what /status shows."""
     keys, tenants = app.settings.build_api_keys(), app.settings.build_tenants()
     api_keys = ApiKeyRegistry(keys, tenants, app.access_counter.count_call)
     sessions = SessionStore(api_keys, now=now_ms, new_token=lambda: secrets.token_urlsafe(32))
@@ -52,7 +47,7 @@ def create_admin_app(app: Application) -> Litestar:
         now=now_ms,
     )
     allowlist = LOOPBACK_ONLY if app.is_dev else build_admin_allowlist(app.settings.service)
-    return create_admin_api(_create_api_context(app, allowlist), dependencies)
+    return create_admin_api(_create_api_context(app, allowlist), dependencies, read_status)
 
 
 def build_admin_allowlist(service: ServiceSettings) -> HostAllowlist:

@@ -1,19 +1,21 @@
 """Create each dependency of an application from the settings."""
 
-import hashlib
 import os
 import random
 import secrets
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from otp_service import __version__
 from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.core.secret import Secret
 from otp_service.core.timestamps import DAY_MS
 from otp_service.service import RandomSource
-from otp_service.settings import Settings, format_settings
+from otp_service.settings import Settings
 from otp_service.sms import router
 from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.store.client import ScriptClient
@@ -34,8 +36,21 @@ RANDOM_FRACTION = random.SystemRandom().random
 def collect_versions(settings: Settings) -> dict[str, str]:
     """Return the configuration's hash and the ids of the current keys, which events carry."""
     rings = {name: getattr(settings.keys, name).current.id for name in KEY_RING_NAMES}
-    config_hash = hashlib.sha256(format_settings(settings).encode()).hexdigest()[:12]
-    return {"config": config_hash, **rings}
+    return {"config": hash_settings(settings), **rings}
+
+
+def hash_settings(settings: Settings) -> str:
+    """Return 12 hexadecimal digits that change with every setting, secrets included.
+
+    They are a MAC, so that guesses of a secret cannot be tested against them.
+    """
+    encoded = msgspec.json.encode(settings, enc_hook=_reveal_secret, order="deterministic")
+    return settings.keys.state.current.compute_mac("configuration", encoded).hex()[:12]
+
+
+def _reveal_secret(value: object) -> str:
+    assert isinstance(value, Secret), type(value)
+    return value.reveal()
 
 
 def create_client(settings: Settings) -> ScriptClient:

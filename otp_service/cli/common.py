@@ -4,16 +4,48 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from otp_service.cli.command import CommandError, format_list
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, parse_number
-from otp_service.settings import Settings, SettingsError, find_errors, load_settings
+from otp_service.settings import (
+    ConfigurationSource,
+    Settings,
+    SettingsError,
+    find_errors,
+    load_source,
+)
 from otp_service.settings.development import load_dev_settings
+
+
+class Configuration(NamedTuple):
+    """Settings, and what they were read from."""
+
+    path: Path
+    source: ConfigurationSource
+    settings: Settings
 
 
 def read_settings(path: Path) -> Settings:
     """Return the settings, safe or not. Raises CommandError with everything that cannot be read."""
+    return _read_configuration(path).settings
+
+
+def read_safe_settings(path: Path) -> Settings:
+    """Return the settings. Raises CommandError with every unsafe one and its remedy."""
+    return read_safe_configuration(path).settings
+
+
+def read_safe_configuration(path: Path) -> Configuration:
+    """Return the configuration. Raises CommandError with every unsafe setting and its remedy."""
+    configuration = _read_configuration(path)
+    if errors := find_errors(configuration.settings):
+        raise CommandError(f"{path} is not safe to run with:\n{format_list(errors)}")
+    return configuration
+
+
+def _read_configuration(path: Path) -> Configuration:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -21,19 +53,12 @@ def read_settings(path: Path) -> Settings:
         text = f"cannot read {path}: {reason}. Write one with 'otp-service init'."
         raise CommandError(text) from error
     try:
-        return load_settings(
+        source, settings = load_source(
             text, os.environ, lambda name: Path(name).read_text("utf-8"), cores=count_cores()
         )
     except SettingsError as error:
         raise CommandError(f"{path} cannot be used:\n{format_list(error.issues)}") from error
-
-
-def read_safe_settings(path: Path) -> Settings:
-    """Return the settings. Raises CommandError with every unsafe one and its remedy."""
-    settings = read_settings(path)
-    if errors := find_errors(settings):
-        raise CommandError(f"{path} is not safe to run with:\n{format_list(errors)}")
-    return settings
+    return Configuration(path, source, settings)
 
 
 def read_running_settings(path: Path) -> Settings:

@@ -3,30 +3,46 @@
 import argparse
 import asyncio
 import functools
-import logging
 import os
 import re
 import secrets
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import uvloop
 
-from otp_service import telemetry
-from otp_service.app import Application, create_admin_app, create_public_app, run_sealer
+from otp_service import __version__, telemetry
+from otp_service.app import (
+    Application,
+    create_admin_app,
+    create_public_app,
+    hash_settings,
+    run_sealer,
+)
 from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
-from otp_service.cli import uvicorn_servers
 from otp_service.cli.command import CommandError, Subparsers, add_command
+from otp_service.cli.http_server import (
+    HttpServer,
+    format_address,
+    open_listener,
+    raise_descriptor_limit,
+)
 from otp_service.cli.sealer_runner import require_usable_archive
+from otp_service.clock import now_ms
 from otp_service.core.ip_address import is_loopback
-from otp_service.settings import development
+from otp_service.core.timestamps import format_rfc3339
+from otp_service.schemas import ProcessStatus, ServiceStatus
+from otp_service.settings import Settings, development
 from otp_service.settings.model import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 
 
 API_KEY_VARIABLE = "OTP_DEV_API_KEY"
 API_KEY_PATTERN = re.compile(r"[!-~]+")
+
+PORT_ADVICE = "Choose another address with --host and --port (or --admin-port)."
 
 GREETING_TEXT = """\
 otp-service is ready for development. Nothing leaves this machine.
@@ -84,7 +100,7 @@ def run_dev(args: argparse.Namespace) -> int:
     if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
         raise CommandError(f"{API_KEY_VARIABLE} must be one or more visible ASCII characters.")
     telemetry.configure_logging("info", sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    raise_descriptor_limit()
     try:
         with EmbeddedServer(args.data) as redis:
             _prepare_folder(args.data, redis.url)
@@ -114,25 +130,56 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
     audit = development.create_dev_audit(args.data)
     settings = development.create_dev_settings(service, redis_url, secret_values, audit)
     require_usable_archive(settings)
-    public = uvicorn_servers.open_listener(args.host, args.port)
-    admin = uvicorn_servers.open_listener(args.host, args.admin_port)
+    public = open_listener(args.host, args.port, advice=PORT_ADVICE)
+    admin = open_listener(args.host, args.admin_port, advice=PORT_ADVICE)
+    stop, stop_sealer = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Application(settings, is_dev=True) as app:
-        stop, stop_sealer = asyncio.Event(), asyncio.Event()
-        apps = (create_public_app(app), public), (create_admin_app(app), admin)
-        create_config, drain_seconds = uvicorn_servers.create_uvicorn_config, service.drain_seconds
-        servers = [(create_config(asgi, drain_seconds), listener) for asgi, listener in apps]
+        read_status = functools.partial(build_dev_status, settings, args.data, now_ms())
+        servers = (
+            HttpServer(create_public_app(app), public),
+            HttpServer(create_admin_app(app, read_status), admin),
+        )
         folder = args.data.resolve()
         greeting = GREETING_TEXT.format(
-            public=uvicorn_servers.format_address(public),
-            admin=uvicorn_servers.format_address(admin),
+            public=format_address(public),
+            admin=format_address(admin),
             data=folder,
             archive=folder / "archive",
             public_key=derive_public_path(development.get_dev_signing_key_path(folder)),
             program=_describe_program(),
             key=secret_values["api_key"],
         )
+        for server in servers:
+            server.start()
         print(greeting, flush=True)
         sealer = asyncio.create_task(run_sealer(settings, stop_sealer))
-        await uvicorn_servers.serve_until_stopped(servers, stop)
+        await stop.wait()
+        for listener in (public, admin):
+            listener.close()
+        await asyncio.gather(*(server.stop(service.drain_seconds) for server in servers))
     stop_sealer.set()  # after the application: its last events are written as it stops
     await sealer
+
+
+def build_dev_status(settings: Settings, folder: Path, started_at: int) -> ServiceStatus:
+    """Return the status of `dev`, which is one process with one configuration."""
+    started, configuration = format_rfc3339(started_at), hash_settings(settings)
+    process = ProcessStatus(
+        role="dev",
+        pid=os.getpid(),
+        configuration=configuration,
+        started_at=started,
+        state="serving",
+        ready=True,
+    )
+    return ServiceStatus(
+        version=__version__,
+        mode="development",
+        configuration=configuration,
+        configuration_file=str(folder.resolve()),
+        started_at=started,
+        processes=[process],
+        problems=[],
+    )

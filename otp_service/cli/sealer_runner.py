@@ -1,8 +1,8 @@
-"""Running the sealer: in a thread of `serve`'s parent process, or as `audit seal`.
+"""Running the sealer: in a thread of `serve`'s supervisor, or as `audit seal`.
 
-Each job of the parent has a thread, so that a disk that hangs blocks neither the admin listener nor
-the supervisor. SIGHUP stops a job and starts it again with the new settings. `serve` has no separate process for it: that would be one more process to start, replace and stop,
-and the parent holds nothing that must be isolated from the signing key.
+SIGHUP stops it and starts it again with the new settings. `serve` has no separate process for it:
+that would be one more process to start, replace and stop, and the supervisor holds nothing that must
+be isolated from the signing key.
 """
 
 import asyncio
@@ -10,10 +10,8 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from otp_service import telemetry
 from otp_service.app import create_signer, run_sealer
@@ -21,6 +19,7 @@ from otp_service.audit.archive_format.key_files import KeyFileError, find_next_k
 from otp_service.audit.sinks import FileSinkSettings
 from otp_service.cli.command import CommandError, format_list
 from otp_service.cli.common import read_safe_settings
+from otp_service.cli.loop_thread import LoopThread
 from otp_service.settings import Settings
 from otp_service.settings.model import AuditSettings
 
@@ -31,35 +30,6 @@ ANCHOR_IN_ARCHIVE_REMEDY = (
     "is inside audit.archive: a process that can cut off the archive's end can change the anchor, too. "
     "Name a file where it cannot write"
 )
-
-
-class LoopThread:
-    """Runs a coroutine with settings from `start` until `stop` sets its event."""
-
-    def __init__(self, run: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-        self._run = run
-        self._loop = asyncio.new_event_loop()
-        self._stop_event = asyncio.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, settings: Settings) -> None:
-        self._loop, self._stop_event = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._run_loop, args=(settings,), daemon=True)
-        self._thread.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        """Ask the job to stop, and wait for it; return whether it stopped in time."""
-        if self._thread is None or self._loop.is_closed():
-            return True
-        self._loop.call_soon_threadsafe(self._stop_event.set)
-        self._thread.join(timeout_seconds)
-        return not self._thread.is_alive()
-
-    def _run_loop(self, settings: Settings) -> None:
-        try:
-            self._loop.run_until_complete(self._run(settings, self._stop_event))
-        finally:
-            self._loop.close()
 
 
 class SealerThread(LoopThread):

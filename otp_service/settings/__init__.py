@@ -1,6 +1,7 @@
 """The configuration: read once, checked once, and passed as an argument from then on.
 
 - `model`: every setting with its type and default
+- `source`: what a configuration was read from, for another process
 - `load`: TOML overridden by the environment; `decode`: values to types, secrets from files
 - `rules`, and the modules for single tables that end in `_rules`: errors and warnings with remedies
 - `report`: the settings in force, secrets redacted
@@ -13,11 +14,13 @@ from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
 from otp_service.settings.report import format_settings
 from otp_service.settings.rules import find_errors, find_warnings
+from otp_service.settings.source import ConfigurationSource, load_source
 from otp_service.settings.template import render_config
 
 
 __all__ = [
     "ConfigIssue",
+    "ConfigurationSource",
     "Settings",
     "SettingsError",
     "find_errors",
@@ -25,5 +28,6 @@ __all__ = [
     "find_warnings",
     "format_settings",
     "load_settings",
+    "load_source",
     "render_config",
 ]

@@ -20,7 +20,7 @@ from otp_service.telemetry.instrumentation import (
     InstrumentedRouter,
     InstrumentedStore,
 )
-from otp_service.telemetry.logs import configure_logging
+from otp_service.telemetry.logs import configure_logging, set_log_level
 from otp_service.telemetry.metrics import Metrics, share_metrics_folder
 from otp_service.telemetry.request_log import DeniedAccessCounter, RequestLog
 
@@ -34,5 +34,6 @@ __all__ = [
     "Metrics",
     "RequestLog",
     "configure_logging",
+    "set_log_level",
     "share_metrics_folder",
 ]

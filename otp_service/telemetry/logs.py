@@ -1,8 +1,8 @@
 """The log: one handler writes every entry of `logging` as one line of JSON.
 
-Entries of this package are logged with their text, and so is where uvicorn listens and which
-processes it starts. Any other entry is logged as its place in the source, because texts of libraries
-may contain a URL with credentials, a number or a whole reply (R68).
+Entries of this package are logged with their text. Any other entry is logged as its place in the
+source, because texts of libraries may contain a URL with credentials, a number or a whole reply
+(R68).
 
 Every character that is not printable ASCII is escaped: control characters, U+2028, which some readers
 treat as a line separator, and the marks that change the direction of text (R70, CWE-117).
@@ -20,8 +20,6 @@ from otp_service.telemetry.exceptions import describe_exception
 
 
 _SERVICE_LOGGER: Final = "otp_service"
-_SERVER_LOGGER: Final = "uvicorn.error"
-"""The name of uvicorn's logger for everything but requests."""
 _MAX_TEXT_CHARS: Final = 256
 """A longer text is cut: a line, escaped, is then small enough for a pipe to take in one piece."""
 
@@ -35,14 +33,17 @@ _encode_json = json.JSONEncoder(
 
 def configure_logging(level: str, stream: TextIO) -> None:
     """Write `logging`, warnings and uncaught exceptions to the stream, as JSON lines."""
-    minimum = logging.getLevelNamesMapping()[level.upper()]
-    root = logging.getLogger()
-    root.handlers[:] = [JsonLineHandler(stream)]
-    # Libraries log each call at INFO: httpx with its whole URL. At DEBUG their places may help.
-    root.setLevel(minimum if minimum == logging.DEBUG else max(minimum, logging.WARNING))
-    for name in (_SERVICE_LOGGER, _SERVER_LOGGER):
-        logging.getLogger(name).setLevel(minimum)
+    logging.getLogger().handlers[:] = [JsonLineHandler(stream)]
+    set_log_level(level)
     _install_exception_hooks()
+
+
+def set_log_level(level: str) -> None:
+    minimum = logging.getLevelNamesMapping()[level.upper()]
+    # Libraries log each call at INFO: httpx with its whole URL. At DEBUG their places may help.
+    root_level = minimum if minimum == logging.DEBUG else max(minimum, logging.WARNING)
+    logging.getLogger().setLevel(root_level)
+    logging.getLogger(_SERVICE_LOGGER).setLevel(minimum)
 
 
 class JsonLineHandler(logging.StreamHandler[TextIO]):
@@ -71,14 +72,10 @@ def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
             event = record.getMessage()
         except Exception as format_error:  # noqa: BLE001  # arguments may raise anything
             error = format_error
-    else:  # uvicorn catches what stops its start, and logs only its text
-        error = error or sys.exc_info()[1]
     return {"event": event, "exception": describe_exception(error)} if error else {"event": event}
 
 
 def _can_log_message(record: logging.LogRecord) -> bool:
-    if record.name == _SERVER_LOGGER:
-        return record.levelno <= logging.INFO
     return record.name.partition(".")[0] == _SERVICE_LOGGER
 
 

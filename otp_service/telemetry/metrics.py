@@ -18,12 +18,15 @@ from typing import Final, Literal, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from otp_service.core.delivery import Submission
 from otp_service.core.events import Event
 from otp_service.core.tenant import ApiKey
 from otp_service.core.timestamps import SECOND_MS
+from otp_service.schemas import ServiceStatus
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
@@ -81,6 +84,10 @@ class Metrics:
             "otp_api_key_expires_at", text, ("tenant", "key"), registry=self._own_registry
         )
         self._archive_gauges: dict[str, Gauge] = {}
+
+    def observe_status(self, read_status: Callable[[], ServiceStatus]) -> None:
+        """Show each process with its configuration, as `read_status` has it at each scrape."""
+        self._own_registry.register(ProcessCollector(read_status))
 
     def render_metrics(self) -> tuple[bytes, str]:
         """Return the page for Prometheus and its content type, for all workers if there are any.
@@ -212,6 +219,27 @@ class Metrics:
         text = "Part of its configured shares that a provider's receipts have left it, 0.1 to 1."
         self._provider_shares = add("otp_provider_share", text, "livemin", "provider")
         add("otp_build_info", "Version of the service.", "livemax", "version")(version).set(1)
+
+
+class ProcessCollector(Collector):
+    """Metrics of processes that exist: those that have ended have none."""
+
+    def __init__(self, read_status: Callable[[], ServiceStatus]) -> None:
+        self._read_status = read_status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._read_status()
+        info = GaugeMetricFamily(
+            "otp_process_configuration",
+            "1 for each process that is ready, with the hash of its configuration.",
+            labels=("process", "configuration"),
+        )
+        for process in status.processes:
+            if process.ready:
+                info.add_metric((process.role, process.configuration), 1)
+        yield info
+        text = "What `otp-service status` calls wrong."
+        yield GaugeMetricFamily("otp_status_problems", text, value=len(status.problems))
 
 
 def _cache_children(metric: M) -> Callable[..., M]:

@@ -27,6 +27,7 @@ from otp_service.core.keys import Key, KeyRing
 from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
+from otp_service.schemas import ServiceStatus
 from otp_service.service import ReceiptResult
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls
@@ -233,7 +234,18 @@ class ApiHarness:
             keyring, now=lambda: self.now, new_token=lambda: secrets.token_urlsafe(32)
         )
         self.background_verifier: BackgroundVerifier | None = None
-        self.admin: Any = create_admin_api(self.context, self._build_audit_ui())
+        self.status = ServiceStatus(
+            version="1",
+            mode="live",
+            configuration="0123456789ab",
+            configuration_file="/etc/otp/otp.toml",
+            started_at="2026-11-22T00:00:00Z",
+            processes=[],
+            problems=[],
+        )
+        self.admin: Any = create_admin_api(
+            self.context, self._build_audit_ui(), lambda: self.status
+        )
 
     async def record_lookup(self, phone, found, **event_fields):
         """Record the lookup, or fail as an unavailable store does."""

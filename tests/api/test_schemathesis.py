@@ -119,6 +119,9 @@ def test_no_answer_is_a_500_or_missing_in_the_document(
     def fuzz(case: Case, is_real: bool) -> None:  # noqa: FBT001  # hypothesis passes it so
         if is_real:
             known.put_into(case)
-        case.call_and_validate(known.url, headers=known.headers, checks=CHECKED)
+        response = case.call(known.url, headers=known.headers)
+        if response.status_code == 431:
+            return  # the server's own response to a request line and headers of over 16 KiB
+        case.validate_response(response, headers=known.headers, checks=CHECKED)
 
     fuzz()

@@ -110,7 +110,7 @@ async def test_replaced_workers_finish_their_requests(
         )
         os.kill(service.process.pid, signal.SIGHUP)
         redis_servers.wait_until(
-            lambda: "Shutting down" in service.log.read_text(), description="a replacement"
+            lambda: "is to stop" in service.log.read_text(), description="a replacement"
         )
         was_served = send_request(service.port, "GET", "/health/live").status == 200
         await asyncio.sleep(0.5)  # as above
@@ -137,13 +137,13 @@ import sys, time
 from pathlib import Path
 
 delay = Path(__file__).with_name("delay_seconds")
-if "--multiprocessing-fork" in sys.orig_argv and delay.exists():
+if "otp_service.cli.worker" in sys.orig_argv and delay.exists():
     time.sleep(float(delay.read_text()))
 """
 """Delays each worker before it responds to its supervisor, as a machine with a busy CPU does."""
 
 DELAY_SECONDS = 7
-"""Longer than uvicorn's default of 5 s.
+"""Longer than the 5 s after which uvicorn, which supervised workers before, killed them.
 
 The delay is real time: the supervisor waits in the kernel for a pipe to another process, and
 neither process has a clock that a test could advance.

@@ -12,6 +12,8 @@ pytestmark = pytest.mark.slow
 
 INNER_REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
+LAST_REQUEST = b"GET /last HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+
 UPGRADE_HEADERS = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
 """The headers that nginx forwards with its usual lines for WebSocket if a client requests h2c."""
 
@@ -29,15 +31,17 @@ def dev_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 def test_the_body_of_an_upgrade_is_not_answered(
     request: pytest.FixtureRequest, command: str, listener: str, *, later: bool
 ) -> None:
-    """The smallest input of the report: without an API key, it received two responses."""
+    """The smallest input of the report: without an API key, it received two responses.
+
+    `Upgrade` is ignored (RFC 9110 §7.8), the body read by its length, and the next request answered.
+    """
     service: RunningService = request.getfixturevalue(command)
     length = b"Content-Length: %d\r\n\r\n" % len(INNER_REQUEST)
     head = b"POST /v1/callbacks/a HTTP/1.1\r\nHost: 127.0.0.1\r\n" + UPGRADE_HEADERS + length
+    segments = [head, INNER_REQUEST] if later else [head + INNER_REQUEST]
 
-    answer = exchange_bytes(
-        getattr(service, listener), *([head, INNER_REQUEST] if later else [head + INNER_REQUEST])
-    )
+    answer = exchange_bytes(getattr(service, listener), *segments, LAST_REQUEST)
 
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"application/problem+json" in answer
-    assert 1 == len(re.findall(rb"HTTP/1\.1 \d{3} ", answer))
+    statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)
+    # A body that arrives after its response ends the connection.
+    assert statuses in ([b"404"], [b"404", b"404"])

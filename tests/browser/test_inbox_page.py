@@ -1,15 +1,14 @@
 """The inbox in a real browser: Debian's Chromium, without a window."""
 
+import asyncio
 import json
 import re
-import socket
 import struct
 import threading
 import time
 from datetime import UTC, datetime
 
 import pytest
-import uvicorn
 from litestar import Litestar
 from litestar.exceptions import ServiceUnavailableException
 from selenium import webdriver
@@ -18,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from otp_service.api.inbox import create_inbox_handlers
+from otp_service.cli.http_server import HttpServer, open_listener
 
 
 ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share it."
@@ -32,20 +32,27 @@ class InboxServer:
         self.messages = []
         self.is_unavailable = False
         app = Litestar(create_inbox_handlers(self._read), logging_config=None, openapi_config=None)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
-        self._server = uvicorn.Server(config)
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket = open_listener("127.0.0.1", 0, advice="")
         self.origin = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._loop.run_until_complete, args=[self._serve(app)]
+        )
+
+    async def _serve(self, app):
+        server = HttpServer(app, self._socket)
+        server.start()
+        await self._stop.wait()
+        await server.stop(1)
 
     def __enter__(self):
         self._thread.start()
         return self
 
     def __exit__(self, *error):
-        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        self._loop.close()
         self._socket.close()
 
     def receive(self, text, to="+447700900123"):

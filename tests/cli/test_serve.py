@@ -1,23 +1,87 @@
-"""What is handed to uvicorn's supervisor, by `serve` and by the benchmark's bare application."""
+"""`serve` in this process: what it refuses to start with, and what it advises."""
+
+import socket
 
 import pytest
-from uvicorn.importer import import_from_string
 
-from bench import bare_app
 from otp_service.cli import serve
 from otp_service.cli.common import read_safe_settings
+from otp_service.cli.slot_listeners import SlotListeners
 
 
-@pytest.mark.parametrize(
-    ("factory", "name"),
-    [
-        (serve.create_worker, serve.WORKER_FACTORY),
-        (bare_app.create_app, bare_app.WORKER_FACTORY),
-    ],
-)
-def test_workers_find_their_application(factory, name):
-    """Workers are processes of their own: the factory reaches them as a string."""
-    assert factory is import_from_string(name)
+@pytest.fixture
+def used_port():
+    """A port on which another program listens."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+@pytest.mark.parametrize("setting", ["port", "admin_port"])
+def test_a_port_in_use_is_reported_with_settings_that_exist(
+    run_otp, config, used_port, monkeypatch, setting
+):
+    """`serve` has no --port: the advice names settings and variables."""
+    for name in ("port", "admin_port"):
+        monkeypatch.setenv(f"OTP_SERVICE__{name.upper()}", str(used_port + (name != setting)))
+
+    result = run_otp("serve", "--config", config)
+
+    assert 1 == result.exit_code
+    assert f"cannot listen on 127.0.0.1:{used_port}: Address already in use" in result.err
+    assert "service.port" in result.err
+    assert "OTP_SERVICE__PORT" in result.err
+    assert "--" not in result.err
+
+
+def test_a_second_service_cannot_share_the_address():
+    """With SO_REUSEPORT alone it would take half of the connections of the first."""
+    first = SlotListeners("127.0.0.1", 0, 2)
+    for slot in range(2):
+        first[slot].listen()
+    port = first[0].getsockname()[1]
+
+    with pytest.raises(Exception, match="Address already in use"):
+        SlotListeners("127.0.0.1", port, 2)
+    first.close()
+
+
+def test_connections_are_spread_over_the_slots():
+    """On one shared socket a single worker accepted 29 of 32 connections opened at once."""
+    listeners = SlotListeners("127.0.0.1", 0, 2)
+    for slot in range(2):
+        listeners[slot].listen()
+    clients = [socket.create_connection(listeners[0].getsockname()) for _ in range(64)]
+    accepted = []
+    for slot in range(2):
+        while True:
+            try:
+                accepted.append((slot, listeners[slot].accept()[0]))
+            except BlockingIOError:
+                break
+    counts = [sum(slot == place for place, _ in accepted) for slot in range(2)]
+    for sock in [*clients, *(sock for _, sock in accepted)]:
+        sock.close()
+    listeners.close()
+
+    assert 64 == sum(counts)
+    assert min(counts) > 10
+
+
+def test_the_queue_of_a_dead_worker_is_abandoned():
+    """Its connections are reset, and new ones go to the worker that lives."""
+    listeners = SlotListeners("127.0.0.1", 0, 2)
+    for slot in range(2):
+        listeners[slot].listen()
+    address = listeners[0].getsockname()
+    listeners.abandon_queue(0)
+
+    clients = [socket.create_connection(address) for _ in range(16)]
+    accepted = [listeners[1].accept()[0] for _ in clients]
+
+    for sock in [*clients, *accepted]:
+        sock.close()
+    listeners.close()
+    assert 16 == len(accepted)
 
 
 def test_what_check_refuses_and_the_service_can_run_with_is_logged(config, caplog):

@@ -8,14 +8,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-import traceback
 import warnings
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import msgspec
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -278,7 +276,7 @@ def test_the_innermost_frames_of_a_long_stack_are_logged(log):
     ],
     ids=["template", "variable", "f-string", "exception"],
 )
-@pytest.mark.parametrize("name", ["some.library", "uvicorn.access", "otp_service_of_others"])
+@pytest.mark.parametrize("name", ["some.library", "_granian.asgi", "otp_service_of_others"])
 def test_an_entry_of_a_library_is_logged_as_its_place(log, name, say, monkeypatch):
     """Its text may contain a URL, a number or a reply (R43, R68)."""
     # A server that another test has run in this process may have silenced its own.
@@ -294,7 +292,7 @@ def test_an_entry_of_a_library_is_logged_as_its_place(log, name, say, monkeypatc
 def test_libraries_are_quiet_below_warning(log):
     """They log each call at INFO; a request must be one line."""
     telemetry.configure_logging("info", log)
-    for name in ("httpx", "httpcore.http11", "aiohttp.client", "redis", "uvicorn.access"):
+    for name in ("httpx", "httpcore.http11", "aiohttp.client", "redis", "_granian"):
         logging.getLogger(name).info("HTTP Request: %s", CANARY)
 
     assert [] == entries(log)
@@ -328,29 +326,6 @@ async def test_a_task_that_is_not_awaited_is_logged_without_its_text(log):
     assert entry["event"].startswith("base_events:")
     assert "builtins.ValueError" == entry["exception"][0]["type"]
     assert "483920" not in log.getvalue()
-
-
-def test_entries_of_uvicorn_are_logged_without_tracebacks(log):
-    """Its address is useful; the error that stops its start is one long text."""
-    logger = logging.getLogger("uvicorn.error")
-    logger.info("Uvicorn running on %s://%s:%d", "http", "127.0.0.1", 8000)
-    with pytest.raises(SystemExit):
-        uvicorn.Server(uvicorn.Config(broken, log_config=None, lifespan="on")).run()
-
-    running, *_, failed, _ = entries(log)
-    assert "Uvicorn running on http://127.0.0.1:8000" == running["event"]
-    assert "builtins.LookupError" == failed["exception"][0]["type"]
-    assert "broken" in failed["exception"][0]["stack"][0]
-    assert "S3CR3T" not in log.getvalue()
-
-
-async def broken(_scope, _receive, send):
-    """Fail at the start, and report it as Litestar does."""
-    try:
-        raise LookupError(CANARY)
-    except LookupError:
-        await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
-        raise
 
 
 def test_an_entry_that_cannot_be_formatted_is_logged_without_its_values(log, capsys):

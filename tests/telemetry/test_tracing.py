@@ -257,7 +257,7 @@ async def test_work_outside_of_requests_makes_no_span(traced):
     await traced.app.system_events.flush_counted_events()
     await traced.app.provider_health_sync.sync_health()
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=create_admin_app(traced.app))
+        transport=httpx.ASGITransport(app=create_admin_app(traced.app, lambda: None))
     ) as client:
         assert 200 == (await client.get("http://localhost/metrics")).status_code
 

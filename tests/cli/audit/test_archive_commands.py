@@ -232,7 +232,7 @@ from otp_service.cli import main
 sys.exit(main({arguments!r}))
 """
 
-PACKAGES = ("aiohttp", "argon2", "httpx", "litestar", "phonenumbers", "redis", "uvicorn", "uvloop")
+PACKAGES = ("aiohttp", "argon2", "granian", "httpx", "litestar", "phonenumbers", "redis", "uvloop")
 OURS = ("otp_service.app", "otp_service.settings", "otp_service.store", "otp_service.service")
 
 

@@ -1,0 +1,231 @@
+"""The HTTP server of all listeners, given bytes on raw sockets: what is read, refused, closed."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from otp_service.cli.command import CommandError
+from otp_service.cli.http_server import (
+    MAX_HEADER_BYTES,
+    HttpServer,
+    bind_listener,
+    open_listener,
+)
+from tests.processes import exchange_bytes
+
+
+INNER = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+"""The body of every request: it would be a request of its own."""
+
+
+class Listener(NamedTuple):
+    """A server, its port, and the requests that its application was called for."""
+
+    server: HttpServer
+    port: int
+    handled: list[tuple[str, bytes]]
+    released: asyncio.Event
+    """A request for /slow gets its response after this is set."""
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    """An application that answers 200 once it has a body, served as every listener is."""
+    handled: list[tuple[str, bytes]] = []
+    released = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        message: dict[str, Any] = {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            body += message.get("body", b"")
+        if scope["path"] == "/slow":
+            await released.wait()
+        if scope["path"] == "/broken":
+            raise LookupError
+        if message["type"] == "http.request":
+            handled.append((scope["path"], body))
+            headers = [(b"content-length", b"2")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+    sock = open_listener("127.0.0.1", 0, advice="")
+    server = HttpServer(app, sock)
+    server.start()
+    yield Listener(server, sock.getsockname()[1], handled, released)
+    released.set()
+    assert await server.stop(5)
+    sock.close()
+
+
+def request(*headers: str, line: str = "POST /callbacks HTTP/1.1", body: bytes = INNER) -> bytes:
+    """Return a request with these header lines besides Host and Content-Length."""
+    lines = [line, "Host: x", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+LAST = request("Connection: close", line="POST /last HTTP/1.1", body=b"")
+
+
+def list_statuses(answer: bytes) -> list[int]:
+    """Return the status of each response of one connection."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+
+
+UPGRADES = [
+    pytest.param(["Connection: Upgrade", "Upgrade: h2c"], id="h2c"),
+    pytest.param(
+        ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ"],
+        id="h2c with settings, as the JDK asks",
+    ),
+    pytest.param(
+        [
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ],
+        id="websocket",
+    ),
+    pytest.param(["Connection: Upgrade", "Upgrade: anything/1"], id="unknown protocol"),
+    pytest.param(["Upgrade: h2c"], id="without Connection"),
+    pytest.param(["Connection: keep-alive", "Upgrade: h2c"], id="Connection: keep-alive"),
+    pytest.param(["Connection: close", "Upgrade: h2c"], id="Connection: close"),
+    pytest.param(["Connection: upgrade", "Upgrade:"], id="empty"),
+    pytest.param(["cOnNeCtIoN: uPGRADE", "uPgRaDe: H2C"], id="mixed case"),
+    pytest.param(["Upgrade: h2c", "Connection: x", "Connection: Upgrade"], id="two Connections"),
+    pytest.param(["Expect: 100-continue", "Connection: Upgrade", "Upgrade: h2c"], id="Expect"),
+]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["same segment", "later segment"])
+@pytest.mark.parametrize("headers", UPGRADES)
+async def test_upgrade_is_ignored_and_its_body_read_by_its_length(
+    listener: Listener, headers: list[str], *, later: bool
+) -> None:
+    """RFC 9110 §7.8. The body is no request, and the request behind it is answered."""
+    whole = request(*headers)
+    segments = [whole.removesuffix(INNER), INNER] if later else [whole]
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, *segments, LAST)
+
+    asks_to_close = "Connection: close" in headers
+    assert ("/callbacks", INNER) == listener.handled[0]
+    assert [path for path, _ in listener.handled] == ["/callbacks", "/last"][: 2 - asks_to_close]
+    expected = [200] if asks_to_close else [200, 200]
+    assert expected == [status for status in list_statuses(answer) if status != 100]
+
+
+@pytest.mark.parametrize("target", ["x:443", "x", "/callbacks", "http://x/callbacks", "x:443/a"])
+async def test_what_follows_connect_is_not_parsed(listener: Listener, target: str) -> None:
+    """A tunnel has no requests of ours."""
+    whole = request(line=f"CONNECT {target} HTTP/1.1")
+
+    answer = await asyncio.to_thread(
+        exchange_bytes, listener.port, whole.removesuffix(INNER), INNER, LAST
+    )
+
+    assert len(list_statuses(answer)) <= 1
+    assert "/smuggled" not in {path for path, _ in listener.handled}
+
+
+async def test_upgrade_in_a_trailer_begins_no_other_protocol(listener: Listener) -> None:
+    """A trailer field is no header: the message has ended, and the next one is read."""
+    chunks = (
+        b"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n"
+    )
+    trailer = b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, chunks + trailer, LAST)
+
+    assert [200, 200] == list_statuses(answer)
+    assert [("/chunks", b"one"), ("/last", b"")] == listener.handled
+
+
+async def test_invalid_bytes_behind_a_request_are_refused_after_its_answer(
+    listener: Listener,
+) -> None:
+    """The first caller gets the answer to its own request."""
+    first = request(line="POST /first HTTP/1.1", body=b"one")
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, first + b"\x16\x03\x01" + INNER)
+
+    assert list_statuses(answer) in ([200], [200, 400])
+    assert [("/first", b"one")] == listener.handled
+
+
+@pytest.mark.parametrize("size", [MAX_HEADER_BYTES, 40 * MAX_HEADER_BYTES])
+@pytest.mark.parametrize("name", ["A", "Cookie"])
+async def test_a_header_that_is_too_long_is_431(listener: Listener, name: str, size: int) -> None:
+    """R47: one of 40 MiB cost uvicorn's event loop 7 s."""
+    answer = await asyncio.to_thread(
+        exchange_bytes, listener.port, request(f"{name}: {'x' * size}")
+    )
+
+    assert [431] == list_statuses(answer)
+    assert [] == listener.handled
+
+
+async def test_too_many_headers_are_431(listener: Listener) -> None:
+    """500,000 of them cost 60 MiB of memory."""
+    answer = await asyncio.to_thread(
+        exchange_bytes, listener.port, request(*(f"A{n}: b" for n in range(200)))
+    )
+
+    assert [431] == list_statuses(answer)
+
+
+async def test_headers_of_just_below_the_limit_are_read(listener: Listener) -> None:
+    """A long cookie or a long trace state of a proxy is common."""
+    header = f"A: {'x' * (MAX_HEADER_BYTES - 300)}"
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, request(header), LAST)
+
+    assert [200, 200] == list_statuses(answer)
+
+
+async def test_a_stopping_server_finishes_requests_and_accepts_none(listener: Listener) -> None:
+    """R86: what runs is answered, and the connection then closed."""
+    slow = request(line="POST /slow HTTP/1.1")
+    running = asyncio.create_task(asyncio.to_thread(exchange_bytes, listener.port, slow))
+    await asyncio.sleep(0.3)  # it is read; nothing reports that
+
+    assert not await listener.server.stop(0.2)
+    listener.released.set()
+    assert await listener.server.stop(5)
+    assert [200] == list_statuses(await running)
+
+
+async def test_a_retiring_server_closes_each_connection_after_its_response(
+    listener: Listener,
+) -> None:
+    """A client that is not told loses the request that crosses the close."""
+    listener.server.retire()
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, request())
+
+    assert [200] == list_statuses(answer)
+    assert b"connection: close" in answer
+
+
+async def test_an_application_that_raises_is_answered_500(listener: Listener) -> None:
+    """The middleware catches what it can; this is for the rest."""
+    answer = await asyncio.to_thread(
+        exchange_bytes, listener.port, request(line="POST /broken HTTP/1.1"), LAST
+    )
+
+    assert [500, 200] == list_statuses(answer)
+
+
+def test_an_address_in_use_is_named_with_the_advice_of_the_command() -> None:
+    """`serve` has no --port, and its advice is not that of `dev`."""
+    with open_listener("127.0.0.1", 0, advice="") as used:
+        port = used.getsockname()[1]
+        with pytest.raises(
+            CommandError, match=rf"127\.0\.0\.1:{port}: Address already in use. Move!"
+        ):
+            bind_listener("127.0.0.1", port, advice="Move!")

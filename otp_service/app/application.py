@@ -12,6 +12,8 @@ from otp_service.app import factories
 from otp_service.app.archive import create_archive_source, create_background_verifier
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
 from otp_service.app.provider_health_sync import ProviderHealthSync
+from otp_service.app.redis_monitor import CHECK_INTERVAL_SECONDS as REDIS_CHECK_INTERVAL_SECONDS
+from otp_service.app.redis_monitor import RedisMonitor
 from otp_service.app.system_events import SystemEvents
 from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.query.reader import EventReader
@@ -120,6 +122,10 @@ class Application:
             await self.system_events.record_service_change("started")
             self._start_tasks(self._run_health_sync())
         self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
+        if self.is_supervisor or self.is_dev:
+            redis_monitor = RedisMonitor(self.script_client, self.metrics)
+            check = redis_monitor.update_metrics
+            self._start_tasks(run_periodically(REDIS_CHECK_INTERVAL_SECONDS, check))
         if self.is_supervisor or self.is_dev:
             self.metrics.set_key_expiries(self.settings.build_api_keys())
         if self.settings.audit.archive and (self.is_supervisor or self.is_dev):

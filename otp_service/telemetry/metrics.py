@@ -83,6 +83,10 @@ class Metrics:
         self._key_expiries = Gauge(
             "otp_api_key_expires_at", text, ("tenant", "key"), registry=self._own_registry
         )
+        text = "1 while a master of Redis has an issue with this setting."
+        self._redis_issues = Gauge(
+            "otp_redis_issues", text, ("setting",), registry=self._own_registry
+        )
         self._archive_gauges: dict[str, Gauge] = {}
 
     def observe_status(self, read_status: Callable[[], ServiceStatus]) -> None:
@@ -160,6 +164,9 @@ class Metrics:
         for key in keys:
             if key.expires_at is not None:
                 self._key_expiries.labels(key.tenant, key.id).set(key.expires_at / SECOND_MS)
+
+    def set_redis_issue(self, setting: str, *, exists: bool) -> None:
+        self._redis_issues.labels(setting).set(exists)
 
     def count_unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as a restricted label value."""

@@ -65,7 +65,7 @@ class Application:
         archive_folder: Path | None = None,
     ) -> None:
         self.settings = settings
-        folder = archive_folder or settings.audit.archive
+        folder = archive_folder or settings.audit.archive_folder
         self.archive_reader = ArchiveReader(Path(folder)) if folder else None
         self.is_dev = is_dev
         self.is_supervisor = is_supervisor
@@ -128,7 +128,7 @@ class Application:
             self._start_tasks(run_periodically(REDIS_CHECK_INTERVAL_SECONDS, check))
         if self.is_supervisor or self.is_dev:
             self.metrics.set_key_expiries(self.settings.build_api_keys())
-        if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
+        if self.settings.audit.archive_folder and (self.is_supervisor or self.is_dev):
             limit, record = self.settings.events.maximum, self.system_events.record_fullness_change
             monitor = ArchiveMonitor(self.archive_source, self.metrics, limit, record)
             self._start_tasks(monitor.run())
@@ -181,7 +181,7 @@ class Application:
         """Whether Redis is usable and its log has space for the events of new requests."""
         if not await is_store_ready(self.script_client):
             return False
-        if self.settings.audit.archive is None:
+        if self.settings.audit.archive_folder is None:
             return True
         return await self.archive_source.measure_fullness() < MAX_READY_FULLNESS
 

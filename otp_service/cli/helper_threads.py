@@ -105,4 +105,4 @@ class HelperThreads:
 
 
 def has_sealer(settings: Settings) -> bool:
-    return settings.audit.archive is not None and settings.audit.seal == "serve"
+    return settings.audit.archive_folder is not None and settings.audit.seal == "serve"

@@ -153,11 +153,15 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     secret_headers: dict[str, Secret] = {}
 
 
+NO_ARCHIVE = "none"
+"""The value of `audit.archive` that accepts that events are lost with Redis."""
+
+
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[audit]: the archive of events, and which process seals it."""
 
     archive: str | None = None
-    """A folder. Without one, events exist only in Redis, for `events.retention_days`."""
+    """A folder, or `NO_ARCHIVE`: then events exist only in Redis, for `events.retention_days`."""
     seal: Literal["serve", "alone"] = "serve"
     signing_key: str | None = None
     previous_signing_key: str | None = None
@@ -173,6 +177,11 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pseudonym_days: Annotated[int, Meta(ge=1, le=3660)] = 90
     calls_per_minute: Count = 60
     """Calls of one API key that read events, in each process."""
+
+    @property
+    def archive_folder(self) -> str | None:
+        """The folder of the archive; None if there is no archive."""
+        return None if self.archive == NO_ARCHIVE else self.archive
 
 
 class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

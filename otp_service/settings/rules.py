@@ -47,7 +47,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *_check_hash(settings),
         *key_rules.find_errors(settings),
         *_check_redis(settings),
-        *audit_rules.find_errors(settings.audit),
+        *audit_rules.find_errors(settings),
         *_check_public_url(settings.service.public_url or "https://"),
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),

@@ -16,6 +16,7 @@ from otp_service.core import events
 from otp_service.core.delivery import DeliveryStatus, Fault, RefusalScope, Submission
 from otp_service.core.limits import Limit
 from otp_service.telemetry.labels import ACCESS_REASONS, EVENT_REASONS
+from otp_service.telemetry.process_metrics import PROCESS_METRICS
 
 
 REPOSITORY_ROOT = Path(__file__).parents[1]
@@ -55,6 +56,7 @@ def list_metrics():
     return [
         *((names, set(collector._labelnames)) for collector, names in registered),
         *(([f"otp_audit_{name}"], set()) for name in archive),
+        *(([name], set(labels)) for name, (_, labels) in PROCESS_METRICS.items()),
     ]
 
 

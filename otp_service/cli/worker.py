@@ -23,7 +23,7 @@ import uvloop
 
 from otp_service import telemetry
 from otp_service.app import Application, create_public_app
-from otp_service.cli.http_server import HttpServer
+from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.settings import ConfigurationSource, Settings
 
 
@@ -105,7 +105,8 @@ async def _run_application(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, channel.stop_ordered.set)
     application = Application(settings)
-    server = HttpServer(create_public_app(application), listener)
+    limits = ConnectionLimits.from_settings(settings.service)
+    server = HttpServer(create_public_app(application), listener, limits, application.metrics)
     _tune_garbage_collector()
     channel.report("prepared")
     if await _wait_for_first(channel.serve_ordered, channel.stop_ordered) is channel.stop_ordered:

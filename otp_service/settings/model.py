@@ -75,6 +75,11 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_port: Port = 8001
     admin_hosts: tuple[HostName, ...] = ()
     workers: Count = 1
+    max_connections: Annotated[int, Meta(ge=1, le=60_000)] = 4096
+    """Of each worker. More wait until one is closed."""
+    idle_seconds: Annotated[int, Meta(ge=5, le=3600)] = 65
+    """For a connection without a complete header, new or between requests. It is longer than the
+    60 s for which nginx and AWS reuse a connection, which they must not find closed."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     public_url: PublicUrl | None = None

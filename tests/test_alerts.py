@@ -40,7 +40,10 @@ EXPRESSIONS = {
 
 EXTERNAL_METRICS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
 """Metrics of Prometheus and of redis_exporter."""
-RECORDED_METRICS = {"otp:conversion:ratio1h": {"provider", "country"}}
+RECORDED_METRICS = {
+    "otp:conversion:ratio1h": {"provider", "country"},
+    "otp:rejected_per_verified:ratio1d": {"tenant"},
+}
 """Recording rules of alerts.yml, and their labels."""
 TARGET_LABELS = {"instance", "job"}
 """Labels that Prometheus adds to every series."""

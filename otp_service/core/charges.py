@@ -68,13 +68,28 @@ def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Ch
 def build_caller_failure_charges(
     tenant: Tenant, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return the charges of an attempt to the caller's own buckets; a correct code refunds them."""
-    charges = []
+    """Return the charges of an attempt to the caller's own buckets; a correct code refunds them.
+
+    The bucket of the tenant detects spraying: a guess at each of many numbers, from many addresses,
+    which no other limit counts (R21).
+    """
+    charges = [_build_charge(tenant, Limit.FAILURES_TENANT, "")]
     if account is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ACCOUNT, account))
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ADDRESS, client_ip_key))
     return tuple(charges)
+
+
+def build_success_refund(charge: Charge) -> Charge:
+    """Return what a correct code takes back of a charge of its attempt.
+
+    It takes one more failure from the bucket of the tenant. So only failures beyond the successes
+    count, and a tenant with many logins is not refused for the usual mistakes of their users.
+    """
+    if charge.bucket.limit is Limit.FAILURES_TENANT:
+        return replace(charge, cost=charge.cost + 1)
+    return charge
 
 
 def build_consecutive_failure_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:

@@ -94,6 +94,7 @@ class Limit(StrEnum):
     CONSECUTIVE_FAILURES = "ConsecutiveFailuresPerNumber"  # tenant, number
     FAILURES_ACCOUNT = "FailuresPerAccount"  # tenant, account
     FAILURES_ADDRESS = "FailuresPerClientAddress"  # tenant, address
+    FAILURES_TENANT = "FailuresPerTenant"  # tenant
     SENDS_ADDRESS = "SendsPerClientAddress"  # tenant, address
     SENDS_ACCOUNT = "SendsPerAccount"  # tenant, account
     SENDS_PREFIX_TENANT = "SendsPerPrefixAndTenant"  # tenant, number without its last four digits
@@ -139,6 +140,7 @@ DEFAULT_LIMITS: LimitTable = {
     Limit.CONSECUTIVE_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
     Limit.FAILURES_ACCOUNT: (Window(10, HOUR_SECONDS),),
     Limit.FAILURES_ADDRESS: (Window(50, HOUR_SECONDS),),
+    Limit.FAILURES_TENANT: (Window(1_000, HOUR_SECONDS), Window(10_000, DAY_SECONDS)),
     Limit.SENDS_ADDRESS: (Window(30, HOUR_SECONDS),),
     Limit.SENDS_ACCOUNT: (Window(10, HOUR_SECONDS),),
     Limit.SENDS_PREFIX_TENANT: (Window(60, 10 * MINUTE_SECONDS), Window(600, DAY_SECONDS)),

@@ -19,6 +19,7 @@ TENANT_LIMITS = {
     Limit.CONSECUTIVE_FAILURES,
     Limit.FAILURES_ACCOUNT,
     Limit.FAILURES_ADDRESS,
+    Limit.FAILURES_TENANT,
     Limit.SENDS_ADDRESS,
     Limit.SENDS_ACCOUNT,
     Limit.SENDS_TENANT,
@@ -36,6 +37,9 @@ NESTED_LIMITS = (
     (Limit.SENDS_COUNTRY, Limit.SENDS_OVERALL, "country"),
     (Limit.SENDS_ADDRESS, Limit.SENDS_TENANT, "address"),
     (Limit.SENDS_ACCOUNT, Limit.SENDS_TENANT, "account"),
+    (Limit.FAILURES_NUMBER, Limit.FAILURES_TENANT, "number"),
+    (Limit.FAILURES_ACCOUNT, Limit.FAILURES_TENANT, "account"),
+    (Limit.FAILURES_ADDRESS, Limit.FAILURES_TENANT, "address"),
 )
 """An inner limit, an outer one that counts the same calls of more subjects, and the inner subject."""
 

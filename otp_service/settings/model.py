@@ -213,6 +213,8 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sender: str | None = None
     default_locale: str = "en"
     purposes: frozenset[Purpose] | None = None
+    requires: frozenset[Literal["client_ip", "account"]] = frozenset()
+    """Members without which an issue or a verify is refused."""
     share_percent: Annotated[int, Meta(ge=1, le=100)] | None = None
     """The most of a prefix, a country and the whole service that this tenant may use up."""
     limits: dict[Limit, tuple[Window, ...]] = {}
@@ -232,6 +234,7 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sender=self.sender,
             default_locale=self.default_locale,
             purposes=self.purposes,
+            requires=frozenset(self.requires),
             limits=limits,
         )
 

@@ -124,6 +124,7 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
         Limit.CONSECUTIVE_FAILURES: ["100 in 90 d"],
         Limit.FAILURES_ACCOUNT: ["10 in 1 h"],
         Limit.FAILURES_ADDRESS: ["50 in 1 h"],
+        Limit.FAILURES_TENANT: ["1000 in 1 h", "10000 in 1 d"],
         Limit.SENDS_ADDRESS: ["30 in 1 h"],
         Limit.SENDS_ACCOUNT: ["10 in 1 h"],
         Limit.SENDS_PREFIX_TENANT: ["60 in 10 min", "600 in 1 d"],

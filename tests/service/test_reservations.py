@@ -199,7 +199,7 @@ async def test_an_attempt_that_the_caller_s_bucket_refuses_charges_no_other_buck
         await recording.verify(issued, code, client_ip=CLIENT["client_ip"])
 
     assert limit == refusal.value.limit
-    assert set(CALLER_FAILURE_LIMITS) == set(store.charged_limits)
+    assert {*CALLER_FAILURE_LIMITS, Limit.FAILURES_TENANT} == set(store.charged_limits)
     denied = (await worker.read_events())[-1]
     assert ("otp.verify_denied", "rate_limited", limit) == (
         denied["type"],

@@ -25,6 +25,7 @@ from otp_service import telemetry
 from otp_service.app import Application, create_public_app
 from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.settings import ConfigurationSource, Settings
+from otp_service.task_end import wait_for_event
 
 
 ALIVE_SECONDS = 1.0
@@ -117,8 +118,7 @@ async def _run_application(
     alive = asyncio.create_task(_report_alive(channel))
     await _wait_for_first(channel.retire_ordered, channel.stop_ordered)
     server.retire()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(channel.stop_ordered.wait(), RETIRE_SECONDS)
+    await wait_for_event(channel.stop_ordered, RETIRE_SECONDS)
     listener.close()
     await server.stop(settings.service.drain_seconds)
     await application.stop()

@@ -10,6 +10,7 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from otp_service.api.body_receiver import BodyReceiver
 from otp_service.api.problems import build_problem_response
 from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.api.request_head import find_head_error
@@ -21,7 +22,10 @@ logger = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST: Final = 499
 """The status, as in nginx, of a request that was canceled before a response."""
 
-_NO_STORE_HEADER: Final = (b"cache-control", b"no-store")
+_RESPONSE_HEADERS: Final = ((b"cache-control", b"no-store"), (b"server", b"otp-service"))
+"""Granian would add its own name as `Server`."""
+
+_LAST_RESPONSE_HEADERS: Final = (*_RESPONSE_HEADERS, (b"connection", b"close"))
 # Version ff is invalid, an id of zeros is invalid, and only versions after 00 have more fields.
 _TRACEPARENT_PATTERN: Final = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
@@ -32,7 +36,8 @@ _TRACEPARENT_PATTERN: Final = re.compile(
 class RequestMiddleware:
     """Assigns the request id, refuses requests by their head, and records each request.
 
-    A HEAD is served as the GET of the same target, without its body (RFC 9110 §9.3.2).
+    A HEAD is served as the GET of the same target, without its body (RFC 9110 §9.3.2). A response to
+    a request whose body was not read closes the connection.
 
     It is not a Litestar middleware, because those run only after a route was found.
     """
@@ -51,17 +56,21 @@ class RequestMiddleware:
         if "trace" not in scope["state"]:  # no outer middleware set one
             scope["state"]["trace"] = _parse_trace_id(scope)
 
-        async def send_with_no_store(message: Message) -> None:
+        body = BodyReceiver(scope["headers"], receive)
+
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], _NO_STORE_HEADER]
+                is_last = not body.is_complete or "refused" in scope["state"]
+                added = _LAST_RESPONSE_HEADERS if is_last else _RESPONSE_HEADERS
+                message["headers"] = [*message["headers"], *added]
             elif message["type"] == "http.response.body" and method == "HEAD":
                 message["body"] = b""
             await send(message)
 
         try:
-            await self._serve_request(scope, receive, send_with_no_store)
+            await self._serve_request(scope, body, send_with_headers)
         except Exception:  # after the response started, no problem can be sent
             logger.exception("request %s failed", scope["state"]["request"])
         finally:
@@ -73,8 +82,8 @@ class RequestMiddleware:
         if error:
             request: Request[Any, Any, Any] = Request(scope, receive, send)
             response = build_problem_response(request, error)
-            # The body is not read, and after some of these errors its end is uncertain.
-            response.headers["Connection"] = "close"
+            # After some of these errors the end of the request is uncertain.
+            scope["state"]["refused"] = True
             await response.to_asgi_response(None, request)(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":

@@ -148,8 +148,6 @@ def build_problem_headers(error: Exception) -> dict[str, str]:
             # The middleware treats OPTIONS, which is Litestar's own, like an unknown method.
             allowed = methods.replace(", OPTIONS", "").replace("OPTIONS, ", "")
             return {"Allow": allowed.replace("GET", "GET, HEAD")}
-        case HTTPException(status_code=408):
-            return {"Connection": "close"}  # the rest of the body would follow
         case _:
             return {}
 

@@ -196,7 +196,9 @@ async def test_a_body_that_does_not_end_is_408_and_closes(
     """RFC 9110 §15.5.9. Otherwise 200 clients that stop inside a body hold 200 connections."""
     monkeypatch.setattr(request_body, "BODY_TIMEOUT_SECONDS", 0.01)
     scope = build_scope(
-        *("POST", path), (b"authorization", build_auth_header("shop")["Authorization"].encode())
+        *("POST", path),
+        (b"authorization", build_auth_header("shop")["Authorization"].encode()),
+        (b"transfer-encoding", b"chunked"),
     )
     sent = []
 

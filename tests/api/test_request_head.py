@@ -220,6 +220,51 @@ def test_a_server_may_leave_out_the_raw_path() -> None:
     assert find_head_error(scope, None)
 
 
+# ----------------------------------------------------------------------------------- unread bodies
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_last"),
+    [
+        ([(b"content-length", b"5")], True),
+        ([(b"transfer-encoding", b"chunked")], True),
+        ([(b"content-length", b"0")], False),
+        ([], False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/nothing", "/v1/challenges"])
+async def test_a_body_that_nobody_read_ends_the_connection(
+    api: ApiHarness, path: str, headers, *, is_last: bool
+) -> None:
+    """A server would close it without a word, while a proxy gives it to the next client."""
+    status, answered, _ = await run_asgi_call(api.public, build_scope("POST", path, *headers))
+
+    assert status in {401, 404}
+    assert ("close" if is_last else None) == answered.get("connection")
+
+
+@pytest.mark.parametrize(
+    ("events", "is_last"),
+    [
+        ([{"type": "http.request", "body": b"{}", "more_body": False}], False),
+        ([{"type": "http.request", "body": b"{}"}], False),
+        ([{"type": "http.request", "body": b"{", "more_body": True}], True),
+    ],
+)
+async def test_a_body_that_was_read_leaves_the_connection_open(
+    api: ApiHarness, events, *, is_last: bool
+) -> None:
+    """Also after an error; a body that the client cut off is not read to its end."""
+    headers = [(b"content-length", b"2"), (b"content-type", b"application/json"), *auth()]
+
+    status, answered, _ = await run_asgi_call(
+        api.public, build_scope("POST", "/v1/challenges", *headers), *events
+    )
+
+    assert 400 == status
+    assert ("close" if is_last else None) == answered.get("connection")
+
+
 # ------------------------------------------------------------------------------------------- HEAD
 
 

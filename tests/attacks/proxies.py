@@ -1,0 +1,121 @@
+"""nginx and HAProxy as operators install them, in front of a running service."""
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.processes import REPOSITORY_ROOT, WAIT_TIMEOUT_SECONDS, stop_process
+from tests.store.redis_servers import find_free_port
+
+
+NGINX_SITE = REPOSITORY_ROOT / "deploy" / "nginx" / "otp-service.conf"
+HAPROXY_CONFIG = REPOSITORY_ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+
+WEBSOCKET_LINES = {
+    "literal": 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";',
+    "map": (
+        "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;"
+    ),
+}
+"""The two usual ways in which nginx forwards a WebSocket, here in front of an API."""
+
+_NGINX_MAIN = """\
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    map $http_upgrade $connection_upgrade {{
+        default upgrade;
+        "" "";
+    }}
+    include {folder}/site.conf;
+}}
+"""
+
+
+@contextlib.contextmanager
+def run_nginx(
+    folder: Path, service_port: int, websocket: str = "", *, certificate: Path | None = None
+) -> Iterator[int]:
+    """Run nginx with the file of deploy/; yield its port. Without a certificate it has no TLS.
+
+    `websocket` names the lines that replace `Connection ""`.
+    """
+    nginx, port = _find_program("nginx", "/usr/sbin/nginx"), find_free_port()
+    site = NGINX_SITE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
+    tls = f" ssl http2;\nssl_certificate {certificate};\nssl_certificate_key {certificate}"
+    site = re.sub(r"    ssl_certificate\w* .*\n", "", site)
+    site = site.replace("443 ssl http2", f"127.0.0.1:{port}{tls if certificate else ''}")
+    if websocket:
+        site = site.replace('proxy_set_header Connection "";', WEBSOCKET_LINES[websocket])
+    folder.mkdir()
+    (folder / "site.conf").write_text(site)
+    (folder / "nginx.conf").write_text(_NGINX_MAIN.format(folder=folder))
+    command = [nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    command += ["-e", str(folder / "error.log")]
+    with _run_proxy(command, folder / "nginx.log", port):
+        yield port
+
+
+@contextlib.contextmanager
+def run_haproxy(
+    folder: Path, service_port: int, reuse: str = "safe", *, certificate: Path | None = None
+) -> Iterator[int]:
+    """Run HAProxy with the file of deploy/; yield its port. Without a certificate it has no TLS."""
+    haproxy, port = _find_program("haproxy", "/usr/sbin/haproxy"), find_free_port()
+    config = HAPROXY_CONFIG.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
+    config = config.replace("http-reuse safe", f"http-reuse {reuse}")
+    tls = f" ssl crt {certificate} alpn h2,http/1.1" if certificate else ""
+    config = re.sub(r"bind :443 .*", f"bind 127.0.0.1:{port}{tls}", config)
+    folder.mkdir()
+    (folder / "haproxy.cfg").write_text(config)
+    command = [haproxy, "-db", "-f", str(folder / "haproxy.cfg")]
+    with _run_proxy(command, folder / "haproxy.log", port):
+        yield port
+
+
+def _find_program(name: str, path: str) -> str:
+    """Return its path, also where /usr/sbin is not searched; skip the test if it is missing."""
+    found = shutil.which(name) or shutil.which(path)
+    if found is None:
+        pytest.skip(f"needs {name}: apt install {name}")
+    return found
+
+
+@contextlib.contextmanager
+def _run_proxy(command: Sequence[str], log: Path, port: int) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+        )
+    try:
+        _wait_for_port(process, log, port)
+        yield
+    finally:
+        stop_process(process)
+
+
+def _wait_for_port(process: "subprocess.Popen[bytes]", log: Path, port: int) -> None:
+    deadline = time.monotonic() + WAIT_TIMEOUT_SECONDS
+    while True:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the proxy did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)  # it cannot notify the test

@@ -71,9 +71,17 @@ _CANONICAL_REWRITES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] =
         (re.compile(r"\+2410?([47]\d{6})"), r"+2417\1"),
         (re.compile(r"\+2410(3\d{6})"), r"+241\1"),
     ),
+    # Kosovo: mobiles were under Monaco's code (44, 45) and Slovenia's (43, 49) until 2019 (ARKEP), and
+    # the metadata still knows them there.
+    377: ((re.compile(r"\+377(4[45]\d{6})"), r"+383\1"),),
+    386: ((re.compile(r"\+386(4[39]\d{6})"), r"+383\1"),),
     # Palestinian mobiles (056, 059) are reachable under Israel's code and under their own.
     972: ((re.compile(r"\+972(5[69]\d{7})"), r"+970\1"),),
 }
+
+
+_REGION_BY_OLD_PREFIX: Final = {"+37744": "XK", "+37745": "XK", "+38643": "XK", "+38649": "XK"}
+"""The region of numbers that libphonenumber counts among those of the code they were lent from."""
 
 
 class PhoneNumber(msgspec.Struct, frozen=True):
@@ -137,7 +145,7 @@ def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious
     """
     number = _parse_e164(text)
     kind = phonenumbers.number_type(number)
-    country = phonenumbers.region_code_for_number(number)
+    country = _REGION_BY_OLD_PREFIX.get(text[:6]) or phonenumbers.region_code_for_number(number)
     country = country or _FICTITIOUS_NUMBER_COUNTRIES.get(number.country_code or 0)
     is_known = kind != PhoneNumberType.UNKNOWN
     # libphonenumber regards some drama numbers as valid and others as invalid; here all are alike.
@@ -154,7 +162,10 @@ def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious
 
 def restore_number(text: str, country: str) -> PhoneNumber:
     """Return a number that was accepted when its challenge was issued, without validation."""
-    return PhoneNumber(text, country, phonenumbers.country_code_for_region(country))
+    calling_code = phonenumbers.country_code_for_region(country)
+    if not text.startswith(f"+{calling_code}"):  # under the calling code of another region
+        calling_code = phonenumbers.parse(text, None).country_code or 0
+    return PhoneNumber(text, country, calling_code)
 
 
 def check_country(number: PhoneNumber, countries: frozenset[str]) -> None:

@@ -6,7 +6,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed, OtpError
-from otp_service.core.phone_number import PhoneNumber, check_country, parse_number
+from otp_service.core.phone_number import (
+    PhoneNumber,
+    check_country,
+    parse_number,
+    restore_number,
+)
 
 
 # Requirements, 5.1: libphonenumber parses each of these as +12025550123.
@@ -131,6 +136,9 @@ ALIASES = [
     ("+2207123456", "+220877123456"),
     ("+2202123456", "+220872123456"),
     ("+2209123456", "+220899123456"),
+    ("+37744123456", "+38344123456"),
+    ("+37745123456", "+38345123456"),
+    ("+38643123456", "+38343123456"),
 ]
 
 
@@ -297,6 +305,31 @@ def test_two_numbers_of_one_phone_are_counted_as_one(left, right):
     assert first.e164 != second.e164
     assert first.canonical == second.canonical
     assert first.prefix == second.prefix
+
+
+@pytest.mark.parametrize("text", ["+37744123456", "+38643123456", "+38344123456"])
+def test_a_number_of_kosovo_has_one_region_under_every_code(text):
+    """The limit on a country, and the countries of a tenant, see one country."""
+    number = parse_number(text)
+
+    assert "XK" == number.country
+    with pytest.raises(NumberNotAllowed):
+        check_country(number, frozenset({"MC", "SI"}))
+    assert ("MC", "SI") == (
+        parse_number("+377612345678").country,
+        parse_number("+38640123456").country,
+    )
+
+
+@pytest.mark.parametrize("text", sorted({text for pair in ALIASES for text in pair}))
+def test_a_restored_number_is_the_one_that_was_accepted(text):
+    """Its limits and its mask are the same at the issue and at the verify."""
+    number = parse_number(text)
+
+    restored = restore_number(text, number.country)
+
+    assert number == restored
+    assert (number.canonical, number.masked) == (restored.canonical, restored.masked)
 
 
 def test_the_argentine_nine_is_not_counted():

@@ -18,7 +18,7 @@ import uvloop
 from litestar import Litestar, post
 from redis.asyncio import Redis
 
-from otp_service.cli.http_server import HttpServer
+from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.cli.slot_listeners import SlotListeners
 from otp_service.sms.http_provider import create_transport
 
@@ -111,7 +111,7 @@ def _fork_worker(listener: socket.socket) -> int:
 async def _serve(listener: socket.socket) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = HttpServer(create_app(), listener)
+    server = HttpServer(create_app(), listener, ConnectionLimits(1024, 65))
     server.start()
     await stop.wait()
     await server.stop(1)

@@ -250,5 +250,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The hash of the configuration in force."""
     configuration_file: str
     started_at: TimestampText
+    reload_refused: bool
+    """Whether the last SIGHUP changed nothing."""
     processes: list[ProcessStatus]
     problems: list[str]

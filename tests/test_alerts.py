@@ -16,6 +16,7 @@ from otp_service.core import events
 from otp_service.core.delivery import DeliveryStatus, Fault, RefusalScope, Submission
 from otp_service.core.limits import Limit
 from otp_service.telemetry.labels import ACCESS_REASONS, EVENT_REASONS
+from otp_service.telemetry.process_metrics import PROCESS_METRICS
 
 
 REPOSITORY_ROOT = Path(__file__).parents[1]
@@ -39,7 +40,10 @@ EXPRESSIONS = {
 
 EXTERNAL_METRICS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
 """Metrics of Prometheus and of redis_exporter."""
-RECORDED_METRICS = {"otp:conversion:ratio1h": {"provider", "country"}}
+RECORDED_METRICS = {
+    "otp:conversion:ratio1h": {"provider", "country"},
+    "otp:rejected_per_verified:ratio1d": {"tenant"},
+}
 """Recording rules of alerts.yml, and their labels."""
 TARGET_LABELS = {"instance", "job"}
 """Labels that Prometheus adds to every series."""
@@ -55,6 +59,7 @@ def list_metrics():
     return [
         *((names, set(collector._labelnames)) for collector, names in registered),
         *(([f"otp_audit_{name}"], set()) for name in archive),
+        *(([name], set(labels)) for name, (_, labels) in PROCESS_METRICS.items()),
     ]
 
 

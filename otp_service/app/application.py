@@ -1,17 +1,21 @@
 """All dependencies of one process, and its background tasks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from otp_service import __version__, telemetry
 from otp_service.api.in_flight import BackgroundCalls
 from otp_service.app import factories
 from otp_service.app.archive import create_archive_source, create_background_verifier
+from otp_service.app.archive_monitor import CHECK_INTERVAL_SECONDS as ARCHIVE_CHECK_INTERVAL_SECONDS
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
+from otp_service.app.background_tasks import BackgroundTasks
 from otp_service.app.provider_health_sync import ProviderHealthSync
+from otp_service.app.redis_monitor import CHECK_INTERVAL_SECONDS as REDIS_CHECK_INTERVAL_SECONDS
+from otp_service.app.redis_monitor import RedisMonitor
 from otp_service.app.system_events import SystemEvents
 from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.query.reader import EventReader
@@ -63,7 +67,7 @@ class Application:
         archive_folder: Path | None = None,
     ) -> None:
         self.settings = settings
-        folder = archive_folder or settings.audit.archive
+        folder = archive_folder or settings.audit.archive_folder
         self.archive_reader = ArchiveReader(Path(folder)) if folder else None
         self.is_dev = is_dev
         self.is_supervisor = is_supervisor
@@ -98,7 +102,7 @@ class Application:
         self.provider_health_sync = ProviderHealthSync(self.store, health, random, self.versions)
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
-        self._background_tasks: list[asyncio.Task[None]] = []
+        self._background_tasks = BackgroundTasks()
 
     @property
     def inboxes(self) -> list[InboxProvider]:
@@ -113,27 +117,34 @@ class Application:
 
     async def start(self) -> None:
         """Record the start (not for a supervisor) and start the background tasks."""
+        tasks = self._background_tasks
         if self.is_supervisor:
             flush = self.system_events.record_denied_access
         else:
             flush = self.system_events.flush_counted_events
             await self.system_events.record_service_change("started")
-            self._start_tasks(self._run_health_sync())
-        self._start_tasks(run_periodically(HOUSEKEEPING_INTERVAL_SECONDS, flush))
+            tasks.start_periodic(
+                HEALTH_SYNC_INTERVAL_SECONDS,
+                self._sync_provider_health,
+                # A random start keeps the workers from writing at the same moment.
+                first_after=HEALTH_SYNC_INTERVAL_SECONDS * factories.RANDOM_FRACTION(),
+            )
+        tasks.start_periodic(HOUSEKEEPING_INTERVAL_SECONDS, flush)
+        if self.is_supervisor or self.is_dev:
+            check = RedisMonitor(self.script_client, self.metrics).update_metrics
+            tasks.start_periodic(REDIS_CHECK_INTERVAL_SECONDS, check)
         if self.is_supervisor or self.is_dev:
             self.metrics.set_key_expiries(self.settings.build_api_keys())
-        if self.settings.audit.archive and (self.is_supervisor or self.is_dev):
+        if self.settings.audit.archive_folder and (self.is_supervisor or self.is_dev):
             limit, record = self.settings.events.maximum, self.system_events.record_fullness_change
             monitor = ArchiveMonitor(self.archive_source, self.metrics, limit, record)
-            self._start_tasks(monitor.run())
+            tasks.start_periodic(ARCHIVE_CHECK_INTERVAL_SECONDS, monitor.run_once, first_after=0)
 
     async def stop(self) -> None:
         """Wait for calls in progress, record the stop, and close every resource."""
         await self.background_calls.drain(self.settings.service.drain_seconds)
-        for task in self._background_tasks:
-            task.cancel()
-        await asyncio.gather(*self._background_tasks, return_exceptions=True)
-        if self._background_tasks:
+        await self._background_tasks.stop()
+        if self._background_tasks.has_started:
             await self._record_stop()
         if self.background_verifier:
             await self.background_verifier.aclose()
@@ -152,17 +163,9 @@ class Application:
                 await self.system_events.flush_counted_events()
                 await self.system_events.record_service_change("stopped")
 
-    async def _run_health_sync(self) -> None:
-        # A random start keeps the workers from writing at the same moment.
-        await asyncio.sleep(HEALTH_SYNC_INTERVAL_SECONDS * factories.RANDOM_FRACTION())
-        await run_periodically(HEALTH_SYNC_INTERVAL_SECONDS, self._sync_provider_health)
-
     async def _sync_provider_health(self) -> None:
         await self.provider_health_sync.sync_health()
         self.update_provider_metrics()
-
-    def _start_tasks(self, *coroutines: Coroutine[Any, Any, None]) -> None:
-        self._background_tasks += map(asyncio.create_task, coroutines)
 
     def update_provider_metrics(self) -> None:
         health = self.provider_health.health
@@ -175,7 +178,7 @@ class Application:
         """Whether Redis is usable and its log has space for the events of new requests."""
         if not await is_store_ready(self.script_client):
             return False
-        if self.settings.audit.archive is None:
+        if self.settings.audit.archive_folder is None:
             return True
         return await self.archive_source.measure_fullness() < MAX_READY_FULLNESS
 
@@ -234,11 +237,3 @@ class Application:
         if self.is_supervisor:
             slots = 0  # the metric is summed over processes
         return create(name, self.metrics, slots=slots, tenants=len(self.settings.tenant_settings))
-
-
-async def run_periodically(interval_seconds: float, job: Callable[[], Awaitable[None]]) -> None:
-    """Await `job` every interval, forever; a run that raises StoreUnavailable is skipped."""
-    while True:
-        await asyncio.sleep(interval_seconds)
-        with suppress(StoreUnavailable):
-            await job()

@@ -33,11 +33,11 @@ def create_archive_source(settings: Settings, client: ScriptClient) -> RedisArch
 async def run_sealer(settings: Settings, stop: asyncio.Event) -> None:
     """Seal the archive until `stop` is set. Raises KeyFileError."""
     audit, signer = settings.audit, create_signer(settings.audit)
-    assert audit.archive  # checked by the caller
+    assert audit.archive_folder  # checked by the caller
     async with create_client(settings) as client:
         sealer = Sealer(
             create_archive_source(settings, client),
-            ArchiveWriter(Path(audit.archive), segment_bytes=audit.segment_mib << 20),
+            ArchiveWriter(Path(audit.archive_folder), segment_bytes=audit.segment_mib << 20),
             signer,
             _create_sealer_environment(settings, client),
             seal_seconds=audit.seal_seconds,
@@ -81,9 +81,9 @@ def create_signer(audit: AuditSettings) -> Signer:
 
 def create_background_verifier(audit: AuditSettings) -> BackgroundVerifier | None:
     """Return the verifier for the page; None without an archive."""
-    if audit.archive is None:
+    if audit.archive_folder is None:
         return None
-    return BackgroundVerifier(Path(audit.archive), lambda: _read_public_keys(audit), now_ms)
+    return BackgroundVerifier(Path(audit.archive_folder), lambda: _read_public_keys(audit), now_ms)
 
 
 def _read_public_keys(audit: AuditSettings) -> list[PublicKey]:

@@ -4,7 +4,6 @@ The leader of the sealers, in any process on any machine, stores its status in R
 of the service exports that as metrics, so they exist without a sealer, too.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -44,12 +43,10 @@ class ArchiveMonitor:
     _is_filling: bool = False
     _is_full: bool = False
 
-    async def run(self) -> None:
-        """Update the metrics every CHECK_INTERVAL_SECONDS."""
-        while True:
-            with suppress(StoreUnavailable, ValueError):  # an attacker may write invalid entries
-                await self.update_metrics()
-            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
+    async def run_once(self) -> None:
+        """Update the metrics, unless Redis is away or an entry is invalid."""
+        with suppress(StoreUnavailable, ValueError):  # an attacker may write invalid entries
+            await self.update_metrics()
 
     async def update_metrics(self) -> None:
         """Set the metrics, and record an event if the log becomes full. Raises StoreUnavailable."""

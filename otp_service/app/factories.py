@@ -82,7 +82,7 @@ def create_store(settings: Settings, client: ScriptClient, versions: dict[str, s
         epoch_event=events.EpochStarted(id="epoch", versions=versions),
         retention_ms=settings.events.retention_days * DAY_MS,
         max_stream_entries=settings.events.maximum,
-        has_archive=settings.audit.archive is not None,
+        has_archive=settings.audit.archive_folder is not None,
     )
 
 

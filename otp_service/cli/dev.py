@@ -23,12 +23,8 @@ from otp_service.app import (
 )
 from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
 from otp_service.cli.command import CommandError, Subparsers, add_command
-from otp_service.cli.http_server import (
-    HttpServer,
-    format_address,
-    open_listener,
-    raise_descriptor_limit,
-)
+from otp_service.cli.http_server import ConnectionLimits, HttpServer
+from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
 from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.clock import now_ms
 from otp_service.core.ip_address import is_loopback
@@ -138,8 +134,12 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
     async with Application(settings, is_dev=True) as app:
         read_status = functools.partial(build_dev_status, settings, args.data, now_ms())
         servers = (
-            HttpServer(create_public_app(app), public),
-            HttpServer(create_admin_app(app, read_status), admin),
+            HttpServer(
+                create_public_app(app), public, ConnectionLimits.from_settings(service), app.metrics
+            ),
+            HttpServer(
+                create_admin_app(app, read_status), admin, ConnectionLimits.for_admin(service)
+            ),
         )
         folder = args.data.resolve()
         greeting = GREETING_TEXT.format(
@@ -180,6 +180,7 @@ def build_dev_status(settings: Settings, folder: Path, started_at: int) -> Servi
         configuration=configuration,
         configuration_file=str(folder.resolve()),
         started_at=started,
+        reload_refused=False,
         processes=[process],
         problems=[],
     )

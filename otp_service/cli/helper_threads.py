@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from otp_service.app import Application, create_admin_app, hash_settings
-from otp_service.cli.http_server import HttpServer
+from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.cli.loop_thread import LoopThread
 from otp_service.cli.sealer_runner import SealerThread
 from otp_service.clock import now_ms
@@ -32,7 +32,12 @@ class AdminThread(LoopThread):
         async with Application(settings, is_supervisor=True) as application:
             self._application = application
             application.metrics.observe_status(self._read_status)
-            server = HttpServer(create_admin_app(application, self._read_status), self._listener)
+            server = HttpServer(
+                create_admin_app(application, self._read_status),
+                self._listener,
+                ConnectionLimits.for_admin(settings.service),
+                application.metrics,
+            )
             server.start()
             await stop.wait()
             await server.stop(settings.service.drain_seconds)
@@ -105,4 +110,4 @@ class HelperThreads:
 
 
 def has_sealer(settings: Settings) -> bool:
-    return settings.audit.archive is not None and settings.audit.seal == "serve"
+    return settings.audit.archive_folder is not None and settings.audit.seal == "serve"

@@ -6,38 +6,48 @@ before it. `supervisor.py` does.
 
 import asyncio
 import os
-import resource
 import socket
-import sys
 from typing import Any, Final
 
+import msgspec
 from granian._futures import _new_cbscheduler
 from granian._granian import ASGIWorker, SocketHolder, WorkerSignal
 from granian.http import HTTP1Settings
-from litestar.types import ASGIApp, Send
+from litestar.types import ASGIApp
 
-from otp_service.cli.command import CommandError
+from otp_service.cli.connection_monitor import ConnectionMonitor
+from otp_service.cli.http_exchange import HttpExchange
+from otp_service.cli.listeners import BACKLOG_CONNECTIONS, limit_connections
+from otp_service.settings.model import ServiceSettings
+from otp_service.telemetry import Metrics
 
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Request line and headers together; more is 431. Granian also refuses more than 100 headers."""
 
-IDLE_SECONDS: Final = 65
-"""Seconds from the opening of a connection, or from its last response, to a complete header.
+MAX_ADMIN_CONNECTIONS: Final = 256
 
-hyper has one timer for a header that is incomplete and for a connection that is idle. Load balancers
-reuse a connection that was idle for up to 60 s (nginx, AWS), and must not find it closed.
-"""
 
-UNSENT_DATA_MILLISECONDS: Final = 60_000
-"""Time after which the kernel closes a connection whose client does not take its response."""
+class ConnectionLimits(msgspec.Struct, frozen=True):
+    """How many connections a server has, and how long one without a request is kept."""
 
-BACKLOG_CONNECTIONS: Final = 2048
+    max_connections: int
+    """More wait in the backlog until one is closed."""
+    idle_seconds: float
+    """From the opening of a connection, or from its last response, to a complete header.
 
-MAX_DESCRIPTORS: Final = 65_536
+    hyper has one timer for an incomplete header and for an idle connection.
+    """
 
-MAX_CONNECTIONS: Final = 4096
-"""Open connections of one listener. More wait in the backlog until one is closed."""
+    @classmethod
+    def from_settings(cls, service: ServiceSettings) -> "ConnectionLimits":
+        """Return the limits of the public listener, in each worker."""
+        return cls(limit_connections(service.max_connections), service.idle_seconds)
+
+    @classmethod
+    def for_admin(cls, service: ServiceSettings) -> "ConnectionLimits":
+        """Return the limits of the admin listener."""
+        return cls(limit_connections(MAX_ADMIN_CONNECTIONS), service.idle_seconds)
 
 
 class HttpServer:
@@ -48,11 +58,17 @@ class HttpServer:
     """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, *, max_connections: int = MAX_CONNECTIONS
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        limits: ConnectionLimits,
+        metrics: Metrics | None = None,
     ) -> None:
         self._app = app
         self._listener = listener
-        self._max_connections = max_connections
+        self._limits = limits
+        self._monitor = ConnectionMonitor(listener.dup(), limits.max_connections, metrics)
+        self._monitoring: asyncio.Task[None] | None = None
         self._signal = WorkerSignal()
         self._stopped: asyncio.Future[None] | None = None
         self._is_retiring = False
@@ -71,6 +87,7 @@ class HttpServer:
         # Granian is typed, but these are not in its stubs.
         scheduler = _new_cbscheduler(loop, self._serve_request, impl_asyncio=True)  # type: ignore[no-untyped-call]
         worker.serve_async(scheduler, loop, self._signal)
+        self._monitoring = asyncio.create_task(self._monitor.run())
 
     def retire(self) -> None:
         """Close each connection after its next response."""
@@ -78,8 +95,10 @@ class HttpServer:
 
     async def stop(self, timeout_seconds: float) -> bool:
         """Accept no more connections, and let running requests finish; return whether all did."""
-        if self._stopped is None:
+        if self._stopped is None or self._monitoring is None:
             return True
+        self._monitoring.cancel()
+        self._monitor.close()
         self._signal.set()
         done, _ = await asyncio.wait([self._stopped], timeout=timeout_seconds)
         return bool(done)
@@ -88,9 +107,9 @@ class HttpServer:
         """Run the application for one request, as Granian's own wrapper does."""
         scope = call.scope
         scope.update(root_path="", state={})
-        send = _close_after(call.proto.send) if self._is_retiring else call.proto.send
+        exchange = HttpExchange(call.proto, scope["headers"], is_last=self._is_retiring)
         try:
-            await self._app(scope, call.proto.receive, send)
+            await self._app(scope, exchange.receive, exchange.send)
         except BaseException as error:  # noqa: BLE001  # Granian answers 500, and logs it
             call.err(error)
         else:
@@ -101,7 +120,8 @@ class HttpServer:
         fd, is_unix = os.dup(self._listener.fileno()), False
         holder = SocketHolder(fd, is_unix, BACKLOG_CONNECTIONS)  # type: ignore[call-arg]
         settings = HTTP1Settings(
-            header_read_timeout=IDLE_SECONDS * 1000, max_buffer_size=MAX_HEADER_BYTES
+            header_read_timeout=round(self._limits.idle_seconds * 1000),
+            max_buffer_size=MAX_HEADER_BYTES,
         )
         return ASGIWorker(  # type: ignore[call-arg]
             worker_id=1,
@@ -111,72 +131,10 @@ class HttpServer:
             blocking_threads=1,
             py_threads=1,
             py_threads_idle_timeout=30,
-            backpressure=self._max_connections,
+            backpressure=self._limits.max_connections,
             http_mode="1",
             http1_opts=settings,
             http2_opts=None,
             websockets_enabled=False,
             static_files=None,
         )
-
-
-def _close_after(send: Send) -> Send:
-    """Return a `send` whose response closes the connection."""
-
-    async def send_last(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message["headers"], (b"connection", b"close")]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    return send_last
-
-
-def open_listener(host: str, port: int, *, advice: str) -> socket.socket:
-    """Return a listening socket. Raises CommandError with the advice if it cannot be used."""
-    sock = bind_listener(host, port, advice=advice)
-    sock.listen(BACKLOG_CONNECTIONS)
-    return sock
-
-
-def bind_listener(host: str, port: int, *, advice: str, is_shared: bool = False) -> socket.socket:
-    """Return a socket that does not listen yet. Raises CommandError with the advice.
-
-    With `is_shared` other sockets of this user may be bound to the same address.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    _set_options(sock, is_shared=is_shared)
-    try:
-        sock.bind((host, port))
-    except (OSError, OverflowError) as error:
-        sock.close()
-        reason = getattr(error, "strerror", None) or "a port must be from 0 to 65535"
-        raise CommandError(f"cannot listen on {host}:{port}: {reason}. {advice}") from error
-    sock.settimeout(0)
-    return sock
-
-
-def _set_options(sock: socket.socket, *, is_shared: bool) -> None:
-    """Set the options of a listener, which Linux copies to its connections."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if is_shared:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if sys.platform == "linux":
-        option = socket.TCP_USER_TIMEOUT
-        sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_DATA_MILLISECONDS)
-
-
-def format_address(sock: socket.socket) -> str:
-    """Return host and port in the form of a URL."""
-    host, port, *_ = sock.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the soft limit of file descriptors, of which each connection needs one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

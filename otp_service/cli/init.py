@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores
 from otp_service.clock import now_ms
@@ -18,6 +19,7 @@ from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import TENANT_NAME_PATTERN, Scope, hash_api_key
 from otp_service.core.timestamps import to_datetime
 from otp_service.settings import SettingsError, find_errors, load_settings, render_config
+from otp_service.settings.model import NO_ARCHIVE, AuditSettings
 from otp_service.settings.template import quote_toml
 
 
@@ -28,10 +30,18 @@ API key of the tenant '{tenant}' (shown this once; the file has only its hash):
 
   {key}
 
+{archive}
+
 Next:
   1. Fill in what is still missing:
 {missing}
   2. otp-service check --config {path}"""
+
+ARCHIVE_MESSAGE = """\
+Events are archived in {folder}, sealed by the key {key}.
+Keep the key private. {key}.pub is for the people who verify the archive."""
+
+NO_ARCHIVE_MESSAGE = "Events are not archived: they are lost with Redis. See [audit] in the file."
 
 API_KEY_MESSAGE = """\
 API key (shown this once; the configuration has only its hash):
@@ -57,6 +67,8 @@ def register_commands(subparsers: Subparsers) -> None:
     add("--brand", help="first word of its messages (the tenant's name)")
     text = "countries to send to, like GB"
     add("--country", nargs="+", default=[], type=str.upper, metavar="CC", help=text)
+    text = "folder of the archive of events, or 'none' (archive, next to the file)"
+    add("--archive", default="archive", metavar="DIR", help=text)
 
     text = "make an API key, or a secret to rotate to"
     key = subparsers.add_parser("key", help=text, description=f"Commands to {text}.")
@@ -77,13 +89,15 @@ def run_init(args: argparse.Namespace) -> int:
 
     The file explains every setting. It has one tenant, whose API key is printed, and
     new secrets. Its mode is 600. What is left to fill in is listed. A file that exists
-    is never overwritten.
+    is never overwritten. The key that seals the archive is written next to it, as
+    audit.pem and audit.pem.pub; an audit.pem that exists is used.
 
     Exit code 1 if the file exists or cannot be written.
 
     examples:
       otp-service init --country GB
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
+      otp-service init --country GB --archive /var/lib/otp-service/archive
     """
     text, api_key = render_config(
         tenant=args.tenant,
@@ -91,6 +105,7 @@ def run_init(args: argparse.Namespace) -> int:
         countries=args.country,
         generate_token=_generate_token,
         pseudonym_id=_generate_key_id(to_datetime(now_ms())),
+        **_choose_archive(args.archive, args.config),
     )
     try:
         settings = load_settings(text, {}, str, cores=count_cores())
@@ -98,9 +113,36 @@ def run_init(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     missing = format_list(f"   {error}" for error in find_errors(settings))
     _write_new_file(args.config, text)
+    if settings.audit.signing_key:
+        _create_signing_key(Path(settings.audit.signing_key))
     values = {"path": args.config, "tenant": args.tenant, "key": api_key, "missing": missing}
-    print(CONFIG_WRITTEN_MESSAGE.format(**values))
+    print(CONFIG_WRITTEN_MESSAGE.format(**values, archive=_describe_archive(settings.audit)))
     return 0
+
+
+def _choose_archive(archive: str, config: Path) -> dict[str, str]:
+    """Return the folder of the archive and the file of its key, relative to the configuration."""
+    if archive == NO_ARCHIVE:
+        return {"archive": archive}
+    folder = config.absolute().parent
+    return {"archive": str(folder / archive), "signing_key": str(folder / "audit.pem")}
+
+
+def _describe_archive(audit: AuditSettings) -> str:
+    if not audit.signing_key:
+        return NO_ARCHIVE_MESSAGE
+    return ARCHIVE_MESSAGE.format(folder=audit.archive, key=audit.signing_key)
+
+
+def _create_signing_key(path: Path) -> None:
+    """Write a key that seals, unless there is one. Raises CommandError."""
+    if path.exists():
+        return
+    try:
+        create_key_files(path)
+    except OSError as error:
+        text = f"cannot write {path}: {error.strerror}. 'otp-service audit key' writes it later."
+        raise CommandError(text) from error
 
 
 def _write_new_file(path: Path, text: str) -> None:

@@ -48,15 +48,15 @@ class SealerThread(LoopThread):
 
 def find_sealer_errors(audit: AuditSettings) -> Iterator[str]:
     """Yield what keeps this user from sealing on this machine, and an anchor in the wrong place."""
-    if audit.archive is None:
+    if audit.archive_folder is None:
         return
     if isinstance(audit.anchor, FileSinkSettings):
         anchor = Path(audit.anchor.path).resolve()
-        if anchor.is_relative_to(Path(audit.archive).resolve()):
+        if anchor.is_relative_to(Path(audit.archive_folder).resolve()):
             yield f"audit.anchor.path: {ANCHOR_IN_ARCHIVE_REMEDY}"
     if audit.signing_key is None:
         return
-    folder = Path(audit.archive).absolute()
+    folder = Path(audit.archive_folder).absolute()
     try:
         keys, next_id = create_signer(audit), find_next_key_id(folder)
         if next_id not in {None, *(key.public.id for key in keys if key)}:
@@ -84,7 +84,7 @@ def run_sealer_process(config: Path) -> int:
 
 def _read_sealer_settings(config: Path) -> Settings:
     settings = read_safe_settings(config)
-    if settings.audit.archive is None:
+    if settings.audit.archive_folder is None:
         raise CommandError("audit.archive is missing: name the folder of the archive")
     if settings.audit.signing_key is None:
         raise CommandError("audit.signing_key is missing: 'otp-service audit key FILE' makes one")

@@ -53,6 +53,7 @@ NOT_SENT_MESSAGES: Mapping[RefusalScope | None, str] = {
 """By the scope of a refusal, for messages that were certainly not sent; the number is not at fault."""
 
 REMEDY_BY_REASON = {
+    "invalid-request": "A setting of providers.{provider} cannot be sent: see `otp-service check`.",
     "http-401": "Credentials: see those in providers.{provider}.",
     "http-402": "No credit: pay, or raise the account's limit, at the provider.",
     "http-403": "Not allowed: see which countries and senders are switched on for the account.",

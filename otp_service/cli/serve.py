@@ -18,7 +18,7 @@ from otp_service.cli.command import CommandError, Subparsers, add_command, forma
 from otp_service.cli.common import Configuration, read_safe_configuration
 from otp_service.cli.dev import API_KEY_VARIABLE
 from otp_service.cli.helper_threads import AdminThread, HelperThreads
-from otp_service.cli.http_server import format_address, open_listener, raise_descriptor_limit
+from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
 from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.cli.secret_files import find_exposed_files
 from otp_service.cli.slot_listeners import PORT_ADVICE, SlotListeners

@@ -8,7 +8,7 @@ use the same one, so a reload loses no connection that waits to be accepted.
 import socket
 import sys
 
-from otp_service.cli.http_server import bind_listener
+from otp_service.cli.listeners import bind_listener
 
 
 PORT_ADVICE = (

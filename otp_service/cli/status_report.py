@@ -26,6 +26,7 @@ def build_status(supervisor: Supervisor, helpers: HelperThreads) -> ServiceStatu
         configuration=hash_settings(in_force.settings),
         configuration_file=str(in_force.path),
         started_at=format_rfc3339(supervisor.started_at),
+        reload_refused=bool(supervisor.refusal),
         processes=processes,
         problems=list(_find_problems(supervisor, processes)),
     )

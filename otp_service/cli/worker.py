@@ -23,8 +23,9 @@ import uvloop
 
 from otp_service import telemetry
 from otp_service.app import Application, create_public_app
-from otp_service.cli.http_server import HttpServer
+from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.settings import ConfigurationSource, Settings
+from otp_service.task_end import wait_for_event
 
 
 ALIVE_SECONDS = 1.0
@@ -105,7 +106,8 @@ async def _run_application(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, channel.stop_ordered.set)
     application = Application(settings)
-    server = HttpServer(create_public_app(application), listener)
+    limits = ConnectionLimits.from_settings(settings.service)
+    server = HttpServer(create_public_app(application), listener, limits, application.metrics)
     _tune_garbage_collector()
     channel.report("prepared")
     if await _wait_for_first(channel.serve_ordered, channel.stop_ordered) is channel.stop_ordered:
@@ -116,8 +118,7 @@ async def _run_application(
     alive = asyncio.create_task(_report_alive(channel))
     await _wait_for_first(channel.retire_ordered, channel.stop_ordered)
     server.retire()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(channel.stop_ordered.wait(), RETIRE_SECONDS)
+    await wait_for_event(channel.stop_ordered, RETIRE_SECONDS)
     listener.close()
     await server.stop(settings.service.drain_seconds)
     await application.stop()

@@ -3,10 +3,10 @@
 They are charged in this order, so that a caller whose own bucket refuses never reserves what other
 callers share, not even until a refund:
 
-1. the caller's buckets: its tenant, the client's address and the account. They are in the partition
-   of the tenant, and are charged in one commit, all or none
+1. the caller's buckets: its tenant, the tenant's share of a country, the client's address and the
+   account. They are in the partition of the tenant, and are charged in one commit, all or none
 2. the buckets of the number and of its prefix, in the partition of the number, in one commit with the
-   change that they limit
+   change that they limit, and with the tenant's share of the prefix
 3. shared buckets: the country and the whole service, each in a partition of its own
 """
 
@@ -15,13 +15,17 @@ from msgspec.structs import replace
 from otp_service.core.limits import Bucket, Charge, Limit
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
+from otp_service.core.tenant_share import SHARE_LIMITS
 
 
 def build_caller_send_charges(
-    tenant: Tenant, account: str | None, client_ip_key: str | None
+    tenant: Tenant, phone: PhoneNumber, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
     """Return the charges of a send to the caller's own buckets."""
-    charges = [_build_charge(tenant, Limit.SENDS_TENANT, "")]
+    charges = [
+        _build_charge(tenant, Limit.SENDS_TENANT, ""),
+        *_build_share_charges(tenant, Limit.SENDS_COUNTRY_TENANT, phone.country),
+    ]
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.SENDS_ADDRESS, client_ip_key))
     if account is not None:
@@ -37,6 +41,7 @@ def build_number_send_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charg
         _build_charge(tenant, Limit.COOLDOWN, number, all_tenants=True),
         _build_charge(tenant, Limit.SENDS_NUMBER_TENANT, number),
         _build_charge(tenant, Limit.SENDS_NUMBER, number, all_tenants=True),
+        *_build_share_charges(tenant, Limit.SENDS_PREFIX_TENANT, phone.prefix),
         _build_charge(tenant, Limit.SENDS_PREFIX, phone.prefix, all_tenants=True),
     )
 
@@ -63,13 +68,28 @@ def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Ch
 def build_caller_failure_charges(
     tenant: Tenant, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return the charges of an attempt to the caller's own buckets; a correct code refunds them."""
-    charges = []
+    """Return the charges of an attempt to the caller's own buckets; a correct code refunds them.
+
+    The bucket of the tenant detects spraying: a guess at each of many numbers, from many addresses,
+    which no other limit counts (R21).
+    """
+    charges = [_build_charge(tenant, Limit.FAILURES_TENANT, "")]
     if account is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ACCOUNT, account))
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ADDRESS, client_ip_key))
     return tuple(charges)
+
+
+def build_success_refund(charge: Charge) -> Charge:
+    """Return what a correct code takes back of a charge of its attempt.
+
+    It takes one more failure from the bucket of the tenant. So only failures beyond the successes
+    count, and a tenant with many logins is not refused for the usual mistakes of their users.
+    """
+    if charge.bucket.limit is Limit.FAILURES_TENANT:
+        return replace(charge, cost=charge.cost + 1)
+    return charge
 
 
 def build_consecutive_failure_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
@@ -102,6 +122,13 @@ def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tupl
 def select_refundable_charges(charges: tuple[Charge, ...]) -> tuple[Charge, ...]:
     """Return the charges to refund for a send that no provider took: all but the cooldown."""
     return tuple(c for c in charges if c.cost and c.bucket.limit is not Limit.COOLDOWN)
+
+
+def _build_share_charges(tenant: Tenant, limit: Limit, subject: str) -> tuple[Charge, ...]:
+    """Return the charge of a tenant's share, or none if the share is everything."""
+    if tenant.limits[limit] == tenant.limits[SHARE_LIMITS[limit]]:
+        return ()
+    return (_build_charge(tenant, limit, subject),)
 
 
 def _build_charge(

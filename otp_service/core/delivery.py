@@ -65,6 +65,8 @@ class RefusalScope(StrEnum):
     """Too many requests: the provider asked for a pause."""
     SILENCE = "silence"
     """The provider did not answer or could not be reached."""
+    BLOCKED = "blocked"
+    """A fraud block or an opt-out, the recipient's fault: another provider would evade it."""
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -87,7 +87,8 @@ class ProviderFailed(Event, frozen=True, tag="otp.provider_failed", kw_only=True
     milliseconds: int
     fault: str
     about: str
-    """`account` (an operator has to act), `throttled`, `silence`, or this `message` only."""
+    """`account` (an operator has to act), `throttled`, `silence`, `blocked` (fraud or an opt-out), or
+    this `message` only."""
     outcome: str = _explicit_default("failure")
 
 

@@ -68,7 +68,8 @@ class Limit(StrEnum):
     1. here: `DEFAULT_LIMITS`; `NUMBER_LIMITS` if the subject is one number (others are GCRA)
     2. `charges.py`: the function of the request that is charged
     3. `settings/limit_rules.py`: `TENANT_LIMITS` if the bucket belongs to one tenant
-    4. `docs/limits.md`: its row in the table
+    4. `docs/limits.md`: its row in the table. If one subject of the limit can exhaust another limit:
+       a pair in `NESTED_LIMITS` of `settings/limit_rules.py`
     5. `tests/golden`: write the files again, as its README describes
 
     A new subject (a user agent) also needs these:
@@ -93,10 +94,13 @@ class Limit(StrEnum):
     CONSECUTIVE_FAILURES = "ConsecutiveFailuresPerNumber"  # tenant, number
     FAILURES_ACCOUNT = "FailuresPerAccount"  # tenant, account
     FAILURES_ADDRESS = "FailuresPerClientAddress"  # tenant, address
+    FAILURES_TENANT = "FailuresPerTenant"  # tenant
     SENDS_ADDRESS = "SendsPerClientAddress"  # tenant, address
     SENDS_ACCOUNT = "SendsPerAccount"  # tenant, account
+    SENDS_PREFIX_TENANT = "SendsPerPrefixAndTenant"  # tenant, number without its last four digits
     SENDS_PREFIX = "SendsPerPrefix"  # number without its last four digits
     AUTO_RESENDS = "AutoResendsPerPrefix"  # number without its last four digits
+    SENDS_COUNTRY_TENANT = "SendsPerCountryAndTenant"  # tenant, libphonenumber region
     SENDS_COUNTRY = "SendsPerCountry"  # libphonenumber region
     SENDS_TENANT = "SendsPerTenant"  # tenant
     SENDS_OVERALL = "SendsOverall"  # none: one bucket for the whole service
@@ -136,14 +140,18 @@ DEFAULT_LIMITS: LimitTable = {
     Limit.CONSECUTIVE_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
     Limit.FAILURES_ACCOUNT: (Window(10, HOUR_SECONDS),),
     Limit.FAILURES_ADDRESS: (Window(50, HOUR_SECONDS),),
+    Limit.FAILURES_TENANT: (Window(1_000, HOUR_SECONDS), Window(10_000, DAY_SECONDS)),
     Limit.SENDS_ADDRESS: (Window(30, HOUR_SECONDS),),
     Limit.SENDS_ACCOUNT: (Window(10, HOUR_SECONDS),),
+    Limit.SENDS_PREFIX_TENANT: (Window(60, 10 * MINUTE_SECONDS), Window(600, DAY_SECONDS)),
     Limit.SENDS_PREFIX: (Window(60, 10 * MINUTE_SECONDS), Window(600, DAY_SECONDS)),
     Limit.AUTO_RESENDS: (Window(5, HOUR_SECONDS),),
+    Limit.SENDS_COUNTRY_TENANT: (Window(2_000, HOUR_SECONDS), Window(20_000, DAY_SECONDS)),
     Limit.SENDS_COUNTRY: (Window(2_000, HOUR_SECONDS), Window(20_000, DAY_SECONDS)),
     Limit.SENDS_TENANT: (Window(5_000, HOUR_SECONDS), Window(50_000, DAY_SECONDS)),
     Limit.SENDS_OVERALL: (Window(10_000, HOUR_SECONDS), Window(100_000, DAY_SECONDS)),
 }
+"""The limits of one tenant that shares with no other: tenant_share.py applies smaller shares."""
 
 
 class Bucket(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from otp_service.core.errors import Forbidden
+from otp_service.core.errors import Forbidden, InvalidRequest
 from otp_service.core.limits import DEFAULT_LIMITS, LimitTable
 
 
@@ -30,12 +30,22 @@ class Tenant(msgspec.Struct, frozen=True):
     default_locale: str = "en"
     purposes: frozenset[str] | None = None
     """The allowed purposes; None for any."""
+    requires: frozenset[str] = frozenset()
+    """The members that an issue and a verify must have: `client_ip`, `account`."""
     limits: LimitTable = msgspec.field(default_factory=lambda: DEFAULT_LIMITS)
 
     def check_purpose(self, purpose: str) -> None:
         """Raise Forbidden if the tenant may not use this purpose."""
         if self.purposes is not None and purpose not in self.purposes:
             raise Forbidden("This tenant may not use this purpose. See purposes in its settings.")
+
+    def check_required(self, *, account: str | None, client_ip: str | None) -> None:
+        """Raise InvalidRequest with each member that the tenant requires and the call lacks."""
+        given = {"account": account, "client_ip": client_ip}
+        missing = sorted(member for member in self.requires if given[member] is None)
+        if missing:
+            remedy = "is required by this tenant's setting `requires`: the limits need it"
+            raise InvalidRequest(*((member, remedy) for member in missing))
 
 
 class ApiKey(msgspec.Struct, frozen=True):

@@ -110,7 +110,9 @@ class CodeSender:
         Raises NumberLocked and NumberNotAllowed first: they are checked before any limit.
         """
         account, client_ip_key = self._subject.account, self._subject.client_ip_key
-        caller_charges = charges.build_caller_send_charges(self._tenant, account, client_ip_key)
+        caller_charges = charges.build_caller_send_charges(
+            self._tenant, self._phone, account, client_ip_key
+        )
         try:
             return await self._shared_limits.charge_caller(caller_charges)
         except errors.RateLimited as error:

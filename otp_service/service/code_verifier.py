@@ -70,7 +70,14 @@ class CodeVerifier:
                 raise errors.IncorrectCode(attempt.snapshot.require_challenge().attempts_left)
             accepted, _ = await asyncio.gather(
                 self._accept(attempt),
-                self._shared_limits.refund(attempt.shared_refunds),
+                self._shared_limits.refund(
+                    tuple(
+                        msgspec.structs.replace(
+                            refund, charge=charges.build_success_refund(refund.charge)
+                        )
+                        for refund in attempt.shared_refunds
+                    )
+                ),
             )
             return accepted
 

@@ -49,6 +49,7 @@ class OtpService:
         self, caller: Caller, request: IssueRequest, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Send a code to a number, and return its new challenge."""
+        caller.tenant.check_required(account=request.account, client_ip=request.client_ip)
         caller.tenant.check_purpose(request.purpose)
         locale = parse_locale(request.locale) if request.locale is not None else None
         subject = Subject.from_request(None, request.account, request.client_ip)
@@ -93,6 +94,7 @@ class OtpService:
         self, caller: Caller, challenge_id: str, request: VerifyRequest, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Accept the code, once. Every other outcome is an error."""
+        caller.tenant.check_required(account=request.account, client_ip=request.client_ip)
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
             snapshot = await self._fetch_challenge(caller, challenge_id)
             challenge = snapshot.require_challenge()

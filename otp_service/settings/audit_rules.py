@@ -13,6 +13,10 @@ MISSING_ANCHOR_REMEDY = (
     "is missing: a process that can write to the archive could cut off its end without a trace. "
     "Store anchors where it cannot write"
 )
+MISSING_ARCHIVE_REMEDY = (
+    'is missing: name a folder for the events, or write "none": then they are lost with Redis, and a '
+    "partition keeps events.maximum of them"
+)
 READABLE_KEY_REMEDY = (
     "is 'serve': the service can read the signing key, so an attacker who runs code in it can seal "
     "another history. 'otp-service audit seal' seals as another user: docs/operation.md"
@@ -27,17 +31,19 @@ MISSING_SIGNING_KEY_REMEDY = (
 )
 
 
-def find_errors(audit: AuditSettings) -> Iterator[ConfigIssue]:
+def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
+    audit = settings.audit
     for name, sink in audit.sinks.items():
         yield from build_issues(f"audit.sinks.{name}", sink.find_errors())
     if audit.anchor is not None:
         yield from build_issues("audit.anchor", audit.anchor.find_errors())
-    if audit.archive is None:
+    if audit.archive_folder is None:
         if audit.sinks or audit.anchor:
-            yield ConfigIssue("audit.archive", "is missing: sinks receive the lines of the archive")
-        if audit.signing_key is not None:
-            remedy = "is missing, but there is a signing key: name a folder"
-            yield ConfigIssue("audit.archive", remedy)
+            yield ConfigIssue("audit.archive", "must be a folder: sinks receive its lines")
+        elif audit.signing_key is not None:
+            yield ConfigIssue("audit.archive", "must be a folder, as there is a signing key")
+        elif audit.archive is None and settings.mode == "live":
+            yield ConfigIssue("audit.archive", MISSING_ARCHIVE_REMEDY)
     elif audit.seal == "serve" and audit.signing_key is None:
         yield ConfigIssue("audit.signing_key", MISSING_SIGNING_KEY_REMEDY)
     if audit.previous_signing_key is not None and audit.signing_key is None:
@@ -51,12 +57,13 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
 
 
 def _find_archive_warnings(audit: AuditSettings) -> Iterator[ConfigIssue]:
-    if audit.archive is None:
-        remedy = "is missing: events are lost with Redis or after events.retention_days"
+    if audit.archive_folder is None:
+        state = "is 'none'" if audit.archive else "is missing"
+        remedy = f"{state}: events are lost with Redis, after events.retention_days, or under load"
         yield ConfigIssue("audit.archive", remedy)
     elif audit.anchor is None:
         yield ConfigIssue("audit.anchor", MISSING_ANCHOR_REMEDY)
-    if audit.archive is not None and audit.seal == "serve":
+    if audit.archive_folder is not None and audit.seal == "serve":
         yield ConfigIssue("audit.seal", READABLE_KEY_REMEDY)
     if audit.previous_signing_key is not None:
         remedy = "is set: remove it after the handover to audit.signing_key"
@@ -68,12 +75,14 @@ def _find_pseudonym_warnings(settings: Settings, now_ms: int) -> Iterator[Config
     audit, keys = settings.audit, settings.keys.pseudonym.keys
     created = [_parse_creation_time(key) for key in keys]
     newest = created[0] if created else now_ms
-    if newest is None and audit.archive:
+    if newest is None and audit.archive_folder:
         yield ConfigIssue("keys.pseudonym", UNDATED_KEY_REMEDY)
     elif newest is not None and newest + audit.pseudonym_days * DAY_MS <= now_ms:
         remedy = "is older than audit.pseudonym_days: rotate it (docs/key-rotation.md)"
         yield ConfigIssue("keys.pseudonym", remedy)
-    retention_days = audit.retention_days if audit.archive else settings.events.retention_days
+    retention_days = (
+        audit.retention_days if audit.archive_folder else settings.events.retention_days
+    )
     for key, replaced_at in zip(keys[1:], created, strict=False):
         if replaced_at is not None and replaced_at + retention_days * DAY_MS <= now_ms:
             remedy = f"has {key.id}, and every event that used it is deleted: remove it"

@@ -21,6 +21,7 @@ from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.policy import Policy
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import TENANT_NAME_PATTERN, ApiKey, Scope, Tenant
+from otp_service.core.tenant_share import DEFAULT_SHARE_PERCENT, WHOLE_PERCENT, apply_share
 from otp_service.core.timestamps import to_epoch_ms
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
@@ -74,6 +75,11 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_port: Port = 8001
     admin_hosts: tuple[HostName, ...] = ()
     workers: Count = 1
+    max_connections: Annotated[int, Meta(ge=1, le=60_000)] = 4096
+    """Of each worker. More wait until one is closed."""
+    idle_seconds: Annotated[int, Meta(ge=5, le=3600)] = 65
+    """For a connection without a complete header, new or between requests. It is longer than the
+    60 s for which nginx and AWS reuse a connection, which they must not find closed."""
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     public_url: PublicUrl | None = None
@@ -152,11 +158,15 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     secret_headers: dict[str, Secret] = {}
 
 
+NO_ARCHIVE = "none"
+"""The value of `audit.archive` that accepts that events are lost with Redis."""
+
+
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[audit]: the archive of events, and which process seals it."""
 
     archive: str | None = None
-    """A folder. Without one, events exist only in Redis, for `events.retention_days`."""
+    """A folder, or `NO_ARCHIVE`: then events exist only in Redis, for `events.retention_days`."""
     seal: Literal["serve", "alone"] = "serve"
     signing_key: str | None = None
     previous_signing_key: str | None = None
@@ -173,6 +183,11 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calls_per_minute: Count = 60
     """Calls of one API key that read events, in each process."""
 
+    @property
+    def archive_folder(self) -> str | None:
+        """The folder of the archive; None if there is no archive."""
+        return None if self.archive == NO_ARCHIVE else self.archive
+
 
 class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of [[tenants.NAME.keys]], as a SHA-256: the key itself is not stored."""
@@ -187,6 +202,9 @@ class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 
+SCOPES_WITHOUT_SENDS = frozenset({Scope.AUDIT, Scope.AUDIT_ALL, Scope.OPERATOR})
+
+
 class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[tenants.NAME]: a calling application, its brand, and where it may send."""
 
@@ -195,12 +213,20 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sender: str | None = None
     default_locale: str = "en"
     purposes: frozenset[Purpose] | None = None
+    requires: frozenset[Literal["client_ip", "account"]] = frozenset()
+    """Members without which an issue or a verify is refused."""
+    share_percent: Annotated[int, Meta(ge=1, le=100)] | None = None
+    """The most of a prefix, a country and the whole service that this tenant may use up."""
     limits: dict[Limit, tuple[Window, ...]] = {}
     """Limits of this tenant alone, each at most as loose as the general one."""
     keys: tuple[ApiKeySettings, ...] = ()
 
-    def to_tenant(self, name: str, default_limits: LimitTable) -> Tenant:
-        """Return the tenant; a limit that it does not set is the default."""
+    @property
+    def can_send(self) -> bool:
+        """Whether one of its keys can send messages."""
+        return any(key.scopes - SCOPES_WITHOUT_SENDS for key in self.keys)
+
+    def to_tenant(self, name: str, limits: LimitTable) -> Tenant:
         return Tenant(
             name=name,
             brand=self.brand,
@@ -208,7 +234,8 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sender=self.sender,
             default_locale=self.default_locale,
             purposes=self.purposes,
-            limits={**default_limits, **self.limits},
+            requires=frozenset(self.requires),
+            limits=limits,
         )
 
 
@@ -243,13 +270,30 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def effective_limits(self) -> LimitTable:
-        """The limits of every tenant: the configured ones, and defaults for the rest."""
+        """The limits before a tenant's share: the configured ones, and defaults for the rest."""
         cooldown = (Window(1, self.policy.cooldown),)
         return {**DEFAULT_LIMITS, **self.limits, Limit.COOLDOWN: cooldown}
 
+    @property
+    def default_share_percent(self) -> int:
+        """The share of a tenant that sets none: everything, if no other tenant can send."""
+        senders = sum(table.can_send for table in self.tenant_settings.values())
+        return DEFAULT_SHARE_PERCENT if senders > 1 else WHOLE_PERCENT
+
+    def get_share_percent(self, tenant: str) -> int:
+        return self.tenant_settings[tenant].share_percent or self.default_share_percent
+
     def build_tenants(self) -> Mapping[str, Tenant]:
-        limits = self.effective_limits
-        return {name: table.to_tenant(name, limits) for name, table in self.tenant_settings.items()}
+        return {
+            name: table.to_tenant(name, self._compute_tenant_limits(name))
+            for name, table in self.tenant_settings.items()
+        }
+
+    def _compute_tenant_limits(self, tenant: str) -> LimitTable:
+        """Return the limits of a tenant: its own ones, the general ones, and its share."""
+        own = self.tenant_settings[tenant].limits
+        limits, configured = {**self.effective_limits, **own}, {*self.limits, *own}
+        return apply_share(limits, configured, self.get_share_percent(tenant))
 
     def create_message_renderer(self, tenant: str) -> TenantMessages:
         """Return the renderer of a tenant's messages. Raises ValueError with the invalid setting."""

@@ -8,8 +8,10 @@ from phonenumbers import SUPPORTED_REGIONS
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
 from otp_service.settings.sender_rules import find_sender_error
+from otp_service.sms.providers import Provider
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.routes import Route
+from otp_service.sms.validation import find_text_errors
 
 
 ROUTE_PREFIX_PATTERN = re.compile(r"\+[1-9][0-9]{0,13}")
@@ -18,7 +20,7 @@ ROUTE_PREFIX_PATTERN = re.compile(r"\+[1-9][0-9]{0,13}")
 def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
     providers, order = settings.providers, settings.routing.providers
     for name, provider in providers.items():
-        yield from build_issues(f"providers.{name}", provider.find_errors())
+        yield from build_issues(f"providers.{name}", find_provider_errors(provider))
         is_inbox = isinstance(provider, Inbox)
         if settings.mode == "test" and not is_inbox:
             remedy = f"cannot be 'test' together with providers.{name}: remove one of them"
@@ -32,6 +34,13 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
         yield ConfigIssue("routing.providers", "must state in which order the providers are tried")
     yield from _check_route(settings, "routing.providers", order)
     yield from _check_routes(settings)
+
+
+def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:
+    """Return the errors of one provider: its own, and those of texts in its other fields."""
+    own_errors = provider.find_errors()
+    named = {field for field, _ in own_errors}
+    return [*own_errors, *(each for each in find_text_errors(provider) if each[0] not in named)]
 
 
 def _check_routes(settings: Settings) -> Iterator[ConfigIssue]:

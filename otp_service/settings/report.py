@@ -9,6 +9,7 @@ import msgspec
 from otp_service.core.argon2_profile import estimate_attack_hours
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import DEFAULT_LIMITS
+from otp_service.core.tenant_share import SHARE_LIMITS
 from otp_service.settings.limit_rules import format_windows
 from otp_service.settings.model import ApiKeySettings, Settings
 
@@ -35,6 +36,10 @@ def _list_settings(settings: Settings) -> Iterator[ReportLine]:
         if field.name != "limits":
             yield from _flatten_value(getattr(settings, field.name), field.encode_name)
     for limit, windows in settings.effective_limits.items():
+        if limit in SHARE_LIMITS and limit not in settings.limits:
+            share = f"{settings.default_share_percent} % of {SHARE_LIMITS[limit]}"
+            yield f"limits.{limit}", f"{share}  (default)"
+            continue
         default = "  (default)" if windows == DEFAULT_LIMITS[limit] else ""
         yield f"limits.{limit}", format_windows(windows) + default
 

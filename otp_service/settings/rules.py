@@ -47,7 +47,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *_check_hash(settings),
         *key_rules.find_errors(settings),
         *_check_redis(settings),
-        *audit_rules.find_errors(settings.audit),
+        *audit_rules.find_errors(settings),
         *_check_public_url(settings.service.public_url or "https://"),
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),
@@ -65,6 +65,7 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
         yield ConfigIssue("routing.providers", "has one provider: while it fails, no code is sent")
     yield from build_issues("policy", settings.policy.find_warnings())
     yield from _find_listener_warnings(settings.service)
+    yield from limit_rules.find_warnings(settings)
     yield from audit_rules.find_warnings(settings, now_ms)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield ConfigIssue("redis.replicas", "is 0: a failover may lose the last attempts")

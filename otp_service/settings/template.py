@@ -9,6 +9,10 @@ from importlib.resources import files
 
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import hash_api_key
+from otp_service.settings.model import NO_ARCHIVE
+
+
+UNUSED_KEY_LINE = '# signing_key = "/etc/otp-service/audit.pem"'
 
 
 def render_config(  # noqa: PLR0913  # every value that the template needs
@@ -19,10 +23,13 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
     generate_token: Callable[[], str],
     provider_url: str = "",
     pseudonym_id: str = "n1",
+    archive: str = NO_ARCHIVE,
+    signing_key: str = "",
 ) -> tuple[str, str]:
     """Return the configuration and the API key of its tenant, whose hash it contains.
 
     With a date at the start of `pseudonym_id`, `check` warns when that key is too old.
+    `archive` is the folder of the archive, and `signing_key` the file of the key that seals it.
     `generate_token` returns base64url of 32 random bytes (secrets.token_urlsafe).
     """
     api_key = generate_token()
@@ -32,6 +39,10 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
         "countries": f"[{', '.join(quote_toml(country) for country in countries)}]",
         "provider_url": quote_toml(provider_url),
         "pseudonym_id": pseudonym_id,
+        "archive": quote_toml(archive),
+        "signing_key": f"signing_key = {quote_toml(signing_key)}"
+        if signing_key
+        else UNUSED_KEY_LINE,
         "api_key_sha256": hash_api_key(api_key).hex(),
         **{name: generate_token() for name in KEY_RING_NAMES},
     }

@@ -11,11 +11,12 @@ from otp_service.sms import reply_decoder
 from otp_service.sms.http_provider import HttpReply
 
 
-FaultName = Literal["recipient", "provider", "account", "throttled"]
+FaultName = Literal["recipient", "blocked", "provider", "account", "throttled"]
 FaultTable = Mapping[str, FaultName]
 
 FAULT_SCOPES: Final[Mapping[FaultName, tuple[Fault, RefusalScope]]] = {
     "recipient": (Fault.RECIPIENT, RefusalScope.MESSAGE),
+    "blocked": (Fault.RECIPIENT, RefusalScope.BLOCKED),
     "provider": (Fault.PROVIDER, RefusalScope.MESSAGE),
     "account": (Fault.PROVIDER, RefusalScope.ACCOUNT),
     "throttled": (Fault.PROVIDER, RefusalScope.THROTTLED),
@@ -33,7 +34,8 @@ _SCOPE_BY_STATUS: Final = {
 
 def derive_permanent_failures(faults: FaultTable) -> dict[str, Literal["permanent-failure"]]:
     """Return the failure statuses of the codes that are the recipient's fault."""
-    return {code: "permanent-failure" for code, name in faults.items() if name == "recipient"}
+    names = ("recipient", "blocked")
+    return {code: "permanent-failure" for code, name in faults.items() if name in names}
 
 
 def classify_reply(

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Reply
 from otp_service.core.timestamps import SECOND_MS
+from otp_service.sms.recipient_refusals import UnreachableRun
 
 
 BREAKER_WINDOW_MS = 600 * SECOND_MS
@@ -116,7 +117,8 @@ class HealthEvent(msgspec.Struct, frozen=True):
     provider: str
     country: str
     at: int
-    kind: Literal["accepted", "failed", "throttled", "receipt"]
+    kind: Literal["accepted", "failed", "throttled", "receipt", "unreachable"]
+    """`unreachable`: it called the number unreachable."""
     number_pseudonym: str = ""
     backoff_ms: int = 0
     """What a throttled provider asked for; 0 if it did not."""
@@ -144,10 +146,15 @@ class ProviderHealth(msgspec.Struct, frozen=True):
     """By provider."""
     scored_numbers: dict[str, int] = {}
     """By pseudonym of a number: when it last changed a quality."""
+    unreachable_runs: dict[str, UnreachableRun] = {}
+    """By "provider country": the numbers it called unreachable since it accepted one."""
 
     def get_breaker_state(self, provider: str, country: str, now: int) -> BreakerState:
         breaker = self.breakers.get(f"{provider} {country}")
         return breaker.get_state(now) if breaker else "closed"
+
+    def get_unreachable_run(self, provider: str, country: str) -> UnreachableRun:
+        return self.unreachable_runs.get(f"{provider} {country}", UnreachableRun())
 
     def compute_weight(self, provider: str, configured_weight: float, now: int) -> float:
         """Return the weight at this instant, at least a tenth of the configured one."""
@@ -177,8 +184,10 @@ class ProviderHealth(msgspec.Struct, frozen=True):
                 health = health.apply_throttling(event)
             elif event.kind == "receipt":
                 health = health.apply_receipt(event)
+            elif event.kind == "unreachable":
+                health = health.apply_unreachable(event)
             else:
-                health = health.apply_outcome(event, changes)
+                health = health.end_unreachable_run(event).apply_outcome(event, changes)
         return health, changes
 
     def apply_throttling(self, event: HealthEvent) -> "ProviderHealth":
@@ -186,6 +195,21 @@ class ProviderHealth(msgspec.Struct, frozen=True):
         until = event.at + (event.backoff_ms or DEFAULT_BACKOFF_MS)
         until = max(self.backoffs.get(event.provider, 0), until)
         return replace(self, backoffs={**self.backoffs, event.provider: until})
+
+    def apply_unreachable(self, event: HealthEvent) -> "ProviderHealth":
+        """Return the health after a number was called unreachable."""
+        run = self.get_unreachable_run(event.provider, event.country)
+        run = run.add_number(event.number_pseudonym, event.at)
+        name = f"{event.provider} {event.country}"
+        return replace(self, unreachable_runs={**self.unreachable_runs, name: run})
+
+    def end_unreachable_run(self, event: HealthEvent) -> "ProviderHealth":
+        """Return the health after an outcome: one accepted message ends a run."""
+        name = f"{event.provider} {event.country}"
+        if event.kind != "accepted" or name not in self.unreachable_runs:
+            return self
+        runs = {other: run for other, run in self.unreachable_runs.items() if other != name}
+        return replace(self, unreachable_runs=runs)
 
     def apply_outcome(self, event: HealthEvent, changes: list[BreakerChange]) -> "ProviderHealth":
         """Return the health after an outcome; a change of the breaker is added to `changes`."""

@@ -1,7 +1,8 @@
 """The router: tries providers until one accepts the message, within one deadline.
 
 accepted           stop
-fault recipient    stop: every provider would refuse the number
+fault recipient    stop: every provider would refuse the number, unless this one refuses every
+                   number lately (recipient_refusals.py)
 fault provider     nothing was sent: the next one
 fault unknown      it may have been sent: the next one, with the same text (R88, R89)
 """
@@ -31,6 +32,7 @@ from otp_service.sms.provider_health import (
     ProviderHealth,
     health_events_from_replies,
 )
+from otp_service.sms.recipient_refusals import is_number_refusal
 from otp_service.sms.routes import Routes, draw_provider_order
 
 
@@ -146,10 +148,14 @@ class ProviderRouter:
             if exchanges and self._deadline_seconds - (clock() - began) < MIN_SUBMISSION_SECONDS:
                 break
             provider = self._providers[name]
-            exchanges.append(await self._submit_message(provider, message, began, ordinal))
-            submission, _ = exchanges[-1]
+            submission, reply = await self._submit_message(provider, message, began, ordinal)
+            if is_number_refusal(reply) and not self._is_believed(message, name, exchanges):
+                blamed = {"fault": Fault.PROVIDER, "scope": RefusalScope.ACCOUNT}
+                submission = msgspec.structs.replace(submission, **blamed)
+            exchanges.append((submission, reply))
             if submission.outcome == "accepted" or submission.fault is Fault.RECIPIENT:
                 break
+        exchanges = confirm_number_refusals(exchanges)
         self._record_replies(message, exchanges)
         return tuple(submission for submission, _ in exchanges)
 
@@ -187,11 +193,34 @@ class ProviderRouter:
         healthy_first = health.order_providers(order, message.to.country, now, random_float())
         return demote(healthy_first, message.failed_providers)
 
+    def _is_believed(
+        self, message: Message, name: str, exchanges: Sequence[tuple[Submission, Reply]]
+    ) -> bool:
+        """Whether this provider is believed that the number is unreachable; two that agree are."""
+        if any(is_number_refusal(reply) for _, reply in exchanges):
+            return True
+        number, country = self._environment.pseudonymize(message.to.canonical), message.to.country
+        run, now = self._health.health.get_unreachable_run(name, country), self._environment.now()
+        is_believed = run.is_believed(number, now)
+        if not is_believed and not run.is_full(now):  # once a run
+            logger.warning(
+                "provider %s calls every number in %s unreachable, and is not believed: check its "
+                "sender and its account",
+                *(name, country),
+            )
+        return is_believed
+
     def _record_replies(self, message: Message, exchanges: list[tuple[Submission, Reply]]) -> None:
         number = self._environment.pseudonymize(message.to.canonical)
-        replies = [(submission.provider, reply) for submission, reply in exchanges]
         country, now = message.to.country, self._environment.now()
-        self._health.record_events(health_events_from_replies(replies, country, number, now))
+        replies = [(each.provider, reply_as_judged(each, reply)) for each, reply in exchanges]
+        unreachable = [
+            HealthEvent(submission.provider, country, now, "unreachable", number)
+            for submission, reply in exchanges
+            if is_number_refusal(reply)
+        ]
+        events = health_events_from_replies(replies, country, number, now)
+        self._health.record_events([*events, *unreachable])
 
     async def _submit_message(
         self, provider: SmsProvider, message: Message, began: float, ordinal: int
@@ -209,6 +238,29 @@ class ProviderRouter:
             milliseconds=_to_milliseconds(self._environment.clock() - started),
         )
         return msgspec.structs.replace(submission, ordinal=ordinal), reply
+
+
+def confirm_number_refusals(
+    exchanges: list[tuple[Submission, Reply]],
+) -> list[tuple[Submission, Reply]]:
+    """Return the exchanges, with the recipient's fault of the first where another one agreed."""
+    if sum(is_number_refusal(reply) for _, reply in exchanges) < 2:  # noqa: PLR2004  # two agree
+        return exchanges
+    recipient = {"fault": Fault.RECIPIENT, "scope": RefusalScope.MESSAGE}
+    return [
+        (msgspec.structs.replace(each, **recipient) if is_number_refusal(reply) else each, reply)
+        for each, reply in exchanges
+    ]
+
+
+def reply_as_judged(submission: Submission, reply: Reply) -> Reply:
+    """Return the reply with the fault of the submission.
+
+    Its scope stays: it is a failure of the provider only if another one accepted the message.
+    """
+    if isinstance(reply, Refused) and submission.fault and submission.fault is not reply.fault:
+        return msgspec.structs.replace(reply, fault=submission.fault)
+    return reply
 
 
 def demote(order: Sequence[str], failed_providers: Sequence[str]) -> Sequence[str]:

@@ -5,9 +5,12 @@ while there is one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl
 
+import msgspec
+
+from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors, find_url_errors
 
 
@@ -17,6 +20,40 @@ _RESERVED_HEADERS = {
     *("connection", "content-encoding", "content-length", "content-type"),
     *("expect", "host", "transfer-encoding", "upgrade"),
 }
+
+FREE_TEXT_FIELDS = frozenset({"basic", "fields", "secret_fields", "username", "password"})
+"""May have any letters: what is in a body, and what people choose, is sent as UTF-8."""
+
+
+def find_text_errors(settings: msgspec.Struct) -> FieldErrors:
+    """Yield the errors of every text and secret in the settings of a provider.
+
+    A byte order mark, a line break or another character that cannot be seen comes from copying a
+    credential or from an editor. No vendor knows it, and no header can hold it.
+    """
+    for field in settings.__struct_fields__:
+        is_free = field in FREE_TEXT_FIELDS
+        for path, value in _iter_texts(field, getattr(settings, field)):
+            is_template = field == "fields"
+            text = value.replace("\n", "") if is_template else value
+            if text != text.strip() and not is_template:
+                yield path, "has a space or a line break around it: write it without"
+            elif invisible := next((each for each in text if not each.isprintable()), None):
+                character = f"U+{ord(invisible):04X}"
+                yield path, f"has the character {character}, which cannot be seen: write it again"
+            elif not (is_free or text.isascii()):
+                yield path, "has a character that is not ASCII: copy it from the vendor once more"
+
+
+def _iter_texts(path: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str | Secret):
+        yield path, value.reveal() if isinstance(value, Secret) else value
+    elif isinstance(value, msgspec.Struct):
+        for field in value.__struct_fields__:
+            yield from _iter_texts(f"{path}.{field}", getattr(value, field))
+    elif isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _iter_texts(f"{path}.{name}", member)
 
 
 def find_provider_url_errors(url: str) -> FieldErrors:

@@ -6,7 +6,7 @@ ScriptClient repeats only commands that read. A caller that repeats a script, wi
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar, cast
 
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as TimedOut
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.failure_log import FailureLog, is_wrong_server
 from otp_service.store.redis_internals import BoundedConnectionPool, ClusterClient, Command
+from otp_service.store.server_checks import check_server
 
 
 MAX_TRIES = 3
@@ -56,6 +57,9 @@ class ScriptClient:
         self.redis_client = redis_client
         self.replicas = replicas
         self.failure_log = FailureLog()
+        if isinstance(redis_client, Redis):
+            pool = cast(BoundedConnectionPool, redis_client.connection_pool)
+            pool.on_other_server = self._report_server
         self._wait_commands: list[Command] = [("WAIT", replicas, wait_ms)] if replicas else []
 
     async def run_script(
@@ -186,6 +190,11 @@ class ScriptClient:
             return _raise_first_error(await self.run_pipeline(key, commands))
 
         return await self.retry_lost_reply(run)
+
+    def _report_server(self, info: Mapping[str, str]) -> None:
+        """Log what is unsafe about a server that was not used before."""
+        for setting, remedy in check_server(info):
+            self.failure_log.log(f"the Redis in use is not safe: {setting} {remedy}")
 
     async def aclose(self) -> None:
         await self.redis_client.aclose()

@@ -95,9 +95,12 @@ def is_wrong_server(reply: object) -> bool:
 
 def describe_error(error: BaseException) -> str:
     """Return one line about a failed call, without keys and values."""
-    if code := find_error_code(error):
-        text = _scrub_text(str(error).removeprefix(code))
-        return f"Redis answered {code}: {text}" if text else f"Redis answered {code}"
+    for cause in _iterate_causes(
+        error
+    ):  # behind Sentinel redis-py turns READONLY into its own error
+        if code := find_error_code(cause):
+            text = _scrub_text(str(cause).removeprefix(code))
+            return f"Redis answered {code}: {text}" if text else f"Redis answered {code}"
     if isinstance(error, ResponseError):
         return f"Redis answered an error: {_scrub_text(str(error))}"
     for classes, text in _CLIENT_ERRORS:

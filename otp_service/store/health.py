@@ -5,7 +5,6 @@ the user of the service may not run: INFO reports almost everything.
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -20,19 +19,24 @@ from otp_service.core.keys import Key
 from otp_service.store.client import LuaScript, Master, ScriptClient
 from otp_service.store.failure_log import describe_error
 from otp_service.store.key_names import KeyNames
-from otp_service.store.permissions import RedisIssue, check_permissions, describe_missing_permission
-from otp_service.store.redis_internals import Command, get_sentinel_pool
+from otp_service.store.permissions import check_permissions, describe_missing_permission
+from otp_service.store.redis_internals import INFO_COMMANDS, ClusterClient, get_sentinel_pool
+from otp_service.store.server_checks import (
+    Address,
+    RedisIssue,
+    check_appendfsync,
+    check_memory,
+    check_promotable_replicas,
+    check_replicas,
+    check_server,
+    list_online_replicas,
+    parse_info,
+)
 
-
-logger = logging.getLogger(__name__)
-
-MIN_REDIS_VERSION = (7, 0)
-"""Since 7.0 Redis refuses a script as a whole when memory is full (eval-intro, flags)."""
 
 BYTES_PER_LOG_ENTRY = 1200
 """For each event that a stream may have: 800 (Redis 7, measured), and half a refusal."""
 
-INFO_SECTIONS = ("server", "memory", "persistence", "replication")
 
 READY_SCRIPT = LuaScript("#!lua\nreturn 1")
 """Its flags allow writes, so Redis refuses it while it is full, read-only or loading."""
@@ -42,23 +46,52 @@ _probe_key_names = KeyNames(Key("", b""))
 
 
 async def is_ready(client: ScriptClient, *, timeout: float = 1.0) -> bool:  # noqa: ASYNC109  # its own
-    """Return whether every master accepts writes, with its replicas, within `timeout` seconds."""
+    """Return whether every master is safe to use and accepts writes within `timeout` seconds.
+
+    The reason is logged if it is not.
+    """
     try:
         async with asyncio.timeout(timeout):
-            keys = (await _create_probe_keys(client)).values()
-            runs = [client.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys]
-            await asyncio.gather(*runs)
-            if (pool := get_sentinel_pool(client.redis_client)) is None:
-                return True
-            (reply,) = await client.run_pipeline_on(None, [("INFO", "replication")])
-            if isinstance(reply, Exception):
-                raise reply
-            issues = await _check_sentinel_replicas(pool, _parse_info(reply), client.replicas)
-    except (RedisError, StoreUnavailable, OSError, TimeoutError):
+            issues = await find_unsafe_settings(client)
+            for setting, remedy in issues:
+                client.failure_log.log(f"not ready: {setting} {remedy}")
+            # Also where there are issues: a replica refuses it, which leaves its connections.
+            await _run_ready_script(client)
+    except (RedisError, StoreUnavailable, OSError, TimeoutError) as error:
+        client.failure_log.log(f"not ready: {describe_error(error)}")
         return False
-    for setting, remedy in issues:
-        logger.warning("not ready: %s %s", setting, remedy)
     return not issues
+
+
+async def _run_ready_script(client: ScriptClient) -> None:
+    keys = (await _create_probe_keys(client)).values()
+    runs = [client.run_script(READY_SCRIPT, (key,), (), durable=True) for key in keys]
+    await asyncio.gather(*runs)
+
+
+async def find_unsafe_settings(client: ScriptClient) -> list[RedisIssue]:
+    """Return what makes a master forget what it stored, from INFO alone.
+
+    A Redis that starts later or takes over may differ from the one that `find_issues` checked.
+    Raises errors of redis-py and StoreUnavailable.
+    """
+    masters = await client.list_masters()
+    issues = await asyncio.gather(*(_find_unsafe_settings_on(client, m) for m in masters))
+    return list(dict.fromkeys(chain.from_iterable(issues)))
+
+
+async def _find_unsafe_settings_on(client: ScriptClient, master: Master) -> list[RedisIssue]:
+    info = await _read_info(client, master)
+    return [*check_server(info), *await _check_replica_count(client, info)]
+
+
+async def _read_info(client: ScriptClient, master: Master) -> dict[str, str]:
+    """Return the sections of INFO that are checked. Raises NoPermissionError."""
+    replies = await client.run_pipeline_on(master, INFO_COMMANDS)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return parse_info(b"".join(replies))
 
 
 async def find_issues(client: ScriptClient, *, max_stream_entries: int = 0) -> list[RedisIssue]:
@@ -98,112 +131,39 @@ async def _create_probe_keys(client: ScriptClient) -> dict[Master, str]:
 async def _find_issues_on(
     client: ScriptClient, master: Master, key: str, log_bytes: int
 ) -> list[RedisIssue]:
-    commands: list[Command] = [("INFO", section) for section in INFO_SECTIONS]
-    commands.append(("CONFIG", "GET", "appendfsync"))
-    *sections, config = await client.run_pipeline_on(master, commands)
     refused = await check_permissions(client, master, key)
-    for reply in sections:
-        if isinstance(reply, NoPermissionError):
-            return refused or [describe_missing_permission("INFO")]
-        if isinstance(reply, Exception):
-            raise reply
-    info = _parse_info(b"".join(sections))
+    try:
+        info = await _read_info(client, master)
+    except NoPermissionError:
+        return refused or [describe_missing_permission("INFO")]
+    (config,) = await client.run_pipeline_on(master, [("CONFIG", "GET", "appendfsync")])
     issues = [
-        *_check_server(info),
-        *_check_replicas(info, client.replicas),
-        *_check_appendfsync(config),
-        *_check_memory(info, log_bytes),
+        *check_server(info),
+        *await _check_replica_count(client, info),
+        *check_appendfsync(config),
+        *check_memory(info, log_bytes),
     ]
-    if (pool := get_sentinel_pool(client.redis_client)) is not None:
-        issues += await _check_sentinel_replicas(pool, info, client.replicas)
     if master:
         issues += _check_cluster(*await client.run_pipeline_on(master, [("CLUSTER", "INFO")]))
     return issues + refused
 
 
-def _check_server(info: Mapping[str, str]) -> Iterator[RedisIssue]:
-    version = info["redis_version"]
-    if tuple(map(int, version.split(".")[:2])) < MIN_REDIS_VERSION:
-        yield "redis", f"is of version {version}: use Redis 7.0 or newer, or Valkey"
-    if info["role"] != "master":
-        yield "redis", "is a replica, which takes no writes: name the master, or use redis.sentinel"
-    if (policy := info["maxmemory_policy"]) != "noeviction":
-        yield (
-            "maxmemory-policy",
-            f"of Redis is {policy}: set it to noeviction, or full memory makes it forget attempts",
-        )
-    if info["aof_enabled"] != "1":
-        yield (
-            "appendonly",
-            "of Redis is off: turn it on, or a restart gives every attempt and every budget back",
-        )
-    elif info.get("aof_last_write_status", "ok") != "ok":
-        yield (
-            "appendonly",
-            "of Redis cannot write its file: see its log, and whether its disk is full",
-        )
+async def _check_replica_count(client: ScriptClient, info: Mapping[str, str]) -> list[RedisIssue]:
+    """Return an issue if WAIT counts too few replicas, or more than the master has.
 
-
-def _check_appendfsync(config: Any) -> Iterator[RedisIssue]:
-    """Report an AOF that the kernel may write at any time, if CONFIG is allowed."""
-    if not isinstance(config, Exception) and b"no" in config:
-        yield "appendfsync", "of Redis is no: set it to everysec, or to always to lose nothing"
-
-
-def _check_memory(info: Mapping[str, str], log_bytes: int) -> Iterator[RedisIssue]:
-    maxmemory = int(info["maxmemory"])
-    if 0 < maxmemory < log_bytes:
-        needs = f"lets the log grow to {log_bytes >> 20} MiB, and Redis has maxmemory {maxmemory >> 20} MiB"
-        yield "events.maximum", f"{needs}: lower the one or raise the other, or calls will be 503"
-
-
-def _check_replicas(info: Mapping[str, str], required: int) -> Iterator[RedisIssue]:
-    online = len(_list_online_replicas(info))
-    if online < required:
-        yield (
-            "redis.replicas",
-            f"is {required}, and Redis has {online}: start replicas, or nothing will be answered",
-        )
-
-
-Address = tuple[str, int]
-"""Host and port of a replica, as its master and Sentinel write them."""
-
-
-def _list_online_replicas(info: Mapping[str, str]) -> list[Address]:
-    """Return the replicas that receive every write, from the INFO of the master.
-
-    With address translation two of them may have the same address.
+    WAIT reports how many replicas have a change, not which. So where Sentinel or the cluster may
+    promote one of them, it must wait for all, also for those that are never promoted.
     """
-    replicas = []
-    for name, value in info.items():
-        if name.startswith("slave") and "state=online" in value:
-            fields = dict(field.split("=", 1) for field in value.split(","))
-            replicas.append((fields["ip"], int(fields["port"])))
-    return replicas
-
-
-async def _check_sentinel_replicas(
-    pool: SentinelConnectionPool, info: Mapping[str, str], required: int
-) -> list[RedisIssue]:
-    """Return an issue if Sentinel may promote a replica that has not acknowledged a change.
-
-    WAIT reports how many replicas have a change, not which. So it must wait for all of them, also
-    for those that are never promoted, unless none ever is.
-    """
-    online = _list_online_replicas(info)
-    if required >= len(online):
-        return []
-    never_promoted = await _list_never_promoted(pool)
+    issues = [*check_replicas(info, client.replicas)]
+    online, required = list_online_replicas(info), client.replicas
+    if not online or required >= len(online):
+        return issues
+    pool = get_sentinel_pool(client.redis_client)
+    if pool is None and not isinstance(client.redis_client, ClusterClient):
+        return issues  # the operator promotes one, or a service that cannot be asked
+    never_promoted = await _list_never_promoted(pool) if pool else set()
     promotable = sum(address not in never_promoted for address in online)
-    if not promotable:
-        return []
-    replicas = "1 replica" if len(online) == 1 else f"{len(online)} replicas"
-    reason = ""
-    if promotable < len(online):
-        replicas, reason = f"{promotable} of {replicas}", "WAIT may count the others, so "
-    remedy = f"may be promoted: {reason}set redis.replicas = {len(online)}"
-    return [("redis.replicas", f"is {required}, and {replicas} {remedy}")]
+    return [*issues, *check_promotable_replicas(promotable, len(online), required)]
 
 
 async def _list_never_promoted(pool: SentinelConnectionPool) -> set[Address]:
@@ -223,10 +183,5 @@ async def _list_never_promoted(pool: SentinelConnectionPool) -> set[Address]:
 def _check_cluster(reply: Any) -> Iterator[RedisIssue]:
     if isinstance(reply, NoPermissionError):
         yield describe_missing_permission("CLUSTER|INFO")
-    elif isinstance(reply, Exception) or _parse_info(reply)["cluster_state"] != "ok":
+    elif isinstance(reply, Exception) or parse_info(reply)["cluster_state"] != "ok":
         yield "redis.cluster", "is not whole: 'redis-cli --cluster check' says what it lacks"
-
-
-def _parse_info(text: bytes) -> dict[str, str]:
-    lines = text.decode(errors="replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))

@@ -8,10 +8,8 @@ from redis.exceptions import NoPermissionError
 from otp_service.store.client import LuaScript, Master, ScriptClient
 from otp_service.store.commit_request import read_lua
 from otp_service.store.redis_internals import Command
+from otp_service.store.server_checks import RedisIssue
 
-
-RedisIssue = tuple[str, str]
-"""The setting with an issue, and the issue with its remedy."""
 
 PROBE_SCRIPT = LuaScript(read_lua("probe"))
 

@@ -12,7 +12,7 @@ version and where a part is missing, and lists what to compare. Public clients d
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -40,6 +40,7 @@ from otp_service.store.current_server import (
     shows_wrong_server,
 )
 from otp_service.store.failure_log import describe_error
+from otp_service.store.server_checks import INFO_SECTIONS, parse_info
 
 
 MAX_REDIRECTS = 5
@@ -49,6 +50,8 @@ SPARE_CONNECTIONS_PER_NODE = 2
 """Connections of a node beyond `max_in_flight`, for questions about the cluster."""
 
 Command = tuple[str | bytes | int, ...]
+
+INFO_COMMANDS: tuple[Command, ...] = tuple(("INFO", section) for section in INFO_SECTIONS)
 
 
 async def execute_pipeline(
@@ -110,6 +113,8 @@ class BoundedConnectionPool(ConnectionPool):
         self._acquire_timeout = timeout
         self._permits = asyncio.Semaphore(self.max_connections)
         self._server = CurrentServer(time.monotonic)
+        self.on_other_server: Callable[[Mapping[str, str]], None] = lambda _: None
+        """Called with the INFO of a server that a connection reaches for the first time."""
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection that is open and has no reply left to read."""
@@ -150,8 +155,10 @@ class BoundedConnectionPool(ConnectionPool):
     async def _open(self, connection: AbstractConnection) -> None:
         """Connect, and note which server it is, which closes connections to another one."""
         await connection.connect()  # type: ignore[no-untyped-call]
-        (reply,) = await execute_pipeline(connection, [("INFO", "server")])
-        self._server.add_connection(connection, find_run_id(reply))
+        replies = await execute_pipeline(connection, INFO_COMMANDS)
+        is_other = self._server.add_connection(connection, find_run_id(replies[0]))
+        if is_other and not any(isinstance(reply, Exception) for reply in replies):
+            self.on_other_server(parse_info(b"".join(replies)))
 
 
 class BoundedSentinelPool(SentinelConnectionPool, BoundedConnectionPool):

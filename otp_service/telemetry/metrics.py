@@ -18,9 +18,7 @@ from typing import Final, Literal, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
 
 from otp_service.core.delivery import Submission
 from otp_service.core.events import Event
@@ -36,6 +34,7 @@ from otp_service.telemetry.labels import (
     label_or_other,
     route_or_other,
 )
+from otp_service.telemetry.process_metrics import ProcessCollector
 
 
 MULTIPROCESS_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -82,6 +81,10 @@ class Metrics:
         text = "Time at which an API key expires, in seconds since 1970."
         self._key_expiries = Gauge(
             "otp_api_key_expires_at", text, ("tenant", "key"), registry=self._own_registry
+        )
+        text = "1 while a master of Redis has an issue with this setting."
+        self._redis_issues = Gauge(
+            "otp_redis_issues", text, ("setting",), registry=self._own_registry
         )
         self._archive_gauges: dict[str, Gauge] = {}
 
@@ -161,6 +164,9 @@ class Metrics:
             if key.expires_at is not None:
                 self._key_expiries.labels(key.tenant, key.id).set(key.expires_at / SECOND_MS)
 
+    def set_redis_issue(self, setting: str, *, exists: bool) -> None:
+        self._redis_issues.labels(setting).set(exists)
+
     def count_unauthenticated(self, reason: str) -> str:
         """Count a call without a valid key or scope; return the reason as a restricted label value."""
         reason = label_or_other(ACCESS_REASONS, reason)
@@ -190,6 +196,9 @@ class Metrics:
         text = "Verified challenges, by provider of the newest message."
         self._conversions = add("otp_conversions", text, "provider", "country")
         self.limit_refusals = add("otp_limit_refusals", "Charges that a limit refused.", "limit")
+        text = "Times at which a listener reached its limit of connections."
+        name = "otp_connection_limit_reached"
+        self.connection_limit_reached = Counter(name, text, registry=self._registry)
         self.store_failures = add("otp_store_failures", "Failed calls of the store.", "kind")
 
     def _make_histograms(self) -> None:
@@ -211,35 +220,21 @@ class Metrics:
             gauge = Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
             return _cache_children(gauge)
 
+        def add_single(name: str, text: str) -> Gauge:
+            return Gauge(name, text, registry=self._registry, multiprocess_mode="livesum")
+
         self.slots = add("otp_admission_slots", "Slots of admission control.", "livesum", "gate")
         self.slots_in_use = add("otp_admission_slots_in_use", "Slots in use.", "livesum", "gate")
+        text = "Connections that wait to be accepted, because the limit is reached or the CPU busy."
+        self.connections_waiting = add_single("otp_connections_waiting", text)
+        text = "Open files and sockets, connections included."
+        self.open_descriptors = add_single("otp_open_descriptors", text)
         # All workers have the same provider health within a second, so none is added up.
         text = "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open."
         self._breaker_states = add("otp_provider_state", text, "livemax", "provider", "country")
         text = "Part of its configured shares that a provider's receipts have left it, 0.1 to 1."
         self._provider_shares = add("otp_provider_share", text, "livemin", "provider")
         add("otp_build_info", "Version of the service.", "livemax", "version")(version).set(1)
-
-
-class ProcessCollector(Collector):
-    """Metrics of processes that exist: those that have ended have none."""
-
-    def __init__(self, read_status: Callable[[], ServiceStatus]) -> None:
-        self._read_status = read_status
-
-    def collect(self) -> Iterator[Metric]:
-        status = self._read_status()
-        info = GaugeMetricFamily(
-            "otp_process_configuration",
-            "1 for each process that is ready, with the hash of its configuration.",
-            labels=("process", "configuration"),
-        )
-        for process in status.processes:
-            if process.ready:
-                info.add_metric((process.role, process.configuration), 1)
-        yield info
-        text = "What `otp-service status` calls wrong."
-        yield GaugeMetricFamily("otp_status_problems", text, value=len(status.problems))
 
 
 def _cache_children(metric: M) -> Callable[..., M]:

@@ -240,6 +240,7 @@ class ApiHarness:
             configuration="0123456789ab",
             configuration_file="/etc/otp/otp.toml",
             started_at="2026-11-22T00:00:00Z",
+            reload_refused=False,
             processes=[],
             problems=[],
         )

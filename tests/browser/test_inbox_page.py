@@ -17,7 +17,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from otp_service.api.inbox import create_inbox_handlers
-from otp_service.cli.http_server import HttpServer, open_listener
+from otp_service.cli.http_server import ConnectionLimits, HttpServer
+from otp_service.cli.listeners import open_listener
 
 
 ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share it."
@@ -40,7 +41,7 @@ class InboxServer:
         )
 
     async def _serve(self, app):
-        server = HttpServer(app, self._socket)
+        server = HttpServer(app, self._socket, ConnectionLimits(64, 65))
         server.start()
         await self._stop.wait()
         await server.stop(1)

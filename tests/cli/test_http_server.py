@@ -2,18 +2,24 @@
 
 import asyncio
 import re
+import resource
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import pytest
 
+from otp_service import telemetry
 from otp_service.cli.command import CommandError
-from otp_service.cli.http_server import (
-    MAX_HEADER_BYTES,
-    HttpServer,
+from otp_service.cli.connection_monitor import ConnectionMonitor, count_waiting
+from otp_service.cli.http_server import MAX_HEADER_BYTES, ConnectionLimits, HttpServer
+from otp_service.cli.listeners import (
     bind_listener,
+    limit_connections,
     open_listener,
+    raise_descriptor_limit,
 )
+from otp_service.settings.model import ServiceSettings
 from tests.processes import exchange_bytes
 
 
@@ -39,8 +45,8 @@ async def listener() -> AsyncIterator[Listener]:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body = b""
-        message: dict[str, Any] = {"more_body": True}
-        while message.get("more_body"):
+        message: dict[str, Any] = {"more_body": True, "type": "http.request"}
+        while message.get("more_body") and scope["path"] != "/unread":
             message = await receive()
             body += message.get("body", b"")
         if scope["path"] == "/slow":
@@ -54,7 +60,7 @@ async def listener() -> AsyncIterator[Listener]:
             await send({"type": "http.response.body", "body": b"ok"})
 
     sock = open_listener("127.0.0.1", 0, advice="")
-    server = HttpServer(app, sock)
+    server = HttpServer(app, sock, ConnectionLimits(max_connections=8, idle_seconds=1))
     server.start()
     yield Listener(server, sock.getsockname()[1], handled, released)
     released.set()
@@ -219,6 +225,142 @@ async def test_an_application_that_raises_is_answered_500(listener: Listener) ->
     )
 
     assert [500, 200] == list_statuses(answer)
+
+
+async def test_a_body_that_the_application_does_not_read_is_read_before_the_response(
+    listener: Listener,
+) -> None:
+    """A client that writes head and body separately, as the JDK does, gets no reset instead of a 401."""
+    whole = request(line="POST /unread HTTP/1.1")
+
+    answer = await asyncio.to_thread(
+        exchange_bytes, listener.port, whole.removesuffix(INNER), INNER, LAST
+    )
+
+    assert [200, 200] == list_statuses(answer)
+    assert ["/unread", "/last"] == [path for path, _ in listener.handled]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([], id="a body that does not arrive"),
+        pytest.param(["Expect: 100-continue"], id="a body that waits for a response"),
+    ],
+)
+async def test_an_unread_body_that_does_not_arrive_delays_the_response_for_a_second(
+    listener: Listener, more: list[str]
+) -> None:
+    """It ends the connection, because its end is unknown."""
+    whole = request(*more, line="POST /unread HTTP/1.1")
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, whole.removesuffix(INNER))
+
+    assert [200] == list_statuses(answer)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param(b"POST / HT", id="half a request line"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: x\r\nA: b", id="half a header"),
+        pytest.param(request(line="GET / HTTP/1.1", body=b""), id="idle after a request"),
+    ],
+)
+async def test_a_connection_without_a_complete_header_is_closed(
+    listener: Listener, sent: bytes
+) -> None:
+    """R47: 200 of them were open after 80 s."""
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, sent)
+
+    assert list_statuses(answer) in ([], [200])
+
+
+async def test_slow_connections_block_others_only_until_their_deadline(
+    listener: Listener,
+) -> None:
+    """More connections than allowed: the next one waits, and is then served."""
+    silent = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(8)]
+
+    answer = await asyncio.to_thread(exchange_bytes, listener.port, LAST)
+
+    assert [200] == list_statuses(answer)
+    for _, writer in silent:
+        writer.close()
+
+
+def test_reaching_the_limit_of_connections_is_logged_and_counted_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """R47: 1,024 descriptors were an outage without a log line."""
+    metrics = telemetry.Metrics("1", tenants=(), providers=())
+    with open_listener("127.0.0.1", 0, advice="") as listener:
+        monitor = ConnectionMonitor(listener, 100, metrics)
+        for waiting, descriptors in ((0, 120), (3, 99), (3, 100), (5, 101), (0, 90)):
+            monitor.observe(waiting, descriptors)
+
+    page = metrics.render_metrics()[0].decode()
+    assert "otp_connection_limit_reached_total 1.0" in page
+    assert "otp_connections_waiting 0.0" in page
+    assert "otp_open_descriptors 90.0" in page
+    logged = [record.getMessage() for record in caplog.records]
+    assert 1 == sum("the limit of connections is reached" in line for line in logged)
+    assert 1 == sum("accepted again" in line for line in logged)
+
+
+async def test_waiting_connections_are_seen() -> None:
+    """What the kernel holds for a listener that does not accept."""
+    with open_listener("127.0.0.1", 0, advice="") as sock:
+        assert 0 == count_waiting(sock)
+        _, writer = await asyncio.open_connection(*sock.getsockname())
+        assert 1 == count_waiting(sock)
+        writer.close()
+
+
+def test_a_system_without_the_number_of_waiting_connections_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """macOS, for development."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with open_listener("127.0.0.1", 0, advice="") as sock:
+        assert 0 == count_waiting(sock)
+
+
+@pytest.mark.parametrize(
+    ("soft", "allowed"), [(1024, 512), (100, 1), (65_536, 4096), (resource.RLIM_INFINITY, 4096)]
+)
+def test_connections_are_fewer_where_descriptors_are(
+    monkeypatch: pytest.MonkeyPatch, soft: int, allowed: int
+) -> None:
+    """Without a descriptor Granian would try to accept again and again."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+
+    assert allowed == limit_connections(4096)
+    assert allowed == ConnectionLimits.from_settings(ServiceSettings()).max_connections
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"),
+    [
+        (1024, 4096, [(4096, 4096)]),
+        (1024, resource.RLIM_INFINITY, [(65_536, resource.RLIM_INFINITY)]),
+        (1024, 1_000_000, [(65_536, 1_000_000)]),
+        (4096, 4096, []),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, []),
+    ],
+)
+def test_the_soft_limit_of_descriptors_is_raised(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, expected: list[tuple[int, int]]
+) -> None:
+    """Many systems begin with 1,024."""
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+
+    raise_descriptor_limit()
+
+    assert expected == limits
 
 
 def test_an_address_in_use_is_named_with_the_advice_of_the_command() -> None:

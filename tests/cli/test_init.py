@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from otp_service.audit.archive_format.key_files import create_key_files, read_key
 from otp_service.cli.common import read_settings
+from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.settings import find_errors
@@ -37,6 +39,52 @@ def test_init_writes_a_configuration_that_only_its_owner_can_read(run_otp, tmp_p
     assert hash_api_key(key_in(ended.out)) == key.sha256
     assert key_in(ended.out) not in path.read_text()
     assert f"otp-service check --config {path}" in ended.out
+
+
+def test_init_creates_the_key_of_the_archive_beside_the_file(run_otp, tmp_path):
+    """A newcomer has an archive, whose key and folder `check` accepts."""
+    path = tmp_path / "otp.toml"
+
+    ended = run_otp("init", "--config", path, "--country", "GB")
+
+    audit, key = read_settings(path).audit, tmp_path / "audit.pem"
+    assert (str(tmp_path / "archive"), str(key)) == (audit.archive_folder, audit.signing_key)
+    assert 0o600 == key.stat().st_mode & 0o777
+    assert [] == list(find_sealer_errors(audit))
+    assert str(key) in ended.out
+    assert read_key(key).public.id in (tmp_path / "audit.pem.pub").read_text()
+
+
+def test_init_keeps_a_key_that_exists(run_otp, tmp_path):
+    """It may have sealed an archive already."""
+    key = tmp_path / "audit.pem"
+    create_key_files(key)
+    before = key.read_bytes()
+
+    run_otp("init", "--config", tmp_path / "otp.toml")
+
+    assert before == key.read_bytes()
+
+
+def test_init_without_an_archive_says_so(run_otp, tmp_path):
+    """The setting is explicit, and no key is written."""
+    path = tmp_path / "otp.toml"
+
+    ended = run_otp("init", "--config", path, "--archive", "none")
+
+    assert "none" == read_settings(path).audit.archive
+    assert "not archived" in ended.out
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_init_reports_a_key_that_it_cannot_write(run_otp, tmp_path):
+    """The configuration is written, and the command for the key is named."""
+    (tmp_path / "audit.pem.pub").mkdir()
+
+    ended = run_otp("init", "--config", tmp_path / "otp.toml")
+
+    assert 1 == ended.exit_code
+    assert "otp-service audit key" in ended.err
 
 
 def test_init_lists_what_is_left_to_fill_in(run_otp, tmp_path):

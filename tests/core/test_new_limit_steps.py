@@ -8,18 +8,21 @@ from otp_service.core import charges
 from otp_service.core.limits import DEFAULT_LIMITS, NUMBER_LIMITS, Algorithm, Charge, Limit
 from otp_service.core.phone_number import parse_number
 from otp_service.core.tenant import Tenant
+from otp_service.core.tenant_share import apply_share
 from otp_service.settings.limit_rules import TENANT_LIMITS
 
 
 PACKAGE = Path(otp_service.__file__).parent
-TENANT = Tenant("shop", "Example", frozenset({"GB"}))
+TENANT = Tenant(
+    "shop", "Example", frozenset({"GB"}), limits=apply_share(DEFAULT_LIMITS, (), percent=50)
+)
 PHONE = parse_number("+447400123456")
 
 
 def list_charges() -> list[Charge]:
     """Return a charge of every kind that a request can have."""
     return [
-        *charges.build_caller_send_charges(TENANT, "u-81", "203.0.113.9"),
+        *charges.build_caller_send_charges(TENANT, PHONE, "u-81", "203.0.113.9"),
         *charges.build_number_send_charges(TENANT, PHONE),
         *charges.build_shared_send_charges(TENANT, PHONE),
         *charges.build_caller_failure_charges(TENANT, "u-81", "203.0.113.9"),

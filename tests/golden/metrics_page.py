@@ -40,6 +40,7 @@ def format_metrics_page() -> str:
     metrics.count_conversion("twilio", "GB")
     metrics.set_archive_metrics(**dict.fromkeys(ARCHIVE_METRICS, 1.0))
     metrics.set_key_expiries([ApiKey("first", "shop", b"", frozenset(), 1_800_000_000_000)])
+    metrics.set_redis_issue("appendonly", exists=True)
     metrics.count_unauthenticated("missing")
     metrics.count_rejected_callback("twilio", "signature")
     metrics.limit_refusals("SendsPerNumber").inc()

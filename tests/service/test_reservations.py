@@ -17,6 +17,7 @@ from otp_service.core.errors import NumberLocked, NumberNotAllowed, OtpError, Ra
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Commit, CommitOutcome, Store
+from otp_service.core.tenant_share import apply_share
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
@@ -198,7 +199,7 @@ async def test_an_attempt_that_the_caller_s_bucket_refuses_charges_no_other_buck
         await recording.verify(issued, code, client_ip=CLIENT["client_ip"])
 
     assert limit == refusal.value.limit
-    assert set(CALLER_FAILURE_LIMITS) == set(store.charged_limits)
+    assert {*CALLER_FAILURE_LIMITS, Limit.FAILURES_TENANT} == set(store.charged_limits)
     denied = (await worker.read_events())[-1]
     assert ("otp.verify_denied", "rate_limited", limit) == (
         denied["type"],
@@ -278,3 +279,30 @@ async def read_gcra_buckets(installation: Installation) -> dict[bytes, Any]:
     keys += await installation.list_keys("*:limit:*PerAccount:*")
     keys += await installation.list_keys("*:limit:SendsPerTenant:*")
     return {key: msgspec.msgpack.decode(await redis_client.get(key))[:-1] for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("share", "shared"),
+    [
+        (Limit.SENDS_COUNTRY_TENANT, Limit.SENDS_COUNTRY),
+        (Limit.SENDS_PREFIX_TENANT, Limit.SENDS_PREFIX),
+        (Limit.SENDS_TENANT, Limit.SENDS_OVERALL),
+    ],
+)
+async def test_one_tenant_cannot_exhaust_what_others_share(
+    workers: list[Installation], share: Limit, shared: Limit
+) -> None:
+    """A tenant has half of a prefix, a country and the whole service; the rest is for others."""
+    worker = workers[0]
+    limits = apply_share({**DEFAULT_LIMITS, shared: (Window(6, 3600),)}, (), percent=50)
+    set_limits(worker, limits)
+    set_limits(worker, limits, "bank")
+    numbers = [f"+44740012345{i}" for i in range(8)]
+    answers = await gather_results(*map(worker.issue, numbers))
+
+    refused = [answer for answer in answers if isinstance(answer, RateLimited)]
+    assert [share] * 5 == [answer.limit for answer in refused]
+    for number in numbers[:3]:
+        await worker.issue(f"{number[:-2]}9{number[-1]}", tenant="bank")
+    with pytest.raises(RateLimited):
+        await worker.issue("+447400123499", tenant="bank")

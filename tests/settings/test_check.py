@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from otp_service.core.ip_address import is_loopback
+from otp_service.core.limits import Limit, Window
 from otp_service.core.tenant import hash_api_key
 from otp_service.settings import find_errors, find_expired_tenants, find_warnings
 
@@ -260,3 +261,75 @@ def test_an_archive_without_an_anchor_is_warned_of(load_config, now_ms):
     assert "audit.anchor" not in {
         w.setting for w in find_warnings(load_config(extra=ARCHIVE), now_ms)
     }
+
+
+def find_limit_warnings(load_config, **environ):
+    settings = load_config(environ=environ)
+    found = find_warnings(settings, now_ms=0)
+    return {fault.setting: fault.remedy for fault in found if "limits." in fault.setting}
+
+
+def test_limits_that_fit_together_need_no_second_look(load_config):
+    """The defaults, and those of every working configuration."""
+    for name in WORKING:
+        found = [str(fault) for fault in find_warnings(load_config(name), 0)]
+        assert not [text for text in found if "can exhaust it" in text or "share of" in text]
+
+
+@pytest.mark.parametrize(
+    ("limit", "windows", "outer"),
+    [
+        ("SENDS_PER_NUMBER_AND_TENANT", "9 in 10 min", "limits.SendsPerNumber (8 in 10 min)"),
+        ("SENDS_PER_NUMBER", "61 in 10 min", "limits.SendsPerPrefix (60 in 10 min)"),
+        ("SENDS_PER_PREFIX_AND_TENANT", "601 in 1 d", "limits.SendsPerPrefix (600 in 1 d)"),
+        ("SENDS_PER_PREFIX", "2001 in 1 h", "limits.SendsPerCountry (2000 in 1 h)"),
+        ("SENDS_PER_COUNTRY_AND_TENANT", "2001 in 1 h", "limits.SendsPerCountry (2000 in 1 h)"),
+        ("SENDS_PER_COUNTRY", "10001 in 1 h", "limits.SendsOverall (10000 in 1 h)"),
+        ("SENDS_PER_CLIENT_ADDRESS", "5001 in 1 h", "limits.SendsPerTenant (5000 in 1 h)"),
+    ],
+)
+def test_a_limit_that_one_subject_can_exhaust_gets_a_warning(load_config, limit, windows, outer):
+    """The limits are compared period by period, and the warning names both."""
+    found = find_limit_warnings(load_config, **{f"OTP_LIMITS__{limit}": f'["{windows}"]'})
+
+    (remedy,) = found.values()
+    assert f"has {windows}, above {outer}" in remedy
+
+
+def test_sends_of_a_tenant_above_its_share_get_a_warning(load_config):
+    """The share applies, so the value in the configuration would mislead."""
+    bank = BANK.replace('"Bank"', '"Bank", share_percent = 20')
+
+    found = find_limit_warnings(load_config, OTP_TENANTS__BANK=bank)
+
+    assert {"tenants.bank.limits.SendsPerTenant"} == found.keys()
+    assert "(20 %: 2000 in 1 h)" in found["tenants.bank.limits.SendsPerTenant"]
+
+
+def test_two_tenants_have_half_of_a_country_each(load_config):
+    """A tenant whose keys cannot send takes no share from the others."""
+    limit = Limit.SENDS_COUNTRY_TENANT
+    auditor = BANK.replace('"challenges"', '"audit-all"')
+
+    alone = load_config(environ={"OTP_TENANTS__BANK": auditor}).build_tenants()["shop"]
+    both = load_config(environ={"OTP_TENANTS__BANK": BANK}).build_tenants()
+    third = BANK.replace('"Bank"', '"Bank", share_percent = 75')
+    larger = load_config(environ={"OTP_TENANTS__BANK": third}).build_tenants()["bank"]
+
+    assert (Window(2_000, 3600),) == alone.limits[limit]
+    assert [(Window(1_000, 3600),)] * 2 == [tenant.limits[limit] for tenant in both.values()]
+    assert (Window(1_500, 3600),) == larger.limits[limit]
+
+
+def test_a_tenant_may_tighten_its_share_and_not_loosen_it(find_config_errors):
+    """With two tenants, more than half of a country is loose."""
+    variable = "OTP_TENANTS__SHOP__LIMITS__SENDS_PER_COUNTRY_AND_TENANT"
+    environ = {"OTP_TENANTS__BANK": BANK}
+
+    def find_limit_errors(windows: str) -> list[str]:
+        found = find_config_errors(environ=environ | {variable: f'["{windows}"]'})
+        return [fault.remedy for fault in found if "limits." in fault.setting]
+
+    (remedy,) = find_limit_errors("1001 in 1 h")
+    assert "is looser than limits.SendsPerCountryAndTenant (1000 in 1 h)" in remedy
+    assert [] == find_limit_errors("999 in 1 h")

@@ -80,6 +80,8 @@ def test_tenants_have_the_general_limits_or_their_share(load_config):
                 **settings.effective_limits,
                 Limit.SENDS_TENANT: (Window(50, 3600),),
                 Limit.SENDS_NUMBER_TENANT: (Window(3, 600), Window(5, 86400)),
+                Limit.SENDS_PREFIX_TENANT: settings.limits[Limit.SENDS_PREFIX],
+                Limit.SENDS_COUNTRY_TENANT: settings.limits[Limit.SENDS_COUNTRY],
             },
         )
         == tenant

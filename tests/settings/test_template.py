@@ -84,7 +84,9 @@ def test_what_it_says_of_the_defaults_is_so(written, load_config):
 
 def test_what_it_shows_as_comments_can_be_taken_in(written):
     """Each commented setting exists, and its example is safe; Redis has only one address."""
-    text, _ = written(provider_url="https://sms.example/messages")
+    text, _ = written(
+        provider_url="https://sms.example/messages", archive="/a", signing_key="/a.pem"
+    )
     others = r'^(url = "redis:|# url = "rediss:|# sentinel|# master)'
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
     taken = re.sub(r'^# ([a-z_A-Z]+ = |\[[a-z.]+\]$|"\+)', r"\1", text, flags=re.MULTILINE)
@@ -97,6 +99,18 @@ def test_what_it_shows_as_comments_can_be_taken_in(written):
     assert "Example" == settings.build_tenants()["shop"].sender
     assert {"gateway", "twilio"} == settings.providers.keys()
     assert {"US", "GB", "+4474"} == settings.routing.routes.keys()
+
+
+def test_it_has_an_archive_or_says_that_there_is_none(written):
+    """R73: what is in Redis alone is lost with it, so the choice is explicit."""
+    url = "https://sms.example/messages"
+    with_archive, _ = written(provider_url=url, archive="/a b", signing_key='/k"')
+    without, _ = written(provider_url=url)
+    settings, other = (load_settings(t, {}, str, cores=2) for t in (with_archive, without))
+
+    assert ("/a b", '/k"') == (settings.audit.archive_folder, settings.audit.signing_key)
+    assert ("none", None) == (other.audit.archive, other.audit.archive_folder)
+    assert [] == find_errors(settings) == find_errors(other)
 
 
 def test_a_fresh_configuration_warns_of_its_one_provider_and_that_nothing_is_archived(

@@ -425,3 +425,125 @@ def test_what_a_receipt_says_of_its_provider(said, late, good):
 
     told = HealthEvent("a", "GB", NOW, "receipt", "one", score=good) if good is not None else None
     assert told == heard
+
+
+def to_number(message, last):
+    """The message to another number of the same country."""
+    return msgspec.structs.replace(
+        message, to=PhoneNumber(f"+4474001234{last:02}", message.to.country, 44)
+    )
+
+
+async def refuse_numbers(chain, message, count, start=10):
+    """Send to so many different numbers; return all submissions of each."""
+    return [await chain.send(to_number(message, start + each)) for each in range(count)]
+
+
+async def test_provider_that_refuses_every_number_is_not_believed(message, caplog):
+    """A wrong sender makes each login a "bad number": from the fifth on the next one is asked."""
+    chain, (_, second) = router(RECIPIENT, ACCEPTED)
+
+    sends = await refuse_numbers(chain, message, 6)
+
+    assert [1, 1, 1, 1, 2, 2] == [len(each) for each in sends]
+    assert [
+        ("a", "refused", Fault.PROVIDER, "21211"),
+        ("b", "accepted", None, None),
+    ] == outcomes(sends[4])
+    assert RefusalScope.ACCOUNT is sends[4][0].scope
+    assert 2 == len(second.sent)
+    assert "provider a calls every number in GB unreachable" in caplog.text
+    assert "7400" not in caplog.text
+
+
+async def test_one_accepted_message_ends_the_run(message):
+    """Bad numbers among good ones are bad numbers."""
+    answers = itertools.cycle([*[RECIPIENT] * 4, ACCEPTED])
+
+    async def answer():
+        return next(answers)
+
+    chain, (_, second) = router(answer, ACCEPTED)
+
+    await refuse_numbers(chain, message, 25)
+
+    assert [] == second.sent
+
+
+async def test_one_number_refused_again_and_again_is_believed(message):
+    """A person who tries ten times proves nothing about the provider."""
+    chain, (_, second) = router(RECIPIENT, ACCEPTED)
+
+    sends = [await chain.send(to_number(message, 10)) for _ in range(10)]
+
+    assert [] == second.sent
+    assert {Fault.RECIPIENT} == {each[-1].fault for each in sends}
+
+
+async def test_run_is_of_one_country(message):
+    """A sender may be wrong in one country alone."""
+    chain, (_, second) = router(RECIPIENT, ACCEPTED)
+    await refuse_numbers(chain, message, 6)
+    french = msgspec.structs.replace(message, to=PhoneNumber("+33612345678", "FR", 33))
+
+    (submission,) = await chain.send(french)
+
+    assert Fault.RECIPIENT is submission.fault
+    assert 2 == len(second.sent)
+
+
+async def test_fraud_blocks_are_believed_however_many(message):
+    """An attacker can make any number of them, and another provider would evade them."""
+    blocked = Refused(Fault.RECIPIENT, "30450", scope=RefusalScope.BLOCKED)
+    chain, (_, second) = router(blocked, ACCEPTED)
+
+    sends = await refuse_numbers(chain, message, 20)
+
+    assert [] == second.sent
+    assert {Fault.RECIPIENT} == {each[-1].fault for each in sends}
+
+
+async def test_two_providers_that_agree_are_believed(message):
+    """A list of invalid numbers is refused by all: the number is what is wrong."""
+    chain, _ = router(RECIPIENT, RECIPIENT, ACCEPTED)
+
+    sends = await refuse_numbers(chain, message, 10)
+
+    assert {Fault.RECIPIENT} == {each[-1].fault for each in sends}
+    assert 2 == len(sends[-1])
+
+
+async def test_alone_it_is_a_failed_delivery(message):
+    """Without another provider nobody is told that the number is bad: 502, and a refund."""
+    chain, _ = router(RECIPIENT)
+
+    sends = await refuse_numbers(chain, message, 5)
+
+    assert [Fault.RECIPIENT] * 4 + [Fault.PROVIDER] == [each[-1].fault for each in sends]
+
+
+async def test_old_refusals_are_forgotten(message):
+    """A bad number a day says nothing."""
+    now = NOW
+    chain, (_, second) = router(RECIPIENT, ACCEPTED, now=lambda: now)
+
+    for each in range(10):
+        await chain.send(to_number(message, 10 + each))
+        now += 25 * 3600 * 1000
+
+    assert [] == second.sent
+
+
+async def test_the_run_is_shared_with_other_processes(message):
+    """Each process sees a part of the refusals; together they are a run."""
+    first, second = LocalProviderHealth(), LocalProviderHealth()
+    chain, _ = router(RECIPIENT, ACCEPTED, memory=first)
+    await refuse_numbers(chain, message, 4)
+    shared, _ = ProviderHealth().apply_events(first.unshared_events)
+    shared = msgspec.msgpack.decode(msgspec.msgpack.encode(shared), type=ProviderHealth)
+    second.merge_shared_health(shared, 0)
+    other_chain, (_, next_one) = router(RECIPIENT, ACCEPTED, memory=second)
+
+    await refuse_numbers(other_chain, message, 1, start=50)
+
+    assert 1 == len(next_one.sent)

@@ -211,8 +211,13 @@ def start_replica(
 ) -> Iterator[EmbeddedServer]:
     """A replica that has caught up with its master."""
     follow = f"127.0.0.1 {master.port}"
+    # Without a delay, as the master: after its promotion the others synchronise with it.
     replica = start_server(
-        folder, port=find_free_port(), replicaof=follow, replica_priority=str(priority)
+        folder,
+        port=find_free_port(),
+        replicaof=follow,
+        replica_priority=str(priority),
+        repl_diskless_sync_delay="0",
     )
     with replica as server:
         with open_client(server) as client:

@@ -100,6 +100,14 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+def test_the_error_of_redis_py_behind_sentinel_names_the_answer():
+    """It replaces READONLY with a text of its own."""
+    answer = BaseParser.parse_error(WRONG_SERVER[0])
+    error = raised_from(Disconnected("The previous master is now a slave"), answer)
+
+    assert describe_error(answer) == describe_error(error)
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -16,6 +16,7 @@ from otp_service.store import health, permissions
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, read_lua
 from otp_service.store.connect import create_redis_client
+from otp_service.store.server_checks import check_server
 from tests.store import redis_servers
 
 
@@ -298,7 +299,7 @@ def test_old_versions_are_named(version, is_old):
         "aof_enabled": "1",
     }
 
-    assert is_old == bool(list(health._check_server(info)))
+    assert is_old == bool(list(check_server(info)))
 
 
 def test_every_command_of_the_scripts_is_tried():
@@ -373,3 +374,91 @@ async def test_a_redis_that_hangs_is_not_ready_in_time(own):
         assert not await health.is_ready(link, timeout=0.1)
 
         assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("maxmemory-policy", "allkeys-lru"), ("appendonly", "no")]
+)
+async def test_a_redis_that_may_forget_is_not_ready(own, option, value, caplog):
+    """R76, R78: it may have started, or been promoted, after the check of the start."""
+    server, client = own
+    usual = client.config_get(option)[option]
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        assert await health.is_ready(link)
+        client.config_set(option, value)
+        assert not await health.is_ready(link)
+        client.config_set(option, usual)
+        assert await health.is_ready(link)
+
+    (line,) = caplog.messages
+    assert line.startswith(f"not ready: {option} of Redis is")
+
+
+async def test_each_master_of_a_cluster_must_be_safe(cluster, caplog):
+    """One that forgets is enough for a lost attempt."""
+    *_, last = cluster
+    options = redis_servers.build_connect_options(cluster)
+    async with ScriptClient(create_redis_client(**options, timeout_ms=5000)) as link:
+        with redis_servers.open_client(last) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            try:
+                assert not await health.is_ready(link)
+            finally:
+                client.config_set("maxmemory-policy", "noeviction")
+        assert await health.is_ready(link)
+
+    assert ["not ready: maxmemory-policy"] == [" ".join(m.split()[:3]) for m in caplog.messages]
+
+
+async def test_a_server_that_takes_over_is_checked_at_once(tmp_path, caplog):
+    """Its first connection reads INFO, before any call of readiness."""
+    port = redis_servers.find_free_port()
+    async with ScriptClient(
+        create_redis_client(url=f"redis://127.0.0.1:{port}", timeout_ms=5000)
+    ) as link:
+        with redis_servers.start_server(tmp_path / "safe", port=port):
+            await link.run_script(SET, ("{00}:x",), ())
+        assert [] == caplog.messages
+        with redis_servers.start_server(
+            tmp_path / "unsafe", port=port, maxmemory_policy="allkeys-lru", appendonly="no"
+        ):
+            await link.retry_lost_reply(lambda: link.run_script(SET, ("{00}:x",), ()))
+            await link.run_script(SET, ("{00}:x",), ())
+
+    assert ["maxmemory-policy", "appendonly"] == [
+        message.removeprefix("the Redis in use is not safe: ").split()[0]
+        for message in caplog.messages
+    ]
+
+
+async def test_without_the_permission_for_info_nothing_is_ready(own, caplog):
+    """The reason is in the log, not a failure of the connection."""
+    server, client = own
+    login = user(client, KEYS, *SERVICE, "-info")
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000, **login)) as link:
+        assert 1 == len(await link.run_pipeline("{00}:x", [("GET", "{00}:x")]))
+        assert not await health.is_ready(link)
+
+    assert ["not ready: Redis answered NOPERM: User otp has no permissions to run the INFO"] == (
+        caplog.messages
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("replicas", "is_enough"), [(1, False), (2, True)])
+async def test_a_cluster_requires_all_replicas_of_a_master(tmp_path, replicas, is_enough, caplog):
+    """The cluster promotes one of them by itself, as Sentinel does."""
+    with (
+        redis_servers.start_cluster(tmp_path / "masters", size=1) as (master,),
+        redis_servers.start_cluster_replica(tmp_path / "one", master),
+        redis_servers.start_cluster_replica(tmp_path / "two", master),
+    ):
+        client = create_redis_client(cluster=[f"127.0.0.1:{master.port}"], timeout_ms=5000)
+        async with ScriptClient(client, replicas=replicas, wait_ms=1000) as link:
+            found = await health.find_issues(link)
+            ready = await health.is_ready(link)
+
+    remedy = "is 1, and 2 replicas may be promoted: set redis.replicas = 2"
+    assert ([] if is_enough else [("redis.replicas", remedy)]) == found
+    assert is_enough == ready
+    assert ([] if is_enough else [f"not ready: redis.replicas {remedy}"]) == caplog.messages

@@ -114,7 +114,7 @@ async def test_an_issue_and_a_verify_are_a_tree_each(traced):
         ("send", "submit"): 1,
         (None, verify): 1,
         (verify, "store fetch"): 1,
-        (verify, "store commit"): 2,
+        (verify, "store commit"): 4,
         (verify, "argon2"): 1,
     }
 

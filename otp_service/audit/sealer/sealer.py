@@ -12,7 +12,6 @@ lost and none is archived twice.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +27,7 @@ from otp_service.audit.sealer.state import ArchiveDamagedError
 from otp_service.audit.sealer.status import SealerStatus, StatusReporter
 from otp_service.audit.sinks.base import SinkError
 from otp_service.core.errors import StoreUnavailable
+from otp_service.task_end import wait_for_event
 
 
 POLL_INTERVAL_SECONDS = 0.25
@@ -78,8 +78,7 @@ class Sealer:
         while not stop.is_set():
             if not await self.run_once():
                 pause = POLL_INTERVAL_SECONDS if self.is_leader else LEASE_RENEWAL_SECONDS
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
+                await wait_for_event(stop, pause)
         await self.stop()
 
     async def run_once(self) -> bool:

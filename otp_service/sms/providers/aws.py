@@ -37,8 +37,8 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 logger = logging.getLogger(__name__)
 
 FAULT_TABLE: Final[FaultTable] = {
-    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": "recipient",
-    "DESTINATION_PHONE_NUMBER_OPTED_OUT": "recipient",
+    "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": "blocked",
+    "DESTINATION_PHONE_NUMBER_OPTED_OUT": "blocked",
     "ACCOUNT_DISABLED": "account",
     "AccessDeniedException": "account",
     "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": "account",

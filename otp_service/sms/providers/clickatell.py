@@ -25,7 +25,7 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 FAULT_TABLE: Final[FaultTable] = {
     "25": "recipient",  # invalid recipient address
-    "26": "recipient",  # recipient opted out
+    "26": "blocked",  # recipient opted out
     "1": "account",  # invalid or missing API key
     "2": "account",  # account is not active
     "3": "account",  # integration is not active

@@ -27,11 +27,10 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 
 FAULT_TABLE: Final[fault_table.FaultTable] = {
-    "status-10": "recipient",  # DND
-    "status-14": "recipient",  # blocklisted
-    "status-51": "recipient",  # no destination
+    "status-10": "blocked",  # DND
+    "status-14": "blocked",  # blocklisted
     "status-52": "recipient",  # REJECTED_DESTINATION
-    "status-87": "recipient",  # SIGNALS_BLOCKED: the number is pumped; do not evade the block
+    "status-87": "blocked",  # SIGNALS_BLOCKED: the number is pumped; do not evade the block
     "status-11": "account",  # the sender
     "status-13": "account",  # the sender
     "status-12": "account",  # credit

@@ -43,7 +43,6 @@ from otp_service.sms.smpp.text_codec import encode_text
 
 FAULT_TABLE: Final[FaultTable] = {
     "smpp-0b": "recipient",  # invalid destination
-    "smpp-65": "recipient",  # refused permanently
     "smpp-0a": "account",  # invalid source address: a sender that is not ours
     "smpp-0d": "account",  # bind failed
     "smpp-0e": "account",  # password
@@ -51,7 +50,8 @@ FAULT_TABLE: Final[FaultTable] = {
     "smpp-14": "throttled",  # queue full
     "smpp-58": "throttled",  # throttled
 }
-"""By command_status (5.1.3); any other is the provider's."""
+"""By command_status (5.1.3); any other is the provider's, also 65 "permanent application error",
+which may be about the sender, the text or the account."""
 MAX_KNOWN_STATUS: Final = 0x04FF
 """The highest number to which the protocol and vendors have given a meaning."""
 

@@ -3,8 +3,9 @@
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 
 InvalidParameter is the code of everything that is wrong with a request, so its prose decides: for a
-number it is "Invalid parameter: PhoneNumber Reason: … is not valid to publish to", or mentions
-E.164. A region without SMS answers the same for every number: try `send-test` first.
+number it is "Invalid parameter: PhoneNumber Reason: … is not valid to publish to". The form E.164 is
+asked for of our own sender too, so it proves nothing. A region without SMS answers the same for every
+number: try `send-test` first.
 
 A number that has opted out is accepted and then dropped, and there is no webhook for deliveries:
 they are reported to CloudWatch Logs only. There is no field for our reference or a validity. Use
@@ -54,7 +55,9 @@ REQUEST_HEADERS: Final = (
 
 _ERROR_CODE_PATTERN: Final = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _MESSAGE_ID_PATTERN: Final = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
-_NUMBER_ERROR_PATTERN: Final = re.compile(rb"<Message>[^<]*(?:PhoneNumber|E\.?164)[^<]*</Message>")
+_NUMBER_ERROR_PATTERN: Final = re.compile(
+    rb"<Message>Invalid parameter: PhoneNumber\b[^<]*</Message>"
+)
 
 
 class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
@@ -83,7 +86,7 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
         }
         for number, (name, kind, value) in enumerate(self._build_attributes(message), start=1):
             entry = f"MessageAttributes.entry.{number}"
-            fields[f"{entry}.Name"] = f"AWS.SNS.SMS.{name}"
+            fields[f"{entry}.Name"] = name
             fields[f"{entry}.Value.DataType"] = kind
             fields[f"{entry}.Value.StringValue"] = value
         return HttpRequest("POST", self.url, REQUEST_HEADERS, urlencode(fields).encode())
@@ -100,13 +103,14 @@ class Sns(AwsSettings, frozen=True, kw_only=True, tag="sns"):
         return classify_reply(reply, _extract_text(_MESSAGE_ID_PATTERN, reply), faults, code)
 
     def _build_attributes(self, message: Message) -> list[tuple[str, str, str]]:
-        attributes = [("SMSType", "String", "Transactional")]
+        attributes = [("AWS.SNS.SMS.SMSType", "String", "Transactional")]
         sender = self.select_sender_id(message)
         if sender:
-            name = "OriginationNumber" if is_numeric_sender_id(sender) else "SenderID"
+            is_number = is_numeric_sender_id(sender)
+            name = "AWS.MM.SMS.OriginationNumber" if is_number else "AWS.SNS.SMS.SenderID"
             attributes.append((name, "String", sender))
         if self.max_price:
-            attributes.append(("MaxPrice", "Number", self.max_price))
+            attributes.append(("AWS.SNS.SMS.MaxPrice", "Number", self.max_price))
         return attributes
 
 

@@ -1,5 +1,6 @@
 """Telnyx Messaging, API v2.
 
+10002 and 10016 are about the form of a number, which may be our sender's: `source.pointer` decides.
 40300 "blocked" depends on its text: with STOP in title or detail it is the recipient's fault, who
 asked this sender to stop; otherwise the profile may be blocked, which is the provider's. Receipts
 have the same codes; those that are not the recipient's are technical. The status
@@ -28,8 +29,6 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 BLOCKED_CODE: Final = "40300"
 FAULT_TABLE: Final[FaultTable] = {
-    "10002": "recipient",  # the form of the number
-    "10016": "recipient",  # the same
     "40001": "recipient",  # a landline, or not routable
     "40012": "recipient",  # invalid destination
     "40310": "recipient",  # invalid "to"
@@ -53,6 +52,20 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
 }
 RECEIPT_EVENTS: Final = frozenset({"message.sent", "message.finalized", "message.read"})
 PUBLIC_KEY_BYTES: Final = 32
+NUMBER_POINTER: Final = "/to/"
+"""How the `source.pointer` of an error about the recipient's number begins, with a / at its end."""
+NUMBER_FAULTS: Final[FaultTable] = dict.fromkeys(("10002", "10016"), "recipient")
+"""The form of a number. Only with the pointer it is the recipient's number for certain."""
+OTHER_FIELD_FAULTS: Final[FaultTable] = {
+    code: "account"
+    for code in (*FAULT_TABLE, *NUMBER_FAULTS)
+    if FAULT_TABLE.get(code, "recipient") == "recipient"
+}
+"""The same codes where the pointer is to another field, such as our sender."""
+
+
+class _ErrorSource(msgspec.Struct):
+    pointer: str = ""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -60,12 +73,21 @@ class _ErrorBody(msgspec.Struct):
     """Usually text, at times a number."""
     title: str = ""
     detail: str | None = None
+    source: _ErrorSource | None = None
 
     @property
     def fault_table(self) -> FaultTable:
-        """The table for this error, with the fault of 40300."""
+        """The table for this error, with the faults that depend on more than its code."""
         is_stop = "STOP" in f"{self.title} {self.detail}"
-        return {**FAULT_TABLE, BLOCKED_CODE: "recipient"} if is_stop else FAULT_TABLE
+        table = {**FAULT_TABLE, BLOCKED_CODE: "blocked"} if is_stop else FAULT_TABLE
+        pointer = self.source.pointer if self.source else ""
+        if f"{pointer}/".startswith(NUMBER_POINTER):
+            return {**table, **NUMBER_FAULTS}
+        return {**table, **OTHER_FIELD_FAULTS} if pointer else table
+
+    @property
+    def is_about_number(self) -> bool:
+        return self.fault_table.get(str(self.code)) in {"recipient", "blocked"}
 
 
 class _ReplyMessage(msgspec.Struct):
@@ -130,7 +152,9 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         message_id = body.data.id if body.data else None
         if not body.errors:
             return classify_reply(reply, message_id)
-        error = body.errors[0]
+        # Another field of the request is our fault, whatever else is wrong with the number.
+        other = (error for error in body.errors if not error.is_about_number)
+        error = next(other, body.errors[0])
         return classify_reply(reply, message_id, error.fault_table, str(error.code))
 
     def parse_receipts(self, callback: Callback) -> list[Receipt]:

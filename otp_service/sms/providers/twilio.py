@@ -25,13 +25,11 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, bu
 FAULT_TABLE: Final[FaultTable] = {
     "21211": "recipient",  # invalid To
     "21214": "recipient",  # To cannot be reached
-    "21217": "recipient",  # not a valid number
-    "21421": "recipient",  # not a valid number
-    "21610": "recipient",  # the recipient sent STOP
+    "21610": "blocked",  # the recipient sent STOP
     "21614": "recipient",  # not a mobile number
     "30005": "recipient",  # unknown handset
     "30006": "recipient",  # landline or unreachable carrier
-    "30450": "recipient",  # blocked by SMS pumping protection
+    "30450": "blocked",  # blocked by SMS pumping protection
     "20003": "account",  # authentication
     "20005": "account",  # account not active
     "21212": "account",  # invalid From

@@ -8,6 +8,7 @@ from typing import Final
 from otp_service.sms.smpp import pdu as protocol
 from otp_service.sms.smpp.pdu import Pdu
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
+from otp_service.task_end import cancel_tasks
 
 
 logger = logging.getLogger(__name__)
@@ -89,9 +90,7 @@ class SmppConnection:
         """Unbind (4.2), cancel the handling of receipts, and close."""
         if not self.is_closed:
             await wait_for_response(self.send_request(protocol.UNBIND), timeout_seconds)
-        for task in self._delivery_tasks:
-            task.cancel()
-        await asyncio.gather(*self._delivery_tasks, return_exceptions=True)
+        await cancel_tasks(self._delivery_tasks, timeout_seconds=timeout_seconds)
         self.close()
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from otp_service.sms.provider_settings import TimeoutSeconds
 from otp_service.sms.smpp.connection import DeliveryHandler, SmppConnection, wait_for_response
 from otp_service.sms.smpp.pdu import BIND_TRANSCEIVER, RESPONSE_BIT, STATUS_OK
 from otp_service.sms.smpp.pdu_bodies import BindRequest
+from otp_service.task_end import cancel_tasks
 
 
 logger = logging.getLogger(__name__)
@@ -113,8 +114,7 @@ class SmppSession:
         connection = self._connection_future.result() if self._connection_future.done() else None
         if isinstance(connection, SmppConnection):
             await connection.unbind(UNBIND_TIMEOUT_SECONDS)
-        keep_task.cancel()
-        await asyncio.gather(keep_task, return_exceptions=True)
+        await cancel_tasks([keep_task], timeout_seconds=UNBIND_TIMEOUT_SECONDS)
 
     def _reset_connection_future(self) -> None:
         self._connection_future = asyncio.get_running_loop().create_future()
@@ -149,8 +149,8 @@ class SmppSession:
             is_bound = await self._bind_connection(connection, bind_body, end - clock())
             return is_bound and await self._wait_until_lost(connection, read_task)
         finally:
-            connection.close()
-            await asyncio.gather(read_task, return_exceptions=True)
+            connection.close()  # which ends the reading
+            await asyncio.wait([read_task])
 
     async def _open_connection(self) -> SmppConnection:
         host, port = self._settings.host, self._settings.port

@@ -106,9 +106,9 @@ def test_validity_is_never_longer_than_the_codes(message):
                 {"__type": "ConflictException", "Reason": reason},
                 Fault.RECIPIENT,
                 reason,
-                RefusalScope.MESSAGE,
+                RefusalScope.BLOCKED,
             )
-            for reason in list_codes(FAULT_TABLE, "recipient")
+            for reason in list_codes(FAULT_TABLE, "blocked")
         ),
         *(
             (

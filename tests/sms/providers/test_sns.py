@@ -102,11 +102,14 @@ def test_number_is_an_origination_number(message):
             Fault.RECIPIENT,
             RefusalScope.MESSAGE,
         ),
-        (
-            "InvalidParameter",
-            "does not meet the E164 format",
-            Fault.RECIPIENT,
-            RefusalScope.MESSAGE,
+        *(
+            ("InvalidParameter", text, Fault.PROVIDER, RefusalScope.MESSAGE)
+            for text in (
+                "does not meet the E164 format",
+                "Invalid parameter: OriginationNumber Reason: not an E.164 PhoneNumber of yours",
+                "Invalid parameter: MessageAttributes Reason: the PhoneNumber must be in E.164",
+                "Invalid parameter: PhoneNumberOrSender",
+            )
         ),
         ("InvalidParameter", "Invalid parameter: SenderID", Fault.PROVIDER, RefusalScope.MESSAGE),
         ("ParameterValueInvalid", "PhoneNumber", Fault.PROVIDER, RefusalScope.MESSAGE),
@@ -206,9 +209,9 @@ async def test_moto_takes_the_message(moto, transport, message):
 
 
 async def test_moto_refuses_what_is_no_number(moto, transport, message):
-    """For good: the chain stops."""
+    """Its prose names E.164 and not the field, which SNS itself does: it could be our sender's."""
     wrong = msgspec.structs.replace(message, to=PhoneNumber("+44x", "GB", 44))
 
     reply = await HttpProvider("sns", settings(base_url=moto), transport).send(wrong)
 
-    assert (Fault.RECIPIENT, "InvalidParameter") == (reply.fault, reply.reason)
+    assert (Fault.PROVIDER, "InvalidParameter") == (reply.fault, reply.reason)

@@ -1,6 +1,7 @@
 """How Telnyx is asked, what its receipts mean, and whether its own SDK agrees."""
 
 import base64
+import json
 import time
 
 import msgspec
@@ -10,8 +11,8 @@ import telnyx as sdk
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from telnyx.lib.webhook_verification import WebhookVerificationError
 
-from otp_service.core.delivery import Receipt
-from otp_service.sms.http_provider import HttpRequest
+from otp_service.core.delivery import Fault, Receipt, RefusalScope
+from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
 from tests.sms.providers.contracts.telnyx import create_telnyx
 from tests.sms.providers.sdk_comparison import (
@@ -245,3 +246,35 @@ def test_we_accept_what_libsodium_signs():
     )
 
     assert receipt.is_signed
+
+
+@pytest.mark.parametrize("code", ["10002", "10016", "40310", "40001"])
+@pytest.mark.parametrize(
+    ("pointers", "fault", "scope"),
+    [
+        (["/to"], Fault.RECIPIENT, RefusalScope.MESSAGE),
+        (["/to/0"], Fault.RECIPIENT, RefusalScope.MESSAGE),
+        (["/from"], Fault.PROVIDER, RefusalScope.ACCOUNT),
+        (["/messaging_profile_id"], Fault.PROVIDER, RefusalScope.ACCOUNT),
+        (["/tocsin"], Fault.PROVIDER, RefusalScope.ACCOUNT),
+        (["/to", "/from"], Fault.PROVIDER, RefusalScope.ACCOUNT),
+    ],
+)
+def test_the_pointer_decides_whose_number_is_meant(code, pointers, fault, scope):
+    """A sender that is not ours made every login a bad number, and no other provider was asked."""
+    errors = [{"code": code, "title": "Invalid", "source": {"pointer": each}} for each in pointers]
+    body = json.dumps({"errors": errors}).encode()
+
+    reply = create_telnyx("https://sms.example").interpret_reply(HttpReply(400, {}, body))
+
+    assert (fault, code, scope) == (reply.fault, reply.reason, reply.scope)
+
+
+@pytest.mark.parametrize("code", ["10002", "10016"])
+def test_the_form_of_a_number_without_a_pointer_proves_nothing(code):
+    """It may be the sender's."""
+    body = json.dumps({"errors": [{"code": code, "title": "Invalid"}]}).encode()
+
+    reply = create_telnyx("https://sms.example").interpret_reply(HttpReply(400, {}, body))
+
+    assert Fault.PROVIDER is reply.fault

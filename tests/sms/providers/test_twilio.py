@@ -97,6 +97,10 @@ def test_validity_is_within_twilios_bounds(message, life, asked):
     ("code", "http", "fault", "about"),
     [
         *(
+            (code, 400, Fault.RECIPIENT, RefusalScope.BLOCKED)
+            for code in list_codes(FAULT_TABLE, "blocked")
+        ),
+        *(
             (code, 400, Fault.RECIPIENT, RefusalScope.MESSAGE)
             for code in list_codes(FAULT_TABLE, "recipient")
         ),

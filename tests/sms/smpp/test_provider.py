@@ -45,7 +45,7 @@ async def test_accepted(smsc, provider, message):
     ("status", "refused"),
     [
         (0x0B, Refused(Fault.RECIPIENT, "smpp-0b")),
-        (0x65, Refused(Fault.RECIPIENT, "smpp-65")),
+        (0x65, Refused(Fault.PROVIDER, "smpp-65")),
         (0x0A, Refused(Fault.PROVIDER, "smpp-0a", None, RefusalScope.ACCOUNT)),
         (0x0D, Refused(Fault.PROVIDER, "smpp-0d", None, RefusalScope.ACCOUNT)),
         (0x0E, Refused(Fault.PROVIDER, "smpp-0e", None, RefusalScope.ACCOUNT)),

@@ -111,6 +111,17 @@ class Installation:
         )
         self.dependencies = msgspec.structs.replace(self._build_dependencies(), **changes)
         self.service = OtpService(self.dependencies)
+        self._stop_refunds_before_close()
+
+    def _stop_refunds_before_close(self) -> None:
+        """Stop the refunds that wait for the store when the client is closed, as at shutdown."""
+        close = self.script_client.aclose
+
+        async def stop_and_close() -> None:
+            await self.dependencies.refunds.drain(0)
+            await close()
+
+        self.script_client.aclose = stop_and_close  # type: ignore[method-assign]
 
     def _build_dependencies(self) -> Dependencies:
         return Dependencies(

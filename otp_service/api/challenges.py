@@ -47,7 +47,7 @@ SEND_PROBLEMS: Final = (
     scopes=CHALLENGE_SCOPES,
     request_body=IssueRequest,
     response_body=ChallengeView,
-    problems=(*SEND_PROBLEMS, "invalid-phone-number"),
+    problems=(*SEND_PROBLEMS, "invalid-phone-number", "challenge-expired"),
     accepts_idempotency_key=True,
 )
 async def issue_challenge(request: AuthenticatedRequest) -> ASGIResponse:

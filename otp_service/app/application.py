@@ -46,6 +46,9 @@ HEALTH_SYNC_INTERVAL_SECONDS = 1.0
 MAX_CONCURRENT_SENDS = 256
 """In one process; a larger number would only wait for connections."""
 
+REFUND_DRAIN_SECONDS = 2.0
+"""At shutdown, for refunds that wait for the store; the charges of the others stay."""
+
 ISSUE_TIMEOUT_MARGIN_MS = 5 * SECOND_MS
 """Added to the providers' deadline for the rest of an issue."""
 
@@ -143,6 +146,7 @@ class Application:
     async def stop(self) -> None:
         """Wait for calls in progress, record the stop, and close every resource."""
         await self.background_calls.drain(self.settings.service.drain_seconds)
+        await self.service.refunds.drain(REFUND_DRAIN_SECONDS)
         await self._background_tasks.stop()
         if self._background_tasks.has_started:
             await self._record_stop()

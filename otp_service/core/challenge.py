@@ -225,6 +225,17 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         sends, left = self.sends + 1, self.sends_left - 1
         return self._advance_version(sends=sends, sends_left=left, resend_at=now + cooldown)
 
+    def cancel_unsent(self, now: int) -> "Challenge":
+        """End a challenge whose first code was never sent; it then has no sends."""
+        left = self.sends_left + self.sends
+        return replace(self.cancel(now), sends=0, sends_left=left, resend_at=now)
+
+    def withdraw_send(self, now: int, *, is_auto_resend: bool) -> "Challenge":
+        """Reverse a send whose code was never sent, its cooldown included."""
+        auto_resent = self.auto_resent and not is_auto_resend
+        left = self.sends_left + 1
+        return self._advance_version(sends_left=left, resend_at=now, auto_resent=auto_resent)
+
     def refund_send(self) -> "Challenge":
         """Refund a send that no provider took; its cooldown stays."""
         return self._advance_version(sends_left=self.sends_left + 1)

@@ -23,6 +23,9 @@
     └── TemporarilyUnavailable        nothing was compared and nothing was sent              503
         ├── Overloaded                nothing was charged
         └── StoreUnavailable          Redis fails or lacks replicas; the outcome is unknown
+            ├── NotReplicated         applied, but too few replicas have it
+            ├── EventLogFull          nothing is granted until the archive is written
+            ├── ResultNotStored       a message may have been sent
             └── StoreTampered         a wrong MAC: another program wrote a record
 
 `api/problems.py` converts each into its problem document. The text of an error is a sentence for
@@ -221,7 +224,10 @@ class StoreUnavailable(TemporarilyUnavailable):
     """Redis is unreachable, full, read-only, loading, or has too few replicas."""
 
     problem_type = "store-unavailable"
+    audit_reason = "store_unavailable"
     detail = "The store is not available. Wait for the seconds in Retry-After."
+    is_reachable: ClassVar[bool] = False
+    """Whether the store answered and can apply refunds."""
 
     def __init__(
         self, detail: str = "", *, retry_after: int = 1, cause: str = "", kind: str = ""
@@ -231,6 +237,28 @@ class StoreUnavailable(TemporarilyUnavailable):
         """What Redis answered, for logs and commands; never part of a response."""
         self.kind = kind
         """The code of the answer, such as READONLY; empty without one."""
+
+
+class NotReplicated(StoreUnavailable):
+    """The change was applied, and too few replicas have it; `reply` is that of the script."""
+
+    detail = "Too few replicas have the change. Wait for the seconds in Retry-After."
+    is_reachable = True
+
+    def __init__(self, reply: object, *, cause: str = "") -> None:
+        super().__init__(cause=cause)
+        self.reply = reply
+
+
+class EventLogFull(StoreUnavailable):
+    """Nothing was applied: the event of the change might never be archived (R73)."""
+
+    detail = "The event log is full until its entries are archived."
+    is_reachable = True
+
+
+class ResultNotStored(StoreUnavailable):
+    """A message may have been sent, and what the providers answered could not be stored."""
 
 
 class StoreTampered(StoreUnavailable):

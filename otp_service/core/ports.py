@@ -40,7 +40,11 @@ class CompareAndSwap(msgspec.Struct, frozen=True):
 
 
 class Refund(msgspec.Struct, frozen=True):
-    """The reversal of a charge that this commit applied; it is applied once."""
+    """The reversal of a charge of the commit with this operation id.
+
+    It applies once, and only while the store has a record that the charge was applied. If there is
+    no record, the charge stays; a charge that arrives after its refund is not applied.
+    """
 
     charge: Charge
     operation_id: str
@@ -65,6 +69,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     `events`; may be folded."""
     durable: bool = False
     """Whether the commit waits for replicas."""
+    only_with_refunds: bool = False
+    """Whether it changes nothing unless each of its refunds applies."""
     requires_log_capacity: bool = False
     """Whether it starts what ends in an event of `events.GRANT_EVENTS`."""
     masked_number: str = ""

@@ -1,13 +1,14 @@
 """Issue and resend: charge, hash, store, send, and store the result."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
 import phonenumbers
 
 from otp_service.core import charges, codes, errors, events
-from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
+from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
 from otp_service.core.delivery import Message
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
@@ -49,6 +50,7 @@ class CodeSender:
         self._purpose = context.challenge.purpose
         self._phone = phone
         self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._refunds = dependencies.refunds
         self._recorder = SendRecorder(dependencies, context, phone)
 
     async def issue(self, locale: str | None) -> ChallengeSnapshot:
@@ -59,8 +61,10 @@ class CodeSender:
             charged = await self._charge(salt)
             hash_slot.close()
             commit = self._build_issue_commit(charged, locale)
-            # A conflict would be a collision of 128 random bits: Redis was tampered with.
-            snapshot = (await commit_once(self._store, commit)).to_snapshot()
+            withdraw = partial(self._withdraw, charged, self._build_issue_withdrawal)
+            async with self._refunds.refund_if_unavailable(withdraw):
+                # A conflict would be a collision of 128 random bits: Redis was tampered with.
+                snapshot = (await commit_once(self._store, commit)).to_snapshot()
             result = await self._submit(snapshot, charged.code, locale, is_first_send=True)
             return await self._recorder.record(snapshot, result, charged.send_charges)
 
@@ -76,7 +80,12 @@ class CodeSender:
         with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
             charged = await self._charge(secret.salt, is_auto_resend=is_auto_resend)
             hash_slot.close()
-            snapshot = await self._add_code(charged, failed_send)
+            build_withdrawal = partial(
+                self._build_resend_withdrawal, charged, is_auto_resend=is_auto_resend
+            )
+            withdraw = partial(self._withdraw, charged, build_withdrawal)
+            async with self._refunds.refund_if_unavailable(withdraw):
+                snapshot = await self._add_code(charged, failed_send)
             result = await self._submit(snapshot, charged.code, secret.locale, is_first_send=False)
             return await self._recorder.record(snapshot, result, charged.send_charges)
 
@@ -86,35 +95,49 @@ class CodeSender:
         Whatever refuses, everything is refunded, and the error of the refusal is raised.
         """
         deps = self._dependencies
-        caller_refunds = await self._charge_caller()
-        commit = self._build_number_commit(is_auto_resend=is_auto_resend)
-        charged = await self._shared_limits.await_or_refund(
-            commit_once(self._store, commit), caller_refunds
-        )
-        code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
-        shared_charges = charges.build_shared_send_charges(self._tenant, self._phone)
-        argon2_hash, shared = await asyncio.gather(
-            deps.hasher.compute_argon2id(code, salt), self._shared_limits.charge_all(shared_charges)
-        )
-        refunds = (*caller_refunds, *shared.refunds)
-        send_charges = SendCharges(commit.charges, commit.operation_id, refunds)
-        if shared.refusal:
-            error = shared.refusal.to_error()
-            await self._deny_charged_send(send_charges, error)
-            raise error
-        return ChargedSend(charged.committed.now, send_charges, code, salt, argon2_hash)
+        planned = self._plan_charges(is_auto_resend=is_auto_resend)
+        async with self._refunds.refund_if_unavailable(partial(self._refund, planned)):
+            await self._charge_caller(planned.caller_refunds)
+            charged = await self._shared_limits.await_or_refund(
+                commit_once(self._store, self._build_number_commit(planned)),
+                planned.caller_refunds,
+            )
+            code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
+            argon2_hash, shared = await asyncio.gather(
+                deps.hasher.compute_argon2id(code, salt),
+                self._shared_limits.charge_all(planned.shared_refunds),
+            )
+            if shared.refusal:
+                error = shared.refusal.to_error()
+                applied = msgspec.structs.replace(planned, shared_refunds=shared.refunds)
+                await self._deny_charged_send(applied, error)
+                raise error
+        return ChargedSend(charged.committed.now, planned, code, salt, argon2_hash)
 
-    async def _charge_caller(self) -> tuple[Refund, ...]:
+    def _plan_charges(self, *, is_auto_resend: bool) -> SendCharges:
+        """Return the charges of a send, each with the operation id that it will have."""
+        tenant, phone, subject = self._tenant, self._phone, self._subject
+        number_charges = charges.build_number_send_charges(tenant, phone)
+        if is_auto_resend:
+            auto_resend = charges.build_auto_resend_charge(tenant, phone)
+            number_charges = (*number_charges, auto_resend)
+        account, client_ip_key = subject.account, subject.client_ip_key
+        return SendCharges(
+            number_charges,
+            self._dependencies.random.generate_operation_id(),
+            self._shared_limits.name_caller_charges(
+                charges.build_caller_send_charges(tenant, phone, account, client_ip_key)
+            ),
+            self._shared_limits.name_charges(charges.build_shared_send_charges(tenant, phone)),
+        )
+
+    async def _charge_caller(self, caller_refunds: tuple[Refund, ...]) -> None:
         """Charge the caller's own buckets. A refusal is recorded in the partition of the number.
 
         Raises NumberLocked and NumberNotAllowed first: they are checked before any limit.
         """
-        account, client_ip_key = self._subject.account, self._subject.client_ip_key
-        caller_charges = charges.build_caller_send_charges(
-            self._tenant, self._phone, account, client_ip_key
-        )
         try:
-            return await self._shared_limits.charge_caller(caller_charges)
+            await self._shared_limits.charge_caller(caller_refunds)
         except errors.RateLimited as error:
             denied = events.IssueDenied(**self._context.build_refusal_fields(error))
             commit = self._context.build_commit(
@@ -126,31 +149,77 @@ class CodeSender:
             await commit_once(self._store, commit)
             raise
 
-    def _build_number_commit(self, *, is_auto_resend: bool) -> Commit:
+    def _build_number_commit(self, planned: SendCharges) -> Commit:
         """Return the charges of a send to its number and prefix, in one commit."""
-        number_charges = charges.build_number_send_charges(self._tenant, self._phone)
-        if is_auto_resend:
-            auto_resend = charges.build_auto_resend_charge(self._tenant, self._phone)
-            number_charges = (*number_charges, auto_resend)
         return self._context.build_commit(
+            operation_id=planned.operation_id,
             unless_blocked=self._phone.canonical,
-            charges=number_charges,
+            charges=planned.number_charges,
             event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
             requires_log_capacity=True,
         )
 
     async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
         """Refund every charge, and write `otp.issue_denied`."""
-        fields, operation_id = self._context.build_refusal_fields(error), send_charges.operation_id
-        charged = (charge for charge in send_charges.number_charges if charge.cost)
+        denied = events.IssueDenied(**self._context.build_refusal_fields(error))
+        await self._refund(send_charges, denied)
+
+    async def _refund(self, send_charges: SendCharges, denied: events.Event | None = None) -> None:
+        """Refund every charge that was applied, in all partitions at once."""
         refund = self._context.build_commit(
-            operation_id=f"undo-{operation_id}",
-            refunds=tuple(Refund(charge, operation_id) for charge in charged),
-            foldable_event=events.IssueDenied(**fields),
+            operation_id=f"undo-{send_charges.operation_id}",
+            refunds=send_charges.number_refunds,
+            foldable_event=denied,
         )
         await asyncio.gather(
-            self._store.commit(refund), self._shared_limits.refund(send_charges.shared_refunds)
+            self._store.commit(refund), self._shared_limits.refund(send_charges.other_refunds)
         )
+
+    async def _withdraw(
+        self, charged: ChargedSend, build_withdrawal: Callable[[ChallengeSnapshot], Commit]
+    ) -> None:
+        """Refund a send whose code may have been stored, and was not sent; withdraw the code.
+
+        The store failed, or its replicas lacked the code. The cooldown is refunded as well.
+        """
+        snapshot = await self._store.fetch_challenge(self._tenant.name, self._challenge_id)
+
+        def build_commit(current: ChallengeSnapshot) -> Commit:
+            withdrawal = build_withdrawal(current)
+            return msgspec.structs.replace(withdrawal, refunds=charged.send_charges.number_refunds)
+
+        await commit_with_retry(self._store, snapshot, build_commit)
+        await self._shared_limits.refund(charged.send_charges.other_refunds)
+
+    def _build_issue_withdrawal(self, current: ChallengeSnapshot) -> Commit:
+        """Return the commit that cancels the new challenge, if it is stored and pending."""
+        challenge = current.challenge
+        if (
+            challenge is None
+            or challenge.compute_status(current.now) is not ChallengeStatus.PENDING
+        ):
+            return self._context.build_commit()
+        new = challenge.cancel_unsent(current.now)
+        fields = self._context.build_event_fields(reason=errors.StoreUnavailable.audit_reason)
+        return self._context.build_commit(
+            swap=CompareAndSwap(challenge, new, None), events=(events.Canceled(**fields),)
+        )
+
+    def _build_resend_withdrawal(
+        self, charged: ChargedSend, current: ChallengeSnapshot, *, is_auto_resend: bool
+    ) -> Commit:
+        """Return the commit that removes the new code, if it is stored."""
+        challenge, secret = current.challenge, current.secret
+        if challenge is None or secret is None:
+            return self._context.build_commit()
+        code = self._build_live_code(challenge, charged.argon2_hash, confirmed_at=0)
+        kept = tuple(one for one in secret.codes if one.code_hash != code.code_hash)
+        if kept == secret.codes:
+            return self._context.build_commit()
+        new = challenge.withdraw_send(current.now, is_auto_resend=is_auto_resend)
+        fields = self._context.build_event_fields(reason=errors.StoreUnavailable.audit_reason)
+        swap = CompareAndSwap(challenge, new, msgspec.structs.replace(secret, codes=kept))
+        return self._context.build_commit(swap=swap, foldable_event=events.IssueDenied(**fields))
 
     def _build_issue_commit(self, charged: ChargedSend, locale: str | None) -> Commit:
         challenge = self._build_challenge(charged.now)

@@ -1,11 +1,13 @@
 """Verify: charge the attempt, compare the code, and accept it once."""
 
 import asyncio
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from otp_service.core import charges, codes, errors, events
-from otp_service.core.challenge import Challenge, ChallengeSecret, LiveCode
+from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
 from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.verify_replay import build_replay_key, is_replay
@@ -23,7 +25,26 @@ class ChargedAttempt(msgspec.Struct, frozen=True):
     secret: ChallengeSecret
     consecutive_failures: int
     number_refunds: tuple[Refund, ...]
-    shared_refunds: tuple[Refund, ...]
+    caller_refunds: tuple[Refund, ...]
+
+    @property
+    def success_refunds(self) -> tuple[Refund, ...]:
+        """What a correct code takes back from the caller's buckets."""
+        return tuple(
+            msgspec.structs.replace(refund, charge=charges.build_success_refund(refund.charge))
+            for refund in self.caller_refunds
+        )
+
+
+class AttemptCharge(msgspec.Struct, frozen=True):
+    """An attempt charge that may have been applied, and the secret that it may have deleted."""
+
+    commit: Commit
+    secret: ChallengeSecret
+
+    @property
+    def refunds(self) -> tuple[Refund, ...]:
+        return tuple(Refund(charge, self.commit.operation_id) for charge in self.commit.charges)
 
 
 class CodeVerifier:
@@ -44,6 +65,10 @@ class CodeVerifier:
         self._challenge = challenge
         self._request = request
         self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._refunds = dependencies.refunds
+        self._attempt_charge: AttemptCharge | None = None
+        """The newest that was given to the store; those before it were not applied."""
+        self._caller_refunds: tuple[Refund, ...] = ()
         self._replay_key = None
         if idempotency_key is not None:
             mac_key = dependencies.keys.limit.current
@@ -62,22 +87,17 @@ class CodeVerifier:
             raise
         with self._dependencies.hash_slots.acquire(self._tenant.name):
             try:
-                attempt = await self._charge_attempt(snapshot)
+                async with self._refunds.refund_if_unavailable(self._refund_attempt):
+                    attempt = await self._charge_attempt(snapshot)
+                    argon2_hash = await self._compute_hash(code, attempt)
             except (errors.ChallengeEnded, errors.ChallengeNotFound) as error:
                 return await self._resolve_lost_race(error)
-            if not await self._is_correct_code(code, attempt):
+            if not self._is_correct_code(argon2_hash, attempt):
                 await self._reject(attempt)
                 raise errors.IncorrectCode(attempt.snapshot.require_challenge().attempts_left)
+            refund_caller = partial(self._shared_limits.refund, attempt.success_refunds)
             accepted, _ = await asyncio.gather(
-                self._accept(attempt),
-                self._shared_limits.refund(
-                    tuple(
-                        msgspec.structs.replace(
-                            refund, charge=charges.build_success_refund(refund.charge)
-                        )
-                        for refund in attempt.shared_refunds
-                    )
-                ),
+                self._accept(attempt), self._refunds.apply(refund_caller)
             )
             return accepted
 
@@ -94,26 +114,25 @@ class CodeVerifier:
         The second commit checks the deadline and the number's limits on the newest state. Raises
         ChallengeEnded, ChallengeNotFound, NumberLocked and RateLimited.
         """
-        caller_refunds = await self._charge_caller()
+        await self._charge_caller()
         charging = commit_with_retry(self._store, snapshot, self._build_attempt_commit)
-        charged = await self._shared_limits.await_or_refund(charging, caller_refunds)
-        commit, previous = charged.commit, charged.previous_snapshot
-        assert previous
-        assert previous.secret  # _build_attempt_commit has checked it
+        charged = await self._shared_limits.await_or_refund(charging, self._caller_refunds)
+        assert self._attempt_charge  # by _build_attempt_commit
         return ChargedAttempt(
             charged.to_snapshot(),
-            previous.secret,
+            self._attempt_charge.secret,
             charged.committed.consecutive_failures,
-            tuple(Refund(charge, commit.operation_id) for charge in commit.charges),
-            caller_refunds,
+            self._attempt_charge.refunds,
+            self._caller_refunds,
         )
 
-    async def _charge_caller(self) -> tuple[Refund, ...]:
+    async def _charge_caller(self) -> None:
         """Charge the caller's own buckets, and record a refusal. Raises NumberLocked first."""
         account, client_ip_key = self._subject.account, self._subject.client_ip_key
         caller_charges = charges.build_caller_failure_charges(self._tenant, account, client_ip_key)
+        self._caller_refunds = self._shared_limits.name_caller_charges(caller_charges)
         try:
-            return await self._shared_limits.charge_caller(caller_charges)
+            await self._shared_limits.charge_caller(self._caller_refunds)
         except errors.RateLimited as error:
             await self._record_verify_denial(error)
             raise
@@ -124,7 +143,7 @@ class CodeVerifier:
             raise errors.ChallengeExpired
         secret = msgspec.UNSET if new.attempts_left else None
         fields = self._context.build_event_fields()
-        return self._context.build_commit(
+        commit = self._context.build_commit(
             swap=CompareAndSwap(current.challenge, new, secret, deadline=new.deadline),
             charges=charges.build_number_failure_charges(self._tenant, self._phone),
             events=(events.Attempted(**fields, attempts_left=new.attempts_left),),
@@ -132,10 +151,41 @@ class CodeVerifier:
             durable=True,
             masked_number=new.masked_number,
         )
+        self._attempt_charge = AttemptCharge(commit, current.secret)
+        return commit
 
-    async def _is_correct_code(self, code: str, attempt: ChargedAttempt) -> bool:
-        """Compare with every live code; argon2 runs once, also if something else is wrong."""
-        argon2_hash = await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
+    async def _refund_attempt(self) -> None:
+        """Reverse every charge of an attempt after which nothing was compared."""
+        charge = self._attempt_charge
+        if charge:
+            store, challenge = self._store, self._challenge
+            snapshot = await store.fetch_challenge(challenge.tenant, challenge.id)
+            build_commit = partial(self._build_attempt_refund, charge)
+            with suppress(errors.ChallengeNotFound):
+                await commit_with_retry(store, snapshot, build_commit)
+        await self._shared_limits.refund(self._caller_refunds)
+
+    def _build_attempt_refund(self, charge: AttemptCharge, current: ChallengeSnapshot) -> Commit:
+        """Return the commit that reverses an attempt charge, once, if it was applied."""
+        challenge, secret = current.challenge, None
+        if challenge is None:
+            return self._context.build_commit(refunds=charge.refunds)
+        refunded = challenge.refund_attempt()
+        if refunded.compute_status(current.now) is ChallengeStatus.PENDING:
+            secret = current.secret or charge.secret  # the last attempt has deleted it
+        reason = errors.StoreUnavailable.audit_reason
+        return self._context.build_commit(
+            swap=CompareAndSwap(challenge, refunded, secret),
+            refunds=charge.refunds,
+            only_with_refunds=True,
+            foldable_event=events.VerifyDenied(**self._context.build_event_fields(reason=reason)),
+        )
+
+    async def _compute_hash(self, code: str, attempt: ChargedAttempt) -> bytes:
+        return await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
+
+    def _is_correct_code(self, argon2_hash: bytes, attempt: ChargedAttempt) -> bool:
+        """Compare with every live code, also if something else is wrong."""
         now, max_live_codes = attempt.snapshot.now, self._dependencies.policy.live_codes
         live_codes = attempt.secret.select_live_codes(now, max_live_codes)
         matches = [self._is_match(live, argon2_hash, attempt.secret.number) for live in live_codes]

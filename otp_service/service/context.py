@@ -17,6 +17,7 @@ from otp_service.core.policy import Policy
 from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
+from otp_service.service.pending_refunds import PendingRefunds
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of the configuration and of the keys in force, as events record them."""
     issue_timeout_ms: int
     """Milliseconds that an issue may take: the router's deadline and a margin."""
+    refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
     allow_fictitious: bool = False
     only_fictitious: bool = False
 

@@ -3,8 +3,8 @@
     issue   charge the caller → the number → the shared limits ∥ argon2 → store → send → store the result
     verify  fetch → charge the caller → the attempt → argon2, compare → store the result
 
-Fails closed: StoreUnavailable is never handled in this package, so no code is compared and no
-message is sent after an error of the store.
+Fails closed: no code is compared and no message is sent after StoreUnavailable. In this package it
+is caught only to refund what was charged (pending_refunds.py), and is raised again.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ class OtpService:
         self._dependencies = dependencies
         self._store = dependencies.store
         self.numbers = NumberService(dependencies)
+        self.refunds = dependencies.refunds
 
     async def issue(
         self, caller: Caller, request: IssueRequest, idempotency_key: str | None

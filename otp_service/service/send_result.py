@@ -6,9 +6,17 @@ from functools import partial
 import msgspec
 
 from otp_service.core import charges, events
-from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.challenge import Challenge, ChallengeStatus
 from otp_service.core.delivery import Fault, Submission
-from otp_service.core.errors import DeliveryFailed, RateLimited, StoreUnavailable, Undeliverable
+from otp_service.core.errors import (
+    DeliveryFailed,
+    OtpError,
+    RateLimited,
+    ResultNotStored,
+    StoreTampered,
+    StoreUnavailable,
+    Undeliverable,
+)
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
@@ -18,9 +26,24 @@ from otp_service.service.shared_limits import SharedLimits
 
 
 class SendCharges(msgspec.Struct, frozen=True):
+    """The charges of one send. They are named before they are applied, so some may not be."""
+
     number_charges: tuple[Charge, ...]
     operation_id: str
+    """Of the commit of the charges to the number."""
+    caller_refunds: tuple[Refund, ...]
     shared_refunds: tuple[Refund, ...]
+
+    @property
+    def number_refunds(self) -> tuple[Refund, ...]:
+        """The reversal of every charge to the number, the cooldown included."""
+        charged = (charge for charge in self.number_charges if charge.cost)
+        return tuple(Refund(charge, self.operation_id) for charge in charged)
+
+    @property
+    def other_refunds(self) -> tuple[Refund, ...]:
+        """The reversal of the charges in other partitions."""
+        return (*self.caller_refunds, *self.shared_refunds)
 
 
 class SendResult(msgspec.Struct, frozen=True):
@@ -41,6 +64,17 @@ class SendResult(msgspec.Struct, frozen=True):
         """The reason if a provider refused the number itself."""
         faults = (one.reason for one in self.submissions if one.fault is Fault.RECIPIENT)
         return next(faults, None)
+
+    def find_error(self, challenge_id: str) -> OtpError | None:
+        """Return the error of the call; None if a message may have been sent."""
+        if self.billable_count > 0:
+            return None
+        if self.recipient_fault_reason is not None:
+            return Undeliverable(self.recipient_fault_reason)
+        return DeliveryFailed(challenge_id)
+
+    def is_stored_in(self, challenge: Challenge) -> bool:
+        return challenge.submissions[-len(self.submissions) :] == self.submissions
 
     def apply_to(
         self, snapshot: ChallengeSnapshot, max_live_codes: int
@@ -80,6 +114,7 @@ class SendRecorder:
         self._context = context
         self._phone = phone
         self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._refunds = dependencies.refunds
         self._max_live_codes = dependencies.policy.live_codes
 
     async def record(
@@ -87,18 +122,32 @@ class SendRecorder:
     ) -> ChallengeSnapshot:
         """Return the challenge with the result of the send.
 
-        Raises Undeliverable, after which every charge stays, and DeliveryFailed.
+        Raises Undeliverable, after which every charge stays, DeliveryFailed, and ResultNotStored. A
+        StoreUnavailable that is not ResultNotStored means that nothing was sent.
         """
+        error = result.find_error(snapshot.require_challenge().id)
+        if isinstance(error, DeliveryFailed):
+            refund = partial(self._refund, snapshot, result, send_charges)
+            async with self._refunds.refund_if_unavailable(refund):
+                await refund()
+            raise error
+        try:
+            recorded = await self._record_sent(snapshot, result, send_charges)
+        except StoreTampered:
+            raise
+        except StoreUnavailable as unavailable:
+            raise ResultNotStored(cause=unavailable.cause, kind=unavailable.kind) from unavailable
+        if error:
+            raise error
+        return recorded
+
+    async def _record_sent(
+        self, snapshot: ChallengeSnapshot, result: SendResult, send_charges: SendCharges
+    ) -> ChallengeSnapshot:
         if result.billable_count > 1:
             return await self._charge_extra_messages(snapshot, result, send_charges)
-        if result.billable_count == 0 and result.recipient_fault_reason is None:
-            await self._refund(snapshot, result, send_charges)
-            raise DeliveryFailed(snapshot.require_challenge().id)
         build_commit = partial(self._build_commit, result)
-        recorded = await commit_with_retry(self._store, snapshot, build_commit)
-        if result.billable_count == 0 and result.recipient_fault_reason is not None:
-            raise Undeliverable(result.recipient_fault_reason)
-        return recorded.to_snapshot()
+        return (await commit_with_retry(self._store, snapshot, build_commit)).to_snapshot()
 
     async def _charge_extra_messages(
         self, snapshot: ChallengeSnapshot, result: SendResult, send_charges: SendCharges
@@ -106,20 +155,24 @@ class SendRecorder:
         """Charge each message beyond the first that may have been sent."""
         extra = result.billable_count - 1
         number_charges = charges.build_extra_message_charges(send_charges.number_charges, extra)
-        shared_charges = charges.build_extra_message_charges(
-            tuple(refund.charge for refund in send_charges.shared_refunds), extra
+        other_charges = charges.build_extra_message_charges(
+            tuple(refund.charge for refund in send_charges.other_refunds), extra
         )
+        named = self._shared_limits.name_charges(other_charges)
         build_commit = partial(self._build_commit, result, extra_charges=number_charges)
         recorded, _ = await asyncio.gather(
             commit_with_retry(self._store, snapshot, build_commit),
-            self._shared_limits.charge_all(shared_charges),
+            self._shared_limits.charge_all(named),
         )
         return recorded.to_snapshot()
 
     async def _refund(
         self, snapshot: ChallengeSnapshot, result: SendResult, send_charges: SendCharges
     ) -> None:
-        """Refund a send that no provider accepted, as often as the limit on refunds allows."""
+        """Refund a send that no provider accepted, as often as the limit on refunds allows.
+
+        A second call, after the reply to the first was lost, changes nothing.
+        """
         refunds = tuple(
             Refund(charge, send_charges.operation_id)
             for charge in charges.select_refundable_charges(send_charges.number_charges)
@@ -132,7 +185,7 @@ class SendRecorder:
         except RateLimited:
             await commit_with_retry(self._store, snapshot, build_commit)
         else:
-            await self._shared_limits.refund(send_charges.shared_refunds)
+            await self._shared_limits.refund(send_charges.other_refunds)
 
     def _build_commit(
         self,
@@ -141,6 +194,8 @@ class SendRecorder:
         extra_charges: tuple[Charge, ...] = (),
         refunds: tuple[Refund, ...] = (),
     ) -> Commit:
+        if current.challenge and result.is_stored_in(current.challenge):
+            return self._context.build_commit()
         swap, replaced_sends = result.apply_to(current, self._max_live_codes)
         recorded = self._build_events(result, swap, replaced_sends)
         return self._context.build_commit(

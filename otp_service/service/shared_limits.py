@@ -1,4 +1,8 @@
-"""Buckets outside of the number's partition: those of the caller, and those that all callers share."""
+"""Buckets outside of the number's partition: those of the caller, and those that all callers share.
+
+Each charge is named before it is applied, by the `Refund` that reverses it. So it can be refunded
+also if the store fails and it is unknown whether it was applied.
+"""
 
 from collections.abc import Awaitable, Sequence
 from itertools import groupby
@@ -30,32 +34,39 @@ class SharedLimits:
         self._store = store
         self._random = random
 
-    async def charge_caller(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
+    def name_caller_charges(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
+        """Return the refunds of charges that one commit applies."""
+        operation_id = self._random.generate_operation_id()
+        return tuple(Refund(charge, operation_id) for charge in charges)
+
+    def name_charges(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
+        """Return the refunds of charges, each of which is a commit of its own."""
+        return tuple(Refund(charge, self._random.generate_operation_id()) for charge in charges)
+
+    async def charge_caller(self, named: Sequence[Refund]) -> None:
         """Apply every charge to the caller's own buckets, or none of them.
 
         They are in one partition, so one commit decides. Raises the error of a refusal.
         """
-        if not charges:
-            return ()
-        partition = self._store.get_bucket_partition(charges[0].bucket)
-        operation_id = self._random.generate_operation_id()
-        commit = Commit(partition=partition, operation_id=operation_id, charges=tuple(charges))
-        await commit_once(self._store, commit)
-        return tuple(Refund(charge, operation_id) for charge in charges)
+        if named:
+            charges = tuple(refund.charge for refund in named)
+            partition = self._store.get_bucket_partition(charges[0].bucket)
+            operation_id = named[0].operation_id
+            commit = Commit(partition=partition, operation_id=operation_id, charges=charges)
+            await commit_once(self._store, commit)
 
-    async def charge_all(self, charges: Sequence[Charge]) -> SharedCharges:
+    async def charge_all(self, named: Sequence[Refund]) -> SharedCharges:
         """Apply each charge that its limit allows, in one round trip."""
-        refunds = [Refund(charge, self._random.generate_operation_id()) for charge in charges]
         commits = [
             Commit(
                 partition=self._store.get_bucket_partition(refund.charge.bucket),
                 operation_id=refund.operation_id,
                 charges=(refund.charge,),
             )
-            for refund in refunds
+            for refund in named
         ]
         outcomes = await self._store.commit_all(commits) if commits else []
-        pairs = zip(refunds, outcomes, strict=True)
+        pairs = zip(named, outcomes, strict=True)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, LimitRefusal)]
         return SharedCharges(
             tuple(refund for refund, outcome in pairs if isinstance(outcome, Committed)),
@@ -65,7 +76,7 @@ class SharedLimits:
     async def await_or_refund(self, call: Awaitable[T], refunds: Sequence[Refund]) -> T:
         """Return the result of the call. If an OtpError refuses it, refund and raise the error.
 
-        After StoreUnavailable nothing is refunded, because it is unknown what was charged.
+        After StoreUnavailable the store does not answer: `PendingRefunds` has the refund.
         """
         try:
             return await call

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
-from otp_service.core.errors import StoreUnavailable
+from otp_service.core.errors import NotReplicated, StoreUnavailable
 from otp_service.store.failure_log import FailureLog, is_wrong_server
 from otp_service.store.redis_internals import BoundedConnectionPool, ClusterClient, Command
 from otp_service.store.server_checks import check_server
@@ -82,7 +82,7 @@ class ScriptClient:
                 raise each
         if wait and acknowledged[0] < self.replicas:
             counts = f"{acknowledged[0]} of {self.replicas} replicas have a change in time"
-            raise StoreUnavailable("Too few replicas have the change. Try again.", cause=counts)
+            raise NotReplicated(reply, cause=counts)
         return reply
 
     async def run_scripts(self, script: LuaScript, calls: Sequence[ScriptCall]) -> list[Any]:

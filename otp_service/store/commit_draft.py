@@ -4,11 +4,12 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.limits import Charge
 from otp_service.core.policy import ENDED_RETENTION_MS
-from otp_service.core.ports import Commit, CompareAndSwap
+from otp_service.core.ports import Commit, CompareAndSwap, Refund
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.commit_request import (
     BucketOperation,
@@ -80,10 +81,8 @@ class CommitDraft:
         fields["charges"] = [
             self._build_operation(charge, commit.operation_id, masked) for charge in commit.charges
         ]
-        fields["refunds"] = [
-            self._build_operation(refund.charge, refund.operation_id, masked)
-            for refund in commit.refunds
-        ]
+        fields["refunds"] = [self._build_refund(refund, masked) for refund in commit.refunds]
+        fields["only_with_refunds"] = commit.only_with_refunds
         fields["reset_buckets"] = [
             self.add_key(self._key_names.bucket_key(self._partition, bucket))
             for bucket in commit.reset_buckets
@@ -107,6 +106,11 @@ class CommitDraft:
             self.write_record(secret, new.version, swap.secret, new.deadline + SECRET_GRACE_MS)
         self.fields["returned_keys"] = [self.add_key(record), self.add_key(secret)]
         self.fields["deadline"] = swap.deadline
+
+    def _build_refund(self, refund: Refund, masked: str) -> BucketOperation:
+        operation_key = self._key_names.operation_key(self._partition, refund.operation_id)
+        operation = self._build_operation(refund.charge, refund.operation_id, masked)
+        return replace(operation, operation_key_index=self.add_key(operation_key))
 
     def _build_operation(self, charge: Charge, operation: str, masked: str) -> BucketOperation:
         bucket = charge.bucket

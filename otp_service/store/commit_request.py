@@ -25,6 +25,8 @@ class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
     limit: str
     masked_number: str
     initial_count: int
+    operation_key_index: int = 0
+    """Of a refund: the key of the reply of the charge."""
 
 
 class ExpectedVersion(msgspec.Struct, frozen=True, array_like=True):
@@ -99,6 +101,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     consecutive_failures_rule: ConsecutiveFailuresRule = ConsecutiveFailuresRule()
     requires_log_capacity: bool = False
     """Whether the reply is 'full' while the log has no capacity."""
+    only_with_refunds: bool = False
+    """Whether nothing is changed unless each refund applies."""
 
 
 pack_request = msgspec.msgpack.Encoder().encode

@@ -12,7 +12,13 @@ import msgspec
 
 from otp_service.core import ports
 from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
-from otp_service.core.errors import ChallengeNotFound, StoreTampered, StoreUnavailable
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    EventLogFull,
+    NotReplicated,
+    StoreTampered,
+    StoreUnavailable,
+)
 from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
@@ -100,7 +106,12 @@ class RedisStore:
         return self._decode_snapshot(now, keys, values)
 
     async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
-        reply = await self.run_commit(self._draft_commit(commit), durable=commit.durable)
+        try:
+            reply = await self.run_commit(self._draft_commit(commit), durable=commit.durable)
+        except NotReplicated as error:
+            reply = self._check_reply(error.reply)
+            if reply[0] == b"done":
+                raise
         return self._decode_outcome(reply, commit)
 
     async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
@@ -108,7 +119,8 @@ class RedisStore:
         calls = [self._pack_call(self._draft_commit(commit)) for commit in commits]
         run_scripts = partial(self.client.run_scripts, self._commit_script, calls)
         replies = await self.client.retry_lost_reply(run_scripts)
-        return [self._decode_outcome(*pair) for pair in zip(replies, commits, strict=True)]
+        checked = map(self._check_reply, replies)
+        return [self._decode_outcome(*pair) for pair in zip(checked, commits, strict=True)]
 
     async def delete_keys(
         self, keys: Sequence[str], operation_id: str, *, durable: bool = False
@@ -186,12 +198,17 @@ class RedisStore:
     async def run_commit(self, draft: CommitDraft, *, durable: bool = False) -> list[Any]:
         call, script = self._pack_call(draft), self._commit_script
         run_script = partial(self.client.run_script, script, *call, durable=durable)
-        reply: list[Any] = await self.client.retry_lost_reply(run_script)
+        return self._check_reply(await self.client.retry_lost_reply(run_script))
+
+    def _check_reply(self, reply: Any) -> list[Any]:
+        """Return the reply to a commit. Raises StoreUnavailable if the commit was not decided."""
         if reply[0] == b"full":
-            text = "The event log is full until its entries are archived."
-            self.client.failure_log.log(f"a call failed: {text}")
-            raise StoreUnavailable(text)
-        return reply
+            self.client.failure_log.log(f"a call failed: {EventLogFull.detail}")
+            raise EventLogFull
+        if reply[0] == b"reversed":
+            raise StoreUnavailable(cause="the charge was refunded before it arrived")
+        result: list[Any] = reply
+        return result
 
     async def _run_swap(self, draft: CommitDraft) -> bool:
         reply = await self.run_commit(draft)

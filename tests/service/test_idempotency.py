@@ -1,23 +1,36 @@
 """A repeated call during the first one, and the order of refusals."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
 
 from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.delivery import Refused
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
     ChallengeCanceled,
+    ChallengeExpired,
     ChallengeNotFound,
+    DeliveryFailed,
     IdempotencyKeyInUse,
     NumberLocked,
+    OtpError,
     SendsExhausted,
+    Undeliverable,
 )
 from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Limit, Window
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Commit, IdempotencyRecord
-from tests.installation import SECOND_MS, Installation, gather_results
+from tests.installation import (
+    MINUTE_MS,
+    PROVIDER_REFUSAL,
+    RECIPIENT_REFUSAL,
+    SECOND_MS,
+    Installation,
+    gather_results,
+)
 
 
 NUMBER = "+447400123456"
@@ -151,17 +164,135 @@ async def test_an_issue_that_is_repeated_while_it_sends_sees_its_challenge(
     installation: Installation,
 ) -> None:
     """The contract: 201 with the view of the existing challenge; only one message is sent."""
-    seen = []
+    repeats = []
 
     async def repeat_issue() -> None:
-        seen.append(installation.get_challenge_id(await installation.issue(key="k")))
+        repeats.append(asyncio.create_task(installation.issue(key="k")))
+        await asyncio.sleep(0.2)
+        assert not repeats[0].done()
 
     installation.router.on_send = repeat_issue
 
     issued = await installation.issue(key="k")
 
-    assert [installation.get_challenge_id(issued)] == seen
+    again = await repeats[0]
+    assert installation.get_challenge_id(issued) == installation.get_challenge_id(again)
+    assert ["accepted"] == [one.outcome for one in again.require_challenge().submissions]
     assert 1 == len(installation.router.messages)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"), [(PROVIDER_REFUSAL, DeliveryFailed), (RECIPIENT_REFUSAL, Undeliverable)]
+)
+async def test_an_issue_that_fails_while_it_is_repeated_fails_for_both(
+    installation: Installation, reply: Refused, error: type[OtpError]
+) -> None:
+    """R53: a back end got 201 for the repeat, and 502 for the first call, of one message."""
+    repeats = []
+
+    async def repeat_issue() -> None:
+        repeats.append(asyncio.create_task(installation.issue(key="k")))
+        await asyncio.sleep(0.2)
+
+    installation.router.on_send = repeat_issue
+    installation.router.queue_replies(reply)
+
+    with pytest.raises(error) as first:
+        await installation.issue(key="k")
+    with pytest.raises(error) as second:
+        await repeats[0]
+
+    assert vars(first.value) == vars(second.value)
+    assert [] == installation.router.messages
+
+
+@pytest.mark.parametrize("minutes", [66, 23 * 60])
+async def test_a_key_is_not_run_again_after_its_challenge_is_deleted(
+    installation: Installation, minutes: int
+) -> None:
+    """R53: 24 hours; the challenge is deleted an hour after its end."""
+    issued = await installation.issue(key="k")
+    await installation.verify(issued, installation.router.extract_code())
+
+    installation.advance_clock(minutes * MINUTE_MS)
+
+    for _ in range(2):
+        with pytest.raises(ChallengeExpired, match="fresh key"):
+            await installation.issue(key="k")
+    assert 1 == len(installation.router.messages)
+
+
+async def die_during_issue(installation: Installation) -> None:
+    """Let a worker end after it has claimed the key, and before it stores a challenge."""
+    compute_argon2id = installation.hasher.compute_argon2id
+
+    async def die(*_: object) -> bytes:
+        raise asyncio.CancelledError
+
+    installation.hasher.compute_argon2id = die  # type: ignore[method-assign,assignment]
+    with pytest.raises(asyncio.CancelledError):
+        await installation.issue(key="k")
+    installation.hasher.compute_argon2id = compute_argon2id  # type: ignore[method-assign]
+
+
+async def test_a_key_whose_first_call_died_runs_after_the_lease_and_not_after_an_hour(
+    installation: Installation,
+) -> None:
+    """R53: after an hour it is unknown whether the challenge was stored, so nothing is sent."""
+    await die_during_issue(installation)
+    with pytest.raises(IdempotencyKeyInUse):
+        await installation.issue(key="k")
+
+    installation.advance_clock(61 * MINUTE_MS)
+    with pytest.raises(ChallengeExpired):
+        await installation.issue(key="k")
+    installation.advance_clock(-60 * MINUTE_MS)
+    await installation.issue(key="k")
+
+    assert 1 == len(installation.router.messages)
+
+
+async def test_a_message_whose_worker_died_is_not_sent_again(installation: Installation) -> None:
+    """R53: the repeat waits for the lease, and then returns the challenge as it is."""
+
+    async def die() -> None:
+        raise asyncio.CancelledError
+
+    installation.router.on_send = die
+    with pytest.raises(asyncio.CancelledError):
+        await installation.issue(key="k")
+    repeat = asyncio.create_task(installation.issue(key="k"))
+    await asyncio.sleep(0.2)
+    assert not repeat.done()
+
+    installation.advance_clock(19 * SECOND_MS)
+
+    again = await asyncio.wait_for(repeat, 5)
+    assert 1 == len(installation.router.messages)
+    await installation.verify(again, installation.router.extract_code())
+
+
+async def test_a_failed_issue_that_did_not_free_its_key_runs_again_for_another_challenge(
+    installation: Installation,
+) -> None:
+    """R53: its worker ended between the refusal and the end of the lease."""
+    installation.router.queue_replies(PROVIDER_REFUSAL)
+    swap = installation.store.swap_idempotency_record
+
+    async def keep_record(*arguments: Any) -> bool:
+        return arguments[3] is None or await swap(*arguments)
+
+    installation.store.swap_idempotency_record = keep_record  # type: ignore[method-assign,assignment]
+    with pytest.raises(DeliveryFailed) as failed:
+        await installation.issue(key="k")
+    with pytest.raises(DeliveryFailed):
+        await installation.issue(key="k")
+    installation.advance_clock(31 * SECOND_MS)
+
+    issued = await installation.issue(key="k")
+
+    assert failed.value.challenge_id != installation.get_challenge_id(issued)
+    await installation.verify(issued, installation.router.extract_code())
 
 
 async def test_a_resend_that_is_repeated_while_it_sends_is_in_use(

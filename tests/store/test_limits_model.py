@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp_service.core.challenge import Challenge, ChallengeSecret, build_challenge_id
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.limits import (
     MAX_CONSECUTIVE_FAILURES,
@@ -34,6 +35,7 @@ from otp_service.core.ports import (
     Locked,
     Refund,
 )
+from otp_service.service.pending_refunds import MAX_REFUND_WAIT_SECONDS
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA
 from otp_service.store.key_names import KeyNames
@@ -275,20 +277,25 @@ class Game:
         operation, charges, _ = self.spent[index % len(self.spent)]
         backs = tuple(Refund(charge, operation) for charge in charges if charge.cost)
         for _ in range(times):
-            outcome = await self.store.decide(operation=f"undo-{operation}", refunds=backs)
+            outcome = await self.store.decide(refunds=backs)  # each under an id of its own
             assert type(outcome) is Committed
         if operation not in self.undone:
             for charge in charges:
                 if charge.cost:
                     model = self.models[charge.bucket.limit]
                     model.give_back(charge.cost, self.store.now, operation)
-        self.undone.add(operation)
+        if backs:
+            self.undone.add(operation)
         await self.check()
 
     async def repeat(self, index: int) -> None:
         """Make a call again whose reply was lost."""
         operation, charges, outcome = self.spent[index % len(self.spent)]
-        assert outcome == await self.store.decide(operation=operation, charges=charges)
+        if operation in self.undone:
+            with pytest.raises(StoreUnavailable):
+                await self.store.decide(operation=operation, charges=charges)
+        else:
+            assert outcome == await self.store.decide(operation=operation, charges=charges)
         await self.check()
 
     async def check(self) -> None:
@@ -458,6 +465,85 @@ async def test_a_bucket_that_is_gone_gives_nothing_back(
     await game.store.decide(refunds=(Refund(charges[0], operation),))
 
     assert [0] == await script_client.run_pipeline(key, [("EXISTS", key)])
+
+
+@pytest.mark.parametrize("limit", list(WINDOWS))
+async def test_a_charge_that_is_not_recorded_is_not_refunded(
+    script_client: ScriptClient, limit: Limit
+) -> None:
+    """Design 4: if it is unknown whether the charge was applied, it stays."""
+    game = Game(script_client)
+    await game.spend(game.charge(limit))
+    await game.spend(game.charge(limit))
+    (operation, (charge,), _), before = game.spent[0], game.left()
+    record = game.store.key_names.operation_key(PARTITION, operation)
+    await script_client.run_pipeline(record, [("DEL", record)])
+
+    for _ in range(2):
+        await game.store.decide(refunds=(Refund(charge, operation),))
+
+    await game.check()
+    assert before == game.left()
+
+
+@pytest.mark.parametrize("limit", list(WINDOWS))
+async def test_a_charge_that_arrives_after_its_refund_is_not_applied(
+    script_client: ScriptClient, limit: Limit
+) -> None:
+    """R83: its request waits in a network, and the caller gives up and refunds it meanwhile."""
+    game = Game(script_client)
+    charge, key = game.charge(limit), game.key(limit)
+    await game.store.decide(refunds=(Refund(charge, "late"),))
+
+    with pytest.raises(StoreUnavailable):
+        await game.store.decide(operation="late", charges=(charge,))
+
+    assert [0] == await script_client.run_pipeline(key, [("EXISTS", key)])
+
+
+async def test_a_change_that_depends_on_its_refunds_is_made_once(
+    script_client: ScriptClient,
+) -> None:
+    """An attempt is returned to its challenge once, and only if it was charged."""
+    game = Game(script_client)
+    store, stored = game.store, challenge()
+    secret = ChallengeSecret("+447400123456", b"salt", ())
+    await store.decide(swap=CompareAndSwap(None, stored, secret))
+    charged, charge = stored.charge_attempt(NOW), game.charge(Limit.SENDS_NUMBER)
+    await store.decide(operation="attempt", swap=CompareAndSwap(stored, charged), charges=(charge,))
+
+    refunded = charged.refund_attempt()
+    record = store.key_names.challenge_record_key(PARTITION, "shop", stored.id)
+    for operation, old, version in (
+        ("never", charged, b"2"),
+        ("attempt", charged, b"3"),
+        ("attempt", refunded, b"3"),
+    ):
+        outcome = await store.decide(
+            swap=CompareAndSwap(old, old.refund_attempt()),
+            refunds=(Refund(charge, operation),),
+            events=(Attempted(id="1"),),
+            only_with_refunds=True,
+        )
+        assert type(outcome) is Committed
+        (found,) = await script_client.run_pipeline(record, [("GETRANGE", record, 0, 7)])
+        assert version == found.lstrip(b"0")
+    await game.store.decide(swap=CompareAndSwap(refunded, refunded.charge_attempt(NOW)))
+
+
+async def test_the_record_of_a_charge_outlives_the_longest_wait_for_its_refund(
+    script_client: ScriptClient,
+) -> None:
+    """A refund waits until the store answers again, and needs the record then."""
+    game = Game(script_client)
+    await game.store.decide(operation="charge", charges=(game.charge(Limit.SENDS_TENANT),))
+    await game.store.decide(operation="other")
+
+    keys = [game.store.key_names.operation_key(PARTITION, name) for name in ("charge", "other")]
+    left = await script_client.run_pipeline(keys[0], [("PTTL", key) for key in keys])
+
+    assert 60 * SECOND >= left[1]
+    assert left[0] > (MAX_REFUND_WAIT_SECONDS + 30) * SECOND
 
 
 @pytest.mark.parametrize("limit", list(WINDOWS))

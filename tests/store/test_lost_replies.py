@@ -428,10 +428,17 @@ async def test_without_operations_a_send_is_charged_and_not_sent(
     assert 1 == len(broken.router.messages)  # the fixture's
 
 
-async def test_without_operations_a_give_back_applies_twice(
+@pytest.mark.parametrize("broken", [BlindRetries], indirect=True)
+async def test_without_the_record_of_a_charge_a_give_back_applies_twice(
     broken: Installation, proxy: FaultyProxy
 ) -> None:
     """Two sends become as cheap as one."""
+    refund_always = """local refunds = {}
+      for i, packed in ipairs(request.refunds) do refunds[i] = unpack_operation(packed) end
+      return refunds, true, {}"""
+    source = replace_function(broken.store._commit_script.source, "find_refunds", refund_always)
+    await broken.script_client.redis_client.script_load(source)
+    broken.store._commit_script = LuaScript(source)
     rates = {**DEFAULT_LIMITS, Limit.SENDS_COUNTRY: (Window(2, 3600),)}  # one is the fixture's
     broken.tenants["shop"] = msgspec.structs.replace(broken.tenants["shop"], limits=rates)
     await broken.issue("+447400123451", client_ip="203.0.113.9")

@@ -6,6 +6,7 @@
 --   4. Then values are written, buckets charged, refunded and reset, and events appended.
 --
 -- A refusal in 3 changes nothing and appends its own event, `event_if_refused`.
+-- A refund applies only while OPERATION of its charge says that the charge was applied.
 -- `foldable_event` reports a refusal that was decided before this call; it is appended in 4,
 -- together with the refunds. Values and bodies of events are opaque bytes, and no rule about
 -- codes is here. The time is that of Redis, read once. Everything is decided before anything is
@@ -19,26 +20,60 @@
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
 --        | {'locked', now, charge} | {'blocked', now}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
+--        | {'reversed', now}  (this charge was refunded, maybe before it arrived)
 
 local OPERATION_TTL_MS = 60000
+-- Longer than a refund waits for the store (service/pending_refunds.py).
+local CHARGE_TTL_MS = 300000
 local FOLDS_PER_COMMIT = 2 -- the default of max_flushed_folds; a higher value asks for the flush
 local RECORD_VERSION_END = 7 -- a record begins with its version in eight digits
 
--- Return the reply of this operation, or nil. Writes its life time again, so that a WAIT after
--- this call waits for what the first call wrote.
+-- Return the reply of this operation, or nil. Writes it again, so that a WAIT after this call waits
+-- for what the first call wrote.
 local function read_previous_reply()
   local stored = redis.call('GET', KEYS[OPERATION])
   if not stored then
     return nil
   end
-  redis.call('PEXPIRE', KEYS[OPERATION], OPERATION_TTL_MS)
+  redis.call('SET', KEYS[OPERATION], stored, 'KEEPTTL')
   return cmsgpack.unpack(stored)
 end
 
--- Return the reply, stored under OPERATION for a caller that repeats the call.
+-- Return the reply, stored under OPERATION for a caller that repeats the call, and for the refund of
+-- its charges.
 local function store_reply(reply)
-  redis.call('SET', KEYS[OPERATION], cmsgpack.pack(reply), 'PX', OPERATION_TTL_MS)
+  local has_charges = reply[1] == 'done' and #request.charges > 0
+  redis.call('SET', KEYS[OPERATION], cmsgpack.pack(reply), 'PX',
+    has_charges and CHARGE_TTL_MS or OPERATION_TTL_MS)
   return reply
+end
+
+-- Return the refunds whose charges are recorded as applied and not reversed, whether those are all,
+-- and the set of the keys of the records. Reads OPERATION of each charge.
+local function find_refunds()
+  local refunds, is_applied, apply_all = {}, {}, true
+  for _, packed in ipairs(request.refunds) do
+    local refund = unpack_operation(packed)
+    local index = refund.operation_key_index
+    if is_applied[index] == nil then
+      local stored = redis.call('GET', KEYS[index])
+      is_applied[index] = stored and cmsgpack.unpack(stored)[1] == 'done' or false
+    end
+    if is_applied[index] then
+      refunds[#refunds + 1] = refund
+    else
+      apply_all = false
+    end
+  end
+  return refunds, apply_all, is_applied
+end
+
+-- Mark the charges as reversed, also those that have not arrived: they are then not applied.
+local function mark_reversed(operation_keys)
+  local reversed = cmsgpack.pack({ 'reversed', now })
+  for index in pairs(operation_keys) do
+    redis.call('SET', KEYS[index], reversed, 'PX', OPERATION_TTL_MS)
+  end
 end
 
 -- Return the time of Redis in milliseconds, moved by the request.
@@ -99,15 +134,14 @@ end
 
 -- Charge, refund and reset buckets. Returns the count of consecutive failures, 0 without a
 -- charge to it.
-local function change_buckets(charges)
+local function change_buckets(charges, refunds)
   local consecutive_failures = 0
   for _, charge in ipairs(charges) do
     if charge.cost > 0 then
       consecutive_failures = charge.algorithm.charge(charge) or consecutive_failures
     end
   end
-  for _, packed in ipairs(request.refunds) do
-    local refund = unpack_operation(packed)
+  for _, refund in ipairs(refunds) do
     refund.algorithm.refund(refund)
   end
   for _, key_index in ipairs(request.reset_buckets) do
@@ -174,7 +208,12 @@ if not has_log_capacity() then
   return { 'full', now }
 end
 
-local consecutive_failures = change_buckets(charges)
+local refunds, apply_all, operation_keys = find_refunds()
+mark_reversed(operation_keys)
+if request.only_with_refunds and not apply_all then
+  return store_reply({ 'done', now, 0 })
+end
+local consecutive_failures = change_buckets(charges, refunds)
 write_values()
 if #request.events > 0 or request.foldable_event
   or request.max_flushed_folds > FOLDS_PER_COMMIT then

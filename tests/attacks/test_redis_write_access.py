@@ -268,3 +268,17 @@ def test_an_event_written_by_an_attacker_fails_its_integrity_check(
 
     assert "failed" == events_read[0]["integrity"]
     assert {"ok"} == {event["integrity"] for event in events_read[1:]}
+
+
+def test_a_copied_event_is_shown_as_a_copy(scenario: TamperingScenario) -> None:
+    """R72: its MAC is valid, but its id occurs twice."""
+    partition = int(scenario.victims.json["id"][1:3])
+    _, events, *_ = KEY_NAMES.event_log_keys(partition)
+    (last, fields), *_ = scenario.client.xrevrange(events, count=1)
+    at, sequence = map(int, last.split(b"-"))
+    scenario.client.xadd(events, fields, id=f"{at}-{sequence + 1}")
+
+    newest, original, *others = scenario.service.fetch_events(challenge=scenario.victims.json["id"])
+
+    assert ("ok", original["event_id"]) == (newest["integrity"], newest["copy_of"])
+    assert not any("copy_of" in event for event in [original, *others])

@@ -15,6 +15,7 @@ from otp_service.api.audit_ui.event_rows import build_event_row
 from otp_service.api.audit_ui.renderer import redirect, render_page
 from otp_service.api.request_body import parse_form_fields, parse_query_fields
 from otp_service.api.request_context import AuthenticatedRequest, get_context
+from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import find_anomalies
@@ -29,6 +30,10 @@ SEARCH_PAGE_EVENTS: Final = 100
 
 MAX_TIMELINE_EVENTS: Final = 500
 """Events of one challenge: it has some twenty, and refusals are folded."""
+
+AFTER_ISSUE_SECONDS: Final = 2.0
+"""How long the search goes on after the issue of the challenge. An attacker with write access to Redis
+can copy that event, and a search that ended there would not find what is older."""
 
 TIMELINE_TIMEOUT_SECONDS: Final = 10.0
 """The longest search for a challenge: some gigabytes of an archive."""
@@ -123,12 +128,14 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     if not events:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
     records = [record for event in events if (record := build_event_record(event))]
+    shown = [event.to_public() for event in events]
+    mark_copies(shown[::-1])
     return _render_view(
         request,
         "challenge.html",
         challenge=challenge,
         story=render_timeline(records, get_dependencies(request).now()) if records else [],
-        lines=[build_event_row(event.to_public()) for event in events],
+        lines=[build_event_row(event) for event in shown],
         is_cut=is_cut,
         forged=len(events) - len(records),
     )
@@ -143,19 +150,23 @@ async def _collect_events(
     """Return the events of a challenge, oldest first, and whether some may be missing."""
     events: list[DecodedEvent] = []
     entries = reader.iterate_entries(challenge=challenge, tenant=tenant)
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + TIMELINE_TIMEOUT_SECONDS
     try:
-        async with asyncio.timeout(TIMELINE_TIMEOUT_SECONDS), aclosing(entries):
+        async with asyncio.timeout_at(ends_at) as timeout, aclosing(entries):
             async for entry in entries:
                 events.insert(0, reader.decode_event(entry))
-                if _is_first(events[0]) or len(events) == MAX_TIMELINE_EVENTS:
+                if len(events) == MAX_TIMELINE_EVENTS:
                     break
+                if _is_issue(events[0]):
+                    ends_at = min(ends_at, loop.time() + AFTER_ISSUE_SECONDS)
+                    timeout.reschedule(ends_at)
     except TimeoutError:
-        return events, True
+        return events, not any(map(_is_issue, events))
     return events, len(events) == MAX_TIMELINE_EVENTS
 
 
-def _is_first(event: DecodedEvent) -> bool:
-    """Whether a challenge has no older event, so that the search may end; archives are long."""
+def _is_issue(event: DecodedEvent) -> bool:
     return event.is_authentic and event.event.get("type") == Issued.__struct_config__.tag
 
 

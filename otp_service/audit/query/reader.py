@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any, TypedDict, Unpack
 
+from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.query import merged_scan
 from otp_service.audit.query.archive_scan import ArchivedEntry, ArchiveReader
@@ -102,6 +103,7 @@ class EventReader:
         for entry in found:
             events.append(self.decode_event(entry).to_public())
             await yield_after(len(events))
+        mark_copies(events)
         return events, None if following is None else str(following)
 
     async def iterate_entries(self, **query: Unpack[EventQuery]) -> AsyncGenerator[Entry, None]:

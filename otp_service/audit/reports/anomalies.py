@@ -23,8 +23,8 @@ MIN_FLOOD_REFUSALS, FLOOD_FACTOR = 100, 5
 class Anomaly(msgspec.Struct, frozen=True):
     """A change that an operator should look at."""
 
-    kind: Literal["conversion", "refusals", "locked"]
-    dimension: Literal["country", "provider", "tenant", "hour", "number"]
+    kind: Literal["conversion", "refusals", "locked", "accepted", "copies"]
+    dimension: Literal["country", "provider", "tenant", "hour", "number", "challenge", "log"]
     name: str
     now: float
     before: float
@@ -33,12 +33,26 @@ class Anomaly(msgspec.Struct, frozen=True):
 
 def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]:
     return [
+        *_find_repeats(today),
         *_find_conversion_drops("tenant", today.tenants, before.tenants),
         *_find_conversion_drops("country", today.countries, before.countries),
         *_find_conversion_drops("provider", today.providers, before.providers),
         *_find_refusal_floods(today, before),
         *_find_locked_numbers(today),
     ]
+
+
+def _find_repeats(today: StatsOverview) -> Iterator[Anomaly]:
+    for challenge in today.accepted_twice:
+        sentence = f"The code of {challenge} was accepted more than once."
+        yield Anomaly("accepted", "challenge", challenge, 2, 1, sentence)
+    if today.copies:
+        verb = "event occurs" if today.copies == 1 else "events occur"
+        sentence = (
+            f"{today.copies} {verb} a second time, and that is not counted: after a failover, or "
+            "copied by a client of Redis. 'otp-service audit verify' names them."
+        )
+        yield Anomaly("copies", "log", "", today.copies, 0, sentence)
 
 
 def _find_conversion_drops(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from otp_service.audit.archive_format.event_copies import EventPlace
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.core.printable_text import format_value
 
@@ -13,6 +14,9 @@ class EventRecord(msgspec.Struct, kw_only=True):
     """An authentic event with its stamp; missing members have their default."""
 
     type: str
+    id: str = ""
+    """The event's random id, which only a copy shares."""
+    place: EventPlace | None = None
     at: int = 0
     """Milliseconds since 1970."""
     tenant: str | None = None
@@ -46,6 +50,7 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
     record = decoded.convert_to(EventRecord)
     if record:
         record.at = decoded.at
+        record.place = EventPlace(decoded.sequence_id, decoded.at)
     return record
 
 
@@ -53,6 +58,8 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     """Return what the row of an event in a table shows besides its columns."""
     values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
     details = [format_value(value) for value in values if value]
+    if copied := event.get("copy_of"):
+        details.append(f"copy of {format_value(copied)}")
     if event.get("outcome") == "unknown":
         details.append("outcome unknown")
     if isinstance(folded := event.get("folded"), int) and folded > 1:

@@ -14,6 +14,9 @@ from otp_service.core.timestamps import HOUR_MS
 MAX_TRACKED_OFFENDERS = 50_000
 """Numbers or addresses that are counted; beyond that those with the fewest are dropped."""
 
+MAX_TRACKED_IDS = 1_000_000
+"""Ids of events that are compared with each other: 60 MB."""
+
 TOP_OFFENDERS = 10
 
 T = TypeVar("T")
@@ -88,6 +91,10 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Verified challenges that were issued before the period; in no row."""
     without_key: int
     """Calls without a valid key or scope."""
+    copies: int
+    """Events that occur a second time; in no row."""
+    accepted_twice: tuple[str, ...]
+    """Challenges whose code was accepted more than once; at most `TOP_OFFENDERS`."""
 
 
 class _BoundedCounter(Counter[T]):
@@ -122,6 +129,10 @@ class StatsCollector:
         self._awaiting_issue: set[str] = set()
         self._conversion_matcher = ConversionMatcher()
         self._without_key = 0
+        self._seen_ids: set[int] = set()
+        self._copies = 0
+        self._accepted: set[int] = set()
+        self._accepted_twice: dict[str, None] = {}
         self._handlers: Mapping[str, tuple[str, Callable[[EventRecord], None] | None]] = {
             "otp.issued": ("issued", self._count_issued),
             "otp.sent": ("sent", self._count_sent),
@@ -137,6 +148,9 @@ class StatsCollector:
         """The field of `StatsRow` that an event counts in, and what else counts it."""
 
     def add_event(self, event: EventRecord) -> None:
+        if event.type != "log.epoch" and _add_bounded(self._seen_ids, event.id):
+            self._copies += 1
+            return
         field, handler = self._handlers.get(event.type, ("", None))
         if event.type == "otp.delivery" and event.status == "delivered":
             field = "delivered"
@@ -161,6 +175,8 @@ class StatsCollector:
             locked=tuple(self._locked_numbers.values()),
             earlier=len(self._awaiting_issue),
             without_key=self._without_key,
+            copies=self._copies,
+            accepted_twice=tuple(self._accepted_twice),
         )
 
     def _count_issued(self, event: EventRecord) -> None:
@@ -174,6 +190,9 @@ class StatsCollector:
 
     def _count_verified(self, event: EventRecord) -> None:
         if event.challenge and not event.repeated:
+            is_second = _add_bounded(self._accepted, event.challenge)
+            if is_second and len(self._accepted_twice) < TOP_OFFENDERS:
+                self._accepted_twice[event.challenge] = None
             self._awaiting_issue.add(event.challenge)
             self._conversion_matcher.add_verified(event.challenge, repeated=event.repeated)
 
@@ -208,6 +227,17 @@ class StatsCollector:
         rows += [group[name] for group, name in zip(groups, names, strict=True) if name]
         for row in rows:
             setattr(row, field, getattr(row, field) + times)
+
+
+def _add_bounded(seen: set[int], text: str) -> bool:
+    """Return whether a text was seen; add it. Empty texts are never seen, too many are forgotten."""
+    key = hash(text)  # keyed by the process, and much smaller than the text
+    if not text or key in seen:
+        return bool(text)
+    if len(seen) >= MAX_TRACKED_IDS:
+        seen.clear()
+    seen.add(key)
+    return False
 
 
 def _sort_by_volume(rows: Mapping[str, StatsRow]) -> StatsRows:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from otp_service.audit.reports.copies import count_acceptances, separate_copies
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
@@ -28,10 +29,17 @@ def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
 
     `events` are all its events in order, at least one. `now` is in milliseconds since 1970.
     """
-    events = [_escape_fields(event) for event in events]
+    events, copies = separate_copies([_escape_fields(event) for event in events])
     first = events[0]
     lines = [_render_line(event, first.at) for event in events]
-    return [_render_header(first), "", *lines, "", _describe_outcome(events, now)]
+    verdict = [_describe_outcome(events, now), *_describe_acceptances(events), *copies]
+    return [_render_header(first), "", *lines, "", " ".join(verdict)]
+
+
+def _describe_acceptances(events: Sequence[EventRecord]) -> list[str]:
+    count = count_acceptances(events)
+    cause = "a failover lost the first success, or records in Redis were changed"
+    return [f"WARNING: its code was accepted {count} times: {cause}."] if count > 1 else []
 
 
 def _escape_fields(event: EventRecord) -> EventRecord:

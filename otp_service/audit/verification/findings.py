@@ -9,10 +9,12 @@ from otp_service.audit.archive_format.seals import Anchor
 
 
 FindingKind = Literal[
+    "accepted",  # the code of a challenge was accepted twice
     "added",  # entries that were not sealed
     "anchor",  # an anchor names another seal, or a missing one
     "beginning",  # the archive begins late, and no seal declares the rest dropped
     "changed",  # lines differ from those that were sealed
+    "copied",  # an event occurs again, at another position
     "day",  # a segment is in the folder of another day
     "doubled",  # a sequence occurs twice
     "epoch",  # a partition began a new epoch
@@ -26,6 +28,7 @@ FindingKind = Literal[
     "missing",  # entries that are missing
     "name",  # a segment is named after another seal
     "order",  # lines in another order
+    "repeated",  # an event was appended again after a failover
     "runs",  # a seal names other sequences than its lines have
     "seals",  # seals that are missing
     "signature",  # a seal that was changed

@@ -5,13 +5,14 @@ lines of its batch (those of a few seconds); missing, doubled and moved lines ar
 event. `audit/README.md` lists what cannot be detected.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from otp_service.audit.archive_format import entries, merkle, segments
 from otp_service.audit.archive_format.seals import Anchor, PublicKey, Seal
 from otp_service.audit.verification.findings import FindingLog, VerificationReport
+from otp_service.audit.verification.repeated_events import RepeatDetector
 from otp_service.audit.verification.seal_chain import SealChain
 from otp_service.audit.verification.sequences import SequenceChecker
 
@@ -31,14 +32,17 @@ def verify_archive(
     anchors: Sequence[Anchor] = (),
     *,
     foreign_files: Iterable[str] = (),
+    read_again: Callable[[], Iterable[Segment]] | None = None,
 ) -> VerificationReport:
     """Return the report on an archive. `keys` are in the order in which they were in force.
 
-    `foreign_files` are the names of other files in its folder.
+    `foreign_files` are the names of other files in its folder. `read_again` returns the segments
+    again, with their lines from the beginning; without it, `archive` must have them.
     """
     verifier = _ArchiveVerifier(archive[0].number if archive else 1, keys, anchors)
     for index, segment in enumerate(archive, start=1):
         verifier.read_segment(segment, is_newest=index == len(archive))
+    verifier.report_repeats(read_again or (lambda: archive))
     return verifier.build_report(foreign_files)
 
 
@@ -50,16 +54,25 @@ def verify_folder(
     wrap_lines: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
 ) -> VerificationReport:
     """Verify the archive in a folder; `wrap_lines` sees each line as it is read. Raises OSError."""
-    found = [
-        Segment(
-            path.relative_to(folder).as_posix(),
-            segments.parse_segment_day(path),
-            segments.parse_segment_number(path),
-            wrap_lines(segments.iterate_raw_lines(path)),
-        )
-        for path in segments.list_segments(folder)
-    ]
-    return verify_archive(found, keys, anchors, foreign_files=segments.list_foreign_files(folder))
+    paths = segments.list_segments(folder)
+    found = [_open_segment(folder, path, wrap_lines) for path in paths]
+    foreign_files = segments.list_foreign_files(folder)
+
+    def read_again() -> Iterator[Segment]:
+        return (_open_segment(folder, path, iter) for path in paths)
+
+    return verify_archive(found, keys, anchors, foreign_files=foreign_files, read_again=read_again)
+
+
+def _open_segment(
+    folder: Path, path: Path, wrap_lines: Callable[[Iterable[bytes]], Iterable[bytes]]
+) -> Segment:
+    return Segment(
+        path.relative_to(folder).as_posix(),
+        segments.parse_segment_day(path),
+        segments.parse_segment_number(path),
+        wrap_lines(segments.iterate_raw_lines(path)),
+    )
 
 
 class _ArchiveVerifier:
@@ -68,6 +81,7 @@ class _ArchiveVerifier:
     ) -> None:
         self._log = FindingLog()
         self._seal_chain = SealChain(self._log, first_number, keys, anchors)
+        self._repeats = RepeatDetector(self._log)
         self._sequences = SequenceChecker(self._log, is_beginning_dropped=first_number > 1)
         self._segments = self._seals = self._lines = self._entries = 0
         self._last_verified: tuple[Anchor | None, int] = None, 0
@@ -94,6 +108,16 @@ class _ArchiveVerifier:
                 self._check_line(line[:-1], place)
         self._lines += place
         self._end_segment(segment, place, has_seal=self._seals > seals, is_newest=is_newest)
+
+    def report_repeats(self, read_again: Callable[[], Iterable[Segment]]) -> None:
+        """Report events that occur twice; `read_again` returns the segments once more."""
+        self._repeats.report_repeats(
+            lambda: (
+                (segment.name, number, line.removesuffix(b"\n"))
+                for segment in read_again()
+                for number, line in enumerate(segment.lines, start=1)
+            )
+        )
 
     def build_report(self, foreign_files: Iterable[str]) -> VerificationReport:
         self._seal_chain.finish_checks()
@@ -123,6 +147,7 @@ class _ArchiveVerifier:
 
     def _check_line(self, line: bytes, line_number: int) -> None:
         self._leaves.append(merkle.hash_leaf(line))
+        self._repeats.add_line(line)
         try:
             if line.startswith(entries.GAP_PREFIX):
                 self._check_gap(line, line_number)

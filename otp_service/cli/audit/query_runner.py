@@ -126,9 +126,7 @@ async def print_timeline(args: argparse.Namespace) -> int:
             if record is None:
                 print("An event with an invalid MAC is omitted.", file=sys.stderr)
                 continue
-            found.append(record)
-            if record.type == "otp.issued":
-                break  # the first event of a challenge
+            found.append(record)  # also after otp.issued, which may be a copy of an older one
     if not found:
         raise CommandError("this challenge has no events.")
     print("\n".join(render_timeline(found[::-1], now_ms())))

@@ -432,19 +432,40 @@ async def test_a_challenge_alone_leads_to_its_story(api: ApiHarness, browser) ->
     assert 2 == page.count("<summary>")
 
 
-async def test_a_story_is_read_back_to_its_beginning_and_no_further(
-    api: ApiHarness, browser
-) -> None:
-    """An archive may hold years of events; the scan ends at the challenge's first genuine event."""
-    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="older")
-    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="login")
-    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop", purpose="forged", mac="forged")
-    api.reader.add_event(type="otp.verified", challenge=CHALLENGE_ID, tenant="shop")
+async def test_a_copied_issue_hides_nothing_that_is_older(api: ApiHarness, browser) -> None:
+    """R72: an attacker with write access to Redis can copy an event with its MAC."""
+    issue = {"challenge": CHALLENGE_ID, "tenant": "shop", "id": "a" * 32}
+    api.reader.add_event(**issue)
+    api.reader.add_event(type="otp.verified", challenge=CHALLENGE_ID, tenant="shop", id="b" * 32)
+    api.reader.add_event(**issue)
 
     page = (await browser.get(f"/audit/challenges/{CHALLENGE_ID}")).text
 
     assert 3 == page.count("<summary>")
-    assert "older" not in page
+    assert "Verified 0.000 s after it was issued" in page
+    assert "is a copy of the event 07-1-1, at another position" in page
+    assert "copy of 07-1-1" in page
+
+
+async def test_the_search_for_an_older_issue_ends_soon(
+    api: ApiHarness, browser, monkeypatch
+) -> None:
+    """An archive may hold years of events."""
+    monkeypatch.setattr(views, "AFTER_ISSUE_SECONDS", 0.05)
+    never, read_log = asyncio.Event(), api.reader.iterate_entries
+
+    async def read_slowly(**query):
+        async for entry in read_log(**query):
+            yield entry
+        await never.wait()
+
+    monkeypatch.setattr(api.reader, "iterate_entries", read_slowly)
+    api.reader.add_event(challenge=CHALLENGE_ID, tenant="shop")
+
+    page = (await browser.get(f"/audit/challenges/{CHALLENGE_ID}")).text
+
+    assert 1 == page.count("<summary>")
+    assert "ended early" not in page
 
 
 async def test_a_story_that_takes_too_long_is_told_as_far_as_it_was_found(

@@ -8,6 +8,7 @@ import pytest
 
 from otp_service.audit.event_decoder import decode_event
 from otp_service.audit.reports import stats
+from otp_service.audit.reports import stats as stats_module
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import EventRecord, build_event_record
 from otp_service.audit.reports.stats import (
@@ -159,7 +160,7 @@ def day(issued: int, verified: int, at: int = 0, **fields: Any) -> list[EventRec
     return [
         one
         for n in range(issued)
-        for one in login(at, f"{at}-{n}", verified=n < verified, **fields)
+        for one in login(at, f"{at}-{n}-{fields.get('tenant')}", verified=n < verified, **fields)
     ]
 
 
@@ -175,6 +176,42 @@ def test_a_conversion_that_falls_is_shown_and_noise_is_not():
     }
     assert "The conversion of tenant shop fell from 80% to 50%." in {e.sentence for e in found}
     assert [] == find_anomalies(before, before)
+
+
+def test_a_copied_event_is_counted_once_and_reported():
+    """R72: its MAC is valid, and only its id shows that it was there before."""
+    success = told("otp.verified", 2, id="a" * 32)
+    epochs = [told("log.epoch", at, id="epoch") for at in (8, 9)]
+    sent = told("otp.sent", 1, id="b" * 32)
+    overview = counted([told("otp.issued"), sent, success, success, *epochs])
+
+    assert (1, 1, ()) == (overview.total.verified, overview.copies, overview.accepted_twice)
+    (found,) = find_anomalies(overview, counted([]))
+    assert ("copies", 1) == (found.kind, found.now)
+
+
+def test_a_code_that_was_accepted_twice_is_reported():
+    """K1: a failover that loses the first success lets the code be accepted again."""
+    events = [
+        told("otp.issued", id="d" * 32),
+        told("otp.verified", 1, id="a" * 32),
+        told("otp.verified", 2, id="b" * 32, repeated=True),
+        told("otp.verified", 3, id="c" * 32),
+    ]
+    overview = counted(events)
+
+    assert ("c1",) == overview.accepted_twice
+    (found,) = find_anomalies(overview, counted([]))
+    assert "The code of c1 was accepted more than once." == found.sentence
+
+
+def test_ids_are_compared_in_bounded_memory(monkeypatch):
+    """Statistics of years forget the ids that they saw first."""
+    monkeypatch.setattr(stats_module, "MAX_TRACKED_IDS", 2)
+
+    overview = counted([told("otp.sent", id=name) for name in ("a", "b", "c", "a", "a")])
+
+    assert 1 == overview.copies
 
 
 def test_a_flood_of_refusals_is_shown_by_its_hour():

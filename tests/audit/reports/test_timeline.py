@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from otp_service.audit.archive_format.entries import SequenceId
+from otp_service.audit.archive_format.event_copies import EventPlace
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.core.printable_text import format_value
@@ -194,3 +196,51 @@ def test_whatever_is_said_stays_on_its_line(evil):
 def test_a_value_is_shown_plainly(value, shown):
     """It is not longer than a person reads."""
     assert shown == format_value(value)
+
+
+def place(at: int, partition: int = 7, epoch: int = 1) -> EventPlace:
+    """Return a place in the log, at the same time after the issue."""
+    return EventPlace(SequenceId(partition, epoch, at), BEGIN + at)
+
+
+@pytest.mark.parametrize(
+    ("copied_to", "said"),
+    [
+        (place(20), "is a copy of the event 07-1-10, at another position of its partition"),
+        (place(20, 8), "is a copy of the event 07-1-10, which is in another partition"),
+        (
+            place(20, 7, 2),
+            "repeats the event 07-1-10: a call was repeated after Redis was replaced",
+        ),
+        (place(900_000, 7, 2), "is a copy of the event 07-1-10, at another position"),
+    ],
+)
+def test_a_copied_event_is_told_once_and_named(copied_to: EventPlace, said: str) -> None:
+    """R72: a valid MAC does not show where an event was written, or how often."""
+    success = told("verified", 10, id="b" * 32, place=place(10))
+    copy = told("verified", 20, id="b" * 32, place=copied_to)
+
+    lines = render_timeline([ISSUED, success, copy], LATE)
+
+    assert 1 == sum(line.endswith("  verified") for line in lines)
+    assert said in lines[-1]
+    assert "accepted" not in lines[-1]
+
+
+def test_many_copies_are_counted() -> None:
+    """A flood of copies does not fill the screen."""
+    sent = [told("sent", n, id="c" * 32, provider="east", place=place(n)) for n in range(30)]
+
+    lines = render_timeline([ISSUED, *sent], LATE)
+
+    assert 1 + 1 + 1 + 1 + 1 + 1 == len(lines)
+    assert "Left out: 24 more copies." in lines[-1]
+
+
+def test_a_code_that_was_accepted_twice_is_a_warning() -> None:
+    """K1: a failover that loses the first success lets the code be accepted again."""
+    events = [told("verified", n, id=str(n) * 32) for n in (1, 2)]
+    repeated = told("verified", 3, id="3" * 32, repeated=True)
+
+    assert "WARNING: its code was accepted 2 times" in render_timeline([ISSUED, *events], LATE)[-1]
+    assert "WARNING" not in render_timeline([ISSUED, events[0], repeated], LATE)[-1]

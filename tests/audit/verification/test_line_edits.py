@@ -179,6 +179,7 @@ def test_an_insertion_is_located_to_the_event(archive):
     assert [
         f"{FIRST_SEGMENT}:6-10 changed seal 2",
         f"{FIRST_SEGMENT}:11 added seal 2 event 02-a-4",
+        f"{FIRST_SEGMENT}:10 copied event 02-a-4",
     ] == list_findings(apply_edit(archive, change))
 
 
@@ -204,7 +205,7 @@ def test_a_seal_of_somebody_else_is_found(archive):
     """Put in with a stretch of its own; it changes nothing of what is expected."""
     mine = ArchiveBuilder(archive.folder.with_name("mine"), derive_signing_key("mine"))
     mine.number, mine.previous = 2, "0" * 64
-    mine.add_event(3)
+    mine.add_event(3, id="f" * 32)
     mine.append_seal()
 
     def change(files: ArchiveFiles) -> None:

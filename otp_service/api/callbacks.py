@@ -22,6 +22,7 @@ from otp_service.sms.receipt_callbacks import (
     Callback,
     CallbackSignatureError,
     ReceiptDialect,
+    SkippedEvent,
     UnreadableReceipt,
 )
 from otp_service.sms.redaction import redact_receipt
@@ -34,7 +35,8 @@ CALLBACK_PROBLEMS: Final = (
 )
 
 MAX_CALLBACK_BYTES: Final = 256 * 1024
-"""Some vendors send a hundred receipts in one call."""
+MAX_RECEIPTS: Final = 100
+"""The most that a vendor sends in one call (Infobip). Each costs several round trips to Redis."""
 
 
 @post(
@@ -106,7 +108,12 @@ async def _parse_receipts(
     urls = context.callback_urls
     urls.verify_reference(provider, callback)  # before anything is read or fetched
     completed = await context.certificates.attach_certificates(dialect, callback)
-    receipts = dialect.parse_receipts(completed)
+    parts = dialect.parse_receipts(completed)
+    if len(parts) > MAX_RECEIPTS:
+        raise UnreadableReceipt
+    for skipped in (part for part in parts if isinstance(part, SkippedEvent)):
+        context.count_rejected_callback(provider, skipped)
+    receipts = [part for part in parts if isinstance(part, Receipt)]
     references = [urls.verify_reference(provider, callback, each.reference) for each in receipts]
     return [
         (

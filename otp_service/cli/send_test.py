@@ -57,6 +57,11 @@ REMEDY_BY_REASON = {
     "http-401": "Credentials: see those in providers.{provider}.",
     "http-402": "No credit: pay, or raise the account's limit, at the provider.",
     "http-403": "Not allowed: see which countries and senders are switched on for the account.",
+    **dict.fromkeys(
+        ("30029", "30030"),  # Twilio
+        "Message Redaction is not enabled for the account: ask Twilio for it, or remove "
+        "message_redaction from providers.{provider}.",
+    ),
 }
 DEFAULT_REMEDY = (
     "Look the code up with the provider. Usual causes:\n"

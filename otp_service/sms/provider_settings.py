@@ -6,10 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.validation import find_provider_url_errors
@@ -52,7 +51,7 @@ class HttpSettings(
         """Return None: most vendors sign with a key that is in the settings."""
         return None
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:  # noqa: ARG002  # see ReceiptDialect
+    def parse_receipts(self, callback: Callback) -> Sequence[CallbackPart]:  # noqa: ARG002  # see ReceiptDialect
         """Raise UnreadableReceipt: this vendor sends no receipts."""
         raise UnreadableReceipt
 

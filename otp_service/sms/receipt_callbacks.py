@@ -1,7 +1,8 @@
 """Requests of providers to /v1/callbacks, and the addresses with tokens that we give for them."""
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -23,11 +24,29 @@ class CallbackSignatureError(Exception):
 
 
 class UnreadableReceipt(Exception):  # named for what the vendor sent
-    """The vendor sent something else than a receipt: 400.
+    """The callback is not in the vendor's format, or is a receipt that lacks something: 400.
 
     Raised where a callback is decoded, and nowhere else. Any other exception of a dialect is a bug
     of ours: 500, and logged.
     """
+
+
+class SkippedEvent(StrEnum):
+    """A part of a callback without a receipt: it is acknowledged and counted, and has no effect.
+
+    The value is the `reason` of the metric (telemetry.labels.CALLBACK_REASONS).
+    """
+
+    OTHER = "other"
+    """An inbound message, or an event or status that this dialect does not know.
+
+    Vendors add some, and pause an address that answers them with 400.
+    """
+    UNREADABLE = "unreadable"
+    """A receipt of a batch that lacks something; the others of the batch count."""
+
+
+CallbackPart = Receipt | SkippedEvent
 
 
 class Callback(msgspec.Struct, frozen=True, dict=True):
@@ -69,6 +88,22 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         return dict(parse_qsl(self.text, keep_blank_values=True))
 
     @cached_property
+    def fields(self) -> dict[str, str]:
+        """The fields of a form, or of the address without a form. Raises UnreadableReceipt if none."""
+        if self.method == "GET" or not self.body:
+            return self.query_fields
+        if "=" not in self.text:
+            raise UnreadableReceipt
+        return self.form
+
+    @property
+    def query_fields(self) -> dict[str, str]:
+        """The parameters of the address. Raises UnreadableReceipt if it has no other than ours."""
+        if not self.query.keys() - {"ref", "token"}:
+            raise UnreadableReceipt
+        return self.query
+
+    @cached_property
     def json(self) -> Any:
         """The body as JSON. Raises UnreadableReceipt."""
         return decode_receipt(self.body, Any)
@@ -98,8 +133,8 @@ class ReceiptDialect(Protocol):
         Raises as `parse_receipts` does, so that nothing is fetched for a callback that is refused.
         """
 
-    def parse_receipts(self, callback: Callback) -> Sequence[Receipt]:
-        """Return the receipts of a callback.
+    def parse_receipts(self, callback: Callback) -> Sequence[CallbackPart]:
+        """Return the receipts of a callback, and what it has instead of one.
 
         Raises CallbackSignatureError, and UnreadableReceipt for what the vendor sent wrongly.
         """
@@ -142,7 +177,7 @@ class CallbackUrls:
         return reference
 
 
-def decode_receipt(body: bytes | str, struct_type: type[StructT]) -> StructT:
+def decode_receipt(body: bytes | str | msgspec.Raw, struct_type: type[StructT]) -> StructT:
     """Return the JSON of a receipt as this struct. Raises UnreadableReceipt."""
     try:
         return msgspec.json.decode(body, type=struct_type)
@@ -156,6 +191,22 @@ def convert_receipt(fields: Mapping[str, str], struct_type: type[StructT]) -> St
         return msgspec.convert(fields, struct_type)
     except msgspec.ValidationError:
         raise UnreadableReceipt from None
+
+
+def parse_batch(
+    items: Iterable[msgspec.Raw],
+    struct_type: type[StructT],
+    parse_item: Callable[[StructT], CallbackPart],
+) -> list[CallbackPart]:
+    """Return the receipt of each item of a batch; one that cannot be read loses no other."""
+
+    def parse_raw(item: msgspec.Raw) -> CallbackPart:
+        try:
+            return parse_item(decode_receipt(item, struct_type))
+        except UnreadableReceipt:
+            return SkippedEvent.UNREADABLE
+
+    return [parse_raw(item) for item in items]
 
 
 def strip_reference(url: str) -> str:

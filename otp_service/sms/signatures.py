@@ -2,7 +2,8 @@
 
 import base64
 import hmac
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -33,6 +34,29 @@ def require_any_equal(value: str, candidates: Iterable[str]) -> None:
     matches = [hmac.compare_digest(expected, each.encode(errors="replace")) for each in candidates]
     if not any(matches):
         raise CallbackSignatureError
+
+
+def require_one_reading(
+    fields: Iterable[tuple[str, str]],
+    patterns: Mapping[str, re.Pattern[str]],
+    lookalikes: Collection[str] = (),
+) -> None:
+    """Raise CallbackSignatureError if the signed text of these fields can be read in another way.
+
+    Twilio and Plivo sign names and values one after another, so the owner of a signed callback could
+    move a boundary: `ErrorCode2=1211` has the text of `ErrorCode=21211`. The dialect reads the fields
+    of `patterns`; `lookalikes` are the vendor's other names that contain one of these. So the name of
+    a field that is read must occur in the text once, as its name, and its value must match.
+    """
+    distinct = sorted(set(fields))
+    text = "".join(name + value for name, value in distinct)
+    for name, pattern in patterns.items():
+        values = [value for field, value in distinct if field == name]
+        known = len(values) + sum(field.count(name) for field, _ in distinct if field in lookalikes)
+        if len(values) > 1 or text.count(name) != known:
+            raise CallbackSignatureError
+        if not all(pattern.fullmatch(value) for value in values):
+            raise CallbackSignatureError
 
 
 def decode_jwt(

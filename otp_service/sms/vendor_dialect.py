@@ -13,7 +13,7 @@ import msgspec
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.http_provider import Headers, HttpRequest
-from otp_service.sms.receipt_callbacks import UnreadableReceipt
+from otp_service.sms.receipt_callbacks import CallbackPart, SkippedEvent
 
 
 ReceiptStatus = Literal[
@@ -52,14 +52,14 @@ def build_receipt(  # noqa: PLR0913  # each vendor has some of them
     reference: str | None = None,
     message_id: str = "",
     is_signed: bool = False,
-) -> Receipt:
+) -> CallbackPart:
     """Return a receipt; its code is the reason, and decides what a technical failure was.
 
-    Raises UnreadableReceipt without a status: the vendor's word is in no table.
+    Without a status it is another event: the vendor's word is in no table.
     """
     known = resolve_receipt_status(status, code, failure_statuses)
     if known is None:
-        raise UnreadableReceipt
+        return SkippedEvent.OTHER
     reason = sanitize_reason(known, code)
     return Receipt(known, reference or "", message_id, reason, is_signed=is_signed)
 

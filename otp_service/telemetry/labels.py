@@ -15,7 +15,8 @@ OTHER_LABEL: Final = "other"
 HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 COUNTRY_CODES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
-CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal"})
+CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal", OTHER_LABEL})
+"""`other` is accepted: something else than a receipt (sms.receipt_callbacks.SkippedEvent)."""
 
 # Digits occur only in the version, so that no path with an id or a number is taken for a template.
 _ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")

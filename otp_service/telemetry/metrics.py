@@ -186,7 +186,7 @@ class Metrics:
         self._requests = add("otp_requests", "Responses.", "method", "route", "status")
         text = "Calls without a valid key or scope."
         self._unauthenticated = add("otp_unauthenticated", text, "reason")
-        text = "Refused callbacks."
+        text = "Refused callbacks; reason other: accepted, and no receipts."
         self._callbacks_rejected = add("otp_callbacks_rejected", text, "provider", "reason")
         event_labels = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = add("otp_events", "Events of the audit log.", *event_labels)

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from typing import Final
 
+from otp_service.telemetry.labels import OTHER_LABEL
 from otp_service.telemetry.metrics import Metrics
 
 
@@ -50,8 +51,13 @@ class DeniedAccessCounter:
         self._denied_calls[self._metrics.count_unauthenticated(reason)] += 1
 
     def count_callback(self, provider: str, reason: str) -> None:
-        """Count a callback that was refused; `reason`: see `labels.CALLBACK_REASONS`."""
-        self._rejected_callbacks[self._metrics.count_rejected_callback(provider, reason)] += 1
+        """Count a callback without a receipt; `reason`: see `labels.CALLBACK_REASONS`.
+
+        `other` is a metric alone: such a callback is accepted.
+        """
+        labels = self._metrics.count_rejected_callback(provider, reason)
+        if reason != OTHER_LABEL:
+            self._rejected_callbacks[labels] += 1
 
     def drain_calls(self) -> dict[str, int]:
         """Return the calls since the last drain, by reason."""

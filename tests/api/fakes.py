@@ -30,7 +30,7 @@ from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.schemas import ServiceStatus
 from otp_service.service import ReceiptResult
 from otp_service.sms.aws.certificates import CertificateCache
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls
+from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls, SkippedEvent
 
 
 NOW_MS = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z
@@ -129,6 +129,8 @@ class FakeReceiptDialect:
 
     acknowledgement = (200, b"ACK")
     last_callback: Any = None
+    skipped: tuple[SkippedEvent, ...] = ()
+    """Other parts of each callback."""
 
     def find_certificate_url(self, callback):
         return callback.headers.get("certificate")
@@ -139,7 +141,8 @@ class FakeReceiptDialect:
             raise CallbackSignatureError
         lines = [line.split() for line in callback.text.splitlines()]
         signed = "signature" in callback.headers
-        return [Receipt(status, reference, is_signed=signed) for status, reference in lines]
+        receipts = [Receipt(status, reference, is_signed=signed) for status, reference in lines]
+        return [*self.skipped, *receipts]
 
 
 class FakeEventReader:

@@ -1,15 +1,21 @@
 """/v1/callbacks: which receipts are accepted, the answers, and what is passed on (R64, R65)."""
 
+import time
+
 import pytest
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.sms.receipt_callbacks import strip_reference
+from otp_service.sms.receipt_callbacks import SkippedEvent, strip_reference
 from tests.api.fakes import ApiHarness, FakeReceiptDialect
+from tests.sms.providers.test_skipped_events import FORM_DIALECTS, JSON_DIALECTS
 
 
 REFERENCE = "shop.c07-5d41402abc4b2a76b9719d911017c592.1.1"
 NEWS = f"delivered {REFERENCE}".encode()
+
+
+DIALECTS = JSON_DIALECTS | FORM_DIALECTS
 
 
 async def bring(api: ApiHarness, path: str = "/v1/callbacks/acme", body: bytes = NEWS, **more):
@@ -125,6 +131,56 @@ async def test_what_cannot_be_read_is_400(api: ApiHarness) -> None:
     assert [("acme", "unreadable")] == api.rejected
 
 
+async def test_more_than_a_hundred_receipts_cost_nothing(api: ApiHarness) -> None:
+    """No vendor sends more, and each is several round trips to Redis."""
+    answer = await bring(api, body=b"\n".join([NEWS] * 101))
+
+    assert (400, "/problems/invalid-request") == (answer.status_code, answer.json()["type"])
+    assert ([], [("acme", "unreadable")]) == (api.service.calls, api.rejected)
+
+
+async def test_a_wrong_token_is_refused_before_anything_is_read(api: ApiHarness) -> None:
+    """R64: also for many receipts, of which one is wrong."""
+    address = strip_reference(api.callback_urls.build_url("acme", REFERENCE))
+
+    answer = await bring(api, address, b"\n".join([NEWS] * 99 + [b"delivered other"]))
+
+    assert (401, []) == (answer.status_code, api.service.calls)
+
+
+async def test_another_event_is_acknowledged_and_counted() -> None:
+    """Nothing is stored of it; receipts of the same call count."""
+    dialect = FakeReceiptDialect()
+    dialect.skipped = (SkippedEvent.OTHER, SkippedEvent.UNREADABLE)
+    api = ApiHarness(receipt_dialects={"acme": dialect})
+
+    answer = await bring(api)
+
+    assert (200, b"ACK") == (answer.status_code, answer.content)
+    assert [("acme", "other"), ("acme", "unreadable")] == api.rejected
+    assert [("acme", "delivered")] == api.receipts
+
+
+DEEP_BODIES = [b"[" * 60_000, b'{"a":' * 40_000, b'{"data":' * 30_000, b'{"event":' + b"[" * 60_000]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded"])
+async def test_deep_json_is_refused_and_cheap(name: str, media_type: str) -> None:
+    """An unauthenticated caller causes neither a 500 nor much work."""
+    api = ApiHarness(receipt_dialects=DIALECTS)
+    started = time.process_time()
+
+    for body in DEEP_BODIES:
+        answer = await bring(
+            api, f"/v1/callbacks/{name}", body, headers={"content-type": media_type}
+        )
+        assert answer.status_code in {400, 401}, answer.text
+
+    assert time.process_time() - started < 2
+    assert [] == api.service.calls
+
+
 @pytest.mark.parametrize("error", [AttributeError, KeyError, TypeError, ValueError])
 async def test_a_bug_in_a_dialect_is_500_and_logged(error, caplog) -> None:
     """The fault is in this service: an operator sees the traceback and the count."""
@@ -151,9 +207,10 @@ async def test_a_provider_that_there_is_not_is_404(api: ApiHarness) -> None:
     assert (404, "/problems/not-found") == (answer.status_code, answer.json()["type"])
 
 
-async def test_more_than_a_hundred_receipts_fit_and_a_flood_does_not(api: ApiHarness) -> None:
+async def test_a_hundred_receipts_fit_and_a_flood_does_not(api: ApiHarness) -> None:
     """The limit is 256 KiB, then 413; other calls keep their limit of 16 KiB."""
-    assert 200 == (await bring(api, body=b"\n".join([NEWS] * 200))).status_code
+    assert 200 == (await bring(api, body=b"\n".join([NEWS] * 100))).status_code
+    assert 100 == len(api.service.calls)
     assert 413 == (await bring(api, body=b"x" * (256 * 1024 + 1))).status_code
 
 

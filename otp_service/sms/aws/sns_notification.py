@@ -44,11 +44,13 @@ from otp_service.sms.receipt_callbacks import (
 NOTIFICATION_TOLERANCE_SECONDS = 15 * 60
 """The highest age of a notification: SNS repeats a failed delivery for some time."""
 
+_CONFIRMATION_FIELDS = (
+    *("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
+)
 SIGNED_FIELDS = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
-    "SubscriptionConfirmation": (
-        *("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
-    ),
+    "SubscriptionConfirmation": _CONFIRMATION_FIELDS,
+    "UnsubscribeConfirmation": _CONFIRMATION_FIELDS,
 }
 """The signed fields of each type, in this order; Subject only if there is one."""
 
@@ -84,11 +86,15 @@ class Notification(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def string_to_sign(self) -> bytes:
-        """The signed text. Raises UnreadableReceipt for any other type."""
+        """The signed text. Raises CallbackSignatureError for any other type."""
         if self.type not in SIGNED_FIELDS:
-            raise UnreadableReceipt
+            raise CallbackSignatureError
         fields = msgspec.to_builtins(self)
         pairs = [(name, fields[name]) for name in SIGNED_FIELDS[self.type]]
+        texts = {"Message", "Subject"}
+        has_line_break = any("\n" in (value or "") for name, value in pairs if name not in texts)
+        if has_line_break or "\nMessageId\n" in self.message:
+            raise CallbackSignatureError  # the text could be read as other fields
         return "".join(f"{name}\n{value}\n" for name, value in pairs if value is not None).encode()
 
 

@@ -25,12 +25,18 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.sms.aws import sns_notification
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.receipt_callbacks import Callback, decode_receipt
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    UnreadableReceipt,
+    decode_receipt,
+)
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
@@ -70,6 +76,7 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "TEXT_SUCCESSFUL": "pending",
     "TEXT_DELIVERED": "delivered",
     "TEXT_UNREACHABLE": "temporary-failure",
+    "TEXT_TTL_EXPIRED": "temporary-failure",
     "TEXT_INVALID": "permanent-failure",
     "TEXT_BLOCKED": "permanent-failure",
     "TEXT_PROTECT_BLOCKED": "permanent-failure",
@@ -77,7 +84,6 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "TEXT_CARRIER_UNREACHABLE": "technical-failure",
     "TEXT_INVALID_MESSAGE": "technical-failure",
     "TEXT_SPAM": "technical-failure",
-    "TEXT_TTL_EXPIRED": "technical-failure",
     "TEXT_UNKNOWN": "technical-failure",
 }
 """BLOCKED is the recipient's decision, CARRIER_BLOCKED is about this message. SUCCESSFUL means
@@ -116,7 +122,8 @@ class _ReplyBody(msgspec.Struct, rename="pascal"):
 
 
 class _ReceiptBody(msgspec.Struct, rename="camel"):
-    event_type: str
+    event_type: str = ""
+    """Empty for an inbound message."""
     message_id: str = ""
     is_final: bool = False
     context: dict[str, Any] | None = None
@@ -177,19 +184,20 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
             fault = "recipient"
         return classify_reply(reply, body.message_id, {code: fault} if fault else {}, code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
-        """Return the receipt of an event; none for other channels and for subscriptions."""
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+        """Return the receipt of an event; none of other channels, subscriptions and replies."""
         notification = sns_notification.verify_notification(callback, self.topic_arn)
         if notification.type != "Notification":
-            _log_confirmation_request(notification)
-            return []
-        event = decode_receipt(notification.message, _ReceiptBody)
+            _log_subscription_change(notification)
+            return [SkippedEvent.OTHER]
+        event = _decode_event(notification.message)
         if not event.event_type.startswith("TEXT_"):
-            return []
+            return [SkippedEvent.OTHER]
+        reference = (event.context or {}).get("reference")
         receipt = build_receipt(
             event.status,
             event.event_type,
-            reference=str((event.context or {}).get("reference", "")),
+            reference=reference if isinstance(reference, str) else "",
             message_id=event.message_id,
             is_signed=True,
         )
@@ -203,8 +211,19 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         return [*super().find_errors(), *sns_notification.find_topic_errors(self.topic_arn)]
 
 
-def _log_confirmation_request(notification: sns_notification.Notification) -> None:
-    """Log the token for an operator; it only confirms this subscription."""
+def _decode_event(message: str) -> _ReceiptBody:
+    """Return the event; an empty one for a message that anything else has sent to the topic."""
+    try:
+        return decode_receipt(message, _ReceiptBody)
+    except UnreadableReceipt:
+        return _ReceiptBody()
+
+
+def _log_subscription_change(notification: sns_notification.Notification) -> None:
+    """Log what an operator has to do; the token only confirms this subscription."""
+    if notification.type == "UnsubscribeConfirmation":
+        logger.warning("SNS ended the subscription to %s: no receipts", notification.topic_arn)
+        return
     logger.warning(
         "SNS asks to confirm a subscription; do it by hand if it is yours: "
         "aws sns confirm-subscription --topic-arn %s --token %s",

@@ -12,12 +12,18 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    CallbackSignatureError,
+    SkippedEvent,
+    decode_receipt,
+)
 from otp_service.sms.signatures import compute_signature, decode_base64, require_any_equal
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
@@ -74,8 +80,9 @@ class _ReceiptMessage(msgspec.Struct):
 
 
 class _ReceiptBody(msgspec.Struct):
-    type: str
-    data: _ReceiptMessage
+    type: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"")
+    """Of a receipt: a _ReceiptMessage."""
 
 
 class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
@@ -108,14 +115,17 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         name = body.error.name if body.error else None
         return classify_reply(reply, body.id, FAULT_TABLE, name)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.webhook_secret:
             verify_signature(callback, self.webhook_secret.reveal())
         report = callback.decode_json(_ReceiptBody)
-        message = report.data
+        status = RECEIPT_STATUSES.get(report.type)
+        if status is None:
+            return [SkippedEvent.OTHER]
+        message = decode_receipt(report.data, _ReceiptMessage)
         receipt = build_receipt(
-            RECEIPT_STATUSES.get(report.type),
+            status,
             message.error.code if message.error else None,
             failure_statuses=FAILURE_STATUSES,
             reference=message.reference,
@@ -134,10 +144,11 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
 def verify_signature(callback: Callback, secret: str) -> None:
     """Raise CallbackSignatureError unless a recent Standard Webhooks signature is valid."""
     key, headers = _decode_signing_key(secret), callback.headers
-    if not key:
-        raise CallbackSignatureError  # anyone can sign with an empty key
-    timestamp = headers.get("webhook-timestamp", "")
-    signed = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + callback.body
+    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not key or "." in event_id:
+        # Anyone can sign with an empty key; with a full stop the id may be a part of the body.
+        raise CallbackSignatureError
+    signed = f"{event_id}.{timestamp}.".encode() + callback.body
     expected = f"v1,{compute_signature(key, signed)}"
     require_any_equal(expected, headers.get("webhook-signature", "").split())
     callback.require_recent_timestamp(timestamp)

@@ -14,12 +14,12 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_refusal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -47,7 +47,7 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "STOPPED_BY_USER": "permanent-failure",
     "RECIPIENT_DOES_NOT_EXIST": "permanent-failure",
     "DELIVERY_FAILURE": "technical-failure",
-    "EXPIRED": "technical-failure",
+    "EXPIRED": "temporary-failure",
     "INSUFFICIENT_ACCOUNT_BALANCE": "technical-failure",
     "ROUTING_ERROR": "technical-failure",
     "STOPPED_BY_ADMIN": "technical-failure",
@@ -79,13 +79,13 @@ class _ReceiptMessage(msgspec.Struct, rename="camel"):
     client_message_id: str | None = None
 
 
-class _ReceiptEvent(msgspec.Struct, rename="camel"):
-    message_status_update: list[_ReceiptMessage] = []
-    """Empty in the event of an inbound message."""
+class _ReceiptEvent(msgspec.Struct, frozen=True, rename="camel"):
+    message_status_update: list[msgspec.Raw] = []
+    """Empty in the event of an inbound message; else _ReceiptMessage."""
 
 
 class _ReceiptBody(msgspec.Struct):
-    event: _ReceiptEvent
+    event: _ReceiptEvent = _ReceiptEvent()
 
 
 class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
@@ -126,18 +126,21 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
             code = "not-accepted"
         return classify_refusal(FAULT_TABLE, reply, code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of each message; Clickatell does not sign them."""
-        event = callback.decode_json(_ReceiptBody).event
-        return [
-            build_receipt(
-                RECEIPT_STATUSES.get(update.status, "pending"),
-                update.status,
-                reference=update.client_message_id,
-                message_id=update.message_id,
-            )
-            for update in event.message_status_update
-        ]
+        updates = callback.decode_json(_ReceiptBody).event.message_status_update
+        if not updates:
+            return [SkippedEvent.OTHER]
+        return parse_batch(updates, _ReceiptMessage, _receipt_from_update)
+
+
+def _receipt_from_update(update: _ReceiptMessage) -> CallbackPart:
+    return build_receipt(
+        RECEIPT_STATUSES.get(update.status, "pending"),
+        update.status,
+        reference=update.client_message_id,
+        message_id=update.message_id,
+    )
 
 
 def _extract_code(error: _ReplyError | str | None) -> str | None:

@@ -35,7 +35,7 @@ from otp_service.sms import body_template
 from otp_service.sms.fault_table import build_refusal, classify_by_status, reply_from_message_id
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, UnreadableReceipt
 from otp_service.sms.reply_decoder import decode_json
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.validation import find_header_errors, find_provider_url_errors
@@ -121,7 +121,7 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
             return build_refusal(Fault.PROVIDER, reply, code)
         return classify_by_status(reply, code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt; a word that is in no table is pending."""
         if self.receipt is None:
             raise UnreadableReceipt

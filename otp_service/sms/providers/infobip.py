@@ -4,10 +4,12 @@ The reply is 200 even for a message that Infobip rejects: the message's status, 
 decides. Of a refused request the HTTP status decides. An id in group 2, 4 or 5 that is not in the
 table (6 network, 8 prefix, 19 route, 21 system error, ...) is the provider's fault.
 
-A receipt is permanent if its status or its permanent error is the number's, and temporary for group
-4 EXPIRED and for a handset error that is not permanent. `error.permanent` alone is not the
-number's: it means that the same message would fail again, also for a monthly limit (4099) or a
-source address (368).
+A receipt is permanent if its status or its permanent error is the number's, if an opt-out or a fraud
+block is the error, and temporary for group 4 EXPIRED and for a handset error that is not permanent.
+`error.permanent` alone is not the number's: it means that the same message would fail again, also for
+a monthly limit (4099) or a source address (368).
+
+Status 2 DELIVERED_TO_OPERATOR is in group 3, but only says that the operator has the message.
 
 https://www.infobip.com/docs/developer-resources/api-fundamentals/error-code-reference
 https://www.infobip.com/docs/api/channels/sms/sms-messaging/logs-and-status-reports
@@ -17,12 +19,12 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -51,6 +53,10 @@ FAILURE_STATUSES: Final = fault_table.derive_permanent_failures(FAULT_TABLE)
 
 NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
 """Unknown, absent for good, barred or illegal subscribers, and invalid numbers."""
+BLOCK_ERROR_IDS: Final = frozenset({352, 560, 566, 568, 569, 573, 603, 2050})
+"""Opt-outs (STOP, at the carrier, of a short code) and blocks against fraud, permanent or not: another
+provider would evade them."""
+DELIVERED_TO_OPERATOR_ID: Final = 2
 ACCEPTED_GROUPS: Final = frozenset({0, 1, 3})
 HANDSET_ERROR_GROUP: Final = 1
 
@@ -83,14 +89,15 @@ class _ReceiptError(msgspec.Struct, rename="camel"):
 
 class _ReceiptMessage(msgspec.Struct, rename="camel"):
     message_id: str
-    status: _MessageStatus
+    status: _MessageStatus | None = None
+    """None for an inbound message."""
     error: _ReceiptError | None = None
     callback_data: str | None = None
 
 
 class _ReceiptBody(msgspec.Struct):
-    results: list[_ReceiptMessage]
-    """At most a hundred."""
+    results: list[msgspec.Raw] = []
+    """At most a hundred: _ReceiptMessage."""
 
 
 class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
@@ -129,12 +136,16 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
             return Accepted(message.message_id or None)  # the group alone says so
         return fault_table.classify_refusal(FAULT_TABLE, reply, message.status.code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         results = callback.decode_json(_ReceiptBody).results
-        return [_receipt_from_result(result) for result in results]
+        if not results:
+            return [SkippedEvent.OTHER]
+        return parse_batch(results, _ReceiptMessage, _receipt_from_result)
 
 
-def _receipt_from_result(result: _ReceiptMessage) -> Receipt:
+def _receipt_from_result(result: _ReceiptMessage) -> CallbackPart:
+    if result.status is None:
+        return SkippedEvent.OTHER
     error = result.error or _ReceiptError()
     return build_receipt(
         _resolve_status(result.status, error),
@@ -146,9 +157,12 @@ def _receipt_from_result(result: _ReceiptMessage) -> Receipt:
 
 def _resolve_status(status: _MessageStatus, error: _ReceiptError) -> ReceiptStatus | None:
     known = RECEIPT_STATUSES.get(status.group_id)
+    if known == "delivered" and status.id == DELIVERED_TO_OPERATOR_ID:
+        return "pending"
     if known is None or not known.endswith("failure"):
         return known
-    if status.code in FAILURE_STATUSES or (error.permanent and error.id in NUMBER_ERROR_IDS):
+    is_number_error = error.permanent and error.id in NUMBER_ERROR_IDS
+    if status.code in FAILURE_STATUSES or is_number_error or error.id in BLOCK_ERROR_IDS:
         return "permanent-failure"
     is_handset_error = error.group_id == HANDSET_ERROR_GROUP and not error.permanent
     return "temporary-failure" if is_handset_error else known

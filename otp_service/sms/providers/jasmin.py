@@ -10,13 +10,18 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, convert_receipt
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    convert_receipt,
+)
 from otp_service.sms.reply_decoder import decode_text
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
@@ -53,14 +58,13 @@ REFUSED_PREFIXES: Final = {
     'Error "Cannot send submit_sm': "cannot-send",
 }
 
-_FAILED_STATUS_PATTERN: Final = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z]{2,24}")
+_FAILED_STATUS_PATTERN: Final = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z_]{2,24}")
 _SUCCESS_PATTERN: Final = re.compile(r'Success "([^"]*)"?')
 _DLR_LEVEL_SMSC_AND_PHONE: Final = "3"
 
 
 class _ReceiptBody(msgspec.Struct):
     id: str
-    message_status: str
 
 
 class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
@@ -93,13 +97,13 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
             return Accepted(success[1] or None)
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a delivery report; Jasmin does not sign them."""
-        fields = callback.query if callback.method == "GET" else callback.form
-        report = convert_receipt(fields, _ReceiptBody)
-        word = report.message_status
+        fields = callback.fields
+        word = fields.get("message_status", "")
         if word not in RECEIPT_STATUSES and not _FAILED_STATUS_PATTERN.fullmatch(word):
-            raise UnreadableReceipt
+            return [SkippedEvent.OTHER]
+        report = convert_receipt(fields, _ReceiptBody)
         receipt = build_receipt(
             RECEIPT_STATUSES.get(word, "technical-failure"),
             word,

@@ -14,13 +14,13 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose, match_prefix
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, convert_receipt
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, convert_receipt
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
@@ -56,7 +56,7 @@ UCS2_CODING: Final = 2
 
 
 class _ReceiptBody(msgspec.Struct):
-    type: str
+    type: str = ""
     fid: str = ""
 
 
@@ -89,9 +89,9 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
             return Accepted()
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a delivery report; Kannel does not sign them."""
-        report = convert_receipt(callback.query, _ReceiptBody)
+        report = convert_receipt(callback.query_fields, _ReceiptBody)
         status = RECEIPT_STATUSES.get(report.type)
         return [build_receipt(status, f"dlr-{report.type}", message_id=report.fid)]
 

@@ -17,14 +17,16 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import (
     Callback,
+    CallbackPart,
     CallbackSignatureError,
+    SkippedEvent,
     convert_receipt,
     require_equal,
 )
@@ -80,7 +82,6 @@ class _ReplyBody(msgspec.Struct):
 
 class _ReceiptBody(msgspec.Struct, rename="camel"):
     id: str
-    status: str
     reference: str = ""
     status_error_code: str = ""
     status_reason: str = ""
@@ -127,12 +128,15 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         code = str(error.code) if error else None
         return classify_reply(reply, body.id, error.fault_table if error else NO_FAULTS, code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt in the query, or in the form of a POST, after the signature check."""
         if self.signing_key:
             verify_signature(callback, self.signing_key.reveal())
-        report = convert_receipt(callback.form if callback.body else callback.query, _ReceiptBody)
-        status = RECEIPT_STATUSES.get(report.status)
+        fields = callback.fields
+        status = RECEIPT_STATUSES.get(fields.get("status", ""))
+        if status is None:
+            return [SkippedEvent.OTHER]
+        report = convert_receipt(fields, _ReceiptBody)
         reason = report.status_reason.replace("_", " ").lower()
         receipt = build_receipt(
             resolve_receipt_status(status, reason, FAILURE_STATUSES),

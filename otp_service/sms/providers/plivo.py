@@ -17,18 +17,24 @@ https://www.plivo.com/docs/messaging/troubleshooting/error-codes
 https://www.plivo.com/docs/messaging/concepts/signature-validation
 """
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, convert_receipt
-from otp_service.sms.signatures import compute_signature, require_any_equal
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    convert_receipt,
+)
+from otp_service.sms.signatures import compute_signature, require_any_equal, require_one_reading
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -50,6 +56,12 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
 }
 """All others are technical: 30 spam, 40 source, 90 no route, 900 credit, 910 account, 1000 unknown."""
 
+READ_FIELD_PATTERNS: Final = {
+    "MessageUUID": re.compile(r"[A-Za-z0-9-]*"),
+    "Status": re.compile(r"[a-z]*"),
+    "ErrorCode": re.compile(r"[0-9]*"),
+}
+LOOKALIKE_FIELDS: Final = frozenset({"ParentMessageUUID", "TendlcRegistrationStatus"})
 V3_HEADERS: Final = ("x-plivo-signature-v3", "x-plivo-signature-ma-v3")
 V3_NONCE_HEADER: Final = "x-plivo-signature-v3-nonce"
 V2_HEADERS: Final = ("x-plivo-signature-v2", "x-plivo-signature-ma-v2")
@@ -62,7 +74,6 @@ class _ReplyBody(msgspec.Struct):
 
 class _ReceiptBody(msgspec.Struct):
     message_uuid: str = msgspec.field(name="MessageUUID")
-    status: str = msgspec.field(name="Status")
     error_code: str = msgspec.field(name="ErrorCode", default="")
 
 
@@ -101,13 +112,18 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         ids = reply.decode_or(_ReplyBody()).message_uuid
         return classify_reply(reply, ids[0] if ids else None, FAULT_TABLE)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         is_signed = verify_signature(callback, self.auth_token.reveal())
-        fields = callback.query if callback.method == "GET" else callback.form
+        fields = callback.fields
+        status = RECEIPT_STATUSES.get(fields.get("Status", ""))
+        if status is None:
+            return [SkippedEvent.OTHER]
+        if is_signed:
+            require_one_reading(_list_fields(callback), READ_FIELD_PATTERNS, LOOKALIKE_FIELDS)
         form = convert_receipt(fields, _ReceiptBody)
         receipt = build_receipt(
-            RECEIPT_STATUSES.get(form.status),
+            status,
             form.error_code,
             failure_statuses=FAILURE_STATUSES,
             message_id=form.message_uuid,
@@ -137,11 +153,20 @@ def _build_signed_text(callback: Callback) -> str:
     """Return what V3 signs: the address, its query sorted, and the form of a POST sorted."""
     address, _, query = callback.url.partition("?")
     parameters = "&".join(f"{name}={value}" for name, value in _sort_fields(query))
-    content = "" if callback.method == "GET" else callback.text
+    content = _get_form_text(callback)
     form = "".join(f"{name}{value}" for name, value in _sort_fields(content))
     if not form:
         return f"{address}?{parameters}" if parameters else address
     return f"{address}?{parameters}.{form}" if parameters else f"{address}?{form}"
+
+
+def _get_form_text(callback: Callback) -> str:
+    return "" if callback.method == "GET" else callback.text
+
+
+def _list_fields(callback: Callback) -> list[tuple[str, str]]:
+    query = callback.url.partition("?")[2]
+    return _sort_fields(query) + _sort_fields(_get_form_text(callback))
 
 
 def _sort_fields(fields: str) -> list[tuple[str, str]]:

@@ -13,13 +13,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import SECOND_MS, to_datetime
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, require_equal
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    CallbackSignatureError,
+    SkippedEvent,
+    require_equal,
+)
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
@@ -57,8 +63,11 @@ class _ReplyBody(msgspec.Struct):
     code: str = ""
 
 
+class _EventBody(msgspec.Struct):
+    type: str = ""
+
+
 class _ReceiptBody(msgspec.Struct):
-    type: str
     batch_id: str
     status: str
     code: int
@@ -109,13 +118,13 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.id, FAULT_TABLE, body.code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.signing_secret:
             verify_signature(callback, self.signing_secret.reveal())
+        if callback.decode_json(_EventBody).type != RECIPIENT_REPORT_TYPE:
+            return [SkippedEvent.OTHER]
         report = callback.decode_json(_ReceiptBody)
-        if report.type != RECIPIENT_REPORT_TYPE:
-            raise UnreadableReceipt
         receipt = build_receipt(
             RECEIPT_STATUSES.get(report.status.lower()),
             report.code,
@@ -142,6 +151,8 @@ def verify_signature(callback: Callback, secret: str) -> None:
     given = callback.headers.get(SIGNATURE_HEADER, "")
     nonce = callback.headers.get(f"{SIGNATURE_HEADER}-nonce", "")
     timestamp = callback.headers.get(f"{SIGNATURE_HEADER}-timestamp", "")
+    if "." in nonce:
+        raise CallbackSignatureError  # a part of the body, by another reading
     signed = callback.body + f".{nonce}.{timestamp}".encode()
     require_equal(compute_signature(secret.encode(), signed), given)
     callback.require_recent_timestamp(timestamp)

@@ -2,8 +2,9 @@
 
 10002 and 10016 are about the form of a number, which may be our sender's: `source.pointer` decides.
 40300 "blocked" depends on its text: with STOP in title or detail it is the recipient's fault, who
-asked this sender to stop; otherwise the profile may be blocked, which is the provider's. Receipts
-have the same codes; those that are not the recipient's are technical. The status
+asked this sender to stop; otherwise the profile may be blocked, which is the provider's.
+
+Receipts have the same codes; those that are not the recipient's are technical. The status
 `delivery_unconfirmed` is pending: no operator will ever report. A request has neither a validity
 nor a reference of ours, which is in the address for receipts.
 
@@ -17,12 +18,19 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    CallbackSignatureError,
+    SkippedEvent,
+    UnreadableReceipt,
+    decode_receipt,
+)
 from otp_service.sms.signatures import decode_base64
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
@@ -31,13 +39,16 @@ BLOCKED_CODE: Final = "40300"
 FAULT_TABLE: Final[FaultTable] = {
     "40001": "recipient",  # a landline, or not routable
     "40012": "recipient",  # invalid destination
+    "40020": "blocked",  # a fraud block: another provider would defeat it
     "40310": "recipient",  # invalid "to"
     BLOCKED_CODE: "provider",  # see above
     **dict.fromkeys(("10009", "10010"), "account"),  # keys
     "20100": "account",  # funds
     **dict.fromkeys(("40305", "40306", "40312", "40313"), "account"),  # sender or profile
-    **dict.fromkeys(("40314", "40315", "40329", "40333"), "account"),  # sender or profile
-    **dict.fromkeys(("10011", "40011", "40318"), "throttled"),  # too much at once
+    **dict.fromkeys(("40307", "40309", "40314", "40315"), "account"),  # sender or profile
+    **dict.fromkeys(("40329", "40330", "40331", "40333"), "account"),  # sender or profile
+    **dict.fromkeys(("40010", "40100"), "account"),  # 10DLC registration; messaging not enabled
+    **dict.fromkeys(("10011", "40011", "40016", "40018", "40318"), "throttled"),  # too much at once
 }
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "queued": "pending",
@@ -65,7 +76,8 @@ OTHER_FIELD_FAULTS: Final[FaultTable] = {
 
 
 class _ErrorSource(msgspec.Struct):
-    pointer: str = ""
+    pointer: str | None = None
+    """A JSON pointer to the field of the request (RFC 6901)."""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -80,7 +92,7 @@ class _ErrorBody(msgspec.Struct):
         """The table for this error, with the faults that depend on more than its code."""
         is_stop = "STOP" in f"{self.title} {self.detail}"
         table = {**FAULT_TABLE, BLOCKED_CODE: "blocked"} if is_stop else FAULT_TABLE
-        pointer = self.source.pointer if self.source else ""
+        pointer = (self.source and self.source.pointer) or ""
         if f"{pointer}/".startswith(NUMBER_POINTER):
             return {**table, **NUMBER_FAULTS}
         return {**table, **OTHER_FIELD_FAULTS} if pointer else table
@@ -109,13 +121,14 @@ class _ReceiptMessage(msgspec.Struct):
     errors: list[_ErrorBody] | None = None
 
 
-class _ReceiptEvent(msgspec.Struct):
-    event_type: str
-    payload: _ReceiptMessage
+class _ReceiptEvent(msgspec.Struct, frozen=True):
+    event_type: str = ""
+    payload: msgspec.Raw = msgspec.Raw(b"")
+    """Of a receipt: a _ReceiptMessage."""
 
 
 class _ReceiptBody(msgspec.Struct):
-    data: _ReceiptEvent
+    data: _ReceiptEvent = _ReceiptEvent()
 
 
 class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
@@ -157,20 +170,23 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         error = next(other, body.errors[0])
         return classify_reply(reply, message_id, error.fault_table, str(error.code))
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.public_key:
             verify_signature(callback, self.public_key)
         event = callback.decode_json(_ReceiptBody).data
-        if event.event_type not in RECEIPT_EVENTS or not event.payload.to:
+        if event.event_type not in RECEIPT_EVENTS:
+            return [SkippedEvent.OTHER]
+        message = decode_receipt(event.payload, _ReceiptMessage)
+        if not message.to:
             raise UnreadableReceipt
-        error = event.payload.errors[0] if event.payload.errors else None
+        error = message.errors[0] if message.errors else None
         faults: FaultTable = error.fault_table if error else {}
         receipt = build_receipt(
-            RECEIPT_STATUSES.get(event.payload.to[0].status),
+            RECEIPT_STATUSES.get(message.to[0].status),
             error.code if error else None,
             failure_statuses=derive_permanent_failures(faults),
-            message_id=event.payload.id,
+            message_id=message.id,
             is_signed=bool(self.public_key),
         )
         return [receipt]

@@ -3,8 +3,13 @@
 Twilio calls its codes "subject to change", and adds some: an unknown one is never the recipient's.
 Two codes are special. 21610: the person sent STOP to this sender, and another provider would evade
 that. 30003: the phone is off or without signal, which no provider can change, and which passes.
+
+Message Redaction (ContentRetention, AddressRetention) is a feature that Twilio enables for some
+accounts, and refuses for all others with 30029 and 30030. With redacted numbers Twilio cannot handle
+STOP, so the sender has to: www.twilio.com/docs/api/errors/23002 and 23004.
 """
 
+import hashlib
 import re
 from functools import cached_property
 from typing import Final
@@ -12,13 +17,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, convert_receipt
-from otp_service.sms.signatures import compute_signature, require_any_equal
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    CallbackSignatureError,
+    SkippedEvent,
+    convert_receipt,
+    require_equal,
+)
+from otp_service.sms.signatures import compute_signature, require_any_equal, require_one_reading
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -27,9 +39,11 @@ FAULT_TABLE: Final[FaultTable] = {
     "21214": "recipient",  # To cannot be reached
     "21610": "blocked",  # the recipient sent STOP
     "21614": "recipient",  # not a mobile number
+    "21635": "recipient",  # a landline
     "30005": "recipient",  # unknown handset
     "30006": "recipient",  # landline or unreachable carrier
     "30450": "blocked",  # blocked by SMS pumping protection
+    "10001": "account",  # account not active
     "20003": "account",  # authentication
     "20005": "account",  # account not active
     "21212": "account",  # invalid From
@@ -38,7 +52,12 @@ FAULT_TABLE: Final[FaultTable] = {
     "21606": "account",  # From is not ours, or cannot send SMS
     "21608": "account",  # trial account, unverified number
     "21659": "account",  # From is not a number of ours
+    "21660": "account",  # From is of another account
+    "21703": "account",  # the Messaging Service has no sender
+    "21705": "account",  # the Messaging Service is invalid
     "30002": "account",  # account suspended
+    "30029": "account",  # ContentRetention: Message Redaction is not enabled
+    "30030": "account",  # AddressRetention: the same
     "30034": "account",  # unregistered 10DLC number
     "14107": "throttled",  # message rate limit
     "20429": "throttled",  # too many requests
@@ -61,8 +80,16 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
 FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     **derive_permanent_failures(FAULT_TABLE),
     "30003": "temporary-failure",  # unreachable handset
+    "30036": "temporary-failure",  # the validity period ended
 }
 
+SIGNATURE_SETTINGS_HEADER: Final = "x-twilio-webhooks-signature-settings"
+SIGNATURE_DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+READ_FIELD_PATTERNS: Final = {
+    "MessageSid": re.compile(r"[A-Za-z0-9]*"),
+    "MessageStatus": re.compile(r"[a-z_]*"),
+    "ErrorCode": re.compile(r"[0-9]*"),
+}
 MAX_VALIDITY_SECONDS: Final = 36_000
 """The longest ValidityPeriod of Twilio; the shortest is 1."""
 
@@ -74,7 +101,6 @@ class _ReplyBody(msgspec.Struct):
 
 class _ReceiptBody(msgspec.Struct, rename="pascal"):
     message_sid: str
-    message_status: str
     error_code: str | None = None
 
 
@@ -84,11 +110,15 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
     base_url: str = "https://api.twilio.com"
     account_sid: str
     auth_token: Secret | None = None
-    """Authenticates us where there is no key, and signs callbacks."""
+    """Authenticates us where there is no key, and signs callbacks outside of a Webhooks Rule."""
+    shared_key: Secret | None = None
+    """Signs callbacks whose address a Webhooks Rule of the account matches."""
     api_key: str = ""
     api_secret: Secret | None = None
     messaging_service_sid: str = ""
     """Selects the sender where `sender` and `senders` have no allowed one."""
+    message_redaction: bool = False
+    """Whether Twilio is to keep neither the text nor the whole number. See above."""
 
     @property
     def has_sender_pool(self) -> bool:
@@ -96,15 +126,14 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         return bool(self.messaging_service_sid)
 
     def build_request(self, message: Message) -> HttpRequest:
-        """Return the POST. It asks Twilio to keep neither the text nor the whole number."""
         fields = {
             "To": message.to.e164,
             **self._build_sender_fields(message),
             "Body": message.text,
             "ValidityPeriod": str(max(1, min(message.validity_seconds, MAX_VALIDITY_SECONDS))),
-            "ContentRetention": "discard",
-            "AddressRetention": "obfuscate",
         }
+        if self.message_redaction:
+            fields |= {"ContentRetention": "discard", "AddressRetention": "obfuscate"}
         if message.callback_url is not None:
             fields["StatusCallback"] = message.callback_url
         return build_form_request(self._url, self._authorization, fields)
@@ -115,17 +144,27 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         code = str(body.code) if body.code else None
         return classify_reply(reply, body.sid, FAULT_TABLE, code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a status callback, whose signature is checked first."""
-        if self.auth_token:
-            verify_signature(callback, self.auth_token)
-        form = convert_receipt(callback.form, _ReceiptBody)
+        is_signed = bool(self.auth_token or self.shared_key)
+        if is_signed:
+            verify_signature(callback, self.auth_token, self.shared_key)
+        if is_json(callback) and callback.json is not None:
+            return [SkippedEvent.OTHER]
+        fields = callback.fields
+        status = RECEIPT_STATUSES.get(fields.get("MessageStatus", ""))
+        if status is None:
+            return [SkippedEvent.OTHER]
+        if is_signed:
+            pairs = parse_qsl(callback.text, keep_blank_values=True)
+            require_one_reading(pairs, READ_FIELD_PATTERNS)
+        form = convert_receipt(fields, _ReceiptBody)
         receipt = build_receipt(
-            RECEIPT_STATUSES.get(form.message_status),
+            status,
             form.error_code,
             failure_statuses=FAILURE_STATUSES,
             message_id=form.message_sid,
-            is_signed=self.auth_token is not None,
+            is_signed=is_signed,
         )
         return [receipt]
 
@@ -158,18 +197,46 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         return BasicAuth(self.account_sid, self.auth_token).header if self.auth_token else ""
 
 
-def verify_signature(callback: Callback, token: Secret) -> None:
+def verify_signature(
+    callback: Callback, auth_token: Secret | None, shared_key: Secret | None = None
+) -> None:
     """Raise CallbackSignatureError unless Twilio signed the exact address and the form.
 
-    www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64. The address may or may not
-    have its port, so both are accepted, as in Twilio's own SDK. The signature has no time: a
-    receipt can be repeated, and then changes nothing.
+    www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64, with the token. A Webhooks
+    Rule signs with a shared key, and its header names the hash:
+    www.twilio.com/docs/usage/webhooks/webhook-shared-keys. Of JSON only a hash is signed, which is in
+    the address. The address may or may not have its port, so both are accepted, as in Twilio's own
+    SDK. The signature has no time: a receipt can be repeated, and then changes nothing.
     """
-    pairs = parse_qsl(callback.text, keep_blank_values=True)
-    fields = "".join(name + value for name, value in sorted(set(pairs)))
-    key, given = token.reveal().encode(), callback.headers.get("x-twilio-signature", "")
-    signed = (f"{url}{fields}".encode() for url in _list_url_spellings(callback.url))
-    require_any_equal(given, [compute_signature(key, each, "sha1") for each in signed])
+    settings = callback.headers.get(SIGNATURE_SETTINGS_HEADER, "")
+    key, digest = (shared_key, _parse_digest(settings)) if settings else (auth_token, "sha1")
+    if key is None or digest is None:
+        raise CallbackSignatureError
+    signed = (f"{url}{_join_signed_fields(callback)}" for url in _list_url_spellings(callback.url))
+    secret = key.reveal().encode()
+    candidates = [compute_signature(secret, each.encode(), digest) for each in signed]
+    require_any_equal(callback.headers.get("x-twilio-signature", ""), candidates)
+
+
+def _parse_digest(settings: str) -> str | None:
+    """Return the hash of "key=…,algorithm=HMAC_SHA256", if it is a known one."""
+    parts = (part.strip().partition("=") for part in settings.split(","))
+    names = [value.strip() for name, _, value in parts if name.strip() == "algorithm"]
+    return SIGNATURE_DIGESTS.get(names[0].upper() if names else "HMAC_SHA1")
+
+
+def _join_signed_fields(callback: Callback) -> str:
+    """Return the fields as they are signed. Raises CallbackSignatureError for a wrong body hash."""
+    if not is_json(callback):
+        pairs = parse_qsl(callback.text, keep_blank_values=True)
+        return "".join(name + value for name, value in sorted(set(pairs)))
+    require_equal(hashlib.sha256(callback.body).hexdigest(), callback.query.get("bodySHA256", ""))
+    return ""
+
+
+def is_json(callback: Callback) -> bool:
+    """Whether the body is JSON, which is signed in another way than a form."""
+    return callback.headers.get("content-type", "").lower().startswith("application/json")
 
 
 def _list_url_spellings(url: str) -> list[str]:

@@ -11,17 +11,17 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, Reply
+from otp_service.core.delivery import Accepted, Fault, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table, receipt_callbacks
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -85,7 +85,6 @@ class _ReplyBody(msgspec.Struct):
 
 
 class _ReceiptBody(msgspec.Struct):
-    status: str
     message_id: str = msgspec.field(name="messageId")
     client_ref: str = msgspec.field(default="", name="client-ref")
     error_code: str | None = msgspec.field(default=None, name="err-code")
@@ -155,15 +154,18 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
             return fault_table.build_refusal(Fault.UNKNOWN, reply, failed)
         return fault_table.classify_refusal(FAULT_TABLE, reply, failed)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt: a query, a form or JSON, as the account is set up."""
         fields = _read_fields(callback)
         if self.signature_secret:
             fields = verify_signature(fields, self.signature_secret, self.signature_method)
             callback.require_recent_timestamp(fields.get("timestamp", ""))
+        status = RECEIPT_STATUSES.get(fields.get("status", ""))
+        if status is None:
+            return [SkippedEvent.OTHER]
         report = receipt_callbacks.convert_receipt(fields, _ReceiptBody)
         receipt = build_receipt(
-            RECEIPT_STATUSES.get(report.status),
+            status,
             report.error_code,
             failure_statuses=FAILURE_STATUSES,
             reference=report.client_ref,
@@ -187,6 +189,8 @@ def verify_signature(
     developer.vonage.com/en/getting-started/concepts/signing-messages. A query may also have
     parameters of ours; either all of them are signed too, or none of them is.
     """
+    if any("&" in name or "=" in name for name in fields):
+        raise receipt_callbacks.CallbackSignatureError  # its signature would fit other fields too
     given = fields.get("sig", "").lower().encode()
     everything = {name: value for name, value in fields.items() if name != "sig"}
     own_fields = {name: value for name, value in everything.items() if name in SIGNED_FIELDS}
@@ -205,9 +209,8 @@ def _compute_signature(fields: Mapping[str, str], secret: str, method: Signature
 
 
 def _read_fields(callback: Callback) -> dict[str, str]:
-    if callback.method == "GET":
-        return callback.query
-    if not callback.body.startswith(b"{"):
-        return callback.form
-    fields = receipt_callbacks.decode_receipt(callback.body, dict[str, str | int | float | None])
-    return {name: str(value) for name, value in fields.items() if value is not None}
+    if callback.method == "GET" or not callback.body.startswith(b"{"):
+        return callback.fields
+    fields = receipt_callbacks.decode_receipt(callback.body, dict[str, Any])
+    plain = ((name, each) for name, each in fields.items() if isinstance(each, str | int | float))
+    return {name: str(each) for name, each in plain}

@@ -10,12 +10,17 @@ from typing import Final, Literal
 
 import msgspec
 
-from otp_service.core.delivery import Message, Receipt, Reply
+from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
-from otp_service.sms.receipt_callbacks import Callback, require_equal
+from otp_service.sms.receipt_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    require_equal,
+)
 from otp_service.sms.signatures import decode_jwt
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
@@ -58,9 +63,13 @@ class _ReceiptError(_ProblemBody):
     """Some receipts nest their error in another one."""
 
 
+class _EventBody(msgspec.Struct):
+    status: str = ""
+    """Empty for an inbound message."""
+
+
 class _ReceiptBody(msgspec.Struct):
     message_uuid: str
-    status: str
     client_ref: str = ""
     error: _ReceiptError | None = None
 
@@ -97,7 +106,7 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.message_uuid, FAULT_TABLE, body.code)
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a status callback, whose signature is checked first.
 
         Vonage may send a callback unsigned during an outage of theirs; it is refused, and Vonage
@@ -105,10 +114,13 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         """
         if self.signature_secret:
             verify_signature(callback, self.signature_secret, self.api_key)
+        status = RECEIPT_STATUSES.get(callback.decode_json(_EventBody).status)
+        if status is None:
+            return [SkippedEvent.OTHER]
         report = callback.decode_json(_ReceiptBody)
         problem = report.error and (report.error.error or report.error)
         receipt = build_receipt(
-            RECEIPT_STATUSES.get(report.status),
+            status,
             problem.code if problem else None,
             failure_statuses=FAILURE_STATUSES,
             reference=report.client_ref,

@@ -204,14 +204,34 @@ def test_timestamp_without_a_zone_is_refused(topic):
         AWS.find_certificate_url(topic.build_callback(body))
 
 
-def test_type_without_a_use_cannot_be_read(topic):
-    """The end of a subscription is nothing to a delivery."""
-    body = topic.build_notification(
-        "…", Type="UnsubscribeConfirmation", Token="t", SubscribeURL="https://a/"
-    )
+def test_an_unknown_type_is_refused(topic):
+    """Which of its fields are signed is unknown."""
+    body = topic.build_notification("{}") | {"Type": "OfNextYear"}
 
-    with pytest.raises(UnreadableReceipt):
+    with pytest.raises(CallbackSignatureError):
         AWS.parse_receipts(topic.build_callback(body))
+
+
+@pytest.mark.parametrize(
+    ("signed", "other"),
+    [
+        (
+            {"Message": "{}\nMessageId\nm", "MessageId": "1"},
+            {"Message": "{}", "MessageId": "m\nMessageId\n1"},
+        ),
+        (
+            {"Message": "{}", "MessageId": "1", "Subject": "s"},
+            {"Message": "{}", "MessageId": "1\nSubject\ns"},
+        ),
+    ],
+)
+def test_a_signed_text_has_one_reading(topic, signed, other):
+    """A line break in a value could begin another field."""
+    body = topic.build_notification("{}", **signed)
+    changed = {name: each for name, each in body.items() if name != "Subject"} | other
+
+    with pytest.raises(CallbackSignatureError):
+        verify_notification(topic.build_callback(changed), TOPIC_ARN)
 
 
 def test_without_a_topic_nothing_is_taken(topic):

@@ -5,7 +5,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import msgspec
 from requests.adapters import HTTPAdapter
 
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.receipt_callbacks import Callback, SkippedEvent, UnreadableReceipt
 
 
 NOW_MS = 1_790_000_000_000
@@ -32,6 +32,16 @@ def build_callback(body=b"", *, url=CALLBACK_URL, method="POST", now_ms=NOW_MS, 
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Callback(method, url, names, content, now_ms)
+
+
+def assert_no_receipt(dialect, callback):
+    """Nothing of the callback is a receipt, and nothing but the errors of the contract is raised."""
+    try:
+        parts = dialect.parse_receipts(callback)
+    except UnreadableReceipt:
+        return
+    assert parts
+    assert not [part for part in parts if not isinstance(part, SkippedEvent)]
 
 
 class LoopbackAdapter(HTTPAdapter):

@@ -10,7 +10,7 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import Callback, SkippedEvent, UnreadableReceipt
 from tests.sms.providers.sdk_comparison import list_codes
 
 
@@ -131,7 +131,7 @@ def test_accepted_needs_both():
         ("SENT_TO_SUPPLIER", "pending"),
         ("SOMETHING_NEW", "pending"),
         ("DEVICE_ACK", "delivered"),
-        ("EXPIRED", "technical-failure"),
+        ("EXPIRED", "temporary-failure"),
         ("DELIVERY_FAILURE", "technical-failure"),
         ("RECIPIENT_DOES_NOT_EXIST", "permanent-failure"),
     ],
@@ -164,12 +164,12 @@ def test_several_receipts_at_once():
 
 def test_messages_to_us_are_no_receipts():
     """An integration has one address for both."""
-    assert [] == settings().parse_receipts(brings({"event": {"moText": [{"content": "STOP"}]}}))
+    event = {"event": {"moText": [{"content": "STOP"}]}}
+
+    assert [SkippedEvent.OTHER] == settings().parse_receipts(brings(event))
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b"\xff", {"event": {"messageStatusUpdate": 1}}]
-)
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", {"event": {"messageStatusUpdate": 1}}])
 def test_what_is_no_callback_cannot_be_read(body):
     """It is not Clickatell's."""
     with pytest.raises(UnreadableReceipt):

@@ -19,6 +19,7 @@ from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.plivo import _build_signed_text
 from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
 from otp_service.sms.signatures import compute_signature
+from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.plivo import AUTH_ID, create_plivo
 from tests.sms.providers.sdk_comparison import (
     CALLBACK_URL,
@@ -241,6 +242,38 @@ def test_a_bad_signature_is_refused(wrong):
         create_plivo(CALLBACK_URL).parse_receipts(callback)
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b"ErrorCode=50", b"ErrorCode5=0"),
+        (b"ErrorCode=50", b"Error=Code50"),
+        (b"ErrorCode=50&From=Example", b"ErrorCode=50FromExample"),
+        (b"MessageUUID=db3ce55a", b"MessageUUIDd=b3ce55a"),
+    ],
+)
+def test_a_signed_text_has_one_reading(was, becomes):
+    """50 is the recipient's fault; without it another message would be sent."""
+    fields = {"ErrorCode": "50", "From": "Example", "MessageUUID": "db3ce55a", "Status": "failed"}
+    callback = signed(fields | {"ParentMessageUUID": "db3ce55a"})
+    assert "permanent-failure" == create_plivo(CALLBACK_URL).parse_receipts(callback)[0].status
+    assert was in callback.body
+    changed = msgspec.structs.replace(callback, body=callback.body.replace(was, becomes))
+
+    with pytest.raises(CallbackSignatureError):
+        create_plivo(CALLBACK_URL).parse_receipts(changed)
+
+
+def test_a_value_of_the_address_is_no_field():
+    """The names and values of an address are joined after they were decoded."""
+    url = f"{CALLBACK_URL}&From=x&MessageUUID=1&Status=failed"
+    mac = get_signature_v3("t0ken", construct_get_url(url, {}).decode(), NONCE).decode()
+    changed = url.replace("&MessageUUID=1&", "%26MessageUUID%3D1&")
+    callback = build_callback(b"", url=changed, method="GET")
+
+    with pytest.raises(CallbackSignatureError):
+        create_plivo(CALLBACK_URL).parse_receipts(with_headers(callback, v3=mac, v3_nonce=NONCE))
+
+
 @pytest.mark.parametrize("body", INVALID_BODIES)
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised, not even if it is signed."""
@@ -252,8 +285,7 @@ def test_garbage_is_a_value_or_key_error(body):
         mac = ""
     headers = {"x-plivo-signature-v3": mac, "x-plivo-signature-v3-nonce": NONCE}
 
-    with pytest.raises(UnreadableReceipt):
-        create_plivo(CALLBACK_URL).parse_receipts(build_callback(body, headers=headers))
+    assert_no_receipt(create_plivo(CALLBACK_URL), build_callback(body, headers=headers))
 
 
 def test_an_account_cannot_lead_to_another_address(message):

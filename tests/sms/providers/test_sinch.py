@@ -15,9 +15,10 @@ from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.providers.sinch import Sinch
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from otp_service.sms.router import ProviderDependencies
 from tests.sms.providers import sdk_comparison
+from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.sinch import NOW_MS, create_sinch
 from tests.sms.providers.sdk_comparison import (
     CALLBACK_URL,
@@ -162,11 +163,21 @@ def test_a_changed_body_is_refused():
         )
 
 
+def test_a_part_of_the_body_is_no_nonce():
+    """They are signed as one text with a full stop between."""
+    body = b"{}.n1"
+    headers = signed(body)
+    moved = headers | {"x-sinch-webhook-signature-nonce": "n1.n0nce"}
+    dialect = create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET))
+
+    with pytest.raises(CallbackSignatureError):
+        dialect.parse_receipts(build_callback(b"{}", headers=moved))
+
+
 @pytest.mark.parametrize("body", [*INVALID_BODIES, report("Nonsense"), report(type="mo_text")])
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
-    with pytest.raises(UnreadableReceipt):
-        create_sinch(CALLBACK_URL).parse_receipts(build_callback(body))
+    assert_no_receipt(create_sinch(CALLBACK_URL), build_callback(body))
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):

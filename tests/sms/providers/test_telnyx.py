@@ -11,9 +11,10 @@ import telnyx as sdk
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from telnyx.lib.webhook_verification import WebhookVerificationError
 
-from otp_service.core.delivery import Fault, Receipt, RefusalScope
+from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.telnyx import create_telnyx
 from tests.sms.providers.sdk_comparison import (
     CALLBACK_URL,
@@ -87,6 +88,8 @@ def test_a_request_byte_by_byte(message):
         ("expired", "40005", "temporary-failure"),
         ("delivery_failed", "40001", "permanent-failure"),
         ("sending_failed", "40310", "permanent-failure"),
+        ("delivery_failed", "40020", "permanent-failure"),
+        ("delivery_failed", "10016", "technical-failure"),
         ("delivery_failed", "40002", "technical-failure"),
         ("sending_failed", "40305", "technical-failure"),
         ("delivery_failed", None, "technical-failure"),
@@ -113,6 +116,63 @@ def test_40300_is_the_numbers_only_if_it_says_stop(title, means):
     )
 
     assert (means, "40300") == (receipt.status, receipt.reason)
+
+
+@pytest.mark.parametrize(
+    ("code", "pointer", "fault"),
+    [
+        ("10002", "/to", Fault.RECIPIENT),
+        ("10016", "/to", Fault.RECIPIENT),
+        ("10016", "/to/0", Fault.RECIPIENT),
+        ("10002", "/from", Fault.PROVIDER),
+        ("10016", "/from", Fault.PROVIDER),
+        ("10016", "/total", Fault.PROVIDER),
+        ("10016", "", Fault.PROVIDER),
+        ("10016", None, Fault.PROVIDER),
+        ("40310", None, Fault.RECIPIENT),
+        ("40310", "/to", Fault.RECIPIENT),
+        ("40310", "/from", Fault.PROVIDER),
+        ("20100", "/to", Fault.PROVIDER),
+    ],
+)
+def test_the_pointer_says_which_number_is_wrong(code, pointer, fault):
+    """With a wrong sender every number would be refused, and every login."""
+    error = {"code": code, "title": "Phone number must be in +E.164 format"}
+    if pointer is not None:
+        error["source"] = {"pointer": pointer}
+    reply = HttpReply(400, {}, msgspec.json.encode({"errors": [error]}))
+
+    refused = create_telnyx(CALLBACK_URL).interpret_reply(reply)
+
+    assert (fault, code) == (refused.fault, refused.reason)
+
+
+def test_a_source_without_a_pointer_is_understood():
+    """It may name a parameter of the address instead."""
+    error = {"code": "10016", "title": "t", "source": {"parameter": "to"}}
+    reply = HttpReply(400, {}, msgspec.json.encode({"errors": [error]}))
+
+    assert Fault.PROVIDER == create_telnyx(CALLBACK_URL).interpret_reply(reply).fault
+
+
+@pytest.mark.parametrize(
+    ("codes", "fault", "scope"),
+    [
+        ("40020", Fault.RECIPIENT, RefusalScope.BLOCKED),
+        (
+            "40309 40330 40331 40307 40010 40100",
+            Fault.PROVIDER,
+            RefusalScope.ACCOUNT,
+        ),
+        ("40016 40018", Fault.PROVIDER, RefusalScope.THROTTLED),
+    ],
+)
+def test_a_code_decides_what_a_refusal_is_about(codes, fault, scope):
+    """A fraud block ends the chain; an account needs an operator; a limit needs a pause."""
+    for code in codes.split():
+        reply = HttpReply(400, {}, msgspec.json.encode({"errors": [{"code": code}]}))
+
+        assert Refused(fault, code, scope=scope) == create_telnyx("").interpret_reply(reply)
 
 
 def test_a_code_may_be_a_number():
@@ -182,8 +242,7 @@ def test_a_signature_that_is_none_is_refused(given):
 )
 def test_garbage_is_a_value_or_key_error(body):
     """Whatever is brought, nothing else is raised."""
-    with pytest.raises(UnreadableReceipt):
-        create_telnyx(CALLBACK_URL).parse_receipts(build_callback(body))
+    assert_no_receipt(create_telnyx(CALLBACK_URL), build_callback(body))
 
 
 @pytest.mark.parametrize("key", ["AAAA", "not base64!"])

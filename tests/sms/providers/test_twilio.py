@@ -15,11 +15,12 @@ from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
+from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
     LoopbackAdapter,
+    assert_no_receipt,
     build_callback,
     get_base_url,
 )
@@ -49,7 +50,7 @@ def status(name, *more):
 
 
 def test_request_byte_by_byte(message):
-    """Neither the text nor the whole number is kept, and nothing outlives the code (R43, R68)."""
+    """Nothing outlives the code, and no feature is asked for that the account may lack (R43)."""
     request = twilio().build_request(msgspec.structs.replace(message, callback_url=CALLBACK_URL))
 
     assert "POST" == request.method
@@ -60,7 +61,7 @@ def test_request_byte_by_byte(message):
     ) == request.headers
     assert (
         b"To=%2B447400123456&From=%2B15005550006&Body=864209+is+your+Example+code."
-        b"&ValidityPeriod=290&ContentRetention=discard&AddressRetention=obfuscate"
+        b"&ValidityPeriod=290"
         b"&StatusCallback=https%3A%2F%2Fotp.example%2Fv1%2Fcallbacks%2Facme"
         b"%3Fref%3Dref-3f9%26token%3Da%252Bb"
     ) == request.body
@@ -123,6 +124,21 @@ def test_table(code, http, fault, about):
     assert Refused(fault, code, scope=about) == twilio().interpret_reply(reply)
 
 
+@pytest.mark.parametrize(
+    ("codes", "fault", "about"),
+    [
+        ("21635", Fault.RECIPIENT, RefusalScope.MESSAGE),
+        ("21660 21703 21705 10001 30029 30030", Fault.PROVIDER, RefusalScope.ACCOUNT),
+    ],
+)
+def test_a_code_decides_what_a_refusal_is_about(codes, fault, about):
+    """A landline ends the chain; a setting of the account needs an operator."""
+    for code in codes.split():
+        reply = HttpReply(400, {}, b'{"code": %s, "status": 400}' % code.encode())
+
+        assert Refused(fault, code, scope=about) == twilio().interpret_reply(reply)
+
+
 @pytest.mark.parametrize("name", RECEIPT_STATUSES)
 def test_every_status_is_a_receipt(name):
     """A message in transit is pending; a failure without a known code is the provider's."""
@@ -139,6 +155,8 @@ def test_every_status_is_a_receipt(name):
         ("30003", "temporary-failure", "30003"),
         ("30005", "permanent-failure", "30005"),
         ("30450", "permanent-failure", "30450"),
+        ("21635", "permanent-failure", "21635"),
+        ("30036", "temporary-failure", "30036"),
         ("30007", "technical-failure", "30007"),
         ("447400123456", "technical-failure", "unreadable"),
         ("864209", "technical-failure", "unreadable"),
@@ -197,6 +215,109 @@ def test_wrong_signature_is_refused(forged):
         twilio().parse_receipts(forged)
 
 
+def move_boundary(callback, was, becomes):
+    """The same signed text, cut into other fields."""
+    assert was in callback.body
+    return msgspec.structs.replace(callback, body=callback.body.replace(was, becomes))
+
+
+FAILED = [("ErrorCode", "21211"), ("From", "Example"), ("MessageSid", SID)]
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b"ErrorCode=21211", b"ErrorCode2=1211"),
+        (b"ErrorCode=21211", b"ErrorCode21211="),
+        (b"ErrorCode=21211", b"Error=Code21211"),
+        (b"ErrorCode=21211&From=Example", b"ErrorCode=21211FromExample"),
+        (b"&ErrorCode=21211", b"ErrorCode21211"),
+        (b"ErrorCode=21211&", b"ErrorCode=21211&ErrorCode=&"),
+        (b"MessageSid=SM", b"MessageSidS=M"),
+    ],
+)
+def test_a_signed_text_has_one_reading(was, becomes):
+    """21211 is the recipient's fault; without it another message would be sent."""
+    callback = signed([("AccountSid", ACCOUNT), *FAILED, ("MessageStatus", "failed")])
+    assert "permanent-failure" == twilio().parse_receipts(callback)[0].status
+
+    with pytest.raises(CallbackSignatureError):
+        twilio().parse_receipts(move_boundary(callback, was, becomes))
+
+
+def test_fields_that_twilio_adds_later_are_no_forgery():
+    """Twilio documents that it adds some."""
+    pairs = status("delivered", ("NewOfNextYear", "Error 21211"), ("ErrorMessage", "Sent: 7"))
+
+    (receipt,) = twilio().parse_receipts(signed(pairs))
+
+    assert "delivered" == receipt.status
+
+
+def sign_by_rule(pairs, algorithm="HMAC_SHA256", key="shared", settings=None):
+    """A callback that a Webhooks Rule signs, by Twilio's own SDK."""
+    settings = settings or f"key=webhooks_sharedkey_1,algorithm={algorithm}"
+    signature = RequestValidator(key).compute_signature(CALLBACK_URL, dict(pairs), algorithm)
+    name = "x_twilio_webhooks_signature_settings"
+    return build_callback(list(pairs), x_twilio_signature=signature, **{name: settings})
+
+
+@pytest.mark.parametrize("algorithm", ["HMAC_SHA256", "HMAC_SHA1", "hmac_sha256"])
+@pytest.mark.parametrize("auth_token", [None, Secret("12345")])
+def test_a_webhooks_rule_signs_with_a_shared_key(algorithm, auth_token):
+    """Its header names the hash; the account's token signs everything else."""
+    settings = twilio(
+        auth_token=auth_token,
+        shared_key=Secret("shared"),
+        api_key="SK1",
+        api_secret=Secret("s3"),
+    )
+
+    (receipt,) = settings.parse_receipts(sign_by_rule(status("delivered"), algorithm))
+
+    assert Receipt("delivered", message_id=SID, is_signed=True) == receipt
+    assert [] == settings.find_errors()
+
+
+@pytest.mark.parametrize(
+    ("callback", "keys"),
+    [
+        (sign_by_rule(status("delivered")), {}),
+        (sign_by_rule(status("delivered"), key="12345"), {"shared_key": Secret("shared")}),
+        (sign_by_rule(status("delivered"), key="12345"), {}),
+        (sign_by_rule(status("delivered"), "HMAC_SHA1", key="12345", settings="key=k"), {}),
+        (
+            sign_by_rule(status("delivered"), settings="key=k,algorithm=HMAC_MD5"),
+            {"shared_key": Secret("shared")},
+        ),
+        (
+            sign_by_rule(status("delivered"), settings="key=k,algorithm=HMAC_SHA1"),
+            {"shared_key": Secret("shared")},
+        ),
+        (signed(status("delivered"), by="shared"), {"shared_key": Secret("shared")}),
+        (
+            signed(status("delivered"), by="shared"),
+            {"shared_key": Secret("shared"), "auth_token": None},
+        ),
+    ],
+)
+def test_each_key_signs_its_own_callbacks_only(callback, keys):
+    """A caller does not choose which key or hash is weak enough."""
+    with pytest.raises(CallbackSignatureError):
+        twilio(**keys).parse_receipts(callback)
+
+
+def test_a_receipt_may_come_by_get():
+    """Then the address alone is signed, and it has the fields."""
+    url = f"{CALLBACK_URL}&MessageSid={SID}&MessageStatus=delivered"
+    signature = RequestValidator("12345").compute_signature(url, {})
+    callback = build_callback(b"", url=url, method="GET", x_twilio_signature=signature)
+
+    (receipt,) = twilio().parse_receipts(callback)
+
+    assert Receipt("delivered", message_id=SID, is_signed=True) == receipt
+
+
 def test_sdk_agrees_on_what_we_check():
     """A value that is given twice counts once, and empty ones count (RequestValidator)."""
     pairs = [("To", "+44 1&2=3"), ("Empty", ""), ("MessageSid", SID), ("MessageStatus", "sent")]
@@ -219,18 +340,23 @@ def test_without_the_token_receipts_are_not_signed():
 )
 def test_garbage_is_refused(body):
     """With nothing but the errors that the API expects."""
-    with pytest.raises(UnreadableReceipt):
-        twilio(auth_token=None).parse_receipts(build_callback(body))
+    assert_no_receipt(twilio(auth_token=None), build_callback(body))
 
 
-@pytest.mark.parametrize("more", [{}, {"api_key": "SK1", "api_secret": Secret("s3")}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"api_key": "SK1", "api_secret": Secret("s3")}, {"message_redaction": True}],
+    ids=["token", "key", "redaction"],
+)
 async def test_sdk_sends_the_same(gateway, transport, message, more):
     """The same message through twilio-python and through us: path, credentials and form agree."""
     gateway.set_reply(201, {"sid": SID})
     message = msgspec.structs.replace(message, callback_url=CALLBACK_URL)
     to_gateway, http = LoopbackAdapter(gateway.url), TwilioHttpClient()
     http.session.mount("https://", to_gateway)
-    user, password = ("SK1", "s3") if more else (ACCOUNT, "12345")
+    user, password = ("SK1", "s3") if "api_key" in more else (ACCOUNT, "12345")
+    kept = {"content_retention": "discard", "address_retention": "obfuscate"}
+    retention = kept if "message_redaction" in more else {}
     client = Client(user, password, ACCOUNT, http_client=http)
 
     await asyncio.to_thread(
@@ -239,8 +365,7 @@ async def test_sdk_sends_the_same(gateway, transport, message, more):
         from_="+15005550006",
         body=message.text,
         validity_period=290,
-        content_retention="discard",
-        address_retention="obfuscate",
+        **retention,
         status_callback=CALLBACK_URL,
     )
     http.session.close()

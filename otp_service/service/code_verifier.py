@@ -97,8 +97,10 @@ class CodeVerifier:
                 raise errors.IncorrectCode(attempt.snapshot.require_challenge().attempts_left)
             refund_caller = partial(self._shared_limits.refund, attempt.success_refunds)
             accepted, _ = await asyncio.gather(
-                self._accept(attempt), self._refunds.apply(refund_caller)
+                self._accept(attempt), self._refunds.apply(refund_caller), return_exceptions=True
             )
+            if isinstance(accepted, BaseException):
+                raise accepted
             return accepted
 
     def _check_request(self, now: int) -> str:

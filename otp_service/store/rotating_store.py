@@ -24,7 +24,7 @@ class RotatingStore(RedisStore):
         outcome = await super().commit(replace(commit, charges=tuple(charges)))
         if isinstance(outcome, Committed) and commit.reset_buckets:
             others = self._list_other_bucket_keys(commit, *commit.reset_buckets)
-            await self.delete_keys(others, f"clear-{commit.operation_id}")
+            await self.delete_keys(others, f"clear-{commit.operation_id}", durable=commit.durable)
         return outcome
 
     async def _add_earlier_failures(self, commit: Commit, charge: Charge) -> Charge:

@@ -1,14 +1,33 @@
 """Each guard of a commit: without it one of these tests fails."""
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
-from otp_service.core.errors import ChallengeExpired, StoreUnavailable
+from otp_service.core.errors import (
+    ChallengeAlreadyVerified,
+    ChallengeExpired,
+    RateLimited,
+    StoreUnavailable,
+)
+from otp_service.core.events import Attempted
+from otp_service.core.keys import Key, KeyRing
+from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import parse_number
+from otp_service.core.ports import Commit
 from otp_service.store.client import LuaScript, ScriptClient
-from tests.installation import SECOND_MS, Installation, make_wrong_code
+from tests.installation import (
+    ACCEPTED_REPLY,
+    SECOND_MS,
+    UNKNOWN_OUTCOME,
+    Installation,
+    gather_results,
+    make_wrong_code,
+)
 
 
 PHONE = parse_number("+447400123456")
@@ -155,3 +174,133 @@ async def test_an_end_that_the_attempt_charge_finds_is_stored(installation: Inst
         stored.require_challenge().attempts_left,
         stored.require_challenge().has_expired,
     )
+
+
+async def hold_until_both_charged(installation: Installation) -> None:
+    """Let two verifies compare only once both are charged."""
+    barrier, compute_argon2id = asyncio.Barrier(2), installation.hasher.compute_argon2id
+
+    async def wait_and_compute(code: str, salt: bytes) -> bytes:
+        await barrier.wait()
+        return await compute_argon2id(code, salt)
+
+    installation.hasher.compute_argon2id = wait_and_compute  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("keys", [("k", "k"), (None, None), ("k", "other")], ids=str)
+async def test_a_right_code_that_lost_the_race_is_no_failure(
+    installation: Installation, keys: tuple[str | None, str | None]
+) -> None:
+    """R17: the second call is a repeat or a replay; in both cases its charges are refunded."""
+    issued = await installation.issue(account="u-81")
+    code = installation.router.extract_code()
+    await hold_until_both_charged(installation)
+
+    answers = await gather_results(*(installation.verify(issued, code, key=k) for k in keys))
+
+    failed = [answer for answer in answers if isinstance(answer, Exception)]
+    assert [ChallengeAlreadyVerified] * (keys != ("k", "k")) == [type(one) for one in failed]
+    assert [] == await installation.list_keys("*:limit:Fail*")
+    assert [] == await installation.list_keys("*:limit:Consecutive*")
+
+
+async def test_an_unlock_admits_attempts_again(installation: Installation) -> None:
+    """R18: the failures of the hour are reset, and not the consecutive ones alone."""
+    issued = await installation.issue()
+    code = installation.router.extract_code()
+    bucket = Bucket(Limit.FAILURES_NUMBER, "shop", PHONE.canonical)
+    used_up = Charge(bucket, DEFAULT_LIMITS[Limit.FAILURES_NUMBER], cost=10, force=True)
+    partition = installation.store.get_number_partition(PHONE.canonical)
+    await installation.store.commit(
+        Commit(partition=partition, operation_id="failures", charges=(used_up,))
+    )
+    with pytest.raises(RateLimited):
+        await installation.verify(issued, code)
+
+    await installation.service.numbers.unlock_number(installation.build_caller(), PHONE)
+
+    await installation.verify(issued, code)
+
+
+async def test_an_extra_message_is_charged_to_every_bucket(installation: Installation) -> None:
+    """R26: a provider that may have sent and one that did cost two messages."""
+    installation.router.queue_replies(UNKNOWN_OUTCOME, ACCEPTED_REPLY)
+
+    issued = await installation.issue(account="u-81", client_ip="203.0.113.9")
+
+    for limit in (Limit.SENDS_TENANT, Limit.SENDS_ACCOUNT, Limit.SENDS_COUNTRY):
+        (key,) = await installation.list_keys(f"*:limit:{limit}:*")
+        client: Any = installation.script_client.redis_client
+        *tats, _ = msgspec.msgpack.decode(await client.get(key))
+        window = DEFAULT_LIMITS[limit][0]
+        units = (tats[0] - issued.now) / (window.period_seconds * SECOND_MS / window.count)
+        assert 1 < units <= 2, limit
+
+
+async def test_a_repeat_writes_so_that_wait_has_something_to_wait_for(
+    installation: Installation,
+) -> None:
+    """R79: WAIT counts the writes of its own connection, and a repeat has another one."""
+    issued = await installation.issue()
+    commit = Commit(
+        partition=int(installation.get_challenge_id(issued)[1:3]),
+        operation_id="again",
+        events=(Attempted(id="1"),),
+    )
+    await installation.store.commit(commit)
+    key = installation.store.key_names.operation_key(commit.partition, "again")
+    client: Any = installation.script_client
+    written = [("INFO", "replication")]
+    (before,) = await client.run_pipeline(key, written)
+
+    await installation.store.commit(commit)
+
+    (after,) = await client.run_pipeline(key, written)
+    offsets = [int(re.findall(rb"master_repl_offset:(\d+)", info)[0]) for info in (before, after)]
+    assert offsets[0] < offsets[1] or offsets == [0, 0]  # without a replica Redis 7 counts nothing
+    assert await client.read_from(await client.find_master(key), "PTTL", key) <= 60 * SECOND_MS
+
+
+async def test_a_full_log_starts_no_hash(installation: Installation) -> None:
+    """R73: an issue is refused before it costs anything; R85: an attempt too."""
+    issued = await installation.issue()
+    limits = msgspec.structs.replace(
+        installation.store._log_limits, max_stream_entries=1, has_archive=True
+    )
+    installation.store._log_limits = limits
+
+    with pytest.raises(StoreUnavailable):
+        await installation.issue("+447400123457")
+    with pytest.raises(StoreUnavailable):
+        await installation.verify(issued, installation.router.extract_code())
+
+    assert 1 == installation.hasher.hash_count
+
+
+@pytest.mark.parametrize("call", ["unlock", "forget"])
+async def test_during_a_rotation_the_earlier_buckets_are_deleted_durably(
+    installation: Installation, call: str
+) -> None:
+    """R79: a failover must not bring back the failures under the earlier limit key."""
+    (earlier,) = installation.keys.limit
+    rotated = msgspec.structs.replace(
+        installation.keys, limit=KeyRing((Key("2", b"2" * 32), earlier))
+    )
+    both = installation.restart(keys=rotated)
+    key = both.store.bucket_keys(Bucket(Limit.FAILURES_NUMBER, "shop", PHONE.canonical))[1:]
+    durable: list[str] = []
+    run_script = ScriptClient.run_script
+
+    class RecordsDurable(LosesItsReplicas):
+        async def run_script(self, *arguments: Any, **options: Any) -> Any:
+            if options.get("durable"):
+                durable.extend(arguments[1])
+            return await run_script(installation.script_client, *arguments)
+
+    client = RecordsDurable(installation.script_client, 100)
+    both.store.client = client
+    both.dependencies.number_registry._client = client  # type: ignore[attr-defined]
+
+    await NUMBER_CALLS[call](both)
+
+    assert set(key) <= set(durable)

@@ -18,6 +18,12 @@ from otp_service.core.errors import InvalidRequest
 MAX_TARGET_BYTES: Final = 8192
 """Path and query. RFC 9112 §3 recommends to support 8000 octets of request line."""
 
+KNOWN_METHODS: Final = frozenset(
+    {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
+"""The methods of RFC 9110 §9.3 and RFC 5789. CONNECT is not here: RFC 9110 §9.3.6 gives its body no
+meaning, so programs disagree on where it ends. The same holds for an undefined method."""
+
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # RFC 3986 §3.2.2 and RFC 9110 §7.2: an IP literal or a name, and maybe a port. Never user information.
@@ -60,9 +66,8 @@ LOOPBACK_ONLY: Final = HostAllowlist(LOOPBACK_HOSTS, remedy="must be localhost, 
 
 def find_head_error(scope: Any, allowlist: HostAllowlist | None) -> Exception | None:
     """Return why the request is refused, or None. Without an allowlist every host is served."""
-    if scope["method"] == "CONNECT":
-        # RFC 9110 §9.3.6 gives its body no meaning, so programs disagree on where it ends.
-        return InvalidRequest(("", "CONNECT is not supported"))
+    if scope["method"] not in KNOWN_METHODS:
+        return InvalidRequest(("", "must have a method of HTTP, like GET or POST"))
     codings = [value.lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
     if codings not in ([], [b"chunked"]):
         return HTTPException(status_code=501)  # RFC 9112 §6.1

@@ -25,6 +25,7 @@ SCRIPT_COMMANDS: Mapping[str, tuple[str | int, ...]] = {
     "HDEL": ("f",),
     "HEXISTS": ("f",),
     "HINCRBY": ("f", 1),
+    "HLEN": (),
     "ZADD": (1, "m"),
     "ZREM": ("m",),
     "ZCOUNT": (0, 1),
@@ -35,6 +36,7 @@ SCRIPT_COMMANDS: Mapping[str, tuple[str | int, ...]] = {
     "XLEN": (),
     "XRANGE": ("-", "+", "COUNT", 1),
     "XTRIM": ("MAXLEN", 1),
+    "XDEL": ("1-1",),
     "DEL": (),
 }
 """The commands that scripts run on a key, with harmless arguments."""

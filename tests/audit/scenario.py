@@ -400,7 +400,7 @@ class Scenario:
             raise OSError("the caller has hung up")
 
         headers = {"authorization": "Bearer shop", "idempotency-key": f'"{key}"'}
-        headers |= {"content-type": "application/json"}
+        headers |= {"content-type": "application/json", "host": "otp.example"}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},

@@ -65,6 +65,7 @@ def config(copy, gateway, server) -> Path:
     ours = SETTINGS.format(url=base)
     text = re.sub(r"\[providers\.gateway\].*?(?=\[routing\])", ours, text, flags=re.DOTALL)
     path = copy / "otp.toml"
+    path.touch(0o600)
     path.write_text(text)
     return path
 

@@ -229,7 +229,7 @@ def calls(world: Installation, stored: ChallengeSnapshot, code: str) -> Iterator
 
 async def tampered(world: Installation) -> int:
     """Return how often that was recorded."""
-    streams = [world.store.key_names.event_log_keys(partition)[1] for partition in range(64)]
+    streams = [world.store.key_names.event_log_keys(partition)[2] for partition in range(64)]
     logs = await world.script_client.read_many(
         [(name, [("XRANGE", name, "-", "+")]) for name in streams]
     )

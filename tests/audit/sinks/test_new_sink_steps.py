@@ -99,6 +99,7 @@ def config(copy: Path, server: EmbeddedServer, agent: Agent) -> Path:
     text = text.replace("redis://127.0.0.1:6379/0", server.url)
     text = text.replace("[audit]\n", SETTINGS.format(folder=copy, socket=agent.path))
     path = copy / "otp.toml"
+    path.touch(0o600)
     path.write_text(text)
     return path
 

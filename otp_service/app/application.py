@@ -19,6 +19,7 @@ from otp_service.app.redis_monitor import RedisMonitor
 from otp_service.app.system_events import SystemEvents
 from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.query.reader import EventReader
+from otp_service.audit.query.stream_scan import EventStreams
 from otp_service.clock import now_ms
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.delivery import Receipt
@@ -186,9 +187,10 @@ class Application:
             return True
         return await self.archive_source.measure_fullness() < MAX_READY_FULLNESS
 
-    def create_reader(self) -> EventReader:
+    def create_reader(self, streams: EventStreams | None = None) -> EventReader:
+        """Return a reader of the archive and of `streams`, by default those in Redis."""
         return EventReader(
-            RedisEventStreams(self.script_client, self.store.key_names),
+            streams or RedisEventStreams(self.script_client, self.store.key_names),
             partitions_of=self.store.list_number_partitions,
             ring=self.settings.keys.pseudonym,
             verify_mac=self.store.cipher.verify_event,

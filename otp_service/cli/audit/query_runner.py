@@ -7,11 +7,13 @@ import getpass
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from otp_service.app import Application
 from otp_service.audit.query.live_tail import follow_entries
 from otp_service.audit.query.merged_scan import sort_key
-from otp_service.audit.query.reader import EventQuery
+from otp_service.audit.query.optional_streams import OptionalEventStreams
+from otp_service.audit.query.reader import EventQuery, EventReader
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
@@ -22,7 +24,7 @@ from otp_service.cli.common import parse_typed_number, read_running_settings, re
 from otp_service.cli.numbers import CLI_CALLER, create_cli_app
 from otp_service.clock import now_ms
 from otp_service.core.challenge import parse_partition
-from otp_service.core.errors import InvalidRequest
+from otp_service.core.errors import InvalidRequest, StoreUnavailable
 from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber
@@ -32,6 +34,12 @@ from otp_service.store.event_streams import RedisEventStreams
 
 
 POLL_INTERVAL_SECONDS = 1.0
+
+NEWEST_MISSING_REMARK = """\
+The newest events are missing, because they are only in Redis: {}."""
+
+LOOKUP_UNRECORDED_MESSAGE = """\
+a search for a number is recorded in the audit log, which needs Redis: {}."""
 
 
 def search_events(args: argparse.Namespace) -> int:
@@ -70,6 +78,23 @@ def _read_number(args: argparse.Namespace) -> PhoneNumber | None:
     return parse_typed_number(lines[0], allow_fictitious=True)
 
 
+class QuerySession(NamedTuple):
+    """The service, and a reader of its events for one command."""
+
+    app: Application
+    reader: EventReader
+
+
+@asynccontextmanager
+async def _open_reader(args: argparse.Namespace) -> AsyncIterator[QuerySession]:
+    """Open a reader that does without Redis where there is an archive; report what is missing."""
+    async with _open_app(args) as app:
+        streams = OptionalEventStreams(RedisEventStreams(app.script_client, app.store.key_names))
+        yield QuerySession(app, app.create_reader(streams if app.archive_reader else None))
+        if streams.missing_because:
+            print(NEWEST_MISSING_REMARK.format(streams.missing_because), file=sys.stderr)
+
+
 @asynccontextmanager
 async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
     """Open the service; report afterwards how many lines of the archive were unreadable."""
@@ -85,23 +110,15 @@ async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
 
 
 async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
-    async with _open_app(args) as app:
-        reader, found = app.create_reader(), list[Entry]()
+    found = list[Entry]()
+    async with _open_reader(args) as (app, reader):
         has_more = False
         async for entry in reader.iterate_entries(**query):
             if has_more := len(found) == args.limit:
                 break
             found.append(entry)
-        if phone := query.get("number"):
-            await app.system_events.record_lookup(
-                phone,
-                len(found),
-                tenant=query.get("tenant"),
-                key_id=CLI_CALLER.key_id,
-                request=CLI_CALLER.request_id,
-                by=format_value(getpass.getuser()),
-                reason=args.reason and format_value(args.reason),
-            )
+        if query.get("number"):
+            await _record_lookup(app, args, query, len(found))
         found.sort(key=sort_key, reverse=True)
         shown = [reader.decode_event(entry).to_public() for entry in found]
     if args.json:
@@ -115,12 +132,31 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
     return 0
 
 
+async def _record_lookup(
+    app: Application, args: argparse.Namespace, query: EventQuery, found: int
+) -> None:
+    """Record a search for a number, before anything is shown. Raises CommandError without Redis."""
+    phone = query.get("number")
+    assert phone  # checked by the caller
+    try:
+        await app.system_events.record_lookup(
+            phone,
+            found,
+            tenant=query.get("tenant"),
+            key_id=CLI_CALLER.key_id,
+            request=CLI_CALLER.request_id,
+            by=format_value(getpass.getuser()),
+            reason=args.reason and format_value(args.reason),
+        )
+    except StoreUnavailable as error:
+        raise CommandError(LOOKUP_UNRECORDED_MESSAGE.format(error.cause or error)) from error
+
+
 async def print_timeline(args: argparse.Namespace) -> int:
     if parse_partition(args.challenge) is None:
         raise CommandError("invalid challenge id: write one like c07-5d41….")
     found = []
-    async with _open_app(args) as app:
-        reader = app.create_reader()
+    async with _open_reader(args) as (_, reader):
         async for entry in reader.iterate_entries(challenge=args.challenge):
             record = build_event_record(reader.decode_event(entry))
             if record is None:
@@ -168,8 +204,7 @@ async def _count_events(
 ) -> tuple[StatsCollector, StatsCollector]:
     """Return the statistics of this period, and of the equal period before it."""
     during, before, left_out = StatsCollector(), StatsCollector(), 0
-    async with _open_app(args) as app:
-        reader = app.create_reader()
+    async with _open_reader(args) as (_, reader):
         async for entry in reader.iterate_entries(since=since - (until - since), until=until):
             record = build_event_record(reader.decode_event(entry))
             if record is None:

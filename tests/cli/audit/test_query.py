@@ -14,6 +14,7 @@ from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
 from tests.audit import archive_builder
 from tests.audit.reports.test_timeline import EVIL
+from tests.store import redis_servers
 
 
 NUMBER, OTHER = "+447400123456", "+447400123457"
@@ -280,3 +281,67 @@ def test_events_for_programs_are_ascii(run_otp, config, archive):
 
     assert found.out.isascii()
     assert "\\u009b2J" in found.out
+
+
+# --------------------------------------------------------------------------- while Redis is away
+
+
+@pytest.fixture
+def without_redis(monkeypatch) -> str:
+    """The remark of a command that finds no Redis at a configured address."""
+    port = redis_servers.find_free_port()
+    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{port}")
+    cause = f"the connection to 127.0.0.1:{port} failed (Connection refused)"
+    return f"The newest events are missing, because they are only in Redis: {cause}.\n"
+
+
+def test_the_archive_is_searched_while_redis_is_away(run_otp, config, archive, without_redis):
+    """What happened before an outage is asked during one."""
+    ended = run_otp(
+        "audit", "search", "--config", config, "--archive", archive.folder, "--challenge", OLD,
+        "--json",
+    )  # fmt: skip
+
+    assert 0 == ended.exit_code
+    assert list(OLD_TYPES) == [json.loads(line)["type"] for line in ended.out.splitlines()]
+    assert without_redis == ended.err
+
+
+def test_a_timeline_is_shown_while_redis_is_away(run_otp, config, archive, without_redis):
+    ended = run_otp("audit", "show", "--config", config, "--archive", archive.folder, OLD)
+
+    assert 0 == ended.exit_code
+    assert "203.0.113.9" in ended.out
+    assert without_redis == ended.err
+
+
+def test_events_are_counted_while_redis_is_away(run_otp, config, archive, without_redis):
+    ended = run_otp(
+        "audit", "stats", "--config", config, "--archive", archive.folder, "--since", "9999d",
+        "--json",
+    )  # fmt: skip
+
+    assert 0 == ended.exit_code
+    assert 1 == json.loads(ended.out)["total"]["verified"]
+    assert without_redis == ended.err
+
+
+@pytest.mark.usefixtures("without_redis")
+def test_a_search_for_a_number_needs_redis(run_otp, config, archive):
+    """R66: it is recorded before anything is shown, and the record is in Redis."""
+    ended = run_otp(
+        "audit", "search", "--config", config, "--archive", archive.folder, "--number", "-",
+        stdin=NUMBER,
+    )  # fmt: skip
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "recorded in the audit log, which needs Redis" in ended.err
+
+
+@pytest.mark.usefixtures("without_redis")
+def test_without_an_archive_a_search_needs_redis(run_otp, config):
+    """There is nothing else to read."""
+    ended = run_otp("audit", "search", "--config", config)
+
+    assert 1 == ended.exit_code
+    assert "Redis does not answer as it should: the connection to 127.0.0.1" in ended.err

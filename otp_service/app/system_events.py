@@ -26,8 +26,10 @@ class SystemEvents:
     _pseudonym_key: Key
 
     async def record_service_change(self, reason: str) -> None:
-        """Record a start or stop. Does nothing without Redis, which may start later."""
-        event = events.ServiceChanged(**self._build_event_fields(), reason=reason)
+        """Record a start, stop or refused reload. Does nothing without Redis."""
+        outcome = "failure" if reason == "reload_refused" else "success"
+        fields = self._build_event_fields()
+        event = events.ServiceChanged(**fields, outcome=outcome, reason=reason)
         with suppress(StoreUnavailable):
             partition = self._store.key_names.compute_partition("service")
             await append_event(self._store, event, partition)

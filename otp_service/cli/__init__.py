@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from otp_service import __version__
 from otp_service.cli.command import CommandError
-from otp_service.core.errors import StoreTampered, StoreUnavailable
+from otp_service.core.errors import StoreKeyUnknown, StoreTampered, StoreUnavailable
 from otp_service.core.printable_text import escape_unprintable
 
 
@@ -41,8 +41,10 @@ has neither the service nor Redis.
 FAILURE_LOGGER = "otp_service.store.failure_log"
 
 STORE_TAMPERED_MESSAGE = """\
-otp-service: a record in Redis has a MAC of no key in force. If a key was removed too early, put it
-back (docs/key-rotation.md)."""
+otp-service: a record in Redis has an invalid MAC: another program wrote it, or a key was replaced
+under the same id (docs/key-rotation.md)."""
+STORE_KEY_UNKNOWN_MESSAGE = """\
+otp-service: {}. If a key was removed too early, put it back (docs/key-rotation.md)."""
 STORE_UNAVAILABLE_MESSAGE = """\
 otp-service: Redis does not answer as it should: {}. 'otp-service check' says more."""
 EXIT_CODES = """\
@@ -77,11 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         return _report_unreadable_file(error)
-    except StoreTampered:
-        print(STORE_TAMPERED_MESSAGE, file=sys.stderr)
     except StoreUnavailable as error:
-        print(STORE_UNAVAILABLE_MESSAGE.format(error.cause or error), file=sys.stderr)
+        print(_describe_store_error(error), file=sys.stderr)
     return 1
+
+
+def _describe_store_error(error: StoreUnavailable) -> str:
+    match error:
+        case StoreTampered():
+            return STORE_TAMPERED_MESSAGE
+        case StoreKeyUnknown():
+            return STORE_KEY_UNKNOWN_MESSAGE.format(error.cause)
+        case _:
+            return STORE_UNAVAILABLE_MESSAGE.format(error.cause or error)
 
 
 def _report_unreadable_file(error: OSError) -> int:

@@ -26,7 +26,8 @@
             ├── NotReplicated         applied, but too few replicas have it
             ├── EventLogFull          nothing is granted until the archive is written
             ├── ResultNotStored       a message may have been sent
-            └── StoreTampered         a wrong MAC: another program wrote a record
+            ├── StoreTampered         a wrong MAC: another program wrote a record
+            └── StoreKeyUnknown       a record under a key that this process does not have
 
 `api/problems.py` converts each into its problem document. The text of an error is a sentence for
 the caller's developer: it names a remedy, and never holds a code or a number.
@@ -265,3 +266,14 @@ class StoreTampered(StoreUnavailable):
     def __init__(self, record_key: str = "") -> None:
         super().__init__()
         self.record_key = record_key
+
+
+class StoreKeyUnknown(StoreUnavailable):
+    """A record names a key that this process does not have, so nothing can be said about it.
+
+    While a key is rotated, processes with the new key and processes without it run side by side.
+    """
+
+    def __init__(self, ring: str, key_id: str) -> None:
+        cause = f"a record is under {ring} key {key_id!r}, which this configuration does not have"
+        super().__init__(cause=cause, kind="StoreKeyUnknown")

@@ -227,7 +227,7 @@ class ArchiveChanged(Event, frozen=True, tag="log.archive", kw_only=True):
 
 
 class ServiceChanged(Event, frozen=True, tag="service.changed", kw_only=True):
-    """The service started or stopped, with the configuration and keys in `versions`."""
+    """The service started, stopped or refused a reload, with what it runs in `versions`."""
 
 
 EVENT_TYPES: dict[str, type[Event]] = {

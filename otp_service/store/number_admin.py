@@ -10,7 +10,7 @@ from operator import attrgetter
 import msgspec
 
 from otp_service.core.challenge import Challenge
-from otp_service.core.errors import StoreTampered
+from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.events import Event
 from otp_service.core.keys import KeyRing
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Bucket, Limit
@@ -150,8 +150,8 @@ class NumberAdmin:
     def _read_number_pseudonym(self, key: str, record: bytes) -> str | None:
         try:
             return _decode_challenge(self._cipher.open_record(key, record)[1]).number_pseudonym
-        except (StoreTampered, msgspec.MsgspecError):
-            return None  # of no number; reading it raises StoreTampered
+        except (StoreTampered, StoreKeyUnknown, msgspec.MsgspecError):
+            return None  # of no number; reading it raises the error
 
     async def _find_keys(
         self, pattern: str, progress: ProgressCallback, *, only_master_of: str = ""

@@ -6,17 +6,20 @@ The MAC includes the key name, so a record that was copied to another key does n
 with write access to Redis can delete a record or restore an older one, and nothing else.
 """
 
+import re
 from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from otp_service.core.codes import constant_time_equal
-from otp_service.core.errors import StoreTampered
+from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.keys import ServiceKeys, join_length_prefixed
 
 
 NONCE_BYTES, MAC_BYTES, VERSION_DIGITS = 12, 32, 8
+
+_KEY_IDS = re.compile(r"([A-Za-z0-9._-]{1,32})/([A-Za-z0-9._-]{1,32})")
 
 
 class RecordCipher:
@@ -39,16 +42,22 @@ class RecordCipher:
         return record + self._state_ring.current.compute_mac("record", key_name.encode(), record)
 
     def open_record(self, key_name: str, record: bytes) -> tuple[int, bytes]:
-        """Return version and body. Raises StoreTampered if it was not sealed for this key name."""
+        """Return version and body.
+
+        Raises StoreTampered if it was not sealed for this key name, and StoreKeyUnknown if it names a
+        key that is not in force here: that is no sign of tampering while a key is rotated.
+        """
         signed, mac = record[:-MAC_BYTES], record[-MAC_BYTES:]
         try:
             end = VERSION_DIGITS + 1 + signed[VERSION_DIGITS]
-            seal_id, state_id = signed[VERSION_DIGITS + 1 : end].decode().split("/")
-            state, cipher = self._state_ring.get(state_id), self._ciphers[seal_id]
-            if state is None or not constant_time_equal(
-                mac, state.compute_mac("record", key_name.encode(), signed)
-            ):
+            seal_id, state_id = _split_key_ids(signed[VERSION_DIGITS + 1 : end])
+            if (state := self._state_ring.get(state_id)) is None:
+                raise StoreKeyUnknown("state", state_id)
+            expected = state.compute_mac("record", key_name.encode(), signed)
+            if not constant_time_equal(mac, expected):
                 raise StoreTampered(key_name)
+            if (cipher := self._ciphers.get(seal_id)) is None:
+                raise StoreKeyUnknown("seal", seal_id)
             context = join_length_prefixed(key_name.encode(), signed[:end])
             nonce, sealed = signed[end : end + NONCE_BYTES], signed[end + NONCE_BYTES :]
             body = cipher.decrypt(nonce, sealed, context)
@@ -77,3 +86,11 @@ class RecordCipher:
     def has_key_for(self, signature: str) -> bool:
         """Return whether the key of a signature is still in force."""
         return self._state_ring.get(signature.partition(":")[0]) is not None
+
+
+def _split_key_ids(ids: bytes) -> tuple[str, str]:
+    """Return the ids of the seal and the state key. Raises ValueError if they cannot be ids."""
+    match = _KEY_IDS.fullmatch(ids.decode())
+    if match is None:
+        raise ValueError("no ids of keys")
+    return match[1], match[2]

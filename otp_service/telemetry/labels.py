@@ -47,7 +47,7 @@ EVENT_REASONS: Final = frozenset(
         *ACCESS_REASONS,
         *CALLBACK_REASONS,
         *("country", "type", "fictitious", "blocked", "unblocked"),
-        *("by_tenant", "by_operator", "delivery_failed", "started", "stopped"),
+        *("by_tenant", "by_operator", "delivery_failed", "started", "stopped", "reload_refused"),
         # The reasons that this service gives for a provider; a provider's own codes are unbounded.
         *("deadline", "internal", "unreadable", "reply-too-big", "redirect", "no-message-id"),
         *("dns-error", "tls-error", "connect-error", "connect-timeout", "invalid-url"),

@@ -37,6 +37,7 @@ TABLE = [
     (errors.Overloaded(), 503, "overloaded", set()),
     (errors.StoreUnavailable(), 503, "store-unavailable", set()),
     (errors.StoreTampered(), 503, "store-unavailable", set()),
+    (errors.StoreKeyUnknown("state", "s2"), 503, "store-unavailable", set()),
 ]
 
 

@@ -151,6 +151,8 @@ class Scenario:
         await self._run_operator_commands()
         await self._send_unauthenticated()
         await self._break_redis()
+        async with self._record_step("the service refuses a reload"):
+            await self._app.system_events.record_service_change("reload_refused")
         async with self._record_step("the service stops"):
             await self._app.stop()
         await self._http.aclose()

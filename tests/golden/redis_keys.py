@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core.errors import StoreTampered
+from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import OPERATION_NAME, fixed_bytes
@@ -97,7 +97,7 @@ def _format_field(name: bytes, value: bytes) -> str:
 def _format_string(cipher: RecordCipher, name: str, value: bytes) -> str:
     try:
         version, body = cipher.open_record(name, value)
-    except StoreTampered:
+    except (StoreTampered, StoreKeyUnknown):
         return _format_bytes(value)
     head = value[: 8 + 1 + value[8]].decode(errors="backslashreplace")
     return f"sealed as {head!r}, version {version}: {show_value(msgspec.msgpack.decode(body))}"

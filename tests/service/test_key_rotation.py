@@ -18,7 +18,7 @@ from otp_service.core.errors import (
     NumberLocked,
     NumberNotAllowed,
     RateLimited,
-    StoreTampered,
+    StoreKeyUnknown,
 )
 from otp_service.core.events import BlocklistChanged
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
@@ -171,18 +171,18 @@ async def test_without_the_old_pepper_a_right_code_is_incorrect(steps_of):
 
 
 @pytest.mark.parametrize("ring", ["seal", "state"])
-async def test_without_the_old_key_a_record_counts_as_tampered_with(steps_of, ring):
-    """Removed before a challenge and its Idempotency-Key have expired (24 hours)."""
+async def test_without_the_old_key_a_record_cannot_be_read_and_is_no_tampering(steps_of, ring):
+    """Removed before a challenge and its Idempotency-Key have expired (24 hours): 503."""
     steps = steps_of(ring)
     issued = await steps.before.issue(NUMBER, key="try-1")
     code = steps.before.router.extract_code()
 
-    with pytest.raises(StoreTampered):
+    with pytest.raises(StoreKeyUnknown):
         await steps.over.verify(issued, code)
-    with pytest.raises(StoreTampered):
+    with pytest.raises(StoreKeyUnknown):
         await steps.over.issue(NUMBER, key="try-1")
 
-    assert "store.tampered" in await steps.before.list_event_types()
+    assert "store.tampered" not in await steps.before.list_event_types()
     assert 1 == len(steps.before.router.messages)
     await steps.used.verify(issued, code)
 
@@ -250,7 +250,7 @@ async def test_without_the_old_pseudonym_key_no_event_of_a_number_is_found(steps
 
 @pytest.mark.parametrize(
     ("ring", "refusal"),
-    [("pepper", IncorrectCode), ("seal", StoreTampered), ("state", StoreTampered)],
+    [("pepper", IncorrectCode), ("seal", StoreKeyUnknown), ("state", StoreKeyUnknown)],
 )
 async def test_a_key_used_before_it_is_spread_is_unknown_to_running_workers(
     steps_of, ring, refusal

@@ -127,6 +127,9 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("audit.lookup", ""): TaxonomyEntry(READ_ACTIVITY, "api", ("access",), "sensitive_read", LOW),
     ("service.changed", "started"): _build_process(START_ACTIVITY, "start", "sys_startup"),
     ("service.changed", "stopped"): _build_process(STOP_ACTIVITY, "end", "sys_shutdown"),
+    ("service.changed", "reload_refused"): TaxonomyEntry(
+        (6003, 99, "Reload"), "configuration", ("info",), severity=HIGH
+    ),
 }
 """By type and reason; the empty reason applies to every other one."""
 

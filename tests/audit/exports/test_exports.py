@@ -107,6 +107,7 @@ def _shown(value: Any) -> str:
         ),
         ("otp.locked", "number_locked", (3001, 11), 1, "iam change", "authn_login_lock"),
         ("otp.unlocked", "by_operator", (3001, 12), 1, "authentication info", None),
+        ("service.changed", "reload_refused", (6003, 99), 2, "configuration info", None),
         (
             "callback.rejected",
             "signature",

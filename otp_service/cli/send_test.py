@@ -52,6 +52,9 @@ NOT_SENT_MESSAGES: Mapping[RefusalScope | None, str] = {
 }
 """By the scope of a refusal, for messages that were certainly not sent; the number is not at fault."""
 
+TEMPLATE_CODE = "000000"
+"""For a gateway that has the text as a template: it proves nothing."""
+
 REMEDY_BY_REASON = {
     "invalid-request": "A setting of providers.{provider} cannot be sent: see `otp-service check`.",
     "http-401": "Credentials: see those in providers.{provider}.",
@@ -132,6 +135,9 @@ def _build_message(settings: Settings, phone: PhoneNumber, tenant: str) -> Messa
         text=MESSAGE_TEXT.format(brand=table.brand),
         reference=f"test-{secrets.token_hex(8)}",
         validity_seconds=VALIDITY_SECONDS,
+        code=TEMPLATE_CODE,
+        minutes=VALIDITY_SECONDS // 60,
+        brand=table.brand,
         sender=table.sender,
         tenant=tenant,
     )

@@ -34,6 +34,10 @@ class Message(msgspec.Struct, frozen=True):
     tenant: str = ""
     failed_providers: tuple[str, ...] = ()
     """The providers of earlier codes of the challenge, which apparently did not arrive."""
+    code: str = ""
+    """The code, the minutes and the brand of the text, for a vendor that has it as a template."""
+    minutes: int = 0
+    brand: str = ""
     callback_url: str | None = None
     """The URL for receipts of this submission, with a token; None for no receipts."""
 

@@ -295,9 +295,13 @@ class CodeSender:
         challenge, now, tenant = snapshot.require_challenge(), snapshot.now, self._tenant
         minutes = self._dependencies.policy.count_minutes_left(challenge.deadline, now)
         failed = (one.provider for one in challenge.submissions if one.may_be_billed)
+        renderer = self._dependencies.message_renderers[tenant.name]
         message = Message(
             to=self._phone,
-            text=self._dependencies.message_renderers[tenant.name].render(code, minutes, locale),
+            text=renderer.render(code, minutes, locale),
+            code=code,
+            minutes=minutes,
+            brand=renderer.brand,
             reference=f"{tenant.name}.{challenge.id}.{challenge.sends}",
             validity_seconds=(challenge.deadline - now) // SECOND_MS,
             sender=tenant.sender,

@@ -18,6 +18,7 @@ import msgspec
 from otp_service.core.delivery import Message
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
+from otp_service.sms.gateway_values import to_text
 
 
 FieldValue = str | int | bool
@@ -27,6 +28,7 @@ BodyFormat = Literal["json", "form"]
 
 PLACEHOLDER_NAMES: Final = (
     *("to", "to_digits", "text", "from", "reference", "callback", "valid_seconds", "valid_minutes"),
+    *("code", "minutes", "brand"),  # for a vendor that has the text as an approved template
 )
 
 _PLACEHOLDER_PATTERN: Final = re.compile(r"\{([^{}]*)\}")
@@ -47,18 +49,21 @@ class BodyTemplate:
         self._encode = msgspec.json.encode if body_format == "json" else _encode_form
         self._tree = _build_tree(leaves) if body_format == "json" else leaves
 
-    def render(self, message: Message, default_sender: str) -> bytes:
-        """Return the body; `default_sender` is for a tenant without a sender."""
+    def render(self, message: Message, sender: str) -> bytes:
+        """Return the body."""
         to = message.to.e164
         values: PlaceholderValues = {
             "to": to,
             "to_digits": to[1:],
             "text": message.text,
-            "from": message.sender or default_sender,
+            "from": sender,
             "reference": message.reference,
             "callback": message.callback_url or "",
             "valid_seconds": message.validity_seconds,
             "valid_minutes": max(1, message.validity_seconds // 60),
+            "code": message.code,
+            "minutes": message.minutes,
+            "brand": message.brand,
         }
         return self._encode(_render_node(self._tree, values))
 
@@ -75,8 +80,8 @@ def find_body_errors(
             yield f"fields.{name}", f"use these only: {{{'}, {'.join(PLACEHOLDER_NAMES)}}}"
     if not used & {"to", "to_digits"}:
         yield "fields", "put {to} or {to_digits} where the number goes"
-    if "text" not in used:
-        yield "fields", "put {text} where the message goes"
+    if not used & {"text", "code"}:
+        yield "fields", "put {text} where the message goes, or {code} for an approved template"
     if fields.keys() & secrets.keys():
         yield "secret_fields", "name each field once"
     try:
@@ -85,11 +90,9 @@ def find_body_errors(
         yield "fields", str(error)
 
 
-def to_text(value: str | float) -> str:
-    """Return the value as JSON shows it, strings without their quotes."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def uses_placeholder(fields: Mapping[str, FieldValue], name: str) -> bool:
+    """Whether a template of these fields has this placeholder."""
+    return any(isinstance(text, str) and f"{{{name}}}" in text for text in fields.values())
 
 
 def _build_constant(value: FieldValue) -> FieldRenderer:

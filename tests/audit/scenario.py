@@ -39,7 +39,8 @@ from otp_service.settings.model import (
     Settings,
     TenantSettings,
 )
-from otp_service.sms.providers.generic_http import GenericHttp, ReceiptSettings
+from otp_service.sms.gateway_receipts import ReceiptSettings
+from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.event_streams import RedisEventStreams
 from tests.installation import MINUTE_MS, SECOND_MS, make_wrong_code

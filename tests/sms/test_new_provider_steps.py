@@ -67,6 +67,7 @@ def config(copy, gateway, server) -> Path:
     path = copy / "otp.toml"
     path.touch(0o600)
     path.write_text(text)
+    path.chmod(0o600)  # it holds secrets
     return path
 
 

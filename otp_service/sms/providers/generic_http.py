@@ -2,17 +2,19 @@
 
 A reply is checked in this order:
 
-    a code in recipient_codes                                    recipient: stop
-    a code in provider_codes or throttled_codes                  provider: the next one
+    a code in recipient_codes or blocked_codes                   recipient: stop
+    a code in account_codes, provider_codes or throttled_codes   provider: the next one
     a status in statuses                                         the configured fault
-    a status in accepted.statuses (any 2xx if empty), one of
-    accepted.values at accepted.path, and a value at message_id  accepted
+    a status in accepted.statuses (any 2xx if empty), and one of
+    accepted.values at accepted.path                             accepted
+    the same without accepted.path, and a value at message_id    accepted
     the same, without a value at message_id                      unknown
-    another 2xx with a code: the gateway named an error          provider
+    another 2xx with another value at accepted.path, or a code   provider
     429 or 503 with Retry-After; any other 4xx                   provider
     any other 5xx or 2xx                                         unknown
 
-A path into a reply is dotted for its JSON ("messages.0.status"), or "header:X-Message-Id".
+A path into a reply is dotted for its JSON ("messages.0.status"), names a group of `reply_pattern` for
+plain text, or is "header:X-Message-Id" (gateway_values.py). Receipts: gateway_receipts.py.
 
     type = "http"
     url = "https://sms.example/v1/messages"
@@ -24,28 +26,40 @@ A path into a reply is dotted for its JSON ("messages.0.status"), or "header:X-M
 """
 
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 import msgspec
 
-from otp_service.core.delivery import Accepted, Fault, Message, Receipt, RefusalScope, Reply
+from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply
+from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms import body_template
-from otp_service.sms.fault_table import build_refusal, classify_by_status, reply_from_message_id
+from otp_service.sms.fault_table import (
+    FAULT_SCOPES,
+    FaultName,
+    build_refusal,
+    classify_by_status,
+    reply_from_message_id,
+)
+from otp_service.sms.gateway_receipts import GatewayCodes, ReceiptSettings
+from otp_service.sms.gateway_values import (
+    HEADER_PREFIX,
+    find_value,
+    list_pattern_groups,
+    parse_body,
+)
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
 from otp_service.sms.receipt_callbacks import Callback, CallbackPart, UnreadableReceipt
-from otp_service.sms.reply_decoder import decode_json
 from otp_service.sms.router import ProviderDependencies
+from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.validation import find_header_errors, find_provider_url_errors
 
 
-VendorCodes = frozenset[str | int]
-
 CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 
-_HEADER_PREFIX = "header:"
+StatusFault = Literal["recipient", "blocked", "provider", "account", "throttled", "unknown"]
 
 
 class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,22 +68,10 @@ class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statuses: frozenset[int] = frozenset()
     """Empty for every 2xx."""
     path: str = ""
-    values: VendorCodes = frozenset()
+    values: GatewayCodes = frozenset()
 
 
-class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to read the receipts that the gateway sends to the address in `{callback}`."""
-
-    status: str
-    """The place of the status: a dotted path into the JSON, or a field of the form or query."""
-    delivered: VendorCodes = frozenset()
-    undeliverable: VendorCodes = frozenset()
-    """The number's fault: no gateway could have delivered it."""
-    failed: VendorCodes = frozenset()
-    """Final, and another gateway may deliver it."""
-
-
-class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
+class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag="http"):
     """The settings and dialect of one such gateway."""
 
     url: str
@@ -78,61 +80,76 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
     """Name to template. In JSON a dotted name nests, and a number in it is an index in a list;
     a template that is only `{valid_seconds}` gives a number. An empty field is omitted, so `{from}`
     needs no sender."""
+    unicode_fields: dict[str, body_template.FieldValue] = msgspec.field(default_factory=dict)
+    """Added to `fields`, or in their place, for a text that GSM 03.38 cannot write."""
     secret_fields: dict[str, Secret] = msgspec.field(default_factory=dict)
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     secret_headers: dict[str, Secret] = msgspec.field(default_factory=dict)
     basic: BasicAuth | None = None
     sender: str = ""
-    """The `{from}` of a tenant without a sender."""
+    """The `{from}` of a tenant without a sender, and where names are not allowed."""
+    senders: dict[str, str] = msgspec.field(default_factory=dict)
+    """By country (libphonenumber region); takes precedence over all others."""
 
+    reply_pattern: str = ""
+    """For replies in plain text: a regular expression, whose named groups are its values."""
     accepted: Acceptance = Acceptance()
     message_id: str = ""
     """The path to the gateway's id of the message, if it has one."""
     code: str = ""
     """The path to its error code."""
-    recipient_codes: VendorCodes = frozenset()
-    provider_codes: VendorCodes = frozenset()
-    throttled_codes: VendorCodes = frozenset()
+    recipient_codes: GatewayCodes = frozenset()
+    blocked_codes: GatewayCodes = frozenset()
+    """Fraud blocks and opt-outs."""
+    account_codes: GatewayCodes = frozenset()
+    """Credentials, credit, senders: an operator has to act."""
+    provider_codes: GatewayCodes = frozenset()
+    throttled_codes: GatewayCodes = frozenset()
     receipt: ReceiptSettings | None = None
-    statuses: dict[int, Fault] = msgspec.field(default_factory=dict)
+    statuses: dict[int, StatusFault] = msgspec.field(default_factory=dict)
+
+    @property
+    def acknowledgement(self) -> tuple[int, bytes]:
+        """204, or what `receipt` says."""
+        return self.receipt.acknowledgement if self.receipt else (204, b"")
+
+    @property
+    def has_sender_pool(self) -> bool:
+        """Without `{from}` the gateway selects the sender."""
+        return not body_template.uses_placeholder(self.fields | self.unicode_fields, "from")
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         return HttpProvider(name, self, dependencies.transport)
 
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST; only its body has parts of the message (R43)."""
-        body = self._body_template.render(message, self.sender)
+        is_gsm = count_septets(message.text) is not None
+        template = self._gsm_template if is_gsm else self._unicode_template
+        body = template.render(message, self.select_sender_id(message))
         return HttpRequest("POST", self.url, self._request_headers, body)
 
     def interpret_reply(self, reply: HttpReply) -> Reply:
         """Return the meaning of the reply, by the table above."""
-        body = _decode_json_or_none(reply.body)
-        code = _find_value(self.code, reply, body)
+        body = parse_body(reply.body, self.reply_pattern)
+        code = find_value(self.code, reply.headers, body)
         fault = self._faults_by_code.get(code or "") or self.statuses.get(reply.status)
         if fault:
-            scope = RefusalScope.THROTTLED if code in self._throttled_codes else None
-            return build_refusal(fault, reply, code, scope)
-        if self._is_accepted(reply, body):
-            message_id = _find_value(self.message_id, reply, body)
-            if self.accepted.path or not self.message_id:
-                return Accepted(message_id)
-            return reply_from_message_id(message_id)
-        if code and reply.is_2xx:
-            return build_refusal(Fault.PROVIDER, reply, code)
+            return _build_refusal(fault, reply, code)
+        word = find_value(self.accepted.path, reply.headers, body)
+        if self._is_accepted(reply, word):
+            message_id = find_value(self.message_id, reply.headers, body)
+            is_certain = bool(self.accepted.path) or not self.message_id
+            return Accepted(message_id) if is_certain else reply_from_message_id(message_id)
+        is_other_word = word is not None and word not in self._accepted_values
+        if (code or is_other_word) and reply.is_2xx:
+            return build_refusal(Fault.PROVIDER, reply, code or word)
         return classify_by_status(reply, code)
 
     def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt; a word that is in no table is pending."""
+        """Return the receipt, as `receipt` describes it."""
         if self.receipt is None:
             raise UnreadableReceipt
-        word = _read_callback_value(self.receipt.status, callback)
-        if word in map(str, self.receipt.delivered):
-            return [Receipt("delivered")]
-        if word in map(str, self.receipt.undeliverable):
-            return [Receipt("permanent-failure", reason=word)]
-        if word in map(str, self.receipt.failed):
-            return [Receipt("technical-failure", reason=word)]
-        return [Receipt("pending")]
+        return [*self.receipt.parse_receipts(callback)]
 
     def find_errors(self) -> list[tuple[str, str]]:
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}
@@ -142,7 +159,11 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
             *find_header_errors("secret_headers", secret_headers, secret=True),
             *self._find_credential_errors(),
             *body_template.find_body_errors(self.body, self.fields, self.secret_fields),
+            *self._find_unicode_errors(),
             *self._find_table_errors(),
+            *self._find_path_errors(),
+            *self.find_sender_errors(),
+            *(self.receipt.find_errors() if self.receipt else ()),
         ]
 
     @cached_property
@@ -155,27 +176,36 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         return tuple(headers.items())
 
     @cached_property
-    def _body_template(self) -> body_template.BodyTemplate:
+    def _gsm_template(self) -> body_template.BodyTemplate:
         return body_template.BodyTemplate(self.body, self.fields, self.secret_fields)
 
     @cached_property
-    def _faults_by_code(self) -> dict[str, Fault]:
-        table = {str(code): Fault.PROVIDER for code in self.provider_codes | self.throttled_codes}
-        return table | {str(code): Fault.RECIPIENT for code in self.recipient_codes}
+    def _unicode_template(self) -> body_template.BodyTemplate:
+        fields = self.fields | self.unicode_fields
+        return body_template.BodyTemplate(self.body, fields, self.secret_fields)
+
+    @property
+    def _code_tables(self) -> dict[FaultName, GatewayCodes]:
+        return {
+            "recipient": self.recipient_codes,
+            "blocked": self.blocked_codes,
+            "account": self.account_codes,
+            "provider": self.provider_codes,
+            "throttled": self.throttled_codes,
+        }
 
     @cached_property
-    def _throttled_codes(self) -> frozenset[str]:
-        return frozenset(map(str, self.throttled_codes))
+    def _faults_by_code(self) -> dict[str, FaultName]:
+        return {str(code): name for name, codes in self._code_tables.items() for code in codes}
 
     @cached_property
     def _accepted_values(self) -> frozenset[str]:
         return frozenset(map(str, self.accepted.values))
 
-    def _is_accepted(self, reply: HttpReply, body: Any) -> bool:
+    def _is_accepted(self, reply: HttpReply, word: str | None) -> bool:
         if reply.status not in (self.accepted.statuses or range(200, 300)):
             return False
-        path = self.accepted.path
-        return not path or _find_value(path, reply, body) in self._accepted_values
+        return not self.accepted.path or word in self._accepted_values
 
     def _find_credential_errors(self) -> FieldErrors:
         names = {name.lower() for name in self.headers}
@@ -186,8 +216,7 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
             yield "basic.username", "use a name without ':'"
 
     def _find_table_errors(self) -> FieldErrors:
-        tables = (self.recipient_codes, self.provider_codes, self.throttled_codes)
-        codes = [str(code) for table in tables for code in table]
+        codes = [str(code) for table in self._code_tables.values() for code in table]
         if codes and not self.code:
             yield "code", "give the path to the gateway's error code in a reply"
         if len(set(codes)) < len(codes):
@@ -201,34 +230,33 @@ class GenericHttp(HttpSettings, frozen=True, kw_only=True, tag="http"):
         if self.accepted.statuses & self.statuses.keys():
             yield "statuses", "a status that means accepted cannot be a fault too"
 
+    def _find_unicode_errors(self) -> FieldErrors:
+        fields = self.fields | self.unicode_fields
+        for _, remedy in body_template.find_body_errors(self.body, fields, self.secret_fields):
+            if self.unicode_fields:
+                yield "unicode_fields", remedy
 
-def _read_callback_value(path: str, callback: Callback) -> str:
-    """Return the value at this path of a callback. Raises UnreadableReceipt without one."""
-    if callback.headers.get("content-type", "").startswith("application/json"):
-        found = _find_value(path, HttpReply(0, callback.headers, b""), callback.json)
-    else:
-        found = callback.form.get(path) or callback.query.get(path)
-    if found is None:
-        raise UnreadableReceipt
-    return found
+    def _find_path_errors(self) -> FieldErrors:
+        """Yield the errors of a pattern, and of paths to groups that it does not have."""
+        if not self.reply_pattern:
+            return
+        try:
+            groups = list_pattern_groups(self.reply_pattern)
+        except ValueError as error:
+            yield "reply_pattern", str(error)
+            return
+        paths = {
+            "accepted.path": self.accepted.path,
+            "message_id": self.message_id,
+            "code": self.code,
+        }
+        for field, path in paths.items():
+            if path and path not in groups and not path.startswith(HEADER_PREFIX):
+                yield field, f"name a group of reply_pattern: {', '.join(groups) or '(?P<name>…)'}"
 
 
-def _decode_json_or_none(body: bytes) -> Any:
-    try:
-        return decode_json(body)
-    except ValueError:
-        return None
-
-
-def _find_value(path: str, reply: HttpReply, body: Any) -> str | None:
-    """Return the value at this path of the reply as text, if it is one plain value."""
-    if not path:
-        return None
-    if path.startswith(_HEADER_PREFIX):
-        return reply.headers.get(path.removeprefix(_HEADER_PREFIX).lower())
-    for step in path.split("."):
-        if isinstance(body, list) and step.isdecimal() and int(step) < len(body):
-            body = body[int(step)]
-        else:
-            body = body.get(step) if isinstance(body, dict) else None
-    return body_template.to_text(body) if isinstance(body, str | int | float) else None
+def _build_refusal(fault: StatusFault, reply: HttpReply, code: str | None) -> Refused:
+    if fault == "unknown":
+        return build_refusal(Fault.UNKNOWN, reply, code)
+    known, scope = FAULT_SCOPES[fault]
+    return build_refusal(known, reply, code, None if fault == "provider" else scope)

@@ -167,7 +167,8 @@ def test_accepted_by_a_value(value):
     assert Refused(Fault.PROVIDER, "12") == http.interpret_reply(
         reply(200, {"ok": False, "code": 12})
     )
-    assert Refused(Fault.UNKNOWN, "http-200") == http.interpret_reply(reply(200, {"ok": False}))
+    assert Refused(Fault.PROVIDER, "false") == http.interpret_reply(reply(200, {"ok": False}))
+    assert Refused(Fault.UNKNOWN, "http-200") == http.interpret_reply(reply(200, {"ok": None}))
     assert Refused(Fault.UNKNOWN, "http-200") == http.interpret_reply(reply(200, {}))
 
 
@@ -217,7 +218,7 @@ SECRET_HEADER = {"secret_headers": {"Authorization": Secret("Bearer hunter2")}}
         ),
         ({"headers": {"x-a": "1"}, "secret_headers": {"X-A": Secret("a")}}, "secret_headers.X-A"),
         ({"basic": BasicAuth("us:er", Secret("hunter2"))}, "basic.username"),
-        ({"fields": {**FIELDS, "x": "{code}"}}, "fields.x"),
+        ({"fields": {**FIELDS, "x": "{password}"}}, "fields.x"),
         ({"fields": {**FIELDS, "x": "{}"}}, "fields.x"),
         ({"fields": {**FIELDS, "x": "{text.__class__}"}}, "fields.x"),
         ({"fields": {**FIELDS, "x": "{{to}}"}}, "fields.x"),

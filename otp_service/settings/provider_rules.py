@@ -11,7 +11,7 @@ from otp_service.settings.sender_rules import find_sender_error
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.routes import Route
-from otp_service.sms.validation import find_text_errors
+from otp_service.sms.validation import find_text_errors, find_tls_ca_errors
 
 
 ROUTE_PREFIX_PATTERN = re.compile(r"\+[1-9][0-9]{0,13}")
@@ -38,7 +38,8 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
 
 def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:
     """Return the errors of one provider: its own, and those of texts in its other fields."""
-    own_errors = provider.find_errors()
+    ca_errors = find_tls_ca_errors(getattr(provider, "tls_ca", None))
+    own_errors = [*provider.find_errors(), *ca_errors]
     named = {field for field, _ in own_errors}
     return [*own_errors, *(each for each in find_text_errors(provider) if each[0] not in named)]
 

@@ -19,7 +19,7 @@ import functools
 import logging
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import httpx
 import msgspec
@@ -98,7 +98,8 @@ class Dialect(ReceiptDialect, Protocol):
     """The requests, replies and receipts of one HTTP provider: pure, and all that differs.
 
     One whose requests contain the time also has `sign_request(request, now) -> HttpRequest`, which
-    is called just before each request is sent; `now` in milliseconds since 1970.
+    is called just before each request is sent; `now` in milliseconds since 1970. One with `tls_ca`
+    trusts the certificates of that file alone.
     """
 
     @property
@@ -137,7 +138,9 @@ class HttpProvider:
         )
         connect, read = dialect.connect_timeout, dialect.read_timeout
         timeouts = {"connect": connect, "pool": connect, "read": read, "write": read}
-        self._extensions = {"timeout": timeouts}
+        self._extensions: dict[str, Any] = {"timeout": timeouts}
+        if ca_file := getattr(dialect, "tls_ca", None):
+            self._extensions["tls_context"] = ssl.create_default_context(cafile=ca_file)
         # Both are almost constant, and building them takes a tenth of a send.
         self._parse_url = functools.lru_cache(maxsize=16)(httpx.URL)
         self._build_headers = functools.lru_cache(maxsize=16)(_merge_headers)

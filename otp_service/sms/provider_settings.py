@@ -2,11 +2,12 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpProvider
 from otp_service.sms.receipt_callbacks import Callback, CallbackPart, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
@@ -41,6 +42,8 @@ class HttpSettings(
 
     connect_timeout: TimeoutSeconds = 2.0
     read_timeout: TimeoutSeconds = 5.0
+    tls_ca: str | None = None
+    """PEM file of the authority of the vendor's certificate, instead of the system's."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
@@ -59,6 +62,9 @@ class HttpSettings(
 class VendorSettings(HttpSettings, SenderSelection, frozen=True, kw_only=True):
     """The settings of every named vendor; each has its own default of `base_url`."""
 
+    requires_sender: ClassVar[bool] = False
+    """Whether the vendor refuses a message without a sender or a pool."""
+
     base_url: str
     sender: str = ""
     """A number or a name of ours; for a tenant without a sender, and where names are not allowed."""
@@ -74,3 +80,9 @@ class VendorSettings(HttpSettings, SenderSelection, frozen=True, kw_only=True):
     def find_errors(self) -> list[tuple[str, str]]:
         named = [("base_url", remedy) for _, remedy in find_provider_url_errors(self.base_url)]
         return [*named, *self.find_sender_errors()]
+
+    def find_sender_errors(self) -> FieldErrors:
+        """Yield the errors of senders, and of their absence."""
+        yield from SenderSelection.find_sender_errors(self)
+        if self.requires_sender and not (self.sender or self.senders or self.has_sender_pool):
+            yield "sender", "name a sender of yours, or a pool where it has one: it is required"

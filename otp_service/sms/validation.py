@@ -5,6 +5,7 @@ while there is one.
 """
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl
 
@@ -23,6 +24,15 @@ _RESERVED_HEADERS = {
 
 FREE_TEXT_FIELDS = frozenset({"basic", "fields", "secret_fields", "username", "password"})
 """May have any letters: what is in a body, and what people choose, is sent as UTF-8."""
+
+
+def find_tls_ca_errors(ca_file: str | None) -> FieldErrors:
+    """Yield the error of a file of certificates that cannot be used."""
+    try:
+        if ca_file is not None:
+            ssl.create_default_context(cafile=ca_file or "/")
+    except OSError:
+        yield "tls_ca", "name a file with certificates in PEM that the service can read"
 
 
 def find_text_errors(settings: msgspec.Struct) -> FieldErrors:

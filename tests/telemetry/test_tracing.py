@@ -368,3 +368,25 @@ def test_the_stop_waits_for_the_timeout_only(monkeypatch):
 
     assert 20 > time.monotonic() - began
     released.set()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_spans_go_to_the_collector_and_through_no_proxy(monkeypatch, tmp_path, variable):
+    """A proxy or a netrc of the environment would read or replace the secret headers (R63)."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with TraceCollector() as collector, TraceCollector() as proxy:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.server_port}")
+        exporter = tracing.create_exporter(collector.url, {"authorization": "Bearer hunter2"})
+        spans = tracing.Tracing(exporter, "1", 100)
+        with spans.start_span("request"):
+            pass
+        spans.close()
+
+    assert [] == proxy.calls
+    ((_, headers, _),) = collector.calls
+    assert "Bearer hunter2" == headers["authorization"]

@@ -54,7 +54,8 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        base = self.base_url or f"https://{self.service}.{self.region}.amazonaws.com"
+        domain = get_aws_domain(self.region)
+        base = self.base_url or f"https://{self.service}.{self.region}.{domain}"
         return base.rstrip("/") + "/"
 
     def sign_request(self, request: HttpRequest, now: int) -> HttpRequest:
@@ -67,6 +68,11 @@ class AwsSettings(VendorSettings, frozen=True, kw_only=True):
         if not re.fullmatch(REGION_PATTERN, self.region):
             found.append(("region", "write it like eu-west-1"))
         return found
+
+
+def get_aws_domain(region: str) -> str:
+    """Return the domain of a region's endpoints: China has one of its own."""
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
 
 
 def sign_request(

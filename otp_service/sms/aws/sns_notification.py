@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from otp_service.core.timestamps import SECOND_MS, to_datetime, to_epoch_ms
 from otp_service.core.url_check import FieldErrors
-from otp_service.sms.aws.sigv4 import REGION_PATTERN
+from otp_service.sms.aws.sigv4 import REGION_PATTERN, get_aws_domain
 from otp_service.sms.receipt_callbacks import (
     Callback,
     CallbackSignatureError,
@@ -59,7 +59,7 @@ SIGNED_FIELDS = {
 SIGNATURE_HASHES = {"1": SHA1(), "2": SHA256()}  # noqa: S303
 
 _TOPIC_ARN = re.compile(
-    rf"arn:aws[a-z-]*:sns:({REGION_PATTERN}):[0-9]{{12}}:[A-Za-z0-9_-]{{1,256}}"
+    rf"arn:(aws|aws-cn|aws-us-gov):sns:({REGION_PATTERN}):[0-9]{{12}}:[A-Za-z0-9_-]{{1,256}}"
 )
 
 
@@ -99,8 +99,11 @@ class Notification(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def find_topic_errors(topic: str) -> FieldErrors:
-    if topic and not _TOPIC_ARN.fullmatch(topic):
+    arn = _TOPIC_ARN.fullmatch(topic)
+    if topic and not arn:
         yield "topic_arn", "write it like arn:aws:sns:eu-west-1:123456789012:sms-events"
+    elif arn and (arn[1] == "aws-cn") != arn[2].startswith("cn-"):
+        yield "topic_arn", "a region cn-… is in arn:aws-cn, and no other is"
 
 
 def parse_certificate_url(callback: Callback, topic_arn: str) -> str:
@@ -145,7 +148,7 @@ def _require_certificate_url(url: str, topic: str) -> None:
     arn = _TOPIC_ARN.fullmatch(topic)
     if not arn:
         raise CallbackSignatureError
-    host = re.escape(f"sns.{arn[1]}.amazonaws.com")
+    host = re.escape(f"sns.{arn[2]}.{get_aws_domain(arn[2])}")
     if not re.fullmatch(rf"https://{host}/[A-Za-z0-9_-]{{1,128}}\.pem", url):
         raise CallbackSignatureError
 

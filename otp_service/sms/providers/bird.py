@@ -8,7 +8,7 @@ https://bird.com/docs/sdks/python
 https://www.standardwebhooks.com
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -90,6 +90,8 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
 
     The region is in the key: bk_{region}_...
     """
+
+    requires_sender: ClassVar[bool] = True
 
     api_key: Secret
     webhook_secret: Secret | None = None

@@ -58,6 +58,9 @@ REFUSED_PREFIXES: Final = {
     'Error "Cannot send submit_sm': "cannot-send",
 }
 
+MAX_CREDENTIAL_BYTES: Final = 16
+"""Of user and password, as Jasmin's API validates them."""
+
 _FAILED_STATUS_PATTERN: Final = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z_]{2,24}")
 _SUCCESS_PATTERN: Final = re.compile(r'Success "([^"]*)"?')
 _DLR_LEVEL_SMSC_AND_PHONE: Final = "3"
@@ -111,6 +114,17 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
             message_id=report.id,
         )
         return [receipt]
+
+    def find_errors(self) -> list[tuple[str, str]]:
+        limits = {"username": self.username, "password": self.password.reveal()}
+        return [
+            *super().find_errors(),
+            *(
+                (field, f"use at most {MAX_CREDENTIAL_BYTES} characters: Jasmin refuses more")
+                for field, value in limits.items()
+                if len(value.encode(errors="replace")) > MAX_CREDENTIAL_BYTES
+            ),
+        ]
 
 
 def _encode_text(text: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ https://developers.messagebird.com/docs/verify-http-requests
 """
 
 import hashlib
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -97,6 +97,8 @@ class _JwtClaims(msgspec.Struct):
 
 class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
     """An account of MessageBird."""
+
+    requires_sender: ClassVar[bool] = True
 
     access_key: Secret
     signing_key: Secret | None = None

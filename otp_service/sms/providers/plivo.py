@@ -18,7 +18,7 @@ https://www.plivo.com/docs/messaging/concepts/signature-validation
 """
 
 import re
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -79,6 +79,8 @@ class _ReceiptBody(msgspec.Struct):
 
 class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
     """An account of Plivo; its token authenticates us and also signs receipts."""
+
+    requires_sender: ClassVar[bool] = True
 
     auth_id: str
     auth_token: Secret

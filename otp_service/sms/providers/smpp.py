@@ -84,6 +84,8 @@ class Smpp(SmscSettings, SenderSelection, frozen=True, kw_only=True, tag="smpp")
     def _find_connection_errors(self) -> FieldErrors:
         if not self.tls and not is_loopback(self.host):
             yield "tls", "must be true: the code would cross the network in the open"
+        if self.tls_ca and not self.tls:
+            yield "tls_ca", "has no effect without tls: set tls to true"
         if not self.host or not self.host.isascii() or set(self.host) & set(" /:@"):
             yield "host", "write the name or the address alone, like smsc.example"
 
@@ -131,7 +133,7 @@ class SmppProvider:
         self._on_receipt = dependencies.on_receipt
         self._matcher = ReceiptMatcher(name, dependencies.message_ids)
         if settings.tls and tls_context is None:
-            tls_context = httpx.create_ssl_context(trust_env=False)
+            tls_context = _create_tls_context(settings.tls_ca)
         self._session = SmppSession(
             name,
             settings,
@@ -189,6 +191,12 @@ class SmppProvider:
             await asyncio.sleep(EARLY_RECEIPT_SECONDS)
             receipt = await self._matcher.match_receipt(smpp_receipt)
         await self._on_receipt(self.name, receipt)
+
+
+def _create_tls_context(ca_file: str | None) -> ssl.SSLContext:
+    if ca_file:
+        return ssl.create_default_context(cafile=ca_file)
+    return httpx.create_ssl_context(trust_env=False)
 
 
 async def _acquire_window_slot(connection: SmppConnection, timeout_seconds: float) -> bool:

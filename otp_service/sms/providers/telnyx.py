@@ -12,7 +12,7 @@ https://developers.telnyx.com/docs/messaging/messages/error-codes
 https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -133,6 +133,8 @@ class _ReceiptBody(msgspec.Struct):
 
 class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
     """An account of Telnyx."""
+
+    requires_sender: ClassVar[bool] = True
 
     api_key: Secret
     messaging_profile_id: str = ""

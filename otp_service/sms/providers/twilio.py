@@ -12,7 +12,7 @@ STOP, so the sender has to: www.twilio.com/docs/api/errors/23002 and 23004.
 import hashlib
 import re
 from functools import cached_property
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -107,6 +107,8 @@ class _ReceiptBody(msgspec.Struct, rename="pascal"):
 class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
     """An account of Twilio."""
 
+    requires_sender: ClassVar[bool] = True
+
     base_url: str = "https://api.twilio.com"
     account_sid: str
     auth_token: Secret | None = None
@@ -176,8 +178,6 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
             found.append(("api_secret", "give api_key and api_secret together, or neither"))
         if not (self.auth_token or self.api_secret):
             found.append(("auth_token", "give the account's token, or api_key and api_secret"))
-        if not (self.sender or self.senders or self.messaging_service_sid):
-            found.append(("sender", "name a sender of yours, or messaging_service_sid"))
         return found
 
     def _build_sender_fields(self, message: Message) -> dict[str, str]:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -93,6 +93,8 @@ class _ReceiptBody(msgspec.Struct):
 class VonageSettings(VendorSettings, frozen=True, kw_only=True):
     """The settings of both APIs of Vonage."""
 
+    requires_sender: ClassVar[bool] = True
+
     api_key: str
     api_secret: Secret
     signature_secret: Secret | None = None
@@ -107,8 +109,6 @@ class VonageSettings(VendorSettings, frozen=True, kw_only=True):
         found = super().find_errors()
         if not self.api_key.isalnum():
             found.append(("api_key", "it has letters and digits only: see the dashboard"))
-        if not (self.sender or self.senders):
-            found.append(("sender", "name a sender of yours: Vonage requires one"))
         return found
 
     @cached_property

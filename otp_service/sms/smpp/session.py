@@ -56,6 +56,8 @@ class SmscSettings(
     host: str
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 2775
     tls: bool = False
+    tls_ca: str | None = None
+    """PEM file of the authority of the SMSC's certificate, instead of the system's."""
     system_id: str
     password: Secret
     system_type: str = ""

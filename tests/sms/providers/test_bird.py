@@ -154,7 +154,8 @@ def test_a_secret_that_is_none_is_a_fault_and_accepts_nothing(secret):
     body = msgspec.json.encode(report())
     mac = compute_signature(b"", f"msg_1.{NOW_SECONDS}.".encode() + body)
     headers = signed(body) | {"webhook-signature": f"v1,{mac}"}
-    workspace = create_bird("https://eu1.platform.bird.com", webhook_secret=Secret(secret))
+    more = {"webhook_secret": Secret(secret), "sender": "Example"}
+    workspace = create_bird("https://eu1.platform.bird.com", **more)
 
     assert ["webhook_secret"] == [field for field, _ in workspace.find_errors()]
     with pytest.raises(CallbackSignatureError):

@@ -248,14 +248,16 @@ def test_garbage_is_a_value_or_key_error(body):
 @pytest.mark.parametrize("key", ["AAAA", "not base64!"])
 def test_a_public_key_that_is_none_is_a_fault(key):
     """`check` reports it before the first receipt."""
-    faults = create_telnyx("https://api.telnyx.com", public_key=key).find_errors()
+    faults = create_telnyx("https://api.telnyx.com", public_key=key, sender="Example").find_errors()
 
     assert ["public_key"] == [field for field, _ in faults]
 
 
 def test_the_public_key_of_the_portal_is_no_fault():
     """Nothing is said of one that is right."""
-    assert [] == create_telnyx("https://api.telnyx.com", public_key=PUBLIC_KEY).find_errors()
+    account = create_telnyx("https://api.telnyx.com", public_key=PUBLIC_KEY, sender="Example")
+
+    assert [] == account.find_errors()
 
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):

@@ -28,6 +28,7 @@ COMMAND_MODULES = {
     "forget": "numbers",
     "blocked": "numbers",
     "locked": "numbers",
+    "reset-limit": "reset_limit",
     "providers": "providers",
     "send-test": "send_test",
     "audit": "audit",

@@ -154,6 +154,14 @@ class Unlocked(Event, frozen=True, tag="otp.unlocked", kw_only=True):
     """An operator reset the consecutive failures of a number."""
 
 
+class LimitReset(Event, frozen=True, tag="otp.limit_reset", kw_only=True):
+    """An operator emptied the bucket of a limit that counts a country, a prefix, a tenant or all."""
+
+    limit: str
+    by: str | None = None
+    """The user of the machine where the command ran."""
+
+
 class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", kw_only=True):
     """A number was put on the do-not-send list (`blocked`) or taken off it (`unblocked`)."""
 

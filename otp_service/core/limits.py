@@ -126,6 +126,28 @@ NUMBER_LIMITS = frozenset(
 )
 """The limits that count one number."""
 
+
+class WideSubject(StrEnum):
+    """What a limit counts that is neither a person, a number nor an address."""
+
+    COUNTRY = "country"
+    PREFIX = "prefix"
+    NONE = "none"
+    """One bucket, of a tenant or of the whole service."""
+
+
+WIDE_LIMITS: Mapping[Limit, tuple[WideSubject, bool]] = {
+    Limit.SENDS_PREFIX_TENANT: (WideSubject.PREFIX, True),
+    Limit.SENDS_PREFIX: (WideSubject.PREFIX, False),
+    Limit.AUTO_RESENDS: (WideSubject.PREFIX, False),
+    Limit.SENDS_COUNTRY_TENANT: (WideSubject.COUNTRY, True),
+    Limit.SENDS_COUNTRY: (WideSubject.COUNTRY, False),
+    Limit.SENDS_TENANT: (WideSubject.NONE, True),
+    Limit.FAILURES_TENANT: (WideSubject.NONE, True),
+    Limit.SENDS_OVERALL: (WideSubject.NONE, False),
+}
+"""The limits that an operator may reset, with the subject, and whether each tenant has a bucket."""
+
 SPENDING_CAPS = (Limit.SENDS_COUNTRY, Limit.SENDS_TENANT, Limit.SENDS_OVERALL)
 """The limits on spending; a live configuration has to set them."""
 

@@ -1,12 +1,13 @@
-"""Use cases of operators: unlock, block, unblock and forget a number.
+"""Use cases of operators: unlock, block, unblock and forget a number; empty a wide bucket.
 
 `POST /v1/numbers/unlock` and the command line call the same methods. Each change is one commit
 with its event, and repeating it is harmless. Every method raises StoreUnavailable.
 """
 
 from otp_service.core import charges, events
+from otp_service.core.limits import WIDE_LIMITS, Bucket, WideSubject
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
+from otp_service.core.ports import Commit, ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.service.context import CallContext, Caller, Dependencies, Subject
 
 
@@ -35,6 +36,33 @@ class NumberService:
             requires_log_capacity=True,
         )
         await self._store.commit(commit)
+
+    async def reset_limit(self, caller: Caller, bucket: Bucket, by: str) -> None:
+        """Empty the bucket of a limit in WIDE_LIMITS; `by` is the user of this machine."""
+        subject_kind, _ = WIDE_LIMITS[bucket.limit]
+        is_country = subject_kind is WideSubject.COUNTRY
+        context = CallContext(self._dependencies, caller, Subject())
+        fields = context.build_event_fields(
+            reason="by_operator",
+            tenant=bucket.tenant or None,
+            country=bucket.subject if is_country else None,
+        )
+        commit = Commit(
+            partition=self._get_wide_partition(bucket),
+            operation_id=self._random.generate_operation_id(),
+            reset_buckets=(bucket,),
+            events=(events.LimitReset(**fields, limit=bucket.limit, by=by),),
+            durable=True,
+            requires_log_capacity=True,
+        )
+        await self._store.commit(commit)
+
+    def _get_wide_partition(self, bucket: Bucket) -> int:
+        subject_kind, has_tenant = WIDE_LIMITS[bucket.limit]
+        if subject_kind is WideSubject.PREFIX and not has_tenant:
+            # It is charged with its numbers, all of which have one partition.
+            return self._store.get_number_partition(bucket.subject + "0000")
+        return self._store.get_bucket_partition(bucket)
 
     async def block_number(self, caller: Caller, phone: PhoneNumber) -> None:
         event = self._build_blocklist_event(caller, phone, "blocked")

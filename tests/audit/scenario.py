@@ -25,7 +25,7 @@ from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli import numbers
 from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
-from otp_service.core.limits import Limit, Window
+from otp_service.core.limits import Bucket, Limit, Window
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
@@ -306,6 +306,9 @@ class Scenario:
             await self._app.system_events.record_lookup(phone, 3, by="operator", reason="INC-4711")
         async with self._record_step("everything about it is deleted"):
             await numbers._forget_number(self._app, phone)
+        async with self._record_step("the bucket of a country is emptied"):
+            bucket = Bucket(Limit.SENDS_COUNTRY, "", "GB")
+            await self._app.service.numbers.reset_limit(numbers.CLI_CALLER, bucket, "operator")
         async with self._record_step("the archive has stood still for too long, and goes on"):
             await self._app.system_events.record_fullness_change("overflow")
             await self._app.system_events.record_fullness_change("recovered")

@@ -27,6 +27,7 @@ COSTS = {
     "provider.moved": "caused by providers",
     "otp.blocklist": "the command line alone",
     "otp.forgotten": "the command line alone",
+    "otp.limit_reset": "the command line alone",
     "log.epoch": "a restart of Redis",
     "log.archive": "caused by the sealer",
     "service.changed": "a start or stop of a process",

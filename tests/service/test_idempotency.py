@@ -222,6 +222,22 @@ async def test_a_key_is_not_run_again_after_its_challenge_is_deleted(
     assert 1 == len(installation.router.messages)
 
 
+async def test_a_key_whose_challenge_was_erased_is_not_run_again(
+    installation: Installation,
+) -> None:
+    """R53: an operator erased the number, and the caller repeats its call at once."""
+    await installation.issue(key="k")
+    phone = parse_number(NUMBER)
+    await installation.service.numbers.forget_number(
+        installation.build_caller(), phone, lambda *_: None
+    )
+
+    with pytest.raises(ChallengeExpired):
+        await installation.issue(key="k")
+
+    assert 1 == len(installation.router.messages)
+
+
 async def die_during_issue(installation: Installation) -> None:
     """Let a worker end after it has claimed the key, and before it stores a challenge."""
     compute_argon2id = installation.hasher.compute_argon2id

@@ -103,6 +103,7 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.unlocked", ""): TaxonomyEntry(
         (3001, 12, "Unlock"), "authentication", ("info",), severity=LOW
     ),
+    ("otp.limit_reset", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
     ("otp.canceled", ""): _build_preauth("authn_token_revoked", "info"),
     ("otp.blocklist", "blocked"): _build_account_change(5, "Disable", "change", None, LOW),
     ("otp.blocklist", "unblocked"): _build_account_change(2, "Enable", "change", None, LOW),

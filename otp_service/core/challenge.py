@@ -230,11 +230,14 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         left = self.sends_left + self.sends
         return replace(self.cancel(now), sends=0, sends_left=left, resend_at=now)
 
-    def withdraw_send(self, now: int, *, is_auto_resend: bool) -> "Challenge":
+    def withdraw_send(self, send: int, now: int, *, is_auto_resend: bool) -> "Challenge":
         """Reverse a send whose code was never sent, its cooldown included."""
-        auto_resent = self.auto_resent and not is_auto_resend
-        left = self.sends_left + 1
-        return self._advance_version(sends_left=left, resend_at=now, auto_resent=auto_resent)
+        return self._advance_version(
+            sends=self.sends - (send == self.sends),
+            sends_left=self.sends_left + 1,
+            resend_at=now,
+            auto_resent=self.auto_resent and not is_auto_resend,
+        )
 
     def refund_send(self) -> "Challenge":
         """Refund a send that no provider took; its cooldown stays."""

@@ -213,10 +213,11 @@ class CodeSender:
         if challenge is None or secret is None:
             return self._context.build_commit()
         code = self._build_live_code(challenge, charged.argon2_hash, confirmed_at=0)
-        kept = tuple(one for one in secret.codes if one.code_hash != code.code_hash)
-        if kept == secret.codes:
+        unsent = next((one for one in secret.codes if one.code_hash == code.code_hash), None)
+        if unsent is None:
             return self._context.build_commit()
-        new = challenge.withdraw_send(current.now, is_auto_resend=is_auto_resend)
+        kept = tuple(one for one in secret.codes if one is not unsent)
+        new = challenge.withdraw_send(unsent.send, current.now, is_auto_resend=is_auto_resend)
         fields = self._context.build_event_fields(reason=errors.StoreUnavailable.audit_reason)
         swap = CompareAndSwap(challenge, new, msgspec.structs.replace(secret, codes=kept))
         return self._context.build_commit(swap=swap, foldable_event=events.IssueDenied(**fields))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.delivery import SubmissionReference
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
     DeliveryFailed,
@@ -22,6 +23,7 @@ from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.redis_store import RedisStore
 from tests.installation import PROVIDER_REFUSAL, SECOND_MS, Installation, make_wrong_code
+from tests.service.test_auto_resend import report_failure
 from tests.service.test_commit_guards import lose_replicas
 from tests.store import redis_servers
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
@@ -126,10 +128,30 @@ async def test_a_resend_that_no_replica_has_leaves_the_challenge_as_it_was(
     assert [] == await list_buckets(installation)
     stored = await fetch(installation, issued)
     assert stored.resend_at <= issued.now + 60 * SECOND_MS
-    assert 2 == stored.sends_left
+    assert (1, 2) == (stored.sends, stored.sends_left)
+    snapshot = await installation.store.fetch_challenge("shop", stored.id)
+    assert snapshot.secret
+    assert 1 == len(snapshot.secret.codes)
     installation.store.client = installation.script_client
     await installation.resend(issued)
     await installation.verify(issued, code)
+
+
+async def test_an_automatic_resend_that_no_replica_has_may_be_tried_again(
+    installation: Installation,
+) -> None:
+    """R79: a challenge admits one, and this one was not sent."""
+    issued, _ = await issue_and_forget_charges(installation)
+    installation.advance_clock(31 * SECOND_MS)
+    lose_replicas(installation)
+    assert not await report_failure(installation, issued)
+
+    installation.store.client = installation.script_client
+    reference = SubmissionReference.parse(f"shop.{installation.get_challenge_id(issued)}.1.1")
+    assert reference
+    assert await installation.service.auto_resend(installation.build_caller(), "p1", reference)
+
+    assert 2 == len(installation.router.messages)
 
 
 async def test_a_success_that_no_replica_has_is_learned_by_the_same_call_alone(
@@ -161,6 +183,27 @@ async def test_an_unsent_issue_frees_its_key(installation: Installation) -> None
     assert 1 == len(installation.router.messages)
     again = await installation.issue(key="k", **PERSON)
     assert installation.get_challenge_id(issued) == installation.get_challenge_id(again)
+    await installation.verify(issued, installation.router.extract_code())
+
+
+async def test_an_unsent_issue_whose_key_is_not_free_yet_runs_for_another_challenge(
+    installation: Installation,
+) -> None:
+    """R53: the record still names the canceled challenge, of which no code was sent."""
+    lose_replicas(installation)
+    swap = installation.store.swap_idempotency_record
+
+    async def keep_record(*arguments: Any) -> bool:
+        return arguments[3] is None or await swap(*arguments)
+
+    installation.store.swap_idempotency_record = keep_record  # type: ignore[method-assign,assignment]
+    with pytest.raises(StoreUnavailable):
+        await installation.issue(key="k")
+
+    installation.store.client = installation.script_client
+    issued = await installation.issue(key="k")
+
+    assert 1 == len(installation.router.messages)
     await installation.verify(issued, installation.router.extract_code())
 
 

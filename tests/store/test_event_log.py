@@ -265,13 +265,14 @@ async def test_a_failover_that_loses_the_tail_does_not_look_like_a_fork(tmp_path
         redis_servers.open_client(new) as new_client,
     ):
         async with (
-            ScriptClient(create_redis_client(url=old.url)) as link,
-            ScriptClient(create_redis_client(url=new.url)) as other,
+            # Longer than the WAIT below takes on a busy machine.
+            ScriptClient(create_redis_client(url=old.url, timeout_ms=20_000)) as link,
+            ScriptClient(create_redis_client(url=new.url, timeout_ms=20_000)) as other,
         ):
             before, after = EventLogHarness(link), EventLogHarness(other)
             new_client.config_set("repl-diskless-sync-delay", REPLICA_WAIT_SECONDS)
             await before.append_events("a", "b")
-            await link.run_pipeline("", [("WAIT", 1, 5000)])
+            assert [1] == await link.run_pipeline("", [("WAIT", 1, 10_000)])
             new_client.execute_command("REPLICAOF", "NO", "ONE")
             await before.append_events("lost 1", "lost 2")
             await after.append_events("c", "d")

@@ -185,10 +185,10 @@ async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
 
     spans = traced.spans()
     told = "\n".join(span.to_json() for span in spans)
-    assert ["StoreUnavailable", "RuntimeError"] == [
-        span.attributes["error.type"] for span in spans if "error.type" in span.attributes
-    ]
-    assert 4 == sum(span.status.status_code is StatusCode.ERROR for span in spans)
+    failed = [span.attributes["error.type"] for span in spans if "error.type" in span.attributes]
+    assert ["StoreUnavailable", "RuntimeError"] == list(dict.fromkeys(failed))
+    # Those of the store, of which a call may make several, and of the two requests.
+    assert len(failed) + 2 == sum(span.status.status_code is StatusCode.ERROR for span in spans)
     held = [
         *kept(tmp_path).values(),
         code,

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tracemalloc
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import msgspec
 import pytest
@@ -258,12 +258,12 @@ def test_holes_without_number_take_no_time(archive):
     with newest.open("ab") as file:
         file.writelines(line % sequence for sequence in range(2, 40_000, 2))
         file.writelines(line % sequence for sequence in range(39_999, 3, -2))
-    began = perf_counter()
+    began = process_time()  # of this process alone: other programs do not count
 
     report = verify_archive(archive)
 
     assert report.found["missing"]
-    assert perf_counter() - began < 5
+    assert process_time() - began < 5
 
 
 def test_folders_in_folders_without_end_are_foreign(archive):

@@ -1,9 +1,12 @@
 """The receiving half of a request, which knows whether its body was read to the end."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from litestar.types import HTTPReceiveMessage, Receive
+
+
+_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class BodyReceiver:
@@ -15,7 +18,8 @@ class BodyReceiver:
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> None:
         self._receive = receive
-        self.is_complete = not any(_announces_body(name, value) for name, value in headers)
+        lengths = [value for name, value in headers if name in _BODY_HEADERS]
+        self.is_complete = not lengths or lengths == [b"0"]
         """Whether nothing of the body is left to read."""
 
     async def __call__(self) -> Any:
@@ -24,7 +28,3 @@ class BodyReceiver:
         if message["type"] == "http.request":
             self.is_complete = not message.get("more_body", False)
         return message
-
-
-def _announces_body(name: bytes, value: bytes) -> bool:
-    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")

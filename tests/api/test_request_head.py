@@ -145,10 +145,18 @@ def test_chunked_alone_is_served(coding: bytes) -> None:
     assert find_head_error(scope, None) is None
 
 
-@pytest.mark.parametrize("path", ["", "*", "/health/live"])
-async def test_connect_is_refused_and_closes(api: ApiHarness, path: str) -> None:
-    """Programs disagree on whether it has a body."""
-    status, headers, body = await run_asgi_call(api.public, build_scope("CONNECT", path))
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("CONNECT", ""), ("CONNECT", "*"), ("CONNECT", "/health/live")),
+        *(("BREW", "/health/live"), ("get", "/health/live"), ("PRI", "*"), ("", "/health/live")),
+    ],
+)
+async def test_a_method_that_is_not_of_http_is_refused_and_closes(
+    api: ApiHarness, method: str, path: str
+) -> None:
+    """Programs disagree on whether CONNECT has a body, and do not know that of others."""
+    status, headers, body = await run_asgi_call(api.public, build_scope(method, path))
 
     assert (400, "close") == (status, headers["connection"])
     assert b"/problems/invalid-request" in body

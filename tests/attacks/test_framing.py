@@ -145,7 +145,7 @@ def test_dev_ignores_upgrade_too(dev_service: RunningService, name: str, *, late
     assert_unread(exchange(listener.port, *segments, count=1), 404)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS", "TRACE", "PRI", "PURGE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS", "TRACE"])
 def test_upgrade_is_ignored_with_every_method(listener: Listener, method: str) -> None:
     """The body of a method that has none is read by its length, too; an unknown method is refused."""
     head = build_head(NOTHING, "Connection: Upgrade", "Upgrade: h2c", method=method)
@@ -180,6 +180,19 @@ def test_a_pipelined_upgrade_has_its_place_in_the_order(listener: Listener) -> N
     found = exchange(listener.port, plain + upgrade + plain + upgrade + plain, count=5)
 
     assert_served(found, 404, 400, 404, 400, 404)
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "PRI", "PURGE", "M-SEARCH"])
+def test_a_method_that_is_not_of_http_is_refused_and_closes(
+    listener: Listener, method: str
+) -> None:
+    """The API document has no such method, and nobody knows whether it has a body."""
+    head = build_head(listener.read, "Connection: Upgrade", "Upgrade: h2c", method=method)
+
+    found = exchange(listener.port, head, INNER, count=1)
+
+    assert_unread(found, 400)
+    assert "invalid-request" == found.responses[0].problem_type
 
 
 @pytest.mark.parametrize("target", ["localhost:443", "localhost", "/v1/callbacks/a", "http://x/a"])

@@ -39,8 +39,8 @@ NUMBERS = [f"+4474007{i:02d}829" for i in range(60)]
 TYPED = ["+44 (0)7400 718-299", "tel:+447400718299", "+4407400718299"]
 ACCOUNT = "somebody@example.com"
 
-UNTESTED_PROBLEM_TYPES = {"challenge-expired"}
-"""Problem types that take a minute to cause, and are rendered like the others of their family."""
+UNTESTED_PROBLEM_TYPES = {"challenge-expired", "request-timeout"}
+"""Problem types that take up to a minute to cause, and are rendered like the others of their family."""
 
 INJECTED_BUGS = """
 import os
@@ -231,6 +231,8 @@ class ErrorScenario:
         send("POST", path, body=f'{{"phone_number": "{number}", "phone_number": "493817"'.encode())
         send("POST", path, body={"phone_number": number, "account": "5" * 17_000})
         send("POST", path, body=number.encode(), headers={"Content-Type": "text/plain"})
+        send("POST", path, body=b"493817", headers={"Transfer-Encoding": f"{number}, chunked"})
+        send("GET", f"/v1/audit/events?since=%2B{number[1:] * 900}", by="security")
         for text in TYPED:
             send("POST", path, body={"phone_number": text})
         send("POST", path, body={"phone_number": "+4930123456"})

@@ -94,7 +94,13 @@ class Application:
         if self.tracing:
             on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
         message_ids = RedisMessageIdIndex(self.store)
-        dependencies = ProviderDependencies(self.transport, now_ms, on_receipt, message_ids)
+        dependencies = ProviderDependencies(
+            self.transport,
+            now_ms,
+            on_receipt,
+            message_ids,
+            count_skipped_event=self.access_counter.count_callback,
+        )
         self.providers = factories.create_providers(settings, dependencies)
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
         self.provider_health = health = LocalProviderHealth()

@@ -77,6 +77,8 @@ class ProviderDependencies(msgspec.Struct, frozen=True):
     """Handles a trusted receipt that came over the connection of the provider of this name."""
     message_ids: MessageIdIndex | None = None
     """For such a provider, whose receipts have only its own ids; None where receipts are ignored."""
+    count_skipped_event: Callable[[str, str], None] = lambda *_: None
+    """Counts what came over it instead of a receipt; see `telemetry.labels.CALLBACK_REASONS`."""
 
 
 class RouterEnvironment(msgspec.Struct, frozen=True):

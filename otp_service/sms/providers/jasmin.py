@@ -23,6 +23,7 @@ from otp_service.sms.receipt_callbacks import (
     convert_receipt,
 )
 from otp_service.sms.reply_decoder import decode_text
+from otp_service.sms.smpp.delivery_receipts import normalize_state
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -40,6 +41,7 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "ESME_ROK": "pending",  # accepted by the SMSC
     "ACCEPTD": "pending",
     "ENROUTE": "pending",
+    "SCHEDULED": "pending",
     "UNKNOWN": "pending",
     "DELIVRD": "delivered",
 }
@@ -61,7 +63,9 @@ REFUSED_PREFIXES: Final = {
 MAX_CREDENTIAL_BYTES: Final = 16
 """Of user and password, as Jasmin's API validates them."""
 
-_FAILED_STATUS_PATTERN: Final = re.compile(r"EXPIRED|DELETED|UNDELIV|REJECTD|ESME_[A-Z_]{2,24}")
+_FAILED_STATUS_PATTERN: Final = re.compile(
+    r"EXPIRED|DELETED|UNDELIV|REJECTD|FAILED|SKIPPED|ESME_[A-Z_]{2,24}"
+)
 _SUCCESS_PATTERN: Final = re.compile(r'Success "([^"]*)"?')
 _DLR_LEVEL_SMSC_AND_PHONE: Final = "3"
 
@@ -103,7 +107,8 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
     def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a delivery report; Jasmin does not sign them."""
         fields = callback.fields
-        word = fields.get("message_status", "")
+        given = fields.get("message_status", "")
+        word = normalize_state(given) or given
         if word not in RECEIPT_STATUSES and not _FAILED_STATUS_PATTERN.fullmatch(word):
             return [SkippedEvent.OTHER]
         report = convert_receipt(fields, _ReceiptBody)

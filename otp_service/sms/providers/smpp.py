@@ -14,6 +14,7 @@ up its message (sms/smpp/message_ids.py).
 """
 
 import asyncio
+import logging
 import ssl
 from typing import Final
 
@@ -24,6 +25,7 @@ from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Re
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable
+from otp_service.sms.receipt_callbacks import SkippedEvent
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
@@ -40,6 +42,8 @@ from otp_service.sms.smpp.session import (
 )
 from otp_service.sms.smpp.text_codec import encode_text
 
+
+logger = logging.getLogger(__name__)
 
 FAULT_TABLE: Final[FaultTable] = {
     "smpp-0b": "recipient",  # invalid destination
@@ -131,6 +135,7 @@ class SmppProvider:
         self.name = name
         self._settings = settings
         self._on_receipt = dependencies.on_receipt
+        self._count_skipped_event = dependencies.count_skipped_event
         self._matcher = ReceiptMatcher(name, dependencies.message_ids)
         if settings.tls and tls_context is None:
             tls_context = _create_tls_context(settings.tls_ca)
@@ -182,9 +187,11 @@ class SmppProvider:
         if isinstance(reply, Accepted) and reply.message_id:
             self._matcher.record_message(reply.message_id, message.reference, message.to.e164)
 
-    async def _handle_delivery(self, short_message: pdu_bodies.ShortMessage) -> None:
-        smpp_receipt = parse_receipt(short_message)
-        if smpp_receipt is None:
+    async def _handle_delivery(self, short_message: pdu_bodies.ShortMessage | None) -> None:
+        smpp_receipt = parse_receipt(short_message) if short_message else SkippedEvent.UNREADABLE
+        if isinstance(smpp_receipt, SkippedEvent):
+            self._count_skipped_event(self.name, smpp_receipt)
+            _log_skipped_event(self.name, smpp_receipt, short_message)
             return
         receipt = await self._matcher.match_receipt(smpp_receipt)
         if not receipt.reference:
@@ -197,6 +204,20 @@ def _create_tls_context(ca_file: str | None) -> ssl.SSLContext:
     if ca_file:
         return ssl.create_default_context(cafile=ca_file)
     return httpx.create_ssl_context(trust_env=False)
+
+
+def _log_skipped_event(
+    name: str, skipped: SkippedEvent, short_message: pdu_bodies.ShortMessage | None
+) -> None:
+    """Log the form of what is no receipt, and nothing of its text or its number."""
+    if short_message is None:
+        logger.warning("provider %s: a receipt has an invalid body", name)
+        return
+    level = logging.INFO if skipped is SkippedEvent.OTHER else logging.WARNING
+    kinds = {SkippedEvent.OTHER: "no receipt", SkippedEvent.UNREADABLE: "an unreadable receipt"}
+    form = (short_message.esm_class, short_message.data_coding, sorted(short_message.tlvs))
+    text = "provider %s: %s, esm_class %#04x, data_coding %#04x, optional parameters %s"
+    logger.log(level, text, name, kinds[skipped], *form)
 
 
 async def _acquire_window_slot(connection: SmppConnection, timeout_seconds: float) -> bool:

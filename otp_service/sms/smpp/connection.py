@@ -7,7 +7,7 @@ from typing import Final
 
 from otp_service.sms.smpp import pdu as protocol
 from otp_service.sms.smpp.pdu import Pdu
-from otp_service.sms.smpp.pdu_bodies import ShortMessage
+from otp_service.sms.smpp.pdu_bodies import ShortMessage, decode_data_sm
 from otp_service.task_end import cancel_tasks
 
 
@@ -19,8 +19,14 @@ MAX_UNANSWERED_REQUESTS: Final = 1000
 """Requests whose late responses are still matched."""
 READ_CHUNK_BYTES: Final = 64 * 1024
 
-DeliveryHandler = Callable[[ShortMessage], Awaitable[None]]
-"""Handles a deliver_sm; after an exception the SMSC has to repeat it."""
+DeliveryHandler = Callable[[ShortMessage | None], Awaitable[None]]
+"""Handles a deliver_sm or data_sm, None for one with an invalid body; after an exception the SMSC has
+to repeat it."""
+
+DELIVERY_DECODERS: Final[dict[int, Callable[[bytes], ShortMessage]]] = {
+    protocol.DELIVER_SM: ShortMessage.decode,
+    protocol.DATA_SM: decode_data_sm,
+}
 
 
 PendingRequest = tuple[asyncio.Future[Pdu | None], Callable[[Pdu], None]]
@@ -107,7 +113,7 @@ class SmppConnection:
     def _handle_pdu(self, pdu: Pdu) -> None:
         if pdu.is_response:
             self._handle_response(pdu)
-        elif pdu.command == protocol.DELIVER_SM:
+        elif pdu.command in DELIVERY_DECODERS:
             self._handle_delivery(pdu)
         elif pdu.command in {protocol.ENQUIRE_LINK, protocol.UNBIND}:
             self._send_response(pdu)
@@ -128,17 +134,16 @@ class SmppConnection:
             self._send_response(pdu, protocol.STATUS_QUEUE_FULL)
             return
         try:
-            short_message = ShortMessage.decode(pdu.body)
+            short_message = DELIVERY_DECODERS[pdu.command](pdu.body)
         except protocol.InvalidPduError:
-            self._send_response(pdu, protocol.STATUS_PERMANENT_ERROR)
-            return
+            short_message = None
         task = asyncio.get_running_loop().create_task(self._process_delivery(pdu, short_message))
         self._delivery_tasks.add(task)
         task.add_done_callback(self._delivery_tasks.discard)
 
-    async def _process_delivery(self, pdu: Pdu, short_message: ShortMessage) -> None:
+    async def _process_delivery(self, pdu: Pdu, short_message: ShortMessage | None) -> None:
         """Respond after it is handled, so that the SMSC keeps it until then."""
-        status = protocol.STATUS_OK
+        status = protocol.STATUS_OK if short_message else protocol.STATUS_PERMANENT_ERROR
         try:
             await self._delivery_handler(short_message)
         except Exception as error:  # noqa: BLE001  # any error: the connection has to continue
@@ -149,8 +154,8 @@ class SmppConnection:
             self._send_response(pdu, status)
 
     def _send_response(self, pdu: Pdu, status: int = protocol.STATUS_OK) -> None:
-        # The body of deliver_sm_resp is one empty string (4.6.2); the others have none.
-        body = b"\0" if pdu.command == protocol.DELIVER_SM else b""
+        # The bodies of deliver_sm_resp (4.6.2) and data_sm_resp are one empty string.
+        body = b"\0" if pdu.command in DELIVERY_DECODERS else b""
         self._write_pdu(Pdu(pdu.command | protocol.RESPONSE_BIT, pdu.sequence, status, body))
 
 

@@ -1,15 +1,21 @@
-"""Receipts in a deliver_sm (4.6.1), as optional parameters or as text (appendix B).
+"""Receipts in a deliver_sm (4.6.1) or data_sm, as optional parameters or as text (appendix B).
 
     id:7a2f sub:001 dlvrd:001 submit date:2611241530 done date:2611241531 stat:DELIVRD err:000 …
 
 UNDELIV, REJECTD and DELETED are permanent, with an unknown fault; EXPIRED is a phone that could not
 be reached. `err` means something else at every SMSC: it is stored, but decides nothing.
+
+SMSCs differ from the specification: the text may be UTF-16, its fields separated by `;`, a state a
+word of their own, and the type of message "default" as of an inbound message. Such a receipt is
+recognized by its text alone, which a person could write too, so it counts only for a message to the
+number that it came from.
 """
 
 import re
 from typing import Final, Literal, NamedTuple
 
 from otp_service.core.delivery import Receipt
+from otp_service.sms.receipt_callbacks import SkippedEvent
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
 
 
@@ -22,10 +28,13 @@ MESSAGE_PAYLOAD: Final = 0x0424
 _MESSAGE_TYPE_MASK: Final = 0x3C
 _RECEIPT_TYPE: Final = 0x04
 _INTERMEDIATE_TYPE: Final = 0x20
+_DEFAULT_TYPE: Final = 0x00
+_USER_DATA_HEADER: Final = 0x40
 
 SmppReceiptStatus = Literal["delivered", "pending", "temporary-failure", "technical-failure"]
 
 STATE_NAMES: Final[dict[int, str]] = {
+    0: "SCHEDULED",  # 5.0
     1: "ENROUTE",
     2: "DELIVRD",
     3: "EXPIRED",
@@ -34,6 +43,7 @@ STATE_NAMES: Final[dict[int, str]] = {
     6: "ACCEPTD",
     7: "UNKNOWN",
     8: "REJECTD",
+    9: "SKIPPED",  # 5.0
 }
 RECEIPT_STATUSES: Final[dict[str, SmppReceiptStatus]] = {
     "DELIVRD": "delivered",
@@ -41,13 +51,26 @@ RECEIPT_STATUSES: Final[dict[str, SmppReceiptStatus]] = {
     "DELETED": "technical-failure",
     "UNDELIV": "technical-failure",
     "REJECTD": "technical-failure",
+    "FAILED": "technical-failure",
+    "SKIPPED": "technical-failure",
 }
+"""Any other state is pending."""
 
-_STATE_BY_PREFIX: Final = {name[:5]: name for name in STATE_NAMES.values()}  # some write DELIVERED
+_DELIVERED_WORD: Final = re.compile(r"DELIV(?:RD|ERED)")
+_STATE_BY_PREFIX: Final = {
+    name[:5]: name for name in (*STATE_NAMES.values(), "FAILED") if name != "DELIVRD"
+}
+"""Some write UNDELIVERABLE."""
 _MESSAGE_TEXT: Final = re.compile(r"\btext:", re.IGNORECASE)
 """The beginning of our text follows, with the code in it."""
-_ID_FIELD: Final = re.compile(r"\bid:\s*([!-~]{1,64})", re.IGNORECASE)
-_STATE_FIELD: Final = re.compile(r"\bstat:\s*([A-Z]{4,13})", re.IGNORECASE)
+_ID_FIELD: Final = re.compile(
+    r"\bid:\s*(?!(?:sub|dlvrd|stat|err|text):)([!-+\--:<-~]{1,64})", re.IGNORECASE
+)
+"""An id contains neither a comma nor a semicolon, which separate the fields at some SMSCs."""
+_STATE_FIELD: Final = re.compile(r"\bstat:\s*([A-Z_]{4,20})", re.IGNORECASE)
+_RECEIPT_TEXT: Final = re.compile(r"\s*id:\s*[!-~]+.*\bstat:", re.IGNORECASE | re.DOTALL)
+_UTF16_ENCODINGS: Final = {b"\0i\0d\0:": "utf-16-be", b"i\0d\0:\0": "utf-16-le"}
+"""By the octets of a field that every receipt has."""
 _ERROR_FIELD: Final = re.compile(r"\berr:\s*([0-9A-Z]{1,4})\b", re.IGNORECASE)
 
 
@@ -58,25 +81,44 @@ class SmppReceipt(NamedTuple):
     """Without a reference of ours, which an SMSC does not know."""
     number: str
     """The recipient of the message: the source address of its receipt."""
+    is_typed: bool = True
+    """Whether the SMSC says that it is one; otherwise its text alone does."""
 
 
-def parse_receipt(short_message: ShortMessage) -> SmppReceipt | None:
-    """Return the receipt in a deliver_sm; None for an inbound message of a person."""
-    text = (short_message.text or short_message.tlvs.get(MESSAGE_PAYLOAD, b"")).decode("latin-1")
-    fields = _MESSAGE_TEXT.split(text, maxsplit=1)[0]
+def parse_receipt(short_message: ShortMessage) -> SmppReceipt | SkippedEvent:
+    """Return the receipt in a deliver_sm; OTHER for an inbound message of a person.
+
+    UNREADABLE for a receipt without an id or a known state.
+    """
+    fields = _MESSAGE_TEXT.split(_decode_text(short_message), maxsplit=1)[0]
+    kind = short_message.esm_class & _MESSAGE_TYPE_MASK
+    is_typed = _is_receipt(short_message)
+    if not is_typed and not (kind == _DEFAULT_TYPE and _RECEIPT_TEXT.match(fields)):
+        return SkippedEvent.OTHER
     message_id = _extract_message_id(short_message, fields)
-    if not message_id or not _is_receipt(short_message):
-        return None
     state = _extract_state(short_message, fields)
+    if not state and kind == _INTERMEDIATE_TYPE:
+        state = "ENROUTE"
+    if not message_id or not state:
+        return SkippedEvent.UNREADABLE
     status = RECEIPT_STATUSES.get(state, "pending")
     reason = _build_reason(state, fields) if status.endswith("failure") else None
     receipt = Receipt(status, message_id=message_id, reason=reason)
-    return SmppReceipt(receipt, short_message.source.text)
+    return SmppReceipt(receipt, short_message.source.text, is_typed)
 
 
 def _is_receipt(short_message: ShortMessage) -> bool:
     kind = short_message.esm_class & _MESSAGE_TYPE_MASK
     return kind in {_RECEIPT_TYPE, _INTERMEDIATE_TYPE} or RECEIPTED_MESSAGE_ID in short_message.tlvs
+
+
+def _decode_text(short_message: ShortMessage) -> str:
+    octets = short_message.text or short_message.tlvs.get(MESSAGE_PAYLOAD, b"")
+    if short_message.esm_class & _USER_DATA_HEADER and octets:
+        octets = octets[1 + octets[0] :]
+    lowered = octets.lower()
+    known = (name for field, name in _UTF16_ENCODINGS.items() if field in lowered)
+    return octets.decode(next(known, "latin-1"), errors="replace")
 
 
 def _extract_message_id(short_message: ShortMessage, receipt_text: str) -> str:
@@ -86,10 +128,18 @@ def _extract_message_id(short_message: ShortMessage, receipt_text: str) -> str:
 
 
 def _extract_state(short_message: ShortMessage, receipt_text: str) -> str:
-    number = int.from_bytes(short_message.tlvs.get(MESSAGE_STATE, b""), "big")
+    """Return the name of the state; empty without a known one."""
+    value = short_message.tlvs.get(MESSAGE_STATE, b"")
+    if value and (known := STATE_NAMES.get(int.from_bytes(value, "big"))):
+        return known
     found = _STATE_FIELD.search(receipt_text)
-    prefix = found[1].upper()[:5] if found else ""
-    return STATE_NAMES.get(number) or _STATE_BY_PREFIX.get(prefix, "UNKNOWN")
+    return normalize_state(found[1]) if found else ""
+
+
+def normalize_state(word: str) -> str:
+    """Return the name of a state as an SMSC writes it; empty for an unknown word."""
+    known = word.upper()
+    return "DELIVRD" if _DELIVERED_WORD.fullmatch(known) else _STATE_BY_PREFIX.get(known[:5], "")
 
 
 def _build_reason(state: str, receipt_text: str) -> str:

@@ -2,7 +2,8 @@
 
 Many give an id in hexadecimal in the response and in decimal in the receipt, or the reverse. An id
 that matches only in the other base counts only if the number matches too: the decimal 16 of one
-message is the hexadecimal 10 of another.
+message is the hexadecimal 10 of another. The same goes for a receipt that its text alone shows to be
+one, which a person could have written.
 
 A process knows its own messages at once. An SMSC sends a receipt over any of our sessions, also
 after a restart, so all processes share their ids (core.ports.MessageIdIndex).
@@ -68,7 +69,7 @@ class ReceiptMatcher:
         Raises StoreUnavailable if it is unknown here, and the index cannot be read.
         """
         candidates = await self._find_candidates(smpp_receipt.receipt.message_id)
-        reference = _select_reference(candidates, smpp_receipt.number)
+        reference = _select_reference(candidates, smpp_receipt)
         return replace(smpp_receipt.receipt, reference=reference)
 
     async def aclose(self) -> None:
@@ -95,12 +96,12 @@ class ReceiptMatcher:
             logger.warning("provider %s: a message id was not shared: %s", self._provider, kind)
 
 
-def _select_reference(candidates: list[MessageIdRecord | None], number: str) -> str:
+def _select_reference(candidates: list[MessageIdRecord | None], smpp_receipt: SmppReceipt) -> str:
     exact, *other_bases = candidates
-    if exact:
+    if exact and smpp_receipt.is_typed:
         return exact.reference
-    suffix = number[-SUFFIX_DIGITS:]
-    matches = (each for each in other_bases if each and suffix and each.number_suffix == suffix)
+    suffix, others = smpp_receipt.number[-SUFFIX_DIGITS:], [exact, *other_bases]
+    matches = (each for each in others if each and suffix and each.number_suffix == suffix)
     return next((each.reference for each in matches), "")
 
 

@@ -14,6 +14,7 @@ DELIVER_SM: Final = 0x00000005
 UNBIND: Final = 0x00000006
 BIND_TRANSCEIVER: Final = 0x00000009
 ENQUIRE_LINK: Final = 0x00000015
+DATA_SM: Final = 0x00000103
 RESPONSE_BIT: Final = 0x80000000
 
 # 5.1.3
@@ -119,9 +120,21 @@ class BodyReader:
         return octets.decode("latin-1")
 
     def read_tlvs(self) -> dict[int, bytes]:
-        """Return the optional parameters, which are the rest of the body."""
-        tlvs = {}
-        while self._offset < len(self._body):
+        """Return the optional parameters, which are the rest of the body.
+
+        Some SMSCs end the text before them, or the body, with a NUL that they do not count.
+        """
+        start = self._offset
+        try:
+            return self._read_tlvs_from(start)
+        except InvalidPduError:
+            if self._body[start : start + 1] != b"\0":
+                raise
+            return self._read_tlvs_from(start + 1)
+
+    def _read_tlvs_from(self, start: int) -> dict[int, bytes]:
+        self._offset, tlvs, end = start, {}, len(self._body.rstrip(b"\0"))
+        while self._offset < end:
             tag, length = _TLV_HEADER_STRUCT.unpack(self.read_octets(_TLV_HEADER_STRUCT.size))
             tlvs[tag] = self.read_octets(length)
         return tlvs

@@ -1,4 +1,4 @@
-"""The bodies of bind_transceiver, submit_sm and deliver_sm."""
+"""The bodies of bind_transceiver, submit_sm, deliver_sm and data_sm."""
 
 from collections.abc import Mapping
 from typing import Final, Self
@@ -144,6 +144,20 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
             text=fields.read_octets(fields.read_integer()),
             tlvs=fields.read_tlvs(),
         )
+
+
+def decode_data_sm(body: bytes) -> ShortMessage:
+    """Return a data_sm (4.7.1), whose text is an optional parameter. Raises InvalidPduError."""
+    fields = BodyReader(body)
+    return ShortMessage(
+        service_type=fields.read_c_string(),
+        source=SmppAddress.decode(fields),
+        destination=SmppAddress.decode(fields),
+        esm_class=fields.read_integer(),
+        registered_delivery=fields.read_integer(),
+        data_coding=fields.read_integer(),
+        tlvs=fields.read_tlvs(),
+    )
 
 
 def parse_message_id(body: bytes) -> str:

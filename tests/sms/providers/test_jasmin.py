@@ -102,6 +102,8 @@ def test_success_is_word_for_word(status, said, means):
         ("REJECTD", "technical-failure"),
         ("ESME_RINVDSTADR", "permanent-failure"),
         ("ESME_RTHROTTLED", "technical-failure"),
+        ("FAILED", "technical-failure"),
+        ("SKIPPED", "technical-failure"),
         ("ESME_RX_T_APPN", "technical-failure"),
         ("ESME_RX_P_APPN", "technical-failure"),
     ],

@@ -23,7 +23,13 @@ def receipts():
 
 
 @pytest.fixture
-async def create_provider(smsc, receipts):
+def skipped_events():
+    """What was counted instead of a receipt: the provider's name, and the reason."""
+    return []
+
+
+@pytest.fixture
+async def create_provider(smsc, receipts, skipped_events):
     """Builds providers that use the SMSC, and closes them."""
     providers = []
 
@@ -32,7 +38,13 @@ async def create_provider(smsc, receipts):
 
     def create_one(received=record_receipt, submissions=None, **more):
         given = build_settings(smsc.port, **more)
-        tools = ProviderDependencies(None, lambda: 0, received, submissions)
+        tools = ProviderDependencies(
+            None,
+            lambda: 0,
+            received,
+            submissions,
+            count_skipped_event=lambda *counted: skipped_events.append(counted),
+        )
         provider = given.build_provider("acme", tools)
         providers.append(provider)
         return provider

@@ -4,14 +4,18 @@ import asyncio
 import logging
 
 import msgspec
+import pytest
 
 from otp_service.core.delivery import Accepted, Receipt
 from otp_service.sms.smpp.pdu import (
     BIND_TRANSCEIVER,
+    DATA_SM,
     DELIVER_SM,
     RESPONSE_BIT,
     SUBMIT_SM,
     Pdu,
+    encode_c_string,
+    encode_tlvs,
 )
 from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
 from tests.sms.smpp.samples import DELIVERED_RECEIPT, build_settings
@@ -86,7 +90,7 @@ async def test_receipt_that_cannot_be_noted(smsc, create_provider, message, capl
     assert "864209" not in caplog.text
 
 
-async def test_receipt_that_cannot_be_read(smsc, provider, message, receipts):
+async def test_receipt_that_cannot_be_read(smsc, provider, message, skipped_events, caplog):
     """Brought again it would be no better (ESME_RX_P_APPN); the link goes on."""
     await provider.send(message)
 
@@ -96,7 +100,89 @@ async def test_receipt_that_cannot_be_read(smsc, provider, message, receipts):
     assert (3, 0x65) == (answer.sequence, answer.status)
     assert Accepted("7a2f") == await provider.send(message)
     assert 1 == len(smsc.list_pdus(BIND_TRANSCEIVER))
-    assert receipts.empty()
+    assert [("acme", "unreadable")] == skipped_events
+    assert "provider acme: a receipt has an invalid body" in caplog.text
+
+
+def encode_data_sm(short_message):
+    """The same as a data_sm, from the specification (4.7.1)."""
+    return b"".join(
+        (
+            encode_c_string(short_message.service_type, 6),
+            short_message.source.encode(),
+            short_message.destination.encode(),
+            bytes((short_message.esm_class, 0, short_message.data_coding)),
+            encode_tlvs({0x0424: short_message.text}),
+        )
+    )
+
+
+FIELDS = DELIVERED_RECEIPT.text
+WAYS = {
+    "a NUL at the end": (DELIVER_SM, DELIVERED_RECEIPT.encode() + b"\0"),
+    "NULs at the end": (DELIVER_SM, DELIVERED_RECEIPT.encode() + b"\0" * 9),
+    "a NUL before the parameters": (
+        DELIVER_SM,
+        DELIVERED_RECEIPT.encode() + b"\0" + encode_tlvs({0x001E: b"7a2f\0", 0x0427: b"\2"}),
+    ),
+    "a NUL after the parameters": (
+        DELIVER_SM,
+        DELIVERED_RECEIPT.encode() + encode_tlvs({0x001E: b"7a2f\0", 0x0427: b"\2"}) + b"\0",
+    ),
+    "no type": (DELIVER_SM, msgspec.structs.replace(DELIVERED_RECEIPT, esm_class=0).encode()),
+    "UTF-16": (
+        DELIVER_SM,
+        msgspec.structs.replace(
+            DELIVERED_RECEIPT, text=FIELDS.decode().encode("utf-16-be"), data_coding=8
+        ).encode(),
+    ),
+    "semicolons": (
+        DELIVER_SM,
+        msgspec.structs.replace(DELIVERED_RECEIPT, text=FIELDS.replace(b" ", b";")).encode(),
+    ),
+    "data_sm": (DATA_SM, encode_data_sm(DELIVERED_RECEIPT)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_form_of_a_receipt_is_lost(way, smsc, provider, message, receipts):
+    """Each was seen at an SMSC, and vanished without a log line or a metric."""
+    command, body = WAYS[way]
+    await provider.send(message)
+
+    await smsc.send_pdu(Pdu(command, 9, body=body))
+
+    (answer,) = await smsc.wait_for_pdus(command | RESPONSE_BIT)
+    assert (9, 0, b"\0") == (answer.sequence, answer.status, answer.body)
+    async with asyncio.timeout(5):
+        assert ("acme", Receipt("delivered", "ref-3f9", "7a2f")) == await receipts.get()
+
+
+async def test_a_data_sm_that_cannot_be_read(smsc, provider, message, receipts, skipped_events):
+    """It is answered and counted as a deliver_sm is."""
+    await provider.send(message)
+
+    await smsc.send_pdu(Pdu(DATA_SM, 3, body=b"7a2f"))
+
+    (answer,) = await smsc.wait_for_pdus(DATA_SM | RESPONSE_BIT)
+    assert (3, 0x65) == (answer.sequence, answer.status)
+    assert (True, [("acme", "unreadable")]) == (receipts.empty(), skipped_events)
+
+
+async def test_an_unreadable_receipt_is_logged_without_its_text(
+    smsc, provider, message, skipped_events, caplog
+):
+    """R68: the form says what the SMSC does; the text may hold the code."""
+    await provider.send(message)
+    strange = msgspec.structs.replace(DELIVERED_RECEIPT, text=b"864209 is your 447400123456")
+
+    await smsc.deliver_message(strange)
+
+    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
+    assert (0, [("acme", "unreadable")]) == (answer.status, skipped_events)
+    assert "provider acme: an unreadable receipt, esm_class 0x04, data_coding 0x00" in caplog.text
+    assert "864209" not in caplog.text
+    assert "447400123456" not in caplog.text
 
 
 async def test_more_receipts_than_can_be_noted(smsc, create_provider, message):
@@ -119,8 +205,10 @@ async def test_more_receipts_than_can_be_noted(smsc, create_provider, message):
     await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 101)
 
 
-async def test_what_people_send_us_is_answered_and_dropped(smsc, provider, message, receipts):
-    """Otherwise the SMSC would repeat it for ever."""
+async def test_what_people_send_us_is_answered_and_dropped(
+    smsc, provider, message, receipts, skipped_events
+):
+    """Otherwise the SMSC would repeat it for ever; it is counted, and nothing is kept."""
     await provider.send(message)
 
     await smsc.deliver_message(
@@ -130,6 +218,7 @@ async def test_what_people_send_us_is_answered_and_dropped(smsc, provider, messa
     (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert 0 == answer.status
     assert receipts.empty()
+    assert [("acme", "other")] == skipped_events
 
 
 async def test_what_cannot_be_shown_is_not(smsc, provider, message):

@@ -61,7 +61,8 @@ class CodeSender:
             charged = await self._charge(salt)
             hash_slot.close()
             commit = self._build_issue_commit(charged, locale)
-            withdraw = partial(self._withdraw, charged, self._build_issue_withdrawal)
+            build_withdrawal = partial(self._build_issue_withdrawal, charged)
+            withdraw = partial(self._withdraw, charged, build_withdrawal)
             async with self._refunds.refund_if_unavailable(withdraw):
                 # A conflict would be a collision of 128 random bits: Redis was tampered with.
                 snapshot = (await commit_once(self._store, commit)).to_snapshot()
@@ -191,11 +192,17 @@ class CodeSender:
         await commit_with_retry(self._store, snapshot, build_commit)
         await self._shared_limits.refund(charged.send_charges.other_refunds)
 
-    def _build_issue_withdrawal(self, current: ChallengeSnapshot) -> Commit:
-        """Return the commit that cancels the new challenge, if it is stored and pending."""
-        challenge = current.challenge
+    def _build_issue_withdrawal(self, charged: ChargedSend, current: ChallengeSnapshot) -> Commit:
+        """Return the commit that cancels the new challenge, if it is stored and pending.
+
+        Under its id another call with the same Idempotency-Key may have stored one, with a salt of
+        its own: that stays.
+        """
+        challenge, secret = current.challenge, current.secret
+        is_own = secret is not None and secret.salt == charged.salt
         if (
-            challenge is None
+            not challenge
+            or not is_own
             or challenge.compute_status(current.now) is not ChallengeStatus.PENDING
         ):
             return self._context.build_commit()

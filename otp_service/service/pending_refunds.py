@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from otp_service.core.errors import OtpError, StoreUnavailable
+from otp_service.core.errors import OtpError, StoreTampered, StoreUnavailable
 
 
 MAX_REFUND_WAIT_SECONDS = 240
@@ -100,23 +100,25 @@ class PendingRefunds:
                 batch_size = CONCURRENT_REFUNDS
 
     async def _try_batch(self, size: int) -> bool:
-        """Apply the oldest refunds; keep those that failed. Return whether all were applied."""
+        """Apply the oldest refunds; keep those that failed. Return whether all were applied.
+
+        One that fails is tried again after the others, so that it does not keep them waiting.
+        """
         batch = [self._pending.popleft() for _ in range(min(size, len(self._pending)))]
         results = await asyncio.gather(*(call() for _, call in batch), return_exceptions=True)
         failed = []
         for waiting, result in zip(batch, results, strict=True):
-            if isinstance(result, StoreUnavailable):
+            if isinstance(result, StoreUnavailable) and not isinstance(result, StoreTampered):
                 failed.append(waiting)
             elif isinstance(result, Exception):
                 logger.error("a refund failed, and its charge stays", exc_info=result)
                 self.dropped_count += 1
-        self._pending.extendleft(reversed(failed))
+        self._pending.extend(failed)
         return not failed
 
     def _drop_overdue(self) -> None:
         now, before = asyncio.get_running_loop().time(), len(self._pending)
-        while self._pending and self._pending[0][0] <= now:
-            self._pending.popleft()
+        self._pending = deque(waiting for waiting in self._pending if waiting[0] > now)
         self._count_dropped(before - len(self._pending))
 
     def _count_dropped(self, count: int) -> None:

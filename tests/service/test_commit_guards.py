@@ -83,6 +83,17 @@ async def test_an_operators_change_is_reported_only_once_replicas_have_it(
         await NUMBER_CALLS[call](installation)
 
 
+async def test_a_refusal_needs_no_replica(installation: Installation) -> None:
+    """R79: nothing was granted, so the caller learns the reason and how long to wait."""
+    issued = await installation.issue()
+    code = installation.router.extract_code()
+    await use_up_failures(installation)
+    lose_replicas(installation)
+
+    with pytest.raises(RateLimited):
+        await installation.verify(issued, code)
+
+
 async def test_a_repeated_success_is_reported_only_once_replicas_have_it(
     installation: Installation,
 ) -> None:
@@ -204,16 +215,21 @@ async def test_a_right_code_that_lost_the_race_is_no_failure(
     assert [] == await installation.list_keys("*:limit:Consecutive*")
 
 
-async def test_an_unlock_admits_attempts_again(installation: Installation) -> None:
-    """R18: the failures of the hour are reset, and not the consecutive ones alone."""
-    issued = await installation.issue()
-    code = installation.router.extract_code()
+async def use_up_failures(installation: Installation) -> None:
+    """Charge every failure that the number has in an hour."""
     bucket = Bucket(Limit.FAILURES_NUMBER, "shop", PHONE.canonical)
     used_up = Charge(bucket, DEFAULT_LIMITS[Limit.FAILURES_NUMBER], cost=10, force=True)
     partition = installation.store.get_number_partition(PHONE.canonical)
     await installation.store.commit(
         Commit(partition=partition, operation_id="failures", charges=(used_up,))
     )
+
+
+async def test_an_unlock_admits_attempts_again(installation: Installation) -> None:
+    """R18: the failures of the hour are reset, and not the consecutive ones alone."""
+    issued = await installation.issue()
+    code = installation.router.extract_code()
+    await use_up_failures(installation)
     with pytest.raises(RateLimited):
         await installation.verify(issued, code)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from otp_service.core.errors import RateLimited, StoreUnavailable
+from otp_service.core.errors import RateLimited, StoreTampered, StoreUnavailable
 from otp_service.service import pending_refunds
 from otp_service.service.pending_refunds import PendingRefunds
 
@@ -62,6 +62,30 @@ async def test_a_refund_is_given_up_before_the_record_of_its_charge_expires(
     assert 0 == await refunds.drain(5)
 
     assert ([], 1) == (outage.applied, refunds.dropped_count)
+
+
+async def test_a_refund_that_always_fails_keeps_no_other_waiting() -> None:
+    """Its record is unreadable, or its partition is that of a master which is away."""
+    refunds, broken, outage = PendingRefunds(), Outage(10**9), Outage(0)
+    refunds.apply_later(lambda: broken.refund(0))
+    for i in range(1, 40):
+        refunds.apply_later(lambda i=i: outage.refund(i))  # type: ignore[misc]
+
+    assert 1 == await refunds.drain(2)
+
+    assert 39 == len(outage.applied)
+
+
+async def test_a_refund_of_a_forged_record_is_dropped() -> None:
+    """R9: a wrong MAC does not become right; the call has recorded it."""
+    refunds = PendingRefunds()
+
+    async def fail() -> None:
+        raise StoreTampered
+
+    refunds.apply_later(fail)
+
+    assert (0, 1) == (await refunds.drain(5), refunds.dropped_count)
 
 
 async def test_a_stop_waits_for_refunds_and_reports_what_is_left() -> None:

@@ -17,7 +17,10 @@ from otp_service.core.errors import (
     IncorrectCode,
     StoreUnavailable,
 )
+from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import ChallengeSnapshot, Commit
+from otp_service.service.code_sender import CodeSender
+from otp_service.service.context import CallContext, ChallengeRef, Subject
 from otp_service.store.client import MAX_TRIES, ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
@@ -345,6 +348,27 @@ async def test_a_full_log_charges_nobody(installation: Installation) -> None:
     store._log_limits = limits
     await installation.verify(issued, code, client_ip="203.0.113.9")
     await installation.issue(key="k", **PERSON)
+
+
+async def test_a_call_that_finds_its_challenge_stored_by_another_cancels_nothing(
+    installation: Installation,
+) -> None:
+    """R53: two calls run under one key and so one id, because the first outlived its lease."""
+    issued, code = await issue_and_forget_charges(installation)
+    installation.advance_clock(31 * SECOND_MS)
+    challenge = ChallengeRef(installation.get_challenge_id(issued), "login")
+    phone = parse_number("+447400123456")
+    context = CallContext(
+        installation.dependencies, installation.build_caller(), Subject(phone), challenge
+    )
+
+    with pytest.raises(StoreUnavailable):
+        await CodeSender(installation.dependencies, context, phone).issue(None)
+    assert 0 == await installation.dependencies.refunds.drain(5)
+
+    assert [] == await list_buckets(installation)
+    assert 1 == len(installation.router.messages)
+    await installation.verify(issued, code)
 
 
 @pytest.mark.parametrize("call", ["verify", "issue", "resend"])

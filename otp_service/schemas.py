@@ -41,6 +41,14 @@ Account = Annotated[
         examples=["u-81"],
     ),
 ]
+TenantName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z",
+        description="The tenant of the account; the default is the tenant of the key.",
+        examples=["shop"],
+    ),
+]
 ClientIp = Annotated[
     str,
     Meta(
@@ -118,6 +126,13 @@ class UnlockRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The number whose failures are reset."""
 
     phone_number: PhoneNumberText
+
+
+class UnlockAccountRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The account whose failures are reset."""
+
+    account: Account
+    tenant: TenantName | None = None
 
 
 class EmptyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,7 +26,14 @@ from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.phone_number import classify_number
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
-from otp_service.schemas import ChallengeView, EmptyBody, IssueRequest, UnlockRequest, VerifyRequest
+from otp_service.schemas import (
+    ChallengeView,
+    EmptyBody,
+    IssueRequest,
+    UnlockAccountRequest,
+    UnlockRequest,
+    VerifyRequest,
+)
 from otp_service.service import OtpService
 
 
@@ -37,7 +44,14 @@ CHALLENGE_PATH: Final = "/v1/challenges/{challenge_id:str}"
 CANCEL_PROBLEMS: Final = ("challenge-expired", "challenge-locked", "challenge-already-verified")
 ENDED_PROBLEMS: Final = (*CANCEL_PROBLEMS, "challenge-canceled")
 SEND_PROBLEMS: Final = (
-    *("number-locked", "number-not-allowed", "undeliverable", "rate-limited", "delivery-failed"),
+    *(
+        "number-locked",
+        "account-locked",
+        "number-not-allowed",
+        "undeliverable",
+        "rate-limited",
+        "delivery-failed",
+    ),
     *("idempotency-key-in-use", "idempotency-key-reused"),
 )
 
@@ -90,7 +104,14 @@ async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath
     status_code=200,
     request_body=VerifyRequest,
     response_body=ChallengeView,
-    problems=(*ENDED_PROBLEMS, "number-locked", "malformed-code", "incorrect-code", "rate-limited"),
+    problems=(
+        *ENDED_PROBLEMS,
+        "number-locked",
+        "account-locked",
+        "malformed-code",
+        "incorrect-code",
+        "rate-limited",
+    ),
     accepts_idempotency_key=True,
 )
 async def verify_challenge(
@@ -150,6 +171,24 @@ async def unlock_number(request: AuthenticatedRequest) -> None:
     await _run_shielded(request, _get_service(request).numbers.unlock_number(request.auth, phone))
 
 
+@post(
+    "/v1/accounts/unlock",
+    scopes={Scope.OPERATOR},
+    status_code=204,
+    request_body=UnlockAccountRequest,
+)
+async def unlock_account(request: AuthenticatedRequest) -> None:
+    """Reset the failures of an account at one tenant.
+
+    The consecutive failures and the failure limit start again. Limits of sends do not change. The
+    response is 204, whether or not the account or the tenant exists.
+    """
+    body = await parse_body(request, UnlockAccountRequest)
+    tenant = body.tenant or request.auth.tenant.name
+    unlocking = _get_service(request).accounts.unlock_account(request.auth, tenant, body.account)
+    await _run_shielded(request, unlocking)
+
+
 def _get_service(request: AuthenticatedRequest) -> OtpService:
     return get_context(request).service
 
@@ -178,4 +217,5 @@ CHALLENGE_HANDLERS: Final = (
     verify_challenge,
     resend_code,
     unlock_number,
+    unlock_account,
 )

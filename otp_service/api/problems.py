@@ -35,6 +35,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "unauthenticated": ProblemType(401, "The API key is missing or invalid"),
     "forbidden": ProblemType(403, "The API key lacks the scope"),
     "number-locked": ProblemType(403, "The number is locked"),
+    "account-locked": ProblemType(403, "The account is locked"),
     "challenge-not-found": ProblemType(404, "The challenge does not exist"),
     "not-found": ProblemType(404, "The path does not exist", "Look up the path in openapi.yaml."),
     "method-not-allowed": ProblemType(

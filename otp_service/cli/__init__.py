@@ -23,6 +23,7 @@ COMMAND_MODULES = {
     "openapi": "check",
     "serve": "serve",
     "unlock": "numbers",
+    "unlock-account": "unlock_account",
     "block": "numbers",
     "unblock": "numbers",
     "forget": "numbers",

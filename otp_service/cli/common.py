@@ -77,10 +77,12 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
-def read_stdin_lines() -> Iterator[tuple[int, str]]:
+def read_stdin_lines(
+    prompt: str = "Numbers like +447400123456, one a line; Ctrl-D ends them.",
+) -> Iterator[tuple[int, str]]:
     """Yield the lines of standard input that are not empty, each with its number, from 1."""
     if sys.stdin and sys.stdin.isatty():
-        print("Numbers like +447400123456, one a line; Ctrl-D ends them.", file=sys.stderr)
+        print(prompt, file=sys.stderr)
     for place, line in enumerate(sys.stdin or (), start=1):  # None if it was closed
         if line.strip():
             yield place, line.strip()

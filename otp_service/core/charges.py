@@ -12,7 +12,7 @@ callers share, not even until a refund:
 
 from msgspec.structs import replace
 
-from otp_service.core.limits import Bucket, Charge, Limit
+from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
 from otp_service.core.tenant_share import SHARE_LIMITS
@@ -21,7 +21,7 @@ from otp_service.core.tenant_share import SHARE_LIMITS
 def build_caller_send_charges(
     tenant: Tenant, phone: PhoneNumber, account: str | None, client_ip_key: str | None
 ) -> tuple[Charge, ...]:
-    """Return the charges of a send to the caller's own buckets."""
+    """Return the charges of a send to the caller's own buckets; a locked account refuses it."""
     charges = [
         _build_charge(tenant, Limit.SENDS_TENANT, ""),
         *_build_share_charges(tenant, Limit.SENDS_COUNTRY_TENANT, phone.country),
@@ -29,6 +29,7 @@ def build_caller_send_charges(
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.SENDS_ADDRESS, client_ip_key))
     if account is not None:
+        charges.append(build_account_lock_check(tenant, account))
         charges.append(_build_charge(tenant, Limit.SENDS_ACCOUNT, account))
     return tuple(charges)
 
@@ -75,6 +76,7 @@ def build_caller_failure_charges(
     """
     charges = [_build_charge(tenant, Limit.FAILURES_TENANT, "")]
     if account is not None:
+        charges.append(_build_charge(tenant, Limit.CONSECUTIVE_FAILURES_ACCOUNT, account))
         charges.append(_build_charge(tenant, Limit.FAILURES_ACCOUNT, account))
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ADDRESS, client_ip_key))
@@ -101,6 +103,12 @@ def build_lock_check(tenant: Tenant, phone: PhoneNumber) -> Charge:
     return replace(build_consecutive_failure_charge(tenant, phone), cost=0)
 
 
+def build_account_lock_check(tenant: Tenant, account: str) -> Charge:
+    """Return a charge of nothing, which a locked account refuses."""
+    charge = _build_charge(tenant, Limit.CONSECUTIVE_FAILURES_ACCOUNT, account)
+    return replace(charge, cost=0)
+
+
 def build_refund_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
     """Return the charge of a refund: refunds are limited, or sending could be free."""
     return _build_charge(tenant, Limit.REFUNDS, phone.canonical, all_tenants=True)
@@ -112,9 +120,15 @@ def list_lock_buckets(tenant: str, number: str) -> tuple[Bucket, ...]:
     return tuple(Bucket(limit, tenant, number) for limit in limits)
 
 
+def list_account_lock_buckets(tenant: str, account: str) -> tuple[Bucket, ...]:
+    """Return the buckets that an operator resets to unlock an account at one tenant."""
+    limits = (Limit.CONSECUTIVE_FAILURES_ACCOUNT, Limit.FAILURES_ACCOUNT)
+    return tuple(Bucket(limit, tenant, account) for limit in limits)
+
+
 def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tuple[Charge, ...]:
     """Return the charges of `count` messages that were already sent, beyond every limit."""
-    no_sends = {Limit.CONSECUTIVE_FAILURES, Limit.COOLDOWN}
+    no_sends = {*CONSECUTIVE_LIMITS, Limit.COOLDOWN}
     sends = (charge for charge in charges if charge.bucket.limit not in no_sends)
     return tuple(replace(charge, cost=count, force=True) for charge in sends)
 

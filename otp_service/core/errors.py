@@ -15,7 +15,7 @@
     ├── IdempotencyKeyInUse, IdempotencyKeyReused                                            409, 422
     ├── InvalidPhoneNumber            not strict E.164, or unknown; nothing is repaired      422
     ├── NumberNotAllowed              by the policy                                          422
-    ├── NumberLocked                                                                         403
+    ├── NumberLocked, AccountLocked                                                          403
     ├── IncorrectCode                 the one refusal that costs an attempt                  422
     ├── Undeliverable                 a provider refused the number, as all would            422
     ├── DeliveryFailed                no provider took or may have sent the message          502
@@ -159,6 +159,12 @@ class NumberLocked(OtpError):
     problem_type = "number-locked"
     audit_reason = "number_locked"
     detail = "This number is locked after too many failures in a row. An operator can unlock it."
+
+
+class AccountLocked(OtpError):
+    problem_type = "account-locked"
+    audit_reason = "account_locked"
+    detail = "This account is locked after too many failures in a row. An operator can unlock it."
 
 
 class IncorrectCode(OtpError):

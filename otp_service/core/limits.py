@@ -26,7 +26,7 @@ ROUNDING_TOLERANCE_MS = 0.5
 """Milliseconds that rounding errors may add up to without refusing the last unit of a burst."""
 
 MAX_CONSECUTIVE_FAILURES = 100
-"""Consecutive failures that lock a number at the latest (NIST SP 800-63B-4 §3.2.2)."""
+"""Consecutive failures that lock a number or an account at the latest (NIST SP 800-63B-4 §3.2.2)."""
 FAILURES_BEFORE_DELAY = 10
 """Consecutive failures after which each next attempt has to wait, longer each time (R19)."""
 MIN_FAILURE_DELAY_MS, MAX_FAILURE_DELAY_MS = 30 * SECOND_MS, HOUR_SECONDS * SECOND_MS
@@ -93,6 +93,7 @@ class Limit(StrEnum):
     FAILURES_NUMBER = "FailuresPerNumber"  # tenant, number
     CONSECUTIVE_FAILURES = "ConsecutiveFailuresPerNumber"  # tenant, number
     FAILURES_ACCOUNT = "FailuresPerAccount"  # tenant, account
+    CONSECUTIVE_FAILURES_ACCOUNT = "ConsecutiveFailuresPerAccount"  # tenant, account
     FAILURES_ADDRESS = "FailuresPerClientAddress"  # tenant, address
     FAILURES_TENANT = "FailuresPerTenant"  # tenant
     SENDS_ADDRESS = "SendsPerClientAddress"  # tenant, address
@@ -108,11 +109,14 @@ class Limit(StrEnum):
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm of its buckets: GCRA, except for one number and for small counts."""
-        if self is Limit.CONSECUTIVE_FAILURES:
+        if self in CONSECUTIVE_LIMITS:
             return Algorithm.CONSECUTIVE_FAILURES
         is_sliding = self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
         return Algorithm.SLIDING_WINDOW if is_sliding else Algorithm.GCRA
 
+
+CONSECUTIVE_LIMITS = frozenset({Limit.CONSECUTIVE_FAILURES, Limit.CONSECUTIVE_FAILURES_ACCOUNT})
+"""The limits on failures in a row, which lock their subject."""
 
 NUMBER_LIMITS = frozenset(
     {
@@ -161,6 +165,7 @@ DEFAULT_LIMITS: LimitTable = {
     Limit.FAILURES_NUMBER: (Window(10, HOUR_SECONDS),),
     Limit.CONSECUTIVE_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
     Limit.FAILURES_ACCOUNT: (Window(10, HOUR_SECONDS),),
+    Limit.CONSECUTIVE_FAILURES_ACCOUNT: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
     Limit.FAILURES_ADDRESS: (Window(50, HOUR_SECONDS),),
     Limit.FAILURES_TENANT: (Window(1_000, HOUR_SECONDS), Window(10_000, DAY_SECONDS)),
     Limit.SENDS_ADDRESS: (Window(30, HOUR_SECONDS),),

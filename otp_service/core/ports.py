@@ -7,7 +7,12 @@ import msgspec
 
 from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Receipt, Submission
-from otp_service.core.errors import ChallengeNotFound, NumberLocked, NumberNotAllowed
+from otp_service.core.errors import (
+    AccountLocked,
+    ChallengeNotFound,
+    NumberLocked,
+    NumberNotAllowed,
+)
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal
 from otp_service.core.phone_number import PhoneNumber
@@ -80,7 +85,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 class Committed(msgspec.Struct, frozen=True):
     now: int
     consecutive_failures: int = 0
-    """The count after this commit, if it charged Limit.CONSECUTIVE_FAILURES."""
+    """The count after this commit, if it charged one of CONSECUTIVE_LIMITS."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -95,8 +100,9 @@ class Locked(msgspec.Struct, frozen=True):
 
     limit: Limit
 
-    def to_error(self) -> NumberLocked:
-        return NumberLocked()
+    def to_error(self) -> NumberLocked | AccountLocked:
+        is_account = self.limit is Limit.CONSECUTIVE_FAILURES_ACCOUNT
+        return AccountLocked() if is_account else NumberLocked()
 
 
 class Blocked(msgspec.Struct, frozen=True):

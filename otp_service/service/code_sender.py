@@ -139,7 +139,7 @@ class CodeSender:
         """
         try:
             await self._shared_limits.charge_caller(caller_refunds)
-        except errors.RateLimited as error:
+        except (errors.AccountLocked, errors.RateLimited) as error:
             denied = events.IssueDenied(**self._context.build_refusal_fields(error))
             commit = self._context.build_commit(
                 unless_blocked=self._phone.canonical,

@@ -26,14 +26,8 @@ class ChargedAttempt(msgspec.Struct, frozen=True):
     consecutive_failures: int
     number_refunds: tuple[Refund, ...]
     caller_refunds: tuple[Refund, ...]
-
-    @property
-    def success_refunds(self) -> tuple[Refund, ...]:
-        """What a correct code takes back from the caller's buckets."""
-        return tuple(
-            msgspec.structs.replace(refund, charge=charges.build_success_refund(refund.charge))
-            for refund in self.caller_refunds
-        )
+    account_failures: int
+    """The consecutive failures of the account; 0 without an account."""
 
 
 class AttemptCharge(msgspec.Struct, frozen=True):
@@ -83,6 +77,8 @@ class CodeVerifier:
         try:
             code = self._check_request(snapshot.now)
         except (errors.ChallengeEnded, errors.MalformedCode) as error:
+            if isinstance(error, errors.MalformedCode):
+                await self._check_account_lock()
             await self._record_verify_denial(error)
             raise
         with self._dependencies.hash_slots.acquire(self._tenant.name):
@@ -95,13 +91,27 @@ class CodeVerifier:
             if not self._is_correct_code(argon2_hash, attempt):
                 await self._reject(attempt)
                 raise errors.IncorrectCode(attempt.snapshot.require_challenge().attempts_left)
-            refund_caller = partial(self._shared_limits.refund, attempt.success_refunds)
+            settle = partial(self._shared_limits.settle_success, attempt.caller_refunds)
             accepted, _ = await asyncio.gather(
-                self._accept(attempt), self._refunds.apply(refund_caller), return_exceptions=True
+                self._accept(attempt), self._refunds.apply(settle), return_exceptions=True
             )
             if isinstance(accepted, BaseException):
                 raise accepted
             return accepted
+
+    async def _check_account_lock(self) -> None:
+        """Raise AccountLocked, which is checked before the form of a code."""
+        account = self._subject.account
+        if account is None:
+            return
+        lock_check = charges.build_account_lock_check(self._tenant, account)
+        try:
+            await self._shared_limits.charge_caller(
+                self._shared_limits.name_caller_charges((lock_check,))
+            )
+        except errors.AccountLocked as error:
+            await self._record_verify_denial(error)
+            raise
 
     def _check_request(self, now: int) -> str:
         """Return the normalized code. Raises ChallengeEnded and MalformedCode."""
@@ -114,9 +124,9 @@ class CodeVerifier:
         """Charge the attempt to the caller, then to the challenge and its number, or to none.
 
         The second commit checks the deadline and the number's limits on the newest state. Raises
-        ChallengeEnded, ChallengeNotFound, NumberLocked and RateLimited.
+        ChallengeEnded, ChallengeNotFound, NumberLocked, AccountLocked and RateLimited.
         """
-        await self._charge_caller()
+        account_failures = await self._charge_caller()
         charging = commit_with_retry(self._store, snapshot, self._build_attempt_commit)
         charged = await self._shared_limits.await_or_refund(charging, self._caller_refunds)
         assert self._attempt_charge  # by _build_attempt_commit
@@ -126,16 +136,17 @@ class CodeVerifier:
             charged.committed.consecutive_failures,
             self._attempt_charge.refunds,
             self._caller_refunds,
+            account_failures,
         )
 
-    async def _charge_caller(self) -> None:
+    async def _charge_caller(self) -> int:
         """Charge the caller's own buckets, and record a refusal. Raises NumberLocked first."""
         account, client_ip_key = self._subject.account, self._subject.client_ip_key
         caller_charges = charges.build_caller_failure_charges(self._tenant, account, client_ip_key)
         self._caller_refunds = self._shared_limits.name_caller_charges(caller_charges)
         try:
-            await self._shared_limits.charge_caller(self._caller_refunds)
-        except errors.RateLimited as error:
+            return await self._shared_limits.charge_caller(self._caller_refunds)
+        except (errors.AccountLocked, errors.RateLimited) as error:
             await self._record_verify_denial(error)
             raise
 
@@ -259,7 +270,10 @@ class CodeVerifier:
             recorded.append(events.Locked(**fields(reason="attempts_exhausted")))
         (window,) = self._tenant.limits[Limit.CONSECUTIVE_FAILURES]
         if attempt.consecutive_failures >= window.count:
-            recorded.append(events.Locked(**fields(reason="number_locked")))
+            recorded.append(events.Locked(**fields(reason=errors.NumberLocked.audit_reason)))
+        (window,) = self._tenant.limits[Limit.CONSECUTIVE_FAILURES_ACCOUNT]
+        if attempt.account_failures >= window.count:
+            recorded.append(events.Locked(**fields(reason=errors.AccountLocked.audit_reason)))
         await self._store.commit(self._context.build_commit(events=tuple(recorded)))
 
     async def _record_verify_denial(

@@ -20,6 +20,7 @@ from otp_service.core.messages import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.schemas import IssueRequest, VerifyRequest
+from otp_service.service.accounts import AccountService
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
@@ -43,6 +44,7 @@ class OtpService:
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
         self._store = dependencies.store
+        self.accounts = AccountService(dependencies)
         self.numbers = NumberService(dependencies)
         self.refunds = dependencies.refunds
 

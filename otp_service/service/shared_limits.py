@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from otp_service.core.charges import build_success_refund
 from otp_service.core.errors import OtpError, StoreUnavailable
-from otp_service.core.limits import Charge, LimitRefusal
+from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge, LimitRefusal
 from otp_service.core.ports import Commit, Committed, Refund, Store
 from otp_service.core.random_source import RandomSource
 from otp_service.service.optimistic_commit import commit_once
@@ -43,17 +44,17 @@ class SharedLimits:
         """Return the refunds of charges, each of which is a commit of its own."""
         return tuple(Refund(charge, self._random.generate_operation_id()) for charge in charges)
 
-    async def charge_caller(self, named: Sequence[Refund]) -> None:
+    async def charge_caller(self, named: Sequence[Refund]) -> int:
         """Apply every charge to the caller's own buckets, or none of them.
 
-        They are in one partition, so one commit decides. Raises the error of a refusal.
+        Returns the consecutive failures of the account, 0 if they were not charged. The buckets are
+        in one partition, so one commit decides. Raises the error of a refusal.
         """
-        if named:
-            charges = tuple(refund.charge for refund in named)
-            partition = self._store.get_bucket_partition(charges[0].bucket)
-            operation_id = named[0].operation_id
-            commit = Commit(partition=partition, operation_id=operation_id, charges=charges)
-            await commit_once(self._store, commit)
+        charges = tuple(refund.charge for refund in named)
+        partition = self._store.get_bucket_partition(charges[0].bucket)
+        operation_id = named[0].operation_id
+        commit = Commit(partition=partition, operation_id=operation_id, charges=charges)
+        return (await commit_once(self._store, commit)).committed.consecutive_failures
 
     async def charge_all(self, named: Sequence[Refund]) -> SharedCharges:
         """Apply each charge that its limit allows, in one round trip."""
@@ -86,11 +87,31 @@ class SharedLimits:
             await self.refund(refunds)
             raise
 
+    async def settle_success(self, refunds: Sequence[Refund]) -> None:
+        """Take back what an attempt of the caller was charged, after a correct code.
+
+        The count of consecutive failures is reset. `refunds` are those of one commit.
+        """
+        kept, reset_buckets = [], []
+        for refund in refunds:
+            if refund.charge.bucket.limit in CONSECUTIVE_LIMITS:
+                reset_buckets.append(refund.charge.bucket)
+            else:
+                success_refund = build_success_refund(refund.charge)
+                kept.append(msgspec.structs.replace(refund, charge=success_refund))
+        commit = self._build_refund_commit(kept[0].operation_id, tuple(kept))
+        await self._store.commit(
+            msgspec.structs.replace(commit, reset_buckets=tuple(reset_buckets))
+        )
+
     async def refund(self, refunds: Sequence[Refund]) -> None:
         """Apply each refund, once: its operation id is derived from that of the charge."""
         commits = [
             self._build_refund_commit(operation_id, tuple(group))
-            for operation_id, group in groupby(refunds, key=lambda refund: refund.operation_id)
+            for operation_id, group in groupby(
+                (refund for refund in refunds if refund.charge.cost),
+                key=lambda refund: refund.operation_id,
+            )
         ]
         if commits:
             await self._store.commit_all(commits)

@@ -7,7 +7,7 @@ refuses all others.
 import math
 from collections.abc import Iterator, Sequence
 
-from otp_service.core.limits import DEFAULT_LIMITS, SPENDING_CAPS, Limit, Window
+from otp_service.core.limits import CONSECUTIVE_LIMITS, DEFAULT_LIMITS, SPENDING_CAPS, Limit, Window
 from otp_service.core.tenant_share import SHARE_LIMITS, WHOLE_PERCENT, apply_share, scale_windows
 from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import Settings
@@ -18,6 +18,7 @@ TENANT_LIMITS = {
     Limit.FAILURES_NUMBER,
     Limit.CONSECUTIVE_FAILURES,
     Limit.FAILURES_ACCOUNT,
+    Limit.CONSECUTIVE_FAILURES_ACCOUNT,
     Limit.FAILURES_ADDRESS,
     Limit.FAILURES_TENANT,
     Limit.SENDS_ADDRESS,
@@ -130,7 +131,7 @@ def _name_share(limit: Limit) -> Limit:
 def _check_limit(path: str, limit: Limit, windows: Sequence[Window]) -> Iterator[ConfigIssue]:
     if limit in FIXED_LIMIT_REMEDIES:
         yield ConfigIssue(path, FIXED_LIMIT_REMEDIES[limit])
-    elif limit is Limit.CONSECUTIVE_FAILURES and not _is_failure_window(windows):
+    elif limit in CONSECUTIVE_LIMITS and not _is_failure_window(windows):
         remedy = "must be '1 in 90 d' to '100 in 90 d', the maximum of NIST SP 800-63B-4"
         yield ConfigIssue(path, remedy)
     elif not windows:

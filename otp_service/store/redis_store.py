@@ -20,7 +20,7 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.events import EpochStarted, Event
-from otp_service.core.limits import Bucket, LimitRefusal
+from otp_service.core.limits import NUMBER_LIMITS, Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.client import LuaScript, ScriptClient
@@ -81,11 +81,16 @@ class RedisStore:
         return self.key_names.compute_bucket_partition(bucket)
 
     def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
-        """Return the possible keys of a bucket of a number, the one in `partition` first.
+        """Return the possible keys of a bucket, the one in `partition` first.
 
-        A challenge keeps the partition of the limit key that it was issued under, while another
+        A bucket of a number may be in several partitions. A challenge keeps the partition of the limit key that it was issued under, while another
         limit key names its buckets. So each name is possible in each partition.
         """
+        if bucket.limit not in NUMBER_LIMITS:
+            return [
+                names.bucket_key(names.compute_bucket_partition(bucket), bucket)
+                for names in self.all_key_names
+            ]
         return self._list_key_variants(
             lambda names, at: names.bucket_key(at, bucket), bucket.subject, partition
         )

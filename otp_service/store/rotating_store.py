@@ -1,14 +1,14 @@
 """The store while two limit keys are in force: what protects people is found under both.
 
 A limit key names buckets and partitions, and nothing in Redis shows which subject a name means, so
-nothing can be renamed. Instead the consecutive failures of a number are the sum under either key,
+nothing can be renamed. Instead the consecutive failures of a subject are the sum under either key,
 and an entry of the do-not-send list counts under either. All other budgets start empty. During the
 rotation, each commit with consecutive failures takes one round trip more.
 """
 
 from msgspec.structs import replace
 
-from otp_service.core.limits import Bucket, Charge, Limit
+from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
 from otp_service.core.ports import Commit, CommitOutcome, Committed
 from otp_service.store.redis_store import RedisStore
 
@@ -28,7 +28,7 @@ class RotatingStore(RedisStore):
         return outcome
 
     async def _add_earlier_failures(self, commit: Commit, charge: Charge) -> Charge:
-        if charge.bucket.limit is not Limit.CONSECUTIVE_FAILURES:
+        if charge.bucket.limit not in CONSECUTIVE_LIMITS:
             return charge
         keys = self._list_other_bucket_keys(commit, charge.bucket)
         counts = await self.client.read_each(keys, "HGET", "count")

@@ -20,6 +20,7 @@ ROUTES = {
     ("POST", f"{ONE}/verify"): {"shop"},
     ("POST", f"{ONE}/resend"): {"shop"},
     ("POST", "/v1/numbers/unlock"): {"operator"},
+    ("POST", "/v1/accounts/unlock"): {"operator"},
     ("GET", "/v1/audit/events"): {"shop-audit", "security"},
     ("POST", "/v1/audit/search"): {"shop-audit", "security"},
 }

@@ -65,6 +65,7 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
         ("verify_challenge", "200 400 401 403 404 405 410 413 415 422 429 500 503"),
         ("resend_code", "200 400 401 403 404 405 409 410 413 415 422 429 500 502 503"),
         ("unlock_number", "204 400 401 403 413 415 422 500 503"),
+        ("unlock_account", "204 400 401 403 413 415 500 503"),
         ("list_events", "200 400 401 403 413 414 415 429 500 503"),
         ("search_events", "200 400 401 403 413 415 422 429 500 503"),
         ("check_liveness", "200"),

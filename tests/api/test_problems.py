@@ -20,6 +20,7 @@ TABLE = [
     (errors.MalformedCode(("code", "must be 6 ASCII digits")), 400, "malformed-code", set()),
     (errors.Forbidden(), 403, "forbidden", set()),
     (errors.NumberLocked(), 403, "number-locked", set()),
+    (errors.AccountLocked(), 403, "account-locked", set()),
     (errors.ChallengeNotFound(), 404, "challenge-not-found", set()),
     (errors.SendsExhausted(), 409, "sends-exhausted", set()),
     (errors.IdempotencyKeyInUse(), 409, "idempotency-key-in-use", set()),

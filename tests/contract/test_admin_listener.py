@@ -33,6 +33,7 @@ SERVICE_ROUTES = {
     ("/v1/audit/events", "get"),
     ("/v1/audit/search", "post"),
     ("/v1/numbers/unlock", "post"),
+    ("/v1/accounts/unlock", "post"),
     ("/health/live", "get"),
     ("/health/ready", "get"),
 }

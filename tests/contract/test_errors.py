@@ -41,6 +41,7 @@ def test_nobody_calls_back_in_development(dev: Dev, path: str) -> None:
         ("/v1/audit/events", "GET"),
         ("/v1/audit/search", "POST"),
         ("/v1/numbers/unlock", "POST"),
+        ("/v1/accounts/unlock", "POST"),
         ("/health/live", "GET"),
         ("/health/ready", "GET"),
     ],

@@ -32,6 +32,22 @@ def test_unlock_needs_a_number(dev: Dev) -> None:
     assert_problem(refused, "invalid-phone-number", "invalid-request")
 
 
+def test_unlocking_an_account_is_always_204(dev: Dev) -> None:
+    """Whether or not the account or the tenant exists; the tenant is that of the key."""
+    for more in ({}, {"tenant": "dev"}, {"tenant": None}, {"tenant": "unknown"}):
+        body = {"account": "u-81", **more}
+        unlocked = dev.api.post("/v1/accounts/unlock", json=body)
+        assert (204, b"") == (unlocked.status_code, unlocked.content)
+
+
+def test_unlocking_an_account_needs_an_account(dev: Dev) -> None:
+    """No other member is accepted, and a tenant is a name."""
+    bodies = [{}, {"account": ""}, {"account": "a" * 129}, {"account": 1}]
+    bodies += [{"account": "u-81", "phone_number": PLAIN}, {"account": "u-81", "tenant": "A B"}]
+    for body in bodies:
+        assert_invalid(dev.api.post("/v1/accounts/unlock", json=body))
+
+
 def test_unlock_keeps_the_budget_of_sends(challenge: Challenge) -> None:
     """The cooldown continues."""
     unlock = {"phone_number": challenge.number}

@@ -102,10 +102,9 @@ def test_limits_of_a_number_are_exact_and_the_others_are_gcra() -> None:
     exact = {limit for limit in Limit if limit.algorithm is Algorithm.SLIDING_WINDOW}
 
     assert exact == limits.NUMBER_LIMITS - {Limit.CONSECUTIVE_FAILURES} | {Limit.AUTO_RESENDS}
-    assert [Limit.CONSECUTIVE_FAILURES] == [
-        limit for limit in Limit if limit.algorithm is Algorithm.CONSECUTIVE_FAILURES
-    ]
-    wide = set(Limit) - limits.NUMBER_LIMITS - {Limit.AUTO_RESENDS}
+    consecutive = {limit for limit in Limit if limit.algorithm is Algorithm.CONSECUTIVE_FAILURES}
+    assert consecutive == limits.CONSECUTIVE_LIMITS
+    wide = set(Limit) - limits.NUMBER_LIMITS - {Limit.AUTO_RESENDS} - consecutive
     assert wide == {limit for limit in Limit if limit.algorithm is Algorithm.GCRA}
 
 
@@ -123,6 +122,7 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
         Limit.FAILURES_NUMBER: ["10 in 1 h"],
         Limit.CONSECUTIVE_FAILURES: ["100 in 90 d"],
         Limit.FAILURES_ACCOUNT: ["10 in 1 h"],
+        Limit.CONSECUTIVE_FAILURES_ACCOUNT: ["100 in 90 d"],
         Limit.FAILURES_ADDRESS: ["50 in 1 h"],
         Limit.FAILURES_TENANT: ["1000 in 1 h", "10000 in 1 d"],
         Limit.SENDS_ADDRESS: ["30 in 1 h"],

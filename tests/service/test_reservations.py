@@ -199,7 +199,11 @@ async def test_an_attempt_that_the_caller_s_bucket_refuses_charges_no_other_buck
         await recording.verify(issued, code, client_ip=CLIENT["client_ip"])
 
     assert limit == refusal.value.limit
-    assert {*CALLER_FAILURE_LIMITS, Limit.FAILURES_TENANT} == set(store.charged_limits)
+    assert {
+        *CALLER_FAILURE_LIMITS,
+        Limit.FAILURES_TENANT,
+        Limit.CONSECUTIVE_FAILURES_ACCOUNT,
+    } == set(store.charged_limits)
     denied = (await worker.read_events())[-1]
     assert ("otp.verify_denied", "rate_limited", limit) == (
         denied["type"],
@@ -276,7 +280,8 @@ async def read_gcra_buckets(installation: Installation) -> dict[bytes, Any]:
     """Return the theoretical arrival times of every bucket of a caller."""
     redis_client: Any = installation.script_client.redis_client
     keys = await installation.list_keys("*:limit:*PerClientAddress:*")
-    keys += await installation.list_keys("*:limit:*PerAccount:*")
+    keys += await installation.list_keys("*:limit:FailuresPerAccount:*")
+    keys += await installation.list_keys("*:limit:SendsPerAccount:*")
     keys += await installation.list_keys("*:limit:SendsPerTenant:*")
     return {key: msgspec.msgpack.decode(await redis_client.get(key))[:-1] for key in keys}
 

@@ -35,6 +35,7 @@ STATUS_BY_OUTCOME: Final = {"success": (1, "Success"), "failure": (2, "Failure")
 STATUS_DETAIL_BY_REASON: Final = {
     "mismatch": "INVALID_CREDENTIALS",
     "number_locked": "ACCOUNT_LOCKED_OUT",
+    "account_locked": "ACCOUNT_LOCKED_OUT",
     "attempts_exhausted": "ACCOUNT_LOCKED_OUT",
 }
 """Reasons with a value of OCSF; the others are exported as they are."""

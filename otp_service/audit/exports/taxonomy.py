@@ -80,6 +80,7 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.issue_denied", ""): _deny_issue(None, LOW),
     ("otp.issue_denied", "rate_limited"): _deny_issue(_OWASP_RATE_LIMIT, MEDIUM),
     ("otp.issue_denied", "number_locked"): _deny_issue("authn_login_lock", MEDIUM),
+    ("otp.issue_denied", "account_locked"): _deny_issue("authn_login_lock", MEDIUM),
     ("otp.resent", ""): _build_preauth("authn_token_created", "start"),
     ("otp.sent", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info",)),
     ("otp.provider_failed", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info", "error"), None, LOW),
@@ -95,9 +96,13 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.verify_denied", "replay"): _deny_verify("authn_token_reuse", CRITICAL),
     ("otp.verify_denied", "attempts_exhausted"): _deny_verify("authn_login_fail_max", MEDIUM),
     ("otp.verify_denied", "number_locked"): _deny_verify("authn_login_lock", MEDIUM),
+    ("otp.verify_denied", "account_locked"): _deny_verify("authn_login_lock", MEDIUM),
     ("otp.verify_denied", "rate_limited"): _deny_verify(_OWASP_RATE_LIMIT, MEDIUM),
     ("otp.locked", "attempts_exhausted"): _build_verify("authn_login_fail_max", MEDIUM),
     ("otp.locked", "number_locked"): _build_account_change(
+        11, "MFA Factor Disable", "change", "authn_login_lock", HIGH
+    ),
+    ("otp.locked", "account_locked"): _build_account_change(
         11, "MFA Factor Disable", "change", "authn_login_lock", HIGH
     ),
     ("otp.unlocked", ""): TaxonomyEntry(

@@ -144,6 +144,8 @@ def _describe_status(events: Sequence[EventRecord], now: int) -> str:
         return "Expired without being verified"
     if "number_locked" in denied:
         return "Not verified, because the number is locked"
+    if "account_locked" in denied:
+        return "Not verified, because the account is locked"
     return "Not verified yet"
 
 

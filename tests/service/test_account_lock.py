@@ -1,0 +1,208 @@
+"""Consecutive failures of an account, over all of its numbers (NIST SP 800-63B-4 §3.2.2)."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from otp_service.core.errors import (
+    AccountLocked,
+    IncorrectCode,
+    NumberNotAllowed,
+    OtpError,
+    RateLimited,
+)
+from otp_service.core.keys import KeyRing, ServiceKeys
+from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
+from otp_service.core.phone_number import parse_number
+from otp_service.service import Caller
+from tests.installation import DAY_MS, HOUR_MS, Installation, generate_keys, make_wrong_code
+
+
+ACCOUNT = "u-81"
+MAX_FAILURES = 4
+OPERATOR = Caller.without_tenant("cli", "request-1")
+
+
+def set_limits(installation: Installation, **more: tuple[Window, ...]) -> None:
+    """Set the ceiling, and other limits by their names."""
+    limits = {
+        **DEFAULT_LIMITS,
+        Limit.CONSECUTIVE_FAILURES_ACCOUNT: (Window(MAX_FAILURES, 90 * 86400),),
+        **{Limit(name): windows for name, windows in more.items()},
+    }
+    installation.tenants["shop"] = msgspec.structs.replace(
+        installation.tenants["shop"], limits=limits
+    )
+
+
+async def fail(installation: Installation, number: int, account: str = ACCOUNT) -> None:
+    """Enter one wrong code for one of the account's numbers."""
+    issued = await installation.issue(f"+44740012{number:04d}", account=account)
+    with pytest.raises(IncorrectCode):
+        await installation.verify(issued, make_wrong_code(installation.router.extract_code()))
+
+
+async def lock_account(installation: Installation) -> None:
+    for number in range(MAX_FAILURES):
+        await fail(installation, number)
+
+
+async def unlock_account(installation: Installation, tenant: str = "shop") -> None:
+    await installation.service.accounts.unlock_account(OPERATOR, tenant, ACCOUNT)
+
+
+async def test_failures_over_several_numbers_lock_the_account(installation: Installation) -> None:
+    """An account with many numbers has no more failures than one with a single number."""
+    set_limits(installation)
+    pending = await installation.issue("+447400129999", account=ACCOUNT)
+    code = installation.router.extract_code()
+    await lock_account(installation)
+
+    with pytest.raises(AccountLocked):
+        await installation.verify(pending, code)
+    with pytest.raises(AccountLocked):
+        await installation.issue("+447400128888", account=ACCOUNT)
+    with pytest.raises(AccountLocked):
+        await installation.resend(pending)
+    await installation.issue("+447400127777", account="u-82")
+    await installation.issue("+447400126666", account=ACCOUNT, tenant="bank")
+
+
+async def test_the_lock_does_not_end_with_time(installation: Installation) -> None:
+    set_limits(installation)
+    await lock_account(installation)
+
+    installation.advance_clock(30 * DAY_MS)
+
+    with pytest.raises(AccountLocked):
+        await installation.issue("+447400128888", account=ACCOUNT)
+
+
+async def test_the_lock_is_recorded_once_and_each_refusal_with_its_reason(
+    installation: Installation,
+) -> None:
+    set_limits(installation)
+    pending = await installation.issue("+447400129999", account=ACCOUNT)
+    await lock_account(installation)
+    with pytest.raises(AccountLocked):
+        await installation.issue("+447400128888", account=ACCOUNT)
+    with pytest.raises(AccountLocked):
+        await installation.verify(pending, "000000")
+
+    found = [(e["type"], e["reason"]) for e in await installation.read_events() if "reason" in e]
+    assert 1 == found.count(("otp.locked", "account_locked"))
+    assert 1 == found.count(("otp.issue_denied", "account_locked"))
+    assert 1 == found.count(("otp.verify_denied", "account_locked"))
+
+
+async def test_a_correct_code_resets_the_count(installation: Installation) -> None:
+    set_limits(installation)
+    for number in range(MAX_FAILURES - 1):
+        await fail(installation, number)
+    issued = await installation.issue("+447400129999", account=ACCOUNT)
+    await installation.verify(issued, installation.router.extract_code())
+
+    for number in range(100, 100 + MAX_FAILURES - 1):
+        await fail(installation, number)
+    await installation.issue("+447400128888", account=ACCOUNT)
+
+
+async def test_guesses_at_once_are_no_more_than_the_ceiling(installation: Installation) -> None:
+    """Each attempt is counted before its code is compared."""
+    set_limits(installation)
+    issued = [
+        await installation.issue(f"+44740012{number:04d}", account=ACCOUNT) for number in range(9)
+    ]
+    hashes = installation.hasher.hash_count
+
+    calls = (installation.verify(one, "000000") for one in issued)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    refused = sum(isinstance(answer, AccountLocked) for answer in answers)
+    assert len(issued) - MAX_FAILURES == refused
+    assert MAX_FAILURES == installation.hasher.hash_count - hashes
+
+
+async def test_a_refused_send_or_attempt_leaves_the_count(installation: Installation) -> None:
+    """The number's limits refuse later than the account is charged, and its charge is refunded."""
+    set_limits(installation, **{Limit.FAILURES_NUMBER: (Window(1, 3600),)})
+    await fail(installation, 1)
+    installation.advance_clock(31_000)
+    issued = await installation.issue("+447400120001", account=ACCOUNT)
+    for _ in range(MAX_FAILURES * 2):
+        with pytest.raises(RateLimited):
+            await installation.verify(issued, "000000")
+
+    installation.advance_clock(HOUR_MS)
+    await installation.issue("+447400129999", account=ACCOUNT)
+
+
+async def test_an_operator_unlocks_the_account_at_one_tenant(installation: Installation) -> None:
+    """The failures of the hour are reset too, and the event has the account's pseudonym."""
+    set_limits(installation, **{Limit.FAILURES_ACCOUNT: (Window(MAX_FAILURES, 3600),)})
+    await lock_account(installation)
+    await unlock_account(installation, "bank")
+    with pytest.raises(AccountLocked):
+        await installation.issue("+447400128888", account=ACCOUNT)
+
+    await unlock_account(installation)
+
+    issued = await installation.issue("+447400128888", account=ACCOUNT)
+    await installation.verify(issued, installation.router.extract_code())
+    unlocked = [e for e in await installation.read_events() if e["type"] == "otp.unlocked"]
+    pseudonym = installation.keys.pseudonym.current.derive_pseudonym("account", ACCOUNT)
+    assert [(tenant, pseudonym, "by_operator") for tenant in ("bank", "shop")] == sorted(
+        (e["tenant"], e["account"], e["reason"]) for e in unlocked
+    )
+
+
+async def test_unlocking_what_does_not_exist_changes_nothing(installation: Installation) -> None:
+    await unlock_account(installation, "unknown-tenant")
+
+
+async def test_a_lock_is_reported_before_the_form_of_a_code(installation: Installation) -> None:
+    """The contract's order: number-not-allowed, then locked, then malformed-code."""
+    set_limits(installation)
+    pending = await installation.issue("+447400129999", account=ACCOUNT)
+    await lock_account(installation)
+
+    with pytest.raises(AccountLocked):
+        await installation.verify(pending, "12")
+    phone = parse_number("+447400128888")
+    await installation.service.numbers.block_number(OPERATOR, phone)
+    with pytest.raises(NumberNotAllowed):
+        await installation.issue(phone.e164, account=ACCOUNT)
+
+
+async def test_a_malformed_code_without_a_lock_costs_nothing(installation: Installation) -> None:
+    set_limits(installation)
+    issued = await installation.issue(account=ACCOUNT)
+    for _ in range(MAX_FAILURES * 2):
+        with pytest.raises(OtpError) as refusal:
+            await installation.verify(issued, "12")
+        assert "malformed-code" == refusal.value.problem_type
+
+    await installation.verify(issued, installation.router.extract_code())
+
+
+async def test_the_count_survives_a_rotation_of_the_limit_key(installation: Installation) -> None:
+    """It is the sum under both keys, and an operator and a correct code reset both."""
+    set_limits(installation)
+    for number in range(MAX_FAILURES - 1):
+        await fail(installation, number)
+    new = generate_keys("2").limit.current
+    keys = installation.keys
+    rings = {name: getattr(keys, name) for name in keys.__struct_fields__}
+    rotated = ServiceKeys(**{**rings, "limit": KeyRing((new, keys.limit.current))})
+    installation = installation.restart(keys=rotated)
+    set_limits(installation)
+
+    await fail(installation, 100)
+    with pytest.raises(AccountLocked):
+        await installation.issue("+447400128888", account=ACCOUNT)
+    await unlock_account(installation)
+    for number in range(200, 200 + MAX_FAILURES - 1):
+        await fail(installation, number)
+    issued = await installation.issue("+447400127777", account=ACCOUNT)
+    await installation.verify(issued, installation.router.extract_code())

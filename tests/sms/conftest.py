@@ -38,6 +38,7 @@ class ScriptedGateway:
 
     def __init__(self) -> None:
         self.requests: list[ReceivedRequest] = []
+        self.connection_count = 0
         self.request_received = asyncio.Event()
         self.closing = asyncio.Event()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -89,6 +90,7 @@ class ScriptedGateway:
         task = asyncio.current_task()
         assert task
         self._connections[task] = writer
+        self.connection_count += 1
         try:
             while not writer.is_closing():
                 self.requests.append(await _read_request(reader))

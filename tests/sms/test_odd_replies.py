@@ -4,17 +4,20 @@ Each form was seen from some gateway or proxy, or is refused by aiohttp, by h11,
 """
 
 import asyncio
+import gzip
 import socket
 
 import msgspec
 import pytest
 
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
+from otp_service.sms import http_transport
 from otp_service.sms.fault_table import classify_refusal, reply_from_message_id
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 
 
 BODY = b'{"id":"m-1","code":"21211"}'
+BOMB = gzip.compress(b"x" * 1_000_000)
 LENGTH = b"content-length: %d\r\n" % len(BODY)
 CHUNKED = b"transfer-encoding: chunked\r\n"
 
@@ -231,6 +234,66 @@ async def test_a_refusal_is_known_before_its_body_is_given_up(gateway, transport
     reply = await HttpProvider("acme", vendor, transport).send(message)
 
     assert Refused(Fault.PROVIDER, "http-429", 3, RefusalScope.THROTTLED) == reply
+
+
+@pytest.mark.parametrize(
+    ("raw", "meaning"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Refused(Fault.UNKNOWN, "no-message-id")),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}more\r\n",
+            Refused(Fault.UNKNOWN, "bad-reply", None, RefusalScope.SILENCE),
+        ),
+        (
+            b"HTTP/1.1 200 " + b"x" * 200_000,
+            Refused(Fault.UNKNOWN, "bad-reply", None, RefusalScope.SILENCE),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b"
+            % (len(BOMB), BOMB),
+            Refused(Fault.UNKNOWN, "reply-too-big"),
+        ),
+    ],
+    ids=["no body", "a chunk without its end", "an endless status line", "a bomb"],
+)
+async def test_what_cannot_be_read_may_have_been_sent(gateway, provider, message, raw, meaning):
+    """A 2xx without a proof of anything, whatever is wrong with it."""
+    gateway.set_raw_reply(raw)
+
+    assert meaning == await provider.send(message)
+
+
+async def test_octets_before_a_request_end_the_connection(gateway, provider, message):
+    """A server that speaks on an idle connection could forge the next reply."""
+    connections = []
+
+    async def reply(writer):
+        connections.append(writer)
+        writer.write(build_raw() % 200)
+        await writer.drain()
+
+    gateway.set_handler(reply)
+    await provider.send(message)
+    connections[0].write(build_raw() % 500)
+    await connections[0].drain()
+    await asyncio.sleep(0.05)
+
+    assert Accepted("m-1") == await provider.send(message)
+    assert 2 == len(set(connections))
+
+
+async def test_an_idle_connection_is_closed_before_the_server_closes_it(
+    gateway, transport, message, monkeypatch
+):
+    """Apache and Node close theirs after 5 s; a message written then would be unknown."""
+    monkeypatch.setattr(http_transport, "KEEP_ALIVE_SECONDS", 0.01)
+    gateway.set_raw_reply(build_raw() % 200)
+    provider = HttpProvider("acme", Vendor(gateway.url), transport)
+    await provider.send(message)
+    await asyncio.sleep(0.1)
+
+    assert Accepted("m-1") == await provider.send(message)
+    assert 2 == gateway.connection_count
 
 
 async def test_octets_after_a_reply_are_not_the_next_one(gateway, provider, message):

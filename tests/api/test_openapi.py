@@ -59,7 +59,7 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
 @pytest.mark.parametrize(
     ("name", "statuses"),
     [
-        ("issue_challenge", "201 400 401 403 409 413 415 422 429 500 502 503"),
+        ("issue_challenge", "201 400 401 403 409 410 413 415 422 429 500 502 503"),
         ("get_challenge", "200 400 401 403 404 405 413 415 500 503"),
         ("cancel_challenge", "204 400 401 403 404 405 410 413 415 500 503"),
         ("verify_challenge", "200 400 401 403 404 405 410 413 415 422 429 500 503"),

@@ -37,6 +37,9 @@ TABLE = [
     (errors.DeliveryFailed(CHALLENGE_ID), 502, "delivery-failed", {"id"}),
     (errors.Overloaded(), 503, "overloaded", set()),
     (errors.StoreUnavailable(), 503, "store-unavailable", set()),
+    (errors.NotReplicated(None), 503, "store-unavailable", set()),
+    (errors.EventLogFull(), 503, "store-unavailable", set()),
+    (errors.ResultNotStored(), 503, "store-unavailable", set()),
     (errors.StoreTampered(), 503, "store-unavailable", set()),
     (errors.StoreKeyUnknown("state", "s2"), 503, "store-unavailable", set()),
 ]

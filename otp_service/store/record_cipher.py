@@ -3,7 +3,8 @@
     record = version (8) ‖ n (1) ‖ "seal id/state id" (n) ‖ nonce (12) ‖ AES-256-GCM(body) ‖ MAC (32)
 
 The MAC includes the key name, so a record that was copied to another key does not open. An attacker
-with write access to Redis can delete a record or restore an older one, and nothing else.
+with write access to Redis can delete a record or restore an older one (version_guard.py), and nothing
+else.
 """
 
 import re

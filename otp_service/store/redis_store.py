@@ -27,6 +27,7 @@ from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.record_cipher import RecordCipher
+from otp_service.store.version_guard import VersionGuard, parse_version
 
 
 IDEMPOTENCY_TTL_MS = DAY_MS
@@ -65,6 +66,7 @@ class RedisStore:
         self._log_limits = commit_request.LogLimits(retention_ms, max_stream_entries, has_archive)
         self._epoch_event = sign_event(cipher, epoch_event)
         self._clock_shift_ms = clock_shift_ms
+        self._version_guard = VersionGuard()
         self._commit_script = LuaScript(commit_request.COMMIT_LUA)
         self._fetch_script = LuaScript(commit_request.read_lua("fetch"))
 
@@ -107,10 +109,36 @@ class RedisStore:
         if partition is None:
             raise ChallengeNotFound
         keys = self._list_record_keys(partition, tenant, challenge_id)
+        floors = await self._version_guard.read_floors(self.client, keys)
         now, *values = await self.read_values(keys)
-        return self._decode_snapshot(now, keys, values)
+        snapshot = self._decode_snapshot(now, keys, values)
+        versions = [value and parse_version(value) for value in values]
+        await self._version_guard.check_versions(self.client, keys, versions, floors, now)
+        return snapshot
 
     async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
+        """Run a commit. Raises StoreTampered if the record of its swap was rolled back."""
+        if commit.swap is None or commit.only_with_refunds:  # which may write nothing
+            return await self._run_decoded_commit(commit)
+        new = commit.swap.new
+        keys = self._list_record_keys(commit.partition, new.tenant, new.id)
+        floors = await self._version_guard.read_floors(self.client, keys)
+        outcome = await self._run_decoded_commit(commit)
+        if isinstance(outcome, ports.Committed):
+            now, stored = outcome.now, commit.swap.old
+        elif isinstance(outcome, ports.Conflict):
+            now, stored = outcome.snapshot.now, outcome.snapshot.challenge
+        else:
+            return outcome
+        versions = (stored.version if stored else None, None)
+        await self._version_guard.check_versions(self.client, keys, versions, floors, now)
+        if isinstance(outcome, ports.Committed):
+            self._version_guard.remember_version(keys[0], new.version, now)
+            if isinstance(commit.swap.secret, ChallengeSecret):
+                self._version_guard.remember_version(keys[1], new.version, now)
+        return outcome
+
+    async def _run_decoded_commit(self, commit: ports.Commit) -> ports.CommitOutcome:
         try:
             reply = await self.run_commit(self._draft_commit(commit), durable=commit.durable)
         except NotReplicated as error:

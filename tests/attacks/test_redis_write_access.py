@@ -107,6 +107,24 @@ def test_a_copied_verified_challenge_verifies_no_other(scenario: TamperingScenar
     scenario.assert_victim_is_protected()
 
 
+def test_a_restored_challenge_gives_few_guesses_back(scenario: TamperingScenario) -> None:
+    """R17, R72: each of the two workers compares at most the attempts of one challenge."""
+    names = get_record_names(scenario.attackers)
+    records = {name: scenario.client.get(name) for name in names}
+    compared = 0
+    for _ in range(15):
+        for name, value in records.items():
+            scenario.client.set(name, value)
+        for name in scenario.client.scan_iter("*:limit:*Failures*"):
+            scenario.client.delete(name)
+        answers = [scenario.service.verify(scenario.attackers, "000000") for _ in range(4)]
+        compared += sum(answer.problem_type == "incorrect-code" for answer in answers)
+
+    assert 4 <= compared <= 2 * 5
+    challenge = scenario.attackers.json["id"]
+    assert scenario.service.fetch_events(challenge=challenge, type="store.tampered")
+
+
 def test_swapped_secrets_neither_send_nor_verify(scenario: TamperingScenario) -> None:
     """The secret contains the number and the hashes, so a resend would go to the other phone."""
     attackers, victims = (

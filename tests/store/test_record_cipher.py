@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from otp_service.core.challenge import Challenge, ChallengeStatus
 from otp_service.core.errors import ChallengeExpired, OtpError, StoreKeyUnknown, StoreTampered
 from otp_service.core.keys import Key, KeyRing
+from otp_service.core.limits import Bucket, Limit
 from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
 from otp_service.store.client import ScriptClient
 from otp_service.store.record_cipher import MAC_BYTES, VERSION_DIGITS, RecordCipher
+from otp_service.store.version_guard import VersionGuard
 from tests.installation import (
     SECOND_MS,
     Installation,
@@ -227,6 +229,12 @@ class Thief:
     async def delete(self, name: str) -> None:
         """Delete the value."""
         await self.link.run_pipeline(name, [("DEL", name)])
+
+    async def delete_failures(self, number: str) -> None:
+        """Delete the failures of a number."""
+        for limit in (Limit.FAILURES_NUMBER, Limit.CONSECUTIVE_FAILURES):
+            for name in self.world.store.bucket_keys(Bucket(limit, "shop", number)):
+                await self.delete(name)
 
 
 @pytest.fixture
@@ -621,24 +629,32 @@ async def test_a_deleted_secret_leaves_nothing_to_compare_with(
     assert runs == world.hasher.hash_count
 
 
-async def test_a_verified_challenge_that_is_rolled_back_has_no_secret_to_be_verified_with(
+def forget_versions(world: Installation) -> None:
+    """Let the store know no more than another process, which has not seen the challenge."""
+    world.store._version_guard = VersionGuard()
+
+
+async def test_a_verified_challenge_that_is_rolled_back_is_tampered_with(
     world: Installation, thief: Thief
 ) -> None:
-    """R4: unless the attacker kept that too; then it has its earlier result, and no other."""
+    """R4: a process that saw the success refuses it; for another one the secret is missing."""
     issued = await world.issue(NUMBER)
     code, names = world.router.extract_code(), thief.names(issued)
     before = {name: await thief.read(name) for name in names.values()}
     await world.verify(issued, code)
     await thief.write(names["challenge"], before[names["challenge"]])
 
+    with pytest.raises(StoreTampered):
+        await world.verify(issued, code)
+    forget_versions(world)
     with pytest.raises(ChallengeExpired):
         await world.verify(issued, code)
 
 
-async def test_a_rolled_back_failure_does_not_refill_the_numbers_budget(
+async def test_a_rolled_back_challenge_gives_no_attempts_back(
     world: Installation, thief: Thief
 ) -> None:
-    """R17: attempts come back with the record, failures of the number do not."""
+    """R17: also if the failures of the number are deleted, one guess is compared in a process."""
     issued = await world.issue(NUMBER)
     code, names = world.router.extract_code(), thief.names(issued)
     before = {name: await thief.read(name) for name in names.values()}
@@ -646,6 +662,49 @@ async def test_a_rolled_back_failure_does_not_refill_the_numbers_budget(
     for i in range(20):
         for name, value in before.items():
             await thief.write(name, value)
+        await thief.delete_failures(NUMBER)
+        await gather_results(world.verify(issued, make_wrong_code(code, i + 1)))
+
+    assert 1 == world.hasher.hash_count - compared
+    assert 10 == await tampered(world)  # the other nine are in a fold
+
+
+async def test_a_rolled_back_challenge_is_refused_where_it_is_swapped(
+    world: Installation, thief: Thief, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record changes between the read and the attempt, of which the conflict shows it."""
+    issued = await world.issue(NUMBER)
+    code, name = world.router.extract_code(), thief.names(issued)["challenge"]
+    before = await thief.read(name)
+    await gather_results(world.verify(issued, make_wrong_code(code, 1)))
+    read_values = world.store.read_values
+
+    async def read_and_restore(keys):
+        values = await read_values(keys)
+        await thief.write(name, before)
+        return values
+
+    monkeypatch.setattr(world.store, "read_values", read_and_restore)
+    compared = world.hasher.hash_count
+
+    with pytest.raises(StoreTampered):
+        await world.verify(issued, code)
+
+    assert compared == world.hasher.hash_count
+
+
+async def test_a_rolled_back_failure_does_not_refill_the_numbers_budget(
+    world: Installation, thief: Thief
+) -> None:
+    """R17: where each guess reaches another process, the failures of the number stay."""
+    issued = await world.issue(NUMBER)
+    code, names = world.router.extract_code(), thief.names(issued)
+    before = {name: await thief.read(name) for name in names.values()}
+    compared = world.hasher.hash_count
+    for i in range(20):
+        for name, value in before.items():
+            await thief.write(name, value)
+        forget_versions(world)
         await gather_results(world.verify(issued, make_wrong_code(code, i + 1)))
 
     assert 10 == world.hasher.hash_count - compared
@@ -654,7 +713,7 @@ async def test_a_rolled_back_failure_does_not_refill_the_numbers_budget(
 async def test_an_older_secret_brings_back_an_older_code_and_no_other(
     world: Installation, thief: Thief
 ) -> None:
-    """R7: a code that was driven out was right once; the number is the same."""
+    """R7: in another process, a code that was driven out was right once; the number is the same."""
     issued = await world.issue(NUMBER)
     first, name = world.router.extract_code(), thief.names(issued)["secret"]
     before = await thief.read(name)
@@ -663,6 +722,9 @@ async def test_an_older_secret_brings_back_an_older_code_and_no_other(
         await world.resend(issued)
     await thief.write(name, before)
 
+    with pytest.raises(StoreTampered):
+        await world.verify(issued, world.router.extract_code())
+    forget_versions(world)
     with pytest.raises(OtpError):
         await world.verify(issued, world.router.extract_code())
     verified = await world.verify(issued, first)

@@ -23,7 +23,7 @@ from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.gateway_values import find_value
-from otp_service.sms.receipt_callbacks import Callback, UnreadableReceipt, require_equal
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, require_equal
 
 
 GatewayCodes = frozenset[str | int]
@@ -60,15 +60,15 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def acknowledgement(self) -> tuple[int, bytes]:
         return self.answer_status or (200 if self.answer else 204), self.answer.encode()
 
-    def parse_receipts(self, callback: Callback) -> list[Receipt]:
-        """Return the receipt; a word that is in no table is pending.
+    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+        """Return the receipt; a word that is in no table is pending, and without one it is no receipt.
 
         Raises CallbackSignatureError and UnreadableReceipt.
         """
         is_signed = self._verify_key(callback)
         word = _find_callback_value(self.status, callback)
         if word is None:
-            raise UnreadableReceipt
+            return [_skip_other_event(callback)]
         reference = _find_callback_value(self.reference, callback) or ""
         tables = {
             "delivered": self.delivered,
@@ -111,7 +111,18 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return True
 
 
+def _skip_other_event(callback: Callback) -> SkippedEvent:
+    """Return OTHER. Raises UnreadableReceipt for a form or an address without any field."""
+    if not _is_json(callback):
+        _ = callback.fields
+    return SkippedEvent.OTHER
+
+
+def _is_json(callback: Callback) -> bool:
+    return callback.headers.get("content-type", "").startswith("application/json")
+
+
 def _find_callback_value(path: str, callback: Callback) -> str | None:
-    if callback.headers.get("content-type", "").startswith("application/json"):
+    if _is_json(callback):
         return find_value(path, callback.headers, callback.json)
     return callback.form.get(path) or callback.query.get(path)

@@ -8,7 +8,10 @@ from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
 from otp_service.sms.receipt_callbacks import SkippedEvent, strip_reference
 from tests.api.fakes import ApiHarness, FakeReceiptDialect
-from tests.sms.providers.test_skipped_events import FORM_DIALECTS, JSON_DIALECTS
+from tests.sms.providers.contracts.aws import create_aws
+from tests.sms.providers.contracts.plivo import create_plivo
+from tests.sms.providers.contracts.sns import create_sns
+from tests.sms.providers.test_skipped_events import ADDRESS, FORM_DIALECTS, JSON_DIALECTS
 
 
 REFERENCE = "shop.c07-5d41402abc4b2a76b9719d911017c592.1.1"
@@ -16,6 +19,7 @@ NEWS = f"delivered {REFERENCE}".encode()
 
 
 DIALECTS = JSON_DIALECTS | FORM_DIALECTS
+DIALECTS |= {"aws": create_aws(ADDRESS), "plivo": create_plivo(ADDRESS), "sns": create_sns(ADDRESS)}
 
 
 async def bring(api: ApiHarness, path: str = "/v1/callbacks/acme", body: bytes = NEWS, **more):

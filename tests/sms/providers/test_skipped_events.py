@@ -9,6 +9,8 @@ from twilio.request_validator import RequestValidator
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
+from otp_service.sms.gateway_receipts import ReceiptSettings
+from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.sms.receipt_callbacks import (
     CallbackSignatureError,
     SkippedEvent,
@@ -171,6 +173,12 @@ def test_the_same_event_without_a_signature_is_refused(sign, event):
         dialect.parse_receipts(bare)
 
 
+GATEWAY = GenericHttp(
+    url=ADDRESS, fields={"to": "{to}"}, receipt=ReceiptSettings("s", frozenset({"ok"}))
+)
+JSON_HEADERS = {"content-type": "application/json"}
+
+
 @pytest.mark.parametrize(
     ("dialect", "callback"),
     [
@@ -185,6 +193,9 @@ def test_the_same_event_without_a_signature_is_refused(sign, event):
             build_callback(b"STOP", url=f"{CALLBACK_URL}&from=447400123456&to=1"),
         ),
         (test_kannel.kannel(), build_callback(b"", url=f"{CALLBACK_URL}&type=64", method="GET")),
+        (GATEWAY, build_callback(b"from=447400123456&text=STOP")),
+        (GATEWAY, build_callback(b"", url=f"{CALLBACK_URL}&text=STOP", method="GET")),
+        (GATEWAY, build_callback({"from": "447400123456"}, headers=JSON_HEADERS)),
     ],
 )
 def test_vendors_without_signatures_send_other_events_too(dialect, callback):
@@ -202,6 +213,7 @@ JSON_DIALECTS = {
 }
 FORM_DIALECTS = {
     "jasmin": test_jasmin.jasmin(),
+    "gateway": GATEWAY,
     "kannel": test_kannel.kannel(),
     "messagebird": create_messagebird(ADDRESS),
     "twilio": test_twilio.twilio(auth_token=None),

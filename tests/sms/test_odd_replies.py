@@ -17,7 +17,7 @@ from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
 
 
 BODY = b'{"id":"m-1","code":"21211"}'
-BOMB = gzip.compress(b"x" * 1_000_000)
+BOMB = gzip.compress(b"x" * 1_000_000, mtime=0)
 LENGTH = b"content-length: %d\r\n" % len(BODY)
 CHUNKED = b"transfer-encoding: chunked\r\n"
 

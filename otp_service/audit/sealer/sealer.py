@@ -20,6 +20,7 @@ from otp_service.audit.sealer.backlog import read_backlog
 from otp_service.audit.sealer.environment import ArchiveSource, SealerEnvironment
 from otp_service.audit.sealer.lease import LEASE_RENEWAL_SECONDS, Lease
 from otp_service.audit.sealer.partition_lines import PartitionLines, build_lines, merge_lines
+from otp_service.audit.sealer.repeat_watch import RepeatWatch
 from otp_service.audit.sealer.retention import RetentionJob
 from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.sealer.sink_delivery import SinkDelivery
@@ -35,6 +36,11 @@ POLL_INTERVAL_SECONDS = 0.25
 
 MAX_BATCH_LINES = 5000
 """Lines after which a batch is sealed before its time."""
+
+REPEATS_MESSAGE = (
+    "%d events are in the log twice: calls were repeated after Redis was replaced, or entries were"
+    " copied; 'otp-service audit verify' lists them"
+)
 
 T = TypeVar("T")
 
@@ -64,6 +70,7 @@ class Sealer:
         self._status_reporter = StatusReporter()
         self._delivery = SinkDelivery(environment.sinks, environment.anchor_sinks)
         self._pending_events: list[tuple[str, int]] = []
+        self._repeat_watch = RepeatWatch()
 
     @property
     def is_leader(self) -> bool:
@@ -162,6 +169,8 @@ class Sealer:
         if not self.is_leader:
             return True  # the search for an old epoch took long: renew the lease first
         await self._delivery.enqueue_undelivered(self._writer.folder, backlog.pending, find_last)
+        if repeats := self._repeat_watch.count_repeats(backlog.pending):
+            logger.warning(REPEATS_MESSAGE, repeats)
         await self._append_lines(lines)
         if self._is_seal_due():
             await self._seal_batch()

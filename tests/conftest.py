@@ -95,7 +95,9 @@ def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedServer]]:
     """Return three masters that share the slots."""
-    with redis_servers.start_cluster(tmp_path_factory.mktemp("cluster")) as masters:
+    folder = tmp_path_factory.mktemp("cluster")
+    # On a busy machine a master may not run for seconds, and no test wants it to be replaced.
+    with redis_servers.start_cluster(folder, node_timeout_ms=20_000) as masters:
         yield masters
 
 

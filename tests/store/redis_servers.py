@@ -70,13 +70,20 @@ def wait_until(
 
 
 @contextlib.contextmanager
-def start_cluster(folder: Path, size: int = 3) -> Iterator[list[EmbeddedServer]]:
+def start_cluster(
+    folder: Path, size: int = 3, *, node_timeout_ms: int = 2000
+) -> Iterator[list[EmbeddedServer]]:
     """Masters that share the slots evenly; comes back when each of them says that all is well.
+
+    After `node_timeout_ms` without an answer a master is taken for failed.
 
     A master waits two seconds before it takes writes (CLUSTER_WRITABLE_DELAY), so this does too.
     """
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(_start_cluster_server(folder / str(i))) for i in range(size)]
+        servers = [
+            stack.enter_context(_start_cluster_server(folder / str(i), node_timeout_ms))
+            for i in range(size)
+        ]
         clients = [stack.enter_context(open_client(server)) for server in servers]
         for i, client in enumerate(clients):
             first, last = SLOT_COUNT * i // size, SLOT_COUNT * (i + 1) // size - 1
@@ -91,14 +98,16 @@ def start_cluster(folder: Path, size: int = 3) -> Iterator[list[EmbeddedServer]]
         yield servers
 
 
-def _start_cluster_server(folder: Path) -> contextlib.AbstractContextManager[EmbeddedServer]:
+def _start_cluster_server(
+    folder: Path, node_timeout_ms: int = 2000
+) -> contextlib.AbstractContextManager[EmbeddedServer]:
     return start_server(
         folder,
         port=find_free_port(),
         cluster_enabled="yes",
         # The default is the port and 10000, which may be past the last port there is.
         cluster_port=str(find_free_port()),
-        cluster_node_timeout="2000",
+        cluster_node_timeout=str(node_timeout_ms),
         repl_diskless_sync_delay="0",
     )
 

@@ -61,7 +61,7 @@ class PendingRefunds:
         except OtpError:
             raise
         except Exception:
-            await self.apply(refund)
+            self.apply_later(refund)
             raise
 
     async def apply(self, refund: RefundCall) -> None:

@@ -673,6 +673,21 @@ async def test_a_commit_that_comes_too_late_changes_nothing_at_all(
     assert before == await snapshot(store)
 
 
+async def test_a_refund_of_a_failure_ends_no_delay_of_a_later_one(
+    script_client: ScriptClient,
+) -> None:
+    """R19: the delay counts from the last failure that stays."""
+    game = Game(script_client)
+    for cost in (10, 1, 1):
+        await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, cost, force=True))
+        game.store.now += 5 * SECOND
+
+    await game.give_back(1)
+    assert 11 * SECOND < (await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES))).wait_ms
+    await game.give_back(2)
+    assert type(await game.spend(game.charge(Limit.CONSECUTIVE_FAILURES, 0))) is Committed
+
+
 @pytest.mark.parametrize("limit", [Limit.SENDS_NUMBER, Limit.SENDS_TENANT])
 async def test_a_bucket_filled_while_the_clock_was_ahead_drains_as_any_other(
     script_client: ScriptClient, limit: Limit

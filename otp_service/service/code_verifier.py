@@ -101,14 +101,8 @@ class CodeVerifier:
 
     async def _check_account_lock(self) -> None:
         """Raise AccountLocked, which is checked before the form of a code."""
-        account = self._subject.account
-        if account is None:
-            return
-        lock_check = charges.build_account_lock_check(self._tenant, account)
         try:
-            await self._shared_limits.charge_caller(
-                self._shared_limits.name_caller_charges((lock_check,))
-            )
+            await self._shared_limits.check_account_lock(self._tenant, self._subject.account)
         except errors.AccountLocked as error:
             await self._record_verify_denial(error)
             raise

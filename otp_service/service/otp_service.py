@@ -19,6 +19,7 @@ from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.messages import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
+from otp_service.core.tenant import Tenant
 from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.accounts import AccountService
 from otp_service.service.code_sender import CodeSender
@@ -29,6 +30,7 @@ from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
+from otp_service.service.shared_limits import SharedLimits
 
 
 UNKNOWN_SUBJECT = Subject()
@@ -187,13 +189,28 @@ class OtpService:
             if secret is None or subject.phone is None:
                 raise errors.ChallengeExpired
             challenge.check_resend(snapshot.now)
-        except (errors.ChallengeEnded, errors.SendsExhausted) as error:
-            number = subject.phone if isinstance(error, errors.SendsExhausted) else None
-            await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error, number)
+        except errors.ChallengeEnded as error:
+            await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error)
             raise
+        except errors.SendsExhausted as error:
+            refusal = await self._put_lock_first(caller.tenant, challenge.account, error)
+            number = subject.phone
+            await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, refusal, number)
+            raise refusal from None
         reference = ChallengeRef(challenge.id, challenge.purpose)
         context = CallContext(self._dependencies, caller, subject, reference)
         return await CodeSender(self._dependencies, context, subject.phone).resend(secret)
+
+    async def _put_lock_first(
+        self, tenant: Tenant, account: str | None, error: errors.OtpError
+    ) -> errors.OtpError:
+        """Return AccountLocked, which is checked first, if the account is locked; else the error."""
+        try:
+            shared_limits = SharedLimits(self._store, self._dependencies.random)
+            await shared_limits.check_account_lock(tenant, account)
+        except errors.AccountLocked as locked:
+            return locked
+        return error
 
     async def _record_issue_denial(
         self,

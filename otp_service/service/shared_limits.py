@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import msgspec
 
-from otp_service.core.charges import build_success_refund
+from otp_service.core.charges import build_account_lock_check, build_success_refund
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge, LimitRefusal
 from otp_service.core.ports import Commit, Committed, Refund, Store
 from otp_service.core.random_source import RandomSource
+from otp_service.core.tenant import Tenant
 from otp_service.service.optimistic_commit import commit_once
 
 
@@ -55,6 +56,12 @@ class SharedLimits:
         operation_id = named[0].operation_id
         commit = Commit(partition=partition, operation_id=operation_id, charges=charges)
         return (await commit_once(self._store, commit)).committed.consecutive_failures
+
+    async def check_account_lock(self, tenant: Tenant, account: str | None) -> None:
+        """Raise AccountLocked if the account is locked. Nothing is charged."""
+        if account is not None:
+            lock_check = build_account_lock_check(tenant, account)
+            await self.charge_caller(self.name_caller_charges((lock_check,)))
 
     async def charge_all(self, named: Sequence[Refund]) -> SharedCharges:
         """Apply each charge that its limit allows, in one round trip."""

@@ -11,6 +11,7 @@ from otp_service.core.errors import (
     NumberNotAllowed,
     OtpError,
     RateLimited,
+    SendsExhausted,
 )
 from otp_service.core.keys import KeyRing, ServiceKeys
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
@@ -173,6 +174,24 @@ async def test_a_lock_is_reported_before_the_form_of_a_code(installation: Instal
     await installation.service.numbers.block_number(OPERATOR, phone)
     with pytest.raises(NumberNotAllowed):
         await installation.issue(phone.e164, account=ACCOUNT)
+
+
+async def test_a_lock_is_reported_before_exhausted_sends(installation: Installation) -> None:
+    """403 comes before 409; without a lock the resend is refused by its sends."""
+    set_limits(installation)
+    pending = await installation.issue("+447400129999", account=ACCOUNT)
+    for _ in range(2):
+        installation.advance_clock(31_000)
+        await installation.resend(pending)
+    with pytest.raises(SendsExhausted):
+        await installation.resend(pending)
+
+    await lock_account(installation)
+
+    with pytest.raises(AccountLocked):
+        await installation.resend(pending)
+    denied = (await installation.read_events())[-1]
+    assert ("otp.issue_denied", "account_locked") == (denied["type"], denied["reason"])
 
 
 async def test_a_malformed_code_without_a_lock_costs_nothing(installation: Installation) -> None:

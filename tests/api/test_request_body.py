@@ -190,6 +190,30 @@ async def test_a_content_coding_of_no_body_means_nothing(api: ApiHarness) -> Non
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/{CHALLENGE_ID}/resend", "/v1/callbacks/acme"])
+async def test_a_body_in_thousands_of_parts_is_413_and_closes(api: ApiHarness, path) -> None:
+    """R56: 256 KiB in chunks of one byte cost a worker 6 s, without an API key."""
+    scope = build_scope(
+        *("POST", path),
+        (b"authorization", build_auth_header("shop")["Authorization"].encode()),
+        (b"transfer-encoding", b"chunked"),
+    )
+    sent, received = [], []
+
+    async def receive_byte():
+        received.append(b" ")
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    await api.public(scope, receive_byte, send)
+
+    assert 413 == sent[0]["status"]
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert request_body.MAX_BODY_PARTS == len(received)
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/{CHALLENGE_ID}/resend", "/v1/callbacks/acme"])
 async def test_a_body_that_does_not_end_is_408_and_closes(
     api: ApiHarness, monkeypatch: pytest.MonkeyPatch, path
 ) -> None:

@@ -22,6 +22,7 @@ COMMAND_MODULES = {
     "calibrate": "check",
     "openapi": "check",
     "serve": "serve",
+    "status": "service_status",
     "unlock": "numbers",
     "unlock-account": "unlock_account",
     "block": "numbers",

@@ -30,13 +30,11 @@ class ConnectionMonitor:
         self._is_reached = False
 
     async def run(self) -> None:
-        """Check once a second, forever."""
-        while True:
-            self.observe(count_waiting(self._listener), count_descriptors())
-            await asyncio.sleep(CHECK_SECONDS)
-
-    def close(self) -> None:
-        self._listener.close()
+        """Check once a second until it is canceled, and close the listener."""
+        with self._listener:
+            while True:
+                self.observe(count_waiting(self._listener), count_descriptors())
+                await asyncio.sleep(CHECK_SECONDS)
 
     def observe(self, waiting: int, descriptors: int) -> None:
         """Record one measurement; each open connection is a descriptor."""

@@ -46,7 +46,7 @@ class AdminThread(LoopThread):
     def record_service_change(self, reason: str) -> None:
         """Record the event in the background, if the listener runs and Redis answers."""
         application = self._application
-        if application is not None:
+        if application is not None and self.loop is not None:
             record = application.system_events.record_service_change(reason)
             asyncio.run_coroutine_threadsafe(record, self.loop)
 

@@ -67,7 +67,7 @@ class HttpServer:
         self._app = app
         self._listener = listener
         self._limits = limits
-        self._monitor = ConnectionMonitor(listener.dup(), limits.max_connections, metrics)
+        self._metrics = metrics
         self._monitoring: asyncio.Task[None] | None = None
         self._signal = WorkerSignal()
         self._stopped: asyncio.Future[None] | None = None
@@ -87,7 +87,11 @@ class HttpServer:
         # Granian is typed, but these are not in its stubs.
         scheduler = _new_cbscheduler(loop, self._serve_request, impl_asyncio=True)  # type: ignore[no-untyped-call]
         worker.serve_async(scheduler, loop, self._signal)
-        self._monitoring = asyncio.create_task(self._monitor.run())
+        limit = self._limits.max_connections
+        # Not `dup()`, which makes the socket block: for Granian, and for the worker that shares it.
+        copy = socket.socket(fileno=os.dup(self._listener.fileno()))
+        monitor = ConnectionMonitor(copy, limit, self._metrics)
+        self._monitoring = asyncio.create_task(monitor.run())
 
     def retire(self) -> None:
         """Close each connection after its next response."""
@@ -98,7 +102,6 @@ class HttpServer:
         if self._stopped is None or self._monitoring is None:
             return True
         self._monitoring.cancel()
-        self._monitor.close()
         self._signal.set()
         done, _ = await asyncio.wait([self._stopped], timeout=timeout_seconds)
         return bool(done)

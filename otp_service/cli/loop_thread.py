@@ -18,7 +18,7 @@ class LoopThread:
 
     def __init__(self, run: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
         self._run = run
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._stop_event = asyncio.Event()
         self._thread: threading.Thread | None = None
 
@@ -27,20 +27,20 @@ class LoopThread:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, settings: Settings) -> None:
-        self.loop, self._stop_event = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._run_loop, args=(settings,), daemon=True)
+        self.loop = loop = asyncio.new_event_loop()
+        self._stop_event = asyncio.Event()
+        self._thread = threading.Thread(target=self._run_loop, args=(loop, settings), daemon=True)
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
         """Ask the job to stop, and wait for it; return whether it stopped in time."""
-        if self._thread is None or self.loop.is_closed():
+        if self._thread is None or self.loop is None or self.loop.is_closed():
             return True
         self.loop.call_soon_threadsafe(self._stop_event.set)
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
-    def _run_loop(self, settings: Settings) -> None:
-        loop = self.loop
+    def _run_loop(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
         try:
             loop.run_until_complete(self._run(settings, self._stop_event))
         finally:

@@ -52,7 +52,6 @@ class Supervisor:
         self.workers: list[WorkerProcess] = []
         self.refusal = ""
         """Why the last reload was refused; empty after one that was done."""
-        self.reload_outcomes = {"done": 0, "refused": 0}
         self.delays = RestartDelays()
         self._slots = configuration.settings.service.workers
         self._listeners, self._helpers = listeners, helpers
@@ -62,6 +61,8 @@ class Supervisor:
         self._changed, self._stop = asyncio.Event(), asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._switching: asyncio.Task[None] | None = None
+        self._is_replacing = False
+        """Whether workers of an earlier configuration still finish their requests."""
         self._fatal_reason = ""
         self._has_served = False
         """Whether a worker ever did: until then a failure ends the service."""
@@ -158,6 +159,9 @@ class Supervisor:
             else:
                 self._fatal_reason = f"a worker {worker.describe_end()}"
                 self._request_stop()
+        if self._is_replacing and all(w.generation >= self.generation for w in self.workers):
+            self._is_replacing = False
+            logger.info("the reload is done: every worker runs the new configuration")
 
     @property
     def _wanted_generations(self) -> set[int]:
@@ -206,10 +210,10 @@ class Supervisor:
         self.in_force, self.candidate = self.candidate, None
         self.generation = self._newest_generation
         self.refusal = ""
-        self.reload_outcomes["done"] += 1
         settings = self.in_force.settings
         telemetry.set_log_level(settings.service.log_level)
         logger.info("configuration %s is in force", hash_settings(settings))
+        self._is_replacing = True
         previous = self._switching
         self._switching = asyncio.create_task(self._switch_helpers(previous))
         self._changed.set()
@@ -224,7 +228,6 @@ class Supervisor:
         self.candidate = None
         self._newest_generation += 1  # what was started for it is ended
         self.refusal = reason
-        self.reload_outcomes["refused"] += 1
         in_force = hash_settings(self.in_force.settings)
         for line in filter(None, map(str.strip, reason.splitlines())):
             fields = {"reason": line, "configuration": in_force}

@@ -58,7 +58,6 @@ class SupervisorChannel:
         self._socket = sock
         self._orders: BinaryIO = sock.makefile("rb")
         self._close_process = close_process
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.serve_ordered, self.stop_ordered = asyncio.Event(), asyncio.Event()
         self.retire_ordered = asyncio.Event()
 
@@ -150,12 +149,13 @@ def main() -> None:
     """Run a worker; its supervisor passes the file descriptors."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that hangs up reaches every process
     channel_fd, listener_fd = map(int, sys.argv[1:])
-    channel = SupervisorChannel(socket.socket(fileno=channel_fd), lambda: os._exit(1))
-    try:
-        run_worker(channel, socket.socket(fileno=listener_fd))
-    except Exception as error:
-        channel.report("failed", type(error).__name__)
-        raise
+    with socket.socket(fileno=channel_fd) as sock, socket.socket(fileno=listener_fd) as listener:
+        channel = SupervisorChannel(sock, lambda: os._exit(1))
+        try:
+            run_worker(channel, listener)
+        except Exception as error:
+            channel.report("failed", type(error).__name__)
+            raise
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The HTTP server of all listeners, given bytes on raw sockets: what is read, refused, closed."""
 
 import asyncio
+import os
 import re
 import resource
+import socket
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -31,6 +33,7 @@ class Listener(NamedTuple):
     """A server, its port, and the requests that its application was called for."""
 
     server: HttpServer
+    sock: socket.socket
     port: int
     handled: list[tuple[str, bytes]]
     released: asyncio.Event
@@ -62,7 +65,7 @@ async def listener() -> AsyncIterator[Listener]:
     sock = open_listener("127.0.0.1", 0, advice="")
     server = HttpServer(app, sock, ConnectionLimits(max_connections=8, idle_seconds=1))
     server.start()
-    yield Listener(server, sock.getsockname()[1], handled, released)
+    yield Listener(server, sock, sock.getsockname()[1], handled, released)
     released.set()
     assert await server.stop(5)
     sock.close()
@@ -288,6 +291,24 @@ async def test_slow_connections_block_others_only_until_their_deadline(
     assert [200] == list_statuses(answer)
     for _, writer in silent:
         writer.close()
+
+
+async def test_a_server_does_not_make_its_listener_block(listener: Listener) -> None:
+    """A worker and its successor share it: `accept` would stop all of the other's connections."""
+    blocking = socket.socket(
+        fileno=os.dup(listener.sock.fileno())
+    )  # as a worker opens its descriptor
+    assert blocking.gettimeout() is None
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise LookupError
+
+    server = HttpServer(app, blocking, ConnectionLimits(max_connections=8, idle_seconds=1))
+    server.start()
+    await asyncio.sleep(0.05)  # its monitor starts, too
+    assert not os.get_blocking(listener.sock.fileno())
+    assert await server.stop(5)
+    blocking.close()
 
 
 def test_reaching_the_limit_of_connections_is_logged_and_counted_once(

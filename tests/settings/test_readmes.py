@@ -230,6 +230,7 @@ def test_metrics_that_the_pages_name_exist():
     collected = [names for each in registries for names in each._collector_to_names.values()]
     names = {name for names in collected for name in names}
     names |= {f"otp_audit_{name}" for name in telemetry.metrics.ARCHIVE_METRICS}
+    names |= telemetry.process_metrics.PROCESS_METRICS.keys()
     text = "".join(page.read_text() for page in DOCS.glob("*.md"))
 
     documented = {*re.findall(r"\botp_(?!service)[a-z_0-9]+\b", text)}

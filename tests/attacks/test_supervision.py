@@ -1,0 +1,159 @@
+"""K6, E1: the supervisor of the deployed service is killed, stopped early, or refuses a reload."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otp_service.cli.slot_listeners import SlotListeners
+from tests.processes import (
+    WAIT_TIMEOUT_SECONDS,
+    GatewayServer,
+    RunningService,
+    run_command,
+    run_service,
+)
+from tests.store import redis_servers
+
+
+pytestmark = pytest.mark.slow
+
+ORPHAN_WAIT_SECONDS = 5.0
+"""The workers have 1 s, and this machine may be busy."""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RunningService]:
+    """Return a service that the test stops."""
+    with (
+        GatewayServer() as gateway,
+        redis_servers.start_server(tmp_path / "redis") as redis,
+        run_service(tmp_path, redis, [gateway.url], workers=2) as service,
+    ):
+        yield service
+
+
+def run_status(service: RunningService, *arguments: str) -> tuple[int, str]:
+    """Run `otp-service status` for this service."""
+    config = service.log.with_name("otp.toml")
+    ports = {"OTP_SERVICE__ADMIN_PORT": str(service.admin_port)}
+    return run_command("status", "--config", str(config), *arguments, **ports)
+
+
+def list_starts(service: RunningService) -> list[dict[str, Any]]:
+    """Return the events of workers that started."""
+    events = service.fetch_events(type="service.changed")
+    return [event for event in events if event["reason"] == "started"]
+
+
+def test_workers_end_with_a_supervisor_that_was_killed(service: RunningService) -> None:
+    """They served for ever, without sealer and metrics, and the address was in use."""
+    workers = service.list_worker_pids()
+
+    service.process.kill()
+    service.process.wait(WAIT_TIMEOUT_SECONDS)
+    redis_servers.wait_until(
+        lambda: not service.list_worker_pids(),
+        timeout_seconds=ORPHAN_WAIT_SECONDS,
+        description="the end of the workers",
+    )
+
+    assert 2 == len(workers)
+    SlotListeners("127.0.0.1", service.port, 2).close()  # the address is free
+
+
+def test_a_worker_that_is_killed_is_replaced_and_others_serve_meanwhile(
+    service: RunningService,
+) -> None:
+    """New connections go to the other slot at once."""
+    victim, other = service.wait_for_two_workers()
+    os.kill(victim, signal.SIGKILL)
+    redis_servers.wait_until(
+        lambda: f"worker {victim} was ended by signal 9" in service.log.read_text(),
+        description="the supervisor's notice",
+    )
+
+    statuses = [service.send_request("GET", "/health/live").status for _ in range(20)]
+
+    assert [200] * 20 == statuses
+    assert other in service.wait_for_two_workers()
+
+
+def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
+    service: RunningService,
+) -> None:
+    """No event says that the refused configuration started."""
+    starts = list_starts(service)
+    healthy = run_status(service)
+    config = service.log.with_name("otp.toml")
+    config.write_text(config.read_text().replace('mode = "live"', 'mode = "life"'))
+    os.kill(service.process.pid, signal.SIGHUP)
+    redis_servers.wait_until(
+        lambda: "the reload is refused" in service.log.read_text(), description="the refusal"
+    )
+    redis_servers.wait_until(
+        lambda: any(
+            event["reason"] == "reload_refused"
+            for event in service.fetch_events(type="service.changed")
+        ),
+        description="the event",
+    )
+
+    assert 0 == healthy[0], healthy[1]
+    assert "Nothing is wrong." in healthy[1]
+    assert "worker-2" in healthy[1]
+    assert starts == list_starts(service)
+    assert '"reason":"mode: must be one of' in service.log.read_text()
+
+
+def test_a_signal_ends_a_service_whose_workers_start_slowly(tmp_path: Path) -> None:
+    """A start that was stuck held SIGTERM for a minute."""
+    sleep = 'import sys, time\nif "otp_service.cli.worker" in sys.orig_argv:\n    time.sleep(60)\n'
+    with (
+        GatewayServer() as gateway,
+        redis_servers.start_server(tmp_path / "redis") as redis,
+    ):
+        with run_service(tmp_path, redis, [gateway.url], workers=1) as service:
+            service.process.terminate()
+            service.process.wait(WAIT_TIMEOUT_SECONDS)
+        (tmp_path / "sitecustomize.py").write_text(sleep)
+        config = str(tmp_path / "otp.toml")
+        environ = os.environ | {
+            "OTP_SERVICE__PORT": str(service.port),
+            "OTP_SERVICE__ADMIN_PORT": str(service.admin_port),
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}",
+        }
+        command = [sys.executable, "-m", "otp_service", "serve", "--config", config]
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+        redis_servers.wait_until(lambda: can_connect(service.admin_port), description="the start")
+        started_at = time.monotonic()
+        process.terminate()
+
+        assert 0 == process.wait(WAIT_TIMEOUT_SECONDS)
+        assert time.monotonic() - started_at < 10
+
+
+def can_connect(port: int) -> bool:
+    """Return whether a program listens there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_status_of_a_service_that_does_not_run_is_an_exit_code_of_its_own(
+    service: RunningService,
+) -> None:
+    """1 means that something is wrong with a service that runs."""
+    service.process.terminate()
+    service.process.wait(WAIT_TIMEOUT_SECONDS)
+
+    code, output = run_status(service)
+
+    assert 2 == code
+    assert "is the service running?" in output

@@ -1,0 +1,204 @@
+"""`serve` in this process, with real workers: its start, reloads, deaths and end."""
+
+import contextlib
+import http.client
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otp_service.core.tenant import hash_api_key
+from tests.store import redis_servers
+
+
+pytestmark = pytest.mark.slow
+
+WAIT_SECONDS = 60
+
+
+class Driver(threading.Thread):
+    """Does something to a running `serve` in a thread, and then ends it."""
+
+    def __init__(self, ports: tuple[int, int], log: Any, script: Any) -> None:
+        super().__init__(daemon=True)
+        self._ports, self._log, self._script = ports, log, script
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Wait for the service, run the script, and send SIGTERM to this process."""
+        try:
+            self.wait_for(self.is_ready, "readiness")
+            self._script(self)
+        except BaseException as error:  # noqa: BLE001  # the test raises it
+            self.error = error
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def wait_for(self, condition: Any, what: str) -> None:
+        """Wait until the condition holds."""
+        redis_servers.wait_until(condition, timeout_seconds=WAIT_SECONDS, description=what)
+
+    def is_ready(self) -> bool:
+        """Return whether every worker serves."""
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            return not self.status()["problems"]
+        return False
+
+    def get(self, path: str, port: int, key: str = "") -> tuple[int, bytes]:
+        """Return status and body of a request."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response.status, body
+
+    def status(self) -> dict[str, Any]:
+        """Return what /status shows."""
+        found: dict[str, Any] = json.loads(self.get("/status", self._ports[1])[1])
+        return found
+
+    def metrics(self) -> str:
+        """Return the page for Prometheus."""
+        return self.get("/metrics", self._ports[1])[1].decode()
+
+    def worker_pids(self) -> set[int]:
+        """Return the pids of workers that serve."""
+        processes = self.status()["processes"]
+        return {p["pid"] for p in processes if p["role"].startswith("worker") and p["ready"]}
+
+    def logged(self) -> str:
+        """Return the log so far."""
+        text: str = self._log.text
+        return text
+
+
+@pytest.fixture
+def run_serve(run_otp, config, monkeypatch, caplog):
+    """Run `serve` while a script drives it; return the result of the command."""
+    ports = redis_servers.find_free_port(), redis_servers.find_free_port()
+    monkeypatch.setenv("OTP_SERVICE__PORT", str(ports[0]))
+    monkeypatch.setenv("OTP_SERVICE__ADMIN_PORT", str(ports[1]))
+    monkeypatch.setenv("OTP_SERVICE__WORKERS", "2")
+    monkeypatch.setattr("otp_service.telemetry.configure_logging", lambda *_: None)
+    caplog.set_level(logging.INFO, logger="otp_service")
+
+    def run(script: Any) -> Any:
+        driver = Driver(ports, caplog, script)
+        driver.start()
+        result = run_otp("serve", "--config", config)
+        driver.join(WAIT_SECONDS)
+        if driver.error:
+            raise driver.error
+        return result
+
+    yield run
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(
+            number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
+        )
+
+
+def reload(driver: Driver, expected: str) -> None:
+    """Send SIGHUP, and wait for the log line."""
+    os.kill(os.getpid(), signal.SIGHUP)
+    driver.wait_for(lambda: expected in driver.logged(), expected)
+
+
+def test_a_reload_revokes_a_key_and_a_refused_one_is_reported_everywhere(
+    run_serve, config: Path
+) -> None:
+    """E1: one that failed was dropped, and the admin listener ran other settings than the workers."""
+    text = config.read_text()
+    new_hash = hash_api_key("another key").hex()
+
+    def script(driver: Driver) -> None:
+        first = driver.status()
+        before = driver.worker_pids()
+        assert ["worker-1", "worker-2", "admin"] == [p["role"] for p in first["processes"]][:3]
+        assert {first["configuration"]} == {p["configuration"] for p in first["processes"]}
+
+        lines = text.splitlines()
+        place = next(i for i, line in enumerate(lines) if "sha256" in line and "#" not in line[:2])
+        start = lines[place].index('sha256 = "') + 10
+        lines[place] = lines[place][:start] + new_hash + lines[place][start + 64 :]
+        config.write_text("\n".join(lines))
+        reload(driver, "the reload is done")
+        driver.wait_for(driver.is_ready, "the helpers")
+        second = driver.status()
+        assert not before & driver.worker_pids()
+        assert first["configuration"] != second["configuration"]
+        assert {second["configuration"]} == {p["configuration"] for p in second["processes"]}
+
+        config.write_text("[service]\nhost = 7\n")
+        kept = driver.worker_pids()
+        reload(driver, "the reload is refused")
+        third = driver.status()
+        assert kept == driver.worker_pids()
+        assert second["configuration"] == third["configuration"]
+        assert third["reload_refused"]
+        assert "the last reload was refused" in third["problems"][0]
+        assert "otp_reload_refused 1.0" in driver.metrics()
+        assert f'configuration="{second["configuration"]}",process="worker-1"' in driver.metrics()
+
+        # A worker that dies is replaced by one of the configuration in force, not of the file.
+        os.kill(min(kept), signal.SIGKILL)
+        driver.wait_for(lambda: len(driver.worker_pids() - kept) == 1, "another worker")
+        assert {second["configuration"]} == {
+            p["configuration"] for p in driver.status()["processes"]
+        }
+
+        config.write_text(text.replace("# workers", "# more workers"))
+        reload(driver, "is in force")
+        driver.wait_for(lambda: not driver.status()["reload_refused"], "a reload that is done")
+
+    result = run_serve(script)
+
+    assert 0 == result.exit_code
+
+
+def test_settings_that_a_reload_cannot_change_are_named(run_serve, monkeypatch) -> None:
+    """The address and the number of workers."""
+
+    def script(driver: Driver) -> None:
+        monkeypatch.setenv("OTP_SERVICE__WORKERS", "3")
+        reload(driver, "the reload is done")
+        expected = "service.workers takes effect at the next start"
+        assert any(expected in problem for problem in driver.status()["problems"])
+
+    assert 0 == run_serve(script).exit_code
+
+
+def test_a_new_worker_that_fails_refuses_the_reload(run_serve, monkeypatch) -> None:
+    """Its reason is an exit code: it has never served, and no other process changes."""
+
+    def script(driver: Driver) -> None:
+        before = driver.worker_pids()
+        monkeypatch.setattr("otp_service.cli.worker_process.WORKER_MODULE", "no.such.module")
+        reload(driver, "the reload is refused")
+        assert before == driver.worker_pids()
+        assert "a new worker ended with exit code 1" in driver.status()["problems"][0]
+
+    assert 0 == run_serve(script).exit_code
+
+
+def test_workers_that_fail_at_the_start_end_the_service(run_otp, config, monkeypatch) -> None:
+    """With the reason, instead of a crash loop."""
+    for name in ("PORT", "ADMIN_PORT"):
+        monkeypatch.setenv(f"OTP_SERVICE__{name}", str(redis_servers.find_free_port()))
+    monkeypatch.setattr("otp_service.cli.worker_process.WORKER_MODULE", "no.such.module")
+    monkeypatch.setattr("otp_service.telemetry.configure_logging", lambda *_: None)
+    started_at = time.monotonic()
+
+    result = run_otp("serve", "--config", config)
+
+    assert 1 == result.exit_code
+    assert "a worker ended with exit code 1" in result.err
+    assert time.monotonic() - started_at < WAIT_SECONDS

@@ -33,6 +33,10 @@ def test_an_accepted_message_is_reported_with_its_id(run_otp, config, gateway):
         ((403, {"error": "21408"}), "geo permission off: switch GB on in the account\n"),
         ((403, {"error": "21212"}), "wrong sender: the sender must belong to the account"),
         ((403, {"error": "9"}), "no credit, or the account is suspended or on trial\n"),
+        (
+            (403, {"error": "30029"}),
+            "(30029). Nothing was sent. Message Redaction is not enabled for the account: ask ",
+        ),
         ((429, {}), "too much at once (http-429). Nothing was sent: wait a little, and try again"),
         ((400, {"error": "7"}), "refused this message (7). Nothing was sent: look the code up"),
         ((500, {}), "no clear answer (http-500). It may have been sent"),

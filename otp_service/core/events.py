@@ -143,7 +143,7 @@ class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", kw_only=True):
 
 
 class Locked(Event, frozen=True, tag="otp.locked", kw_only=True):
-    """A challenge has no attempts left (`attempts_exhausted`), or a number was locked."""
+    """A challenge has no attempts left (`attempts_exhausted`), or a number or account was locked."""
 
 
 class Canceled(Event, frozen=True, tag="otp.canceled", kw_only=True):

@@ -43,6 +43,8 @@ WRONG_SERVER_CODES = frozenset(
         *("NOREPLICAS", "MISCONF", "OOM"),
         # It runs a script of another client, so Sentinel may promote another server.
         *("BUSY", "UNKILLABLE"),
+        # It became a replica while WAIT waited.
+        "UNBLOCKED",
         # Its users are not those of the server that the settings mean.
         *("NOAUTH", "WRONGPASS", "NOPERM"),
     }

@@ -36,6 +36,7 @@ WRONG_SERVER = [
     "OOM command not allowed when used memory > 'maxmemory'.",
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
     "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
     "NOAUTH Authentication required.",
     "WRONGPASS invalid username-password pair or user is disabled.",
     "NOPERM User otp has no permissions to run the 'evalsha' command",

@@ -402,10 +402,10 @@ async def test_each_master_of_a_cluster_must_be_safe(cluster, caplog):
         with redis_servers.open_client(last) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
             try:
-                assert not await health.is_ready(link)
+                assert not await health.is_ready(link, timeout=20)
             finally:
                 client.config_set("maxmemory-policy", "noeviction")
-        assert await health.is_ready(link)
+        assert await health.is_ready(link, timeout=20)
 
     assert ["not ready: maxmemory-policy"] == [" ".join(m.split()[:3]) for m in caplog.messages]
 

@@ -105,6 +105,7 @@ def run_init(args: argparse.Namespace) -> int:
         countries=args.country,
         generate_token=_generate_token,
         pseudonym_id=_generate_key_id(to_datetime(now_ms())),
+        seal_id=_generate_key_id(to_datetime(now_ms())),
         **_choose_archive(args.archive, args.config),
     )
     try:

@@ -21,6 +21,14 @@ READABLE_KEY_REMEDY = (
     "is 'serve': the service can read the signing key, so an attacker who runs code in it can seal "
     "another history. 'otp-service audit seal' seals as another user: docs/operation.md"
 )
+MAX_SEAL_KEY_DAYS = 90
+"""At 50 logins a second, one key seals 2^32 records in 142 days. Its nonces are random, so more would
+make a repeated one likelier than NIST SP 800-38D allows (§8.3)."""
+
+OLD_SEAL_KEY_REMEDY = (
+    f"is older than {MAX_SEAL_KEY_DAYS} days: rotate it before it has sealed 2^32 records, which takes "
+    "142 days at 50 logins a second (docs/key-rotation.md)"
+)
 UNDATED_KEY_REMEDY = (
     "has an id without a date, so 'check' cannot warn when it is older than audit.pseudonym_days: "
     "'otp-service key new --secret pseudonym' generates one to rotate to"
@@ -54,6 +62,11 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     yield from _find_archive_warnings(settings.audit)
     yield from _find_pseudonym_warnings(settings, now_ms)
+    created_at = (
+        _parse_creation_time(settings.keys.seal.current) if settings.keys.seal.keys else None
+    )
+    if created_at is not None and created_at + MAX_SEAL_KEY_DAYS * DAY_MS <= now_ms:
+        yield ConfigIssue("keys.seal", OLD_SEAL_KEY_REMEDY)
 
 
 def _find_archive_warnings(audit: AuditSettings) -> Iterator[ConfigIssue]:

@@ -23,12 +23,13 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
     generate_token: Callable[[], str],
     provider_url: str = "",
     pseudonym_id: str = "n1",
+    seal_id: str = "s1",
     archive: str = NO_ARCHIVE,
     signing_key: str = "",
 ) -> tuple[str, str]:
     """Return the configuration and the API key of its tenant, whose hash it contains.
 
-    With a date at the start of `pseudonym_id`, `check` warns when that key is too old.
+    With a date at the start of `pseudonym_id` and `seal_id`, `check` warns when the key is too old.
     `archive` is the folder of the archive, and `signing_key` the file of the key that seals it.
     `generate_token` returns base64url of 32 random bytes (secrets.token_urlsafe).
     """
@@ -39,6 +40,7 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
         "countries": f"[{', '.join(quote_toml(country) for country in countries)}]",
         "provider_url": quote_toml(provider_url),
         "pseudonym_id": pseudonym_id,
+        "seal_id": seal_id,
         "archive": quote_toml(archive),
         "signing_key": f"signing_key = {quote_toml(signing_key)}"
         if signing_key

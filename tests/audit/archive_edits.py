@@ -100,6 +100,16 @@ def verify_archive(archive: ArchiveBuilder, *anchors: Anchor) -> VerificationRep
     return verify_folder(archive.folder, archive.keys, anchors)
 
 
+def list_anchors(archive: ArchiveBuilder) -> list[Anchor]:
+    """Return what was kept of every seal."""
+    return [
+        build_anchor(line)
+        for path in segments.list_segments(archive.folder)
+        for line in path.read_bytes().splitlines()
+        if line.startswith(b'{"seal"')
+    ]
+
+
 def get_newest_anchor(archive: ArchiveBuilder) -> Anchor:
     """Return what was kept of the last seal."""
     lines = [

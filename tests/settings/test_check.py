@@ -333,3 +333,17 @@ def test_a_tenant_may_tighten_its_share_and_not_loosen_it(find_config_errors):
     (remedy,) = find_limit_errors("1001 in 1 h")
     assert "is looser than limits.SendsPerCountryAndTenant (1000 in 1 h)" in remedy
     assert [] == find_limit_errors("999 in 1 h")
+
+
+def test_a_seal_key_is_rotated_before_its_nonces_may_repeat(load_config, now_ms):
+    """NIST SP 800-38D §8.3: 2^32 random nonces at most, which 50 logins a second use in 142 days."""
+
+    def find_settings(key_id: str) -> set[str]:
+        ring = "OTP_KEYS__SEAL"
+        value = f'[{{ id = "{key_id}", secret = "WORTHLESS-KEY-only-for-tests-seal-abcdefghA" }}]'
+        settings = load_config(environ={ring: value})
+        return {issue.setting for issue in find_warnings(settings, now_ms)}
+
+    assert "keys.seal" in find_settings("2026-08-01-ab12")
+    assert "keys.seal" not in find_settings("2026-10-01-ab12")
+    assert "keys.seal" not in find_settings("s1")

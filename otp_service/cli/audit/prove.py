@@ -8,7 +8,13 @@ import msgspec
 from otp_service.audit.archive_format import segments
 from otp_service.audit.archive_format.entries import parse_sequence_id
 from otp_service.audit.verification.inclusion_proof import InclusionProof, build_proof, verify_proof
-from otp_service.cli.audit.verify import add_public_key_option, read_public_keys, read_text_file
+from otp_service.cli.audit.verify import (
+    add_anchor_option,
+    add_public_key_option,
+    read_anchors,
+    read_public_keys,
+    read_text_file,
+)
 from otp_service.cli.command import Subparsers, UsageError, add_command, format_json
 from otp_service.core.printable_text import escape_unprintable
 
@@ -21,6 +27,7 @@ def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "verify-proof", run_verify_proof, takes_config=False)
     parser.add_argument("file", type=Path, metavar="FILE", help="the output of 'audit prove'")
     add_public_key_option(parser)
+    add_anchor_option(parser)
 
 
 def run_prove(args: argparse.Namespace) -> int:
@@ -47,12 +54,14 @@ def run_prove(args: argparse.Namespace) -> int:
 def run_verify_proof(args: argparse.Namespace) -> int:
     """Check a proof that an event is in the archive.
 
-    Prints the event, and the seal as an anchor: compare it with an anchor that is kept
-    elsewhere, or with a seal that 'audit verify' has verified. Exit code 1 if the proof
-    is invalid.
+    Prints the event, and the seal as an anchor. With --anchor the seal must be one of the
+    anchors, which are kept elsewhere; otherwise compare it with a seal that 'audit verify'
+    has verified. A seal by a key that was replaced needs an anchor. Exit code 1 if the
+    proof is invalid.
 
     examples:
       otp-service audit verify-proof proof.json --public-key audit.pub
+      otp-service audit verify-proof proof.json --public-key audit.pub --anchor anchors.txt
     """
     keys = read_public_keys(args.public_key)
     try:
@@ -60,7 +69,7 @@ def run_verify_proof(args: argparse.Namespace) -> int:
     except msgspec.MsgspecError as error:
         raise UsageError(f"{args.file} is not a proof: {error}") from error
     try:
-        proved = verify_proof(proof, keys)
+        proved = verify_proof(proof, keys, read_anchors(args.anchor))
     except ValueError as error:
         print(f"It proves nothing: {error}.")
         return 1

@@ -20,8 +20,7 @@ def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "verify", run_verify, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     add_public_key_option(parser)
-    text = "an anchor line in quotes, or a file with anchor lines; can be repeated"
-    parser.add_argument("--anchor", action="append", default=[], metavar="ANCHOR", help=text)
+    add_anchor_option(parser)
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
     parser = add_command(subparsers, "anchor", run_anchor, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
@@ -30,6 +29,11 @@ def register_commands(subparsers: Subparsers) -> None:
 def add_public_key_option(parser: argparse.ArgumentParser) -> None:
     text = "the file with the public keys, oldest first"
     parser.add_argument("--public-key", type=Path, required=True, metavar="FILE", help=text)
+
+
+def add_anchor_option(parser: argparse.ArgumentParser) -> None:
+    text = "an anchor line in quotes, or a file with anchor lines; can be repeated"
+    parser.add_argument("--anchor", action="append", default=[], metavar="ANCHOR", help=text)
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -46,7 +50,7 @@ def run_verify(args: argparse.Namespace) -> int:
       otp-service audit verify archive --public-key audit.pub --anchor anchors.txt
     """
     keys = read_public_keys(args.public_key)
-    anchors = [anchor for text in args.anchor for anchor in _parse_anchors(text)]
+    anchors = read_anchors(args.anchor)
     paths = _list_segments(args.folder)
     if not paths and not anchors:
         raise UsageError(f"{args.folder} has no segment of an archive.")
@@ -148,6 +152,11 @@ def _list_segments(folder: Path) -> list[Path]:
         return segments.list_segments(folder)
     except OSError as error:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}.") from error
+
+
+def read_anchors(texts: Iterable[str]) -> list[seals.Anchor]:
+    """Return the anchors of the option --anchor. Raises UsageError."""
+    return [anchor for text in texts for anchor in _parse_anchors(text)]
 
 
 def _parse_anchors(text: str) -> list[seals.Anchor]:

@@ -16,7 +16,7 @@ from tests.audit.archive_builder import (
     build_trimmed_archive,
     derive_signing_key,
 )
-from tests.audit.archive_edits import get_newest_anchor
+from tests.audit.archive_edits import get_newest_anchor, list_anchors
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_each_sealed_event_can_be_proved(archive):
     assert 21 == len(ids)
     for event in ids:
         proof = proof_of(archive, event)
-        assert event == verify_proof(proof, archive.keys).entry.id
+        assert event == verify_proof(proof, archive.keys, list_anchors(archive)).entry.id
 
 
 def test_a_proof_names_the_seal_that_an_anchor_holds(archive):
@@ -131,3 +131,25 @@ def test_a_proof_under_a_key_that_is_not_known_proves_nothing(archive):
 
     with pytest.raises(ValueError, match="not among the public keys"):
         verify_proof(proof, archive.keys[1:])
+
+
+def test_a_seal_by_a_replaced_key_needs_its_anchor(tmp_path):
+    """R71: an attacker with the old key could sign a seal of an archive that never existed."""
+    archive = ArchiveBuilder(tmp_path / "archive")
+    archive.start_segment()
+    event = archive.add_event(7)
+    archive.append_seal()
+    lines = [line.removesuffix(b"\n") for line in archive.segment.read_bytes().splitlines()]
+    proof, anchor = build_proof(lines, event), get_newest_anchor(archive)
+    keys = [*archive.keys, derive_signing_key("second").public]
+    other = anchor._replace(hash="0" * 64)
+
+    assert verify_proof(proof, archive.keys).anchor == anchor
+    assert verify_proof(proof, keys, [other, anchor]).anchor == anchor
+    for known, anchors, said in (
+        (keys, [], "has replaced: give the anchor of seal 1"),
+        (archive.keys, [other], "differs from the anchor"),
+        (archive.keys, [other._replace(number=9)], "no anchor is one of its seal 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            verify_proof(proof, known, anchors)

@@ -12,7 +12,13 @@ from otp_service.audit.archive_format.entries import encode_entry
 from otp_service.audit.archive_format.seals import PublicKey, SigningKey, find_anchors
 from otp_service.core.log_entry import Entry, StreamPosition
 from tests.audit.archive_builder import EPOCH, ArchiveBuilder, build_standard_archive
-from tests.audit.archive_edits import apply_edit, delete_lines, get_newest_anchor, replace_text
+from tests.audit.archive_edits import (
+    apply_edit,
+    delete_lines,
+    get_newest_anchor,
+    list_anchors,
+    replace_text,
+)
 
 
 EVENT = f"02-{EPOCH}-2"
@@ -167,9 +173,14 @@ def test_a_proof_proves_one_event(run_otp, archive, keys, tmp_path):
     proof = tmp_path / "proof.json"
     proof.write_text(run_otp("audit", "prove", archive.folder, EVENT).out)
 
-    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+    anchors = ("--anchor", "\n".join(map(str, list_anchors(archive))))
+    alone_ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys, *anchors)
     proof.write_text(proof.read_text().replace("shop", "shoq"))
-    forged = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+    forged = run_otp("audit", "verify-proof", proof, "--public-key", keys, *anchors)
+
+    assert 1 == alone_ended.exit_code
+    assert "give the anchor of seal 2 with --anchor" in alone_ended.out
 
     assert 0 == ended.exit_code
     assert f"event   {EVENT} of 2025-11-24T10:00:05.000Z" in ended.out
@@ -184,7 +195,8 @@ def test_a_proof_says_that_a_mac_was_wrong(run_otp, archive, keys, tmp_path):
     proof = tmp_path / "proof.json"
     proof.write_text(run_otp("audit", "prove", archive.folder, f"01-{EPOCH}-6").out)
 
-    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+    anchors = ("--anchor", "\n".join(map(str, list_anchors(archive))))
+    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys, *anchors)
 
     assert "its MAC was wrong when it was archived" in ended.out
 
@@ -255,7 +267,8 @@ def test_auditors_need_neither_the_service_nor_redis(archive, keys, tmp_path):
         alone("audit", "key", tmp_path / "audit.pem"),
     ]
     proof.write_text(ended[2].stdout)
-    ended.append(alone("audit", "verify-proof", proof, "--public-key", keys))
+    anchors = ("--anchor", "\n".join(map(str, list_anchors(archive))))
+    ended.append(alone("audit", "verify-proof", proof, "--public-key", keys, *anchors))
 
     assert [(0, "")] * 5 == [(one.returncode, one.stderr) for one in ended]
     assert 0 != alone("check").returncode, "which does need them"

@@ -54,7 +54,7 @@ class TamperingScenario:
         """Copy the value of one key to another key."""
         self.client.copy(source, target, replace=True)
 
-    def assert_victim_is_protected(self) -> None:
+    def assert_victim_is_protected(self, *, is_recorded: bool = True) -> None:
         """Assert that calls for the victim's challenge are refused and recorded, and send nothing."""
         delete_cooldowns(self._redis)
         answers = [
@@ -68,7 +68,8 @@ class TamperingScenario:
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         assert self.messages == len(self.gateway.messages)
         events = self.service.fetch_events(challenge=self.victims.json["id"], type="store.tampered")
-        assert {("shop", "failure", "ok")} == {
+        expected = {("shop", "failure", "ok")} if is_recorded else set()
+        assert expected == {
             (event["tenant"], event["outcome"], event["integrity"]) for event in events
         }
         assert {event["record"] for event in events} <= set(get_record_names(self.victims))
@@ -150,18 +151,24 @@ def test_a_secret_in_place_of_a_challenge_is_refused(scenario: TamperingScenario
     scenario.assert_victim_is_protected()
 
 
+PLACES_OF_STATE_KEY_ID = {8, 13}
+
+
 @pytest.mark.parametrize("record", ["challenge", "secret"])
 @pytest.mark.parametrize("place", [0, 7, 8, 9, 11, 13, 20, 30, 60, -40, -32, -1])
 def test_a_record_with_one_changed_bit_is_refused(
     scenario: TamperingScenario, record: str, place: int
 ) -> None:
-    """In the version, key ids, nonce, body (with the attempts left) or MAC."""
+    """In the version, key ids, nonce, body (with the attempts left) or MAC.
+
+    A record that names an unknown state key may be one of a rotation: it is refused without an alarm.
+    """
     name = getattr(get_record_names(scenario.victims), record)
     value = bytearray(scenario.client.get(name))
     value[place] ^= 1
     scenario.client.set(name, bytes(value))
 
-    scenario.assert_victim_is_protected()
+    scenario.assert_victim_is_protected(is_recorded=place not in PLACES_OF_STATE_KEY_ID)
 
 
 @pytest.mark.parametrize("value", [b"", b"0", b"00000001", b"\x00" * 200, b"{}" * 60])

@@ -374,6 +374,7 @@ class BlindRetries(ScriptClient):
     async def run_pipeline(self, _: str, commands: Sequence[Command]) -> list[Any]:
         """Leave it to redis-py."""
         assert isinstance(self.redis_client, Redis)
+        self.redis_client.response_callbacks.pop("INFO", None)
         self.redis_client.set_retry(Retry(NoBackoff(), 3, supported_errors=(Disconnected,)))
         return [await self.redis_client.execute_command(*command) for command in commands]
 

@@ -97,6 +97,7 @@ def config(copy: Path, server: EmbeddedServer, agent: Agent) -> Path:
         provider_url="http://127.0.0.1:9/messages",
     )
     text = text.replace("redis://127.0.0.1:6379/0", server.url)
+    text = re.sub(r"^(archive|signing_key) = .*\n", "", text, flags=re.MULTILINE)
     text = text.replace("[audit]\n", SETTINGS.format(folder=copy, socket=agent.path))
     path = copy / "otp.toml"
     path.touch(0o600)

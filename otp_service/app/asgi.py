@@ -39,7 +39,12 @@ def create_admin_app(app: Application, read_status: Callable[[], ServiceStatus])
     """Return the application for operators and security; `read_status` is what /status shows."""
     keys, tenants = app.settings.build_api_keys(), app.settings.build_tenants()
     api_keys = ApiKeyRegistry(keys, tenants, app.access_counter.count_call)
-    sessions = SessionStore(api_keys, now=now_ms, new_token=lambda: secrets.token_urlsafe(32))
+    sessions = SessionStore(
+        api_keys,
+        now=now_ms,
+        new_token=lambda: secrets.token_urlsafe(32),
+        has_tls=app.settings.service.admin_tls,
+    )
     dependencies = AuditUiDependencies(
         session_store=sessions,
         days=DayStatsCache(app.create_reader(), now_ms),

@@ -8,8 +8,10 @@ from otp_service.cli.helper_threads import HelperThreads
 from otp_service.cli.supervisor import Supervisor
 from otp_service.cli.worker_plan import WorkerState
 from otp_service.cli.worker_process import WorkerProcess
+from otp_service.clock import now_ms
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ProcessStatus, ServiceStatus
+from otp_service.settings import find_expired_tenants
 
 
 FIXED_SETTINGS = ("host", "port", "admin_host", "admin_port", "workers")
@@ -58,6 +60,8 @@ def _find_problems(supervisor: Supervisor, processes: list[ProcessStatus]) -> It
             who = f"{process.role} (pid {process.pid})"
             yield f"{who} runs configuration {process.configuration}, and {in_force} is in force"
     yield from _find_fixed_settings(supervisor)
+    for issue in find_expired_tenants(supervisor.in_force.settings, now_ms()):
+        yield str(issue)
 
 
 def _find_fixed_settings(supervisor: Supervisor) -> Iterator[str]:

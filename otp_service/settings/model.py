@@ -83,6 +83,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_seconds: Seconds = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     public_url: PublicUrl | None = None
+    admin_tls: bool = False
+    """Whether a proxy terminates TLS in front of the admin listener."""
 
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

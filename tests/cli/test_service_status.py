@@ -3,10 +3,13 @@
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
+from otp_service.cli.common import read_safe_settings
 from otp_service.cli.service_status import format_status
+from otp_service.cli.status_report import build_status
 from otp_service.schemas import ProcessStatus, ServiceStatus
 
 
@@ -123,3 +126,25 @@ def test_settings_that_cannot_be_read_are_an_error(run_otp, tmp_path):
 
     assert 2 == result.exit_code
     assert "cannot read" in result.err
+
+
+def test_a_tenant_without_an_unexpired_key_is_a_problem(config):
+    """R55: the service runs for the other tenants, and every call of this one is 401."""
+    text = config.read_text()
+    expired = 'scopes = ["challenges"], expires = 2026-01-01T00:00:00Z'
+    config.write_text(text.replace('scopes = ["challenges"]', expired))
+    settings = read_safe_settings(config)
+    supervisor = SimpleNamespace(
+        in_force=SimpleNamespace(settings=settings, path=config),
+        first_settings=settings,
+        refusal="",
+        workers=[],
+        started_at=0,
+        list_roles=list,
+    )
+
+    status = build_status(supervisor, SimpleNamespace(list_processes=list))
+
+    assert ["tenants.shop.keys: needs an unexpired key: 'otp-service key new' generates one"] == (
+        status.problems
+    )

@@ -6,7 +6,6 @@ from litestar.response.base import ASGIResponse
 
 from otp_service.api.audit_ui.deps import get_dependencies
 from otp_service.api.audit_ui.renderer import redirect
-from otp_service.api.audit_ui.sessions import build_cookie_header, get_session_token
 from otp_service.api.auth import set_caller
 from otp_service.api.request_context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import Forbidden
@@ -38,9 +37,10 @@ async def require_same_origin(request: AuthenticatedRequest) -> None:
 async def require_session(request: AuthenticatedRequest) -> ASGIResponse | None:
     """Set the caller of the session, as `auth.authenticate` does, or redirect to the login form."""
     await require_same_origin(request)
-    token = get_session_token(request)
-    session = get_dependencies(request).session_store.find_session_key(token)
+    sessions = get_dependencies(request).session_store
+    token = sessions.get_token(request)
+    session = sessions.find_session_key(token)
     if session is None:
-        return redirect(LOGIN_PATH, build_cookie_header(request, "") if token else {})
+        return redirect(LOGIN_PATH, sessions.build_cookie_header(request, "") if token else {})
     set_caller(request, *session)
     return None

@@ -6,7 +6,6 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.audit_ui.deps import get_dependencies
 from otp_service.api.audit_ui.guards import LOGIN_PATH
 from otp_service.api.audit_ui.renderer import redirect, render_page
-from otp_service.api.audit_ui.sessions import build_cookie_header, get_session_token
 from otp_service.api.request_body import parse_form_fields
 from otp_service.api.request_context import AuthenticatedRequest
 from otp_service.core.errors import Forbidden, InvalidRequest, Unauthenticated
@@ -34,19 +33,21 @@ async def log_in(request: AuthenticatedRequest) -> ASGIResponse:
         raise InvalidRequest(("", "must be a form with a key"))
     try:
         digest = hash_api_key(fields["key"].strip())
-        token = get_dependencies(request).session_store.begin_session(digest)
+        sessions = get_dependencies(request).session_store
+        token = sessions.begin_session(digest)
     except Unauthenticated as error:
         return _render_login_error(request, error, 401, UNKNOWN_KEY_MESSAGE)
     except Forbidden as error:
         return _render_login_error(request, error, 403, MISSING_SCOPE_MESSAGE)
-    return redirect("/audit", build_cookie_header(request, token))
+    return redirect("/audit", sessions.build_cookie_header(request, token))
 
 
 @post("/logout", status_code=200)
 async def log_out(request: AuthenticatedRequest) -> ASGIResponse:
     """End the session, here and in the browser."""
-    get_dependencies(request).session_store.end_session(get_session_token(request))
-    return redirect(LOGIN_PATH, build_cookie_header(request, ""))
+    sessions = get_dependencies(request).session_store
+    sessions.end_session(sessions.get_token(request))
+    return redirect(LOGIN_PATH, sessions.build_cookie_header(request, ""))
 
 
 def _render_login_error(

@@ -29,11 +29,21 @@ class _Session(NamedTuple):
 
 
 class SessionStore:
-    """Holds the sessions; `now` is in milliseconds, `new_token` returns 256 random bits as text."""
+    """Holds the sessions; `now` is in milliseconds, `new_token` returns 256 random bits as text.
+
+    With `has_tls` a proxy terminates TLS, and the cookie always requires it. Otherwise the cookie
+    requires it on other hosts than loopback. A proxy may send its own loopback address as Host.
+    """
 
     def __init__(
-        self, api_keys: ApiKeyRegistry, *, now: Callable[[], int], new_token: Callable[[], str]
+        self,
+        api_keys: ApiKeyRegistry,
+        *,
+        now: Callable[[], int],
+        new_token: Callable[[], str],
+        has_tls: bool = False,
     ) -> None:
+        self._has_tls = has_tls
         self._api_keys = api_keys
         self._now = now
         self._new_token = new_token
@@ -68,22 +78,21 @@ class SessionStore:
     def end_session(self, token: str) -> None:
         self._sessions.pop(_hash_token(token), None)
 
+    def get_token(self, request: AuthenticatedRequest) -> str:
+        """Return the token in the cookie, or an empty text."""
+        name = _get_cookie_name(is_secure=self._requires_tls(request))
+        return request.cookies.get(name, "")
 
-def get_session_token(request: AuthenticatedRequest) -> str:
-    """Return the token in the cookie, or an empty text."""
-    name = _get_cookie_name(is_secure=not is_loopback_host(request.scope))
-    return request.cookies.get(name, "")
+    def build_cookie_header(self, request: AuthenticatedRequest, token: str) -> dict[str, str]:
+        """Return the header that sets the cookie, or deletes it if the token is empty."""
+        is_secure = self._requires_tls(request)
+        max_age = SESSION_LIFETIME_SECONDS if token else 0
+        flags = f"Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict"
+        flags += "; Secure" if is_secure else ""
+        return {"Set-Cookie": f"{_get_cookie_name(is_secure=is_secure)}={token}; {flags}"}
 
-
-def build_cookie_header(request: AuthenticatedRequest, token: str) -> dict[str, str]:
-    """Return the header that sets the cookie, or deletes it if the token is empty.
-
-    On other than loopback addresses the cookie requires TLS, which a proxy has to terminate.
-    """
-    is_secure = not is_loopback_host(request.scope)
-    max_age = SESSION_LIFETIME_SECONDS if token else 0
-    flags = f"Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
-    return {"Set-Cookie": f"{_get_cookie_name(is_secure=is_secure)}={token}; {flags}"}
+    def _requires_tls(self, request: AuthenticatedRequest) -> bool:
+        return self._has_tls or not is_loopback_host(request.scope)
 
 
 def _get_cookie_name(*, is_secure: bool) -> str:

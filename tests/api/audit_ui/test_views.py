@@ -113,6 +113,19 @@ async def test_off_loopback_the_cookie_goes_over_tls_only(api: ApiHarness) -> No
     assert 200 == (await browser.get("/audit")).status_code
 
 
+async def test_behind_a_proxy_with_tls_the_cookie_goes_over_tls_whatever_host_it_sends(
+    api: ApiHarness,
+) -> None:
+    """ASVS 3.3.1: nginx sends its own loopback address as Host unless it is told otherwise."""
+    api.sessions._has_tls = True
+    browser = Browser(api)
+
+    cookie = (await browser.log_in()).headers["set-cookie"]
+
+    assert cookie.startswith("__Host-otp-audit=")
+    assert "; Secure" in cookie
+
+
 @pytest.mark.parametrize(
     ("key", "status", "counted", "says"),
     [

@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST: Final = 499
 """The status, as in nginx, of a request that was canceled before a response."""
 
-_RESPONSE_HEADERS: Final = ((b"cache-control", b"no-store"), (b"server", b"otp-service"))
-"""Granian would add its own name as `Server`."""
+_RESPONSE_HEADERS: Final = ((b"cache-control", b"no-store"),)
 
 _LAST_RESPONSE_HEADERS: Final = (*_RESPONSE_HEADERS, (b"connection", b"close"))
 # Version ff is invalid, an id of zeros is invalid, and only versions after 00 have more fields.

@@ -85,9 +85,9 @@ def find_head_error(scope: Any, allowlist: HostAllowlist | None) -> Exception | 
 
 def _find_host_error(scope: Any, allowlist: HostAllowlist | None) -> InvalidRequest | None:
     """HTTP/1.1 has exactly one valid Host (RFC 9112 §3.2); without an allowlist 1.0 may have none."""
+    values = [value for name, value in scope["headers"] if name == b"host"]
     # The server adds an empty field where it is missing.
-    values = [value for name, value in scope["headers"] if name == b"host" and value]
-    if not values and allowlist is None and scope["http_version"] in {"1", "1.0"}:
+    if values in ([], [b""]) and allowlist is None and scope["http_version"] in {"1", "1.0"}:
         return None
     match = _HOST_PATTERN.fullmatch(values[0]) if len(values) == 1 else None
     if allowlist is None:

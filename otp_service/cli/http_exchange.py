@@ -9,8 +9,9 @@ from litestar.types import Message, Receive, Send
 
 
 MAX_DISCARDED_BYTES: Final = 64 * 1024
+MAX_DISCARDED_PARTS: Final = 500
 MAX_DISCARD_SECONDS: Final = 1.0
-"""How much of a body is read that the application has not read, and for how long.
+"""How much of a body is read that the application has not read, in how many parts, and for how long.
 
 hyper closes the connection after a response to a request whose body has not arrived. A client that
 still sends the body then gets a reset, and many do not read the response before it.
@@ -56,5 +57,7 @@ class HttpExchange:
         size = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MAX_DISCARD_SECONDS):
-                while not self._is_body_read and size <= MAX_DISCARDED_BYTES:
+                for _ in range(MAX_DISCARDED_PARTS):
+                    if self._is_body_read or size > MAX_DISCARDED_BYTES:
+                        return
                     size += len((await self.receive()).get("body", b""))

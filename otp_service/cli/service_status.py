@@ -26,29 +26,48 @@ TIMEOUT_SECONDS = 5.0
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "status", run_status)
     parser.add_argument("--json", action="store_true", help="what the service answers, as JSON")
+    text = "admin listener to ask, like 127.0.0.1:8001 (that of the settings)"
+    parser.add_argument("--address", type=_parse_address, metavar="HOST:PORT", help=text)
 
 
 def run_status(args: argparse.Namespace) -> int:
     """Show which process runs which configuration, and what is wrong.
 
-    Asks the admin listener of the running service, whose address is in the settings.
+    Asks the admin listener of the running service, whose address is in the settings. The
+    settings may have been changed since it started: then name it with --address. Redis
+    and the archive are not asked: /health/ready does.
+
     A configuration is named by a hash that changes with every setting, secrets included;
     the events of the service carry it as versions.config.
 
-    Exit code 1 if something is wrong, 2 if the service does not answer.
+    Exit code 1 if something is wrong, also while a reload is under way; 2 if the service
+    does not answer, or if the one that answers runs another file.
 
     examples:
       otp-service status
       otp-service status --config /etc/otp/otp.toml --json
     """
-    body = fetch_status(*read_admin_address(args.config))
+    host, port = args.address or read_admin_address(args.config)
+    body = fetch_status(host, port)
+    status = msgspec.json.decode(body, type=ServiceStatus)
+    if args.address is None and Path(status.configuration_file) != args.config.resolve():
+        text = (
+            f"{host}:{port} is a service that runs {status.configuration_file}, not {args.config}."
+        )
+        raise UsageError(f"{text} Name the right one with --address.")
     if args.json:
         print(body.decode())
-    status = msgspec.json.decode(body, type=ServiceStatus)
     if not args.json:
         for line in format_status(status, round(time.time() * SECOND_MS)).splitlines():
             print(escape_unprintable(line))
     return 1 if status.problems else 0
+
+
+def _parse_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError("write host and port, like 127.0.0.1:8001")
+    return host.strip("[]"), int(port)
 
 
 def read_admin_address(path: Path) -> tuple[str, int]:
@@ -94,7 +113,7 @@ def fetch_status(host: str, port: int) -> bytes:
         body = response.read()
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or "no response"
-        text = f"{host}:{port} does not answer ({reason}): is the service running?"
+        text = f"{host}:{port} does not answer ({reason}): is the service running? --address names another"
         raise UsageError(text) from error
     finally:
         connection.close()
@@ -115,7 +134,7 @@ def format_status(status: ServiceStatus, now_ms: int) -> str:
         "",
     ]
     if not status.problems:
-        return "\n".join([*lines, "Nothing is wrong."])
+        return "\n".join([*lines, "Every process serves this configuration."])
     return "\n".join([*lines, "What is wrong:", format_list(status.problems)])
 
 

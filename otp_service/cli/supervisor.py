@@ -90,6 +90,13 @@ class Supervisor:
         helpers = ["admin", "sealer"] if has_sealer(self.in_force.settings) else ["admin"]
         return [*(f"worker-{slot + 1}" for slot in range(self._slots)), *helpers]
 
+    @property
+    def is_reloading(self) -> bool:
+        """Whether a process may still serve another configuration than the one in force."""
+        tasks = (self._reading, self._switching)
+        is_busy = any(task is not None and not task.done() for task in tasks)
+        return is_busy or any(worker.generation != self.generation for worker in self.workers)
+
     def _request_stop(self) -> None:
         if self._stop.is_set():  # asked again: at once
             for worker in self.workers:

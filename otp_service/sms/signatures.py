@@ -40,20 +40,23 @@ def require_one_reading(
     fields: Iterable[tuple[str, str]],
     patterns: Mapping[str, re.Pattern[str]],
     lookalikes: Collection[str] = (),
+    *,
+    url: str = "",
 ) -> None:
     """Raise CallbackSignatureError if the signed text of these fields can be read in another way.
 
     Twilio and Plivo sign names and values one after another, so the owner of a signed callback could
     move a boundary: `ErrorCode2=1211` has the text of `ErrorCode=21211`. The dialect reads the fields
     of `patterns`; `lookalikes` are the vendor's other names that contain one of these. So the name of
-    a field that is read must occur in the text once, as its name, and its value must match.
+    a field that is read must occur in the text once, as its name, and its value must match. Where the
+    address precedes the fields in the signed text, `url` is that address: no such name is in it.
     """
     distinct = sorted(set(fields))
     text = "".join(name + value for name, value in distinct)
     for name, pattern in patterns.items():
         values = [value for field, value in distinct if field == name]
         known = len(values) + sum(field.count(name) for field, _ in distinct if field in lookalikes)
-        if len(values) > 1 or text.count(name) != known:
+        if len(values) > 1 or text.count(name) != known or name in url:
             raise CallbackSignatureError
         if not all(pattern.fullmatch(value) for value in values):
             raise CallbackSignatureError

@@ -34,6 +34,7 @@ def test_the_public_listener_serves_every_valid_host(host: str) -> None:
     "hosts",
     [
         *([], [""], ["localhost", "localhost"], ["localhost", "otp.example.com"], ["", ""]),
+        *(["", "localhost"], ["localhost", ""]),
         *(["a b"], ["user@localhost"], ["localhost/path"], ["localhost, localhost"]),
         *(["::1"], ["[::1"], ["[example.com]"], ["localhost:8000:1"], ["localhost:http"], ["ö"]),
         *(["localhost#"], ["localhost?"], ["localhost\\"], ["http://localhost"], ["localhost\t"]),

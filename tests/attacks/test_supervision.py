@@ -107,7 +107,7 @@ def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
     )
 
     assert 0 == healthy[0], healthy[1]
-    assert "Nothing is wrong." in healthy[1]
+    assert "Every process serves this configuration." in healthy[1]
     assert "worker-2" in healthy[1]
     assert starts == list_starts(service)
     assert '"reason":"mode: must be one of' in service.log.read_text()

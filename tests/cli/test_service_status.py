@@ -41,7 +41,7 @@ def test_each_process_is_a_line_with_its_configuration_and_age():
     assert "otp-service 1.2.3, mode live, up 3 d 4 h" == lines[0]
     assert "configuration 0123456789ab of /etc/otp/otp.toml" == lines[1]
     assert "worker-1         412  0123456789ab   serving   2 h 3 min" == lines[4]
-    assert "Nothing is wrong." == lines[-1]
+    assert "Every process serves this configuration." == lines[-1]
 
 
 def test_problems_are_listed_last():
@@ -87,7 +87,8 @@ def test_json_is_what_the_service_answered(run_otp, config, admin, monkeypatch, 
     shown = {
         name: getattr(STATUS, name) for name in STATUS.__struct_fields__ if name != "processes"
     }
-    admin.answer = (200, json.dumps({**shown, "processes": [], "problems": ["one"]}).encode())
+    shown |= {"processes": [], "problems": ["one"], "configuration_file": str(config)}
+    admin.answer = (200, json.dumps(shown).encode())
 
     result = run_otp("status", "--config", config, "--json")
 
@@ -110,14 +111,33 @@ def test_a_file_that_cannot_be_used_is_no_obstacle(run_otp, tmp_path, admin, bro
     shown = {
         name: getattr(STATUS, name) for name in STATUS.__struct_fields__ if name != "processes"
     }
-    admin.answer = (200, json.dumps({**shown, "processes": [], "problems": ["refused"]}).encode())
     path = tmp_path / "otp.toml"
     path.write_text(broken)
+    shown |= {"processes": [], "problems": ["refused"], "configuration_file": str(path)}
+    admin.answer = (200, json.dumps(shown).encode())
 
     result = run_otp("status", "--config", path)
 
     assert (1, True) == (result.exit_code, "refused" in result.out)
     assert "cannot be used" in result.err
+
+
+def test_the_status_of_another_service_is_not_shown_as_that_of_this_file(run_otp, config, admin):
+    """A changed or unreadable file may lead to another service; --address asks a chosen one."""
+    shown = {
+        name: getattr(STATUS, name) for name in STATUS.__struct_fields__ if name != "processes"
+    }
+    admin.answer = (200, json.dumps({**shown, "processes": []}).encode())
+    address = f"127.0.0.1:{admin.server_port}"
+
+    refused = run_otp("status", "--config", config)
+    chosen = run_otp("status", "--config", config.with_name("none"), "--address", address)
+    mistyped = run_otp("status", "--address", "localhost")
+
+    assert (2, "") == (refused.exit_code, refused.out)
+    assert f"runs /etc/otp/otp.toml, not {config}. Name the right one with --address" in refused.err
+    assert (0, True) == (chosen.exit_code, "/etc/otp/otp.toml" in chosen.out)
+    assert (2, True) == (mistyped.exit_code, "write host and port" in mistyped.err)
 
 
 def test_settings_that_cannot_be_read_are_an_error(run_otp, tmp_path):
@@ -138,6 +158,8 @@ def test_a_tenant_without_an_unexpired_key_is_a_problem(config):
         in_force=SimpleNamespace(settings=settings, path=config),
         first_settings=settings,
         refusal="",
+        candidate=None,
+        is_reloading=False,
         workers=[],
         started_at=0,
         list_roles=list,
@@ -148,3 +170,23 @@ def test_a_tenant_without_an_unexpired_key_is_a_problem(config):
     assert ["tenants.shop.keys: needs an unexpired key: 'otp-service key new' generates one"] == (
         status.problems
     )
+
+
+@pytest.mark.parametrize(("candidate", "is_reloading"), [(object(), False), (None, True)])
+def test_a_reload_that_is_under_way_is_a_problem(config, candidate, is_reloading):
+    """An operator who revokes a key waits for exit code 0: until then the key may be accepted."""
+    settings = read_safe_settings(config)
+    supervisor = SimpleNamespace(
+        in_force=SimpleNamespace(settings=settings, path=config),
+        first_settings=settings,
+        refusal="",
+        candidate=candidate,
+        is_reloading=is_reloading,
+        workers=[],
+        started_at=0,
+        list_roles=list,
+    )
+
+    status = build_status(supervisor, SimpleNamespace(list_processes=list))
+
+    assert ["a reload is under way"] == [each.partition(":")[0] for each in status.problems]

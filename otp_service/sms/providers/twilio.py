@@ -159,7 +159,7 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
             return [SkippedEvent.OTHER]
         if is_signed:
             pairs = parse_qsl(callback.text, keep_blank_values=True)
-            require_one_reading(pairs, READ_FIELD_PATTERNS)
+            require_one_reading(pairs, READ_FIELD_PATTERNS, url=callback.url if pairs else "")
         form = convert_receipt(fields, _ReceiptBody)
         receipt = build_receipt(
             status,

@@ -245,6 +245,21 @@ def test_a_signed_text_has_one_reading(was, becomes):
         twilio().parse_receipts(move_boundary(callback, was, becomes))
 
 
+def test_no_field_can_be_moved_into_the_signed_address():
+    """Twilio signs address and fields one after the other, so an own query could take the first ones."""
+    url = f"{CALLBACK_URL.partition('?')[0]}?x=1"
+    callback = signed([*FAILED, ("MessageStatus", "failed")], url=url)
+    moved = msgspec.structs.replace(
+        callback,
+        url=f"{url}ErrorCode21211FromExample",
+        body=callback.body.replace(b"ErrorCode=21211&From=Example&", b""),
+    )
+    assert "permanent-failure" == twilio().parse_receipts(callback)[0].status
+
+    with pytest.raises(CallbackSignatureError):
+        twilio().parse_receipts(moved)
+
+
 def test_fields_that_twilio_adds_later_are_no_forgery():
     """Twilio documents that it adds some."""
     pairs = status("delivered", ("NewOfNextYear", "Error 21211"), ("ErrorMessage", "Sent: 7"))

@@ -44,7 +44,9 @@ def hash_settings(settings: Settings) -> str:
 
     They are a MAC, so that guesses of a secret cannot be tested against them.
     """
-    encoded = msgspec.json.encode(settings, enc_hook=_reveal_secret, order="deterministic")
+    # msgspec sorts only names that are text, and some tables have numbers.
+    values = msgspec.to_builtins(settings, enc_hook=_reveal_secret, str_keys=True)
+    encoded = msgspec.json.encode(values, order="deterministic")
     return settings.keys.state.current.compute_mac("configuration", encoded).hex()[:12]
 
 

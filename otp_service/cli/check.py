@@ -22,7 +22,7 @@ from otp_service.hashing import compute_argon2id
 from otp_service.settings import (
     Settings,
     find_errors,
-    find_expired_tenants,
+    find_tolerated_errors,
     find_warnings,
     format_settings,
 )
@@ -57,7 +57,7 @@ def run_check(args: argparse.Namespace) -> int:
       otp-service check --config /etc/otp/otp.toml
     """
     settings, now = read_settings(args.config), now_ms()
-    errors = [*map(str, find_errors(settings)), *map(str, find_expired_tenants(settings, now))]
+    errors = [*map(str, find_errors(settings)), *map(str, find_tolerated_errors(settings, now))]
     warnings = [*find_warnings(settings, now)]
     hash_rate = None if errors else _measure_hash_rate(settings.hash.profile, 1.0)
     print(format_settings(settings, hash_rate))

@@ -27,7 +27,7 @@ from otp_service.cli.supervisor import Supervisor
 from otp_service.clock import now_ms
 from otp_service.core.errors import StoreUnavailable
 from otp_service.schemas import ServiceStatus
-from otp_service.settings import Settings, find_expired_tenants
+from otp_service.settings import Settings, find_tolerated_errors
 from otp_service.store import health
 
 
@@ -108,11 +108,10 @@ async def find_redis_errors(settings: Settings) -> list[str]:
 
 
 def log_tolerated_issues(config: Path, settings: Settings) -> None:
-    """Log what `check` refuses and the service can run with: expired keys, exposed files."""
-    for issue in find_expired_tenants(settings, now_ms()):
-        logger.warning("every API key has expired, and calls with one are 401: %s", issue)
-    for exposed in find_exposed_files(config, settings):
-        logger.warning("%s", exposed)
+    """Log what `check` refuses and the service runs with."""
+    exposed = find_exposed_files(config, settings)
+    for issue in (*find_tolerated_errors(settings, now_ms()), *exposed):
+        logger.warning("unsafe, and 'otp-service check' refuses it: %s", issue)
 
 
 def _require_safe_redis(settings: Settings) -> None:

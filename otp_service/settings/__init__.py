@@ -13,7 +13,7 @@ from otp_service.settings.key_rules import find_expired_tenants
 from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
 from otp_service.settings.report import format_settings
-from otp_service.settings.rules import find_errors, find_warnings
+from otp_service.settings.rules import find_errors, find_tolerated_errors, find_warnings
 from otp_service.settings.source import ConfigurationSource, load_source
 from otp_service.settings.template import render_config
 
@@ -25,6 +25,7 @@ __all__ = [
     "SettingsError",
     "find_errors",
     "find_expired_tenants",
+    "find_tolerated_errors",
     "find_warnings",
     "format_settings",
     "load_settings",

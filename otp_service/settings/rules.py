@@ -51,10 +51,18 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *_check_public_url(settings.service.public_url or "https://"),
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),
-        *limit_bounds.find_loose_limits("limits", settings.limits),
         *_check_tenants(settings),
         *provider_rules.find_errors(settings),
     ]
+
+
+def find_tolerated_errors(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
+    """Yield the errors that `check` refuses and the service runs with, and logs.
+
+    They concern one tenant, or became errors with a new version: a restart must not fail for them.
+    """
+    yield from limit_bounds.find_loose_limits("limits", settings.limits)
+    yield from key_rules.find_expired_tenants(settings, now_ms)
 
 
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:

@@ -40,10 +40,14 @@ SNS_TOPIC = SnsTopic(days=36_500)
 
 SIGNING_SETTINGS: dict[str, dict[str, Any]] = {
     "aws": {"topic_arn": TOPIC_ARN},
-    "bird": {"webhook_secret": None},
-    "messagebird": {"signing_key": None},
+    "bird": {"webhook_secret": None, "sender": "Example"},
+    "messagebird": {"signing_key": None, "sender": "Example"},
+    "plivo": {"sender": "Example"},
     "sinch": {"signing_secret": None},
-    "telnyx": {"public_key": base64.b64encode(TELNYX_KEY.public_key().public_bytes_raw()).decode()},
+    "telnyx": {
+        "sender": "Example",
+        "public_key": base64.b64encode(TELNYX_KEY.public_key().public_bytes_raw()).decode(),
+    },
     "twilio": {"api_key": "SK1", "api_secret": None},
     "vonage": {"signature_secret": None},
     "vonage-messages": {"signature_secret": None},
@@ -101,7 +105,8 @@ class VendorAccount:
 
     def _replace_secrets(self, field: str, value: Any) -> Any:
         if value is None or isinstance(value, Secret):
-            secret = secrets.token_urlsafe(48)
+            # Jasmin takes at most 16 characters.
+            secret = secrets.token_hex(8) if self.name == "jasmin" else secrets.token_urlsafe(48)
             if field == "webhook_secret":
                 secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
             self.secrets[field] = secret

@@ -39,8 +39,9 @@ NUMBERS = [f"+4474007{i:02d}829" for i in range(60)]
 TYPED = ["+44 (0)7400 718-299", "tel:+447400718299", "+4407400718299"]
 ACCOUNT = "somebody@example.com"
 
-UNTESTED_PROBLEM_TYPES = {"challenge-expired", "request-timeout"}
-"""Problem types that take up to a minute to cause, and are rendered like the others of their family."""
+UNTESTED_PROBLEM_TYPES = {"challenge-expired", "request-timeout", "account-locked"}
+"""Problem types that take a minute or a hundred failures to cause, and are rendered like the others
+of their family."""
 
 INJECTED_BUGS = """
 import os

@@ -16,6 +16,7 @@ from otp_service.settings import (
     Settings,
     SettingsError,
     find_errors,
+    find_tolerated_errors,
     load_settings,
 )
 
@@ -82,7 +83,8 @@ def find_config_errors(complete_config, read_file) -> Callable[..., list[ConfigI
     ) -> list[ConfigIssue]:
         text = complete_config(name, extra=extra)
         try:
-            return find_errors(load_settings(text, environ or {}, read_file, cores=4))
+            settings = load_settings(text, environ or {}, read_file, cores=4)
+            return [*find_errors(settings), *find_tolerated_errors(settings, NOW_MS)]
         except SettingsError as error:
             return error.issues
 

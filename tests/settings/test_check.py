@@ -8,7 +8,7 @@ import pytest
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.limits import Limit, Window
 from otp_service.core.tenant import hash_api_key
-from otp_service.settings import find_errors, find_expired_tenants, find_warnings
+from otp_service.settings import find_errors, find_tolerated_errors, find_warnings
 
 
 HERE = Path(__file__).parent
@@ -150,8 +150,18 @@ def test_a_tenant_without_an_unexpired_key_is_no_error_of_the_others(load_config
     settings = load_config(extra=tenant('["GB"]', "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"))
 
     assert [] == find_errors(settings)
-    assert ["tenants.shop.keys"] == [i.setting for i in find_expired_tenants(settings, now_ms)]
-    assert [] == list(find_expired_tenants(settings, now_ms - 1))
+    assert ["tenants.shop.keys"] == [i.setting for i in find_tolerated_errors(settings, now_ms)]
+    assert [] == list(find_tolerated_errors(settings, now_ms - 1))
+
+
+def test_a_loose_limit_is_no_obstacle_to_a_restart(load_config, now_ms):
+    """The bounds are new: a service that ran with its limits before has to start."""
+    settings = load_config(environ={"OTP_LIMITS__SENDS_PER_PREFIX": '["900000 in 1 h"]'})
+
+    assert [] == find_errors(settings)
+    assert ["limits.SendsPerPrefix"] == [
+        issue.setting for issue in find_tolerated_errors(settings, now_ms)
+    ]
 
 
 SECOND_LOOKS = {

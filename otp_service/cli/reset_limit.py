@@ -80,9 +80,10 @@ def _parse_subject(limit: Limit, kind: WideSubject, text: str | None) -> str:
             raise CommandError(f"{limit} has one bucket: leave out {text!r}.")
         return ""
     if kind is WideSubject.COUNTRY:
-        if text not in {*phonenumbers.SUPPORTED_REGIONS, "XK"}:
+        country = (text or "").upper()
+        if country not in {*phonenumbers.SUPPORTED_REGIONS, "XK"}:
             raise CommandError(f"{limit} counts a country: write its two letters, like GB.")
-        return str(text)
+        return country
     if not re.fullmatch(r"\+[1-9][0-9]{2,10}", text or "", re.ASCII):
         raise CommandError(
             f"{limit} counts a prefix: write a number in E.164 form without its last four digits, "

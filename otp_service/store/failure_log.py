@@ -22,7 +22,7 @@ from redis.exceptions import (
 from redis.exceptions import AuthenticationError as LoginRefused
 from redis.exceptions import TimeoutError as TimedOut
 
-from otp_service.core.errors import StoreUnavailable
+from otp_service.core.errors import NotReplicated, StoreUnavailable
 
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,8 @@ def describe_error(error: BaseException) -> str:
             return f"Redis answered {code}: {text}" if text else f"Redis answered {code}"
     if isinstance(error, ResponseError):
         return f"Redis answered an error: {_scrub_text(str(error))}"
+    if isinstance(error, NotReplicated):
+        return error.cause
     for classes, text in _CLIENT_ERRORS:
         if isinstance(error, classes):
             return text

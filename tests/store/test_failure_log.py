@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import MaxConnectionsError, RedisClusterException
 from redis.exceptions import TimeoutError as TimedOut
 
-from otp_service.core.errors import StoreUnavailable
+from otp_service.core.errors import NotReplicated, StoreUnavailable
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.failure_log import (
@@ -135,6 +135,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_missing_replicas_are_no_error_of_the_connection():
+    """The operator has to look for the replica, not for the network."""
+    error = NotReplicated(b"", cause="0 of 1 replicas have a change in time")
+
+    assert "0 of 1 replicas have a change in time" == describe_error(error)
 
 
 def test_an_outage_does_not_flood_the_log(caplog):

@@ -77,7 +77,9 @@ class StatusReporter:
             case BlockingIOError():
                 self.report_trouble("disk", "another process is writing to the archive")
             case OSError():
-                self.report_trouble("disk", f"the archive cannot be written: {error.strerror}")
+                where = f" ({error.filename})" if error.filename else ""
+                text = f"the archive cannot be written: {error.strerror}{where}"
+                self.report_trouble("disk", text)
             case ArchiveDamagedError():
                 self.report_trouble("damaged", f"the archive cannot be continued: {error}")
             case SinkError():

@@ -7,6 +7,7 @@ import pytest
 from otp_service.cli import serve
 from otp_service.cli.common import read_safe_settings
 from otp_service.cli.slot_listeners import SlotListeners
+from tests.store import redis_servers
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def test_a_port_in_use_is_reported_with_settings_that_exist(
 ):
     """`serve` has no --port: the advice names settings and variables."""
     for name in ("port", "admin_port"):
-        monkeypatch.setenv(f"OTP_SERVICE__{name.upper()}", str(used_port + (name != setting)))
+        port = used_port if name == setting else redis_servers.find_free_port()
+        monkeypatch.setenv(f"OTP_SERVICE__{name.upper()}", str(port))
 
     result = run_otp("serve", "--config", config)
 

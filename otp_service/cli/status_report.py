@@ -55,7 +55,7 @@ def _find_problems(supervisor: Supervisor, processes: list[ProcessStatus]) -> It
     for role in supervisor.list_roles():
         if role not in ready:
             yield f"{role} does not serve"
-    if supervisor.candidate or supervisor.is_reloading:
+    if supervisor.is_reloading:
         yield "a reload is under way: until it is done, the previous configuration may be served"
     for process in processes:
         if process.ready and process.configuration != in_force:

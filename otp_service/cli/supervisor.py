@@ -95,7 +95,11 @@ class Supervisor:
         """Whether a process may still serve another configuration than the one in force."""
         tasks = (self._reading, self._switching)
         is_busy = any(task is not None and not task.done() for task in tasks)
-        return is_busy or any(worker.generation != self.generation for worker in self.workers)
+        return (
+            bool(self.candidate)
+            or is_busy
+            or any(worker.generation != self.generation for worker in self.workers)
+        )
 
     def _request_stop(self) -> None:
         if self._stop.is_set():  # asked again: at once

@@ -32,7 +32,12 @@ from otp_service.sms.http_provider import create_transport
 from otp_service.sms.provider_status import list_provider_statuses
 from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.receipt_callbacks import CallbackUrls
-from otp_service.sms.router import LocalProviderHealth, ProviderDependencies
+from otp_service.sms.router import (
+    LocalProviderHealth,
+    ProviderDependencies,
+    ProviderRouter,
+    SmsProvider,
+)
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.health import is_ready as is_store_ready
 from otp_service.store.message_id_index import RedisMessageIdIndex
@@ -90,24 +95,10 @@ class Application:
         )
         self.hash_pool = ArgonPool(settings.hash.profile, settings.hash.workers)
         self.transport = create_transport()
-        on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_session_receipt
-        if self.tracing:
-            on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
-        message_ids = RedisMessageIdIndex(self.store)
-        dependencies = ProviderDependencies(
-            self.transport,
-            now_ms,
-            on_receipt,
-            message_ids,
-            count_skipped_event=self.access_counter.count_callback,
-        )
-        self.providers = factories.create_providers(settings, dependencies)
+        self.providers = self._create_providers()
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
         self.provider_health = health = LocalProviderHealth()
-        providers = self.providers
-        if self.tracing:
-            providers = {name: self.tracing.trace_provider(p) for name, p in providers.items()}
-        self.router = factories.create_router(settings, providers, health, self.callback_urls)
+        self.router = self._create_router()
         random = factories.RANDOM_SOURCE
         self.provider_health_sync = ProviderHealthSync(self.store, health, random, self.versions)
         self.service = OtpService(self._create_dependencies())
@@ -221,6 +212,27 @@ class Application:
             # The provider expects its answer at once, and the resend does not concern it.
             resend = self.service.auto_resend(caller, provider, reference)
             self.background_calls.start_detached(resend)
+
+    def _create_providers(self) -> dict[str, SmsProvider]:
+        on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_session_receipt
+        if self.tracing:
+            on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
+        dependencies = ProviderDependencies(
+            self.transport,
+            now_ms,
+            on_receipt,
+            RedisMessageIdIndex(self.store),
+            count_skipped_event=self.access_counter.count_callback,
+        )
+        return factories.create_providers(self.settings, dependencies)
+
+    def _create_router(self) -> ProviderRouter:
+        providers = self.providers
+        if self.tracing:
+            providers = {name: self.tracing.trace_provider(p) for name, p in providers.items()}
+        return factories.create_router(
+            self.settings, providers, self.provider_health, self.callback_urls
+        )
 
     def _create_dependencies(self) -> Dependencies:
         settings, tenants = self.settings, self.settings.build_tenants()

@@ -24,7 +24,7 @@ COMMAND_MODULES = {
     "serve": "serve",
     "status": "service_status",
     "unlock": "numbers",
-    "unlock-account": "unlock_account",
+    "accounts": "accounts",
     "block": "numbers",
     "unblock": "numbers",
     "forget": "numbers",

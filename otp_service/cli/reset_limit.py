@@ -27,7 +27,8 @@ def run_reset_limit(args: argparse.Namespace) -> int:
     For example after a wrong clock of Redis, or after the limit was raised: callers
     then do not wait until the bucket has drained. The event otp.limit_reset
     records it. Limits of one number, account or address are not reset: 'unlock'
-    resets the failures of a number, and the others end with their windows.
+    resets the failures of a number, 'accounts unlock' those of an account, and the
+    others end with their windows.
 
     examples:
       otp-service reset-limit SendsOverall
@@ -54,7 +55,8 @@ def _parse_bucket(settings: Settings, name: str, subject: str | None, tenant: st
     if name not in set(WIDE_LIMITS):
         raise CommandError(
             f"{name} cannot be reset. The limits that can are {', '.join(sorted(WIDE_LIMITS))}. "
-            "For the failures of a number use 'otp-service unlock'."
+            "For the failures of a number use 'otp-service unlock', and for those of an account "
+            "'otp-service accounts unlock'."
         )
     limit = Limit(name)
     subject_kind, has_tenant = WIDE_LIMITS[limit]

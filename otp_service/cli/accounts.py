@@ -1,4 +1,4 @@
-"""The command about accounts: `unlock-account`.
+"""`otp-service accounts …`: unlock the accounts of a tenant.
 
 Accounts are read from standard input only, like numbers: an argument would be stored in the shell's
 history and in the list of processes.
@@ -20,18 +20,26 @@ INVALID_ACCOUNT_REMEDY = f"the account is invalid: write at most {MAX_ACCOUNT_CH
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    parser = add_command(subparsers, "unlock-account", run_unlock_account)
+    group = subparsers.add_parser(
+        "accounts",
+        help="unlock accounts with too many consecutive failures",
+        description="An account is the name that a tenant has for a user.",
+    )
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser = add_command(inner, "unlock", run_unlock)
     parser.add_argument("--tenant", required=True, help="the tenant that chose the names")
 
 
-def run_unlock_account(args: argparse.Namespace) -> int:
+def run_unlock(args: argparse.Namespace) -> int:
     """End the lock of accounts with too many consecutive failures.
 
-    Accounts are read from standard input, one a line, as the tenant writes them in
-    `account`. Repeating it is harmless. Exit code 1 if any of them failed.
+    It is ended at every factor: SMS, authenticator and recovery codes. The failures
+    of an hour and of a day are reset too. Accounts are read from standard input, one
+    a line, as the tenant writes them in `account`. Repeating it is harmless. Exit
+    code 1 if any of them failed.
 
     examples:
-      otp-service unlock-account --tenant shop < accounts.txt
+      otp-service accounts unlock --tenant shop < accounts.txt
     """
     settings = common.read_running_settings(args.config)
     if args.tenant not in settings.tenant_settings:

@@ -1,4 +1,4 @@
-"""`unlock-account`, on a real Redis."""
+"""`accounts unlock`, on a real Redis."""
 
 import pytest
 
@@ -9,7 +9,7 @@ def test_accounts_are_unlocked_and_repeating_it_is_harmless(run_otp, config):
     """The lines are named by their number: an account may be a person's name."""
     for _ in range(2):
         ended = run_otp(
-            "unlock-account", "--tenant", "shop", "--config", config, stdin="u-1\nu 2\n"
+            "accounts", "unlock", "--tenant", "shop", "--config", config, stdin="u-1\nu 2\n"
         )
 
         assert (0, "") == (ended.exit_code, ended.err)
@@ -20,7 +20,7 @@ def test_accounts_are_unlocked_and_repeating_it_is_harmless(run_otp, config):
 def test_an_invalid_account_is_reported_and_the_others_are_done(run_otp, config, text):
     """It would be counted under another name than the one that the API accepts."""
     ended = run_otp(
-        "unlock-account", "--tenant", "shop", "--config", config, stdin=text + b"\nu-2\n"
+        "accounts", "unlock", "--tenant", "shop", "--config", config, stdin=text + b"\nu-2\n"
     )
 
     assert 1 == ended.exit_code
@@ -30,7 +30,7 @@ def test_an_invalid_account_is_reported_and_the_others_are_done(run_otp, config,
 
 def test_an_unknown_tenant_is_refused_with_those_that_exist(run_otp, config):
     """A misspelled tenant has no locked accounts, so success would mislead."""
-    ended = run_otp("unlock-account", "--tenant", "shpo", "--config", config, stdin="u-1\n")
+    ended = run_otp("accounts", "unlock", "--tenant", "shpo", "--config", config, stdin="u-1\n")
 
     assert 1 == ended.exit_code
     assert "no tenant is called 'shpo': the settings have shop." in ended.err
@@ -38,9 +38,11 @@ def test_an_unknown_tenant_is_refused_with_those_that_exist(run_otp, config):
 
 def test_accounts_are_read_from_standard_input_only(run_otp, config):
     """Arguments would be visible in the shell's history and the list of processes."""
-    assert 2 == run_otp("unlock-account", "--tenant", "shop", "u-1", "--config", config).exit_code
+    assert (
+        2 == run_otp("accounts", "unlock", "--tenant", "shop", "u-1", "--config", config).exit_code
+    )
 
-    ended = run_otp("unlock-account", "--tenant", "shop", "--config", config)
+    ended = run_otp("accounts", "unlock", "--tenant", "shop", "--config", config)
 
     assert 1 == ended.exit_code
     assert "no account was given" in ended.err
@@ -50,7 +52,9 @@ def test_an_unavailable_redis_ends_with_the_line_to_continue_at(run_otp, config,
     """Nothing is reported as unlocked."""
     monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.find_free_port()}")
 
-    ended = run_otp("unlock-account", "--tenant", "shop", "--config", config, stdin="u-1\nu-2\n")
+    ended = run_otp(
+        "accounts", "unlock", "--tenant", "shop", "--config", config, stdin="u-1\nu-2\n"
+    )
 
     assert (1, "") == (ended.exit_code, ended.out)
     assert "Stopped at line 1; repeat it and the lines after it." in ended.err

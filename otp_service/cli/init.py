@@ -99,13 +99,15 @@ def run_init(args: argparse.Namespace) -> int:
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
       otp-service init --country GB --archive /var/lib/otp-service/archive
     """
+    key_id = _generate_key_id(to_datetime(now_ms()))
     text, api_key = render_config(
         tenant=args.tenant,
         brand=args.tenant if args.brand is None else args.brand,
         countries=args.country,
         generate_token=_generate_token,
-        pseudonym_id=_generate_key_id(to_datetime(now_ms())),
-        seal_id=_generate_key_id(to_datetime(now_ms())),
+        pseudonym_id=key_id,
+        seal_id=key_id,
+        authenticator_id=key_id,
         **_choose_archive(args.archive, args.config),
     )
     try:
@@ -162,7 +164,7 @@ def run_key_new(args: argparse.Namespace) -> int:
 
     It has 256 random bits. The command prints the line to add to the configuration,
     and for an API key the key itself. With --secret it makes a secret for one of the
-    service's five key rings instead. No file is read or changed.
+    service's six key rings instead. No file is read or changed.
 
     examples:
       otp-service key new --tenant shop --expires 90d

@@ -1,10 +1,12 @@
-"""The five keys, each with an id, and two of each during a rotation.
+"""The six keys, each with an id, and several of each during a rotation.
 
-pepper     makes code hashes useless to an attacker with only Redis
-seal       encrypts personal data for the lifetime of the challenge
-state      authenticates the records in Redis and the events of workers
-pseudonym  replaces numbers and accounts by stable names in events
-limit      names buckets and partitions; not rotated on a schedule, because that empties every bucket
+pepper         makes code hashes useless to an attacker with only Redis
+seal           encrypts personal data for the lifetime of the challenge
+state          authenticates the records in Redis and the events of workers
+pseudonym      replaces numbers and accounts by stable names in events
+limit          names buckets and partitions; not rotated on a schedule, because that empties every bucket
+authenticator  seals the tokens that callers store: a key is kept as long as a token sealed under it
+               is in use, because nothing but the caller can bring it back
 """
 
 import functools
@@ -77,6 +79,7 @@ class ServiceKeys(msgspec.Struct, frozen=True):
     state: KeyRing
     pseudonym: KeyRing
     limit: KeyRing
+    authenticator: KeyRing
 
 
 KEY_RING_NAMES = ServiceKeys.__struct_fields__

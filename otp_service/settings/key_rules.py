@@ -17,6 +17,9 @@ EXPIRY_NOTICE_MS = 30 * DAY_MS
 
 MAX_RING_KEYS = 2
 
+UNBOUNDED_RINGS = frozenset({"keys.pseudonym", "keys.authenticator"})
+"""Their old keys stay: events name people by the one, and callers store tokens sealed under the other."""
+
 WEAK_API_KEYS = (
     "",
     "admin",
@@ -49,7 +52,7 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     """Yield keys that are being rotated, that expire soon, or that open more than one use needs."""
     for setting, keys in _list_key_rings(settings).items():
-        if len(keys) > 1 and setting != "keys.pseudonym":
+        if len(keys) > 1 and setting not in UNBOUNDED_RINGS:
             yield ConfigIssue(setting, "has two keys: remove the old one (docs/key-rotation.md)")
     for name, table in settings.tenant_settings.items():
         for key in table.keys:
@@ -87,7 +90,7 @@ def _check_rings(settings: Settings) -> Iterator[ConfigIssue]:
 def _check_key_ring(setting: str, keys: tuple[Key, ...]) -> Iterator[ConfigIssue]:
     if not keys:
         yield ConfigIssue(setting, "needs a key: 'otp-service init' generates one of each")
-    if len(keys) > MAX_RING_KEYS and setting != "keys.pseudonym":
+    if len(keys) > MAX_RING_KEYS and setting not in UNBOUNDED_RINGS:
         yield ConfigIssue(setting, "may have two keys: the current one and the previous one")
     if len({key.id for key in keys}) < len(keys):
         yield ConfigIssue(setting, "needs a different id for each key: records refer to it")

@@ -24,6 +24,7 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
     provider_url: str = "",
     pseudonym_id: str = "n1",
     seal_id: str = "s1",
+    authenticator_id: str = "a1",
     archive: str = NO_ARCHIVE,
     signing_key: str = "",
 ) -> tuple[str, str]:
@@ -41,6 +42,7 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
         "provider_url": quote_toml(provider_url),
         "pseudonym_id": pseudonym_id,
         "seal_id": seal_id,
+        "authenticator_id": authenticator_id,
         "archive": quote_toml(archive),
         "signing_key": f"signing_key = {quote_toml(signing_key)}"
         if signing_key

@@ -24,8 +24,8 @@ def fixed_key(name: str) -> Key:
 
 
 def fixed_keys() -> ServiceKeys:
-    """Return one key in each of the five rings."""
-    names = ("pepper", "seal", "state", "pseudonym", "limit")
+    """Return one key in each of the six rings."""
+    names = ("pepper", "seal", "state", "pseudonym", "limit", "authenticator")
     return ServiceKeys(*(KeyRing((fixed_key(f"{name}-1"),)) for name in names))
 
 

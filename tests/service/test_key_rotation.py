@@ -33,7 +33,7 @@ from tests.installation import SECOND_MS, Installation, make_wrong_code
 NUMBER = "+447400123456"
 HOUR = 3600 * SECOND_MS
 RECORD_KEY_RINGS = ("pepper", "seal", "state", "pseudonym")
-"""Every ring except `limit`, which encrypts nothing: it derives names."""
+"""The rings of what Redis holds, except `limit`, which encrypts nothing: it derives names."""
 
 
 class RotationSteps(NamedTuple):

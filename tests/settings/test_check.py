@@ -263,6 +263,20 @@ def test_who_keeps_no_events_for_long_is_not_told_of_undated_pseudonym_keys(load
     assert "keys.pseudonym" not in found
 
 
+def test_any_number_of_authenticator_keys_stay_without_a_warning(load_config, now_ms):
+    """Callers store tokens under each of them, for years."""
+    keys = [
+        f'{{id = "{year}-01-01", secret = "WORTHLESS-KEY-only-for-tests-{year}-tokens-abA"}}'
+        for year in (2026, 2024, 2022, 2020)
+    ]
+    settings = load_config(environ={"OTP_KEYS__AUTHENTICATOR": f"[{', '.join(keys)}]"})
+
+    assert [] == find_errors(settings)
+    assert 4 == len(settings.keys.authenticator.keys)
+    warned = {warning.setting for warning in find_warnings(settings, now_ms)}
+    assert "keys.authenticator" not in warned
+
+
 def test_an_archive_without_an_anchor_is_warned_of(load_config, now_ms):
     """Without an anchor a cut-off end is not detected."""
     without = ARCHIVE.replace("anchor", "# anchor")

@@ -146,7 +146,7 @@ def test_faults_never_repeat_a_secret(complete_config):
     with pytest.raises(SettingsError) as caught:
         load_settings(text, {}, str, cores=4)
 
-    assert 5 == len(caught.value.issues)
+    assert 6 == len(caught.value.issues)
     assert "WORTHLESS" not in str(caught.value)
 
 

@@ -67,7 +67,7 @@ def test_no_two_secrets_are_the_same(written):
 
     text, api_key = written(generate_token=token)
 
-    assert 6 == len(set(made))
+    assert 7 == len(set(made))
     assert [api_key] == [secret for secret in made if secret not in text]
 
 

@@ -72,6 +72,7 @@ class HttpServer:
         self._signal = WorkerSignal()
         self._stopped: asyncio.Future[None] | None = None
         self._is_retiring = False
+        self._is_stopping = False
 
     def start(self) -> None:
         """Accept connections from now on; the socket remains the caller's."""
@@ -98,11 +99,17 @@ class HttpServer:
         self._is_retiring = True
 
     async def stop(self, timeout_seconds: float) -> bool:
-        """Accept no more connections, and let running requests finish; return whether all did."""
+        """Accept no more connections, and let running requests finish; return whether all did.
+
+        A further call waits for the same end.
+        """
         if self._stopped is None or self._monitoring is None:
             return True
         self._monitoring.cancel()
-        self._signal.set()
+        if not self._is_stopping:
+            # Once: Granian receives one signal, so a third `set` would wait for ever, with the GIL.
+            self._is_stopping = True
+            self._signal.set()
         done, _ = await asyncio.wait([self._stopped], timeout=timeout_seconds)
         return bool(done)
 

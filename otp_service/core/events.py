@@ -6,6 +6,7 @@ No event holds a code, a hash, a message, a whole number or a credential (R68).
 The types are those of the requirements' vocabulary map (OCSF, ECS, OWASP).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -45,10 +46,11 @@ class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_o
         """The name that events share which may become one event with their count.
 
         It has the type, or refused resends would be counted as refused verifies, and the API key,
-        so that each key that reads or changes something is recorded.
+        so that each key that reads or changes something is recorded. An account counts only without
+        a number: a caller that varies it would be recorded without a bound otherwise.
         """
-        tag = self.__struct_config__.tag
-        return f"{tag}:{self.tenant}:{self.key_id}:{self.number or ''}:{self.reason or ''}"
+        tag, subject = self.__struct_config__.tag, self.number or self.account or ""
+        return f"{tag}:{self.tenant}:{self.key_id}:{subject}:{self.reason or ''}"
 
 
 class Issued(Event, frozen=True, tag="otp.issued", kw_only=True):
@@ -151,7 +153,140 @@ class Canceled(Event, frozen=True, tag="otp.canceled", kw_only=True):
 
 
 class Unlocked(Event, frozen=True, tag="otp.unlocked", kw_only=True):
-    """An operator reset the consecutive failures of a number."""
+    """An operator reset the consecutive failures of a number or an account."""
+
+
+class AuthenticatorEvent(Event, frozen=True, kw_only=True):
+    """What events of one authenticator share; no event type of its own."""
+
+    authenticator: str | None = None
+    """The id inside the token, in hexadecimal; None if no token was opened."""
+    sealed_under: str | None = None
+    """The id of the key under which the token was sealed."""
+
+
+class AuthenticatorEnrolled(
+    AuthenticatorEvent, frozen=True, tag="authenticator.enrolled", kw_only=True
+):
+    """A secret was generated or taken over; the authenticator is unconfirmed."""
+
+
+class AuthenticatorConfirmed(
+    AuthenticatorEvent, frozen=True, tag="authenticator.confirmed", kw_only=True
+):
+    """The first right code made an authenticator active; `repeated` if the same call was answered again."""
+
+    repeated: bool = False
+
+
+class AuthenticatorAttempted(
+    AuthenticatorEvent, frozen=True, tag="authenticator.attempted", kw_only=True
+):
+    """An attempt to confirm or verify was charged; the code is compared next."""
+
+
+class AuthenticatorVerified(
+    AuthenticatorEvent, frozen=True, tag="authenticator.verified", kw_only=True
+):
+    """The code of a new time step was accepted, once; `repeated` if the same call was answered again."""
+
+    repeated: bool = False
+
+
+class AuthenticatorRejected(
+    AuthenticatorEvent, frozen=True, tag="authenticator.rejected", kw_only=True
+):
+    """A charged attempt failed: the code is that of no time step near the present one."""
+
+    outcome: str = _explicit_default("failure")
+
+
+class AuthenticatorReplayed(
+    AuthenticatorEvent, frozen=True, tag="authenticator.replayed", kw_only=True
+):
+    """A charged attempt failed: the code is right, and its time step was accepted before."""
+
+    outcome: str = _explicit_default("failure")
+
+
+class AuthenticatorDenied(
+    AuthenticatorEvent, frozen=True, tag="authenticator.denied", kw_only=True
+):
+    """Enrolling, confirming or verifying was refused before a code was compared."""
+
+    outcome: str = _explicit_default("failure")
+    limit: str | None = None
+    quota: int | None = None
+    period: int | None = None
+
+
+class AuthenticatorLocked(
+    AuthenticatorEvent, frozen=True, tag="authenticator.locked", kw_only=True
+):
+    """Too many failures in a row locked the authenticators of an account until an operator unlocks it."""
+
+
+class AuthenticatorsImported(Event, frozen=True, tag="authenticator.imported", kw_only=True):
+    """The command line sealed secrets of another system as active authenticators."""
+
+    count: int = _explicit_default(0)
+    by: str | None = None
+
+
+class AuthenticatorsExported(Event, frozen=True, tag="authenticator.exported", kw_only=True):
+    """The command line wrote the secrets of authenticators in the clear."""
+
+    count: int = _explicit_default(0)
+    by: str | None = None
+
+
+class RecoveryEvent(Event, frozen=True, kw_only=True):
+    """What events of one recovery set share; no event type of its own."""
+
+    recovery_set: str | None = None
+    """The id inside the token, in hexadecimal; None if no token was opened."""
+    sealed_under: str | None = None
+    """The id of the key under which the token was sealed."""
+
+
+class RecoverySetCreated(RecoveryEvent, frozen=True, tag="recovery.created", kw_only=True):
+    """Ten recovery codes were generated for an account."""
+
+
+class RecoveryAttempted(RecoveryEvent, frozen=True, tag="recovery.attempted", kw_only=True):
+    """An attempt was charged; the code is compared next."""
+
+
+class RecoveryCodeUsed(RecoveryEvent, frozen=True, tag="recovery.used", kw_only=True):
+    """A recovery code was accepted, once; `repeated` if the same call was answered again."""
+
+    codes_left: int = _explicit_default(0)
+    repeated: bool = False
+
+
+class RecoveryRejected(RecoveryEvent, frozen=True, tag="recovery.rejected", kw_only=True):
+    """A charged attempt failed: the code is not in the set (`mismatch`), or is used (`used`)."""
+
+    outcome: str = _explicit_default("failure")
+
+
+class RecoveryDenied(RecoveryEvent, frozen=True, tag="recovery.denied", kw_only=True):
+    """Creating a set or verifying a code was refused before a code was compared."""
+
+    outcome: str = _explicit_default("failure")
+    limit: str | None = None
+    quota: int | None = None
+    period: int | None = None
+
+
+class RecoveryCodesLow(RecoveryEvent, frozen=True, tag="recovery.low", kw_only=True):
+    """At most three codes of a set are left."""
+
+    codes_left: int = _explicit_default(0)
+
+
+class RecoveryLocked(RecoveryEvent, frozen=True, tag="recovery.locked", kw_only=True):
+    """Too many failures in a row locked the recovery codes of an account until an operator unlocks it."""
 
 
 class LimitReset(Event, frozen=True, tag="otp.limit_reset", kw_only=True):
@@ -171,7 +306,7 @@ class NumberErased(Event, frozen=True, tag="otp.forgotten", kw_only=True):
 
 
 class NumberLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
-    """The events of a number were read; `tenant` is set if only its events were."""
+    """The events of a number or an account were read; `tenant` is set if only its events were."""
 
     by: str | None = None
     """The user of the machine where the command ran; empty for the API and the page."""
@@ -238,15 +373,34 @@ class ServiceChanged(Event, frozen=True, tag="service.changed", kw_only=True):
     """The service started, stopped or refused a reload, with what it runs in `versions`."""
 
 
+def _iterate_event_types(base: type[Event]) -> Iterator[type[Event]]:
+    """Yield the structs that no other one is derived from."""
+    for kind in base.__subclasses__():
+        yield from _iterate_event_types(kind) if kind.__subclasses__() else (kind,)
+
+
 EVENT_TYPES: dict[str, type[Event]] = {
-    str(kind.__struct_config__.tag): kind for kind in Event.__subclasses__()
+    str(kind.__struct_config__.tag): kind for kind in _iterate_event_types(Event)
 }
 """Every event type with its struct.
 
 To add one, or a field, follow the checklists in `audit/EVENTS.md`.
 """
 
-GRANT_EVENTS = (Issued, Resent, Attempted, Verified, Unlocked)
+GRANT_EVENTS = (
+    Issued,
+    Resent,
+    Attempted,
+    Verified,
+    Unlocked,
+    AuthenticatorEnrolled,
+    AuthenticatorConfirmed,
+    AuthenticatorAttempted,
+    AuthenticatorVerified,
+    RecoverySetCreated,
+    RecoveryAttempted,
+    RecoveryCodeUsed,
+)
 """Events of changes that are refused if the event cannot be recorded (R73)."""
 
 FOLDABLE_EVENTS = (
@@ -258,8 +412,14 @@ FOLDABLE_EVENTS = (
     AccessDenied,
     CallbackRejected,
     Tampered,
+    AuthenticatorEnrolled,
+    AuthenticatorConfirmed,
+    AuthenticatorVerified,
+    AuthenticatorDenied,
+    RecoveryCodeUsed,
+    RecoveryDenied,
 )
-"""Events that a caller can cause again and again at no cost (`Verified` where it repeats an answer).
+"""Events that a caller can cause again and again at no cost (those of a success where they repeat an answer).
 
 They are passed as `Commit.foldable_event` or `event_if_refused`, never in `Commit.events`: they are
 folded, and have a stream of their own, so that they displace no event of a change (store/README.md).

@@ -25,6 +25,7 @@ UNMAPPED_FIELDS: Final = frozenset(
         *("quota", "period", "wait", "folded", "addresses", "unrecorded", "phone_metadata"),
         *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
         *("record", "missing", "seal", "claimed", "length", "by"),
+        *("authenticator", "recovery_set", "sealed_under", "codes_left"),
     }
 )
 """Members that both formats export outside their own fields."""

@@ -1,6 +1,7 @@
 """OCSF 1.8.0: Authentication, Account Change, API Activity and Detection Finding.
 
-The number is the user: its pseudonym is `user.uid`, and the account's is `user.uid_alt`. OCSF has
+The number is the user: its pseudonym is `user.uid`, and the account's is `user.uid_alt`. In events
+without a number, such as those of authenticators, `user.uid` is the account's pseudonym. OCSF has
 no class for SMS, so messages and receipts are API Activity between this service and the provider,
 with the number as the resource. Members without an OCSF field are in `unmapped`, and so is the
 entry's position in the log.
@@ -40,7 +41,14 @@ STATUS_DETAIL_BY_REASON: Final = {
 }
 """Reasons with a value of OCSF; the others are exported as they are."""
 
-SMS_AUTH_FACTORS: Final = [{"factor_type_id": 1, "factor_type": "SMS"}]
+AUTH_FACTORS: Final = {
+    "otp": {"factor_type_id": 1, "factor_type": "SMS"},
+    "authenticator": {"factor_type_id": 7, "factor_type": "OTP"},
+    "recovery": {"factor_type_id": 99, "factor_type": "Recovery Code"},
+}
+"""The factor of each group of event types, as OCSF names it."""
+
+SUCCESS_EVENTS: Final = frozenset({"otp.verified", "authenticator.verified", "recovery.used"})
 PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
 
 OCSF_UNMAPPED_FIELDS: Final = UNMAPPED_FIELDS.union(
@@ -116,8 +124,9 @@ def _build_counts(record: ExportRecord) -> dict[str, Any]:
 def _build_class_fields(record: ExportRecord) -> dict[str, Any]:
     match record.taxonomy.ocsf[0]:
         case 3002:
-            verified = {"is_mfa": True} if record.event_type == "otp.verified" else {}
-            service = {"service": PRODUCT_INFO, "auth_factors": SMS_AUTH_FACTORS}
+            verified = {"is_mfa": True} if record.event_type in SUCCESS_EVENTS else {}
+            factor = AUTH_FACTORS[record.event_type.partition(".")[0]]
+            service = {"service": PRODUCT_INFO, "auth_factors": [factor]}
             return service | _build_user(record) | verified
         case 3001:
             return {**_build_user(record), "actor": _build_actor(record)}
@@ -131,7 +140,7 @@ def _build_user(record: ExportRecord) -> dict[str, Any]:
     tenant, address = record.get_field("tenant"), record.get_field("client_address")
     user = _drop_none(
         type_id=1,
-        uid=record.get_field("number") or "unknown",
+        uid=record.get_field("number") or record.get_field("account") or "unknown",
         uid_alt=record.get_field("account"),
         org={"uid": tenant} if tenant else None,
     )

@@ -3,6 +3,7 @@
 The only table of it: the exports read it, and `EVENTS.md` shows it.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 
@@ -75,6 +76,27 @@ def _build_finding(title: str) -> TaxonomyEntry:
 
 _OWASP_RATE_LIMIT: Final = "excess_rate_limit_exceeded"
 
+
+def _iterate_factor_entries(factor: str) -> Iterator[tuple[tuple[str, str], TaxonomyEntry]]:
+    """Yield the entries that authenticators and recovery codes share."""
+    yield (
+        (f"{factor}.attempted", ""),
+        TaxonomyEntry(FACTOR_VERIFY_ACTIVITY, "authentication", ("info",), is_certain=False),
+    )
+    yield (f"{factor}.rejected", ""), _build_verify("authn_login_fail", MEDIUM)
+    for reason, owasp, severity in (
+        ("", "authn_login_fail", LOW),
+        ("malformed", "input_validation_fail", LOW),
+        ("account_locked", "authn_login_lock", MEDIUM),
+        ("rate_limited", _OWASP_RATE_LIMIT, MEDIUM),
+    ):
+        yield (f"{factor}.denied", reason), _deny_verify(owasp, severity)
+    yield (
+        (f"{factor}.locked", ""),
+        _build_account_change(11, "MFA Factor Disable", "change", "authn_login_lock", HIGH),
+    )
+
+
 TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.issued", ""): _build_preauth("authn_token_created", "start"),
     ("otp.issue_denied", ""): _deny_issue(None, LOW),
@@ -108,6 +130,28 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.unlocked", ""): TaxonomyEntry(
         (3001, 12, "Unlock"), "authentication", ("info",), severity=LOW
     ),
+    **dict(_iterate_factor_entries("authenticator")),
+    ("authenticator.enrolled", ""): _build_account_change(
+        99, "MFA Factor Enroll", "creation", "authn_token_created", INFORMATIONAL
+    ),
+    ("authenticator.confirmed", ""): _build_account_change(
+        10, "MFA Factor Enable", "change", None, LOW
+    ),
+    ("authenticator.verified", ""): _build_verify("authn_login_success"),
+    ("authenticator.replayed", ""): _build_verify("authn_token_reuse", HIGH),
+    ("authenticator.imported", ""): TaxonomyEntry(
+        SEND_ACTIVITY, "iam", ("creation",), severity=MEDIUM
+    ),
+    ("authenticator.exported", ""): TaxonomyEntry(
+        READ_ACTIVITY, "iam", ("info",), "sensitive_read", HIGH
+    ),
+    **dict(_iterate_factor_entries("recovery")),
+    ("recovery.created", ""): _build_account_change(
+        10, "MFA Factor Enable", "creation", "authn_token_created", LOW
+    ),
+    ("recovery.used", ""): _build_verify("authn_login_success", LOW),
+    ("recovery.rejected", "used"): _build_verify("authn_token_reuse", HIGH),
+    ("recovery.low", ""): _build_account_change(99, "Recovery Codes Low", "info", None, LOW),
     ("otp.limit_reset", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
     ("otp.canceled", ""): _build_preauth("authn_token_revoked", "info"),
     ("otp.blocklist", "blocked"): _build_account_change(5, "Disable", "change", None, LOW),

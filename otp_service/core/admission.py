@@ -19,21 +19,24 @@ class AdmissionControl:
         """Return a control in which, with several tenants, each gets at most half of the slots."""
         return cls(slots, max(1, slots // 2) if tenants > 1 else slots)
 
-    def acquire(self, tenant: str) -> ExitStack:
-        """Take a slot, which `close()` or the end of the `with` statement releases once.
+    def acquire(self, tenant: str, count: int = 1) -> ExitStack:
+        """Take slots, which `close()` or the end of the `with` statement releases once.
 
-        Raises Overloaded at once if none is free; calls never queue.
+        `count` is how many runs the call needs. A call that needs more than a tenant can have takes
+        all that the tenant can have, so that it is admitted when no other one runs. Raises
+        Overloaded at once if too few are free; calls never queue.
         """
+        count = max(1, min(count, self._slots, self._max_per_tenant))
         in_use = self._slots_by_tenant[tenant]
-        if self.in_use >= self._slots or in_use >= self._max_per_tenant:
+        if self.in_use + count > self._slots or in_use + count > self._max_per_tenant:
             raise Overloaded
-        self._slots_by_tenant[tenant] += 1
-        slot = ExitStack()
-        slot.callback(self.release, tenant)
-        return slot
+        self._slots_by_tenant[tenant] += count
+        slots = ExitStack()
+        slots.callback(self.release, tenant, count)
+        return slots
 
-    def release(self, tenant: str) -> None:
-        self._slots_by_tenant[tenant] -= 1
+    def release(self, tenant: str, count: int = 1) -> None:
+        self._slots_by_tenant[tenant] -= count
         if not self._slots_by_tenant[tenant]:
             del self._slots_by_tenant[tenant]
 

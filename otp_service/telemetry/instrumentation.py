@@ -211,11 +211,11 @@ class InstrumentedAdmission(AdmissionControl):
         admission.in_use_gauge.set(0)
         return admission
 
-    def acquire(self, tenant: str) -> ExitStack:
-        slot = super().acquire(tenant)
+    def acquire(self, tenant: str, count: int = 1) -> ExitStack:
+        slots = super().acquire(tenant, count)
         self.in_use_gauge.set(self.in_use)
-        return slot
+        return slots
 
-    def release(self, tenant: str) -> None:
-        super().release(tenant)
+    def release(self, tenant: str, count: int = 1) -> None:
+        super().release(tenant, count)
         self.in_use_gauge.set(self.in_use)

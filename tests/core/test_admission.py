@@ -1,0 +1,47 @@
+"""A call takes as many slots as it has runs of argon2."""
+
+import pytest
+
+from otp_service.core.admission import AdmissionControl
+from otp_service.core.errors import Overloaded
+
+
+def test_a_call_of_ten_runs_leaves_the_other_slots_to_others():
+    """A recovery set is ten runs; counted as one, eleven sets would fill eleven slots with 110."""
+    admission = AdmissionControl(15, 15)
+
+    with admission.acquire("shop", 10):
+        assert 10 == admission.in_use
+        with pytest.raises(Overloaded):
+            admission.acquire("bank", 10)
+        with admission.acquire("bank", 5), pytest.raises(Overloaded):
+            admission.acquire("bank")
+    assert 0 == admission.in_use
+
+
+def test_the_share_of_a_tenant_counts_runs():
+    """Half of the slots, whether in one call or in several."""
+    admission = AdmissionControl.create_fair(40, tenants=2)
+
+    with admission.acquire("shop", 10), admission.acquire("shop", 10):
+        with pytest.raises(Overloaded):
+            admission.acquire("shop")
+        with admission.acquire("bank", 10):
+            assert 30 == admission.in_use
+
+
+@pytest.mark.parametrize(("slots", "per_tenant"), [(2, 1), (9, 4), (1, 1), (9, 9)])
+def test_a_call_that_needs_more_than_there_is_takes_all_of_it(slots, per_tenant):
+    """A small queue must not refuse every recovery set for ever."""
+    admission = AdmissionControl(slots, per_tenant)
+
+    with admission.acquire("shop", 10), pytest.raises(Overloaded):
+        admission.acquire("shop")
+    assert 0 == admission.in_use
+
+
+def test_without_slots_nothing_is_admitted():
+    """A process that serves no calls has none."""
+    for count in (1, 10):
+        with pytest.raises(Overloaded):
+            AdmissionControl(0, 0).acquire("shop", count)

@@ -67,6 +67,42 @@ ChallengeId = Annotated[
         extra_json_schema={"pattern": rf"^{CHALLENGE_ID.pattern}\Z"},
     ),
 ]
+AuthenticatorToken = Annotated[
+    str,
+    Meta(
+        description="The sealed token of an authenticator. Store it in the row of the user.",
+        examples=["a1.AmExc2VhbGVkLWJ5LXVz"],
+        # Only documented: a violation is 422 invalid-authenticator.
+        extra_json_schema={"pattern": r"^a1\.[A-Za-z0-9_-]{1,4096}\Z"},
+    ),
+]
+RecoverySetToken = Annotated[
+    str,
+    Meta(
+        description="The sealed token of a recovery set. Store it in the row of the user.",
+        examples=["r1.AmExc2VhbGVkLWJ5LXVz"],
+        # Only documented: a violation is 422 invalid-recovery-set.
+        extra_json_schema={"pattern": r"^r1\.[A-Za-z0-9_-]{1,4096}\Z"},
+    ),
+]
+AppCode = Annotated[
+    str,
+    Meta(
+        description="The code that the app shows, as ASCII digits; spaces and hyphens are ignored.",
+        examples=["123456"],
+        # Only documented: a violation is 400 malformed-code, after 422 invalid-authenticator.
+        extra_json_schema={"pattern": r"^[ -]*([0-9][ -]*){6,8}\Z"},
+    ),
+]
+RecoveryCode = Annotated[
+    str,
+    Meta(
+        description="One of the ten codes. Case, hyphens and spaces are ignored; I and L are 1, O is 0.",
+        examples=["7KQM-2D4X-9TRA-HVN5"],
+        # Only documented: a violation is 400 malformed-code, after 422 invalid-recovery-set.
+        extra_json_schema={"pattern": r"^[ -]*([0-9A-Za-z][ -]*){16}\Z"},
+    ),
+]
 Locale = Annotated[
     str,
     Meta(max_length=35, description="Language of the message, a BCP 47 tag.", examples=["en-GB"]),
@@ -135,6 +171,69 @@ class UnlockAccountRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     tenant: TenantName | None = None
 
 
+class CreateAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The user who enrolls an authenticator app. Only `account` is required."""
+
+    account: Account
+    name: (
+        Annotated[
+            str,
+            Meta(
+                description="Shown in the app; without colons and control characters. The default"
+                " is the account.",
+                examples=["alice@example.com"],
+                # Only documented: the error of core.otpauth_uri names the reason.
+                extra_json_schema={"minLength": 1, "maxLength": 64},
+            ),
+        ]
+        | None
+    ) = None
+    secret: (
+        Annotated[
+            str,
+            Meta(
+                max_length=256,
+                description="Imports a secret: base32, at least 128 bits. The default is a new one.",
+                examples=["GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"],
+            ),
+        ]
+        | None
+    ) = None
+
+
+class ConfirmAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A code of the app proves that the user has set it up."""
+
+    authenticator: AuthenticatorToken
+    account: Account
+    code: AppCode
+
+
+class VerifyAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The code to verify, for this account."""
+
+    authenticator: AuthenticatorToken
+    account: Account
+    code: AppCode
+    purpose: Purpose | None = None
+    client_ip: ClientIp | None = None
+
+
+class CreateRecoveryCodesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The user who gets ten new recovery codes."""
+
+    account: Account
+
+
+class VerifyRecoveryCodeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The recovery code to verify, for this account."""
+
+    recovery_set: RecoverySetToken
+    account: Account
+    code: RecoveryCode
+    client_ip: ClientIp | None = None
+
+
 class EmptyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No fields. The body is optional."""
 
@@ -182,6 +281,63 @@ class ChallengeView(msgspec.Struct, frozen=True, kw_only=True):
     resend_at: TimestampText
     delivery: DeliveryView
     verified_at: TimestampText | UnsetType = UNSET
+
+
+class NewAuthenticatorView(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticator that is not confirmed yet. Its secret is in this response only."""
+
+    authenticator: AuthenticatorToken
+    status: Literal["unconfirmed"] = "unconfirmed"
+    secret: Annotated[
+        str,
+        Meta(
+            description="Base32, to type into the app.",
+            examples=["GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"],
+        ),
+    ]
+    uri: Annotated[
+        str,
+        Meta(
+            description="What the QR code shows; also a link that opens the app.",
+            examples=["otpauth://totp/Shop:alice?secret=GEZDGNBVGY3TQOJQ…"],
+        ),
+    ]
+    qr_svg: Annotated[str, Meta(description="The QR code, as an `svg` element for your page.")]
+    expires_at: Annotated[
+        TimestampText, Meta(description="Until when it can be confirmed. RFC 3339, UTC.")
+    ]
+
+
+class ActiveAuthenticatorView(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticator that verifies codes. Store this token in place of the unconfirmed one."""
+
+    authenticator: AuthenticatorToken
+    status: Literal["active"] = "active"
+    confirmed_at: TimestampText
+
+
+class VerifiedAuthenticatorView(msgspec.Struct, frozen=True, kw_only=True):
+    """The code was right. Store the token if it differs from the one that you sent."""
+
+    status: Literal["verified"] = "verified"
+    verified_at: TimestampText
+    authenticator: AuthenticatorToken
+
+
+class NewRecoverySetView(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery set. Its codes are in this response only."""
+
+    recovery_set: RecoverySetToken
+    codes: Annotated[list[RecoveryCode], Meta(min_length=10, max_length=10)]
+
+
+class VerifiedRecoverySetView(msgspec.Struct, frozen=True, kw_only=True):
+    """The code was right. Store this token in place of the one that you sent."""
+
+    status: Literal["verified"] = "verified"
+    verified_at: TimestampText
+    recovery_set: RecoverySetToken
+    codes_left: Annotated[int, Meta(ge=0, le=9)]
 
 
 class FieldError(msgspec.Struct, frozen=True):

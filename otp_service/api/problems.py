@@ -43,6 +43,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "sends-exhausted": ProblemType(409, "No sends are left"),
     "idempotency-key-in-use": ProblemType(409, "The first call is still running"),
+    "authenticator-not-confirmed": ProblemType(409, "The authenticator is not confirmed"),
+    "authenticator-already-confirmed": ProblemType(409, "The authenticator is active"),
     "challenge-expired": ProblemType(410, "The challenge has expired"),
     "challenge-locked": ProblemType(410, "The challenge is locked"),
     "challenge-canceled": ProblemType(410, "The challenge was canceled"),
@@ -62,6 +64,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "invalid-phone-number": ProblemType(422, "The phone number is invalid"),
     "number-not-allowed": ProblemType(422, "No code is sent to this number"),
     "incorrect-code": ProblemType(422, "The code is incorrect"),
+    "code-already-used": ProblemType(422, "The code was used before"),
+    "invalid-authenticator": ProblemType(422, "The authenticator is invalid"),
+    "invalid-recovery-set": ProblemType(422, "The recovery set is invalid"),
     "undeliverable": ProblemType(422, "The number cannot be reached"),
     "idempotency-key-reused": ProblemType(422, "The Idempotency-Key was used before"),
     "rate-limited": ProblemType(429, "Too many requests"),
@@ -165,7 +170,7 @@ def _build_extension_members(  # noqa: PLR0911  # one case for each error
             return {"errors": []}
         case errors.NumberNotAllowed(reason_code=code) | errors.Undeliverable(reason_code=code):
             return {"reason": code}
-        case errors.IncorrectCode(attempts_left=left):
+        case errors.IncorrectCode(attempts_left=left) if left is not None:
             return {"attempts_left": left}
         case errors.RateLimited(limit=name, retry_after=wait):
             return {"retry_after": wait, "limit": name}

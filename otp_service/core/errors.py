@@ -16,7 +16,10 @@
     ├── InvalidPhoneNumber            not strict E.164, or unknown; nothing is repaired      422
     ├── NumberNotAllowed              by the policy                                          422
     ├── NumberLocked, AccountLocked                                                          403
-    ├── IncorrectCode                 the one refusal that costs an attempt                  422
+    ├── InvalidAuthenticator, InvalidRecoverySet   a token that this account cannot use     422
+    ├── AuthenticatorNotConfirmed, AuthenticatorAlreadyConfirmed                             409
+    ├── IncorrectCode                 costs an attempt                                       422
+    ├── CodeAlreadyUsed               a right code, but a second time: costs an attempt too  422
     ├── Undeliverable                 a provider refused the number, as all would            422
     ├── DeliveryFailed                no provider took or may have sent the message          502
     ├── RateLimited                   a limit refused                                        429
@@ -167,6 +170,41 @@ class AccountLocked(OtpError):
     detail = "This account is locked after too many failures in a row. An operator can unlock it."
 
 
+class InvalidAuthenticator(OtpError):
+    """The token is not ours, altered, expired, or of another tenant, account or kind.
+
+    One error for every reason: a caller cannot learn which part of a token it guessed.
+    """
+
+    problem_type = "invalid-authenticator"
+    detail = (
+        "This authenticator cannot be used for this account. Send the token that the last call"
+        " returned for it, unchanged. One that was not confirmed within 30 minutes has expired."
+    )
+
+
+class InvalidRecoverySet(OtpError):
+    """As InvalidAuthenticator, for a recovery set."""
+
+    problem_type = "invalid-recovery-set"
+    detail = (
+        "This recovery set cannot be used for this account. Send the token that the last call"
+        " returned for it, unchanged. A set expires 400 days after its last use."
+    )
+
+
+class AuthenticatorNotConfirmed(OtpError):
+    problem_type = "authenticator-not-confirmed"
+    audit_reason = "not_confirmed"
+    detail = "Confirm the authenticator with a code from the app first."
+
+
+class AuthenticatorAlreadyConfirmed(OtpError):
+    problem_type = "authenticator-already-confirmed"
+    audit_reason = "already_confirmed"
+    detail = "This authenticator is active. Verify its codes, or create a new one."
+
+
 class IncorrectCode(OtpError):
     """The code, purpose, account or number does not match; an attempt was charged."""
 
@@ -174,9 +212,20 @@ class IncorrectCode(OtpError):
     audit_reason = "mismatch"
     detail = "The code is not right."
 
-    def __init__(self, attempts_left: int) -> None:
+    def __init__(self, attempts_left: int | None = None) -> None:
         super().__init__()
         self.attempts_left = attempts_left
+        """Of the challenge; None where an account has no number of attempts, only limits."""
+
+
+class CodeAlreadyUsed(OtpError):
+    """The code is right, and was accepted before, or a newer one was; an attempt was charged."""
+
+    problem_type = "code-already-used"
+    audit_reason = "used"
+    detail = (
+        "This code was used before. Ask for the next code of the app, or for another recovery code."
+    )
 
 
 class Undeliverable(OtpError):

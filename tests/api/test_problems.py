@@ -24,6 +24,8 @@ TABLE = [
     (errors.ChallengeNotFound(), 404, "challenge-not-found", set()),
     (errors.SendsExhausted(), 409, "sends-exhausted", set()),
     (errors.IdempotencyKeyInUse(), 409, "idempotency-key-in-use", set()),
+    (errors.AuthenticatorNotConfirmed(), 409, "authenticator-not-confirmed", set()),
+    (errors.AuthenticatorAlreadyConfirmed(), 409, "authenticator-already-confirmed", set()),
     (errors.ChallengeExpired(), 410, "challenge-expired", set()),
     (errors.ChallengeLocked(), 410, "challenge-locked", set()),
     (errors.ChallengeCanceled(), 410, "challenge-canceled", set()),
@@ -31,6 +33,9 @@ TABLE = [
     (errors.InvalidPhoneNumber(), 422, "invalid-phone-number", set()),
     (errors.NumberNotAllowed("country"), 422, "number-not-allowed", {"reason"}),
     (errors.IncorrectCode(0), 422, "incorrect-code", {"attempts_left"}),
+    (errors.CodeAlreadyUsed(), 422, "code-already-used", set()),
+    (errors.InvalidAuthenticator(), 422, "invalid-authenticator", set()),
+    (errors.InvalidRecoverySet(), 422, "invalid-recovery-set", set()),
     (errors.Undeliverable("unreachable"), 422, "undeliverable", {"reason"}),
     (errors.IdempotencyKeyReused(), 422, "idempotency-key-reused", set()),
     (LIMITED, 429, "rate-limited", {"retry_after", "limit"}),
@@ -89,6 +94,16 @@ async def test_extension_members_hold_what_the_error_knows(api: ApiHarness) -> N
     assert {"reason": "unreachable"} == told["undeliverable"]
     assert {"retry_after": 312, "limit": "SendsPerNumber"} == told["rate-limited"]
     assert {"id": CHALLENGE_ID} == told["delivery-failed"]
+
+
+async def test_a_wrong_code_of_an_authenticator_has_no_attempts_left(api: ApiHarness) -> None:
+    """Only a challenge has a number of attempts."""
+    api.service.error = errors.IncorrectCode()
+
+    problem = (await api.call_public(*ISSUE, json=NUMBER)).json()
+
+    assert "/problems/incorrect-code" == problem["type"]
+    assert "attempts_left" not in problem
 
 
 async def test_a_limit_tells_its_policy_and_how_long_to_wait(api: ApiHarness) -> None:

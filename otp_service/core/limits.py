@@ -65,7 +65,8 @@ class Limit(StrEnum):
 
     If you add, remove or rename a limit, change these as well:
 
-    1. here: `DEFAULT_LIMITS`; `NUMBER_LIMITS` if the subject is one number (others are GCRA)
+    1. here: `DEFAULT_LIMITS`; `NUMBER_LIMITS` if the subject is one number; `EXACT_LIMITS` if
+       another one must not have the burst of GCRA
     2. `charges.py`: the function of the request that is charged
     3. `settings/limit_rules.py`: `TENANT_LIMITS` if the bucket belongs to one tenant
     4. `docs/limits.md`: its row in the table. If one subject of the limit can exhaust another limit:
@@ -108,11 +109,10 @@ class Limit(StrEnum):
 
     @property
     def algorithm(self) -> Algorithm:
-        """The algorithm of its buckets: GCRA, except for one number and for small counts."""
+        """The algorithm of its buckets."""
         if self in CONSECUTIVE_LIMITS:
             return Algorithm.CONSECUTIVE_FAILURES
-        is_sliding = self in NUMBER_LIMITS or self is Limit.AUTO_RESENDS
-        return Algorithm.SLIDING_WINDOW if is_sliding else Algorithm.GCRA
+        return Algorithm.SLIDING_WINDOW if self in EXACT_LIMITS else Algorithm.GCRA
 
 
 CONSECUTIVE_LIMITS = frozenset({Limit.CONSECUTIVE_FAILURES, Limit.CONSECUTIVE_FAILURES_ACCOUNT})
@@ -129,6 +129,10 @@ NUMBER_LIMITS = frozenset(
     }
 )
 """The limits that count one number."""
+
+EXACT_LIMITS = NUMBER_LIMITS - CONSECUTIVE_LIMITS | {Limit.AUTO_RESENDS, Limit.FAILURES_ACCOUNT}
+"""The limits that admit at most their count in any period. The others are GCRA, which admits almost
+twice as many in the first: ten guesses an hour at one account must be ten."""
 
 
 class WideSubject(StrEnum):

@@ -97,14 +97,15 @@ def test_a_window_parses_its_own_text(count: int, period: int, unit: str) -> Non
 # -------------------------------------------------------------------------------- the set of limits
 
 
-def test_limits_of_a_number_are_exact_and_the_others_are_gcra() -> None:
+def test_limits_of_a_number_and_guesses_at_an_account_are_exact_and_the_others_are_gcra() -> None:
     """The contract: windows on a number are exact; the wide ones have a burst."""
     exact = {limit for limit in Limit if limit.algorithm is Algorithm.SLIDING_WINDOW}
 
-    assert exact == limits.NUMBER_LIMITS - {Limit.CONSECUTIVE_FAILURES} | {Limit.AUTO_RESENDS}
+    narrow = {Limit.AUTO_RESENDS, Limit.FAILURES_ACCOUNT}
+    assert exact == limits.NUMBER_LIMITS - {Limit.CONSECUTIVE_FAILURES} | narrow
     consecutive = {limit for limit in Limit if limit.algorithm is Algorithm.CONSECUTIVE_FAILURES}
     assert consecutive == limits.CONSECUTIVE_LIMITS
-    wide = set(Limit) - limits.NUMBER_LIMITS - {Limit.AUTO_RESENDS} - consecutive
+    wide = set(Limit) - exact - consecutive
     assert wide == {limit for limit in Limit if limit.algorithm is Algorithm.GCRA}
 
 

@@ -266,24 +266,25 @@ async def test_a_refusal_of_the_number_refunds_the_caller(workers: list[Installa
     wrong = make_wrong_code(worker.router.extract_code())
     with pytest.raises(OtpError):
         await worker.verify(issued, wrong, client_ip=CLIENT["client_ip"])
-    before = await read_gcra_buckets(worker)
+    before = await read_caller_buckets(worker)
 
     with pytest.raises(RateLimited):
         await worker.issue(NUMBER, **CLIENT)
     with pytest.raises(RateLimited):
         await worker.verify(issued, wrong, client_ip=CLIENT["client_ip"])
 
-    assert before == await read_gcra_buckets(worker)
+    assert before == await read_caller_buckets(worker)
 
 
-async def read_gcra_buckets(installation: Installation) -> dict[bytes, Any]:
-    """Return the theoretical arrival times of every bucket of a caller."""
+async def read_caller_buckets(installation: Installation) -> dict[bytes, Any]:
+    """Return the charges or the theoretical arrival times of every bucket of a caller."""
     redis_client: Any = installation.script_client.redis_client
     keys = await installation.list_keys("*:limit:*PerClientAddress:*")
-    keys += await installation.list_keys("*:limit:FailuresPerAccount:*")
     keys += await installation.list_keys("*:limit:SendsPerAccount:*")
     keys += await installation.list_keys("*:limit:SendsPerTenant:*")
-    return {key: msgspec.msgpack.decode(await redis_client.get(key))[:-1] for key in keys}
+    tats = {key: msgspec.msgpack.decode(await redis_client.get(key))[:-1] for key in keys}
+    exact = await installation.list_keys("*:limit:FailuresPerAccount:*")
+    return tats | {key: await redis_client.zrange(key, 0, -1) for key in exact}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ values would move with the fields, and the bytes would stay the same.
 """
 
 import msgspec
+from msgspec.structs import replace
 
+from otp_service.core.authenticator import Algorithm, Authenticator
 from otp_service.core.challenge import (
     Challenge,
     ChallengeSecret,
@@ -32,6 +34,20 @@ from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
 
 
 CHALLENGE_ID = "c07-5d41402abc4b2a76b9719d911017c592"
+
+AUTHENTICATOR = Authenticator(
+    id=fixed_bytes("authenticator id", 16),
+    tenant="shop",
+    account="u-81",
+    secret=fixed_bytes("authenticator secret", 20),
+    algorithm=Algorithm.SHA256,
+    digits=8,
+    period=60,
+    created_at=NOW_MS,
+    confirmed_step=29_925_210,
+    confirmed_at=NOW_MS + 1000,
+)
+UNCONFIRMED_AUTHENTICATOR = replace(AUTHENTICATOR, confirmed_step=None, confirmed_at=None)
 
 ACCEPTED_SUBMISSION = Submission(
     provider="twilio",
@@ -217,6 +233,8 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "message-id record": MessageIdRecord(
         reference=f"shop.{CHALLENGE_ID}.1.2", number_suffix="3456"
     ),
+    "body of an authenticator's token": AUTHENTICATOR,
+    "body of an authenticator's token, unconfirmed": UNCONFIRMED_AUTHENTICATOR,
     "provider memory": PROVIDER_HEALTH,
     "provider memory, empty": ProviderHealth(),
     "window of a limit": Window(count=5, period_seconds=600),

@@ -1,7 +1,7 @@
 """argon2id outside the event loop, in a bounded number of threads.
 
 argon2 releases the interpreter lock, so threads use every core. Memory is bounded by the threads
-times the memory of the profile. `core.admission` bounds the waiting calls before anything is
+times the memory of the profile in force, or of the recovery sets that were made under another one. `core.admission` bounds the waiting calls before anything is
 charged.
 """
 
@@ -20,12 +20,14 @@ class ArgonPool:
     """Implements `core.ports.Hasher`."""
 
     def __init__(self, profile: Argon2Profile, workers: int) -> None:
-        self._profile = profile
+        self.profile = profile
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
 
-    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, compute_argon2id, self._profile, code, salt)
+    async def compute_argon2id(
+        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+    ) -> bytes:
+        loop, chosen = asyncio.get_running_loop(), profile or self.profile
+        return await loop.run_in_executor(self._pool, compute_argon2id, chosen, code, salt)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core.admission import AdmissionControl
-from otp_service.core.argon2_profile import TEST_PROFILE
+from otp_service.core.argon2_profile import TEST_PROFILE, Argon2Profile
 from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply, Submission
 from otp_service.core.events import EpochStarted
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
@@ -81,9 +81,11 @@ class CountingHasher(ArgonPool):
         super().__init__(TEST_PROFILE, 2)
         self.hash_count = 0
 
-    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
+    async def compute_argon2id(
+        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+    ) -> bytes:
         self.hash_count += 1
-        return await super().compute_argon2id(code, salt)
+        return await super().compute_argon2id(code, salt, profile)
 
 
 class Installation:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.challenge import Challenge, ChallengeSecret
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import (
@@ -258,5 +259,14 @@ class Router(Protocol):
 class Hasher(Protocol):
     """argon2id in a bounded pool."""
 
-    def compute_argon2id(self, code: str, salt: bytes) -> Awaitable[bytes]:
-        """Return argon2id(code, salt)."""
+    @property
+    def profile(self) -> Argon2Profile:
+        """The parameters in force."""
+
+    def compute_argon2id(
+        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+    ) -> Awaitable[bytes]:
+        """Return argon2id(code, salt) with the parameters in force, or with these.
+
+        A recovery set lives for a year, so it is compared with the parameters that it was made with.
+        """

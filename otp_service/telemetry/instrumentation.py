@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 
 from otp_service.core import ports
 from otp_service.core.admission import AdmissionControl
+from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
@@ -166,9 +167,15 @@ class InstrumentedHasher:
         self._metrics = metrics
         self._start_span = (tracer or NoTracer()).start_span
 
-    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
+    @property
+    def profile(self) -> Argon2Profile:
+        return self._hasher.profile
+
+    async def compute_argon2id(
+        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+    ) -> bytes:
         with self._start_span("argon2"), self._metrics.argon2_seconds.time():
-            return await self._hasher.compute_argon2id(code, salt)
+            return await self._hasher.compute_argon2id(code, salt, profile)
 
 
 class InstrumentedRouter:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from otp_service.core import codes
-from otp_service.core.argon2_profile import TEST_PROFILE
+from otp_service.core.argon2_profile import TEST_PROFILE, Argon2Profile
 from otp_service.hashing import compute_argon2id
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
@@ -178,7 +178,9 @@ class InsecureHasher(CountingHasher):
         super().__init__()
         self._store_code = store_code
 
-    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
+    async def compute_argon2id(
+        self, code: str, salt: bytes, _profile: Argon2Profile | None = None
+    ) -> bytes:
         return self._store_code(code.encode(), salt)
 
 

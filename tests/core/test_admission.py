@@ -1,6 +1,8 @@
 """A call takes as many slots as it has runs of argon2."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.errors import Overloaded
@@ -45,3 +47,26 @@ def test_without_slots_nothing_is_admitted():
     for count in (1, 10):
         with pytest.raises(Overloaded):
             AdmissionControl(0, 0).acquire("shop", count)
+
+
+@given(
+    st.integers(0, 12),
+    st.integers(1, 3),
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 12), st.booleans())),
+)
+def test_neither_bound_is_exceeded_and_a_refusal_takes_nothing(slots, tenants, steps):
+    """Over any order of calls and releases."""
+    admission, held = AdmissionControl.create_fair(slots, tenants), []
+    share = max(1, slots // 2) if tenants > 1 else slots
+    for tenant, wanted, releases in steps:
+        before = admission.in_use
+        try:
+            held.append((tenant, admission.acquire(tenant, wanted), admission.in_use - before))
+        except Overloaded:
+            assert before == admission.in_use
+        assert admission.in_use <= slots
+        for name in "ab":
+            assert sum(count for holder, _, count in held if holder == name) <= share
+        if releases and held:
+            held.pop(0)[1].close()
+        assert sum(count for _, _, count in held) == admission.in_use

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeNotFound,
@@ -45,9 +46,11 @@ class RecordingHasher(CountingHasher):
         super().__init__()
         self.runs_by_salt: Counter[bytes] = Counter()
 
-    async def compute_argon2id(self, code: str, salt: bytes) -> bytes:
+    async def compute_argon2id(
+        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+    ) -> bytes:
         self.runs_by_salt[salt] += 1
-        return await super().compute_argon2id(code, salt)
+        return await super().compute_argon2id(code, salt, profile)
 
 
 @dataclass

@@ -195,7 +195,7 @@ async def hold_until_both_charged(installation: Installation) -> None:
         await barrier.wait()
         return await compute_argon2id(code, salt)
 
-    installation.hasher.compute_argon2id = wait_and_compute  # type: ignore[method-assign]
+    installation.hasher.compute_argon2id = wait_and_compute  # type: ignore[method-assign,assignment]
 
 
 @pytest.mark.parametrize("keys", [("k", "k"), (None, None), ("k", "other")], ids=str)

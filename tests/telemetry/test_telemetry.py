@@ -790,3 +790,7 @@ def test_admission_control_reports_its_slots(metrics):
     assert 1 == taken()
     second.close()
     assert 0 == taken()
+
+    with gate.acquire("shop", 10):
+        assert 2 == taken()
+    assert 0 == taken()

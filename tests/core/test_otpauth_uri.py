@@ -71,7 +71,13 @@ def is_label(text: str) -> bool:
     return bool(text.strip()) and len(text) <= 64 and ":" not in text and not has_invisible
 
 
-LABELS = st.text(max_size=70).filter(is_label)
+LABELS = st.text(
+    st.characters(
+        exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"], exclude_characters=":"
+    ),
+    min_size=1,
+    max_size=64,
+).filter(is_label)
 
 
 @given(LABELS, LABELS)

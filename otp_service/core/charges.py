@@ -8,14 +8,27 @@ callers share, not even until a refund:
 2. the buckets of the number and of its prefix, in the partition of the number, in one commit with the
    change that they limit, and with the tenant's share of the prefix
 3. shared buckets: the country and the whole service, each in a partition of its own
+
+An attempt with an authenticator or a recovery code is charged to the buckets of its tenant and its
+address in 1, and then to those of its account, in the partition of the account. Every bucket of a
+failure belongs to one factor, so that failures at one factor never refuse another one.
 """
 
 from msgspec.structs import replace
 
+from otp_service.core.factor import Factor
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
 from otp_service.core.tenant_share import SHARE_LIMITS
+
+
+FACTOR_LOCK_LIMITS = {
+    Factor.SMS: (Limit.CONSECUTIVE_FAILURES_ACCOUNT, Limit.FAILURES_ACCOUNT),
+    Factor.AUTHENTICATOR: (Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES, Limit.AUTHENTICATOR_FAILURES),
+    Factor.RECOVERY_CODE: (Limit.CONSECUTIVE_RECOVERY_FAILURES, Limit.RECOVERY_FAILURES),
+}
+"""The limits on the failures of an account at each factor: those in a row, then all."""
 
 
 def build_caller_send_charges(
@@ -109,6 +122,51 @@ def build_account_lock_check(tenant: Tenant, account: str) -> Charge:
     return replace(charge, cost=0)
 
 
+def build_factor_failure_charges(
+    tenant: Tenant, factor: Factor, account: str
+) -> tuple[Charge, Charge]:
+    """Return the charges of an attempt to its account: consecutive failures, then all failures.
+
+    A correct code reverses them. They count all authenticators or recovery sets of the account, old
+    and new, because an enrolment must not be a fresh budget.
+    """
+    consecutive, failures = FACTOR_LOCK_LIMITS[factor]
+    return _build_charge(tenant, consecutive, account), _build_charge(tenant, failures, account)
+
+
+def build_factor_caller_charges(
+    tenant: Tenant, factor: Factor, client_ip_key: str | None
+) -> tuple[Charge, ...]:
+    """Return the charges of an attempt to its tenant and its client's address.
+
+    They are in the partition of the tenant. A correct code refunds them. The subject names the
+    factor: an SMS attempt is charged with `build_caller_failure_charges`.
+    """
+    charges = [_build_charge(tenant, Limit.FAILURES_TENANT, factor)]
+    if client_ip_key is not None:
+        charges.append(_build_charge(tenant, Limit.FAILURES_ADDRESS, f"{factor}:{client_ip_key}"))
+    return tuple(charges)
+
+
+def build_factor_lock_check(tenant: Tenant, factor: Factor, account: str) -> Charge:
+    """Return a charge of nothing, which an account that is locked at this factor refuses."""
+    consecutive, _ = FACTOR_LOCK_LIMITS[factor]
+    return replace(_build_charge(tenant, consecutive, account), cost=0)
+
+
+def build_recovery_set_charge(tenant: Tenant, account: str) -> Charge:
+    """Return the charge of a new recovery set, to its account."""
+    return _build_charge(tenant, Limit.RECOVERY_SETS, account)
+
+
+def list_reset_buckets(bucket: Bucket) -> tuple[Bucket, ...]:
+    """Return the buckets that the reset of a limit in WIDE_LIMITS empties: one for each factor."""
+    if bucket.limit is not Limit.FAILURES_TENANT:
+        return (bucket,)
+    factors = (factor for factor in Factor if factor is not Factor.SMS)
+    return (bucket, *(replace(bucket, subject=factor) for factor in factors))
+
+
 def build_refund_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
     """Return the charge of a refund: refunds are limited, or sending could be free."""
     return _build_charge(tenant, Limit.REFUNDS, phone.canonical, all_tenants=True)
@@ -120,10 +178,14 @@ def list_lock_buckets(tenant: str, number: str) -> tuple[Bucket, ...]:
     return tuple(Bucket(limit, tenant, number) for limit in limits)
 
 
-def list_account_lock_buckets(tenant: str, account: str) -> tuple[Bucket, ...]:
-    """Return the buckets that an operator resets to unlock an account at one tenant."""
-    limits = (Limit.CONSECUTIVE_FAILURES_ACCOUNT, Limit.FAILURES_ACCOUNT)
-    return tuple(Bucket(limit, tenant, account) for limit in limits)
+def list_account_lock_buckets(
+    tenant: str, account: str, factor: Factor = Factor.SMS
+) -> tuple[Bucket, ...]:
+    """Return the buckets that an operator resets to unlock an account at one tenant and factor.
+
+    They are in one partition, which is another one for SMS than for the other factors.
+    """
+    return tuple(Bucket(limit, tenant, account) for limit in FACTOR_LOCK_LIMITS[factor])
 
 
 def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tuple[Charge, ...]:

@@ -95,8 +95,15 @@ class Limit(StrEnum):
     CONSECUTIVE_FAILURES = "ConsecutiveFailuresPerNumber"  # tenant, number
     FAILURES_ACCOUNT = "FailuresPerAccount"  # tenant, account
     CONSECUTIVE_FAILURES_ACCOUNT = "ConsecutiveFailuresPerAccount"  # tenant, account
-    FAILURES_ADDRESS = "FailuresPerClientAddress"  # tenant, address
-    FAILURES_TENANT = "FailuresPerTenant"  # tenant
+    AUTHENTICATOR_FAILURES = "AuthenticatorFailuresPerAccount"  # tenant, account
+    CONSECUTIVE_AUTHENTICATOR_FAILURES = (
+        "ConsecutiveAuthenticatorFailuresPerAccount"  # tenant, account
+    )
+    RECOVERY_FAILURES = "RecoveryFailuresPerAccount"  # tenant, account
+    CONSECUTIVE_RECOVERY_FAILURES = "ConsecutiveRecoveryFailuresPerAccount"  # tenant, account
+    RECOVERY_SETS = "RecoverySetsPerAccount"  # tenant, account
+    FAILURES_ADDRESS = "FailuresPerClientAddress"  # tenant, factor and address
+    FAILURES_TENANT = "FailuresPerTenant"  # tenant, factor
     SENDS_ADDRESS = "SendsPerClientAddress"  # tenant, address
     SENDS_ACCOUNT = "SendsPerAccount"  # tenant, account
     SENDS_PREFIX_TENANT = "SendsPerPrefixAndTenant"  # tenant, number without its last four digits
@@ -115,8 +122,27 @@ class Limit(StrEnum):
         return Algorithm.SLIDING_WINDOW if self in EXACT_LIMITS else Algorithm.GCRA
 
 
-CONSECUTIVE_LIMITS = frozenset({Limit.CONSECUTIVE_FAILURES, Limit.CONSECUTIVE_FAILURES_ACCOUNT})
+CONSECUTIVE_LIMITS = frozenset(
+    {
+        Limit.CONSECUTIVE_FAILURES,
+        Limit.CONSECUTIVE_FAILURES_ACCOUNT,
+        Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES,
+        Limit.CONSECUTIVE_RECOVERY_FAILURES,
+    }
+)
 """The limits on failures in a row, which lock their subject."""
+
+ACCOUNT_RECORD_LIMITS = frozenset(
+    {
+        Limit.AUTHENTICATOR_FAILURES,
+        Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES,
+        Limit.RECOVERY_FAILURES,
+        Limit.CONSECUTIVE_RECOVERY_FAILURES,
+        Limit.RECOVERY_SETS,
+    }
+)
+"""The limits whose buckets are in the partition of the account, with the records of its
+authenticators and recovery sets, so that one commit charges a failure and reads the record."""
 
 NUMBER_LIMITS = frozenset(
     {
@@ -130,7 +156,9 @@ NUMBER_LIMITS = frozenset(
 )
 """The limits that count one number."""
 
-EXACT_LIMITS = NUMBER_LIMITS - CONSECUTIVE_LIMITS | {Limit.AUTO_RESENDS, Limit.FAILURES_ACCOUNT}
+EXACT_LIMITS = (
+    NUMBER_LIMITS | ACCOUNT_RECORD_LIMITS | {Limit.AUTO_RESENDS, Limit.FAILURES_ACCOUNT}
+) - CONSECUTIVE_LIMITS
 """The limits that admit at most their count in any period. The others are GCRA, which admits almost
 twice as many in the first: ten guesses an hour at one account must be ten."""
 
@@ -170,6 +198,11 @@ DEFAULT_LIMITS: LimitTable = {
     Limit.CONSECUTIVE_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
     Limit.FAILURES_ACCOUNT: (Window(10, HOUR_SECONDS),),
     Limit.CONSECUTIVE_FAILURES_ACCOUNT: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
+    Limit.AUTHENTICATOR_FAILURES: (Window(5, 10 * MINUTE_SECONDS), Window(20, DAY_SECONDS)),
+    Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
+    Limit.RECOVERY_FAILURES: (Window(5, HOUR_SECONDS), Window(20, DAY_SECONDS)),
+    Limit.CONSECUTIVE_RECOVERY_FAILURES: (Window(MAX_CONSECUTIVE_FAILURES, 90 * DAY_SECONDS),),
+    Limit.RECOVERY_SETS: (Window(5, DAY_SECONDS),),
     Limit.FAILURES_ADDRESS: (Window(50, HOUR_SECONDS),),
     Limit.FAILURES_TENANT: (Window(1_000, HOUR_SECONDS), Window(10_000, DAY_SECONDS)),
     Limit.SENDS_ADDRESS: (Window(30, HOUR_SECONDS),),

@@ -1,7 +1,7 @@
 """The ports of the use cases: what they need of the store, the router and the hasher."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -15,7 +15,7 @@ from otp_service.core.errors import (
     NumberNotAllowed,
 )
 from otp_service.core.events import Event
-from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal
+from otp_service.core.limits import NUMBER_LIMITS, Bucket, Charge, Limit, LimitRefusal
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
 
@@ -56,6 +56,38 @@ class Refund(msgspec.Struct, frozen=True):
     operation_id: str
 
 
+class RecordName(msgspec.Struct, frozen=True):
+    """What a record about an account is of: its state, or the answer to an Idempotency-Key.
+
+    `id` is the random id in the token of an authenticator or recovery set, or for an answer what
+    identifies the call at its tenant: its path and its key. The key name has only a hash of it.
+    """
+
+    kind: Literal["authenticator", "recovery", "answer"]
+    tenant: str
+    id: str
+
+
+class StoredRecord(msgspec.Struct, frozen=True):
+    """A record about an account; the service decodes the body."""
+
+    version: int
+    body: bytes
+    expires_at: int = 0
+    """Milliseconds since 1970."""
+
+
+class RecordSwap(msgspec.Struct, frozen=True):
+    """Replace a record that has this version by the next version."""
+
+    name: RecordName
+    old_version: int
+    """0 if nothing may be stored."""
+    body: bytes
+    expires_at: int
+    """Milliseconds since 1970; the record is deleted then."""
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One decision in one partition: all of it is applied, with its events, or none of it."""
 
@@ -81,12 +113,22 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it starts what ends in an event of `events.GRANT_EVENTS`."""
     masked_number: str = ""
     """The number that operators see for its consecutive failures."""
+    reads: tuple[RecordName, ...] = ()
+    """The records to return, as they are in the step that charges. They are not read if the commit
+    is refused."""
+    record_swaps: tuple[RecordSwap, ...] = ()
+    """All of them must fit, or the outcome is a RecordConflict. Not together with `swap`."""
 
 
 class Committed(msgspec.Struct, frozen=True):
     now: int
     consecutive_failures: int = 0
     """The count after this commit, if it charged one of CONSECUTIVE_LIMITS."""
+    epoch: int = 0
+    """The instant at which the epoch of the partition began, which is when Redis may last have lost
+    records of it; 0 if the commit has neither reads nor events."""
+    records: tuple[StoredRecord | None, ...] = ()
+    """One for each of `Commit.reads`, as it was before the commit; None if it is not stored."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -96,14 +138,21 @@ class Conflict(msgspec.Struct, frozen=True):
     """The challenge as it is now."""
 
 
+class RecordConflict(msgspec.Struct, frozen=True):
+    """Another commit changed one of the records first. Nothing was changed."""
+
+    now: int
+    records: tuple[StoredRecord | None, ...]
+    """One for each of `Commit.record_swaps`, as it is now."""
+
+
 class Locked(msgspec.Struct, frozen=True):
     """This limit refuses until an operator unlocks the subject: no wait helps."""
 
     limit: Limit
 
     def to_error(self) -> NumberLocked | AccountLocked:
-        is_account = self.limit is Limit.CONSECUTIVE_FAILURES_ACCOUNT
-        return AccountLocked() if is_account else NumberLocked()
+        return NumberLocked() if self.limit in NUMBER_LIMITS else AccountLocked()
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -116,7 +165,7 @@ class Blocked(msgspec.Struct, frozen=True):
 CommitRefusal = LimitRefusal | Locked | Blocked
 """Nothing was changed; `event_if_refused` was appended."""
 
-CommitOutcome = Committed | Conflict | CommitRefusal
+CommitOutcome = Committed | Conflict | RecordConflict | CommitRefusal
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -140,7 +189,14 @@ class Store(Protocol):
     def get_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not in the partition of a number.
 
-        The buckets of one tenant are in one partition.
+        The buckets of one tenant are in one partition, those of ACCOUNT_RECORD_LIMITS in that of
+        the account.
+        """
+
+    def get_account_partition(self, tenant: str, account: str) -> int:
+        """Return the partition of the records of an account, and of ACCOUNT_RECORD_LIMITS.
+
+        It stays the same when keys are rotated.
         """
 
     def fetch_challenge(self, tenant: str, challenge_id: str) -> Awaitable[ChallengeSnapshot]:
@@ -151,6 +207,11 @@ class Store(Protocol):
 
     def commit_all(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:
         """Run each commit by itself, all at once; raises if one of them cannot be decided."""
+
+    def get_record(
+        self, partition: int, name: RecordName
+    ) -> Awaitable[tuple[int, StoredRecord | None]]:
+        """Return the time by Redis's clock, and the record. Raises StoreTampered."""
 
     def get_idempotency_record(
         self, tenant: str, key: str

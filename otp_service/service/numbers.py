@@ -50,7 +50,7 @@ class NumberService:
         commit = Commit(
             partition=self._get_wide_partition(bucket),
             operation_id=self._random.generate_operation_id(),
-            reset_buckets=(bucket,),
+            reset_buckets=charges.list_reset_buckets(bucket),
             events=(events.LimitReset(**fields, limit=bucket.limit, by=by),),
             durable=True,
             requires_log_capacity=True,

@@ -5,7 +5,14 @@ from collections.abc import Callable
 import msgspec
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, Conflict, Store
+from otp_service.core.ports import (
+    ChallengeSnapshot,
+    Commit,
+    Committed,
+    Conflict,
+    RecordConflict,
+    Store,
+)
 
 
 MAX_CONFLICTS = 16
@@ -31,7 +38,7 @@ async def commit_once(store: Store, commit: Commit) -> CommitResult:
     match outcome:
         case Committed():
             return CommitResult(commit, outcome)
-        case Conflict():
+        case Conflict() | RecordConflict():
             raise StoreUnavailable
         case _:
             raise outcome.to_error()
@@ -53,6 +60,8 @@ async def commit_with_retry(
                 return CommitResult(commit, outcome, snapshot)
             case Conflict():
                 snapshot = outcome.snapshot
+            case RecordConflict():
+                raise StoreUnavailable
             case _:
                 raise outcome.to_error()
     raise StoreUnavailable

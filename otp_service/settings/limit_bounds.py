@@ -7,12 +7,21 @@ admits in the minutes, the hour or the day in which it is meant to stop an attac
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from otp_service.core.limits import CONSECUTIVE_LIMITS, DEFAULT_LIMITS, NUMBER_LIMITS, Limit, Window
+from otp_service.core.limits import (
+    ACCOUNT_RECORD_LIMITS,
+    CONSECUTIVE_LIMITS,
+    DEFAULT_LIMITS,
+    NUMBER_LIMITS,
+    Limit,
+    Window,
+)
 from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.limit_rules import FIXED_LIMIT_REMEDIES
 
 
-PERSONAL_LIMITS = NUMBER_LIMITS | {Limit.SENDS_ACCOUNT, Limit.FAILURES_ACCOUNT}
+PERSONAL_LIMITS = (
+    NUMBER_LIMITS | ACCOUNT_RECORD_LIMITS | {Limit.SENDS_ACCOUNT, Limit.FAILURES_ACCOUNT}
+)
 """The limits on what one person does, whose needs are the same at every service."""
 
 BOUND_ELSEWHERE = {*FIXED_LIMIT_REMEDIES, *CONSECUTIVE_LIMITS}

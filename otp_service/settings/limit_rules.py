@@ -7,7 +7,14 @@ refuses all others.
 import math
 from collections.abc import Iterator, Sequence
 
-from otp_service.core.limits import CONSECUTIVE_LIMITS, DEFAULT_LIMITS, SPENDING_CAPS, Limit, Window
+from otp_service.core.limits import (
+    ACCOUNT_RECORD_LIMITS,
+    CONSECUTIVE_LIMITS,
+    DEFAULT_LIMITS,
+    SPENDING_CAPS,
+    Limit,
+    Window,
+)
 from otp_service.core.tenant_share import SHARE_LIMITS, WHOLE_PERCENT, apply_share, scale_windows
 from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import Settings
@@ -19,6 +26,7 @@ TENANT_LIMITS = {
     Limit.CONSECUTIVE_FAILURES,
     Limit.FAILURES_ACCOUNT,
     Limit.CONSECUTIVE_FAILURES_ACCOUNT,
+    *ACCOUNT_RECORD_LIMITS,
     Limit.FAILURES_ADDRESS,
     Limit.FAILURES_TENANT,
     Limit.SENDS_ADDRESS,
@@ -40,6 +48,8 @@ NESTED_LIMITS = (
     (Limit.SENDS_ACCOUNT, Limit.SENDS_TENANT, "account"),
     (Limit.FAILURES_NUMBER, Limit.FAILURES_TENANT, "number"),
     (Limit.FAILURES_ACCOUNT, Limit.FAILURES_TENANT, "account"),
+    (Limit.AUTHENTICATOR_FAILURES, Limit.FAILURES_TENANT, "account"),
+    (Limit.RECOVERY_FAILURES, Limit.FAILURES_TENANT, "account"),
     (Limit.FAILURES_ADDRESS, Limit.FAILURES_TENANT, "address"),
 )
 """An inner limit, an outer one that counts the same calls of more subjects, and the inner subject."""

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.limits import Charge
 from otp_service.core.policy import ENDED_RETENTION_MS
-from otp_service.core.ports import Commit, CompareAndSwap, Refund
+from otp_service.core.ports import Commit, CompareAndSwap, RecordSwap, Refund
 from otp_service.core.timestamps import SECOND_MS
+from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
     BucketOperation,
     ExpectedVersion,
@@ -75,6 +76,12 @@ class CommitDraft:
         fields, masked = self.fields, commit.masked_number
         if commit.swap:
             self._add_swap(commit.swap)
+        for swap in commit.record_swaps:
+            self._add_record_swap(swap)
+        names = self._key_names
+        fields["read_keys"] = [
+            self.add_key(names.account_record_key(self._partition, name)) for name in commit.reads
+        ]
         if commit.unless_blocked is not None:
             key = self._key_names.blocklist_key(self._partition, commit.unless_blocked)
             fields["absent_keys"].append(self.add_key(key))
@@ -106,6 +113,13 @@ class CommitDraft:
             self.write_record(secret, new.version, swap.secret, new.deadline + SECRET_GRACE_MS)
         self.fields["returned_keys"] = [self.add_key(record), self.add_key(secret)]
         self.fields["deadline"] = swap.deadline
+
+    def _add_record_swap(self, swap: RecordSwap) -> None:
+        key = self._key_names.account_record_key(self._partition, swap.name)
+        self.expect(key, swap.old_version)
+        content = RecordContent(swap.expires_at, swap.body)
+        self.write_record(key, swap.old_version + 1, content, swap.expires_at)
+        self.fields["returned_keys"].append(self.add_key(key))
 
     def _build_refund(self, refund: Refund, masked: str) -> BucketOperation:
         operation_key = self._key_names.operation_key(self._partition, refund.operation_id)

@@ -103,6 +103,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whether the reply is 'full' while the log has no capacity."""
     only_with_refunds: bool = False
     """Whether nothing is changed unless each refund applies."""
+    read_keys: list[int] = []
+    """Indexes of the keys whose values 'done' returns."""
 
 
 pack_request = msgspec.msgpack.Encoder().encode

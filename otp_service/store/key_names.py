@@ -1,14 +1,18 @@
 """Every key name, written and parsed here and nowhere else; README.md lists the keys.
 
 A name holds no text that a caller chose: tenants are validated names from the settings, challenge
-ids match a pattern, and everything else enters as an HMAC under the `limit` key. `{NN}` is the
-hash tag of the partition, so that Redis Cluster keeps the keys of a partition together.
+ids match a pattern, random ids of tokens enter as a hash, and everything else as an HMAC under the
+`limit` key. `{NN}` is the hash tag of the partition, so that Redis Cluster keeps the keys of a
+partition together.
 """
 
+import hashlib
+
 from otp_service.core.challenge import PARTITION_COUNT
-from otp_service.core.keys import Key
-from otp_service.core.limits import Bucket
+from otp_service.core.keys import Key, join_length_prefixed
+from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket
 from otp_service.core.phone_number import derive_prefix
+from otp_service.core.ports import RecordName
 
 
 class KeyNames:
@@ -30,11 +34,35 @@ class KeyNames:
     def compute_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not in the partition of a number.
 
-        All buckets of one tenant are in one partition, so that one commit can charge them.
+        All buckets of one tenant are in one partition, so that one commit can charge them. Those of
+        ACCOUNT_RECORD_LIMITS are with the records of their account.
         """
+        if bucket.limit in ACCOUNT_RECORD_LIMITS:
+            return self.compute_account_partition(bucket.tenant, bucket.subject)
         if bucket.tenant:
             return self.compute_partition("tenant", bucket.tenant)
         return self.compute_partition(bucket.limit, bucket.subject)
+
+    @staticmethod
+    def compute_account_partition(tenant: str, account: str) -> int:
+        """Return the partition of the records of an account, which no key names.
+
+        Two processes on either side of a rotation of the limit key must compare the time step of a
+        code with one record, in one commit. The partition shows 6 bits of the account.
+        """
+        digest = _hash_fields("account", tenant, account)
+        return int.from_bytes(digest[:8], "big") % PARTITION_COUNT
+
+    def account_record_key(self, partition: int, name: RecordName) -> str:
+        """The state of an authenticator or recovery set, or the answer to an Idempotency-Key.
+
+        The id of a state is random, so its hash needs no key, and its name outlives every key.
+        """
+        if name.kind == "answer":
+            digest = self._digest("answer", name.tenant, name.id)
+        else:
+            digest = _hash_fields(name.kind, name.tenant, name.id)[:16].hex()
+        return f"{_tag(partition)}:{name.kind}:{name.tenant}:{digest}"
 
     def challenge_record_key(self, partition: int, tenant: str, challenge_id: str) -> str:
         return f"{_tag(partition)}:challenge:{tenant}:{challenge_id}"
@@ -84,6 +112,10 @@ class KeyNames:
 
     def _digest(self, label: str, *fields: str) -> str:
         return self._compute_mac(label, *fields)[:16].hex()
+
+
+def _hash_fields(*fields: str) -> bytes:
+    return hashlib.sha256(join_length_prefixed(*[field.encode() for field in fields])).digest()
 
 
 def _tag(partition: int) -> str:

@@ -23,6 +23,7 @@ from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
+from otp_service.store.account_records import AccountRecords
 from otp_service.store.client import LuaScript, ScriptClient
 from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.key_names import KeyNames, parse_key_partition
@@ -67,6 +68,7 @@ class RedisStore:
         self._epoch_event = sign_event(cipher, epoch_event)
         self._clock_shift_ms = clock_shift_ms
         self._version_guard = VersionGuard()
+        self._account_records = AccountRecords(key_names, cipher)
         self._commit_script = LuaScript(commit_request.COMMIT_LUA)
         self._fetch_script = LuaScript(commit_request.read_lua("fetch"))
 
@@ -116,8 +118,27 @@ class RedisStore:
         await self._version_guard.check_versions(self.client, keys, versions, floors, now)
         return snapshot
 
+    def get_account_partition(self, tenant: str, account: str) -> int:
+        return self.key_names.compute_account_partition(tenant, account)
+
+    async def get_record(
+        self, partition: int, name: ports.RecordName
+    ) -> tuple[int, ports.StoredRecord | None]:
+        """Return the time and the record. Raises StoreTampered if it was rolled back."""
+        keys = self._account_records.list_keys(partition, (name,))
+        floors = self._account_records.get_floors(keys)
+        now, *values = await self.read_values(keys)
+        records = self._account_records.open_records(keys, values)
+        await self._account_records.check_versions(self.client, keys, records, floors, now)
+        return now, records[0]
+
     async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
-        """Run a commit. Raises StoreTampered if the record of its swap was rolled back."""
+        """Run a commit. Raises StoreTampered if a record of it was rolled back."""
+        if commit.reads or commit.record_swaps:
+            check_outcome = self._account_records.prepare_check(commit)
+            outcome = await self._run_decoded_commit(commit)
+            await check_outcome(self.client, outcome)
+            return outcome
         if commit.swap is None or commit.only_with_refunds:  # which may write nothing
             return await self._run_decoded_commit(commit)
         new = commit.swap.new
@@ -264,8 +285,9 @@ class RedisStore:
     def _decode_outcome(self, reply: list[Any], commit: ports.Commit) -> ports.CommitOutcome:
         """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
         match reply:
-            case [b"done", now, consecutive_failures]:
-                return ports.Committed(now, consecutive_failures)
+            case [b"done", now, consecutive_failures, epoch, *values]:
+                records = self._open_records(commit, commit.reads, values)
+                return ports.Committed(now, consecutive_failures, epoch, records)
             case [b"refused", _, charge_index, window_index, wait_ms]:
                 charge = commit.charges[charge_index - 1]
                 return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
@@ -273,14 +295,29 @@ class RedisStore:
                 return ports.Locked(commit.charges[charge_index - 1].bucket.limit)
             case [b"blocked", _]:
                 return ports.Blocked()
-            case [b"late", now] if commit.swap:
-                return ports.Conflict(ports.ChallengeSnapshot(now, commit.swap.old, None))
-            case [b"conflict", now, *values] if commit.swap:
-                new = commit.swap.new
-                keys = self._list_record_keys(commit.partition, new.tenant, new.id)
-                return ports.Conflict(self._decode_snapshot(now, keys, values))
+            case [b"late" | b"conflict", now, *values]:
+                return self._decode_conflict(commit, now, values)
             case _:
                 raise AssertionError(reply[0])
+
+    def _decode_conflict(
+        self, commit: ports.Commit, now: int, values: list[bytes | None]
+    ) -> ports.Conflict | ports.RecordConflict:
+        """Return the conflict with the values as they are now, none if it came too late."""
+        if commit.swap is None:
+            names = tuple(swap.name for swap in commit.record_swaps)
+            return ports.RecordConflict(now, self._open_records(commit, names, values))
+        old, new = commit.swap.old, commit.swap.new
+        if not values:
+            return ports.Conflict(ports.ChallengeSnapshot(now, old, None))
+        keys = self._list_record_keys(commit.partition, new.tenant, new.id)
+        return ports.Conflict(self._decode_snapshot(now, keys, values))
+
+    def _open_records(
+        self, commit: ports.Commit, names: tuple[ports.RecordName, ...], values: list[bytes | None]
+    ) -> tuple[ports.StoredRecord | None, ...]:
+        keys = self._account_records.list_keys(commit.partition, names)
+        return self._account_records.open_records(keys, values)
 
     def _decode_snapshot(
         self, now: int, record_keys: tuple[str, ...], values: list[bytes | None]

@@ -12,7 +12,7 @@ Both are asked only where a version is lower, in one round trip with the version
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.core.timestamps import MINUTE_MS
@@ -26,6 +26,34 @@ MAX_RECORDS = 50_000
 """Records of one generation, of which there are two: together 10 MB. More shorten the memory."""
 
 
+T = TypeVar("T")
+
+
+class GenerationalMemory(Generic[T]):
+    """Values by key name, each remembered for 10 to 20 minutes; fewer if there are many."""
+
+    def __init__(self, max_records: int = MAX_RECORDS) -> None:
+        self._max_records = max_records
+        self._recent: dict[int, T] = {}
+        self._older: dict[int, T] = {}
+        self._rotates_at = 0
+
+    def get(self, key: str) -> T | None:
+        key_hash = hash(key)
+        found = self._recent.get(key_hash)
+        return self._older.get(key_hash) if found is None else found
+
+    def put(self, key: str, value: T, now: int) -> None:
+        """Remember a value from `now` on, in milliseconds since 1970."""
+        if now >= self._rotates_at or len(self._recent) >= self._max_records:
+            self._older, self._recent = self._recent, {}
+            self._rotates_at = now + MEMORY_MS
+        self._recent[hash(key)] = value
+
+    def clear(self) -> None:
+        self._recent, self._older = {}, {}
+
+
 class VersionFloors(NamedTuple):
     """The versions that records must have at least, as they were known before a call."""
 
@@ -34,13 +62,10 @@ class VersionFloors(NamedTuple):
 
 
 class VersionGuard:
-    """Remembers the versions of records in two generations, by the hash of their key names."""
+    """Remembers the versions of the records of challenges."""
 
     def __init__(self, max_records: int = MAX_RECORDS) -> None:
-        self._max_records = max_records
-        self._recent: dict[int, int] = {}
-        self._older: dict[int, int] = {}
-        self._rotates_at = 0
+        self._versions = GenerationalMemory[int](max_records)
         self._server_ids: dict[int, str] = {}
         self._era = 0
 
@@ -52,10 +77,9 @@ class VersionGuard:
         partition = parse_key_partition(keys[0])
         if partition not in self._server_ids:
             (info,) = await client.repeat_commands(keys[0], [("INFO", "replication")])
-            self._server_ids[partition] = _read_field(info, "master_replid")
-        hashes = map(hash, keys)
-        floors = (max(self._recent.get(h, 0), self._older.get(h, 0)) for h in hashes)
-        return VersionFloors(self._era, tuple(floors))
+            self._server_ids[partition] = read_field(info, "master_replid")
+        floors = tuple(self._versions.get(key) or 0 for key in keys)
+        return VersionFloors(self._era, floors)
 
     async def check_versions(
         self,
@@ -77,11 +101,7 @@ class VersionGuard:
             self.remember_version(key, version, now)
 
     def remember_version(self, key: str, version: int, now: int) -> None:
-        if now >= self._rotates_at or len(self._recent) >= self._max_records:
-            self._older, self._recent = self._recent, {}
-            self._rotates_at = now + MEMORY_MS
-        key_hash = hash(key)
-        self._recent[key_hash] = max(version, self._recent.get(key_hash, 0))
+        self._versions.put(key, max(version, self._versions.get(key) or 0), now)
 
     async def _examine_server(self, client: ScriptClient, key: str, floor: int, era: int) -> None:
         """Return if the server has been replaced; else raise. Other calls may have found out first."""
@@ -89,9 +109,9 @@ class VersionGuard:
         info, record = await client.repeat_commands(key, commands)
         if era != self._era:
             return
-        if _read_field(info, "role") != "master":
+        if read_field(info, "role") != "master":
             raise StoreUnavailable(cause="a replica has answered with an old record")
-        server_id, partition = _read_field(info, "master_replid"), parse_key_partition(key)
+        server_id, partition = read_field(info, "master_replid"), parse_key_partition(key)
         if server_id != self._server_ids.get(partition):
             self._forget_versions()
             self._server_ids[partition] = server_id
@@ -102,7 +122,7 @@ class VersionGuard:
 
     def _forget_versions(self) -> None:
         self._era += 1
-        self._recent, self._older = {}, {}
+        self._versions.clear()
         self._server_ids.clear()
 
 
@@ -112,7 +132,7 @@ def parse_version(record: bytes) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _read_field(info: bytes, name: str) -> str:
+def read_field(info: bytes, name: str) -> str:
     """Return a field of the reply to INFO, empty if it is missing."""
     for line in info.decode().splitlines():
         field, _, value = line.partition(":")

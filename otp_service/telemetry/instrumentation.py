@@ -31,6 +31,7 @@ _OUTCOME_NAMES: Final = {
     LimitRefusal: "refused",
     ports.Locked: "locked",
     ports.Conflict: "conflict",
+    ports.RecordConflict: "conflict",
 }
 
 
@@ -64,6 +65,7 @@ class InstrumentedStore:
         self._start_span = (tracer or NoTracer()).start_span
         self.get_number_partition = store.get_number_partition
         self.get_bucket_partition = store.get_bucket_partition
+        self.get_account_partition = store.get_account_partition
 
     async def fetch_challenge(self, tenant: str, challenge_id: str) -> ports.ChallengeSnapshot:
         with self._start_span("store fetch", "client"):
@@ -84,6 +86,12 @@ class InstrumentedStore:
         for commit, outcome in zip(commits, outcomes, strict=True):
             self._count_outcome(commit, outcome)
         return outcomes
+
+    async def get_record(
+        self, partition: int, name: ports.RecordName
+    ) -> tuple[int, ports.StoredRecord | None]:
+        with self._start_span("store recall", "client"):
+            return await self._measure_call("recall", self._store.get_record(partition, name))
 
     async def get_idempotency_record(
         self, tenant: str, key: str
@@ -120,14 +128,14 @@ class InstrumentedStore:
         match outcome:
             case ports.Committed():
                 self._count_committed(commit)
-            case ports.Conflict():
+            case ports.Conflict() | ports.RecordConflict():
                 pass
             case LimitRefusal(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, "rate_limited")
             case ports.Locked(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
-                self._count_refused(commit, "number_locked")
+                self._count_refused(commit, outcome.to_error().audit_reason)
             case ports.Blocked():
                 self._count_refused(commit, "blocked")
 

@@ -101,8 +101,8 @@ def test_limits_of_a_number_and_guesses_at_an_account_are_exact_and_the_others_a
     """The contract: windows on a number are exact; the wide ones have a burst."""
     exact = {limit for limit in Limit if limit.algorithm is Algorithm.SLIDING_WINDOW}
 
-    narrow = {Limit.AUTO_RESENDS, Limit.FAILURES_ACCOUNT}
-    assert exact == limits.NUMBER_LIMITS - {Limit.CONSECUTIVE_FAILURES} | narrow
+    narrow = {*limits.ACCOUNT_RECORD_LIMITS, Limit.AUTO_RESENDS, Limit.FAILURES_ACCOUNT}
+    assert exact == (limits.NUMBER_LIMITS | narrow) - limits.CONSECUTIVE_LIMITS
     consecutive = {limit for limit in Limit if limit.algorithm is Algorithm.CONSECUTIVE_FAILURES}
     assert consecutive == limits.CONSECUTIVE_LIMITS
     wide = set(Limit) - exact - consecutive
@@ -124,6 +124,11 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
         Limit.CONSECUTIVE_FAILURES: ["100 in 90 d"],
         Limit.FAILURES_ACCOUNT: ["10 in 1 h"],
         Limit.CONSECUTIVE_FAILURES_ACCOUNT: ["100 in 90 d"],
+        Limit.AUTHENTICATOR_FAILURES: ["5 in 10 min", "20 in 1 d"],
+        Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES: ["100 in 90 d"],
+        Limit.RECOVERY_FAILURES: ["5 in 1 h", "20 in 1 d"],
+        Limit.CONSECUTIVE_RECOVERY_FAILURES: ["100 in 90 d"],
+        Limit.RECOVERY_SETS: ["5 in 1 d"],
         Limit.FAILURES_ADDRESS: ["50 in 1 h"],
         Limit.FAILURES_TENANT: ["1000 in 1 h", "10000 in 1 d"],
         Limit.SENDS_ADDRESS: ["30 in 1 h"],

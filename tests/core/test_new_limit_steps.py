@@ -5,6 +5,7 @@ from pathlib import Path
 
 import otp_service
 from otp_service.core import charges
+from otp_service.core.factor import Factor
 from otp_service.core.limits import DEFAULT_LIMITS, NUMBER_LIMITS, Algorithm, Charge, Limit
 from otp_service.core.phone_number import parse_number
 from otp_service.core.tenant import Tenant
@@ -27,6 +28,10 @@ def list_charges() -> list[Charge]:
         *charges.build_shared_send_charges(TENANT, PHONE),
         *charges.build_caller_failure_charges(TENANT, "u-81", "203.0.113.9"),
         *charges.build_number_failure_charges(TENANT, PHONE),
+        *charges.build_factor_failure_charges(TENANT, Factor.AUTHENTICATOR, "u-81"),
+        *charges.build_factor_failure_charges(TENANT, Factor.RECOVERY_CODE, "u-81"),
+        *charges.build_factor_caller_charges(TENANT, Factor.RECOVERY_CODE, "203.0.113.9"),
+        charges.build_recovery_set_charge(TENANT, "u-81"),
         charges.build_auto_resend_charge(TENANT, PHONE),
         charges.build_refund_charge(TENANT, PHONE),
     ]

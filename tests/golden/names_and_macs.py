@@ -10,6 +10,7 @@ from otp_service.core.challenge import build_challenge_id
 from otp_service.core.codes import hash_code
 from otp_service.core.delivery import SubmissionReference
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
+from otp_service.core.ports import RecordName
 from otp_service.core.tenant import hash_api_key
 from otp_service.hashing import compute_argon2id
 from otp_service.sms.receipt_callbacks import CallbackUrls, strip_reference
@@ -49,6 +50,14 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
         ("challenge", names.challenge_record_key(7, "shop", CHALLENGE_ID)),
         ("secret of a challenge", names.secret_record_key(7, "shop", CHALLENGE_ID)),
         ("do-not-send entry", names.blocklist_key(7, NUMBER)),
+        ("partition of an account", names.compute_account_partition("shop", "account-1")),
+        *(
+            (
+                f"record of an account: {kind}",
+                names.account_record_key(7, RecordName(kind, "shop", "id")),
+            )
+            for kind in ("authenticator", "recovery", "answer")
+        ),
         ("idempotency record", names.locate_idempotency_record("shop", "key 1")),
         ("message id of a provider", names.message_id_key("smsc", "id-1")),
         ("provider memory", names.locate_provider_health()),

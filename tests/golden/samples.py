@@ -20,6 +20,7 @@ from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
+from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
     BucketOperation,
     CommitRequest,
@@ -201,6 +202,7 @@ REQUEST = CommitRequest(
     log_limits=LOG_LIMITS,
     consecutive_failures_rule=CONSECUTIVE_FAILURES_RULE,
     requires_log_capacity=True,
+    read_keys=[11, 12],
 )
 
 SAMPLES: dict[str, msgspec.Struct] = {
@@ -235,6 +237,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "body of an authenticator's token": AUTHENTICATOR,
     "body of an authenticator's token, unconfirmed": UNCONFIRMED_AUTHENTICATOR,
+    "content of a record about an account": RecordContent(expires_at=NOW_MS, body=b"state"),
     "provider memory": PROVIDER_HEALTH,
     "provider memory, empty": ProviderHealth(),
     "window of a limit": Window(count=5, period_seconds=600),

@@ -16,7 +16,8 @@
 -- KEYS: 1 operation, 2 log, 3 events, 4 refusals, 5 folds, 6 due, then the keys that the request
 -- names by their index. ARGV[1]: msgpack of `CommitRequest` (commit_request.py). The values to
 -- write are the other arguments, because the msgpack of Redis has no type for bytes.
--- Reply: {'done', now, consecutive failures} | {'conflict', now, value…} | {'late', now}
+-- Reply: {'done', now, consecutive failures, epoch, value…}  (the keys to read; epoch 0: no log)
+--        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
 --        | {'locked', now, charge} | {'blocked', now}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
@@ -112,7 +113,8 @@ local function find_refusal(charges)
         longest_wait = wait
         local window, is_locked = charge.windows[window_index], wait == UNTIL_UNLOCKED
         reply = is_locked and { 'locked', now, i } or { 'refused', now, i, window_index, wait }
-        stamp = { reason = is_locked and 'number_locked' or 'rate_limited', limit = charge.limit,
+        local locked = string.find(charge.limit, 'PerAccount$') and 'account_locked' or 'number_locked'
+        stamp = { reason = is_locked and locked or 'rate_limited', limit = charge.limit,
           quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS],
           wait = not is_locked and wait or nil }
       end
@@ -130,6 +132,15 @@ local function has_log_capacity()
   end
   local waiting = redis.call('HGET', KEYS[LOG], 'waiting') or ''
   return (tonumber(waiting) or redis.call('XLEN', KEYS[EVENTS])) < max_stream_entries
+end
+
+-- Return the reply of a decision that was done: the values are those before it. Reads the keys.
+local function build_done_reply()
+  local reply = { 'done', now, 0, 0 }
+  for _, key_index in ipairs(request.read_keys) do
+    reply[#reply + 1] = redis.call('GET', KEYS[key_index])
+  end
+  return reply
 end
 
 -- Charge, refund and reset buckets. Returns the count of consecutive failures, 0 without a
@@ -210,13 +221,15 @@ end
 
 local refunds, apply_all, operation_keys = find_refunds()
 mark_reversed(operation_keys)
+local reply = build_done_reply()
 if request.only_with_refunds and not apply_all then
-  return store_reply({ 'done', now, 0 })
+  return store_reply(reply)
 end
-local consecutive_failures = change_buckets(charges, refunds)
+reply[3] = change_buckets(charges, refunds)
 write_values()
-if #request.events > 0 or request.foldable_event
+if #request.events > 0 or request.foldable_event or #request.read_keys > 0
   or request.max_flushed_folds > FOLDS_PER_COMMIT then
   record_events(request.events, request.foldable_event, {})
+  reply[4] = log.epoch
 end
-return store_reply({ 'done', now, consecutive_failures })
+return store_reply(reply)

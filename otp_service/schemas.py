@@ -215,7 +215,7 @@ class VerifyAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
     authenticator: AuthenticatorToken
     account: Account
     code: AppCode
-    purpose: Purpose | None = None
+    purpose: Purpose = "login"
     client_ip: ClientIp | None = None
 
 

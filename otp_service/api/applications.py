@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
-from otp_service.api import audit, audit_ui, callbacks, challenges, docs, ops
+from otp_service.api import audit, audit_ui, authenticators, callbacks, challenges, docs, ops
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.auth import ApiKeyRegistry, authenticate_request
 from otp_service.api.middleware import RequestMiddleware
@@ -24,7 +24,11 @@ from otp_service.schemas import ServiceStatus
 
 def create_public_api(context: ApiContext) -> Litestar:
     api_keys = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
-    handlers = [*challenges.CHALLENGE_HANDLERS, *audit.AUDIT_HANDLERS]
+    handlers = [
+        *challenges.CHALLENGE_HANDLERS,
+        *authenticators.AUTHENTICATOR_HANDLERS,
+        *audit.AUDIT_HANDLERS,
+    ]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)
     app = _create_litestar(context, [calls, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS])
     app.state.api_keys = api_keys

@@ -12,9 +12,8 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from otp_service.api.request_body import (
-    convert_fields,
     parse_body,
-    parse_body_fields,
+    parse_code_body,
     parse_idempotency_key,
     require_empty_body,
 )
@@ -121,11 +120,7 @@ async def verify_challenge(
 
     A wrong code is 422 `incorrect-code` and costs one of five attempts. A malformed code costs none.
     """
-    fields = await parse_body_fields(request)
-    if not isinstance(fields.get("code", ""), str):
-        # Malformed like any other code, and refused in the same order: after 404 and 410 (R8).
-        fields["code"] = ""
-    body, key = convert_fields(fields, VerifyRequest), parse_idempotency_key(request)
+    body, key = await parse_code_body(request, VerifyRequest), parse_idempotency_key(request)
     if body.client_ip is not None:
         parse_client_ip(body.client_ip)  # before 404; the service parses it after
     challenge_id = _require_challenge_id(challenge_id)

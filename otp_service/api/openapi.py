@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import schemas
-from otp_service.api import audit, callbacks, challenges, ops, problems
+from otp_service.api import audit, authenticators, callbacks, challenges, ops, problems
 from otp_service.core import errors
 from otp_service.core.tenant import TENANT_NAME_PATTERN
 
@@ -28,6 +28,7 @@ Schema = dict[str, Any]
 
 DOCUMENTED_HANDLERS: Final = (
     *challenges.CHALLENGE_HANDLERS,
+    *authenticators.AUTHENTICATOR_HANDLERS,
     *(*audit.AUDIT_HANDLERS, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS),
 )
 
@@ -39,9 +40,10 @@ server-side session of the user, pass `account`, and generate a new `Idempotency
 never from data of a browser. The reason in a problem is for your back end; show users one message.
 
 Every response has `Cache-Control: no-store`; every error is `application/problem+json` (RFC 9457).
-Errors are checked in this order: 401, 403 forbidden, 413, 415, 400, 422 invalid-phone-number and
-number-not-allowed, 404, 410, 403 number-locked, 400 malformed-code, 409, 503 overloaded, 429; then
-422 incorrect-code. A `traceparent` header (W3C) sets the trace id in the audit log.
+Errors are checked in this order: 401, 403 forbidden, 413, 415, 400, 422 invalid-phone-number,
+number-not-allowed, invalid-authenticator and invalid-recovery-set, 404, 410, 403 number-locked and
+account-locked, 400 malformed-code, 409, 503 overloaded, 429; then 422 incorrect-code and
+code-already-used. A `traceparent` header (W3C) sets the trace id in the audit log.
 """
 
 IDEMPOTENCY_KEY_PARAMETER: Final = {
@@ -184,7 +186,8 @@ def _get_success_status(handler: HTTPRouteHandler) -> int:
 
 def _describe_success(handler: HTTPRouteHandler) -> Schema:
     described: Schema = {"description": HTTPStatus(_get_success_status(handler)).phrase}
-    if handler.status_code == HTTPStatus.CREATED:
+    has_url = handler.opt.get("response_body") is schemas.ChallengeView
+    if has_url and handler.status_code == HTTPStatus.CREATED:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
     if response_body := handler.opt.get("response_body"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -101,10 +102,10 @@ UNKNOWN_CHALLENGE: Final = ChallengeRef()
 
 
 class CallContext:
-    """One call about one number or challenge: its partition, and the fields that its events share.
+    """One call about a challenge, a number or an account: its partition, and what its events share.
 
     Events name the number by its pseudonym: that in the challenge if it was read, else that of
-    `subject.phone`.
+    `subject.phone`. `token_fields` are the fields of events about an opened token.
     """
 
     def __init__(
@@ -113,10 +114,12 @@ class CallContext:
         caller: Caller,
         subject: Subject,
         challenge: Challenge | ChallengeRef = UNKNOWN_CHALLENGE,
+        token_fields: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.caller = caller
         self.subject = subject
         self.challenge = challenge
+        self._token_fields = token_fields
         self._store = dependencies.store
         self._random = dependencies.random
         self._versions = dependencies.versions
@@ -135,16 +138,23 @@ class CallContext:
         return fields
 
     def build_commit(self, **fields: Any) -> Commit:
-        """Return a commit in the partition of the number, under an operation id of its own."""
+        """Return a commit in the partition of the call, under an operation id of its own."""
         fields.setdefault("operation_id", self._random.generate_operation_id())
         return Commit(partition=self._partition, **fields)
 
+    @property
+    def account(self) -> str:
+        """The account of a call that cannot be without one."""
+        assert self.subject.account is not None
+        return self.subject.account
+
     @cached_property
     def _partition(self) -> int:
-        """The partition that the challenge's id names, or that of the number without an id."""
+        """The partition that the challenge's id names, or that of the number, or of the account."""
         if self.challenge.id is None:
-            assert self.subject.phone
-            return self._store.get_number_partition(self.subject.phone.canonical)
+            if self.subject.phone:
+                return self._store.get_number_partition(self.subject.phone.canonical)
+            return self._store.get_account_partition(self.caller.tenant.name, self.account)
         partition = parse_partition(self.challenge.id)
         if partition is None:
             raise ChallengeNotFound
@@ -166,6 +176,7 @@ class CallContext:
             "purpose": self.challenge.purpose,
             "account": account,
             **self._build_number_fields(),
+            **self._token_fields,
         }
 
     def _build_number_fields(self) -> dict[str, Any]:

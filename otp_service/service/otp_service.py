@@ -22,6 +22,7 @@ from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.tenant import Tenant
 from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.accounts import AccountService
+from otp_service.service.authenticator_service import AuthenticatorService
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
@@ -31,6 +32,7 @@ from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 from otp_service.service.shared_limits import SharedLimits
+from otp_service.service.tampered_record import record_tampering
 
 
 UNKNOWN_SUBJECT = Subject()
@@ -47,6 +49,7 @@ class OtpService:
         self._dependencies = dependencies
         self._store = dependencies.store
         self.accounts = AccountService(dependencies)
+        self.authenticators = AuthenticatorService(dependencies)
         self.numbers = NumberService(dependencies)
         self.refunds = dependencies.refunds
 
@@ -235,11 +238,6 @@ class OtpService:
         self, caller: Caller, subject: Subject, challenge_id: str | None = None
     ) -> AsyncIterator[None]:
         """Record that a record has a wrong MAC, wherever in the call it was read."""
-        try:
+        context = CallContext(self._dependencies, caller, subject, ChallengeRef(challenge_id))
+        async with record_tampering(self._store, context):
             yield
-        except errors.StoreTampered as error:
-            challenge = ChallengeRef(challenge_id)
-            context = CallContext(self._dependencies, caller, subject, challenge)
-            tampered = events.Tampered(**context.build_event_fields(), record=error.record_key)
-            await self._store.commit(context.build_commit(foldable_event=tampered))
-            raise

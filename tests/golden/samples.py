@@ -19,6 +19,8 @@ from otp_service.core.challenge import (
 from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
+from otp_service.service.answer_slot import StoredAnswer
+from otp_service.service.authenticator_check import AuthenticatorAnswer, LastStep
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
@@ -237,6 +239,11 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "body of an authenticator's token": AUTHENTICATOR,
     "body of an authenticator's token, unconfirmed": UNCONFIRMED_AUTHENTICATOR,
+    "answer to a call about an authenticator": StoredAnswer(
+        fingerprint=fixed_bytes("print", 32), answer=b"answer"
+    ),
+    "answer of an authenticator": AuthenticatorAnswer(token="a1.token", at=NOW_MS),
+    "last step of an authenticator": LastStep(step=59_844_960),
     "content of a record about an account": RecordContent(expires_at=NOW_MS, body=b"state"),
     "provider memory": PROVIDER_HEALTH,
     "provider memory, empty": ProviderHealth(),

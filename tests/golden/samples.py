@@ -19,6 +19,7 @@ from otp_service.core.challenge import (
 from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
+from otp_service.core.recovery_codes import RecoverySet
 from otp_service.service.answer_slot import StoredAnswer
 from otp_service.service.authenticator_check import AuthenticatorAnswer, LastStep
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
@@ -51,6 +52,20 @@ AUTHENTICATOR = Authenticator(
     confirmed_at=NOW_MS + 1000,
 )
 UNCONFIRMED_AUTHENTICATOR = replace(AUTHENTICATOR, confirmed_step=None, confirmed_at=None)
+
+RECOVERY_SET = RecoverySet(
+    id=fixed_bytes("recovery set id", 16),
+    tenant="shop",
+    account="u-81",
+    created_at=NOW_MS,
+    sealed_at=NOW_MS + 1000,
+    salt=fixed_bytes("salt of a recovery set", 16),
+    hash_key=fixed_bytes("hash key of a recovery set", 32),
+    memory_kib=7168,
+    passes=5,
+    lanes=1,
+    hashes=(fixed_bytes("hash of a recovery code", 32), None),
+)
 
 ACCEPTED_SUBMISSION = Submission(
     provider="twilio",
@@ -245,6 +260,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "answer of an authenticator": AuthenticatorAnswer(token="a1.token", at=NOW_MS),
     "last step of an authenticator": LastStep(step=59_844_960),
     "content of a record about an account": RecordContent(expires_at=NOW_MS, body=b"state"),
+    "body of a recovery set's token": RECOVERY_SET,
     "provider memory": PROVIDER_HEALTH,
     "provider memory, empty": ProviderHealth(),
     "window of a limit": Window(count=5, period_seconds=600),

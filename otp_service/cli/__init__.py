@@ -25,6 +25,7 @@ COMMAND_MODULES = {
     "status": "service_status",
     "unlock": "numbers",
     "accounts": "accounts",
+    "authenticators": "authenticator_lines",
     "block": "numbers",
     "unblock": "numbers",
     "forget": "numbers",

@@ -32,8 +32,6 @@ class EventQuery(TypedDict, total=False):
     tenant: str | None
     """Only its events; None for those of all tenants."""
     number: PhoneNumber | None
-    account: str | None
-    """The tenant's name for the user; with a number, both must match."""
     since: int | None
     """Inclusive, in milliseconds since 1970."""
     until: int | None
@@ -128,20 +126,15 @@ class EventReader:
         return decode_event(entry, has_valid_mac=self._verify_mac(entry.event, entry.mac))
 
     def _build_filter(self, query: EventQuery) -> EventFilter:
-        number, account = query.get("number"), query.get("account")
+        number = query.get("number")
+        pseudonyms = self._ring.derive_pseudonyms("number", number.canonical) if number else None
         return EventFilter(
             tenant=query.get("tenant"),
-            number_pseudonyms=self._derive_pseudonyms(
-                "number", number.canonical if number else None
-            ),
-            account_pseudonyms=self._derive_pseudonyms("account", account),
+            number_pseudonyms=pseudonyms,
             type=query.get("type"),
             challenge=query.get("challenge"),
             address=query.get("address"),
         )
-
-    def _derive_pseudonyms(self, label: str, value: str | None) -> frozenset[str] | None:
-        return None if value is None else self._ring.derive_pseudonyms(label, value)
 
     async def _create_scan(
         self,

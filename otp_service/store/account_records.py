@@ -4,8 +4,8 @@ Redis keeps what a token cannot: which time step or recovery code was used last.
 write access to Redis who restores an earlier record could use a code again. So each process
 remembers the highest version that it has seen of a record, like version_guard.py, and a lower one is
 `StoreTampered`. A record may be stored again after it has expired, and then begins with version 1. So
-a remembered version counts until that record expires, and in the epoch of the partition in which it
-was seen: another epoch says that Redis may have lost it. Only a lower version costs a round trip.
+a remembered version counts until that record expires, and until an epoch of the partition begins after
+it was seen: Redis may have lost it then. Only a lower version costs a round trip.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,11 +35,30 @@ class RecordContent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RecordFloor(NamedTuple):
-    """The lowest version that a record may have until it expires, in one epoch of its partition."""
+    """The lowest version that a record may have until it expires; instants in milliseconds."""
 
     version: int
     expires_at: int
+    seen_at: int
     epoch: int
+
+    def is_violated(self, version: int, now: int) -> bool:
+        """Whether a record that was read at `now` is older than the one that was seen.
+
+        The reply of a repeated commit may have been decided before that one was stored.
+        """
+        return version < self.version and now >= self.seen_at and not self.is_over(now)
+
+    def is_over(self, now: int) -> bool:
+        """Whether the record has expired, by a clock that differs by up to the tolerance."""
+        return now >= self.expires_at - CLOCK_TOLERANCE_MS
+
+    def is_before(self, epoch: int) -> bool:
+        """Whether another epoch began after the version was seen, by clocks that differ as much.
+
+        An attacker who sets a later epoch in Redis gains nothing: no time step up to it is accepted.
+        """
+        return epoch not in {0, self.epoch} and epoch > self.seen_at - CLOCK_TOLERANCE_MS
 
 
 Floors = tuple[RecordFloor | None, ...]
@@ -107,8 +126,8 @@ class AccountRecords:
         A missing record passes: this service may have lost it with a clock that was ahead.
         """
         for key, record, floor in zip(keys, records, floors, strict=True):
-            if record and floor and record.version < floor.version and not _is_over(floor, now):
-                await self._examine_record(client, key, floor)
+            if record and floor and floor.is_violated(record.version, now):
+                await self._examine_record(client, key, floor, now)
 
     def _remember_records(
         self, keys: Sequence[str], records: Records, outcome: ports.Committed
@@ -124,14 +143,16 @@ class AccountRecords:
             self._remember(key, swap.old_version + 1, swap.expires_at, outcome)
 
     def _remember(self, key: str, version: int, expires_at: int, outcome: ports.Committed) -> None:
-        floor = RecordFloor(version, expires_at, outcome.epoch)
-        known = self._floors.get(key)
-        if known is None or known.epoch != floor.epoch or _is_over(known, outcome.now):
-            known = floor
-        self._floors.put(key, max(floor, known), outcome.now)
+        now = outcome.now
+        floor, known = RecordFloor(version, expires_at, now, outcome.epoch), self._floors.get(key)
+        if known and not known.is_over(now) and not known.is_before(outcome.epoch):
+            floor = max(floor, known)
+        self._floors.put(key, floor, now)
 
-    async def _examine_record(self, client: ScriptClient, key: str, floor: RecordFloor) -> None:
-        """Return if the epoch of the floor is over; else raise."""
+    async def _examine_record(
+        self, client: ScriptClient, key: str, floor: RecordFloor, now: int
+    ) -> None:
+        """Return if the server has lost what was seen; else raise."""
         log_key = self._key_names.event_log_keys(parse_key_partition(key))[0]
         commands = [
             ("INFO", "replication"),
@@ -142,13 +163,9 @@ class AccountRecords:
         if read_field(info, "role") != "master":
             raise StoreUnavailable(cause="a replica has answered with an old record")
         is_same_server = (server or b"").decode() == read_field(info, "master_replid")
-        if not is_same_server or int(epoch or 0) != floor.epoch:
+        if not is_same_server or floor.is_before(int(epoch or 0)):
             return
         if parse_version(record) < floor.version:
             raise StoreTampered(key)
-        raise StoreUnavailable(cause="another server has answered with an old record")
-
-
-def _is_over(floor: RecordFloor, now: int) -> bool:
-    """Whether the record has expired, by a clock that differs by up to the tolerance."""
-    return now >= floor.expires_at - CLOCK_TOLERANCE_MS
+        if now > floor.seen_at:  # else a repeated reply of the same millisecond
+            raise StoreUnavailable(cause="another server has answered with an old record")

@@ -18,7 +18,8 @@ from otp_service.core.events import Attempted
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Commit
+from otp_service.core.ports import ChallengeSnapshot, Commit, RecordName, RecordSwap
+from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.store.client import LuaScript, ScriptClient
 from tests.installation import (
     ACCEPTED_REPLY,
@@ -320,3 +321,16 @@ async def test_during_a_rotation_the_earlier_buckets_are_deleted_durably(
     await NUMBER_CALLS[call](both)
 
     assert set(key) <= set(durable)
+
+
+async def test_a_conflict_of_records_decides_nothing(installation: Installation) -> None:
+    """Neither helper knows how to decide again on a newer record: the caller has to."""
+    store = installation.store
+    partition = store.get_account_partition("shop", "u-81")
+    swap = RecordSwap(RecordName("authenticator", "shop", "id"), 7, b"state", 2**52)
+    commit = Commit(partition=partition, operation_id="one", record_swaps=(swap,))
+
+    with pytest.raises(StoreUnavailable):
+        await commit_once(store, commit)
+    with pytest.raises(StoreUnavailable):
+        await commit_with_retry(store, ChallengeSnapshot(0, None, None), lambda _: commit)

@@ -1,12 +1,17 @@
 """Spraying: one guess at each of many numbers, which only a tenant's own limits detect (R21)."""
 
+import secrets
 from typing import Any
 
 import msgspec
 import pytest
 
+from otp_service.core.charges import build_factor_caller_charges
 from otp_service.core.errors import IncorrectCode, InvalidRequest, OtpError, RateLimited
-from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
+from otp_service.core.factor import Factor
+from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Limit, LimitRefusal, Window
+from otp_service.core.ports import Commit, CommitOutcome, Committed
+from otp_service.service.numbers import NumberService
 from tests.installation import Installation, make_wrong_code
 
 
@@ -104,3 +109,36 @@ async def test_every_missing_member_is_named(installation: Installation) -> None
 
     assert isinstance(refusal.value, InvalidRequest)
     assert ["account", "client_ip"] == [path for path, _ in refusal.value.errors]
+
+
+async def test_an_operator_resets_the_failures_of_a_tenant_at_every_factor(
+    installation: Installation,
+) -> None:
+    """One bucket for each factor, and one command for all of them."""
+    change_tenant(
+        installation, limits={**DEFAULT_LIMITS, Limit.FAILURES_TENANT: (Window(1, 3600),)}
+    )
+    factors = (Factor.AUTHENTICATOR, Factor.RECOVERY_CODE)
+
+    async def charge_factors() -> set[type]:
+        outcomes = [await charge_failure(installation, factor) for factor in factors]
+        return {type(outcome) for outcome in outcomes}
+
+    assert {Committed} == await charge_factors()
+    assert {LimitRefusal} == await charge_factors()
+
+    bucket = Bucket(Limit.FAILURES_TENANT, "shop")
+    numbers = NumberService(installation.dependencies)
+    await numbers.reset_limit(installation.build_caller(), bucket, "operator")
+
+    assert {Committed} == await charge_factors()
+
+
+async def charge_failure(installation: Installation, factor: Factor) -> CommitOutcome:
+    charges = build_factor_caller_charges(installation.tenants["shop"], factor, None)
+    commit = Commit(
+        partition=installation.store.get_bucket_partition(charges[0].bucket),
+        operation_id=f"{factor}-{secrets.token_hex(8)}",
+        charges=charges,
+    )
+    return await installation.store.commit(commit)

@@ -38,6 +38,8 @@ from otp_service.core.ports import (
     CompareAndSwap,
     Conflict,
     Locked,
+    RecordConflict,
+    RecordName,
 )
 from otp_service.telemetry.labels import EVENT_REASONS, HTTP_METHODS
 from otp_service.telemetry.logs import JsonLineHandler
@@ -581,14 +583,16 @@ class Fake:
     def get_bucket_partition(self, _):
         return 8
 
+    def get_account_partition(self, *_):
+        return 9
+
     async def _say(self, *_):
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
 
-    fetch_challenge = commit = get_idempotency_record = swap_idempotency_record = send = (
-        compute_argon2id
-    ) = _say
+    fetch_challenge = commit = get_record = get_idempotency_record = _say
+    swap_idempotency_record = send = compute_argon2id = _say
 
 
 ISSUED = events.Issued(id="e", tenant="shop", country="GB", number="p:1")
@@ -617,7 +621,12 @@ def committed(metrics, answer, **commit):
             Locked(Limit.CONSECUTIVE_FAILURES),
             {("otp.issue_denied", "failure", "number_locked", *SAID)},
         ),
+        (
+            Locked(Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES),
+            {("otp.issue_denied", "failure", "account_locked", *SAID)},
+        ),
         (Blocked(), {("otp.issue_denied", "failure", "blocked", *SAID)}),
+        (RecordConflict(1, (None,)), set()),
         (Conflict(ChallengeSnapshot(1, None, None)), set()),
     ],
 )
@@ -737,6 +746,8 @@ async def test_the_instrumented_store_returns_what_the_store_returns(metrics):
     store = telemetry.InstrumentedStore(Fake((5, None)), metrics)
 
     assert 7 == store.get_number_partition("+447700900123")
+    assert 9 == store.get_account_partition("shop", "u-81")
+    assert (5, None) == await store.get_record(9, RecordName("answer", "shop", "key"))
     assert (5, None) == await store.get_idempotency_record("shop", "key")
     assert (5, None) == await store.swap_idempotency_record("shop", "key", None, None, "o")
     assert (5, None) == await store.fetch_challenge("shop", "id")

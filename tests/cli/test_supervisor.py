@@ -52,7 +52,7 @@ class Driver(threading.Thread):
 
     def get(self, path: str, port: int, key: str = "") -> tuple[int, bytes]:
         """Return status and body of a request."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()

@@ -5,14 +5,18 @@ is stopped by its pid, and ends by itself should this process be killed.
 """
 
 import contextlib
+import fcntl
+import functools
 import os
+import secrets
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import redis
 
@@ -26,11 +30,46 @@ REDIS_7_BINARY = Path("/usr/bin/redis-server")
 SLOT_COUNT = 16384
 
 
+SERVER_PORTS = range(20_000, 32_000)
+"""Below the ports that Linux gives to clients, 32768 and above."""
+
+_given_ports: set[int] = set()
+
+
 def find_free_port() -> int:
-    """Return a port of this machine that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port that is free, and that no test process is given again until this one ends.
+
+    A port that the kernel chooses is one that it also gives to clients. A connection of any process
+    may have it by the time a server binds it, which failed the start of servers on a busy machine.
+    """
+    while True:
+        port = SERVER_PORTS[secrets.randbelow(len(SERVER_PORTS))]
+        if port not in _given_ports and _reserve_port(port) and _is_free(port):
+            return port
+
+
+def _reserve_port(port: int) -> bool:
+    """Lock one byte of a file that all test processes share, until this process ends."""
+    locks = _open_port_locks()
+    try:
+        fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except BlockingIOError:
+        return False
+    _given_ports.add(port)
+    return True
+
+
+@functools.cache
+def _open_port_locks() -> BinaryIO:
+    return (Path(tempfile.gettempdir()) / f"otp-test-port-locks-{os.getuid()}").open("ab")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

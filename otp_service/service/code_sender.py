@@ -15,6 +15,7 @@ from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Re
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.pending_refunds import apply_all
 from otp_service.service.send_result import SendCharges, SendRecorder, SendResult
 from otp_service.service.shared_limits import SharedLimits
 
@@ -97,7 +98,8 @@ class CodeSender:
         """
         deps = self._dependencies
         planned = self._plan_charges(is_auto_resend=is_auto_resend)
-        async with self._refunds.refund_if_unavailable(partial(self._refund, planned)):
+        refund = partial(self._refund, planned, durable=True)
+        async with self._refunds.refund_if_unavailable(refund):
             await self._charge_caller(planned.caller_refunds)
             charged = await self._shared_limits.await_or_refund(
                 commit_once(self._store, self._build_number_commit(planned)),
@@ -165,15 +167,23 @@ class CodeSender:
         denied = events.IssueDenied(**self._context.build_refusal_fields(error))
         await self._refund(send_charges, denied)
 
-    async def _refund(self, send_charges: SendCharges, denied: events.Event | None = None) -> None:
+    async def _refund(
+        self,
+        send_charges: SendCharges,
+        denied: events.Event | None = None,
+        *,
+        durable: bool = False,
+    ) -> None:
         """Refund every charge that was applied, in all partitions at once."""
         refund = self._context.build_commit(
             operation_id=f"undo-{send_charges.operation_id}",
             refunds=send_charges.number_refunds,
             foldable_event=denied,
+            durable=durable,
         )
-        await asyncio.gather(
-            self._store.commit(refund), self._shared_limits.refund(send_charges.other_refunds)
+        await apply_all(
+            self._store.commit(refund),
+            self._shared_limits.refund(send_charges.other_refunds, durable=durable),
         )
 
     async def _withdraw(
@@ -184,13 +194,16 @@ class CodeSender:
         The store failed, or its replicas lacked the code. The cooldown is refunded as well.
         """
         snapshot = await self._store.fetch_challenge(self._tenant.name, self._challenge_id)
+        send_charges = charged.send_charges
 
         def build_commit(current: ChallengeSnapshot) -> Commit:
-            withdrawal = build_withdrawal(current)
-            return msgspec.structs.replace(withdrawal, refunds=charged.send_charges.number_refunds)
+            refunds = send_charges.number_refunds
+            return msgspec.structs.replace(build_withdrawal(current), refunds=refunds, durable=True)
 
-        await commit_with_retry(self._store, snapshot, build_commit)
-        await self._shared_limits.refund(charged.send_charges.other_refunds)
+        await apply_all(
+            commit_with_retry(self._store, snapshot, build_commit),
+            self._shared_limits.refund(send_charges.other_refunds, durable=True),
+        )
 
     def _build_issue_withdrawal(self, charged: ChargedSend, current: ChallengeSnapshot) -> Commit:
         """Return the commit that cancels the new challenge, if it is stored and pending.

@@ -15,6 +15,7 @@ from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.expiry import record_expiry
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.pending_refunds import apply_all
 from otp_service.service.shared_limits import SharedLimits
 
 
@@ -163,20 +164,25 @@ class CodeVerifier:
 
     async def _refund_attempt(self) -> None:
         """Reverse every charge of an attempt after which nothing was compared."""
-        charge = self._attempt_charge
-        if charge:
+        await apply_all(
+            self._refund_attempt_charge(),
+            self._shared_limits.refund(self._caller_refunds, durable=True),
+        )
+
+    async def _refund_attempt_charge(self) -> None:
+        """Reverse the charges to the challenge and its number."""
+        if self._attempt_charge:
             store, challenge = self._store, self._challenge
             snapshot = await store.fetch_challenge(challenge.tenant, challenge.id)
-            build_commit = partial(self._build_attempt_refund, charge)
+            build_commit = partial(self._build_attempt_refund, self._attempt_charge)
             with suppress(errors.ChallengeNotFound):
                 await commit_with_retry(store, snapshot, build_commit)
-        await self._shared_limits.refund(self._caller_refunds)
 
     def _build_attempt_refund(self, charge: AttemptCharge, current: ChallengeSnapshot) -> Commit:
         """Return the commit that reverses an attempt charge, once, if it was applied."""
         challenge, secret = current.challenge, None
         if challenge is None:
-            return self._context.build_commit(refunds=charge.refunds)
+            return self._context.build_commit(refunds=charge.refunds, durable=True)
         refunded = challenge.refund_attempt()
         if refunded.compute_status(current.now) is ChallengeStatus.PENDING:
             secret = current.secret or charge.secret  # the last attempt has deleted it
@@ -185,6 +191,7 @@ class CodeVerifier:
             swap=CompareAndSwap(challenge, refunded, secret),
             refunds=charge.refunds,
             only_with_refunds=True,
+            durable=True,
             foldable_event=events.VerifyDenied(**self._context.build_event_fields(reason=reason)),
         )
 

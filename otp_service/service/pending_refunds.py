@@ -3,6 +3,9 @@
 While the store fails, its refunds fail too. They wait here, and are tried again until the store
 answers. A refund applies only while the store records its charge as applied, and once, so it may be
 tried although it is unknown whether the charge, or an earlier try, arrived.
+
+With replicas a refund is durable: it is tried until as many as `redis.replicas` have it. A master that
+is being replaced applies refunds too, and the next one would have the charge without them.
 """
 
 import asyncio
@@ -29,6 +32,17 @@ CONCURRENT_REFUNDS = 16
 RefundCall = Callable[[], Awaitable[object]]
 
 logger = logging.getLogger(__name__)
+
+
+async def apply_all(*parts: Awaitable[object]) -> None:
+    """Apply every part of a refund, and only then raise the first error.
+
+    So a part that too few replicas have does not keep the others from being applied.
+    """
+    results = await asyncio.gather(*parts, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 class PendingRefunds:

@@ -17,6 +17,7 @@ from otp_service.core.ports import Commit, Committed, Refund, Store
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.service.optimistic_commit import commit_once
+from otp_service.service.pending_refunds import apply_all
 
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class SharedLimits:
             msgspec.structs.replace(commit, reset_buckets=tuple(reset_buckets))
         )
 
-    async def refund(self, refunds: Sequence[Refund]) -> None:
+    async def refund(self, refunds: Sequence[Refund], *, durable: bool = False) -> None:
         """Apply each refund, once: its operation id is derived from that of the charge."""
         commits = [
             self._build_refund_commit(operation_id, tuple(group))
@@ -120,7 +121,10 @@ class SharedLimits:
                 key=lambda refund: refund.operation_id,
             )
         ]
-        if commits:
+        if durable:
+            lasting = (msgspec.structs.replace(commit, durable=True) for commit in commits)
+            await apply_all(*map(self._store.commit, lasting))
+        elif commits:
             await self._store.commit_all(commits)
 
     def _build_refund_commit(self, operation_id: str, refunds: tuple[Refund, ...]) -> Commit:

@@ -12,20 +12,23 @@ the store did.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeNotFound,
     IncorrectCode,
     OtpError,
+    RateLimited,
     StoreUnavailable,
 )
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import ScriptClient
-from tests.installation import CountingHasher, Installation, make_wrong_code
+from tests.failover.books import GUESSES_PER_HOUR, Books, RecordingHasher, count_comparisons_for
+from tests.installation import Installation, make_wrong_code
 
 
 RETRY_SECONDS = 0.3
@@ -35,28 +38,18 @@ MAX_RETRIES = 100
 WRONG_GUESSES = 2
 CONCURRENT_VERIFIES = 3
 
+CONCURRENT_GUESSES = 8
+"""Of an attacker, at a challenge that admits five."""
+
 MAX_RUNS_PER_SALT = 6
 """One for the code that is issued, and one for each of the five attempts."""
-
-
-class RecordingHasher(CountingHasher):
-    """Counts the hashes for each salt, which belongs to one challenge."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runs_by_salt: Counter[bytes] = Counter()
-
-    async def compute_argon2id(
-        self, code: str, salt: bytes, profile: Argon2Profile | None = None
-    ) -> bytes:
-        self.runs_by_salt[salt] += 1
-        return await super().compute_argon2id(code, salt, profile)
 
 
 @dataclass
 class Login:
     """One challenge, and the answers to its calls."""
 
+    number: str
     issued: ChallengeSnapshot
     code: str
     success_count: int = 0
@@ -69,11 +62,14 @@ class Login:
 
 
 class LoginLoad:
-    """Runs logins until its block ends, and remembers every answer."""
+    """Runs logins and attacks until its block ends, and remembers every answer."""
 
-    def __init__(self, link: ScriptClient) -> None:
+    def __init__(self, link: ScriptClient, *, numbers_per_prefix: int = 50) -> None:
+        self.numbers_per_prefix = numbers_per_prefix
         self.hasher = RecordingHasher()
         self.installation = Installation(link, hasher=self.hasher)
+        self.books = Books(self.installation, self.hasher)
+        self.attacked_numbers: set[str] = set()
         self.logins: list[Login] = []
         self.refused_count = 0
         self.unexpected: list[BaseException] = []
@@ -81,9 +77,15 @@ class LoginLoad:
         self._is_stopping = False
 
     @contextlib.asynccontextmanager
-    async def run(self, *, workers: int) -> AsyncIterator[None]:
-        """Run logins, each of a number of its own, during the block; then let them end."""
-        tasks = [asyncio.create_task(self._log_in_repeatedly()) for _ in range(workers)]
+    async def run(self, *, workers: int, attackers: int = 0) -> AsyncIterator[None]:
+        """Run logins, each of a number of its own, during the block; then let them end.
+
+        Each attacker guesses at one number, in one challenge after another.
+        """
+        self.attacked_numbers = {f"+44740099{index:04d}" for index in range(attackers)}
+        calls = [self._log_in] * workers
+        calls += [partial(self._attack, number) for number in self.attacked_numbers]
+        tasks = [asyncio.create_task(self._repeat(call)) for call in calls]
         try:
             yield
         finally:
@@ -97,13 +99,27 @@ class LoginLoad:
             while self._count_successes() < goal:  # noqa: ASYNC110  # many tasks count them
                 await asyncio.sleep(0.05)
 
-    async def assert_promises_kept(self) -> None:
-        """Assert what holds whatever failed; the store must answer again."""
+    async def assert_promises_kept(
+        self, *, hours: int = 1, max_unknown: int = 0, archived: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Assert what holds whatever failed; the store must answer again.
+
+        `hours` have begun by Redis's clock. `max_unknown` is that of the books. `archived` are the
+        events that an archive has.
+        """
         assert [] == self.unexpected
         assert all(login.success_count <= 1 for login in self.logins), "a code was accepted twice"
         assert max(self.hasher.runs_by_salt.values()) <= MAX_RUNS_PER_SALT, "a guess too many"
+        for number in self.attacked_numbers:
+            guesses = self.hasher.comparisons[number]
+            assert guesses <= hours * GUESSES_PER_HOUR, "a guess over the limit of the number"
         await self._assert_no_code_is_accepted_again()
-        await self._assert_no_event_is_lost()
+        await self._assert_no_event_is_lost(archived)
+        await self.books.assert_balanced(max_unknown=max_unknown)
+
+    def count_guesses(self) -> int:
+        """Return how many codes of attackers were compared."""
+        return sum(self.hasher.comparisons[number] for number in self.attacked_numbers)
 
     async def _assert_no_code_is_accepted_again(self) -> None:
         for login in self.logins:
@@ -112,9 +128,9 @@ class LoginLoad:
                     await self.installation.verify(login.issued, login.code)
                     raise AssertionError("a code was accepted again after the fault")
 
-    async def _assert_no_event_is_lost(self) -> None:
-        events = await self.installation.read_events()
-        counts = Counter((event["type"], event.get("challenge")) for event in events)
+    async def _assert_no_event_is_lost(self, archived: Sequence[dict[str, Any]]) -> None:
+        events = {e["id"]: e for e in (*archived, *await self.installation.read_events())}
+        counts = Counter((event["type"], event.get("challenge")) for event in events.values())
         for login in self.logins:
             assert counts["otp.issued", login.challenge_id] == 1
             verified_count = counts["otp.verified", login.challenge_id]
@@ -127,10 +143,10 @@ class LoginLoad:
     def _count_successes(self) -> int:
         return sum(login.success_count for login in self.logins)
 
-    async def _log_in_repeatedly(self) -> None:
+    async def _repeat(self, call: Callable[[], Awaitable[None]]) -> None:
         while not self._is_stopping:
             try:
-                await self._log_in()
+                await call()
             except Exception as error:  # noqa: BLE001  # the oracle reports it
                 self.unexpected.append(error)
                 return
@@ -138,23 +154,34 @@ class LoginLoad:
 
     async def _log_in(self) -> None:
         self._next_number += 1
-        # A prefix for every fifty numbers: its limit is no subject here.
-        prefix, line = divmod(self._next_number, 50)
-        number = f"+447400{prefix:02d}{line:04d}"
-        try:
-            issued = await self.installation.issue(number)
-        except StoreUnavailable:
-            self.refused_count += 1
-            await asyncio.sleep(RETRY_SECONDS)
+        prefix, line = divmod(self._next_number, self.numbers_per_prefix)
+        login = await self._issue(f"+447400{prefix:02d}{line:04d}")
+        if login is None:
             return
-        message = next(m for m in self.installation.router.messages if m.to.e164 == number)
-        index = self.installation.router.messages.index(message)
-        login = Login(issued, self.installation.router.extract_code(index))
-        self.logins.append(login)
         for offset in range(WRONG_GUESSES):
             await self._verify(login, make_wrong_code(login.code, offset + 1))
         calls = (self._verify_until_answered(login) for _ in range(CONCURRENT_VERIFIES))
         await asyncio.gather(*calls)
+
+    async def _attack(self, number: str) -> None:
+        if login := await self._issue(number):
+            codes = (make_wrong_code(login.code, i + 1) for i in range(CONCURRENT_GUESSES))
+            await asyncio.gather(*(self._verify(login, code) for code in codes))
+
+    async def _issue(self, number: str) -> Login | None:
+        self.books.numbers.add(number)
+        try:
+            issued = await self.installation.issue(number)
+        except (StoreUnavailable, RateLimited) as error:
+            self.refused_count += isinstance(error, StoreUnavailable)
+            await asyncio.sleep(RETRY_SECONDS)
+            return None
+        reference = f".{Installation.get_challenge_id(issued)}."
+        messages = self.installation.router.messages
+        index = next(i for i, message in enumerate(messages) if reference in message.reference)
+        login = Login(number, issued, self.installation.router.extract_code(index))
+        self.logins.append(login)
+        return login
 
     async def _verify_until_answered(self, login: Login) -> None:
         for _ in range(MAX_RETRIES):
@@ -165,7 +192,8 @@ class LoginLoad:
     async def _verify(self, login: Login, code: str) -> bool:
         """Verify once; return whether the answer is final."""
         try:
-            await self.installation.verify(login.issued, code)
+            with count_comparisons_for(login.number):
+                await self.installation.verify(login.issued, code)
         except StoreUnavailable:
             self.refused_count += 1
             return False
@@ -177,4 +205,5 @@ class LoginLoad:
         else:
             assert code == login.code
             login.success_count += 1
+            self.books.successes[login.number] += 1
         return True

@@ -20,7 +20,7 @@ from tests.store.redis_servers import SentinelServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-WORKERS = 6
+WORKERS, ATTACKERS = 6, 2
 
 
 class SentinelLab:
@@ -80,7 +80,7 @@ async def test_a_commanded_failover_keeps_every_promise(lab: SentinelLab) -> Non
     old = lab.master
     async with lab.connect() as link:
         load = LoginLoad(link)
-        async with load.run(workers=WORKERS):
+        async with load.run(workers=WORKERS, attackers=ATTACKERS):
             await load.wait_for_logins(10)
             await asyncio.to_thread(lab.command_failover)
             await asyncio.to_thread(lab.follow_master, old)
@@ -95,7 +95,7 @@ async def test_a_killed_master_keeps_every_promise(lab: SentinelLab) -> None:
     old = lab.master
     async with lab.connect() as link:
         load = LoginLoad(link)
-        async with load.run(workers=WORKERS):
+        async with load.run(workers=WORKERS, attackers=ATTACKERS):
             await load.wait_for_logins(10)
             redis_servers.kill_server(old)
             await asyncio.to_thread(lab.wait_for_new_master)
@@ -117,7 +117,7 @@ async def test_a_frozen_master_that_wakes_up_keeps_every_promise(lab: SentinelLa
     old = lab.master
     async with lab.connect() as link:
         load = LoginLoad(link)
-        async with load.run(workers=WORKERS):
+        async with load.run(workers=WORKERS, attackers=ATTACKERS):
             await load.wait_for_logins(10)
             with redis_servers.suspend_server(old):
                 await asyncio.to_thread(lab.wait_for_new_master)
@@ -134,7 +134,7 @@ async def test_the_oracle_finds_what_a_promoted_replica_never_received(lab: Sent
     _, other, _ = lab.servers
     async with lab.connect(replicas=1) as link:
         load = LoginLoad(link)
-        async with load.run(workers=WORKERS):
+        async with load.run(workers=WORKERS, attackers=ATTACKERS):
             await load.wait_for_logins(5)
             with redis_servers.open_client(other) as promoted:
                 promoted.replicaof("NO", "ONE")

@@ -5,6 +5,7 @@ Design 8: then waiting for `Retry-After` is enough once the store has recovered.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -75,6 +76,29 @@ async def test_an_attempt_that_no_replica_has_is_refunded_everywhere(
     assert ["store_unavailable"] * 2 == [event["reason"] for event in denied]
     installation.store.client = installation.script_client
     await installation.verify(issued, code)
+
+
+async def test_a_refund_is_repeated_until_the_replicas_have_it(
+    installation: Installation,
+) -> None:
+    """R79: a failover keeps a charge that was replicated, and loses a refund that was not."""
+    issued, code = await issue_and_forget_charges(installation)
+    lose_replicas(installation)
+    refunds = installation.dependencies.refunds
+
+    with pytest.raises(StoreUnavailable):
+        await installation.verify(issued, code, **PERSON)
+    with pytest.raises(StoreUnavailable):
+        await installation.issue("+447400123457", **PERSON)
+    assert 2 == await refunds.drain(0.5)
+    installation.store.client = installation.script_client
+
+    with pytest.raises(StoreUnavailable):  # any later refund begins another round
+        async with refunds.refund_if_unavailable(partial(asyncio.sleep, 0)):
+            raise StoreUnavailable
+    assert 0 == await refunds.drain(5)
+    assert [] == await list_buckets(installation)
+    assert 5 == (await fetch(installation, issued)).attempts_left
 
 
 async def test_the_last_attempt_is_refunded_with_the_secret_that_it_deleted(
@@ -418,6 +442,7 @@ async def test_an_attempt_is_refunded_once_also_if_its_refund_is_tried_often(
     installation.store.commit = lose_reply_of_refund  # type: ignore[method-assign,assignment]
     with pytest.raises(StoreUnavailable):
         await installation.verify(issued, code)
+    installation.store.client = installation.script_client
     assert 0 == await installation.dependencies.refunds.drain(5)
 
     assert 4 == len(refunds)

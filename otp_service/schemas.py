@@ -381,9 +381,13 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditSearch(AuditQuery, frozen=True, forbid_unknown_fields=True):
-    """The same filters and a phone number, which must not appear in a URL."""
+    """The same filters, and a phone number or an account, which must not appear in a URL.
+
+    If both are given, events must match both.
+    """
 
     phone_number: PhoneNumberText | None = None
+    account: Account | None = None
 
 
 class AuditPage(msgspec.Struct, frozen=True):

@@ -1,4 +1,7 @@
-"""/v1/audit: events for the security team. A phone number is only accepted in a body, not in a URL."""
+"""/v1/audit: events for the security team.
+
+A phone number or an account is only accepted in a body, not in a URL.
+"""
 
 from typing import Final
 
@@ -52,31 +55,32 @@ async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
     problems=("invalid-phone-number", "number-not-allowed", "rate-limited", "overloaded"),
 )
 async def search_events(request: AuthenticatedRequest) -> ASGIResponse:
-    """Search events of the audit log, also those of one phone number.
+    """Search events of the audit log, also those of one phone number or account.
 
-    The search for a number is itself recorded as an event.
+    The search for a number or an account is itself recorded as an event.
     """
     return await _respond_with_events(request, await parse_body(request, AuditSearch))
 
 
 async def _respond_with_events(request: AuthenticatedRequest, query: AuditQuery) -> ASGIResponse:
-    number = query.phone_number if isinstance(query, AuditSearch) else None
-    phone = classify_number(number)[0] if number is not None else None
-    call = _fetch_page(request, query, phone)
+    search = query if isinstance(query, AuditSearch) else AuditSearch()
+    phone = None if search.phone_number is None else classify_number(search.phone_number)[0]
+    call = _fetch_page(request, query, phone, search.account)
     events, cursor = await get_context(request).background_calls.run_shielded(call)
     return build_json_response(AuditPage(events=events, next=cursor))
 
 
 async def _fetch_page(
-    request: AuthenticatedRequest, query: AuditQuery, phone: PhoneNumber | None
+    request: AuthenticatedRequest, query: AuditQuery, phone: PhoneNumber | None, account: str | None
 ) -> EventPage:
-    """Return the page. A search for a number is recorded before its result is returned."""
+    """Return the page. A search for a person is recorded before its result is returned."""
     tenant, context = get_visible_tenant(request), get_context(request)
     # Here, because a call whose client has disconnected goes on.
     with context.audit_admission.admit(request.user):
         page = await context.reader.read_page(
             tenant=tenant,
             number=phone,
+            account=account,
             since=to_epoch_ms(query.since) if query.since else None,
             until=to_epoch_ms(query.until) if query.until else None,
             type=query.type,
@@ -84,9 +88,8 @@ async def _fetch_page(
             limit=query.limit,
             cursor=query.cursor,
         )
-        if phone is not None:
-            fields = get_lookup_fields(request)
-            await context.record_lookup(phone, len(page[0]), tenant=tenant, **fields)
+        fields = get_lookup_fields(request)
+        await context.record_lookup(phone, account, len(page[0]), tenant=tenant, **fields)
     return page
 
 

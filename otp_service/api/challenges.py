@@ -173,10 +173,11 @@ async def unlock_number(request: AuthenticatedRequest) -> None:
     request_body=UnlockAccountRequest,
 )
 async def unlock_account(request: AuthenticatedRequest) -> None:
-    """Reset the failures of an account at one tenant.
+    """Reset the failures of an account at one tenant, at every factor.
 
-    The consecutive failures and the failure limit start again. Limits of sends do not change. The
-    response is 204, whether or not the account or the tenant exists.
+    The consecutive failures and the failure limits start again, for SMS, authenticators and recovery
+    codes. Limits of sends and of new recovery sets do not change. The response is 204, whether or not
+    the account or the tenant exists.
     """
     body = await parse_body(request, UnlockAccountRequest)
     tenant = body.tenant or request.auth.tenant.name

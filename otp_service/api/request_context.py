@@ -54,7 +54,7 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     reader: EventReader
     audit_admission: AuditAdmission
     record_lookup: Callable[..., Awaitable[None]]
-    """Records a search for a number's events: the number, how many were found, the caller."""
+    """Records a search for a person's events: number, account, how many were found, the caller."""
     is_ready: Callable[[], Awaitable[bool]]
     """Whether the store is usable; an OtpError and a timeout of a second also mean no."""
     render_metrics: Callable[[], tuple[bytes, str]]

@@ -38,23 +38,38 @@ class SystemEvents:
         event = events.ArchiveChanged(**self._build_event_fields(), reason=reason)
         await append_event(self._store, event, self._store.key_names.compute_partition("service"))
 
-    async def record_lookup(self, phone: PhoneNumber, found: int, **caller_fields: Any) -> None:
-        """Record a search for a number's events, before its results are shown."""
-        event = events.NumberLookup(
-            **self._build_event_fields(),
-            number=self._pseudonym_key.derive_pseudonym("number", phone.canonical),
-            country=phone.country,
-            number_suffix=phone.e164[-2:],
-            found=found,
-            **caller_fields,
-        )
-        partition = self._store.get_number_partition(phone.canonical)
+    async def record_lookup(
+        self, phone: PhoneNumber | None, account: str | None, found: int, **caller_fields: Any
+    ) -> None:
+        """Record a search for the events of a number or an account, before its results are shown.
+
+        Does nothing for a search for neither.
+        """
+        if phone is None and account is None:
+            return
+        fields = self._build_event_fields() | self._build_person_fields(phone, account)
+        event = events.AuditLookup(**fields, found=found, **caller_fields)
+        if phone is not None:
+            partition = self._store.get_number_partition(phone.canonical)
+        else:
+            partition = self._store.key_names.compute_partition("lookup", account or "")
         await append_foldable_event(self._store, event, partition)
 
     async def record_transfer(self, event_type: type[events.Event], **fields: Any) -> None:
         """Record that the command line has imported or exported authenticators."""
         event = event_type(**self._build_event_fields(), **fields)
         await append_event(self._store, event, self._store.key_names.compute_partition("service"))
+
+    def _build_person_fields(
+        self, phone: PhoneNumber | None, account: str | None
+    ) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if account is not None:
+            fields["account"] = self._pseudonym_key.derive_pseudonym("account", account)
+        if phone is not None:
+            fields["number"] = self._pseudonym_key.derive_pseudonym("number", phone.canonical)
+            fields |= {"country": phone.country, "number_suffix": phone.e164[-2:]}
+        return fields
 
     async def flush_counted_events(self) -> None:
         """Append the events of what was only counted: denied access and folded refusals."""

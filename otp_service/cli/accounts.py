@@ -15,10 +15,6 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.settings import Settings
 
 
-MAX_ACCOUNT_CHARS = 128
-INVALID_ACCOUNT_REMEDY = f"the account is invalid: write at most {MAX_ACCOUNT_CHARS} characters"
-
-
 def register_commands(subparsers: Subparsers) -> None:
     group = subparsers.add_parser(
         "accounts",
@@ -55,9 +51,9 @@ async def _unlock_accounts(settings: Settings, tenant: str, lines: dict[int, str
     failed = 0
     async with create_cli_app(settings) as app:
         for line, account in lines.items():
-            if not _is_valid_account(account):
+            if not common.is_valid_account(account):
                 failed += 1
-                print(f"line {line}: {INVALID_ACCOUNT_REMEDY}", file=sys.stderr)
+                print(f"line {line}: {common.INVALID_ACCOUNT_REMEDY}", file=sys.stderr)
                 continue
             try:
                 await app.service.accounts.unlock_account(CLI_CALLER, tenant, account)
@@ -66,8 +62,3 @@ async def _unlock_accounts(settings: Settings, tenant: str, lines: dict[int, str
                 raise
             print(f"line {line}: is unlocked at {tenant}", flush=True)
     return min(failed, 1)
-
-
-def _is_valid_account(text: str) -> bool:
-    """Whether the text can be an `account` of the API."""
-    return "\0" not in text and len(text) <= MAX_ACCOUNT_CHARS

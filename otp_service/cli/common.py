@@ -19,6 +19,10 @@ from otp_service.settings import (
 from otp_service.settings.development import load_dev_settings
 
 
+MAX_ACCOUNT_CHARS = 128
+INVALID_ACCOUNT_REMEDY = f"the account is invalid: write at most {MAX_ACCOUNT_CHARS} characters"
+
+
 class Configuration(NamedTuple):
     """Settings, and what they were read from."""
 
@@ -86,6 +90,12 @@ def read_stdin_lines(
     for place, line in enumerate(sys.stdin or (), start=1):  # None if it was closed
         if line.strip():
             yield place, line.strip()
+
+
+def is_valid_account(text: str) -> bool:
+    """Whether the text can be an `account` of the API, which is UTF-8."""
+    is_utf8 = text == text.encode(errors="ignore").decode()
+    return is_utf8 and "\0" not in text and 0 < len(text) <= MAX_ACCOUNT_CHARS
 
 
 def parse_typed_number(text: str, *, allow_fictitious: bool) -> PhoneNumber:

@@ -6,19 +6,23 @@ from typing import Any
 import msgspec
 
 from otp_service.audit.reports.anomalies import Anomaly
-from otp_service.audit.reports.event_record import list_details
+from otp_service.audit.reports.event_record import (
+    MAX_PSEUDONYM_CHARS,
+    describe_person,
+    list_details,
+)
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
 
-EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "NUMBER", "ADDRESS", "CHALLENGE", "DETAILS")
+EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "PERSON", "ADDRESS", "CHALLENGE", "DETAILS")
 COUNT_HEADER: tuple[str, ...] = (
     *("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "CONVERSION"),
     *("REJECTED", "REFUSED", "LOCKED"),
 )
 
-EVENT_COLUMN_WIDTHS = (23, 18, 10, 19, 15, 36, 0)
+EVENT_COLUMN_WIDTHS = (23, 23, 10, 20, 15, 36, 0)
 """Widths for rows that are printed one by one, before the next ones are known."""
 
 
@@ -41,7 +45,7 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
         event["at"].replace("T", " ").removesuffix("Z"),
         event["type"],
         event.get("tenant", "-"),
-        _format_number(event),
+        _format_person(event),
         event.get("client_address", "-"),
         event.get("challenge", "-"),
         ", ".join(invalid + list_details(event)) or "-",
@@ -49,10 +53,11 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(format_value, cells))
 
 
-def _format_number(event: Mapping[str, Any]) -> str:
+def _format_person(event: Mapping[str, Any]) -> str:
     if "number" not in event:
-        return "-"
-    return f"{event.get('country', '?')} …{event.get('number_suffix', '?')} {str(event['number'])[:12]}"
+        return describe_person(event) or "-"
+    number = str(event["number"])[:MAX_PSEUDONYM_CHARS]
+    return f"{event.get('country', '?')} …{event.get('number_suffix', '?')} {number}"
 
 
 def format_overview(

@@ -305,7 +305,7 @@ class NumberErased(Event, frozen=True, tag="otp.forgotten", kw_only=True):
     """Everything that Redis held about a number was deleted."""
 
 
-class NumberLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
+class AuditLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
     """The events of a number or an account were read; `tenant` is set if only its events were."""
 
     by: str | None = None
@@ -408,7 +408,7 @@ FOLDABLE_EVENTS = (
     VerifyDenied,
     Verified,
     Unlocked,
-    NumberLookup,
+    AuditLookup,
     AccessDenied,
     CallbackRejected,
     Tampered,

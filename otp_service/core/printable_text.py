@@ -21,6 +21,12 @@ def format_value(value: object) -> str:
     return escape_unprintable(str(value)[:MAX_VALUE_CHARS])
 
 
+def has_word(text: str, word: str) -> bool:
+    """Whether a text contains a word, in any case, and not only inside a longer one."""
+    pattern = rf"(?<!\w){re.escape(word.casefold())}(?!\w)"
+    return re.search(pattern, text.casefold()) is not None
+
+
 def has_phone_number(reason: str) -> bool:
     """Whether a reason, which the log keeps, may contain a phone number (R68)."""
     return _PHONE_NUMBER_PATTERN.search(reason) is not None

@@ -251,11 +251,13 @@ class ApiHarness:
             self.context, self._build_audit_ui(), lambda: self.status
         )
 
-    async def record_lookup(self, phone, found, **event_fields):
-        """Record the lookup, or fail as an unavailable store does."""
+    async def record_lookup(self, phone, account, found, **event_fields):
+        """Record the lookup of a person, or fail as an unavailable store does."""
+        if phone is None and account is None:
+            return
         if self.lookup_error:
             raise self.lookup_error
-        self.lookups.append((phone.e164, found, event_fields))
+        self.lookups.append((phone.e164 if phone else account, found, event_fields))
 
     def _build_audit_ui(self) -> AuditUiDependencies:
         return AuditUiDependencies(

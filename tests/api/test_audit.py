@@ -11,6 +11,7 @@ EVENTS, SEARCH = "/v1/audit/events", "/v1/audit/search"
 NOTHING = {
     "tenant": "shop",
     "number": None,
+    "account": None,
     "since": None,
     "until": None,
     "type": None,
@@ -64,27 +65,51 @@ async def test_a_search_finds_one_number(api: ApiHarness) -> None:
     assert PhoneNumber("+447400123456", "GB", 44) == api.reader.queries[0]["number"]
 
 
+async def test_a_search_finds_one_account_alone_or_with_a_number(api: ApiHarness) -> None:
+    """R58: it is in the body as well; a search for both looks for events of both."""
+    both = {"account": "u-81", "phone_number": "+447400123456"}
+    await api.call_public("POST", SEARCH, key="security", json={"account": "u-81"})
+    await api.call_public("POST", SEARCH, key="security", json=both)
+
+    one, other = api.reader.queries
+    assert ("u-81", None) == (one["account"], one["number"])
+    assert ("u-81", PhoneNumber("+447400123456", "GB", 44)) == (other["account"], other["number"])
+
+
+@pytest.mark.parametrize("account", ["", "a" * 129, "a\0", 7, ["u-81"]])
+async def test_a_search_for_no_account_is_400(api: ApiHarness, account) -> None:
+    """An account is what `account` of an issue can be."""
+    response = await api.call_public("POST", SEARCH, key="security", json={"account": account})
+
+    assert 400 == response.status_code
+    assert ["account"] == [error["path"] for error in response.json()["errors"]]
+    assert [] == api.reader.queries
+
+
 async def test_whoever_looks_for_a_number_is_recorded(api: ApiHarness) -> None:
     """Caller, time and count are recorded before anything is returned; other searches are not."""
     number = {"phone_number": "+447400123456"}
     await api.call_public("POST", SEARCH, key="security", json=number)
     await api.call_public("POST", SEARCH, key="shop-audit", json=number)
+    await api.call_public("POST", SEARCH, key="shop-audit", json={"account": "u-81"})
     await api.call_public("POST", SEARCH, key="shop-audit", json={"type": "otp.verified"})
     await api.call_public("GET", EVENTS, key="security")
 
-    assert [("+447400123456", 1)] * 2 == [told[:2] for told in api.lookups]
-    assert [("security", None), ("shop-audit", "shop")] == [
+    people = ["+447400123456", "+447400123456", "u-81"]
+    assert [(person, 1) for person in people] == [told[:2] for told in api.lookups]
+    assert [("security", None), ("shop-audit", "shop"), ("shop-audit", "shop")] == [
         (who["key_id"], who["tenant"]) for _, _, who in api.lookups
     ]
 
 
-async def test_nothing_is_shown_of_a_number_that_cannot_be_recorded(api: ApiHarness) -> None:
+@pytest.mark.parametrize("person", [{"phone_number": "+447400123456"}, {"account": "u-81"}])
+async def test_nothing_is_shown_of_a_person_that_cannot_be_recorded(
+    api: ApiHarness, person
+) -> None:
     """Seen to fail where the record comes after the answer."""
     api.lookup_error = StoreUnavailable()
 
-    response = await api.call_public(
-        "POST", SEARCH, key="security", json={"phone_number": "+447400123456"}
-    )
+    response = await api.call_public("POST", SEARCH, key="security", json=person)
 
     assert 503 == response.status_code
     assert "otp.issued" not in response.text
@@ -105,6 +130,7 @@ async def test_a_search_for_no_number_is_422(api: ApiHarness, number, slug) -> N
     ("query", "path"),
     [
         ("phone_number=%2B447400123456", "phone_number"),
+        ("account=u-81", "account"),
         ("tenant=bank", "tenant"),
         ("limit=1&limit=2", "limit"),
         ("type=a&type=a", "type"),

@@ -303,7 +303,11 @@ class Scenario:
             body = {"phone_number": phone.e164}
             await self._send_request("POST", "/v1/audit/search", 200, by="security", body=body)
         async with self._record_step("and an operator, at the machine"):
-            await self._app.system_events.record_lookup(phone, 3, by="operator", reason="INC-4711")
+            record = self._app.system_events.record_lookup
+            await record(phone, None, 3, by="operator", reason="INC-4711")
+        async with self._record_step("and for an account"):
+            body = {"account": LOGIN_FIELDS["account"]}
+            await self._send_request("POST", "/v1/audit/search", 200, by="security", body=body)
         async with self._record_step("everything about it is deleted"):
             await numbers._forget_number(self._app, phone)
         async with self._record_step("the bucket of a country is emptied"):

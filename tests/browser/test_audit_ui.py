@@ -19,6 +19,7 @@ from tests.store import redis_servers
 
 
 VERIFIED_NUMBER, UNVERIFIED_NUMBER, BANK_NUMBER = "+447400123456", "+447400987654", "+447400555123"
+VERIFIED_ACCOUNT = "person-4711"
 MARKUP = "\"'></td></style><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 UNKNOWN_CHALLENGE_PATH = f"/challenges/c00-{'0' * 32}"
@@ -52,7 +53,7 @@ def service(tmp_path_factory):
 
 def issue_challenges(service, gateway) -> str:
     """Issue two challenges of shop, one verified after a wrong code, one refused, and one of bank."""
-    issued = service.issue(VERIFIED_NUMBER, client_ip="203.0.113.9")
+    issued = service.issue(VERIFIED_NUMBER, client_ip="203.0.113.9", account=VERIFIED_ACCOUNT)
     wrong = "000000" if gateway.find_code(VERIFIED_NUMBER) != "000000" else "000001"
     assert 422 == service.verify(issued, wrong).status
     assert 200 == service.verify(issued, gateway.find_code(VERIFIED_NUMBER)).status
@@ -221,6 +222,23 @@ def test_a_number_is_found_and_leads_to_the_timeline_of_its_challenge(page):
     digits = VERIFIED_NUMBER[1:]
     assert not any(digits in address for address in page.requested_urls)
     assert digits not in page.service.log.read_text()
+    assert [] == page.console_messages
+
+
+def test_an_account_is_found_and_its_name_is_in_no_url(page):
+    """R58, R69: the lookup is an event with the account's pseudonym."""
+    page.log_in()
+    page.search(account=VERIFIED_ACCOUNT, reason="Ticket 4712")
+
+    assert {"otp.issued", "otp.rejected", "otp.verified"} <= set(page.list_texts(".events summary"))
+    assert page.list_texts("#found")[0].endswith("events of this account")
+    (lookup,) = page.service.fetch_events(type="audit.lookup")[:1]
+    assert ("Ticket 4712", "first") == (lookup["reason"], lookup["key_id"])
+    assert "number" not in lookup
+    assert lookup["account"] in page.driver.page_source
+    assert not any(VERIFIED_ACCOUNT in address for address in page.requested_urls)
+    assert VERIFIED_ACCOUNT not in page.service.log.read_text()
+    assert VERIFIED_ACCOUNT not in page.driver.page_source
     assert [] == page.console_messages
 
 

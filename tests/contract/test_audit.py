@@ -144,6 +144,24 @@ def test_events_of_a_number_are_searched_in_a_body(dev: Dev) -> None:
     assert one.number not in found.text
 
 
+def test_events_of_an_account_are_searched_in_a_body(dev: Dev) -> None:
+    """Alone or with a number: then events must match both."""
+    one, other = dev.challenge(account="u-one"), dev.challenge(account="u-other")
+
+    found = dev.api.post("/v1/audit/search", json={"account": "u-one"})
+
+    assert 200 == found.status_code
+    assert {one.id} == {event.get("challenge") for event in found.json()["events"]}
+    both = {"account": "u-one", "phone_number": one.number}
+    assert dev.api.post("/v1/audit/search", json=both).json()["events"]
+    crossed = {"account": "u-one", "phone_number": other.number}
+    assert [] == dev.api.post("/v1/audit/search", json=crossed).json()["events"]
+    lookups = dev.events(type="audit.lookup")
+    assert any("account" in event for event in lookups)
+    assert "u-one" not in found.text + json.dumps(lookups)
+    assert_invalid(dev.api.get("/v1/audit/events", params={"account": "u-one"}))
+
+
 def test_a_search_without_a_number_is_like_the_other_way(dev: Dev) -> None:
     """It has the same filters and the same answer."""
     challenge = dev.challenge()
@@ -155,7 +173,15 @@ def test_a_search_without_a_number_is_like_the_other_way(dev: Dev) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"limit": 0}, {"limit": 1001}, {"limit": "1"}, {"since": "now"}, {"cursor": "x"}, {"a": 1}],
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "1"},
+        {"since": "now"},
+        {"cursor": "x"},
+        {"account": ""},
+        {"a": 1},
+    ],
 )
 def test_a_search_is_checked(dev: Dev, body: dict[str, Any]) -> None:
     """The checks are those of the filters in a URL."""

@@ -7,9 +7,9 @@ from otp_service.core.events import (
     EVENT_TYPES,
     FOLDABLE_EVENTS,
     AccessDenied,
+    AuditLookup,
     AuthenticatorDenied,
     IssueDenied,
-    NumberLookup,
     RecoveryDenied,
     Tampered,
     Verified,
@@ -82,8 +82,8 @@ def test_no_event_has_a_field_for_something_secret(kind) -> None:
         (AuthenticatorDenied(id="1", account="a"), AuthenticatorDenied(id="1", account="b")),
         (AuthenticatorDenied(id="1", account="a"), RecoveryDenied(id="1", account="a")),
         (IssueDenied(id="1", reason="a"), IssueDenied(id="1", reason="b")),
-        (NumberLookup(id="1", key_id="a"), NumberLookup(id="1", key_id="b")),
-        (NumberLookup(id="1"), IssueDenied(id="1")),
+        (AuditLookup(id="1", key_id="a"), AuditLookup(id="1", key_id="b")),
+        (AuditLookup(id="1"), IssueDenied(id="1")),
         (Tampered(id="1", record="a"), Tampered(id="1", record="b")),
         (AccessDenied(id="1"), AccessDenied(id="2")),
     ],
@@ -102,6 +102,6 @@ def test_a_caller_that_varies_the_account_of_a_number_gets_no_further_fold() -> 
 
 def test_a_repeat_shares_a_fold() -> None:
     """The id and the request differ in each call."""
-    one, other = (NumberLookup(id=i, request=i, number="n", found=1) for i in "ab")
+    one, other = (AuditLookup(id=i, request=i, number="n", found=1) for i in "ab")
 
     assert one.fold_name == other.fold_name

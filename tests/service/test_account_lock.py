@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
+from otp_service.core.charges import FACTOR_LOCK_LIMITS, build_factor_failure_charges
 from otp_service.core.errors import (
     AccountLocked,
     IncorrectCode,
@@ -13,10 +14,13 @@ from otp_service.core.errors import (
     RateLimited,
     SendsExhausted,
 )
+from otp_service.core.factor import Factor
 from otp_service.core.keys import KeyRing, ServiceKeys
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.phone_number import parse_number
+from otp_service.core.ports import Commit
 from otp_service.service import Caller
+from otp_service.service.optimistic_commit import commit_once
 from tests.installation import DAY_MS, HOUR_MS, Installation, generate_keys, make_wrong_code
 
 
@@ -156,6 +160,80 @@ async def test_an_operator_unlocks_the_account_at_one_tenant(installation: Insta
     assert [(tenant, pseudonym, "by_operator") for tenant in ("bank", "shop")] == sorted(
         (e["tenant"], e["account"], e["reason"]) for e in unlocked
     )
+
+
+async def count_failure(installation: Installation, factor: Factor, tenant: str = "shop") -> int:
+    """Charge one failure of the account at a factor; return those in a row."""
+    named = build_factor_failure_charges(installation.tenants[tenant], factor, ACCOUNT)
+    store = installation.store
+    partition = store.get_bucket_partition(named[0].bucket)
+    operation_id = installation.dependencies.random.generate_operation_id()
+    result = await commit_once(
+        store, Commit(partition=partition, operation_id=operation_id, charges=named)
+    )
+    return result.committed.consecutive_failures
+
+
+@pytest.mark.parametrize("factor", Factor)
+async def test_unlocking_ends_the_lock_at_every_factor(
+    installation: Installation, factor: Factor
+) -> None:
+    """An account is locked at one factor, and an operator does not know at which."""
+    set_limits(
+        installation,
+        **{
+            Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES: (Window(MAX_FAILURES, 90 * 86400),),
+            Limit.CONSECUTIVE_RECOVERY_FAILURES: (Window(MAX_FAILURES, 90 * 86400),),
+        },
+    )
+    for _ in range(MAX_FAILURES):
+        await count_failure(installation, factor)
+    with pytest.raises(AccountLocked):
+        await count_failure(installation, factor)
+
+    await unlock_account(installation)
+
+    assert 1 == await count_failure(installation, factor)
+
+
+@pytest.mark.parametrize(
+    "limit", [Limit.FAILURES_ACCOUNT, Limit.AUTHENTICATOR_FAILURES, Limit.RECOVERY_FAILURES]
+)
+async def test_unlocking_resets_the_failures_of_hours_and_days(
+    installation: Installation, limit: Limit
+) -> None:
+    """A user who waited for the operator need not wait for the window as well."""
+    factor = next(f for f in Factor if limit in FACTOR_LOCK_LIMITS[f])
+    set_limits(installation, **{limit: (Window(1, 86400),)})
+    await count_failure(installation, factor)
+    with pytest.raises(RateLimited):
+        await count_failure(installation, factor)
+
+    await unlock_account(installation)
+
+    await count_failure(installation, factor)
+
+
+async def test_unlocking_leaves_other_accounts_and_tenants_locked(
+    installation: Installation,
+) -> None:
+    """A name of one tenant is another user at another tenant."""
+    for tenant in ("shop", "bank"):
+        for factor in Factor:
+            await count_failure(installation, factor, tenant)
+
+    await installation.service.accounts.unlock_account(OPERATOR, "shop", "u-82")
+    await unlock_account(installation, "bank")
+
+    assert [2, 2, 2] == [await count_failure(installation, factor) for factor in Factor]
+    assert [1, 1, 1] == [await count_failure(installation, factor, "bank") for factor in Factor]
+
+
+async def test_unlocking_is_one_event(installation: Installation) -> None:
+    """Two commits reset the buckets, which are in two partitions."""
+    await unlock_account(installation)
+
+    assert 1 == (await installation.list_event_types()).count("otp.unlocked")
 
 
 async def test_unlocking_what_does_not_exist_changes_nothing(installation: Installation) -> None:

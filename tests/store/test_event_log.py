@@ -14,10 +14,10 @@ import pytest
 
 from otp_service.core.events import (
     Attempted,
+    AuditLookup,
     EpochStarted,
     Event,
     IssueDenied,
-    NumberLookup,
     VerifyDenied,
 )
 from otp_service.core.keys import Key, KeyRing
@@ -479,7 +479,7 @@ async def test_a_deleted_fold_keeps_its_count(log: EventLogHarness) -> None:
     assert 225 == sum(counts)
 
 
-@pytest.mark.parametrize("kind", [IssueDenied, NumberLookup])
+@pytest.mark.parametrize("kind", [IssueDenied, AuditLookup])
 async def test_a_flood_of_one_tenant_deletes_no_refusal_of_another(
     log: EventLogHarness, kind: type[Event]
 ) -> None:
@@ -487,7 +487,7 @@ async def test_a_flood_of_one_tenant_deletes_no_refusal_of_another(
     small = EventLogHarness(log.link, max_stream_entries=80)
     for i in range(12):
         await small.deny(VerifyDenied(id=f"v{i}", tenant="bank", number=f"1:{i}"))
-        await small.deny(NumberLookup(id=f"l{i}", tenant="bank", number=f"1:{i}"))
+        await small.deny(AuditLookup(id=f"l{i}", tenant="bank", number=f"1:{i}"))
     for i in range(300):
         await small.deny(kind(id=f"f{i}", tenant="shop", number=f"1:{i}"))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from otp_service.audit.reports.event_record import list_details
+from otp_service.audit.reports.event_record import describe_person, list_details
 from otp_service.core.challenge import parse_partition
 
 
@@ -19,7 +19,7 @@ class EventRow(NamedTuple):
     tenant: object
     challenge: str | None
     """Only a well-formed id, because it becomes part of a link."""
-    number: str
+    person: str
     address: object
     summary: str
     is_bad: bool
@@ -30,14 +30,13 @@ class EventRow(NamedTuple):
 def build_event_row(event: Mapping[str, Any]) -> EventRow:
     challenge = event.get("challenge")
     is_id = isinstance(challenge, str) and parse_partition(challenge) is not None
-    country, suffix = event.get("country"), event.get("number_suffix")
     return EventRow(
         time=str(event["at"])[11:23],
         day=str(event["at"])[:10],
         type=str(event["type"]),
         tenant=event.get("tenant", ""),
         challenge=challenge if is_id else None,
-        number=f"{country or ''} …{suffix}" if suffix else str(country or ""),
+        person=describe_person(event),
         address=event.get("client_address", ""),
         summary=", ".join(list_details(event)),
         is_bad=event.get("outcome") == "failure",

@@ -82,27 +82,26 @@ async def show_search_form(request: AuthenticatedRequest) -> ASGIResponse:
 
 @post("/search", status_code=200)
 async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
-    """Show events, newest first. A number is sent in the body, and its lookup is an event."""
+    """Show events, newest first. A person is named in the body, and the lookup is an event."""
     form = search_form.parse_search_form(await parse_form_fields(request))
     if form.is_challenge_alone:
         return redirect(f"/audit/challenges/{form.challenge}", {})
     try:
-        number, wanted = form.parse_phone_number(), form.normalize_address()
+        person, wanted = form.parse_person(), form.normalize_address()
     except (InvalidPhoneNumber, InvalidRequest) as error:
         field, message = form.describe_error(error)
-        # The text in the invalid field may be a phone number.
+        # The text in the invalid field may be a phone number, or the name of an account.
         return _render_search_page(request, replace(form, **{field: ""}), error=(field, message))
     dependencies, visible_tenant = get_dependencies(request), get_visible_tenant(request)
     with _admit_call(request):
         found, following = await get_context(request).reader.read_page(
             limit=SEARCH_PAGE_EVENTS,
             cursor=form.cursor or None,
-            **wanted.to_event_query(visible_tenant, dependencies.now(), number),
+            **wanted.to_event_query(visible_tenant, dependencies.now(), person),
         )
-    if number is not None:  # recorded before anything is shown
-        fields = get_lookup_fields(request) | {"reason": form.reason}
-        record = get_context(request).record_lookup
-        await record(number, len(found), tenant=visible_tenant, **fields)
+    fields = get_lookup_fields(request) | {"reason": form.reason}
+    record = get_context(request).record_lookup  # before anything is shown
+    await record(*person, len(found), tenant=visible_tenant, **fields)
     lines = [build_event_row(event) for event in found]
     return _render_search_page(request, form, lines=lines, following=following)
 

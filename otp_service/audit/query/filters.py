@@ -13,6 +13,8 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     tenant: str | None = None
     number_pseudonyms: frozenset[str] | None = None
     """The pseudonyms of one number, one under each key."""
+    account_pseudonyms: frozenset[str] | None = None
+    """The pseudonyms of one account, likewise."""
     type: str | None = None
     challenge: str | None = None
     address: str | None = None
@@ -31,6 +33,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             and self.challenge in {None, fields.challenge}
             and self.address in {None, fields.client_address}
             and (self.number_pseudonyms is None or fields.number in self.number_pseudonyms)
+            and (self.account_pseudonyms is None or fields.account in self.account_pseudonyms)
         )
 
     def can_match(self, text: bytes) -> bool:
@@ -48,8 +51,9 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The strings of a matching line: one of each list. The rarest come first."""
         values = (self.challenge, self.address, self.type, self.tenant)
         words = [[_encode_string(value)] for value in values if value is not None]
-        if self.number_pseudonyms is not None:
-            words.insert(0, [_encode_string(number) for number in self.number_pseudonyms])
+        for pseudonyms in (self.account_pseudonyms, self.number_pseudonyms):
+            if pseudonyms is not None:
+                words.insert(0, [_encode_string(pseudonym) for pseudonym in pseudonyms])
         return words
 
 
@@ -57,6 +61,7 @@ class FilterFields(msgspec.Struct, frozen=True):
     type: str
     tenant: str | None = None
     number: str | None = None
+    account: str | None = None
     challenge: str | None = None
     client_address: str | None = None
 

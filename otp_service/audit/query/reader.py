@@ -32,6 +32,8 @@ class EventQuery(TypedDict, total=False):
     tenant: str | None
     """Only its events; None for those of all tenants."""
     number: PhoneNumber | None
+    account: str | None
+    """The tenant's name for the user; with a number, both must match."""
     since: int | None
     """Inclusive, in milliseconds since 1970."""
     until: int | None
@@ -126,15 +128,20 @@ class EventReader:
         return decode_event(entry, has_valid_mac=self._verify_mac(entry.event, entry.mac))
 
     def _build_filter(self, query: EventQuery) -> EventFilter:
-        number = query.get("number")
-        pseudonyms = self._ring.derive_pseudonyms("number", number.canonical) if number else None
+        number, account = query.get("number"), query.get("account")
         return EventFilter(
             tenant=query.get("tenant"),
-            number_pseudonyms=pseudonyms,
+            number_pseudonyms=self._derive_pseudonyms(
+                "number", number.canonical if number else None
+            ),
+            account_pseudonyms=self._derive_pseudonyms("account", account),
             type=query.get("type"),
             challenge=query.get("challenge"),
             address=query.get("address"),
         )
+
+    def _derive_pseudonyms(self, label: str, value: str | None) -> frozenset[str] | None:
+        return None if value is None else self._ring.derive_pseudonyms(label, value)
 
     async def _create_scan(
         self,

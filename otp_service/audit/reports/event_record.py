@@ -10,6 +10,10 @@ from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.core.printable_text import format_value
 
 
+MAX_PSEUDONYM_CHARS = 12
+"""Characters of a pseudonym in a row of a table; the whole one is among the event's fields."""
+
+
 class EventRecord(msgspec.Struct, kw_only=True):
     """An authentic event with its stamp; missing members have their default."""
 
@@ -52,6 +56,16 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
         record.at = decoded.at
         record.place = EventPlace(decoded.sequence_id, decoded.at)
     return record
+
+
+def describe_person(event: Mapping[str, Any]) -> str:
+    """Return how a row names the person: the end of the number, or the account's pseudonym."""
+    country, suffix = event.get("country"), event.get("number_suffix")
+    if suffix:
+        return f"{country or ''} …{suffix}".strip()
+    if "number" not in event and (account := event.get("account")):
+        return f"account {str(account)[:MAX_PSEUDONYM_CHARS]}"
+    return str(country or "")
 
 
 def list_details(event: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ def _register_search(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "search", run_search)
     add = parser.add_argument
     add("--number", type=_require_dash, metavar="-", help="read one number from standard input")
+    add("--account", type=_require_dash, metavar="-", help="read one account from standard input")
     add("--reason", help="reason for the search, recorded in the audit log")
     _add_time_options(parser)
     add("--type", help="type of event, like otp.verified")
@@ -41,7 +42,9 @@ def _register_search(subparsers: Subparsers) -> None:
 
 def _require_dash(text: str) -> str:
     if text != "-":
-        raise argparse.ArgumentTypeError("numbers are read from standard input only: write '-'")
+        raise argparse.ArgumentTypeError(
+            "numbers and accounts are read from standard input only: write '-'"
+        )
     return text
 
 
@@ -58,14 +61,16 @@ def _add_archive_option(parser: argparse.ArgumentParser) -> None:
 def run_search(args: argparse.Namespace) -> int:
     """Show the events that match every filter, newest first.
 
-    Searches the archive and the newer events in Redis. A number is read from standard
-    input, so that the shell's history and the list of processes do not show it; each
-    search for a number is recorded as an event, with its reason. A number is found
-    under every pseudonym key that the service still has. Times are in UTC.
+    Searches the archive and the newer events in Redis. A number and an account are read
+    from standard input, so that the shell's history and the list of processes do not show
+    them; if both are asked for, the number is the first line, and events must match both.
+    Each search for one is recorded as an event, with its reason. They are found under
+    every pseudonym key that the service still has. Times are in UTC.
 
     examples:
       otp-service audit search --since 24h --type otp.locked
       otp-service audit search --number - --reason INC-4711 --json
+      otp-service audit search --account - --reason INC-4711 --tenant shop
       otp-service audit search --ip 203.0.113.9 --until 2026-11-24T09:00:00Z
     """
     return int(_import_query_runner().search_events(args))

@@ -5,7 +5,7 @@ import asyncio
 import functools
 import getpass
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -20,7 +20,13 @@ from otp_service.audit.reports.stats import StatsCollector
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.cli import tables
 from otp_service.cli.command import CommandError, format_json, parse_instant
-from otp_service.cli.common import parse_typed_number, read_running_settings, read_stdin_lines
+from otp_service.cli.common import (
+    INVALID_ACCOUNT_REMEDY,
+    is_valid_account,
+    parse_typed_number,
+    read_running_settings,
+    read_stdin_lines,
+)
 from otp_service.cli.numbers import CLI_CALLER, create_cli_app
 from otp_service.clock import now_ms
 from otp_service.core.challenge import parse_partition
@@ -28,7 +34,7 @@ from otp_service.core.errors import InvalidRequest, StoreUnavailable
 from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.printable_text import format_value, has_phone_number
+from otp_service.core.printable_text import format_value, has_phone_number, has_word
 from otp_service.core.timestamps import DAY_MS, format_rfc3339
 from otp_service.store.event_streams import RedisEventStreams
 
@@ -39,11 +45,18 @@ NEWEST_MISSING_REMARK = """\
 The newest events are missing, because they are only in Redis: {}."""
 
 LOOKUP_UNRECORDED_MESSAGE = """\
-a search for a number is recorded in the audit log, which needs Redis: {}."""
+a search for a number or an account is recorded in the audit log, which needs Redis: {}."""
+
+STDIN_REMEDIES = {
+    ("number",): "write one number to standard input, like +447400123456.",
+    ("account",): "write one account to standard input, as its tenant names it.",
+    ("number", "account"): "write a number and then an account to standard input, each on a line.",
+}
+"""What to do if standard input has another number of lines than options that read from it."""
 
 
 def search_events(args: argparse.Namespace) -> int:
-    # Reads the number before the event loop runs, in which Ctrl-C would not interrupt the read.
+    # Reads standard input before the event loop runs, in which Ctrl-C would not interrupt the read.
     return asyncio.run(_print_events(args, _build_query(args, now_ms())))
 
 
@@ -55,7 +68,7 @@ def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
         "tenant": args.tenant,
         "challenge": args.challenge,
         "address": None if args.ip is None else _parse_ip_address(args.ip),
-        "number": _read_number(args),
+        **_read_person(args),
     }
 
 
@@ -66,16 +79,35 @@ def _parse_ip_address(text: str) -> str:
         raise CommandError("--ip must be an address like 203.0.113.9 or 2001:db8::9.") from None
 
 
-def _read_number(args: argparse.Namespace) -> PhoneNumber | None:
-    """Return the number on standard input, or None without --number."""
+def _read_person(args: argparse.Namespace) -> EventQuery:
+    """Return the number and the account on standard input, as far as options ask for them."""
     if args.reason is not None and has_phone_number(args.reason):
         raise CommandError("the reason may contain a number, which the audit log must not contain.")
-    if args.number is None:
+    wanted = tuple(name for name in ("number", "account") if getattr(args, name) is not None)
+    if not wanted:
+        return {}
+    remedy = STDIN_REMEDIES[wanted]
+    lines = [text for _, text in read_stdin_lines(f"{remedy.capitalize()} Ctrl-D ends the input.")]
+    if len(lines) != len(wanted):
+        raise CommandError(remedy)
+    texts = dict(zip(wanted, lines, strict=True))
+    return {"number": _parse_number(texts), "account": _parse_account(texts, args.reason or "")}
+
+
+def _parse_number(texts: Mapping[str, str]) -> PhoneNumber | None:
+    return parse_typed_number(texts["number"], allow_fictitious=True) if "number" in texts else None
+
+
+def _parse_account(texts: Mapping[str, str], reason: str) -> str | None:
+    """Return the account. Raises CommandError if it is invalid, or if the reason names it."""
+    account = texts.get("account")
+    if account is None:
         return None
-    lines = [text for _, text in read_stdin_lines()]
-    if len(lines) != 1:
-        raise CommandError("write one number to standard input, like +447400123456.")
-    return parse_typed_number(lines[0], allow_fictitious=True)
+    if not is_valid_account(account):
+        raise CommandError(f"{INVALID_ACCOUNT_REMEDY}.")
+    if has_word(reason, account):
+        raise CommandError("the reason names the account, which the audit log must not contain.")
+    return account
 
 
 class QuerySession(NamedTuple):
@@ -117,7 +149,7 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
             if has_more := len(found) == args.limit:
                 break
             found.append(entry)
-        if query.get("number"):
+        if query.get("number") or query.get("account"):
             await _record_lookup(app, args, query, len(found))
         found.sort(key=sort_key, reverse=True)
         shown = [reader.decode_event(entry).to_public() for entry in found]
@@ -135,12 +167,11 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
 async def _record_lookup(
     app: Application, args: argparse.Namespace, query: EventQuery, found: int
 ) -> None:
-    """Record a search for a number, before anything is shown. Raises CommandError without Redis."""
-    phone = query.get("number")
-    assert phone  # checked by the caller
+    """Record a search for a person, before anything is shown. Raises CommandError without Redis."""
     try:
         await app.system_events.record_lookup(
-            phone,
+            query.get("number"),
+            query.get("account"),
             found,
             tenant=query.get("tenant"),
             key_id=CLI_CALLER.key_id,

@@ -70,7 +70,7 @@ async def shop(api: ApiHarness):
 
 def search_for(**fields: str) -> dict[str, str]:
     """Return the search form as a browser sends it, with all of its fields."""
-    names = ("number", "reason", "challenge", "address", "type")
+    names = ("number", "account", "reason", "challenge", "address", "type")
     return dict.fromkeys(names, "") | {"hours": "24"} | fields
 
 
@@ -374,6 +374,34 @@ async def test_a_number_is_looked_up_in_the_body_with_a_reason(api: ApiHarness, 
     assert str(answer.url).endswith("/audit/search")
 
 
+async def test_an_account_is_looked_up_as_a_number_is(api: ApiHarness, browser) -> None:
+    """R58, R69: in the body, with a reason, and recorded; it is in no form that comes back."""
+    account = {"type": "authenticator.denied", "account": "1:9f8e7d6c5b4a39281706f5e4d3c2b1a0"}
+    api.reader.add_event(**account, tenant="shop")
+    answer = await browser.send("/audit/search", **search_for(account="u-81", reason="Ticket 47"))
+
+    assert ("u-81", None) == (api.reader.queries[0]["account"], api.reader.queries[0]["number"])
+    ((found, _, who),) = api.lookups
+    assert ("u-81", "security", "Ticket 47") == (found, who["key_id"], who["reason"])
+    assert "1 event of this account" in answer.text
+    assert "account 1:9f8e7d6c5b</td>" in answer.text
+    assert "u-81" not in answer.text.replace('placeholder="u-81"', "")
+    assert str(answer.url).endswith("/audit/search")
+
+
+async def test_older_events_of_an_account_are_asked_for_in_a_body(api: ApiHarness, browser) -> None:
+    """The next page has the same filters, without a script and without a URL."""
+    api.reader.add_event()
+    api.reader.next_cursor = "further"
+    form = search_for(account="u-81", number=NUMBER, reason="Ticket 47")
+
+    page = (await browser.send("/audit/search", **form)).text
+
+    assert "1 event of this number and account" in page
+    for name, text in {"account": "u-81", "cursor": "further"}.items():
+        assert f'<input type="hidden" name="{name}" value="{text}">' in page
+
+
 async def test_what_cannot_be_recorded_is_not_shown(api: ApiHarness, browser) -> None:
     """R73: a lookup that cannot be recorded as an event is not done."""
     api.reader.add_event(purpose="unseen")
@@ -393,6 +421,11 @@ async def test_what_cannot_be_recorded_is_not_shown(api: ApiHarness, browser) ->
         ({"number": NUMBER, "reason": "for 07400 123456"}, "must not contain a number"),
         ({"number": NUMBER, "reason": "also of +44 7400 999999"}, "must not contain a number"),
         ({"number": "07400123456", "reason": "a"}, "not a number in the form"),
+        ({"account": "u-81"}, "Say why"),
+        ({"account": "u-81", "reason": "ask U-81"}, "must not contain the account"),
+        ({"account": "u-81", "reason": f"for {NUMBER}"}, "must not contain a number"),
+        ({"account": "x" * 129, "reason": "a"}, "not the name of an account"),
+        ({"account": "u\x0081", "reason": "a"}, "not the name of an account"),
         ({"challenge": "abc"}, "not the id"),
         ({"address": NUMBER}, "not an address"),
     ],

@@ -292,6 +292,40 @@ def pseudonym_of(phone: PhoneNumber, key: Key = RING.current) -> str:
     return key.derive_pseudonym("number", phone.canonical)
 
 
+async def test_an_account_is_found_in_every_partition_under_every_key_that_named_it():
+    """Its events are with the numbers that it was used with, and those of its authenticators."""
+    memory = Memory()
+    older, newer = RING.current, Key("2", bytes(range(32)))
+    memory.tell(3, 1, account=older.derive_pseudonym("account", "u-81"))
+    memory.tell(60, 2, account=newer.derive_pseudonym("account", "u-81"))
+    memory.tell(4, 3, account=newer.derive_pseudonym("account", "u-8"))
+    memory.tell(5, 4, number=newer.derive_pseudonym("account", "u-81"))
+    memory.tell(6, 5)
+    reader = EventReader(
+        memory,
+        partitions_of=lambda _: {56},
+        ring=KeyRing((newer, older)),
+        verify_mac=lambda *_: True,
+    )
+
+    found, _ = await reader.read_page(account="u-81")
+
+    assert [60, 3] == [event["partition"] for event in found]
+
+
+async def test_a_number_and_an_account_have_to_match_both():
+    """An event of the number at another account is not found, nor one of the account alone."""
+    memory = Memory()
+    account = RING.current.derive_pseudonym("account", "u-81")
+    memory.tell(56, 1, number=pseudonym_of(PHONE), account=account)
+    memory.tell(56, 2, number=pseudonym_of(PHONE))
+    memory.tell(56, 3, account=account)
+
+    found, _ = await reader_of(memory).read_page(number=PHONE, account="u-81")
+
+    assert [1] == [event["sequence"] for event in found]
+
+
 async def test_filters_are_all_to_agree():
     """Tenant and type, and what an event does not say agrees with nothing."""
     memory = Memory()

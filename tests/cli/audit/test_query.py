@@ -48,14 +48,14 @@ def archive(tmp_path, config) -> archive_builder.ArchiveBuilder:
 def issued(config):
     """Issue a challenge to a number at the tenant `shop`, and return its id."""
 
-    async def issue(number: str) -> str:
+    async def issue(number: str, account: str | None) -> str:
         async with Application(read_settings(config)) as app:
             caller = Caller(app.settings.build_tenants()["shop"], "web", "request-1")
-            stored = await app.service.issue(caller, IssueRequest(number), None)
+            stored = await app.service.issue(caller, IssueRequest(number, account=account), None)
             assert stored.challenge
             return stored.challenge.id
 
-    return lambda number: asyncio.run(issue(number))
+    return lambda number, account=None: asyncio.run(issue(number, account))
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_number_among_the_arguments_is_refused_and_not_repeated(run_otp, confi
     ended = run_otp("audit", "search", "--config", config, "--number", NUMBER)
 
     assert 2 == ended.exit_code
-    assert "numbers are read from standard input only" in ended.err
+    assert "numbers and accounts are read from standard input only" in ended.err
     assert NUMBER[1:] not in ended.err + ended.out
 
 
@@ -140,6 +140,81 @@ def test_a_reason_that_holds_a_number_is_refused(run_otp, config, read_events, r
     assert 1 == ended.exit_code
     assert "the reason may contain a number" in ended.err
     assert [] == read_events(NUMBER)
+
+
+def test_looking_for_an_account_is_an_event_that_says_who_and_why(search, issued, config):
+    """R69: with its pseudonym alone; and the next search finds it."""
+    issued(NUMBER, "u-81")
+    issued(OTHER, "u-8")
+
+    first = search("--account", "-", "--reason", "INC-4711", "--tenant", "shop", stdin="u-81\n")
+    second = search("--account", "-", stdin="u-81")
+
+    assert ["otp.sent", "otp.issued"] == [event["type"] for event in first]
+    lookup = second[0]
+    assert ("audit.lookup", "cli", 2, "INC-4711", "shop") == tuple(
+        lookup[name] for name in ("type", "key_id", "found", "reason", "tenant")
+    )
+    keys = read_settings(config).keys.pseudonym
+    assert keys.current.derive_pseudonym("account", "u-81") == lookup["account"]
+    assert lookup["by"]
+    assert "number" not in lookup
+    assert "u-81" not in json.dumps(second)
+
+
+def test_a_number_and_an_account_are_read_in_that_order(search, issued):
+    """Events must match both."""
+    issued(NUMBER, "u-81")
+    issued(OTHER, "u-81")
+
+    found = search("--account", "-", "--number", "-", stdin=f"{OTHER}\nu-81\n")
+
+    assert ["57", "57"] == [event["number_suffix"] for event in found]
+
+
+def test_the_table_names_an_account_where_there_is_no_number(run_otp, config, archive):
+    """By the beginning of its pseudonym."""
+    account = read_settings(config).keys.pseudonym.current.derive_pseudonym("account", "u-81")
+    archive.add_event(7, type="authenticator.rejected", account=account)
+    archive.append_seal()
+    told = "audit", "search", "--config", config, "--archive", archive.folder
+
+    ended = run_otp(*told, "--account", "-", stdin="u-81")
+
+    assert (0, "") == (ended.exit_code, ended.err)
+    assert f"account {account[:12]}  " in ended.out
+    assert "PERSON" in ended.out
+
+
+def test_an_account_among_the_arguments_is_refused_and_not_repeated(run_otp, config):
+    """It would be stored in the shell's history."""
+    ended = run_otp("audit", "search", "--config", config, "--account", "u-81")
+
+    assert 2 == ended.exit_code
+    assert "accounts are read from standard input only" in ended.err
+    assert "u-81" not in ended.err + ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "remedy"),
+    [
+        ((), "", "write one account to standard input"),
+        ((), "u-81\nu-82\n", "write one account to standard input"),
+        ((), "x" * 129, "the account is invalid: write at most 128 characters"),
+        (("--number", "-"), "u-81\n", "a number and then an account"),
+        (("--number", "-"), "u-81\n+447400123456\n", "the number is invalid"),
+        (("--reason", "about u-81"), "u-81\n", "the reason names the account"),
+    ],
+)
+def test_what_is_no_account_is_refused_with_a_remedy(run_otp, config, arguments, stdin, remedy):
+    """R69: and neither is it repeated, nor is anything recorded or shown."""
+    ended = run_otp(
+        "audit", "search", "--config", config, "--account", "-", *arguments, stdin=stdin
+    )
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert remedy in ended.err
+    assert "u-81" not in ended.err
 
 
 @pytest.mark.parametrize("stdin", ["", "07400 999888", f"{NUMBER}\n{OTHER}\n"])

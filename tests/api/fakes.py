@@ -71,7 +71,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.snapshot = ChallengeSnapshot(NOW_MS, CHALLENGE, None)
+        self.snapshot: Any = ChallengeSnapshot(NOW_MS, CHALLENGE, None)
         self.error: Exception | None = None
         self.released = asyncio.Event()
         self.released.set()
@@ -96,6 +96,16 @@ class FakeService:
     @property
     def numbers(self):
         return self
+
+    @property
+    def recovery_sets(self):
+        return self
+
+    async def create_set(self, caller, request):
+        return await self._reply_to("create_set", caller, request)
+
+    async def verify_code(self, caller, request, idempotency_key):
+        return await self._reply_to("verify_code", caller, request, idempotency_key)
 
     async def unlock_number(self, caller, phone):
         await self._reply_to("unlock", caller, phone.e164)

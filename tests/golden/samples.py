@@ -20,8 +20,10 @@ from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
 from otp_service.core.recovery_codes import RecoverySet
+from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
 from otp_service.service.answer_slot import StoredAnswer
 from otp_service.service.authenticator_check import AuthenticatorAnswer, LastStep
+from otp_service.service.recovery_code_check import RecoveryAnswer
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
@@ -222,6 +224,8 @@ REQUEST = CommitRequest(
     read_keys=[11, 12],
 )
 
+USED_CODE = UsedCode(position=3, code_hash=fixed_bytes("code", 32))
+
 SAMPLES: dict[str, msgspec.Struct] = {
     "challenge, pending, with the defaults": PENDING_CHALLENGE,
     "challenge, verified, with submissions": VERIFIED_CHALLENGE,
@@ -259,6 +263,9 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "answer of an authenticator": AuthenticatorAnswer(token="a1.token", at=NOW_MS),
     "last step of an authenticator": LastStep(step=59_844_960),
+    "answer of a recovery set": RecoveryAnswer(token="r1.token", codes_left=7, at=NOW_MS),
+    "used codes of a recovery set": RecoveryMarks((USED_CODE,)),
+    "used code of a recovery set": USED_CODE,
     "content of a record about an account": RecordContent(expires_at=NOW_MS, body=b"state"),
     "body of a recovery set's token": RECOVERY_SET,
     "provider memory": PROVIDER_HEALTH,

@@ -17,6 +17,7 @@ from otp_service.core.challenge import (
     VerifyReplayKey,
 )
 from otp_service.core.delivery import Fault, RefusalScope, Submission
+from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
 from otp_service.core.recovery_codes import RecoverySet
@@ -151,6 +152,10 @@ VERIFIED_CHALLENGE = Challenge(
 LIVE_CODE = LiveCode(
     code_hash=fixed_bytes("hash 1", 32), pepper_id="pepper-1", send=1, confirmed_at=NOW_MS + 13_000
 )
+KNOWN_ADDRESS = KnownAddress(tag=fixed_bytes("tag 1", 8), verified_at=NOW_MS - 2)
+KNOWN_ADDRESSES = KnownAddresses(
+    addresses=(KNOWN_ADDRESS, KnownAddress(tag=fixed_bytes("tag 2", 8), verified_at=NOW_MS - 3))
+)
 SECRET = ChallengeSecret(
     number="+447400123456",
     salt=fixed_bytes("salt", 16),
@@ -160,6 +165,7 @@ SECRET = ChallengeSecret(
     ),
     client_ip="203.0.113.9",
     locale="en-GB",
+    known_addresses=KNOWN_ADDRESSES,
 )
 PROVIDER_HEALTH = ProviderHealth(
     breakers={
@@ -222,6 +228,7 @@ REQUEST = CommitRequest(
     consecutive_failures_rule=CONSECUTIVE_FAILURES_RULE,
     requires_log_capacity=True,
     read_keys=[11, 12],
+    addresses_key=13,
 )
 
 USED_CODE = UsedCode(position=3, code_hash=fixed_bytes("code", 32))
@@ -236,6 +243,8 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "secret of a challenge, with the defaults": ChallengeSecret(
         number="+14155550123", salt=b"salt", codes=()
     ),
+    "known address": KNOWN_ADDRESS,
+    "known addresses of an account": KNOWN_ADDRESSES,
     "live code": LIVE_CODE,
     "submission, accepted and delivered": ACCEPTED_SUBMISSION,
     "submission, refused": REFUSED_SUBMISSION,

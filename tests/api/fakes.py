@@ -299,10 +299,14 @@ class ApiHarness:
         async with create_http_client(self.public) as public:
             return await public.request(method, path, headers=headers, **more)
 
+    async def call_admin(self, method: str, path: str, **more: Any):
+        """Call the admin application."""
+        async with create_http_client(self.admin) as admin:
+            return await admin.request(method, path, **more)
+
     async def get_admin(self, path: str, **more: Any):
         """Get something from the admin application."""
-        async with create_http_client(self.admin) as admin:
-            return await admin.get(path, **more)
+        return await self.call_admin("GET", path, **more)
 
 
 def create_http_client(app: Any) -> httpx.AsyncClient:

@@ -1,10 +1,11 @@
 """A user with an authenticator app, and the login back end that keeps the token of the account."""
 
+import asyncio
 from typing import Any
 
 import pyotp
 
-from otp_service.core.ports import RecordName
+from otp_service.core.ports import Commit, CommitOutcome, RecordName
 from otp_service.schemas import (
     ConfirmAuthenticatorRequest,
     CreateAuthenticatorRequest,
@@ -17,6 +18,25 @@ from tests.installation import SECOND_MS, Installation
 
 PERIOD_MS = 30 * SECOND_MS
 ANY_RECORD = RecordName("answer", "shop", "time")
+
+
+def hold_acceptances(count: int, *installations: Installation) -> None:
+    """Let the first acceptances wait until this many calls have decided to accept."""
+    barrier = asyncio.Barrier(count)
+    waiting = iter(range(count))
+
+    def hold(installation: Installation) -> None:
+        commit = installation.store.commit
+
+        async def hold_first(decision: Commit) -> CommitOutcome:
+            if decision.record_swaps and next(waiting, None) is not None:
+                await asyncio.wait_for(barrier.wait(), 20)
+            return await commit(decision)
+
+        installation.store.commit = hold_first  # type: ignore[method-assign,assignment]
+
+    for installation in installations:
+        hold(installation)
 
 
 class AppUser:

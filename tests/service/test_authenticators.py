@@ -1,5 +1,6 @@
 """Authenticator apps: enrolment, confirmation and logins on a real Redis, with a moved clock."""
 
+import os
 import re
 import time
 
@@ -8,9 +9,10 @@ import pyotp
 import pytest
 
 from otp_service.core import errors
+from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from tests.installation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Installation, gather_results
-from tests.service.app_user import PERIOD_MS, AppUser
+from tests.service.app_user import PERIOD_MS, AppUser, hold_acceptances
 
 
 RFC_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -49,7 +51,8 @@ async def test_an_app_is_enrolled_confirmed_and_verified(
     assert re.fullmatch("[A-Z2-7]{32}", created.base32_secret)
     assert pyotp.parse_uri(created.uri).secret == created.base32_secret
     assert created.uri.startswith("otpauth://totp/Example:alice%40example.com?secret=")
-    assert 30 * MINUTE_MS == created.expires_at - await user.read_time() // SECOND_MS * SECOND_MS
+    lifetime = created.expires_at - await user.read_time()
+    assert 29 * MINUTE_MS < lifetime <= 30 * MINUTE_MS
     confirmed = await user.confirm(await user.read_code())
     assert confirmed.token != created.token
     user.token = confirmed.token
@@ -196,6 +199,26 @@ async def test_of_thirty_uses_of_one_code_one_wins(
     assert 1 == recorded.count("authenticator.verified")
 
 
+async def test_of_uses_that_are_decided_at_once_one_wins(
+    installation: Installation, user: AppUser
+) -> None:
+    """Each has read that the step is new; the commit of one changes that, and the others see it."""
+    set_limits(installation, AuthenticatorFailuresPerAccount=(Window(100, 600),))
+    await user.enroll()
+    code = await user.read_new_code()
+    second = AppUser(installation.restart())
+    second.installation.tenants.update(installation.tenants)
+    second.token = user.token
+    hold_acceptances(8, installation, second.installation)
+
+    answers = await gather_results(*(one.verify(code) for _ in range(4) for one in (user, second)))
+
+    kinds = sorted(type(answer).__name__ for answer in answers)
+    assert ["AuthenticatorAnswer", *["CodeAlreadyUsed"] * 7] == kinds
+    recorded = await list_events(installation)
+    assert (1, 7) == tuple(recorded.count(f"authenticator.{n}") for n in ("verified", "replayed"))
+
+
 async def test_an_older_code_after_a_newer_one_is_refused(user: AppUser) -> None:
     await user.enroll()
     older = await user.read_new_code()
@@ -226,12 +249,12 @@ async def test_the_window_is_one_step_on_either_side(
 async def test_of_two_steps_with_one_code_the_newer_counts(user: AppUser) -> None:
     """Else the fresh code is a replay of the step before (once in a million)."""
     now = await user.read_time()
-    user.installation.advance_clock((TWIN_STEP - 2) * PERIOD_MS - now)
+    user.installation.advance_clock((TWIN_STEP - 3) * PERIOD_MS - now)
     await user.enroll(secret=RFC_SECRET)
     await user.start_step()
-    assert await user.read_code() == await user.read_code(1) == "896878"
-    await user.verify(await user.read_code())
+    await user.verify(await user.read_code(1))  # of a phone that is ahead: the first twin
     await user.start_step()
+    assert await user.read_code() == await user.read_code(1) == "896878"
 
     await user.verify(await user.read_code())
 
@@ -536,13 +559,16 @@ async def test_a_repeated_confirm_returns_the_same_token_for_a_day(
         await user.confirm(code, key="k1")
 
 
+@pytest.mark.parametrize("is_decided_at_once", [False, True])
 async def test_calls_at_once_with_one_key_have_one_answer(
-    installation: Installation, user: AppUser
+    installation: Installation, user: AppUser, *, is_decided_at_once: bool
 ) -> None:
     """One is accepted, and all others are repeats of it: no charge is left."""
     set_limits(installation, AuthenticatorFailuresPerAccount=(Window(100, 600),))
     await user.enroll()
     code = await user.read_new_code()
+    if is_decided_at_once:
+        hold_acceptances(8, installation)
 
     answers = await gather_results(*(user.verify(code, key="k1") for _ in range(8)))
 
@@ -563,3 +589,71 @@ async def test_a_repeat_is_answered_also_when_the_account_is_locked_meanwhile(
         await user.verify(await user.read_wrong_code())
 
     assert first == await user.verify(code, key="k1")
+
+
+# ------------------------------------------------------------------------------------- key rotation
+
+
+def rotate_authenticator_key(installation: Installation, *, keeps_old: bool = True) -> Installation:
+    """Return the installation after a restart with a new key, before or without the old one."""
+    keys = installation.keys
+    new = Key("2", os.urandom(32))
+    ring = KeyRing((new, *keys.authenticator) if keeps_old else (new,))
+    return installation.restart(keys=msgspec.structs.replace(keys, authenticator=ring))
+
+
+async def test_a_verify_under_an_old_key_returns_the_token_under_the_new_one(
+    installation: Installation, user: AppUser
+) -> None:
+    """Live tokens under two keys verify; they are one authenticator, with one last step."""
+    await user.enroll()
+    old_token = user.token
+    user.installation = rotate_authenticator_key(installation)
+    code = await user.read_new_code()
+
+    moved = await user.verify(code)
+
+    assert moved.token != old_token
+    for token in (old_token, moved.token):
+        with pytest.raises(errors.CodeAlreadyUsed):
+            await user.verify(code, token=token)
+    again = await user.verify(await user.read_new_code(), token=moved.token)
+    assert moved.token == again.token
+    await user.verify(await user.read_new_code(), token=old_token)
+    recorded = await list_events(installation, "sealed_under")
+    verified = [name for name in recorded if name.startswith("authenticator.verified")]
+    assert ["1", "2", "1"] == [name.split()[1] for name in verified]
+
+
+async def test_a_repeat_is_found_also_with_the_token_under_the_new_key(
+    installation: Installation, user: AppUser
+) -> None:
+    """The fingerprint is of the authenticator, not of its token."""
+    await user.enroll()
+    user.installation = rotate_authenticator_key(installation)
+    code = await user.read_new_code()
+    first = await user.verify(code, key="k")
+
+    assert first == await user.verify(code, key="k", token=first.token)
+
+
+async def test_a_confirmation_is_sealed_under_the_key_in_force(
+    installation: Installation, user: AppUser
+) -> None:
+    await user.start_step()
+    await user.create()
+    user.installation = rotate_authenticator_key(installation)
+
+    user.token = (await user.confirm(await user.read_code())).token
+
+    assert user.token == (await user.verify(await user.read_new_code())).token
+
+
+async def test_without_its_key_a_token_is_invalid(
+    installation: Installation, user: AppUser
+) -> None:
+    await user.enroll()
+    user.installation = rotate_authenticator_key(installation, keeps_old=False)
+
+    with pytest.raises(errors.InvalidAuthenticator):
+        await user.verify(await user.read_new_code())

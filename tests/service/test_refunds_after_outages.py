@@ -4,7 +4,7 @@ Design 8: then waiting for `Retry-After` is enough once the store has recovered.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -22,14 +22,11 @@ from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.context import CallContext, ChallengeRef, Subject
-from otp_service.store.client import MAX_TRIES, ScriptClient
-from otp_service.store.connect import create_redis_client
-from otp_service.store.embedded import EmbeddedServer
+from otp_service.store.client import MAX_TRIES
 from otp_service.store.redis_store import RedisStore
 from tests.installation import PROVIDER_REFUSAL, SECOND_MS, Installation, make_wrong_code
 from tests.service.test_auto_resend import report_failure
 from tests.service.test_commit_guards import lose_replicas
-from tests.store import redis_servers
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
 
 
@@ -235,22 +232,6 @@ async def test_an_unsent_issue_whose_key_is_not_free_yet_runs_for_another_challe
 
 
 # ---------------------------------------------------------------------------------- lost replies
-
-
-@pytest.fixture
-async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
-    """A bad network in front of an empty server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
-    async with FaultyProxy(server) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def remote(proxy: FaultyProxy) -> AsyncIterator[Installation]:
-    """The service behind the bad network."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as client:
-        yield Installation(client)
 
 
 @pytest.mark.parametrize("fate", [ConnectionFailure.LOST_REPLY, ConnectionFailure.LOST_REQUEST])

@@ -258,8 +258,7 @@ def decide_step(
     `last_step` is what Redis has, and `epoch` the instant at which this Redis began to know steps.
     A step at or before the last or the confirming one is never accepted (RFC 6238 §5.2). What was
     accepted before the epoch is unknown, up to the step after the epoch's beginning, which matches
-    from a clock that is ahead. An authenticator that was confirmed in the epoch is known whole. So
-    is one that is confirmed now: its confirming step enters the token.
+    from a clock that is ahead. An authenticator that was created in the epoch is known whole.
     """
     if not matches:
         return StepVerdict(StepDecision.MISMATCH)
@@ -267,16 +266,20 @@ def decide_step(
     known_steps = [s for s in (last_step, authenticator.confirmed_step) if s is not None]
     if step <= max(known_steps, default=-1):
         return StepVerdict(StepDecision.USED, step)
-    if step <= (unknown_until := _compute_last_unknown_step(authenticator, epoch)):
+    if step <= (unknown_until := _compute_last_unknown_step(authenticator, epoch, now)):
         acceptable_at = (unknown_until + 1) * authenticator.period * SECOND_MS
         retry_after = max(1, -((now - acceptable_at) // SECOND_MS))
         return StepVerdict(StepDecision.TOO_EARLY, step, retry_after)
     return StepVerdict(StepDecision.ACCEPTED, step)
 
 
-def _compute_last_unknown_step(authenticator: Authenticator, epoch: int) -> int:
-    """Return the last step of which Redis may have lost that it was accepted; -1 for none."""
-    confirmed_at = authenticator.confirmed_at
-    if confirmed_at is None or confirmed_at >= epoch:
+def _compute_last_unknown_step(authenticator: Authenticator, epoch: int, now: int) -> int:
+    """Return the last step of which Redis may have lost that it was accepted; -1 for none.
+
+    It counts when the authenticator was created, and not when it was confirmed: Redis may also have
+    lost an earlier confirmation of the same token, and what was accepted after that. An instant in
+    the future is that of an import with a clock that was ahead, and shows nothing.
+    """
+    if epoch <= authenticator.created_at <= now:
         return -1
     return authenticator.compute_step(epoch) + WINDOW_STEPS

@@ -107,10 +107,7 @@ def _format_bytes(value: bytes) -> str:
     """Return text unchanged, and decode everything else as MessagePack."""
     if value.decode(errors="replace").isprintable():
         return value.decode()
-    try:
-        return f"packed {show_value(msgspec.msgpack.decode(value))}"
-    except UnicodeDecodeError:  # a reply of the commit script with a record in it
-        return "packed, with an encrypted record"
+    return f"packed {show_value(msgspec.msgpack.decode(value))}"
 
 
 def _hide_changes(text: str) -> str:

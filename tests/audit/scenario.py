@@ -9,6 +9,7 @@ same partitions.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
@@ -17,13 +18,16 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+import pyotp
 import pytest
 
 import otp_service.app.application
 from otp_service.app import Application, create_client, create_public_app
 from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli import numbers
-from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core import events
+from otp_service.core.charges import build_consecutive_failure_charge, build_factor_failure_charges
+from otp_service.core.factor import Factor
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import Bucket, Limit, Window
 from otp_service.core.log_entry import Entry
@@ -58,6 +62,7 @@ API_KEY_SCOPES = {
 }
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 LOGIN_FIELDS: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9", "purpose": "login"}
+TOTP_PERIOD_MS = 30 * SECOND_MS
 DOWN_REPLY, UNKNOWN_NUMBER_REPLY = (
     (500, {"error": {"code": "down"}}),
     (400, {"error": {"code": "unknown"}}),
@@ -149,6 +154,8 @@ class Scenario:
         await self._fail_providers()
         await self._refuse_issues()
         await self._lock_number()
+        await self._use_authenticator()
+        await self._use_recovery_codes()
         await self._run_operator_commands()
         await self._send_unauthenticated()
         await self._break_redis()
@@ -290,6 +297,108 @@ class Scenario:
         async with self._record_step("an operator unlocks it"):
             body = {"phone_number": phone.e164}
             await self._send_request("POST", "/v1/numbers/unlock", 204, by="security", body=body)
+
+    async def _use_authenticator(self) -> None:
+        self._start_time_step()
+        async with self._record_step("an authenticator app is enrolled"):
+            app = await self._send_factor_request("", 201)
+        body = {"authenticator": app["authenticator"]}
+        codes = [pyotp.HOTP(app["secret"]).at(self._time_step + shift) for shift in range(5)]
+        wrong = next(code for code in map("{:06d}".format, range(20)) if code not in codes)
+        async with self._record_step("what is typed is no code, and then it is wrong"):
+            await self._send_factor_request("/confirm", 400, code="12", **body)
+            await self._send_factor_request("/confirm", 422, code=wrong, **body)
+        async with self._record_step("its code confirms it, and the same call again is answered"):
+            for _ in range(2):
+                active = await self._send_factor_request(
+                    "/confirm", 200, key="c", code=codes[0], **body
+                )
+        body = {"authenticator": active["authenticator"]}
+        async with self._record_step("that code is no login"):
+            await self._send_factor_request("/verify", 422, code=codes[0], **body)
+        async with self._record_step("the next one is, and the same call again is answered"):
+            for _ in range(2):
+                await self._send_factor_request("/verify", 200, key="v", code=codes[1], **body)
+        async with self._record_step("at another account the token is refused"):
+            another = body | {"account": "u-82", "code": codes[2]}
+            await self._send_factor_request("/verify", 422, **another)
+        await self._add_factor_failures(Factor.AUTHENTICATOR, times=99)
+        async with self._record_step(
+            "the hundredth failure in a row locks the app, not the number"
+        ):
+            await self._send_factor_request("/verify", 422, code=wrong, **body)
+            await self._send_factor_request("/verify", 403, code=wrong, **body)
+        await self._unlock_account()
+        async with self._record_step("an operator moves authenticators in and out"):
+            for kind in (events.AuthenticatorsImported, events.AuthenticatorsExported):
+                fields = {"count": 3, "by": "operator", "tenant": "shop", "key_id": "cli"}
+                await self._app.system_events.record_transfer(kind, **fields)
+
+    async def _use_recovery_codes(self) -> None:
+        path = "/v1/recovery-codes"
+        async with self._record_step("ten recovery codes are created"):
+            created = await self._send_factor_request("", 201, path=path)
+        body, codes = {"recovery_set": created["recovery_set"]}, created["codes"]
+        async with self._record_step("seven are used, so few are left"):
+            for code in codes[:7]:
+                answer = await self._send_factor_request(
+                    "/verify", 200, path=path, key=code, code=code, **body
+                )
+        async with self._record_step("the last call again is answered"):
+            await self._send_factor_request(
+                "/verify", 200, path=path, key=codes[6], code=codes[6], **body
+            )
+        assert 3 == answer["codes_left"]
+        async with self._record_step("one is used again, one is wrong, one is malformed"):
+            for code, status in ((codes[0], 422), (codes[9][::-1], 422), ("ABCD", 400)):
+                await self._send_factor_request("/verify", status, path=path, code=code, **body)
+        await self._add_factor_failures(Factor.RECOVERY_CODE, times=97)
+        async with self._record_step("the hundredth failure in a row locks them"):
+            for status in (422, 403):
+                await self._send_factor_request(
+                    "/verify", status, path=path, code=codes[9][::-1], **body
+                )
+        await self._unlock_account()
+
+    async def _unlock_account(self) -> None:
+        async with self._record_step("an operator unlocks the account"):
+            body = {"account": LOGIN_FIELDS["account"], "tenant": "shop"}
+            await self._send_request("POST", "/v1/accounts/unlock", 204, by="security", body=body)
+
+    async def _send_factor_request(
+        self,
+        call: str,
+        status: int,
+        *,
+        path: str = "/v1/authenticators",
+        key: str = "",
+        **fields: Any,
+    ) -> Any:
+        body = {"account": LOGIN_FIELDS["account"], **fields}
+        return await self._send_request("POST", f"{path}{call}", status, key=key, body=body)
+
+    async def _add_factor_failures(self, factor: Factor, *, times: int) -> None:
+        """Let the account have failed so often in a row at a factor, hours ago."""
+        tenant, account = self._app.settings.build_tenants()["shop"], LOGIN_FIELDS["account"]
+        consecutive, _ = build_factor_failure_charges(tenant, factor, account)
+        charge = msgspec.structs.replace(consecutive, cost=times, force=True)
+        partition = self._app.store.get_account_partition("shop", account)
+        await self._app.store.commit(
+            Commit(partition=partition, operation_id=f"failures {factor}", charges=(charge,))
+        )
+        self._advance_clock(2 * 3600 * SECOND_MS)
+
+    def _start_time_step(self) -> None:
+        """Move the clock to the begin of the next time step of an app."""
+        self._advance_clock(TOTP_PERIOD_MS - self._now_ms % TOTP_PERIOD_MS + SECOND_MS)
+
+    @property
+    def _now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + self._elapsed_ms
+
+    @property
+    def _time_step(self) -> int:
+        return self._now_ms // TOTP_PERIOD_MS
 
     async def _run_operator_commands(self) -> None:
         phone = parse_number(next(self._numbers))
@@ -470,7 +579,7 @@ VARIABLE_FIELDS = frozenset(
     {"request", "trace", "milliseconds", "wait", "first", "last", "phone_metadata", "record"}
 )
 """What is only there or not: its value is chance's."""
-NUMBERED_FIELDS = ("challenge", "number", "account")
+NUMBERED_FIELDS = ("challenge", "number", "account", "authenticator", "recovery_set")
 """What is called by the order in which it came."""
 
 

@@ -21,11 +21,6 @@ INVENTORY = Path(__file__).parents[2] / "otp_service/audit/EVENTS.md"
 NOT_HERE = {"unrecorded", "missing", "seal"}
 """Half a log of refusals (tests/store/test_event_log.py), a gap and a retention (test_retention.py)."""
 
-NOT_YET = {kind for kind in EVENT_TYPES if kind.startswith(("authenticator.", "recovery."))}
-"""Their use cases are built after their events."""
-
-NOT_YET_FIELDS = {"authenticator", "recovery_set", "sealed_under", "codes_left"}
-
 
 def test_every_step_tells_what_it_should_and_nothing_else(
     scenario_steps: list[ScenarioStep],
@@ -43,10 +38,8 @@ def test_every_kind_of_event_and_every_field_is_met(scenario_steps: list[Scenari
     """Or what is held against this run would prove little."""
     events = [decode_event(entry) for step in scenario_steps for entry in step.entries]
 
-    assert set(EVENT_TYPES) - NOT_YET == {event["type"] for event in events}
-    assert list_all_fields() - NOT_HERE - NOT_YET_FIELDS == {
-        name for event in events for name in event
-    }
+    assert set(EVENT_TYPES) == {event["type"] for event in events}
+    assert list_all_fields() - NOT_HERE == {name for event in events for name in event}
 
 
 def test_every_event_has_its_place_its_name_and_what_was_in_force(

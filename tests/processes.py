@@ -39,6 +39,9 @@ from tests.store import redis_servers
 WAIT_TIMEOUT_SECONDS = 30.0
 """Seconds until a wait fails. It is long, because the machine may be busy."""
 
+START_TIMEOUT_SECONDS = 90.0
+"""The same for the start of the service, whose processes import it all: seconds of computing."""
+
 CODE_PATTERN = re.compile(r"\b\d{6}\b")
 
 REPOSITORY_ROOT = Path(otp_service.__file__).parents[1]
@@ -498,12 +501,15 @@ def run_service(
 
     Its keys are those of the two tenants, of which `bank` sees its events, and `security`, which
     sees all of them and may unlock. `sitecustomize` is Python code that each of its processes runs
-    first.
+    first. If `redis` is a Sentinel, it is asked for the master `otp`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = int(environment.get("SERVICE__PORT") or redis_servers.find_free_port())
     admin_port = redis_servers.find_free_port()
-    keys = _write_config(folder / "otp.toml", redis.url, gateways)
+    place = f'url = "{redis.url}"'
+    if isinstance(redis, redis_servers.SentinelServer):
+        place = f'sentinel = ["127.0.0.1:{redis.port}"]\nmaster = "otp"'
+    keys = _write_config(folder / "otp.toml", place, gateways)
     settings = {
         "SERVICE__PORT": str(port),
         "SERVICE__ADMIN_PORT": str(admin_port),
@@ -529,7 +535,7 @@ def _write_config(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, 
         provider_url=gateways[0],
     )
     keys = {"shop": shop, "bank": secrets.token_urlsafe(32), "security": secrets.token_urlsafe(32)}
-    text = text.replace("redis://127.0.0.1:6379/0", redis)
+    text = text.replace('url = "redis://127.0.0.1:6379/0"', redis)
     text += _format_tenant("bank", keys["bank"], ["challenges", "audit"])
     text += _format_tenant("security", keys["security"], ["audit-all", "operator"])
     for i, url in enumerate(gateways[1:], start=2):
@@ -623,7 +629,7 @@ def delete_cooldowns(redis: EmbeddedServer) -> None:
 
 
 def _wait_until(condition: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + WAIT_TIMEOUT_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the service did not start:\n{log.read_text()[-2000:]}")

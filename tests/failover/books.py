@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -55,17 +56,26 @@ COUNTED_LIMITS: LimitTable = {
 }
 """Limits whose buckets show how many charges they hold."""
 
-_compared_number: ContextVar[str] = ContextVar("compared_number", default="")
+
+class Comparison(NamedTuple):
+    """What a hash is computed for."""
+
+    number: str
+    is_guess: bool
+    """Whether the code is a wrong one."""
+
+
+_comparison: ContextVar[Comparison | None] = ContextVar("comparison", default=None)
 
 
 @contextmanager
-def count_comparisons_for(number: str) -> Iterator[None]:
-    """Count the hashes of the block, and of the tasks that it starts, as comparisons for a number."""
-    token = _compared_number.set(number)
+def count_comparisons(number: str, *, is_guess: bool) -> Iterator[None]:
+    """Count the hashes of the block, and of the tasks that it starts, for a number."""
+    token = _comparison.set(Comparison(number, is_guess))
     try:
         yield
     finally:
-        _compared_number.reset(token)
+        _comparison.reset(token)
 
 
 class RecordingHasher(CountingHasher):
@@ -76,13 +86,16 @@ class RecordingHasher(CountingHasher):
         self.runs_by_salt: Counter[bytes] = Counter()
         self.comparisons: Counter[str] = Counter()
         """By number. The hash of a code that is issued compares nothing."""
+        self.guesses: Counter[str] = Counter()
+        """Comparisons of wrong codes, by number."""
 
     async def compute_argon2id(
         self, code: str, salt: bytes, profile: Argon2Profile | None = None
     ) -> bytes:
         self.runs_by_salt[salt] += 1
-        if number := _compared_number.get():
-            self.comparisons[number] += 1
+        if comparison := _comparison.get():
+            self.comparisons[comparison.number] += 1
+            self.guesses[comparison.number] += comparison.is_guess
         return await super().compute_argon2id(code, salt, profile)
 
 

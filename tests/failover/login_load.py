@@ -27,7 +27,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import ScriptClient
-from tests.failover.books import GUESSES_PER_HOUR, Books, RecordingHasher, count_comparisons_for
+from tests.failover.books import GUESSES_PER_HOUR, Books, RecordingHasher, count_comparisons
 from tests.installation import Installation, make_wrong_code
 
 
@@ -74,13 +74,14 @@ class LoginLoad:
         self.refused_count = 0
         self.unexpected: list[BaseException] = []
         self._next_number = 0
+        self._attacks: Counter[str] = Counter()
         self._is_stopping = False
 
     @contextlib.asynccontextmanager
     async def run(self, *, workers: int, attackers: int = 0) -> AsyncIterator[None]:
         """Run logins, each of a number of its own, during the block; then let them end.
 
-        Each attacker guesses at one number, in one challenge after another.
+        Each attacker guesses at one number, in one challenge after another, beside its owner.
         """
         self.attacked_numbers = {f"+44740099{index:04d}" for index in range(attackers)}
         calls = [self._log_in] * workers
@@ -111,15 +112,26 @@ class LoginLoad:
         assert all(login.success_count <= 1 for login in self.logins), "a code was accepted twice"
         assert max(self.hasher.runs_by_salt.values()) <= MAX_RUNS_PER_SALT, "a guess too many"
         for number in self.attacked_numbers:
-            guesses = self.hasher.comparisons[number]
+            guesses = self.hasher.guesses[number]
             assert guesses <= hours * GUESSES_PER_HOUR, "a guess over the limit of the number"
         await self._assert_no_code_is_accepted_again()
         await self._assert_no_event_is_lost(archived)
         await self.books.assert_balanced(max_unknown=max_unknown)
 
+    async def wait_for_guesses(self, count: int, *, timeout_seconds: float = 30.0) -> None:
+        """Wait until so many codes of attackers were compared."""
+        async with asyncio.timeout(timeout_seconds):
+            while self.count_guesses() < count:  # noqa: ASYNC110  # many tasks count them
+                await asyncio.sleep(0.05)
+
+    def count_grants(self) -> tuple[int, int]:
+        """Return how many messages were sent, and how many codes were compared."""
+        sent = len(self.installation.router.messages)
+        return sent, self.hasher.comparisons.total()
+
     def count_guesses(self) -> int:
-        """Return how many codes of attackers were compared."""
-        return sum(self.hasher.comparisons[number] for number in self.attacked_numbers)
+        """Return how many wrong codes of attackers were compared."""
+        return sum(self.hasher.guesses[number] for number in self.attacked_numbers)
 
     async def _assert_no_code_is_accepted_again(self) -> None:
         for login in self.logins:
@@ -164,9 +176,16 @@ class LoginLoad:
         await asyncio.gather(*calls)
 
     async def _attack(self, number: str) -> None:
-        if login := await self._issue(number):
+        """Guess, or log in as the owner of the number, which ends the delays after failures."""
+        login = await self._issue(number)
+        if login is None:
+            return
+        self._attacks[number] += 1
+        if self._attacks[number] % 2:
             codes = (make_wrong_code(login.code, i + 1) for i in range(CONCURRENT_GUESSES))
             await asyncio.gather(*(self._verify(login, code) for code in codes))
+        else:
+            await self._verify(login, login.code)
 
     async def _issue(self, number: str) -> Login | None:
         self.books.numbers.add(number)
@@ -192,7 +211,7 @@ class LoginLoad:
     async def _verify(self, login: Login, code: str) -> bool:
         """Verify once; return whether the answer is final."""
         try:
-            with count_comparisons_for(login.number):
+            with count_comparisons(login.number, is_guess=code != login.code):
                 await self.installation.verify(login.issued, code)
         except StoreUnavailable:
             self.refused_count += 1

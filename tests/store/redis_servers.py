@@ -228,16 +228,30 @@ def start_sentinel(
 
 @contextlib.contextmanager
 def start_sentinel_of(
-    folder: Path, priorities: Sequence[int], name: str = "otp"
+    folder: Path,
+    priorities: Sequence[int],
+    name: str = "otp",
+    *,
+    binaries: Mapping[int, Path] | None = None,
 ) -> Iterator[tuple[EmbeddedServer, list[EmbeddedServer], SentinelServer]]:
-    """Start a master, a replica of each priority, and a Sentinel that has found all of them."""
+    """Start a master, a replica of each priority, and a Sentinel that has found all of them.
+
+    `binaries` are the programs of single replicas, by their index.
+    """
     with contextlib.ExitStack() as stack:
         at_once = start_server(
             folder / "master", port=find_free_port(), repl_diskless_sync_delay="0"
         )
         master = stack.enter_context(at_once)
         replicas = [
-            stack.enter_context(start_replica(folder / f"replica{i}", master, priority=priority))
+            stack.enter_context(
+                start_replica(
+                    folder / f"replica{i}",
+                    master,
+                    priority=priority,
+                    binary=(binaries or {}).get(i),
+                )
+            )
             for i, priority in enumerate(priorities)
         ]
         sentinel = stack.enter_context(SentinelServer(folder / "sentinel", master, name))
@@ -255,13 +269,14 @@ def start_sentinel_of(
 
 @contextlib.contextmanager
 def start_replica(
-    folder: Path, master: EmbeddedServer, *, priority: int = 100
+    folder: Path, master: EmbeddedServer, *, priority: int = 100, binary: Path | None = None
 ) -> Iterator[EmbeddedServer]:
     """A replica that has caught up with its master."""
     follow = f"127.0.0.1 {master.port}"
     # Without a delay, as the master: after its promotion the others synchronise with it.
     replica = start_server(
         folder,
+        binary=binary,
         port=find_free_port(),
         replicaof=follow,
         replica_priority=str(priority),

@@ -15,9 +15,8 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from tests.installation import Installation
 from tests.store import redis_servers
+from tests.store.stepped_clock import write_server_with_clock
 
-
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 pytestmark = pytest.mark.slow
 
@@ -40,18 +39,9 @@ class Machine:
 
 
 @pytest.fixture
-async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
-    """Valkey under faketime, which steps the clock of a process (Redis's allocator forbids it)."""
-    if not LIBRARIES:
-        pytest.skip("no faketime of Debian's: apt install faketime")
-    clock = tmp_path / "clock"
-    clock.write_text("+0h\n")
-    monkeypatch.setenv("LD_PRELOAD", str(LIBRARIES[0]))
-    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
-    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
-    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    with redis_servers.start_server(tmp_path / "data") as server:
-        monkeypatch.delenv("LD_PRELOAD")
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    program, clock = write_server_with_clock(tmp_path / "program")
+    with redis_servers.start_server(tmp_path / "data", binary=program) as server:
         async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
             yield Machine(Installation(link), clock)
 

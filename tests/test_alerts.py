@@ -43,6 +43,7 @@ EXTERNAL_METRICS = {"up", "redis_memory_used_bytes", "redis_memory_max_bytes"}
 RECORDED_METRICS = {
     "otp:conversion:ratio1h": {"provider", "country"},
     "otp:rejected_per_verified:ratio1d": {"tenant"},
+    "otp:factor_rejected_per_verified:ratio1d": {"tenant"},
 }
 """Recording rules of alerts.yml, and their labels."""
 TARGET_LABELS = {"instance", "job"}
@@ -79,6 +80,12 @@ def generate_event_types(kind=events.Event):
         yield from generate_event_types(subclass)
 
 
+LOGIN_ROUTES = {
+    *("/v1/challenges", "/v1/challenges/{challenge_id}/verify"),
+    *("/v1/authenticators", "/v1/authenticators/confirm", "/v1/authenticators/verify"),
+    *("/v1/recovery-codes", "/v1/recovery-codes/verify"),
+}
+
 LABEL_VALUES = {
     ("otp_events_total", "type"): {*generate_event_types()},
     ("otp_events_total", "reason"): EVENT_REASONS,
@@ -89,11 +96,8 @@ LABEL_VALUES = {
     ("otp_submissions_total", "fault"): {*Fault},
     ("otp_submissions_total", "outcome"): {*get_args(Submission.__annotations__["outcome"])},
     ("otp_requests_total", "status"): {"200", "201", "422", "429", "500", "503"},
-    ("otp_requests_total", "route"): {"/v1/challenges", "/v1/challenges/{challenge_id}/verify"},
-    ("otp_request_seconds_bucket", "route"): {
-        "/v1/challenges",
-        "/v1/challenges/{challenge_id}/verify",
-    },
+    ("otp_requests_total", "route"): LOGIN_ROUTES,
+    ("otp_request_seconds_bucket", "route"): LOGIN_ROUTES,
 }
 """The closed sets of label values: another value never occurs."""
 

@@ -74,7 +74,13 @@ def test_every_address_of_the_greeting_exists(service: RunningService) -> None:
         path: send_request(int(port), "GET", path).status for port, path in addresses if path
     }
 
-    assert {"/inbox": 200, "/audit": 303, "/docs": 200, "/v1/challenges": 405} == statuses
+    assert {
+        "/inbox": 200,
+        "/authenticator": 200,
+        "/audit": 303,
+        "/docs": 200,
+        "/v1/challenges": 405,
+    } == statuses
 
 
 def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningService) -> None:

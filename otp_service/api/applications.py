@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
-from otp_service.api import audit, audit_ui, authenticators, callbacks, challenges, docs, ops
+from otp_service.api import (
+    audit,
+    audit_ui,
+    authenticators,
+    callbacks,
+    challenges,
+    docs,
+    ops,
+    recovery_codes,
+)
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.auth import ApiKeyRegistry, authenticate_request
 from otp_service.api.middleware import RequestMiddleware
@@ -27,6 +36,7 @@ def create_public_api(context: ApiContext) -> Litestar:
     handlers = [
         *challenges.CHALLENGE_HANDLERS,
         *authenticators.AUTHENTICATOR_HANDLERS,
+        *recovery_codes.RECOVERY_CODE_HANDLERS,
         *audit.AUDIT_HANDLERS,
     ]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)

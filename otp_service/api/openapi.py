@@ -19,7 +19,15 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import schemas
-from otp_service.api import audit, authenticators, callbacks, challenges, ops, problems
+from otp_service.api import (
+    audit,
+    authenticators,
+    callbacks,
+    challenges,
+    ops,
+    problems,
+    recovery_codes,
+)
 from otp_service.core import errors
 from otp_service.core.tenant import TENANT_NAME_PATTERN
 
@@ -29,6 +37,7 @@ Schema = dict[str, Any]
 DOCUMENTED_HANDLERS: Final = (
     *challenges.CHALLENGE_HANDLERS,
     *authenticators.AUTHENTICATOR_HANDLERS,
+    *recovery_codes.RECOVERY_CODE_HANDLERS,
     *(*audit.AUDIT_HANDLERS, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS),
 )
 

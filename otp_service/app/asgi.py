@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 from litestar import Litestar
@@ -13,6 +14,7 @@ from otp_service.api.audit_admission import AuditAdmission
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
+from otp_service.api.authenticator_app import create_authenticator_app_handlers
 from otp_service.api.inbox import create_inbox_handlers
 from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.api.request_head import LOOPBACK_ONLY, HostAllowlist
@@ -20,10 +22,17 @@ from otp_service.app.application import Application
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.clock import now_ms
 from otp_service.core.ip_address import is_wildcard
-from otp_service.schemas import ServiceStatus
+from otp_service.schemas import CreateAuthenticatorRequest, ServiceStatus
+from otp_service.service import Caller
+from otp_service.service.authenticator_service import NewAuthenticator
+from otp_service.settings.development import DEV_TENANT
 from otp_service.settings.model import ServiceSettings
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
+
+
+DEV_ROUTES: Final = ("/inbox", "/authenticator")
+"""The pages of `dev`; no route of the API begins like them."""
 
 
 def create_public_app(app: Application) -> Litestar:
@@ -65,8 +74,8 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
     providers = app.settings.providers
 
     def record_request(summary: RequestSummary) -> None:
-        if app.is_dev and summary.route.startswith("/inbox"):
-            return  # the page polls every second
+        if app.is_dev and summary.route.startswith(DEV_ROUTES):
+            return  # the pages poll every second
         fields = msgspec.structs.asdict(summary)
         app.request_log.log_request(**fields)
         if app.tracing:
@@ -93,11 +102,21 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         certificates=CertificateCache(app.transport, clock=time.monotonic),
         receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
         host_allowlist=allowlist,
-        admin_handlers=_create_inbox_handlers(app) if app.is_dev else (),
+        admin_handlers=_create_dev_handlers(app) if app.is_dev else (),
     )
 
 
-def _create_inbox_handlers(app: Application) -> list[HTTPRouteHandler]:
-    service = app.settings.service
+def _create_dev_handlers(app: Application) -> list[HTTPRouteHandler]:
+    """Return what a phone would be: its messages, and its authenticator app."""
+    service, tenant = app.settings.service, app.settings.build_tenants()[DEV_TENANT]
     service_url = f"http://{service.host}:{service.port}"
-    return create_inbox_handlers(app.inboxes[0].list_messages, service_url=service_url)
+
+    async def enroll(account: str, state: Mapping[str, Any]) -> NewAuthenticator:
+        caller = Caller(tenant, DEV_TENANT, state["request"], state["trace"])
+        request = CreateAuthenticatorRequest(account=account)
+        return await app.service.authenticators.create(caller, request)
+
+    return [
+        *create_inbox_handlers(app.inboxes[0].list_messages, service_url=service_url),
+        *create_authenticator_app_handlers(enroll, now_ms, service_url=service_url),
+    ]

@@ -45,6 +45,7 @@ otp-service is ready for development. Nothing leaves this machine.
 
   service  http://{public}
   inbox    http://{admin}/inbox     the messages, instead of a phone
+  app      http://{admin}/authenticator     authenticator codes, instead of a phone
   audit    http://{admin}/audit     the events; log in with the API key
   docs     http://{admin}/docs
   data     {data}
@@ -69,7 +70,9 @@ def register_commands(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
     add("--port", type=int, default=8000, help="port of the service (8000)")
-    add("--admin-port", type=int, default=8001, help="port of inbox, audit log and docs (8001)")
+    add(
+        "--admin-port", type=int, default=8001, help="port of inbox, app, audit log and docs (8001)"
+    )
     data = Path(".otp")
     add("--data", type=Path, default=data, help="folder for Redis, keys and archive (.otp)")
 

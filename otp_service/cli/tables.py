@@ -11,6 +11,7 @@ from otp_service.audit.reports.event_record import (
     describe_person,
     list_details,
 )
+from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
@@ -77,7 +78,9 @@ def format_overview(
     yield from format_table([(group.upper(), *COUNT_HEADER), *cells])
     reasons = ((str(count), reason) for reason, count in overview.reasons[:TOP_OFFENDERS])
     yield from _format_section("Refused, by reason", reasons)
-    for kind, offenders in (("numbers", overview.numbers), ("addresses", overview.addresses)):
+    yield from _format_factors(overview)
+    for kind in ("numbers", "accounts", "addresses"):
+        offenders: Sequence[Offender] = getattr(overview, kind)
         title = f"Refused or wrong most often, {kind}"
         yield from _format_section(title, map(_format_offender, offenders))
     yield from _format_section("To look at", ((anomaly.sentence,) for anomaly in anomalies))
@@ -85,6 +88,18 @@ def format_overview(
         yield f"\n{overview.earlier} more codes were verified for challenges that were issued before."
     if overview.without_key:
         yield f"\n{overview.without_key} calls were without a valid key."
+
+
+def _format_factors(overview: StatsOverview) -> Iterator[str]:
+    """Yield the table of authenticators and recovery codes, if there are any."""
+    rows = [
+        (row.factor, *(str(getattr(row, name)) for name in FACTOR_COLUMNS))
+        for row in sum_by_factor(overview.factors)
+    ]
+    if rows:
+        header = ("FACTOR", *(name.upper() for name in FACTOR_COLUMNS))
+        yield ""
+        yield from format_table([header, *rows])
 
 
 def to_json_members(overview: StatsOverview) -> dict[str, object]:

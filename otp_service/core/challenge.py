@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from otp_service.core import codes, errors
 from otp_service.core.delivery import Receipt, Submission
 from otp_service.core.keys import Key
+from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.policy import ENDED_RETENTION_MS, RESEND_MARGIN_MS
 from otp_service.core.timestamps import CLOCK_TOLERANCE_MS
 
@@ -64,6 +65,8 @@ class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
     codes: tuple[LiveCode, ...]
     client_ip: str | None = None
     locale: str | None = None
+    known_addresses: KnownAddresses = KnownAddresses()
+    """Those of the account at the issue."""
 
     def add_code(self, code: LiveCode) -> "ChallengeSecret":
         return replace(self, codes=(*self.codes, code))

@@ -17,6 +17,7 @@ failure belongs to one factor, so that failures at one factor never refuse anoth
 from msgspec.structs import replace
 
 from otp_service.core.factor import Factor
+from otp_service.core.known_addresses import AddressStanding, reduce_window
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
@@ -73,14 +74,22 @@ def build_auto_resend_charge(tenant: Tenant, phone: PhoneNumber) -> Charge:
     return _build_charge(tenant, Limit.AUTO_RESENDS, phone.prefix, all_tenants=True)
 
 
-def build_number_failure_charges(tenant: Tenant, phone: PhoneNumber) -> tuple[Charge, ...]:
+def build_number_failure_charges(
+    tenant: Tenant,
+    phone: PhoneNumber,
+    standing: AddressStanding = AddressStanding.NOT_APPLICABLE,
+) -> tuple[Charge, ...]:
     """Return the charges of an attempt to its number; a correct code reverses them."""
     failures = _build_charge(tenant, Limit.FAILURES_NUMBER, phone.canonical)
-    return build_consecutive_failure_charge(tenant, phone), failures
+    consecutive = build_consecutive_failure_charge(tenant, phone)
+    return tuple(_apply_standing(charge, standing) for charge in (consecutive, failures))
 
 
 def build_caller_failure_charges(
-    tenant: Tenant, account: str | None, client_ip_key: str | None
+    tenant: Tenant,
+    account: str | None,
+    client_ip_key: str | None,
+    standing: AddressStanding = AddressStanding.NOT_APPLICABLE,
 ) -> tuple[Charge, ...]:
     """Return the charges of an attempt to the caller's own buckets; a correct code refunds them.
 
@@ -89,8 +98,8 @@ def build_caller_failure_charges(
     """
     charges = [_build_charge(tenant, Limit.FAILURES_TENANT, "")]
     if account is not None:
-        charges.append(_build_charge(tenant, Limit.CONSECUTIVE_FAILURES_ACCOUNT, account))
-        charges.append(_build_charge(tenant, Limit.FAILURES_ACCOUNT, account))
+        failures = build_factor_failure_charges(tenant, Factor.SMS, account)
+        charges += [_apply_standing(charge, standing) for charge in failures]
     if client_ip_key is not None:
         charges.append(_build_charge(tenant, Limit.FAILURES_ADDRESS, client_ip_key))
     return tuple(charges)
@@ -198,6 +207,19 @@ def build_extra_message_charges(charges: tuple[Charge, ...], count: int) -> tupl
 def select_refundable_charges(charges: tuple[Charge, ...]) -> tuple[Charge, ...]:
     """Return the charges to refund for a send that no provider took: all but the cooldown."""
     return tuple(c for c in charges if c.cost and c.bucket.limit is not Limit.COOLDOWN)
+
+
+def _apply_standing(charge: Charge, standing: AddressStanding) -> Charge:
+    """Return a charge of an attempt with what is kept back for known addresses.
+
+    A known address also skips the delay after consecutive failures, which an attacker keeps at an hour
+    with one failure an hour. The limits of an hour and the lock hold for every address.
+    """
+    if charge.bucket.limit in CONSECUTIVE_LIMITS:
+        return replace(charge, skip_delay=standing is AddressStanding.KNOWN)
+    if standing is AddressStanding.UNKNOWN:
+        return replace(charge, windows=tuple(map(reduce_window, charge.windows)))
+    return charge
 
 
 def _build_share_charges(tenant: Tenant, limit: Limit, subject: str) -> tuple[Charge, ...]:

@@ -135,6 +135,7 @@ class IdempotencyKeyInUse(OtpError):
 
 class IdempotencyKeyReused(OtpError):
     problem_type = "idempotency-key-reused"
+    audit_reason = "idempotency_key_reused"
     detail = "This Idempotency-Key was used for another request. Use a fresh key for every try."
 
 
@@ -177,6 +178,7 @@ class InvalidAuthenticator(OtpError):
     """
 
     problem_type = "invalid-authenticator"
+    audit_reason = "invalid_authenticator"
     detail = (
         "This authenticator cannot be used for this account. Send the token that the last call"
         " returned for it, unchanged. One that was not confirmed within 30 minutes has expired."
@@ -187,6 +189,7 @@ class InvalidRecoverySet(OtpError):
     """As InvalidAuthenticator, for a recovery set."""
 
     problem_type = "invalid-recovery-set"
+    audit_reason = "invalid_recovery_set"
     detail = (
         "This recovery set cannot be used for this account. Send the token that the last call"
         " returned for it, unchanged. A set expires 400 days after its last use."

@@ -237,6 +237,8 @@ class Charge(msgspec.Struct, frozen=True):
     """Whether to charge beyond the limit, for what has already happened."""
     initial_count: int = 0
     """The consecutive failures that are stored under an earlier limit key."""
+    skip_delay: bool = False
+    """Whether consecutive failures refuse it only while they lock the subject."""
 
 
 class LimitRefusal(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from otp_service.core.errors import (
     NumberNotAllowed,
 )
 from otp_service.core.events import Event
+from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Charge, Limit, LimitRefusal
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.tenant import Tenant
@@ -118,6 +119,10 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     is refused."""
     record_swaps: tuple[RecordSwap, ...] = ()
     """All of them must fit, or the outcome is a RecordConflict. Not together with `swap`."""
+    known_addresses_of: Account | None = None
+    """The account whose known addresses `Committed` returns."""
+    new_known_addresses: tuple[Account, KnownAddresses] | None = None
+    """The known addresses that replace those of the account."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -129,6 +134,8 @@ class Committed(msgspec.Struct, frozen=True):
     records of it; 0 if the commit has neither reads nor events."""
     records: tuple[StoredRecord | None, ...] = ()
     """One for each of `Commit.reads`, as it was before the commit; None if it is not stored."""
+    known_addresses: KnownAddresses = KnownAddresses()
+    """Those of the account that the commit names."""
 
 
 class Conflict(msgspec.Struct, frozen=True):

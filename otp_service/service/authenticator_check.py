@@ -5,6 +5,7 @@ code of that step can match. The step of the confirming code is in the token.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import msgspec
@@ -105,6 +106,10 @@ class ConfirmationCheck:
         """Raise MalformedCode, or what its status refuses."""
         self._code = normalize_code(self._typed_code, self._authenticator.digits)
         self._check_status()
+
+    def acquire_slots(self) -> AbstractContextManager[object]:
+        """Return nothing to wait for: three HMACs need no admission."""
+        return nullcontext()
 
     async def compare(self, now: int) -> Callable[[FactorState], Decision]:
         """Return what decides, with every step of the window whose code was typed."""

@@ -10,6 +10,7 @@ import phonenumbers
 from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
 from otp_service.core.delivery import Message
+from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.timestamps import SECOND_MS
@@ -28,6 +29,7 @@ class ChargedSend(msgspec.Struct, frozen=True):
     code: str
     salt: bytes
     argon2_hash: bytes
+    known_addresses: KnownAddresses
 
 
 class CodeSender:
@@ -100,7 +102,7 @@ class CodeSender:
         planned = self._plan_charges(is_auto_resend=is_auto_resend)
         refund = partial(self._refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
-            await self._charge_caller(planned.caller_refunds)
+            known_addresses = await self._charge_caller(planned.caller_refunds)
             charged = await self._shared_limits.await_or_refund(
                 commit_once(self._store, self._build_number_commit(planned)),
                 planned.caller_refunds,
@@ -115,7 +117,7 @@ class CodeSender:
                 applied = msgspec.structs.replace(planned, shared_refunds=shared.refunds)
                 await self._deny_charged_send(applied, error)
                 raise error
-        return ChargedSend(charged.committed.now, planned, code, salt, argon2_hash)
+        return ChargedSend(charged.committed.now, planned, code, salt, argon2_hash, known_addresses)
 
     def _plan_charges(self, *, is_auto_resend: bool) -> SendCharges:
         """Return the charges of a send, each with the operation id that it will have."""
@@ -134,13 +136,15 @@ class CodeSender:
             self._shared_limits.name_charges(charges.build_shared_send_charges(tenant, phone)),
         )
 
-    async def _charge_caller(self, caller_refunds: tuple[Refund, ...]) -> None:
-        """Charge the caller's own buckets. A refusal is recorded in the partition of the number.
+    async def _charge_caller(self, caller_refunds: tuple[Refund, ...]) -> KnownAddresses:
+        """Charge the caller's own buckets, and return the known addresses of the account.
 
-        Raises NumberLocked and NumberNotAllowed first: they are checked before any limit.
+        A refusal is recorded in the partition of the number. Raises NumberLocked and NumberNotAllowed
+        first: they are checked before any limit.
         """
         try:
-            await self._shared_limits.charge_caller(caller_refunds)
+            account = self._context.account_at_tenant
+            charged = await self._shared_limits.charge_caller(caller_refunds, account)
         except (errors.AccountLocked, errors.RateLimited) as error:
             denied = events.IssueDenied(**self._context.build_refusal_fields(error))
             commit = self._context.build_commit(
@@ -151,6 +155,7 @@ class CodeSender:
             )
             await commit_once(self._store, commit)
             raise
+        return charged.known_addresses
 
     def _build_number_commit(self, planned: SendCharges) -> Commit:
         """Return the charges of a send to its number and prefix, in one commit."""
@@ -246,7 +251,12 @@ class CodeSender:
         challenge = self._build_challenge(charged.now)
         code = self._build_live_code(challenge, charged.argon2_hash, confirmed_at=0)
         secret = ChallengeSecret(
-            self._phone.e164, charged.salt, (code,), self._subject.client_ip, locale
+            self._phone.e164,
+            charged.salt,
+            (code,),
+            self._subject.client_ip,
+            locale,
+            charged.known_addresses,
         )
         issued = events.Issued(
             **self._context.build_event_fields(), phone_metadata=phonenumbers.__version__

@@ -8,6 +8,7 @@ import msgspec
 
 from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
+from otp_service.core.known_addresses import NO_STANDINGS, Account, KnownAddresses
 from otp_service.core.limits import Limit
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.verify_replay import build_replay_key, is_replay
@@ -64,6 +65,7 @@ class CodeVerifier:
         self._attempt_charge: AttemptCharge | None = None
         """The newest that was given to the store; those before it were not applied."""
         self._caller_refunds: tuple[Refund, ...] = ()
+        self._standings = NO_STANDINGS
         self._replay_key = None
         if idempotency_key is not None:
             mac_key = dependencies.keys.limit.current
@@ -92,7 +94,11 @@ class CodeVerifier:
             if not self._is_correct_code(argon2_hash, attempt):
                 await self._reject(attempt)
                 raise errors.IncorrectCode(attempt.snapshot.require_challenge().attempts_left)
-            settle = partial(self._shared_limits.settle_success, attempt.caller_refunds)
+            settle = partial(
+                self._shared_limits.settle_success,
+                attempt.caller_refunds,
+                self._add_known_address(attempt),
+            )
             accepted, _ = await asyncio.gather(
                 self._accept(attempt), self._refunds.apply(settle), return_exceptions=True
             )
@@ -121,6 +127,9 @@ class CodeVerifier:
         The second commit checks the deadline and the number's limits on the newest state. Raises
         ChallengeEnded, ChallengeNotFound, NumberLocked, AccountLocked and RateLimited.
         """
+        if snapshot.secret:
+            known = snapshot.secret.known_addresses
+            self._standings = known.determine_standings(self._context.address_tags, snapshot.now)
         account_failures = await self._charge_caller()
         charging = commit_with_retry(self._store, snapshot, self._build_attempt_commit)
         charged = await self._shared_limits.await_or_refund(charging, self._caller_refunds)
@@ -137,13 +146,23 @@ class CodeVerifier:
     async def _charge_caller(self) -> int:
         """Charge the caller's own buckets, and record a refusal. Raises NumberLocked first."""
         account, client_ip_key = self._subject.account, self._subject.client_ip_key
-        caller_charges = charges.build_caller_failure_charges(self._tenant, account, client_ip_key)
+        caller_charges = charges.build_caller_failure_charges(
+            self._tenant, account, client_ip_key, self._standings.account
+        )
         self._caller_refunds = self._shared_limits.name_caller_charges(caller_charges)
         try:
-            return await self._shared_limits.charge_caller(self._caller_refunds)
+            charged = await self._shared_limits.charge_caller(self._caller_refunds)
         except (errors.AccountLocked, errors.RateLimited) as error:
             await self._record_verify_denial(error)
             raise
+        return charged.consecutive_failures
+
+    def _add_known_address(self, attempt: ChargedAttempt) -> tuple[Account, KnownAddresses] | None:
+        """Return the known addresses after a correct code; None if they stay as they are."""
+        account, tags = self._context.account_at_tenant, self._context.address_tags
+        if account is None or tags is None:
+            return None
+        return account, attempt.secret.known_addresses.add(tags, attempt.snapshot.now)
 
     def _build_attempt_commit(self, current: ChallengeSnapshot) -> Commit:
         new = current.require_challenge().charge_attempt(current.now)
@@ -153,7 +172,9 @@ class CodeVerifier:
         fields = self._context.build_event_fields()
         commit = self._context.build_commit(
             swap=CompareAndSwap(current.challenge, new, secret, deadline=new.deadline),
-            charges=charges.build_number_failure_charges(self._tenant, self._phone),
+            charges=charges.build_number_failure_charges(
+                self._tenant, self._phone, self._standings.number
+            ),
             events=(events.Attempted(**fields, attempts_left=new.attempts_left),),
             event_if_refused=events.VerifyDenied(**self._context.build_event_fields()),
             durable=True,

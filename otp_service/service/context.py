@@ -12,6 +12,7 @@ from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partiti
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.keys import ServiceKeys
+from otp_service.core.known_addresses import Account, AddressTags, derive_address_tags
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
@@ -124,6 +125,7 @@ class CallContext:
         self._random = dependencies.random
         self._versions = dependencies.versions
         self._pseudonym_key = dependencies.keys.pseudonym.current
+        self._limit_key = dependencies.keys.limit.current
 
     def build_event_fields(self, **fields: Any) -> dict[str, Any]:
         """Return the fields of one event of this call, with an id of its own."""
@@ -147,6 +149,20 @@ class CallContext:
         """The account of a call that cannot be without one."""
         assert self.subject.account is not None
         return self.subject.account
+
+    @property
+    def account_at_tenant(self) -> Account | None:
+        name = self.subject.account
+        return None if name is None else Account(self.caller.tenant.name, name)
+
+    @cached_property
+    def address_tags(self) -> AddressTags | None:
+        """The tags of the client's address; None without an account or an address."""
+        account, phone = self.account_at_tenant, self.subject.phone
+        address = self.subject.client_ip_key
+        if account is None or address is None or phone is None:
+            return None
+        return derive_address_tags(self._limit_key, account, address, phone.canonical)
 
     @cached_property
     def _partition(self) -> int:

@@ -11,6 +11,7 @@ that of the charge.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -91,6 +92,9 @@ class FactorCheck(Protocol):
     def check_request(self) -> None:
         """Raise what refuses the call before it is charged, after a lock: 400 and 409."""
 
+    def acquire_slots(self) -> AbstractContextManager[object]:
+        """Return the slots of argon2 that the comparison needs. Raises Overloaded."""
+
     async def compare(self, now: int) -> Callable[[FactorState], Decision]:
         """Compare the code with every candidate; return what decides on a state.
 
@@ -136,6 +140,10 @@ class FactorAttempt:
         except errors.OtpError as error:
             await self._record_denial(error)
             raise
+        with self._check.acquire_slots():
+            return await self._charge_and_compare()
+
+    async def _charge_and_compare(self) -> bytes:
         attempt = await self._charge()
         answer = await self._find_later_answer(attempt.state, attempt)
         if answer is not None:

@@ -31,6 +31,7 @@ from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
+from otp_service.service.recovery_sets import RecoverySetService
 from otp_service.service.shared_limits import SharedLimits
 from otp_service.service.tampered_record import record_tampering
 
@@ -51,6 +52,7 @@ class OtpService:
         self.accounts = AccountService(dependencies)
         self.authenticators = AuthenticatorService(dependencies)
         self.numbers = NumberService(dependencies)
+        self.recovery_sets = RecoverySetService(dependencies)
         self.refunds = dependencies.refunds
 
     async def issue(

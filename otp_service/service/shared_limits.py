@@ -12,6 +12,7 @@ import msgspec
 
 from otp_service.core.charges import build_account_lock_check, build_success_refund
 from otp_service.core.errors import OtpError, StoreUnavailable
+from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge, LimitRefusal
 from otp_service.core.ports import Commit, Committed, Refund, Store
 from otp_service.core.random_source import RandomSource
@@ -46,17 +47,23 @@ class SharedLimits:
         """Return the refunds of charges, each of which is a commit of its own."""
         return tuple(Refund(charge, self._random.generate_operation_id()) for charge in charges)
 
-    async def charge_caller(self, named: Sequence[Refund]) -> int:
+    async def charge_caller(
+        self, named: Sequence[Refund], known_addresses_of: Account | None = None
+    ) -> Committed:
         """Apply every charge to the caller's own buckets, or none of them.
 
-        Returns the consecutive failures of the account, 0 if they were not charged. The buckets are
-        in one partition, so one commit decides. Raises the error of a refusal.
+        The buckets are in one partition, so one commit decides. Raises the error of a refusal.
         """
         charges = tuple(refund.charge for refund in named)
         partition = self._store.get_bucket_partition(charges[0].bucket)
         operation_id = named[0].operation_id
-        commit = Commit(partition=partition, operation_id=operation_id, charges=charges)
-        return (await commit_once(self._store, commit)).committed.consecutive_failures
+        commit = Commit(
+            partition=partition,
+            operation_id=operation_id,
+            charges=charges,
+            known_addresses_of=known_addresses_of,
+        )
+        return (await commit_once(self._store, commit)).committed
 
     async def check_account_lock(self, tenant: Tenant, account: str | None) -> None:
         """Raise AccountLocked if the account is locked. Nothing is charged."""
@@ -95,10 +102,13 @@ class SharedLimits:
             await self.refund(refunds)
             raise
 
-    async def settle_success(self, refunds: Sequence[Refund]) -> None:
+    async def settle_success(
+        self, refunds: Sequence[Refund], known: tuple[Account, KnownAddresses] | None = None
+    ) -> None:
         """Take back what an attempt of the caller was charged, after a correct code.
 
-        The count of consecutive failures is reset. `refunds` are those of one commit.
+        The count of consecutive failures is reset, and the known addresses are stored. `refunds` are
+        those of one commit.
         """
         kept, reset_buckets = [], []
         for refund in refunds:
@@ -108,9 +118,10 @@ class SharedLimits:
                 success_refund = build_success_refund(refund.charge)
                 kept.append(msgspec.structs.replace(refund, charge=success_refund))
         commit = self._build_refund_commit(kept[0].operation_id, tuple(kept))
-        await self._store.commit(
-            msgspec.structs.replace(commit, reset_buckets=tuple(reset_buckets))
+        settled = msgspec.structs.replace(
+            commit, reset_buckets=tuple(reset_buckets), new_known_addresses=known
         )
+        await self._store.commit(settled)
 
     async def refund(self, refunds: Sequence[Refund], *, durable: bool = False) -> None:
         """Apply each refund, once: its operation id is derived from that of the charge."""

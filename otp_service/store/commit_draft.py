@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from otp_service.core.events import GRANT_EVENTS, Event
+from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import Charge
 from otp_service.core.policy import ENDED_RETENTION_MS
 from otp_service.core.ports import Commit, CompareAndSwap, RecordSwap, Refund
@@ -25,6 +26,9 @@ from otp_service.store.record_cipher import RecordCipher
 
 SECRET_GRACE_MS = 10 * SECOND_MS
 """How long after the deadline an attempt that was charged in time may need the code hashes."""
+
+KNOWN_ADDRESSES_VERSION = 1
+"""Always the same: the last writer wins, and an address that is lost is unknown until its next login."""
 
 _encode_record = msgspec.msgpack.Encoder().encode
 _encode_event = msgspec.json.Encoder().encode
@@ -100,6 +104,15 @@ class CommitDraft:
         fields["foldable_event"] = self._sign_foldable_event(commit.foldable_event)
         has_grant = any(isinstance(event, GRANT_EVENTS) for event in commit.events)
         fields["requires_log_capacity"] = commit.requires_log_capacity or has_grant
+        if commit.known_addresses_of:
+            key = self._key_names.known_addresses_key(self._partition, commit.known_addresses_of)
+            fields["addresses_key"] = self.add_key(key)
+        if commit.new_known_addresses:
+            self._write_known_addresses(*commit.new_known_addresses)
+
+    def _write_known_addresses(self, account: Account, known: KnownAddresses) -> None:
+        key = self._key_names.known_addresses_key(self._partition, account)
+        self.write_record(key, KNOWN_ADDRESSES_VERSION, known, known.expires_at)
 
     def _add_swap(self, swap: CompareAndSwap) -> None:
         new, old = swap.new, swap.old
@@ -138,6 +151,7 @@ class CommitDraft:
             bucket.limit,
             masked,
             charge.initial_count,
+            skip_delay=charge.skip_delay,
         )
 
     def _sign_foldable_event(self, event: Event | None) -> FoldableEvent | None:

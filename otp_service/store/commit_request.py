@@ -27,6 +27,7 @@ class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
     initial_count: int
     operation_key_index: int = 0
     """Of a refund: the key of the reply of the charge."""
+    skip_delay: bool = False
 
 
 class ExpectedVersion(msgspec.Struct, frozen=True, array_like=True):
@@ -105,6 +106,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whether nothing is changed unless each refund applies."""
     read_keys: list[int] = []
     """Indexes of the keys whose values 'done' returns."""
+    addresses_key: int = 0
+    """Index of a key whose value 'done' returns as the last, without an epoch; 0 for none."""
 
 
 pack_request = msgspec.msgpack.Encoder().encode

@@ -10,6 +10,7 @@ import hashlib
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.keys import Key, join_length_prefixed
+from otp_service.core.known_addresses import Account
 from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket
 from otp_service.core.phone_number import derive_prefix
 from otp_service.core.ports import RecordName
@@ -78,6 +79,11 @@ class KeyNames:
             digest = self._digest("bucket", bucket.subject)
             self._last_subject_digest = (bucket.subject, digest)
         return f"{_tag(partition)}:limit:{bucket.limit}:{bucket.tenant}:{digest}"
+
+    def known_addresses_key(self, partition: int, account: Account) -> str:
+        """Return the key of the addresses that have verified an account, in its buckets' partition."""
+        digest = self._digest("addresses", account.name)
+        return f"{_tag(partition)}:addresses:{account.tenant}:{digest}"
 
     def blocklist_key(self, partition: int, number: str) -> str:
         return f"{_tag(partition)}:blocked:{self._digest('blocked', number)}"

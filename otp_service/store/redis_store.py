@@ -16,10 +16,12 @@ from otp_service.core.errors import (
     ChallengeNotFound,
     EventLogFull,
     NotReplicated,
+    StoreKeyUnknown,
     StoreTampered,
     StoreUnavailable,
 )
 from otp_service.core.events import EpochStarted, Event
+from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
@@ -35,6 +37,7 @@ IDEMPOTENCY_TTL_MS = DAY_MS
 
 _decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
 _decode_secret = msgspec.msgpack.Decoder(ChallengeSecret).decode
+_decode_known_addresses = msgspec.msgpack.Decoder(KnownAddresses).decode
 _decode_idempotency_record = msgspec.msgpack.Decoder(ports.IdempotencyRecord).decode
 
 
@@ -166,7 +169,14 @@ class RedisStore:
             reply = self._check_reply(error.reply)
             if reply[0] == b"done":
                 raise
-        return self._decode_outcome(reply, commit)
+        try:
+            return self._decode_outcome(reply, commit)
+        except StoreTampered as error:
+            if (
+                commit.known_addresses_of
+            ):  # else every issue of the account would be 503, for 90 days
+                await self.delete_keys([error.record_key], f"delete-{commit.operation_id}")
+            raise
 
     async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
         """Run each of the commits, in one round trip."""
@@ -286,8 +296,10 @@ class RedisStore:
         """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
         match reply:
             case [b"done", now, consecutive_failures, epoch, *values]:
-                records = self._open_records(commit, commit.reads, values)
-                return ports.Committed(now, consecutive_failures, epoch, records)
+                count = len(commit.reads)
+                records = self._open_records(commit, commit.reads, values[:count])
+                known = self._open_known_addresses(commit, values[count:])
+                return ports.Committed(now, consecutive_failures, epoch, records, known)
             case [b"refused", _, charge_index, window_index, wait_ms]:
                 charge = commit.charges[charge_index - 1]
                 return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
@@ -334,6 +346,24 @@ class RedisStore:
         if challenge.is_purged(now):
             return ports.ChallengeSnapshot(now, None, None)
         return ports.ChallengeSnapshot(now, challenge, secret)
+
+    def _open_known_addresses(
+        self, commit: ports.Commit, values: list[bytes | None]
+    ) -> KnownAddresses:
+        """Return the addresses of a record; those under a key that was removed are lost.
+
+        `values` is the value of the record, if the commit reads it. Raises StoreTampered.
+        """
+        sealed = values[0] if values else None
+        if sealed is None or commit.known_addresses_of is None:
+            return KnownAddresses()
+        key = self.key_names.known_addresses_key(commit.partition, commit.known_addresses_of)
+        try:
+            return _decode_known_addresses(self.cipher.open_record(key, sealed)[1])
+        except StoreKeyUnknown:
+            return KnownAddresses()
+        except msgspec.DecodeError as error:
+            raise StoreTampered(key) from error
 
     def _list_record_keys(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
         return (

@@ -71,7 +71,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.snapshot = ChallengeSnapshot(NOW_MS, CHALLENGE, None)
+        self.snapshot: Any = ChallengeSnapshot(NOW_MS, CHALLENGE, None)
         self.error: Exception | None = None
         self.released = asyncio.Event()
         self.released.set()
@@ -96,6 +96,16 @@ class FakeService:
     @property
     def numbers(self):
         return self
+
+    @property
+    def recovery_sets(self):
+        return self
+
+    async def create_set(self, caller, request):
+        return await self._reply_to("create_set", caller, request)
+
+    async def verify_code(self, caller, request, idempotency_key):
+        return await self._reply_to("verify_code", caller, request, idempotency_key)
 
     async def unlock_number(self, caller, phone):
         await self._reply_to("unlock", caller, phone.e164)
@@ -289,10 +299,14 @@ class ApiHarness:
         async with create_http_client(self.public) as public:
             return await public.request(method, path, headers=headers, **more)
 
+    async def call_admin(self, method: str, path: str, **more: Any):
+        """Call the admin application."""
+        async with create_http_client(self.admin) as admin:
+            return await admin.request(method, path, **more)
+
     async def get_admin(self, path: str, **more: Any):
         """Get something from the admin application."""
-        async with create_http_client(self.admin) as admin:
-            return await admin.get(path, **more)
+        return await self.call_admin("GET", path, **more)
 
 
 def create_http_client(app: Any) -> httpx.AsyncClient:

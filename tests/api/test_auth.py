@@ -21,6 +21,11 @@ ROUTES = {
     ("POST", f"{ONE}/resend"): {"shop"},
     ("POST", "/v1/numbers/unlock"): {"operator"},
     ("POST", "/v1/accounts/unlock"): {"operator"},
+    ("POST", "/v1/authenticators"): {"shop"},
+    ("POST", "/v1/authenticators/confirm"): {"shop"},
+    ("POST", "/v1/authenticators/verify"): {"shop"},
+    ("POST", "/v1/recovery-codes"): {"shop"},
+    ("POST", "/v1/recovery-codes/verify"): {"shop"},
     ("GET", "/v1/audit/events"): {"shop-audit", "security"},
     ("POST", "/v1/audit/search"): {"shop-audit", "security"},
 }

@@ -197,6 +197,8 @@ async def test_a_method_that_is_not_in_the_contract_is_405(
             "/schema",
             "/inbox",
             "/inbox.json",
+            "/authenticator",
+            "/authenticator.json",
         ),
     ],
 )

@@ -88,7 +88,15 @@ def test_a_host_that_is_not_loopback_is_refused_on_both_listeners(
     service, *_ = dev_run
     port = getattr(service, listener)
 
-    for path in ("/inbox.json", "/inbox", "/health/live", "/v1/challenges", "/metrics", "/nothing"):
+    for path in (
+        "/inbox.json",
+        "/inbox",
+        "/authenticator.json",
+        "/health/live",
+        "/v1/challenges",
+        "/metrics",
+        "/nothing",
+    ):
         answer = send_request(port, "GET", path, key=service.keys["dev"], headers={"Host": host})
 
         assert (400, "invalid-request") == (answer.status, answer.problem_type)

@@ -1,15 +1,12 @@
 """The inbox in a real browser: Debian's Chromium, without a window."""
 
-import asyncio
 import json
 import re
 import struct
-import threading
 import time
 from datetime import UTC, datetime
 
 import pytest
-from litestar import Litestar
 from litestar.exceptions import ServiceUnavailableException
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -17,8 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from otp_service.api.inbox import create_inbox_handlers
-from otp_service.cli.http_server import ConnectionLimits, HttpServer
-from otp_service.cli.listeners import open_listener
+from tests.browser.page_server import PageServer
 
 
 ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share it."
@@ -26,35 +22,13 @@ ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share 
 pytestmark = pytest.mark.slow
 
 
-class InboxServer:
+class InboxServer(PageServer):
     """A server with only the inbox, and its messages."""
 
     def __init__(self):
         self.messages = []
         self.is_unavailable = False
-        app = Litestar(create_inbox_handlers(self._read), logging_config=None, openapi_config=None)
-        self._socket = open_listener("127.0.0.1", 0, advice="")
-        self.origin = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(
-            target=self._loop.run_until_complete, args=[self._serve(app)]
-        )
-
-    async def _serve(self, app):
-        server = HttpServer(app, self._socket, ConnectionLimits(64, 65))
-        server.start()
-        await self._stop.wait()
-        await server.stop(1)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self._loop.close()
-        self._socket.close()
+        super().__init__(create_inbox_handlers(self._read))
 
     def receive(self, text, to="+447700900123"):
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

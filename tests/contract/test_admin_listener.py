@@ -111,6 +111,25 @@ def test_metrics_are_prometheus(dev: Dev, challenge: Challenge) -> None:
     assert KEY not in metrics.text
 
 
+def test_the_authenticator_app_stands_for_a_phone(dev: Dev) -> None:
+    """Its token is confirmed with its code, and a login is verified with the next one."""
+    shown = dev.admin.post("/authenticator.json", json={"account": "app-u-81"}).json()[0]
+    if shown["seconds_left"] == 1:
+        time.sleep(1.1)
+        shown = dev.admin.get("/authenticator.json").json()[0]
+
+    def call(path: str, token: str, code: str) -> dict[str, str]:
+        body = {"authenticator": token, "account": "app-u-81", "code": code}
+        answer = dev.api.post(f"/v1/authenticators/{path}", json=body)
+        assert 200 == answer.status_code, answer.text
+        return answer.json()
+
+    active = call("confirm", shown["authenticator"], shown["code"])
+    verified = call("verify", active["authenticator"], shown["next_code"])
+
+    assert ("active", "verified") == (active["status"], verified["status"])
+
+
 def test_the_inbox_is_newest_first(dev: Dev) -> None:
     """The order is that of a phone."""
     one, other = dev.challenge(), dev.challenge()

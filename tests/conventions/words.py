@@ -40,6 +40,7 @@ ALLOWED_MODULES = {
 }
 
 ALLOWED_DOUBLED_MODULES: dict[str, str] = {
+    "recovery_codes": "core has the codes and api the calls about them: the same thing",
     "accounts": "service has the use case and cli the command about one account: the same thing",
     "numbers": "service has the use cases and cli the commands about one number: the same thing",
     "inbox": "sms/providers keeps the development inbox and api serves it: the same thing",

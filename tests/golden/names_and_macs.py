@@ -9,6 +9,7 @@ from otp_service.core.argon2_profile import TEST_PROFILE
 from otp_service.core.challenge import build_challenge_id
 from otp_service.core.codes import hash_code
 from otp_service.core.delivery import SubmissionReference
+from otp_service.core.known_addresses import Account, derive_address_tags
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.ports import RecordName
 from otp_service.core.tenant import hash_api_key
@@ -58,6 +59,7 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
             )
             for kind in ("authenticator", "recovery", "answer")
         ),
+        ("known addresses", names.known_addresses_key(7, Account("shop", "account-1"))),
         ("idempotency record", names.locate_idempotency_record("shop", "key 1")),
         ("message id of a provider", names.message_id_key("smsc", "id-1")),
         ("provider memory", names.locate_provider_health()),
@@ -85,6 +87,7 @@ def list_macs() -> list[tuple[str, object]]:
         fixed_keys(),
         SubmissionReference(tenant="shop", challenge_id=CHALLENGE_ID, send=1, ordinal=2),
     )
+    account = Account("shop", "account-1")
     callback_urls = CallbackUrls("https://otp.example.com/", keys.state)
     callback_url = callback_urls.build_url("twilio", str(reference))
     cipher = RecordCipher(keys, lambda count: fixed_bytes("nonce", count))
@@ -106,6 +109,14 @@ def list_macs() -> list[tuple[str, object]]:
         (
             "pseudonym of an account",
             keys.pseudonym.current.derive_pseudonym("account", "account-1"),
+        ),
+        (
+            "tag of an address with its account",
+            derive_address_tags(keys.limit.current, account, "203.0.113.9", NUMBER).account,
+        ),
+        (
+            "tag of an address with its account and number",
+            derive_address_tags(keys.limit.current, account, "203.0.113.9", NUMBER).number,
         ),
         ("digest of an API key", hash_api_key("api-key-1")),
         ("argon2id of a code", slow),

@@ -107,7 +107,10 @@ def _format_bytes(value: bytes) -> str:
     """Return text unchanged, and decode everything else as MessagePack."""
     if value.decode(errors="replace").isprintable():
         return value.decode()
-    return f"packed {show_value(msgspec.msgpack.decode(value))}"
+    try:
+        return f"packed {show_value(msgspec.msgpack.decode(value))}"
+    except UnicodeDecodeError:  # a reply of the commit script with a record in it
+        return "packed, with an encrypted record"
 
 
 def _hide_changes(text: str) -> str:

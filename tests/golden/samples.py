@@ -17,11 +17,14 @@ from otp_service.core.challenge import (
     VerifyReplayKey,
 )
 from otp_service.core.delivery import Fault, RefusalScope, Submission
+from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
 from otp_service.core.recovery_codes import RecoverySet
+from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
 from otp_service.service.answer_slot import StoredAnswer
 from otp_service.service.authenticator_check import AuthenticatorAnswer, LastStep
+from otp_service.service.recovery_code_check import RecoveryAnswer
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
@@ -149,6 +152,10 @@ VERIFIED_CHALLENGE = Challenge(
 LIVE_CODE = LiveCode(
     code_hash=fixed_bytes("hash 1", 32), pepper_id="pepper-1", send=1, confirmed_at=NOW_MS + 13_000
 )
+KNOWN_ADDRESS = KnownAddress(tag=fixed_bytes("tag 1", 8), verified_at=NOW_MS - 2)
+KNOWN_ADDRESSES = KnownAddresses(
+    addresses=(KNOWN_ADDRESS, KnownAddress(tag=fixed_bytes("tag 2", 8), verified_at=NOW_MS - 3))
+)
 SECRET = ChallengeSecret(
     number="+447400123456",
     salt=fixed_bytes("salt", 16),
@@ -158,6 +165,7 @@ SECRET = ChallengeSecret(
     ),
     client_ip="203.0.113.9",
     locale="en-GB",
+    known_addresses=KNOWN_ADDRESSES,
 )
 PROVIDER_HEALTH = ProviderHealth(
     breakers={
@@ -220,7 +228,10 @@ REQUEST = CommitRequest(
     consecutive_failures_rule=CONSECUTIVE_FAILURES_RULE,
     requires_log_capacity=True,
     read_keys=[11, 12],
+    addresses_key=13,
 )
+
+USED_CODE = UsedCode(position=3, code_hash=fixed_bytes("code", 32))
 
 SAMPLES: dict[str, msgspec.Struct] = {
     "challenge, pending, with the defaults": PENDING_CHALLENGE,
@@ -232,6 +243,8 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "secret of a challenge, with the defaults": ChallengeSecret(
         number="+14155550123", salt=b"salt", codes=()
     ),
+    "known address": KNOWN_ADDRESS,
+    "known addresses of an account": KNOWN_ADDRESSES,
     "live code": LIVE_CODE,
     "submission, accepted and delivered": ACCEPTED_SUBMISSION,
     "submission, refused": REFUSED_SUBMISSION,
@@ -259,6 +272,9 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "answer of an authenticator": AuthenticatorAnswer(token="a1.token", at=NOW_MS),
     "last step of an authenticator": LastStep(step=59_844_960),
+    "answer of a recovery set": RecoveryAnswer(token="r1.token", codes_left=7, at=NOW_MS),
+    "used codes of a recovery set": RecoveryMarks((USED_CODE,)),
+    "used code of a recovery set": USED_CODE,
     "content of a record about an account": RecordContent(expires_at=NOW_MS, body=b"state"),
     "body of a recovery set's token": RECOVERY_SET,
     "provider memory": PROVIDER_HEALTH,

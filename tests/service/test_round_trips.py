@@ -131,6 +131,24 @@ async def test_a_right_code_costs_four(installation: Installation, proxy: Faulty
     assert "otp.verified" in await installation.list_event_types()
 
 
+async def test_the_known_addresses_of_an_account_cost_no_trip(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """They are read with the charge of the caller, and stored with its refund."""
+    issued = await installation.issue(**CLIENT_FIELDS)
+    client_ip = CLIENT_FIELDS["client_ip"]
+    await installation.verify(issued, installation.router.extract_code(), client_ip=client_ip)
+    installation.advance_clock(MINUTE_MS)
+    assert 1 == len(await installation.list_keys("*:addresses:*"))
+
+    assert 5 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 5 == len(proxy.batches)
+    (issued,) = await gather_results(installation.issue("+447400123459", **CLIENT_FIELDS))
+    code = installation.router.extract_code()
+    assert 4 == await count_trips(proxy, installation.verify(issued, code, client_ip=client_ip))
+    assert 1 + 1 + 1 + 2 == len(proxy.batches)
+
+
 async def test_a_wrong_code_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
     """The same, without a refund."""
     issued = await installation.issue(**CLIENT_FIELDS)

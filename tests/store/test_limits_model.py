@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from otp_service.core.challenge import Challenge, ChallengeSecret, build_challenge_id
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, EpochStarted, IssueDenied
+from otp_service.core.known_addresses import reduce_window
 from otp_service.core.limits import (
     MAX_CONSECUTIVE_FAILURES,
+    Algorithm,
     Bucket,
     Charge,
     Limit,
@@ -91,8 +93,8 @@ class Model(Protocol):
     def settle(self, now: int) -> None:
         """Correct what was charged while the clock was ahead of `now`."""
 
-    def waits(self, cost: int, now: int) -> list[int | None]:
-        """Return how long each window lets `cost` wait; None: until an operator."""
+    def waits(self, charge: Charge, now: int) -> list[int | None]:
+        """Return how long each window lets the charge wait; None: until an operator."""
 
     def spend(self, cost: int, now: int, operation: str, /) -> None:
         """Spend it, whether it fits or not."""
@@ -115,11 +117,12 @@ class ExactModel(Model):
         """Count a charge in the future as one of now."""
         self.spent = [(min(instant, now), name) for instant, name in self.spent]
 
-    def waits(self, cost: int, now: int) -> list[int | None]:
-        """Return how long each window lets `cost` wait."""
+    def waits(self, charge: Charge, now: int) -> list[int | None]:
+        """Return how long each window lets the charge wait, which may bring smaller ones."""
         instants = [instant for instant, _ in self.spent]
         return [
-            compute_sliding_window_wait(instants, (window,), cost, now) for window in self.windows
+            compute_sliding_window_wait(instants, (window,), charge.cost, now)
+            for window in charge.windows
         ]
 
     def spend(self, cost: int, now: int, operation: str) -> None:
@@ -156,11 +159,11 @@ class GcraModel(Model):
             moved = [rebase_tat(tat, self.written_at, now) for tat in self.tats]
             self.tats, self.written_at = moved if max(moved) > now else [], now
 
-    def waits(self, cost: int, now: int) -> list[int | None]:
-        """Return how long each window lets `cost` wait."""
+    def waits(self, charge: Charge, now: int) -> list[int | None]:
+        """Return how long each window lets the charge wait."""
         tats = self.tats or [0.0] * len(self.windows)
         pairs = zip(tats, self.windows, strict=True)
-        return [compute_gcra(tat, window, cost, now)[0] for tat, window in pairs]
+        return [compute_gcra(tat, window, charge.cost, now)[0] for tat, window in pairs]
 
     def spend(self, cost: int, now: int, _: str) -> None:
         """Move every TAT; a bucket whose TATs have passed is deleted."""
@@ -199,10 +202,10 @@ class RowModel(Model):
         """Count a last failure in the future as one of now."""
         self.last = min(self.last, now)
 
-    def waits(self, cost: int, now: int) -> list[int | None]:
+    def waits(self, charge: Charge, now: int) -> list[int | None]:
         """Return how long the next attempt has to wait; None: until an operator."""
         wait = compute_consecutive_failures_wait(self.count, self.last, now)
-        return [wait if cost or wait is None else 0]
+        return [wait if wait is None or (charge.cost and not charge.skip_delay) else 0]
 
     def spend(self, cost: int, now: int, operation: str) -> None:
         """Count `cost` more failures, and keep the previous time for `give_back`."""
@@ -248,6 +251,14 @@ class Game:
     def charge(self, limit: Limit, cost: int = 1, *, force: bool = False) -> Charge:
         """Return a charge to this limit's bucket."""
         return Charge(Bucket(limit, "shop", "somebody"), self.windows[limit], cost, force)
+
+    def attempt(self, limit: Limit, cost: int, *, is_known: bool) -> Charge:
+        """Return the charge of an attempt from a known or an unknown address."""
+        charge = self.charge(limit, cost)
+        if is_known or limit.algorithm is not Algorithm.SLIDING_WINDOW:
+            return msgspec.structs.replace(charge, skip_delay=is_known)
+        reduced = tuple(map(reduce_window, charge.windows))
+        return msgspec.structs.replace(charge, windows=reduced, cost=min(cost, 2))
 
     def key(self, limit: Limit) -> str:
         """Return its key."""
@@ -307,7 +318,7 @@ class Game:
     def left(self) -> dict[Limit, Any]:
         """Return the wait of each bucket for a charge of one."""
         now = self.store.now
-        return {limit: model.waits(1, now) for limit, model in self.models.items()}
+        return {limit: model.waits(self.charge(limit), now) for limit, model in self.models.items()}
 
     def _refusal(self, charges: tuple[Charge, ...]) -> LimitRefusal | Locked | None:
         """Return the longest wait; nothing is longer than until an operator."""
@@ -315,7 +326,7 @@ class Game:
         for charge in charges:
             if charge.force:
                 continue
-            waits = self.models[charge.bucket.limit].waits(charge.cost, self.store.now)
+            waits = self.models[charge.bucket.limit].waits(charge, self.store.now)
             if None in waits:
                 return Locked(charge.bucket.limit)
             longest = max(wait for wait in waits if wait is not None)
@@ -339,6 +350,7 @@ some_charges = st.dictionaries(st.sampled_from(list(WINDOWS)), costs, min_size=1
 moves = st.one_of(
     st.tuples(st.just("spend"), some_charges, st.booleans()),
     st.tuples(st.just("spend"), some_charges, st.just(value=False)),
+    st.tuples(st.just("attempt"), some_charges, st.booleans()),
     st.tuples(st.just("wait"), st.integers(0, 120 * SECOND)),
     st.tuples(st.just("wait"), st.integers(-5 * SECOND, 5 * SECOND)),
     st.tuples(st.just("wait"), st.integers(-26 * HOUR, 26 * HOUR)),
@@ -360,6 +372,11 @@ async def test_whatever_is_spent_and_given_back_the_buckets_are_the_models(
                 costs, force = how
                 await game.spend(
                     *(game.charge(limit, c, force=force) for limit, c in costs.items())
+                )
+            case "attempt":
+                costs, is_known = how
+                await game.spend(
+                    *(game.attempt(limit, c, is_known=is_known) for limit, c in costs.items())
                 )
             case "wait":
                 game.store.now += how[0]

@@ -20,6 +20,7 @@ from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import build_event_record
+from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound, InvalidPhoneNumber, InvalidRequest
@@ -60,8 +61,9 @@ async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
         dependencies.background_verifier.start_if_due()
     anomalies = find_anomalies(day.overview, before.overview)
     status = {"tenant": tenant, "archive": _build_archive_status(dependencies)}
+    table = {"factors": sum_by_factor(day.overview.factors), "factor_columns": FACTOR_COLUMNS}
     return _render_view(
-        request, "today.html", day=day, before=before, anomalies=anomalies, **status
+        request, "today.html", day=day, before=before, anomalies=anomalies, **status, **table
     )
 
 

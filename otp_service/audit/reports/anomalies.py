@@ -1,11 +1,12 @@
 """Anomalies of a period, compared with the period before it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Literal
 
 import msgspec
 
+from otp_service.audit.reports.factor_stats import FACTOR_NAMES, FactorRow
 from otp_service.audit.reports.stats import StatsOverview, StatsRow, StatsRows
 from otp_service.core.timestamps import format_rfc3339
 
@@ -20,11 +21,32 @@ MIN_FLOOD_REFUSALS, FLOOD_FACTOR = 100, 5
 """A flood is at least that many refusals in an hour, and that multiple of the median hour."""
 
 
+MIN_GUESSED_ACCOUNTS, GUESS_RATIO = 20, 2
+"""Spraying: wrong codes alone at that many accounts of a tenant, and that many for each right one."""
+
+MIN_REPLAYS, REPLAY_RATIO = 10, 0.05
+"""Codes that were used before: at least that many, and that share of the right ones."""
+
+MIN_RECOVERIES, RECOVERY_FACTOR = 10, 5
+"""Logins with a recovery code: at least that many, and that multiple of the period before."""
+
+
 class Anomaly(msgspec.Struct, frozen=True):
     """A change that an operator should look at."""
 
-    kind: Literal["conversion", "refusals", "locked", "accepted", "copies"]
-    dimension: Literal["country", "provider", "tenant", "hour", "number", "challenge", "log"]
+    kind: Literal[
+        "conversion",
+        "refusals",
+        "locked",
+        "accepted",
+        "copies",
+        "guessing",
+        "replays",
+        "recoveries",
+    ]
+    dimension: Literal[
+        "country", "provider", "tenant", "hour", "number", "account", "challenge", "log"
+    ]
     name: str
     now: float
     before: float
@@ -38,7 +60,11 @@ def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]
         *_find_conversion_drops("country", today.countries, before.countries),
         *_find_conversion_drops("provider", today.providers, before.providers),
         *_find_refusal_floods(today, before),
+        *_find_guessing(today.factors),
+        *_find_replays(today.factors),
+        *_find_recoveries(today.factors, before.factors),
         *_find_locked_numbers(today),
+        *_find_locked_accounts(today),
     ]
 
 
@@ -85,3 +111,46 @@ def _find_locked_numbers(today: StatsOverview) -> Iterator[Anomaly]:
         suffix = lock.number_suffix
         sentence = f"A number that ends in {suffix} is locked until an operator unlocks it."
         yield Anomaly("locked", "number", lock.number, 1, 0, sentence)
+
+
+def _find_guessing(rows: Iterable[FactorRow]) -> Iterator[Anomaly]:
+    """Find attacks with few guesses at each of many accounts, which no limit of one detects."""
+    for row in rows:
+        wrong, right = row.rejected, row.verified
+        if row.wrong_accounts >= MIN_GUESSED_ACCOUNTS and wrong > GUESS_RATIO * right:
+            sentence = (
+                f"{wrong} codes of {FACTOR_NAMES[row.factor]} were wrong and {right} were right at"
+                f" {row.tenant}; {row.wrong_accounts} accounts had wrong ones only."
+            )
+            yield Anomaly("guessing", "tenant", row.tenant or "", wrong, right, sentence)
+
+
+def _find_replays(rows: Iterable[FactorRow]) -> Iterator[Anomaly]:
+    for row in rows:
+        if row.replayed >= max(MIN_REPLAYS, REPLAY_RATIO * row.verified):
+            sentence = (
+                f"{row.replayed} codes of {FACTOR_NAMES[row.factor]} at {row.tenant} were right,"
+                " and used before."
+            )
+            yield Anomaly("replays", "tenant", row.tenant or "", row.replayed, 0, sentence)
+
+
+def _find_recoveries(
+    today: tuple[FactorRow, ...], before: tuple[FactorRow, ...]
+) -> Iterator[Anomaly]:
+    earlier = {row.tenant: row.verified for row in before if row.factor == "recovery"}
+    for row in today:
+        usual = earlier.get(row.tenant, 0)
+        floor = max(MIN_RECOVERIES, RECOVERY_FACTOR * usual)
+        if row.factor == "recovery" and row.verified >= floor:
+            sentence = f"{row.verified} logins at {row.tenant} used a recovery code; in the period before, {usual} did."
+            yield Anomaly("recoveries", "tenant", row.tenant or "", row.verified, usual, sentence)
+
+
+def _find_locked_accounts(today: StatsOverview) -> Iterator[Anomaly]:
+    for lock in today.locked_accounts:
+        sentence = (
+            f"An account of {lock.tenant} is locked for {FACTOR_NAMES[lock.factor]} until an operator"
+            " unlocks it."
+        )
+        yield Anomaly("locked", "account", lock.account, 1, 0, sentence)

@@ -31,6 +31,11 @@ class EventRecord(msgspec.Struct, kw_only=True):
     number: str | None = None
     country: str | None = None
     number_suffix: str | None = None
+    account: str | None = None
+    authenticator: str | None = None
+    recovery_set: str | None = None
+    sealed_under: str | None = None
+    codes_left: int | None = None
     outcome: str = "success"
     reason: str | None = None
     provider: str | None = None
@@ -46,7 +51,7 @@ class EventRecord(msgspec.Struct, kw_only=True):
     folded: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
     """How many refusals it counts. No MAC covers it, so it is bounded."""
     count: int = 1
-    """How many calls without a valid key it counts."""
+    """How many calls without a valid key, or how many authenticators, it counts."""
 
 
 def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
@@ -72,6 +77,8 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     """Return what the row of an event in a table shows besides its columns."""
     values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
     details = [format_value(value) for value in values if value]
+    if isinstance(left := event.get("codes_left"), int):
+        details.append(f"{left} code{'s' * (left != 1)} left")
     if copied := event.get("copy_of"):
         details.append(f"copy of {format_value(copied)}")
     if event.get("outcome") == "unknown":

@@ -1,4 +1,4 @@
-"""Statistics: by hour, country, provider and tenant, and the numbers and addresses refused most."""
+"""Statistics: by hour, country, provider, tenant and factor, and who was refused most."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from otp_service.audit.reports.event_record import EventRecord
+from otp_service.audit.reports.factor_stats import AccountLock, FactorCollector, FactorRow
 from otp_service.core.conversion import ConversionMatcher
 from otp_service.core.timestamps import HOUR_MS
 
@@ -36,11 +37,11 @@ class StatsRow(msgspec.Struct):
     verified: int = 0
     """Of those challenges (for a provider, of those messages) the ones that were verified."""
     rejected: int = 0
-    """Wrong codes."""
+    """Codes that were wrong or used, at every factor."""
     refused: int = 0
-    """Issues, resends and verifies that were refused before a code was compared."""
+    """Calls that were refused before a code was compared, at every factor."""
     locked: int = 0
-    """Challenges that ran out of attempts, and numbers that were locked."""
+    """Challenges that ran out of attempts, and numbers and accounts that were locked."""
 
     @property
     def conversion(self) -> float | None:
@@ -53,7 +54,7 @@ StatsRows = tuple[tuple[str, StatsRow], ...]
 
 
 class Offender(msgspec.Struct, frozen=True):
-    """A number or an address with its count of refusals and wrong codes."""
+    """A number, an account or an address with its count of refusals and wrong codes."""
 
     name: str
     """A pseudonym or an address."""
@@ -85,8 +86,12 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[tuple[str, int], ...]
     """Refusals by reason and limit."""
     numbers: tuple[Offender, ...]
+    accounts: tuple[Offender, ...]
     addresses: tuple[Offender, ...]
     locked: tuple[NumberLock, ...]
+    locked_accounts: tuple[AccountLock, ...]
+    factors: tuple[FactorRow, ...]
+    """Authenticators and recovery codes, each at every tenant that used it."""
     earlier: int
     """Verified challenges that were issued before the period; in no row."""
     without_key: int
@@ -123,7 +128,9 @@ class StatsCollector:
         self._tenants: defaultdict[str, StatsRow] = defaultdict(StatsRow)
         self._reasons: Counter[str] = Counter()
         self._numbers = _BoundedCounter[tuple[str, str | None, str | None]]()
+        self._accounts = _BoundedCounter[str]()
         self._addresses = _BoundedCounter[str]()
+        self._factors = FactorCollector()
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
         self._awaiting_issue: set[str] = set()
@@ -143,6 +150,13 @@ class StatsCollector:
             "otp.verify_denied": ("refused", self._count_refused),
             "otp.locked": ("locked", self._record_locked),
             "otp.unlocked": ("", self._record_unlocked),
+            "authenticator.rejected": ("rejected", self._count_offender),
+            "authenticator.replayed": ("rejected", self._count_offender),
+            "authenticator.denied": ("refused", self._count_refused),
+            "authenticator.locked": ("locked", None),
+            "recovery.rejected": ("rejected", self._count_offender),
+            "recovery.denied": ("refused", self._count_refused),
+            "recovery.locked": ("locked", None),
             "access.denied": ("", self._count_without_key),
         }
         """The field of `StatsRow` that an event counts in, and what else counts it."""
@@ -158,6 +172,7 @@ class StatsCollector:
             self._increment_rows(event, field, event.folded if field == "refused" else 1)
         if handler:
             handler(event)
+        self._factors.add_event(event)
 
     def build_overview(self) -> StatsOverview:
         return StatsOverview(
@@ -171,8 +186,11 @@ class StatsCollector:
                 Offender(number, times, suffix, country)
                 for (number, suffix, country), times in self._numbers.most_common(TOP_OFFENDERS)
             ),
+            accounts=tuple(Offender(*pair) for pair in self._accounts.most_common(TOP_OFFENDERS)),
             addresses=tuple(Offender(*pair) for pair in self._addresses.most_common(TOP_OFFENDERS)),
             locked=tuple(self._locked_numbers.values()),
+            locked_accounts=self._factors.build_locks(),
+            factors=self._factors.build_rows(),
             earlier=len(self._awaiting_issue),
             without_key=self._without_key,
             copies=self._copies,
@@ -205,6 +223,8 @@ class StatsCollector:
         if event.number:
             number = event.number, event.number_suffix, event.country
             self._numbers.add_count(number, event.folded)
+        if event.account:
+            self._accounts.add_count(event.account, event.folded)
         if event.client_address:
             self._addresses.add_count(event.client_address, event.folded)
 

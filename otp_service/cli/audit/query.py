@@ -103,9 +103,9 @@ def run_stats(args: argparse.Namespace) -> int:
 
     VERIFIED is how many of the challenges that were ISSUED in the row were verified; for
     a provider, how many of its SENT messages were the newest one before a success.
-    CONVERSION is the ratio of the two. REFUSED counts issues, resends and verifies that
-    were refused before a code was compared, including folded events; REJECTED counts
-    wrong codes.
+    CONVERSION is the ratio of the two. REFUSED counts calls that were refused before a
+    code was compared, including folded events; REJECTED counts wrong and repeated codes;
+    both are of every factor. Authenticators and recovery codes have a table of their own.
 
     examples:
       otp-service audit stats --since 7d --by provider

@@ -158,7 +158,8 @@ function failures.compute_wait(operation)
   if count >= operation.windows[1][WINDOW_COUNT] then
     return UNTIL_UNLOCKED, 1
   end
-  if count < rule[RULE_FAILURES_BEFORE_DELAY] or operation.cost == 0 then
+  local has_delay = operation.cost > 0 and not operation.skip_delay
+  if count < rule[RULE_FAILURES_BEFORE_DELAY] or not has_delay then
     return 0, 1
   end
   local doublings = math.min(count - rule[RULE_FAILURES_BEFORE_DELAY], 30)

@@ -17,6 +17,7 @@
 -- names by their index. ARGV[1]: msgpack of `CommitRequest` (commit_request.py). The values to
 -- write are the other arguments, because the msgpack of Redis has no type for bytes.
 -- Reply: {'done', now, consecutive failures, epoch, value…}  (the keys to read; epoch 0: no log)
+--        and at the end the value of `addresses_key`
 --        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
 --        | {'locked', now, charge} | {'blocked', now}  (an absent key exists)
@@ -139,6 +140,9 @@ local function build_done_reply()
   local reply = { 'done', now, 0, 0 }
   for _, key_index in ipairs(request.read_keys) do
     reply[#reply + 1] = redis.call('GET', KEYS[key_index])
+  end
+  if request.addresses_key > 0 then
+    reply[#reply + 1] = redis.call('GET', KEYS[request.addresses_key])
   end
   return reply
 end

@@ -652,3 +652,24 @@ async def test_an_event_with_many_fields_fills_no_browser(api: ApiHarness, brows
 
     assert page.text.count("<dt>") < 200
     assert "fields that are not shown" in page.text
+
+
+async def test_today_counts_authenticators_and_recovery_codes(api: ApiHarness, browser) -> None:
+    """With the accounts that were refused most, by their pseudonyms."""
+    about = {"tenant": "shop", "account": "1:9f8e7d6c"}
+    for kind in ("authenticator.verified", "authenticator.rejected", "recovery.used"):
+        api.reader.add_event(type=kind, **about)
+    api.reader.add_event(type="recovery.locked", reason="account_locked", **about)
+
+    page = (await browser.get("/audit")).text
+
+    (_, _, table) = page.partition('id="factors"')
+    rows = {
+        "authenticator": (0, 0, 1, 1, 0, 0, 0),
+        "recovery": (0, 0, 1, 0, 0, 0, 1),
+    }
+    for name, counts in rows.items():
+        cells = "".join(f'<td class="n">{count}</td>' for count in counts)
+        assert f'<tr><th scope="row">{name}</th>{cells}</tr>' in table
+    assert '<th scope="row" class="long">1:9f8e7d6c</th><td class="n">1</td>' in page
+    assert "An account of shop is locked for recovery codes until an operator unlocks it." in page

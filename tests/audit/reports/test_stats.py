@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from otp_service.audit.event_decoder import decode_event
-from otp_service.audit.reports import stats
+from otp_service.audit.reports import factor_stats, stats
 from otp_service.audit.reports import stats as stats_module
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import EventRecord, build_event_record
+from otp_service.audit.reports.factor_stats import AccountLock
 from otp_service.audit.reports.stats import (
     NumberLock,
     Offender,
@@ -153,6 +154,78 @@ def test_a_flood_of_addresses_does_not_fill_the_memory(monkeypatch):
     assert len(found._addresses) <= 100
 
 
+def factor(kind: str, at: int = 0, **fields: Any) -> EventRecord:
+    """One event of an authenticator or a recovery set: no number, no country, no challenge."""
+    known: dict[str, Any] = {"type": kind, "at": at, "tenant": "shop", "account": "p1:a"}
+    return EventRecord(**(known | fields))
+
+
+def test_authenticators_and_recovery_codes_are_counted_by_factor_and_tenant():
+    """A repeated answer is not counted; a folded refusal as often as it happened."""
+    found = counted(
+        [
+            factor("authenticator.enrolled"),
+            factor("authenticator.attempted"),
+            factor("authenticator.confirmed"),
+            factor("authenticator.confirmed", repeated=True),
+            factor("authenticator.verified"),
+            factor("authenticator.verified", repeated=True),
+            factor("authenticator.rejected", reason="mismatch", client_address="::1"),
+            factor("authenticator.replayed"),
+            factor("authenticator.denied", reason="rate_limited", limit="L", folded=7),
+            factor("authenticator.locked", reason="account_locked"),
+            factor("authenticator.enrolled", tenant="bank"),
+            factor("recovery.created"),
+            factor("recovery.used", codes_left=2),
+            factor("recovery.low", codes_left=2),
+            factor("recovery.rejected", reason="used"),
+            factor("recovery.rejected", reason="mismatch"),
+            factor("recovery.denied", reason="malformed"),
+            factor("recovery.locked", reason="account_locked"),
+        ]
+    )
+
+    rows = {(row.factor, row.tenant): msgspec.structs.astuple(row)[2:] for row in found.factors}
+    assert {
+        ("authenticator", "bank"): (1, 0, 0, 0, 0, 0, 0, 0),
+        ("authenticator", "shop"): (1, 1, 1, 1, 1, 7, 1, 0),
+        ("recovery", "shop"): (1, 0, 1, 1, 1, 1, 1, 0),
+    } == rows
+    total = found.total
+    assert (4, 8, 2, 0) == (total.rejected, total.refused, total.locked, total.verified)
+    assert (("rate_limited: L", 7), ("malformed", 1)) == found.reasons
+    assert (Offender("p1:a", 12),) == found.accounts
+    assert (Offender("::1", 1),) == found.addresses
+
+
+def test_an_account_is_locked_at_a_factor_until_it_is_unlocked_at_its_tenant():
+    """A lock at one factor is none at another, and an unlock ends those at every factor."""
+    found = counted(
+        [
+            factor("authenticator.locked", 1, reason="account_locked"),
+            factor("recovery.locked", 2, reason="account_locked", account="p1:b"),
+            factor("otp.locked", 3, reason="account_locked", account="p1:b", number="p1:1"),
+            factor("otp.unlocked", 4, account="p1:b", tenant="bank"),
+            factor("otp.unlocked", 5),
+            factor("otp.locked", 6, reason="attempts_exhausted", account="p1:c"),
+        ]
+    )
+
+    assert {
+        AccountLock("p1:b", "shop", "recovery", 2),
+        AccountLock("p1:b", "shop", "otp", 3),
+    } == set(found.locked_accounts)
+
+
+def test_accounts_that_are_guessed_at_are_counted_in_bounded_memory(monkeypatch):
+    """Further accounts are left out of that count alone."""
+    monkeypatch.setattr(factor_stats, "MAX_TRACKED_ACCOUNTS", 2)
+
+    (row,) = counted(factor("authenticator.rejected", account=f"p1:{n}") for n in range(9)).factors
+
+    assert (9, 2) == (row.rejected, row.wrong_accounts)
+
+
 # ---------------------------------------------------------------------------------- anomalies
 
 
@@ -237,6 +310,64 @@ def test_a_locked_number_is_something_to_look_at():
 
     assert ("locked", "p1:1") == (found.kind, found.name)
     assert "A number that ends in 56 is locked" in found.sentence
+
+
+def test_guesses_at_many_accounts_of_a_tenant_are_reported():
+    """One guess at each account is stopped by no limit of an account; typing errors are not it."""
+    guesses = [factor("authenticator.rejected", n, account=f"p1:{n}") for n in range(20)]
+    typed = [
+        factor(kind, account=f"p1:{n}", tenant="bank")
+        for n in range(20)
+        for kind in ("recovery.rejected", "recovery.used")
+    ]
+    logins = [factor("authenticator.verified", account=f"p1:v{n}") for n in range(10)]
+    (found,) = find_anomalies(counted([*guesses, *typed]), counted(typed))
+
+    assert ("guessing", "tenant", "shop", 20, 0) == (
+        found.kind, found.dimension, found.name, found.now, found.before,
+    )  # fmt: skip
+    assert found.sentence == (
+        "20 codes of authenticator apps were wrong and 0 were right at shop; 20 accounts had wrong"
+        " ones only."
+    )
+    assert [] == find_anomalies(counted(guesses[1:]), counted([]))
+    assert [] == find_anomalies(counted([*guesses, *logins]), counted([]))
+
+
+def test_codes_that_are_used_again_and_again_are_reported():
+    """A few are people who submit a form twice."""
+    replays = [factor("authenticator.replayed", n) for n in range(10)]
+    logins = [factor("authenticator.verified", n) for n in range(201)]
+
+    (found,) = find_anomalies(counted(replays), counted([]))
+
+    assert ("replays", "shop", 10) == (found.kind, found.name, found.now)
+    assert "10 codes of authenticator apps at shop were right, and used before." == found.sentence
+    assert [] == find_anomalies(counted(replays[1:]), counted([]))
+    assert [] == find_anomalies(counted([*replays, *logins]), counted([]))
+
+
+def test_far_more_recoveries_than_before_are_reported():
+    """Somebody has a list of codes, or an app was lost by many."""
+    used = [factor("recovery.used", n) for n in range(10)]
+
+    (found,) = find_anomalies(counted(used), counted(used[:1]))
+
+    assert ("recoveries", "shop", 10, 1) == (found.kind, found.name, found.now, found.before)
+    assert "10 logins at shop used a recovery code; in the period before, 1 did." == (
+        found.sentence
+    )
+    assert [] == find_anomalies(counted(used), counted(used[:3]))
+
+
+def test_a_locked_account_is_something_to_look_at():
+    """It names the factor, because the others are open."""
+    (found,) = find_anomalies(
+        counted([factor("authenticator.locked", reason="account_locked")]), counted([])
+    )
+
+    assert ("locked", "account", "p1:a") == (found.kind, found.dimension, found.name)
+    assert "An account of shop is locked for authenticator apps" in found.sentence
 
 
 # ------------------------------------------------------------------------------ reading entries

@@ -318,6 +318,28 @@ def test_stats_count_both(run_otp, config, archive, issued):
     }
 
 
+def test_stats_count_authenticators_and_recovery_codes(run_otp, config, archive):
+    """In a table of their own, with the accounts that were refused most."""
+    fields = {"tenant": "shop", "account": "p1:0f0f"}
+    for kind in ("enrolled", "confirmed", "verified", "rejected", "replayed"):
+        archive.add_event(9, type=f"authenticator.{kind}", **fields)
+    archive.add_event(9, type="authenticator.locked", reason="account_locked", **fields)
+    archive.append_seal()
+    arguments = ("--config", config, "--archive", archive.folder, "--since", "2025-11-24T00:00:00Z")
+
+    shown = run_otp("audit", "stats", *arguments).out
+    found = json.loads(run_otp("audit", "stats", *arguments, "--json").out)
+
+    columns = "CREATED +CONFIRMED +VERIFIED +REJECTED +REPLAYED +REFUSED +LOCKED"
+    assert re.search(rf"^FACTOR +{columns}$", shown, re.MULTILINE)
+    assert re.search(r"^authenticator +1 +1 +1 +1 +1 +0 +1$", shown, re.MULTILINE)
+    assert "Refused or wrong most often, accounts:\n  2  p1:0f0f" in shown
+    assert "An account of shop is locked for authenticator apps" in shown
+    (row,) = found["factors"]
+    assert ("authenticator", "shop", 1) == tuple(row[n] for n in ("factor", "tenant", "replayed"))
+    assert ["p1:0f0f"] == [lock["account"] for lock in found["locked_accounts"]]
+
+
 def test_what_no_worker_told_is_not_counted(run_otp, config, archive):
     """An attacker who can write to Redis changes no count."""
     archive.add_event(7, is_ours=False)

@@ -447,6 +447,18 @@ async def test_a_record_of_another_account_is_refused(installation: Installation
         await installation.issue(NUMBER, account=ACCOUNT.name)
 
 
+async def test_a_record_with_another_content_is_refused(installation: Installation) -> None:
+    """Its MAC is right, so a program with the keys has written it."""
+    await log_in(installation, HOME, NUMBER)
+    name, _ = await read_record(installation)
+    forged = installation.store.cipher.seal_record(name, 1, b"no record")
+    await installation.script_client.run_pipeline(name, [("SET", name, forged)])
+
+    with pytest.raises(StoreTampered):
+        await installation.issue(NUMBER, account=ACCOUNT.name)
+    await log_in(installation, HOME, NUMBER)
+
+
 @pytest.mark.parametrize("ring", ["seal", "state", "limit"])
 async def test_after_a_rotation_an_account_has_no_known_address_until_it_verifies(
     installation: Installation, ring: str

@@ -46,14 +46,16 @@ async def create_authenticator(request: AuthenticatedRequest) -> ASGIResponse:
     """
     body = await parse_body(request, CreateAuthenticatorRequest)
     context = get_context(request)
-    call = context.service.authenticators.create(request.auth, body)
-    created = await context.background_calls.run_shielded(call)
+    service = context.service.authenticators
+    with service.take_slot(request.auth):
+        created = await context.background_calls.run_shielded(service.create(request.auth, body))
+        # 20 ms of CPU: in a thread, so that other requests do not wait for it.
+        svg = await asyncio.to_thread(render_qr_svg, created.uri)
     view = NewAuthenticatorView(
         authenticator=created.token,
         secret=created.base32_secret,
         uri=created.uri,
-        # 20 ms of CPU: in a thread, so that other requests do not wait for it.
-        qr_svg=await asyncio.to_thread(render_qr_svg, created.uri),
+        qr_svg=svg,
         expires_at=format_rfc3339(created.expires_at),
     )
     return build_json_response(view, status=201)

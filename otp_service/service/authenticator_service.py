@@ -4,6 +4,7 @@ The caller keeps an authenticator as a sealed token, and sends it with each call
 stored here, except its last accepted time step and what its account may still try.
 """
 
+from contextlib import ExitStack
 from typing import TypeVar
 
 import msgspec
@@ -72,6 +73,13 @@ class AuthenticatorService:
         self._store = dependencies.store
         self._token_bytes = dependencies.random.token_bytes
         self._cipher = TokenCipher(dependencies.keys.authenticator, self._token_bytes)
+
+    def take_slot(self, caller: Caller) -> ExitStack:
+        """Take a slot for a QR code, whose drawing costs as much CPU as a run of argon2.
+
+        Enrolments have no limit, so a tenant gets its share of the slots. Raises Overloaded.
+        """
+        return self._dependencies.hash_slots.acquire(caller.tenant.name)
 
     async def create(self, caller: Caller, request: CreateAuthenticatorRequest) -> NewAuthenticator:
         """Return a new unconfirmed authenticator, of a new secret or of an imported one.

@@ -16,6 +16,7 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import MINUTE_MS, SECOND_MS, Installation, gather_results, make_wrong_code
+from tests.service.app_user import AppUser
 from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
 
@@ -221,3 +222,41 @@ async def test_a_resend_costs_seven(installation: Installation, proxy: FaultyPro
     installation.advance_clock(30 * SECOND_MS)
 
     assert 7 == await count_trips(proxy, installation.resend(issued))
+
+
+async def test_a_code_of_an_authenticator_costs_five(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """Time and answer; the caller's buckets; the account's; the acceptance; the refund."""
+    user = AppUser(installation)
+    await user.enroll()
+    code = await user.read_new_code()
+
+    assert 5 == await count_trips(proxy, user.verify(code, client_ip="203.0.113.9"))
+    assert 5 == count_scripts(proxy)
+
+
+async def test_a_wrong_code_of_an_authenticator_costs_four(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """The last one records it."""
+    user = AppUser(installation)
+    await user.enroll()
+    code = await user.read_wrong_code()
+
+    assert 4 == await count_trips(proxy, user.verify(code, client_ip="203.0.113.9", key="k"))
+    assert 4 == count_scripts(proxy)
+
+
+async def test_an_invalid_authenticator_costs_two_whatever_is_wrong(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """So that the time says nothing about the reason: the time; the event of the refusal."""
+    user, other = AppUser(installation), AppUser(installation, "u-82")
+    await user.enroll()
+    await other.create()
+    expired, swapped, altered = other.token, user.token, user.token[:-8] + "AAAAAAAA"
+    installation.advance_clock(31 * MINUTE_MS)
+
+    for token in (expired, swapped, altered):
+        assert 2 == await count_trips(proxy, other.verify("123456", token=token))

@@ -1,0 +1,87 @@
+"""Creating an authenticator draws a QR code, which is admitted like a run of argon2."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from otp_service.api import authenticators
+from otp_service.core.admission import AdmissionControl
+from otp_service.service.authenticator_service import NewAuthenticator
+from tests.api.fakes import NOW_MS, ApiHarness
+from tests.qr_reader import read_qr_svg
+
+
+URI = "otpauth://totp/Shop:u-81?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Shop"
+NEW = NewAuthenticator("a1.token", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", URI, NOW_MS)
+
+
+class FakeAuthenticators:
+    """A fake AuthenticatorService with one slot, which counts enrolments."""
+
+    def __init__(self) -> None:
+        self.slots = AdmissionControl(1, 1)
+        self.created_count = 0
+
+    def take_slot(self, caller: Any) -> Any:
+        """Take the slot."""
+        return self.slots.acquire(caller.tenant.name)
+
+    async def create(self, *_: Any) -> NewAuthenticator:
+        """Return the same authenticator each time."""
+        self.created_count += 1
+        return NEW
+
+
+@pytest.fixture
+def fake() -> FakeAuthenticators:
+    return FakeAuthenticators()
+
+
+@pytest.fixture
+def harness(fake: FakeAuthenticators) -> ApiHarness:
+    """Return an API whose service has only authenticators."""
+    return ApiHarness(service=SimpleNamespace(authenticators=fake))
+
+
+async def create(harness: ApiHarness) -> Any:
+    return await harness.call_public("POST", "/v1/authenticators", json={"account": "u-81"})
+
+
+async def test_the_qr_code_is_that_of_the_link(
+    harness: ApiHarness, fake: FakeAuthenticators
+) -> None:
+    """Another decoder reads the same text; the slot is free again afterwards."""
+    response = await create(harness)
+
+    assert 201 == response.status_code
+    assert URI == response.json()["uri"] == read_qr_svg(response.json()["qr_svg"])
+    assert "no-store" == response.headers["cache-control"]
+    assert "location" not in response.headers
+    assert 0 == fake.slots.in_use
+
+
+async def test_without_a_slot_no_authenticator_is_created(
+    harness: ApiHarness, fake: FakeAuthenticators
+) -> None:
+    """503 before anything is recorded: enrolments have no limit of their own."""
+    with fake.slots.acquire("shop"):
+        response = await create(harness)
+
+    assert 503 == response.status_code
+    assert "/problems/overloaded" == response.json()["type"]
+    assert "1" == response.headers["retry-after"]
+    assert 0 == fake.created_count
+    assert 201 == (await create(harness)).status_code
+
+
+async def test_a_slot_is_free_after_a_failure(
+    harness: ApiHarness, fake: FakeAuthenticators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_uri: str) -> str:
+        raise RuntimeError("no QR code")
+
+    monkeypatch.setattr(authenticators, "render_qr_svg", fail)
+
+    assert 500 == (await create(harness)).status_code
+    assert 0 == fake.slots.in_use

@@ -20,6 +20,7 @@ EPILOG = """\
 Takes about rounds * 6 * seconds, and 30 s more. bench/README.md explains the rows.
 
 Other benchmarks, each with a --help of its own:
+  .venv/bin/python -m bench.factor_cost           CPU of a verify: authenticator and challenge
   .venv/bin/python -m bench.archive_cost          the cost of an archive for a request
   .venv/bin/python -m bench.sealer                events that a sealer copies and seals a second
   .venv/bin/python -m bench.archive_verification  events that 'audit verify' checks a second

@@ -293,7 +293,8 @@ class BenchTraffic:
         """Open this many connections, and close them at the end.
 
         They are opened one after another, each with a reply. If they were opened at once, the worker
-        that wakes first would accept all of them.
+        that wakes first would accept all of them. The request has no body: after one that is not
+        read the service closes the connection.
         """
         loop = asyncio.get_running_loop()
         connections: list[BenchConnection] = []
@@ -304,7 +305,7 @@ class BenchTraffic:
                 )
                 connections.append(connection)
                 replied = loop.create_future()
-                connection.post("/nothing", "{}", lambda *_: replied.set_result(None))  # noqa: B023  # awaited below
+                connection.post("/nothing", "", lambda *_: replied.set_result(None))  # noqa: B023  # awaited below
                 await asyncio.wait_for(replied, REPLY_TIMEOUT_SECONDS)
             yield connections
         finally:

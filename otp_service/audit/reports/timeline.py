@@ -29,7 +29,7 @@ def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
 
     `events` are all its events in order, at least one. `now` is in milliseconds since 1970.
     """
-    events, copies = separate_copies([_escape_fields(event) for event in events])
+    events, copies = separate_copies([escape_fields(event) for event in events])
     first = events[0]
     lines = [_render_line(event, first.at) for event in events]
     verdict = [_describe_outcome(events, now), *_describe_acceptances(events), *copies]
@@ -42,7 +42,7 @@ def _describe_acceptances(events: Sequence[EventRecord]) -> list[str]:
     return [f"WARNING: its code was accepted {count} times: {cause}."] if count > 1 else []
 
 
-def _escape_fields(event: EventRecord) -> EventRecord:
+def escape_fields(event: EventRecord) -> EventRecord:
     """Return a copy whose texts stay on their line (R70)."""
     fields = msgspec.structs.asdict(event).items()
     texts = {name: format_value(text) for name, text in fields if isinstance(text, str)}
@@ -62,9 +62,14 @@ def _render_header(first: EventRecord) -> str:
 def _render_line(event: EventRecord, started_at: int) -> str:
     title = event.type.removeprefix("otp.").replace("_", " ")
     count = f"{event.folded} times" if event.folded > 1 else ""
-    details = (_LINE_DESCRIBERS.get(event.type, _describe_reason)(event), count)
+    details = (describe_event(event), count)
     text = ", ".join(filter(None, details))
     return f"{_format_elapsed(event.at - started_at):>12}  {title:<16}  {text}".rstrip()
+
+
+def describe_event(event: EventRecord) -> str:
+    """Return the details of an event of a challenge, on one line."""
+    return _LINE_DESCRIBERS.get(event.type, describe_reason)(event)
 
 
 def _describe_issued(event: EventRecord) -> str:
@@ -84,7 +89,7 @@ def _describe_sent(event: EventRecord) -> str:
 
 def _describe_failed(event: EventRecord) -> str:
     took = f"in {event.milliseconds} ms"
-    return f"{event.provider} did not accept it, {took}: {_describe_reason(event)}"
+    return f"{event.provider} did not accept it, {took}: {describe_reason(event)}"
 
 
 def _describe_delivery(event: EventRecord) -> str:
@@ -95,10 +100,11 @@ def _describe_delivery(event: EventRecord) -> str:
 
 def _describe_attempts_left(event: EventRecord) -> str:
     left = f"{event.attempts_left} attempt{'s' * (event.attempts_left != 1)} left"
-    return f"{_describe_reason(event)}, {left}" if event.reason else left
+    return f"{describe_reason(event)}, {left}" if event.reason else left
 
 
-def _describe_reason(event: EventRecord) -> str:
+def describe_reason(event: EventRecord) -> str:
+    """Return why an event happened, with the limit that refused; empty without a reason."""
     limit = f" ({event.limit}: {event.quota} in {event.period} s)" if event.limit else ""
     return f"{event.reason or ''}{limit}"
 
@@ -131,7 +137,7 @@ def _describe_outcome(events: Sequence[EventRecord], now: int) -> str:
         return f"Verified {after} after it was issued, at {attempt}{through}."
     if canceled := ends.get("otp.canceled"):
         after = _format_elapsed(canceled.at - events[0].at)[1:]
-        return f"Canceled {after} after it was issued: {_describe_reason(canceled)}."
+        return f"Canceled {after} after it was issued: {describe_reason(canceled)}."
     if any(one.type == "otp.locked" and one.reason == "attempts_exhausted" for one in events):
         return f"Locked: {_describe_wrong_codes(events)}, and no attempt is left."
     status, codes = _describe_status(events, now), _describe_wrong_codes(events)

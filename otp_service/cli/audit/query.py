@@ -11,7 +11,12 @@ from otp_service.cli.command import Subparsers, add_command
 def register_commands(subparsers: Subparsers) -> None:
     _register_search(subparsers)
     parser = add_command(subparsers, "show", run_show)
-    parser.add_argument("challenge", metavar="CHALLENGE", help="id of the challenge")
+    parser.add_argument("challenge", nargs="?", metavar="CHALLENGE", help="id of the challenge")
+    _add_account_option(parser)
+    parser.add_argument("--tenant", help="only the account's events at this tenant")
+    parser.add_argument(
+        "--reason", help="reason for the search for an account, recorded in the log"
+    )
     _add_archive_option(parser)
     add = add_command(subparsers, "tail", run_tail).add_argument
     add("--last", type=int, default=10, metavar="N", help="start with N events (10)")
@@ -28,7 +33,7 @@ def _register_search(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "search", run_search)
     add = parser.add_argument
     add("--number", type=_require_dash, metavar="-", help="read one number from standard input")
-    add("--account", type=_require_dash, metavar="-", help="read one account from standard input")
+    _add_account_option(parser)
     add("--reason", help="reason for the search, recorded in the audit log")
     _add_time_options(parser)
     add("--type", help="type of event, like otp.verified")
@@ -46,6 +51,11 @@ def _require_dash(text: str) -> str:
             "numbers and accounts are read from standard input only: write '-'"
         )
     return text
+
+
+def _add_account_option(parser: argparse.ArgumentParser) -> None:
+    text = "read one account from standard input"
+    parser.add_argument("--account", type=_require_dash, metavar="-", help=text)
 
 
 def _add_time_options(parser: argparse.ArgumentParser) -> None:
@@ -77,15 +87,18 @@ def run_search(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """Show the timeline of one challenge, and how it ended.
+    """Show the timeline of one challenge, and how it ended, or of one account.
 
-    Times are relative to its issue. Exit code 1 if the challenge has no events.
+    Times of a challenge are relative to its issue. The timeline of an account has its
+    authenticators, recovery codes and challenges; the search for it is recorded as an
+    event. Exit code 1 if there are no events.
 
     examples:
       otp-service audit show c07-5d41402abc4b2a76b9719d911017c592
       otp-service audit show c07-5d41402abc4b2a76b9719d911017c592 --config .otp
+      otp-service audit show --account - --tenant shop --reason INC-4711
     """
-    return int(asyncio.run(_import_query_runner().print_timeline(args)))
+    return int(_import_query_runner().show_timeline(args))
 
 
 def run_tail(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from otp_service.audit.query.live_tail import follow_entries
 from otp_service.audit.query.merged_scan import sort_key
 from otp_service.audit.query.optional_streams import OptionalEventStreams
 from otp_service.audit.query.reader import EventQuery, EventReader
+from otp_service.audit.reports.account_timeline import render_account_timeline
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
@@ -83,7 +84,8 @@ def _read_person(args: argparse.Namespace) -> EventQuery:
     """Return the number and the account on standard input, as far as options ask for them."""
     if args.reason is not None and has_phone_number(args.reason):
         raise CommandError("the reason may contain a number, which the audit log must not contain.")
-    wanted = tuple(name for name in ("number", "account") if getattr(args, name) is not None)
+    options = vars(args)
+    wanted = tuple(name for name in ("number", "account") if options.get(name) is not None)
     if not wanted:
         return {}
     remedy = STDIN_REMEDIES[wanted]
@@ -183,20 +185,37 @@ async def _record_lookup(
         raise CommandError(LOOKUP_UNRECORDED_MESSAGE.format(error.cause or error)) from error
 
 
-async def print_timeline(args: argparse.Namespace) -> int:
-    if parse_partition(args.challenge) is None:
+def show_timeline(args: argparse.Namespace) -> int:
+    if (args.challenge is None) == (args.account is None):
+        raise CommandError("name one challenge, like c07-5d41…, or write --account -.")
+    if args.account is not None:
+        query: EventQuery = {"tenant": args.tenant, **_read_person(args)}
+    elif parse_partition(args.challenge) is None:
         raise CommandError("invalid challenge id: write one like c07-5d41….")
+    else:
+        query = {"challenge": args.challenge}
+    return asyncio.run(_print_timeline(args, query))
+
+
+async def _print_timeline(args: argparse.Namespace, query: EventQuery) -> int:
     found = []
-    async with _open_reader(args) as (_, reader):
-        async for entry in reader.iterate_entries(challenge=args.challenge):
+    async with _open_reader(args) as (app, reader):
+        async for entry in reader.iterate_entries(**query):
             record = build_event_record(reader.decode_event(entry))
             if record is None:
                 print("An event with an invalid MAC is omitted.", file=sys.stderr)
                 continue
             found.append(record)  # also after otp.issued, which may be a copy of an older one
+        if args.account is not None:
+            await _record_lookup(app, args, query, len(found))
     if not found:
-        raise CommandError("this challenge has no events.")
-    print("\n".join(render_timeline(found[::-1], now_ms())))
+        kind = "challenge" if args.challenge else "account"
+        raise CommandError(f"this {kind} has no events.")
+    events = found[::-1]
+    if args.account is None:
+        print("\n".join(render_timeline(events, now_ms())))
+    else:
+        print("\n".join(render_account_timeline(events)))
     return 0
 
 

@@ -172,6 +172,33 @@ def test_a_number_and_an_account_are_read_in_that_order(search, issued):
     assert ["57", "57"] == [event["number_suffix"] for event in found]
 
 
+def test_the_timeline_of_an_account_is_shown_and_recorded(run_otp, config, issued, search):
+    """R58: as a search for it, with who and why."""
+    issued(NUMBER, "u-81")
+    told = "audit", "show", "--config", config, "--account", "-", "--tenant", "shop"
+
+    ended = run_otp(*told, "--reason", "INC-4711", stdin="u-81\n")
+
+    assert (0, "") == (ended.exit_code, ended.err)
+    assert re.match(r"Account \S+ of shop, 2 events since ", ended.out)
+    assert re.search(r"  issued +c\d\d-[0-9a-f]{32}, by key web", ended.out)
+    assert "u-81" not in ended.out
+    (lookup,) = search("--type", "audit.lookup")
+    assert (2, "INC-4711", "shop") == tuple(lookup[n] for n in ("found", "reason", "tenant"))
+    ended = run_otp(*told, stdin="u-82")
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "this account has no events" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [(), (OLD, "--account", "-")])
+def test_a_timeline_is_of_one_challenge_or_one_account(run_otp, config, arguments):
+    """Neither or both is an error with a remedy."""
+    ended = run_otp("audit", "show", "--config", config, *arguments, stdin="u-81")
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "name one challenge" in ended.err
+
+
 def test_the_table_names_an_account_where_there_is_no_number(run_otp, config, archive):
     """By the beginning of its pseudonym."""
     account = read_settings(config).keys.pseudonym.current.derive_pseudonym("account", "u-81")

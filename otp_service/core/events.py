@@ -2,7 +2,8 @@
 
 The worker writes the members and a MAC over them. Redis adds what only it knows in the step that
 makes the change: time, partition, epoch, sequence, and the limit of a refusal.
-No event holds a code, a hash, a message, a whole number or a credential (R68).
+No event holds a code, a hash, a message, a whole number, the token or secret of an authenticator, or a
+credential (R68).
 The types are those of the requirements' vocabulary map (OCSF, ECS, OWASP).
 """
 

@@ -24,6 +24,12 @@ BUG_TOKEN = f"a1.{'B' * 8}{secrets.token_urlsafe(60)}"
 BUG_CODE = "BUGB-7Q4W-9XKD-2MHT"
 PERIOD_SECONDS = 30
 
+FACTOR_PROBLEM_TYPES = {
+    *("invalid-authenticator", "authenticator-not-confirmed", "authenticator-already-confirmed"),
+    *("invalid-recovery-set", "code-already-used"),
+}
+"""Problem types of authenticators and recovery codes alone; `run_steps` causes each of them."""
+
 INJECTED_BUGS = f"""
 import os
 from otp_service.api import qr_code

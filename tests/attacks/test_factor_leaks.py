@@ -18,6 +18,7 @@ from tests.attacks.audit_environment import AuditEnvironment
 from tests.attacks.factor_scenario import (
     ACCOUNT,
     BUG_ACCOUNT,
+    FACTOR_PROBLEM_TYPES,
     INJECTED_BUGS,
     OTHER_ACCOUNT,
     FactorScenario,
@@ -41,11 +42,12 @@ FACTOR_EVENTS = {
 
 
 class FactorOutputs(NamedTuple):
-    """The outputs of a service, what none of them may contain, and the types of its events."""
+    """The outputs of a service, what none of them may contain, its events and its problems."""
 
     sinks: dict[str, bytes]
     found: FactorSecrets
     event_types: set[str]
+    problem_types: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FactorOutputs]
             "traces": collector.bodies,
             **dict(auditors.collect_outputs()),
         }
-        yield FactorOutputs(sinks, scenario.found, {event["type"] for event in events})
+        event_types = {event["type"] for event in events}
+        problem_types = {answer.problem_type for answer in service.responses}
+        yield FactorOutputs(sinks, scenario.found, event_types, problem_types)
 
 
 def encode_text(text: str) -> dict[str, bytes]:
@@ -146,9 +150,10 @@ def list_leaks(sinks: dict[str, bytes], forms: dict[str, bytes]) -> list[tuple[s
     ]
 
 
-def test_every_event_of_both_factors_was_written(outputs: FactorOutputs) -> None:
+def test_every_event_and_problem_of_both_factors_was_caused(outputs: FactorOutputs) -> None:
     """R68: otherwise the searches would prove little. (`recovery.locked` is as the other lock.)"""
     assert FACTOR_EVENTS - outputs.event_types == set()
+    assert FACTOR_PROBLEM_TYPES - outputs.problem_types == set()
     for kind in (b"authenticator.replayed", b"recovery.used", b"authenticator.exported"):
         for sink in ("archive", "ocsf", "ecs", "syslog server", "collector", "audit search"):
             assert kind in outputs.sinks[sink], (kind, sink)

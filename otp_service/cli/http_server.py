@@ -32,11 +32,15 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     """How many connections a server has, and how long one without a request is kept."""
 
     max_connections: int
-    """More wait in the backlog until one is closed."""
+    """More wait in the backlog until one is closed, and are 503 if that takes seconds."""
     idle_seconds: float
     """From the opening of a connection, or from its last response, to a complete header.
 
-    hyper has one timer for an incomplete header and for an idle connection.
+    hyper has one timer for an incomplete header and for an idle connection. It begins when the
+    connection is opened or a response is sent, not with the first byte, and Granian has no other
+    setting for it. So a shorter deadline for a header would also close connections that a proxy
+    keeps for its next request. Granian does not show connections to Python before they have a
+    complete header, so nothing else here can close them.
     """
 
     @classmethod

@@ -76,7 +76,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_hosts: tuple[HostName, ...] = ()
     workers: Count = 1
     max_connections: Annotated[int, Meta(ge=1, le=60_000)] = 4096
-    """Of each worker. More wait until one is closed."""
+    """Of each worker. More wait until one is closed, and are 503 if that takes seconds."""
     idle_seconds: Annotated[int, Meta(ge=5, le=3600)] = 65
     """For a connection without a complete header, new or between requests. It is longer than the
     60 s for which nginx and AWS reuse a connection, which they must not find closed."""

@@ -1,6 +1,7 @@
 """The HTTP server of all listeners, given bytes on raw sockets: what is read, refused, closed."""
 
 import asyncio
+import json
 import os
 import re
 import resource
@@ -15,6 +16,7 @@ import pytest
 from otp_service import telemetry
 from otp_service.cli.command import CommandError
 from otp_service.cli.connection_monitor import ConnectionMonitor, count_waiting
+from otp_service.cli.connection_refusal import refuse_waiting_connections
 from otp_service.cli.http_exchange import MAX_DISCARDED_PARTS, HttpExchange
 from otp_service.cli.http_server import MAX_HEADER_BYTES, ConnectionLimits, HttpServer
 from otp_service.cli.listeners import (
@@ -317,6 +319,66 @@ async def test_slow_connections_block_others_only_until_their_deadline(
     assert [200] == list_statuses(answer)
     for _, writer in silent:
         writer.close()
+
+
+@pytest.fixture
+async def full_listener() -> AsyncIterator[socket.socket]:
+    """A listener with a server that has as many connections as allowed, for a long time."""
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise LookupError
+
+    sock = open_listener("127.0.0.1", 0, advice="")
+    server = HttpServer(app, sock, ConnectionLimits(max_connections=2, idle_seconds=60))
+    server.start()
+    silent = [await asyncio.open_connection(*sock.getsockname()) for _ in range(2)]
+    yield sock
+    for _, writer in silent:
+        writer.close()
+    assert await server.stop(5)
+    sock.close()
+
+
+async def test_connections_beyond_the_limit_are_503_while_it_lasts(
+    full_listener: socket.socket,
+) -> None:
+    """R47: a client waited until another connection was closed, for 65 s by default.
+
+    One that sends nothing is closed, so that it delays nobody.
+    """
+    port = full_listener.getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    answer = await asyncio.to_thread(exchange_bytes, port, request(body=b"x" * 100_000))
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert [503] == list_statuses(answer)
+    for line in (b"Retry-After: 1", b"Cache-Control: no-store", b"Connection: close"):
+        assert line in head.split(b"\r\n")
+    problem = json.loads(body)
+    assert ("/problems/overloaded", 503) == (problem["type"], problem["status"])
+    async with asyncio.timeout(10):
+        assert b"" == await reader.read()
+    writer.close()
+
+
+async def test_a_connection_that_was_accepted_meanwhile_is_not_refused() -> None:
+    """The number that waits is a moment old."""
+    with open_listener("127.0.0.1", 0, advice="") as sock:
+        async with asyncio.timeout(5):
+            await refuse_waiting_connections(sock, 3)
+
+
+def test_connections_are_refused_only_where_the_limit_stays_reached() -> None:
+    """Usually another one is closed within a second, and those that wait are served."""
+    with open_listener("127.0.0.1", 0, advice="") as listener:
+        monitor = ConnectionMonitor(listener, 100, None)
+        refusing = []
+        for waiting in (1, 1, 0, 1, 1, 1, 1, 0):
+            monitor.observe(waiting, 100)
+            refusing.append(monitor.is_refusing)
+
+    assert [False] * 5 + [True] * 2 + [False] == refusing
 
 
 async def test_a_server_does_not_make_its_listener_block(listener: Listener) -> None:

@@ -82,7 +82,31 @@ def test_every_address_has_a_subject(value: int) -> None:
     assert count_as(str(IPv6Address(value)))
 
 
-@pytest.mark.parametrize("text", ["", "fe80::1%eth0", "198.51.100.7:443", "[::1]", "198.51.100.07"])
+def test_an_ipv4_mapped_address_is_that_ipv4_address() -> None:
+    """One device has one address, however its login back end writes it."""
+    assert IPv4Address("198.51.100.7") == parse_client_ip("::ffff:198.51.100.7")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "fe80::1%eth0",
+        "198.51.100.7:443",
+        "[::1]",
+        "198.51.100.07",
+        " 198.51.100.7",
+        "198.51.100.7 ",
+        "198.51.100.7\n",
+        "2001:db8::1 ",
+        "198.51.100.7, 203.0.113.9",
+        "198.51.100.0/24",
+        "3325256711",
+        "0xc6336407",
+        "198.51.100",
+        "١٩٨.51.100.7",
+    ],
+)
 def test_what_is_no_plain_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         parse_client_ip(text)

@@ -137,6 +137,15 @@ class Clock:
         return self.now
 
 
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [("OOM command not allowed", "OOM"), ("QUORUMLOST of a module", ""), ("ERR x", "ERR")],
+)
+def test_metrics_name_known_codes_alone(reply: str, kind: str) -> None:
+    """A script or a module may invent codes, and each would be a time series."""
+    assert kind == FailureLog().report(BaseParser.parse_error(reply)).kind
+
+
 def test_missing_replicas_are_no_error_of_the_connection():
     """The operator has to look for the replica, not for the network."""
     error = NotReplicated(b"", cause="0 of 1 replicas have a change in time")

@@ -82,7 +82,12 @@ class Application:
         self.is_supervisor = is_supervisor
         self.versions = factories.collect_versions(settings)
         tenants = settings.build_tenants()
-        self.metrics = telemetry.Metrics(__version__, tenants=tenants, providers=settings.providers)
+        self.metrics = telemetry.Metrics(
+            __version__,
+            tenants=tenants,
+            providers=settings.providers,
+            token_keys=[key.id for key in settings.keys.authenticator],
+        )
         self.access_counter = telemetry.DeniedAccessCounter(self.metrics)
         self.request_log = telemetry.RequestLog(self.metrics)
         self.tracing = None if is_supervisor else factories.create_tracing(settings)

@@ -17,7 +17,8 @@ from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
-from otp_service.core.events import Verified
+from otp_service.core.events import AuthenticatorAttempted, RecoveryAttempted, Verified
+from otp_service.core.factor import Factor
 from otp_service.core.limits import LimitRefusal
 from otp_service.telemetry.metrics import Metrics
 
@@ -144,6 +145,10 @@ class InstrumentedStore:
             self._metrics.count_event(event)
             if isinstance(event, Verified) and not event.repeated:
                 self._count_conversion(commit)
+            elif isinstance(event, AuthenticatorAttempted):
+                self._metrics.count_token_attempt(Factor.AUTHENTICATOR, event.sealed_under)
+            elif isinstance(event, RecoveryAttempted):
+                self._metrics.count_token_attempt(Factor.RECOVERY_CODE, event.sealed_under)
         if commit.foldable_event:
             self._metrics.count_event(commit.foldable_event)
 

@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from otp_service.core.delivery import Submission
 from otp_service.core.events import Event
+from otp_service.core.factor import Factor
 from otp_service.core.tenant import ApiKey
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.schemas import ServiceStatus
@@ -60,6 +62,8 @@ ARCHIVE_METRICS: Final = {
 }
 """Help text of each metric of the archive, by the name after `otp_audit_`."""
 
+TOKEN_FACTORS: Final = (Factor.AUTHENTICATOR, Factor.RECOVERY_CODE)
+
 MultiprocessMode = Literal["livesum", "livemax", "livemin"]
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -67,11 +71,19 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 class Metrics:
     """Every metric. A method counts where label values must be restricted first."""
 
-    def __init__(self, version: str, *, tenants: Collection[str], providers: Collection[str]):
-        """Allow these tenants and providers as label values."""
+    def __init__(
+        self,
+        version: str,
+        *,
+        tenants: Collection[str],
+        providers: Collection[str],
+        token_keys: Collection[str] = (),
+    ):
+        """Allow these tenants, providers and ids of `authenticator` keys as label values."""
         # `_created` series would double the number of series, and do not exist with workers.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._tenants, self._providers = frozenset(tenants), frozenset(providers)
+        self._token_keys = frozenset(token_keys)
         self._registry = CollectorRegistry()
         self._make_counters()
         self._make_histograms()
@@ -142,6 +154,10 @@ class Metrics:
             label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
         ).inc()
 
+    def count_token_attempt(self, factor: Factor, key_id: str | None) -> None:
+        """Count an attempt with a token that was sealed under this key."""
+        self._token_attempts(factor.value, label_or_other(self._token_keys, key_id)).inc()
+
     def set_provider_share(self, provider: str, share: float) -> None:
         self._provider_shares(label_or_other(self._providers, provider)).set(share)
 
@@ -195,6 +211,10 @@ class Metrics:
         self._receipts = add("otp_receipts", "Receipts from providers.", "provider", "status")
         text = "Verified challenges, by provider of the newest message."
         self._conversions = add("otp_conversions", text, "provider", "country")
+        text = "Attempts with a sealed token, by the key that sealed it."
+        self._token_attempts = add("otp_token_attempts", text, "factor", "key")
+        for factor, key_id in product(TOKEN_FACTORS, self._token_keys):
+            self._token_attempts(factor.value, key_id)  # an old key that is unused has a zero
         self.limit_refusals = add("otp_limit_refusals", "Charges that a limit refused.", "limit")
         text = "Times at which a listener reached its limit of connections."
         name = "otp_connection_limit_reached"

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,20 @@ async def test_places_are_counted_once_beside_workers(
             page = app.metrics.render_metrics()[0].decode()
 
         assert f'otp_admission_slots{{gate="argon2"}} {expected}.0\n' in page
+
+
+async def test_every_authenticator_key_has_its_count(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """An old key that no token is sealed under any longer is seen as a zero, and not as nothing."""
+    settings = settings_of(server, tmp_path)
+    ring = KeyRing((Key("new", os.urandom(32)), *settings.keys.authenticator))
+    settings = replace(settings, keys=replace(settings.keys, authenticator=ring))
+    async with Application(settings, is_dev=True) as app:
+        page = app.metrics.render_metrics()[0].decode()
+
+    for factor, key in product(("authenticator", "recovery"), ("new", "dev")):
+        assert f'otp_token_attempts_total{{factor="{factor}",key="{key}"}} 0.0\n' in page
 
 
 def smpp_to(port: int) -> Smpp:

@@ -4,6 +4,7 @@ import re
 
 from otp_service.core.delivery import Fault, RefusalScope, Refused, Submission
 from otp_service.core.events import DeliveryUpdated
+from otp_service.core.factor import Factor
 from otp_service.core.tenant import ApiKey
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
@@ -17,7 +18,7 @@ from otp_service.telemetry.metrics import ARCHIVE_METRICS, Metrics
 
 def format_metrics_page() -> str:
     """Return name, type, help, labels and buckets of every metric."""
-    metrics = Metrics("1.2.3", tenants=["shop"], providers=["twilio"])
+    metrics = Metrics("1.2.3", tenants=["shop"], providers=["twilio"], token_keys=["a1"])
     event = DeliveryUpdated(
         id="1",
         tenant="shop",
@@ -38,6 +39,7 @@ def format_metrics_page() -> str:
     metrics.count_submission(Submission.from_reply("twilio", refused, at=0, milliseconds=40))
     metrics.count_receipt("twilio", "delivered")
     metrics.count_conversion("twilio", "GB")
+    metrics.count_token_attempt(Factor.AUTHENTICATOR, "a1")
     metrics.set_archive_metrics(**dict.fromkeys(ARCHIVE_METRICS, 1.0))
     metrics.set_key_expiries([ApiKey("first", "shop", b"", frozenset(), 1_800_000_000_000)])
     metrics.set_redis_issue("appendonly", exists=True)

@@ -652,6 +652,39 @@ def test_limits_that_refuse_are_counted_by_name(metrics):
     assert [({"limit": "SendsPerTenant"}, 1)] == series(metrics, "otp_limit_refusals_total")
 
 
+def test_attempts_with_a_token_are_counted_by_the_key_that_sealed_it():
+    """An operator removes an old key when its count no longer grows; so a zero is shown too."""
+    metrics = telemetry.Metrics("1", tenants=["shop"], providers=[], token_keys=["a2", "a1"])
+
+    def read_counts():
+        found = series(metrics, "otp_token_attempts_total")
+        return {(labels["factor"], labels["key"]): count for labels, count in found}
+
+    factors = ("authenticator", "recovery")
+    assert dict.fromkeys([(f, k) for f in factors for k in ("a1", "a2")], 0) == read_counts()
+
+    attempts = [
+        events.AuthenticatorAttempted(id="e", sealed_under="a1"),
+        events.AuthenticatorAttempted(id="e", sealed_under="a1"),
+        events.RecoveryAttempted(id="e", sealed_under="a2"),
+        events.RecoveryAttempted(id="e", sealed_under="no key of ours"),
+        events.AuthenticatorVerified(id="e", sealed_under="a2"),
+    ]
+    for event in attempts:
+        committed(metrics, Committed(1), events=(event,))
+    committed(metrics, RecordConflict(1, (None,)), events=(attempts[0],))
+    refusal = LimitRefusal(Limit.AUTHENTICATOR_FAILURES, Window(5, 600), 500)
+    committed(metrics, refusal, events=(attempts[0],), event_if_refused=DENIED)
+
+    assert read_counts() == {
+        ("authenticator", "a1"): 2,
+        ("authenticator", "a2"): 0,
+        ("recovery", "a1"): 0,
+        ("recovery", "a2"): 1,
+        ("recovery", "other"): 1,
+    }
+
+
 def won(*submissions, **more):
     """Return the parts of a commit that verifies a challenge with these submissions."""
     challenge = Challenge(

@@ -44,8 +44,6 @@ PROBLEMS = {
     "content-too-large": 413,
     "unsupported-media-type": 415,
     "sends-exhausted": 409,
-    "authenticator-not-confirmed": 409,
-    "authenticator-already-confirmed": 409,
     "idempotency-key-in-use": 409,
     "authenticator-not-confirmed": 409,
     "authenticator-already-confirmed": 409,

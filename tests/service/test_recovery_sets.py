@@ -19,6 +19,7 @@ from otp_service.core.errors import (
     OtpError,
     Overloaded,
     RateLimited,
+    StoreTampered,
     StoreUnavailable,
 )
 from otp_service.core.keys import KeyRing, ServiceKeys
@@ -121,6 +122,22 @@ async def test_after_a_loss_of_redis_the_newest_token_protects(installation: Ins
     with pytest.raises(IncorrectCode):
         await verify(installation, answer.token, created.codes[0])
     assert CODE_COUNT - 2 == (await verify(installation, answer.token, created.codes[1])).codes_left
+
+
+async def test_marks_that_were_rolled_back_are_found(installation: Installation) -> None:
+    """An attacker with write access to Redis restores the marks from before a use."""
+    created = await create(installation)
+    await verify(installation, created.token, created.codes[0])
+    (key,) = [name.decode() for name in await installation.list_keys("*:recovery:*")]
+    (earlier,) = await installation.script_client.read_each([key], "GET")
+    await verify(installation, created.token, created.codes[1])
+    await installation.script_client.run_pipeline(key, [("SET", key, earlier, "KEEPTTL")])
+
+    with pytest.raises(StoreTampered):
+        await verify(installation, created.token, created.codes[1])
+
+    (tampered,) = await list_events(installation, "store.tampered")
+    assert key == tampered["record"]
 
 
 async def test_of_thirty_uses_of_one_code_at_once_one_wins(installation: Installation) -> None:

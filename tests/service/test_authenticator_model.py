@@ -8,7 +8,6 @@ accepted twice is asserted without the rules of the service.
 import math
 from typing import Any, NamedTuple
 
-import msgspec
 import pyotp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,21 +20,15 @@ from otp_service.core.ports import Locked
 from otp_service.core.verify_replay import REPLAY_WINDOW_MS
 from otp_service.schemas import ConfirmAuthenticatorRequest, VerifyAuthenticatorRequest
 from otp_service.service.authenticator_service import CONFIRM_REPEAT_MS
-from otp_service.store.client import LuaScript, ScriptClient
-from otp_service.store.commit_request import COMMIT_LUA, read_lua
-from tests.installation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Installation
+from otp_service.store.client import ScriptClient
+from tests.installation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tests.service.app_user import PERIOD_MS, AppUser
-from tests.store.lua import replace_function
+from tests.service.frozen_workers import FrozenWorkers
 from tests.store.test_factor_limits import TENANTS, FactorModel, Subject
 
 
-NOW = 1_763_814_000_123
 REPEAT_MS = {"confirm": CONFIRM_REPEAT_MS, "verify": REPLAY_WINDOW_MS}
 SUBJECT = Subject("shop", Factor.AUTHENTICATOR, "u-81")
-
-FROZEN_COMMIT_LUA = replace_function(COMMIT_LUA, "read_clock", "return request.clock_shift_ms")
-FROZEN_FETCH_LUA = read_lua("fetch").replace("time[1] * 1000 + math.floor(time[2] / 1000) + ", "")
-"""Scripts by the clock of the test, which is what a request adds to the clock of Redis."""
 
 
 class Token(NamedTuple):
@@ -159,26 +152,12 @@ class AuthenticatorModel(FactorModel):
             self.answers[call.kind, call.key] = answer
 
 
-class AuthenticatorGame:
+class AuthenticatorGame(FrozenWorkers):
     """Two workers and the model, which receive the same calls and must agree."""
 
     def __init__(self, client: ScriptClient) -> None:
-        first = Installation(client)
-        self.workers = [first, Installation(client, keys=first.keys)]
-        for worker in self.workers:
-            worker.tenants["shop"] = msgspec.structs.replace(
-                worker.tenants["shop"], limits=TENANTS["shop"].limits
-            )
-            worker.store._commit_script = LuaScript(FROZEN_COMMIT_LUA)
-            worker.store._fetch_script = LuaScript(FROZEN_FETCH_LUA)
+        super().__init__(client, TENANTS["shop"].limits)
         self.model = AuthenticatorModel()
-        self.now = NOW
-        self.wait(0)
-
-    def wait(self, milliseconds: int) -> None:
-        self.now += milliseconds
-        for worker in self.workers:
-            worker.clock_shift_ms = self.now
 
     def wait_until_admitted(self) -> None:
         refusal = self.model.find_refusal(SUBJECT, self.now)
@@ -231,16 +210,8 @@ class AuthenticatorGame:
             return (type(error),)
 
     async def lose_redis(self) -> None:
-        """Empty Redis, as a restart without its data."""
-        self.wait(1)
-        client = self.workers[0].script_client
-        for master in await client.list_masters():
-            await client.read_from(master, "FLUSHALL")
+        await self.empty_redis()
         self.model.lose_redis()
-
-    async def count_events(self, type_: str) -> int:
-        events = await self.workers[0].read_events()
-        return sum(e["type"] == type_ and not e.get("repeated") for e in events)
 
 
 def build_calls(offsets: st.SearchStrategy[int | None]) -> st.SearchStrategy[tuple[Any, ...]]:

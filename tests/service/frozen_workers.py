@@ -1,0 +1,47 @@
+"""Two workers with one Redis, by a clock that only the test moves, so that a millisecond is hit."""
+
+import msgspec
+
+from otp_service.core.limits import LimitTable
+from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.commit_request import COMMIT_LUA, read_lua
+from tests.installation import Installation
+from tests.store.lua import replace_function
+
+
+NOW = 1_763_814_000_123
+
+# What a request adds to the clock of Redis is the time of the test.
+COMMIT_SCRIPT = LuaScript(
+    replace_function(COMMIT_LUA, "read_clock", "return request.clock_shift_ms")
+)
+FETCH_SCRIPT = LuaScript(
+    read_lua("fetch").replace("time[1] * 1000 + math.floor(time[2] / 1000) + ", "")
+)
+
+
+class FrozenWorkers:
+    """Each worker has what it remembers for itself; the keys and Redis are the same."""
+
+    def __init__(self, client: ScriptClient, limits: LimitTable) -> None:
+        first = Installation(client)
+        self.workers = [first, Installation(client, keys=first.keys)]
+        for worker in self.workers:
+            shop = worker.tenants["shop"]
+            worker.tenants["shop"] = msgspec.structs.replace(shop, limits=limits)
+            worker.store._commit_script = COMMIT_SCRIPT
+            worker.store._fetch_script = FETCH_SCRIPT
+        self.now = NOW
+        self.wait(0)
+
+    def wait(self, milliseconds: int) -> None:
+        self.now += milliseconds
+        for worker in self.workers:
+            worker.clock_shift_ms = self.now
+
+    async def empty_redis(self) -> None:
+        """Delete everything, as a restart without the data."""
+        self.wait(1)
+        client = self.workers[0].script_client
+        for master in await client.list_masters():
+            await client.read_from(master, "FLUSHALL")

@@ -392,3 +392,18 @@ async def test_without_an_idempotency_key_there_is_none(api: ApiHarness) -> None
     await api.call_public("POST", PATH, json={"phone_number": "+447400123456"})
 
     assert None is api.service.calls[0][-1]
+
+
+@pytest.mark.parametrize("member", ["purpose", "locale", "client_ip", "account"])
+async def test_an_optional_member_that_is_null_counts_as_missing(
+    api: ApiHarness, member: str
+) -> None:
+    """Also one whose default is another value than null; an unknown one is still refused."""
+    number = {"phone_number": "+447400123456"}
+    for body in (number, {**number, member: None}):
+        assert 201 == (await api.call_public("POST", PATH, json=body)).status_code
+    unknown = await api.call_public("POST", PATH, json={**number, "code": None})
+
+    (_, _, without, _), (_, _, with_null, _) = api.service.calls
+    assert without == with_null
+    assert 400 == unknown.status_code

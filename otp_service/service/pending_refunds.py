@@ -119,7 +119,11 @@ class PendingRefunds:
         One that fails is tried again after the others, so that it does not keep them waiting.
         """
         batch = [self._pending.popleft() for _ in range(min(size, len(self._pending)))]
-        results = await asyncio.gather(*(call() for _, call in batch), return_exceptions=True)
+        try:
+            results = await asyncio.gather(*(call() for _, call in batch), return_exceptions=True)
+        except asyncio.CancelledError:
+            self._pending.extendleft(reversed(batch))  # maybe applied: a refund applies once
+            raise
         failed = []
         for waiting, result in zip(batch, results, strict=True):
             if isinstance(result, StoreUnavailable) and not isinstance(result, StoreTampered):

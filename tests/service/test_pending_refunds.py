@@ -99,6 +99,21 @@ async def test_a_stop_waits_for_refunds_and_reports_what_is_left() -> None:
     assert 0 == await PendingRefunds().drain(0.5)
 
 
+async def test_a_stop_counts_the_refunds_that_wait_for_an_answer() -> None:
+    """Whether they were applied is unknown, so they are reported, and tried again if it goes on."""
+    refunds, asked, never = PendingRefunds(), asyncio.Event(), asyncio.Event()
+
+    async def ask() -> None:
+        asked.set()
+        await never.wait()
+
+    for _ in range(2):
+        refunds.apply_later(ask)
+    await asked.wait()
+
+    assert 2 == await refunds.drain(0)
+
+
 async def test_a_refund_with_a_bug_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and its charge stays."""
     refunds, outage = PendingRefunds(), Outage(0)

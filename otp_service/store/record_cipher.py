@@ -5,6 +5,10 @@
 The MAC includes the key name, so a record that was copied to another key does not open. An attacker
 with write access to Redis can delete a record or restore an older one (version_guard.py), and nothing
 else.
+
+The keys are those of `seal` and `state`, which are removed a day after they were replaced. Which codes
+of a recovery set were used is kept for longer than any key of these: such a record has keys that are
+derived from the `authenticator` ring, like the token of the set.
 """
 
 import re
@@ -15,12 +19,27 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from otp_service.core.codes import constant_time_equal
 from otp_service.core.errors import StoreKeyUnknown, StoreTampered
-from otp_service.core.keys import ServiceKeys, join_length_prefixed
+from otp_service.core.keys import Key, KeyRing, ServiceKeys, join_length_prefixed
 
 
 NONCE_BYTES, MAC_BYTES, VERSION_DIGITS = 12, 32, 8
 
 _KEY_IDS = re.compile(r"([A-Za-z0-9._-]{1,32})/([A-Za-z0-9._-]{1,32})")
+_RECOVERY_KEY_NAME = re.compile(r"\{\d\d\}:recovery:")
+"""KeyNames.account_record_key of a recovery set."""
+
+
+class _RecordKeys:
+    """The rings that seal and authenticate one class of records."""
+
+    def __init__(self, seal: KeyRing, state: KeyRing, names: tuple[str, str]) -> None:
+        self.state_ring = state
+        self.ciphers = {key.id: AESGCM(key.secret[:32]) for key in seal}
+        self.current_cipher = self.ciphers[seal.current.id]
+        ids = f"{seal.current.id}/{state.current.id}".encode()
+        self.encoded_key_ids = len(ids).to_bytes(1, "big") + ids
+        self.seal_name, self.state_name = names
+        """The rings in `[keys]`, for errors."""
 
 
 class RecordCipher:
@@ -28,19 +47,22 @@ class RecordCipher:
 
     def __init__(self, keys: ServiceKeys, random: Callable[[int], bytes]) -> None:
         self._state_ring = keys.state
-        self._ciphers = {key.id: AESGCM(key.secret[:32]) for key in keys.seal}
-        self._current_cipher = self._ciphers[keys.seal.current.id]
-        ids = f"{keys.seal.current.id}/{keys.state.current.id}".encode()
-        self._encoded_key_ids = len(ids).to_bytes(1, "big") + ids
+        self._keys = _RecordKeys(keys.seal, keys.state, ("seal", "state"))
+        self._recovery_keys = _RecordKeys(
+            _derive_ring(keys.authenticator, "recovery record seal"),
+            _derive_ring(keys.authenticator, "recovery record state"),
+            ("authenticator", "authenticator"),
+        )
         self._random = random
 
     def seal_record(self, key_name: str, version: int, body: bytes) -> bytes:
         """Return the record to store under this key name."""
-        head = self.format_version(version).encode() + self._encoded_key_ids
+        keys = self._choose_keys(key_name)
+        head = self.format_version(version).encode() + keys.encoded_key_ids
         nonce = self._random(NONCE_BYTES)
         context = join_length_prefixed(key_name.encode(), head)
-        record = head + nonce + self._current_cipher.encrypt(nonce, body, context)
-        return record + self._state_ring.current.compute_mac("record", key_name.encode(), record)
+        record = head + nonce + keys.current_cipher.encrypt(nonce, body, context)
+        return record + keys.state_ring.current.compute_mac("record", key_name.encode(), record)
 
     def open_record(self, key_name: str, record: bytes) -> tuple[int, bytes]:
         """Return version and body.
@@ -48,23 +70,27 @@ class RecordCipher:
         Raises StoreTampered if it was not sealed for this key name, and StoreKeyUnknown if it names a
         key that is not in force here: that is no sign of tampering while a key is rotated.
         """
+        keys = self._choose_keys(key_name)
         signed, mac = record[:-MAC_BYTES], record[-MAC_BYTES:]
         try:
             end = VERSION_DIGITS + 1 + signed[VERSION_DIGITS]
             seal_id, state_id = _split_key_ids(signed[VERSION_DIGITS + 1 : end])
-            if (state := self._state_ring.get(state_id)) is None:
-                raise StoreKeyUnknown("state", state_id)
+            if (state := keys.state_ring.get(state_id)) is None:
+                raise StoreKeyUnknown(keys.state_name, state_id)
             expected = state.compute_mac("record", key_name.encode(), signed)
             if not constant_time_equal(mac, expected):
                 raise StoreTampered(key_name)
-            if (cipher := self._ciphers.get(seal_id)) is None:
-                raise StoreKeyUnknown("seal", seal_id)
+            if (cipher := keys.ciphers.get(seal_id)) is None:
+                raise StoreKeyUnknown(keys.seal_name, seal_id)
             context = join_length_prefixed(key_name.encode(), signed[:end])
             nonce, sealed = signed[end : end + NONCE_BYTES], signed[end + NONCE_BYTES :]
             body = cipher.decrypt(nonce, sealed, context)
         except (InvalidTag, LookupError, ValueError) as error:
             raise StoreTampered(key_name) from error
         return int(record[:VERSION_DIGITS]), body
+
+    def _choose_keys(self, key_name: str) -> _RecordKeys:
+        return self._recovery_keys if _RECOVERY_KEY_NAME.match(key_name) else self._keys
 
     @staticmethod
     def format_version(number: int) -> str:
@@ -87,6 +113,10 @@ class RecordCipher:
     def has_key_for(self, signature: str) -> bool:
         """Return whether the key of a signature is still in force."""
         return self._state_ring.get(signature.partition(":")[0]) is not None
+
+
+def _derive_ring(ring: KeyRing, label: str) -> KeyRing:
+    return KeyRing(tuple(Key(key.id, key.compute_mac(label)) for key in ring))
 
 
 def _split_key_ids(ids: bytes) -> tuple[str, str]:

@@ -14,7 +14,9 @@ from otp_service.audit.query.reader import EventReader
 from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.errors import (
     ChallengeNotFound,
+    CodeAlreadyUsed,
     IncorrectCode,
+    InvalidRecoverySet,
     NumberLocked,
     NumberNotAllowed,
     RateLimited,
@@ -24,6 +26,9 @@ from otp_service.core.events import BlocklistChanged
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
+from otp_service.core.recovery_codes import decode_recovery_set
+from otp_service.core.sealed_token import TokenCipher
+from otp_service.schemas import CreateRecoveryCodesRequest, VerifyRecoveryCodeRequest
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.number_admin import NumberAdmin
 from tests.audit.sealed_log import SealedLog, run_until_idle
@@ -410,3 +415,59 @@ async def block_number(installation: Installation, phone: PhoneNumber) -> None:
     event = BlocklistChanged(id="1", reason="blocked")
     operators = NumberAdmin(installation.store, installation.keys.pseudonym)
     await operators.block_number(phone, event, os.urandom(8).hex())
+
+
+async def test_a_used_set_survives_a_rotation_of_the_keys_of_records(steps_of_records):
+    """Marks of used codes are kept for 401 days, and the old keys of records for one."""
+    steps = steps_of_records
+    created = await create_recovery_set(steps.before)
+    first = await verify_recovery_code(steps.before, created.token, created.codes[0])
+
+    steps.wait(25 * HOUR)
+    second = await verify_recovery_code(steps.over, first.token, created.codes[1])
+
+    assert (9, 8) == (first.codes_left, second.codes_left)
+    for token in (created.token, first.token, second.token):
+        with pytest.raises(CodeAlreadyUsed):
+            await verify_recovery_code(steps.over, token, created.codes[0])
+
+
+async def test_used_recovery_codes_stay_used_through_a_rotation_of_their_key(steps_of):
+    """The marks are under the authenticator key, and move to the new one with the next use."""
+    steps = steps_of("authenticator")
+    created = await create_recovery_set(steps.before)
+    await verify_recovery_code(steps.before, created.token, created.codes[0])
+
+    for installation in (steps.spread, steps.used, steps.spread):
+        with pytest.raises(CodeAlreadyUsed):
+            await verify_recovery_code(installation, created.token, created.codes[0])
+    moved = await verify_recovery_code(steps.used, created.token, created.codes[1])
+
+    with pytest.raises(InvalidRecoverySet):
+        await verify_recovery_code(steps.over, created.token, created.codes[2])
+    last = await verify_recovery_code(steps.over, moved.token, created.codes[2])
+    assert 7 == last.codes_left
+
+
+async def test_without_the_key_of_its_marks_no_code_of_a_set_is_accepted(steps_of):
+    """The old key was removed before the marks under it expired: fails closed."""
+    steps = steps_of("authenticator")
+    created = await create_recovery_set(steps.before)
+    answer = await verify_recovery_code(steps.before, created.token, created.codes[0])
+    during = TokenCipher(steps.used.keys.authenticator, os.urandom)
+    resealed = decode_recovery_set(during, answer.token)[0].seal(during)
+
+    for code in created.codes[:2]:
+        with pytest.raises(StoreKeyUnknown):
+            await verify_recovery_code(steps.over, resealed, code)
+
+
+async def create_recovery_set(installation):
+    caller, request = installation.build_caller("shop"), CreateRecoveryCodesRequest("u-81")
+    return await installation.service.recovery_sets.create_set(caller, request)
+
+
+async def verify_recovery_code(installation, token, code):
+    caller = installation.build_caller("shop")
+    request = VerifyRecoveryCodeRequest(token, "u-81", code)
+    return await installation.service.recovery_sets.verify_code(caller, request, None)

@@ -94,7 +94,7 @@ def test_noise_is_refused_and_breaks_nothing(noise: bytes) -> None:
     """R77: a StoreTampered, and no other exception."""
     assert refused(noise)
     assert refused(b"00000001" + noise)
-    assert refused(b"00000001" + vault()._encoded_key_ids + noise)
+    assert refused(b"00000001" + vault()._keys.encoded_key_ids + noise)
 
 
 def test_another_name_is_another_record() -> None:
@@ -120,7 +120,7 @@ def test_the_mac_is_over_name_version_and_bytes() -> None:
 def test_parts_of_two_records_make_no_third() -> None:
     """Design 7: another version, another sealed body, another MAC, all of the same keys."""
     one, other = vault().seal_record(NAME, 1, BODY), vault().seal_record(NAME, 2, BODY[::-1])
-    body = VERSION_DIGITS + len(vault()._encoded_key_ids)
+    body = VERSION_DIGITS + len(vault()._keys.encoded_key_ids)
 
     assert refused(other[:VERSION_DIGITS] + one[VERSION_DIGITS:])
     assert refused(one[:body] + other[body:])

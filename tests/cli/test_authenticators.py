@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import otp_service
 from otp_service.app import RANDOM_SOURCE
 from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli.common import read_settings
@@ -423,3 +424,37 @@ def test_the_commands_run_on_the_data_folder_of_dev(run_otp, tmp_path):
     )
 
     assert (0, 1) == (ended.exit_code, len(parse_lines(ended.out))), ended.err
+
+
+# ------------------------------------------------------------------------------ documentation
+
+DOCUMENTED_COMMAND = re.compile(
+    r"^ *\$ otp-service authenticators (.*?) < (\S+)(?: > (\S+))?\n((?: *[^\s$`].*\n)+)",
+    re.MULTILINE,
+)
+
+
+def read_documentation() -> str:
+    """Return the section of the documentation that shows the commands."""
+    page = Path(otp_service.__file__).parents[1] / "docs" / "authenticators.md"
+    return page.read_text().split("## Moving in and out\n")[1].split("\n## ")[0]
+
+
+def test_the_commands_of_the_documentation_print_what_it_shows(run_otp, config):
+    """Each is run with the lines that the page shows, in its order; the last output is shown too."""
+    section = read_documentation()
+    first_lines, last_line = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    files = {"secrets.jsonl": first_lines}
+    commands = DOCUMENTED_COMMAND.findall(section)
+
+    for words, source, target, shown in commands:
+        ended = run_otp(
+            *("authenticators", *words.split(), "--config", config), stdin=files[source]
+        )
+        assert [line.strip() for line in shown.splitlines()] == ended.err.splitlines()
+        files[target] = ended.out
+
+    assert 3 == len(commands)
+    exported = files["secrets.jsonl"].splitlines()[0]
+    hidden = (r'"\d{4}-[^"]+Z"', '"<time>"')
+    assert re.sub(*hidden, last_line.strip()) == re.sub(*hidden, exported)

@@ -569,6 +569,14 @@ async def test_an_earlier_set_stays_valid(installation: Installation) -> None:
         await verify(installation, newer.token, earlier.codes[1])
 
 
+async def test_a_traceback_shows_no_code(installation: Installation) -> None:
+    """Neither a plain one nor a pretty one, which prints the members of a struct."""
+    created = await create(installation)
+
+    assert "CreatedRecoverySet()" == repr(created)
+    assert [] == created.__rich_repr__()
+
+
 async def test_codes_of_two_sets_differ_and_show_their_form(installation: Installation) -> None:
     codes = [*(await create(installation)).codes, *(await create(installation)).codes]
 

@@ -1,4 +1,4 @@
-"""Creating an authenticator draws a QR code, which is admitted like a run of argon2."""
+"""The handlers of authenticators: views, what they pass on, and the slot of a QR code."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from otp_service.api import authenticators
 from otp_service.core.admission import AdmissionControl
+from otp_service.service.authenticator_check import AuthenticatorAnswer
 from otp_service.service.authenticator_service import NewAuthenticator
 from tests.api.fakes import NOW_MS, ApiHarness
 from tests.qr_reader import read_qr_svg
@@ -22,6 +23,7 @@ class FakeAuthenticators:
     def __init__(self) -> None:
         self.slots = AdmissionControl(1, 1)
         self.created_count = 0
+        self.calls: list[tuple[Any, ...]] = []
 
     def take_slot(self, caller: Any) -> Any:
         """Take the slot."""
@@ -31,6 +33,13 @@ class FakeAuthenticators:
         """Return the same authenticator each time."""
         self.created_count += 1
         return NEW
+
+    async def confirm(self, _caller: Any, *call: Any) -> AuthenticatorAnswer:
+        """Record the request and the Idempotency-Key."""
+        self.calls.append(call)
+        return AuthenticatorAnswer("a1.active", NOW_MS)
+
+    verify = confirm
 
 
 @pytest.fixture
@@ -85,3 +94,33 @@ async def test_a_slot_is_free_after_a_failure(
 
     assert 500 == (await create(harness)).status_code
     assert 0 == fake.slots.in_use
+
+
+@pytest.mark.parametrize(
+    ("path", "view"),
+    [
+        ("confirm", {"status": "active", "confirmed_at": "2026-11-22T12:00:00.250Z"}),
+        ("verify", {"status": "verified", "verified_at": "2026-11-22T12:00:00.250Z"}),
+    ],
+)
+@pytest.mark.parametrize(("code", "passed"), [("123 456", "123 456"), (123456, ""), (None, "")])
+async def test_a_code_is_passed_on_with_its_key(  # noqa: PLR0913, PLR0917
+    harness: ApiHarness, fake: FakeAuthenticators, path: str, view: Any, code: Any, passed: str
+) -> None:
+    """R8: a code that is not text is as malformed as an empty one."""
+    body = {"authenticator": "a1.token", "account": "u-81", "code": code}
+    headers = {"Idempotency-Key": '"k 1"'}
+
+    response = await harness.call_public(
+        "POST", f"/v1/authenticators/{path}", json=body, headers=headers
+    )
+
+    assert 200 == response.status_code
+    assert view | {"authenticator": "a1.active"} == response.json()
+    ((request, key),) = fake.calls
+    assert ("a1.token", "u-81", passed, "k 1") == (
+        request.authenticator,
+        request.account,
+        request.code,
+        key,
+    )

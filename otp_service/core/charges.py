@@ -136,7 +136,8 @@ def build_factor_failure_charges(
 ) -> tuple[Charge, Charge]:
     """Return the charges of an attempt to its account: consecutive failures, then all failures.
 
-    A correct code reverses them. They count all authenticators or recovery sets of the account, old
+    The code of a login resets the first and refunds the second. The code of an enrolment refunds both:
+    it ends no failures in a row. They count all authenticators or recovery sets of the account, old
     and new, because an enrolment must not be a fresh budget.
     """
     consecutive, failures = FACTOR_LOCK_LIMITS[factor]

@@ -78,6 +78,7 @@ class ConfirmationCheck:
 
     factor = Factor.AUTHENTICATOR
     event_kinds = AUTHENTICATOR_EVENTS
+    is_login = False
 
     def __init__(
         self,
@@ -171,6 +172,8 @@ class ConfirmationCheck:
 
 class LoginCheck(ConfirmationCheck):
     """Whether a code is that of a new time step: the `FactorCheck` of a verify."""
+
+    is_login = True
 
     def _check_status(self) -> None:
         self._authenticator.check_active()

@@ -82,6 +82,9 @@ class FactorCheck(Protocol):
 
     factor: Factor
     event_kinds: FactorEvents
+    is_login: bool
+    """Whether an accepted code ends the failures in a row, and offsets one failure of the tenant. An
+    enrolment does not: it is free, and its user has the secret."""
     context: CallContext
     record_name: RecordName
     """The state of the token in Redis."""
@@ -244,18 +247,21 @@ class FactorAttempt:
         answers = self._slot.build_swaps(
             state.answer, self._fingerprint, decision.answer, state.now
         )
-        # The count of consecutive failures is reset, the other charge is refunded.
-        consecutive_failures, *refunds = attempt.refunds
+        consecutive_failures, failures = attempt.refunds
+        is_login = self._check.is_login
         return self._context.build_commit(
             record_swaps=(swap, *answers),
-            refunds=tuple(refunds),
-            reset_buckets=(consecutive_failures.charge.bucket,),
+            refunds=(failures,) if is_login else attempt.refunds,
+            reset_buckets=(consecutive_failures.charge.bucket,) if is_login else (),
             events=decision.events,
             durable=True,
         )
 
     async def _settle_caller(self) -> None:
-        await self._shared_limits.settle_success(self._caller_refunds)
+        if self._check.is_login:
+            await self._shared_limits.settle_success(self._caller_refunds)
+        else:
+            await self._shared_limits.refund(self._caller_refunds)
 
     async def _refuse(
         self, attempt: ChargedAttempt, decision: Rejection | Deferral

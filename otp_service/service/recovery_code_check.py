@@ -66,6 +66,7 @@ class RecoveryCodeCheck:
 
     factor = Factor.RECOVERY_CODE
     event_kinds = RECOVERY_EVENTS
+    is_login = True
 
     def __init__(
         self,

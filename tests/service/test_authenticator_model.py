@@ -135,7 +135,8 @@ class AuthenticatorModel(FactorModel):
             seconds = max(1, math.ceil(wait_ms / SECOND_MS))
             return errors.RateLimited, "CodesAfterDataLoss", seconds
         self.last_steps[token.authenticator] = step
-        self.count = self.last = 0
+        if call.kind == "verify":
+            self.count = self.last = 0
         return "accepted", step
 
     def record_success(self, call: Call, step: int, text: str, now: int) -> None:

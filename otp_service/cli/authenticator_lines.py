@@ -134,8 +134,9 @@ def run_import(args: argparse.Namespace) -> int:
         account, parameters = parse_import_line(text, args.tenant, is_hex=args.hex)
         if len(parameters.secret) < NEW_SECRET_BYTES:
             short_secrets.add_line(line)
-        key = settings.keys.authenticator.current
-        authenticator = import_authenticator(key, args.tenant, account, parameters, now_ms())
+        authenticator = import_authenticator(
+            RANDOM_SOURCE.token_bytes, args.tenant, account, parameters, now_ms()
+        )
         return {"account": account, "authenticator": authenticator.seal(cipher)}
 
     with _record_transfer(settings, events.AuthenticatorsImported, args) as counts:

@@ -3,11 +3,13 @@
     create ──► unconfirmed (30 minutes) ──confirm──► active, for as long as the caller keeps the token
 
 The caller holds the authenticator as a sealed token. Redis holds the last accepted step for as long
-as an older code could still match. Codes are computed by pyotp's HOTP for one step at a time: its
+as an older code could still match, under a name that one secret of an account has in each of its
+tokens. Codes are computed by pyotp's HOTP for one step at a time: its
 TOTP takes the first match and not the newest, knows no last step, and accepts digits of other scripts.
 """
 
 import hashlib
+import hmac
 import re
 from base64 import b32decode, b32encode
 from collections.abc import Callable
@@ -19,12 +21,15 @@ from msgspec.structs import replace
 
 from otp_service.core import errors
 from otp_service.core.codes import constant_time_equal
+from otp_service.core.keys import join_length_prefixed
 from otp_service.core.sealed_token import InvalidToken, TokenCipher, TokenKind
 from otp_service.core.timestamps import CLOCK_TOLERANCE_MS, MINUTE_MS, SECOND_MS
 
 
 AUTHENTICATOR_ID_BYTES = 16
-"""Ids are drawn at random; Redis keeps the last step under them."""
+"""Ids are drawn at random; events name an authenticator by its id."""
+
+_STATE_ID_BYTES = 16
 
 NEW_SECRET_BYTES = 20
 """RFC 4226 R6 recommends 160 bits; 20 bytes are base32 without padding."""
@@ -96,6 +101,20 @@ class Authenticator(msgspec.Struct, frozen=True, array_like=True):
     def base32_secret(self) -> str:
         """The secret as apps take it: RFC 4648 base32 in capitals, without padding."""
         return b32encode(self.secret).rstrip(b"=").decode()
+
+    @property
+    def state_id(self) -> str:
+        """The name of its last accepted step: the same in every token that accepts the same codes.
+
+        One secret may be imported twice, or exported and imported, under any key of the ring. Secrets
+        with equal codes, such as one with a zero byte at the end, give equal HMACs. The digits are
+        left out: six digits are the end of the eight of that step. Steps of other periods are other
+        numbers. The name shows as little of the secret as a code, and is no code: those are HMACs of
+        eight bytes.
+        """
+        fields = ("authenticator state", self.tenant, self.account, str(self.period))
+        joined = join_length_prefixed(*(field.encode() for field in fields))
+        return hmac.digest(self.secret, joined, self.algorithm)[:_STATE_ID_BYTES].hex()
 
     def compute_step(self, now: int) -> int:
         """Return the number of the time step of this instant (RFC 6238 §4.2)."""

@@ -10,6 +10,7 @@ be a secret.
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -22,7 +23,6 @@ from otp_service.core.authenticator import (
     decode_authenticator,
     parse_base32_secret,
 )
-from otp_service.core.keys import Key
 from otp_service.core.otpauth_uri import (
     URI_PREFIX,
     AuthenticatorParameters,
@@ -165,17 +165,20 @@ def is_valid_account(text: str) -> bool:
 
 
 def import_authenticator(
-    key: Key, tenant: str, account: str, parameters: AuthenticatorParameters, now: int
+    token_bytes: Callable[[int], bytes],
+    tenant: str,
+    account: str,
+    parameters: AuthenticatorParameters,
+    now: int,
 ) -> Authenticator:
     """Return an active authenticator for a secret of another system.
 
     The step after the present one counts as its confirming step, so that no code that the other
-    system has seen is accepted here. The id depends on tenant, account and secret alone: an import
-    that is repeated gives no second authenticator, at which a used code would be right once more.
+    system has seen is accepted here. An import may be repeated: the last step is that of the
+    secret (`Authenticator.state_id`), so a used code is used with both tokens.
     """
-    id_fields = (tenant.encode(), account.encode(), parameters.secret)
     authenticator = Authenticator(
-        id=key.compute_mac("imported authenticator", *id_fields)[:AUTHENTICATOR_ID_BYTES],
+        id=token_bytes(AUTHENTICATOR_ID_BYTES),
         tenant=tenant,
         account=account,
         secret=parameters.secret,

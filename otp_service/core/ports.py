@@ -60,8 +60,8 @@ class Refund(msgspec.Struct, frozen=True):
 class RecordName(msgspec.Struct, frozen=True):
     """What a record about an account is of: its state, or the answer to an Idempotency-Key.
 
-    `id` is the random id in the token of an authenticator or recovery set, or for an answer what
-    identifies the call at its tenant: its path and its key. The key name has only a hash of it.
+    `id` is the `state_id` of an authenticator, the random id in the token of a recovery set, or for an
+    answer what identifies the call at its tenant: its path and its key. The key name has only a hash of it.
     """
 
     kind: Literal["authenticator", "recovery", "answer"]

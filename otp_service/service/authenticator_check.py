@@ -1,7 +1,7 @@
 """What a code of an authenticator app proves: its confirmation, or a login.
 
-Redis has the last accepted time step of each authenticator, under its random id, for longer than a
-code of that step can match. The step of the confirming code is in the token.
+Redis has the last accepted time step of each secret of an account, for longer than a code of that
+step can match. The step of the confirming code is in the token.
 """
 
 from collections.abc import Callable
@@ -94,7 +94,7 @@ class ConfirmationCheck:
         self._typed_code = request.code
         self._code = ""
         self.record_name = RecordName(
-            "authenticator", context.caller.tenant.name, self._authenticator.id.hex()
+            "authenticator", context.caller.tenant.name, self._authenticator.state_id
         )
 
     def list_fingerprint_fields(self) -> tuple[str, ...]:

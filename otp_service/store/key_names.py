@@ -1,7 +1,7 @@
 """Every key name, written and parsed here and nowhere else; README.md lists the keys.
 
 A name holds no text that a caller chose: tenants are validated names from the settings, challenge
-ids match a pattern, random ids of tokens enter as a hash, and everything else as an HMAC under the
+ids match a pattern, unpredictable ids of tokens enter as a hash, and everything else as an HMAC under the
 `limit` key. `{NN}` is the hash tag of the partition, so that Redis Cluster keeps the keys of a
 partition together.
 """
@@ -57,7 +57,8 @@ class KeyNames:
     def account_record_key(self, partition: int, name: RecordName) -> str:
         """The state of an authenticator or recovery set, or the answer to an Idempotency-Key.
 
-        The id of a state is random, so its hash needs no key, and its name outlives every key.
+        The id of a state is random, or an HMAC under the secret of an authenticator: so its hash needs
+        no key, and its name outlives every key.
         """
         if name.kind == "answer":
             digest = self._digest("answer", name.tenant, name.id)

@@ -175,6 +175,56 @@ def test_codes_are_those_of_an_app(secret, algorithm, digits):
     assert CURRENT in list_matching_steps(authenticator, app.at(NOW // 1000), NOW)
 
 
+# ------------------------------------------------------------------------------ name of the state
+
+
+def test_the_state_is_that_of_the_secret_and_not_of_the_token():
+    other = replace(ACTIVE, id=bytes(16), created_at=1, confirmed_step=1, confirmed_at=1)
+
+    assert UNCONFIRMED.state_id == ACTIVE.state_id == other.state_id
+    assert 32 == len(ACTIVE.state_id)
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+@given(st.binary(min_size=14, max_size=127))
+def test_secrets_with_the_same_codes_have_the_same_state(algorithm, secret):
+    """HMAC fills a short key with zero bytes, and replaces a long one by its hash (RFC 2104)."""
+    block = 128 if algorithm is Algorithm.SHA512 else 64
+    short = secret[: block - 1]
+    long = (secret * 10)[: block + 1]
+    pairs = [(short, short + bytes(1))]
+    if len(long) <= MAX_SECRET_BYTES:
+        pairs.append((long, hashlib.new(algorithm, long).digest()))
+
+    for first, second in pairs:
+        authenticators = [
+            replace(ACTIVE, secret=one, algorithm=algorithm) for one in (first, second)
+        ]
+        assert 1 == len({one.compute_code(CURRENT) for one in authenticators})
+        assert 1 == len({one.state_id for one in authenticators})
+
+
+def test_codes_of_six_digits_have_the_state_of_those_of_eight():
+    """The code of six digits is the end of that of eight, so it was seen with it."""
+    eight = replace(ACTIVE, digits=8)
+
+    assert eight.compute_code(CURRENT).endswith(ACTIVE.compute_code(CURRENT))
+    assert eight.state_id == ACTIVE.state_id
+
+
+def test_other_codes_accounts_and_tenants_have_states_of_their_own():
+    others = [
+        replace(ACTIVE, account="u-82"),
+        replace(ACTIVE, tenant="bank"),
+        replace(ACTIVE, tenant="shopu", account="-81"),
+        replace(ACTIVE, secret=b"x" * 20),
+        replace(ACTIVE, period=60),
+        replace(ACTIVE, algorithm=Algorithm.SHA256),
+    ]
+
+    assert len(others) + 1 == len({one.state_id for one in (ACTIVE, *others)})
+
+
 # ---------------------------------------------------------------------------- decisions on steps
 
 

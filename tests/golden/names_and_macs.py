@@ -18,7 +18,7 @@ from otp_service.sms.receipt_callbacks import CallbackUrls, strip_reference
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes, fixed_keys
-from tests.golden.samples import CHALLENGE_ID
+from tests.golden.samples import AUTHENTICATOR, CHALLENGE_ID
 
 
 NUMBER = "+447400123456"
@@ -118,6 +118,7 @@ def list_macs() -> list[tuple[str, object]]:
             "tag of an address with its account and number",
             derive_address_tags(keys.limit.current, account, "203.0.113.9", NUMBER).number,
         ),
+        ("state id of an authenticator", AUTHENTICATOR.state_id),
         ("digest of an API key", hash_api_key("api-key-1")),
         ("argon2id of a code", slow),
         ("hash of a code", code_hash),

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from otp_service.core import errors
 from otp_service.core.authenticator_transfer import (
+    export_line,
     import_authenticator,
     parse_import_line,
     reseal_line,
@@ -33,8 +34,13 @@ async def import_user(installation: Installation, **members: object) -> AppUser:
     await user.start_step()
     line = json.dumps({"account": user.account, "secret": SECRET, **members})
     account, parameters = parse_import_line(line, user.tenant, is_hex=False)
-    key, now = installation.keys.authenticator.current, await user.read_time()
-    imported = import_authenticator(key, user.tenant, account, parameters, now)
+    imported = import_authenticator(
+        installation.dependencies.random.token_bytes,
+        user.tenant,
+        account,
+        parameters,
+        await user.read_time(),
+    )
     user.token = imported.seal(create_cipher(installation))
     return user
 
@@ -75,7 +81,7 @@ async def test_an_imported_authenticator_logs_in_with_the_code_after_the_next(
 
 
 async def test_a_repeated_import_accepts_no_code_twice(installation: Installation) -> None:
-    """Both tokens are the same authenticator: a row may have either of them."""
+    """Both tokens have the same secret: a row may have either of them."""
     user = await import_user(installation)
     first, second = user.token, (await import_user(installation)).token
     assert first != second
@@ -86,6 +92,49 @@ async def test_a_repeated_import_accepts_no_code_twice(installation: Installatio
     for token in (first, second):
         with pytest.raises(errors.CodeAlreadyUsed):
             await user.verify(code, token=token)
+
+
+async def test_a_secret_that_is_imported_twice_over_http_accepts_no_code_twice(
+    installation: Installation,
+) -> None:
+    user = AppUser(installation)
+    await user.enroll(secret=SECRET)
+    first = user.token
+    code = await user.read_new_code()
+    await user.verify(code)
+
+    await user.create(secret=SECRET)
+    with pytest.raises(errors.CodeAlreadyUsed):
+        await user.confirm(code)
+    user.token = (await user.confirm(await user.read_new_code())).token
+    code = await user.read_new_code()
+    await user.verify(code, token=first)
+    with pytest.raises(errors.CodeAlreadyUsed):
+        await user.verify(code)
+
+
+async def test_an_exported_authenticator_and_its_import_accept_no_code_twice(
+    installation: Installation,
+) -> None:
+    """It was created over HTTP, and the key was rotated before the export and the import."""
+    user = AppUser(installation)
+    await user.enroll()
+    old_token, old_ring = user.token, installation.keys.authenticator
+    new_ring = KeyRing((Key("new", b"n" * 32), *old_ring.keys))
+    keys = replace(installation.keys, authenticator=new_ring)
+    user.installation = rotated = installation.restart(keys=keys)
+    cipher = create_cipher(rotated)
+    exported = export_line(cipher, json.dumps({"authenticator": old_token}))
+    account, parameters = parse_import_line(json.dumps(exported), user.tenant, is_hex=False)
+    random, now = rotated.dependencies.random.token_bytes, await user.read_time()
+    imported = import_authenticator(random, user.tenant, account, parameters, now)
+
+    await user.start_step(2)
+    code = await user.read_code()
+    await user.verify(code, token=old_token)
+
+    with pytest.raises(errors.CodeAlreadyUsed):
+        await user.verify(code, token=imported.seal(cipher))
 
 
 async def test_an_import_of_eight_digits_takes_codes_of_eight(installation: Installation) -> None:

@@ -20,7 +20,11 @@ from otp_service.api.qr_code import render_qr_svg
 from otp_service.api.request_body import parse_body
 from otp_service.api.request_context import AnonymousRequest
 from otp_service.api.responses import ISOLATION_HEADERS, build_html_response
-from otp_service.core.authenticator import Authenticator, create_authenticator
+from otp_service.core.authenticator import (
+    MIN_SECRET_BITS,
+    Authenticator,
+    create_authenticator,
+)
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.otpauth_uri import parse_otpauth_uri
 from otp_service.core.timestamps import SECOND_MS
@@ -30,9 +34,6 @@ from otp_service.service.authenticator_service import NewAuthenticator
 
 MAX_ENTRIES: Final = 8
 """The oldest is dropped. The page gets all of them each second."""
-
-MIN_URI_BITS: Final = 80
-"""The shortest secret of a pasted URI: examples of other products have ten bytes."""
 
 Enroll = Callable[[str, Mapping[str, Any]], Awaitable[NewAuthenticator]]
 """Creates an authenticator for an account; it is given the state of the request, with its id."""
@@ -67,8 +68,12 @@ class AuthenticatorApp:
         self._enroll = enroll
         self._entries: list[tuple[Authenticator, AppEntry]] = []
 
-    async def add(self, wanted: AddEntryRequest, state: Mapping[str, Any]) -> None:
-        """Enroll an account or add a URI. Raises what the service raises, and InvalidRequest."""
+    async def add(self, wanted: AddEntryRequest, state: Mapping[str, Any], now: int) -> None:
+        """Enroll an account or add a URI. Raises what the service raises, and InvalidRequest.
+
+        `now` is in milliseconds. One whose codes cannot be computed is not added: the list of all
+        would fail until the process ends.
+        """
         account, uri, token = wanted.account, wanted.uri, None
         if (account is None) == (uri is None):
             raise InvalidRequest(("account", "give either account or uri"))
@@ -76,7 +81,7 @@ class AuthenticatorApp:
             created = await self._enroll(account, state)
             uri, token = created.uri, created.token
         assert uri is not None
-        authenticator = _parse_uri(uri)
+        authenticator = _parse_uri(uri, now)
         svg = await asyncio.to_thread(render_qr_svg, uri)
         entry = AppEntry(
             account=account, authenticator=token, uri=uri, qr_svg=svg, period=authenticator.period
@@ -89,14 +94,19 @@ class AuthenticatorApp:
         return [_add_codes(authenticator, entry, now) for authenticator, entry in self._entries]
 
 
-def _parse_uri(uri: str) -> Authenticator:
-    """Return what computes the codes of a URI, as an app reads it. Raises InvalidRequest."""
+def _parse_uri(uri: str, now: int) -> Authenticator:
+    """Return what computes the codes of a URI, as an app reads it.
+
+    Raises InvalidRequest if the URI is wrong, or its code of this instant cannot be computed.
+    """
     try:
-        found = parse_otpauth_uri(uri, MIN_URI_BITS)
+        found = parse_otpauth_uri(uri, MIN_SECRET_BITS)
+        draft = create_authenticator(bytes, "", "", 0, found.secret)
+        parsed = replace(draft, algorithm=found.algorithm, digits=found.digits, period=found.period)
+        parsed.compute_code(parsed.compute_step(now))
     except ValueError as error:
         raise InvalidRequest(("uri", str(error))) from None
-    draft = create_authenticator(bytes, "", "", 0, found.secret)
-    return replace(draft, algorithm=found.algorithm, digits=found.digits, period=found.period)
+    return parsed
 
 
 def _add_codes(authenticator: Authenticator, entry: AppEntry, now: int) -> AppEntry:
@@ -139,7 +149,7 @@ def create_authenticator_app_handlers(
     async def add_authenticator(request: AnonymousRequest) -> ASGIResponse:
         # Its type must be JSON, so that a page of another origin cannot send it.
         wanted = await parse_body(request, AddEntryRequest)
-        await app.add(wanted, request.scope["state"])
+        await app.add(wanted, request.scope["state"], now())
         return build_list(201)
 
     return [show_authenticator_app, list_authenticators, add_authenticator]

@@ -113,6 +113,10 @@ async def test_the_newest_is_first_once_and_the_oldest_is_dropped(app):
         ({"uri": "https://example.com"}, "uri"),
         ({"uri": PASTED_URI.replace("digits=8", "digits=9")}, "uri"),
         ({"uri": PASTED_URI.replace(SECRET, "secret")}, "uri"),
+        ({"uri": PASTED_URI.replace(SECRET, "JBSWY3DPEHPK3PXP")}, "uri"),  # 80 bits
+        ({"uri": PASTED_URI.replace(SECRET, "A" * 21)}, "uri"),  # 104 bits
+        ({"uri": PASTED_URI.replace(SECRET, "A" * 207)}, "uri"),  # 1,032 bits
+        ({"uri": PASTED_URI.replace(SECRET, "")}, "uri"),
         ({"name": "u-81"}, "name"),
     ],
 )
@@ -124,6 +128,32 @@ async def test_a_wrong_form_is_a_problem_that_names_the_field(app, fields, path)
     assert "application/problem+json" == answer.headers["content-type"]
     assert [path] == [error["path"] for error in answer.json()["errors"]]
     assert [] == await app.list()
+
+
+@pytest.mark.parametrize("chars", [23, 205])
+async def test_the_shortest_and_the_longest_secret_have_codes(app, chars):
+    """112 bits (NIST SP 800-63B-4) to 1,024, as the service takes them."""
+    uri = PASTED_URI.replace(SECRET, "A" * chars)
+
+    assert 201 == (await app.add(uri=uri)).status_code
+    assert [uri] == [entry["uri"] for entry in await app.list()]
+
+
+async def test_a_uri_without_a_code_is_not_kept(app, monkeypatch):
+    """Whatever the reason: else every later list fails, until the process ends."""
+    await app.add(account="u-81")
+    message = "Secrets must be longer"
+
+    def fail(_, __):
+        raise ValueError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("otp_service.core.authenticator.Authenticator.compute_code", fail)
+        answer = await app.add(uri=PASTED_URI)
+
+    assert 400 == answer.status_code
+    assert [{"path": "uri", "message": message}] == answer.json()["errors"]
+    assert ["u-81"] == [entry["account"] for entry in await app.list()]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])

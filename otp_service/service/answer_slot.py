@@ -55,16 +55,17 @@ class AnswerSlot:
     def find_answer(
         self, record: StoredRecord | None, fingerprint: bytes, now: int
     ) -> bytes | None:
-        """Return the answer to the same request, None without one that has not expired.
-
-        Raises IdempotencyKeyReused if the record is of another request.
-        """
+        """Return the answer to the same request, None without one that has not expired."""
         if record is None or now >= record.expires_at:
             return None
         stored = msgspec.msgpack.decode(record.body, type=StoredAnswer)
-        if not constant_time_equal(stored.fingerprint, fingerprint):
+        is_same = constant_time_equal(stored.fingerprint, fingerprint)
+        return stored.answer if is_same else None
+
+    def check_free(self, record: StoredRecord | None, now: int) -> None:
+        """Raise IdempotencyKeyReused if the key has an answer, which is that of another request."""
+        if record is not None and now < record.expires_at:
             raise errors.IdempotencyKeyReused
-        return stored.answer
 
     def build_swaps(
         self, old: StoredRecord | None, fingerprint: bytes, answer: bytes, now: int

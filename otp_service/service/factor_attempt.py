@@ -140,6 +140,7 @@ class FactorAttempt:
             return await self._repeat(answer)
         try:
             self._check.check_request()
+            self._slot.check_free(earlier_answer, now)
         except errors.OtpError as error:
             await self._record_denial(error)
             raise
@@ -309,12 +310,13 @@ class FactorAttempt:
         The attempt is refunded: nothing was compared, or the code was that of the other call.
         Raises IdempotencyKeyReused if the other call was another request.
         """
-        try:
-            answer = self._slot.find_answer(state.answer, self._fingerprint, state.now)
-        except errors.IdempotencyKeyReused as error:
-            await self._record_denial(error, attempt.refunds)
-            raise
+        answer = self._slot.find_answer(state.answer, self._fingerprint, state.now)
         if answer is None:
+            try:
+                self._slot.check_free(state.answer, state.now)
+            except errors.IdempotencyKeyReused as error:
+                await self._record_denial(error, attempt.refunds)
+                raise
             return None
         return await self._repeat(answer, attempt.refunds)
 

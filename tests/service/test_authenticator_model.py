@@ -91,11 +91,9 @@ class AuthenticatorModel(FactorModel):
         """Return the outcome of a call, and change what it changes."""
         answer, token = self.find_answer(call, now), call.token
         has_expired = not token.is_active and now >= token.created_at + UNCONFIRMED_TTL_MS
-        if answer:
-            is_same = answer.fingerprint == call.fingerprint
-            reused = (errors.IdempotencyKeyReused,)
-            return self.end(now, "repeated", answer.text) if is_same else reused
-        if has_expired:
+        if answer and answer.fingerprint == call.fingerprint:
+            return self.end(now, "repeated", answer.text)
+        if has_expired and not answer:
             return self.end(now, errors.InvalidAuthenticator)
         return self.charge(call, now) or self.compare(call, now)
 
@@ -107,6 +105,8 @@ class AuthenticatorModel(FactorModel):
             return self.end(now, errors.AccountLocked)
         if call.token.is_active != is_verify:
             return self.end(now, conflicts[is_verify])
+        if self.find_answer(call, now):
+            return self.end(now, errors.IdempotencyKeyReused)
         if isinstance(refusal, LimitRefusal):
             return self.end(now, errors.RateLimited, refusal.limit, refusal.retry_after)
         return None

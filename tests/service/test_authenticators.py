@@ -534,6 +534,34 @@ async def test_another_request_under_the_key_is_refused(
     assert [] == await installation.list_keys("*:limit:*")
 
 
+async def test_a_reused_key_is_reported_after_the_form_of_the_code_and_the_lock(
+    installation: Installation, user: AppUser
+) -> None:
+    """Each refusal is recorded, and none of them is charged."""
+    set_limits(installation, ConsecutiveAuthenticatorFailuresPerAccount=(Window(1, 7776000),))
+    await user.enroll()
+    await user.verify(await user.read_new_code(), key="k1")
+    wrong = await user.read_wrong_code()
+
+    with pytest.raises(errors.MalformedCode):
+        await user.verify("x", key="k1")
+    with pytest.raises(errors.AuthenticatorNotConfirmed):
+        await user.verify(wrong, key="k1", token=user.unconfirmed_token)
+    with pytest.raises(errors.IdempotencyKeyReused):
+        await user.verify(wrong, key="k1")
+    assert [] == await installation.list_keys("*:limit:*")
+    with pytest.raises(errors.IncorrectCode):
+        await user.verify(wrong)
+    for code in ("x", wrong):
+        with pytest.raises(errors.AccountLocked):
+            await user.verify(code, key="k1")
+
+    recorded = await list_events(installation, "reason")
+    reasons = ("malformed", "not_confirmed", "idempotency_key_reused", "account_locked")
+    denied = [f"authenticator.denied {reason}" for reason in reasons]
+    assert [1, 1, 1, 2] == [recorded.count(event) for event in denied], recorded
+
+
 async def test_a_refusal_leaves_the_key_free(user: AppUser) -> None:
     await user.enroll()
     with pytest.raises(errors.IncorrectCode):

@@ -83,13 +83,13 @@ class RecoveryModel(FactorModel):
     def predict(self, call: Call, now: int) -> tuple[Any, ...]:
         """Return the outcome of a call, and charge its failure."""
         answer = self.answers.get(call.key) if call.key else None
-        if answer and now < answer.expires_at:
-            if answer.fingerprint != call.fingerprint:
-                return (errors.IdempotencyKeyReused,)
+        if answer and now < answer.expires_at and answer.fingerprint == call.fingerprint:
             return ("repeated", *answer.answer)
         refusal = self.find_refusal(SUBJECT, now)
         if isinstance(refusal, Locked):
             return (errors.AccountLocked,)
+        if answer and now < answer.expires_at:
+            return (errors.IdempotencyKeyReused,)
         if isinstance(refusal, LimitRefusal):
             return errors.RateLimited, refusal.limit, refusal.retry_after
         return self.compare(call, now)

@@ -440,6 +440,28 @@ async def test_a_key_is_for_one_code(installation: Installation) -> None:
     await verify(installation, created.token, created.codes[1], key="try-2")
 
 
+async def test_a_reused_key_is_reported_after_the_form_of_the_code_and_the_lock(
+    installation: Installation,
+) -> None:
+    """Each refusal is recorded, and none of them is charged."""
+    set_limits(installation, **{Limit.CONSECUTIVE_RECOVERY_FAILURES: (Window(1, 7776000),)})
+    created = await create(installation)
+    await verify(installation, created.token, created.codes[0], key="try-1")
+
+    for code, expected in (("x", MalformedCode), (WRONG_CODE, IdempotencyKeyReused)):
+        with pytest.raises(expected):
+            await verify(installation, created.token, code, key="try-1")
+    with pytest.raises(IncorrectCode):
+        await verify(installation, created.token, WRONG_CODE)
+    for code in ("x", WRONG_CODE):
+        with pytest.raises(AccountLocked):
+            await verify(installation, created.token, code, key="try-1")
+
+    reasons = [e["reason"] for e in await list_events(installation, "recovery.denied")]
+    expected_reasons = ["malformed", "idempotency_key_reused", "account_locked"]
+    assert expected_reasons == list(dict.fromkeys(reasons))
+
+
 async def test_a_refusal_frees_the_key(installation: Installation) -> None:
     created = await create(installation)
     with pytest.raises(IncorrectCode):

@@ -100,7 +100,7 @@ class Authenticator(msgspec.Struct, frozen=True, array_like=True):
     @property
     def base32_secret(self) -> str:
         """The secret as apps take it: RFC 4648 base32 in capitals, without padding."""
-        return b32encode(self.secret).rstrip(b"=").decode()
+        return _format_base32(self.secret)
 
     @property
     def state_id(self) -> str:
@@ -171,17 +171,27 @@ def create_authenticator(
 def parse_base32_secret(text: str, min_bits: int) -> bytes:
     """Return the secret of a base32 text; case, spaces, hyphens and padding at the end are ignored.
 
+    Bits after the last byte must be zero (RFC 4648 §3.5): else the text was cut off, or mistyped, and
+    an imported authenticator would never accept a code.
+
     Raises ValueError with a sentence for the caller, which never repeats the text.
     """
-    compact = text.replace(" ", "").replace("-", "").rstrip("=").upper()
-    if not re.fullmatch("[A-Z2-7]+", compact):
+    compact = text.replace(" ", "").replace("-", "").rstrip("=")
+    if not re.fullmatch("[A-Za-z2-7]+", compact):  # before upper(), which makes S of U+017F
         raise ValueError("must be base32: the letters A to Z and the digits 2 to 7")
+    compact = compact.upper()
     try:
         secret = b32decode(compact + "=" * (-len(compact) % 8))
     except ValueError:
-        raise ValueError("must be base32: characters are missing at the end") from None
+        secret = b""
+    if _format_base32(secret) != compact:
+        raise ValueError("must be base32: characters are missing or wrong at the end")
     check_secret_length(secret, min_bits)
     return secret
+
+
+def _format_base32(secret: bytes) -> str:
+    return b32encode(secret).rstrip(b"=").decode()
 
 
 def check_secret_length(secret: bytes, min_bits: int) -> None:
@@ -251,10 +261,12 @@ def list_matching_steps(authenticator: Authenticator, code: str, now: int) -> tu
 class StepDecision(Enum):
     ACCEPTED = auto()
     USED = auto()
-    """The code is right, and its step or a later one was accepted before."""
+    """The code is right, and its step or a later one was accepted before, or may have been and a step
+    that can be accepted has begun."""
     MISMATCH = auto()
     TOO_EARLY = auto()
-    """The code is right, and Redis may have lost that its step was accepted."""
+    """The code is right, Redis may have lost that its step was accepted, and no later step that can
+    be accepted has begun."""
 
 
 class StepVerdict(msgspec.Struct, frozen=True):
@@ -277,7 +289,9 @@ def decide_step(
     `last_step` is what Redis has, and `epoch` the instant at which this Redis began to know steps.
     A step at or before the last or the confirming one is never accepted (RFC 6238 §5.2). What was
     accepted before the epoch is unknown, up to the step after the epoch's beginning, which matches
-    from a clock that is ahead. An authenticator that was created in the epoch is known whole.
+    from a clock that is ahead: such a code is too early until a step after those begins, so that the
+    wait ends with a code that is accepted, and used from then on. An authenticator that was created
+    in the epoch is known whole.
     """
     if not matches:
         return StepVerdict(StepDecision.MISMATCH)
@@ -287,8 +301,9 @@ def decide_step(
         return StepVerdict(StepDecision.USED, step)
     if step <= (unknown_until := _compute_last_unknown_step(authenticator, epoch, now)):
         acceptable_at = (unknown_until + 1) * authenticator.period * SECOND_MS
-        retry_after = max(1, -((now - acceptable_at) // SECOND_MS))
-        return StepVerdict(StepDecision.TOO_EARLY, step, retry_after)
+        if now >= acceptable_at:
+            return StepVerdict(StepDecision.USED, step)
+        return StepVerdict(StepDecision.TOO_EARLY, step, -((now - acceptable_at) // SECOND_MS))
     return StepVerdict(StepDecision.ACCEPTED, step)
 
 

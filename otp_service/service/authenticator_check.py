@@ -136,7 +136,7 @@ class ConfirmationCheck:
                 return self._accept(verdict.step, state.now)
 
     def _defer(self, verdict: StepVerdict) -> Deferral:
-        detail = "The store was restarted, and this code may have been used. Wait for the next one."
+        detail = "The store was restarted, and this code may have been used. Wait for another one."
         return Deferral(
             errors.RateLimited(
                 EPOCH_LIMIT,

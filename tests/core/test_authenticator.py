@@ -298,12 +298,46 @@ def test_after_the_wait_the_code_of_the_present_step_is_accepted():
     assert StepDecision.ACCEPTED is decide((step,), None, epoch, now=now - STEP_MS).decision
 
 
-def test_a_late_code_of_an_unknown_step_can_be_followed_by_the_next_one_at_once():
-    now = NOW + 2 * STEP_MS
+@pytest.mark.parametrize("elapsed_ms", [0, 1, STEP_MS - 1])
+def test_a_late_code_of_an_unknown_step_is_used_once_a_later_step_has_begun(elapsed_ms):
+    """No wait makes it right; the code that the app shows now is accepted."""
+    now = NOW + 2 * STEP_MS + elapsed_ms
 
-    verdict = decide((CURRENT + 1,), epoch=NOW, now=now)
+    assert StepVerdict(StepDecision.USED, CURRENT + 1) == decide((CURRENT + 1,), epoch=NOW, now=now)
+    current = StepVerdict(StepDecision.ACCEPTED, CURRENT + 2)
+    assert current == decide((CURRENT + 2,), epoch=NOW, now=now)
 
-    assert StepVerdict(StepDecision.TOO_EARLY, CURRENT + 1, 1) == verdict
+
+@given(
+    st.sampled_from((10, 20, 30, 60, 120)),
+    st.integers(0, 4 * 120_000),
+    st.integers(0, 4 * 120_000),
+    st.none() | st.integers(-3, 4),
+    st.integers(-1, 1),
+)
+def test_after_exactly_the_wait_the_code_that_the_app_shows_then_is_accepted(
+    period, epoch_offset, elapsed_ms, known_offset, offset
+):
+    authenticator = replace(ACTIVE, period=period)
+    epoch = NOW + epoch_offset
+    now = epoch + elapsed_ms
+    last_step = None if known_offset is None else authenticator.compute_step(now) + known_offset
+    step = authenticator.compute_step(now) + offset
+
+    verdict = decide((step,), last_step, epoch, authenticator, now)
+
+    if verdict.decision is StepDecision.TOO_EARLY:
+        then = now + verdict.retry_after * 1000
+        shown = authenticator.compute_step(then)
+        assert (
+            StepDecision.ACCEPTED
+            is decide((shown,), last_step, epoch, authenticator, then).decision
+        )
+        before = authenticator.compute_step(then - 1000)
+        assert then - 1000 < now or (
+            StepDecision.ACCEPTED
+            is not decide((before,), last_step, epoch, authenticator, then - 1000).decision
+        )
 
 
 def test_a_known_step_is_used_and_not_too_early():
@@ -553,7 +587,15 @@ def test_every_secret_is_read_with_and_without_padding(secret):
         (BASE32[:-1] + "\uff21", "must be base32"),
         (BASE32 + "\n", "must be base32"),
         (BASE32[:8] + "==" + BASE32[8:], "must be base32"),
-        (BASE32 + "A", "missing at the end"),
+        (BASE32 + "A", "missing or wrong at the end"),
+        (BASE32 + "AAA", "missing or wrong at the end"),
+        (BASE32 + "AB", "missing or wrong at the end"),
+        (BASE32[:25] + "Z" + "=" * 6, "missing or wrong at the end"),
+        (BASE32[:31], "missing or wrong at the end"),
+        (BASE32[:-1] + "\u0131", "must be base32: the letters"),
+        (BASE32[:-1] + "\u017f", "must be base32: the letters"),
+        (BASE32[:-1] + "\u212a", "must be base32: the letters"),
+        (BASE32[:-1] + "\ufb06", "must be base32: the letters"),
         (BASE32[:24], "at least 128 bits, and has 120"),
         ("JBSWY3DPEHPK3PXP", "at least 128 bits, and has 80"),
         ("A" * 208, "at most 1024 bits"),

@@ -132,7 +132,10 @@ class AuthenticatorModel(FactorModel):
         unknown_until = self.epoch // PERIOD_MS + 1
         if token.created_at < self.epoch and step <= unknown_until:
             wait_ms = (unknown_until + 1) * PERIOD_MS - now
-            seconds = max(1, math.ceil(wait_ms / SECOND_MS))
+            if wait_ms <= 0:
+                self.fail(now)
+                return (errors.CodeAlreadyUsed,)
+            seconds = math.ceil(wait_ms / SECOND_MS)
             return errors.RateLimited, "CodesAfterDataLoss", seconds
         self.last_steps[token.authenticator] = step
         if call.kind == "verify":

@@ -308,6 +308,24 @@ async def test_what_an_emptied_redis_may_have_accepted_is_refused(
     await user.verify(await user.read_code())
 
 
+async def test_after_the_wait_of_a_data_loss_an_earlier_code_is_used_and_charged(
+    installation: Installation, user: AppUser
+) -> None:
+    """It could never be accepted, so no further wait is asked for; the code of the app is accepted."""
+    await user.enroll()
+    await user.start_step(10)
+    await empty(installation)
+    code = await user.read_code(1)
+    with pytest.raises(errors.RateLimited) as caught:
+        await user.verify(code)
+    installation.advance_clock(caught.value.retry_after * SECOND_MS)
+
+    with pytest.raises(errors.CodeAlreadyUsed):
+        await user.verify(code)
+    assert await installation.list_keys("*:limit:AuthenticatorFailuresPerAccount:*")
+    await user.verify(await user.read_code())
+
+
 async def test_an_enrolment_on_a_fresh_redis_can_log_in_at_once(
     installation: Installation, user: AppUser
 ) -> None:

@@ -179,7 +179,7 @@ class CreateAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
         Annotated[
             str,
             Meta(
-                description="Shown in the app; without colons and control characters. The default"
+                description="Shown in the app; without colons and invisible characters. The default"
                 " is the account.",
                 examples=["alice@example.com"],
                 # Only documented: the error of core.otpauth_uri names the reason.

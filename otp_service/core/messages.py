@@ -9,7 +9,6 @@ request is ever part of a message.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,6 +17,7 @@ import msgspec
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.gsm_alphabet import GSM_OCTETS, count_septets
 from otp_service.core.message_templates import LOCALE_ALIASES, MESSAGE_TEMPLATES
+from otp_service.core.visible_text import has_invisible_characters
 
 
 # What fits the 140 octets of one SMS, alone and as a part of several (3GPP TS 23.040, 9.2.3.24.1).
@@ -114,9 +114,7 @@ def validate_brand(brand: str) -> None:
     """
     if not brand or brand != brand.strip() or len(brand) > _MAX_BRAND_CHARS:
         raise ValueError(f"brand: use 1 to {_MAX_BRAND_CHARS} characters, no space at either end.")
-    # C is everything invisible: controls, direction marks, joiners, unassigned; Zl and Zp break
-    # lines.
-    if any(unicodedata.category(char)[0] == "C" or char in "\u2028\u2029" for char in brand):
+    if has_invisible_characters(brand):
         raise ValueError("brand: take out line breaks and characters that cannot be seen.")
     if "@" in brand or "#" in brand:
         raise ValueError("brand: take out @ and #; phones find the site and the code by them.")

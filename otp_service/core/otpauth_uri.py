@@ -8,7 +8,6 @@ in the label and in a parameter, and every parameter is given. pyotp leaves out 
 colon pass, so the text is built here.
 """
 
-import unicodedata
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
@@ -20,6 +19,7 @@ from otp_service.core.authenticator import (
     Authenticator,
     parse_base32_secret,
 )
+from otp_service.core.visible_text import has_invisible_characters
 
 
 URI_PREFIX = "otpauth://"
@@ -50,13 +50,13 @@ def check_label(text: str) -> None:
     """Raise ValueError, with a sentence for the caller, unless an app can show the text.
 
     A colon separates issuer and name. Several apps replace an entry whose issuer and name are those
-    of a new one, so two names that look equal must be equal: no unprintable characters.
+    of a new one, and users find an entry by them: so no part of them is invisible.
     """
     if not text.strip() or len(text) > MAX_LABEL_CHARS:
         raise ValueError(f"must have 1 to {MAX_LABEL_CHARS} characters that are not all spaces")
     if ":" in text:
         raise ValueError("must not contain a colon: it separates issuer and name in the app")
-    if any(unicodedata.category(char)[0] == "C" or char in "\u2028\u2029" for char in text):
+    if has_invisible_characters(text):
         raise ValueError("must not contain control characters, line breaks or invisible characters")
 
 

@@ -67,7 +67,12 @@ def test_an_imported_form_is_in_the_uri():
 def is_label(text: str) -> bool:
     """Return whether the text can be a label, by rules that are written independently."""
     invisible = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-    has_invisible = any(unicodedata.category(char) in invisible for char in text)
+    blank = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    blank += "\U00016fe4\U0001d159" + "".join(map(chr, range(0xFE00, 0xFE10)))
+    is_selector = any("\U000e0100" <= char <= "\U000e01ef" for char in text)
+    has_invisible = is_selector or any(
+        unicodedata.category(char) in invisible or char in blank for char in text
+    )
     return bool(text.strip()) and len(text) <= 64 and ":" not in text and not has_invisible
 
 
@@ -122,11 +127,27 @@ def test_what_cannot_be_a_label_is_refused(text):
         ("alice\u202e", "control characters"),
         ("alice\u2028", "control characters"),
         ("alice\u200b", "control characters"),
+        ("\u3164", "invisible characters"),
+        ("\u2800\u2800", "invisible characters"),
+        ("alice\ufe0f", "invisible characters"),
+        ("al\u034fice", "invisible characters"),
     ],
 )
 def test_the_refusal_of_a_label_names_the_reason(text, message):
     with pytest.raises(ValueError, match=message):
         check_label(text)
+
+
+@pytest.mark.parametrize("name", ["alice \u2764\ufe0f", "\U0001f469\u200d\U0001f4bb alice"])
+def test_a_name_may_have_emoji(name):
+    assert ("Example", name) == read_as_app(build_uri(name=name))[:2]
+
+
+@pytest.mark.parametrize("char", "\u3164\u2800\u034f\ufe0f\u180b")
+def test_a_brand_that_could_be_no_issuer_is_refused_at_the_start(char):
+    """An enrolment would fail otherwise."""
+    with pytest.raises(ValueError, match="cannot be seen"):
+        validate_brand(f"Shop{char}")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def format_overview(
     cells = [_format_counts(format_value(name), row) for name, row in counts]
     yield from format_table([(group.upper(), *COUNT_HEADER), *cells])
     reasons = ((str(count), reason) for reason, count in overview.reasons[:TOP_OFFENDERS])
-    yield from _format_section("Refused, by reason", reasons)
+    yield from _format_section("Refused at every factor, by reason", reasons)
     yield from _format_factors(overview)
     for kind in ("numbers", "accounts", "addresses"):
         offenders: Sequence[Offender] = getattr(overview, kind)
@@ -111,6 +111,10 @@ def to_json_members(overview: StatsOverview) -> dict[str, object]:
         "providers": {name: _row_to_json_members(row) for name, row in overview.providers},
         "tenants": {name: _row_to_json_members(row) for name, row in overview.tenants},
         "reasons": dict(overview.reasons),
+        "factor_refusals": {
+            refusals.factor: {format_rfc3339(at): count for at, count in refusals.hours}
+            for refusals in overview.factor_refusals
+        },
     }
 
 

@@ -1,6 +1,6 @@
 """Anomalies of a period, compared with the period before it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Literal
 
@@ -96,14 +96,26 @@ def _find_conversion_drops(
 
 
 def _find_refusal_floods(today: StatsOverview, before: StatsOverview) -> Iterator[Anomaly]:
-    hours = [row.refused for _, row in (*before.hours, *today.hours)]
-    for at, row in today.hours:
+    sms = [[(at, row.refused) for at, row in overview.hours] for overview in (today, before)]
+    yield from _find_floods_of_factor("otp", *sms)
+    earlier_hours = {refusals.factor: refusals.hours for refusals in before.factor_refusals}
+    for refusals in today.factor_refusals:
+        earlier = earlier_hours.get(refusals.factor, ())
+        yield from _find_floods_of_factor(refusals.factor, refusals.hours, earlier)
+
+
+def _find_floods_of_factor(
+    factor: str, today: Sequence[tuple[int, int]], before: Sequence[tuple[int, int]]
+) -> Iterator[Anomaly]:
+    hours = [refused for _, refused in (*before, *today)]
+    for at, refused in today:
         others = sorted(hours)
-        others.remove(row.refused)
+        others.remove(refused)
         usual = median(others) if others else 0.0
-        if row.refused >= max(MIN_FLOOD_REFUSALS, FLOOD_FACTOR * usual):
-            sentence = f"{row.refused} refusals in an hour; {usual:.0f} are usual."
-            yield Anomaly("refusals", "hour", format_rfc3339(at), row.refused, usual, sentence)
+        if refused >= max(MIN_FLOOD_REFUSALS, FLOOD_FACTOR * usual):
+            name = FACTOR_NAMES[factor]
+            sentence = f"{refused} calls for {name} were refused in an hour; {usual:.0f} are usual."
+            yield Anomaly("refusals", "hour", format_rfc3339(at), refused, usual, sentence)
 
 
 def _find_locked_numbers(today: StatsOverview) -> Iterator[Anomaly]:

@@ -1,12 +1,13 @@
-"""Statistics of authenticators and recovery codes, by tenant, and the locked accounts."""
+"""Statistics of authenticators and recovery codes, by tenant and hour, and the locked accounts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from otp_service.audit.reports.event_record import EventRecord
+from otp_service.core.timestamps import HOUR_MS
 
 
 MAX_TRACKED_ACCOUNTS: Final = 50_000
@@ -67,6 +68,14 @@ class FactorRow(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+class FactorRefusals(msgspec.Struct, frozen=True):
+    """How many calls of one factor were refused in each hour that has events of it."""
+
+    factor: str
+    hours: tuple[tuple[int, int], ...]
+    """By the hour's start, in milliseconds since 1970."""
+
+
 class AccountLock(msgspec.Struct, frozen=True):
     """An account that was locked at a factor and not unlocked since."""
 
@@ -82,6 +91,7 @@ class FactorCollector:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str | None], FactorRow] = {}
+        self._refusals: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self._wrong = _AccountSets()
         self._right = _AccountSets()
         self._locks: dict[tuple[str, str | None, str], AccountLock] = {}
@@ -102,6 +112,12 @@ class FactorCollector:
             row.wrong_accounts = len(self._wrong[key] - self._right[key])
         return tuple(sorted(self._rows.values(), key=lambda row: (row.factor, row.tenant or "")))
 
+    def build_refusals(self) -> tuple[FactorRefusals, ...]:
+        return tuple(
+            FactorRefusals(factor, tuple(sorted(hours.items())))
+            for factor, hours in sorted(self._refusals.items())
+        )
+
     def build_locks(self) -> tuple[AccountLock, ...]:
         return tuple(self._locks.values())
 
@@ -111,6 +127,8 @@ class FactorCollector:
         key = event.type.partition(".")[0], event.tenant
         row = self._rows.setdefault(key, FactorRow(*key))
         setattr(row, field, getattr(row, field) + event.folded)
+        hour = event.at // HOUR_MS * HOUR_MS
+        self._refusals[row.factor][hour] += event.folded if field == "refused" else 0
         if field == "rejected":
             self._wrong.add_account(key, event.account)
         if field == "verified":

@@ -1,4 +1,8 @@
-"""Statistics: by hour, country, provider, tenant and factor, and who was refused most."""
+"""Statistics: SMS challenges by hour, country, provider and tenant; the other factors; refusals.
+
+Events of authenticators and recovery codes are in no `StatsRow`: these have neither messages nor a
+conversion, so in one row with SMS they would look like a failure of it.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -7,7 +11,12 @@ from typing import TypeVar
 import msgspec
 
 from otp_service.audit.reports.event_record import EventRecord
-from otp_service.audit.reports.factor_stats import AccountLock, FactorCollector, FactorRow
+from otp_service.audit.reports.factor_stats import (
+    AccountLock,
+    FactorCollector,
+    FactorRefusals,
+    FactorRow,
+)
 from otp_service.core.conversion import ConversionMatcher
 from otp_service.core.timestamps import HOUR_MS
 
@@ -24,7 +33,7 @@ T = TypeVar("T")
 
 
 class StatsRow(msgspec.Struct):
-    """The counts of one hour, country, tenant or provider, or of all."""
+    """The counts of SMS challenges of one hour, country, tenant or provider, or of all."""
 
     issued: int = 0
     """Challenges; 0 in the row of a provider."""
@@ -37,11 +46,11 @@ class StatsRow(msgspec.Struct):
     verified: int = 0
     """Of those challenges (for a provider, of those messages) the ones that were verified."""
     rejected: int = 0
-    """Codes that were wrong or used, at every factor."""
+    """Codes that were wrong."""
     refused: int = 0
-    """Calls that were refused before a code was compared, at every factor."""
+    """Calls that were refused before a code was compared."""
     locked: int = 0
-    """Challenges that ran out of attempts, and numbers and accounts that were locked."""
+    """Challenges that ran out of attempts, and numbers and accounts that were locked for SMS."""
 
     @property
     def conversion(self) -> float | None:
@@ -84,7 +93,7 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     providers: StatsRows
     tenants: StatsRows
     reasons: tuple[tuple[str, int], ...]
-    """Refusals by reason and limit."""
+    """Refusals by reason and limit, at every factor; so are the three lists of offenders."""
     numbers: tuple[Offender, ...]
     accounts: tuple[Offender, ...]
     addresses: tuple[Offender, ...]
@@ -92,6 +101,7 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     locked_accounts: tuple[AccountLock, ...]
     factors: tuple[FactorRow, ...]
     """Authenticators and recovery codes, each at every tenant that used it."""
+    factor_refusals: tuple[FactorRefusals, ...]
     earlier: int
     """Verified challenges that were issued before the period; in no row."""
     without_key: int
@@ -150,13 +160,11 @@ class StatsCollector:
             "otp.verify_denied": ("refused", self._count_refused),
             "otp.locked": ("locked", self._record_locked),
             "otp.unlocked": ("", self._record_unlocked),
-            "authenticator.rejected": ("rejected", self._count_offender),
-            "authenticator.replayed": ("rejected", self._count_offender),
-            "authenticator.denied": ("refused", self._count_refused),
-            "authenticator.locked": ("locked", None),
-            "recovery.rejected": ("rejected", self._count_offender),
-            "recovery.denied": ("refused", self._count_refused),
-            "recovery.locked": ("locked", None),
+            "authenticator.rejected": ("", self._count_offender),
+            "authenticator.replayed": ("", self._count_offender),
+            "authenticator.denied": ("", self._count_refused),
+            "recovery.rejected": ("", self._count_offender),
+            "recovery.denied": ("", self._count_refused),
             "access.denied": ("", self._count_without_key),
         }
         """The field of `StatsRow` that an event counts in, and what else counts it."""
@@ -191,6 +199,7 @@ class StatsCollector:
             locked=tuple(self._locked_numbers.values()),
             locked_accounts=self._factors.build_locks(),
             factors=self._factors.build_rows(),
+            factor_refusals=self._factors.build_refusals(),
             earlier=len(self._awaiting_issue),
             without_key=self._without_key,
             copies=self._copies,

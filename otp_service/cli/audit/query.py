@@ -114,11 +114,14 @@ def run_tail(args: argparse.Namespace) -> int:
 def run_stats(args: argparse.Namespace) -> int:
     """Count events in a period, by default the last 24 hours.
 
+    The first table counts SMS challenges alone; authenticators and recovery codes have a
+    table of their own, with the column FACTOR. Refusals by reason, and the numbers,
+    accounts and addresses with most of them, are of every factor.
+
     VERIFIED is how many of the challenges that were ISSUED in the row were verified; for
     a provider, how many of its SENT messages were the newest one before a success.
     CONVERSION is the ratio of the two. REFUSED counts calls that were refused before a
-    code was compared, including folded events; REJECTED counts wrong and repeated codes;
-    both are of every factor. Authenticators and recovery codes have a table of their own.
+    code was compared, including folded events; REJECTED counts wrong codes.
 
     examples:
       otp-service audit stats --since 7d --by provider

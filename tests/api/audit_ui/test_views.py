@@ -655,7 +655,7 @@ async def test_an_event_with_many_fields_fills_no_browser(api: ApiHarness, brows
 
 
 async def test_today_counts_authenticators_and_recovery_codes(api: ApiHarness, browser) -> None:
-    """With the accounts that were refused most, by their pseudonyms."""
+    """In no figure of SMS; with the accounts that were refused most, by their pseudonyms."""
     about = {"tenant": "shop", "account": "1:9f8e7d6c"}
     for kind in ("authenticator.verified", "authenticator.rejected", "recovery.used"):
         api.reader.add_event(type=kind, **about)
@@ -663,6 +663,9 @@ async def test_today_counts_authenticators_and_recovery_codes(api: ApiHarness, b
 
     page = (await browser.get("/audit")).text
 
+    for kind in ("verified", "locked"):
+        assert f'id="figure-{kind}">0<' in page
+    assert "<tbody></tbody>" in "".join(page.partition('id="by-hour"')[2].split())
     (_, _, table) = page.partition('id="factors"')
     rows = {
         "authenticator": (0, 0, 1, 1, 0, 0, 0),

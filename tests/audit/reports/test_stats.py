@@ -17,6 +17,7 @@ from otp_service.audit.reports.stats import (
     Offender,
     StatsCollector,
     StatsOverview,
+    StatsRow,
 )
 from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.core.timestamps import HOUR_MS
@@ -191,8 +192,11 @@ def test_authenticators_and_recovery_codes_are_counted_by_factor_and_tenant():
         ("authenticator", "shop"): (1, 1, 1, 1, 1, 7, 1, 0),
         ("recovery", "shop"): (1, 0, 1, 1, 1, 1, 1, 0),
     } == rows
-    total = found.total
-    assert (4, 8, 2, 0) == (total.rejected, total.refused, total.locked, total.verified)
+    assert StatsRow() == found.total
+    assert ((), (), (), ()) == (found.hours, found.countries, found.providers, found.tenants)
+    assert [("authenticator", ((0, 7),)), ("recovery", ((0, 1),))] == [
+        (refusals.factor, refusals.hours) for refusals in found.factor_refusals
+    ]
     assert (("rate_limited: L", 7), ("malformed", 1)) == found.reasons
     assert (Offender("p1:a", 12),) == found.accounts
     assert (Offender("::1", 1),) == found.addresses
@@ -299,6 +303,23 @@ def test_a_flood_of_refusals_is_shown_by_its_hour():
         found.kind, found.name, found.now, found.before,
     )  # fmt: skip
     assert (900, 0) == (alone.now, alone.before)
+
+
+def test_a_flood_of_refusals_of_one_factor_is_not_hidden_by_those_of_another():
+    """Many refusals of SMS are usual here, and none of authenticators; it names the factor."""
+    usual = [told("otp.issue_denied", n * HOUR_MS, folded=2000) for n in range(20)]
+    quiet = [factor("authenticator.verified", n * HOUR_MS) for n in range(20)]
+    flood = factor("authenticator.denied", 5 * HOUR_MS, folded=900, reason="rate_limited")
+
+    (found,) = find_anomalies(counted([*usual, *quiet, flood]), counted([]))
+
+    assert ("refusals", "1970-01-01T05:00:00.000Z", 900, 0) == (
+        found.kind, found.name, found.now, found.before,
+    )  # fmt: skip
+    assert "900 calls for authenticator apps were refused in an hour; 0 are usual." == (
+        found.sentence
+    )
+    assert [] == find_anomalies(counted([*usual, *quiet]), counted([]))
 
 
 def test_a_locked_number_is_something_to_look_at():

@@ -360,6 +360,9 @@ def test_stats_count_authenticators_and_recovery_codes(run_otp, config, archive)
     columns = "CREATED +CONFIRMED +VERIFIED +REJECTED +REPLAYED +REFUSED +LOCKED"
     assert re.search(rf"^FACTOR +{columns}$", shown, re.MULTILINE)
     assert re.search(r"^authenticator +1 +1 +1 +1 +1 +0 +1$", shown, re.MULTILINE)
+    counts = [found["total"][name] for name in ("verified", "rejected", "refused", "locked")]
+    assert [1, 1, 0, 0] == counts  # of the SMS in the archive alone
+    assert ["authenticator"] == [*found["factor_refusals"]]
     assert "Refused or wrong most often, accounts:\n  2  p1:0f0f" in shown
     assert "An account of shop is locked for authenticator apps" in shown
     (row,) = found["factors"]

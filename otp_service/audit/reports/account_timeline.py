@@ -15,14 +15,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from otp_service.audit.reports.copies import separate_copies
-from otp_service.audit.reports.event_record import EventRecord
+from otp_service.audit.reports.event_record import SHORT_ID_CHARS, EventRecord
 from otp_service.audit.reports.factor_stats import FACTOR_NAMES, FactorCollector
 from otp_service.audit.reports.timeline import describe_event, describe_reason, escape_fields
 from otp_service.core.timestamps import format_rfc3339
 
-
-SHORT_ID_CHARS: Final = 8
-"""Characters of the id of an authenticator or a recovery set, which is 32 long."""
 
 CODES_PER_SET: Final = 10
 
@@ -56,7 +53,9 @@ def _render_line(event: EventRecord) -> str:
 
 
 def _list_details(event: EventRecord) -> Iterator[str]:
-    yield _get_short_id(event) or event.challenge or ""
+    yield (
+        (event.authenticator or event.recovery_set or "")[:SHORT_ID_CHARS] or event.challenge or ""
+    )
     if event.type.startswith("otp."):
         yield describe_event(event)
     else:
@@ -111,10 +110,6 @@ def _describe_locks(events: Sequence[EventRecord]) -> Iterator[str]:
 
 def _format_codes_left(count: int) -> str:
     return f"{count} code{'s' * (count != 1)} left"
-
-
-def _get_short_id(event: EventRecord) -> str:
-    return (event.authenticator or event.recovery_set or "")[:SHORT_ID_CHARS]
 
 
 def _format_at(event: EventRecord) -> str:

@@ -13,6 +13,9 @@ from otp_service.core.printable_text import format_value
 MAX_PSEUDONYM_CHARS = 12
 """Characters of a pseudonym in a row of a table; the whole one is among the event's fields."""
 
+SHORT_ID_CHARS = 8
+"""Characters of the id of an authenticator or a recovery set, which is 32 long."""
+
 
 class EventRecord(msgspec.Struct, kw_only=True):
     """An authentic event with its stamp; missing members have their default."""
@@ -75,10 +78,14 @@ def describe_person(event: Mapping[str, Any]) -> str:
 
 def list_details(event: Mapping[str, Any]) -> list[str]:
     """Return what the row of an event in a table shows besides its columns."""
+    id_ = str(event.get("authenticator") or event.get("recovery_set") or "")
+    details = [format_value(id_[:SHORT_ID_CHARS])] if id_ else []
     values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
-    details = [format_value(value) for value in values if value]
+    details += [format_value(value) for value in values if value]
     if isinstance(left := event.get("codes_left"), int):
         details.append(f"{left} code{'s' * (left != 1)} left")
+    if event.get("repeated") is True:
+        details.append("repeated")
     if copied := event.get("copy_of"):
         details.append(f"copy of {format_value(copied)}")
     if event.get("outcome") == "unknown":

@@ -30,6 +30,7 @@ from otp_service.core.authenticator_transfer import (
     reseal_line,
 )
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.ports import RecordName
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.settings import Settings
 
@@ -114,9 +115,11 @@ def run_import(args: argparse.Namespace) -> int:
     verifying there first. Repeating an import is harmless. A secret of fewer than
     112 bits is refused (NIST SP 800-63B-4); fewer than 160 are reported.
 
-    Needs the keys and no Redis. If Redis is available, the event
-    authenticator.imported has the count. Exit code 1 if a line was refused; the
-    other lines are done.
+    Needs the keys and no Redis. If Redis is available, the time of the import is that
+    of its clock, and the event authenticator.imported has the count. Otherwise the time
+    is that of this machine, and its clock must be right: with a slow one, codes that
+    the other system has seen are accepted. Exit code 1 if a line was refused; the other
+    lines are done.
 
     examples:
       otp-service authenticators import --tenant shop --dry-run < secrets.jsonl
@@ -129,13 +132,14 @@ def run_import(args: argparse.Namespace) -> int:
         names = ", ".join(sorted(settings.tenant_settings))
         raise CommandError(f"no tenant is called {args.tenant!r}: the settings have {names}.")
     short_secrets = ShortSecrets()
+    redis_ahead_ms = _compare_clocks(settings)
 
     def convert_line(line: int, text: str) -> Members:
         account, parameters = parse_import_line(text, args.tenant, is_hex=args.hex)
         if len(parameters.secret) < NEW_SECRET_BYTES:
             short_secrets.add_line(line)
         authenticator = import_authenticator(
-            RANDOM_SOURCE.token_bytes, args.tenant, account, parameters, now_ms()
+            RANDOM_SOURCE.token_bytes, args.tenant, account, parameters, now_ms() + redis_ahead_ms
         )
         return {"account": account, "authenticator": authenticator.seal(cipher)}
 
@@ -214,6 +218,26 @@ def _read_keys(config: Path) -> tuple[Settings, TokenCipher]:
     read = common.read_running_settings if is_dev_folder else common.read_settings
     settings = read(config)
     return settings, TokenCipher(settings.keys.authenticator, RANDOM_SOURCE.token_bytes)
+
+
+def _compare_clocks(settings: Settings) -> int:
+    """Return how far Redis's clock is ahead of this machine's, in milliseconds; it may be negative.
+
+    Without Redis it is 0, which is reported.
+    """
+    try:
+        return asyncio.run(_fetch_clock_difference(settings))
+    except StoreUnavailable as error:
+        _report("The time of the import is that of this machine, whose clock must be right:")
+        _report(f"Redis is not available ({error.cause or error}).")
+        return 0
+
+
+async def _fetch_clock_difference(settings: Settings) -> int:
+    async with create_cli_app(settings) as app:
+        # Any read returns the time; nothing has this name.
+        redis_now, _ = await app.store.get_record(0, RecordName("answer", "", "time"))
+        return redis_now - now_ms()
 
 
 def _convert_lines(

@@ -118,6 +118,24 @@ def test_an_import_confirms_with_the_step_after_its_own(import_tokens, config):
     assert opened.created_at // 30_000 + 1 == opened.confirmed_step
 
 
+@pytest.mark.parametrize("shift_ms", [-3_600_000, 3_600_000])
+def test_an_import_takes_the_time_of_redis(run_otp, config, monkeypatch, shift_ms):
+    """A slow host would accept codes that the other system has seen."""
+    monkeypatch.setattr("otp_service.cli.authenticator_lines.now_ms", lambda: now_ms() + shift_ms)
+    before = now_ms()
+
+    ended = run_otp(
+        *("authenticators", "import", "--tenant", "shop", "--config", config),
+        stdin=format_lines({"account": "u-81", "secret": BASE32}),
+    )
+
+    assert "The time of the import" not in ended.err
+    (line,) = parse_lines(ended.out)
+    opened, _ = decode_authenticator(create_cipher(config), line["authenticator"])
+    assert before <= opened.created_at <= now_ms()
+    assert opened.created_at // 30_000 + 1 == opened.confirmed_step
+
+
 def test_a_repeated_import_has_the_same_states(import_tokens, config):
     cipher = create_cipher(config)
     states = {
@@ -389,6 +407,9 @@ def test_without_redis_everything_is_done_and_the_missing_event_is_reported(
     for ended in (imported, exported):
         assert 0 == ended.exit_code
         assert re.search("No event was written: Redis is not available .*refused", ended.err)
+    clock_report = "The time of the import is that of this machine, whose clock must be right:\n"
+    assert f"{clock_report}Redis is not available (" in imported.err
+    assert clock_report not in exported.err
     assert BASE32 == parse_lines(exported.out)[0]["secret"]
 
 

@@ -97,10 +97,11 @@ AppCode = Annotated[
 RecoveryCode = Annotated[
     str,
     Meta(
-        description="One of the ten codes. Case, hyphens and spaces are ignored; I and L are 1, O is 0.",
+        description="One of the ten codes. Case, hyphens and spaces are ignored; I and L are 1, O is 0,"
+        " and U is not used.",
         examples=["7KQM-2D4X-9TRA-HVN5"],
         # Only documented: a violation is 400 malformed-code, after 422 invalid-recovery-set.
-        extra_json_schema={"pattern": r"^[ -]*([0-9A-Za-z][ -]*){16}\Z"},
+        extra_json_schema={"pattern": r"^[ -]*([0-9A-TV-Za-tv-z][ -]*){16}\Z"},
     ),
 ]
 Locale = Annotated[

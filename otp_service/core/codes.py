@@ -31,7 +31,8 @@ def normalize_code(text: str, digits: int) -> str:
     """
     code = text.replace(" ", "").replace("-", "")
     if not re.fullmatch(rf"[0-9]{{{digits}}}", code):
-        raise MalformedCode(("code", f"must be {digits} ASCII digits"))
+        detail = f"The code must be a string of {digits} ASCII digits. No attempt was charged."
+        raise MalformedCode(("code", f"must be {digits} ASCII digits"), detail=detail)
     return code
 
 

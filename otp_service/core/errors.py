@@ -75,7 +75,7 @@ class InvalidRequest(OtpError):
 class MalformedCode(InvalidRequest):
     problem_type = "malformed-code"
     audit_reason = "malformed"
-    detail = "The code must be ASCII digits of the configured length. No attempt was charged."
+    detail = "The code must be a string of ASCII digits. No attempt was charged."
 
 
 class Unauthenticated(OtpError):

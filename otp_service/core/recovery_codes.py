@@ -43,7 +43,8 @@ MAX_TYPED_CHARS = 64
 """A code with its hyphens has 19; the rest is for separators that people add."""
 
 MALFORMED_CODE_DETAIL = (
-    "A recovery code is 16 letters and digits, like 7K3M-9QXT-2ZRD-V8HA. No attempt was charged."
+    "A recovery code is a string of 16 letters and digits, like 7K3M-9QXT-2ZRD-V8HA. The letter U is"
+    " not used. No attempt was charged."
 )
 
 

@@ -191,5 +191,6 @@ async def test_the_page_makes_no_markup_of_text_and_loads_nothing(app):
     assert [] == re.findall(r'(?:src|href)="(?!data:)', page)
     assert "default-src 'none'" in policy
     assert "'unsafe" not in policy
+    assert "Bearer $KEY" in page  # as in docs/authenticators.md
     assert 'data-service="http://127.0.0.1:9000/&lt;b&gt;"' in page
     assert "{{" not in page

@@ -129,6 +129,8 @@ def test_only_the_right_number_of_ascii_digits_is_a_code(text: str) -> None:
         with pytest.raises(MalformedCode) as refusal:
             normalize_code(text, 6)
         assert (("code", "must be 6 ASCII digits"),) == refusal.value.errors
+        detail = "The code must be a string of 6 ASCII digits. No attempt was charged."
+        assert detail == str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import get_args
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ from otp_service.core.recovery_codes import (
 )
 from otp_service.core.sealed_token import InvalidToken, TokenCipher, TokenKind
 from otp_service.hashing import compute_argon2id
+from otp_service.schemas import RecoveryCode
 
 
 OLD_KEY, NEW_KEY = Key("a1", bytes(range(32))), Key("a2", bytes(range(32, 64)))
@@ -140,6 +142,22 @@ def test_anything_else_is_malformed(text):
 
     assert (("code", "must be 16 letters and digits, in groups of four"),) == refused.value.errors
     assert MALFORMED_CODE_DETAIL == str(refused.value)
+    assert "The letter U is not used." in str(refused.value)
+
+
+@pytest.mark.parametrize("char", [chr(code) for code in range(128)])
+def test_the_documented_pattern_admits_what_is_accepted(char):
+    """A client that checks codes by openapi.yaml refuses the same: U is not used."""
+    schema = get_args(RecoveryCode)[1].extra_json_schema
+    code = f"7K3M-9QXT-2ZRD-V8H{char}"
+    try:
+        normalize_recovery_code(code)
+    except MalformedCode:
+        is_accepted = False
+    else:
+        is_accepted = True
+
+    assert is_accepted == bool(re.search(schema["pattern"], code))
 
 
 @given(st.text(max_size=40))

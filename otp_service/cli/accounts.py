@@ -22,7 +22,7 @@ def register_commands(subparsers: Subparsers) -> None:
         description="An account is the name that a tenant has for a user.",
     )
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    parser = add_command(inner, "unlock", run_unlock)
+    parser = add_command(inner, "unlock", run_unlock, takes_dev_folder=True)
     parser.add_argument("--tenant", required=True, help="the tenant that chose the names")
 
 

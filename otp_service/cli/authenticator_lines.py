@@ -74,10 +74,11 @@ class ShortSecrets:
         if self.count:
             lines = ", ".join(map(str, self.first_lines))
             more = ", ..." if self.count > MAX_LISTED_LINES else ""
+            word = "line" if self.count == 1 else "lines"
             _report(
-                f"Secrets with fewer than 160 bits: {self.count}, in lines {lines}{more}. They work;"
+                f"Secrets with fewer than 160 bits: {self.count}, in {word} {lines}{more}. They work;"
             )
-            _report("enrol these accounts again when you can: RFC 4226 recommends 160 bits.")
+            _report("enroll these accounts again when you can: RFC 4226 recommends 160 bits.")
 
 
 def register_commands(subparsers: Subparsers) -> None:
@@ -88,12 +89,12 @@ def register_commands(subparsers: Subparsers) -> None:
         " convert JSON lines: see docs/authenticators.md, Moving in and out.",
     )
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    parser = add_command(inner, "import", run_import)
+    parser = add_command(inner, "import", run_import, takes_dev_folder=True)
     parser.add_argument("--tenant", required=True, help="the tenant that will verify the codes")
     parser.add_argument("--hex", action="store_true", help="secrets are hexadecimal, not base32")
     _add_dry_run(parser)
-    _add_dry_run(add_command(inner, "export", run_export))
-    _add_dry_run(add_command(inner, "reseal", run_reseal))
+    _add_dry_run(add_command(inner, "export", run_export, takes_dev_folder=True))
+    _add_dry_run(add_command(inner, "reseal", run_reseal, takes_dev_folder=True))
 
 
 def _add_dry_run(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +175,7 @@ def run_export(args: argparse.Namespace) -> int:
     settings, cipher = _read_keys(args.config)
     with _record_transfer(settings, events.AuthenticatorsExported, args) as counts:
         _convert_lines(lambda _, text: export_line(cipher, text), counts, args)
-    if not args.dry_run:
+    if counts.converted and not args.dry_run:
         _report(
             "The output holds the secrets in the clear: keep it from other users, and delete it."
         )
@@ -208,15 +209,15 @@ def run_reseal(args: argparse.Namespace) -> int:
 
     counts = LineCounts()
     _convert_lines(convert_line, counts, args)
-    _report(f"Tokens under another key than {cipher.current_key_id!r}: {resealed_tokens}.")
+    verb = "are" if args.dry_run else "were"
+    key = cipher.current_key_id
+    _report(f"Tokens that {verb} under another key than {key!r}: {resealed_tokens}.")
     return counts.exit_code
 
 
 def _read_keys(config: Path) -> tuple[Settings, TokenCipher]:
     """Return the settings, and what seals with their keys; [keys] alone is enough."""
-    is_dev_folder = config.is_dir()
-    read = common.read_running_settings if is_dev_folder else common.read_settings
-    settings = read(config)
+    settings = common.read_running_settings(config, must_be_safe=False)
     return settings, TokenCipher(settings.keys.authenticator, RANDOM_SOURCE.token_bytes)
 
 

@@ -33,18 +33,20 @@ class UsageError(CommandError):
     exit_code = 2
 
 
-def add_command(
+def add_command(  # noqa: PLR0913  # each is a trait of one command
     subparsers: Subparsers,
     name: str,
     run: CommandHandler,
     *,
     help_source: object = None,
     takes_config: bool = True,
+    takes_dev_folder: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command and return its parser, to add arguments to.
 
     Its help is the docstring of `run`, or of `help_source` if given; the first line is its entry in
-    the list of commands. With `takes_config` it has the option --config.
+    the list of commands. With `takes_config` it has the option --config, and with
+    `takes_dev_folder` its help says that the data folder of `dev` is accepted too.
     """
     text = inspect.getdoc(help_source or run) or ""
     brief = text.partition("\n")[0].rstrip(".")
@@ -57,6 +59,8 @@ def add_command(
     parser.set_defaults(run=run)
     if takes_config:
         text, path = "file with the settings (otp.toml)", DEFAULT_CONFIG_PATH
+        if takes_dev_folder:
+            text += ", or the data folder of 'make run' and 'otp-service dev' (.otp)"
         parser.add_argument("--config", type=Path, default=path, help=text)
     return parser
 

@@ -23,6 +23,13 @@ MAX_ACCOUNT_CHARS = 128
 INVALID_ACCOUNT_REMEDY = f"the account is invalid: write at most {MAX_ACCOUNT_CHARS} characters"
 
 
+WRITE_REMEDY = "Write one with 'otp-service init'."
+RUNNING_REMEDY = (
+    "Write one with 'otp-service init', or add '--config .otp' to use what 'make run' or"
+    " 'otp-service dev' runs: .otp is its data folder."
+)
+
+
 class Configuration(NamedTuple):
     """Settings, and what they were read from."""
 
@@ -43,18 +50,22 @@ def read_safe_settings(path: Path) -> Settings:
 
 def read_safe_configuration(path: Path) -> Configuration:
     """Return the configuration. Raises CommandError with every unsafe setting and its remedy."""
-    configuration = _read_configuration(path)
+    return _require_safety(_read_configuration(path))
+
+
+def _require_safety(configuration: Configuration) -> Configuration:
+    """Return the configuration. Raises CommandError if it is not safe."""
     if errors := find_errors(configuration.settings):
-        raise CommandError(f"{path} is not safe to run with:\n{format_list(errors)}")
+        raise CommandError(f"{configuration.path} is not safe to run with:\n{format_list(errors)}")
     return configuration
 
 
-def _read_configuration(path: Path) -> Configuration:
+def _read_configuration(path: Path, remedy: str = WRITE_REMEDY) -> Configuration:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        text = f"cannot read {path}: {reason}. Write one with 'otp-service init'."
+        text = f"cannot read {path}: {reason}. {remedy}"
         raise CommandError(text) from error
     try:
         source, settings = load_source(
@@ -65,10 +76,14 @@ def _read_configuration(path: Path) -> Configuration:
     return Configuration(path, source, settings)
 
 
-def read_running_settings(path: Path) -> Settings:
-    """Return the settings of a running service: `path` is its file, or the data folder of `dev`."""
+def read_running_settings(path: Path, *, must_be_safe: bool = True) -> Settings:
+    """Return the settings of a running service: `path` is its file, or the data folder of `dev`.
+
+    Raises CommandError if they cannot be read, or are not safe and must be.
+    """
     if not path.is_dir():
-        return read_safe_settings(path)
+        configuration = _read_configuration(path, RUNNING_REMEDY)
+        return (_require_safety(configuration) if must_be_safe else configuration).settings
     try:
         return load_dev_settings(path)
     except (OSError, ValueError, KeyError) as error:

@@ -48,11 +48,13 @@ def register_commands(subparsers: Subparsers) -> None:
         "forget": _forget_number,
     }
     for name, action in actions.items():
-        parser = add_command(subparsers, name, run_number_action, help_source=action)
+        parser = add_command(
+            subparsers, name, run_number_action, help_source=action, takes_dev_folder=True
+        )
         parser.epilog = STDIN_HELP.format(name=name)
         parser.set_defaults(action=action)
-    add_command(subparsers, "blocked", run_blocked)
-    add_command(subparsers, "locked", run_locked)
+    add_command(subparsers, "blocked", run_blocked, takes_dev_folder=True)
+    add_command(subparsers, "locked", run_locked, takes_dev_folder=True)
 
 
 def run_number_action(args: argparse.Namespace) -> int:

@@ -51,7 +51,7 @@ class Conversion(msgspec.Struct):
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    parser = add_command(subparsers, "providers", run_providers)
+    parser = add_command(subparsers, "providers", run_providers, takes_dev_folder=True)
     parser.add_argument("--json", action="store_true", help="print JSON, with times in RFC 3339")
 
 

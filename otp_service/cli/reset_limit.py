@@ -15,7 +15,7 @@ from otp_service.settings import Settings
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    parser = add_command(subparsers, "reset-limit", run_reset_limit)
+    parser = add_command(subparsers, "reset-limit", run_reset_limit, takes_dev_folder=True)
     parser.add_argument("limit", metavar="LIMIT", help=", ".join(sorted(WIDE_LIMITS)))
     parser.add_argument("subject", nargs="?", metavar="COUNTRY|PREFIX", help="see the examples")
     parser.add_argument("--tenant", help="whose bucket it is, where each tenant has one")

@@ -191,6 +191,21 @@ def test_a_configuration_that_cannot_be_read_ends_in_a_sentence(run_otp, tmp_pat
     assert re.search(said, ended.err)
 
 
+@pytest.mark.parametrize(
+    "command", ["accounts unlock --tenant dev", "authenticators reseal", "locked", "audit tail"]
+)
+def test_without_a_configuration_the_data_folder_of_dev_is_suggested(run_otp, tmp_path, command):
+    """A newcomer has `make run` and no otp.toml; the help says the same."""
+    words = command.split()
+
+    ended = run_otp(*words, "--config", tmp_path / "otp.toml", stdin="u-81\n")
+    shown = run_otp(*words[:2], "--help")
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "Write one with 'otp-service init', or add '--config .otp'" in ended.err
+    assert "or the data folder of 'make run'" in " ".join(shown.out.split())
+
+
 def test_calibrate_measures_each_row_of_owasp_and_the_profile_in_force(
     run_otp, config, monkeypatch
 ):

@@ -10,7 +10,7 @@ from otp_service.cli.command import Subparsers, add_command
 
 def register_commands(subparsers: Subparsers) -> None:
     _register_search(subparsers)
-    parser = add_command(subparsers, "show", run_show)
+    parser = add_command(subparsers, "show", run_show, takes_dev_folder=True)
     parser.add_argument("challenge", nargs="?", metavar="CHALLENGE", help="id of the challenge")
     _add_account_option(parser)
     parser.add_argument("--tenant", help="only the account's events at this tenant")
@@ -18,10 +18,10 @@ def register_commands(subparsers: Subparsers) -> None:
         "--reason", help="reason for the search for an account, recorded in the log"
     )
     _add_archive_option(parser)
-    add = add_command(subparsers, "tail", run_tail).add_argument
+    add = add_command(subparsers, "tail", run_tail, takes_dev_folder=True).add_argument
     add("--last", type=int, default=10, metavar="N", help="start with N events (10)")
     add("--json", action="store_true", help="print JSON, one event a line")
-    parser = add_command(subparsers, "stats", run_stats)
+    parser = add_command(subparsers, "stats", run_stats, takes_dev_folder=True)
     _add_time_options(parser)
     groups = ("hour", "country", "provider", "tenant")
     parser.add_argument("--by", choices=groups, default="hour", help="rows of the table (hour)")
@@ -30,7 +30,7 @@ def register_commands(subparsers: Subparsers) -> None:
 
 
 def _register_search(subparsers: Subparsers) -> None:
-    parser = add_command(subparsers, "search", run_search)
+    parser = add_command(subparsers, "search", run_search, takes_dev_folder=True)
     add = parser.add_argument
     add("--number", type=_require_dash, metavar="-", help="read one number from standard input")
     _add_account_option(parser)

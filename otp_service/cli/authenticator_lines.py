@@ -7,7 +7,6 @@ list of processes show, and never part of a message.
 
 import argparse
 import asyncio
-import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -301,7 +300,7 @@ async def _append_event(
     settings: Settings, event_type: type[events.Event], count: int, tenant: str | None
 ) -> str:
     """Append the event. Return what to report: these commands need no Redis."""
-    fields = {"count": count, "by": getpass.getuser(), "tenant": tenant, "key_id": "cli"}
+    fields = {"count": count, "by": common.find_machine_user(), "tenant": tenant, "key_id": "cli"}
     try:
         async with create_cli_app(settings) as app:
             await app.system_events.record_transfer(event_type, **fields)

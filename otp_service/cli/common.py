@@ -1,5 +1,6 @@
 """What the commands of the service share: reading settings, and numbers from standard input."""
 
+import getpass
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from otp_service.cli.command import CommandError, format_list
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, parse_number
+from otp_service.core.printable_text import format_value
 from otp_service.settings import (
     ConfigurationSource,
     Settings,
@@ -36,6 +38,14 @@ class Configuration(NamedTuple):
     path: Path
     source: ConfigurationSource
     settings: Settings
+
+
+def find_machine_user() -> str:
+    """Return the user who runs the command, for events; the id where it has no name (containers)."""
+    try:
+        return format_value(getpass.getuser())
+    except (KeyError, OSError):  # Python 3.12 and 3.13
+        return f"uid {os.getuid()}"
 
 
 def read_settings(path: Path) -> Settings:

@@ -23,7 +23,9 @@ from otp_service.service.numbers import NumberService
 from otp_service.settings import Settings
 
 
-CLI_CALLER = Caller.without_tenant("cli", RANDOM_SOURCE.generate_operation_id())
+CLI_CALLER = Caller.without_tenant(
+    "cli", RANDOM_SOURCE.generate_operation_id(), machine_user=common.find_machine_user()
+)
 """The caller that events record: this run of the command line."""
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 import re
 
 import phonenumbers
@@ -47,7 +46,7 @@ def run_reset_limit(args: argparse.Namespace) -> int:
 
 async def _reset_limit(settings: Settings, bucket: Bucket) -> None:
     async with create_cli_app(settings) as app:
-        await app.service.numbers.reset_limit(CLI_CALLER, bucket, getpass.getuser())
+        await app.service.numbers.reset_limit(CLI_CALLER, bucket)
 
 
 def _parse_bucket(settings: Settings, name: str, subject: str | None, tenant: str | None) -> Bucket:

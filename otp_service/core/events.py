@@ -156,6 +156,8 @@ class Canceled(Event, frozen=True, tag="otp.canceled", kw_only=True):
 class Unlocked(Event, frozen=True, tag="otp.unlocked", kw_only=True):
     """An operator reset the consecutive failures of a number or an account."""
 
+    by: str | None = None
+
 
 class AuthenticatorEvent(Event, frozen=True, kw_only=True):
     """What events of one authenticator share; no event type of its own."""
@@ -301,9 +303,13 @@ class LimitReset(Event, frozen=True, tag="otp.limit_reset", kw_only=True):
 class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", kw_only=True):
     """A number was put on the do-not-send list (`blocked`) or taken off it (`unblocked`)."""
 
+    by: str | None = None
+
 
 class NumberErased(Event, frozen=True, tag="otp.forgotten", kw_only=True):
     """Everything that Redis held about a number was deleted."""
+
+    by: str | None = None
 
 
 class AuditLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):

@@ -30,7 +30,9 @@ class AccountService:
         StoreUnavailable; a repeat resets the rest.
         """
         context = CallContext(self._dependencies, caller, Subject(account=account))
-        fields = context.build_event_fields(tenant=tenant, reason="by_operator")
+        fields = context.build_event_fields(
+            tenant=tenant, reason="by_operator", by=caller.machine_user
+        )
         others = tuple(factor for factor in Factor if factor is not Factor.SMS)
         account_buckets = _list_lock_buckets(tenant, account, *others)
         partition = self._store.get_account_partition(tenant, account)

@@ -57,11 +57,19 @@ class Caller(msgspec.Struct, frozen=True):
     key_id: str
     request_id: str
     trace_id: str | None = None
+    machine_user: str | None = None
+    """The user who runs the command; None for a call over HTTP. Events record it as `by`."""
 
     @classmethod
-    def without_tenant(cls, name: str, request_id: str, trace_id: str | None = None) -> "Caller":
+    def without_tenant(
+        cls,
+        name: str,
+        request_id: str,
+        trace_id: str | None = None,
+        machine_user: str | None = None,
+    ) -> "Caller":
         """Return a caller that has no API key; events record `name`, such as `cli`, as the key."""
-        return cls(NO_TENANT, name, request_id, trace_id)
+        return cls(NO_TENANT, name, request_id, trace_id, machine_user)
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ class NumberService:
     async def unlock_number(self, caller: Caller, phone: PhoneNumber) -> None:
         """Reset the failures of a number at all tenants; its sends stay counted."""
         context = self._create_context(caller, phone)
-        unlocked = events.Unlocked(**context.build_event_fields(reason="by_operator"))
+        fields = context.build_event_fields(reason="by_operator", by=caller.machine_user)
         reset_buckets = tuple(
             bucket
             for tenant in self._dependencies.tenants
@@ -31,14 +31,14 @@ class NumberService:
         )
         commit = context.build_commit(
             reset_buckets=reset_buckets,
-            foldable_event=unlocked,
+            foldable_event=events.Unlocked(**fields),
             durable=True,
             requires_log_capacity=True,
         )
         await self._store.commit(commit)
 
-    async def reset_limit(self, caller: Caller, bucket: Bucket, by: str) -> None:
-        """Empty the bucket of a limit in WIDE_LIMITS; `by` is the user of this machine."""
+    async def reset_limit(self, caller: Caller, bucket: Bucket) -> None:
+        """Empty the bucket of a limit in WIDE_LIMITS."""
         subject_kind, _ = WIDE_LIMITS[bucket.limit]
         is_country = subject_kind is WideSubject.COUNTRY
         context = CallContext(self._dependencies, caller, Subject())
@@ -46,12 +46,13 @@ class NumberService:
             reason="by_operator",
             tenant=bucket.tenant or None,
             country=bucket.subject if is_country else None,
+            by=caller.machine_user,
         )
         commit = Commit(
             partition=self._get_wide_partition(bucket),
             operation_id=self._random.generate_operation_id(),
             reset_buckets=charges.list_reset_buckets(bucket),
-            events=(events.LimitReset(**fields, limit=bucket.limit, by=by),),
+            events=(events.LimitReset(**fields, limit=bucket.limit),),
             durable=True,
             requires_log_capacity=True,
         )
@@ -77,7 +78,8 @@ class NumberService:
     ) -> ErasedCounts:
         """Delete the challenges and the buckets of a number; the do-not-send list keeps it."""
         context = self._create_context(caller, phone)
-        event = events.NumberErased(**context.build_event_fields(reason="by_operator"))
+        fields = context.build_event_fields(reason="by_operator", by=caller.machine_user)
+        event = events.NumberErased(**fields)
         operation_id, tenants = self._random.generate_operation_id(), self._dependencies.tenants
         return await self._registry.erase_number(
             phone, event, operation_id, tenants=tenants, progress=progress
@@ -93,7 +95,8 @@ class NumberService:
         self, caller: Caller, phone: PhoneNumber, reason: str
     ) -> events.BlocklistChanged:
         context = self._create_context(caller, phone)
-        return events.BlocklistChanged(**context.build_event_fields(reason=reason))
+        fields = context.build_event_fields(reason=reason, by=caller.machine_user)
+        return events.BlocklistChanged(**fields)
 
     def _create_context(self, caller: Caller, phone: PhoneNumber) -> CallContext:
         return CallContext(self._dependencies, caller, Subject(phone))

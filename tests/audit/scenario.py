@@ -421,7 +421,7 @@ class Scenario:
             await numbers._forget_number(self._app, phone)
         async with self._record_step("the bucket of a country is emptied"):
             bucket = Bucket(Limit.SENDS_COUNTRY, "", "GB")
-            await self._app.service.numbers.reset_limit(numbers.CLI_CALLER, bucket, "operator")
+            await self._app.service.numbers.reset_limit(numbers.CLI_CALLER, bucket)
         async with self._record_step("the archive has stood still for too long, and goes on"):
             await self._app.system_events.record_fullness_change("overflow")
             await self._app.system_events.record_fullness_change("recovered")
@@ -576,7 +576,7 @@ def use_reply(gateway: GatewayServer, status: int, body: Any) -> Iterator[None]:
 
 HIDDEN_FIELDS = frozenset({"id", "versions", "type"})
 VARIABLE_FIELDS = frozenset(
-    {"request", "trace", "milliseconds", "wait", "first", "last", "phone_metadata", "record"}
+    {"request", "trace", "milliseconds", "wait", "first", "last", "phone_metadata", "record", "by"}
 )
 """What is only there or not: its value is chance's."""
 NUMBERED_FIELDS = ("challenge", "number", "account", "authenticator", "recovery_set")

@@ -1,7 +1,13 @@
 """`accounts unlock`, on a real Redis."""
 
+import getpass
+import json
+import os
+from unittest.mock import Mock
+
 import pytest
 
+from otp_service.cli import common
 from tests.store import redis_servers
 
 
@@ -14,6 +20,24 @@ def test_accounts_are_unlocked_and_repeating_it_is_harmless(run_otp, config):
 
         assert (0, "") == (ended.exit_code, ended.err)
         assert "line 1: is unlocked at shop\nline 2: is unlocked at shop\n" == ended.out
+
+
+def test_the_event_of_an_unlock_names_the_user_of_the_machine(run_otp, config):
+    """R72: a change of an operator is audited; the key id `cli` is that of every operator."""
+    run_otp("accounts", "unlock", "--tenant", "shop", "--config", config, stdin="u-1\n")
+
+    found = run_otp("audit", "search", "--type", "otp.unlocked", "--json", "--config", config)
+
+    (event,) = [json.loads(line) for line in found.out.splitlines()]
+    assert ("cli", "shop", getpass.getuser()) == (event["key_id"], event["tenant"], event["by"])
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("no username set")])
+def test_a_user_without_a_name_is_recorded_by_its_id(monkeypatch, error):
+    """A container may run under an id that its system has no name for; unlocking must work."""
+    monkeypatch.setattr(getpass, "getuser", Mock(side_effect=error))
+
+    assert f"uid {os.getuid()}" == common.find_machine_user()
 
 
 @pytest.mark.parametrize("text", [b"a" * 129, b"a\x00b"])

@@ -1,5 +1,6 @@
 """`unlock`, `block`, `unblock`, `forget` and `locked`, on a real Redis."""
 
+import getpass
 import re
 
 import pytest
@@ -36,6 +37,7 @@ def test_unlock_unlocks_numbers_and_appends_events(run_otp, config, lock_number,
     assert "No number is locked.\n" == run_otp("locked", "--config", config).out
     (event,) = [event for event in read_events(ONE) if event["number_suffix"] == "56"]
     assert ("otp.unlocked", "cli", "56") == (event["type"], event["key_id"], event["number_suffix"])
+    assert getpass.getuser() == event["by"]
     assert "tenant" not in event
 
 
@@ -88,7 +90,10 @@ def test_block_and_unblock_change_the_list_and_append_events(run_otp, config, re
     assert f"{MASKED}\n" == listed.out
     assert f"{MASKED}  is not on the do-not-send list\n" == unblocked.out
     assert "The do-not-send list is empty.\n" == run_otp("blocked", "--config", config).out
-    assert ["blocked", "blocked", "unblocked"] == [event["reason"] for event in read_events(ONE)]
+    changes = [(event["reason"], event["by"]) for event in read_events(ONE)]
+    assert [
+        (reason, getpass.getuser()) for reason in ("blocked", "blocked", "unblocked")
+    ] == changes
 
 
 def test_forget_deletes_everything_but_the_do_not_send_list(
@@ -103,7 +108,8 @@ def test_forget_deletes_everything_but_the_do_not_send_list(
     assert f"{MASKED}  is forgotten: 0 challenges, 1 limits\n" == ended.out
     assert f"{MASKED}\n" == run_otp("blocked", "--config", config).out
     assert "No number is locked.\n" == run_otp("locked", "--config", config).out
-    assert "otp.forgotten" == read_events(ONE)[-1]["type"]
+    forgotten = read_events(ONE)[-1]
+    assert ("otp.forgotten", getpass.getuser()) == (forgotten["type"], forgotten["by"])
 
 
 def test_the_do_not_send_list_outlives_the_keys(run_otp, config):

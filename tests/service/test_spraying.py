@@ -129,7 +129,7 @@ async def test_an_operator_resets_the_failures_of_a_tenant_at_every_factor(
 
     bucket = Bucket(Limit.FAILURES_TENANT, "shop")
     numbers = NumberService(installation.dependencies)
-    await numbers.reset_limit(installation.build_caller(), bucket, "operator")
+    await numbers.reset_limit(installation.build_caller(), bucket)
 
     assert {Committed} == await charge_factors()
 

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import functools
-import getpass
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -44,6 +43,9 @@ POLL_INTERVAL_SECONDS = 1.0
 
 NEWEST_MISSING_REMARK = """\
 The newest events are missing, because they are only in Redis: {}."""
+
+UNKNOWN_TENANT_REMARK = """\
+Note: no tenant is called {!r}: the settings have {}. Events of a removed tenant are searched."""
 
 LOOKUP_UNRECORDED_MESSAGE = """\
 a search for a number or an account is recorded in the audit log, which needs Redis: {}."""
@@ -131,11 +133,19 @@ async def _open_reader(args: argparse.Namespace) -> AsyncIterator[QuerySession]:
 
 @asynccontextmanager
 async def _open_app(args: argparse.Namespace) -> AsyncIterator[Application]:
-    """Open the service; report afterwards how many lines of the archive were unreadable."""
+    """Open the service; report an unknown tenant, and afterwards the unreadable lines.
+
+    An unknown tenant is no error: the archive has the events of tenants that were removed.
+    """
     folder = getattr(args, "archive", None)
     if folder is not None and not folder.is_dir():
         raise CommandError(f"there is no folder {folder}.")
-    async with create_cli_app(read_running_settings(args.config), archive=folder) as app:
+    settings = read_running_settings(args.config)
+    tenant = getattr(args, "tenant", None)
+    if tenant is not None and tenant not in settings.tenant_settings:
+        names = ", ".join(sorted(settings.tenant_settings))
+        print(UNKNOWN_TENANT_REMARK.format(tenant, names), file=sys.stderr)
+    async with create_cli_app(settings, archive=folder) as app:
         yield app
         if app.archive_reader and app.archive_reader.unreadable_lines:
             count, command = app.archive_reader.unreadable_lines, "otp-service audit verify"
@@ -178,7 +188,7 @@ async def _record_lookup(
             tenant=query.get("tenant"),
             key_id=CLI_CALLER.key_id,
             request=CLI_CALLER.request_id,
-            by=format_value(getpass.getuser()),
+            by=CLI_CALLER.machine_user,
             reason=args.reason and format_value(args.reason),
         )
     except StoreUnavailable as error:

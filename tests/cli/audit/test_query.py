@@ -67,7 +67,8 @@ def search(run_otp, config, archive):
             "audit", "search", "--config", config, "--archive", archive.folder, "--json",
             *arguments, **more,
         )  # fmt: skip
-        assert (0, "") == (ended.exit_code, ended.err)
+        assert 0 == ended.exit_code
+        assert ended.err == "" or "bank" in arguments
         return [json.loads(line) for line in ended.out.splitlines()]
 
     return run
@@ -188,6 +189,22 @@ def test_the_timeline_of_an_account_is_shown_and_recorded(run_otp, config, issue
     ended = run_otp(*told, stdin="u-82")
     assert (1, "") == (ended.exit_code, ended.out)
     assert "this account has no events" in ended.err
+
+
+@pytest.mark.parametrize("command", ["search", "show"])
+def test_an_unknown_tenant_is_named_and_its_events_are_searched(run_otp, config, archive, command):
+    """A misspelled tenant has no events; one that was removed from the settings still has."""
+    account = read_settings(config).keys.pseudonym.current.derive_pseudonym("account", "u-81")
+    archive.add_event(7, type="authenticator.rejected", account=account, tenant="bank")
+    archive.append_seal()
+    told = "audit", command, "--config", config, "--archive", archive.folder, "--account", "-"
+
+    ended = run_otp(*told, "--tenant", "bank", stdin="u-81")
+
+    assert 0 == ended.exit_code
+    assert "no tenant is called 'bank': the settings have shop." in ended.err
+    assert "bank" in ended.out
+    assert "no tenant" not in run_otp(*told, "--tenant", "shop", stdin="u-81").err
 
 
 @pytest.mark.parametrize("arguments", [(), (OLD, "--account", "-")])

@@ -5,7 +5,7 @@ patterns are JavaScript, has `$` instead. Docstrings and descriptions are part o
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -13,6 +13,13 @@ from msgspec import UNSET, Meta, UnsetType
 from otp_service.core.challenge import CHALLENGE_ID, ChallengeStatus
 from otp_service.core.delivery import DeliveryStatus, Fault
 
+
+EXAMPLE_BASE32_KEY: Final = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+"""The key of RFC 6238, appendix B."""
+EXAMPLE_OTPAUTH_URI: Final = (
+    f"otpauth://totp/Shop:alice%40example.com?secret={EXAMPLE_BASE32_KEY}&issuer=Shop"
+    "&algorithm=SHA1&digits=6&period=30"
+)
 
 PhoneNumberText = Annotated[
     str,
@@ -28,6 +35,15 @@ Purpose = Annotated[
     Meta(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
         description="Why the code is requested. A code for one purpose fails for another.",
+        examples=["login"],
+    ),
+]
+RecordedPurpose = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
+        description="What the code is verified for: events record it, and a purpose that the tenant may"
+        " not use is 403. A code of an app has no purpose of its own.",
         examples=["login"],
     ),
 ]
@@ -195,7 +211,7 @@ class CreateAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
             Meta(
                 max_length=256,
                 description="Imports a secret: base32, at least 128 bits. The default is a new one.",
-                examples=["GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"],
+                examples=[EXAMPLE_BASE32_KEY],
             ),
         ]
         | None
@@ -216,7 +232,7 @@ class VerifyAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
     authenticator: AuthenticatorToken
     account: Account
     code: AppCode
-    purpose: Purpose = "login"
+    purpose: RecordedPurpose = "login"
     client_ip: ClientIp | None = None
 
 
@@ -293,14 +309,14 @@ class NewAuthenticatorView(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="Base32, to type into the app.",
-            examples=["GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"],
+            examples=[EXAMPLE_BASE32_KEY],
         ),
     ]
     uri: Annotated[
         str,
         Meta(
             description="What the QR code shows; also a link that opens the app.",
-            examples=["otpauth://totp/Shop:alice?secret=GEZDGNBVGY3TQOJQ…"],
+            examples=[EXAMPLE_OTPAUTH_URI],
         ),
     ]
     qr_svg: Annotated[str, Meta(description="The QR code, as an `svg` element for your page.")]

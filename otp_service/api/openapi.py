@@ -4,6 +4,8 @@ The decorator of a handler has its `request_body`, `response_body` and `query` s
 `problems` that it can raise in addition to the common ones. The first line of its docstring is the
 summary, the rest the description.
 
+Examples are in openapi_examples.py for bodies, and in openapi_problems.py for problems.
+
 `otp-service openapi > openapi.yaml` writes the copy in the repository; a test compares them.
 """
 
@@ -15,7 +17,6 @@ from typing import Any, Final
 
 import msgspec
 import yaml
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from otp_service import schemas
@@ -25,10 +26,14 @@ from otp_service.api import (
     callbacks,
     challenges,
     ops,
-    problems,
     recovery_codes,
 )
-from otp_service.core import errors
+from otp_service.api.openapi_examples import REQUEST_EXAMPLES, RESPONSE_EXAMPLES
+from otp_service.api.openapi_problems import (
+    describe_problem_examples,
+    describe_problem_responses,
+    name_problem_responses,
+)
 from otp_service.core.tenant import TENANT_NAME_PATTERN
 
 
@@ -65,38 +70,6 @@ IDEMPOTENCY_KEY_PARAMETER: Final = {
     },
 }
 
-RESPONSE_HEADERS: Final = {
-    "Retry-After": ("^[1-9][0-9]*$", "Seconds to wait before the same call can succeed."),
-    "RateLimit": (
-        '^"[A-Za-z]+";r=0;t=[0-9]+$',
-        "The limit that refused, and the seconds until it admits.",
-    ),
-    "RateLimit-Policy": (
-        '^"[A-Za-z]+";q=[0-9]+;w=[0-9]+$',
-        "The quota of that limit, and its window in seconds.",
-    ),
-    "WWW-Authenticate": ("^Bearer$", "How to authenticate."),
-    "Allow": ("^[A-Z, ]+$", "The allowed methods."),
-}
-
-COMMON_PROBLEMS: Final = (
-    *("unauthenticated", "forbidden", "content-too-large", "unsupported-media-type"),
-    *("invalid-request", "overloaded", "store-unavailable", "internal-error"),
-)
-"""Problems of every call that needs a key."""
-CHALLENGE_PATH_PROBLEMS: Final = ("challenge-not-found", "not-found", "method-not-allowed")
-"""Problems of a path with a challenge id; an id with a slash is another path."""
-
-EXAMPLE_ERRORS: Final = (
-    errors.InvalidRequest(("phone_number", "is missing")),
-    errors.NumberNotAllowed("country"),
-    errors.IncorrectCode(attempts_left=4),
-    errors.Undeliverable("unreachable"),
-    errors.RateLimited("SendsPerNumber", retry_after=312, quota=8, period_seconds=600),
-    errors.DeliveryFailed("c07-5d41402abc4b2a76b9719d911017c592"),
-)
-"""Examples of errors with extension members."""
-
 
 @cache
 def render_document() -> str:
@@ -116,7 +89,6 @@ def build_document() -> Schema:
         (path,), (method,) = handler.paths, handler.http_methods
         path = path.replace(":str", "")
         paths.setdefault(path, {})[method.lower()] = _describe_operation(path, handler)
-    samples = _collect_sample_errors()
     document = {
         "openapi": "3.1.0",
         "info": {"title": "One-time codes", "version": "1", "description": API_DESCRIPTION},
@@ -124,30 +96,14 @@ def build_document() -> Schema:
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": _build_schemas(),
-            "responses": _describe_problem_responses(),
-            "examples": {
-                slug: {"value": problems.build_problem(samples[slug])} for slug in sorted(samples)
-            },
+            "responses": describe_problem_responses(DOCUMENTED_HANDLERS),
+            "examples": describe_problem_examples(DOCUMENTED_HANDLERS),
         },
     }
     # JSON removes shared objects, which YAML would write as aliases. Patterns are JavaScript here,
     # which has no \Z and does not need it: its $ does not match before a line feed.
     plain: Schema = json.loads(msgspec.json.encode(document).replace(rb"\\Z", b"$"))
     return plain
-
-
-@cache
-def _collect_sample_errors() -> dict[str, Exception]:
-    allow = {"allow": "GET"}
-    statuses = problems.FRAMEWORK_PROBLEMS
-    of_framework = [HTTPException(status_code=s, headers=allow) for s in statuses]
-    examples = (Exception(), *of_framework, *EXAMPLE_ERRORS)
-    samples = {problems.get_problem_type(error): error for error in examples}
-    for kind in vars(errors).values():
-        is_error = isinstance(kind, type) and issubclass(kind, errors.OtpError)
-        if is_error and kind.problem_type not in samples:
-            samples[kind.problem_type] = kind()
-    return samples
 
 
 def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
@@ -162,11 +118,11 @@ def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
     if request_body := handler.opt.get("request_body"):
         described["requestBody"] = {
             "required": request_body is not schemas.EmptyBody,
-            "content": {"application/json": {"schema": _build_ref(request_body)}},
+            "content": _describe_body(request_body, REQUEST_EXAMPLES[handler.handler_name]),
         }
     described["responses"] = {str(_get_success_status(handler)): _describe_success(handler)}
-    for status, slugs in _group_problems_by_status(handler).items():
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{'.'.join(slugs)}"}
+    for status, name in name_problem_responses(handler).items():
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
     return described
 
 
@@ -200,64 +156,13 @@ def _describe_success(handler: HTTPRouteHandler) -> Schema:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
     if response_body := handler.opt.get("response_body"):
-        described["content"] = {"application/json": {"schema": _build_ref(response_body)}}
+        example = RESPONSE_EXAMPLES[handler.handler_name]
+        described["content"] = _describe_body(response_body, example)
     return described
 
 
-def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str, ...]]:
-    all_slugs = {*handler.opt.get("problems", ())}
-    if "scopes" in handler.opt:
-        all_slugs.update(COMMON_PROBLEMS)
-    if "query" in handler.opt:
-        all_slugs.add("uri-too-long")
-    if challenges.CHALLENGE_PATH in str(handler.paths):
-        all_slugs.update(CHALLENGE_PATH_PROBLEMS)
-    by_status: dict[int, tuple[str, ...]] = {}
-    for slug in sorted(all_slugs):
-        status = problems.PROBLEM_TYPES[slug].status
-        by_status[status] = (*by_status.get(status, ()), slug)
-    return dict(sorted(by_status.items()))
-
-
-def _describe_problem_responses() -> Schema:
-    by_status = map(_group_problems_by_status, DOCUMENTED_HANDLERS)
-    groups = {slugs for groups in by_status for slugs in groups.values()}
-    return {".".join(slugs): _describe_problem_response(slugs) for slugs in sorted(groups)}
-
-
-def _describe_problem_response(slugs: tuple[str, ...]) -> Schema:
-    samples = [_collect_sample_errors()[slug] for slug in slugs]
-    header_sets = [problems.build_problem_headers(sample) for sample in samples]
-    bodies = [msgspec.to_builtins(problems.build_problem(sample)) for sample in samples]
-    properties = {
-        "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
-        "status": {"const": problems.PROBLEM_TYPES[slugs[0]].status},
-    }
-    exact = {"properties": properties, "required": _find_common_keys(bodies)}
-    examples = {slug: {"$ref": f"#/components/examples/{slug}"} for slug in slugs}
-    schema = {"allOf": [_build_ref(schemas.Problem), exact]}
-    return {
-        "description": "; ".join(problems.PROBLEM_TYPES[slug].title for slug in slugs),
-        "headers": _describe_headers(header_sets),
-        "content": {"application/problem+json": {"schema": schema, "examples": examples}},
-    }
-
-
-def _describe_headers(header_sets: list[dict[str, str]]) -> Schema:
-    always = _find_common_keys(header_sets)
-    return {
-        name: {
-            "description": description,
-            "required": name in always,
-            "schema": {"type": "string", "pattern": pattern},
-        }
-        for name, (pattern, description) in RESPONSE_HEADERS.items()
-        if any(name in headers for headers in header_sets)
-    }
-
-
-def _find_common_keys(mappings: list[dict[str, Any]]) -> list[str]:
-    return [name for name in mappings[0] if all(name in other for other in mappings)]
+def _describe_body(kind: type[msgspec.Struct], example: Schema) -> Schema:
+    return {"application/json": {"schema": _build_ref(kind), "example": example}}
 
 
 def _build_ref(kind: type[msgspec.Struct]) -> Schema:
@@ -266,10 +171,24 @@ def _build_ref(kind: type[msgspec.Struct]) -> Schema:
 
 def _build_schemas() -> Schema:
     options = [handler.opt for handler in DOCUMENTED_HANDLERS]
-    bodies = [o[name] for o in options for name in ("request_body", "response_body") if name in o]
-    kinds = [*bodies, schemas.Problem]
+    requests = [opt["request_body"] for opt in options if "request_body" in opt]
+    responses = [opt["response_body"] for opt in options if "response_body" in opt]
     template = "#/components/schemas/{name}"
-    return dict(sorted(msgspec.json.schema_components(kinds, ref_template=template)[1].items()))
+    kinds = [*requests, *responses, schemas.Problem]
+    described: Schema = msgspec.json.schema_components(kinds, ref_template=template)[1]
+    for kind in requests:
+        _admit_null(described[kind.__name__])
+    return dict(sorted(described.items()))
+
+
+def _admit_null(schema: Schema) -> None:
+    """Let each optional member of a request be null, as request_body.convert_fields does."""
+    properties: Schema = schema.get("properties", {})
+    for name in properties.keys() - {*schema.get("required", ())}:
+        member = properties[name]
+        if "anyOf" not in member:
+            default = {"default": member.pop("default")}
+            properties[name] = {"anyOf": [member, {"type": "null"}], **default}
 
 
 def _get_field_schema(kind: type[msgspec.Struct], name: str) -> Schema:

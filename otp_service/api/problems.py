@@ -86,7 +86,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
 }
 """To add a type: a row here, an OtpError with this `problem_type` in core/errors.py, the routes that
 raise it (`problems=` of the handler), its extension members in `_build_extension_members` with an
-example in openapi.EXAMPLE_ERRORS, and docs/api-guide.md. tests/api/test_checklists.py checks each."""
+example in openapi_problems.EXAMPLE_ERRORS, and docs/api-guide.md. tests/api/test_checklists.py checks
+each."""
 
 FRAMEWORK_PROBLEMS: Final[Mapping[int, str]] = {
     400: "invalid-request",

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 import yaml
 
-from otp_service.api.openapi import DOCUMENTED_HANDLERS, EXAMPLE_ERRORS
+from otp_service.api.openapi import DOCUMENTED_HANDLERS
+from otp_service.api.openapi_problems import EXAMPLE_ERRORS
 from otp_service.api.problems import FRAMEWORK_PROBLEMS, PROBLEM_TYPES, build_problem
 from otp_service.core.errors import OtpError
 from otp_service.schemas import ChallengeView, Problem

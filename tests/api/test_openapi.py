@@ -37,9 +37,10 @@ def test_the_document_is_openapi() -> None:
 
 def test_every_error_has_its_problem_in_the_document() -> None:
     """R51: as httpx checks that each of httpcore's exceptions is mapped."""
-    documented = DOCUMENT["components"]["examples"].keys()
+    documented = {name.rpartition(".")[2] for name in DOCUMENT["components"]["examples"]}
 
     assert PROBLEM_TYPES.keys() == documented
+    assert documented <= DOCUMENT["components"]["examples"].keys()
     assert {kind.problem_type for kind in leaves()} <= documented
 
 
@@ -49,8 +50,9 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
     for response in DOCUMENT["components"]["responses"].values():
         content = response["content"]["application/problem+json"]
         _, exact = content["schema"]["allOf"]
-        for slug in content["examples"]:
-            example = examples[slug]["value"]
+        for slug, reference in content["examples"].items():
+            example = examples[reference["$ref"].rpartition("/")[2]]["value"]
+            assert example["type"] == f"/problems/{slug}"
             assert example["type"] in exact["properties"]["type"]["enum"]
             assert example["status"] == exact["properties"]["status"]["const"]
             assert set(exact["required"]) <= example.keys()

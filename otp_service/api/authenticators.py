@@ -28,7 +28,8 @@ from otp_service.schemas import (
 AUTHENTICATOR_SCOPES: Final = {Scope.CHALLENGES}
 CODE_PROBLEMS: Final = (
     *("invalid-authenticator", "account-locked", "malformed-code", "rate-limited"),
-    *("incorrect-code", "code-already-used", "idempotency-key-reused"),
+    *("incorrect-code", "code-already-used"),
+    *("idempotency-key-in-use", "idempotency-key-reused"),
 )
 
 

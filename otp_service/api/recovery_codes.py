@@ -50,7 +50,7 @@ async def create_recovery_codes(request: AuthenticatedRequest) -> ASGIResponse:
     response_body=VerifiedRecoverySetView,
     problems=(
         *("invalid-recovery-set", "account-locked", "malformed-code", "idempotency-key-reused"),
-        *("rate-limited", "incorrect-code", "code-already-used"),
+        *("rate-limited", "incorrect-code", "code-already-used", "idempotency-key-in-use"),
     ),
     accepts_idempotency_key=True,
 )

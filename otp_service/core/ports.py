@@ -86,7 +86,7 @@ class RecordSwap(msgspec.Struct, frozen=True):
     """0 if nothing may be stored."""
     body: bytes
     expires_at: int
-    """Milliseconds since 1970; the record is deleted then."""
+    """Milliseconds since 1970; the record is deleted then, and by this commit if that is past."""
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,14 @@
-"""Idempotency-Key of a call about an authenticator or a recovery set: its answer, for a repeat.
+"""Idempotency-Key of a call about an authenticator or a recovery set: one call runs, others repeat it.
 
-The answer is stored by the commit that accepts the code, in the partition of the account, with a
-keyed fingerprint of the request. So it is stored exactly if the code was accepted, and a refusal
-leaves the key free. A code in a fingerprint is dead: it was accepted.
+The commit that charges the account claims the key, so that a repeat which arrives meanwhile is not
+charged. The claim has a lease, for a process that ends during its call. A refusal frees the key. The
+commit that accepts the code replaces the claim by the answer.
+
+The record has a keyed fingerprint of the request. That of a claim leaves out the code, which may
+still be alive. That of an answer has it: the code was accepted, so it is dead.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,16 +19,31 @@ from otp_service.core.ports import RecordName, RecordSwap, StoredRecord
 from otp_service.service.context import CallContext, Dependencies
 
 
-class StoredAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to the request with this fingerprint."""
+PAST_INSTANT = 1
+"""The end of a record that a swap deletes."""
+
+
+class KeyRecord(msgspec.Struct, frozen=True, array_like=True):
+    """The request that a key was used for, and its answer, None while the call runs."""
 
     # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     fingerprint: bytes
-    answer: bytes
+    answer: bytes | None
+
+
+class RequestPrints(msgspec.Struct, frozen=True):
+    """The keyed fingerprints of a request."""
+
+    without_code: bytes
+    with_code: bytes
+
+    def get_expected(self, stored: KeyRecord) -> bytes:
+        """Return what the record of the same request has."""
+        return self.without_code if stored.answer is None else self.with_code
 
 
 class AnswerSlot:
-    """Where the answer of one call is stored. Without a key nothing is stored or found."""
+    """Where a call and its answer are stored. Without a key nothing is stored or found."""
 
     def __init__(
         self,
@@ -37,42 +57,88 @@ class AnswerSlot:
         tenant = context.caller.tenant.name
         self._store = dependencies.store
         self._mac_key = dependencies.keys.limit.current
+        self._lease_ms = dependencies.lease_ms
         self._partition = self._store.get_account_partition(tenant, context.account)
         self._has_key = idempotency_key is not None
         self._ttl_ms = ttl_ms
-        # No key is empty, so the name without a key is that of no answer.
+        # No key is empty, so the name without a key is that of no record.
         self.name = RecordName("answer", tenant, f"{operation}:{idempotency_key or ''}")
 
     async def read(self) -> tuple[int, StoredRecord | None]:
         """Return the time by Redis's clock, and the record of an earlier call with this key."""
         return await self._store.get_record(self._partition, self.name)
 
-    def compute_fingerprint(self, *fields: str) -> bytes:
-        """Return the keyed fingerprint of the fields that a repeat has in common with its call."""
-        joined = join_length_prefixed(*(field.encode() for field in fields))
-        return self._mac_key.compute_mac("answer", self.name.id.encode(), joined)
+    def compute_prints(self, fields: Sequence[str], code: str) -> RequestPrints:
+        """Return the fingerprints of what a repeat has in common with its call."""
+        return RequestPrints(
+            without_code=self._compute_print("claim", fields),
+            with_code=self._compute_print("answer", (*fields, code)),
+        )
+
+    def has_answer(self, record: StoredRecord | None, now: int) -> bool:
+        """Whether the key has an answer, to this request or to another one."""
+        stored = self._open(record, now)
+        return stored is not None and stored.answer is not None
 
     def find_answer(
-        self, record: StoredRecord | None, fingerprint: bytes, now: int
+        self, record: StoredRecord | None, prints: RequestPrints, now: int
     ) -> bytes | None:
         """Return the answer to the same request, None without one that has not expired."""
-        if record is None or now >= record.expires_at:
-            return None
-        stored = msgspec.msgpack.decode(record.body, type=StoredAnswer)
-        is_same = constant_time_equal(stored.fingerprint, fingerprint)
-        return stored.answer if is_same else None
+        stored = self._open(record, now)
+        return stored.answer if stored and _is_same(stored, prints) else None
 
-    def check_free(self, record: StoredRecord | None, now: int) -> None:
-        """Raise IdempotencyKeyReused if the key has an answer, which is that of another request."""
-        if record is not None and now < record.expires_at:
+    def check_request(self, record: StoredRecord | None, prints: RequestPrints, now: int) -> None:
+        """Raise IdempotencyKeyReused if the key is that of another request."""
+        stored = self._open(record, now)
+        if stored and not _is_same(stored, prints):
             raise errors.IdempotencyKeyReused
 
-    def build_swaps(
-        self, old: StoredRecord | None, fingerprint: bytes, answer: bytes, now: int
+    def check_free(self, record: StoredRecord | None, prints: RequestPrints, now: int) -> None:
+        """Raise IdempotencyKeyReused, or IdempotencyKeyInUse if the first call still runs."""
+        self.check_request(record, prints, now)
+        stored = self._open(record, now)
+        if stored and stored.answer is None:
+            raise errors.IdempotencyKeyInUse
+
+    def build_claim(
+        self, old: StoredRecord | None, prints: RequestPrints, now: int
+    ) -> tuple[RecordSwap, ...]:
+        """Return the swap that claims the key; none without a key."""
+        return self._build_swaps(old, KeyRecord(prints.without_code, None), now + self._lease_ms)
+
+    def build_answer(
+        self, old: StoredRecord | None, prints: RequestPrints, answer: bytes, now: int
     ) -> tuple[RecordSwap, ...]:
         """Return the swap that stores the answer; none without a key."""
+        return self._build_swaps(old, KeyRecord(prints.with_code, answer), now + self._ttl_ms)
+
+    def _build_swaps(
+        self, old: StoredRecord | None, new: KeyRecord, expires_at: int
+    ) -> tuple[RecordSwap, ...]:
         if not self._has_key:
             return ()
-        body = msgspec.msgpack.encode(StoredAnswer(fingerprint, answer))
         version = old.version if old else 0
-        return (RecordSwap(self.name, version, body, now + self._ttl_ms),)
+        return (RecordSwap(self.name, version, msgspec.msgpack.encode(new), expires_at),)
+
+    def _compute_print(self, kind: str, fields: Sequence[str]) -> bytes:
+        joined = join_length_prefixed(*(field.encode() for field in fields))
+        return self._mac_key.compute_mac(kind, self.name.id.encode(), joined)
+
+    def _open(self, record: StoredRecord | None, now: int) -> KeyRecord | None:
+        """Return the record while it counts. A lease of a clock that was ahead is over."""
+        if record is None or now >= record.expires_at:
+            return None
+        stored = msgspec.msgpack.decode(record.body, type=KeyRecord)
+        is_over = stored.answer is None and record.expires_at > now + self._lease_ms
+        return None if is_over else stored
+
+
+def build_release(claims: Sequence[RecordSwap]) -> tuple[RecordSwap, ...]:
+    """Return the swaps that free the key of these claims, if they are still stored."""
+    return tuple(
+        RecordSwap(claim.name, claim.old_version + 1, b"", PAST_INSTANT) for claim in claims
+    )
+
+
+def _is_same(stored: KeyRecord, prints: RequestPrints) -> bool:
+    return constant_time_equal(stored.fingerprint, prints.get_expected(stored))

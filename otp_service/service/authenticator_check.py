@@ -99,9 +99,13 @@ class ConfirmationCheck:
 
     def list_fingerprint_fields(self) -> tuple[str, ...]:
         """Return the authenticator and not its token, of which a repeat may send a newer one."""
-        code = self._typed_code.replace(" ", "").replace("-", "")
         purpose = self.context.challenge.purpose or ""
-        return self._authenticator.id.hex(), self.context.account, code, purpose
+        return self._authenticator.id.hex(), self.context.account, purpose
+
+    @property
+    def compared_code(self) -> str:
+        """The code without the separators that are ignored."""
+        return self._typed_code.replace(" ", "").replace("-", "")
 
     def check_request(self) -> None:
         """Raise MalformedCode, or what its status refuses."""

@@ -24,7 +24,6 @@ from otp_service.core.otpauth_uri import (
     check_label,
     format_issuer,
 )
-from otp_service.core.ports import StoredRecord
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.core.timestamps import DAY_MS
 from otp_service.core.verify_replay import REPLAY_WINDOW_MS
@@ -141,26 +140,23 @@ class AuthenticatorService:
         async with record_tampering(self._store, context):
             # Also for a token that is invalid, so that this takes the same time for each reason.
             now, earlier = await slot.read()
-            opened = await self._open(context, request.authenticator, now, earlier)
+            is_repeat = slot.has_answer(earlier, now)
+            opened = await self._open(context, request.authenticator, None if is_repeat else now)
             purpose = context.challenge.purpose
             context = self._build_context(context.caller, context.subject, purpose, opened)
             check = kind(context, self._cipher, opened, request)
             answer = await FactorAttempt(self._dependencies, check, slot).run(now, earlier)
         return msgspec.msgpack.decode(answer, type=AuthenticatorAnswer)
 
-    async def _open(
-        self, context: CallContext, token: str, now: int, earlier: StoredRecord | None
-    ) -> OpenedAuthenticator:
+    async def _open(self, context: CallContext, token: str, now: int | None) -> OpenedAuthenticator:
         """Return the authenticator. Raises InvalidAuthenticator, and records that.
 
-        An unconfirmed one that has expired since is opened for a repeat: the answer is stored.
+        Without `now`, also an unconfirmed one that has expired since: the answer to a repeat is
+        stored, and nothing is compared.
         """
-        is_repeat = earlier is not None and now < earlier.expires_at
         tenant, account = context.caller.tenant.name, context.account
         try:
-            opened = open_authenticator(
-                self._cipher, token, tenant, account, None if is_repeat else now
-            )
+            opened = open_authenticator(self._cipher, token, tenant, account, now)
         except errors.InvalidAuthenticator as error:
             denied = events.AuthenticatorDenied(**context.build_refusal_fields(error))
             await commit_once(self._store, context.build_commit(foldable_event=denied))

@@ -19,7 +19,11 @@ from otp_service.core.policy import Policy
 from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.pending_refunds import PendingRefunds
+
+
+LEASE_MARGIN_MS = 5 * SECOND_MS
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,11 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
     allow_fictitious: bool = False
     only_fictitious: bool = False
+
+    @property
+    def lease_ms(self) -> int:
+        """Milliseconds for which a call has its Idempotency-Key: longer than it can run."""
+        return self.issue_timeout_ms + LEASE_MARGIN_MS
 
 
 NO_TENANT: Final = Tenant("", "", frozenset())

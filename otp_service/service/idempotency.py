@@ -22,12 +22,9 @@ from otp_service.core.codes import constant_time_equal
 from otp_service.core.keys import join_length_prefixed
 from otp_service.core.policy import ENDED_RETENTION_MS
 from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
-from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import Dependencies
 from otp_service.service.send_result import SendResult
 
-
-LEASE_MARGIN_MS = 5 * SECOND_MS
 
 POLL_INTERVALS_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between two reads of a challenge whose first call is sending; the last is repeated."""
@@ -53,7 +50,7 @@ class IdempotencyKeys:
         self._random = dependencies.random
         self._refunds = dependencies.refunds
         self._mac_key = dependencies.keys.limit.current
-        self._lease_ms = dependencies.issue_timeout_ms + LEASE_MARGIN_MS
+        self._lease_ms = dependencies.lease_ms
         self._tenant = tenant
 
     @asynccontextmanager

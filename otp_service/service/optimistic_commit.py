@@ -44,6 +44,18 @@ async def commit_once(store: Store, commit: Commit) -> CommitResult:
             raise outcome.to_error()
 
 
+async def commit_records(store: Store, commit: Commit) -> Committed | RecordConflict:
+    """Apply a commit that swaps records. Raises the error of its refusal."""
+    outcome = await store.commit(commit)
+    match outcome:
+        case Committed() | RecordConflict():
+            return outcome
+        case Conflict():
+            raise StoreUnavailable
+        case _:
+            raise outcome.to_error()
+
+
 async def commit_with_retry(
     store: Store, snapshot: ChallengeSnapshot, build_commit: Callable[[ChallengeSnapshot], Commit]
 ) -> CommitResult:

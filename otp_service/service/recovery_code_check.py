@@ -88,11 +88,15 @@ class RecoveryCodeCheck:
 
     def list_fingerprint_fields(self) -> tuple[str, ...]:
         """Return the set and not its token, of which a repeat may send the newer one."""
+        return self._recovery_set.id.hex(), self.context.account
+
+    @property
+    def compared_code(self) -> str:
+        """The code in the form that is hashed; as it was typed if it is malformed."""
         try:
-            code = normalize_recovery_code(self._typed_code)
+            return normalize_recovery_code(self._typed_code)
         except errors.MalformedCode:
-            code = self._typed_code
-        return self._recovery_set.id.hex(), self.context.account, code
+            return self._typed_code
 
     def check_request(self) -> None:
         """Raise MalformedCode."""

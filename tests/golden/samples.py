@@ -22,7 +22,7 @@ from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
 from otp_service.core.recovery_codes import RecoverySet
 from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
-from otp_service.service.answer_slot import StoredAnswer
+from otp_service.service.answer_slot import KeyRecord
 from otp_service.service.authenticator_check import AuthenticatorAnswer, LastStep
 from otp_service.service.recovery_code_check import RecoveryAnswer
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
@@ -267,8 +267,11 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "body of an authenticator's token": AUTHENTICATOR,
     "body of an authenticator's token, unconfirmed": UNCONFIRMED_AUTHENTICATOR,
-    "answer to a call about an authenticator": StoredAnswer(
+    "key of a call about an authenticator, with its answer": KeyRecord(
         fingerprint=fixed_bytes("print", 32), answer=b"answer"
+    ),
+    "key of a call about an authenticator that still runs": KeyRecord(
+        fingerprint=fixed_bytes("print", 32), answer=None
     ),
     "answer of an authenticator": AuthenticatorAnswer(token="a1.token", at=NOW_MS),
     "last step of an authenticator": LastStep(step=59_844_960),

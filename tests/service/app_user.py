@@ -29,7 +29,8 @@ def hold_acceptances(count: int, *installations: Installation) -> None:
         commit = installation.store.commit
 
         async def hold_first(decision: Commit) -> CommitOutcome:
-            if decision.record_swaps and next(waiting, None) is not None:
+            is_acceptance = decision.record_swaps and not decision.charges
+            if is_acceptance and next(waiting, None) is not None:
                 await asyncio.wait_for(barrier.wait(), 20)
             return await commit(decision)
 

@@ -605,20 +605,18 @@ async def test_a_repeated_confirm_returns_the_same_token_for_a_day(
         await user.confirm(code, key="k1")
 
 
-@pytest.mark.parametrize("is_decided_at_once", [False, True])
 async def test_calls_at_once_with_one_key_have_one_answer(
-    installation: Installation, user: AppUser, *, is_decided_at_once: bool
+    installation: Installation, user: AppUser
 ) -> None:
-    """One is accepted, and all others are repeats of it: no charge is left."""
+    """One is accepted; the others are repeats of it, or come while it runs: no charge is left."""
     set_limits(installation, AuthenticatorFailuresPerAccount=(Window(100, 600),))
     await user.enroll()
     code = await user.read_new_code()
-    if is_decided_at_once:
-        hold_acceptances(8, installation)
 
     answers = await gather_results(*(user.verify(code, key="k1") for _ in range(8)))
 
-    assert 1 == len({msgspec.json.encode(answer) for answer in answers}), answers
+    accepted = [a for a in answers if not isinstance(a, errors.IdempotencyKeyInUse)]
+    assert 1 == len({msgspec.json.encode(answer) for answer in accepted}), answers
     assert [] == await installation.list_keys("*:limit:*")
     recorded = await list_events(installation, "repeated")
     assert 1 == recorded.count("authenticator.verified None")

@@ -157,9 +157,9 @@ class RedisStore:
         versions = (stored.version if stored else None, None)
         await self._version_guard.check_versions(self.client, keys, versions, floors, now)
         if isinstance(outcome, ports.Committed):
-            self._version_guard.remember_version(keys[0], new.version, now)
-            if isinstance(commit.swap.secret, ChallengeSecret):
-                self._version_guard.remember_version(keys[1], new.version, now)
+            written = keys if isinstance(commit.swap.secret, ChallengeSecret) else keys[:1]
+            for key in written:
+                self._version_guard.remember_version(key, new.version, now, floors.era)
         return outcome
 
     async def _run_decoded_commit(self, commit: ports.Commit) -> ports.CommitOutcome:

@@ -91,17 +91,24 @@ class VersionGuard:
     ) -> None:
         """Remember versions that were read after the floors; None for a missing record.
 
-        They must be those of records with a valid MAC. `now` is in milliseconds since 1970. Raises StoreTampered if one was rolled back, and StoreUnavailable if another server answered.
+        They must be those of records with a valid MAC. `now` is in milliseconds since 1970. Raises
+        StoreTampered if one was rolled back, and StoreUnavailable if another server answered.
         """
         for key, version, floor in zip(keys, versions, floors.versions, strict=True):
             if version is None:
                 continue
             if version < floor:
                 await self._examine_server(client, key, floor, floors.era)
-            self.remember_version(key, version, now)
+            self.remember_version(key, version, now, floors.era)
 
-    def remember_version(self, key: str, version: int, now: int) -> None:
-        self._versions.put(key, max(version, self._versions.get(key) or 0), now)
+    def remember_version(self, key: str, version: int, now: int, era: int) -> None:
+        """Remember a version that was read or written by a call that began in this era.
+
+        A reply of a server that has been replaced since says nothing about the new one, which may
+        have lost the change.
+        """
+        if era == self._era:
+            self._versions.put(key, max(version, self._versions.get(key) or 0), now)
 
     async def _examine_server(self, client: ScriptClient, key: str, floor: int, era: int) -> None:
         """Return if the server has been replaced; else raise. Other calls may have found out first."""

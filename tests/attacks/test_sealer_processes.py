@@ -117,7 +117,8 @@ class SealerProcesses:
     def __init__(self, folder: Path, redis: EmbeddedServer) -> None:
         self.folder = folder
         self.key = create_archive_key(folder)
-        processes._write_config(folder / "otp.toml", redis.url, ["http://127.0.0.1:9"])
+        connect_to = f'url = "{redis.url}"'
+        processes._write_config(folder / "otp.toml", connect_to, ["http://127.0.0.1:9"])
         text = (folder / "otp.toml").read_text()
         self.keys = load_settings(text, {}, str, cores=1).keys
         self._stack = contextlib.ExitStack()

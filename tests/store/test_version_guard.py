@@ -117,6 +117,22 @@ async def test_calls_that_were_running_during_a_failover_raise_no_alarm(pair: Pa
     await guard.check_versions(pair.replica_client, [KEY], [2], floors, NOW)
 
 
+async def test_a_reply_of_the_old_server_after_a_failover_raises_no_alarm(pair: Pair) -> None:
+    """What the old master wrote last, the new one may have lost: its version is not remembered."""
+    guard = VersionGuard()
+    await pair.replica_client.run_pipeline("", [("REPLICAOF", "NO", "ONE")])
+    await write_version(pair.master_client, 8)
+    await read_version(guard, pair.master_client)
+    floors = await guard.read_floors(pair.master_client, [KEY])
+    await write_version(pair.replica_client, 2)
+    await read_version(guard, pair.replica_client)
+
+    await guard.check_versions(pair.master_client, [KEY], [9], floors, NOW)
+    guard.remember_version(KEY, 10, NOW, floors.era)
+
+    assert 2 == await read_version(guard, pair.replica_client)
+
+
 async def test_a_replica_that_lags_is_no_alarm(pair: Pair) -> None:
     """B1: a name that leads to a demoted master gives old data for a moment: 503, and no event."""
     guard = VersionGuard()
@@ -141,7 +157,7 @@ async def test_a_reply_that_was_overtaken_is_no_alarm(script_client: ScriptClien
     guard = VersionGuard()
     await write_version(script_client, 5)
     floors = await guard.read_floors(script_client, [KEY])
-    guard.remember_version(KEY, 6, NOW)
+    guard.remember_version(KEY, 6, NOW, 0)
 
     await guard.check_versions(script_client, [KEY], [5], floors, NOW)
 
@@ -150,11 +166,11 @@ async def test_the_memory_is_bounded(script_client: ScriptClient) -> None:
     """The oldest versions are forgotten first, and all of them after twenty minutes."""
     guard = VersionGuard(max_records=10)
     for i in range(100):
-        guard.remember_version(f"{{07}}:{i}", 5, NOW)
+        guard.remember_version(f"{{07}}:{i}", 5, NOW, 0)
     known = [await guard.read_floors(script_client, [f"{{07}}:{i}"]) for i in range(100)]
 
     assert 10 < sum(floors.versions == (5,) for floors in known) <= 20
     assert (5,) == known[99].versions
-    guard.remember_version(KEY, 1, NOW + MEMORY_MS)
-    guard.remember_version(KEY, 1, NOW + 2 * MEMORY_MS)
+    guard.remember_version(KEY, 1, NOW + MEMORY_MS, 0)
+    guard.remember_version(KEY, 1, NOW + 2 * MEMORY_MS, 0)
     assert (0,) == (await guard.read_floors(script_client, ["{07}:99"])).versions

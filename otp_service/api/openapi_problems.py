@@ -47,6 +47,10 @@ CHALLENGE_PATH_PROBLEMS: Final = ("challenge-not-found", "not-found", "method-no
 
 EXAMPLE_ERRORS: Final = (
     errors.InvalidRequest(("phone", "is not a field of this request")),
+    # The text of core.codes.normalize_code for the default number of digits.
+    errors.MalformedCode(
+        detail="The code must be a string of 6 ASCII digits. No attempt was charged."
+    ),
     errors.NumberNotAllowed("country"),
     errors.IncorrectCode(attempts_left=4),
     errors.Undeliverable("unreachable"),

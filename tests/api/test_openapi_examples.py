@@ -1,6 +1,7 @@
 """Every example of openapi.yaml is valid, and of the call that shows it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -193,10 +194,12 @@ def test_attempts_left_is_shown_for_challenges_alone(name: str) -> None:
     assert "attempts_left" not in get_problem_example(name, "incorrect-code")
 
 
-def test_a_malformed_recovery_code_has_its_own_text() -> None:
+@pytest.mark.parametrize("name", [*CODE_CALLS, "verify_recovery_code"])
+def test_a_malformed_code_has_the_text_of_its_call(name: str) -> None:
+    """Digits, of the default length, or a recovery code."""
+    normalize = partial(normalize_code, digits=6) if name in CODE_CALLS else normalize_recovery_code
     with pytest.raises(MalformedCode) as refusal:
-        normalize_recovery_code("123456")
+        normalize("1")
 
-    shown = get_problem_example("verify_recovery_code", "malformed-code")
+    shown = get_problem_example(name, "malformed-code")
     assert msgspec.to_builtins(build_problem(refusal.value)) == shown
-    assert "digits" in get_problem_example("verify_authenticator", "malformed-code")["detail"]

@@ -12,8 +12,9 @@ PIXELS_PER_MODULE = 4
 
 def read_qr_svg(svg: str) -> str:
     """Return the text of the one QR code in the SVG, as ZXing reads it."""
-    (code,) = zxingcpp.read_barcodes(_rasterize(svg))
-    assert code.format == zxingcpp.BarcodeFormat.QRCode, code.format
+    # Of this format alone: the rows of a large code may look like a linear barcode, too.
+    formats = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+    (code,) = zxingcpp.read_barcodes(_rasterize(svg), formats=formats)
     return str(code.text)
 
 

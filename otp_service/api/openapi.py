@@ -178,6 +178,10 @@ def _build_schemas() -> Schema:
     described: Schema = msgspec.json.schema_components(kinds, ref_template=template)[1]
     for kind in requests:
         _admit_null(described[kind.__name__])
+    for schema in described.values():
+        # Python 3.13 takes the indentation out of docstrings; the earlier ones keep it.
+        if "description" in schema:
+            schema["description"] = inspect.cleandoc(schema["description"])
     return dict(sorted(described.items()))
 
 

@@ -1,8 +1,8 @@
 """argon2id outside the event loop, in a bounded number of threads.
 
 argon2 releases the interpreter lock, so threads use every core. Memory is bounded by the threads
-times the memory of the profile in force, or of the recovery sets that were made under another one. `core.admission` bounds the waiting calls before anything is
-charged.
+times the memory of the profile in force, or of the recovery sets that were made under another one.
+`core.admission` bounds the waiting calls before anything is charged.
 """
 
 import asyncio

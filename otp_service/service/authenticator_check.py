@@ -25,7 +25,7 @@ from otp_service.core.sealed_token import TokenCipher
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import ConfirmAuthenticatorRequest, VerifyAuthenticatorRequest
 from otp_service.service.context import CallContext
-from otp_service.service.factor_attempt import (
+from otp_service.service.factor_check import (
     Acceptance,
     Decision,
     Deferral,

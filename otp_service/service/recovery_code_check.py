@@ -28,7 +28,7 @@ from otp_service.core.recovery_marks import (
 )
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.service.context import CallContext, Dependencies
-from otp_service.service.factor_attempt import (
+from otp_service.service.factor_check import (
     Acceptance,
     Decision,
     FactorEvents,

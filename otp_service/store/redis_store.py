@@ -90,8 +90,9 @@ class RedisStore:
     def bucket_keys(self, bucket: Bucket, partition: int | None = None) -> list[str]:
         """Return the possible keys of a bucket, the one in `partition` first.
 
-        A bucket of a number may be in several partitions. A challenge keeps the partition of the limit key that it was issued under, while another
-        limit key names its buckets. So each name is possible in each partition.
+        A bucket of a number may be in several partitions. A challenge keeps the partition of the
+        limit key that it was issued under, while another limit key names its buckets. So each name
+        is possible in each partition.
         """
         if bucket.limit not in NUMBER_LIMITS:
             return [
@@ -172,9 +173,8 @@ class RedisStore:
         try:
             return self._decode_outcome(reply, commit)
         except StoreTampered as error:
-            if (
-                commit.known_addresses_of
-            ):  # else every issue of the account would be 503, for 90 days
+            # Else every issue of the account would be 503, for 90 days.
+            if commit.known_addresses_of:
                 await self.delete_keys([error.record_key], f"delete-{commit.operation_id}")
             raise
 

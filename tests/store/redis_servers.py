@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import redis
 
@@ -60,8 +60,10 @@ def _reserve_port(port: int) -> bool:
 
 
 @functools.cache
-def _open_port_locks() -> BinaryIO:
-    return (Path(tempfile.gettempdir()) / f"otp-test-port-locks-{os.getuid()}").open("ab")
+def _open_port_locks() -> int:
+    """Return a descriptor, and not a file: nobody closes it before the process ends."""
+    path = Path(tempfile.gettempdir()) / f"otp-test-port-locks-{os.getuid()}"
+    return os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
 
 
 def _is_free(port: int) -> bool:

@@ -1,6 +1,6 @@
 """What an attempt costs at each factor: no bucket is shared by two factors."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otp_service.core import charges
@@ -75,12 +75,14 @@ def test_the_account_is_charged_in_its_own_partition(account: str, factor: Facto
 
 
 @given(accounts, st.sampled_from(Factor))
+@example("recovery", Factor.RECOVERY_CODE)
 def test_an_unlock_resets_what_failures_are_charged_to(account: str, factor: Factor) -> None:
     """The new recovery sets of a day stay counted."""
     buckets = charges.list_account_lock_buckets("shop", account, factor)
 
+    # Told apart by the limit: an account may be called "recovery", which a tenant's bucket is, too.
     charged = list_failure_buckets(TENANT, factor, account, None)
-    assert set(buckets) == {bucket for bucket in charged if bucket.subject == account}
+    assert set(buckets) == {bucket for bucket in charged if bucket.limit not in WIDE_LIMITS}
     check = charges.build_factor_lock_check(TENANT, factor, account)
     assert (buckets[0], 0) == (check.bucket, check.cost)
     assert Limit.RECOVERY_SETS not in {bucket.limit for bucket in buckets}

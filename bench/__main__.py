@@ -24,6 +24,7 @@ Other benchmarks, each with a --help of its own:
   .venv/bin/python -m bench.archive_cost          the cost of an archive for a request
   .venv/bin/python -m bench.sealer                events that a sealer copies and seals a second
   .venv/bin/python -m bench.archive_verification  events that 'audit verify' checks a second
+  .venv/bin/python -m bench.connection_spread     connections of each worker, opened at once
   .venv/bin/python -m bench.silent_provider       issues whose first provider never answers
 """
 

@@ -19,6 +19,7 @@ from litestar import Litestar, post
 from redis.asyncio import Redis
 
 from otp_service.cli.http_server import ConnectionLimits, HttpServer
+from otp_service.cli.port_spread import spread_by_port
 from otp_service.cli.slot_listeners import SlotListeners
 from otp_service.sms.http_provider import create_transport
 
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, required=True)
     args = parser.parse_args()
     listeners = SlotListeners("127.0.0.1", args.port, args.workers)
-    workers = [_fork_worker(listeners[slot]) for slot in range(args.workers)]
+    workers = [_fork_worker(listeners[slot], args.workers) for slot in range(args.workers)]
 
     def stop_workers(*_: object) -> None:
         for pid in workers:
@@ -100,19 +101,20 @@ def main() -> None:
         os.waitpid(pid, 0)
 
 
-def _fork_worker(listener: socket.socket) -> int:
+def _fork_worker(listener: socket.socket, workers: int) -> int:
     """Start a worker, and return its pid."""
     if pid := os.fork():
         return pid
-    uvloop.run(_serve(listener))
+    uvloop.run(_serve(listener, workers))
     os._exit(0)
 
 
-async def _serve(listener: socket.socket) -> None:
+async def _serve(listener: socket.socket, workers: int) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = HttpServer(create_app(), listener, ConnectionLimits(1024, 65))
     server.start()
+    spread_by_port(listener, workers)
     await stop.wait()
     await server.stop(1)
 

@@ -1,7 +1,7 @@
 """The listening sockets of the workers: one for each slot, all on one address (SO_REUSEPORT).
 
-The kernel spreads connections over them. On one shared socket a single worker accepted 29 to 32 of 32
-connections that a client opened at once. The supervisor keeps the sockets: a worker and its successor
+The kernel spreads connections over them, as `port_spread.py` says. On one shared socket a single worker
+accepted 29 to 32 of 32 connections that a client opened at once. The supervisor keeps the sockets: a worker and its successor
 use the same one, so a reload loses no connection that waits to be accepted.
 """
 

@@ -24,6 +24,7 @@ import uvloop
 from otp_service import telemetry
 from otp_service.app import Application, create_public_app
 from otp_service.cli.http_server import ConnectionLimits, HttpServer
+from otp_service.cli.port_spread import spread_by_port
 from otp_service.settings import ConfigurationSource, Settings
 from otp_service.task_end import wait_for_event
 
@@ -112,6 +113,7 @@ async def _run_application(
     if await _wait_for_first(channel.serve_ordered, channel.stop_ordered) is channel.stop_ordered:
         return
     server.start()
+    spread_by_port(listener, settings.service.workers)
     await application.start()
     channel.report("serving")
     alive = asyncio.create_task(_report_alive(channel))

@@ -1,5 +1,6 @@
 """K6, E1: the supervisor of the deployed service is killed, stopped early, or refuses a reload."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -84,6 +85,38 @@ def test_a_worker_that_is_killed_is_replaced_and_others_serve_meanwhile(
 
     assert [200] * 20 == statuses
     assert other in service.wait_for_two_workers()
+
+
+def test_connections_opened_at_once_are_spread_evenly_over_the_workers(
+    service: RunningService,
+) -> None:
+    """From successive ports of an address that nothing else uses."""
+    workers = service.wait_for_two_workers()
+    host = f"127.77.{workers[0] >> 8 & 255}.{workers[0] & 255}"
+    with contextlib.ExitStack() as stack:
+        for port in range(32_768, 32_768 + 64, 2):
+            address = ("127.0.0.1", service.port)
+            stack.enter_context(socket.create_connection(address, 5, (host, port)))
+        redis_servers.wait_until(
+            lambda: sum(count_connections(worker, service.port) for worker in workers) == 32,
+            description="32 accepted connections",
+        )
+
+        counts = [count_connections(worker, service.port) for worker in workers]
+
+    assert [16, 16] == counts
+
+
+def count_connections(worker: int, port: int) -> int:
+    """Return how many connections to this port on loopback a process has accepted."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    local, established = f"0100007F:{port:04X}", "01"
+    inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == local and row[3] == established}
+    links = []
+    for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            links.append(str(descriptor.readlink()))
+    return len(inodes.intersection(links))
 
 
 def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(

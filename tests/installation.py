@@ -17,7 +17,7 @@ from otp_service.core.events import EpochStarted
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.policy import Policy
-from otp_service.core.ports import ChallengeSnapshot
+from otp_service.core.ports import ChallengeSnapshot, HashPriority
 from otp_service.core.tenant import Tenant
 from otp_service.hashing import ArgonPool
 from otp_service.schemas import IssueRequest, VerifyRequest
@@ -82,10 +82,15 @@ class CountingHasher(ArgonPool):
         self.hash_count = 0
 
     async def compute_argon2id(
-        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+        self,
+        code: str,
+        salt: bytes,
+        profile: Argon2Profile | None = None,
+        *,
+        priority: HashPriority = HashPriority.ISSUE,
     ) -> bytes:
         self.hash_count += 1
-        return await super().compute_argon2id(code, salt, profile)
+        return await super().compute_argon2id(code, salt, profile, priority=priority)
 
 
 class Installation:

@@ -1,6 +1,7 @@
 """The ports of the use cases: what they need of the store, the router and the hasher."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
 from typing import Literal, Protocol
 
 import msgspec
@@ -324,6 +325,16 @@ class Router(Protocol):
         """Score the provider of a submission by a trusted receipt."""
 
 
+class HashPriority(IntEnum):
+    """Which of the calls that wait for argon2 is next: the one with the smallest value."""
+
+    VERIFY = 0
+    """A person has a code and waits for the login."""
+    ISSUE = 1
+    PREPARATION = 2
+    """No caller waits for it."""
+
+
 class Hasher(Protocol):
     """argon2id in a bounded pool."""
 
@@ -332,7 +343,12 @@ class Hasher(Protocol):
         """The parameters in force."""
 
     def compute_argon2id(
-        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+        self,
+        code: str,
+        salt: bytes,
+        profile: Argon2Profile | None = None,
+        *,
+        priority: HashPriority = HashPriority.ISSUE,
     ) -> Awaitable[bytes]:
         """Return argon2id(code, salt) with the parameters in force, or with these.
 

@@ -185,10 +185,16 @@ class InstrumentedHasher:
         return self._hasher.profile
 
     async def compute_argon2id(
-        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+        self,
+        code: str,
+        salt: bytes,
+        profile: Argon2Profile | None = None,
+        *,
+        priority: ports.HashPriority = ports.HashPriority.ISSUE,
     ) -> bytes:
         with self._start_span("argon2"), self._metrics.argon2_seconds.time():
-            return await self._hasher.compute_argon2id(code, salt, profile)
+            call = self._hasher.compute_argon2id(code, salt, profile, priority=priority)
+            return await call
 
 
 class InstrumentedRouter:

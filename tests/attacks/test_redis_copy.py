@@ -9,6 +9,7 @@ import pytest
 
 from otp_service.core import codes
 from otp_service.core.argon2_profile import TEST_PROFILE, Argon2Profile
+from otp_service.core.ports import HashPriority
 from otp_service.hashing import compute_argon2id
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
@@ -179,7 +180,12 @@ class InsecureHasher(CountingHasher):
         self._store_code = store_code
 
     async def compute_argon2id(
-        self, code: str, salt: bytes, _profile: Argon2Profile | None = None
+        self,
+        code: str,
+        salt: bytes,
+        _profile: Argon2Profile | None = None,
+        *,
+        priority: HashPriority = HashPriority.ISSUE,  # noqa: ARG002
     ) -> bytes:
         return self._store_code(code.encode(), salt)
 

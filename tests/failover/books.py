@@ -26,6 +26,7 @@ from otp_service.core.limits import (
     Window,
 )
 from otp_service.core.phone_number import parse_number
+from otp_service.core.ports import HashPriority
 from otp_service.store.redis_internals import Command
 from tests.installation import CountingHasher, Installation
 
@@ -90,13 +91,18 @@ class RecordingHasher(CountingHasher):
         """Comparisons of wrong codes, by number."""
 
     async def compute_argon2id(
-        self, code: str, salt: bytes, profile: Argon2Profile | None = None
+        self,
+        code: str,
+        salt: bytes,
+        profile: Argon2Profile | None = None,
+        *,
+        priority: HashPriority = HashPriority.ISSUE,
     ) -> bytes:
         self.runs_by_salt[salt] += 1
         if comparison := _comparison.get():
             self.comparisons[comparison.number] += 1
             self.guesses[comparison.number] += comparison.is_guess
-        return await super().compute_argon2id(code, salt, profile)
+        return await super().compute_argon2id(code, salt, profile, priority=priority)
 
 
 class Books:

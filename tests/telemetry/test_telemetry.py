@@ -586,7 +586,7 @@ class Fake:
     def get_account_partition(self, *_):
         return 9
 
-    async def _say(self, *_):
+    async def _say(self, *_, **__):
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer

@@ -42,6 +42,9 @@ WAIT_TIMEOUT_SECONDS = 30.0
 START_TIMEOUT_SECONDS = 90.0
 """The same for the start of the service, whose processes import it all: seconds of computing."""
 
+METRICS_DELAY_SECONDS = 2.0
+"""Workers write what they have counted once a second, by a clock of their own, and may be late."""
+
 CODE_PATTERN = re.compile(r"\b\d{6}\b")
 
 REPOSITORY_ROOT = Path(otp_service.__file__).parents[1]
@@ -355,7 +358,8 @@ class RunningService:
         return self.send_request("GET", "/metrics", by="", listener="admin_port").body.decode()
 
     def count_samples(self, name: str, **labels: str) -> int:
-        """Return the sum of a metric's samples with these labels."""
+        """Return the sum of a metric's samples with these labels, counted until now."""
+        time.sleep(METRICS_DELAY_SECONDS)
         families = text_string_to_metric_families(self.fetch_metrics())
         samples = [s for f in families for s in f.samples if s.name == name]
         return int(sum(s.value for s in samples if labels.items() <= s.labels.items()))

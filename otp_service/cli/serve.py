@@ -89,7 +89,8 @@ def _run_supervisor(configuration: Configuration) -> None:
         "mode": configuration.settings.mode,
     }
     logger.info("starting", extra={"fields": fields})
-    asyncio.run(supervisor.run())
+    with admin_listener:  # each admin thread leaves it open for the next one
+        asyncio.run(supervisor.run())
 
 
 def _read_usable_configuration(path: Path) -> Configuration:

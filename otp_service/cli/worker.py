@@ -2,8 +2,8 @@
 
 The channel is a pair of sockets to the supervisor. The worker reads its configuration from it, in one
 line of JSON, reports that it is prepared, and serves once it reads another line. While it serves it
-reports once a second that it is alive. The end of the channel is the end of the supervisor, whatever
-ended that: the worker ends too, and the address is free.
+reports once a second that it is alive, and writes its metrics. The end of the channel is the end of the
+supervisor, whatever ended that: the worker ends too, and the address is free.
 """
 
 import asyncio
@@ -95,11 +95,18 @@ def run_worker(channel: SupervisorChannel, listener: socket.socket) -> None:
     """Serve the configuration of the channel until SIGTERM, or until the supervisor has ended."""
     settings = channel.read_configuration().load()
     telemetry.configure_logging(settings.service.log_level, sys.stdout)
-    uvloop.run(_run_application(channel, listener, settings))
+    metric_buffer = telemetry.MetricBuffer.install()
+    try:
+        uvloop.run(_run_application(channel, listener, settings, metric_buffer))
+    finally:
+        metric_buffer.write()
 
 
 async def _run_application(
-    channel: SupervisorChannel, listener: socket.socket, settings: Settings
+    channel: SupervisorChannel,
+    listener: socket.socket,
+    settings: Settings,
+    metric_buffer: telemetry.MetricBuffer,
 ) -> None:
     loop = asyncio.get_running_loop()
     channel.watch(loop)
@@ -116,19 +123,22 @@ async def _run_application(
     spread_by_port(listener, settings.service.workers)
     await application.start()
     channel.report("serving")
-    alive = asyncio.create_task(_report_alive(channel))
+    each_second = asyncio.create_task(_run_each_second(channel, metric_buffer))
     await _wait_for_first(channel.retire_ordered, channel.stop_ordered)
     server.retire()
     await wait_for_event(channel.stop_ordered, RETIRE_SECONDS)
     listener.close()
     await server.stop(settings.service.drain_seconds)
     await application.stop()
-    alive.cancel()
+    each_second.cancel()
 
 
-async def _report_alive(channel: SupervisorChannel) -> None:
+async def _run_each_second(
+    channel: SupervisorChannel, metric_buffer: telemetry.MetricBuffer
+) -> None:
     while True:
         channel.report("alive")
+        metric_buffer.write()
         await asyncio.sleep(ALIVE_SECONDS)
 
 

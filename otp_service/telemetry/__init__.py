@@ -6,6 +6,7 @@
     DeniedAccessCounter      calls without a valid key, until they become an event   request_log.py
     Metrics                  every metric                                            metrics.py
     share_metrics_folder     one metrics page for several processes                  metrics.py
+    MetricBuffer             values in memory, written once a second                 metric_buffer.py
                              the closed sets of label values                         labels.py
     InstrumentedStore, …     the ports of `core.ports`, with metrics and spans       instrumentation.py
     Tracing                  the spans; needs the extra otel, so not imported here   tracing.py
@@ -21,6 +22,7 @@ from otp_service.telemetry.instrumentation import (
     InstrumentedStore,
 )
 from otp_service.telemetry.logs import configure_logging, set_log_level
+from otp_service.telemetry.metric_buffer import MetricBuffer
 from otp_service.telemetry.metrics import Metrics, share_metrics_folder
 from otp_service.telemetry.request_log import DeniedAccessCounter, RequestLog
 
@@ -31,6 +33,7 @@ __all__ = [
     "InstrumentedHasher",
     "InstrumentedRouter",
     "InstrumentedStore",
+    "MetricBuffer",
     "Metrics",
     "RequestLog",
     "configure_logging",

@@ -3,9 +3,9 @@
 Label values are from closed sets (`labels.py`), so no label contains a number, an id, an address, a
 code or a key, and no caller can create series without limit.
 
-With several workers, prometheus-client stores the values in files of the folder that
-PROMETHEUS_MULTIPROC_DIR names, and the process that renders the page adds them up. It reads the
-variable when it is imported, so `share_metrics_folder` sets it before the workers are spawned.
+With several workers, each writes its values to files of prometheus-client once a second
+(`metric_buffer.py`), in the folder that PROMETHEUS_MULTIPROC_DIR names, and the process that renders the
+page adds them up. `share_metrics_folder` sets the variable before the workers are spawned.
 """
 
 import contextlib
@@ -36,10 +36,9 @@ from otp_service.telemetry.labels import (
     label_or_other,
     route_or_other,
 )
+from otp_service.telemetry.metric_buffer import MULTIPROCESS_FOLDER_VARIABLE
 from otp_service.telemetry.process_metrics import ProcessCollector
 
-
-MULTIPROCESS_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 _HISTOGRAM_BUCKETS_SECONDS: Final = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),

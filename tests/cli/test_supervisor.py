@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from otp_service.core.tenant import hash_api_key
 from tests.store import redis_servers
@@ -64,6 +65,11 @@ class Driver(threading.Thread):
         """Return what /status shows."""
         found: dict[str, Any] = json.loads(self.get("/status", self._ports[1])[1])
         return found
+
+    @property
+    def public_port(self) -> int:
+        """The port of the service."""
+        return self._ports[0]
 
     def metrics(self) -> str:
         """Return the page for Prometheus."""
@@ -162,6 +168,37 @@ def test_a_reload_revokes_a_key_and_a_refused_one_is_reported_everywhere(
     result = run_serve(script)
 
     assert 0 == result.exit_code
+
+
+def count_responses(driver: Driver) -> int:
+    """Return how many responses with 404 the metrics page of all workers counts."""
+    families = text_string_to_metric_families(driver.metrics())
+    samples = [s for f in families for s in f.samples if s.name == "otp_requests_total"]
+    return int(sum(s.value for s in samples if s.labels["status"] == "404"))
+
+
+def test_a_worker_that_stops_loses_no_count_and_a_killed_one_those_of_a_second(run_serve) -> None:
+    """Counts are in the memory of the worker, and written once a second and at its end."""
+
+    def count_requests(driver: Driver) -> None:
+        for _ in range(20):
+            assert 404 == driver.get("/none", driver.public_port)[0]
+
+    def script(driver: Driver) -> None:
+        count_requests(driver)
+        assert count_responses(driver) < 20  # a scrape is up to a second old
+        reload(driver, "the reload is done")
+        assert 20 == count_responses(driver)
+
+        count_requests(driver)
+        driver.wait_for(lambda: 40 == count_responses(driver), "a write")
+        pids = driver.worker_pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        driver.wait_for(lambda: len(driver.worker_pids() - pids) == 2, "other workers")
+        assert 40 == count_responses(driver)
+
+    assert 0 == run_serve(script).exit_code
 
 
 def test_settings_that_a_reload_cannot_change_are_named(run_serve, monkeypatch) -> None:

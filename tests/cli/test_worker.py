@@ -1,6 +1,7 @@
 """A worker in this process: what it reports, and what ends it."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -91,6 +92,31 @@ def test_a_worker_is_prepared_serves_and_retires(ends, config):
     )
 
     assert ["prepared", "serving", "alive"] == seen
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError("it cannot stop")], ids=["stops", "fails"])
+def test_a_worker_writes_what_it_counted_until_its_end(ends, config, monkeypatch, failure):
+    """What it counts as it stops is not lost, and neither is what one counts that fails."""
+    monkeypatch.setattr(worker, "ALIVE_SECONDS", 60)
+    steps, stop = [], worker.Application.stop
+
+    async def stop_and_count(application):
+        await stop(application)
+        steps.append("count")
+        if failure:
+            raise failure
+
+    class Buffer:
+        def write(self):
+            steps.append("write")
+
+    monkeypatch.setattr(worker.Application, "stop", stop_and_count)
+    monkeypatch.setattr("otp_service.telemetry.MetricBuffer.install", Buffer)
+
+    with pytest.raises(RuntimeError) if failure else contextlib.nullcontext():
+        run_with(ends, config, [("prepared", SERVE_ORDER), ("alive", RETIRE_ORDER)])
+
+    assert ["write", "count", "write"] == steps
 
 
 def test_a_worker_that_never_serves_ends_at_once(ends, config):

@@ -512,18 +512,23 @@ def test_two_instances_of_metrics_are_independent():
 WORKER = """
     import sys
     from otp_service import telemetry
+    metric_buffer = telemetry.MetricBuffer.install()
     metrics = telemetry.Metrics("1.2.3", tenants=["shop"], providers=[])
     gate = telemetry.InstrumentedAdmission.create_named("argon2", metrics, slots=10, tenants=1)
     held = [gate.acquire("shop") for _ in range(3)]
     for _ in range(1000):
         metrics.count_request("GET", "/health/live", 200, 0.01)
     print("counted", flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        metric_buffer.write()
+        print("written", flush=True)
+    held[0].close()
+    metric_buffer.write()
 """
 
 
-def worker():
-    """Start a worker process and wait until it has counted."""
+def worker(*, writes=True):
+    """Start a worker process and wait until it has counted, and has written its metrics."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(WORKER)],
         stdin=subprocess.PIPE,
@@ -532,7 +537,16 @@ def worker():
     )
     assert process.stdout
     assert "counted\n" == process.stdout.readline()
+    if writes:
+        write_metrics(process)
     return process
+
+
+def write_metrics(process):
+    """Let a worker write its metrics."""
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert "written\n" == process.stdout.readline()
 
 
 @pytest.mark.slow
@@ -566,6 +580,61 @@ def test_one_page_has_the_metrics_of_all_workers(metrics):
         assert places() is None
     assert not folder.exists()
     assert requests() is None
+
+
+@pytest.mark.slow
+def test_a_worker_counts_in_memory_and_writes_all_that_changed(metrics):
+    """Counters, histograms and gauges; what was written is never counted twice."""
+
+    def samples():
+        route = "/health/live"
+        return (
+            value(metrics, "otp_requests_total", method="GET", route=route, status="200"),
+            value(metrics, "otp_request_seconds_count", route=route),
+            value(metrics, "otp_request_seconds_bucket", route=route, le="0.01"),
+            value(metrics, "otp_request_seconds_bucket", route=route, le="0.005"),
+            value(metrics, "otp_admission_slots_in_use", gate="argon2"),
+            value(metrics, "otp_admission_slots", gate="argon2"),
+        )
+
+    with telemetry.share_metrics_folder():
+        process = worker(writes=False)
+        assert (0, 0, 0, 0, 0, 0) == samples()
+
+        write_metrics(process)
+        assert (1000, 1000, 1000, 0, 3, 10) == samples()
+        assert 10 == pytest.approx(value(metrics, "otp_request_seconds_sum", route="/health/live"))
+
+        write_metrics(process)
+        assert (1000, 1000, 1000, 0, 3, 10) == samples()
+        process.communicate("")
+
+
+def test_a_value_that_changes_while_it_is_written_is_written_again():
+    """The next write has the newer value, whatever the order of the two."""
+    written = []
+
+    class FileValue:
+        def get(self):
+            return 5.0
+
+        def set(self, number):
+            written.append(number)
+            if len(written) == 1:
+                counted.start()
+
+    buffer = telemetry.MetricBuffer()
+    counter = buffer.create_value(FileValue)
+    counted = threading.Thread(target=lambda: counter.inc(1))
+
+    counter.inc(2)
+    buffer.write()
+    counted.join()
+    buffer.write()
+    buffer.write()
+
+    assert [7.0, 8.0] == written
+    assert 8.0 == counter.get()
 
 
 # ---------------------------------------------------------------------- instrumented ports

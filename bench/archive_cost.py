@@ -18,15 +18,18 @@ import redis
 import uvloop
 
 from bench.environment import CHEAPEST_HASH, BenchEnvironment
-from bench.rounds import Options, build_minimal_body
-from bench.table import format_header, format_measurement, format_row
-from bench.traffic import (
-    REPLY_TIMEOUT_SECONDS,
-    BenchTraffic,
-    Measurement,
-    PairWorkload,
-    generate_numbers,
+from bench.options import Options
+from bench.table import (
+    format_header,
+    format_measurement,
+    format_measurement_header,
+    format_milliseconds,
+    format_ratio,
+    format_row,
+    list_rates,
 )
+from bench.traffic import REPLY_TIMEOUT_SECONDS, BenchTraffic, generate_numbers
+from bench.workloads import Measurement, PairWorkload, build_minimal_body
 from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.core.challenge import PARTITION_COUNT
 
@@ -126,8 +129,11 @@ def format_table(
     """Yield the lines of the table; the first measurement of each was only the warm-up."""
     before, after = without.measurements[1:], audited.measurements[1:]
     yield from format_header(options, server)
+    yield ""
+    yield format_measurement_header()
     yield format_measurement("pairs, cheapest hash, no archive", before)
-    yield format_measurement("    archived and sealed", after, before)
+    yield format_measurement("    archived and sealed", after)
+    yield format_ratio("    ratio of the rates", list_rates(after), list_rates(before))
     yield _format_difference(
         "    cost of a pair",
         [t.cpu_seconds for t in after],
@@ -142,7 +148,7 @@ def format_table(
 
 def _format_difference(text: str, some: Sequence[float], others: Sequence[float]) -> str:
     more = median(a - b for a, b in zip(some, others, strict=True))
-    return format_row(text, "", "", "", "", f"{1000 * more:.2f}")
+    return format_row(text, "", "", format_milliseconds(more))
 
 
 if __name__ == "__main__":

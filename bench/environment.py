@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Self
 import msgspec
 
 from bench import bare_app
-from otp_service.settings.template import render_config
+from bench.engines import Program
 from otp_service.store.embedded import EmbeddedServer
 
 
@@ -27,10 +25,25 @@ RAISED_LIMITS = ("SENDS_PER_PREFIX", "SENDS_PER_COUNTRY", "SENDS_PER_TENANT", "S
 
 CHEAPEST_HASH = {"MEMORY_KIB": "8", "PASSES": "1", "ACCEPT_BELOW_OWASP": "true"}
 
+START_SECONDS = 60.0
+"""A loaded machine takes long to import the service."""
+
 REDIS_OPTIONS = {
     "maxmemory": "2gb",
     "auto-aof-rewrite-percentage": "0",  # a rewrite would disturb only some rounds
 }
+
+
+RENDER_SCRIPT = """
+import json, secrets, sys
+from otp_service.settings.template import render_config
+countries, url = json.loads(sys.argv[1]), sys.argv[2]
+token = lambda: secrets.token_urlsafe(32)
+print(json.dumps(render_config(
+    tenant="bench", brand="Bench", countries=countries, generate_token=token, provider_url=url
+)))
+"""
+"""Prints the configuration of `init` and its API key; each code has a configuration of its own."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -44,13 +57,16 @@ class Target(msgspec.Struct, frozen=True):
 class BenchEnvironment:
     """A context manager: a Redis, and the servers that are started on it."""
 
-    def __init__(self, folder: Path, gateway: str, workers: int) -> None:
+    def __init__(
+        self, folder: Path, gateway: str, workers: int, *, redis_options: Mapping[str, str] = {}
+    ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self._gateway = gateway
         self._workers = workers
         self._exit_stack = contextlib.ExitStack()
-        self._redis = EmbeddedServer(folder / "redis", port=find_free_port(), options=REDIS_OPTIONS)
+        options = {**REDIS_OPTIONS, **redis_options}
+        self._redis = EmbeddedServer(folder / "redis", port=find_free_port(), options=options)
         self._databases = iter(range(16))
 
     def __enter__(self) -> Self:
@@ -68,15 +84,16 @@ class BenchEnvironment:
     def redis_version(self) -> str:
         return self._redis.version
 
-    def start_service(self, name: str, hash_settings: Mapping[str, str], **more: str) -> Target:
+    def start_service(
+        self,
+        name: str,
+        hash_settings: Mapping[str, str],
+        program: Program = Program(),  # noqa: B008  # immutable
+        /,
+        **more: str,
+    ) -> Target:
         """Start `otp-service serve` with the configuration of `init` and these settings over it."""
-        config, key = render_config(
-            tenant="bench",
-            brand="Bench",
-            countries=COUNTRIES,
-            generate_token=lambda: secrets.token_urlsafe(32),
-            provider_url=self._gateway,
-        )
+        config, key = self._render_config(program)
         path = self.folder / f"{name}.toml"
         path.write_text(config, encoding="utf-8")
         port = find_free_port()
@@ -90,7 +107,18 @@ class BenchEnvironment:
             **{f"OTP_{setting}": value for setting, value in more.items()},
         }
         command = ["-m", "otp_service", "serve", "--config", str(path)]
-        return Target(port, self._start_process(name, command, settings, port), key)
+        return Target(port, self._start_process(name, program, command, settings, port), key)
+
+    def _render_config(self, program: Program) -> tuple[str, str]:
+        countries = msgspec.json.encode(COUNTRIES).decode()
+        result = subprocess.run(  # noqa: S603  # our own program
+            program.build_command("-c", RENDER_SCRIPT, countries, self._gateway),
+            env=program.build_environ(),
+            cwd=program.code,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return msgspec.json.decode(result.stdout, type=tuple[str, str])
 
     def start_bare_app(self, payload: int) -> Target:
         """Start the bare application; each call to Redis has a payload of this many bytes."""
@@ -101,16 +129,21 @@ class BenchEnvironment:
             bare_app.PAYLOAD_VARIABLE: str(payload),
         }
         command = ["-m", "bench.bare_app", f"--port={port}", f"--workers={self._workers}"]
-        return Target(port, self._start_process("bare", command, settings, port))
+        return Target(port, self._start_process("bare", Program(), command, settings, port))
 
     def read_cpu_seconds(self, target: Target) -> float:
         """Return the CPU seconds of a target and Redis; 0 without /proc."""
-        groups = {str(target.group), str(self._redis.pid)}
-        return sum(
-            _to_cpu_seconds(fields)
-            for fields in _read_process_stats("[0-9]*")
-            if fields[2] in groups
-        )
+        return self.read_service_cpu_seconds(target) + self.read_redis_cpu_seconds()
+
+    def read_service_cpu_seconds(self, target: Target) -> float:
+        """Return the CPU seconds of all processes of a target."""
+        group = str(target.group)
+        stats = _read_process_stats("[0-9]*")
+        return sum(_to_cpu_seconds(fields) for fields in stats if fields[2] == group)
+
+    def read_redis_cpu_seconds(self) -> float:
+        """Return the CPU seconds of Redis."""
+        return sum(map(_to_cpu_seconds, _read_process_stats(str(self._redis.pid))))
 
     def read_parent_cpu_seconds(self, target: Target) -> float:
         """Return the CPU seconds of the parent process of a target, without its workers."""
@@ -120,15 +153,20 @@ class BenchEnvironment:
         return f"{self._redis.url}/{next(self._databases)}"
 
     def _start_process(
-        self, name: str, command: list[str], settings: Mapping[str, str], port: int
+        self,
+        name: str,
+        program: Program,
+        arguments: list[str],
+        settings: Mapping[str, str],
+        port: int,
     ) -> int:
         """Start a program; return its process id, which is also its process group."""
         log = self.folder / f"{name}.log"
-        environ = {name: value for name, value in os.environ.items() if name[:4] != "OTP_"}
         with log.open("wb") as stream:
             process = subprocess.Popen(  # noqa: S603  # our own programs
-                [sys.executable, *command],
-                env={**environ, **settings},
+                program.build_command(*arguments),
+                env={**program.build_environ(), **settings},
+                cwd=program.code,
                 stdout=stream,
                 stderr=stream,
                 process_group=0,
@@ -172,7 +210,7 @@ def stop_on_exit(process: subprocess.Popen[bytes], timeout_seconds: float = 15.0
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Wait until the process answers a request. Raises RuntimeError with its log if it does not."""
-    give_up = time.monotonic() + 20.0
+    give_up = time.monotonic() + START_SECONDS
     while not _is_answering(port):
         if process.poll() is not None or time.monotonic() > give_up:
             lines = log.read_text(errors="replace")[-2000:]

@@ -22,10 +22,9 @@ import pyotp
 import uvloop
 
 from bench.environment import CHEAPEST_HASH, BenchEnvironment, Target
-from bench.rounds import Options
+from bench.options import Options
 from bench.table import format_header, format_row
 from bench.traffic import (
-    REPLY_TIMEOUT_SECONDS,
     BenchConnection,
     BenchTraffic,
     UnexpectedReplyError,
@@ -89,10 +88,7 @@ async def _run_on_all(
 
 async def post(connection: BenchConnection, path: str, body: dict[str, str]) -> dict[str, Any]:
     """Return the JSON of a 2xx reply. Raises UnexpectedReplyError for any other."""
-    replied: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-    text = msgspec.json.encode(body).decode()
-    connection.post(path, text, lambda status, reply: replied.set_result((status, reply)))
-    status, reply = await asyncio.wait_for(replied, REPLY_TIMEOUT_SECONDS)
+    status, reply = await connection.send_post(path, msgspec.json.encode(body).decode())
     if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
         raise UnexpectedReplyError(f"{status} {reply.decode(errors='replace')[:500]}")
     answer: dict[str, Any] = msgspec.json.decode(reply)
@@ -179,13 +175,13 @@ def format_table(
         f"{options.rounds} rounds of {count} verifies"
     )
     yield ""
-    yield format_row("a verify", "ratio", "", "", "lowest to highest", "CPU ms")
+    yield format_row("a verify", "CPU ms", "lowest to highest", "ratio")
     (baseline, *_) = seconds.values()
     for name, each in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(each, baseline, strict=True))
         spread = f"{1000 * min(each):.2f} to {1000 * max(each):.2f}"
         cpu = f"{1000 * statistics.median(each):.2f}"
-        yield format_row(f"    {name}", f"{ratio:.2f}", "", "", spread, cpu)
+        yield format_row(f"    {name}", cpu, spread, f"{ratio:.2f}")
 
 
 if __name__ == "__main__":

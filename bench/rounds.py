@@ -1,25 +1,27 @@
-"""One run of the bench: its measurements and their order."""
+"""The measurements of rows (a) to (d) and (g), in turns: each round has one of each kind."""
 
 import asyncio
 import itertools
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import msgspec
 import redis
 
-from bench.argon2_rate import measure_hash_rate
+from bench.argon2_rate import EngineRate, measure_program
+from bench.engines import Program
 from bench.environment import CHEAPEST_HASH, BenchEnvironment, Target
-from bench.traffic import (
-    BenchTraffic,
+from bench.options import Options
+from bench.traffic import BenchTraffic, generate_numbers, generate_prefix_numbers
+from bench.workloads import (
     Measurement,
     PairWorkload,
     RefusalWorkload,
     Workload,
-    generate_numbers,
+    build_full_body,
+    build_minimal_body,
 )
-from otp_service.core.argon2_profile import DEFAULT_PROFILE
 
 
 TRIPS_PER_PAIR = 7
@@ -31,27 +33,8 @@ REFUSED_NUMBERS = 64
 HASHES_PER_PAIR = 2
 """Hashes of an issue and a verify."""
 
-
-class Options(msgspec.Struct, frozen=True):
-    """The options of the command line, and the number of cores."""
-
-    rounds: int
-    seconds: float
-    connections: int
-    workers: int
-    threads: int
-    cores: int
-
-
-class Round(msgspec.Struct, frozen=True):
-    """One measurement of each kind; a kind follows its baseline, to compare under the same load."""
-
-    ceiling: Measurement
-    default: Measurement
-    cheapest: Measurement
-    bare: Measurement
-    full: Measurement
-    refusals: Measurement
+BEFORE = "before"
+"""The name of the code of the earlier commit."""
 
 
 class HalfLoad(msgspec.Struct, frozen=True):
@@ -62,108 +45,163 @@ class HalfLoad(msgspec.Struct, frozen=True):
 
 
 class Bench:
-    """One run in one environment."""
+    """The rows that are measured in one environment, by name; the order is that of a round.
+
+    ceiling:ENGINE, default:ENGINE, default:before, cheapest, cheapest:before, bare, full, pumped,
+    refusals, refusals:before. A row stands near those that it is compared with.
+    """
 
     def __init__(
-        self, options: Options, environment: BenchEnvironment, traffic: BenchTraffic
+        self,
+        options: Options,
+        environment: BenchEnvironment,
+        traffic: BenchTraffic,
+        programs: dict[str, Program],
+        before: Program | None,
     ) -> None:
         self.options = options
-        self.rounds: list[Round] = []
+        self.rows: dict[str, list[Measurement]] = {}
         self.half_loads: dict[str, HalfLoad] = {}
+        self.engines: dict[str, str] = {}
+        """The name that the service gives to the engine of each program."""
         self.payload_bytes = 0
         """Bytes of a call of the service to Redis; those of the bare application are as large."""
         self._environment = environment
         self._traffic = traffic
+        self._programs = programs
+        self._before = before
         self._numbers = generate_numbers()
-        threads = {"WORKERS": str(options.threads)}
-        self._default = environment.start_service("default", threads)
-        self._cheapest = environment.start_service("cheapest", threads | CHEAPEST_HASH)
-        self._bare: Target
+        self._prefixes = itertools.count()
+        self._targets: dict[str, Target] = {}
+        self._measures: dict[str, Callable[[], Awaitable[Measurement]]] = {}
 
-    async def warm_up_targets(self) -> None:
-        """Load each target once, and measure the payload of a call to Redis."""
-        with redis.Redis.from_url(self._environment.redis_url) as client:
-            before = client.info("stats")["total_net_input_bytes"]
-            measurement = await self._measure_pairs(self._cheapest, build_minimal_body)
-            after = client.info("stats")["total_net_input_bytes"]
-        self.payload_bytes = (after - before) // (len(measurement.verify_seconds) * TRIPS_PER_PAIR)
-        self._bare = self._environment.start_bare_app(self.payload_bytes)
-        await self._measure_pairs(self._bare, build_minimal_body)
-        await self._measure_pairs(self._default, build_minimal_body)
+    async def start_targets(self) -> None:
+        """Start the services of the chosen rows, and load each of them once."""
+        rows, threads = self.options.rows, {"WORKERS": str(self.options.threads)}
+        cheapest = threads | CHEAPEST_HASH
+        if "a" in rows:
+            self._start_default_services(threads)
+        if set(rows) & set("bcg"):
+            self._start_service("cheapest", cheapest)
+            if self._before and set(rows) & set("bc"):
+                self._start_service(f"cheapest:{BEFORE}", cheapest, self._before)
+        if "b" in rows:
+            await self._start_bare_app()
+        self._measures |= self._choose_cheapest_rows(rows)
+        for target in self._targets.values():
+            await self._measure_pairs(target)
 
     async def measure_round(self) -> None:
-        self.rounds.append(
-            Round(
-                ceiling=await self._measure_ceiling(),
-                default=await self._measure_pairs(self._default, build_minimal_body),
-                cheapest=await self._measure_pairs(self._cheapest, build_minimal_body),
-                bare=await self._measure_pairs(self._bare, build_minimal_body),
-                full=await self._measure_pairs(self._cheapest, build_full_body),
-                refusals=await self._measure_refusals(),
-            )
-        )
+        for name, measure in self._measures.items():
+            self.rows.setdefault(name, []).append(await measure())
 
     async def measure_half_loads(self) -> None:
         """Measure durations at half of the highest rate."""
-        for name, target in (("default", self._default), ("cheapest", self._cheapest)):
-            rate = (
-                statistics.median(
-                    measurement.per_second for measurement in self.list_measurements(name)
-                )
-                / 2
-            )
+        names = [name for name in self.rows if name in self._targets and BEFORE not in name]
+        for name in (name for name in names if name != "bare"):
+            rate = statistics.median(each.per_second for each in self.rows[name]) / 2
             work = PairWorkload(build_minimal_body, self._numbers, self._traffic.phones)
-            async with self._traffic.open_connections(
-                target, self.options.connections
-            ) as connections:
+            count = self.options.connections
+            async with self._traffic.open_connections(self._targets[name], count) as connections:
                 measurement = await work.run_at_rate(connections, 4 * self.options.seconds, rate)
             self.half_loads[name] = HalfLoad(rate, measurement)
 
-    def list_measurements(self, name: str) -> list[Measurement]:
-        """Return the measurements of this kind, one a round."""
-        return [getattr(each, name) for each in self.rounds]
+    def _start_default_services(self, threads: dict[str, str]) -> None:
+        for engine, program in self._programs.items():
+            self._measures[f"ceiling:{engine}"] = partial(self._measure_ceiling, engine, program)
+            self._start_pairs(f"default:{engine}", threads, program)
+        if self._before:
+            self._start_pairs(f"default:{BEFORE}", threads, self._before)
 
-    async def _measure_ceiling(self) -> Measurement:
-        options = self.options
-        threads = options.workers * options.threads
-        before = time.process_time()
-        hashes = await asyncio.to_thread(
-            measure_hash_rate, DEFAULT_PROFILE, threads, options.seconds
+    def _start_pairs(self, name: str, settings: dict[str, str], program: Program) -> None:
+        target = self._start_service(name, settings, program)
+        self._measures[name] = partial(self._measure_pairs, target)
+
+    def _start_service(
+        self,
+        name: str,
+        settings: dict[str, str],
+        program: Program = Program(),  # noqa: B008
+    ) -> Target:
+        file_name = name.replace(":", "-").replace(" ", "-")
+        self._targets[name] = target = self._environment.start_service(file_name, settings, program)
+        return target
+
+    async def _start_bare_app(self) -> None:
+        """Start the bare application with the payload of the service's calls to Redis."""
+        with redis.Redis.from_url(self._environment.redis_url) as client:
+            before = client.info("stats")["total_net_input_bytes"]
+            measurement = await self._measure_pairs(self._targets["cheapest"])
+            after = client.info("stats")["total_net_input_bytes"]
+        self.payload_bytes = (after - before) // (len(measurement.verify_seconds) * TRIPS_PER_PAIR)
+        self._targets["bare"] = self._environment.start_bare_app(self.payload_bytes)
+
+    def _choose_cheapest_rows(self, rows: str) -> dict[str, Callable[[], Awaitable[Measurement]]]:
+        of = self._targets
+        chosen: dict[str, Callable[[], Awaitable[Measurement]]] = {}
+        if "b" in rows:
+            chosen["bare"] = partial(self._measure_pairs, of["bare"])
+        if "b" in rows or "g" in rows:
+            chosen["cheapest"] = partial(self._measure_pairs, of["cheapest"])
+        if "b" in rows and self._before:
+            chosen[f"cheapest:{BEFORE}"] = partial(self._measure_pairs, of[f"cheapest:{BEFORE}"])
+        if "g" in rows:
+            chosen["pumped"] = self._measure_pumped_prefix
+        if "b" in rows:
+            chosen["full"] = partial(self._measure_pairs, of["cheapest"], build_full_body)
+        if "c" in rows:
+            chosen["refusals"] = partial(self._measure_refusals, of["cheapest"])
+        if "c" in rows and self._before:
+            target = of[f"cheapest:{BEFORE}"]
+            chosen[f"refusals:{BEFORE}"] = partial(self._measure_refusals, target)
+        return chosen
+
+    async def _measure_ceiling(self, name: str, program: Program) -> Measurement:
+        threads = self.options.workers * self.options.threads
+        rate: EngineRate = await asyncio.to_thread(
+            measure_program, program, threads, self.options.seconds
         )
-        cpu_seconds = time.process_time() - before
+        self.engines[name] = rate.engine
         return Measurement(
-            per_second=hashes / HASHES_PER_PAIR,
-            cpu_seconds=cpu_seconds / max(1.0, hashes * options.seconds) * HASHES_PER_PAIR,
+            per_second=rate.hashes_per_second / HASHES_PER_PAIR,
+            cpu_seconds=rate.cpu_seconds_per_hash * HASHES_PER_PAIR,
         )
 
-    async def _measure_pairs(self, target: Target, build_body: Callable[[str], str]) -> Measurement:
+    async def _measure_pairs(
+        self, target: Target, build_body: Callable[[str], str] = build_minimal_body
+    ) -> Measurement:
         return await self._measure_workload(
             target, PairWorkload(build_body, self._numbers, self._traffic.phones)
         )
 
-    async def _measure_refusals(self) -> Measurement:
+    async def _measure_pumped_prefix(self) -> Measurement:
+        """Measure pairs of one prefix: everything about their numbers is in one partition."""
+        numbers: Iterator[str] = generate_prefix_numbers(next(self._prefixes))
+        work = PairWorkload(build_minimal_body, numbers, self._traffic.phones)
+        return await self._measure_workload(self._targets["cheapest"], work)
+
+    async def _measure_refusals(self, target: Target) -> Measurement:
         numbers = itertools.cycle(list(itertools.islice(self._numbers, REFUSED_NUMBERS)))
-        return await self._measure_workload(
-            self._cheapest, RefusalWorkload(build_minimal_body, numbers)
-        )
+        return await self._measure_workload(target, RefusalWorkload(build_minimal_body, numbers))
 
     async def _measure_workload(self, target: Target, work: Workload) -> Measurement:
-        async with self._traffic.open_connections(target, self.options.connections) as connections:
-            before = self._environment.read_cpu_seconds(target)
-            measurement = await work.run_saturated(connections, self.options.seconds)
-            measurement.cpu_seconds = (self._environment.read_cpu_seconds(target) - before) / len(
-                measurement.issue_seconds
-            )
-        return measurement
+        return await measure_workload(self.options, self._environment, self._traffic, target, work)
 
 
-def build_minimal_body(number: str) -> str:
-    """Return the body of an issue with only the required member."""
-    return f'{{"phone_number":"{number}"}}'
-
-
-def build_full_body(number: str) -> str:
-    """Return a body with account and client_ip: two more buckets for the issue and the verify."""
-    digits = int(number[-7:])
-    address = f"10.{digits >> 16 & 255}.{digits >> 8 & 255}.{digits & 255}"
-    return f'{{"phone_number":"{number}","account":"u{number[1:]}","client_ip":"{address}"}}'
+async def measure_workload(
+    options: Options,
+    environment: BenchEnvironment,
+    traffic: BenchTraffic,
+    target: Target,
+    work: Workload,
+) -> Measurement:
+    """Run the work on all connections, and measure its CPU too."""
+    async with traffic.open_connections(target, options.connections) as connections:
+        before = environment.read_cpu_seconds(target)
+        redis_before = environment.read_redis_cpu_seconds()
+        measurement = await work.run_saturated(connections, options.seconds)
+        count = len(measurement.issue_seconds)  # all pieces, counted or not
+        measurement.cpu_seconds = (environment.read_cpu_seconds(target) - before) / count
+        used = environment.read_redis_cpu_seconds() - redis_before
+        measurement.redis_cpu_seconds = used / count
+    return measurement

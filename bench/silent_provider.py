@@ -16,8 +16,8 @@ from pathlib import Path
 import uvloop
 
 from bench.environment import CHEAPEST_HASH, BenchEnvironment, Target
-from bench.rounds import build_minimal_body
-from bench.traffic import BenchConnection, BenchTraffic, Measurement, Workload, generate_numbers
+from bench.traffic import BenchTraffic, generate_numbers
+from bench.workloads import IssueWorkload, Measurement, build_minimal_body
 
 
 DEADLINE_SECONDS, READ_TIMEOUT_SECONDS, SPARE_SECONDS = 2.0, 5.0, 0.2
@@ -33,19 +33,6 @@ HASH_SETTINGS = CHEAPEST_HASH | {"QUEUE": "200"}
 """A cheap hash with a long queue: neither is measured here."""
 HEALTH_SYNC_SECONDS = 2.5
 """Seconds until all workers share the provider health, which they exchange every second."""
-
-
-class IssueWorkload(Workload):
-    """Issues without a verify: half of the codes never arrive."""
-
-    def handle_issue_reply(
-        self, connection: BenchConnection, _: str, status: int, body: bytes
-    ) -> None:
-        """Count a 201, which is also the reply for a message that may have been sent."""
-        if status == 201:  # noqa: PLR2004  # Created
-            self.finish_piece(connection)
-        else:
-            self.record_failure(status, body)
 
 
 def main() -> int:

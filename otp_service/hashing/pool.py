@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.core.ports import HashPriority
-from otp_service.hashing.argon2id import compute_argon2id
+from otp_service.hashing.engine_choice import MeasuredEngine
 
 
 class _HashCall(NamedTuple):
@@ -35,7 +35,8 @@ class ArgonPool:
     The threads start with the first call, so that a process that forks before it has none.
     """
 
-    def __init__(self, profile: Argon2Profile, workers: int) -> None:
+    def __init__(self, engine: MeasuredEngine, profile: Argon2Profile, workers: int) -> None:
+        self.engine = engine
         self.profile = profile
         self._workers = workers
         self._has_started = self._is_closed = False
@@ -52,7 +53,7 @@ class ArgonPool:
         *,
         priority: HashPriority = HashPriority.ISSUE,
     ) -> bytes:
-        """Return argon2id(code, salt). Raises what argon2 raises, and RuntimeError after `close`.
+        """Return argon2id(code, salt). Raises Argon2Error, and RuntimeError after `close`.
 
         A call that is canceled before a thread has it is not computed.
         """
@@ -87,7 +88,7 @@ class ArgonPool:
             if call.future.cancelled():
                 continue
             try:
-                argon2_hash = compute_argon2id(call.profile, call.code, call.salt)
+                argon2_hash = self.engine.compute(call.profile, call.code, call.salt)
             except BaseException as error:  # noqa: BLE001  # it is the caller's
                 _run_in_loop(call, _set_exception, call.future, error)
             else:

@@ -12,7 +12,7 @@ from otp_service.settings.decode import ConfigIssue, SettingsError
 from otp_service.settings.key_rules import find_expired_tenants
 from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
-from otp_service.settings.report import format_settings
+from otp_service.settings.report import HashRate, format_settings
 from otp_service.settings.rules import find_errors, find_tolerated_errors, find_warnings
 from otp_service.settings.source import ConfigurationSource, load_source
 from otp_service.settings.template import render_config
@@ -21,6 +21,7 @@ from otp_service.settings.template import render_config
 __all__ = [
     "ConfigIssue",
     "ConfigurationSource",
+    "HashRate",
     "Settings",
     "SettingsError",
     "find_errors",

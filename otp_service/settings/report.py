@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,12 +21,16 @@ URL_SECRET_PATTERN = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
 ReportLine = tuple[str, str]
 
 
-def format_settings(settings: Settings, hashes_per_second: float | None = None) -> str:
-    """Return one aligned line for each setting.
+class HashRate(NamedTuple):
+    """The measured speed of argon2id on one core, with the profile in force."""
 
-    `hashes_per_second` is the measured speed of one core, or None to leave out the attack estimate.
-    """
-    lines = [*_list_settings(settings), *_list_costs(settings, hashes_per_second)]
+    engine: str
+    hashes_per_second: float
+
+
+def format_settings(settings: Settings, hash_rate: HashRate | None = None) -> str:
+    """Return one aligned line for each setting; without a rate there is no attack estimate."""
+    lines = [*_list_settings(settings), *_list_costs(settings, hash_rate)]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
@@ -44,15 +48,16 @@ def _list_settings(settings: Settings) -> Iterator[ReportLine]:
         yield f"limits.{limit}", format_windows(windows) + default
 
 
-def _list_costs(settings: Settings, hashes_per_second: float | None) -> Iterator[ReportLine]:
+def _list_costs(settings: Settings, hash_rate: HashRate | None) -> Iterator[ReportLine]:
     table, processes = settings.hash, settings.service.workers
     memory = processes * table.workers * table.memory_kib // 1024
     yield "argon2 at once", f"{processes * table.workers}, in {memory} MiB"
-    if hashes_per_second is not None:
+    if hash_rate is not None:
+        engine, rate = hash_rate
         digits = settings.policy.digits
-        hours = estimate_attack_hours(table.profile, hashes_per_second, digits=digits)
+        hours = estimate_attack_hours(table.profile, rate, digits=digits)
         attack = f"{hours:.3g} for all 10^{digits} codes of one challenge, with Redis, the pepper"
-        speed = f"{hashes_per_second:.0f} hashes a second on a core"
+        speed = f"{rate:.0f} hashes a second on a core by {engine}"
         yield "attacker hours", f"{attack} and one GPU ({speed})"
 
 

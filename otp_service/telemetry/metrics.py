@@ -164,6 +164,10 @@ class Metrics:
         labels = label_or_other(self._providers, provider), label_or_other(COUNTRY_CODES, country)
         self._breaker_states(*labels).set(BREAKER_STATE_VALUES[state])
 
+    def set_argon2_engine(self, engine: str, hash_ms: float) -> None:
+        """Publish the engine that computes argon2id, and the CPU time of one hash."""
+        self._argon2_hash_seconds(engine).set(hash_ms / SECOND_MS)
+
     def set_archive_metrics(self, **values: float) -> None:
         """Set metrics of the archive, by their names in ARCHIVE_METRICS."""
         for name, value in values.items():
@@ -248,6 +252,8 @@ class Metrics:
         self.connections_waiting = add_single("otp_connections_waiting", text)
         text = "Open files and sockets, connections included."
         self.open_descriptors = add_single("otp_open_descriptors", text)
+        text = "CPU of one hash with the profile in force, by the engine, measured at the start."
+        self._argon2_hash_seconds = add("otp_argon2_hash_seconds", text, "livemax", "engine")
         # All workers have the same provider health within a second, so none is added up.
         text = "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open."
         self._breaker_states = add("otp_provider_state", text, "livemax", "provider", "country")

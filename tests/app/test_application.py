@@ -1,6 +1,8 @@
 """How one process is composed, and its background tasks."""
 
+import logging
 import os
+import re
 import secrets
 from itertools import product
 from pathlib import Path
@@ -45,6 +47,29 @@ async def told(app: Application) -> list[str]:
     """Return the types and reasons of all events, oldest first."""
     events, _ = await create_public_app(app).state.context.reader.read_page(limit=100)
     return [f"{event['type']} {event.get('reason', '')}".strip() for event in reversed(events)]
+
+
+async def test_a_worker_names_its_argon2_engine_in_its_log_and_metrics(
+    server: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The supervisor's process computes no hash, so it measures none."""
+    caplog.set_level(logging.INFO)
+    settings = settings_of(server, tmp_path)
+    lines = []
+    for is_supervisor in (False, True):
+        application = Application(settings, is_supervisor=is_supervisor)
+        page = application.metrics.render_metrics()[0].decode()
+        lines += re.findall(r"^otp_argon2_hash_seconds.*$", page, re.MULTILINE)
+        await application.stop()
+
+    (metric,), (line,) = lines, [text for text in caplog.messages if text.startswith("argon2 by")]
+    found = re.fullmatch(r"argon2 by (\S+): (\S+) ms of CPU a hash", line)
+    assert found
+    engine, milliseconds = found.groups()
+    assert engine in {"argon2-cffi", "libsodium"}
+    name, seconds = metric.split()
+    assert f'otp_argon2_hash_seconds{{engine="{engine}"}}' == name
+    assert float(milliseconds) == pytest.approx(1000 * float(seconds), abs=0.06)
 
 
 async def test_calls_without_a_key_become_one_event_a_reason(

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from argon2.exceptions import HashingError
 
 from otp_service.cli.command import CommandError
 from otp_service.cli.common import read_settings
 from otp_service.cli.serve import _require_safe_redis
 from otp_service.core.argon2_profile import OWASP_PROFILES
+from otp_service.hashing import ARGON2_CFFI, Argon2Error
 from tests.store import redis_servers
 
 
@@ -23,7 +23,12 @@ def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
 
     assert (0, "") == (ended.exit_code, ended.err)
     assert re.search(r"^policy\.lifetime +300$", ended.out, re.MULTILINE)
-    assert re.search(r"^attacker hours +0\.0\d+ for all 10\^6 codes", ended.out, re.MULTILINE)
+    assert re.search(
+        r"^attacker hours +0\.0\d+ for all 10\^6 codes.*\(\d+ hashes a second on a core"
+        r" by (argon2-cffi|libsodium)\)$",
+        ended.out,
+        re.MULTILINE,
+    )
     assert "routing.providers: has one provider" in ended.out
     assert ended.out.endswith("Safe to run: Redis answers and its settings are safe.\n")
     for secret in re.findall(r'(?:secret|sha256) = "(\S+)"', config.read_text()):
@@ -209,13 +214,17 @@ def test_without_a_configuration_the_data_folder_of_dev_is_suggested(run_otp, tm
 def test_calibrate_measures_each_row_of_owasp_and_the_profile_in_force(
     run_otp, config, monkeypatch
 ):
-    """A row has milliseconds, logins a second and attacker hours."""
+    """A row has milliseconds, logins a second and attacker hours, by the fastest engine."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "8192")
 
     ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
 
-    _, *rows = [line.split() for line in ended.out.splitlines() if line]
+    engines, heading, *rows = [line.split() for line in ended.out.splitlines() if line]
+    names, times = engines[9::3], [float(time) for time in engines[10::3]]
     assert (0, "") == (ended.exit_code, ended.err)
+    assert ["argon2-cffi", "libsodium"] == sorted(names)
+    assert sorted(times) == times
+    assert names[0] == heading[0]
     assert [*OWASP_PROFILES, (8192, 5)] == [(int(row[0]), int(row[2])) for row in rows]
     assert all(float(row[place]) > 0 for row in rows for place in (6, 8))
     assert ["in", "force"] == rows[-1][-2:]
@@ -230,13 +239,16 @@ def test_calibrate_needs_no_configuration(run_otp, tmp_path):
 
 
 def test_calibrate_reports_missing_memory(run_otp, config, monkeypatch):
-    """The message is a sentence."""
-    monkeypatch.setattr("otp_service.cli.check.compute_argon2id", _no_memory)
+    """The message is a sentence; the same for `check`, and for a library that is wrong."""
+    monkeypatch.setattr(ARGON2_CFFI, "compute", _raise_memory_error)
 
-    ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
+    missing = run_otp("calibrate", "--seconds", "0.01", "--config", config)
+    monkeypatch.setattr(ARGON2_CFFI, "compute", lambda *_: bytes(32))
+    wrong = run_otp("check", "--config", config)
 
-    assert 1 == ended.exit_code
-    assert "argon2 cannot run with" in ended.err
+    assert (1, 1) == (missing.exit_code, wrong.exit_code)
+    assert "argon2 cannot run with" in missing.err
+    assert "it fails a known-answer test" in wrong.err
 
 
 def test_openapi_prints_the_document_that_is_committed(run_otp):
@@ -244,5 +256,5 @@ def test_openapi_prints_the_document_that_is_committed(run_otp):
     assert (0, (ROOT / "openapi.yaml").read_text(), "") == run_otp("openapi")
 
 
-def _no_memory(*_):
-    raise HashingError
+def _raise_memory_error(*_):
+    raise Argon2Error("Memory allocation error")

@@ -49,6 +49,7 @@ def format_metrics_page() -> str:
     metrics.store_failures("a kind").inc()
     metrics.store_seconds("a call").observe(0.003)
     metrics.argon2_seconds.observe(0.03)
+    metrics.set_argon2_engine("libsodium", 7.6)
     page, content_type = metrics.render_metrics()
     return f"{content_type}\n\n{page.decode()}"
 

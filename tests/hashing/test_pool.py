@@ -9,11 +9,11 @@ import pytest
 
 from otp_service.core.argon2_profile import TEST_PROFILE, Argon2Profile
 from otp_service.core.ports import HashPriority
-from otp_service.hashing import ArgonPool, compute_argon2id
-from otp_service.hashing import pool as pool_module
+from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, compute_argon2id
 
 
 SALT = b"sixteen bytes!!!"
+ENGINE = MeasuredEngine(ARGON2_CFFI, 0.1)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def create_pool() -> Iterator[Callable[[int], ArgonPool]]:
     pools: list[ArgonPool] = []
 
     def create(workers: int) -> ArgonPool:
-        pools.append(ArgonPool(TEST_PROFILE, workers))
+        pools.append(ArgonPool(ENGINE, TEST_PROFILE, workers))
         return pools[-1]
 
     yield create
@@ -35,7 +35,7 @@ class HeldThreads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.codes: list[str] = []
         self._begun, self._released = threading.Event(), threading.Event()
-        monkeypatch.setattr(pool_module, "compute_argon2id", self._compute)
+        monkeypatch.setattr(ARGON2_CFFI, "compute", self._compute)
 
     def release(self) -> None:
         self._released.set()
@@ -71,6 +71,30 @@ async def test_a_hash_uses_the_parameters_in_force_or_those_of_the_caller(create
     current = compute_argon2id(TEST_PROFILE, "code", SALT)
     assert [current, current, compute_argon2id(older, "code", SALT)] == hashes
     assert 2 == len(set(hashes))
+
+
+async def test_a_hash_is_computed_by_the_engine_of_the_pool_if_it_can():
+    """libsodium has one lane only, so a set with two lanes is compared by argon2-cffi."""
+
+    class OneLaneEngine:
+        name = "constant"
+
+        def supports(self, profile: Argon2Profile, salt: bytes) -> bool:
+            return profile.lanes == 1 and salt == SALT
+
+        def compute(self, _profile: Argon2Profile, code: str, _salt: bytes) -> bytes:
+            return code.encode()
+
+    pool = ArgonPool(MeasuredEngine(OneLaneEngine(), 0.1), TEST_PROFILE, 1)
+    older = Argon2Profile(memory_kib=16, passes=2, lanes=2)
+
+    hashes = [
+        await pool.compute_argon2id("code", SALT),
+        await pool.compute_argon2id("code", SALT, older),
+    ]
+    pool.close()
+
+    assert [b"code", compute_argon2id(older, "code", SALT)] == hashes
 
 
 async def test_a_verify_is_before_an_issue_and_an_issue_before_a_preparation(create_pool, held):
@@ -135,7 +159,7 @@ async def test_every_call_of_many_threads_gets_its_own_hash(create_pool):
 
 async def test_no_call_is_forgotten_while_threads_search_for_one(create_pool, monkeypatch):
     """A thread that has a wake-up finds a call, whatever the others take meanwhile."""
-    monkeypatch.setattr(pool_module, "compute_argon2id", lambda *_: b"hash")
+    monkeypatch.setattr(ARGON2_CFFI, "compute", lambda *_: b"hash")
     pool, interval = create_pool(8), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -153,7 +177,7 @@ async def test_an_error_of_argon2_is_raised_to_its_caller_alone(create_pool, mon
             raise MemoryError
         return code.encode()
 
-    monkeypatch.setattr(pool_module, "compute_argon2id", compute)
+    monkeypatch.setattr(ARGON2_CFFI, "compute", compute)
     pool = create_pool(1)
 
     calls = [pool.compute_argon2id(code, SALT) for code in ("bad", "good", "bad", "better")]

@@ -3,7 +3,7 @@
 import re
 
 from otp_service.core.limits import Limit
-from otp_service.settings import format_settings
+from otp_service.settings import HashRate, format_settings
 
 
 def test_every_setting_is_shown_with_its_value(load_config):
@@ -65,6 +65,6 @@ def test_the_attacker_hours_are_said_where_argon2_was_measured(load_config):
     settings = load_config("working_weak_hash")
 
     assert "attacker hours" not in format_settings(settings)
-    text = format_settings(settings, hashes_per_second=500)
+    text = format_settings(settings, HashRate("libsodium", 500))
     assert "0.00243 for all 10^6 codes" in text
-    assert "500 hashes a second on a core" in text
+    assert "500 hashes a second on a core by libsodium" in text

@@ -29,8 +29,8 @@ WAITING_CONNECTIONS = 150
 """More connections than issues in flight."""
 OPEN_BREAKER_CONNECTIONS = 4
 """Few connections with the breaker open, to measure the provider and not a queue."""
-HASH_SETTINGS = CHEAPEST_HASH | {"QUEUE": "200"}
-"""A cheap hash with a long queue: neither is measured here."""
+HASH_SETTINGS = CHEAPEST_HASH
+"""It is not measured here."""
 HEALTH_SYNC_SECONDS = 2.5
 """Seconds until all workers share the provider health, which they exchange every second."""
 

@@ -141,6 +141,7 @@ class Installation:
             message_renderers={name: MessageRenderer("Example") for name in self.tenants},
             tenants=self.tenants,
             hash_slots=AdmissionControl(1000, 1000),
+            verify_slots=AdmissionControl(1000, 1000),
             send_slots=AdmissionControl(1000, 1000),
             random=RandomSource(secrets.randbelow, os.urandom),
             versions={"config": "test"},

@@ -22,7 +22,7 @@ from otp_service.audit.query.archive_scan import ArchiveReader
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.query.stream_scan import EventStreams
 from otp_service.clock import now_ms
-from otp_service.core.admission import AdmissionControl
+from otp_service.core.admission import AdmissionControl, count_hash_slots
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.timestamps import SECOND_MS
@@ -254,7 +254,9 @@ class Application:
 
     def _create_dependencies(self) -> Dependencies:
         settings, tenants = self.settings, self.settings.build_tenants()
-        hash_slots = settings.hash.workers + settings.hash.queue
+        hash_slots = count_hash_slots(
+            settings.hash.workers, settings.hash.max_wait_milliseconds, self.hash_pool.hash_ms
+        )
         deadline_ms = settings.routing.deadline_seconds * SECOND_MS
         return Dependencies(
             store=telemetry.InstrumentedStore(self.store, self.metrics, self.tracing),
@@ -266,6 +268,7 @@ class Application:
             message_renderers={name: settings.create_message_renderer(name) for name in tenants},
             tenants=tenants,
             hash_slots=self._create_admission("argon2", hash_slots),
+            verify_slots=self._create_admission("argon2_verify", hash_slots),
             send_slots=self._create_admission("sends", MAX_CONCURRENT_SENDS),
             random=factories.RANDOM_SOURCE,
             versions=self.versions,

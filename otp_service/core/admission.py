@@ -1,9 +1,24 @@
 """Admission control: a bounded number of slots, of which each tenant gets at most a share."""
 
+import math
 from collections import Counter
 from contextlib import ExitStack
 
 from otp_service.core.errors import Overloaded
+
+
+MAX_HASH_SLOTS = 1000
+"""With a cheap hash a call waits for Redis and the event loop instead, which more calls only delay."""
+
+
+def count_hash_slots(threads: int, max_wait_ms: float, hash_ms: float) -> int:
+    """Return how many calls may run or wait for argon2, so that none waits longer than `max_wait_ms`.
+
+    `hash_ms` is the time of one hash in one thread. There is always a slot more than there are
+    threads, so that no thread is idle between two calls.
+    """
+    fitting = math.floor(threads * max_wait_ms / hash_ms) if hash_ms > 0 else MAX_HASH_SLOTS
+    return max(threads + 1, min(fitting, MAX_HASH_SLOTS))
 
 
 class AdmissionControl:

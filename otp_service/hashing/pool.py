@@ -45,6 +45,11 @@ class ArgonPool:
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         """One for each call that waits; a thread takes one before it looks for a call."""
 
+    @property
+    def hash_ms(self) -> float:
+        """Milliseconds of CPU for one hash of the profile in force."""
+        return self.engine.hash_ms
+
     async def compute_argon2id(
         self,
         code: str,

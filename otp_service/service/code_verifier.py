@@ -10,7 +10,13 @@ from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
 from otp_service.core.known_addresses import NO_STANDINGS, Account, KnownAddresses
 from otp_service.core.limits import Limit
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
+from otp_service.core.ports import (
+    ChallengeSnapshot,
+    Commit,
+    CompareAndSwap,
+    HashPriority,
+    Refund,
+)
 from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies
@@ -84,7 +90,7 @@ class CodeVerifier:
                 await self._check_account_lock()
             await self._record_verify_denial(error)
             raise
-        with self._dependencies.hash_slots.acquire(self._tenant.name):
+        with self._dependencies.verify_slots.acquire(self._tenant.name):
             try:
                 async with self._refunds.refund_if_unavailable(self._refund_attempt):
                     attempt = await self._charge_attempt(snapshot)
@@ -217,7 +223,8 @@ class CodeVerifier:
         )
 
     async def _compute_hash(self, code: str, attempt: ChargedAttempt) -> bytes:
-        return await self._dependencies.hasher.compute_argon2id(code, attempt.secret.salt)
+        hasher, salt = self._dependencies.hasher, attempt.secret.salt
+        return await hasher.compute_argon2id(code, salt, priority=HashPriority.VERIFY)
 
     def _is_correct_code(self, argon2_hash: bytes, attempt: ChargedAttempt) -> bool:
         """Compare with every live code, also if something else is wrong."""

@@ -39,6 +39,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     """By the name of the tenant."""
     tenants: Mapping[str, Tenant]
     hash_slots: AdmissionControl
+    """Of argon2 for all calls that have no code of a person: issues, resends, new recovery sets."""
+    verify_slots: AdmissionControl
+    """Of argon2 for calls with a code: a burst of the others does not keep them out."""
     send_slots: AdmissionControl
     random: RandomSource
     versions: dict[str, str]

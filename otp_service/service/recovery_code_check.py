@@ -13,7 +13,7 @@ import msgspec
 
 from otp_service.core import errors, events
 from otp_service.core.factor import Factor
-from otp_service.core.ports import RecordName
+from otp_service.core.ports import HashPriority, RecordName
 from otp_service.core.recovery_codes import (
     RecoverySet,
     compute_code_hash,
@@ -78,7 +78,7 @@ class RecoveryCodeCheck:
     ) -> None:
         self.context = context
         self._hasher = dependencies.hasher
-        self._hash_slots = dependencies.hash_slots
+        self._verify_slots = dependencies.verify_slots
         self._cipher = cipher
         self._recovery_set = opened.recovery_set
         self._typed_code = typed_code
@@ -104,12 +104,14 @@ class RecoveryCodeCheck:
 
     def acquire_slots(self) -> ExitStack:
         """Take the slot of one run of argon2. Raises Overloaded."""
-        return self._hash_slots.acquire(self.context.caller.tenant.name)
+        return self._verify_slots.acquire(self.context.caller.tenant.name)
 
     async def compare(self, now: int) -> Callable[[FactorState], Decision]:  # noqa: ARG002
         """Return what decides, with the hash of the code: one run of argon2 compares all ten."""
         opened = self._recovery_set
-        argon2_hash = await self._hasher.compute_argon2id(self._code, opened.salt, opened.profile)
+        argon2_hash = await self._hasher.compute_argon2id(
+            self._code, opened.salt, opened.profile, priority=HashPriority.VERIFY
+        )
         return partial(self._decide, compute_code_hash(opened.hash_key, argon2_hash))
 
     def _decide(self, code_hash: bytes, state: FactorState) -> Decision:

@@ -16,6 +16,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from otp_service.core.limits import Limit
 from otp_service.settings.decode import ConfigIssue, ReadFile, SettingsDecoder, SettingsError
 from otp_service.settings.model import Settings
@@ -49,14 +51,21 @@ def load_settings(
         raise SettingsError([ConfigIssue("configuration", f"is not TOML: {error}")]) from None
     decoder = SettingsDecoder(read_file)
     variables = _apply_environment(document, environ, decoder)
-    for section in ("service", "hash"):
-        table = document.setdefault(section, {})
-        if isinstance(table, dict):
-            table.setdefault("workers", cores)
+    service = document.setdefault("service", {})
+    if isinstance(service, dict):
+        service.setdefault("workers", cores)
     settings: Settings = decoder.decode(document, Settings, "")
     if decoder.issues:
         raise SettingsError([_add_variable_name(issue, variables) for issue in decoder.issues])
-    return settings
+    if "workers" in document.get("hash", {}):
+        return settings
+    return _share_cores(settings, cores)
+
+
+def _share_cores(settings: Settings, cores: int) -> Settings:
+    """Return the settings in which all processes together have a hashing thread for each core."""
+    workers = max(1, cores // settings.service.workers)
+    return replace(settings, hash=replace(settings.hash, workers=workers))
 
 
 def _apply_environment(

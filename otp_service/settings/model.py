@@ -127,7 +127,8 @@ class HashSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lanes: Count = DEFAULT_PROFILE.lanes
     accept_below_owasp: bool = False
     workers: Count = 1
-    queue: Count = 64
+    max_wait_milliseconds: Milliseconds = 1000
+    """The longest wait for a thread that a call is admitted to, by the measured time of a hash."""
 
     @property
     def profile(self) -> Argon2Profile:

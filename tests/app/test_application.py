@@ -152,13 +152,14 @@ async def test_places_are_counted_once_beside_workers(
 ) -> None:
     """The supervisor has no slots: counting it would make the load look lower than it is."""
     settings = settings_of(server, tmp_path)
-    places = settings.hash.workers + settings.hash.queue
-
-    for looks, expected in ((False, places), (True, 0)):
-        async with Application(settings, is_supervisor=looks) as app:
+    for is_supervisor in (False, True):
+        async with Application(settings, is_supervisor=is_supervisor) as app:
             page = app.metrics.render_metrics()[0].decode()
 
-        assert f'otp_admission_slots{{gate="argon2"}} {expected}.0\n' in page
+        for gate in ("argon2", "argon2_verify", "sends"):
+            slots = re.search(rf'otp_admission_slots{{gate="{gate}"}} (\S+)\n', page)
+            assert slots
+            assert is_supervisor == (float(slots[1]) == 0)
 
 
 async def test_every_authenticator_key_has_its_count(

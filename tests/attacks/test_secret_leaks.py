@@ -103,7 +103,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretLeakOutp
             SERVICE__LOG_LEVEL="debug",
             TELEMETRY__TRACES=collector.url,
             HASH__WORKERS="1",
-            HASH__QUEUE="1",
+            HASH__MAX_WAIT_MILLISECONDS="1",
             REDIS__TIMEOUT_MILLISECONDS="400",
             ROUTING__DEADLINE_SECONDS="1",
             PROVIDERS__GATEWAY__CODE="error.code",

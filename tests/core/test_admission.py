@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otp_service.core.admission import AdmissionControl
+from otp_service.core.admission import (
+    MAX_HASH_SLOTS,
+    AdmissionControl,
+    count_hash_slots,
+)
 from otp_service.core.errors import Overloaded
 
 
@@ -70,3 +74,23 @@ def test_neither_bound_is_exceeded_and_a_refusal_takes_nothing(slots, tenants, s
         if releases and held:
             held.pop(0)[1].close()
         assert sum(count for _, _, count in held) == admission.in_use
+
+
+@pytest.mark.parametrize(
+    ("threads", "max_wait_ms", "hash_ms", "slots"),
+    [
+        (1, 1000, 15.0, 66),
+        (2, 1000, 15.0, 133),
+        (1, 1000, 7.6, 131),
+        (2, 1, 15.0, 3),
+        (1, 1000, 3000.0, 2),
+        (1, 1000, 0.02, MAX_HASH_SLOTS),
+        (1, 1000, 0.0, MAX_HASH_SLOTS),
+    ],
+)
+def test_no_call_is_admitted_to_a_longer_wait_than_the_setting(
+    threads: int, max_wait_ms: float, hash_ms: float, slots: int
+) -> None:
+    """One more call than there are threads is always admitted, and of a cheap hash 1,000 at most."""
+    assert slots == count_hash_slots(threads, max_wait_ms, hash_ms)
+    assert slots == threads + 1 or (slots - threads) * hash_ms / threads <= max_wait_ms

@@ -121,9 +121,7 @@ def hide_machine(text: str, *paths: str) -> str:
     """Return the output of `check` without the paths, the cores and the speed of this machine."""
     for path in paths:
         text = text.replace(path, "<path>")
-    text = re.sub(
-        r"(?m)^(service\.workers|hash\.workers|hash\.queue)( +)\d+$", r"\1\2<cores>", text
-    )
+    text = re.sub(r"(?m)^(service\.workers|hash\.workers)( +)\d+$", r"\1\2<cores>", text)
     text = re.sub(r"(?m)^(argon2 at once +)\d+, in \d+ MiB$", r"\1<cores>, in <memory>", text)
     text = re.sub(r"(?m)^(attacker hours +)[\d.e+-]+ for", r"\1<hours> for", text)
     rate = r"\(\d+ hashes a second on a core by (argon2-cffi|libsodium)\)"

@@ -192,9 +192,9 @@ async def hold_until_both_charged(installation: Installation) -> None:
     """Let two verifies compare only once both are charged."""
     barrier, compute_argon2id = asyncio.Barrier(2), installation.hasher.compute_argon2id
 
-    async def wait_and_compute(code: str, salt: bytes) -> bytes:
+    async def wait_and_compute(code: str, salt: bytes, **more: Any) -> bytes:
         await barrier.wait()
-        return await compute_argon2id(code, salt)
+        return await compute_argon2id(code, salt, **more)
 
     installation.hasher.compute_argon2id = wait_and_compute  # type: ignore[method-assign,assignment]
 

@@ -242,10 +242,10 @@ async def die_during_issue(installation: Installation) -> None:
     """Let a worker end after it has claimed the key, and before it stores a challenge."""
     compute_argon2id = installation.hasher.compute_argon2id
 
-    async def die(*_: object) -> bytes:
+    async def die(*_: object, **__: object) -> bytes:
         raise asyncio.CancelledError
 
-    installation.hasher.compute_argon2id = die  # type: ignore[method-assign,assignment]
+    installation.hasher.compute_argon2id = die  # type: ignore[method-assign]
     with pytest.raises(asyncio.CancelledError):
         await installation.issue(key="k")
     installation.hasher.compute_argon2id = compute_argon2id  # type: ignore[method-assign]

@@ -550,16 +550,17 @@ async def test_sets_of_an_account_are_limited(installation: Installation) -> Non
 
 
 async def test_a_new_set_counts_ten_in_admission(installation: Installation) -> None:
-    """A verify counts one. Nothing is charged for a call that is refused."""
+    """A verify counts one, in slots of its own. Nothing is charged for a call that is refused."""
     created = await create(installation)
-    slots = AdmissionControl(12, 12)
-    installation = installation.restart(hash_slots=slots)
+    slots, verify_slots = AdmissionControl(12, 12), AdmissionControl(1, 1)
+    installation = installation.restart(hash_slots=slots, verify_slots=verify_slots)
     with slots.acquire("shop", 3):
         for _ in range(6):
             with pytest.raises(Overloaded):
                 await create(installation)
+    with slots.acquire("shop", 12):
         await verify(installation, created.token, created.codes[0])
-        with slots.acquire("shop", 9), pytest.raises(Overloaded):
+        with verify_slots.acquire("shop"), pytest.raises(Overloaded):
             await verify(installation, created.token, created.codes[1])
 
     await create(installation)
@@ -573,7 +574,7 @@ async def test_a_repeat_needs_no_slot(installation: Installation) -> None:
     """Nothing is compared: a malformed code and a repeat are answered when argon2 is at capacity."""
     created = await create(installation)
     first = await verify(installation, created.token, created.codes[0], key="try-1")
-    installation = installation.restart(hash_slots=AdmissionControl(0, 0))
+    installation = installation.restart(verify_slots=AdmissionControl(0, 0))
 
     assert first == await verify(installation, created.token, created.codes[0], key="try-1")
     with pytest.raises(MalformedCode):

@@ -10,6 +10,7 @@ from otp_service.core.tenant import Scope, Tenant, hash_api_key
 from otp_service.settings import SettingsError, load_settings
 from otp_service.settings.model import (
     EventSettings,
+    HashSettings,
     MessageSettings,
     RedisSettings,
     RoutingSettings,
@@ -25,15 +26,22 @@ def test_what_is_left_out_has_a_default(load_config):
     assert ServiceSettings(workers=4) == settings.service
     assert RedisSettings(url="unix:///run/otp/redis.sock") == settings.redis
     assert Policy() == settings.policy
-    assert (DEFAULT_PROFILE, 4, 64) == (
-        settings.hash.profile,
-        settings.hash.workers,
-        settings.hash.queue,
-    )
+    assert HashSettings(workers=1) == settings.hash
+    assert DEFAULT_PROFILE == settings.hash.profile
     assert MessageSettings() == settings.messages
     assert EventSettings() == settings.events
     assert RoutingSettings() == settings.routing
     assert ("gateway",) == settings.build_routes().default
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 2), (3, 1), (4, 1), (8, 1)])
+def test_all_processes_together_have_a_hashing_thread_for_each_core(load_config, workers, threads):
+    """Of four cores here. `hash.workers` overrides it."""
+    environ = {"OTP_SERVICE__WORKERS": str(workers)}
+
+    assert threads == load_config(environ=environ).hash.workers
+    environ["OTP_HASH__WORKERS"] = "7"
+    assert 7 == load_config(environ=environ).hash.workers
 
 
 def test_every_setting_can_be_given(load_config):

@@ -164,7 +164,12 @@ SECTIONS = {
     "[tenants.NAME]": model.TenantSettings,
     "[routing]": model.RoutingSettings,
 }
-SPECIAL_DEFAULTS = {"workers": "cores", "languages": "all", "purposes": "all"}
+SPECIAL_DEFAULTS = {
+    "[service] workers": "cores",
+    "[hash] workers": "cores ÷ service.workers",
+    "[messages] languages": "all",
+    "[tenants.NAME] purposes": "all",
+}
 """Defaults that no literal of the struct shows."""
 
 
@@ -181,7 +186,8 @@ def test_every_setting_has_a_row_with_its_default(section):
     documented = {row[0].strip("`"): row[1].strip("`") for row in read_table(text)}
 
     assert documented == {
-        field.encode_name: SPECIAL_DEFAULTS.get(field.encode_name) or _format_default(field)
+        field.encode_name: SPECIAL_DEFAULTS.get(f"{section} {field.encode_name}")
+        or _format_default(field)
         for field in msgspec.structs.fields(SECTIONS[section])
     }
 

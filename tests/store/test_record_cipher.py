@@ -449,9 +449,9 @@ class Meanwhile:
         """Run an action while the code is compared."""
         slow = self._world.hasher.compute_argon2id
 
-        async def comparing(code: str, salt: bytes) -> bytes:
+        async def comparing(code: str, salt: bytes, **more: Any) -> bytes:
             await self._tamper()
-            return await slow(code, salt)
+            return await slow(code, salt, **more)
 
         self._world.hasher.compute_argon2id = comparing  # type: ignore[method-assign,assignment]
 

@@ -276,11 +276,11 @@ async def test_a_change_that_no_replica_has_is_neither_confirmed_nor_sent(
         arguments = (scenario.code,) if call == "verify" else ()
         compute_argon2id = installation.hasher.compute_argon2id
 
-        async def lose_replica(code: str, salt: bytes) -> bytes:
+        async def lose_replica(code: str, salt: bytes, **more: Any) -> bytes:
             installation.store.client = ScriptClient(
                 installation.script_client.redis_client, replicas=1, wait_ms=10
             )
-            return await compute_argon2id(code, salt)
+            return await compute_argon2id(code, salt, **more)
 
         monkeypatch.setattr(installation.hasher, "compute_argon2id", lose_replica)
         with pytest.raises(StoreUnavailable):

@@ -52,7 +52,9 @@ class CodeSender:
         self._challenge_id = context.challenge.id
         self._purpose = context.challenge.purpose
         self._phone = phone
-        self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._shared_limits = SharedLimits(
+            dependencies.store, dependencies.random, dependencies.refunds
+        )
         self._refunds = dependencies.refunds
         self._recorder = SendRecorder(dependencies, context, phone)
 
@@ -170,7 +172,8 @@ class CodeSender:
     async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
         """Refund every charge, and write `otp.issue_denied`."""
         denied = events.IssueDenied(**self._context.build_refusal_fields(error))
-        await self._refund(send_charges, denied)
+        # Durable, as in `SharedLimits.await_or_refund`; the refusal needs no replica.
+        await self._refunds.apply(partial(self._refund, send_charges, denied, durable=True))
 
     async def _refund(
         self,

@@ -66,7 +66,9 @@ class CodeVerifier:
         self._phone = context.subject.phone
         self._challenge = challenge
         self._request = request
-        self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._shared_limits = SharedLimits(
+            dependencies.store, dependencies.random, dependencies.refunds
+        )
         self._refunds = dependencies.refunds
         self._attempt_charge: AttemptCharge | None = None
         """The newest that was given to the store; those before it were not applied."""

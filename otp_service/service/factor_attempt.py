@@ -55,7 +55,9 @@ class FactorAttempt:
     def __init__(self, dependencies: Dependencies, check: FactorCheck, slot: AnswerSlot) -> None:
         self._store = dependencies.store
         self._pending_refunds = dependencies.refunds
-        self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._shared_limits = SharedLimits(
+            dependencies.store, dependencies.random, dependencies.refunds
+        )
         self._check = check
         self._context = check.context
         self._slot = slot

@@ -211,7 +211,9 @@ class OtpService:
     ) -> errors.OtpError:
         """Return AccountLocked, which is checked first, if the account is locked; else the error."""
         try:
-            shared_limits = SharedLimits(self._store, self._dependencies.random)
+            shared_limits = SharedLimits(
+                self._store, self._dependencies.random, self._dependencies.refunds
+            )
             await shared_limits.check_account_lock(tenant, account)
         except errors.AccountLocked as locked:
             return locked

@@ -113,7 +113,9 @@ class SendRecorder:
         self._store = dependencies.store
         self._context = context
         self._phone = phone
-        self._shared_limits = SharedLimits(dependencies.store, dependencies.random)
+        self._shared_limits = SharedLimits(
+            dependencies.store, dependencies.random, dependencies.refunds
+        )
         self._refunds = dependencies.refunds
         self._max_live_codes = dependencies.policy.live_codes
 

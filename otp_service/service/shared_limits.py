@@ -5,6 +5,7 @@ also if the store fails and it is unknown whether it was applied.
 """
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from otp_service.core.ports import Commit, Committed, Refund, Store
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.service.optimistic_commit import commit_once
-from otp_service.service.pending_refunds import apply_all
+from otp_service.service.pending_refunds import PendingRefunds, apply_all
 
 
 T = TypeVar("T")
@@ -34,9 +35,10 @@ class SharedCharges(msgspec.Struct, frozen=True):
 class SharedLimits:
     """Charges and refunds buckets that are not in the partition of a number."""
 
-    def __init__(self, store: Store, random: RandomSource) -> None:
+    def __init__(self, store: Store, random: RandomSource, pending_refunds: PendingRefunds) -> None:
         self._store = store
         self._random = random
+        self._pending_refunds = pending_refunds
 
     def name_caller_charges(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
         """Return the refunds of charges that one commit applies."""
@@ -92,14 +94,16 @@ class SharedLimits:
     async def await_or_refund(self, call: Awaitable[T], refunds: Sequence[Refund]) -> T:
         """Return the result of the call. If an OtpError refuses it, refund and raise the error.
 
-        After StoreUnavailable the store does not answer: `PendingRefunds` has the refund.
+        After StoreUnavailable the store does not answer: `PendingRefunds` has the refund. It also has
+        a refund that too few replicas have: a master that is being replaced may refuse a call whose
+        charge the next master has.
         """
         try:
             return await call
         except StoreUnavailable:
             raise
         except OtpError:
-            await self.refund(refunds)
+            await self._pending_refunds.apply(partial(self.refund, refunds, durable=True))
             raise
 
     async def settle_success(

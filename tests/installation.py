@@ -210,8 +210,10 @@ class Installation:
         events = []
         for partition in range(64):
             for name in self.store.key_names.event_log_keys(partition)[1:3]:
-                client: Any = self.script_client.redis_client
-                for entry, fields in await client.xrange(name):
+                command = ("XRANGE", name, "-", "+")
+                (entries,) = await self.script_client.run_pipeline(name, [command])
+                for entry, flat in entries:
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
                     event = msgspec.json.decode(fields[b"event"])
                     stamp = msgspec.json.decode(fields[b"stamp"]) if fields[b"stamp"] else {}
                     events.append(

@@ -67,7 +67,6 @@ def create_client(settings: Settings) -> ScriptClient:
         tls=redis.tls,
         tls_ca=redis.tls_ca,
         timeout_ms=redis.timeout_milliseconds,
-        max_connections=redis.pool,
     )
     return ScriptClient(client, replicas=redis.replicas, wait_ms=redis.wait_milliseconds)
 

@@ -105,7 +105,6 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Replicas that must acknowledge (WAIT) before anything is compared or sent."""
     wait_milliseconds: Milliseconds = 100
     timeout_milliseconds: Milliseconds = 500
-    pool: Count = 50
 
     @property
     def is_encrypted(self) -> bool:

@@ -6,10 +6,11 @@ from typing import Any
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.log_entry import ArchivedPosition, PendingEntries, StreamPosition
-from otp_service.store.client import LuaScript, ScriptCall, ScriptClient
+from otp_service.store.client import ScriptCall, ScriptClient
 from otp_service.store.commit_request import read_lua
 from otp_service.store.event_streams import parse_entry, parse_position
 from otp_service.store.key_names import KeyNames
+from otp_service.store.lua_script import LuaScript
 
 
 PARTITIONS_PER_ROUND_TRIP = 16

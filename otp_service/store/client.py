@@ -5,24 +5,31 @@ ScriptClient repeats only commands that read. A caller that repeats a script, wi
 """
 
 import asyncio
-import hashlib
+import itertools
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import NotReplicated, StoreUnavailable
+from otp_service.store.cluster_lines import ClusterLines
 from otp_service.store.failure_log import FailureLog, is_wrong_server
-from otp_service.store.redis_internals import BoundedConnectionPool, ClusterClient, Command
-from otp_service.store.server_checks import check_server
+from otp_service.store.line import Command, Request
+from otp_service.store.lua_script import LuaScript
+from otp_service.store.reply_errors import CallInterrupted
+from otp_service.store.server_checks import Address, check_server
+from otp_service.store.server_lines import ServerLines
 
 
 MAX_TRIES = 3
 """How often a call is made while its reply is lost; the timeout of the client bounds each try."""
+
+MAX_INTERRUPTIONS = 10
+"""Connections lost while several calls were on them, and the reply to this one was due."""
 
 READ_BATCH_KEYS = 1000
 
@@ -31,36 +38,33 @@ ScriptCall = tuple[Sequence[str], Sequence[bytes]]
 
 T = TypeVar("T")
 
+RedisClient = ServerLines | ClusterLines
 
-class LuaScript:
-    """A Lua script, and the digest by which Redis knows it."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-
-RedisClient = Redis | ClusterClient
-
-Master = ClusterNode | None
+Master = Address | None
 """One of the masters of a cluster; None where there is only one server."""
 
 
 class ScriptClient:
-    """Runs scripts on a client that it owns. Raises errors of redis-py and StoreUnavailable.
+    """Runs scripts on lines that it owns. Raises errors of redis-py and StoreUnavailable.
 
-    For a durable script, WAIT follows on the same connection, for `replicas` replicas and at most
-    `wait_ms` milliseconds.
+    A durable script is answered after a WAIT for `replicas` replicas and at most `wait_ms`
+    milliseconds, which it shares with others. Each reply is checked by a token of its call, so that
+    no caller reads the reply to another call.
     """
 
     def __init__(self, redis_client: RedisClient, *, replicas: int = 0, wait_ms: int = 100) -> None:
         self.redis_client = redis_client
         self.replicas = replicas
         self.failure_log = FailureLog()
-        if isinstance(redis_client, Redis):
-            pool = cast(BoundedConnectionPool, redis_client.connection_pool)
-            pool.on_other_server = self._report_server
-        self._wait_commands: list[Command] = [("WAIT", replicas, wait_ms)] if replicas else []
+        if isinstance(redis_client, ServerLines):
+            redis_client.on_other_server = self._report_server
+        self._wait: Command | None = ("WAIT", replicas, wait_ms) if replicas else None
+        # The prefix differs between processes, for a proxy that mixes up their replies.
+        self._tokens = (
+            b"%b-%x" % (prefix, number)
+            for prefix in [secrets.token_hex(4).encode()]
+            for number in itertools.count()
+        )
 
     async def run_script(
         self,
@@ -71,10 +75,10 @@ class ScriptClient:
         durable: bool = False,
     ) -> Any:
         """Run a script by its digest, or by its source if Redis has lost it."""
-        wait = self._wait_commands if durable else []
+        wait = self._wait if durable else None
         for command, text in (("EVALSHA", script.sha), ("EVAL", script.source)):
-            call: Command = (command, text, len(keys), *keys, *arguments)
-            reply, *acknowledged = await self.run_pipeline(keys[0], (call, *wait))
+            request = self._build_request(command, text, keys, arguments)
+            reply, *acknowledged = await self.redis_client.run(keys[0], (request,), wait)
             if not isinstance(reply, NoScriptError):
                 break
         for each in (reply, *acknowledged):
@@ -90,12 +94,10 @@ class ScriptClient:
 
         This takes one round trip; in a cluster the calls run concurrently.
         """
-        if isinstance(self.redis_client, ClusterClient):
+        if isinstance(self.redis_client, ClusterLines):
             return await asyncio.gather(*(self.run_script(script, *call) for call in calls))
-        commands: list[Command] = [
-            ("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls
-        ]
-        replies = await self.run_pipeline("", commands)
+        requests = [self._build_request("EVALSHA", script.sha, *call) for call in calls]
+        replies = await self.redis_client.run("", requests)
         for i, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 replies[i] = await self.run_script(script, *calls[i])
@@ -103,16 +105,24 @@ class ScriptClient:
                 raise reply
         return replies
 
+    def _build_request(
+        self, command: str, text: str, keys: Sequence[str], arguments: Sequence[bytes]
+    ) -> Request:
+        token = next(self._tokens)
+        return Request((command, text, len(keys), *keys, *arguments, token), token)
+
+    def _add_echo(self, commands: Sequence[Command]) -> list[Request]:
+        """Return requests whose last reply shows that all replies are those of this call."""
+        token = next(self._tokens)
+        return [*map(Request, commands), Request(("ECHO", token), token)]
+
     async def run_pipeline(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """Run commands about one key (or partition) on one connection, in one round trip.
+        """Run commands about one key (or partition), in one round trip.
 
         Errors of Redis are among the replies.
         """
-        if isinstance(self.redis_client, ClusterClient):
-            return await self.redis_client.run_pipeline(key, commands)
-        return await cast(BoundedConnectionPool, self.redis_client.connection_pool).run_pipeline(
-            commands
-        )
+        replies = await self.redis_client.run(key, self._add_echo(commands))
+        return replies[:-1]
 
     async def read_many(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
         """Run commands that only read, each list of them about one key. Raises StoreUnavailable.
@@ -120,7 +130,7 @@ class ScriptClient:
         This takes one round trip; in a cluster the lists run concurrently. Lost replies are read
         again.
         """
-        if isinstance(self.redis_client, ClusterClient):
+        if isinstance(self.redis_client, ClusterLines):
             return await asyncio.gather(*(self.repeat_commands(*call) for call in calls))
         joined = [command for _, commands in calls for command in commands]
         replies = iter(await self.repeat_commands("", joined))
@@ -140,21 +150,35 @@ class ScriptClient:
 
     async def list_masters(self) -> list[Master]:
         """Return every server that has keys of its own."""
-        if not isinstance(self.redis_client, ClusterClient):
+        if not isinstance(self.redis_client, ClusterLines):
             return [None]
-        await self.redis_client.initialize()
-        return list(self.redis_client.get_primaries())
+        return list(await self.redis_client.list_masters())
 
     async def find_master(self, key: str) -> Master:
-        if not isinstance(self.redis_client, ClusterClient):
+        if not isinstance(self.redis_client, ClusterLines):
             return None
         return await self.redis_client.find_master(key)
 
     async def run_pipeline_on(self, master: Master, commands: Sequence[Command]) -> list[Any]:
-        if not isinstance(self.redis_client, ClusterClient):
+        if not isinstance(self.redis_client, ClusterLines):
             return await self.run_pipeline("", commands)
         assert master  # from `list_masters` or `find_master`
-        return await self.redis_client.run_pipeline_on_node(master, commands)
+        return (await self.redis_client.run_on(master, self._add_echo(commands)))[:-1]
+
+    async def probe_script(
+        self, master: Master, script: LuaScript, key: str, argument: bytes
+    ) -> list[tuple[str, Any]]:
+        """Run a script by its source and by its digest; return both commands and their replies."""
+        requests = [
+            self._build_request(command, text, (key,), (argument,))
+            for command, text in (("EVAL", script.source), ("EVALSHA", script.sha))
+        ]
+        if isinstance(self.redis_client, ClusterLines):
+            assert master
+            replies = await self.redis_client.run_on(master, requests)
+        else:
+            replies = await self.redis_client.run("", requests)
+        return [("EVAL", replies[0]), ("EVALSHA", replies[1])]
 
     async def read_from(self, master: Master, *command: str | bytes | int) -> Any:
         """Return the reply of a master to a command that only reads. Raises StoreUnavailable."""
@@ -168,20 +192,29 @@ class ScriptClient:
     async def retry_lost_reply(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return the reply to a call that may be repeated. Raises StoreUnavailable.
 
-        It is also repeated after the answer of a wrong server, whose name is resolved again.
+        It is also repeated after the answer of a wrong server, whose name is resolved again. A
+        connection that was lost with several calls on it is no try of any of them: else they would
+        use up the tries of each other. So it has limits of its own: MAX_INTERRUPTIONS, and the time
+        of MAX_TRIES timeouts.
         """
-        for tries_left in reversed(range(MAX_TRIES)):
+        tries = interruptions = 0
+        give_up_at = time.monotonic() + MAX_TRIES * self.redis_client.timeout
+        while True:
             try:
                 return await call()
+            except CallInterrupted as error:
+                interruptions += error.is_due
+                if interruptions >= MAX_INTERRUPTIONS or time.monotonic() >= give_up_at:
+                    raise self.failure_log.report(error) from error
             except (RedisError, OSError) as error:
+                tries += 1
                 is_lost = isinstance(error, Disconnected | TimedOut | OSError)
-                if not tries_left or not (is_lost or is_wrong_server(error)):
+                if tries >= MAX_TRIES or not (is_lost or is_wrong_server(error)):
                     raise self.failure_log.report(error) from error
             except StoreUnavailable as error:
                 if error.cause:
                     self.failure_log.log(f"a call failed: {error.cause}")
                 raise
-        raise AssertionError("the last try returns or raises")
 
     async def repeat_commands(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Run commands about one key that may be repeated. Raises StoreUnavailable."""

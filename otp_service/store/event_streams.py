@@ -9,7 +9,7 @@ from typing import Any
 from otp_service.core.log_entry import Entry, StreamPosition
 from otp_service.store.client import ScriptClient
 from otp_service.store.key_names import KeyNames
-from otp_service.store.redis_internals import Command
+from otp_service.store.line import Command
 
 
 MAX_ID_DIGITS = 19

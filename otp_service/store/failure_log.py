@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AskError,
-    MaxConnectionsError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -23,6 +22,7 @@ from redis.exceptions import AuthenticationError as LoginRefused
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import NotReplicated, StoreUnavailable
+from otp_service.store.reply_errors import CallInterrupted, UnexpectedReply
 
 
 logger = logging.getLogger(__name__)
@@ -67,10 +67,8 @@ _REFUSED_COMMAND = re.compile(r"the '([a-z|]{2,20})' command")
 
 _CLIENT_ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (LoginRefused, "Redis did not accept redis.username and redis.password"),
-    (
-        MaxConnectionsError,
-        "no connection was free in time: redis.pool is too small, or Redis is slow",
-    ),
+    (UnexpectedReply, "a reply did not belong to its command, so its connection was closed"),
+    (CallInterrupted, "the connection to Redis was closed again and again during other calls"),
     ((TimedOut, TimeoutError), "Redis did not answer within redis.timeout_milliseconds"),
     (RedisClusterException, "no node of redis.cluster answers with a whole cluster"),
     (
@@ -97,9 +95,7 @@ def is_wrong_server(reply: object) -> bool:
 
 def describe_error(error: BaseException) -> str:
     """Return one line about a failed call, without keys and values."""
-    for cause in _iterate_causes(
-        error
-    ):  # behind Sentinel redis-py turns READONLY into its own error
+    for cause in _iterate_causes(error):  # a refused login is the cause of a lost connection
         if code := find_error_code(cause):
             text = _scrub_text(str(cause).removeprefix(code))
             return f"Redis answered {code}: {text}" if text else f"Redis answered {code}"

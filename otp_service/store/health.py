@@ -10,19 +10,19 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
-from otp_service.store.client import LuaScript, Master, ScriptClient
+from otp_service.store.client import Master, ScriptClient
+from otp_service.store.cluster_lines import ClusterLines
 from otp_service.store.failure_log import describe_error
 from otp_service.store.key_names import KeyNames
+from otp_service.store.lua_script import LuaScript
 from otp_service.store.permissions import check_permissions, describe_missing_permission
-from otp_service.store.redis_internals import INFO_COMMANDS, ClusterClient, get_sentinel_pool
 from otp_service.store.server_checks import (
-    Address,
+    INFO_COMMANDS,
     RedisIssue,
     check_appendfsync,
     check_memory,
@@ -158,26 +158,12 @@ async def _check_replica_count(client: ScriptClient, info: Mapping[str, str]) ->
     online, required = list_online_replicas(info), client.replicas
     if not online or required >= len(online):
         return issues
-    pool = get_sentinel_pool(client.redis_client)
-    if pool is None and not isinstance(client.redis_client, ClusterClient):
+    sentinel = client.redis_client.sentinel
+    if sentinel is None and not isinstance(client.redis_client, ClusterLines):
         return issues  # the operator promotes one, or a service that cannot be asked
-    never_promoted = await _list_never_promoted(pool) if pool else set()
+    never_promoted = await sentinel.list_never_promoted() if sentinel else set()
     promotable = sum(address not in never_promoted for address in online)
     return [*issues, *check_promotable_replicas(promotable, len(online), required)]
-
-
-async def _list_never_promoted(pool: SentinelConnectionPool) -> set[Address]:
-    """Return the replicas of priority 0; none if no Sentinel answers.
-
-    Their flags do not count: one Sentinel may not reach a replica that another one promotes.
-    """
-    for sentinel in pool.sentinel_manager.sentinels:
-        try:
-            replicas = await sentinel.sentinel_slaves(pool.service_name)
-        except (RedisError, OSError):
-            continue
-        return {(r["ip"], r["port"]) for r in replicas if r["slave-priority"] == 0}
-    return set()
 
 
 def _check_cluster(reply: Any) -> Iterator[RedisIssue]:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import msgspec
 from redis.exceptions import NoPermissionError
 
-from otp_service.store.client import LuaScript, Master, ScriptClient
+from otp_service.store.client import Master, ScriptClient
 from otp_service.store.commit_request import read_lua
-from otp_service.store.redis_internals import Command
+from otp_service.store.line import Command
+from otp_service.store.lua_script import LuaScript
 from otp_service.store.server_checks import RedisIssue
 
 
@@ -46,26 +47,30 @@ KEYLESS_COMMANDS: tuple[tuple[str, ...], ...] = (("TIME",), ("INFO", "replicatio
 
 async def check_permissions(client: ScriptClient, master: Master, key: str) -> list[RedisIssue]:
     """Run every command on an unused key, and return an issue for each that the ACL refuses."""
+    tried = await client.probe_script(master, PROBE_SCRIPT, key, _pack_script_commands(key))
     commands = _build_probe_commands(key, master=master, replicas=client.replicas)
     replies = await client.run_pipeline_on(master, commands)
+    tried += zip((str(command[0]) for command in commands), replies, strict=True)
     issues = []
-    for command, reply in zip(commands, replies, strict=True):
+    for name, reply in tried:
         if isinstance(reply, NoPermissionError) and " key" in str(reply):
             return [("redis.username", "may not use our keys: allow it ~{[0-9][0-9]}:*")]
         if isinstance(reply, NoPermissionError):
-            issues.append(describe_missing_permission(str(command[0])))
-        elif command[0] == "EVAL" and isinstance(reply, list):
-            issues += [describe_missing_permission(name.decode()) for name in reply]
+            issues.append(describe_missing_permission(name))
+        elif name == "EVAL" and isinstance(reply, list):
+            issues += [describe_missing_permission(refused.decode()) for refused in reply]
     return issues
 
 
-def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Command]:
-    """Return the commands that run outside of scripts, and the script that tries the others."""
+def _pack_script_commands(key: str) -> bytes:
     tried = [(name, key, *arguments) for name, arguments in SCRIPT_COMMANDS.items()]
-    packed = msgspec.msgpack.encode([*tried, *KEYLESS_COMMANDS])
+    return msgspec.msgpack.encode([*tried, *KEYLESS_COMMANDS])
+
+
+def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Command]:
+    """Return the commands that run outside of scripts."""
     commands: list[Command] = [
-        ("EVAL", PROBE_SCRIPT.source, 1, key, packed),
-        ("EVALSHA", PROBE_SCRIPT.sha, 1, key, packed),
+        ("ECHO", ""),
         ("XREVRANGE", key, "+", "-", "COUNT", 1),
         ("SCAN", 0, "COUNT", 1),
         ("DBSIZE",),

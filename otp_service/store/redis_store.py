@@ -26,9 +26,10 @@ from otp_service.core.limits import NUMBER_LIMITS, Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.account_records import AccountRecords
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
 from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.key_names import KeyNames, parse_key_partition
+from otp_service.store.lua_script import LuaScript
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.version_guard import VersionGuard, parse_version
 

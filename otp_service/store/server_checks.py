@@ -1,7 +1,7 @@
 """What INFO says about a server: whether it keeps what is written, and which replicas it has.
 
 These functions are pure. `health.py` asks the servers, and `client.py` checks each server that a
-connection reaches for the first time.
+line reaches for the first time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,9 @@ RedisIssue = tuple[str, str]
 MIN_REDIS_VERSION = (7, 0)
 """Since 7.0 Redis refuses a script as a whole when memory is full (eval-intro, flags)."""
 
-INFO_SECTIONS = ("server", "memory", "persistence", "replication")
+INFO_COMMANDS = tuple(
+    ("INFO", section) for section in ("server", "memory", "persistence", "replication")
+)
 
 
 def parse_info(text: bytes) -> dict[str, str]:

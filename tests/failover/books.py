@@ -27,7 +27,7 @@ from otp_service.core.limits import (
 )
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import HashPriority
-from otp_service.store.redis_internals import Command
+from otp_service.store.line import Command
 from tests.installation import CountingHasher, Installation
 
 

@@ -5,8 +5,9 @@ import time
 import pytest
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
+from otp_service.store.lua_script import LuaScript
 from tests.store import redis_servers
 
 

@@ -3,8 +3,9 @@
 import msgspec
 
 from otp_service.core.limits import LimitTable
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, read_lua
+from otp_service.store.lua_script import LuaScript
 from tests.installation import Installation
 from tests.store.lua import replace_function
 

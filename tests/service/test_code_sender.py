@@ -479,15 +479,15 @@ def set_limits(installation: Installation, limits: LimitTable) -> None:
 
 async def read_buckets(installation: Installation) -> dict[tuple[str, str], Any]:
     """Return the content of every bucket, by limit and tenant."""
-    client: Any = installation.script_client.redis_client
     contents = {}
     for key in await installation.list_keys("*:limit:*"):
         match = re.fullmatch(rb"\{\d\d\}:limit:(\w+):(\w*):.*", key)
         assert match
-        kind = await client.type(key)
-        if kind == b"zset":
-            value = await client.zrange(key, 0, -1)
-        else:
-            value = msgspec.msgpack.decode(await client.get(key))[:-1]  # without its last write
+        instants, packed = await installation.script_client.run_pipeline(
+            key.decode(), [("ZRANGE", key, 0, -1), ("GET", key)]
+        )
+        is_exact = isinstance(instants, list)
+        # Without the instant of its last write.
+        value = instants if is_exact else msgspec.msgpack.decode(packed)[:-1]
         contents[match[1].decode(), match[2].decode()] = value
     return contents

@@ -20,7 +20,8 @@ from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, RecordName, RecordSwap
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
+from otp_service.store.lua_script import LuaScript
 from tests.installation import (
     ACCEPTED_REPLY,
     SECOND_MS,
@@ -247,8 +248,8 @@ async def test_an_extra_message_is_charged_to_every_bucket(installation: Install
 
     for limit in (Limit.SENDS_TENANT, Limit.SENDS_ACCOUNT, Limit.SENDS_COUNTRY):
         (key,) = await installation.list_keys(f"*:limit:{limit}:*")
-        client: Any = installation.script_client.redis_client
-        *tats, _ = msgspec.msgpack.decode(await client.get(key))
+        (packed,) = await installation.script_client.read_each([key.decode()], "GET")
+        *tats, _ = msgspec.msgpack.decode(packed)
         window = DEFAULT_LIMITS[limit][0]
         units = (tats[0] - issued.now) / (window.period_seconds * SECOND_MS / window.count)
         assert 1 < units <= 2, limit

@@ -228,9 +228,9 @@ async def test_a_refusal_of_the_caller_s_bucket_is_recorded_in_the_partition_of_
 
     partition = worker.store.get_number_partition(NUMBER)
     _, _, refusals, *_ = worker.store.key_names.event_log_keys(partition)
-    redis_client: Any = worker.script_client.redis_client
-    (entry,) = await redis_client.xrange(refusals)
-    assert b"otp.issue_denied" in entry[1][b"event"]
+    command = ("XRANGE", refusals, "-", "+")
+    (((_, fields),),) = await worker.script_client.run_pipeline(refusals, [command])
+    assert b"otp.issue_denied" in fields[fields.index(b"event") + 1]
 
 
 async def test_a_lock_and_a_block_are_reported_before_a_limit_of_the_caller(
@@ -278,13 +278,15 @@ async def test_a_refusal_of_the_number_refunds_the_caller(workers: list[Installa
 
 async def read_caller_buckets(installation: Installation) -> dict[bytes, Any]:
     """Return the charges or the theoretical arrival times of every bucket of a caller."""
-    redis_client: Any = installation.script_client.redis_client
+    client = installation.script_client
     keys = await installation.list_keys("*:limit:*PerClientAddress:*")
     keys += await installation.list_keys("*:limit:SendsPerAccount:*")
     keys += await installation.list_keys("*:limit:SendsPerTenant:*")
-    tats = {key: msgspec.msgpack.decode(await redis_client.get(key))[:-1] for key in keys}
+    tats = await client.read_each([key.decode() for key in keys], "GET")
     exact = await installation.list_keys("*:limit:FailuresPerAccount:*")
-    return tats | {key: await redis_client.zrange(key, 0, -1) for key in exact}
+    instants = await client.read_each([key.decode() for key in exact], "ZRANGE", "0", "-1")
+    decoded = (msgspec.msgpack.decode(packed)[:-1] for packed in tats)
+    return dict(zip([*keys, *exact], [*decoded, *instants], strict=True))
 
 
 @pytest.mark.parametrize(

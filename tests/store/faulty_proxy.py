@@ -118,13 +118,17 @@ class FaultyProxy:
         except OSError:  # the server is away: let the client see that
             writer.close()
             return
+        # Batches that follow one another on a connection overlap, like packets on the way.
+        under_way: asyncio.Queue[tuple[list[list[bytes]], float]] = asyncio.Queue()
+        reading = asyncio.create_task(_queue_batches(reader, under_way))
         try:
             # Cancellation ends the handler; asyncio would log it as an error.
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                async for commands in _read_batches(reader):
-                    if not await self._forward_batch(commands, there, back, writer):
+                while (batch := await under_way.get())[0]:
+                    if not await self._forward_batch(*batch, there, back, writer):
                         break
         finally:
+            reading.cancel()
             self._tasks.discard(task)
             for end in (writer, back):
                 end.close()
@@ -137,13 +141,14 @@ class FaultyProxy:
     async def _forward_batch(
         self,
         commands: list[list[bytes]],
+        sent: float,
         server_reader: asyncio.StreamReader,
         server_writer: asyncio.StreamWriter,
         writer: asyncio.StreamWriter,
     ) -> bool:
         """Carry a batch and its answers; False if the connection is to break now."""
         clock = asyncio.get_running_loop().time
-        sent, fate = clock(), self._take_failure(commands)
+        fate = self._take_failure(commands)
         if fate is ConnectionFailure.LOST_REQUEST:
             return False
         if isinstance(fate, bytes):
@@ -151,8 +156,8 @@ class FaultyProxy:
         else:
             server_writer.write(b"".join(_pack_command(command) for command in commands))
             answers = b"".join([await _read_reply(server_reader) for _ in commands])
-        if self.delay:
-            await asyncio.sleep(self.delay)  # so that what is sent side by side overlaps
+        # So that what is sent side by side overlaps.
+        await asyncio.sleep(max(0.0, sent + self.delay - clock()))
         if fate is ConnectionFailure.SILENCE:
             await asyncio.Event().wait()
         if fate is ConnectionFailure.LOST_REPLY:
@@ -173,6 +178,16 @@ class FaultyProxy:
                 self.failed_count += 1
                 return order.failure
         return None
+
+
+async def _queue_batches(
+    reader: asyncio.StreamReader, queue: asyncio.Queue[tuple[list[list[bytes]], float]]
+) -> None:
+    """Queue each batch with the time of its arrival, and at the end an empty one."""
+    with suppress(OSError):
+        async for commands in _read_batches(reader):
+            queue.put_nowait((commands, asyncio.get_running_loop().time()))
+    queue.put_nowait(([], 0.0))
 
 
 async def _read_batches(reader: asyncio.StreamReader) -> AsyncIterator[list[list[bytes]]]:

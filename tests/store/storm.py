@@ -20,7 +20,8 @@ from otp_service.core.events import Attempted, EpochStarted
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.ports import Commit, Committed
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import CLIENT_NAME, create_redis_client
+from otp_service.store.connect import create_redis_client
+from otp_service.store.connector import CLIENT_NAME
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher

@@ -15,15 +15,15 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.client import LuaScript, ScriptClient
-from otp_service.store.connect import CLIENT_NAME, create_redis_client
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
+from otp_service.store.connector import CLIENT_NAME
+from otp_service.store.lua_script import LuaScript
 from tests.store import redis_servers
 
 
 COUNT = LuaScript("#!lua\nreturn redis.call('INCR', KEYS[1])")
 KEYS = [f"{{{partition:02d}}}:counter" for partition in range(64)]
-COUNT_SLOWLY = "redis.call('INCR', KEYS[1]) for i = 1, 5e7 do end"
-"""It takes a quarter of a second where nothing else runs."""
 
 
 async def count(link: ScriptClient, key: str = KEYS[7], **options) -> int:
@@ -103,29 +103,11 @@ async def test_a_command_whose_answer_is_late_is_not_repeated(script_client, mas
     assert 2 == await count(script_client)
 
 
-async def test_the_client_itself_repeats_nothing_either(script_client, masters):
-    """This holds for callers that use the client directly."""
-    keys = [f"{{07}}:tries:{n}" for n in range(50)]
-    async with ScriptClient(
-        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=100)
-    ) as hasty:
-        for key in keys:
-            await eventually(lambda: hasty.read_many([(KEYS[7], [("GET", KEYS[7])])]))
-            with pytest.raises(TimedOut):
-                await hasty.redis_client.execute_command("EVAL", COUNT_SLOWLY, 1, key)
-            # On a busy machine a call may wait for its connection until it is given up.
-            (counts,) = await script_client.read_many([(keys[0], [("MGET", *keys)])])
-            if any(counts[0]):
-                break
-
-    assert {b"1"} == {count for count in counts[0] if count}
-
-
-async def test_a_used_up_pool_refuses_in_time_and_recovers(masters):
-    """More callers than connections on a Redis that hangs: an error for each, and no hang (R85)."""
+async def test_more_calls_than_may_wait_are_refused_in_time(masters):
+    """A Redis that hangs: an error for each caller, and no hang; then it recovers (R85)."""
     async with ScriptClient(
         create_redis_client(
-            **redis_servers.build_connect_options(masters), timeout_ms=100, max_connections=2
+            **redis_servers.build_connect_options(masters), timeout_ms=100, max_calls=2
         )
     ) as small:
         await eventually(lambda: count(small))
@@ -139,17 +121,13 @@ async def test_a_used_up_pool_refuses_in_time_and_recovers(masters):
                 )
 
         assert all(isinstance(answer, RedisError | StoreUnavailable) for answer in answers)
+        assert sum(isinstance(answer, StoreUnavailable) for answer in answers) >= 48 - len(masters)
         await eventually(lambda: count(small))
 
 
-async def test_callers_wait_for_a_free_connection(masters):
-    """A burst is no error: it takes turns."""
-    async with ScriptClient(
-        create_redis_client(
-            **redis_servers.build_connect_options(masters), timeout_ms=5000, max_connections=2
-        )
-    ) as small:
-        answers = await asyncio.gather(*(count(small) for _ in range(200)))
+async def test_two_hundred_callers_share_a_connection(script_client):
+    """A burst is no error: one write, and each has its own reply."""
+    answers = await asyncio.gather(*(count(script_client) for _ in range(200)))
 
     assert list(range(1, 201)) == sorted(answers)
 

@@ -3,14 +3,13 @@
 import logging
 
 import pytest
-from redis._parsers.base import BaseParser
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import MaxConnectionsError, RedisClusterException
+from redis.exceptions import RedisClusterException
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import NotReplicated, StoreUnavailable
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.failure_log import (
     MAX_DESCRIPTIONS,
@@ -19,6 +18,12 @@ from otp_service.store.failure_log import (
     describe_error,
     find_error_code,
     is_wrong_server,
+)
+from otp_service.store.lua_script import LuaScript
+from otp_service.store.reply_errors import (
+    CallInterrupted,
+    UnexpectedReply,
+    parse_error_reply,
 )
 from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
@@ -53,7 +58,7 @@ OWN_FAULT = [
 @pytest.mark.parametrize("reply", [*WRONG_SERVER, *OWN_FAULT], ids=lambda text: text.split()[0])
 def test_a_description_begins_with_the_code_of_redis(reply):
     """29 different errors looked the same to an operator."""
-    error = BaseParser.parse_error(reply)
+    error = parse_error_reply(reply)
 
     assert find_error_code(error) == reply.split()[0]
     assert describe_error(error).startswith(f"Redis answered {reply.split()[0]}")
@@ -89,11 +94,11 @@ def test_a_description_has_neither_keys_nor_values(reply, description):
     """R68: a text of Redis may repeat arguments of the command."""
     expected = description or f"Redis answered {reply.replace(' ', ': ', 1)}"
 
-    assert expected == describe_error(BaseParser.parse_error(reply))
+    assert expected == describe_error(parse_error_reply(reply))
 
 
 def test_a_long_text_is_cut():
-    assert len(describe_error(BaseParser.parse_error("ERR " + "word " * 1000))) < 200
+    assert len(describe_error(parse_error_reply("ERR " + "word " * 1000))) < 200
 
 
 def raised_from(error: Exception, cause: Exception) -> Exception:
@@ -103,7 +108,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
 
 def test_the_error_of_redis_py_behind_sentinel_names_the_answer():
     """It replaces READONLY with a text of its own."""
-    answer = BaseParser.parse_error(WRONG_SERVER[0])
+    answer = parse_error_reply(WRONG_SERVER[0])
     error = raised_from(Disconnected("The previous master is now a slave"), answer)
 
     assert describe_error(answer) == describe_error(error)
@@ -119,7 +124,8 @@ def test_the_error_of_redis_py_behind_sentinel_names_the_answer():
         ),
         (raised_from(Disconnected("x"), OSError("of no number")), "(ConnectionError)"),
         (TimedOut("x"), "redis.timeout_milliseconds"),
-        (MaxConnectionsError(), "redis.pool"),
+        (UnexpectedReply("x"), "a reply did not belong to its command"),
+        (CallInterrupted("x"), "during other calls"),
         (RedisClusterException("x"), "redis.cluster"),
         (MasterNotFoundError("No master found for 'otp' : Redis<x>"), "redis.sentinel"),
     ],
@@ -143,7 +149,7 @@ class Clock:
 )
 def test_metrics_name_known_codes_alone(reply: str, kind: str) -> None:
     """A script or a module may invent codes, and each would be a time series."""
-    assert kind == FailureLog().report(BaseParser.parse_error(reply)).kind
+    assert kind == FailureLog().report(parse_error_reply(reply)).kind
 
 
 def test_missing_replicas_are_no_error_of_the_connection():
@@ -177,7 +183,7 @@ def test_a_server_that_invents_errors_fills_no_memory(caplog):
 
     for i in range(200):
         letters = "".join(chr(97 + int(digit)) for digit in str(i))
-        log.report(BaseParser.parse_error(f"ERR {letters}"))
+        log.report(parse_error_reply(f"ERR {letters}"))
 
     assert len(caplog.messages) == 200
     assert len(log._silent_until) == len(log._repeat_counts) == MAX_DESCRIPTIONS

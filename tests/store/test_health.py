@@ -13,9 +13,10 @@ from redis import Redis
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health, permissions
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, read_lua
 from otp_service.store.connect import create_redis_client
+from otp_service.store.lua_script import LuaScript
 from otp_service.store.server_checks import check_server
 from tests.store import redis_servers
 
@@ -245,7 +246,7 @@ async def test_a_sentinel_that_is_away_is_passed_over(one_of_two):
         assert "1 of 2 replicas" in dict(await health.find_issues(link))["redis.replicas"]
 
         with redis_servers.suspend_server(sentinel):
-            manager = link.redis_client.connection_pool.sentinel_manager
+            manager = link.redis_client.sentinel.manager
             for one in manager.sentinels:
                 one.connection_pool.connection_kwargs["socket_timeout"] = 0.1
                 await one.connection_pool.disconnect()

@@ -38,9 +38,10 @@ from otp_service.core.ports import (
     Refund,
 )
 from otp_service.service.pending_refunds import MAX_REFUND_WAIT_SECONDS
-from otp_service.store.client import LuaScript, ScriptClient
+from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA
 from otp_service.store.key_names import KeyNames
+from otp_service.store.lua_script import LuaScript
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 from tests.installation import generate_keys

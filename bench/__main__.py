@@ -15,6 +15,7 @@ from bench.engines import Program, list_programs
 from bench.environment import BenchEnvironment
 from bench.flatness import FlatnessBench
 from bench.options import Options, parse_options
+from bench.progress import print_progress
 from bench.report import format_bursts, format_levels, format_rows
 from bench.rounds import BEFORE, Bench
 from bench.table import format_header
@@ -65,12 +66,10 @@ async def measure_rows(
             await bench.measure_half_loads()
             yield list(format_rows(bench))
     if "e" in options.rows:
-        print_progress(f"{options.bursts} bursts for each engine")
         burst_programs = programs | ({BEFORE: before} if before else {})
         bursts = await measure_bursts(options, traffic, folder / "bursts", burst_programs)
         yield list(format_bursts(bursts))
     if "f" in options.rows:
-        print_progress("fill Redis with live challenges, and measure rounds at each number of them")
         flatness = FlatnessBench(options, traffic)
         (folder / "flatness").mkdir()
         await flatness.measure(folder / "flatness")
@@ -86,11 +85,6 @@ def find_code_before(options: Options, folder: Path) -> Program | None:
     except CommitNotFoundError as error:
         print_progress(f"the code of {options.before} is not measured: {error}")
         return None
-
-
-def print_progress(progress: str) -> None:
-    """Print progress to stderr: only the tables are printed to stdout."""
-    sys.stderr.write(f"bench: {progress}\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import msgspec
 from bench.engines import Program
 from bench.environment import BenchEnvironment, Target
 from bench.options import Options
+from bench.progress import print_progress
 from bench.traffic import BenchConnection, BenchTraffic, UnexpectedReplyError, generate_numbers
 from bench.workloads import build_minimal_body
 
@@ -135,6 +136,7 @@ async def measure_bursts(
             target = environment.start_service(f"burst-{number}", settings, program)
             benches[name] = BurstBench(environment, traffic, target, options.burst_issues)
         for _ in range(options.bursts):
-            for bench in benches.values():
+            for name, bench in benches.items():
+                print_progress(f"a burst: {name}")
                 await bench.measure_burst()
     return {name: bench.result for name, bench in benches.items()}

@@ -9,6 +9,7 @@ import msgspec
 from bench.environment import CHEAPEST_HASH, BenchEnvironment, Target
 from bench.live_challenges import fill_challenges
 from bench.options import Options
+from bench.progress import print_progress
 from bench.rounds import measure_workload
 from bench.traffic import BenchTraffic, UnexpectedReplyError, generate_numbers
 from bench.workloads import Measurement, PairWorkload, build_minimal_body
@@ -51,8 +52,10 @@ class FlatnessBench:
                     redis_options=REDIS_OPTIONS,
                 )
                 stack.enter_context(environment)
+                print_progress(f"fill a Redis with {level.challenges:,} live challenges")
                 await self._fill(level, environment)
             for number in range(1 + options.rounds):
+                print_progress(f"live challenges: round {number} of {options.rounds}")
                 await self._measure_round(is_warm_up=not number)
 
     async def _fill(self, level: Level, environment: BenchEnvironment) -> None:

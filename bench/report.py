@@ -8,6 +8,7 @@ from bench.burst import BurstResult, Reply
 from bench.engines import LIBSODIUM, WHEEL
 from bench.flatness import Level
 from bench.rounds import BEFORE, Bench
+from bench.sizing import format_sizes
 from bench.table import (
     divide_rounds,
     format_measurement,
@@ -49,6 +50,14 @@ def format_rows(bench: Bench) -> Iterator[str]:
     yield format_ratio_header()
     yield from format_ratios(bench.rows)
     yield from _format_engines(bench.engines)
+    engines = {
+        name.partition(":")[2]: measurements
+        for name, measurements in bench.rows.items()
+        if name.startswith("default:") and not name.endswith(BEFORE)
+    }
+    if engines:
+        yield ""
+        yield from format_sizes(engines, bench.options.cores, bench.rows.get("cheapest", ()))
     if bench.half_loads:
         yield ""
         yield format_row("at half load", "p50 ms", "p99 ms")
@@ -77,14 +86,17 @@ def format_ratios(rows: Mapping[str, Sequence[Measurement]]) -> Iterator[str]:
 
 
 def _format_engine_ratios(rows: Mapping[str, Sequence[Measurement]], engine: str) -> Iterator[str]:
-    own = list_rates(rows[f"default:{engine}"])
-    wheel, ceiling = list_rates(rows[f"ceiling:{WHEEL}"]), list_rates(rows[f"ceiling:{engine}"])
+    own, ceiling = rows[f"default:{engine}"], rows[f"ceiling:{engine}"]
+    baselines = [("its own ceiling", ceiling, OWN_RATIO_AIM)]
     if engine != WHEEL:
         aim = WHEEL_RATIO_AIMS.get(engine, 0.0)
-        yield format_ratio(f"(a) {engine} to the wheel's ceiling", own, wheel, aim)
-    yield format_ratio(f"(a) {engine} to its own ceiling", own, ceiling, OWN_RATIO_AIM)
+        baselines.insert(0, ("the wheel's ceiling", rows[f"ceiling:{WHEEL}"], aim))
     if before := rows.get(f"default:{BEFORE}"):
-        yield format_ratio(f"(a) {engine} to the code before", own, list_rates(before))
+        baselines.append(("the code before", before, 0.0))
+    for text, baseline, aim in baselines:
+        by_cpu = list_rates_per_cpu(own), list_rates_per_cpu(baseline)
+        yield format_ratio(f"(a) {engine} to {text}", list_rates(own), list_rates(baseline), aim)
+        yield format_ratio(f"(a) {engine} to {text}, by CPU", *by_cpu)
 
 
 def _format_pair(

@@ -100,6 +100,8 @@ class Bench:
         names = [name for name in self.rows if name in self._targets and BEFORE not in name]
         for name in (name for name in names if name != "bare"):
             rate = statistics.median(each.per_second for each in self.rows[name]) / 2
+            if not rate:
+                continue  # a measurement was shorter than one pair
             work = PairWorkload(build_minimal_body, self._numbers, self._traffic.phones)
             count = self.options.connections
             async with self._traffic.open_connections(self._targets[name], count) as connections:

@@ -39,7 +39,7 @@ check: $(VENV)/test.stamp  ## format, lint, types, imports, names and prose, spe
 	$(BIN)/typos
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
 
-bench: $(VENV)/test.stamp $(NATIVE_STAMP)  ## run the benchmarks of bench/README.md
+bench: $(VENV)/test.stamp  ## run the benchmarks of bench/README.md
 	@$(BIN)/python -m bench $(ARGS)
 
 # One lock for all Pythons and platforms, without the address of an index. PyNaCl is in it: it has

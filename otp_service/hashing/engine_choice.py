@@ -6,20 +6,26 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
+import msgspec
+
 from otp_service.core.argon2_profile import Argon2Profile
 from otp_service.hashing.engines import ARGON2_CFFI, Engine, load_engines
 
 
-MAX_RUNS: Final = 3
-"""The first one also maps memory, so it is not the median."""
+WARM_UPS: Final = 2
+"""Runs with one pass before the measurement, in which malloc gets the memory that it then keeps."""
 
-MAX_MEASUREMENT_MS: Final = 40.0
-"""No run starts after it, so a worker with two engines needs about 0.1 s with the default profile."""
+MAX_ROUNDS: Final = 3
+
+MAX_MEASUREMENT_MS: Final = 60.0
+"""No round starts after it, so a worker with two engines needs about 0.1 s with the default profile."""
+
+TEST_CODE, TEST_SALT = "000000", bytes(16)
 
 logger = logging.getLogger(__name__)
 
 Measure = Callable[[Callable[[], None]], float]
-"""Calls a function at least once, and returns the milliseconds of one call."""
+"""Calls a function once, and returns the milliseconds of the call."""
 
 
 class EngineFault(Exception):
@@ -78,16 +84,13 @@ class MeasuredEngine(NamedTuple):
 def measure_cpu_ms(
     run: Callable[[], None], read_clock: Callable[[], float] = time.process_time
 ) -> float:
-    """Return the median of a few calls, in milliseconds of CPU of all threads of the process.
+    """Return the milliseconds of a call: those of CPU, in all threads of the process.
 
     `read_clock` returns seconds.
     """
-    times_ms: list[float] = []
-    while len(times_ms) < MAX_RUNS and sum(times_ms) < MAX_MEASUREMENT_MS:
-        began = read_clock()
-        run()
-        times_ms.append(1000 * (read_clock() - began))
-    return median(times_ms)
+    began = read_clock()
+    run()
+    return (read_clock() - began) * 1000
 
 
 def choose_engine(profile: Argon2Profile, measure: Measure = measure_cpu_ms) -> MeasuredEngine:
@@ -101,36 +104,70 @@ def rank_engines(
     """Return the engines that pass their tests, the fastest one first.
 
     Each must compute the known answers, and with this profile the same as the first one. One that
-    does not, that raises, or that does not support the profile is left out with a log line.
+    does not, that raises, or that does not support the profile is left out with a log line. They are
+    measured in turns, so that other work slows all of them down.
     Raises EngineFault or Argon2Error if the first one fails: it computes what others do not support.
     """
-    reference, *others = engines
-    hash_ms, expected = _test_engine(reference, profile, measure)
-    ranked = [MeasuredEngine(reference, hash_ms)]
-    for engine in others:
-        if not engine.supports(profile, KNOWN_ANSWERS[0].salt):
-            logger.info("the argon2 engine %s does not support %s", engine.name, profile)
-            continue
-        try:
-            hash_ms, argon2_hash = _test_engine(engine, profile, measure)
-            if argon2_hash != expected:
-                raise EngineFault(f"it computes something else than {reference.name}")
-        except Exception as error:  # noqa: BLE001  # a broken library may raise anything
-            reason = error if isinstance(error, EngineFault) else type(error).__name__
-            logger.warning("the argon2 engine %s is left out: %s", engine.name, reason)
-        else:
-            ranked.append(MeasuredEngine(engine, hash_ms))
+    trials = [_Trial(engine, profile, measure) for engine in engines]
+    reference = trials[0]
+    trials = _run_step(trials, _Trial.check_support)
+    trials = _run_step(trials, _Trial.check_known_answers)
+    trials = _run_step(trials, _Trial.warm_up)
+    for _ in range(MAX_ROUNDS):
+        if sum(sum(trial.times_ms) for trial in trials) < MAX_MEASUREMENT_MS:
+            trials = _run_step(trials, _Trial.measure_hash)
+    trials = _run_step(trials, lambda trial: trial.compare_with(reference))
+    ranked = [MeasuredEngine(trial.engine, median(trial.times_ms)) for trial in trials]
     return sorted(ranked, key=lambda measured: measured.hash_ms)
 
 
-def _test_engine(engine: Engine, profile: Argon2Profile, measure: Measure) -> tuple[float, bytes]:
-    """Return the milliseconds and the result of a hash with this profile. Raises EngineFault."""
-    for answer in KNOWN_ANSWERS:
-        if engine.compute(answer.profile, answer.code, answer.salt).hex() != answer.argon2_hash:
-            raise EngineFault("it fails a known-answer test")
-    code, salt = KNOWN_ANSWERS[0].code, KNOWN_ANSWERS[0].salt
-    hashes: set[bytes] = set()
-    hash_ms = measure(lambda: hashes.add(engine.compute(profile, code, salt)))
-    if len(hashes) != 1:
-        raise EngineFault("it computes something else each time")
-    return hash_ms, hashes.pop()
+def _run_step(trials: list["_Trial"], step: Callable[["_Trial"], None]) -> list["_Trial"]:
+    """Return the trials in which the step succeeds. Raises what the first one raises."""
+    sound = trials[:1]
+    step(trials[0])
+    for trial in trials[1:]:
+        try:
+            step(trial)
+        except Exception as error:  # noqa: BLE001  # a broken library may raise anything
+            reason = error if isinstance(error, EngineFault) else type(error).__name__
+            logger.warning("the argon2 engine %s is left out: %s", trial.engine.name, reason)
+        else:
+            sound.append(trial)
+    return sound
+
+
+class _Trial:
+    """The tests and the measurement of one engine. Each step raises EngineFault if it fails."""
+
+    def __init__(self, engine: Engine, profile: Argon2Profile, measure: Measure) -> None:
+        self.engine = engine
+        self.times_ms: list[float] = []
+        self._profile, self._measure = profile, measure
+        self._hashes: set[bytes] = set()
+
+    def check_support(self) -> None:
+        if not self.engine.supports(self._profile, TEST_SALT):
+            raise EngineFault("it does not support the profile in force")
+
+    def check_known_answers(self) -> None:
+        for answer in KNOWN_ANSWERS:
+            argon2_hash = self.engine.compute(answer.profile, answer.code, answer.salt)
+            if argon2_hash.hex() != answer.argon2_hash:
+                raise EngineFault("it fails a known-answer test")
+
+    def warm_up(self) -> None:
+        short = msgspec.structs.replace(self._profile, passes=1)
+        for _ in range(WARM_UPS):
+            self.engine.compute(short, TEST_CODE, TEST_SALT)
+
+    def measure_hash(self) -> None:
+        self.times_ms.append(self._measure(self._compute_hash))
+
+    def _compute_hash(self) -> None:
+        self._hashes.add(self.engine.compute(self._profile, TEST_CODE, TEST_SALT))
+
+    def compare_with(self, reference: "_Trial") -> None:
+        if len(self._hashes) != 1:
+            raise EngineFault("it computes something else each time")
+        if self._hashes != reference._hashes:  # noqa: SLF001  # its own class
+            raise EngineFault(f"it computes something else than {reference.engine.name}")

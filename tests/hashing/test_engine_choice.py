@@ -1,6 +1,5 @@
 """The choice among engines: the fastest one that computes argon2id."""
 
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +18,7 @@ from otp_service.hashing.engine_choice import (
 from otp_service.hashing.engines import ARGON2_CFFI, Argon2Error, load_engines
 
 
-PROFILE = Argon2Profile(memory_kib=16, passes=1, lanes=1)
+PROFILE = Argon2Profile(memory_kib=16, passes=2, lanes=1)
 SALT = b"sixteen bytes!!!"
 Compute = Callable[[Argon2Profile, str, bytes], bytes]
 
@@ -159,38 +158,57 @@ def test_an_engine_that_does_not_support_the_profile_is_not_called(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """libsodium has one lane only."""
-    caplog.set_level(logging.INFO)
     other = FakeEngine(clock, 1, name="other")
 
     ranked = rank_engines(Argon2Profile(32, 1, 4), (ARGON2_CFFI, other), clock.measure)
 
     assert [ARGON2_CFFI] == [measured.engine for measured in ranked]
     assert 0 == other.calls
-    assert "the argon2 engine other does not support" in caplog.text
+    reason = "it does not support the profile in force"
+    assert [f"the argon2 engine other is left out: {reason}"] == caplog.messages
 
 
 @pytest.mark.parametrize(
-    ("seconds", "milliseconds", "runs"),
+    ("times_ms", "medians_ms"),
     [
-        ([0.012, 0.007, 0.008], 8, 3),  # the first one maps memory
-        ([0.030, 0.020], 25, 2),
-        ([0.041], 41, 1),
-        ([10], 10_000, 1),
+        ([15, 7, 19, 9, 1, 8], [8, 15]),
+        ([20, 10, 20, 16], [13, 20]),  # 66 ms after two rounds
+        ([59, 1], [1, 59]),
+        ([10_000, 9_000], [9_000, 10_000]),
     ],
 )
-def test_a_measurement_is_a_median_and_ends_soon(
-    clock: FakeClock, seconds: list[float], milliseconds: float, runs: int
+def test_engines_are_measured_in_turns_and_soon_enough(
+    clock: FakeClock, times_ms: list[float], medians_ms: list[float]
 ) -> None:
-    """Three runs at most, and none that starts after 40 ms: every worker waits for it at its start."""
-    steps = iter(seconds)
-    calls: list[float] = []
+    """Three rounds, and none that starts after 60 ms: every worker waits for it at its start."""
+    engines, times = (FakeEngine(clock, 0), FakeEngine(clock, 0)), iter(times_ms)
 
-    def run() -> None:
-        calls.append(next(steps))
-        clock.now += calls[-1]
+    def measure(run: Callable[[], None]) -> float:
+        run()
+        return next(times)
 
-    assert milliseconds == pytest.approx(measure_cpu_ms(run, clock))
-    assert runs == len(calls)
+    ranked = rank_engines(PROFILE, engines, measure)
+
+    assert medians_ms == [measured.hash_ms for measured in ranked]
+    assert next(times, None) is None
+
+
+def test_the_first_runs_are_not_measured(clock: FakeClock) -> None:
+    """malloc maps the memory of argon2-cffi in the first two, and keeps it afterwards."""
+    runs = []
+
+    def compute_slowly_at_first(profile: Argon2Profile, code: str, salt: bytes) -> bytes:
+        runs.append(profile)
+        is_cold = [one.memory_kib for one in runs].count(PROFILE.memory_kib) <= 2
+        clock.now += 1 if is_cold else 0
+        return ARGON2_CFFI.compute(profile, code, salt)
+
+    engines = FakeEngine(clock, 5, compute_slowly_at_first), FakeEngine(clock, 7)
+
+    ranked = rank_engines(PROFILE, engines, clock.measure)
+
+    assert engines[0] is ranked[0].engine
+    assert pytest.approx(5) == ranked[0].hash_ms
 
 
 def test_other_work_of_the_machine_is_not_measured() -> None:

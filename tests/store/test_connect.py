@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
@@ -312,6 +312,20 @@ async def test_a_demoted_master_is_left(tmp_path):
                 await eventually(lambda: count(link))
 
                 assert 6 <= int(new.get(KEYS[7]))
+
+
+@pytest.mark.slow
+async def test_a_replica_that_sentinel_names_is_not_used(tmp_path):
+    """It would answer reads with old data: while Sentinel has not followed yet, calls are 503."""
+    with redis_servers.start_sentinel(tmp_path) as (master, _, sentinel):
+        with redis_servers.open_client(master) as demoted:
+            demoted.replicaof("127.0.0.1", redis_servers.find_free_port())
+        client = create_redis_client(
+            sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
+        )
+        async with ScriptClient(client) as link:
+            with pytest.raises(ReadOnlyError):
+                await link.run_pipeline(KEYS[7], [("GET", KEYS[7])])
 
 
 async def test_sentinels_that_are_away_are_an_error():

@@ -270,16 +270,16 @@ async def test_a_line_that_answers_in_turn_is_never_closed_by_the_timer(
     loop = asyncio.get_running_loop()
 
     def answer_later(command: list[bytes]) -> bytes:
-        loop.call_later(0.15, scripted.connections[0].write, answer(command))
+        loop.call_later(0.3, scripted.connections[0].write, answer(command))
         return b""
 
-    async with connect(scripted, timeout_ms=400) as link:
+    async with connect(scripted, timeout_ms=1000) as link:
         await call(link)
         scripted.respond = answer_later
         calls = []
         for n in range(16):
             calls.append(asyncio.create_task(call(link, n)))
-            await asyncio.sleep(0.06)  # 0.96 s in all, so the timer runs twice
+            await asyncio.sleep(0.15)  # 2.4 s in all, so the timer runs twice
 
         assert numbers(16) == await asyncio.gather(*calls)
 

@@ -32,10 +32,11 @@ class BackgroundCalls:
         """Return the result of the call, which continues if this is canceled."""
         task = self._create_task(call)
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait([task])  # asyncio.shield would log what such a task raises (3.14)
         except asyncio.CancelledError:
-            task.add_done_callback(_log_exception)  # shield drops the exceptions of such a task
+            task.add_done_callback(_log_exception)
             raise
+        return task.result()
 
     def start_detached(self, call: Coroutine[Any, Any, object]) -> None:
         """Start a call without waiting for it."""

@@ -129,7 +129,8 @@ class AddressCache:
             lookup = asyncio.create_task(_look_up(host, port))
             self._lookups[host, port] = lookup
             lookup.add_done_callback(lambda done: self._forget_later(done, (host, port)))
-        return await asyncio.shield(lookup)
+        await asyncio.wait([lookup])  # it goes on if this call is canceled; others may wait for it
+        return lookup.result()
 
     def _forget_later(self, lookup: asyncio.Task[AddressInfos], key: tuple[str, int]) -> None:
         if lookup.cancelled() or lookup.exception():

@@ -397,6 +397,31 @@ async def test_names_are_looked_up_once_for_all_that_wait(transport, message, mo
     assert ["sms.example"] == lookups
 
 
+async def test_a_lookup_that_fails_after_its_caller_was_canceled_logs_nothing(
+    transport, message, monkeypatch, caplog
+):
+    """It goes on, because others may wait for it, and its error is theirs."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def fail_later(*_args, **_kwargs):
+        begun.set()
+        await release.wait()
+        raise socket.gaierror
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail_later)
+    provider = HttpProvider("acme", Echo("http://sms.example/"), transport)
+    sends = [asyncio.create_task(provider.send(message)) for _ in range(2)]
+    await begun.wait()
+
+    sends[0].cancel()
+    await asyncio.wait(sends[:1])
+    release.set()
+
+    assert silence(Fault.PROVIDER, "dns-error") == await sends[1]
+    assert sends[0].cancelled()
+    assert [] == [one for one in caplog.records if one.name == "asyncio"]
+
+
 async def test_close_leaves_the_shared_transport_open(gateway, provider, message):
     """It belongs to its creator."""
     await provider.aclose()

@@ -22,6 +22,10 @@ SHORT_LIVED_KINDS = ("operation",)
 MIN_COPIED_SHARE = 0.8
 """A kind with fewer keys than this share of the challenges is not of one challenge or number."""
 
+MIN_LEFT_MS = 60_000
+"""Milliseconds that a copied key has left. The cooldown of a number ends sooner: most live challenges
+have none."""
+
 COPIES_PER_CALL = 1000
 
 COPY_SCRIPT = """
@@ -64,6 +68,7 @@ def list_challenge_keys(client: Any, challenges: int) -> list[bytes]:
         for kind, keys in kinds.items()
         if len(keys) >= MIN_COPIED_SHARE * challenges and kind[0] not in SHORT_LIVED_KINDS
         for key in keys
+        if client.pttl(key) > MIN_LEFT_MS
     ]
 
 

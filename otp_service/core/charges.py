@@ -7,7 +7,7 @@ callers share, not even until a refund:
    account. They are in the partition of the tenant, and are charged in one commit, all or none
 2. the buckets of the number and of its prefix, in the partition of the number, in one commit with the
    change that they limit, and with the tenant's share of the prefix
-3. shared buckets: the country and the whole service, each in a partition of its own
+3. shared buckets: the country and the whole service, in one partition and one commit
 
 An attempt with an authenticator or a recovery code is charged to the buckets of its tenant and its
 address in 1, and then to those of its account, in the partition of the account. Every bucket of a

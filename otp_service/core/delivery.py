@@ -93,9 +93,10 @@ ReceiptStatus = Literal[
 DeliveryStatus = Literal["submitted", ReceiptStatus]
 
 
-class Submission(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True, array_like=True):
     """One message that was submitted to one provider, and its result."""
 
+    # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     provider: str
     outcome: Literal["accepted", "refused", "unknown"]
     fault: Fault | None

@@ -198,7 +198,7 @@ class Store(Protocol):
         """Return the partition of a bucket that is not in the partition of a number.
 
         The buckets of one tenant are in one partition, those of ACCOUNT_RECORD_LIMITS in that of
-        the account.
+        the account, and those of countries and of the whole service in one.
         """
 
     def get_account_partition(self, tenant: str, account: str) -> int:
@@ -212,6 +212,12 @@ class Store(Protocol):
 
     def commit(self, commit: Commit) -> Awaitable[CommitOutcome]:
         """Apply all of the commit with its events, or none of it."""
+
+    def commit_in_turn(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:
+        """Run commits of different partitions until one is not committed.
+
+        Return the outcomes of those that ran. All of them are durable if one is.
+        """
 
     def commit_all(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:
         """Run each commit by itself, all at once; raises if one of them cannot be decided."""

@@ -1,6 +1,5 @@
 """Issue and resend: charge, hash, store, send, and store the result."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -12,10 +11,14 @@ from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStat
 from otp_service.core.delivery import Message
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
+from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
-from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.optimistic_commit import (
+    commit_once,
+    commit_with_retry,
+    require_committed,
+)
 from otp_service.service.pending_refunds import apply_all
 from otp_service.service.send_result import SendCharges, SendRecorder, SendResult
 from otp_service.service.shared_limits import SharedLimits
@@ -96,7 +99,7 @@ class CodeSender:
             return await self._recorder.record(snapshot, result, charged.send_charges)
 
     async def _charge(self, salt: bytes, *, is_auto_resend: bool = False) -> ChargedSend:
-        """Charge the caller, then the number, then the shared limits while argon2 runs.
+        """Charge the caller, then the number, then what all share; then compute the hash.
 
         Whatever refuses, everything is refunded, and the error of the refusal is raised.
         """
@@ -104,22 +107,39 @@ class CodeSender:
         planned = self._plan_charges(is_auto_resend=is_auto_resend)
         refund = partial(self._refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
-            known_addresses = await self._charge_caller(planned.caller_refunds)
-            charged = await self._shared_limits.await_or_refund(
-                commit_once(self._store, self._build_number_commit(planned)),
-                planned.caller_refunds,
-            )
+            caller, number, _ = await self._apply_charges(planned)
             code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
-            argon2_hash, shared = await asyncio.gather(
-                deps.hasher.compute_argon2id(code, salt),
-                self._shared_limits.charge_all(planned.shared_refunds),
+            argon2_hash = await deps.hasher.compute_argon2id(code, salt)
+        return ChargedSend(number.now, planned, code, salt, argon2_hash, caller.known_addresses)
+
+    async def _apply_charges(self, planned: SendCharges) -> list[Committed]:
+        """Apply the commits of the charges in turn. Raises the error of the one that refuses.
+
+        What was charged before it is refunded, and the refusal is recorded.
+        """
+        outcomes = await self._store.commit_in_turn(
+            (
+                self._shared_limits.build_charge_commit(
+                    planned.caller_refunds, self._context.account_at_tenant
+                ),
+                self._build_number_commit(planned),
+                self._shared_limits.build_charge_commit(planned.shared_refunds),
             )
-            if shared.refusal:
-                error = shared.refusal.to_error()
-                applied = msgspec.structs.replace(planned, shared_refunds=shared.refunds)
-                await self._deny_charged_send(applied, error)
-                raise error
-        return ChargedSend(charged.committed.now, planned, code, salt, argon2_hash, known_addresses)
+        )
+        try:
+            return [require_committed(outcome) for outcome in outcomes]
+        except errors.StoreUnavailable:
+            raise
+        except errors.OtpError as error:
+            match len(outcomes):
+                case 1:
+                    await self._record_caller_refusal(error)
+                case 2:
+                    await self._shared_limits.refund(planned.caller_refunds)
+                case _:
+                    applied = msgspec.structs.replace(planned, shared_refunds=())
+                    await self._deny_charged_send(applied, error)
+            raise
 
     def _plan_charges(self, *, is_auto_resend: bool) -> SendCharges:
         """Return the charges of a send, each with the operation id that it will have."""
@@ -132,32 +152,24 @@ class CodeSender:
         return SendCharges(
             number_charges,
             self._dependencies.random.generate_operation_id(),
-            self._shared_limits.name_caller_charges(
+            self._shared_limits.name_charges(
                 charges.build_caller_send_charges(tenant, phone, account, client_ip_key)
             ),
             self._shared_limits.name_charges(charges.build_shared_send_charges(tenant, phone)),
         )
 
-    async def _charge_caller(self, caller_refunds: tuple[Refund, ...]) -> KnownAddresses:
-        """Charge the caller's own buckets, and return the known addresses of the account.
+    async def _record_caller_refusal(self, error: errors.OtpError) -> None:
+        """Record a refusal of the caller's own buckets in the partition of the number.
 
-        A refusal is recorded in the partition of the number. Raises NumberLocked and NumberNotAllowed
-        first: they are checked before any limit.
+        Raises NumberLocked and NumberNotAllowed: they are checked before any limit.
         """
-        try:
-            account = self._context.account_at_tenant
-            charged = await self._shared_limits.charge_caller(caller_refunds, account)
-        except (errors.AccountLocked, errors.RateLimited) as error:
-            denied = events.IssueDenied(**self._context.build_refusal_fields(error))
-            commit = self._context.build_commit(
-                unless_blocked=self._phone.canonical,
-                charges=(charges.build_lock_check(self._tenant, self._phone),),
-                event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
-                foldable_event=denied,
-            )
-            await commit_once(self._store, commit)
-            raise
-        return charged.known_addresses
+        commit = self._context.build_commit(
+            unless_blocked=self._phone.canonical,
+            charges=(charges.build_lock_check(self._tenant, self._phone),),
+            event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
+            foldable_event=events.IssueDenied(**self._context.build_refusal_fields(error)),
+        )
+        await commit_once(self._store, commit)
 
     def _build_number_commit(self, planned: SendCharges) -> Commit:
         """Return the charges of a send to its number and prefix, in one commit."""

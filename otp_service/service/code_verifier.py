@@ -13,6 +13,7 @@ from otp_service.core.limits import Limit
 from otp_service.core.ports import (
     ChallengeSnapshot,
     Commit,
+    CommitOutcome,
     CompareAndSwap,
     HashPriority,
     Refund,
@@ -21,7 +22,11 @@ from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.expiry import record_expiry
-from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.optimistic_commit import (
+    commit_once,
+    commit_with_retry,
+    require_committed,
+)
 from otp_service.service.pending_refunds import apply_all
 from otp_service.service.shared_limits import SharedLimits
 
@@ -73,6 +78,7 @@ class CodeVerifier:
         self._attempt_charge: AttemptCharge | None = None
         """The newest that was given to the store; those before it were not applied."""
         self._caller_refunds: tuple[Refund, ...] = ()
+        self._account_failures = 0
         self._standings = NO_STANDINGS
         self._replay_key = None
         if idempotency_key is not None:
@@ -138,9 +144,15 @@ class CodeVerifier:
         if snapshot.secret:
             known = snapshot.secret.known_addresses
             self._standings = known.determine_standings(self._context.address_tags, snapshot.now)
-        account_failures = await self._charge_caller()
-        charging = commit_with_retry(self._store, snapshot, self._build_attempt_commit)
-        charged = await self._shared_limits.await_or_refund(charging, self._caller_refunds)
+        try:
+            charged = await commit_with_retry(
+                self._store, snapshot, self._build_attempt_commit, self._charge_in_turn
+            )
+        except errors.StoreUnavailable:
+            raise
+        except errors.OtpError:
+            await self._shared_limits.refund(self._caller_refunds)
+            raise
         assert self._attempt_charge  # by _build_attempt_commit
         return ChargedAttempt(
             charged.to_snapshot(),
@@ -148,22 +160,29 @@ class CodeVerifier:
             charged.committed.consecutive_failures,
             self._attempt_charge.refunds,
             self._caller_refunds,
-            account_failures,
+            self._account_failures,
         )
 
-    async def _charge_caller(self) -> int:
-        """Charge the caller's own buckets, and record a refusal. Raises NumberLocked first."""
+    async def _charge_in_turn(self, attempt: Commit) -> CommitOutcome:
+        """Charge the caller's own buckets, then apply the commit of the attempt; return its outcome.
+
+        A refusal of the caller's buckets is recorded. Raises NumberLocked first.
+        """
         account, client_ip_key = self._subject.account, self._subject.client_ip_key
-        caller_charges = charges.build_caller_failure_charges(
-            self._tenant, account, client_ip_key, self._standings.account
+        self._caller_refunds = self._shared_limits.name_charges(
+            charges.build_caller_failure_charges(
+                self._tenant, account, client_ip_key, self._standings.account
+            )
         )
-        self._caller_refunds = self._shared_limits.name_caller_charges(caller_charges)
+        caller = self._shared_limits.build_charge_commit(self._caller_refunds)
+        outcome, *others = await self._store.commit_in_turn((caller, attempt))
         try:
-            charged = await self._shared_limits.charge_caller(self._caller_refunds)
+            self._account_failures = require_committed(outcome).consecutive_failures
         except (errors.AccountLocked, errors.RateLimited) as error:
+            self._caller_refunds, self._attempt_charge = (), None
             await self._record_verify_denial(error)
             raise
-        return charged.consecutive_failures
+        return others[0]
 
     def _add_known_address(self, attempt: ChargedAttempt) -> tuple[Account, KnownAddresses] | None:
         """Return the known addresses after a correct code; None if they stay as they are."""

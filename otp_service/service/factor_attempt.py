@@ -119,7 +119,7 @@ class FactorAttempt:
         named = charges.build_factor_caller_charges(
             self._context.caller.tenant, self._check.factor, self._context.subject.client_ip_key
         )
-        self._caller_refunds = self._shared_limits.name_caller_charges(named)
+        self._caller_refunds = self._shared_limits.name_charges(named)
         try:
             await self._shared_limits.charge_caller(self._caller_refunds)
         except errors.RateLimited as error:

@@ -1,6 +1,6 @@
 """Commits that raise what refuses them, and that are decided again after a conflict."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -8,6 +8,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.ports import (
     ChallengeSnapshot,
     Commit,
+    CommitOutcome,
     Committed,
     Conflict,
     RecordConflict,
@@ -34,10 +35,14 @@ class CommitResult(msgspec.Struct, frozen=True):
 
 async def commit_once(store: Store, commit: Commit) -> CommitResult:
     """Apply a commit. Raises the error of its refusal, and StoreUnavailable on a conflict."""
-    outcome = await store.commit(commit)
+    return CommitResult(commit, require_committed(await store.commit(commit)))
+
+
+def require_committed(outcome: CommitOutcome) -> Committed:
+    """Return the outcome. Raises the error of its refusal, and StoreUnavailable on a conflict."""
     match outcome:
         case Committed():
-            return CommitResult(commit, outcome)
+            return outcome
         case Conflict() | RecordConflict():
             raise StoreUnavailable
         case _:
@@ -57,23 +62,21 @@ async def commit_records(store: Store, commit: Commit) -> Committed | RecordConf
 
 
 async def commit_with_retry(
-    store: Store, snapshot: ChallengeSnapshot, build_commit: Callable[[ChallengeSnapshot], Commit]
+    store: Store,
+    snapshot: ChallengeSnapshot,
+    build_commit: Callable[[ChallengeSnapshot], Commit],
+    first_try: Callable[[Commit], Awaitable[CommitOutcome]] | None = None,
 ) -> CommitResult:
     """Apply the commit that `build_commit` decides on; after a conflict it decides again.
 
-    Raises what `build_commit` raises, the error of a refusal, and StoreUnavailable after
-    MAX_CONFLICTS conflicts.
+    `first_try` applies the first one instead of the store, together with other commits. Raises what
+    these functions raise, the error of a refusal, and StoreUnavailable after MAX_CONFLICTS conflicts.
     """
+    apply = first_try or store.commit
     for _ in range(MAX_CONFLICTS):
         commit = build_commit(snapshot)
-        outcome = await store.commit(commit)
-        match outcome:
-            case Committed():
-                return CommitResult(commit, outcome, snapshot)
-            case Conflict():
-                snapshot = outcome.snapshot
-            case RecordConflict():
-                raise StoreUnavailable
-            case _:
-                raise outcome.to_error()
+        outcome = await apply(commit)
+        if not isinstance(outcome, Conflict):
+            return CommitResult(commit, require_committed(outcome), snapshot)
+        snapshot, apply = outcome.snapshot, store.commit
     raise StoreUnavailable

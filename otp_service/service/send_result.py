@@ -157,16 +157,28 @@ class SendRecorder:
         """Charge each message beyond the first that may have been sent."""
         extra = result.billable_count - 1
         number_charges = charges.build_extra_message_charges(send_charges.number_charges, extra)
-        other_charges = charges.build_extra_message_charges(
-            tuple(refund.charge for refund in send_charges.other_refunds), extra
-        )
-        named = self._shared_limits.name_charges(other_charges)
-        build_commit = partial(self._build_commit, result, extra_charges=number_charges)
         recorded, _ = await asyncio.gather(
-            commit_with_retry(self._store, snapshot, build_commit),
-            self._shared_limits.charge_all(named),
+            commit_with_retry(
+                self._store,
+                snapshot,
+                partial(self._build_commit, result, extra_charges=number_charges),
+            ),
+            self._store.commit_all(self._build_extra_commits(extra, send_charges)),
         )
         return recorded.to_snapshot()
+
+    def _build_extra_commits(self, extra: int, send_charges: SendCharges) -> list[Commit]:
+        """Return the charges of more messages to the buckets in other partitions."""
+        return [
+            self._shared_limits.build_charge_commit(
+                self._shared_limits.name_charges(
+                    charges.build_extra_message_charges(
+                        tuple(refund.charge for refund in refunds), extra
+                    )
+                )
+            )
+            for refunds in (send_charges.caller_refunds, send_charges.shared_refunds)
+        ]
 
     async def _refund(
         self, snapshot: ChallengeSnapshot, result: SendResult, send_charges: SendCharges

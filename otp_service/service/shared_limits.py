@@ -14,8 +14,8 @@ import msgspec
 from otp_service.core.charges import build_account_lock_check, build_success_refund
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.known_addresses import Account, KnownAddresses
-from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge, LimitRefusal
-from otp_service.core.ports import Commit, Committed, Refund, Store
+from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
+from otp_service.core.ports import Commit, Refund, Store
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.service.optimistic_commit import commit_once
@@ -23,13 +23,6 @@ from otp_service.service.pending_refunds import PendingRefunds, apply_all
 
 
 T = TypeVar("T")
-
-
-class SharedCharges(msgspec.Struct, frozen=True):
-    """What to refund if the call is refused, and the longest refusal among the other charges."""
-
-    refunds: tuple[Refund, ...] = ()
-    refusal: LimitRefusal | None = None
 
 
 class SharedLimits:
@@ -40,56 +33,34 @@ class SharedLimits:
         self._random = random
         self._pending_refunds = pending_refunds
 
-    def name_caller_charges(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
-        """Return the refunds of charges that one commit applies."""
+    def name_charges(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
+        """Return the refunds of charges in one partition, which one commit applies."""
         operation_id = self._random.generate_operation_id()
         return tuple(Refund(charge, operation_id) for charge in charges)
 
-    def name_charges(self, charges: Sequence[Charge]) -> tuple[Refund, ...]:
-        """Return the refunds of charges, each of which is a commit of its own."""
-        return tuple(Refund(charge, self._random.generate_operation_id()) for charge in charges)
-
-    async def charge_caller(
+    def build_charge_commit(
         self, named: Sequence[Refund], known_addresses_of: Account | None = None
-    ) -> Committed:
-        """Apply every charge to the caller's own buckets, or none of them.
-
-        The buckets are in one partition, so one commit decides. Raises the error of a refusal.
-        """
-        charges = tuple(refund.charge for refund in named)
-        partition = self._store.get_bucket_partition(charges[0].bucket)
-        operation_id = named[0].operation_id
-        commit = Commit(
-            partition=partition,
-            operation_id=operation_id,
-            charges=charges,
+    ) -> Commit:
+        """Return the commit that applies all of these charges, or none of them."""
+        return Commit(
+            partition=self._store.get_bucket_partition(named[0].charge.bucket),
+            operation_id=named[0].operation_id,
+            charges=tuple(refund.charge for refund in named),
             known_addresses_of=known_addresses_of,
         )
-        return (await commit_once(self._store, commit)).committed
+
+    async def charge_caller(self, named: Sequence[Refund]) -> None:
+        """Apply every charge to the caller's own buckets, or none of them.
+
+        Raises the error of a refusal.
+        """
+        await commit_once(self._store, self.build_charge_commit(named))
 
     async def check_account_lock(self, tenant: Tenant, account: str | None) -> None:
         """Raise AccountLocked if the account is locked. Nothing is charged."""
         if account is not None:
             lock_check = build_account_lock_check(tenant, account)
-            await self.charge_caller(self.name_caller_charges((lock_check,)))
-
-    async def charge_all(self, named: Sequence[Refund]) -> SharedCharges:
-        """Apply each charge that its limit allows, in one round trip."""
-        commits = [
-            Commit(
-                partition=self._store.get_bucket_partition(refund.charge.bucket),
-                operation_id=refund.operation_id,
-                charges=(refund.charge,),
-            )
-            for refund in named
-        ]
-        outcomes = await self._store.commit_all(commits) if commits else []
-        pairs = zip(named, outcomes, strict=True)
-        refusals = [outcome for outcome in outcomes if isinstance(outcome, LimitRefusal)]
-        return SharedCharges(
-            tuple(refund for refund, outcome in pairs if isinstance(outcome, Committed)),
-            max(refusals, key=lambda refusal: refusal.wait_ms, default=None),
-        )
+            await self.charge_caller(self.name_charges((lock_check,)))
 
     async def await_or_refund(self, call: Awaitable[T], refunds: Sequence[Refund]) -> T:
         """Return the result of the call. If an OtpError refuses it, refund and raise the error.

@@ -66,6 +66,11 @@ class ScriptClient:
             for number in itertools.count()
         )
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether all keys of a script must be in one partition."""
+        return isinstance(self.redis_client, ClusterLines)
+
     async def run_script(
         self,
         script: LuaScript,

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.known_addresses import Account, KnownAddresses
-from otp_service.core.limits import Charge
+from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
 from otp_service.core.policy import ENDED_RETENTION_MS
-from otp_service.core.ports import Commit, CompareAndSwap, RecordSwap, Refund
+from otp_service.core.ports import Commit, CompareAndSwap, RecordSwap
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
@@ -92,7 +92,10 @@ class CommitDraft:
         fields["charges"] = [
             self._build_operation(charge, commit.operation_id, masked) for charge in commit.charges
         ]
-        fields["refunds"] = [self._build_refund(refund, masked) for refund in commit.refunds]
+        fields["refunds"] = [
+            self._build_operation(refund.charge, refund.operation_id, masked)
+            for refund in commit.refunds
+        ]
         fields["only_with_refunds"] = commit.only_with_refunds
         fields["reset_buckets"] = [
             self.add_key(self._key_names.bucket_key(self._partition, bucket))
@@ -119,7 +122,9 @@ class CommitDraft:
         record = self._key_names.challenge_record_key(self._partition, new.tenant, new.id)
         secret = self._key_names.secret_record_key(self._partition, new.tenant, new.id)
         self.expect(record, old.version if old else 0)
-        self.write_record(record, new.version, new, new.ends_at + ENDED_RETENTION_MS)
+        # The key has the tenant and the id.
+        unnamed = replace(new, tenant="", id="")
+        self.write_record(record, new.version, unnamed, new.ends_at + ENDED_RETENTION_MS)
         if swap.secret is None:
             self.delete(secret)
         elif swap.secret is not msgspec.UNSET:
@@ -134,22 +139,19 @@ class CommitDraft:
         self.write_record(key, swap.old_version + 1, content, swap.expires_at)
         self.fields["returned_keys"].append(self.add_key(key))
 
-    def _build_refund(self, refund: Refund, masked: str) -> BucketOperation:
-        operation_key = self._key_names.operation_key(self._partition, refund.operation_id)
-        operation = self._build_operation(refund.charge, refund.operation_id, masked)
-        return replace(operation, operation_key_index=self.add_key(operation_key))
-
-    def _build_operation(self, charge: Charge, operation: str, masked: str) -> BucketOperation:
-        bucket = charge.bucket
+    def _build_operation(self, charge: Charge, operation_id: str, masked: str) -> BucketOperation:
+        """Return a charge of the operation with this id, or its refund."""
+        bucket, names = charge.bucket, self._key_names
+        is_consecutive = bucket.limit in CONSECUTIVE_LIMITS
         return BucketOperation(
             bucket.limit.algorithm,
-            self.add_key(self._key_names.bucket_key(self._partition, bucket)),
+            self.add_key(names.bucket_key(self._partition, bucket)),
             charge.windows,
             charge.cost,
-            operation,
-            charge.force,
+            self.add_key(names.operation_key(self._partition, operation_id)),
             bucket.limit,
-            masked,
+            charge.force,
+            masked if is_consecutive else "",
             charge.initial_count,
             skip_delay=charge.skip_delay,
         )

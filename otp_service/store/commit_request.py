@@ -14,19 +14,19 @@ from otp_service.core.limits import Window
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
-    """A charge or a refund; `operation` is the operation id of the charge."""
+    """A charge or a refund."""
 
     algorithm: str
     key_index: int
     windows: tuple[Window, ...]
     cost: int
-    operation: str
-    force: bool
+    operation_key_index: int
+    """The key of the reply of the charge."""
     limit: str
-    masked_number: str
-    initial_count: int
-    operation_key_index: int = 0
-    """Of a refund: the key of the reply of the charge."""
+    force: bool = False
+    masked_number: str = ""
+    """What operators see for consecutive failures."""
+    initial_count: int = 0
     skip_delay: bool = False
 
 
@@ -82,6 +82,9 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     # Encoded by position, like each struct here; lua/ reads the fields by generated names, and
     # tests/golden/test_stored_bytes.py holds their order.
 
+    key_count: int
+    argument_count: int
+    """The arguments of this commit: the request, then the values that it writes."""
     clock_shift_ms: int
     expected_versions: list[ExpectedVersion] = []
     deadline: int = 0
@@ -97,7 +100,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     event_if_refused: FoldableEvent | None = None
     foldable_event: FoldableEvent | None = None
     max_flushed_folds: int = 2
-    epoch_event: SignedEvent
+    epoch_event: SignedEvent | None = None
+    """The event of a new epoch, once a reply says that it is needed."""
     log_limits: LogLimits
     consecutive_failures_rule: ConsecutiveFailuresRule = ConsecutiveFailuresRule()
     requires_log_capacity: bool = False
@@ -106,6 +110,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whether nothing is changed unless each refund applies."""
     read_keys: list[int] = []
     """Indexes of the keys whose values 'done' returns."""
+    dependent_commits: int = 0
+    """How many commits follow in the same call, if they run only after this one was done; else 0."""
     addresses_key: int = 0
     """Index of a key whose value 'done' returns as the last, without an epoch; 0 for none."""
 
@@ -115,6 +121,7 @@ pack_request = msgspec.msgpack.Encoder().encode
 _FIELD_INDEXES = {
     f"{prefix}_{field.upper()}": str(index)
     for prefix, struct in {
+        "REFUND": BucketOperation,
         "EXPECTED": ExpectedVersion,
         "WRITE": KeyWrite,
         "WINDOW": Window,

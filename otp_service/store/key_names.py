@@ -7,6 +7,7 @@ partition together.
 """
 
 import hashlib
+from base64 import urlsafe_b64encode
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.keys import Key, join_length_prefixed
@@ -35,14 +36,15 @@ class KeyNames:
     def compute_bucket_partition(self, bucket: Bucket) -> int:
         """Return the partition of a bucket that is not in the partition of a number.
 
-        All buckets of one tenant are in one partition, so that one commit can charge them. Those of
-        ACCOUNT_RECORD_LIMITS are with the records of their account.
+        All buckets of one tenant are in one partition, so that one commit can charge them, and so are
+        those of countries and of the whole service. Those of ACCOUNT_RECORD_LIMITS are with the records
+        of their account.
         """
         if bucket.limit in ACCOUNT_RECORD_LIMITS:
             return self.compute_account_partition(bucket.tenant, bucket.subject)
         if bucket.tenant:
             return self.compute_partition("tenant", bucket.tenant)
-        return self.compute_partition(bucket.limit, bucket.subject)
+        return self.compute_partition("shared")
 
     @staticmethod
     def compute_account_partition(tenant: str, account: str) -> int:
@@ -118,7 +120,8 @@ class KeyNames:
         return self._limit_key.compute_mac(label, *[field.encode() for field in fields])
 
     def _digest(self, label: str, *fields: str) -> str:
-        return self._compute_mac(label, *fields)[:16].hex()
+        """Return the name of a subject: 96 bits, in 16 characters, since every key has one."""
+        return urlsafe_b64encode(self._compute_mac(label, *fields)[:12]).decode()
 
 
 def _hash_fields(*fields: str) -> bytes:

@@ -1,6 +1,6 @@
 """Records in Redis: encrypted, with a MAC over key name, version and bytes.
 
-    record = version (8) ‖ n (1) ‖ "seal id/state id" (n) ‖ nonce (12) ‖ AES-256-GCM(body) ‖ MAC (32)
+    record = version (8) ‖ n (1) ‖ "seal id/state id" (n) ‖ nonce (12) ‖ AES-256-GCM(body) ‖ MAC (16)
 
 The MAC includes the key name, so a record that was copied to another key does not open. An attacker
 with write access to Redis can delete a record or restore an older one (version_guard.py), and nothing
@@ -22,7 +22,9 @@ from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.keys import Key, KeyRing, ServiceKeys, join_length_prefixed
 
 
-NONCE_BYTES, MAC_BYTES, VERSION_DIGITS = 12, 32, 8
+NONCE_BYTES, VERSION_DIGITS = 12, 8
+MAC_BYTES = 16
+"""The first half of an HMAC-SHA-256, as in RFC 4868 §2.6: each challenge has two records."""
 
 _KEY_IDS = re.compile(r"([A-Za-z0-9._-]{1,32})/([A-Za-z0-9._-]{1,32})")
 _RECOVERY_KEY_NAME = re.compile(r"\{\d\d\}:recovery:")
@@ -62,7 +64,8 @@ class RecordCipher:
         nonce = self._random(NONCE_BYTES)
         context = join_length_prefixed(key_name.encode(), head)
         record = head + nonce + keys.current_cipher.encrypt(nonce, body, context)
-        return record + keys.state_ring.current.compute_mac("record", key_name.encode(), record)
+        mac = keys.state_ring.current.compute_mac("record", key_name.encode(), record)
+        return record + mac[:MAC_BYTES]
 
     def open_record(self, key_name: str, record: bytes) -> tuple[int, bytes]:
         """Return version and body.
@@ -77,7 +80,7 @@ class RecordCipher:
             seal_id, state_id = _split_key_ids(signed[VERSION_DIGITS + 1 : end])
             if (state := keys.state_ring.get(state_id)) is None:
                 raise StoreKeyUnknown(keys.state_name, state_id)
-            expected = state.compute_mac("record", key_name.encode(), signed)
+            expected = state.compute_mac("record", key_name.encode(), signed)[:MAC_BYTES]
             if not constant_time_equal(mac, expected):
                 raise StoreTampered(key_name)
             if (cipher := keys.ciphers.get(seal_id)) is None:

@@ -4,9 +4,10 @@ A call whose reply was lost is repeated with the same operation id and returns i
 call that cannot be decided raises StoreUnavailable; nothing is compared or sent after that.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -26,12 +27,13 @@ from otp_service.core.limits import NUMBER_LIMITS, Bucket, LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.account_records import AccountRecords
-from otp_service.store.client import ScriptClient
+from otp_service.store.client import ScriptCall, ScriptClient
 from otp_service.store.commit_draft import CommitDraft, sign_event
+from otp_service.store.commit_request import SignedEvent
 from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.record_cipher import RecordCipher
-from otp_service.store.version_guard import VersionGuard, parse_version
+from otp_service.store.version_guard import VersionFloors, VersionGuard, parse_version
 
 
 IDEMPOTENCY_TTL_MS = DAY_MS
@@ -118,7 +120,7 @@ class RedisStore:
         keys = self._list_record_keys(partition, tenant, challenge_id)
         floors = await self._version_guard.read_floors(self.client, keys)
         now, *values = await self.read_values(keys)
-        snapshot = self._decode_snapshot(now, keys, values)
+        snapshot = self._decode_snapshot(now, tenant, challenge_id, values)
         versions = [value and parse_version(value) for value in values]
         await self._version_guard.check_versions(self.client, keys, versions, floors, now)
         return snapshot
@@ -139,38 +141,88 @@ class RedisStore:
 
     async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
         """Run a commit. Raises StoreTampered if a record of it was rolled back."""
+        (outcome,) = await self._run_commits((commit,))
+        return outcome
+
+    async def commit_in_turn(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+        """Run commits until one is not committed, and return the outcomes of those that ran.
+
+        One script runs all of them, except in a cluster, where a script has one partition.
+        """
+        if self.client.is_cluster:
+            return await self.commit_one_by_one(commits)
+        return await self._run_commits(commits, in_turn=True)
+
+    async def commit_one_by_one(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+        """Do what `commit_in_turn` does, with a script for each of the commits."""
+        outcomes = []
+        for commit in commits:
+            outcomes.append(await self.commit(commit))
+            if not isinstance(outcomes[-1], ports.Committed):
+                break
+        return outcomes
+
+    async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+        """Run each of the commits: by one script, or in a cluster concurrently."""
+        if self.client.is_cluster:
+            return await asyncio.gather(*map(self.commit, commits))
+        return await self._run_commits(commits)
+
+    async def _run_commits(
+        self, commits: Sequence[ports.Commit], *, in_turn: bool = False
+    ) -> list[ports.CommitOutcome]:
+        checks = [await self._prepare_check(commit) for commit in commits]
+        drafts = [self._draft_commit(commit) for commit in commits]
+        if in_turn:
+            for left, draft in enumerate(reversed(drafts)):
+                draft.fields["dependent_commits"] = left
+        replies = await self._run_drafts(drafts, durable=any(one.durable for one in commits))
+        outcomes = []
+        for reply, commit, check in zip(replies, commits, checks, strict=False):
+            outcome = await self._decode_or_repair(reply, commit)
+            await check(outcome)
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _prepare_check(
+        self, commit: ports.Commit
+    ) -> Callable[[ports.CommitOutcome], Awaitable[None]]:
+        """Return a check of the outcome, which raises StoreTampered if a record was rolled back."""
         if commit.reads or commit.record_swaps:
-            check_outcome = self._account_records.prepare_check(commit)
-            outcome = await self._run_decoded_commit(commit)
-            await check_outcome(self.client, outcome)
-            return outcome
-        if commit.swap is None or commit.only_with_refunds:  # which may write nothing
-            return await self._run_decoded_commit(commit)
-        new = commit.swap.new
-        keys = self._list_record_keys(commit.partition, new.tenant, new.id)
+            check = self._account_records.prepare_check(commit)
+            return partial(check, self.client)
+        swap = commit.swap
+        if swap is None or commit.only_with_refunds:  # which may write nothing
+            return _check_nothing
+        keys = self._list_record_keys(commit.partition, swap.new.tenant, swap.new.id)
         floors = await self._version_guard.read_floors(self.client, keys)
-        outcome = await self._run_decoded_commit(commit)
+        return partial(self._check_swap, swap, keys, floors)
+
+    async def _check_swap(
+        self,
+        swap: ports.CompareAndSwap,
+        keys: tuple[str, str],
+        floors: VersionFloors,
+        outcome: ports.CommitOutcome,
+    ) -> None:
+        """Remember the versions that a commit has read and written."""
         if isinstance(outcome, ports.Committed):
-            now, stored = outcome.now, commit.swap.old
+            now, stored = outcome.now, swap.old
         elif isinstance(outcome, ports.Conflict):
             now, stored = outcome.snapshot.now, outcome.snapshot.challenge
         else:
-            return outcome
+            return
         versions = (stored.version if stored else None, None)
         await self._version_guard.check_versions(self.client, keys, versions, floors, now)
         if isinstance(outcome, ports.Committed):
-            written = keys if isinstance(commit.swap.secret, ChallengeSecret) else keys[:1]
+            written = keys if isinstance(swap.secret, ChallengeSecret) else keys[:1]
             for key in written:
-                self._version_guard.remember_version(key, new.version, now, floors.era)
-        return outcome
+                self._version_guard.remember_version(key, swap.new.version, now, floors.era)
 
-    async def _run_decoded_commit(self, commit: ports.Commit) -> ports.CommitOutcome:
-        try:
-            reply = await self.run_commit(self._draft_commit(commit), durable=commit.durable)
-        except NotReplicated as error:
-            reply = self._check_reply(error.reply)
-            if reply[0] == b"done":
-                raise
+    async def _decode_or_repair(
+        self, reply: list[Any], commit: ports.Commit
+    ) -> ports.CommitOutcome:
+        """Return the outcome. Deletes known addresses with a wrong MAC, and raises StoreTampered."""
         try:
             return self._decode_outcome(reply, commit)
         except StoreTampered as error:
@@ -178,14 +230,6 @@ class RedisStore:
             if commit.known_addresses_of:
                 await self.delete_keys([error.record_key], f"delete-{commit.operation_id}")
             raise
-
-    async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
-        """Run each of the commits, in one round trip."""
-        calls = [self._pack_call(self._draft_commit(commit)) for commit in commits]
-        run_scripts = partial(self.client.run_scripts, self._commit_script, calls)
-        replies = await self.client.retry_lost_reply(run_scripts)
-        checked = map(self._check_reply, replies)
-        return [self._decode_outcome(*pair) for pair in zip(checked, commits, strict=True)]
 
     async def delete_keys(
         self, keys: Sequence[str], operation_id: str, *, durable: bool = False
@@ -261,9 +305,31 @@ class RedisStore:
         return CommitDraft(self.key_names, self.cipher, partition, operation_id)
 
     async def run_commit(self, draft: CommitDraft, *, durable: bool = False) -> list[Any]:
-        call, script = self._pack_call(draft), self._commit_script
+        (reply,) = await self._run_drafts([draft], durable=durable)
+        return reply
+
+    async def _run_drafts(
+        self, drafts: Sequence[CommitDraft], *, durable: bool = False
+    ) -> list[list[Any]]:
+        """Run commits in turn, and return the replies of those that ran."""
+        replies = await self._run_script(self._pack_call(drafts), durable=durable)
+        if any(reply[0] == b"no_epoch" for reply in replies):
+            # Under the same operation ids, so that each commit is applied once.
+            call = self._pack_call(drafts, self._epoch_event)
+            replies = await self._run_script(call, durable=durable)
+        return list(map(self._check_reply, replies))
+
+    async def _run_script(self, call: ScriptCall, *, durable: bool) -> list[list[Any]]:
+        """Raises NotReplicated if every commit of the call was done, and too few replicas have it."""
+        script = self._commit_script
         run_script = partial(self.client.run_script, script, *call, durable=durable)
-        return self._check_reply(await self.client.retry_lost_reply(run_script))
+        try:
+            replies: list[list[Any]] = await self.client.retry_lost_reply(run_script)
+        except NotReplicated as error:
+            replies = cast("list[list[Any]]", error.reply)
+            if all(reply[0] == b"done" for reply in replies):
+                raise
+        return replies
 
     def _check_reply(self, reply: Any) -> list[Any]:
         """Return the reply to a commit. Raises StoreUnavailable if the commit was not decided."""
@@ -284,14 +350,23 @@ class RedisStore:
         draft.add_commit(commit)
         return draft
 
-    def _pack_call(self, draft: CommitDraft) -> tuple[list[str], list[bytes]]:
-        request = commit_request.CommitRequest(
-            clock_shift_ms=self._clock_shift_ms(),
-            epoch_event=self._epoch_event,
-            log_limits=self._log_limits,
-            **draft.fields,
-        )
-        return draft.keys, [commit_request.pack_request(request), *draft.values]
+    def _pack_call(
+        self, drafts: Sequence[CommitDraft], epoch_event: SignedEvent | None = None
+    ) -> ScriptCall:
+        keys: list[str] = []
+        arguments: list[bytes] = []
+        for draft in drafts:
+            request = commit_request.CommitRequest(
+                key_count=len(draft.keys),
+                argument_count=1 + len(draft.values),
+                clock_shift_ms=self._clock_shift_ms(),
+                epoch_event=epoch_event,
+                log_limits=self._log_limits,
+                **draft.fields,
+            )
+            keys += draft.keys
+            arguments += [commit_request.pack_request(request), *draft.values]
+        return keys, arguments
 
     def _decode_outcome(self, reply: list[Any], commit: ports.Commit) -> ports.CommitOutcome:
         """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
@@ -323,8 +398,7 @@ class RedisStore:
         old, new = commit.swap.old, commit.swap.new
         if not values:
             return ports.Conflict(ports.ChallengeSnapshot(now, old, None))
-        keys = self._list_record_keys(commit.partition, new.tenant, new.id)
-        return ports.Conflict(self._decode_snapshot(now, keys, values))
+        return ports.Conflict(self._decode_snapshot(now, new.tenant, new.id, values))
 
     def _open_records(
         self, commit: ports.Commit, names: tuple[ports.RecordName, ...], values: list[bytes | None]
@@ -333,8 +407,11 @@ class RedisStore:
         return self._account_records.open_records(keys, values)
 
     def _decode_snapshot(
-        self, now: int, record_keys: tuple[str, ...], values: list[bytes | None]
+        self, now: int, tenant: str, challenge_id: str, values: list[bytes | None]
     ) -> ports.ChallengeSnapshot:
+        partition = parse_partition(challenge_id)
+        assert partition is not None  # or no key would have been read
+        record_keys = self._list_record_keys(partition, tenant, challenge_id)
         record, sealed = values
         if record is None:
             return ports.ChallengeSnapshot(now, None, None)
@@ -346,6 +423,7 @@ class RedisStore:
             raise StoreTampered(record_keys[0]) from error
         if challenge.is_purged(now):
             return ports.ChallengeSnapshot(now, None, None)
+        challenge = msgspec.structs.replace(challenge, tenant=tenant, id=challenge_id)
         return ports.ChallengeSnapshot(now, challenge, secret)
 
     def _open_known_addresses(
@@ -379,3 +457,7 @@ class RedisStore:
         first = build_key(self.key_names, partitions[0] if partition is None else partition)
         others = (build_key(names, at) for at in partitions for names in self.all_key_names)
         return list(dict.fromkeys((first, *others)))
+
+
+async def _check_nothing(outcome: ports.CommitOutcome) -> None:
+    """Check an outcome without a record."""

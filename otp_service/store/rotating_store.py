@@ -6,6 +6,9 @@ and an entry of the do-not-send list counts under either. All other budgets star
 rotation, each commit with consecutive failures takes one round trip more.
 """
 
+import asyncio
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
@@ -26,6 +29,12 @@ class RotatingStore(RedisStore):
             others = self._list_other_bucket_keys(commit, *commit.reset_buckets)
             await self.delete_keys(others, f"clear-{commit.operation_id}", durable=commit.durable)
         return outcome
+
+    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
+        return await self.commit_one_by_one(commits)
+
+    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
+        return await asyncio.gather(*map(self.commit, commits))
 
     async def _add_earlier_failures(self, commit: Commit, charge: Charge) -> Charge:
         if charge.bucket.limit not in CONSECUTIVE_LIMITS:

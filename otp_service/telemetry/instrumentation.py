@@ -80,11 +80,19 @@ class InstrumentedStore:
         self._count_outcome(commit, outcome)
         return outcome
 
+    async def commit_in_turn(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+        return await self._count_outcomes(commits, self._store.commit_in_turn(commits))
+
     async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+        return await self._count_outcomes(commits, self._store.commit_all(commits))
+
+    async def _count_outcomes(
+        self, commits: Sequence[ports.Commit], call: Awaitable[list[ports.CommitOutcome]]
+    ) -> list[ports.CommitOutcome]:
         with self._start_span("store commit", "client") as span:
-            outcomes = await self._measure_call("commit", self._store.commit_all(commits))
+            outcomes = await self._measure_call("commit", call)
             span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
-        for commit, outcome in zip(commits, outcomes, strict=True):
+        for commit, outcome in zip(commits, outcomes, strict=False):
             self._count_outcome(commit, outcome)
         return outcomes
 

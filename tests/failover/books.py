@@ -168,7 +168,7 @@ class Books:
         now = int(seconds) * 1000 + int(microseconds) / 1000
         match bucket.limit.algorithm:
             case Algorithm.SLIDING_WINDOW:
-                instants = [float(text) for text in stored[1::2]]
+                instants = msgspec.msgpack.decode(stored)[::2] if stored else []
                 return sum(instant > now - window.period_seconds * 1000 for instant in instants)
             case Algorithm.CONSECUTIVE_FAILURES:
                 return int(stored or 0)
@@ -178,7 +178,7 @@ class Books:
 
 
 _READ_COMMANDS: dict[Algorithm, Callable[[str], Command]] = {
-    Algorithm.SLIDING_WINDOW: lambda key: ("ZRANGE", key, 0, -1, "WITHSCORES"),
+    Algorithm.SLIDING_WINDOW: lambda key: ("GET", key),
     Algorithm.CONSECUTIVE_FAILURES: lambda key: ("HGET", key, "count"),
     Algorithm.GCRA: lambda key: ("GET", key),
 }

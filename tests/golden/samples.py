@@ -109,6 +109,20 @@ UNKNOWN_SUBMISSION = Submission(
     scope=RefusalScope.SILENCE,
 )
 
+REPORTED_SUBMISSION = Submission(
+    provider="sinch",
+    outcome="refused",
+    fault=Fault.UNKNOWN,
+    reason="30008",
+    at=NOW_MS + 40,
+    milliseconds=150,
+    message_id="SM2",
+    send=7,
+    ordinal=8,
+    scope=RefusalScope.SILENCE,
+    receipt_status="temporary-failure",
+)
+
 PENDING_CHALLENGE = Challenge(
     tenant="shop",
     id=CHALLENGE_ID,
@@ -188,11 +202,12 @@ BUCKET_OPERATION = BucketOperation(
     key_index=7,
     windows=(Window(count=5, period_seconds=600), Window(count=10, period_seconds=86_400)),
     cost=2,
-    operation="0f" * 16,
-    force=True,
+    operation_key_index=1,
     limit="SendsPerNumber",
+    force=True,
     masked_number="+44********56",
     initial_count=3,
+    skip_delay=False,
 )
 EXPECTED_VERSION = ExpectedVersion(key_index=7, version="00000001")
 KEY_WRITE = KeyWrite(key_index=7, value_index=2, expires_at=NOW_MS + 1)
@@ -208,6 +223,8 @@ CONSECUTIVE_FAILURES_RULE = ConsecutiveFailuresRule(
     failures_before_delay=10, min_delay_ms=30_000, max_delay_ms=3_600_000, ttl_ms=7_776_000_000
 )
 REQUEST = CommitRequest(
+    key_count=14,
+    argument_count=2,
     clock_shift_ms=1,
     expected_versions=[EXPECTED_VERSION],
     deadline=NOW_MS,
@@ -228,6 +245,7 @@ REQUEST = CommitRequest(
     consecutive_failures_rule=CONSECUTIVE_FAILURES_RULE,
     requires_log_capacity=True,
     read_keys=[11, 12],
+    dependent_commits=3,
     addresses_key=13,
 )
 
@@ -248,6 +266,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "live code": LIVE_CODE,
     "submission, accepted and delivered": ACCEPTED_SUBMISSION,
     "submission, refused": REFUSED_SUBMISSION,
+    "submission, with every field": REPORTED_SUBMISSION,
     "submission, in doubt": UNKNOWN_SUBMISSION,
     "idempotency record, running": IdempotencyRecord(
         version=1,
@@ -292,8 +311,9 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "request to the commit script: the rule of consecutive failures": CONSECUTIVE_FAILURES_RULE,
     "request to the commit script": REQUEST,
     "request to the commit script, with the defaults": CommitRequest(
+        key_count=6,
+        argument_count=1,
         clock_shift_ms=0,
-        epoch_event=SignedEvent("{}", "state-1:ee"),
         log_limits=LogLimits(1, 2, has_archive=False),
     ),
 }

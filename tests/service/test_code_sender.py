@@ -19,7 +19,7 @@ from otp_service.core.errors import (
     SendsExhausted,
     Undeliverable,
 )
-from otp_service.core.limits import Limit, LimitTable, Window
+from otp_service.core.limits import Algorithm, Limit, LimitTable, Window
 from otp_service.core.policy import Policy
 from otp_service.core.tenant import Tenant
 from tests.installation import (
@@ -478,16 +478,14 @@ def set_limits(installation: Installation, limits: LimitTable) -> None:
 
 
 async def read_buckets(installation: Installation) -> dict[tuple[str, str], Any]:
-    """Return the content of every bucket, by limit and tenant."""
+    """Return the charges or the TATs of every bucket, by limit and tenant."""
     contents = {}
     for key in await installation.list_keys("*:limit:*"):
         match = re.fullmatch(rb"\{\d\d\}:limit:(\w+):(\w*):.*", key)
         assert match
-        instants, packed = await installation.script_client.run_pipeline(
-            key.decode(), [("ZRANGE", key, 0, -1), ("GET", key)]
-        )
-        is_exact = isinstance(instants, list)
-        # Without the instant of its last write.
-        value = instants if is_exact else msgspec.msgpack.decode(packed)[:-1]
+        (packed,) = await installation.script_client.run_pipeline(key.decode(), [("GET", key)])
+        stored = msgspec.msgpack.decode(packed)
+        is_exact = Limit(match[1].decode()).algorithm is Algorithm.SLIDING_WINDOW
+        value = stored[::2] if is_exact else stored[:-1]  # without its last write
         contents[match[1].decode(), match[2].decode()] = value
     return contents

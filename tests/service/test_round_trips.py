@@ -71,14 +71,14 @@ def count_scripts(proxy: FaultyProxy) -> int:
     return sum(len(batch.commands) for batch in proxy.batches)
 
 
-async def test_an_issue_that_its_own_number_refuses_costs_three(
+async def test_an_issue_that_its_own_number_refuses_costs_two(
     installation: Installation, proxy: FaultyProxy
 ) -> None:
-    """The caller's buckets; the number's, which record the refusal; the refund."""
+    """The caller's buckets with the number's, which record the refusal; the refund."""
     await installation.issue(**CLIENT_FIELDS)
 
-    assert 3 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
-    assert 3 == count_scripts(proxy)
+    assert 2 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 2 == count_scripts(proxy)
     assert "otp.issue_denied" == (await installation.list_event_types())[-1]
 
 
@@ -98,38 +98,56 @@ async def test_an_issue_that_the_caller_s_bucket_refuses_costs_two(
         await installation.issue("+447400123453", **CLIENT_FIELDS)
 
 
-async def test_an_issue_that_a_shared_bucket_refuses_costs_four(
+async def test_an_issue_that_a_shared_bucket_refuses_costs_two(
     installation: Installation, proxy: FaultyProxy
 ) -> None:
-    """The caller's buckets; the number's; the shared ones; all refunds at once."""
+    """All buckets, up to the one that refuses; all refunds at once."""
     rates = {**DEFAULT_LIMITS, Limit.SENDS_COUNTRY: (Window(1, 3600),)}
     installation.tenants["shop"] = msgspec.structs.replace(
         installation.tenants["shop"], limits=rates
     )
     await installation.issue("+447400123451", **CLIENT_FIELDS)
 
-    assert 4 == await count_trips(proxy, installation.issue("+447400123452", **CLIENT_FIELDS))
+    assert 2 == await count_trips(proxy, installation.issue("+447400123452", **CLIENT_FIELDS))
     with pytest.raises(RateLimited):
         await installation.issue("+447400123453", **CLIENT_FIELDS)
 
 
-async def test_an_accepted_issue_costs_five(installation: Installation, proxy: FaultyProxy) -> None:
-    """The caller's buckets; the number's; the shared ones during argon2; challenge; replies."""
-    assert 5 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
-    assert 5 == len(proxy.batches)
+@pytest.mark.parametrize("client_fields", [CLIENT_FIELDS, {}])
+async def test_an_accepted_issue_costs_three(
+    installation: Installation, proxy: FaultyProxy, client_fields: dict[str, Any]
+) -> None:
+    """All buckets: the caller's, the number's, the shared ones; the challenge; the replies."""
+    assert 3 == await count_trips(proxy, installation.issue(**client_fields))
+    assert 3 == count_scripts(proxy)
     assert 2 == len(installation.router.messages)
 
 
-async def test_a_right_code_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
-    """The read; the caller's buckets; the attempt charge; the outcome and its refunds."""
-    issued = await installation.issue(**CLIENT_FIELDS)
-    code = installation.router.extract_code()
+@pytest.mark.parametrize("client_fields", [CLIENT_FIELDS, {}])
+async def test_a_right_code_costs_three(
+    installation: Installation, proxy: FaultyProxy, client_fields: dict[str, Any]
+) -> None:
+    """The read; the caller's buckets and the attempt charge; the outcome and its refunds."""
+    issued = await installation.issue(**client_fields)
+    code, client_ip = installation.router.extract_code(), client_fields.get("client_ip")
 
-    assert 4 == await count_trips(
-        proxy, installation.verify(issued, code, client_ip=CLIENT_FIELDS["client_ip"])
-    )
-    assert 1 + 1 + 1 + 2 == count_scripts(proxy)
+    assert 3 == await count_trips(proxy, installation.verify(issued, code, client_ip=client_ip))
+    assert 1 + 1 + 2 == count_scripts(proxy)
     assert "otp.verified" in await installation.list_event_types()
+
+
+async def test_a_cluster_runs_a_script_for_each_partition(
+    installation: Installation, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An issue then costs five round trips, and a verify four."""
+    monkeypatch.setattr(ScriptClient, "is_cluster", True)
+
+    assert 5 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 5 == count_scripts(proxy)
+    (issued,) = await gather_results(installation.issue("+447400123459", **CLIENT_FIELDS))
+    code, client_ip = installation.router.extract_code(), CLIENT_FIELDS["client_ip"]
+    assert 4 == await count_trips(proxy, installation.verify(issued, code, client_ip=client_ip))
+    assert 1 + 1 + 1 + 2 == count_scripts(proxy)
 
 
 async def test_the_known_addresses_of_an_account_cost_no_trip(
@@ -142,23 +160,23 @@ async def test_the_known_addresses_of_an_account_cost_no_trip(
     installation.advance_clock(MINUTE_MS)
     assert 1 == len(await installation.list_keys("*:addresses:*"))
 
-    assert 5 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
-    assert 5 == len(proxy.batches)
+    assert 3 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 3 == count_scripts(proxy)
     (issued,) = await gather_results(installation.issue("+447400123459", **CLIENT_FIELDS))
     code = installation.router.extract_code()
-    assert 4 == await count_trips(proxy, installation.verify(issued, code, client_ip=client_ip))
-    assert 1 + 1 + 1 + 2 == count_scripts(proxy)
+    assert 3 == await count_trips(proxy, installation.verify(issued, code, client_ip=client_ip))
+    assert 1 + 1 + 2 == count_scripts(proxy)
 
 
-async def test_a_wrong_code_costs_four(installation: Installation, proxy: FaultyProxy) -> None:
+async def test_a_wrong_code_costs_three(installation: Installation, proxy: FaultyProxy) -> None:
     """The same, without a refund."""
     issued = await installation.issue(**CLIENT_FIELDS)
     tried = make_wrong_code(installation.router.extract_code())
 
-    assert 4 == await count_trips(
+    assert 3 == await count_trips(
         proxy, installation.verify(issued, tried, client_ip=CLIENT_FIELDS["client_ip"])
     )
-    assert 4 == len(proxy.batches)
+    assert 3 == count_scripts(proxy)
     with pytest.raises(IncorrectCode):
         await installation.verify(issued, tried)
 
@@ -211,17 +229,17 @@ async def test_the_count_detects_one_more_trip(
                 )
             )
 
-    assert 5 == await count_trips(proxy, read_and_verify())
+    assert 4 == await count_trips(proxy, read_and_verify())
     assert 3 == await count_trips(proxy, fetch_in_turn())
     assert 15 == count_scripts(proxy)
 
 
-async def test_a_resend_costs_seven(installation: Installation, proxy: FaultyProxy) -> None:
+async def test_a_resend_costs_five(installation: Installation, proxy: FaultyProxy) -> None:
     """Not guaranteed: the cost of an issue, plus a read before and after the charge."""
     issued = await installation.issue(**CLIENT_FIELDS)
     installation.advance_clock(30 * SECOND_MS)
 
-    assert 7 == await count_trips(proxy, installation.resend(issued))
+    assert 5 == await count_trips(proxy, installation.resend(issued))
 
 
 async def test_a_code_of_an_authenticator_costs_five(

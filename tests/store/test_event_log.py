@@ -29,6 +29,7 @@ from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
+from otp_service.store.version_guard import read_field
 from tests.installation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, generate_keys
 from tests.store import redis_servers
 
@@ -555,7 +556,7 @@ async def test_entries_are_stored_for_seven_days(log: EventLogHarness) -> None:
     log.shift += 7 * DAY_MS - MINUTE_MS
     await log.append_events("in time")
     read_log_field = await log.read_entries()
-    log.shift += 2 * MINUTE_MS
+    log.shift += HOUR_MS + 2 * MINUTE_MS  # the streams are trimmed once an hour
     await log.append_events("too late")
 
     after = await log.read_entries()
@@ -572,7 +573,47 @@ async def test_an_unused_log_expires(log: EventLogHarness) -> None:
     _, *streams = log.store.key_names.event_log_keys(PARTITION)[:3]
 
     for ttl_ms in await log.link.run_pipeline(streams[0], [("PTTL", name) for name in streams]):
-        assert 7 * DAY_MS - MINUTE_MS < ttl_ms <= 7 * DAY_MS
+        assert 7 * DAY_MS <= ttl_ms <= 7 * DAY_MS + HOUR_MS
+
+
+async def read_ttls(log: EventLogHarness) -> list[int]:
+    """Return how long the events and the refusals are kept; below 0 for a stream without an end."""
+    _, *streams = log.store.key_names.event_log_keys(PARTITION)[:3]
+    ttls = await log.link.run_pipeline(streams[0], [("PTTL", name) for name in streams])
+    return [int(ttl) for ttl in ttls]
+
+
+async def test_a_stream_that_is_new_in_its_epoch_expires(log: EventLogHarness) -> None:
+    """R68: the first refusal is not the entry with which the streams are trimmed."""
+    await log.append_events("a")
+    await log.append_events("b")
+    await log.refuse()
+
+    assert all(ttl > 0 for ttl in await read_ttls(log))
+
+
+async def test_an_entry_is_kept_for_its_retention_though_few_follow(log: EventLogHarness) -> None:
+    """The streams expire as a whole, so the last of a few entries extends their life."""
+    await log.append_events("a")
+    _, events, *_ = log.store.key_names.event_log_keys(PARTITION)
+    await log.link.run_pipeline(events, [("PEXPIRE", events, DAY_MS)])  # as six days later
+    log.shift += 6 * DAY_MS
+
+    await log.append_events("b")
+
+    assert (await read_ttls(log))[0] >= 7 * DAY_MS - MINUTE_MS
+
+
+async def test_the_streams_are_trimmed_once_in_many_entries(log: EventLogHarness) -> None:
+    await log.append_events("first")
+    _, events, *_ = log.store.key_names.event_log_keys(PARTITION)
+    await log.link.run_pipeline(events, [("CONFIG", "RESETSTAT")])
+
+    for i in range(64):
+        await log.append_events(f"{i}")
+
+    (info,) = await log.link.run_pipeline(events, [("INFO", "commandstats")])
+    assert read_field(info, "cmdstat_xtrim").startswith(f"calls={2 * 3},")
 
 
 # ------------------------------------------------------------------------------------ clocks

@@ -130,20 +130,21 @@ class ExactModel(Model):
         """Record the instants, and drop those that are in no window any more."""
         longest = max(window.period_seconds for window in self.windows) * SECOND
         kept = [(instant, name) for instant, name in self.spent if instant > now - longest]
-        self.spent = kept + [(now, f"{operation}:{i}") for i in range(1, cost + 1)]
+        self.spent = kept + [(now, operation[-8:])] * cost
 
     def give_back(self, cost: int, _: int, operation: str) -> None:
         """Remove the instants that an operation spent."""
-        gone = {f"{operation}:{i}" for i in range(1, cost + 1)}
-        self.spent = [(instant, name) for instant, name in self.spent if name not in gone]
+        left = cost
+        for unit in [unit for unit in reversed(self.spent) if unit[1] == operation[-8:]]:
+            if left:
+                self.spent.remove(unit)
+                left -= 1
 
     async def check(self, store: FrozenStore, key: str, _: float) -> None:
         """Compare with what Redis holds."""
-        ((*flat,),) = await store.client.run_pipeline(key, [("ZRANGE", key, 0, -1, "WITHSCORES")])
-        held = [
-            (int(score), name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)
-        ]
-        assert sorted(self.spent) == sorted(held)
+        (packed,) = await store.client.run_pipeline(key, [("GET", key)])
+        flat = msgspec.msgpack.decode(packed) if packed else []
+        assert self.spent == list(zip(flat[::2], flat[1::2], strict=True))
 
 
 class GcraModel(Model):

@@ -18,7 +18,7 @@ from otp_service.core.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
+from otp_service.core.limits import DEFAULT_LIMITS, Algorithm, Limit, Window
 from otp_service.store import client
 from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, read_lua
@@ -70,15 +70,14 @@ async def holds(world: Installation) -> dict[str, Any]:
     found: dict[str, Any] = {}
     link = ScriptClient(world.script_client.redis_client)  # the world's may be a broken one
     for key in await redis_servers.list_keys(link, "*:limit:*"):
-        ask = [("ZRANGE", key, 0, -1), ("HGET", key, "count"), ("GET", key)]
-        instants, count, tats = await link.run_pipeline(key, ask)
+        count, stored = await link.run_pipeline(key, [("HGET", key, "count"), ("GET", key)])
         name = key.split(":")[2]
-        if isinstance(instants, list):
-            found[name] = instants
-        elif isinstance(count, bytes):
+        if isinstance(count, bytes):
             found[name] = int(count)
+        elif Limit(name).algorithm is Algorithm.SLIDING_WINDOW:
+            found[name] = msgspec.msgpack.decode(stored)[::2]
         else:
-            *moved, _ = msgspec.msgpack.decode(tats)
+            *moved, _ = msgspec.msgpack.decode(stored)
             found[name] = [round(tat) for tat in moved]
     return found
 

@@ -13,16 +13,21 @@
 -- written, except that buckets which were written while the clock was ahead are corrected first. The
 -- shebang makes Redis refuse the whole script when it is out of memory, read-only or loading.
 --
--- KEYS: 1 operation, 2 log, 3 events, 4 refusals, 5 folds, 6 due, then the keys that the request
--- names by their index. ARGV[1]: msgpack of `CommitRequest` (commit_request.py). The values to
--- write are the other arguments, because the msgpack of Redis has no type for bytes.
--- Reply: {'done', now, consecutive failures, epoch, value…}  (the keys to read; epoch 0: no log)
+-- A call has one commit or several, of any partitions, which run in turn. One that is not
+-- done ends the call if the others depend on it. In a cluster a call has one commit.
+--
+-- KEYS: for each commit 1 operation, 2 log, 3 events, 4 refusals, 5 folds, 6 due, then the keys that the
+-- request names by their index. ARGV: for each commit the msgpack of `CommitRequest`
+-- (commit_request.py), then the values to write, because the msgpack of Redis has no type for bytes.
+-- Reply: a list with the reply of each commit that ran:
+--        {'done', now, consecutive failures, epoch, value…}  (the keys to read; epoch 0: no log)
 --        and at the end the value of `addresses_key`
 --        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
 --        | {'locked', now, charge} | {'blocked', now}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
 --        | {'reversed', now}  (this charge was refunded, maybe before it arrived)
+--        | {'no_epoch', now}  (the log needs the event of a new epoch, and the call has none)
 
 local OPERATION_TTL_MS = 60000
 -- Longer than a refund waits for the store (service/pending_refunds.py).
@@ -33,11 +38,11 @@ local RECORD_VERSION_END = 7 -- a record begins with its version in eight digits
 -- Return the reply of this operation, or nil. Writes it again, so that a WAIT after this call waits
 -- for what the first call wrote.
 local function read_previous_reply()
-  local stored = redis.call('GET', KEYS[OPERATION])
+  local stored = redis.call('GET', keys[OPERATION])
   if not stored then
     return nil
   end
-  redis.call('SET', KEYS[OPERATION], stored, 'KEEPTTL')
+  redis.call('SET', keys[OPERATION], stored, 'KEEPTTL')
   return cmsgpack.unpack(stored)
 end
 
@@ -45,24 +50,23 @@ end
 -- its charges.
 local function store_reply(reply)
   local has_charges = reply[1] == 'done' and #request.charges > 0
-  redis.call('SET', KEYS[OPERATION], cmsgpack.pack(reply), 'PX',
+  redis.call('SET', keys[OPERATION], cmsgpack.pack(reply), 'PX',
     has_charges and CHARGE_TTL_MS or OPERATION_TTL_MS)
   return reply
 end
 
 -- Return the refunds whose charges are recorded as applied and not reversed, whether those are all,
--- and the set of the keys of the records. Reads OPERATION of each charge.
+-- and the set of the keys of the records. Reads OPERATION of each charge, and the buckets.
 local function find_refunds()
   local refunds, is_applied, apply_all = {}, {}, true
   for _, packed in ipairs(request.refunds) do
-    local refund = unpack_operation(packed)
-    local index = refund.operation_key_index
+    local index = packed[REFUND_OPERATION_KEY_INDEX]
     if is_applied[index] == nil then
-      local stored = redis.call('GET', KEYS[index])
+      local stored = redis.call('GET', keys[index])
       is_applied[index] = stored and cmsgpack.unpack(stored)[1] == 'done' or false
     end
     if is_applied[index] then
-      refunds[#refunds + 1] = refund
+      refunds[#refunds + 1] = unpack_operation(packed)
     else
       apply_all = false
     end
@@ -74,7 +78,7 @@ end
 local function mark_reversed(operation_keys)
   local reversed = cmsgpack.pack({ 'reversed', now })
   for index in pairs(operation_keys) do
-    redis.call('SET', KEYS[index], reversed, 'PX', OPERATION_TTL_MS)
+    redis.call('SET', keys[index], reversed, 'PX', OPERATION_TTL_MS)
   end
 end
 
@@ -87,11 +91,11 @@ end
 -- Return the reply of a conflict, or nil. Reads the versions, and the values to return.
 local function find_conflict()
   for _, expected in ipairs(request.expected_versions) do
-    if redis.call('GETRANGE', KEYS[expected[EXPECTED_KEY_INDEX]], 0, RECORD_VERSION_END)
+    if redis.call('GETRANGE', keys[expected[EXPECTED_KEY_INDEX]], 0, RECORD_VERSION_END)
       ~= expected[EXPECTED_VERSION] then
       local reply = { 'conflict', now }
       for _, key_index in ipairs(request.returned_keys) do
-        reply[#reply + 1] = redis.call('GET', KEYS[key_index])
+        reply[#reply + 1] = redis.call('GET', keys[key_index])
       end
       return reply
     end
@@ -99,10 +103,10 @@ local function find_conflict()
 end
 
 -- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
--- nothing refuses. Reads the absent keys and the buckets.
+-- nothing refuses. Reads the absent keys.
 local function find_refusal(charges)
   for _, key_index in ipairs(request.absent_keys) do
-    if redis.call('EXISTS', KEYS[key_index]) == 1 then
+    if redis.call('EXISTS', keys[key_index]) == 1 then
       return { 'blocked', now }, { reason = 'blocked' }
     end
   end
@@ -131,18 +135,18 @@ local function has_log_capacity()
   if not (request.requires_log_capacity and has_archive) then
     return true
   end
-  local waiting = redis.call('HGET', KEYS[LOG], 'waiting') or ''
-  return (tonumber(waiting) or redis.call('XLEN', KEYS[EVENTS])) < max_stream_entries
+  local waiting = redis.call('HGET', keys[LOG], 'waiting') or ''
+  return (tonumber(waiting) or redis.call('XLEN', keys[EVENTS])) < max_stream_entries
 end
 
 -- Return the reply of a decision that was done: the values are those before it. Reads the keys.
 local function build_done_reply()
   local reply = { 'done', now, 0, 0 }
   for _, key_index in ipairs(request.read_keys) do
-    reply[#reply + 1] = redis.call('GET', KEYS[key_index])
+    reply[#reply + 1] = redis.call('GET', keys[key_index])
   end
   if request.addresses_key > 0 then
-    reply[#reply + 1] = redis.call('GET', KEYS[request.addresses_key])
+    reply[#reply + 1] = redis.call('GET', keys[request.addresses_key])
   end
   return reply
 end
@@ -160,7 +164,7 @@ local function change_buckets(charges, refunds)
     refund.algorithm.refund(refund)
   end
   for _, key_index in ipairs(request.reset_buckets) do
-    redis.call('DEL', KEYS[key_index])
+    redis.call('DEL', keys[key_index])
   end
   return consecutive_failures
 end
@@ -168,7 +172,7 @@ end
 -- Write the values, each until it expires. Deletes the keys that have no value or have expired.
 local function write_values()
   for _, write in ipairs(request.writes) do
-    local key, value = KEYS[write[WRITE_KEY_INDEX]], ARGV[write[WRITE_VALUE_INDEX]]
+    local key, value = keys[write[WRITE_KEY_INDEX]], arguments[write[WRITE_VALUE_INDEX]]
     local expires_at = write[WRITE_EXPIRES_AT]
     if not value or (expires_at > 0 and expires_at <= now) then
       redis.call('DEL', key)
@@ -180,60 +184,100 @@ local function write_values()
   end
 end
 
--- Append events, one that may be folded with its stamp, and the folds that are due.
+-- Append events to the open log, one that may be folded with its stamp, and the folds that are due.
 local function record_events(events, foldable_event, stamp)
-  open_log()
   for _, event in ipairs(events) do
     append_event(EVENTS, event)
   end
   if foldable_event then
     fold_or_append(foldable_event, stamp)
   end
-  flush_due_folds(request.max_flushed_folds)
+  if log.next_due and is_due(log.next_due) or request.max_flushed_folds > FOLDS_PER_COMMIT then
+    flush_due_folds(request.max_flushed_folds)
+  end
   close_log()
 end
 
-local previous_reply = read_previous_reply()
-if previous_reply then
-  return previous_reply
-end
-
-now = read_clock()
-local conflict = find_conflict()
-if conflict then
-  return conflict
-end
-if request.deadline > 0 and now >= request.deadline then
-  return { 'late', now }
-end
-
-local charges = {}
-for i, packed in ipairs(request.charges) do
-  charges[i] = unpack_operation(packed)
-  charges[i].algorithm.settle(charges[i])
-end
-local refusal_reply, stamp = find_refusal(charges)
-if refusal_reply then
+-- Return the reply of a refusal, after its event was appended.
+local function refuse(reply, stamp)
   if request.event_if_refused then
+    if not open_log() then
+      return { 'no_epoch', now }
+    end
     record_events({}, request.event_if_refused, stamp)
   end
-  return store_reply(refusal_reply)
-end
-if not has_log_capacity() then
-  return { 'full', now }
-end
-
-local refunds, apply_all, operation_keys = find_refunds()
-mark_reversed(operation_keys)
-local reply = build_done_reply()
-if request.only_with_refunds and not apply_all then
   return store_reply(reply)
 end
-reply[3] = change_buckets(charges, refunds)
-write_values()
-if #request.events > 0 or request.foldable_event or #request.read_keys > 0
-  or request.max_flushed_folds > FOLDS_PER_COMMIT then
-  record_events(request.events, request.foldable_event, {})
-  reply[4] = log.epoch
+
+-- Return the reply of a commit that nothing refuses, after it was applied.
+local function apply(charges)
+  local refunds, apply_all, operation_keys = find_refunds()
+  local is_applied = apply_all or not request.only_with_refunds
+  local uses_log = is_applied and (#request.events > 0 or request.foldable_event
+    or #request.read_keys > 0 or request.max_flushed_folds > FOLDS_PER_COMMIT)
+  if uses_log and not open_log() then
+    return { 'no_epoch', now }
+  end
+  mark_reversed(operation_keys)
+  local reply = build_done_reply()
+  if is_applied then
+    reply[3] = change_buckets(charges, refunds)
+    write_values()
+  end
+  if uses_log then
+    record_events(request.events, request.foldable_event, {})
+    reply[4] = log.epoch
+  end
+  return store_reply(reply)
 end
-return store_reply(reply)
+
+-- Decide and apply one commit, and return its reply.
+local function run_commit()
+  local previous_reply = read_previous_reply()
+  if previous_reply then
+    return previous_reply
+  end
+  now = now or read_clock()
+  local conflict = find_conflict()
+  if conflict then
+    return conflict
+  end
+  if request.deadline > 0 and now >= request.deadline then
+    return { 'late', now }
+  end
+  local charges = {}
+  for i, packed in ipairs(request.charges) do
+    charges[i] = unpack_operation(packed)
+    charges[i].algorithm.settle(charges[i])
+  end
+  local refusal_reply, stamp = find_refusal(charges)
+  if refusal_reply then
+    return refuse(refusal_reply, stamp)
+  end
+  if not has_log_capacity() then
+    return { 'full', now }
+  end
+  return apply(charges)
+end
+
+-- Return `count` elements of a list.
+local function take(list, first, count)
+  if count == #list then
+    return list -- a call of one commit, which may have more keys than `unpack` can return
+  end
+  return { unpack(list, first, first + count - 1) }
+end
+
+local replies, first_key, first_argument = {}, 1, 1
+repeat
+  request = unpack_request(cmsgpack.unpack(ARGV[first_argument]))
+  keys = take(KEYS, first_key, request.key_count)
+  arguments = take(ARGV, first_argument, request.argument_count)
+  first_key, first_argument = first_key + #keys, first_argument + #arguments
+  has_archive = request.log_limits[LOG_HAS_ARCHIVE]
+  max_stream_entries = request.log_limits[LOG_MAX_STREAM_ENTRIES]
+  buckets, log = {}, nil
+  replies[#replies + 1] = run_commit()
+  local is_done = replies[#replies][1] == 'done'
+until not KEYS[first_key] or (request.dependent_commits > 0 and not is_done)
+return replies

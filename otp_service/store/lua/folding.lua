@@ -17,8 +17,8 @@ local function flush_fold(name, fold)
     stamp.addresses = fold.distinct
     append_refusal_event({ [EVENT_BODY] = fold.event, [EVENT_MAC] = fold.mac }, stamp)
   end
-  redis.call('HDEL', KEYS[FOLDS], name)
-  redis.call('ZREM', KEYS[DUE], name)
+  redis.call('HDEL', keys[FOLDS], name)
+  redis.call('ZREM', keys[DUE], name)
 end
 
 -- Whether a fold is due. One that is due later than a new fold was begun while the clock was ahead.
@@ -28,9 +28,9 @@ end
 
 -- Flush up to `max_folds` folds that are due by DUE. Reads FOLDS.
 local function flush_due_folds(max_folds)
-  local names = redis.call('ZRANGEBYSCORE', KEYS[DUE], '-inf', now, 'LIMIT', 0, max_folds)
+  local names = redis.call('ZRANGEBYSCORE', keys[DUE], '-inf', now, 'LIMIT', 0, max_folds)
   if #names < max_folds then
-    local ahead = redis.call('ZRANGEBYSCORE', KEYS[DUE], '(' .. now + FOLD_SPAN_MS, '+inf',
+    local ahead = redis.call('ZRANGEBYSCORE', keys[DUE], '(' .. now + FOLD_SPAN_MS, '+inf',
       'LIMIT', 0, max_folds - #names)
     for _, name in ipairs(ahead) do
       names[#names + 1] = name
@@ -40,27 +40,29 @@ local function flush_due_folds(max_folds)
     if not make_room_for_refusal() then
       return
     end
-    local packed = redis.call('HGET', KEYS[FOLDS], name)
+    local packed = redis.call('HGET', keys[FOLDS], name)
     if packed then
       flush_fold(name, cmsgpack.unpack(packed))
     else
-      redis.call('ZREM', KEYS[DUE], name) -- the fold was deleted by hand
+      redis.call('ZREM', keys[DUE], name) -- the fold was deleted by hand
     end
   end
+  local next_fold = redis.call('ZRANGEBYSCORE', keys[DUE], '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  log.next_due = tonumber(next_fold[2] or '')
 end
 
 -- Append the event of a refusal, or count it in its fold. Reads and writes FOLDS and DUE.
 local function fold_or_append(event, stamp)
   local name = event[EVENT_FOLD_NAME] .. ':' .. (stamp.limit or stamp.reason or '')
   local address = event[EVENT_CLIENT_ADDRESS]
-  local packed = redis.call('HGET', KEYS[FOLDS], name)
+  local packed = redis.call('HGET', keys[FOLDS], name)
   local fold = packed and cmsgpack.unpack(packed)
   local has_room = make_room_for_refusal()
   if fold and is_due(fold.due) and has_room then
     flush_fold(name, fold)
     fold, has_room = nil, make_room_for_refusal()
   end
-  if not (fold or has_room) and redis.call('HLEN', KEYS[FOLDS]) >= MAX_WAITING_FOLDS then
+  if not (fold or has_room) and redis.call('HLEN', keys[FOLDS]) >= MAX_WAITING_FOLDS then
     log.unrecorded = log.unrecorded + 1
     return
   end
@@ -79,6 +81,7 @@ local function fold_or_append(event, stamp)
       fold.distinct = fold.distinct + 1
     end
   end
-  redis.call('HSET', KEYS[FOLDS], name, cmsgpack.pack(fold))
-  redis.call('ZADD', KEYS[DUE], fold.due, name)
+  redis.call('HSET', keys[FOLDS], name, cmsgpack.pack(fold))
+  redis.call('ZADD', keys[DUE], fold.due, name)
+  log.next_due = math.min(log.next_due or fold.due, fold.due)
 end

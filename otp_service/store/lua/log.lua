@@ -7,65 +7,98 @@
 local MAX_REFUSAL_ENTRIES = 5000 -- of a partition: one eviction reads all of them
 local EVICTED_PART = 16 -- an eviction deletes up to a sixteenth of them
 
-local OPERATION, LOG, EVENTS, REFUSALS, FOLDS, DUE = 1, 2, 3, 4, 5, 6 -- indexes in KEYS
+local OPERATION, LOG, EVENTS, REFUSALS, FOLDS, DUE = 1, 2, 3, 4, 5, 6 -- indexes in `keys`
 
-local request = unpack_request(cmsgpack.unpack(ARGV[1]))
-local has_archive = request.log_limits[LOG_HAS_ARCHIVE]
-local max_stream_entries = request.log_limits[LOG_MAX_STREAM_ENTRIES]
+local TRIM_INTERVAL_ENTRIES = 32 -- both streams are trimmed once in so many entries,
+local TRIM_INTERVAL_MS = 3600000 -- or with an entry after so long
 
--- The time of the decision in milliseconds. commit.lua reads it once, after the previous reply.
+-- The commit that is decided now, its keys and its arguments: the request, then the values to write.
+-- commit.lua sets these for each commit of a call.
+local request, keys, arguments
+local has_archive, max_stream_entries
+
+-- The time of the decision in milliseconds. commit.lua reads it once in a call.
 local now
 
 -- The state of the log, while it is open. The id of an entry is its time and its place in the
 -- epoch: `1763814000123-42`. `archived` is the id of the last entry that the archive has.
 -- `waiting` counts the events after that (mark_archived.lua); without it, all events may wait.
-local log -- {server, epoch, seq, ms, unrecorded, waiting, archived}
+-- `is_trim_due` is set by a new epoch and a new stream. `next_due` is when the next fold is due, or
+-- earlier; nil without a fold.
+local log -- {server, epoch, seq, ms, unrecorded, waiting, archived, trimmed_at, is_trim_due, next_due}
 
 -- Append an event to a stream of this partition. Advances `log`.
 local function append_event(stream, event, stamp)
   log.seq = log.seq + 1
   log.waiting = log.waiting + (stream == EVENTS and 1 or 0)
-  redis.call('XADD', KEYS[stream], log.ms .. '-' .. log.seq,
+  redis.call('XADD', keys[stream], log.ms .. '-' .. log.seq,
     'event', event[EVENT_BODY], 'mac', event[EVENT_MAC], 'epoch', log.epoch, 'stamp', stamp or '')
 end
 
--- Read LOG into `log`. Begin an epoch, and append its event, if this server has not written
--- here before: a restart or a failover may have lost the last entries, so the sequence must not
--- continue as if it had not. The replication id of Redis is new in both cases.
+-- Read LOG into `log`, and return whether the log is open. Begin an epoch, and append its event, if
+-- this server has not written here before: a restart or a failover may have lost the last entries, so
+-- the sequence must not continue as if it had not. The replication id of Redis is new in both cases.
+-- Returns false if the call has no event for a new epoch: commit.lua then asks for one.
 local function open_log()
   local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-  local stored = redis.call('HMGET', KEYS[LOG], 'server', 'epoch', 'seq', 'ms', 'unrecorded',
-    'waiting', 'archived')
+  local stored = redis.call('HMGET', keys[LOG], 'server', 'epoch', 'seq', 'ms', 'unrecorded',
+    'waiting', 'archived', 'trimmed_at', 'next_due')
+  local is_new_epoch = stored[1] ~= server
+  if is_new_epoch and not request.epoch_event then
+    return false
+  end
   local last_ms = tonumber(stored[4] or 0)
   log = { server = server, epoch = tonumber(stored[2] or 0), seq = tonumber(stored[3] or 0),
     ms = math.max(now, last_ms), unrecorded = tonumber(stored[5] or 0),
     waiting = tonumber(stored[6] or '')
-      or has_archive and redis.call('XLEN', KEYS[EVENTS]) or 0,
-    archived = string.match(stored[7] or '0', '%d+') }
-  if stored[1] ~= server then
+      or has_archive and redis.call('XLEN', keys[EVENTS]) or 0,
+    archived = string.match(stored[7] or '0', '%d+'), trimmed_at = tonumber(stored[8] or 0),
+    is_trim_due = is_new_epoch, next_due = tonumber(stored[9] or '') }
+  if is_new_epoch then
     log.ms = math.max(now, last_ms + 1)
     log.epoch, log.seq = log.ms, 0
     append_event(EVENTS, request.epoch_event)
   end
+  log.first_seq = log.seq
+  return true
 end
 
--- Write `log` to LOG, and trim EVENTS and REFUSALS by age and count. With an archive, keep each
--- entry that the archive does not have.
-local function close_log()
+-- Trim EVENTS and REFUSALS by age and count, and let them expire. With an archive, keep each entry
+-- that the archive does not have. An entry is kept for its retention at least: it may be appended until
+-- TRIM_INTERVAL_MS after this.
+local function trim_streams()
   local retention_ms = request.log_limits[LOG_RETENTION_MS]
-  redis.call('HSET', KEYS[LOG], 'server', log.server, 'epoch', log.epoch, 'seq', log.seq,
-    'ms', log.ms, 'unrecorded', log.unrecorded, 'waiting', has_archive and log.waiting or '')
   local oldest = has_archive and math.min(now - retention_ms, log.archived) or now - retention_ms
   for _, stream in ipairs({ EVENTS, REFUSALS }) do
-    redis.call('XTRIM', KEYS[stream], 'MINID', '~', oldest)
+    redis.call('XTRIM', keys[stream], 'MINID', '~', oldest)
     if has_archive then
-      redis.call('PERSIST', KEYS[stream])
+      redis.call('PERSIST', keys[stream])
     else
-      redis.call('PEXPIRE', KEYS[stream], retention_ms)
+      redis.call('PEXPIRE', keys[stream], retention_ms + TRIM_INTERVAL_MS)
     end
   end
   local max_entries = math.max(max_stream_entries, has_archive and log.waiting or 0)
-  redis.call('XTRIM', KEYS[EVENTS], 'MAXLEN', '~', max_entries)
+  redis.call('XTRIM', keys[EVENTS], 'MAXLEN', '~', max_entries)
+end
+
+-- Whether the streams were not trimmed for an interval of entries or of time. A trim in the future
+-- was done while the clock was ahead.
+local function is_trim_due()
+  local since_ms = now - log.trimmed_at
+  return log.is_trim_due or since_ms < 0 or since_ms >= TRIM_INTERVAL_MS
+    or math.floor(log.first_seq / TRIM_INTERVAL_ENTRIES)
+      < math.floor(log.seq / TRIM_INTERVAL_ENTRIES)
+end
+
+-- Write `log` to LOG. Trims the streams if that is due.
+local function close_log()
+  if is_trim_due() then
+    trim_streams()
+    log.trimmed_at = now
+  end
+  redis.call('HSET', keys[LOG], 'server', log.server, 'epoch', log.epoch, 'seq', log.seq,
+    'ms', log.ms, 'unrecorded', log.unrecorded, 'waiting', has_archive and log.waiting or '',
+    'trimmed_at', log.trimmed_at, 'next_due', log.next_due or '')
 end
 
 -- Return what may fill REFUSALS: the type and the tenant of an event. A worker wrote the body, in
@@ -80,7 +113,7 @@ end
 -- are deleted at once, because this reads the stream.
 local function evict_largest_source(max_entries)
   local entries_by_source, largest = {}, nil
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[REFUSALS], '-', '+')) do
+  for _, entry in ipairs(redis.call('XRANGE', keys[REFUSALS], '-', '+')) do
     local source = find_source(entry[2][2] or '')
     local entries = entries_by_source[source] or {}
     entries_by_source[source] = entries
@@ -93,7 +126,7 @@ local function evict_largest_source(max_entries)
     local id, stamp = largest[i][1], largest[i][2][8] or ''
     log.unrecorded = log.unrecorded + (tonumber(string.match(stamp, '"folded":(%d+)')) or 1)
       + (tonumber(string.match(stamp, '"unrecorded":(%d+)')) or 0)
-    redis.call('XDEL', KEYS[REFUSALS], id)
+    redis.call('XDEL', keys[REFUSALS], id)
   end
 end
 
@@ -102,12 +135,14 @@ end
 -- entries do: deleting others would leave a gap in the sequence.
 local function make_room_for_refusal()
   local max_entries = math.min(max_stream_entries / 2, MAX_REFUSAL_ENTRIES)
-  if redis.call('XLEN', KEYS[REFUSALS]) < max_entries then
+  local entries = redis.call('XLEN', keys[REFUSALS])
+  log.is_trim_due = log.is_trim_due or entries == 0
+  if entries < max_entries then
     return true
   end
   if has_archive then
-    redis.call('XTRIM', KEYS[REFUSALS], 'MINID', log.archived)
-    return redis.call('XLEN', KEYS[REFUSALS]) < max_entries
+    redis.call('XTRIM', keys[REFUSALS], 'MINID', log.archived)
+    return redis.call('XLEN', keys[REFUSALS]) < max_entries
   end
   evict_largest_source(max_entries)
   return true

@@ -97,10 +97,15 @@ class Line(asyncio.Protocol):
         """Return the future of the replies; the commands leave with those of this turn.
 
         Its errors are ConnectionError and TimeoutError of redis-py; it is then unknown which
-        commands were run.
+        commands were run. It has the error of a command that cannot be packed as well, because one
+        that was raised here would end the batch of other calls (`group_commit.py`).
         """
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        call = _Call(requests, future)
+        try:
+            call = _Call(requests, future)
+        except Exception as error:  # noqa: BLE001  # the caller raises it
+            future.set_exception(error)
+            return future
         if self._closed_by:
             if self._is_introduced:
                 call.fail(CallInterrupted.by(self._closed_by, is_due=False))

@@ -393,6 +393,23 @@ async def test_a_wait_without_a_reply_leaves_the_batch_in_doubt(scripted: Script
         assert [CallInterrupted] * 10 == [type(result) for result in results]
 
 
+@pytest.mark.parametrize("others", [0, 5])
+async def test_a_command_that_cannot_be_packed_fails_by_itself(
+    scripted: ScriptedServer, others: int
+) -> None:
+    """Every later durable call of the worker waited forever."""
+    async with connect(scripted, replicas=1) as link:
+        invalid = link.run_script(ECHO, ("{07}:\ud800",), (b"1",), durable=True)
+        beside = (call(link, n, durable=True) for n in range(others))
+        error, *results = await asyncio.gather(invalid, *beside, return_exceptions=True)
+
+        assert isinstance(error, UnicodeEncodeError)
+        assert results == numbers(others)
+        async with asyncio.timeout(5):
+            assert b"7" == await call(link, 7, durable=True)
+            assert b"8" == await call(link, 8)
+
+
 async def test_canceled_durable_calls_disturb_no_others(scripted: ScriptedServer) -> None:
     async with connect(scripted, replicas=1) as link:
         tasks = [asyncio.create_task(call(link, n, durable=True)) for n in range(60)]

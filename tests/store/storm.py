@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, EpochStarted
 from otp_service.core.limits import Bucket, Charge, Limit, Window
@@ -259,8 +261,9 @@ async def _assert_charged_once(
 ) -> None:
     names = caller.store.key_names
     counter, bucket = (names.bucket_key(caller.partition, b) for b in caller.buckets.values())
-    commands = [("HGET", counter, "count"), ("ZCARD", bucket)]
-    count, size = await client.repeat_commands(counter, commands)
+    commands = [("HGET", counter, "count"), ("GET", bucket)]
+    count, stored = await client.repeat_commands(counter, commands)
+    size = len(msgspec.msgpack.decode(stored)[::2]) if stored else 0
     applied = [id_ for id_ in caller.unknown if events[id_]]
     assert max((events[id_] for id_ in (*caller.confirmed, *caller.unknown)), default=0) <= 1
     assert all(events[id_] for id_ in caller.confirmed), "an answered commit has no event"

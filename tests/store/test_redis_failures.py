@@ -24,7 +24,15 @@ from otp_service.core.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Charge, Limit, LimitRefusal, Window
+from otp_service.core.limits import (
+    DEFAULT_LIMITS,
+    Algorithm,
+    Bucket,
+    Charge,
+    Limit,
+    LimitRefusal,
+    Window,
+)
 from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
@@ -96,12 +104,13 @@ async def read_counters(installation: Installation) -> dict[str, int]:
     """Return all counts: instants of windows, consecutive failures, and used attempts."""
     counts = {}
     for name in sorted(await redis_servers.list_keys(installation.script_client, "*:limit:*")):
-        for command, field in (("ZCARD", ()), ("HGET", ("count",))):
-            (count,) = await installation.script_client.run_pipeline(
-                name, [(command, name, *field)]
-            )
-            if not isinstance(count, Exception):
-                counts[name] = int(count or 0)
+        count, stored = await installation.script_client.run_pipeline(
+            name, [("HGET", name, "count"), ("GET", name)]
+        )
+        if not isinstance(count, Exception):
+            counts[name] = int(count or 0)
+        elif Limit(name.split(":")[2]).algorithm is Algorithm.SLIDING_WINDOW:
+            counts[name] = len(msgspec.msgpack.decode(stored)[::2])
     for name in await redis_servers.list_keys(installation.script_client, "*:challenge:*"):
         *_, id_ = name.split(":")
         stored = await installation.store.fetch_challenge("shop", id_)

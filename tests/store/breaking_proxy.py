@@ -30,7 +30,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Breakage(Enum):
-    """How a connection breaks at a reply. The server has run the command in each case but one."""
+    """How a connection breaks at a reply. The server has run the command of that reply."""
 
     LOST_REPLY = auto()
     """It is closed instead of the reply."""
@@ -42,6 +42,8 @@ class Breakage(Enum):
     """It is reset instead of the reply."""
     FROZEN = auto()
     """Nothing is forwarded in either direction until `thaw`; it stays open."""
+    FOREIGN_REPLY = auto()
+    """An earlier reply of the connection is sent instead; it stays open."""
 
 
 CLOSING_BREAKAGES = (Breakage.LOST_REPLY, Breakage.HALF_REPLY, Breakage.RESET)
@@ -69,6 +71,8 @@ class BreakingProxy:
         """Returns the seconds by which the replies that arrived together are delayed."""
         self.is_fragmenting = False
         """Whether replies arrive in small pieces."""
+        self.counts_only_scripts = False
+        """Whether only arrays are counted, which are replies to scripts and not to an introduction."""
         self.reply_count = 0
         self.break_count = 0
         self.opened_count = 0
@@ -87,8 +91,10 @@ class BreakingProxy:
         """Wait until so many replies were forwarded, counted from now."""
         await self._waiters.setdefault(self.reply_count + reply_number, asyncio.Event()).wait()
 
-    def count_reply(self) -> Breakage | None:
+    def count_reply(self, reply: bytes) -> Breakage | None:
         """Count a reply; return how its connection breaks, None if it does not."""
+        if self.counts_only_scripts and not reply.startswith(b"*"):
+            return None
         self.reply_count += 1
         if waiter := self._waiters.pop(self.reply_count, None):
             waiter.set()
@@ -157,6 +163,7 @@ class ForwardedConnection:
     def __init__(self, proxy: BreakingProxy, client: Stream, server: Stream) -> None:
         self._proxy, self._client, self._server = proxy, client, server
         self._is_frozen = self._cuts_request = False
+        self._last_script_reply = b"*0\r\n"
         self._held_requests: list[bytes] = []
         self._held_replies: list[bytes] = []
         self._has_left = False
@@ -209,7 +216,7 @@ class ForwardedConnection:
                 await asyncio.sleep(self._proxy.choose_delay())
             replies, buffer = split_replies(buffer + chunk)
             for i, reply in enumerate(replies):
-                breakage = None if self._is_frozen else self._proxy.count_reply()
+                breakage = None if self._is_frozen else self._proxy.count_reply(reply)
                 if breakage in CLOSING_BREAKAGES:
                     part = self._cut(reply) if breakage is Breakage.HALF_REPLY else b""
                     await self._send(b"".join(replies[:i]) + part)
@@ -222,6 +229,10 @@ class ForwardedConnection:
                     self._is_frozen = True
                     self._proxy.add_frozen(self)
                     break
+                if breakage is Breakage.FOREIGN_REPLY:
+                    replies[i] = self._last_script_reply
+                elif reply.startswith(b"*"):
+                    self._last_script_reply = reply
             if self._is_frozen:
                 self._held_replies += replies
             else:

@@ -9,10 +9,12 @@ a reply shows whose it is, and whether an earlier charge of this caller was appl
 """
 
 import asyncio
+import hashlib
 import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -42,6 +44,8 @@ MIXED_CALLS = ("charge", "read", "charge_twice", "read_many", "charge")
 DURABLE_CALLS = ("charge_durably", "read", "charge_durably", "read_many", "charge_durably")
 SOME_DURABLE_CALLS = ("charge_durably", "read", "charge", "charge_twice", "charge_durably")
 """The methods of a caller that it calls in a storm, in an order of its own."""
+
+LARGE_BYTES = 300_000
 
 CANCEL_PROBABILITY = 0.5
 """That a caller is canceled after a reply to another one. Replies are counted and not time, so that
@@ -111,9 +115,16 @@ class StormCaller:
         (value, size), _ = await self._repeat_if_patient(lambda: client.read_many(calls))
         self._check((value, size), (self.value, len(self.value)))
 
+    async def echo_much(self) -> None:
+        """Read LARGE_BYTES, which is more than a connection takes at once."""
+        text = self.value * (LARGE_BYTES // len(self.value))
+        run = partial(self.store.client.repeat_commands, self.key, [("ECHO", text)])
+        self._check(await self._repeat_if_patient(run), [text])
+
     def _build_commit(self, *, offset: int = 0, durable: bool = False) -> Commit:
         number = len(self.confirmed) + len(self.unknown) + offset
-        operation_id = f"storm-{self.index}-{number}"
+        # As those of the service it begins differently for each operation.
+        operation_id = hashlib.sha256(f"{self.index}-{number}".encode()).hexdigest()[:32]
         windows = (Window(COUNTS_PER_CALLER, 86_400),)
         return Commit(
             partition=self.partition,
@@ -226,9 +237,13 @@ class Storm:
             self._progress.set()
 
     async def wait_for_confirmed(self, count: int) -> None:
-        """Wait until so many commits were answered."""
-        while sum(len(caller.confirmed) for caller in self.callers) < count:  # noqa: ASYNC110
+        """Wait until so many more commits were answered."""
+        goal = self._count_confirmed() + count
+        while self._count_confirmed() < goal:  # noqa: ASYNC110  # many tasks count them
             await asyncio.sleep(0)
+
+    def _count_confirmed(self) -> int:
+        return sum(len(caller.confirmed) for caller in self.callers)
 
     @property
     def refused_count(self) -> int:

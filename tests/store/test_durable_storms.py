@@ -71,14 +71,24 @@ async def test_a_connection_that_breaks_twice_refuses_no_durable_commit(
     await storm.assert_books_balanced()
 
 
+@pytest.mark.parametrize("is_quiet", [True, False])
 async def test_no_commit_is_confirmed_by_the_wait_of_an_earlier_one(
-    master: EmbeddedServer, servers: tuple[EmbeddedServer, EmbeddedServer]
+    master: EmbeddedServer,
+    servers: tuple[EmbeddedServer, EmbeddedServer],
+    is_quiet: bool,  # noqa: FBT001  # a parameter of pytest
 ) -> None:
-    """R79: the replica hangs while commits are in flight, and other calls go on."""
+    """R79: the replica hangs while it has every commit, or while commits are in flight.
+
+    Other calls go on.
+    """
     async with connect(master.url, wait_ms=300) as client:
         before = Storm(client, [master], callers=CALLERS, seed=1, is_patient=True)
         running = asyncio.create_task(before.run(calls=SOME_DURABLE_CALLS))
-        await before.wait_for_confirmed(50)
+        if is_quiet:
+            await running
+            wait_for_replica(master)
+        else:
+            await before.wait_for_confirmed(50)
         later = Storm(client, [master], callers=60, seed=2)
         with redis_servers.suspend_server(servers[1]):
             outcomes = await gather_results(
@@ -91,3 +101,10 @@ async def test_no_commit_is_confirmed_by_the_wait_of_an_earlier_one(
     assert [None] * 30 == outcomes[30:]
     await before.assert_books_balanced()
     await later.assert_books_balanced()
+
+
+def wait_for_replica(master: EmbeddedServer) -> None:
+    """Return when the replica has acknowledged everything that the master has."""
+    with redis_servers.open_client(master) as admin:
+        admin.set("{00}:last", "1")
+        assert admin.wait(1, 10_000) == 1

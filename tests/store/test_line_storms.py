@@ -25,7 +25,12 @@ CALLERS, CANCELED = 200, 80
 FREEZE_CALLERS, FREEZE_TIMEOUT_MS = 40, 1500
 """Few callers, so that a busy machine answers the others within the timeout."""
 
-QUICK_BREAKAGES = [each for each in Breakage if each is not Breakage.FROZEN]
+QUICK_BREAKAGES = [
+    Breakage.LOST_REPLY,
+    Breakage.HALF_REPLY,
+    Breakage.HALF_REQUEST,
+    Breakage.RESET,
+]
 
 
 @pytest.fixture
@@ -53,6 +58,19 @@ async def test_each_caller_gets_its_own_reply_while_others_are_canceled(
         await storm.run(canceled=CANCELED)
 
     assert storm.canceled_count == CANCELED
+    assert proxy.opened_count == 1, "a canceled call closes no connection"
+    await storm.assert_books_balanced()
+
+
+async def test_large_commands_and_replies_reach_their_own_callers(
+    server: EmbeddedServer, proxy: BreakingProxy
+) -> None:
+    """R84: the connection takes no more bytes for moments, while others are canceled."""
+    async with connect(proxy) as script_client:
+        storm = Storm(script_client, [server], callers=40, seed=1)
+        await storm.run(canceled=10, calls=("echo_much", "charge", "echo_much", "read"))
+
+    assert proxy.opened_count == 1
     await storm.assert_books_balanced()
 
 
@@ -69,6 +87,37 @@ async def test_a_connection_that_breaks_in_a_storm_refuses_no_call(
         await storm.run(canceled=CANCELED // 2)
 
     assert proxy.break_count == breaks
+    await storm.assert_books_balanced()
+
+
+async def test_many_breaks_in_a_row_refuse_no_call(
+    server: EmbeddedServer, proxy: BreakingProxy
+) -> None:
+    """R83: one call may be the reason for all of them, so they use up no tries of the others."""
+    async with connect(proxy) as script_client:
+        storm = Storm(script_client, [server], callers=CALLERS, seed=1)
+        proxy.counts_only_scripts = True
+        for i in range(8):
+            proxy.break_at(50 + 20 * i, QUICK_BREAKAGES[i % len(QUICK_BREAKAGES)])
+        await storm.run(canceled=CANCELED // 2)
+
+    assert proxy.break_count == 8
+    await storm.assert_books_balanced()
+
+
+async def test_a_reply_to_another_call_closes_the_connection(
+    server: EmbeddedServer, proxy: BreakingProxy
+) -> None:
+    """R84, CVE-2023-28858: it echoes another token. Each call of the connection is repeated."""
+    async with connect(proxy) as script_client:
+        storm = Storm(script_client, [server], callers=CALLERS, seed=1)
+        proxy.counts_only_scripts = True
+        for reply_number in (60, 160, 260):
+            proxy.break_at(reply_number, Breakage.FOREIGN_REPLY)
+        await storm.run(canceled=CANCELED // 2)
+
+    assert 1 < proxy.opened_count <= 1 + proxy.break_count
+    assert proxy.break_count == 3
     await storm.assert_books_balanced()
 
 
@@ -117,8 +166,8 @@ async def test_killed_connections_in_a_storm_refuse_no_call(
     async with ScriptClient(create_redis_client(**options, timeout_ms=5000)) as script_client:
         storm = Storm(script_client, masters, callers=CALLERS, seed=kills)
         running = asyncio.create_task(storm.run(canceled=CANCELED // 2))
-        for i in range(kills):
-            await storm.wait_for_confirmed(60 * (i + 1))
+        for _ in range(kills):
+            await storm.wait_for_confirmed(60)
             # At first replies that have arrived already are read, before a line is opened again.
             while not kill_connections(masters):  # noqa: ASYNC110  # Redis announces no connection
                 await asyncio.sleep(0.001)
@@ -153,6 +202,37 @@ async def test_whatever_breaks_each_call_is_charged_once(
 
     assert proxy.break_count > 10
     await storm.assert_books_balanced()
+
+
+@pytest.mark.slow
+async def test_a_master_of_a_cluster_that_hangs_refuses_no_call_to_the_others(
+    cluster: list[EmbeddedServer],
+) -> None:
+    """R77, R85: calls that wait for it keep no call to another master waiting."""
+    for master in cluster:
+        with redis_servers.open_client(master) as admin:
+            admin.flushall()
+    hanging, *_ = cluster
+    with redis_servers.open_client(hanging) as admin:
+        affected = [p for p in range(64) if redis_servers.is_key_owner(admin, f"{{{p:02d}}}")]
+    rest = [p for p in range(64) if p not in affected]
+    options = redis_servers.build_connect_options(cluster)
+    async with ScriptClient(create_redis_client(**options, timeout_ms=2000)) as client:
+        stuck = Storm(client, cluster, callers=100, seed=1, partitions=affected, is_patient=True)
+        others = Storm(client, cluster, callers=50, seed=2, partitions=rest)
+        await others.run()
+        await stuck.store_values()
+        with redis_servers.suspend_server(hanging):
+            waiting = asyncio.create_task(stuck.run_calls())
+            await asyncio.sleep(0.1)  # until its calls are in flight
+            await others.run_calls()
+            await asyncio.sleep(2.5)  # longer than the timeout of the client
+            await others.run_calls()
+            assert not waiting.done()
+        await waiting
+
+    for storm in (stuck, others):
+        await storm.assert_books_balanced()
 
 
 @pytest.mark.slow

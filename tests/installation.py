@@ -18,6 +18,7 @@ from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.policy import Policy
 from otp_service.core.ports import ChallengeSnapshot, HashPriority
+from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.tenant import Tenant
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, Engine, MeasuredEngine
 from otp_service.schemas import IssueRequest, VerifyRequest
@@ -143,6 +144,7 @@ class Installation:
             hash_slots=AdmissionControl(1000, 1000),
             verify_slots=AdmissionControl(1000, 1000),
             send_slots=AdmissionControl(1000, 1000),
+            prepared_codes=PreparedCodes(1000, Policy().digits, TEST_PROFILE),
             random=RandomSource(secrets.randbelow, os.urandom),
             versions={"config": "test"},
             issue_timeout_ms=13_000,

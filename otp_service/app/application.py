@@ -14,6 +14,7 @@ from otp_service.app.archive import create_archive_source, create_background_ver
 from otp_service.app.archive_monitor import CHECK_INTERVAL_SECONDS as ARCHIVE_CHECK_INTERVAL_SECONDS
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
 from otp_service.app.background_tasks import BackgroundTasks
+from otp_service.app.code_preparer import IDLE_SECONDS, CodePreparer
 from otp_service.app.provider_health_sync import ProviderHealthSync
 from otp_service.app.redis_monitor import CHECK_INTERVAL_SECONDS as REDIS_CHECK_INTERVAL_SECONDS
 from otp_service.app.redis_monitor import RedisMonitor
@@ -25,6 +26,7 @@ from otp_service.clock import now_ms
 from otp_service.core.admission import AdmissionControl, count_hash_slots
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.prepared_codes import count_prepared_codes
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_engine
 from otp_service.service import Caller, Dependencies, OtpService
@@ -111,6 +113,12 @@ class Application:
         self.router = self._create_router()
         random = factories.RANDOM_SOURCE
         self.provider_health_sync = ProviderHealthSync(self.store, health, random, self.versions)
+        self.prepared_codes = telemetry.InstrumentedPreparedCodes(
+            0 if is_supervisor else self._count_prepared_codes(),
+            settings.policy.digits,
+            settings.hash.profile,
+            self.metrics,
+        )
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
         self._background_tasks = BackgroundTasks()
@@ -134,6 +142,13 @@ class Application:
         else:
             flush = self.system_events.flush_counted_events
             await self.system_events.record_service_change("started")
+            preparer = CodePreparer(
+                self.prepared_codes,
+                self.hash_pool,
+                factories.RANDOM_SOURCE,
+                self.settings.policy.digits,
+            )
+            tasks.start_periodic(IDLE_SECONDS, preparer.prepare_next)
             tasks.start_periodic(
                 HEALTH_SYNC_INTERVAL_SECONDS,
                 self._sync_provider_health,
@@ -163,6 +178,7 @@ class Application:
         await self.router.aclose()
         await self.transport.aclose()
         self.hash_pool.close()
+        self.prepared_codes.close()
         await self.script_client.aclose()
         if self.tracing:
             await asyncio.to_thread(self.tracing.close)
@@ -270,12 +286,16 @@ class Application:
             hash_slots=self._create_admission("argon2", hash_slots),
             verify_slots=self._create_admission("argon2_verify", hash_slots),
             send_slots=self._create_admission("sends", MAX_CONCURRENT_SENDS),
+            prepared_codes=self.prepared_codes,
             random=factories.RANDOM_SOURCE,
             versions=self.versions,
             issue_timeout_ms=deadline_ms + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=self.is_dev or settings.mode == "test",
             only_fictitious=settings.mode == "test",
         )
+
+    def _count_prepared_codes(self) -> int:
+        return count_prepared_codes(self.settings.hash.max_prepared_codes, self.hash_pool.hash_ms)
 
     def _create_admission(self, name: str, slots: int) -> AdmissionControl:
         create = telemetry.InstrumentedAdmission.create_named

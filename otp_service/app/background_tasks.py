@@ -35,13 +35,14 @@ class BackgroundTasks:
     def start_periodic(
         self,
         interval_seconds: float,
-        job: Callable[[], Awaitable[None]],
+        job: Callable[[], Awaitable[float | None]],
         *,
         first_after: float | None = None,
     ) -> None:
         """Run `job` every interval, first after as many seconds, or `first_after`.
 
-        A run that raises StoreUnavailable is skipped.
+        A job may return other seconds until its next run. A run that raises StoreUnavailable is
+        skipped.
         """
         first = interval_seconds if first_after is None else first_after
         self._tasks.append(asyncio.create_task(self._repeat(interval_seconds, job, first)))
@@ -61,9 +62,13 @@ class BackgroundTasks:
                 logger.error("a background task failed", exc_info=error)
 
     async def _repeat(
-        self, interval_seconds: float, job: Callable[[], Awaitable[None]], wait_seconds: float
+        self,
+        interval_seconds: float,
+        job: Callable[[], Awaitable[float | None]],
+        wait_seconds: float,
     ) -> None:
         while not await wait_for_event(self._stop, wait_seconds):
+            chosen_seconds = None
             with suppress(StoreUnavailable):
-                await job()
-            wait_seconds = interval_seconds
+                chosen_seconds = await job()
+            wait_seconds = interval_seconds if chosen_seconds is None else chosen_seconds

@@ -44,6 +44,13 @@ class ArgonPool:
         """Those that wait, by their priority."""
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         """One for each call that waits; a thread takes one before it looks for a call."""
+        self._needed_by = 0
+        """Calls that wait or run and are no preparations."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a call waits or runs that is no preparation."""
+        return self._needed_by > 0
 
     @property
     def hash_ms(self) -> float:
@@ -70,7 +77,11 @@ class ArgonPool:
         future: asyncio.Future[bytes] = loop.create_future()
         self._calls[priority].append(_HashCall(loop, future, profile or self.profile, code, salt))
         self._wake_ups.put(None)
-        return await future
+        self._needed_by += priority != HashPriority.PREPARATION
+        try:
+            return await future
+        finally:
+            self._needed_by -= priority != HashPriority.PREPARATION
 
     def close(self) -> None:
         """Cancel the calls that wait, and end each thread after its call; does not wait for it."""

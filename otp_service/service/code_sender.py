@@ -12,6 +12,7 @@ from otp_service.core.delivery import Message
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap
+from otp_service.core.prepared_codes import CodeReservation, HashedCode
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import (
@@ -29,9 +30,7 @@ class ChargedSend(msgspec.Struct, frozen=True):
 
     now: int
     send_charges: SendCharges
-    code: str
-    salt: bytes
-    argon2_hash: bytes
+    hashed: HashedCode
     known_addresses: KnownAddresses
 
 
@@ -64,9 +63,13 @@ class CodeSender:
     async def issue(self, locale: str | None) -> ChallengeSnapshot:
         """Store a new challenge and send its code. Raises the OtpError that refuses it."""
         tenant, deps = self._tenant.name, self._dependencies
-        with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
+        prepared = deps.prepared_codes.reserve(deps.policy.digits, deps.hasher.profile)
+        with (
+            prepared or deps.hash_slots.acquire(tenant) as hash_slot,
+            deps.send_slots.acquire(tenant),
+        ):
             salt = deps.random.token_bytes(codes.SALT_BYTES)
-            charged = await self._charge(salt)
+            charged = await self._charge(salt, prepared)
             hash_slot.close()
             commit = self._build_issue_commit(charged, locale)
             build_withdrawal = partial(self._build_issue_withdrawal, charged)
@@ -74,7 +77,7 @@ class CodeSender:
             async with self._refunds.refund_if_unavailable(withdraw):
                 # A conflict would be a collision of 128 random bits: Redis was tampered with.
                 snapshot = (await commit_once(self._store, commit)).to_snapshot()
-            result = await self._submit(snapshot, charged.code, locale, is_first_send=True)
+            result = await self._submit(snapshot, charged.hashed.code, locale, is_first_send=True)
             return await self._recorder.record(snapshot, result, charged.send_charges)
 
     async def resend(
@@ -95,22 +98,34 @@ class CodeSender:
             withdraw = partial(self._withdraw, charged, build_withdrawal)
             async with self._refunds.refund_if_unavailable(withdraw):
                 snapshot = await self._add_code(charged, failed_send)
-            result = await self._submit(snapshot, charged.code, secret.locale, is_first_send=False)
+            result = await self._submit(
+                snapshot, charged.hashed.code, secret.locale, is_first_send=False
+            )
             return await self._recorder.record(snapshot, result, charged.send_charges)
 
-    async def _charge(self, salt: bytes, *, is_auto_resend: bool = False) -> ChargedSend:
-        """Charge the caller, then the number, then what all share; then compute the hash.
+    async def _charge(
+        self,
+        salt: bytes,
+        prepared: CodeReservation | None = None,
+        *,
+        is_auto_resend: bool = False,
+    ) -> ChargedSend:
+        """Charge the caller, then the number, then what all share; then take or hash a code.
 
-        Whatever refuses, everything is refunded, and the error of the refusal is raised.
+        A prepared code has a salt of its own. Whatever refuses, everything is refunded, and the error
+        of the refusal is raised.
         """
-        deps = self._dependencies
         planned = self._plan_charges(is_auto_resend=is_auto_resend)
         refund = partial(self._refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
             caller, number, _ = await self._apply_charges(planned)
-            code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
-            argon2_hash = await deps.hasher.compute_argon2id(code, salt)
-        return ChargedSend(number.now, planned, code, salt, argon2_hash, caller.known_addresses)
+            hashed = (prepared and prepared.take()) or await self._hash_new_code(salt)
+        return ChargedSend(number.now, planned, hashed, caller.known_addresses)
+
+    async def _hash_new_code(self, salt: bytes) -> HashedCode:
+        deps = self._dependencies
+        code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
+        return HashedCode(code, salt, await deps.hasher.compute_argon2id(code, salt))
 
     async def _apply_charges(self, planned: SendCharges) -> list[Committed]:
         """Apply the commits of the charges in turn. Raises the error of the one that refuses.
@@ -232,7 +247,7 @@ class CodeSender:
         its own: that stays.
         """
         challenge, secret = current.challenge, current.secret
-        is_own = secret is not None and secret.salt == charged.salt
+        is_own = secret is not None and secret.salt == charged.hashed.salt
         if (
             not challenge
             or not is_own
@@ -252,7 +267,7 @@ class CodeSender:
         challenge, secret = current.challenge, current.secret
         if challenge is None or secret is None:
             return self._context.build_commit()
-        code = self._build_live_code(challenge, charged.argon2_hash, confirmed_at=0)
+        code = self._build_live_code(challenge, charged.hashed.argon2_hash, confirmed_at=0)
         unsent = next((one for one in secret.codes if one.code_hash == code.code_hash), None)
         if unsent is None:
             return self._context.build_commit()
@@ -264,10 +279,10 @@ class CodeSender:
 
     def _build_issue_commit(self, charged: ChargedSend, locale: str | None) -> Commit:
         challenge = self._build_challenge(charged.now)
-        code = self._build_live_code(challenge, charged.argon2_hash, confirmed_at=0)
+        code = self._build_live_code(challenge, charged.hashed.argon2_hash, confirmed_at=0)
         secret = ChallengeSecret(
             self._phone.e164,
-            charged.salt,
+            charged.hashed.salt,
             (code,),
             self._subject.client_ip,
             locale,
@@ -328,7 +343,7 @@ class CodeSender:
                 raise errors.SendsExhausted
             new = msgspec.structs.replace(new, auto_resent=True)
         confirmed_at = current.now + self._dependencies.issue_timeout_ms
-        code = self._build_live_code(new, charged.argon2_hash, confirmed_at=confirmed_at)
+        code = self._build_live_code(new, charged.hashed.argon2_hash, confirmed_at=confirmed_at)
         reason = None if failed_send is None else "delivery_failed"
         resent = events.Resent(**self._context.build_event_fields(reason=reason), send=new.sends)
         swap = CompareAndSwap(challenge, new, current.secret.add_code(code), new.deadline)

@@ -17,6 +17,7 @@ from otp_service.core.messages import MessageRenderer
 from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
+from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.core.timestamps import SECOND_MS
@@ -43,6 +44,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     verify_slots: AdmissionControl
     """Of argon2 for calls with a code: a burst of the others does not keep them out."""
     send_slots: AdmissionControl
+    prepared_codes: PreparedCodes
     random: RandomSource
     versions: dict[str, str]
     """The ids of the configuration and of the keys in force, as events record them."""

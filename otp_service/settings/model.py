@@ -128,6 +128,8 @@ class HashSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Count = 1
     max_wait_milliseconds: Milliseconds = 1000
     """The longest wait for a thread that a call is admitted to, by the measured time of a hash."""
+    max_prepared_codes: Annotated[int, Meta(ge=0, le=10_000)] = 512
+    """Codes that are hashed in idle time, in each process; `core.prepared_codes` bounds them too."""
 
     @property
     def profile(self) -> Argon2Profile:

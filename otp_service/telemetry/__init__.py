@@ -18,6 +18,7 @@ No line, label or span contains a code, a whole number, a key or the text of a l
 from otp_service.telemetry.instrumentation import (
     InstrumentedAdmission,
     InstrumentedHasher,
+    InstrumentedPreparedCodes,
     InstrumentedRouter,
     InstrumentedStore,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "DeniedAccessCounter",
     "InstrumentedAdmission",
     "InstrumentedHasher",
+    "InstrumentedPreparedCodes",
     "InstrumentedRouter",
     "InstrumentedStore",
     "MetricBuffer",

@@ -20,6 +20,7 @@ from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
 from otp_service.core.events import AuthenticatorAttempted, RecoveryAttempted, Verified
 from otp_service.core.factor import Factor
 from otp_service.core.limits import LimitRefusal
+from otp_service.core.prepared_codes import CodeReservation, HashedCode, PreparedCodes
 from otp_service.telemetry.metrics import Metrics
 
 
@@ -226,6 +227,37 @@ class InstrumentedRouter:
         self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
     ) -> None:
         self._router.record_receipt(submission, receipt, country, number_pseudonym)
+
+
+class InstrumentedPreparedCodes(PreparedCodes):
+    """Prepared codes that report how many there are, and which issues needed argon2 instead."""
+
+    def __init__(
+        self, capacity: int, digits: int, profile: Argon2Profile, metrics: Metrics
+    ) -> None:
+        super().__init__(capacity, digits, profile)
+        self._size, self._requests = metrics.prepared_codes, metrics.prepared_code_requests
+        self._size.set(0)
+
+    def add(self, code: HashedCode) -> None:
+        super().add(code)
+        self._size.set(len(self))
+
+    def reserve(self, digits: int, profile: Argon2Profile) -> CodeReservation | None:
+        reservation = super().reserve(digits, profile)
+        if reservation is None:
+            self._requests("missing").inc()
+        return reservation
+
+    def pop_reserved(self) -> HashedCode | None:
+        code = super().pop_reserved()
+        self._requests("taken" if code else "missing").inc()
+        self._size.set(len(self))
+        return code
+
+    def close(self) -> None:
+        super().close()
+        self._size.set(0)
 
 
 class InstrumentedAdmission(AdmissionControl):

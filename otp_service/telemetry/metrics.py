@@ -63,6 +63,8 @@ ARCHIVE_METRICS: Final = {
 
 TOKEN_FACTORS: Final = (Factor.AUTHENTICATOR, Factor.RECOVERY_CODE)
 
+PREPARED_CODE_OUTCOMES: Final = ("taken", "missing")
+
 MultiprocessMode = Literal["livesum", "livemax", "livemin"]
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -219,6 +221,10 @@ class Metrics:
         for factor, key_id in product(TOKEN_FACTORS, self._token_keys):
             self._token_attempts(factor.value, key_id)  # an old key that is unused has a zero
         self.limit_refusals = add("otp_limit_refusals", "Charges that a limit refused.", "limit")
+        text = "Issues that took a prepared code, or for which none was left."
+        self.prepared_code_requests = add("otp_prepared_code_requests", text, "outcome")
+        for outcome in PREPARED_CODE_OUTCOMES:
+            self.prepared_code_requests(outcome)  # an outcome that is missing so far has a zero
         text = "Times at which a listener reached its limit of connections."
         name = "otp_connection_limit_reached"
         self.connection_limit_reached = Counter(name, text, registry=self._registry)
@@ -248,6 +254,8 @@ class Metrics:
 
         self.slots = add("otp_admission_slots", "Slots of admission control.", "livesum", "gate")
         self.slots_in_use = add("otp_admission_slots_in_use", "Slots in use.", "livesum", "gate")
+        text = "Codes that were hashed in idle time, for a burst of issues."
+        self.prepared_codes = add_single("otp_prepared_codes", text)
         text = "Connections that wait to be accepted, because the limit is reached or the CPU busy."
         self.connections_waiting = add_single("otp_connections_waiting", text)
         text = "Open files and sockets, connections included."

@@ -104,6 +104,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretLeakOutp
             TELEMETRY__TRACES=collector.url,
             HASH__WORKERS="1",
             HASH__MAX_WAIT_MILLISECONDS="1",
+            HASH__MAX_PREPARED_CODES="0",
             REDIS__TIMEOUT_MILLISECONDS="400",
             ROUTING__DEADLINE_SECONDS="1",
             PROVIDERS__GATEWAY__CODE="error.code",

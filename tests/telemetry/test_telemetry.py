@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from otp_service import telemetry
 from otp_service.core import events
+from otp_service.core.argon2_profile import TEST_PROFILE
 from otp_service.core.challenge import Challenge
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Submission
 from otp_service.core.errors import (
@@ -41,6 +42,7 @@ from otp_service.core.ports import (
     RecordConflict,
     RecordName,
 )
+from otp_service.core.prepared_codes import HashedCode
 from otp_service.telemetry.labels import EVENT_REASONS, HTTP_METHODS
 from otp_service.telemetry.logs import JsonLineHandler
 
@@ -882,6 +884,32 @@ async def test_submissions_are_counted_by_provider_and_fault(metrics):
         ({"provider": "p1", "outcome": "accepted", "fault": "", "scope": ""}, 1),
     ] == series(metrics, "otp_submissions_total")
     assert 1.0 == value(metrics, "otp_submission_seconds_sum", provider="p1")
+
+
+def test_prepared_codes_are_reported_as_they_are_added_taken_and_missed(metrics):
+    """A reservation that is given up counts neither; a closed stock is empty."""
+    stock = telemetry.InstrumentedPreparedCodes(2, 6, TEST_PROFILE, metrics)
+
+    def read():
+        return (
+            value(metrics, "otp_prepared_codes"),
+            value(metrics, "otp_prepared_code_requests_total", outcome="taken"),
+            value(metrics, "otp_prepared_code_requests_total", outcome="missing"),
+        )
+
+    for code in ("123456", "234567"):
+        stock.add(HashedCode(code, b"salt", b"hash"))
+    with stock.reserve(6, TEST_PROFILE):
+        assert (2, 0, 0) == read()
+    assert stock.reserve(6, TEST_PROFILE).take()
+    with stock.reserve(6, TEST_PROFILE):
+        assert stock.reserve(6, TEST_PROFILE) is None
+    assert (1, 1, 1) == read()
+
+    late = stock.reserve(6, TEST_PROFILE)
+    stock.close()
+    assert late.take() is None
+    assert (0, 1, 2) == read()
 
 
 def test_admission_control_reports_its_slots(metrics):

@@ -189,11 +189,13 @@ def start_cluster_replica(folder: Path, master: EmbeddedServer) -> Iterator[Embe
 class SentinelServer(EmbeddedServer):
     """The same program as a Sentinel, which writes what it learns into its configuration."""
 
-    def __init__(self, folder: Path, master: EmbeddedServer, name: str) -> None:
+    def __init__(
+        self, folder: Path, master: EmbeddedServer, name: str, *, down_after_ms: int = 300
+    ) -> None:
         super().__init__(folder, port=find_free_port())
         self._monitor_settings = {
             f"sentinel monitor {name}": f"127.0.0.1 {master.port} 1",
-            f"sentinel down-after-milliseconds {name}": "300",
+            f"sentinel down-after-milliseconds {name}": str(down_after_ms),
             f"sentinel failover-timeout {name}": "3000",
         }
 
@@ -235,10 +237,12 @@ def start_sentinel_of(
     name: str = "otp",
     *,
     binaries: Mapping[int, Path] | None = None,
+    down_after_ms: int = 300,
 ) -> Iterator[tuple[EmbeddedServer, list[EmbeddedServer], SentinelServer]]:
     """Start a master, a replica of each priority, and a Sentinel that has found all of them.
 
-    `binaries` are the programs of single replicas, by their index.
+    `binaries` are the programs of single replicas, by their index. A master that is silent for
+    `down_after_ms` is replaced, also if the machine was only busy.
     """
     with contextlib.ExitStack() as stack:
         at_once = start_server(
@@ -256,7 +260,9 @@ def start_sentinel_of(
             )
             for i, priority in enumerate(priorities)
         ]
-        sentinel = stack.enter_context(SentinelServer(folder / "sentinel", master, name))
+        sentinel = stack.enter_context(
+            SentinelServer(folder / "sentinel", master, name, down_after_ms=down_after_ms)
+        )
         asked = stack.enter_context(open_client(sentinel))
         # It asks a replica for its priority after it has heard of it.
         wait_until(

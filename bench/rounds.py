@@ -33,6 +33,9 @@ REFUSED_NUMBERS = 64
 HASHES_PER_PAIR = 2
 """Hashes of an issue and a verify."""
 
+NO_PREPARED_CODES = {"MAX_PREPARED_CODES": "0"}
+"""For (a): the code before knows no such setting, and a stock would be used up in the first seconds."""
+
 BEFORE = "before"
 """The name of the code of the earlier commit."""
 
@@ -111,7 +114,7 @@ class Bench:
     def _start_default_services(self, threads: dict[str, str]) -> None:
         for engine, program in self._programs.items():
             self._measures[f"ceiling:{engine}"] = partial(self._measure_ceiling, engine, program)
-            self._start_pairs(f"default:{engine}", threads, program)
+            self._start_pairs(f"default:{engine}", threads | NO_PREPARED_CODES, program)
         if self._before:
             self._start_pairs(f"default:{BEFORE}", threads, self._before)
 

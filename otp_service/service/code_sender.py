@@ -150,7 +150,7 @@ class CodeSender:
                 case 1:
                     await self._record_caller_refusal(error)
                 case 2:
-                    await self._shared_limits.refund(planned.caller_refunds)
+                    await self._shared_limits.refund_refused(planned.caller_refunds)
                 case _:
                     applied = msgspec.structs.replace(planned, shared_refunds=())
                     await self._deny_charged_send(applied, error)
@@ -199,7 +199,7 @@ class CodeSender:
     async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
         """Refund every charge, and write `otp.issue_denied`."""
         denied = events.IssueDenied(**self._context.build_refusal_fields(error))
-        # Durable, as in `SharedLimits.await_or_refund`; the refusal needs no replica.
+        # Durable, as in `SharedLimits.refund_refused`; the refusal needs no replica.
         await self._refunds.apply(partial(self._refund, send_charges, denied, durable=True))
 
     async def _refund(

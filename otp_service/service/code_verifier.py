@@ -151,7 +151,7 @@ class CodeVerifier:
         except errors.StoreUnavailable:
             raise
         except errors.OtpError:
-            await self._shared_limits.refund(self._caller_refunds)
+            await self._shared_limits.refund_refused(self._caller_refunds)
             raise
         assert self._attempt_charge  # by _build_attempt_commit
         return ChargedAttempt(

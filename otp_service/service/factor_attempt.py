@@ -80,7 +80,7 @@ class FactorAttempt:
     async def _charge_and_compare(self, key_record: StoredRecord | None, now: int) -> bytes:
         attempt = await self._charge(key_record, now)
         if isinstance(attempt, bytes):
-            await self._refund_caller()
+            await self._shared_limits.refund_refused(self._caller_refunds)
             return attempt
         async with self._pending_refunds.refund_if_unavailable(self._free_key):
             decide = await self._check.compare(attempt.state.now)
@@ -150,7 +150,7 @@ class FactorAttempt:
                 foldable_event=self._check.event_kinds.denied(**fields),
             )
             await self._commit_and_free_key(commit)
-        await self._shared_limits.refund(self._caller_refunds)
+        await self._shared_limits.refund(self._caller_refunds, durable=True)
 
     # --------------------------------------------------------------------------------------- key
 
@@ -263,7 +263,7 @@ class FactorAttempt:
             refunds=refunds, foldable_event=self._build_denied(error)
         )
         await self._commit_and_free_key(commit)
-        await self._refund_caller()
+        await self._shared_limits.refund_refused(self._caller_refunds)
 
     def _build_denied(self, error: errors.OtpError) -> events.Event:
         return self._check.event_kinds.denied(**self._context.build_refusal_fields(error))
@@ -313,14 +313,8 @@ class FactorAttempt:
         )
         await commit_once(self._store, commit)
         if refunds:
-            await self._refund_caller()
+            await self._shared_limits.refund_refused(self._caller_refunds)
         return answer
-
-    async def _refund_caller(self) -> None:
-        await self._pending_refunds.apply(self._refund_caller_now)
-
-    async def _refund_caller_now(self) -> None:
-        await self._shared_limits.refund(self._caller_refunds)
 
 
 def _build_charged_attempt(commit: Commit, committed: Committed) -> ChargedAttempt:

@@ -65,17 +65,22 @@ class SharedLimits:
     async def await_or_refund(self, call: Awaitable[T], refunds: Sequence[Refund]) -> T:
         """Return the result of the call. If an OtpError refuses it, refund and raise the error.
 
-        After StoreUnavailable the store does not answer: `PendingRefunds` has the refund. It also has
-        a refund that too few replicas have: a master that is being replaced may refuse a call whose
-        charge the next master has.
+        After StoreUnavailable the store does not answer: `PendingRefunds` has the refund.
         """
         try:
             return await call
         except StoreUnavailable:
             raise
         except OtpError:
-            await self._pending_refunds.apply(partial(self.refund, refunds, durable=True))
+            await self.refund_refused(refunds)
             raise
+
+    async def refund_refused(self, refunds: Sequence[Refund]) -> None:
+        """Refund what a refused call was charged. `PendingRefunds` has it if too few replicas do.
+
+        A master that is being replaced may refuse a call whose charge the next master has.
+        """
+        await self._pending_refunds.apply(partial(self.refund, refunds, durable=True))
 
     async def settle_success(
         self, refunds: Sequence[Refund], known: tuple[Account, KnownAddresses] | None = None

@@ -41,11 +41,15 @@ def set_limits(installation: Installation, limits: LimitTable, tenant: str = "sh
 
 
 class RecordingStore:
-    """Forwards calls to a store, and records the limits that each commit that ran charges."""
+    """Forwards calls to a store, and records the limits that each commit that ran charges.
+
+    It also records of each commit that refunds whether it waits for the replicas.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.charged_limits: list[Limit] = []
+        self.durable_refunds: list[bool] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -67,6 +71,8 @@ class RecordingStore:
 
     def _record(self, commit: Commit) -> None:
         self.charged_limits += [c.bucket.limit for c in commit.charges if c.cost]
+        if commit.refunds:
+            self.durable_refunds.append(commit.durable)
 
 
 @pytest.fixture
@@ -280,6 +286,51 @@ async def test_a_refusal_of_the_number_refunds_the_caller(workers: list[Installa
         await worker.verify(issued, wrong, client_ip=CLIENT["client_ip"])
 
     assert before == await read_caller_buckets(worker)
+
+
+@pytest.mark.parametrize(
+    "limit", [Limit.SENDS_NUMBER, Limit.SENDS_PREFIX, Limit.SENDS_COUNTRY, Limit.SENDS_OVERALL]
+)
+async def test_the_refunds_of_a_refused_send_wait_for_the_replicas(
+    workers: list[Installation], limit: Limit
+) -> None:
+    """R79: else a master that is being replaced refunds, and the next one keeps the charge."""
+    worker = workers[0]
+    store = RecordingStore(worker.store)
+    recording = worker.restart(store=store)
+    set_limits(recording, {limit: (Window(1, 3600),)})
+    issued = await recording.issue(NUMBER, **CLIENT)
+    worker.advance_clock(31_000)  # the store's clock
+
+    for send in (partial(recording.issue, NUMBER, **CLIENT), partial(recording.resend, issued)):
+        with pytest.raises(RateLimited) as refusal:
+            await send()
+        assert limit == refusal.value.limit
+
+    assert store.durable_refunds
+    assert all(store.durable_refunds)
+
+
+async def test_the_refunds_of_a_refused_verify_wait_for_the_replicas(
+    workers: list[Installation],
+) -> None:
+    """R79, for the charges of the caller where the number refuses."""
+    worker = workers[0]
+    store = RecordingStore(worker.store)
+    recording = worker.restart(store=store)
+    set_limits(recording, {Limit.FAILURES_NUMBER: (Window(1, 3600),)})
+    issued = await recording.issue(NUMBER, **CLIENT)
+    wrong = make_wrong_code(recording.router.extract_code())
+    client_ip = CLIENT["client_ip"]
+    with pytest.raises(OtpError):
+        await recording.verify(issued, wrong, client_ip=client_ip)
+    store.durable_refunds.clear()
+
+    with pytest.raises(RateLimited) as refusal:
+        await recording.verify(issued, wrong, client_ip=client_ip)
+
+    assert Limit.FAILURES_NUMBER == refusal.value.limit
+    assert [True] == store.durable_refunds
 
 
 async def read_caller_buckets(installation: Installation) -> dict[bytes, Any]:

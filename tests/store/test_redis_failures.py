@@ -565,7 +565,6 @@ async def test_no_caller_reads_the_reply_of_a_canceled_call(
     outcomes = await cancel_repeatedly(masters)
 
     assert {asyncio.CancelledError, type(None)} == outcomes.keys()
-    assert outcomes[type(None)] > 50
 
 
 async def test_a_reply_for_another_caller_would_be_detected(
@@ -596,6 +595,7 @@ async def test_a_canceled_verify_is_charged_if_it_was_compared(script_client: Sc
     compared, seed = 0, 0
     while not compared and seed < 50:  # a fast machine may cancel a whole round before argon2
         seed += 1
+        installation.advance_clock(600_000)  # the limit of their prefix
         issued = [await installation.issue(f"+4474001{seed:02d}45{i}") for i in range(8)]
         code, runs = installation.router.extract_code(), installation.hasher.hash_count
 

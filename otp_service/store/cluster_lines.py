@@ -141,7 +141,9 @@ class ClusterLines:
             lookup = asyncio.get_running_loop().create_task(self._look_up_nodes(addresses))
             lookup.add_done_callback(self._finish_lookup)
             self._lookup = lookup
-        await asyncio.shield(self._lookup)
+        lookup = self._lookup
+        await asyncio.wait([lookup])  # asyncio.shield would log what a lookup raises (3.14)
+        lookup.result()
 
     def _finish_lookup(self, lookup: asyncio.Task[None]) -> None:
         self._lookup = None

@@ -14,6 +14,7 @@ from typing import Self
 
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
+from tests.store.connection_tasks import ConnectionTasks
 
 
 class AddressSwitch:
@@ -23,7 +24,7 @@ class AddressSwitch:
         self.target = target
         self.port = redis_servers.find_free_port()
         self.opened: list[EmbeddedServer] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = ConnectionTasks()
 
     @property
     def url(self) -> str:
@@ -40,15 +41,11 @@ class AddressSwitch:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task  # this is one
-        self._tasks.add(task)
+        self._tasks.add_current()
         target = self.target
         self.opened.append(target)
         try:
@@ -59,7 +56,6 @@ class AddressSwitch:
                 finally:
                     back.close()
         finally:
-            self._tasks.discard(task)
             writer.close()
 
 

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
+from tests.store.connection_tasks import ConnectionTasks
 
 
 CHUNK_BYTES = 1 << 16
@@ -64,7 +65,7 @@ class BreakingProxy:
         self._port = redis_servers.find_free_port()
         self._plan: dict[int, Breakage] = {}
         self._waiters: dict[int, asyncio.Event] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = ConnectionTasks()
         self._frozen: list[ForwardedConnection] = []
         self.generator = random.Random(seed)  # noqa: S311  # the same sequence in every run
         self.choose_delay: Callable[[], float] | None = None
@@ -122,26 +123,19 @@ class BreakingProxy:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task  # this is one
-        self._tasks.add(task)
+        self._tasks.add_current()
         self.opened_count += 1
-        try:
-            # Cancellation ends the handler; asyncio would log it as an error.
-            with suppress(OSError, asyncio.CancelledError):
-                async with (
-                    _close_at_end(Stream(reader, writer)) as client,
-                    _close_at_end(await self._connect()) as server,
-                ):
-                    await ForwardedConnection(self, client, server).run()
-        finally:
-            self._tasks.discard(task)
+        # Cancellation ends the handler; asyncio would log it as an error.
+        with suppress(OSError, asyncio.CancelledError):
+            async with (
+                _close_at_end(Stream(reader, writer)) as client,
+                _close_at_end(await self._connect()) as server,
+            ):
+                await ForwardedConnection(self, client, server).run()
 
     async def _connect(self) -> Stream:
         if self._target.scheme == "unix":

@@ -19,6 +19,7 @@ from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 from otp_service.store.embedded import EmbeddedServer
+from tests.store.connection_tasks import ConnectionTasks
 
 
 class ConnectionFailure(Enum):
@@ -61,7 +62,7 @@ class FaultyProxy:
         self._folder = tempfile.TemporaryDirectory(prefix="otp-proxy-")
         self._path = Path(self._folder.name) / "redis.sock"
         self._rules: list[FailureRule] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = ConnectionTasks()
         self.delay = delay
         self.batches: list[CommandBatch] = []
         self.failed_count = 0
@@ -103,16 +104,12 @@ class FaultyProxy:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._server.wait_closed()
         self._folder.cleanup()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task  # this is one
-        self._tasks.add(task)
+        self._tasks.add_current()
         try:
             there, back = await self._connect()
         except OSError:  # the server is away: let the client see that
@@ -129,7 +126,6 @@ class FaultyProxy:
                         break
         finally:
             reading.cancel()
-            self._tasks.discard(task)
             for end in (writer, back):
                 end.close()
 

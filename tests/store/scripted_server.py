@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from hiredis import Reader
 
+from tests.store.connection_tasks import ConnectionTasks
+
 
 INFO = b"# Server\r\nredis_version:7.0.0\r\nrun_id:1\r\nrole:master\r\nmaxmemory_policy:noeviction\r\naof_enabled:1"
 
@@ -51,7 +53,7 @@ class ScriptedServer:
         self.connections: list[asyncio.StreamWriter] = []
         self._folder = tempfile.TemporaryDirectory(prefix="otp-scripted-")
         self._path = Path(self._folder.name) / "redis.sock"
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = ConnectionTasks()
         self._has_news = asyncio.Event()
 
     async def wait_until(self, condition: Callable[[], object]) -> None:
@@ -70,16 +72,12 @@ class ScriptedServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._server.wait_closed()
         self._folder.cleanup()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
+        self._tasks.add_current()
         self.connections.append(writer)
         parser = Reader()
         try:
@@ -93,7 +91,6 @@ class ScriptedServer:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     def _answer(self, commands: list[list[bytes]], writer: asyncio.StreamWriter) -> bool:

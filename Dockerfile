@@ -15,7 +15,7 @@ COPY deploy/build_argon2.sh deploy/
 RUN [ -z "$ARGON2_CFLAGS" ] || { apt-get -qq update && \
   apt-get -qq install --no-install-recommends gcc libc6-dev >/dev/null && \
   CFLAGS="$ARGON2_CFLAGS" deploy/build_argon2.sh python; }
-COPY pyproject.toml .
+COPY pyproject.toml README.md LICENSE ./
 COPY otp_service otp_service
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit-core pip
 

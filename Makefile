@@ -17,7 +17,13 @@ NO_SECRETS := --disable-plugin Base64HighEntropyString --disable-plugin HexHighE
 	--disable-plugin KeywordDetector --exclude-files '.*\.lock' \
 	--exclude-secrets '^(AC0123456789abcdef0123456789abcdef|worthless|pw|hunter2)$$'
 
-.PHONY: help setup run test check lock bench clean
+# The container engine of `make image`, and the name of what it builds.
+ENGINE ?= $(notdir $(firstword $(shell command -v docker podman)))
+IMAGE ?= otp-service
+PYTHON_IMAGE ?= python:3.14-slim
+ARGON2_CFLAGS ?=
+
+.PHONY: help setup run test check lock bench image clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +47,13 @@ check: $(VENV)/test.stamp  ## format, lint, types, imports, names and prose, spe
 
 bench: $(VENV)/test.stamp  ## run the benchmarks of bench/README.md
 	@$(BIN)/python -m bench $(ARGS)
+
+image:  ## build the container image, with docker or podman
+	@[ -n "$(ENGINE)" ] || { \
+		echo 'There is no container engine: install docker or podman, or name one: make image ENGINE=nerdctl' \
+			>&2; exit 1; }
+	$(ENGINE) build --build-arg PYTHON_IMAGE='$(PYTHON_IMAGE)' \
+		--build-arg ARGON2_CFLAGS='$(ARGON2_CFLAGS)' --tag '$(IMAGE)' .
 
 # One lock for all Pythons and platforms, without the address of an index. PyNaCl is in it: it has
 # wheels for all of them.

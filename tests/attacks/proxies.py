@@ -1,4 +1,7 @@
-"""nginx and HAProxy as operators install them, in front of a running service."""
+"""nginx, HAProxy and Caddy as operators install them, in front of a running service.
+
+Each `write_…` function adapts the file of deploy/ to a free port of loopback; nothing else is changed.
+"""
 
 import contextlib
 import re
@@ -17,6 +20,7 @@ from tests.store.redis_servers import find_free_port
 
 NGINX_SITE = REPOSITORY_ROOT / "deploy" / "nginx" / "otp-service.conf"
 HAPROXY_CONFIG = REPOSITORY_ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+CADDYFILE = REPOSITORY_ROOT / "deploy" / "caddy" / "Caddyfile"
 
 WEBSOCKET_LINES = {
     "literal": 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";',
@@ -48,48 +52,106 @@ http {{
 """
 
 
-@contextlib.contextmanager
-def run_nginx(
-    folder: Path, service_port: int, websocket: str = "", *, certificate: Path | None = None
-) -> Iterator[int]:
-    """Run nginx with the file of deploy/; yield its port. Without a certificate it has no TLS.
+def write_nginx_config(
+    folder: Path,
+    port: int,
+    service_port: int,
+    websocket: str = "",
+    *,
+    certificate: Path | None = None,
+) -> list[str]:
+    """Write the configuration into a folder; return the command. Without a certificate it has no TLS.
 
     `websocket` names the lines that replace `Connection ""`.
     """
-    nginx, port = _find_program("nginx", "/usr/sbin/nginx"), find_free_port()
     site = NGINX_SITE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
     tls = f" ssl http2;\nssl_certificate {certificate};\nssl_certificate_key {certificate}"
     site = re.sub(r"    ssl_certificate\w* .*\n", "", site)
     site = site.replace("443 ssl http2", f"127.0.0.1:{port}{tls if certificate else ''}")
     if websocket:
         site = site.replace('proxy_set_header Connection "";', WEBSOCKET_LINES[websocket])
-    folder.mkdir()
     (folder / "site.conf").write_text(site)
     (folder / "nginx.conf").write_text(_NGINX_MAIN.format(folder=folder))
-    command = [nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-    command += ["-e", str(folder / "error.log")]
-    with _run_proxy(command, folder / "nginx.log", port):
-        yield port
+    nginx = find_program("nginx", "/usr/sbin/nginx")
+    error_log = str(folder / "error.log")
+    return [nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", error_log]
+
+
+def write_haproxy_config(
+    folder: Path,
+    port: int,
+    service_port: int,
+    reuse: str = "",
+    *,
+    certificate: Path | None = None,
+) -> list[str]:
+    """Write the configuration into a folder; return the command. Without a certificate it has no TLS.
+
+    `reuse` replaces the mode in which connections to the service are shared.
+    """
+    config = HAPROXY_CONFIG.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
+    config = config.replace("http-reuse safe", f"http-reuse {reuse or 'safe'}")
+    tls = f" ssl crt {certificate} alpn h2,http/1.1" if certificate else ""
+    config = re.sub(r"bind :443 .*", f"bind 127.0.0.1:{port}{tls}", config)
+    (folder / "haproxy.cfg").write_text(config)
+    haproxy = find_program("haproxy", "/usr/sbin/haproxy")
+    return [haproxy, "-db", "-f", str(folder / "haproxy.cfg")]
+
+
+def write_caddy_config(
+    folder: Path,
+    port: int,
+    service_port: int,
+    variant: str = "",
+    *,
+    certificate: Path | None = None,
+) -> list[str]:
+    """Write the configuration into a folder; return the command. Without a certificate it has no TLS."""
+    assert not variant
+    config = CADDYFILE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
+    # Without the listener through which `caddy reload` sends a configuration: it has a fixed port.
+    config = re.sub(r"^\{$", "{\n\tadmin off", config, flags=re.MULTILINE)
+    address = f"{'https' if certificate else 'http'}://:{port}"
+    tls = f"\n\ttls {certificate} {certificate}" if certificate else ""
+    config = re.sub(
+        r"^otp\.example\.com \{$",
+        f"{address} {{\n\tbind 127.0.0.1{tls}",
+        config,
+        flags=re.MULTILINE,
+    )
+    (folder / "Caddyfile").write_text(config)
+    caddy, home = find_program("caddy", "/usr/bin/caddy"), str(folder)
+    environment = ["env", f"XDG_DATA_HOME={home}", f"XDG_CONFIG_HOME={home}"]
+    config_options = ["--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    return [*environment, caddy, "run", *config_options]
+
+
+WRITERS = {
+    "nginx": write_nginx_config,
+    "haproxy": write_haproxy_config,
+    "caddy": write_caddy_config,
+}
 
 
 @contextlib.contextmanager
-def run_haproxy(
-    folder: Path, service_port: int, reuse: str = "safe", *, certificate: Path | None = None
+def run_proxy(
+    program: str,
+    folder: Path,
+    service_port: int,
+    variant: str = "",
+    *,
+    certificate: Path | None = None,
 ) -> Iterator[int]:
-    """Run HAProxy with the file of deploy/; yield its port. Without a certificate it has no TLS."""
-    haproxy, port = _find_program("haproxy", "/usr/sbin/haproxy"), find_free_port()
-    config = HAPROXY_CONFIG.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
-    config = config.replace("http-reuse safe", f"http-reuse {reuse}")
-    tls = f" ssl crt {certificate} alpn h2,http/1.1" if certificate else ""
-    config = re.sub(r"bind :443 .*", f"bind 127.0.0.1:{port}{tls}", config)
+    """Run a proxy with its file of deploy/; yield its port. Without a certificate it has no TLS."""
+    port = find_free_port()
     folder.mkdir()
-    (folder / "haproxy.cfg").write_text(config)
-    command = [haproxy, "-db", "-f", str(folder / "haproxy.cfg")]
-    with _run_proxy(command, folder / "haproxy.log", port):
+    write = WRITERS[program]
+    command = write(folder, port, service_port, variant, certificate=certificate)
+    with _run_command(command, folder / "proxy.log", port):
         yield port
 
 
-def _find_program(name: str, path: str) -> str:
+def find_program(name: str, path: str) -> str:
     """Return its path, also where /usr/sbin is not searched; skip the test if it is missing."""
     found = shutil.which(name) or shutil.which(path)
     if found is None:
@@ -98,7 +160,7 @@ def _find_program(name: str, path: str) -> str:
 
 
 @contextlib.contextmanager
-def _run_proxy(command: Sequence[str], log: Path, port: int) -> Iterator[None]:
+def _run_command(command: Sequence[str], log: Path, port: int) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0

@@ -80,7 +80,7 @@ def proxied_service(
 
 
 @pytest.fixture(
-    params=["nginx", "nginx literal", "nginx map", "haproxy safe", "haproxy always"],
+    params=["nginx", "nginx literal", "nginx map", "haproxy safe", "haproxy always", "caddy"],
 )
 def proxy_port(
     request: pytest.FixtureRequest, proxied_service: RunningService, tmp_path: Path
@@ -88,8 +88,7 @@ def proxy_port(
     """Return the port of each proxy in turn: as documented, with WebSocket lines, with reuse."""
     program, _, variant = request.param.partition(" ")
     folder, port = tmp_path / "proxy", proxied_service.port
-    run = proxies.run_nginx if program == "nginx" else proxies.run_haproxy
-    with run(folder, port, variant) as proxy_port:
+    with proxies.run_proxy(program, folder, port, variant) as proxy_port:
         yield proxy_port
 
 
@@ -161,7 +160,7 @@ def verify_wrong_codes(
     return answers
 
 
-@pytest.fixture(params=["nginx", "haproxy"])
+@pytest.fixture(params=[*proxies.WRITERS])
 def tls_client(
     request: pytest.FixtureRequest,
     proxied_service: RunningService,
@@ -169,8 +168,9 @@ def tls_client(
     certificate: Path,
 ) -> Iterator["TlsClient"]:
     """Return a client of each documented proxy with TLS, once it passes requests on."""
-    run = proxies.run_nginx if request.param == "nginx" else proxies.run_haproxy
-    with run(tmp_path / "proxy", proxied_service.port, certificate=certificate) as port:
+    service_port, folder = proxied_service.port, tmp_path / "proxy"
+    run = proxies.run_proxy(request.param, folder, service_port, certificate=certificate)
+    with run as port:
         client = TlsClient(port, certificate, proxied_service.keys["shop"])
         client.wait_until_ready()
         yield client
@@ -183,7 +183,14 @@ def test_the_documented_configuration_serves_the_api_over_tls(
     issued = tls_client.send("POST", "/v1/challenges", {"phone_number": number})
     code = gateway.find_code(number)
     verified = tls_client.send("POST", build_verify_path(issued), {"code": code})
-    paths = ("/metrics", "/health/live", "/", "/v1%2fchallenges", "/v1//challenges")
+    paths = (
+        "/metrics",
+        "/health/live",
+        "/",
+        "/v1%2fchallenges",
+        "/v1//challenges",
+        "/V1/challenges",
+    )
     hidden = [tls_client.send("GET", path).status for path in paths]
 
     assert (201, 200, "verified") == (issued.status, verified.status, verified.json["status"])

@@ -414,9 +414,20 @@ class AuditPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class Health(msgspec.Struct, frozen=True):
-    """The process is alive or ready; otherwise the response is a problem."""
+Mode = Literal["live", "test", "development"]
 
+
+class Health(msgspec.Struct, frozen=True):
+    """The process is alive; otherwise the response is a problem."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """The process can serve requests; otherwise the response is a problem."""
+
+    mode: Mode
+    """Outside of `live`, codes of fictitious numbers are accepted and can be read."""
     status: Literal["ok"] = "ok"
 
 
@@ -437,7 +448,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Which process runs which configuration, and what is wrong."""
 
     version: str
-    mode: str
+    mode: Mode
     configuration: str
     """The hash of the configuration in force."""
     configuration_file: str

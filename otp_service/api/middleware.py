@@ -24,7 +24,10 @@ CLIENT_CLOSED_REQUEST: Final = 499
 
 _RESPONSE_HEADERS: Final = ((b"cache-control", b"no-store"),)
 
-_LAST_RESPONSE_HEADERS: Final = (*_RESPONSE_HEADERS, (b"connection", b"close"))
+_LAST_RESPONSE_HEADER: Final = (b"connection", b"close")
+
+MODE_HEADER: Final = b"otp-mode"
+"""The mode of a service that is not live, in each of its responses."""
 # Version ff is invalid, an id of zeros is invalid, and only versions after 00 have more fields.
 _TRACEPARENT_PATTERN: Final = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
@@ -44,6 +47,10 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, context: ApiContext) -> None:
         self._app = app
         self._context = context
+        self._headers: tuple[tuple[bytes, bytes], ...] = _RESPONSE_HEADERS
+        if context.mode != "live":
+            self._headers = (*_RESPONSE_HEADERS, (MODE_HEADER, context.mode.encode()))
+        self._last_headers = (*self._headers, _LAST_RESPONSE_HEADER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -62,7 +69,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 is_last = not body.is_complete or "refused" in scope["state"]
-                added = _LAST_RESPONSE_HEADERS if is_last else _RESPONSE_HEADERS
+                added = self._last_headers if is_last else self._headers
                 message["headers"] = [*message["headers"], *added]
             elif message["type"] == "http.response.body" and method == "HEAD":
                 message["body"] = b""

@@ -9,7 +9,7 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.request_context import AnonymousRequest, get_context
 from otp_service.api.responses import build_json_response
 from otp_service.core.errors import OtpError, Overloaded, StoreUnavailable
-from otp_service.schemas import Health
+from otp_service.schemas import Health, Readiness
 
 
 READY_TIMEOUT_SECONDS: Final = 1.0
@@ -22,7 +22,7 @@ async def check_liveness() -> ASGIResponse:
     return build_json_response(Health())
 
 
-@get("/health/ready", response_body=Health, problems=("overloaded", "store-unavailable"))
+@get("/health/ready", response_body=Readiness, problems=("overloaded", "store-unavailable"))
 async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
     """Check that the process can serve requests: Redis is usable, and it is not stopping."""
     context = get_context(request)
@@ -35,7 +35,7 @@ async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
         is_ready = False
     if not is_ready:
         raise StoreUnavailable
-    return build_json_response(Health())
+    return build_json_response(Readiness(context.mode))
 
 
 @get("/metrics")

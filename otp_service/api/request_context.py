@@ -14,6 +14,7 @@ from otp_service.api.in_flight import BackgroundCalls
 from otp_service.api.request_head import HostAllowlist
 from otp_service.audit.query.reader import EventReader
 from otp_service.core.tenant import ApiKey, Tenant
+from otp_service.schemas import Mode
 from otp_service.service import Caller, OtpService
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.receipt_callbacks import CallbackUrls, ReceiptDialect
@@ -71,6 +72,8 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     callback_urls: CallbackUrls
     certificates: CertificateCache
     receipt_dialects: Mapping[str, ReceiptDialect]
+    mode: Mode = "live"
+    """Outside of `live`, each response names it in a header."""
     host_allowlist: HostAllowlist | None = None
     """The values of Host that are served; None for all."""
     admin_handlers: Sequence[ControllerRouterHandler] = ()

@@ -76,14 +76,13 @@ class Application:
         self,
         settings: Settings,
         *,
-        is_dev: bool = False,
         is_supervisor: bool = False,
         archive_folder: Path | None = None,
     ) -> None:
         self.settings = settings
         folder = archive_folder or settings.audit.archive_folder
         self.archive_reader = ArchiveReader(Path(folder)) if folder else None
-        self.is_dev = is_dev
+        self.is_dev = settings.mode == "development"
         self.is_supervisor = is_supervisor
         self.versions = factories.collect_versions(settings)
         tenants = settings.build_tenants()
@@ -290,8 +289,8 @@ class Application:
             random=factories.RANDOM_SOURCE,
             versions=self.versions,
             issue_timeout_ms=deadline_ms + ISSUE_TIMEOUT_MARGIN_MS,
-            allow_fictitious=self.is_dev or settings.mode == "test",
-            only_fictitious=settings.mode == "test",
+            allow_fictitious=settings.accepts_fictitious,
+            only_fictitious=settings.only_fictitious,
         )
 
     def _count_prepared_codes(self) -> int:

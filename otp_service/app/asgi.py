@@ -101,6 +101,7 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         callback_urls=app.callback_urls,
         certificates=CertificateCache(app.transport, clock=time.monotonic),
         receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
+        mode=app.settings.mode,
         host_allowlist=allowlist,
         admin_handlers=_create_dev_handlers(app) if app.is_dev else (),
     )

@@ -28,6 +28,7 @@ from otp_service.cli.listeners import format_address, open_listener, raise_descr
 from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.clock import now_ms
 from otp_service.core.ip_address import is_loopback
+from otp_service.core.policy import Policy
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ProcessStatus, ServiceStatus
 from otp_service.settings import Settings, development
@@ -73,6 +74,10 @@ def register_commands(subparsers: Subparsers) -> None:
     add(
         "--admin-port", type=int, default=8001, help="port of inbox, app, audit log and docs (8001)"
     )
+    add("--production-limits", action="store_true", help="keep them for fictitious numbers too")
+    cooldown = development.DEFAULT_DEV_LIMITS.cooldown
+    text = f"seconds between sends to a number, from 1 ({cooldown})"
+    add("--cooldown", type=int, metavar="SECONDS", default=cooldown, help=text)
     data = Path(".otp")
     add("--data", type=Path, default=data, help="folder for Redis, keys and archive (.otp)")
 
@@ -85,6 +90,9 @@ def run_dev(args: argparse.Namespace) -> int:
     environment variable OTP_DEV_API_KEY sets the API key of the tenant 'dev'; without
     it a key is generated and stored in the data folder.
 
+    For fictitious numbers, like +447700900123, every limit but the cooldown admits a
+    thousand times as much as in production, so that tests are not refused.
+
     Exit code 1 if it cannot start, for example because a port is in use.
 
     examples:
@@ -92,6 +100,9 @@ def run_dev(args: argparse.Namespace) -> int:
       otp-service dev --port 9000 --admin-port 9001
       OTP_DEV_API_KEY=secret otp-service dev --data /tmp/otp
     """
+    policy = Policy(cooldown=args.cooldown)
+    for _, remedy in policy.find_errors():
+        raise CommandError(f"--cooldown {remedy}.")
     if not is_loopback(args.host):
         text = f"dev listens on a loopback address only, not on {args.host}. Use 'serve'."
         raise CommandError(text)
@@ -127,14 +138,20 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
     secret_values = development.ensure_dev_secrets(args.data, key, generate_token)
     service = ServiceSettings(host=args.host, port=args.port, admin_port=args.admin_port)
     audit = development.create_dev_audit(args.data)
-    settings = development.create_dev_settings(service, redis_url, secret_values, audit)
+    settings = development.create_dev_settings(
+        service,
+        redis_url,
+        secret_values,
+        audit,
+        development.DevLimits(not args.production_limits, args.cooldown),
+    )
     require_usable_archive(settings)
     public = open_listener(args.host, args.port, advice=PORT_ADVICE)
     admin = open_listener(args.host, args.admin_port, advice=PORT_ADVICE)
     stop, stop_sealer = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         read_status = functools.partial(build_dev_status, settings, args.data, now_ms())
         servers = (
             HttpServer(
@@ -179,7 +196,7 @@ def build_dev_status(settings: Settings, folder: Path, started_at: int) -> Servi
     )
     return ServiceStatus(
         version=__version__,
-        mode="development",
+        mode=settings.mode,
         configuration=configuration,
         configuration_file=str(folder.resolve()),
         started_at=started,

@@ -101,7 +101,7 @@ def run_send_test(args: argparse.Namespace) -> int:
     """
     settings = read_safe_settings(args.config)
     number = args.number or next((line for _, line in read_stdin_lines()), "")
-    phone = parse_typed_number(number, allow_fictitious=settings.mode == "test")
+    phone = parse_typed_number(number, allow_fictitious=settings.accepts_fictitious)
     message = _build_message(settings, phone, args.tenant or next(iter(settings.tenant_settings)))
     print(f"To {phone.masked}, outside of limits and do-not-send list:", flush=True)
     submissions = asyncio.run(_send_message(settings, message, args.provider))

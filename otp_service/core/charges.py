@@ -217,7 +217,8 @@ def _apply_standing(charge: Charge, standing: AddressStanding) -> Charge:
     with one failure an hour. The limits of an hour and the lock hold for every address.
     """
     if charge.bucket.limit in CONSECUTIVE_LIMITS:
-        return replace(charge, skip_delay=standing is AddressStanding.KNOWN)
+        is_known = standing is AddressStanding.KNOWN
+        return replace(charge, skip_delay=charge.skip_delay or is_known)
     if standing is AddressStanding.UNKNOWN:
         return replace(charge, windows=tuple(map(reduce_window, charge.windows)))
     return charge
@@ -233,4 +234,8 @@ def _build_share_charges(tenant: Tenant, limit: Limit, subject: str) -> tuple[Ch
 def _build_charge(
     tenant: Tenant, limit: Limit, subject: str, *, all_tenants: bool = False
 ) -> Charge:
-    return Charge(Bucket(limit, "" if all_tenants else tenant.name, subject), tenant.limits[limit])
+    return Charge(
+        Bucket(limit, "" if all_tenants else tenant.name, subject),
+        tenant.limits[limit],
+        skip_delay=limit in CONSECUTIVE_LIMITS and not tenant.has_failure_delays,
+    )

@@ -165,7 +165,9 @@ def restore_number(text: str, country: str) -> PhoneNumber:
     calling_code = phonenumbers.country_code_for_region(country)
     if not text.startswith(f"+{calling_code}"):  # under the calling code of another region
         calling_code = phonenumbers.parse(text, None).country_code or 0
-    return PhoneNumber(text, country, calling_code)
+    # One that takes no SMS was refused, so the pattern alone decides.
+    is_fictitious = _FICTITIOUS_NUMBER_PATTERN.fullmatch(text) is not None
+    return PhoneNumber(text, country, calling_code, is_fictitious)
 
 
 def check_country(number: PhoneNumber, countries: frozenset[str]) -> None:

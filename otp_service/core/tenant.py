@@ -4,9 +4,11 @@ import hashlib
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.core.errors import Forbidden, InvalidRequest
 from otp_service.core.limits import DEFAULT_LIMITS, LimitTable
+from otp_service.core.phone_number import PhoneNumber
 
 
 TENANT_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
@@ -33,6 +35,16 @@ class Tenant(msgspec.Struct, frozen=True):
     requires: frozenset[str] = frozenset()
     """The members that an issue and a verify must have: `client_ip`, `account`."""
     limits: LimitTable = msgspec.field(default_factory=lambda: DEFAULT_LIMITS)
+    relaxed_limits: LimitTable | None = None
+    """The limits of calls for fictitious numbers; None for the same, as always in live mode."""
+    has_failure_delays: bool = True
+    """Whether consecutive failures delay the next attempt before they lock."""
+
+    def select_limits(self, phone: PhoneNumber | None) -> "Tenant":
+        """Return the tenant with the limits of calls for this number."""
+        if self.relaxed_limits is None or phone is None or not phone.is_fictitious:
+            return self
+        return replace(self, limits=self.relaxed_limits, has_failure_delays=False)
 
     def check_purpose(self, purpose: str) -> None:
         """Raise Forbidden if the tenant may not use this purpose."""

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
@@ -73,6 +74,11 @@ class Caller(msgspec.Struct, frozen=True):
     trace_id: str | None = None
     machine_user: str | None = None
     """The user who runs the command; None for a call over HTTP. Events record it as `by`."""
+
+    def select_limits(self, phone: PhoneNumber | None) -> "Caller":
+        """Return the caller with the limits of calls for this number."""
+        tenant = self.tenant.select_limits(phone)
+        return self if tenant is self.tenant else replace(self, tenant=tenant)
 
     @classmethod
     def without_tenant(

@@ -79,6 +79,7 @@ class OtpService:
             if claim.previous_result:
                 return claim.previous_result
             challenge = ChallengeRef(claim.challenge_id, request.purpose)
+            caller = caller.select_limits(phone)
             context = CallContext(self._dependencies, caller, subject, challenge)
             return await CodeSender(self._dependencies, context, phone).issue(locale)
 
@@ -109,6 +110,7 @@ class OtpService:
             snapshot = await self._fetch_challenge(caller, challenge_id)
             challenge = snapshot.require_challenge()
             subject = Subject.from_challenge(challenge, snapshot.secret, request.client_ip)
+            caller = caller.select_limits(subject.phone)
             context = CallContext(self._dependencies, caller, subject, challenge)
             verifier = CodeVerifier(
                 self._dependencies, context, challenge, request, idempotency_key
@@ -190,6 +192,7 @@ class OtpService:
     async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
         challenge, secret = snapshot.require_challenge(), snapshot.secret
         subject = Subject.from_challenge(challenge, secret, secret.client_ip if secret else None)
+        caller = caller.select_limits(subject.phone)
         try:
             if secret is None or subject.phone is None:
                 raise errors.ChallengeExpired

@@ -94,7 +94,8 @@ class ReceiptHandler:
         subject = Subject.from_challenge(challenge, secret, secret.client_ip)
         assert subject.phone
         challenge_ref = ChallengeRef(challenge.id, challenge.purpose)
-        context = CallContext(self._dependencies, self._caller, subject, challenge_ref)
+        caller = self._caller.select_limits(subject.phone)
+        context = CallContext(self._dependencies, caller, subject, challenge_ref)
         sender = CodeSender(self._dependencies, context, subject.phone)
         await sender.resend(secret, failed_send=reference.send)
         return True

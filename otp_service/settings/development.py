@@ -7,8 +7,10 @@ survive a restart. They protect only a developer's machine.
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from otp_service.core.keys import KEY_RING_NAMES, ServiceKeys, create_single_key_ring
+from otp_service.core.policy import Policy
 from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.settings import model
 from otp_service.sms.providers.inbox import Inbox
@@ -20,17 +22,33 @@ REDIS_URL_FILE = "redis.url"
 DEV_TENANT = "dev"
 
 
+class DevLimits(NamedTuple):
+    """The limits of one run of `dev`."""
+
+    are_relaxed: bool = True
+    """Whether those of fictitious numbers are relaxed (`core/relaxed_limits.py`)."""
+    cooldown: int = Policy().cooldown
+    """Seconds between sends to a number."""
+
+
+DEFAULT_DEV_LIMITS = DevLimits()
+
+
 def create_dev_settings(
     service: model.ServiceSettings,
     redis_url: str,
     secrets: dict[str, str],
     audit: model.AuditSettings | None = None,
+    limits: DevLimits = DEFAULT_DEV_LIMITS,
 ) -> model.Settings:
     """Return the settings; `secrets` is the result of `ensure_dev_secrets`."""
     rings = {name: create_single_key_ring("dev", secrets[name]) for name in KEY_RING_NAMES}
     key = model.ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
     tenant = model.TenantSettings(brand="Example", countries=frozenset({"*"}), keys=(key,))
     return model.Settings(
+        mode="development",
+        test=model.TestSettings(relaxed_limits=limits.are_relaxed),
+        policy=Policy(cooldown=limits.cooldown),
         keys=ServiceKeys(**rings),
         service=service,
         redis=model.RedisSettings(url=redis_url),

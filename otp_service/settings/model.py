@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from otp_service.audit.sinks import AnchorSinkSettings, LineSinkSettings
 from otp_service.core.argon2_profile import DEFAULT_PROFILE, Argon2Profile
@@ -19,10 +20,12 @@ from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.message_templates import MESSAGE_TEMPLATES
 from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.policy import Policy
+from otp_service.core.relaxed_limits import relax_limits
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import TENANT_NAME_PATTERN, ApiKey, Scope, Tenant
 from otp_service.core.tenant_share import DEFAULT_SHARE_PERCENT, WHOLE_PERCENT, apply_share
 from otp_service.core.timestamps import to_epoch_ms
+from otp_service.schemas import Mode
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
 
@@ -252,10 +255,19 @@ class RoutingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_submissions: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
+class TestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[test]: what only the test mode reads; `mode_rules` refuses it in live mode."""
+
+    relaxed_limits: bool = False
+    """Whether `core.limits.relax_limits` applies to fictitious numbers."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration, which never changes while a process runs."""
 
-    mode: Literal["live", "test"] = "live"
+    mode: Mode = "live"
+    """The last one is that of `dev`: `mode_rules` refuses it in a configuration."""
+    test: TestSettings = TestSettings()
     keys: ServiceKeys
     service: ServiceSettings = ServiceSettings()
     redis: RedisSettings = RedisSettings()
@@ -271,6 +283,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     )
     providers: dict[Name, Provider] = {}
     routing: RoutingSettings = RoutingSettings()
+
+    @property
+    def accepts_fictitious(self) -> bool:
+        """Whether codes may be sent to fictitious numbers, which nothing real reaches."""
+        return self.mode != "live"
+
+    @property
+    def only_fictitious(self) -> bool:
+        return self.mode == "test"
+
+    @property
+    def has_relaxed_limits(self) -> bool:
+        """Whether calls for fictitious numbers have relaxed limits: never in live mode."""
+        return self.mode != "live" and self.test.relaxed_limits
 
     @property
     def effective_limits(self) -> LimitTable:
@@ -289,9 +315,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def build_tenants(self) -> Mapping[str, Tenant]:
         return {
-            name: table.to_tenant(name, self._compute_tenant_limits(name))
+            name: self._relax_tenant(table.to_tenant(name, self._compute_tenant_limits(name)))
             for name, table in self.tenant_settings.items()
         }
+
+    def _relax_tenant(self, tenant: Tenant) -> Tenant:
+        if not self.has_relaxed_limits:
+            return tenant
+        return replace(tenant, relaxed_limits=relax_limits(tenant.limits))
 
     def _compute_tenant_limits(self, tenant: str) -> LimitTable:
         """Return the limits of a tenant: its own ones, the general ones, and its share."""

@@ -9,7 +9,6 @@ from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
 from otp_service.settings.sender_rules import find_sender_error
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.routes import Route
 from otp_service.sms.validation import find_text_errors, find_tls_ca_errors
 
@@ -21,13 +20,6 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
     providers, order = settings.providers, settings.routing.providers
     for name, provider in providers.items():
         yield from build_issues(f"providers.{name}", find_provider_errors(provider))
-        is_inbox = isinstance(provider, Inbox)
-        if settings.mode == "test" and not is_inbox:
-            remedy = f"cannot be 'test' together with providers.{name}: remove one of them"
-            yield ConfigIssue("mode", remedy)
-        if settings.mode == "live" and is_inbox:
-            remedy = "is 'inbox', which sends nothing: it is only for tests"
-            yield ConfigIssue(f"providers.{name}.type", remedy)
     if not providers:
         yield ConfigIssue("providers", "needs at least one provider to send messages")
     if not order and len(providers) > 1:

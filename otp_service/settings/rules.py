@@ -12,7 +12,14 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.messages import validate_messages
-from otp_service.settings import audit_rules, key_rules, limit_bounds, limit_rules, provider_rules
+from otp_service.settings import (
+    audit_rules,
+    key_rules,
+    limit_bounds,
+    limit_rules,
+    mode_rules,
+    provider_rules,
+)
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import (
     MessageSettings,
@@ -52,6 +59,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),
         *_check_tenants(settings),
+        *mode_rules.find_errors(settings),
         *provider_rules.find_errors(settings),
     ]
 
@@ -67,9 +75,8 @@ def find_tolerated_errors(settings: Settings, now_ms: int) -> Iterator[ConfigIss
 
 def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     """Yield what is allowed but deserves a second look. `now_ms` is milliseconds since 1970."""
-    if settings.mode == "test":
-        yield ConfigIssue("mode", "is 'test': only fictitious numbers, and nothing is sent")
-    elif len(settings.build_routes().default) == 1:
+    yield from mode_rules.find_warnings(settings)
+    if settings.mode == "live" and len(settings.build_routes().default) == 1:
         yield ConfigIssue("routing.providers", "has one provider: while it fails, no code is sent")
     yield from build_issues("policy", settings.policy.find_warnings())
     yield from _find_listener_warnings(settings.service)

@@ -10,7 +10,7 @@ from litestar.response.base import ASGIResponse
 from otp_service.api import ops
 from otp_service.api.request_head import LOOPBACK_ONLY
 from otp_service.core.errors import StoreUnavailable
-from tests.api.fakes import ApiHarness, create_http_client
+from tests.api.fakes import CHALLENGE_ID, ApiHarness, create_http_client
 
 
 async def test_a_live_process_does_not_ask_redis(api: ApiHarness) -> None:
@@ -26,7 +26,31 @@ async def test_a_service_with_its_store_is_ready(api: ApiHarness) -> None:
     """The check needs no key."""
     response = await api.call_public("GET", "/health/ready", key="")
 
-    assert (200, {"status": "ok"}) == (response.status_code, response.json())
+    assert 200 == response.status_code
+    assert {"mode": "live", "status": "ok"} == response.json()
+
+
+@pytest.mark.parametrize("mode", ["test", "development"])
+async def test_a_service_for_tests_says_so_in_every_response(mode: str) -> None:
+    """R38: a back end that reaches it by mistake, and a probe, can tell it from production."""
+    api = ApiHarness(mode=mode)
+
+    ready = await api.call_public("GET", "/health/ready", key="")
+    others = [
+        await api.call_public("GET", f"/v1/challenges/{CHALLENGE_ID}"),
+        await api.call_public("GET", "/nothing", key=""),
+        await api.get_admin("/metrics"),
+    ]
+
+    assert mode == ready.json()["mode"]
+    assert {mode} == {response.headers["otp-mode"] for response in (ready, *others)}
+
+
+async def test_a_live_service_has_no_header_of_its_mode(api: ApiHarness) -> None:
+    """What is missing cannot be forged by leaving something out: only tests are marked."""
+    response = await api.call_public("GET", "/health/ready", key="")
+
+    assert "otp-mode" not in response.headers
 
 
 async def no():

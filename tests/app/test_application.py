@@ -76,7 +76,7 @@ async def test_calls_without_a_key_become_one_event_a_reason(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     """R66: refused calls are counted in the worker; an event for each would fill the log."""
-    async with Application(settings_of(server, tmp_path), is_dev=True) as app:
+    async with Application(settings_of(server, tmp_path)) as app:
         for reason in ("missing", "unknown", "unknown"):
             app.access_counter.count_call(reason)
 
@@ -95,10 +95,10 @@ async def test_start_and_stop_are_events_with_the_keys_in_force(
 ) -> None:
     """R66: the log records when it was stopped."""
     settings = settings_of(server, tmp_path)
-    async with Application(settings, is_dev=True):
+    async with Application(settings):
         pass
 
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         events = [e for e in await told(app) if not e.startswith("log.epoch")]
 
     assert ["started", "stopped", "started"] == [e.split()[1] for e in events]
@@ -169,7 +169,7 @@ async def test_every_authenticator_key_has_its_count(
     settings = settings_of(server, tmp_path)
     ring = KeyRing((Key("new", os.urandom(32)), *settings.keys.authenticator))
     settings = replace(settings, keys=replace(settings.keys, authenticator=ring))
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         page = app.metrics.render_metrics()[0].decode()
 
     for factor, key in product(("authenticator", "recovery"), ("new", "dev")):
@@ -193,7 +193,9 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
     """SMPP has no callback URL: receipts of its session are trusted, and recorded like others."""
     async with FakeSmsc() as centre:
         settings = replace(
-            settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
+            settings_of(server, tmp_path),
+            mode="live",
+            providers={"centre": smpp_to(centre.port)},
         )
         async with Application(settings) as app:
             await issued(app, "+447400123456")
@@ -217,7 +219,9 @@ async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
     """An SMSC sends it over any open session, and knows only its own id."""
     async with FakeSmsc() as centre:
         settings = replace(
-            settings_of(server, tmp_path), providers={"centre": smpp_to(centre.port)}
+            settings_of(server, tmp_path),
+            mode="live",
+            providers={"centre": smpp_to(centre.port)},
         )
         async with Application(settings) as lost:
             await issued(lost, "+447400123456")
@@ -241,7 +245,7 @@ def test_codes_ids_and_nonces_are_of_the_systems_randomness(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     """R1, R6: no count of codes detects a Mersenne twister, so the functions are compared."""
-    app = Application(settings_of(server, tmp_path), is_dev=True)
+    app = Application(settings_of(server, tmp_path))
 
     assert RANDOM_SOURCE is app.service._dependencies.random
     assert (secrets.randbelow, os.urandom) == (RANDOM_SOURCE.randbelow, RANDOM_SOURCE.token_bytes)
@@ -256,7 +260,7 @@ async def test_a_locked_number_stays_locked_whichever_key_the_service_starts_wit
     settings, phone = settings_of(server, tmp_path), parse_number("+447400123456")
     (old,), new = getattr(settings.keys, name).keys, Key("2", os.urandom(32))
     tenant = settings.build_tenants()[DEV_TENANT]
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         row = replace(build_consecutive_failure_charge(tenant, phone), cost=100, force=True)
         partition = app.store.get_number_partition(phone.canonical)
         await app.store.commit(Commit(partition=partition, operation_id="lock", charges=(row,)))
@@ -264,7 +268,7 @@ async def test_a_locked_number_stays_locked_whichever_key_the_service_starts_wit
     steps = [(old,), (old, new), (new, old), *([] if name == "limit" else [(new,)])]
     for step in steps:
         keys = replace(settings.keys, **{name: KeyRing(step)})
-        async with Application(replace(settings, keys=keys), is_dev=True) as app:
+        async with Application(replace(settings, keys=keys)) as app:
             with pytest.raises(NumberLocked):
                 await app.service.issue(
                     Caller(tenant, "key", "request"), IssueRequest(phone.e164), None

@@ -114,7 +114,7 @@ async def test_from_nine_tenths_on_the_service_is_not_ready(
     settings = settings_of(server, tmp_path)
     audit, events = AuditSettings(archive=str(tmp_path / "archive")), EventSettings(maximum=1000)
     settings = replace(settings, audit=audit, events=events)
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         name = app.store.key_names.event_log_keys(7)[0]
         for waiting, expected in ((899, True), (900, False), (0, True)):
             await app.script_client.run_pipeline(name, [("HSET", name, "waiting", waiting)])

@@ -127,7 +127,7 @@ async def test_an_application_stops_although_its_task_swallows_the_cancellation(
     server: EmbeddedServer, tmp_path: Path, monkeypatch
 ):
     """As a task that redis-py was connecting for."""
-    app = Application(settings_of(server, tmp_path), is_dev=True)
+    app = Application(settings_of(server, tmp_path))
     job = SwallowingJob(times=2)
     monkeypatch.setattr(app, "_sync_provider_health", job)
     monkeypatch.setattr("otp_service.app.factories.RANDOM_FRACTION", lambda: 0.0)

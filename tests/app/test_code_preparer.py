@@ -161,7 +161,7 @@ async def test_codes_are_prepared_after_the_start_and_dropped_at_the_stop(
     server: EmbeddedServer, tmp_path: Any
 ) -> None:
     """SIGHUP replaces each worker by a new process, so a reload drops them as well."""
-    application = Application(settings_of(server, tmp_path), is_dev=True)
+    application = Application(settings_of(server, tmp_path))
     await asyncio.sleep(2 * IDLE_SECONDS)
     assert 0 == len(application.prepared_codes)
 

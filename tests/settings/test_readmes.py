@@ -157,6 +157,7 @@ SECTIONS = {
     "[redis]": model.RedisSettings,
     "[policy]": Policy,
     "[hash]": model.HashSettings,
+    "[test]": model.TestSettings,
     "[messages]": model.MessageSettings,
     "[events]": model.EventSettings,
     "[audit]": model.AuditSettings,

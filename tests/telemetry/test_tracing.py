@@ -95,7 +95,7 @@ def memory(monkeypatch):
 async def traced(server, tmp_path, memory):
     """A service with tracing."""
     settings = settings_of(server, tmp_path, traces="http://127.0.0.1:4318/v1/traces")
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         yield Traced(app, kept(tmp_path)["api_key"], memory)
 
 
@@ -217,7 +217,7 @@ async def test_a_provider_that_refuses_or_hangs_is_a_span_with_the_reason(server
     routing = replace(settings.routing, deadline_seconds=1, providers=("first", "second"))
     (inbox,) = settings.providers.values()
     settings = replace(settings, providers={"first": inbox, "second": inbox}, routing=routing)
-    async with Application(settings, is_dev=True) as app:
+    async with Application(settings) as app:
         refusing, hanging = app.inboxes
         refusing.send = answering(Refused(Fault.PROVIDER, "no-credit", scope=RefusalScope.ACCOUNT))
         hanging.send = never
@@ -267,7 +267,7 @@ async def test_work_outside_of_requests_makes_no_span(traced):
 async def test_the_configured_percentage_of_traces_is_kept(server, tmp_path, memory):
     """The caller's sampling flag is ignored: the id decides whether a whole trace is kept."""
     where = {"traces": "http://127.0.0.1:4318/v1/traces", "sample_percent": 1}
-    async with Application(settings_of(server, tmp_path, **where), is_dev=True) as app:
+    async with Application(settings_of(server, tmp_path, **where)) as app:
         traced = Traced(app, kept(tmp_path)["api_key"], memory)
         for trace in ("f" * 32, "0" * 31 + "1"):
             parent = {"traceparent": f"00-{trace}-{PARENT}-01"}
@@ -282,7 +282,7 @@ async def test_the_configured_percentage_of_traces_is_kept(server, tmp_path, mem
 
 async def test_without_an_address_the_ports_make_no_span(server, tmp_path):
     """Tracing is off until the settings name a collector."""
-    async with Application(settings_of(server, tmp_path), is_dev=True) as app:
+    async with Application(settings_of(server, tmp_path)) as app:
         parts = app._create_dependencies()
 
     assert app.tracing is None
@@ -321,7 +321,7 @@ async def test_a_collector_gets_all_spans_before_the_service_stops(server, tmp_p
     with TraceCollector() as collector:
         headers = {"Authorization": Secret("Bearer worthless")}
         settings = settings_of(server, tmp_path, traces=collector.url, secret_headers=headers)
-        async with Application(settings, is_dev=True) as app:
+        async with Application(settings) as app:
             traced = Traced(app, kept(tmp_path)["api_key"], None)
             await traced.call("/v1/challenges", phone_number=NUMBER)
 
@@ -344,9 +344,7 @@ async def test_a_collector_that_hangs_delays_neither_a_request_nor_the_stop(
     monkeypatch.setattr(tracing, "COLLECTOR_TIMEOUT_SECONDS", 0.2)
     with TraceCollector() as collector:
         collector.is_hanging = True
-        async with Application(
-            settings_of(server, tmp_path, traces=collector.url), is_dev=True
-        ) as app:
+        async with Application(settings_of(server, tmp_path, traces=collector.url)) as app:
             traced = Traced(app, kept(tmp_path)["api_key"], None)
             made = await traced.call("/v1/challenges", phone_number=NUMBER)
 

@@ -389,12 +389,34 @@ Timestamp = Annotated[
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filters of events, which are returned newest first."""
 
-    since: Timestamp | None = None
-    until: Timestamp | None = None
-    type: Annotated[str, Meta(max_length=64, examples=["otp.verified"])] | None = None
-    challenge: Annotated[str, Meta(pattern=rf"^{CHALLENGE_ID.pattern}\Z")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    cursor: Annotated[str, Meta(max_length=4096)] | None = None
+    since: (
+        Annotated[Timestamp, Meta(description="The first instant, inclusive. RFC 3339.")] | None
+    ) = None
+    until: (
+        Annotated[Timestamp, Meta(description="The last instant, exclusive. RFC 3339.")] | None
+    ) = None
+    type: (
+        Annotated[
+            str,
+            Meta(max_length=64, description="The type of the events.", examples=["otp.verified"]),
+        ]
+        | None
+    ) = None
+    challenge: (
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^{CHALLENGE_ID.pattern}\Z",
+                description="The id of a challenge.",
+                examples=["c07-5d41402abc4b2a76b9719d911017c592"],
+            ),
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Meta(ge=1, le=1000, description="The most events of a page.")] = 100
+    cursor: (
+        Annotated[str, Meta(max_length=4096, description="`next` of the page before.")] | None
+    ) = None
 
 
 class AuditSearch(AuditQuery, frozen=True, forbid_unknown_fields=True):

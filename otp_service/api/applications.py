@@ -35,6 +35,7 @@ def create_public_api(context: ApiContext) -> Litestar:
     api_keys = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
     handlers = [
         *challenges.CHALLENGE_HANDLERS,
+        *challenges.OPERATOR_HANDLERS,
         *authenticators.AUTHENTICATOR_HANDLERS,
         *recovery_codes.RECOVERY_CODE_HANDLERS,
         *audit.AUDIT_HANDLERS,

@@ -47,7 +47,11 @@ MAX_RECEIPTS: Final = 100
     problems=CALLBACK_PROBLEMS,
 )
 async def receive_receipts(request: AnonymousRequest, provider: FromPath[str]) -> ASGIResponse:
-    """Receive delivery receipts; answer 204, or what the vendor requires."""
+    """Receive delivery receipts of a vendor that calls with POST.
+
+    For SMS providers alone, with their signature or the token in the URL that we gave them. The response
+    is 204, or what the vendor requires.
+    """
     return await _handle_callback(request, provider)
 
 
@@ -55,7 +59,10 @@ async def receive_receipts(request: AnonymousRequest, provider: FromPath[str]) -
 async def receive_receipt_by_get(
     request: AnonymousRequest, provider: FromPath[str]
 ) -> ASGIResponse:
-    """Receive a delivery receipt of a vendor that calls with GET."""
+    """Receive a delivery receipt of a vendor that calls with GET.
+
+    As with POST.
+    """
     return await _handle_callback(request, provider)
 
 

@@ -212,6 +212,5 @@ CHALLENGE_HANDLERS: Final = (
     cancel_challenge,
     verify_challenge,
     resend_code,
-    unlock_number,
-    unlock_account,
 )
+OPERATOR_HANDLERS: Final = (unlock_number, unlock_account)

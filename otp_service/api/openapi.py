@@ -4,7 +4,8 @@ The decorator of a handler has its `request_body`, `response_body` and `query` s
 `problems` that it can raise in addition to the common ones. The first line of its docstring is the
 summary, the rest the description.
 
-Examples are in openapi_examples.py for bodies, and in openapi_problems.py for problems.
+openapi_schemas.py and openapi_events.py have the bodies, openapi_problems.py the problems, and
+openapi_examples.py the examples. openapi_names.py has the names that generators of clients use.
 
 `otp-service openapi > openapi.yaml` writes the copy in the repository; a test compares them.
 """
@@ -13,7 +14,7 @@ import inspect
 import json
 from functools import cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import yaml
@@ -29,21 +30,60 @@ from otp_service.api import (
     recovery_codes,
 )
 from otp_service.api.openapi_examples import REQUEST_EXAMPLES, RESPONSE_EXAMPLES
-from otp_service.api.openapi_problems import (
-    describe_problem_examples,
-    describe_problem_responses,
-    name_problem_responses,
+from otp_service.api.openapi_names import (
+    build_schema_ref,
+    name_operation,
+    name_request,
+    name_response,
 )
-from otp_service.core.tenant import TENANT_NAME_PATTERN
+from otp_service.api.openapi_parameters import build_shared_parameters, describe_parameters
+from otp_service.api.openapi_problems import (
+    build_problem_examples,
+    build_problem_schemas,
+    build_shared_responses,
+    describe_problem_responses,
+)
+from otp_service.api.openapi_schemas import build_body_schemas
 
 
 Schema = dict[str, Any]
 
-DOCUMENTED_HANDLERS: Final = (
-    *challenges.CHALLENGE_HANDLERS,
-    *authenticators.AUTHENTICATOR_HANDLERS,
-    *recovery_codes.RECOVERY_CODE_HANDLERS,
-    *(*audit.AUDIT_HANDLERS, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS),
+
+class CallGroup(NamedTuple):
+    """Calls under one tag of the document."""
+
+    tag: str
+    description: str
+    handlers: tuple[HTTPRouteHandler, ...]
+
+
+CALL_GROUPS: Final = (
+    CallGroup("challenges", "Codes by SMS: issue, verify, resend.", challenges.CHALLENGE_HANDLERS),
+    CallGroup(
+        "authenticators",
+        "Authenticator apps (TOTP). You store a sealed token for each user.",
+        authenticators.AUTHENTICATOR_HANDLERS,
+    ),
+    CallGroup(
+        "recovery-codes",
+        "Ten single-use codes for a lost phone. You store a sealed token for each user.",
+        recovery_codes.RECOVERY_CODE_HANDLERS,
+    ),
+    CallGroup("audit", "Events, for the security team.", audit.AUDIT_HANDLERS),
+    CallGroup("operators", "What an operator does for a user.", challenges.OPERATOR_HANDLERS),
+    CallGroup("callbacks", "Receipts of SMS providers.", callbacks.CALLBACK_HANDLERS),
+    CallGroup("health", "Probes of load balancers.", ops.HEALTH_HANDLERS),
+)
+
+DOCUMENTED_HANDLERS: Final = tuple(each for group in CALL_GROUPS for each in group.handlers)
+
+SERVER_ADDRESSES: Final = (
+    {"url": "http://127.0.0.1:8000", "description": "On your machine, by `make run`."},
+    {
+        "url": "https://{host}",
+        "description": "In production, behind a proxy with TLS.",
+        "variables": {"host": {"default": "otp.example.com"}},
+    },
 )
 
 API_DESCRIPTION: Final = """\
@@ -60,14 +100,10 @@ account-locked, 400 malformed-code, 409, 503 overloaded, 429; then 422 incorrect
 code-already-used. A `traceparent` header (W3C) sets the trace id in the audit log.
 """
 
-IDEMPOTENCY_KEY_PARAMETER: Final = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Identifies one try: a repeated call with the same key runs once. Quoted or bare.",
-    "schema": {
-        "type": "string",
-        "pattern": r'^(?:[!#-+.-~-]{1,255}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$',
-    },
+API_KEY_SCHEME: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key. `otp-service init` and `make run` print one.",
 }
 
 
@@ -85,20 +121,23 @@ def to_yaml(part: Schema) -> str:
 @cache
 def build_document() -> Schema:
     paths: dict[str, Schema] = {}
-    for handler in DOCUMENTED_HANDLERS:
-        (path,), (method,) = handler.paths, handler.http_methods
-        path = path.replace(":str", "")
-        paths.setdefault(path, {})[method.lower()] = _describe_operation(path, handler)
+    for group in CALL_GROUPS:
+        for handler in group.handlers:
+            (path,), (method,) = handler.paths, handler.http_methods
+            operations = paths.setdefault(path.replace(":str", ""), {})
+            operations[method.lower()] = {"tags": [group.tag], **_describe_operation(handler)}
     document = {
         "openapi": "3.1.0",
-        "info": {"title": "One-time codes", "version": "1", "description": API_DESCRIPTION},
-        "paths": paths,
-        "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _build_schemas(),
-            "responses": describe_problem_responses(DOCUMENTED_HANDLERS),
-            "examples": describe_problem_examples(DOCUMENTED_HANDLERS),
+        "info": {
+            "title": "otp-service",
+            "version": "1",
+            "description": API_DESCRIPTION,
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
+        "servers": SERVER_ADDRESSES,
+        "tags": [{"name": group.tag, "description": group.description} for group in CALL_GROUPS],
+        "paths": paths,
+        "components": _build_components(),
     }
     # JSON removes shared objects, which YAML would write as aliases. Patterns are JavaScript here,
     # which has no \Z and does not need it: its $ does not match before a line feed.
@@ -106,42 +145,37 @@ def build_document() -> Schema:
     return plain
 
 
-def _describe_operation(path: str, handler: HTTPRouteHandler) -> Schema:
+def _build_components() -> Schema:
+    handlers = DOCUMENTED_HANDLERS
+    body_schemas = build_body_schemas(handlers) | build_problem_schemas(handlers)
+    return {
+        "securitySchemes": {"apiKey": API_KEY_SCHEME},
+        "parameters": build_shared_parameters(),
+        "schemas": dict(sorted(body_schemas.items())),
+        "responses": build_shared_responses(handlers),
+        "examples": build_problem_examples(),
+    }
+
+
+def _describe_operation(handler: HTTPRouteHandler) -> Schema:
     summary, _, description = inspect.cleandoc(handler.fn.__doc__ or "").partition("\n\n")
     described: Schema = {
-        "operationId": handler.handler_name,
+        "operationId": name_operation(handler),
         "summary": summary.removesuffix("."),
-        **({"description": description} if description else {}),
-        "security": [{"key": [scope]} for scope in sorted(handler.opt.get("scopes", ()))],
-        "parameters": _describe_parameters(path, handler.opt),
+        "description": description,
+        "security": [{"apiKey": [scope]} for scope in sorted(handler.opt.get("scopes", ()))],
+        "parameters": describe_parameters(handler),
     }
     if request_body := handler.opt.get("request_body"):
+        example = REQUEST_EXAMPLES[name_operation(handler)]
         described["requestBody"] = {
             "required": request_body is not schemas.EmptyBody,
-            "content": _describe_body(request_body, REQUEST_EXAMPLES[handler.handler_name]),
+            "content": _describe_body(name_request(handler), example),
         }
     described["responses"] = {str(_get_success_status(handler)): _describe_success(handler)}
-    for status, name in name_problem_responses(handler).items():
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
+    for status, response in describe_problem_responses(handler).items():
+        described["responses"][str(status)] = response
     return described
-
-
-def _describe_parameters(path: str, opt: dict[str, Any]) -> list[Schema]:
-    path_schemas = {
-        "challenge_id": _get_field_schema(schemas.ChallengeView, "id"),
-        "provider": {"type": "string", "pattern": f"^{TENANT_NAME_PATTERN}$"},
-    }
-    parameters: list[Schema] = [
-        {"name": name, "in": "path", "required": True, "schema": schema}
-        for name, schema in path_schemas.items()
-        if f"{{{name}}}" in path
-    ]
-    if query := opt.get("query"):
-        parameters += [
-            {"name": name, "in": "query", "schema": _get_field_schema(query, name)}
-            for name in query.__struct_fields__
-        ]
-    return [*parameters, *([IDEMPOTENCY_KEY_PARAMETER] if "accepts_idempotency_key" in opt else ())]
 
 
 def _get_success_status(handler: HTTPRouteHandler) -> int:
@@ -156,49 +190,13 @@ def _describe_success(handler: HTTPRouteHandler) -> Schema:
         location = {"type": "string", "pattern": "^/v1/challenges/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
     if response_body := handler.opt.get("response_body"):
-        example = RESPONSE_EXAMPLES[handler.handler_name]
-        described["content"] = _describe_body(response_body, example)
+        example = RESPONSE_EXAMPLES[name_operation(handler)]
+        described["content"] = _describe_body(name_response(response_body), example)
     return described
 
 
-def _describe_body(kind: type[msgspec.Struct], example: Schema) -> Schema:
-    return {"application/json": {"schema": _build_ref(kind), "example": example}}
-
-
-def _build_ref(kind: type[msgspec.Struct]) -> Schema:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
-
-
-def _build_schemas() -> Schema:
-    options = [handler.opt for handler in DOCUMENTED_HANDLERS]
-    requests = [opt["request_body"] for opt in options if "request_body" in opt]
-    responses = [opt["response_body"] for opt in options if "response_body" in opt]
-    template = "#/components/schemas/{name}"
-    kinds = [*requests, *responses, schemas.Problem]
-    described: Schema = msgspec.json.schema_components(kinds, ref_template=template)[1]
-    for kind in requests:
-        _admit_null(described[kind.__name__])
-    for schema in described.values():
-        # Python 3.13 takes the indentation out of docstrings; the earlier ones keep it.
-        if "description" in schema:
-            schema["description"] = inspect.cleandoc(schema["description"])
-    return dict(sorted(described.items()))
-
-
-def _admit_null(schema: Schema) -> None:
-    """Let each optional member of a request be null, as request_body.convert_fields does."""
-    properties: Schema = schema.get("properties", {})
-    for name in properties.keys() - {*schema.get("required", ())}:
-        member = properties[name]
-        if "anyOf" not in member:
-            default = {"default": member.pop("default")}
-            properties[name] = {"anyOf": [member, {"type": "null"}], **default}
-
-
-def _get_field_schema(kind: type[msgspec.Struct], name: str) -> Schema:
-    """Return the schema of one field, without the null that only a JSON body can have."""
-    schema: Schema = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"][name]
-    return schema["anyOf"][0] if "anyOf" in schema else schema
+def _describe_body(name: str, example: Schema) -> Schema:
+    return {"application/json": {"schema": build_schema_ref(name), "example": example}}
 
 
 class _LiteralBlockDumper(yaml.SafeDumper):

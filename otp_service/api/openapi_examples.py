@@ -100,56 +100,56 @@ _EVENT_PAGE: Final[Body] = {
 }
 
 REQUEST_EXAMPLES: Final[dict[str, Body]] = {
-    "issue_challenge": {
+    "issueChallenge": {
         "phone_number": _PHONE_NUMBER,
         "purpose": "login",
         "locale": "en-GB",
         "client_ip": "203.0.113.9",
         "account": "u-81",
     },
-    "verify_challenge": {
+    "verifyChallenge": {
         "code": "123456",
         "purpose": "login",
         "account": "u-81",
         "client_ip": "203.0.113.9",
     },
-    "resend_code": {},
-    "unlock_number": {"phone_number": _PHONE_NUMBER},
-    "unlock_account": {"account": "u-81", "tenant": "shop"},
+    "resendCode": {},
+    "unlockNumber": {"phone_number": _PHONE_NUMBER},
+    "unlockAccount": {"account": "u-81", "tenant": "shop"},
     # Without `secret`: a caller who copies the example must not import a secret that is published.
-    "create_authenticator": {"account": "u-81", "name": "alice@example.com"},
-    "confirm_authenticator": {
+    "createAuthenticator": {"account": "u-81", "name": "alice@example.com"},
+    "confirmAuthenticator": {
         "authenticator": _UNCONFIRMED_AUTHENTICATOR,
         "account": "u-81",
         "code": "123456",
     },
-    "verify_authenticator": {
+    "verifyAuthenticator": {
         "authenticator": _ACTIVE_AUTHENTICATOR,
         "account": "u-81",
         "code": "654321",
         "purpose": "login",
         "client_ip": "203.0.113.9",
     },
-    "create_recovery_codes": {"account": "u-81"},
-    "verify_recovery_code": {
+    "createRecoveryCodes": {"account": "u-81"},
+    "verifyRecoveryCode": {
         "recovery_set": _RECOVERY_SET,
         "account": "u-81",
         "code": "7KQM-2D4X-9TRA-HVN5",
         "client_ip": "203.0.113.9",
     },
-    "search_events": {"account": "u-81", "type": "otp.verified", "limit": 100},
+    "searchEvents": {"account": "u-81", "type": "otp.verified", "limit": 100},
 }
 
 RESPONSE_EXAMPLES: Final[dict[str, Body]] = {
-    "issue_challenge": _PENDING_CHALLENGE,
-    "get_challenge": _PENDING_CHALLENGE,
-    "verify_challenge": {
+    "issueChallenge": _PENDING_CHALLENGE,
+    "getChallenge": _PENDING_CHALLENGE,
+    "verifyChallenge": {
         **_PENDING_CHALLENGE,
         "status": "verified",
         "verified_at": _VERIFIED_AT,
     },
-    "resend_code": _RESENT_CHALLENGE,
-    "create_authenticator": {
+    "resendCode": _RESENT_CHALLENGE,
+    "createAuthenticator": {
         "authenticator": _UNCONFIRMED_AUTHENTICATOR,
         "status": "unconfirmed",
         "secret": EXAMPLE_BASE32_KEY,
@@ -157,17 +157,17 @@ RESPONSE_EXAMPLES: Final[dict[str, Body]] = {
         "qr_svg": '<svg width="228" height="228" viewBox="0 0 57 57">…</svg>',
         "expires_at": "2026-11-22T12:30:00.250Z",
     },
-    "confirm_authenticator": {
+    "confirmAuthenticator": {
         "authenticator": _ACTIVE_AUTHENTICATOR,
         "status": "active",
         "confirmed_at": "2026-11-22T12:00:55.010Z",
     },
-    "verify_authenticator": {
+    "verifyAuthenticator": {
         "status": "verified",
         "verified_at": _VERIFIED_AT,
         "authenticator": _ACTIVE_AUTHENTICATOR,
     },
-    "create_recovery_codes": {
+    "createRecoveryCodes": {
         "recovery_set": _RECOVERY_SET,
         "codes": [
             "7KQM-2D4X-9TRA-HVN5",
@@ -182,14 +182,14 @@ RESPONSE_EXAMPLES: Final[dict[str, Body]] = {
             "EJ1T-P7WB-6MZQ-G4C0",
         ],
     },
-    "verify_recovery_code": {
+    "verifyRecoveryCode": {
         "status": "verified",
         "verified_at": _VERIFIED_AT,
         "recovery_set": _USED_RECOVERY_SET,
         "codes_left": 9,
     },
-    "list_events": _EVENT_PAGE,
-    "search_events": _EVENT_PAGE,
-    "check_liveness": {"status": "ok"},
-    "check_readiness": {"status": "ok"},
+    "listEvents": _EVENT_PAGE,
+    "searchEvents": _EVENT_PAGE,
+    "checkLiveness": {"status": "ok"},
+    "checkReadiness": {"mode": "live", "status": "ok"},
 }

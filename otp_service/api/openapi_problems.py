@@ -1,8 +1,10 @@
-"""The problems of the OpenAPI document: which calls answer them, and their examples.
+"""The problems of the OpenAPI document: which calls answer them, their schemas and their examples.
 
-A handler lists its problem types as `problems`. A call whose example of a type differs from
-EXAMPLE_ERRORS (another limit, other members or another text) is in EXAMPLE_ERRORS_BY_CALL. It has
-responses and examples of its own in the document, named after it.
+A handler lists its problem types as `problems`. Each type has a schema of its own, in which `type` is
+one value: a generated client has a class for each, and finds the right one by it.
+
+A call whose example of a type differs from EXAMPLE_ERRORS (another limit, other members or another
+text) is in EXAMPLE_ERRORS_BY_CALL, and shows that example in its response.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +17,18 @@ from litestar.handlers import HTTPRouteHandler
 
 from otp_service.api import challenges, problems
 from otp_service.api.audit_admission import CALLS_LIMIT
+from otp_service.api.openapi_names import (
+    build_schema_ref,
+    name_operation,
+    name_problem,
+    to_pascal_case,
+)
+from otp_service.api.openapi_schemas import build_member_schema
 from otp_service.core import errors
 from otp_service.core.limits import Limit
 from otp_service.core.recovery_codes import MALFORMED_CODE_DETAIL
 from otp_service.core.timestamps import DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS
+from otp_service.schemas import Problem
 
 
 Schema = dict[str, Any]
@@ -70,67 +80,81 @@ _AUDIT_ERRORS: Final = (
     errors.RateLimited(CALLS_LIMIT, retry_after=1, quota=60, period_seconds=MINUTE_SECONDS),
 )
 EXAMPLE_ERRORS_BY_CALL: Final[Mapping[str, tuple[errors.OtpError, ...]]] = {
-    "verify_challenge": (
+    "verifyChallenge": (
         errors.RateLimited(
             Limit.FAILURES_NUMBER, retry_after=360, quota=10, period_seconds=HOUR_SECONDS
         ),
     ),
-    "confirm_authenticator": _AUTHENTICATOR_ERRORS,
-    "verify_authenticator": _AUTHENTICATOR_ERRORS,
-    "create_recovery_codes": (
+    "confirmAuthenticator": _AUTHENTICATOR_ERRORS,
+    "verifyAuthenticator": _AUTHENTICATOR_ERRORS,
+    "createRecoveryCodes": (
         errors.RateLimited(
             Limit.RECOVERY_SETS, retry_after=17_280, quota=5, period_seconds=DAY_SECONDS
         ),
     ),
-    "verify_recovery_code": (
+    "verifyRecoveryCode": (
         errors.MalformedCode(detail=MALFORMED_CODE_DETAIL),
         errors.IncorrectCode(),
         errors.RateLimited(
             Limit.RECOVERY_FAILURES, retry_after=720, quota=5, period_seconds=HOUR_SECONDS
         ),
     ),
-    "list_events": _AUDIT_ERRORS,
-    "search_events": _AUDIT_ERRORS,
+    "listEvents": _AUDIT_ERRORS,
+    "searchEvents": _AUDIT_ERRORS,
 }
 """By operation id. (Litestar copies the options of a handler, and errors cannot be copied.)"""
 
+SHARED_RESPONSE_NAMES: Final = {
+    ("challenge-not-found", "not-found"): "ChallengeOrPathNotFound",
+    ("account-locked", "forbidden", "number-locked"): "ForbiddenOrLocked",
+    (
+        *("challenge-already-verified", "challenge-canceled"),
+        *("challenge-expired", "challenge-locked"),
+    ): "ChallengeEnded",
+    ("invalid-phone-number", "number-not-allowed"): "NumberRefused",
+    ("overloaded", "store-unavailable"): "Unavailable",
+}
+"""The name of the response with these problems, where several calls have it."""
 
-def name_problem_responses(handler: HTTPRouteHandler) -> dict[int, str]:
-    """Return the name of the response component of each status."""
-    groups = _group_problems_by_status(handler)
-    return {status: _name_response(handler, slugs) for status, slugs in groups.items()}
 
-
-def describe_problem_responses(handlers: Iterable[HTTPRouteHandler]) -> Schema:
-    """Return the response components of these calls, by their names."""
-    described = {
-        _name_response(handler, slugs): _describe_problem_response(handler, slugs)
-        for handler in handlers
-        for slugs in _group_problems_by_status(handler).values()
+def describe_problem_responses(handler: HTTPRouteHandler) -> dict[int, Schema]:
+    """Return the response of each status of a call, or a reference to it."""
+    own = _get_own_errors(handler)
+    return {
+        status: _describe_response(slugs, own)
+        if name is None or not own.keys().isdisjoint(slugs)
+        else {"$ref": f"#/components/responses/{name}"}
+        for status, slugs in _group_problems_by_status(handler).items()
+        for name in [_name_shared_response(slugs)]
     }
-    return dict(sorted(described.items()))
 
 
-def describe_problem_examples(handlers: Iterable[HTTPRouteHandler]) -> Schema:
-    """Return the example components: one of each problem type, then those of single calls."""
-    samples = dict(sorted(_collect_sample_errors().items()))
-    for handler in handlers:
-        own = _get_own_errors(handler)
-        samples |= {_name_example(handler, slug): own[slug] for slug in sorted(own)}
-    return {name: {"value": problems.build_problem(error)} for name, error in samples.items()}
+def build_shared_responses(handlers: Iterable[HTTPRouteHandler]) -> Schema:
+    """Return the responses to which the calls refer, by their names."""
+    groups = {slugs for each in handlers for slugs in _group_problems_by_status(each).values()}
+    named = {name: slugs for slugs in groups if (name := _name_shared_response(slugs))}
+    return {name: _describe_response(named[name], {}) for name in sorted(named)}
 
 
-def _name_response(handler: HTTPRouteHandler, slugs: tuple[str, ...]) -> str:
-    is_own = not _get_own_errors(handler).keys().isdisjoint(slugs)
-    return ".".join((handler.handler_name, *slugs) if is_own else slugs)
+def build_problem_examples() -> Schema:
+    """Return one example of each problem type."""
+    samples = sorted(_collect_sample_errors().items())
+    return {to_pascal_case(slug): _build_example(error) for slug, error in samples}
 
 
-def _name_example(handler: HTTPRouteHandler, slug: str) -> str:
-    return f"{handler.handler_name}.{slug}" if slug in _get_own_errors(handler) else slug
+def build_problem_schemas(handlers: Iterable[HTTPRouteHandler]) -> Schema:
+    """Return the schema of each problem type that a call can answer."""
+    groups = (_group_problems_by_status(handler).values() for handler in handlers)
+    slugs = {slug for group in groups for each in group for slug in each}
+    return {name_problem(slug): _build_problem_schema(slug) for slug in sorted(slugs)}
+
+
+def _name_shared_response(slugs: tuple[str, ...]) -> str | None:
+    return to_pascal_case(slugs[0]) if len(slugs) == 1 else SHARED_RESPONSE_NAMES.get(slugs)
 
 
 def _get_own_errors(handler: HTTPRouteHandler) -> dict[str, Exception]:
-    own = EXAMPLE_ERRORS_BY_CALL.get(handler.handler_name, ())
+    own = EXAMPLE_ERRORS_BY_CALL.get(name_operation(handler), ())
     return {error.problem_type: error for error in own}
 
 
@@ -163,23 +187,54 @@ def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str,
     return dict(sorted(by_status.items()))
 
 
-def _describe_problem_response(handler: HTTPRouteHandler, slugs: tuple[str, ...]) -> Schema:
-    known = _collect_sample_errors() | _get_own_errors(handler)
-    samples = [known[slug] for slug in slugs]
-    header_sets = [problems.build_problem_headers(sample) for sample in samples]
-    bodies = [msgspec.to_builtins(problems.build_problem(sample)) for sample in samples]
-    properties = {
-        "type": {"enum": [f"/problems/{slug}" for slug in slugs]},
-        "status": {"const": problems.PROBLEM_TYPES[slugs[0]].status},
-    }
-    exact = {"properties": properties, "required": _find_common_keys(bodies)}
-    names = {slug: _name_example(handler, slug) for slug in slugs}
-    examples = {slug: {"$ref": f"#/components/examples/{name}"} for slug, name in names.items()}
-    schema = {"allOf": [{"$ref": "#/components/schemas/Problem"}, exact]}
-    return {
+def _describe_response(slugs: tuple[str, ...], own: Mapping[str, Exception]) -> Schema:
+    samples = _collect_sample_errors()
+    header_sets = [problems.build_problem_headers(samples[slug]) for slug in slugs]
+    described = {
         "description": "; ".join(problems.PROBLEM_TYPES[slug].title for slug in slugs),
         "headers": _describe_headers(header_sets),
-        "content": {"application/problem+json": {"schema": schema, "examples": examples}},
+        "content": {
+            "application/problem+json": {
+                "schema": _build_union(slugs),
+                "examples": {slug: _describe_example(slug, own.get(slug)) for slug in slugs},
+            }
+        },
+    }
+    return {name: part for name, part in described.items() if part}
+
+
+def _build_union(slugs: tuple[str, ...]) -> Schema:
+    refs = {f"/problems/{slug}": build_schema_ref(name_problem(slug)) for slug in slugs}
+    if len(slugs) == 1:
+        return build_schema_ref(name_problem(slugs[0]))
+    mapping = {problem_type: ref["$ref"] for problem_type, ref in refs.items()}
+    discriminator = {"propertyName": "type", "mapping": mapping}
+    return {"oneOf": [*refs.values()], "discriminator": discriminator}
+
+
+def _describe_example(slug: str, own: Exception | None) -> Schema:
+    shared = {"$ref": f"#/components/examples/{to_pascal_case(slug)}"}
+    return shared if own is None else _build_example(own)
+
+
+def _build_example(error: Exception) -> Schema:
+    return {"value": problems.build_problem(error)}
+
+
+def _build_problem_schema(slug: str) -> Schema:
+    """Return the members that examples of this type have. All have the required ones."""
+    by_call = [error for own in EXAMPLE_ERRORS_BY_CALL.values() for error in own]
+    samples = [_collect_sample_errors()[slug], *(e for e in by_call if e.problem_type == slug)]
+    bodies = [msgspec.to_builtins(problems.build_problem(sample)) for sample in samples]
+    members = {name: build_member_schema(Problem, name) for body in bodies for name in body}
+    problem_type = problems.PROBLEM_TYPES[slug]
+    members["type"] |= {"enum": [f"/problems/{slug}"]}
+    members["status"] |= {"const": problem_type.status}
+    return {
+        "description": f"{problem_type.title}.",
+        "type": "object",
+        "properties": members,
+        "required": _find_common_keys(bodies),
     }
 
 

@@ -18,13 +18,19 @@ READY_TIMEOUT_SECONDS: Final = 1.0
 
 @get("/health/live", response_body=Health)
 async def check_liveness() -> ASGIResponse:
-    """Check that the process serves. It ignores Redis, which a restart would not repair."""
+    """Check that the process serves.
+
+    It ignores Redis, which a restart of the process would not repair.
+    """
     return build_json_response(Health())
 
 
 @get("/health/ready", response_body=Readiness, problems=("overloaded", "store-unavailable"))
 async def check_readiness(request: AnonymousRequest) -> ASGIResponse:
-    """Check that the process can serve requests: Redis is usable, and it is not stopping."""
+    """Check that the process can serve requests.
+
+    Redis is usable, and the process is not stopping.
+    """
     context = get_context(request)
     if context.background_calls.is_draining:
         raise Overloaded("The service is stopping. Send requests elsewhere.")

@@ -10,6 +10,7 @@ from openapi_schema_validator import OAS31Validator
 
 from otp_service.api.openapi import DOCUMENTED_HANDLERS
 from otp_service.api.openapi_examples import REQUEST_EXAMPLES, RESPONSE_EXAMPLES
+from otp_service.api.openapi_names import build_schema_ref, name_operation
 from otp_service.api.problems import build_problem
 from otp_service.api.request_body import convert_fields
 from otp_service.core.authenticator import create_authenticator, parse_base32_secret
@@ -18,10 +19,10 @@ from otp_service.core.errors import MalformedCode
 from otp_service.core.otpauth_uri import build_otpauth_uri
 from otp_service.core.recovery_codes import normalize_recovery_code
 from tests.api.fakes import NOW_MS
-from tests.api.test_openapi import DOCUMENT, OPERATIONS
+from tests.api.test_openapi import DOCUMENT, OPERATIONS, list_problem_contents, resolve
 
 
-HANDLERS = {handler.handler_name: handler for handler in DOCUMENTED_HANDLERS}
+HANDLERS = {name_operation(handler): handler for handler in DOCUMENTED_HANDLERS}
 REQUEST_KINDS = {
     name: handler.opt["request_body"]
     for name, handler in HANDLERS.items()
@@ -38,24 +39,14 @@ OPTIONAL_MEMBERS = [
     for field in msgspec.structs.fields(kind)
     if not field.required
 ]
-CODE_CALLS = ("verify_challenge", "confirm_authenticator", "verify_authenticator")
-FACTOR_CALLS = ("confirm_authenticator", "verify_authenticator", "verify_recovery_code")
+CODE_CALLS = ("verifyChallenge", "confirmAuthenticator", "verifyAuthenticator")
+FACTOR_CALLS = ("confirmAuthenticator", "verifyAuthenticator", "verifyRecoveryCode")
 
 
 def list_faults(schema: Any, value: Any) -> list[str]:
     """Return why the value breaks the schema, which may refer to components."""
     whole = schema | {"components": DOCUMENT["components"]}
     return [error.message for error in OAS31Validator(whole).iter_errors(value)]
-
-
-def resolve(part: Any) -> Any:
-    """Return the component of a reference, or the part itself."""
-    if "$ref" not in part:
-        return part
-    found = DOCUMENT
-    for name in part["$ref"].removeprefix("#/").split("/"):
-        found = found[name]
-    return found
 
 
 def list_bodies() -> Iterator[Any]:
@@ -70,9 +61,8 @@ def list_bodies() -> Iterator[Any]:
 
 def get_problem_example(name: str, slug: str) -> Any:
     """Return the example that a call shows for a problem type."""
-    for response in OPERATIONS[name]["responses"].values():
-        content = resolve(response).get("content", {}).get("application/problem+json", {})
-        if slug in content.get("examples", {}):
+    for _, content in list_problem_contents(name):
+        if slug in content["examples"]:
             return resolve(content["examples"][slug])["value"]
     raise KeyError(slug)
 
@@ -102,7 +92,7 @@ def test_each_body_has_examples_that_are_valid(content: Any) -> None:
 
 def test_the_validator_finds_what_is_wrong() -> None:
     """Otherwise a broken reference would make every example valid."""
-    ref = {"$ref": "#/components/schemas/VerifyRecoveryCodeRequest"}
+    ref = build_schema_ref("VerifyRecoveryCodeRequest")
 
     assert list_faults(ref, {"recovery_set": "a1.x", "account": "u-81", "code": "1"})
 
@@ -141,17 +131,17 @@ def test_codes_in_examples_are_well_formed() -> None:
     """By the functions that the service parses them with."""
     for name in CODE_CALLS:
         assert normalize_code(REQUEST_EXAMPLES[name]["code"], 6)
-    codes = RESPONSE_EXAMPLES["create_recovery_codes"]["codes"]
+    codes = RESPONSE_EXAMPLES["createRecoveryCodes"]["codes"]
     assert 10 == len({normalize_recovery_code(code) for code in codes})
-    assert REQUEST_EXAMPLES["verify_recovery_code"]["code"] in codes
+    assert REQUEST_EXAMPLES["verifyRecoveryCode"]["code"] in codes
 
 
 def test_the_link_is_one_that_the_service_builds() -> None:
     """Of the example's secret: with issuer, algorithm, digits and period."""
-    example = RESPONSE_EXAMPLES["create_authenticator"]
+    example = RESPONSE_EXAMPLES["createAuthenticator"]
     secret = parse_base32_secret(example["secret"], 128)
     authenticator = create_authenticator(bytes, "shop", "u-81", NOW_MS, secret)
-    name = REQUEST_EXAMPLES["create_authenticator"]["name"]
+    name = REQUEST_EXAMPLES["createAuthenticator"]["name"]
 
     assert build_otpauth_uri(authenticator, "Shop", name) == example["uri"]
 
@@ -180,8 +170,8 @@ def test_a_code_of_an_app_has_no_purpose_of_its_own() -> None:
     """A challenge has one, so a code for another purpose fails there alone."""
     described = DOCUMENT["components"]["schemas"]
     texts = [
-        described[kind]["properties"]["purpose"]["anyOf"][0]["description"]
-        for kind in ("IssueRequest", "VerifyAuthenticatorRequest")
+        described[kind]["properties"]["purpose"]["description"]
+        for kind in ("IssueChallengeRequest", "VerifyAuthenticatorRequest")
     ]
 
     assert [True, False] == ["fails for another" in text for text in texts]
@@ -190,11 +180,11 @@ def test_a_code_of_an_app_has_no_purpose_of_its_own() -> None:
 @pytest.mark.parametrize("name", FACTOR_CALLS)
 def test_attempts_left_is_shown_for_challenges_alone(name: str) -> None:
     """An account has limits, and no number of attempts."""
-    assert "attempts_left" in get_problem_example("verify_challenge", "incorrect-code")
+    assert "attempts_left" in get_problem_example("verifyChallenge", "incorrect-code")
     assert "attempts_left" not in get_problem_example(name, "incorrect-code")
 
 
-@pytest.mark.parametrize("name", [*CODE_CALLS, "verify_recovery_code"])
+@pytest.mark.parametrize("name", [*CODE_CALLS, "verifyRecoveryCode"])
 def test_a_malformed_code_has_the_text_of_its_call(name: str) -> None:
     """Digits, of the default length, or a recovery code."""
     normalize = partial(normalize_code, digits=6) if name in CODE_CALLS else normalize_recovery_code

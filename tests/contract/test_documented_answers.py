@@ -1,33 +1,23 @@
 """The answers of the service have the members and the texts of the examples in openapi.yaml."""
 
-from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
+from tests.api.test_openapi import DOCUMENT, OPERATIONS, resolve
 from tests.contract.support import Challenge, Dev
 from tests.contract.test_authenticators import App
 from tests.contract.test_recovery_codes import WRONG, RecoverySet
 
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8"))
-OPERATIONS = {
-    operation["operationId"]: operation
-    for methods in DOCUMENT["paths"].values()
-    for operation in methods.values()
-}
-
-
 def read_example(name: str, answer: httpx.Response) -> Any:
     """Return the example that the document shows for an answer of this call."""
-    response = OPERATIONS[name]["responses"][str(answer.status_code)]
-    if "$ref" not in response:
-        return response["content"]["application/json"]["example"]
-    described = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    response = resolve(OPERATIONS[name]["responses"][str(answer.status_code)])
+    (content,) = response["content"].values()
+    if answer.is_success:
+        return content["example"]
     slug = answer.json()["type"].rpartition("/")[2]
-    example = described["content"]["application/problem+json"]["examples"][slug]["$ref"]
-    return DOCUMENT["components"]["examples"][example.rpartition("/")[2]]["value"]
+    return resolve(content["examples"][slug])["value"]
 
 
 def assert_documented(name: str, answer: httpx.Response, slug: str = "") -> None:
@@ -44,10 +34,10 @@ def test_answers_about_a_challenge_are_documented(dev: Dev) -> None:
     """The view without and with `verified_at`; a wrong code tells the attempts that are left."""
     challenge: Challenge = dev.challenge()
 
-    assert_documented("get_challenge", dev.api.get(f"/v1/challenges/{challenge.id}"))
-    assert_documented("verify_challenge", challenge.verify("1"), "malformed-code")
-    assert_documented("verify_challenge", challenge.verify(challenge.wrong), "incorrect-code")
-    assert_documented("verify_challenge", challenge.verify())
+    assert_documented("getChallenge", dev.api.get(f"/v1/challenges/{challenge.id}"))
+    assert_documented("verifyChallenge", challenge.verify("1"), "malformed-code")
+    assert_documented("verifyChallenge", challenge.verify(challenge.wrong), "incorrect-code")
+    assert_documented("verifyChallenge", challenge.verify())
 
 
 def test_answers_about_an_authenticator_are_documented(dev: Dev) -> None:
@@ -55,34 +45,34 @@ def test_answers_about_an_authenticator_are_documented(dev: Dev) -> None:
     app = App(dev)
     enrolled = dev.api.post("/v1/authenticators", json={"account": app.account})
 
-    assert_documented("create_authenticator", enrolled)
-    assert_documented("verify_authenticator", app.verify(), "authenticator-not-confirmed")
-    assert_documented("confirm_authenticator", app.confirm("1"), "malformed-code")
-    assert_documented("confirm_authenticator", app.confirm(app.wrong_code()), "incorrect-code")
-    assert_documented("confirm_authenticator", app.confirm())
-    assert_documented("confirm_authenticator", app.confirm(account="other"), "invalid-auth")
-    assert_documented("verify_authenticator", app.verify("1"), "malformed-code")
-    assert_documented("verify_authenticator", app.verify())
-    assert_documented("verify_authenticator", app.verify(), "code-already-used")
+    assert_documented("createAuthenticator", enrolled)
+    assert_documented("verifyAuthenticator", app.verify(), "authenticator-not-confirmed")
+    assert_documented("confirmAuthenticator", app.confirm("1"), "malformed-code")
+    assert_documented("confirmAuthenticator", app.confirm(app.wrong_code()), "incorrect-code")
+    assert_documented("confirmAuthenticator", app.confirm())
+    assert_documented("confirmAuthenticator", app.confirm(account="other"), "invalid-auth")
+    assert_documented("verifyAuthenticator", app.verify("1"), "malformed-code")
+    assert_documented("verifyAuthenticator", app.verify())
+    assert_documented("verifyAuthenticator", app.verify(), "code-already-used")
     for _ in range(3):
-        assert_documented("verify_authenticator", app.verify(app.wrong_code()), "incorrect-code")
-    assert_documented("verify_authenticator", app.verify(app.code(1)), "rate-limited")
+        assert_documented("verifyAuthenticator", app.verify(app.wrong_code()), "incorrect-code")
+    assert_documented("verifyAuthenticator", app.verify(app.code(1)), "rate-limited")
 
 
 def test_answers_about_recovery_codes_are_documented(dev: Dev) -> None:
     codes = RecoverySet(dev)
     body = {"account": codes.account}
 
-    assert_documented("verify_recovery_code", codes.verify("1"), "malformed-code")
-    assert_documented("verify_recovery_code", codes.verify(codes.codes[0]))
-    assert_documented("verify_recovery_code", codes.verify(codes.codes[0]), "code-already-used")
+    assert_documented("verifyRecoveryCode", codes.verify("1"), "malformed-code")
+    assert_documented("verifyRecoveryCode", codes.verify(codes.codes[0]))
+    assert_documented("verifyRecoveryCode", codes.verify(codes.codes[0]), "code-already-used")
     for _ in range(4):
-        assert_documented("verify_recovery_code", codes.verify(WRONG), "incorrect-code")
-    assert_documented("verify_recovery_code", codes.verify(WRONG), "rate-limited")
+        assert_documented("verifyRecoveryCode", codes.verify(WRONG), "incorrect-code")
+    assert_documented("verifyRecoveryCode", codes.verify(WRONG), "rate-limited")
     for _ in range(4):
-        assert_documented("create_recovery_codes", dev.api.post("/v1/recovery-codes", json=body))
+        assert_documented("createRecoveryCodes", dev.api.post("/v1/recovery-codes", json=body))
     refused = dev.api.post("/v1/recovery-codes", json=body)
-    assert_documented("create_recovery_codes", refused, "rate-limited")
+    assert_documented("createRecoveryCodes", refused, "rate-limited")
 
 
 def test_an_event_has_the_members_of_the_example(dev: Dev) -> None:
@@ -93,8 +83,8 @@ def test_an_event_has_the_members_of_the_example(dev: Dev) -> None:
     answer = dev.api.get("/v1/audit/events", params=query)
 
     (event,) = answer.json()["events"]
-    (shown,) = read_example("list_events", answer)["events"]
-    assert_documented("list_events", answer)
+    (shown,) = read_example("listEvents", answer)["events"]
+    assert_documented("listEvents", answer)
     assert shown.keys() == event.keys()
 
 
